@@ -1,0 +1,45 @@
+# The habits of this project; CI runs the same targets. `make` alone says what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CODE := base manifests cache extract probe report cli
+JOBS ?= auto
+
+.PHONY: help install demo test test-all fmt lint types bench clean
+
+help:
+	@echo "make demo    install into $(VENV) and run the main job on an embedded data set"
+	@echo "make test    the whole test suite     make bench   the benchmarks of docs/performance.md"
+	@echo "make fmt     format                   make lint    ruff        make types   pyright"
+
+# A stamp per set of extras: pip runs again only when pyproject.toml has changed.
+$(VENV)/.all: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -e ".[all]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.all
+	$(BIN)/pip install --quiet -e ".[all,dev]"
+	touch $@
+
+install: $(VENV)/.dev
+
+demo: $(VENV)/.all
+	$(BIN)/medprobe demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

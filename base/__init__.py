@@ -1,0 +1,43 @@
+"""The floor that every room stands on: faults, files written whole, canonical JSON, messages, progress.
+
+In: nothing of the project. Out: small helpers without a policy of their own.
+"""
+
+from .canonical import canonical_json, fingerprint
+from .errors import (
+    BackboneError,
+    CacheError,
+    ImageError,
+    ManifestError,
+    MedprobeError,
+    OutputError,
+    ProbeError,
+    QuarantineError,
+    ReportError,
+    WeightsError,
+)
+from .files import atomic_path, fsync_folder, user_cache, writing
+from .progress import progress
+from .text import did_you_mean, one_of
+
+__all__ = [
+    "BackboneError",
+    "CacheError",
+    "ImageError",
+    "ManifestError",
+    "MedprobeError",
+    "OutputError",
+    "ProbeError",
+    "QuarantineError",
+    "ReportError",
+    "WeightsError",
+    "atomic_path",
+    "canonical_json",
+    "did_you_mean",
+    "fingerprint",
+    "fsync_folder",
+    "one_of",
+    "progress",
+    "user_cache",
+    "writing",
+]

@@ -1,0 +1,43 @@
+"""One exception type per kind of fault; the command line prints the message alone."""
+
+from __future__ import annotations
+
+
+class MedprobeError(Exception):
+    """A fault the user can mend. The message says what is wrong, where, and what to do."""
+
+
+class ManifestError(MedprobeError):
+    """A manifest, its card, or a table that one is built from cannot be used."""
+
+
+class ImageError(MedprobeError):
+    """One image cannot be read. The message holds the reason and no folder, so that it may be stored and shown."""
+
+
+class BackboneError(MedprobeError):
+    """A backbone, or something asked of one (a pooling, an image size), does not exist."""
+
+
+class WeightsError(MedprobeError):
+    """Weights cannot be had, are not the pinned ones, or do not fit the architecture."""
+
+
+class CacheError(MedprobeError):
+    """A cache is damaged, was written under another spec, or does not match the manifest."""
+
+
+class QuarantineError(MedprobeError):
+    """Some images could not be embedded; everything else was published."""
+
+
+class ProbeError(MedprobeError):
+    """A probe cannot be run as asked: too few samples, an impossible protocol, unusable embeddings."""
+
+
+class ReportError(MedprobeError):
+    """A run folder cannot be reported on."""
+
+
+class OutputError(MedprobeError):
+    """A result cannot be written: the disk is full, the folder is read-only, or something is in the way."""

@@ -1,0 +1,91 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder, then run the same command again",
+    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+    errno.EACCES: "no permission to write there; choose another folder",
+    errno.EPERM: "no permission to write there; choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
+    errno.EEXIST: "a file stands where a folder is needed; choose another path",
+    errno.EISDIR: "a folder stands where the file should go; choose another path",
+}
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turns an operating-system error met while writing `target` into an `OutputError` that says what to do.
+
+    h5py raises a bare `OSError` or `RuntimeError` whose text carries the errno, so that text is read too.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise OutputError(f"{target}: cannot be written: {reason}.") from error
+
+
+def _reason(error: BaseException) -> str | None:
+    number = getattr(error, "errno", None)
+    if number in _REASONS:
+        return _REASONS[number]
+    for code, reason in _REASONS.items():
+        if f"errno = {code}," in str(error):
+            return reason
+    return None
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `target`; on success its content becomes `target` in one rename.
+
+    The file is fsynced before the rename and the folder after it, so a crash leaves the old `target` or the new one.
+    On any error the temporary file is removed and `target` is untouched.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Ends in the target's own suffix, because some writers choose a format by it.
+        temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
+        try:
+            yield temporary
+            _fsync(temporary)
+            temporary.replace(target)
+            fsync_folder(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes a rename inside `folder` survive a power cut."""
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def user_cache() -> Path:
+    """The user's cache folder for medprobe (`$XDG_CACHE_HOME/medprobe` on Linux); may not exist yet."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("medprobe", appauthor=False)

@@ -1,0 +1,87 @@
+"""A progress bar on a terminal, a line now and then elsewhere, nothing where there is nothing to wait for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+_LINE_EVERY_S = 60.0
+
+
+class Bar(Protocol):
+    """What long work tells its progress to."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Counts `steps` more as done; `note` is shown at the end of the line."""
+        ...
+
+
+@contextmanager
+def progress(what: str, total: int, *, unit: str = "", enabled: bool = True) -> Iterator[Bar]:
+    """Shows the progress of `total` steps on standard error while the block runs.
+
+    Args:
+        what: what is being done, e.g. "Embedding brain".
+        total: number of steps.
+        unit: what a step is, e.g. "images"; shown with the rate.
+        enabled: False shows nothing.
+    """
+    if not enabled:
+        yield _Silent()
+    elif sys.stderr.isatty():
+        with _terminal_bar(what, total, unit) as bar:
+            yield bar
+    else:
+        yield _Lines(what, total, unit)
+
+
+class _Silent:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        return
+
+
+class _Lines:
+    """One line a minute, for logs of batch jobs."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        now = time.monotonic()
+        if now - self.last < _LINE_EVERY_S:
+            return
+        self.last = now
+        rate = self.done / (now - self.start)
+        left = (self.total - self.done) / rate if rate else float("inf")
+        line = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {rate:.1f}/s, {left:.0f} s left  {note}"
+        sys.stderr.write(line.rstrip() + "\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def _terminal_bar(what: str, total: int, unit: str) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(what, total=total, unit=unit, note="")
+
+        class Terminal:
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                display.update(task, advance=steps, note=note)
+
+        yield Terminal()

@@ -1,0 +1,22 @@
+"""Words for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def one_of(names: Iterable[str], *, most: int = 12) -> str:
+    """`names` as a comma-separated list, cut after `most` with a count of the rest."""
+    listed = list(names)
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
+    """` Did you mean "x"?` for the names nearest to `name`, or an empty string; case is ignored."""
+    by_folded = {candidate.casefold(): candidate for candidate in names}
+    near = [by_folded[match] for match in get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.6)]
+    if not near:
+        return ""
+    return " Did you mean " + " or ".join(f'"{candidate}"' for candidate in near) + "?"

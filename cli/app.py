@@ -1,0 +1,64 @@
+"""The `medprobe` command: its verbs, its options for all verbs, and how a fault reaches the user."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..base.errors import MedprobeError
+from . import backbones, cache, demo, doctor, extract, manifest, probe, report
+from .console import remark
+
+app = typer.Typer(
+    name="medprobe",
+    help="Finds out which pretrained vision backbone to use for a medical-imaging task, with which probe, and how sure the answer is.",
+    epilog="Start with `medprobe demo`, then `medprobe manifest build folder MY_IMAGES --out my.parquet`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.add_typer(manifest.app, name="manifest")
+app.command("backbones")(backbones.backbones)
+app.command("extract")(extract.extract)
+app.add_typer(cache.app, name="cache")
+app.command("probe")(probe.probe)
+app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"medprobe {version('medprobe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a fault.")] = False,
+) -> None:
+    """Keeps the options that every verb shares."""
+    context.obj = {"debug": debug}
+
+
+def main() -> None:
+    """Runs the command line; a `MedprobeError` becomes one message and exit status 1."""
+    try:
+        app()
+    except MedprobeError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        remark(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        remark("stopped; what was finished is kept, run the same command again to go on")
+        sys.exit(130)

@@ -1,0 +1,5 @@
+"""The verb `backbones`."""
+
+
+def backbones() -> None:
+    """Placeholder until the room lands."""

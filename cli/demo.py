@@ -1,0 +1,5 @@
+"""The verb `demo`."""
+
+
+def demo() -> None:
+    """Placeholder until the room lands."""

@@ -1,0 +1,5 @@
+"""The verb `extract`."""
+
+
+def extract() -> None:
+    """Placeholder until the room lands."""

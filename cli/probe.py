@@ -1,0 +1,5 @@
+"""The verb `probe`."""
+
+
+def probe() -> None:
+    """Placeholder until the room lands."""

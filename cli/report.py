@@ -1,0 +1,5 @@
+"""The verb `report`."""
+
+
+def report() -> None:
+    """Placeholder until the room lands."""
