@@ -13,7 +13,8 @@ from .console import remark
 
 app = typer.Typer(
     name="medprobe",
-    help="Finds out which pretrained vision backbone to use for a medical-imaging task, with which probe, and how sure the answer is.",
+    help="Finds out which pretrained vision backbone to use for a medical-imaging task, with which probe, "
+    "and how sure the answer is.",
     epilog="Start with `medprobe demo`, then `medprobe manifest build folder MY_IMAGES --out my.parquet`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
