@@ -1,0 +1,20 @@
+"""Where embeddings live: the spec that names them, the files that hold them, the checks that trust them.
+
+In: vectors with sample ids and content digests, from the extractor. Out: one verified HDF5 file per data set and spec.
+Nothing published is ever lost, and nothing half-written is ever trusted (docs/cache.md says why).
+"""
+
+from .draft import CacheDraft
+from .spec import EmbeddingSpec, TransformSpec
+from .store import EmbeddingCache, default_store, find_caches
+from .verify import verify_cache
+
+__all__ = [
+    "CacheDraft",
+    "EmbeddingCache",
+    "EmbeddingSpec",
+    "TransformSpec",
+    "default_store",
+    "find_caches",
+    "verify_cache",
+]

@@ -1,0 +1,164 @@
+"""What an embedding was made with, as a value that names itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from ..base import CacheError, canonical_json, fingerprint
+
+SPEC_VERSION = 1
+"""Version of the *meaning* of the spec's fields; part of every fingerprint. docs/cache.md says when it goes up."""
+
+Resize = Literal["short-side", "squash"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Precision = Literal["fp32", "bf16"]
+Runtime = Literal["torch", "openvino"]
+Colour = Literal["rgb"]
+
+# An absolute path would tell who computed the cache and where; a backbone's name must not hold one.
+_ABSOLUTE = re.compile(r"(?:^|[@:])(?:/|~|[A-Za-z]:[\\/])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformSpec:
+    """How decoded pixels become the network's input: resize, centre crop to `size`, scale to 0..1, normalise.
+
+    Raises:
+        ValueError: a value is out of range or of the wrong kind.
+    """
+
+    size: tuple[int, int]
+    """Height and width that the network sees, in pixels."""
+    resize: Resize
+    """`short-side` keeps the aspect and crops the centre; `squash` ignores the aspect."""
+    resize_to: int | tuple[int, int]
+    """Pixels of the shorter side for `short-side`; height and width for `squash`."""
+    interpolation: Interpolation
+    mean: tuple[float, ...]
+    """Per channel, on the 0..1 scale."""
+    std: tuple[float, ...]
+    """Per channel, on the 0..1 scale."""
+    colour: Colour = "rgb"
+    """`rgb`: a grey image is replicated to three channels."""
+
+    def __post_init__(self) -> None:
+        _set(self, "size", _pixels(self.size, "size"))
+        _choice(self.resize, Resize, "resize")
+        _choice(self.interpolation, Interpolation, "interpolation")
+        _choice(self.colour, Colour, "colour")
+        if self.resize == "short-side":
+            _set(self, "resize_to", _pixel(self.resize_to, "resize_to of short-side"))
+        else:
+            _set(self, "resize_to", _pixels(self.resize_to, "resize_to of squash"))
+        _set(self, "mean", _floats(self.mean, "mean"))
+        _set(self, "std", _floats(self.std, "std"))
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(
+                f"mean has {len(self.mean)} channels and std {len(self.std)}; both need the same, at least 1"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSpec:
+    """Everything that could change the numbers. Equal specs give equal numbers; any difference, another fingerprint.
+
+    Raises:
+        ValueError: a value is out of range or of the wrong kind, or a name holds an absolute path.
+    """
+
+    backbone: str
+    """Catalogue name or `source:model`, e.g. `timm:resnet50.a1_in1k`; weights of one's own by file name, no folder."""
+    model: str
+    """The architecture in its library, e.g. `timm:tf_efficientnet_lite0`."""
+    weights_digest: str
+    """SHA-256 of the weights as read, not of the file: a renamed file is the same weights."""
+    transform: TransformSpec
+    poolings: tuple[str, ...]
+    """Which tensors became vectors, in the order in which they are stored."""
+    precision: Precision
+    """What the network computed in."""
+    runtime: Runtime = "torch"
+
+    def __post_init__(self) -> None:
+        for field in ("backbone", "model", "weights_digest"):
+            _name(getattr(self, field), field)
+        if not isinstance(self.transform, TransformSpec):
+            raise ValueError(f"transform must be a TransformSpec, got {type(self.transform).__name__}")
+        if isinstance(self.poolings, str):
+            raise ValueError(f"poolings must be a tuple of names, got the text {self.poolings!r}")
+        _set(self, "poolings", tuple(_name(pooling, "pooling") for pooling in self.poolings))
+        if not self.poolings or len(set(self.poolings)) != len(self.poolings):
+            raise ValueError(f"poolings must be at least one name, none twice, got {self.poolings}")
+        if any("/" in pooling or pooling.startswith(".") for pooling in self.poolings):
+            raise ValueError(f"a pooling's name must not hold '/' or begin with '.', got {self.poolings}")
+        _choice(self.precision, Precision, "precision")
+        _choice(self.runtime, Runtime, "runtime")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
+        return fingerprint({"version": SPEC_VERSION, **asdict(self)})
+
+    def to_json(self) -> str:
+        """The spec as canonical JSON; `from_json` gives an equal spec back."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> EmbeddingSpec:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            CacheError: `text` is not the JSON of a spec that this version knows.
+        """
+        try:
+            fields: Mapping[str, Any] = json.loads(text)
+            transform = TransformSpec(**fields["transform"])
+            return cls(**{**fields, "transform": transform})
+        except (ValueError, TypeError, KeyError) as error:
+            raise CacheError(
+                f"the embedding spec cannot be read ({error}); it was written by another version."
+            ) from error
+
+
+def _set(spec: TransformSpec | EmbeddingSpec, field: str, value: object) -> None:
+    object.__setattr__(spec, field, value)
+
+
+def _choice(value: object, choices: Any, field: str) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{field} must be one of {', '.join(get_args(choices))}, got {value!r}")
+
+
+def _name(value: object, field: str) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"{field} must be printable text, got {value!r}")
+    if _ABSOLUTE.search(value):
+        raise ValueError(f"{field} must not hold an absolute path (a cache can be shared); name the file alone")
+    return value
+
+
+def _pixel(value: Any, field: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"{field} must be a whole number of pixels, at least 1, got {value!r}")
+    return int(value)
+
+
+def _pixels(value: Any, field: str) -> tuple[int, int]:
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise ValueError(f"{field} must be (height, width), got {value!r}")
+    return _pixel(value[0], field), _pixel(value[1], field)
+
+
+def _floats(values: Any, field: str) -> tuple[float, ...]:
+    numbers = tuple(float(value) + 0.0 for value in values)  # + 0.0: one zero, so equal specs have one JSON
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{field} must be finite, got {numbers}")
+    return numbers
