@@ -1,0 +1,87 @@
+"""Reads one image, whatever it is stored in; which reader is chosen by the content of the file, not by its name.
+
+In: a `Source`. Out: pixels, uint8, (H, W) grey or (H, W, 3) RGB.
+A further format is one file here, with `recognises` and `read`, and one line in `READERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from ...base import ImageError
+from ..source import Source, reason_of
+from . import npz, pillow
+
+__all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_image"]
+
+_HEAD = 512
+"""Bytes that a reader may look at; DICOM has its mark at byte 128."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way to turn a file into pixels."""
+
+    name: str
+    recognises: Callable[[bytes], bool]
+    """Given the first 512 bytes of a file: is it one of mine?"""
+    read: Callable[[Source], np.ndarray]
+    """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder."""
+
+
+READERS: tuple[Reader, ...] = (
+    Reader("image", pillow.recognises, pillow.read),
+    Reader("npz", npz.recognises, npz.read),
+)
+
+
+def read_image(source: Source) -> np.ndarray:
+    """The pixels of one sample.
+
+    Returns:
+        uint8, (H, W) grey or (H, W, 3) RGB; the colour policy is in `readers/pillow.py` and docs/formats.md.
+
+    Raises:
+        ImageError: a short reason that names no folder: missing, empty, cut off, damaged, too large, not an image.
+    """
+    try:
+        with source.path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise ImageError(reason_of(error)) from error
+    for reader in READERS:
+        if reader.recognises(head):
+            pixels = reader.read(source)
+            if 0 in pixels.shape:
+                raise ImageError("has no pixels")
+            return pixels
+    raise ImageError(_what_else(head))
+
+
+def looks_like_an_image(head: bytes) -> bool:
+    """Whether a file that starts with `head` is a single image (not an archive of arrays)."""
+    return pillow.recognises(head)
+
+
+def content_digest(pixels: np.ndarray) -> str:
+    """32 hex digits (BLAKE2b) over shape and bytes: equal for equal pixels, whatever file they came from.
+
+    Args:
+        pixels: uint8, (H, W) or (H, W, 3).
+    """
+    hasher = blake2b(np.array(pixels.shape, "<i8").tobytes(), digest_size=16)
+    hasher.update(np.ascontiguousarray(pixels))
+    return hasher.hexdigest()
+
+
+def _what_else(head: bytes) -> str:
+    if not head:
+        return "the file is empty (0 bytes)"
+    if not any(head):
+        return "the file holds only zeros"
+    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    return "a text file, not an image" if printable == len(head) else "not an image of a known format"

@@ -1,0 +1,200 @@
+"""A table of image paths and labels, as researchers keep it: one row an image, with patient ids beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...base import ManifestError, did_you_mean, one_of
+from ..card import Task
+from ..manifest import Manifest
+from ..source import Sources
+from ..structure import SPLITS
+from ..tables import TEXT, is_blank, read_table
+from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, silent, task_for
+
+_LOOKED_AT = 500
+"""Images whose files are looked for, spread over the table: a wrong root shows at once, and a large table costs little."""
+
+
+def build_csv(
+    table: Path | str,
+    *,
+    image_column: str,
+    label_columns: Sequence[str],
+    id_column: str | None = None,
+    unit_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    frame_column: str | None = None,
+    modality_column: str | None = None,
+    attributes: Sequence[str] = (),
+    root: Path | str | None = None,
+    name: str | None = None,
+    task: Task | None = None,
+    classes: Sequence[str] | None = None,
+    notice: Notice = silent,
+) -> Manifest:
+    """A manifest of the images that a CSV or Parquet table lists.
+
+    Blanks around labels, ids and split words are cut off, and a split may be spelt training, valid, validation, dev or
+    testing, in any case. Several label columns make a multilabel task whose classes are their names.
+
+    Args:
+        table: the table; it is not changed.
+        image_column: paths of the images, relative to `root`.
+        label_columns: one column of class names, or several of 0 and 1.
+        id_column: sample ids; default the image path.
+        unit_column: what gets one prediction (an exam, a lesion); default the sample.
+        group_column: what must not straddle train and test (the patient); default the unit.
+        split_column: train, val or test.
+        frame_column: index into a file of several images.
+        modality_column: for units with several modalities.
+        attributes: columns for subgroup scores, kept under their names.
+        root: default the table's folder.
+        name: of the data set; default the table's stem.
+        task: default binary for two classes, multiclass for more, multilabel for several label columns.
+        classes: their order; default sorted. Not for several label columns, whose order is the order given.
+        notice: told what looks odd.
+
+    Raises:
+        ManifestError: a column does not exist (the near ones are named), a field is blank, an id stands twice, or not
+            one of the images is where it should be.
+    """
+    table = Path(table)
+    columns = {
+        "sample_id": id_column or image_column,
+        "path": image_column,
+        "unit_id": unit_column,
+        "group_id": group_column,
+        "split": split_column,
+        "frame": frame_column,
+        "modality": modality_column,
+    }
+    chosen = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+    multilabel = len(label_columns) > 1 or task == "multilabel"
+    given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
+    made = pd.DataFrame({ours: _tidy(given[theirs]) for ours, theirs in chosen.items()})
+    if multilabel:
+        task, names = "multilabel", list(label_columns)
+        _refuse_other_order(classes, names)
+    else:
+        made["label"] = _tidy(given[label_columns[0]])
+        names = agree_on_classes(class_order(_labels(made["label"], label_columns[0], table)), classes, str(table))
+    if "split" in made:
+        made["split"] = _splits(made["split"], str(split_column), table)
+    for column in (*(names if multilabel else ()), *attributes):
+        made[column] = given[column]
+    root = table.parent if root is None else Path(root)
+    _look_for_images(made, root, image_column, table)
+    if id_column is None and made["sample_id"].duplicated().any():
+        notice("Some images stand in several rows, so the path cannot be the id; name a column with --id-column.")
+    return assemble(
+        made,
+        str(table),
+        root,
+        name=name or table.stem,
+        task=task_for(names, task),
+        classes=names,
+        attributes=list(attributes),
+    )
+
+
+def _read(
+    table: Path, chosen: dict[str, str], labels: Sequence[str], attributes: Sequence[str], *, multilabel: bool
+) -> pd.DataFrame:
+    if not labels:
+        raise ManifestError(f"{table}: no label column was named.")
+    text = {theirs for ours, theirs in chosen.items() if ours != "frame"} | (set() if multilabel else set(labels))
+    given = read_table(table, text=text)
+    asked = dict.fromkeys([*chosen.values(), *labels, *attributes])
+    missing = [column for column in asked if column not in given.columns]
+    if missing:
+        found = [str(column) for column in given.columns]
+        near = "".join(f'\n  no column "{column}".{did_you_mean(column, found)}' for column in missing)
+        hint = _separator_hint(found)
+        raise ManifestError(
+            f"{table}: {len(missing)} of the named columns do not exist:{near}\nIt has {one_of(found)}.{hint}"
+        )
+    if len(given) == 0:
+        raise ManifestError(f"{table}: has a header but no rows.")
+    return given
+
+
+def _separator_hint(found: list[str]) -> str:
+    for separator, said in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(found) == 1 and separator in found[0]:
+            return f" Its fields seem to be separated by {said}; save it with commas."
+    return ""
+
+
+def _tidy(column: pd.Series) -> pd.Series:
+    """Text without the blanks around it; other types as they are."""
+    return column.str.strip() if column.dtype == TEXT else column
+
+
+def _labels(labels: pd.Series, column: str, table: Path) -> list[str]:
+    """The distinct labels.
+
+    Raises:
+        ManifestError: they are decimal numbers, so no classes.
+    """
+    distinct = [str(label) for label in labels[~is_blank(labels)].unique()]
+    decimal = [label for label in distinct if "." in label and _is_number(label)]
+    if decimal:
+        raise ManifestError(
+            f'{table}: column "{column}" holds decimal numbers ({one_of(sorted(decimal), most=4)}), and a class is a '
+            "name. Write whole numbers or words; a column of measurements cannot be a label."
+        )
+    return distinct
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None:
+    if classes is not None and list(classes) != names:
+        raise ManifestError(
+            f"--classes ({one_of(classes)}) differs from the label columns ({one_of(names)}); a multilabel set has a "
+            "column per class, so leave --classes out."
+        )
+
+
+def _splits(words: pd.Series, column: str, table: Path) -> pd.Series:
+    """The column's words as train, val and test.
+
+    Raises:
+        ManifestError: a word names no split, or a row has none; each with its count.
+    """
+    known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
+    unknown = words.fillna("")[known.isna()].value_counts()
+    if len(unknown):
+        listed = "".join(
+            f"\n  {count:,} rows hold {f'{word!r}' if word else 'nothing'}.{did_you_mean(str(word), SPLIT_WORDS)}"
+            for word, count in unknown.head(10).items()
+        )
+        raise ManifestError(
+            f'{table}: column "{column}" must say {one_of(SPLITS)} in every row:{listed}\n'
+            "Mend the column, or leave --split-column out and let each seed draw its own split."
+        )
+    return known
+
+
+def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path) -> None:
+    if not root.is_dir():
+        raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
+    rows = np.unique(np.linspace(0, len(made) - 1, min(len(made), _LOOKED_AT)).astype(int))
+    sources = Sources(root, made["path"].iloc[rows], None)
+    if not any(source.path.is_file() for source in sources):
+        raise ManifestError(
+            f'{table}: none of the {len(rows)} images looked for exists; the first is "{made["path"].iloc[0]}" under '
+            f'{root}. Is "{column}" the column of paths, and --root the folder they start from?'
+        )

@@ -1,0 +1,239 @@
+"""The manifest: a table of samples and its dataset card."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..base import ManifestError, OutputError, atomic_path, canonical_json
+from .card import DatasetCard
+from .finding import Finding
+from .source import Source, Sources
+from .structure import STRUCTURE, require_columns
+from .tables import SUFFIXES, as_text, read_table, write_table
+from .units import Units
+
+_TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality")
+_TOLD = 10
+"""Faults that a refusal to load spells out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """What to embed and what it is: one row per 2-D image, and the card that gives the rows their meaning.
+
+    Columns: `sample_id` (unique), `path` (relative to the card's `root`; `file.npz#array` for an array), one column of
+    labels (one per class for `multilabel`), and optionally `frame`, `unit_id` (default: the sample), `group_id`
+    (default: the unit), `split`, `modality` and the card's attributes. docs/formats.md has the whole of it.
+    """
+
+    table: pd.DataFrame
+    """Made into columns of the right type when it is given; other columns are left as they are."""
+    card: DatasetCard
+    path: Path | None = None
+    """The table's file; None before `save`, when the card's `root` is absolute or starts at the working folder."""
+
+    def __post_init__(self) -> None:
+        require_columns(self.table, self.card, str(self.path or self.card.name))
+        object.__setattr__(self, "table", _typed(self.table, self.card))
+
+    @classmethod
+    def load(cls, path: Path | str, *, strict: bool = True) -> Manifest:
+        """Reads a CSV or Parquet table and the card `<stem>.yaml` beside it.
+
+        Args:
+            path: the table.
+            strict: refuse a manifest with structural faults. Not strict is for the checks, which report them.
+
+        Raises:
+            ManifestError: a file is missing or damaged, a column is missing, or (`strict`) rows are at fault: a blank
+                or repeated id, a blank or unknown label, an unknown split, a unit of two minds. All are told at once.
+        """
+        path = Path(path)
+        _refuse_other_suffixes(path)
+        if not path.is_file():
+            read_table(path, text=())  # says that it is missing, and names the near ones
+        card = DatasetCard.load(path.with_suffix(".yaml"))
+        manifest = cls(read_table(path, text=_text_columns(card)), card, path)
+        return manifest.require_sound() if strict else manifest
+
+    def save(self, path: Path | str, *, overwrite: bool = True) -> Manifest:
+        """Writes the table to `path` and the card beside it, each whole or not at all; returns the saved manifest.
+
+        The card's `root` becomes relative to the card's new folder.
+
+        Raises:
+            ManifestError: the manifest is not sound, or `path` is neither .parquet nor .csv.
+            OutputError: the files cannot be written, or are there and `overwrite` is False.
+        """
+        path = Path(path)
+        _refuse_other_suffixes(path)
+        self.require_sound()
+        if not overwrite:
+            refuse_existing(path)
+        card = self.card.model_copy(update={"root": _relative(self.root, path.parent)})
+        with atomic_path(path.with_suffix(".yaml")) as card_file, atomic_path(path) as table_file:
+            card_file.write_text(card.to_yaml(), encoding="utf-8")
+            write_table(self.table, table_file)
+        return Manifest(self.table, card, path)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def name(self) -> str:
+        """The data set's name, from the card."""
+        return self.card.name
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths start from; absolute."""
+        start = Path.cwd() if self.path is None else self.path.parent.resolve()
+        return Path(os.path.normpath(start / self.card.root))
+
+    @cached_property
+    def sample_ids(self) -> np.ndarray:
+        """(N,) object array of str, in the order of rows."""
+        return self.table["sample_id"].fillna("").to_numpy(dtype=object)
+
+    @property
+    def unit_ids(self) -> pd.Series:
+        """The unit of each row; the sample's own id where the manifest names no units."""
+        return self.table["unit_id" if "unit_id" in self.table else "sample_id"]
+
+    @property
+    def group_ids(self) -> pd.Series:
+        """The group of each row; the unit's id where the manifest names no groups."""
+        return self.table["group_id"] if "group_id" in self.table else self.unit_ids
+
+    def source(self, row: int) -> Source:
+        """Where the image of row `row` (from 0) is."""
+        return self.sources()[row]
+
+    def sources(self) -> Sequence[Source]:
+        """Where the images are, in the order of rows; each `Source` is made when it is asked for."""
+        return self._sources
+
+    @cached_property
+    def _sources(self) -> Sources:
+        frames = self.table["frame"] if "frame" in self.table else None
+        if frames is not None and frames.dtype != pd.Int64Dtype():
+            frames = pd.to_numeric(frames, errors="coerce").astype("Float64").floordiv(1).astype("Int64")
+        return Sources(self.root, self.table["path"], frames)
+
+    def units(self) -> Units:
+        """What gets one label and one prediction each, sorted by unit id.
+
+        Raises:
+            ManifestError: the manifest is not sound.
+        """
+        return self._units
+
+    @cached_property
+    def _units(self) -> Units:
+        return Units.of(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex digits over task, classes, and every sample's id, unit, group, split, modality and label.
+
+        The order of rows, the file format, paths and attributes make no difference: two manifests of one digest give
+        a probe the same problem.
+        """
+        hasher = blake2b(digest_size=16)
+        hasher.update(canonical_json([1, self.card.task, self.card.classes]).encode())
+        columns = [self.table["sample_id"], self.unit_ids, self.group_ids]
+        columns += [self.table[name] for name in ("split", "modality") if name in self.table]
+        columns += [as_text(_whole(self.table[name])) for name in self.card.label_columns]
+        order = pc.sort_indices(_arrow(self.table["sample_id"]))
+        for column in columns:
+            _digest_text(hasher, _arrow(column).take(order))
+        return hasher.hexdigest()
+
+    @cached_property
+    def faults(self) -> list[Finding]:
+        """The structural faults, found without opening an image; empty for a manifest that loads."""
+        return [fault for check in STRUCTURE for fault in check(self.table, self.card)]
+
+    def require_sound(self) -> Manifest:
+        """This manifest, if nothing is structurally wrong with it.
+
+        Raises:
+            ManifestError: tells the faults.
+        """
+        faults = self.faults
+        if not faults:
+            return self
+        where = str(self.path or self.card.name)
+        if len(faults) == 1:
+            raise ManifestError(f"{where}, {faults[0].message}.")
+        told = "".join(f"\n  {fault.message}" for fault in faults[:_TOLD])
+        rest = f"\n  and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+        raise ManifestError(f"{where}: {len(faults)} faults:{told}{rest}")
+
+
+def refuse_existing(path: Path) -> None:
+    """Makes sure that nothing is overwritten by a manifest at `path`.
+
+    Raises:
+        OutputError: the table or its card is there.
+    """
+    there = [file for file in (path, path.with_suffix(".yaml")) if file.exists()]
+    if there:
+        raise OutputError(f"{there[0]}: exists already; choose another --out, or add --overwrite to replace it.")
+
+
+def _refuse_other_suffixes(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        hint = " Name the table, not its card." if path.suffix.lower() in (".yaml", ".yml") else ""
+        raise ManifestError(f"{path}: the table of a manifest is a .parquet or a .csv file.{hint}")
+
+
+def _text_columns(card: DatasetCard) -> list[str]:
+    return [*_TEXT, card.label_column] if card.task != "multilabel" else list(_TEXT)
+
+
+def _typed(table: pd.DataFrame, card: DatasetCard) -> pd.DataFrame:
+    """A copy with text as text and frames as whole numbers; a frame that is none is left for the checks to report."""
+    table = table.reset_index(drop=True)
+    for column in _text_columns(card):
+        if column in table:
+            table[column] = as_text(table[column])
+    if "frame" in table and table["frame"].dtype != pd.Int64Dtype():
+        numbers = pd.to_numeric(table["frame"], errors="coerce").astype("Float64")
+        if ((numbers % 1 == 0) | table["frame"].isna()).all():
+            table["frame"] = numbers.astype("Int64")
+    return table
+
+
+def _relative(root: Path, folder: Path) -> str:
+    return Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix()
+
+
+def _whole(column: pd.Series) -> pd.Series:
+    """0/1 columns as whole numbers, so that 1, 1.0 and True are one label; text as it is."""
+    return column if isinstance(column.dtype, pd.StringDtype) else pd.to_numeric(column).astype("int8")
+
+
+def _arrow(column: pd.Series) -> pa.Array:
+    array = pa.array(column.fillna(""), type=pa.large_string(), from_pandas=True)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _digest_text(hasher: blake2b, column: pa.Array) -> None:
+    """Feeds the lengths, then the bytes, so that no two columns of text look alike."""
+    lengths = pc.binary_length(column).to_numpy(zero_copy_only=False).astype("<i8")
+    hasher.update(lengths.tobytes())
+    _, _, data = column.buffers()
+    start = np.frombuffer(column.buffers()[1], np.int64, 1, column.offset * 8)[0] if len(column) else 0
+    if data is not None:
+        hasher.update(memoryview(data)[int(start) : int(start) + int(lengths.sum())])

@@ -1,0 +1,139 @@
+"""Ordinary image files, through Pillow.
+
+The colour policy, for every format:
+
+- grey stays grey, (H, W); palette, CMYK, YCbCr, LAB and HSV become RGB, (H, W, 3); embedded colour profiles are ignored;
+- what alpha hides stays hidden: an image with alpha is composited on black, the background of medical images;
+- 16-bit grey is scaled by its full range, `(v + 128) // 257`, so that equal values stay equal across images;
+- 1-bit becomes 0 and 255; 32-bit and floating-point images are refused, because no range of theirs is the right one;
+- the EXIF orientation is applied.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ...base import ImageError
+from ..source import Source
+
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_SIGNATURES = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\x00",
+    b"MM\x00*",
+    b"II+\x00",
+    b"MM\x00+",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+    *(b"P%d" % kind + blank for kind in range(1, 7) for blank in (b"\n", b" ", b"\r", b"\t")),
+)
+# What Pillow's decoders raise on damaged files, found by feeding them damaged files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    RuntimeError,
+)
+# `catch_warnings` changes the whole process, so two threads must not do it at once.
+_OPENING = threading.Lock()
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file that starts with `head` is one of the formats that are read here."""
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def read(source: Source) -> np.ndarray:
+    """The pixels: uint8, (H, W) or (H, W, 3).
+
+    Raises:
+        ImageError: the file is damaged, cut off, too large, of an unsupported kind, or has not that frame.
+    """
+    try:
+        with _open(source) as image:
+            _seek(image, source.frame)
+            return _pixels(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(_bomb()) from error
+    except MemoryError as error:
+        raise ImageError("needs more memory than there is") from error
+    except _DAMAGE as error:
+        raise ImageError(_reason(error)) from error
+
+
+def _open(source: Source) -> Image.Image:
+    # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(source.path, formats=_FORMATS)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        image.close()
+        raise ImageError(_bomb())
+    return image
+
+
+def _seek(image: Image.Image, frame: int | None) -> None:
+    count = getattr(image, "n_frames", 1)
+    if frame is None:
+        # A JPEG of several pictures carries previews of the first.
+        if count > 1 and image.format not in ("JPEG", "MPO"):
+            raise ImageError(f"holds {count} images; say which in the manifest's column `frame`, from 0")
+        return
+    if frame >= count:
+        raise ImageError(f"has no frame {frame}: it holds {count}, counted from 0")
+    image.seek(frame)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        wide = np.asarray(image).astype(np.uint32)
+        return ((wide + 128) // 257).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            f"has {'whole' if image.mode == 'I' else 'floating-point'} 32-bit pixels; save it as 8 or 16 bits"
+        )
+    if image.mode in ("L", "1"):
+        return np.array(image.convert("L"))
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        return _on_black(image)
+    return np.array(image.convert("RGB"))
+
+
+def _on_black(image: Image.Image) -> np.ndarray:
+    grey = image.mode in ("L", "LA", "La")
+    colours = image.convert("LA" if grey else "RGBA")
+    black = Image.new(colours.mode, colours.size, (0, 255) if grey else (0, 0, 0, 255))
+    black.paste(colours, mask=colours.getchannel("A"))
+    return np.array(black.convert("L" if grey else "RGB"))
+
+
+def _bomb() -> str:
+    return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels (a decompression bomb, or a slide to be cut into tiles)"
+
+
+def _reason(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    if "truncated" in words or "Truncated" in words or isinstance(error, EOFError):
+        return "the file is cut off"
+    if isinstance(error, Image.UnidentifiedImageError) or not words or "/" in words:
+        # Pillow's own text would hold the folder.
+        return "the file is damaged: its header cannot be read"
+    return f"the file is damaged: {words[:100]}"

@@ -1,0 +1,92 @@
+"""Where the pixels of a sample are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import overload
+
+import pandas as pd
+import pyarrow as pa
+
+from ..base import ImageError
+
+_CONTAINER = re.compile(r"^(?P<file>.*\.npz)#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image: a file, or one frame of a file. Small and picklable, so that worker processes can be handed it."""
+
+    path: Path
+    """The file; absolute when it comes from a manifest."""
+    frame: int | None = None
+    """Index into a file or array of several images, from 0; None where there is only one."""
+    member: str | None = None
+    """Name of the array inside a container such as an npz file."""
+
+    @classmethod
+    def parse(cls, root: Path, text: str, frame: int | None = None) -> Source:
+        """The source that the manifest's `path` column calls `text`; `file.npz#name` is an array of a container."""
+        match = _CONTAINER.match(text)
+        if match:
+            return cls(root / match["file"], frame, match["member"])
+        return cls(root / text, frame)
+
+
+class Sources(Sequence[Source]):
+    """The sources of a manifest's rows, each made when it is asked for: ten million cost no more than their texts."""
+
+    def __init__(self, root: Path, paths: pd.Series, frames: pd.Series | None) -> None:
+        self._root = root
+        # One contiguous Arrow array: compact, quick to index, and pickled as two buffers.
+        self._paths = _contiguous(pa.array(paths.fillna(""), type=pa.large_string(), from_pandas=True))
+        self._frames = None if frames is None else frames.fillna(-1).to_numpy("int64")
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Source]: ...
+    def __getitem__(self, index: int | slice) -> Source | list[Source]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        frame = -1 if self._frames is None else int(self._frames[index])
+        return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame)
+
+    def __iter__(self) -> Iterator[Source]:
+        return (self[row] for row in range(len(self)))
+
+
+def _contiguous(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def source_stamp(path: Path) -> int:
+    """A number (uint64) that changes when the file may have changed; read from its size and time, not its content.
+
+    Raises:
+        ImageError: the file is not there or cannot be asked.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ImageError(reason_of(error)) from error
+    text = f"{status.st_size} {status.st_mtime_ns}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def reason_of(error: OSError) -> str:
+    """Why the operating system would not give a file, in words and without its folder."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "the file is missing"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    if isinstance(error, PermissionError):
+        return "no permission to read the file"
+    return f"the file cannot be read: {error.strerror or type(error).__name__}"

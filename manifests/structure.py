@@ -1,0 +1,197 @@
+"""What a table must be to be a manifest at all: checks that need no image. Loading refuses a manifest that fails one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from ..base import ManifestError, did_you_mean, one_of
+from .card import DatasetCard
+from .finding import Finding, finding, rows_in_words
+from .grouping import codes_of, disagreeing, row_groups
+from .labels import label_codes
+from .tables import is_blank
+
+MOST = 200
+"""Findings of one code about single units, values or files before the rest are only counted."""
+SPLITS = ("train", "val", "test")
+
+Check = Callable[[pd.DataFrame, DatasetCard], Iterator[Finding]]
+
+
+def require_columns(table: pd.DataFrame, card: DatasetCard, where: str) -> None:
+    """Makes sure that every column is there that a manifest under `card` has.
+
+    Raises:
+        ManifestError: names all missing columns, each with the near ones that are there.
+    """
+    needed = ["sample_id", "path", *card.label_columns, *card.attributes]
+    missing = [column for column in needed if column not in table.columns]
+    if not missing:
+        return
+    found = [str(column) for column in table.columns]
+    near = "".join(f'\n  "{column}" is missing.{did_you_mean(column, found)}' for column in missing)
+    raise ManifestError(
+        f"{where}: lacks {len(missing)} of the columns a manifest needs:{near}\nIt has {one_of(found)}."
+    )
+
+
+def no_rows(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A table of nothing."""
+    if len(table) == 0:
+        yield finding("empty-manifest", "the table has no rows")
+
+
+def blank_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A sample, unit or group without a name."""
+    for column in ("sample_id", "unit_id", "group_id"):
+        yield from _blanks("blank-id", column, table)
+
+
+def blank_paths(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A sample without an image."""
+    yield from _blanks("blank-path", "path", table)
+
+
+def blank_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A sample without a label."""
+    for column in card.label_columns:
+        yield from _blanks("blank-label", column, table)
+
+
+def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """Two rows under one sample id."""
+    ids = table["sample_id"]
+    rows = np.flatnonzero(ids.duplicated(keep=False) & ~is_blank(ids))
+    if len(rows) == 0:
+        return
+    codes, names = codes_of(ids.iloc[rows])
+    for code, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
+        name = names[code]
+        yield finding("duplicate-id", f'sample_id "{name}" stands in {rows_in_words(rows[part])}', [name])
+    if len(names) > MOST:
+        yield finding("duplicate-id", f"{len(names) - MOST:,} other sample_ids stand in several rows", names[MOST:])
+
+
+def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A label that the card does not list; in a multilabel column, anything but 0 and 1."""
+    for column in card.label_columns:
+        bad = _unknown_in_multilabel(table[column]) if card.task == "multilabel" else _unknown(table[column], card)
+        if not bad.any():
+            continue
+        rows = np.flatnonzero(bad)
+        codes, values = codes_of(table[column].iloc[rows].astype(str))
+        for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
+            where = rows_in_words(rows[part], table["sample_id"])
+            message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
+            yield finding("unknown-label", message, table["sample_id"].iloc[rows[part]].fillna(""))
+        if len(values) > MOST:
+            yield finding("unknown-label", f'column "{column}" holds {len(values) - MOST:,} other unknown labels')
+
+
+def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A word in the split column that names no split, or none where others have one."""
+    if "split" not in table:
+        return
+    words = table["split"].fillna("")
+    rows = np.flatnonzero(~words.isin(SPLITS))
+    if len(rows) == 0:
+        return
+    codes, values = codes_of(words.iloc[rows])
+    for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
+        said = f'"{values[code]}"' if values[code].strip() else "nothing"
+        message = (
+            f'{rows_in_words(rows[part], table["sample_id"])}: column "split" holds {said}; '
+            f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
+        )
+        yield finding("unknown-split", message, table["sample_id"].iloc[rows[part]].fillna(""))
+
+
+def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A frame that is no whole number from 0 up."""
+    if "frame" not in table:
+        return
+    frames = table["frame"]
+    numbers = pd.to_numeric(frames, errors="coerce").astype("Float64")
+    bad = ~is_blank(frames) & ((numbers.isna()) | (numbers < 0) | (numbers % 1 != 0)).fillna(value=True)
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        where = rows_in_words(rows, table["sample_id"])
+        message = f'{where}: column "frame" holds "{frames.iloc[rows[0]]}"; a frame is a whole number from 0 up'
+        yield finding("bad-frame", message, table["sample_id"].iloc[rows].fillna(""))
+
+
+def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+    """A unit whose samples disagree in label, group or split."""
+    if "unit_id" not in table:
+        return
+    codes, units = codes_of(table["unit_id"])
+    columns = {
+        "unit-two-labels": ("labels", label_codes(table, card), card.label_column),
+        "unit-two-groups": ("groups", _column_codes(table, "group_id"), "group_id"),
+        "unit-two-splits": ("splits", _column_codes(table, "split"), "split"),
+    }
+    for code, (what, values, column) in columns.items():
+        if values is None:
+            continue
+        torn = disagreeing(codes, len(units), values)
+        for unit, rows in row_groups(codes, torn, most=MOST):
+            ids = table["sample_id"].iloc[rows].fillna("")
+            has = f" ({one_of(sorted(table[column].iloc[rows].fillna('').unique()))})" if column in table else ""
+            message = f'unit "{units[unit]}" has samples with different {what}{has}: {rows_in_words(rows)}'
+            yield finding(code, message, ids)
+        if torn.sum() > MOST:
+            yield finding(code, f"{torn.sum() - MOST:,} other units have samples with different {what}")
+
+
+STRUCTURE: tuple[Check, ...] = (
+    no_rows,
+    blank_ids,
+    duplicate_ids,
+    blank_paths,
+    blank_labels,
+    unknown_labels,
+    unknown_splits,
+    bad_frames,
+    units_of_one_mind,
+)
+"""In the order in which a reader would want to mend them."""
+
+
+def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Finding]:
+    if column not in table:
+        return
+    rows = np.flatnonzero(is_blank(table[column]))
+    if len(rows):
+        ids = table["sample_id"].iloc[rows].fillna("")
+        message = f'{rows_in_words(rows, table["sample_id"])}: column "{column}" is blank; fill it or leave the row out'
+        yield finding(code, message, ids)
+
+
+def _unknown(labels: pd.Series, card: DatasetCard) -> pd.Series:
+    return ~labels.isin(card.classes) & ~is_blank(labels)
+
+
+def _unknown_in_multilabel(labels: pd.Series) -> pd.Series:
+    return ~pd.to_numeric(labels, errors="coerce").isin([0, 1]) & ~is_blank(labels)
+
+
+def _remedy(label: str, card: DatasetCard) -> str:
+    if card.task == "multilabel":
+        return "but a multilabel column holds 0 or 1; decide what the value means and write that"
+    known = f"which is not one of the card's classes ({one_of(card.classes)})."
+    whole = label.removesuffix(".0")
+    if whole != label and whole in card.classes:
+        return f'{known} It is written as a decimal number; write "{whole}"'
+    advice = " Classes are case-sensitive; edit the table or the card" if label.casefold() in _folded(card) else ""
+    return f"{known}{did_you_mean(label, card.classes)}{advice}"
+
+
+def _folded(card: DatasetCard) -> set[str]:
+    return {name.casefold() for name in card.classes}
+
+
+def _column_codes(table: pd.DataFrame, column: str) -> np.ndarray | None:
+    return codes_of(table[column])[0] if column in table else None

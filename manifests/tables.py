@@ -1,0 +1,117 @@
+"""Tables on disk: CSV and Parquet in, CSV and Parquet out, with text kept as text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from ..base import ManifestError, did_you_mean, one_of
+
+SUFFIXES = (".parquet", ".csv")
+TEXT = pd.StringDtype("pyarrow")
+"""The dtype of every text column: compact, the same in pandas 2 and 3, and never a number by accident."""
+
+
+def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
+    """Reads a CSV or Parquet table, chosen by suffix.
+
+    Args:
+        path: the table.
+        text: columns that are text whatever they look like (`001` stays `001`, `NA` stays `NA`); the others get
+            the type they look like. A column that the table does not have is passed over.
+
+    Returns:
+        One column per column of the file; blank fields are missing.
+
+    Raises:
+        ManifestError: the table is not there, is damaged, or two of its columns have one name.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ManifestError(
+            f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
+        )
+    if not path.is_file():
+        near = [other.name for other in path.parent.glob("*") if other.suffix.lower() in SUFFIXES]
+        raise ManifestError(f"{path}: there is no such table.{did_you_mean(path.name, near)}")
+    try:
+        table = _read_csv(path, text) if path.suffix.lower() == ".csv" else pq.read_table(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot be read: {_reason(error)}.") from error
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
+    frame = _to_pandas(table)
+    for column in set(text) & set(frame.columns):
+        frame[column] = as_text(frame[column])
+    return frame
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes `table` as CSV or Parquet, chosen by suffix; row labels are left out."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    if path.suffix.lower() == ".csv":
+        pacsv.write_csv(arrow, path)
+    else:
+        pq.write_table(arrow, path, compression="zstd")
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """`column` as text: whole numbers without a decimal point, missing values kept missing."""
+    if column.dtype == TEXT:
+        return column
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_object_dtype(column.dtype):
+        # Cell by cell, because an object column may mix numbers and text; a whole table never comes this way.
+        return column.map(lambda cell: cell if pd.isna(cell) else str(cell)).astype(TEXT)
+    return column.astype(TEXT)
+
+
+def is_blank(column: pd.Series) -> pd.Series:
+    """Which cells are missing, empty or white space: bool, one per row."""
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.isna() | (column.str.strip() == "").fillna(value=True).astype(bool)
+    return column.isna()
+
+
+def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
+    return pacsv.read_csv(
+        path,
+        parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        convert_options=pacsv.ConvertOptions(
+            column_types={name: pa.large_string() for name in text},
+            # Only an empty field is missing: "NA" may be a class, a site or a patient.
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    types = {pa.string(): TEXT, pa.large_string(): TEXT}
+    # The pandas notes in a Parquet file are ignored: an index that someone saved is no column of a manifest.
+    return table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
+
+
+def _reason(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    if "Empty CSV file" in words:
+        return "it is empty"
+    if "UTF8" in words or "utf-8" in words.lower():
+        return "it is not UTF-8 text; save it as CSV (UTF-8)"
+    ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", words)
+    if ragged:
+        line, expected, got = ragged.groups()
+        return f"line {line} has {got} fields, the header {expected}; put a field that holds a comma in quotes"
+    if "Parquet magic bytes" in words or "Parquet file size" in words:
+        return "it is not a Parquet file, or was cut off"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return words[:200].rstrip(".")

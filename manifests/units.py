@@ -1,0 +1,80 @@
+"""Units: what gets one label and one prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .grouping import codes_of, disagreeing, first_rows
+from .labels import label_codes
+
+if TYPE_CHECKING:
+    from .manifest import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of a manifest, sorted by `unit_id`, so that they do not depend on the order of the table's rows.
+
+    U units, N samples, C classes.
+    """
+
+    unit_id: np.ndarray
+    """(U,) object array of str, sorted by code point."""
+    group: np.ndarray
+    """(U,) int64: position in `group_id`."""
+    group_id: np.ndarray
+    """(G,) object array of str, sorted by code point. Stays in memory: group ids are written to no result."""
+    split: np.ndarray | None
+    """(U,) of `train`, `val`, `test`; None when the manifest has no such column."""
+    y: np.ndarray
+    """(U,) int64: position in the card's classes; for `multilabel` (U, C) int8 of 0 and 1."""
+    sample_unit: np.ndarray
+    """(N,) int64: the unit of each row of the manifest. The only field that follows the order of rows."""
+    attributes: pd.DataFrame
+    """U rows, one column per attribute of the card; missing where the samples of a unit disagree."""
+    modality: np.ndarray | None
+    """(N,) object array of str: the modality of each row; None when the manifest has no such column."""
+
+    def __len__(self) -> int:
+        return len(self.unit_id)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Units:
+        """The units of `manifest`.
+
+        Raises:
+            ManifestError: the manifest is not sound; a unit whose samples disagree in label, group or split is one
+                of the faults.
+        """
+        manifest.require_sound()
+        table, card = manifest.table, manifest.card
+        sample_unit, unit_id = codes_of(manifest.unit_ids)
+        first = first_rows(sample_unit, len(unit_id))
+        group, group_id = codes_of(manifest.group_ids.iloc[first])
+        return cls(
+            unit_id=unit_id,
+            group=group,
+            group_id=group_id,
+            split=table["split"].iloc[first].to_numpy(dtype="<U5") if "split" in table else None,
+            y=label_codes(table.iloc[first], card),
+            sample_unit=sample_unit,
+            attributes=_attributes(table[card.attributes], sample_unit, first),
+            modality=table["modality"].fillna("").to_numpy(dtype=object) if "modality" in table else None,
+        )
+
+
+def torn_attributes(table: pd.DataFrame, codes: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """Per attribute column, which units have samples that disagree in it: bool (count,)."""
+    values = {name: pd.factorize(table[name], use_na_sentinel=False)[0] for name in table}
+    return {str(name): disagreeing(codes, count, column) for name, column in values.items()}
+
+
+def _attributes(table: pd.DataFrame, sample_unit: np.ndarray, first: np.ndarray) -> pd.DataFrame:
+    torn = torn_attributes(table, sample_unit, len(first))
+    # One sample's value would depend on which row came first, so a unit of two minds has none.
+    columns = {name: table[name].iloc[first].reset_index(drop=True).mask(torn[str(name)]) for name in table}
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(first)))
