@@ -2,54 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..base import CacheError
+from .guard import exclusive
+from .layout import DamagedError, GoneError
+from .ledger import NOWHERE, Ledger, as_digests, as_ids, as_stamps, digest_keys
+from .names import parts_folder, published_path
+from .pending import Pending, checked_vectors
+from .plan import Plan, make_plan, uncovered
+from .publish import Description, OvertakenError, write_published
+from .segments import set_aside, write_segment
+from .sources import OnDisk
 from .spec import EmbeddingSpec
 from .store import EmbeddingCache
 
+_TRIES = 8
+
 
 class CacheDraft:
-    """One cache in the making; several processes may hold a draft of the same cache at once.
+    """One cache in the making. Several processes, on one machine or many, may hold a draft of the same cache at once.
 
-    Args:
-        store: the folder of all caches.
-        dataset: the data set's name (`manifest.name`).
-        spec: what the embeddings are made with.
-        segment_rows: a segment is written after this many samples...
-        segment_seconds: ...or this long after its first; a kill loses at most the segment in flight.
+    Not safe for use from several threads. As a context manager it flushes at the end, also after an exception.
+
+    Attributes:
+        path: the published file, there or not.
+        parts: the folder of segments, there or not.
     """
 
-    path: Path
-    """The published file, there or not."""
+    def __init__(
+        self, path: Path, dataset: str, spec: EmbeddingSpec, *, segment_rows: int, segment_seconds: float
+    ) -> None:
+        self.path, self.dataset, self.spec = path, dataset, spec
+        self.parts = parts_folder(path)
+        self.segment_rows, self.segment_seconds = segment_rows, segment_seconds
+        self._pending = Pending(spec)
+        self._dims: dict[str, int] = {}
+        self._disk = OnDisk(path, dataset, spec)
+        self._new: set[bytes] = set()
+        self.refresh()
 
     @classmethod
     def open(
         cls,
-        store: Path,
+        store: Path | str,
         dataset: str,
         spec: EmbeddingSpec,
         *,
         segment_rows: int = 4096,
         segment_seconds: float = 30.0,
     ) -> CacheDraft:
-        """Opens the draft, reading what is embedded already (published or in segments)."""
-        raise NotImplementedError
+        """Opens the draft of `dataset` under `spec`, reading what is embedded already (published or in segments).
+
+        Args:
+            store: the folder of all caches; need not exist.
+            dataset: the data set's name (`manifest.name`).
+            spec: what the embeddings are made with.
+            segment_rows: a segment is written after this many samples, or...
+            segment_seconds: ...at the first `append` this many seconds after its first sample. A kill loses at most
+                the segment in flight.
+
+        Raises:
+            CacheError: the published file is damaged or of another schema.
+        """
+        path = published_path(Path(store), dataset, spec)
+        return cls(path, dataset, spec, segment_rows=segment_rows, segment_seconds=segment_seconds)
+
+    def refresh(self) -> None:
+        """Reads from disk what other processes have written since.
+
+        Raises:
+            CacheError: the published file is damaged or of another schema.
+        """
+        self._disk.read()
+        self._ledger = Ledger(self._disk.sources)
+        self._dims = {**self._dims, **self._ledger.dims}
+        self._new.clear()
 
     def known(self) -> np.ndarray:
-        """The sample ids that have an entry, published or not; object array of str."""
-        raise NotImplementedError
+        """The ids of all samples that are embedded, published or not: object array of str."""
+        self._settle()
+        return np.unique(self._ledger.sample_id[self._ledger.has_vector])
 
     def missing(self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Which samples must be decoded: bool (N,). False where an entry with that id *and* that source stamp exists."""
-        raise NotImplementedError
+        """Which samples have to be decoded: bool (N,).
+
+        False where an entry with that id *and* that source stamp exists. A file that was touched or copied to another
+        disk has another stamp: it is decoded, its digest is known (`has_content`), and only its entry is renewed.
+
+        Raises:
+            CacheError: an id stands there twice.
+        """
+        self._settle()
+        return self._ledger.find(as_ids(sample_ids), as_stamps(stamps)) == NOWHERE
 
     def has_content(self, digests: Sequence[str]) -> np.ndarray:
-        """Which pixels have a vector already, under whatever id: bool (N,). Digests are 32 hex digits."""
-        raise NotImplementedError
+        """Which pixels have a vector already, under whatever id: bool (n,). Digests are 32 hexadecimal digits."""
+        return self._has_content(as_digests(digests))
+
+    def _has_content(self, digests: np.ndarray) -> np.ndarray:
+        new = np.fromiter((key in self._new for key in digest_keys(digests)), bool, len(digests))
+        return new | self._ledger.has_content(digests)
 
     def append(
         self,
@@ -58,50 +115,157 @@ class CacheDraft:
         stamps: Sequence[int],
         vectors: Mapping[str, np.ndarray],
     ) -> None:
-        """Adds B embedded samples; `vectors` holds (B, D) float32 per pooling of the spec, finite."""
-        raise NotImplementedError
+        """Adds B embedded samples.
+
+        Args:
+            sample_ids: their ids.
+            digests: of their decoded pixels, 32 hexadecimal digits each.
+            stamps: of their source files.
+            vectors: (B, D) float32 per pooling of the spec. Of samples with equal pixels one vector is kept.
+
+        Raises:
+            CacheError: a value is not finite, or poolings or lengths are not the cache's.
+            OutputError: a segment was due and cannot be written; what was appended is still held.
+        """
+        ids, keys = as_ids(sample_ids), as_digests(digests)
+        checked = checked_vectors(vectors, self.spec, ids, self._dims)
+        self._dims = {pooling: matrix.shape[1] for pooling, matrix in checked.items()}
+        first = np.zeros(len(ids), bool)
+        first[np.unique(keys, axis=0, return_index=True)[1]] = True
+        fresh = np.flatnonzero(first & ~self._has_content(keys))
+        if len(fresh):
+            self._pending.add_vectors(keys[fresh], {pooling: matrix[fresh] for pooling, matrix in checked.items()})
+            self._new.update(digest_keys(keys[fresh]))
+        self._add_entries(ids, keys, as_stamps(stamps))
 
     def append_known(self, sample_ids: Sequence[str], digests: Sequence[str], stamps: Sequence[int]) -> None:
-        """Adds entries for samples whose pixels have a vector already (`has_content`)."""
-        raise NotImplementedError
+        """Adds entries of samples whose pixels have a vector already.
+
+        Raises:
+            ValueError: one has none (`has_content` tells).
+            OutputError: as `append`.
+        """
+        keys = as_digests(digests)
+        known = self._has_content(keys)
+        if not known.all():
+            raise ValueError(f"{(~known).sum()} samples have no vector yet, e.g. {sample_ids[int(np.argmin(known))]!r}")
+        self._add_entries(as_ids(sample_ids), keys, as_stamps(stamps))
+
+    def _add_entries(self, ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> None:
+        if not len(ids) == len(digests) == len(stamps):
+            raise ValueError(f"got {len(ids)} ids, {len(digests)} digests and {len(stamps)} stamps")
+        self._pending.add_entries(ids, digests, stamps)
+        self._flush_if_due()
 
     def quarantine(self, sample_ids: Sequence[str], stamps: Sequence[int], reasons: Sequence[str]) -> None:
-        """Records samples that cannot be embedded (for all shards to see); the next run tries them again."""
-        raise NotImplementedError
+        """Records samples that cannot be embedded, for every process to see; the next run tries them again.
+
+        Raises:
+            OutputError: as `append`.
+        """
+        self._pending.add_bad(as_ids(sample_ids), as_stamps(stamps), as_ids(reasons))
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
+        if self._pending.samples >= self.segment_rows or self._pending.age_s >= self.segment_seconds:
+            self.flush()
 
     def flush(self) -> None:
-        """Writes what was appended as a segment, now."""
-        raise NotImplementedError
+        """Writes what was appended as a segment, now. Once it returns, neither a kill nor a power cut takes it away.
 
-    def is_complete(self, sample_ids: Sequence[str], stamps: Sequence[int] | None = None) -> bool:
-        """True when every sample has an entry (with that stamp, where given) or is quarantined; rereads the disk."""
-        raise NotImplementedError
+        Raises:
+            OutputError: it cannot be written; it is still held, so that a later `flush` may succeed.
+        """
+        if self._pending.samples:
+            write_segment(self.parts, self.spec, *self._pending.as_segment())
+            self._pending.clear()
+
+    def _settle(self) -> None:
+        """Makes the ledger tell what is on disk, our own segments included."""
+        self.flush()
+        self.refresh()
+
+    def is_complete(self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | None = None) -> bool:
+        """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by whichever process.
+
+        Of several shards, whichever finds this true publishes; two that find it at once do no harm.
+        """
+        self._settle()
+        return not len(uncovered(self._ledger, as_ids(sample_ids), _optional(stamps)))
+
+    def quarantined(
+        self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | None = None
+    ) -> dict[str, str]:
+        """The reason, by id, of each of `sample_ids` that could not be embedded, by whichever process."""
+        self._settle()
+        ids, given = as_ids(sample_ids), _optional(stamps)
+        bad = self._ledger.find_bad(ids, given, self._ledger.find(ids, given))
+        return {str(ids[i]): str(self._ledger.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
 
     def publish(
         self,
-        sample_ids: Sequence[str],
+        sample_ids: Sequence[str] | np.ndarray,
         *,
-        stamps: Sequence[int] | None = None,
+        stamps: Sequence[int] | np.ndarray | None = None,
         device: str = "",
         versions: Mapping[str, str] | None = None,
         throughput: Mapping[str, Any] | None = None,
         prune: bool = False,
     ) -> EmbeddingCache:
-        """Makes the published file: rows in the order of `sample_ids`, quarantined ones left out.
+        """Makes the published file. When it holds the same already, it stays as it is.
+
+        Args:
+            sample_ids: the manifest's, in order; rows are in this order, quarantined samples left out. Samples that are
+                known but not among them (of a larger manifest of the same name) follow, so that nothing is lost.
+            stamps: of the sources now; with them no embedding of an older version of a file is ever published.
+            device: what the vectors were computed on.
+            versions: of the libraries that computed them.
+            throughput: of the run, JSON-like.
+            prune: leave samples out that are not among `sample_ids` (a withdrawn consent, say).
 
         Raises:
-            CacheError: samples are neither embedded nor quarantined (says how many).
-            OutputError: the file cannot be written.
+            CacheError: samples are neither embedded nor quarantined (says how many), or a file is damaged.
+            OutputError: the file cannot be written; the older one and all segments are untouched.
         """
-        raise NotImplementedError
+        ids, given = as_ids(sample_ids), _optional(stamps)
+        about = Description(self.dataset, self.spec, device, versions or {}, throughput or {})
+        self._settle()
+        if not self._disk.segments and self._is_published(make_plan(self._ledger, ids, given, prune=prune)):
+            return EmbeddingCache.open(self.path)  # needs no permission to write
+        with exclusive(self.parts / ".lock"):
+            self._publish_latest(ids, given, about, prune=prune)
+            self._disk.remove_segments()
+        self.refresh()
+        return EmbeddingCache.open(self.path)
 
-    def quarantined(self, sample_ids: Iterable[str] | None = None) -> dict[str, str]:
-        """Reason by sample id, of this draft (and of other shards, as far as they have flushed)."""
-        raise NotImplementedError
+    def _publish_latest(self, ids: np.ndarray, stamps: np.ndarray | None, about: Description, *, prune: bool) -> None:
+        """Plans and writes until no other process has come in between."""
+        for _ in range(_TRIES):
+            self.refresh()
+            plan = make_plan(self._ledger, ids, stamps, prune=prune)
+            if self._is_published(plan):
+                return
+            try:
+                write_published(self.path, plan, self._ledger, about, base=self._disk.base)
+            except (OvertakenError, GoneError, FileNotFoundError):
+                continue
+            except DamagedError as error:
+                if error.path is None or error.path.parent != self.parts:
+                    raise
+                set_aside(error.path, str(error.__cause__))  # the next plan says what has to be embedded again
+            else:
+                return
+        raise CacheError(f"{self.path.name}: other processes keep publishing it; run the same command again.")
+
+    def _is_published(self, plan: Plan) -> bool:
+        return self._disk.published is not None and plan.is_published_as(self._disk.published)
 
     def __enter__(self) -> CacheDraft:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Flushes, also after an exception: what is embedded is kept."""
         self.flush()
+
+
+def _optional(stamps: Sequence[int] | np.ndarray | None) -> np.ndarray | None:
+    return None if stamps is None else as_stamps(stamps)

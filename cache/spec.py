@@ -72,6 +72,7 @@ class EmbeddingSpec:
 
     Raises:
         ValueError: a value is out of range or of the wrong kind, or a name holds an absolute path.
+        TypeError: `transform` is no TransformSpec, or `poolings` is one text.
     """
 
     backbone: str
@@ -91,9 +92,9 @@ class EmbeddingSpec:
         for field in ("backbone", "model", "weights_digest"):
             _name(getattr(self, field), field)
         if not isinstance(self.transform, TransformSpec):
-            raise ValueError(f"transform must be a TransformSpec, got {type(self.transform).__name__}")
+            raise TypeError(f"transform must be a TransformSpec, got {type(self.transform).__name__}")
         if isinstance(self.poolings, str):
-            raise ValueError(f"poolings must be a tuple of names, got the text {self.poolings!r}")
+            raise TypeError(f"poolings must be a tuple of names, got the text {self.poolings!r}")
         _set(self, "poolings", tuple(_name(pooling, "pooling") for pooling in self.poolings))
         if not self.poolings or len(set(self.poolings)) != len(self.poolings):
             raise ValueError(f"poolings must be at least one name, none twice, got {self.poolings}")

@@ -1,65 +1,172 @@
-"""Published caches: opening, reading and finding them."""
+"""Published caches: opening and reading."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import DTypeLike
 
+from ..base import CacheError, did_you_mean, one_of
+from .layout import (
+    SCHEMA,
+    dataset,
+    encode,
+    get_array,
+    get_int,
+    get_json,
+    get_strings,
+    get_text,
+    hdf5_from,
+    window_rows,
+)
+from .ledger import NOWHERE, as_ids, unique_index
+from .names import file_stem, fingerprint_in
+from .segments import DIGEST_BYTES, len_of, matrix_dims
 from .spec import EmbeddingSpec
+
+_READ_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """One published file of embeddings; holds no file open, so it pickles and readers need no locks."""
+    """One published file of embeddings.
+
+    Holds no file open between calls, so it pickles, needs no locks, and never keeps a newer publication from view.
+    """
 
     path: Path
     spec: EmbeddingSpec
     dataset: str
-    dims: dict[str, int]
+    """Name of the data set."""
+    dims: dict[str, int] = field(compare=False)
     """Vector length by pooling, in the spec's order."""
-    info: dict[str, Any]
-    """rows, created, device, versions, throughput, quarantined (count), dtypes, schema."""
+    info: dict[str, Any] = field(compare=False)
+    """schema, rows, content (digest of ids and pixels), created (UTC), device, versions, throughput (of the last run),
+    quarantined (count), dtypes (by pooling), bytes (of the file)."""
 
     @classmethod
     def open(cls, path: Path | str) -> EmbeddingCache:
-        """Opens a published cache. Raises CacheError when it is damaged or not what its name says."""
-        raise NotImplementedError
+        """Opens a published cache; reads its description, no vectors.
 
-    @property
-    def sample_ids(self) -> np.ndarray:
-        """(N,) object array of str."""
-        raise NotImplementedError
+        Raises:
+            CacheError: it is absent, damaged, of another schema, or not what its name says.
+        """
+        path = Path(path)
+        with hdf5_from(path) as file:
+            if get_text(file, "kind") != "embeddings":
+                raise ValueError("a part of an unfinished cache")
+            spec = EmbeddingSpec.from_json(get_text(file, "spec"))
+            stated = get_text(file, "fingerprint")
+            rows = len_of(file, "sample_id")
+            dims = matrix_dims(file, spec, rows)
+            info = {
+                "schema": SCHEMA,
+                "rows": rows,
+                **{name: get_text(file, name) for name in ("content", "created", "device")},
+                **{name: get_json(file, name) for name in ("versions", "throughput")},
+                "quarantined": get_int(file, "quarantined"),
+                "dtypes": {pooling: str(dataset(file, f"embedding/{pooling}").dtype) for pooling in dims},
+                "bytes": path.stat().st_size,
+            }
+            name = get_text(file, "dataset")
+        _check_identity(path, spec, stated)
+        return cls(path=path, spec=spec, dataset=name, dims=dims, info=info)
 
-    @property
-    def content_digests(self) -> np.ndarray:
-        """(N, 16) uint8."""
-        raise NotImplementedError
+    def __len__(self) -> int:
+        return int(self.info["rows"])
 
     @property
     def poolings(self) -> tuple[str, ...]:
         """Names of the matrices."""
         return self.spec.poolings
 
-    @property
-    def quarantine(self) -> dict[str, str]:
-        """Reason by sample id."""
-        raise NotImplementedError
+    @cached_property
+    def sample_ids(self) -> np.ndarray:
+        """(N,) object array of str, in the order of the rows."""
+        with hdf5_from(self.path) as file:
+            self._check_unchanged(file)
+            return get_strings(file, "sample_id")
 
-    def __len__(self) -> int:
-        return int(self.info["rows"])
+    @cached_property
+    def content_digests(self) -> np.ndarray:
+        """(N, 16) uint8: digest of each sample's decoded pixels."""
+        with hdf5_from(self.path) as file:
+            self._check_unchanged(file)
+            return get_array(file, "content_digest", np.uint8, DIGEST_BYTES)
+
+    @cached_property
+    def quarantine(self) -> dict[str, str]:
+        """Why a sample could not be embedded, by sample id."""
+        with hdf5_from(self.path) as file:
+            ids, reasons = get_strings(file, "quarantine/sample_id"), get_strings(file, "quarantine/reason")
+        return dict(zip(ids, reasons, strict=True))
 
     def load(self, pooling: str, dtype: DTypeLike = np.float32) -> np.ndarray:
-        """The whole (N, D) matrix of `pooling`."""
-        raise NotImplementedError
+        """The whole matrix of a pooling in one pass over the file: (N, D) of `dtype`, rows as in `sample_ids`.
+
+        Raises:
+            CacheError: there is no such pooling (lists those there are), or a checksum is wrong.
+        """
+        if pooling not in self.dims:
+            raise CacheError(
+                f'{self.path.name}: has no pooling "{pooling}"; it has {", ".join(self.dims)}.'
+                f"{did_you_mean(pooling, self.dims)}"
+            )
+        out = np.empty((len(self), self.dims[pooling]), dtype=dtype)
+        with hdf5_from(self.path) as file:
+            self._check_unchanged(file)
+            _read_into(out, dataset(file, f"embedding/{pooling}"))
+        return out
 
     def rows_of(self, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Row of each sample: (len(sample_ids),) int64. Raises CacheError when some are not there."""
-        raise NotImplementedError
+        """The row of each sample: (len(sample_ids),) int64. Ids may repeat.
+
+        Raises:
+            CacheError: some samples are not in the cache (how many, which, and what to run).
+        """
+        wanted = as_ids(sample_ids)
+        rows = self._index.get_indexer(pd.Index(wanted, dtype=object)).astype(np.int64)
+        absent = wanted[rows == NOWHERE]
+        if len(absent):
+            raise CacheError(self._absence(absent, len(wanted)))
+        return rows
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return unique_index(self.sample_ids)
+
+    def _absence(self, absent: np.ndarray, wanted: int) -> str:
+        bad = [f"{sample} ({self.quarantine[sample]})" for sample in absent if sample in self.quarantine]
+        new = [sample for sample in absent if sample not in self.quarantine]
+        text = f"{self.path.name}: {len(absent):,} of {wanted:,} samples are not in this cache."
+        if new:
+            text += (
+                f" {len(new):,} are not embedded yet, e.g. {one_of(map(repr, new), most=3)}:"
+                f" run `medprobe extract MANIFEST --backbone {self.spec.backbone}`."
+            )
+        if bad:
+            text += (
+                f" {len(bad):,} could not be embedded, e.g. {one_of(bad, most=3)}:"
+                " mend these images and extract again, or take them out of the manifest."
+            )
+        return text
+
+    def _check_unchanged(self, file: h5py.File) -> None:
+        """Rows of one publication must never be taken for rows of another."""
+        if get_text(file, "content") != self.info["content"]:
+            raise CacheError(f"{self.path.name}: was published anew since it was opened; run the same command again.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what was read is read again where it is needed."""
+        return {name: self.__dict__[name] for name in ("path", "spec", "dataset", "dims", "info")}
 
 
 def default_store(manifest_path: Path | str) -> Path:
@@ -67,6 +174,38 @@ def default_store(manifest_path: Path | str) -> Path:
     return Path(manifest_path).parent / "embeddings"
 
 
-def find_caches(store: Path, dataset: str, backbones: Sequence[str] | None = None) -> list[EmbeddingCache]:
-    """The published caches of a data set, of all backbones or of those named; several specs of one are all returned."""
-    raise NotImplementedError
+def content_of(sample_ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> str:
+    """A digest of which rows a cache has and in which order: 32 hexadecimal digits."""
+    total = blake2b(digest_size=16)
+    # The fixed-length bytes, and their length, leave no two lists of ids with one digest.
+    encoded = encode(sample_ids)
+    total.update(f"{len(encoded)} {encoded.itemsize} ".encode())
+    for part in (encoded, digests, stamps):
+        total.update(np.ascontiguousarray(part).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:
+    if stated != spec.fingerprint:
+        raise CacheError(
+            f"{path}: states the fingerprint {stated} but its spec has {spec.fingerprint}: it was altered, or written"
+            " by another version of medprobe. Move it away and run `medprobe extract` again."
+        )
+    if fingerprint_in(path) != spec.fingerprint:
+        raise CacheError(
+            f"{path}: holds embeddings of another spec than its name says. They were made by {spec.backbone} under"
+            f" {spec.fingerprint}; rename it to {file_stem(spec)}.h5."
+        )
+
+
+def _read_into(out: np.ndarray, matrix: h5py.Dataset) -> None:
+    """Fills `out`; where the stored type is another, through a buffer, because numpy converts faster than HDF5."""
+    if out.dtype == matrix.dtype:
+        matrix.read_direct(out)
+        return
+    rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, _READ_BYTES)
+    buffer = np.empty((rows, matrix.shape[1]), matrix.dtype)
+    for start in range(0, len(out), rows):
+        stop = min(start + rows, len(out))
+        matrix.read_direct(buffer, np.s_[start:stop], np.s_[: stop - start])
+        out[start:stop] = buffer[: stop - start]

@@ -2,9 +2,108 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from ..base import CacheError, one_of
+from .layout import DamagedError, dataset, get_int, get_json, get_text, hdf5_from
+from .matrices import read_blocks
+from .segments import Index, get_index
+from .spec import EmbeddingSpec
+from .store import EmbeddingCache, content_of
 
 
 def verify_cache(path: Path | str) -> list[str]:
-    """The problems of a published file, one line each; empty when every checksum, value and id is right."""
-    raise NotImplementedError
+    """The problems of a published file, one line each; empty when every checksum, value, id and name is right."""
+    path = Path(path)
+    try:
+        cache = EmbeddingCache.open(path)
+        with hdf5_from(path) as file:
+            return [f"{path.name}: {problem}" for problem in _problems(file, path, cache.spec)]
+    except CacheError as error:
+        return [str(error)]
+
+
+def verify_segment(path: Path) -> list[str]:
+    """The problems of a part of an unfinished cache, one line each."""
+    try:
+        with hdf5_from(path) as file:
+            for name in _matrix_names(file):
+                for _ in read_blocks(dataset(file, name)):
+                    pass
+    except CacheError as error:
+        return [str(error)]
+    return []
+
+
+def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]:
+    index = get_index(file, path, spec, segment=False)
+    yield from _id_problems(index)
+    if get_int(file, "quarantined") != len(index.bad_id):
+        yield f"states {get_int(file, 'quarantined')} quarantined samples but lists {len(index.bad_id)}."
+    if get_text(file, "content") != content_of(index.sample_id, index.digest, index.stamp):
+        yield "its rows are not those that it was published with."
+    for name in ("versions", "throughput"):
+        if not isinstance(get_json(file, name), dict):
+            yield f"its attribute {name} cannot be read."
+    for pooling in spec.poolings:
+        yield from _matrix_problems(file, pooling, index.sample_id)
+
+
+def _id_problems(index: Index) -> Iterator[str]:
+    ids = pd.Index(index.sample_id, dtype=object)
+    if not ids.is_unique:
+        twice = ids[ids.duplicated()].unique()
+        yield f"{len(twice):,} sample ids stand there twice or more, e.g. {one_of(map(repr, twice), most=3)}."
+    both = ids.intersection(pd.Index(index.bad_id, dtype=object))
+    if len(both):
+        yield f"{len(both):,} samples are both embedded and quarantined, e.g. {one_of(map(repr, both), most=3)}."
+
+
+def _matrix_problems(file: h5py.File, pooling: str, sample_ids: np.ndarray) -> Iterator[str]:
+    matrix = dataset(file, f"embedding/{pooling}")
+    done = 0
+    odd: list[str] = []
+    try:
+        for start, block in read_blocks(matrix):
+            finite = np.isfinite(block).all(axis=1)
+            odd.extend(sample_ids[start : start + len(block)][~finite])
+            done = start + len(block)
+    except OSError:
+        yield f"embedding/{pooling}: a checksum is wrong, or bytes are gone, after row {done:,}; the file is damaged."
+    if odd:
+        yield f"embedding/{pooling}: {len(odd):,} vectors are not finite, e.g. of {one_of(map(repr, odd), most=3)}."
+
+
+def check_against(path: Path, spec: EmbeddingSpec, meant: Index, crcs: Mapping[str, int]) -> None:
+    """Reads a file that was just written back from the disk and compares it with what was meant.
+
+    Raises:
+        CacheError: it differs.
+    """
+    with hdf5_from(path) as file:
+        index = get_index(file, path, spec, segment=False)
+        same = all(
+            np.array_equal(getattr(index, name), getattr(meant, name))
+            for name in ("sample_id", "digest", "stamp", "bad_id", "bad_stamp", "bad_reason")
+        )
+        for pooling, meant_crc in crcs.items():
+            crc = 0
+            for _, block in read_blocks(dataset(file, f"embedding/{pooling}")):
+                crc = zlib.crc32(block.data, crc)
+            same = same and crc == meant_crc
+    if not same:
+        raise DamagedError(
+            f"{path.parent.name}: the disk gave back other bytes than were written; nothing was published and nothing"
+            " is lost. Check the disk (or the network file system), then run the same command again."
+        )
+
+
+def _matrix_names(file: h5py.File) -> list[str]:
+    group = file.get("embedding")
+    return [f"embedding/{name}" for name in group] if isinstance(group, h5py.Group) else []

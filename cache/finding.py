@@ -1,0 +1,145 @@
+"""Which caches a store holds, finished and not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..base import CacheError, did_you_mean, one_of
+from .layout import GoneError, hdf5_from
+from .names import dataset_folder, is_published_name, safe_name
+from .segments import len_of, segment_paths
+from .store import EmbeddingCache
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of a listing: a published cache, or one that cannot be read."""
+
+    path: Path
+    cache: EmbeddingCache | None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class ListedDraft:
+    """An unfinished cache: samples in segments that are not published yet."""
+
+    folder: Path
+    samples: int
+    segments: int
+    damaged: int
+
+    @property
+    def name(self) -> str:
+        """`<backbone>--<fingerprint>`, as in file names."""
+        return self.folder.name.removesuffix(".parts")
+
+
+def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None = None) -> list[EmbeddingCache]:
+    """The published caches of a data set, sorted by backbone and fingerprint.
+
+    Args:
+        store: the folder of all caches.
+        dataset: the data set's name (`manifest.name`).
+        backbones: only these (names as given to `medprobe extract`); all by default. Of a backbone with several specs
+            (sizes, precisions), all are returned.
+
+    Raises:
+        CacheError: the data set or a backbone has no cache here (names the near ones), or a file asked for is damaged.
+    """
+    store = Path(store)
+    folder = dataset_folder(store, dataset)
+    paths = _published(folder)
+    if not paths:
+        raise CacheError(_no_caches(store, dataset, folder))
+    if backbones is not None:
+        wanted = {safe_name(backbone) for backbone in backbones}
+        named = [path for path in paths if path.stem.rpartition("--")[0] in wanted]
+    else:
+        named = paths
+    caches = [EmbeddingCache.open(path) for path in named]
+    if backbones is not None:
+        caches = [cache for cache in caches if cache.spec.backbone in backbones]
+        _check_all_found(folder, backbones, caches, paths)
+    return sorted(caches, key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
+
+
+def list_store(store: Path) -> tuple[list[Listed], list[ListedDraft]]:
+    """Everything in a store, damaged files included, in order of path.
+
+    Raises:
+        CacheError: there is no such folder.
+    """
+    if not store.is_dir():
+        raise CacheError(
+            f"{store}: there is no such store; `medprobe extract` makes one, beside the manifest by default."
+        )
+    folders = sorted(folder for folder in store.iterdir() if folder.is_dir())
+    published = [_listed(path) for folder in folders for path in _published(folder)]
+    drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]
+    return published, [draft for draft in drafts if draft.segments or draft.damaged]
+
+
+def _published(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.h5") if is_published_name(path)) if folder.is_dir() else []
+
+
+def _listed(path: Path) -> Listed:
+    try:
+        return Listed(path, EmbeddingCache.open(path))
+    except CacheError as error:
+        return Listed(path, None, str(error))
+
+
+def _draft(folder: Path) -> ListedDraft:
+    paths = segment_paths(folder)
+    counts = list(_sample_counts(paths))
+    return ListedDraft(
+        folder=folder,
+        samples=sum(counts),
+        segments=len(counts),
+        damaged=len(paths) - len(counts) + len(list(folder.glob("*.damaged"))),
+    )
+
+
+def _sample_counts(paths: Sequence[Path]) -> Iterator[int]:
+    """Samples of each segment that can be read; one that vanishes meanwhile has been published."""
+    for path in paths:
+        try:
+            with hdf5_from(path) as file:
+                yield len_of(file, "sample_id") + len_of(file, "quarantine/sample_id")
+        except GoneError:
+            yield 0
+        except CacheError:
+            continue
+
+
+def _no_caches(store: Path, dataset: str, folder: Path) -> str:
+    text = f'{store}: holds no embeddings of the data set "{dataset}".'
+    if folder.is_dir() and any(folder.glob("*.parts")):
+        return f"{text} An extraction was begun and not finished: run the same `medprobe extract` again to go on."
+    others = (
+        sorted(path.name for path in store.iterdir() if path.is_dir() and _published(path)) if store.is_dir() else []
+    )
+    if others:
+        text += f" It holds {one_of(others)}.{did_you_mean(dataset, others)}"
+    return f"{text} Run `medprobe extract MANIFEST --backbone NAME`, or give the store it wrote to."
+
+
+def _check_all_found(
+    folder: Path, backbones: Sequence[str], caches: Sequence[EmbeddingCache], paths: Sequence[Path]
+) -> None:
+    found = {cache.spec.backbone for cache in caches}
+    absent = [backbone for backbone in backbones if backbone not in found]
+    if not absent:
+        return
+    there = sorted({listed.cache.spec.backbone for listed in map(_listed, paths) if listed.cache})
+    near = "".join(did_you_mean(backbone, there) for backbone in absent)
+    begun = [name for name in absent if any(folder.glob(f"{safe_name(name)}--*.parts"))]
+    text = f"{folder.name}: no embeddings by {one_of(absent)}; there are those by {one_of(there) or 'none'}.{near}"
+    if begun:
+        text += f" The extraction with {one_of(begun)} was begun and not finished."
+    options = " ".join(f"--backbone {backbone}" for backbone in absent)
+    raise CacheError(f"{text} Run `medprobe extract MANIFEST {options}`.")

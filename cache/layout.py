@@ -1,0 +1,266 @@
+"""The HDF5 layout that published files and segments share, and the only code that opens one.
+
+Every dataset is chunked with Fletcher32, strings are of fixed length (a variable-length string lives in a heap that
+HDF5 does not checksum), and the 1.10 format is used because its own structures and attributes are checksummed:
+no byte that matters can change unseen.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..base import CacheError, canonical_json
+
+SCHEMA = 1
+"""Version of the file layout; docs/cache.md says when it goes up."""
+
+_CHUNK_BYTES = 512 * 1024
+_FORMAT = ("v110", "v110")
+
+
+class DamagedError(CacheError):
+    """The bytes of a file are not what was written; reading it again would not help."""
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class GoneError(CacheError):
+    """There is no such file (any more)."""
+
+
+class _Sink:
+    """The file that HDF5 writes into; keeps the first error of the operating system to itself until HDF5 has closed.
+
+    HDF5's own driver leaves a file that it could not finish (a full disk) open inside the library, which then crashes
+    at the end of the process. Here HDF5 always succeeds, and `error` says afterwards that the file is worthless.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.error: OSError | None = None
+        self.position = self.size = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.position = self.size + offset if whence == os.SEEK_END else offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view) and self.error is None:
+                done += os.pwrite(self.descriptor, view[done:], self.position + done)
+        except OSError as error:
+            self.error = error
+        self.position += len(view)
+        self.size = max(self.size, self.position)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        got = os.preadv(self.descriptor, [view], self.position)
+        view[got:] = bytes(len(view) - got)
+        self.position += len(view)
+        return len(view)
+
+    def read(self, size: int = -1) -> bytes:  # h5py asks for the name, and reads through `readinto`
+        raise NotImplementedError
+
+    def truncate(self, size: int) -> None:
+        self.size = size
+        try:
+            if self.error is None:
+                os.ftruncate(self.descriptor, size)
+        except OSError as error:
+            self.error = error
+
+    def flush(self) -> None:
+        return
+
+
+@contextmanager
+def hdf5_into(descriptor: int) -> Iterator[h5py.File]:
+    """Writes a new HDF5 file into an open, empty file.
+
+    Raises:
+        OSError: the operating system refused a write; the file is worthless.
+    """
+    sink = _Sink(descriptor)
+    try:
+        with h5py.File(sink, "w", libver=_FORMAT) as file:  # pyright: ignore[reportArgumentType]
+            yield file
+    except Exception as error:
+        if sink.error is not None:
+            raise sink.error from error
+        raise
+    if sink.error is not None:
+        raise sink.error
+
+
+@contextmanager
+def hdf5_from(path: Path) -> Iterator[h5py.File]:
+    """Opens a file for reading, without a lock (NFS); what HDF5 raises inside the block becomes a `CacheError`.
+
+    Raises:
+        CacheError: the file is absent, unreadable, truncated, damaged, or not of this layout.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            _check_schema(file, path)
+            yield file
+    except FileNotFoundError as error:
+        raise GoneError(f"{path}: there is no such cache; run `medprobe extract` to make it.") from error
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.ESTALE:
+            raise GoneError(f"{path}: was replaced while it was read; run the same command again.") from error
+        if number not in (None, errno.EIO):
+            raise CacheError(f"{path}: cannot be read: {os.strerror(number)}.") from error
+        raise DamagedError(
+            f"{path}: is damaged or no cache ({_first_line(error)}). Move it away and run `medprobe extract` again.",
+            path,
+        ) from error
+
+
+def _check_schema(file: h5py.File, path: Path) -> None:
+    schema = int(file.attrs["schema"])  # pyright: ignore[reportArgumentType]
+    if schema > SCHEMA:
+        raise CacheError(
+            f"{path}: has schema {schema}, written by a newer medprobe; this one knows up to {SCHEMA}. Update medprobe."
+        )
+    if schema < SCHEMA:
+        raise CacheError(
+            f"{path}: has schema {schema}, which this medprobe no longer reads (it reads {SCHEMA})."
+            " Move the file away and run `medprobe extract` again."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().strip("'\"").splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def chunk_rows(rows: int, row_bytes: int) -> int:
+    """Rows of one chunk: about 512 KiB, at least one row and never more than there are."""
+    return max(1, min(rows, _CHUNK_BYTES // max(1, row_bytes)))
+
+
+def window_rows(row_bytes: int, window_bytes: int) -> int:
+    """Rows to read at a time: a whole number of chunks, of about `window_bytes` together."""
+    chunk = chunk_rows(2**31, row_bytes)
+    return max(1, window_bytes // (chunk * row_bytes)) * chunk
+
+
+def new_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:
+    """An empty dataset chunked by rows, with Fletcher32."""
+    row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+    if shape[0] == 0:
+        return file.create_dataset(name, shape, dtype)
+    chunks = (chunk_rows(shape[0], row_bytes), *shape[1:])
+    return file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **options)
+
+
+def put_array(file: h5py.File, name: str, values: np.ndarray) -> None:
+    """Writes a whole array."""
+    new_dataset(file, name, values.shape, values.dtype)[...] = values
+
+
+def put_strings(file: h5py.File, name: str, texts: Sequence[str] | np.ndarray) -> None:
+    """Writes texts as UTF-8 of one fixed length; gzip makes one long text cheap for all the short ones.
+
+    Raises:
+        CacheError: a text cannot be stored (a NUL at its end, half a surrogate pair).
+    """
+    encoded = encode(texts)
+    dtype = h5py.string_dtype("utf-8", max(1, encoded.itemsize))
+    new_dataset(file, name, encoded.shape, dtype, compression="gzip", compression_opts=1)[...] = encoded.astype(dtype)
+
+
+def get_strings(file: h5py.File, name: str) -> np.ndarray:
+    """Reads what `put_strings` wrote; (n,) object array of str, which is smaller than numpy's fixed-width text."""
+    raw = dataset(file, name)[...]
+    return object_array([text.decode() for text in raw.tolist()])
+
+
+def get_array(file: h5py.File, name: str, dtype: Any, width: int | None = None) -> np.ndarray:
+    """Reads a whole dataset after a check of its kind and shape.
+
+    Raises:
+        ValueError: it is not (n,) or (n, width) of `dtype`.
+    """
+    found = dataset(file, name)
+    if found.dtype != np.dtype(dtype) or found.shape[1:] != (() if width is None else (width,)):
+        raise ValueError(f"{name} is {found.dtype} {found.shape}, which is not this layout")
+    return found[...]
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """The dataset called `name`.
+
+    Raises:
+        KeyError: there is none.
+    """
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise KeyError(f"{name} is no dataset")
+    return found
+
+
+def put_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
+    """Writes attributes: integers as they are, text at a fixed length, anything else as canonical JSON."""
+    for name, value in attributes.items():
+        if isinstance(value, int):
+            file.attrs[name] = value
+            continue
+        text = (value if isinstance(value, str) else canonical_json(value)).encode()
+        dtype = h5py.string_dtype("utf-8", max(1, len(text)))
+        file.attrs.create(name, np.array(text, dtype=dtype), dtype=dtype)
+
+
+def get_text(file: h5py.File, name: str) -> str:
+    """Reads a text attribute."""
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def get_json(file: h5py.File, name: str) -> Any:
+    """Reads an attribute that holds JSON."""
+    return json.loads(get_text(file, name))
+
+
+def get_int(file: h5py.File, name: str) -> int:
+    """Reads a whole-number attribute."""
+    return int(file.attrs[name])  # pyright: ignore[reportArgumentType]
+
+
+def encode(texts: Sequence[str] | np.ndarray) -> np.ndarray:
+    """`texts` as a numpy array of UTF-8 bytes."""
+    try:
+        encoded = [str(text).encode() for text in texts]
+    except UnicodeEncodeError as error:
+        raise CacheError(f"the text {error.object!r} is not valid Unicode; rename the sample.") from error
+    odd = next((text for text in encoded if text.endswith(b"\0")), None)
+    if odd is not None:
+        raise CacheError(f"the text {odd!r} ends in a NUL character, which cannot be stored; rename the sample.")
+    return np.array(encoded, dtype=np.bytes_) if encoded else np.empty(0, "S1")
+
+
+def object_array(values: Sequence[Any]) -> np.ndarray:
+    """`values` as a one-dimensional object array, whatever they are."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

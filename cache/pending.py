@@ -1,0 +1,102 @@
+"""What was appended and is not on disk yet: the most that a kill can lose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..base import CacheError, one_of
+from .segments import Index, no_digests, no_stamps, no_strings
+from .spec import EmbeddingSpec
+
+
+class Pending:
+    """Entries, vectors and quarantined samples of the segment in flight."""
+
+    def __init__(self, spec: EmbeddingSpec) -> None:
+        self.spec = spec
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything; what was there is on disk."""
+        self.samples = 0
+        self._since = 0.0
+        self._entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._bad: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._vector_digests: list[np.ndarray] = []
+        self._vectors: dict[str, list[np.ndarray]] = {pooling: [] for pooling in self.spec.poolings}
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the oldest of it was added."""
+        return time.monotonic() - self._since if self.samples else 0.0
+
+    def add_entries(self, sample_ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> None:
+        """Adds entries; all three have one length."""
+        self._entries.append((sample_ids, digests, stamps))
+        self._count(len(sample_ids))
+
+    def add_bad(self, sample_ids: np.ndarray, stamps: np.ndarray, reasons: np.ndarray) -> None:
+        """Adds quarantined samples; all three have one length."""
+        self._bad.append((sample_ids, stamps, reasons))
+        self._count(len(sample_ids))
+
+    def add_vectors(self, digests: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
+        """Adds vectors of as many digests, already checked and copied."""
+        self._vector_digests.append(digests)
+        for pooling, matrix in vectors.items():
+            self._vectors[pooling].append(matrix)
+
+    def _count(self, samples: int) -> None:
+        if not self.samples:
+            self._since = time.monotonic()
+        self.samples += samples
+
+    def as_segment(self) -> tuple[Index, dict[str, np.ndarray]]:
+        """All of it as the index and the matrices of one segment."""
+        ids, digests, stamps = zip(*self._entries, strict=True) if self._entries else ((), (), ())
+        bad_ids, bad_stamps, reasons = zip(*self._bad, strict=True) if self._bad else ((), (), ())
+        index = Index(
+            path=Path(),
+            sample_id=np.concatenate([no_strings(), *ids]),
+            digest=np.concatenate([no_digests(), *digests]),
+            stamp=np.concatenate([no_stamps(), *stamps]),
+            vector_digest=np.concatenate([no_digests(), *self._vector_digests]),
+            bad_id=np.concatenate([no_strings(), *bad_ids]),
+            bad_stamp=np.concatenate([no_stamps(), *bad_stamps]),
+            bad_reason=np.concatenate([no_strings(), *reasons]),
+        )
+        matrices = {name: np.concatenate(blocks) for name, blocks in self._vectors.items() if blocks}
+        return index, matrices
+
+
+def checked_vectors(
+    vectors: Mapping[str, np.ndarray], spec: EmbeddingSpec, sample_ids: np.ndarray, dims: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """`vectors` as float32, in the spec's order of poolings.
+
+    Raises:
+        CacheError: poolings or lengths are not those of the cache, or a value is not finite (says of which samples).
+        ValueError: a matrix has not one row per sample.
+    """
+    if set(vectors) != set(spec.poolings):
+        raise CacheError(f"the cache takes the poolings {', '.join(spec.poolings)}; got {', '.join(vectors)}.")
+    checked = {pooling: np.asarray(vectors[pooling], dtype=np.float32) for pooling in spec.poolings}
+    for pooling, matrix in checked.items():
+        if matrix.ndim != 2 or len(matrix) != len(sample_ids) or not matrix.shape[1]:
+            raise ValueError(f"{pooling}: expected a matrix with {len(sample_ids)} rows, got shape {matrix.shape}")
+        if dims.get(pooling, matrix.shape[1]) != matrix.shape[1]:
+            raise CacheError(
+                f"{spec.backbone}: pooling {pooling} has vectors of {matrix.shape[1]} values now and of"
+                f" {dims[pooling]} in the cache; the spec must differ where the network does."
+            )
+        finite = np.isfinite(matrix).all(axis=1)
+        if not finite.all():
+            raise CacheError(
+                f"{spec.backbone}: pooling {pooling} of {(~finite).sum()} samples is not finite, e.g. of"
+                f" {one_of(map(repr, sample_ids[~finite]), most=3)}; quarantine these samples or use precision fp32."
+            )
+    return checked
