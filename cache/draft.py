@@ -11,7 +11,7 @@ import numpy as np
 from ..base import CacheError
 from .guard import exclusive
 from .layout import DamagedError, GoneError
-from .ledger import NOWHERE, Ledger, as_digests, as_ids, as_stamps, digest_keys
+from .ledger import NOWHERE, Ledger, as_digests, as_ids, as_stamps, digest_keys, first_of_each
 from .names import parts_folder, published_path
 from .pending import Pending, checked_vectors
 from .plan import Plan, make_plan, uncovered
@@ -130,9 +130,7 @@ class CacheDraft:
         ids, keys = as_ids(sample_ids), as_digests(digests)
         checked = checked_vectors(vectors, self.spec, ids, self._dims)
         self._dims = {pooling: matrix.shape[1] for pooling, matrix in checked.items()}
-        first = np.zeros(len(ids), bool)
-        first[np.unique(keys, axis=0, return_index=True)[1]] = True
-        fresh = np.flatnonzero(first & ~self._has_content(keys))
+        fresh = np.flatnonzero(first_of_each(keys) & ~self._has_content(keys))
         if len(fresh):
             self._pending.add_vectors(keys[fresh], {pooling: matrix[fresh] for pooling, matrix in checked.items()})
             self._new.update(digest_keys(keys[fresh]))

@@ -72,14 +72,37 @@ def list_store(store: Path) -> tuple[list[Listed], list[ListedDraft]]:
     Raises:
         CacheError: there is no such folder.
     """
+    folders = _folders(store)
+    published = [_listed(path) for folder in folders for path in _published(folder)]
+    drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]
+    return published, [draft for draft in drafts if draft.segments or draft.damaged]
+
+
+def files_in(store: Path) -> tuple[list[Path], list[Path]]:
+    """The published files of a store, and the segments of its drafts.
+
+    Raises:
+        CacheError: there is no such folder, or nothing in it.
+    """
+    folders = _folders(store)
+    published = [path for folder in folders for path in _published(folder)]
+    segments = [path for folder in folders for parts in sorted(folder.glob("*.parts")) for path in segment_paths(parts)]
+    if not published and not segments:
+        raise CacheError(f"{store}: holds no caches; `medprobe extract` makes them. Is this the store it wrote to?")
+    return published, segments
+
+
+def _folders(store: Path) -> list[Path]:
+    """The folders of data sets, and the store itself, so that one data set's folder may be given too.
+
+    Raises:
+        CacheError: there is no such folder.
+    """
     if not store.is_dir():
         raise CacheError(
             f"{store}: there is no such store; `medprobe extract` makes one, beside the manifest by default."
         )
-    folders = sorted(folder for folder in store.iterdir() if folder.is_dir())
-    published = [_listed(path) for folder in folders for path in _published(folder)]
-    drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]
-    return published, [draft for draft in drafts if draft.segments or draft.damaged]
+    return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
 
 
 def _published(folder: Path) -> list[Path]:

@@ -37,12 +37,9 @@ class Ledger:
 
     def _place_vectors(self) -> None:
         counts = [len(source.vector_digest) for source in self.sources]
-        keys = pd.Index(
-            digest_keys(np.concatenate([no_digests(), *(source.vector_digest for source in self.sources)])),
-            dtype=object,
-        )
-        first = ~keys.duplicated()
-        self._vectors = keys[first]
+        digests = np.concatenate([no_digests(), *(source.vector_digest for source in self.sources)])
+        first = first_of_each(digests)
+        self._vectors = pd.Index(digest_keys(digests[first]), dtype=object)
         self._vector_source = _numbers(counts)[first]
         self._vector_row = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])[first]
         # An entry whose vector was in a damaged segment is no entry: its sample has to be embedded again.
@@ -126,6 +123,11 @@ def as_digests(digests: Sequence[str] | np.ndarray) -> np.ndarray:
 def digest_keys(digests: np.ndarray) -> np.ndarray:
     """(n, 16) uint8 as (n,) bytes objects to look up. numpy drops NULs at the end; that is still one to one."""
     return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}").reshape(-1).astype(object)
+
+
+def first_of_each(digests: np.ndarray) -> np.ndarray:
+    """Whether a digest stands there for the first time: bool (n,)."""
+    return ~pd.Index(digest_keys(digests), dtype=object).duplicated()
 
 
 def unique_index(sample_ids: np.ndarray) -> pd.Index:

@@ -113,7 +113,11 @@ def _gather(out: np.ndarray, ledger: Ledger, pooling: str, source: np.ndarray, r
             window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, _WINDOW_BYTES)
             for first, last in _runs(wanted, window):
                 low, high = wanted[first], wanted[last - 1] + 1
-                out[places[first:last]] = matrix[low:high][wanted[first:last] - low]
+                to = places[first]
+                if last - first == high - low == places[last - 1] + 1 - to and matrix.dtype == out.dtype:
+                    matrix.read_direct(out, np.s_[low:high], np.s_[to : to + high - low])  # in order: no copy
+                else:
+                    out[places[first:last]] = matrix[low:high][wanted[first:last] - low]
 
 
 def _runs(rows: np.ndarray, window: int) -> Iterator[tuple[int, int]]:

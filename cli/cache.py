@@ -1,10 +1,134 @@
-"""The verbs of `cache`."""
+"""The verbs of `cache`: what is embedded, with what, and whether it can be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from ..cache import EmbeddingCache
+
+app = typer.Typer(
+    help="Look at embedding caches: list them, show what they were made with, check every byte.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+_STORE = typer.Argument(help="The folder of caches, or a manifest (its caches are in `embeddings` beside it).")
 
 
-@app.command()
-def placeholder() -> None:
-    """Placeholder until the room lands."""
+@app.command(epilog="Example: `medprobe cache ls brain.parquet`")
+def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
+    """List the caches of a store, finished and unfinished."""
+    from ..cache.finding import list_store
+    from .console import remark, say, show_table
+
+    published, drafts = list_store(_store_of(store))
+    caches = [listed.cache for listed in published if listed.cache]
+    for dataset in dict.fromkeys(cache.dataset for cache in caches):
+        rows = [_row(cache) for cache in caches if cache.dataset == dataset]
+        columns = ("backbone", "fingerprint", "rows", "vectors", "precision", "size", "made (UTC)")
+        show_table(columns, rows, title=f"dataset {dataset}", right=("rows", "size"))
+    if not caches and not drafts:
+        say("No caches yet. `medprobe extract MANIFEST --backbone NAME` makes one.")
+    for draft in drafts:
+        damaged = f", {draft.damaged} damaged" if draft.damaged else ""
+        say(
+            f"in progress: {draft.folder.parent.name}/{draft.name}: {draft.samples:,} samples in {draft.segments:,}"
+            f" segments{damaged}; run the same `medprobe extract` again to go on"
+        )
+    faults = [listed.fault for listed in published if not listed.cache]
+    for fault in faults:
+        remark(f"error: {fault}")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `medprobe cache show embeddings/brain/efficientnet-lite0--1f0c22a9be07.h5`")
+def show(
+    file: Annotated[Path, typer.Argument(help="A cache, as `medprobe cache ls` lists them.")],
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show what a cache was made with, how fast, and which images are missing from it and why."""
+    import json as json_text
+    from dataclasses import asdict
+
+    from ..cache import EmbeddingCache
+    from .console import say
+
+    cache = EmbeddingCache.open(file)
+    spec = asdict(cache.spec)
+    if json:
+        facts = {"dataset": cache.dataset, "fingerprint": cache.spec.fingerprint, "spec": spec, "dims": cache.dims}
+        say(json_text.dumps({**facts, **cache.info, "quarantine": cache.quarantine}, indent=2))
+        return
+    _say_block(
+        cache.path.name, {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]}
+    )
+    _say_block("vectors", {name: f"{dim} x {cache.info['dtypes'][name]}" for name, dim in cache.dims.items()})
+    _say_block("spec", {"fingerprint": cache.spec.fingerprint, **{k: v for k, v in spec.items() if k != "transform"}})
+    _say_block("transform", spec["transform"])
+    _say_block("versions", cache.info["versions"])
+    _say_block("throughput", {"device": cache.info["device"] or "not recorded", **cache.info["throughput"]})
+    _say_block(f"quarantined: {cache.info['quarantined']:,}", cache.quarantine)
+
+
+@app.command(epilog="Example: `medprobe cache verify embeddings`")
+def verify(
+    target: Annotated[Path, typer.Argument(help="One cache, a folder of caches, or a manifest.")] = Path("embeddings"),
+) -> None:
+    """Read every byte of a cache, or of all: checksums, finite values, unique ids. Exit status 1 with the problems."""
+    from ..cache.finding import files_in
+    from ..cache.verify import verify_cache, verify_segment
+    from .console import remark, say
+
+    published, segments = ([target], []) if target.suffix == ".h5" else files_in(_store_of(target))
+    problems: list[str] = []
+    for path in published:
+        found = verify_cache(path)
+        problems += found
+        say(f"{'damaged' if found else 'ok':8}{path.parent.name}/{path.name}")
+    for path in segments:
+        problems += verify_segment(path)
+    if segments:
+        say(f"also read {len(segments):,} segments of unfinished caches")
+    for problem in problems:
+        remark(f"error: {problem}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _store_of(path: Path) -> Path:
+    """The store itself, or that of a manifest."""
+    from ..cache import default_store
+
+    return default_store(path) if path.suffix.lower() in {".parquet", ".csv", ".yaml"} else path
+
+
+def _row(cache: "EmbeddingCache") -> tuple[str, ...]:
+    return (
+        cache.spec.backbone,
+        cache.spec.fingerprint,
+        f"{len(cache):,}",
+        "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
+        cache.spec.precision,
+        _size(cache.info["bytes"]),
+        cache.info["created"][:10],
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _say_block(title: str, facts: dict) -> None:
+    from .console import say
+
+    say(title)
+    for name, value in facts.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        say(f"  {name:16}{text}")
