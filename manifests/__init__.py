@@ -8,7 +8,7 @@ from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
 from .counts import class_counts
-from .finding import CODES, Finding, Severity
+from .finding import CODES, Code, Finding, Severity
 from .manifest import Manifest, refuse_existing
 from .montage import draw_montage
 from .readers import READERS, Reader, content_digest, read_image
@@ -22,6 +22,7 @@ __all__ = [
     "READERS",
     "TASKS",
     "Builder",
+    "Code",
     "DatasetCard",
     "Finding",
     "Manifest",

@@ -19,7 +19,8 @@ from .labels import label_codes
 from .manifest import Manifest
 from .structure import MOST
 from .survey import Survey, survey_images
-from .units import torn_attributes
+from .tables import column_of, is_blank
+from .units import torn_units
 
 RARE = 10
 """A class with fewer units than this cannot be divided into train, val and test with something to measure in each."""
@@ -35,7 +36,7 @@ class Evidence:
     @property
     def ids(self) -> pd.Series:
         """The sample ids, blank where missing."""
-        return self.manifest.table["sample_id"].fillna("")
+        return column_of(self.manifest.table, "sample_id").fillna("")
 
     @cached_property
     def survey(self) -> Survey:
@@ -46,7 +47,7 @@ class Evidence:
     def split(self) -> pd.Series | None:
         """The split of each row, blank where missing; None where the manifest has no such column."""
         table = self.manifest.table
-        return table["split"].fillna("") if "split" in table else None
+        return column_of(table, "split").fillna("") if "split" in table else None
 
     @cached_property
     def same_pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,13 +91,13 @@ def groups_across_splits(evidence: Evidence) -> Iterator[Finding]:
 
 def paths_outside_root(evidence: Evidence) -> Iterator[Finding]:
     """An absolute path, or one that climbs out of the card's root."""
-    paths = evidence.manifest.table["path"].fillna("").str.replace("\\", "/")
+    paths = column_of(evidence.manifest.table, "path").fillna("").str.replace("\\", "/")
     absolute = paths.str.match(r"^(?:/|[A-Za-z]:/|~)").to_numpy(bool)
     # Only the few paths with ".." in them are walked one by one.
     dotted = np.flatnonzero(paths.str.contains("..", regex=False).to_numpy(bool))
     rows = np.union1d(np.flatnonzero(absolute), [row for row in dotted if _climbs(paths.iloc[row])]).astype(int)
     if len(rows):
-        where = rows_in_words(rows, evidence.manifest.table["sample_id"])
+        where = rows_in_words(rows, evidence.ids)
         message = f'{where}: column "path" leads outside the card\'s root; set `root` higher and write paths from there'
         yield finding("path-outside-root", message, evidence.ids.iloc[rows])
 
@@ -113,7 +114,7 @@ def missing_files(evidence: Evidence) -> Iterator[Finding]:
 
 def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
     """A file that is there but is no image that can be read."""
-    blank = evidence.manifest.table["path"].isna().to_numpy()
+    blank = is_blank(column_of(evidence.manifest.table, "path"))
     rows = np.flatnonzero((evidence.survey.reason != "") & ~evidence.survey.missing & ~blank)
     paths = evidence.manifest.table["path"]
     for row in rows[:MOST]:
@@ -172,8 +173,9 @@ def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
     manifest = evidence.manifest
     if "unit_id" not in manifest.table:
         return
-    codes, units = codes_of(manifest.table["unit_id"])
-    for name, torn in torn_attributes(manifest.table[manifest.card.attributes], codes, len(units)).items():
+    codes, units = codes_of(manifest.unit_ids)
+    for name in manifest.card.attributes:
+        torn = torn_units(column_of(manifest.table, name), codes, len(units))
         if torn.any():
             message = (
                 f'{torn.sum():,} units have samples that differ in "{name}" ({one_of(units[torn], most=3)}); '

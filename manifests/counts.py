@@ -8,6 +8,7 @@ import pandas as pd
 from .labels import label_codes
 from .manifest import Manifest
 from .structure import SPLITS
+from .tables import as_words, column_of
 
 
 def class_counts(manifest: Manifest) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def class_counts(manifest: Manifest) -> pd.DataFrame:
     """
     card, table = manifest.card, manifest.table
     labels = label_codes(table, card)
-    splits = table["split"].to_numpy(dtype=object) if "split" in table else np.full(len(table), "all", object)
+    splits = as_words(column_of(table, "split")) if "split" in table else np.full(len(table), "all", object)
     names = [name for name in (*SPLITS, "all") if (splits == name).any()]
     counts = {name: _per_class(labels[splits == name], len(card.classes)) for name in names}
     frame = pd.DataFrame(counts, index=pd.Index(card.classes, name="class"), dtype=np.int64)

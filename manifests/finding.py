@@ -4,36 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 Severity = Literal["error", "warning"]
 
-CODES: dict[str, Severity] = {
-    "empty-manifest": "error",
-    "blank-id": "error",
-    "duplicate-id": "error",
-    "blank-path": "error",
-    "blank-label": "error",
-    "unknown-label": "error",
-    "unknown-split": "error",
-    "bad-frame": "error",
-    "unit-two-labels": "error",
-    "unit-two-groups": "error",
-    "unit-two-splits": "error",
-    "group-across-splits": "error",
-    "path-outside-root": "error",
-    "missing-file": "error",
-    "unreadable-image": "error",
-    "pixels-across-splits": "error",
-    "pixels-two-labels": "warning",
-    "pixels-repeated": "warning",
-    "unit-two-attributes": "warning",
-    "rare-class": "warning",
+
+
+class Code(NamedTuple):
+    """What a code stands for."""
+
+    severity: Severity
+    """An error makes results wrong or the work impossible; a warning may be meant."""
+    meaning: str
+    """In a few words."""
+
+
+CODES: dict[str, Code] = {
+    "empty-manifest": Code("error", "there are no rows"),
+    "blank-id": Code("error", "a sample, unit or group has no id"),
+    "duplicate-id": Code("error", "several rows have one sample_id"),
+    "blank-path": Code("error", "a row names no image"),
+    "blank-label": Code("error", "a row has no label"),
+    "unknown-label": Code("error", "a label is not in the card"),
+    "unknown-split": Code("error", "not train, val or test"),
+    "bad-frame": Code("error", "a frame is no whole number"),
+    "unit-two-labels": Code("error", "a unit's samples differ in label"),
+    "unit-two-groups": Code("error", "a unit's samples differ in group"),
+    "unit-two-splits": Code("error", "a unit's samples differ in split"),
+    "missing-file": Code("error", "the file is not there"),
+    "unreadable-image": Code("error", "the file is no readable image"),
+    "path-outside-root": Code("error", "a path leaves the card's root"),
+    "group-across-splits": Code("error", "a group is on both sides of a split"),
+    "pixels-across-splits": Code("error", "one image on both sides of a split"),
+    "pixels-two-labels": Code("warning", "one image, different labels"),
+    "pixels-repeated": Code("warning", "one image under several ids"),
+    "unit-two-attributes": Code("warning", "a unit's samples differ in attribute"),
+    "rare-class": Code("warning", "a class has under 10 units"),
 }
-"""Every code a finding may bear. They are stable: scripts may rely on them, and docs/checks.md has a section on each."""
+"""Every code a finding may bear. They are stable, so scripts may rely on them; docs/checks.md has a section on each."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Finding:
     code: str
     """One of `CODES`."""
     severity: Severity
-    """An error makes results wrong or the work impossible; a warning may be meant."""
+    """As `CODES` has it."""
     message: str
     """What is wrong, where (row, sample, column), and what to do where it is not plain."""
     samples: tuple[str, ...] = ()
@@ -52,7 +63,7 @@ class Finding:
 
 def finding(code: str, message: str, samples: Iterable[str] = ()) -> Finding:
     """A finding of the severity that its code has."""
-    return Finding(code, CODES[code], message, tuple(samples))
+    return Finding(code, CODES[code].severity, message, tuple(samples))
 
 
 def rows_in_words(rows: np.ndarray | Sequence[int], ids: pd.Series | None = None, *, most: int = 3) -> str:

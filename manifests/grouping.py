@@ -6,12 +6,22 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+
+from .tables import as_arrow
 
 
 def codes_of(keys: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (N,) int64 into the sorted distinct keys, and those keys as an object array; a missing key counts as ""."""
-    codes, distinct = pd.factorize(keys.fillna(""), sort=True)
-    return codes.astype(np.int64), np.asarray(distinct, dtype=object)
+    """Codes (N,) int64 into the sorted distinct texts of `keys`, and those texts as an object array.
+
+    Both follow from the texts alone: sorted by code point, and a missing key counts as "".
+    """
+    # Arrow sorts text several times faster than pandas sorts objects, which tells at ten million rows.
+    encoded = as_arrow(keys).dictionary_encode()
+    order = pc.call_function("sort_indices", [encoded.dictionary]).to_numpy()
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[encoded.indices.to_numpy()], encoded.dictionary.to_numpy(zero_copy_only=False)[order]
 
 
 def first_rows(codes: np.ndarray, count: int) -> np.ndarray:

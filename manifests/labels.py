@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .card import DatasetCard
+from .tables import as_numbers, as_words, column_of
 
 
 def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
@@ -16,7 +17,8 @@ def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
         manifest that was loaded leniently can have.
     """
     if card.task != "multilabel":
-        return pd.Index(card.classes).get_indexer(pd.Index(table[card.label_column].astype(object))).astype(np.int64)
-    columns = [pd.to_numeric(table[name], errors="coerce").astype("Float64") for name in card.classes]
-    known = [column.where(column.isin([0, 1])).fillna(-1).to_numpy("int8") for column in columns]
-    return np.stack(known, axis=1)
+        return (
+            pd.Index(card.classes).get_indexer(pd.Index(as_words(column_of(table, card.label_column)))).astype(np.int64)
+        )
+    columns = (as_numbers(column_of(table, name)) for name in card.classes)
+    return np.stack([np.where((column == 0) | (column == 1), column, -1).astype(np.int8) for column in columns], axis=1)

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from ..base import ManifestError, OutputError, atomic_path, canonical_json
 from .card import DatasetCard
 from .finding import Finding
+from .labels import label_codes
 from .source import Source, Sources
 from .structure import STRUCTURE, require_columns
-from .tables import SUFFIXES, as_text, read_table, write_table
+from .tables import SUFFIXES, as_arrow, as_numbers, as_text, as_words, column_of, is_blank, read_table, write_table
 from .units import Units
 
 _TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality")
@@ -103,17 +104,17 @@ class Manifest:
     @cached_property
     def sample_ids(self) -> np.ndarray:
         """(N,) object array of str, in the order of rows."""
-        return self.table["sample_id"].fillna("").to_numpy(dtype=object)
+        return as_words(column_of(self.table, "sample_id"))
 
     @property
     def unit_ids(self) -> pd.Series:
         """The unit of each row; the sample's own id where the manifest names no units."""
-        return self.table["unit_id" if "unit_id" in self.table else "sample_id"]
+        return column_of(self.table, "unit_id" if "unit_id" in self.table else "sample_id")
 
     @property
     def group_ids(self) -> pd.Series:
         """The group of each row; the unit's id where the manifest names no groups."""
-        return self.table["group_id"] if "group_id" in self.table else self.unit_ids
+        return column_of(self.table, "group_id") if "group_id" in self.table else self.unit_ids
 
     def source(self, row: int) -> Source:
         """Where the image of row `row` (from 0) is."""
@@ -125,10 +126,8 @@ class Manifest:
 
     @cached_property
     def _sources(self) -> Sources:
-        frames = self.table["frame"] if "frame" in self.table else None
-        if frames is not None and frames.dtype != pd.Int64Dtype():
-            frames = pd.to_numeric(frames, errors="coerce").astype("Float64").floordiv(1).astype("Int64")
-        return Sources(self.root, self.table["path"], frames)
+        frames = column_of(self.table, "frame") if "frame" in self.table else None
+        return Sources(self.root, column_of(self.table, "path"), frames)
 
     def units(self) -> Units:
         """What gets one label and one prediction each, sorted by unit id.
@@ -151,12 +150,12 @@ class Manifest:
         """
         hasher = blake2b(digest_size=16)
         hasher.update(canonical_json([1, self.card.task, self.card.classes]).encode())
-        columns = [self.table["sample_id"], self.unit_ids, self.group_ids]
-        columns += [self.table[name] for name in ("split", "modality") if name in self.table]
-        columns += [as_text(_whole(self.table[name])) for name in self.card.label_columns]
-        order = pc.sort_indices(_arrow(self.table["sample_id"]))
-        for column in columns:
-            _digest_text(hasher, _arrow(column).take(order))
+        ids = column_of(self.table, "sample_id")
+        optional = [column_of(self.table, name) for name in ("split", "modality") if name in self.table]
+        order = pc.call_function("sort_indices", [as_arrow(ids)])
+        for column in (ids, self.unit_ids, self.group_ids, *optional):
+            _digest_text(hasher, as_arrow(column).take(order))
+        hasher.update(label_codes(self.table, self.card)[order.to_numpy()].astype("<i8").tobytes())
         return hasher.hexdigest()
 
     @cached_property
@@ -207,11 +206,11 @@ def _typed(table: pd.DataFrame, card: DatasetCard) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     for column in _text_columns(card):
         if column in table:
-            table[column] = as_text(table[column])
+            table[column] = as_text(column_of(table, column))
     if "frame" in table and table["frame"].dtype != pd.Int64Dtype():
-        numbers = pd.to_numeric(table["frame"], errors="coerce").astype("Float64")
-        if ((numbers % 1 == 0) | table["frame"].isna()).all():
-            table["frame"] = numbers.astype("Int64")
+        numbers = as_numbers(column_of(table, "frame"))
+        if ((numbers % 1 == 0) | is_blank(column_of(table, "frame"))).all():
+            table["frame"] = pd.array(numbers, dtype="Float64").astype("Int64")
     return table
 
 
@@ -219,21 +218,11 @@ def _relative(root: Path, folder: Path) -> str:
     return Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix()
 
 
-def _whole(column: pd.Series) -> pd.Series:
-    """0/1 columns as whole numbers, so that 1, 1.0 and True are one label; text as it is."""
-    return column if isinstance(column.dtype, pd.StringDtype) else pd.to_numeric(column).astype("int8")
-
-
-def _arrow(column: pd.Series) -> pa.Array:
-    array = pa.array(column.fillna(""), type=pa.large_string(), from_pandas=True)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
 def _digest_text(hasher: blake2b, column: pa.Array) -> None:
     """Feeds the lengths, then the bytes, so that no two columns of text look alike."""
-    lengths = pc.binary_length(column).to_numpy(zero_copy_only=False).astype("<i8")
-    hasher.update(lengths.tobytes())
-    _, _, data = column.buffers()
-    start = np.frombuffer(column.buffers()[1], np.int64, 1, column.offset * 8)[0] if len(column) else 0
-    if data is not None:
-        hasher.update(memoryview(data)[int(start) : int(start) + int(lengths.sum())])
+    lengths = pc.call_function("binary_length", [column]).to_numpy().astype("<i8")
+    hasher.update(lengths)
+    _, offsets, data = column.buffers()
+    if len(column) and data is not None:
+        start = int(np.frombuffer(offsets, np.int64)[column.offset])
+        hasher.update(memoryview(data)[start : start + int(lengths.sum())])

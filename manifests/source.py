@@ -9,10 +9,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import overload
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ..base import ImageError
+from .tables import as_arrow, as_numbers
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.npz)#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 
@@ -43,8 +44,8 @@ class Sources(Sequence[Source]):
     def __init__(self, root: Path, paths: pd.Series, frames: pd.Series | None) -> None:
         self._root = root
         # One contiguous Arrow array: compact, quick to index, and pickled as two buffers.
-        self._paths = _contiguous(pa.array(paths.fillna(""), type=pa.large_string(), from_pandas=True))
-        self._frames = None if frames is None else frames.fillna(-1).to_numpy("int64")
+        self._paths = as_arrow(paths)
+        self._frames = None if frames is None else np.nan_to_num(as_numbers(frames), nan=-1).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -61,10 +62,6 @@ class Sources(Sequence[Source]):
 
     def __iter__(self) -> Iterator[Source]:
         return (self[row] for row in range(len(self)))
-
-
-def _contiguous(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def source_stamp(path: Path) -> int:

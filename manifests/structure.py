@@ -1,4 +1,7 @@
-"""What a table must be to be a manifest at all: checks that need no image. Loading refuses a manifest that fails one."""
+"""What a table must be to be a manifest at all: checks that need no image.
+
+Loading refuses a manifest that fails one of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .card import DatasetCard
 from .finding import Finding, finding, rows_in_words
 from .grouping import codes_of, disagreeing, row_groups
 from .labels import label_codes
-from .tables import is_blank
+from .tables import as_numbers, as_words, column_of, is_blank
 
 MOST = 200
 """Findings of one code about single units, values or files before the rest are only counted."""
@@ -63,8 +66,8 @@ def blank_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
 
 def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     """Two rows under one sample id."""
-    ids = table["sample_id"]
-    rows = np.flatnonzero(ids.duplicated(keep=False) & ~is_blank(ids))
+    ids = column_of(table, "sample_id")
+    rows = np.flatnonzero(ids.duplicated(keep=False).to_numpy(bool) & ~is_blank(ids))
     if len(rows) == 0:
         return
     codes, names = codes_of(ids.iloc[rows])
@@ -78,15 +81,12 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
 def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     """A label that the card does not list; in a multilabel column, anything but 0 and 1."""
     for column in card.label_columns:
-        bad = _unknown_in_multilabel(table[column]) if card.task == "multilabel" else _unknown(table[column], card)
-        if not bad.any():
-            continue
-        rows = np.flatnonzero(bad)
-        codes, values = codes_of(table[column].iloc[rows].astype(str))
+        rows = np.flatnonzero(_unknown(column_of(table, column), card))
+        codes, values = codes_of(column_of(table, column).iloc[rows])
         for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            where = rows_in_words(rows[part], table["sample_id"])
+            where = rows_in_words(rows[part], column_of(table, "sample_id"))
             message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
-            yield finding("unknown-label", message, table["sample_id"].iloc[rows[part]].fillna(""))
+            yield finding("unknown-label", message, _ids(table, rows[part]))
         if len(values) > MOST:
             yield finding("unknown-label", f'column "{column}" holds {len(values) - MOST:,} other unknown labels')
 
@@ -95,39 +95,36 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     """A word in the split column that names no split, or none where others have one."""
     if "split" not in table:
         return
-    words = table["split"].fillna("")
+    words = column_of(table, "split").fillna("")
     rows = np.flatnonzero(~words.isin(SPLITS))
-    if len(rows) == 0:
-        return
     codes, values = codes_of(words.iloc[rows])
     for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
         said = f'"{values[code]}"' if values[code].strip() else "nothing"
         message = (
-            f'{rows_in_words(rows[part], table["sample_id"])}: column "split" holds {said}; '
+            f'{rows_in_words(rows[part], column_of(table, "sample_id"))}: column "split" holds {said}; '
             f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
         )
-        yield finding("unknown-split", message, table["sample_id"].iloc[rows[part]].fillna(""))
+        yield finding("unknown-split", message, _ids(table, rows[part]))
 
 
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     """A frame that is no whole number from 0 up."""
     if "frame" not in table:
         return
-    frames = table["frame"]
-    numbers = pd.to_numeric(frames, errors="coerce").astype("Float64")
-    bad = ~is_blank(frames) & ((numbers.isna()) | (numbers < 0) | (numbers % 1 != 0)).fillna(value=True)
-    rows = np.flatnonzero(bad)
+    frames = column_of(table, "frame")
+    numbers = as_numbers(frames)
+    rows = np.flatnonzero(~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0)))
     if len(rows):
-        where = rows_in_words(rows, table["sample_id"])
+        where = rows_in_words(rows, column_of(table, "sample_id"))
         message = f'{where}: column "frame" holds "{frames.iloc[rows[0]]}"; a frame is a whole number from 0 up'
-        yield finding("bad-frame", message, table["sample_id"].iloc[rows].fillna(""))
+        yield finding("bad-frame", message, _ids(table, rows))
 
 
 def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     """A unit whose samples disagree in label, group or split."""
     if "unit_id" not in table:
         return
-    codes, units = codes_of(table["unit_id"])
+    codes, units = codes_of(column_of(table, "unit_id"))
     columns = {
         "unit-two-labels": ("labels", label_codes(table, card), card.label_column),
         "unit-two-groups": ("groups", _column_codes(table, "group_id"), "group_id"),
@@ -138,10 +135,9 @@ def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Findin
             continue
         torn = disagreeing(codes, len(units), values)
         for unit, rows in row_groups(codes, torn, most=MOST):
-            ids = table["sample_id"].iloc[rows].fillna("")
-            has = f" ({one_of(sorted(table[column].iloc[rows].fillna('').unique()))})" if column in table else ""
+            has = f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})" if column in table else ""
             message = f'unit "{units[unit]}" has samples with different {what}{has}: {rows_in_words(rows)}'
-            yield finding(code, message, ids)
+            yield finding(code, message, _ids(table, rows))
         if torn.sum() > MOST:
             yield finding(code, f"{torn.sum() - MOST:,} other units have samples with different {what}")
 
@@ -163,19 +159,23 @@ STRUCTURE: tuple[Check, ...] = (
 def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Finding]:
     if column not in table:
         return
-    rows = np.flatnonzero(is_blank(table[column]))
+    rows = np.flatnonzero(is_blank(column_of(table, column)))
     if len(rows):
-        ids = table["sample_id"].iloc[rows].fillna("")
-        message = f'{rows_in_words(rows, table["sample_id"])}: column "{column}" is blank; fill it or leave the row out'
-        yield finding(code, message, ids)
+        where = rows_in_words(rows, column_of(table, "sample_id"))
+        message = f'{where}: column "{column}" is blank; fill it or leave the row out'
+        yield finding(code, message, _ids(table, rows))
 
 
-def _unknown(labels: pd.Series, card: DatasetCard) -> pd.Series:
-    return ~labels.isin(card.classes) & ~is_blank(labels)
+def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:
+    """Which labels are neither blank nor known: (N,) bool."""
+    if card.task != "multilabel":
+        return ~labels.isin(card.classes).to_numpy(bool) & ~is_blank(labels)
+    numbers = as_numbers(labels)
+    return ~((numbers == 0) | (numbers == 1)) & ~is_blank(labels)
 
 
-def _unknown_in_multilabel(labels: pd.Series) -> pd.Series:
-    return ~pd.to_numeric(labels, errors="coerce").isin([0, 1]) & ~is_blank(labels)
+def _ids(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+    return as_words(column_of(table, "sample_id").iloc[rows])
 
 
 def _remedy(label: str, card: DatasetCard) -> str:
@@ -194,4 +194,4 @@ def _folded(card: DatasetCard) -> set[str]:
 
 
 def _column_codes(table: pd.DataFrame, column: str) -> np.ndarray | None:
-    return codes_of(table[column])[0] if column in table else None
+    return codes_of(column_of(table, column))[0] if column in table else None

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -49,7 +50,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
         raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
     frame = _to_pandas(table)
     for column in set(text) & set(frame.columns):
-        frame[column] = as_text(frame[column])
+        frame[column] = as_text(column_of(frame, column))
     return frame
 
 
@@ -60,6 +61,13 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         pacsv.write_csv(arrow, path)
     else:
         pq.write_table(arrow, path, compression="zstd")
+
+
+def column_of(table: pd.DataFrame, name: str) -> pd.Series:
+    """One column; a name that two columns bear has been refused before."""
+    column = table[name]
+    assert isinstance(column, pd.Series)
+    return column
 
 
 def as_text(column: pd.Series) -> pd.Series:
@@ -74,11 +82,30 @@ def as_text(column: pd.Series) -> pd.Series:
     return column.astype(TEXT)
 
 
-def is_blank(column: pd.Series) -> pd.Series:
-    """Which cells are missing, empty or white space: bool, one per row."""
+def as_numbers(column: pd.Series) -> np.ndarray:
+    """`column` as (N,) float64, NaN where a cell is missing or no number."""
+    return pd.Series(pd.to_numeric(column, errors="coerce")).to_numpy("float64", na_value=np.nan)
+
+
+def as_arrow(column: pd.Series) -> pa.Array:
+    """`column` as one contiguous Arrow array of text, "" where a cell is missing."""
+    array = pa.array(as_text(column).fillna(""), type=pa.large_string(), from_pandas=True)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def as_words(column: pd.Series) -> np.ndarray:
+    """`column` as an (N,) object array of str, "" where a cell is missing."""
+    if column.dtype == TEXT:
+        return column.fillna("").to_numpy(dtype=object)
+    return column.astype(object).where(column.notna(), "").map(str).to_numpy(dtype=object)
+
+
+def is_blank(column: pd.Series) -> np.ndarray:
+    """Which cells are missing, empty or white space: (N,) bool."""
+    missing = column.isna().to_numpy(bool)
     if isinstance(column.dtype, pd.StringDtype):
-        return column.isna() | (column.str.strip() == "").fillna(value=True).astype(bool)
-    return column.isna()
+        return missing | (column.fillna("").str.strip() == "").to_numpy(bool)
+    return missing
 
 
 def _read_csv(path: Path, text: Collection[str]) -> pa.Table:

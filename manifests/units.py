@@ -10,6 +10,7 @@ import pandas as pd
 
 from .grouping import codes_of, disagreeing, first_rows
 from .labels import label_codes
+from .tables import as_words, column_of
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -59,22 +60,24 @@ class Units:
             unit_id=unit_id,
             group=group,
             group_id=group_id,
-            split=table["split"].iloc[first].to_numpy(dtype="<U5") if "split" in table else None,
-            y=label_codes(table.iloc[first], card),
+            split=as_words(column_of(table, "split").iloc[first]).astype("<U5") if "split" in table else None,
+            y=label_codes(table, card)[first],
             sample_unit=sample_unit,
-            attributes=_attributes(table[card.attributes], sample_unit, first),
-            modality=table["modality"].fillna("").to_numpy(dtype=object) if "modality" in table else None,
+            attributes=_attributes(table, card.attributes, sample_unit, first),
+            modality=as_words(column_of(table, "modality")) if "modality" in table else None,
         )
 
 
-def torn_attributes(table: pd.DataFrame, codes: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """Per attribute column, which units have samples that disagree in it: bool (count,)."""
-    values = {name: pd.factorize(table[name], use_na_sentinel=False)[0] for name in table}
-    return {str(name): disagreeing(codes, count, column) for name, column in values.items()}
+def torn_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
+    """Which units have samples that disagree in `column`: bool (count,)."""
+    return disagreeing(codes, count, pd.factorize(column, use_na_sentinel=False)[0])
 
 
-def _attributes(table: pd.DataFrame, sample_unit: np.ndarray, first: np.ndarray) -> pd.DataFrame:
-    torn = torn_attributes(table, sample_unit, len(first))
-    # One sample's value would depend on which row came first, so a unit of two minds has none.
-    columns = {name: table[name].iloc[first].reset_index(drop=True).mask(torn[str(name)]) for name in table}
+def _attributes(table: pd.DataFrame, names: list[str], sample_unit: np.ndarray, first: np.ndarray) -> pd.DataFrame:
+    columns = {}
+    for name in names:
+        column = column_of(table, name)
+        # One sample's value would depend on which row came first, so a unit of two minds has none.
+        torn = torn_units(column, sample_unit, len(first))
+        columns[name] = column.iloc[first].reset_index(drop=True).mask(torn)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(first)))

@@ -48,7 +48,7 @@ def build_folder(
     src = Path(src)
     if not src.is_dir():
         raise ManifestError(f"{src}: {'is a file, not' if src.exists() else 'there is no such'} folder.")
-    found = [_row(src, place, path, notice) for place, path in _images(src, notice)]
+    found = [_row(src, place, path) for place, path in _images(src, notice)]
     if not found:
         raise ManifestError(
             f"{src}: its class folders hold no images. Expected SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg."
@@ -58,7 +58,7 @@ def build_folder(
     return assemble(table, str(src), src, name=name or src.resolve().name, task=task_for(names, task), classes=names)
 
 
-def _row(src: Path, place: tuple[str, str | None], path: Path, notice: Notice) -> dict[str, str]:
+def _row(src: Path, place: tuple[str, str | None], path: Path) -> dict[str, str]:
     relative = path.relative_to(src).as_posix()
     label, split = place
     row = {"sample_id": relative, "path": relative, "label": label}
@@ -111,7 +111,9 @@ def _class_folders(src: Path, notice: Notice) -> list[tuple[str | None, Path]]:
             f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) stand beside others "
             f"({one_of(others)}). Give the folder that holds the splits only, or the classes only."
         )
-    found = [(split, folder) for above, split in splits.items() for folder in _folders(above)]
+    found: list[tuple[str | None, Path]] = [
+        (split, folder) for above, split in splits.items() for folder in _folders(above)
+    ]
     if not found:
         raise ManifestError(f"{src}: {one_of(folder.name for folder in splits)} hold no class folders.")
     for above in splits:

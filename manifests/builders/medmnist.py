@@ -32,8 +32,8 @@ def build_npz(
     """A manifest of the arrays of images and labels in an npz file; the images stay in it.
 
     Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3). Labels are `{split}_labels`, whole numbers: (N,) or
-    (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing. The sample of `train_images[7]`
-    is called `train/0007`, with as many digits as the largest index of all splits has (at least four).
+    (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing. `train_images[7]` is
+    called `train/0007`, with as many digits as the largest index of all splits has (at least four).
 
     Args:
         file: the npz file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from ..card import Task
 from ..manifest import Manifest
 from ..source import Sources
 from ..structure import SPLITS
-from ..tables import TEXT, is_blank, read_table
+from ..tables import TEXT, as_words, column_of, read_table
 from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, silent, task_for
 
 _LOOKED_AT = 500
-"""Images whose files are looked for, spread over the table: a wrong root shows at once, and a large table costs little."""
+"""Images looked for, spread over the table: a wrong root shows at once, and a large table costs little."""
 
 
 def build_csv(
@@ -77,15 +78,17 @@ def build_csv(
     chosen = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
     multilabel = len(label_columns) > 1 or task == "multilabel"
     given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
-    made = pd.DataFrame({ours: _tidy(given[theirs]) for ours, theirs in chosen.items()})
+    made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
     if multilabel:
         task, names = "multilabel", list(label_columns)
         _refuse_other_order(classes, names)
     else:
-        made["label"] = _tidy(given[label_columns[0]])
-        names = agree_on_classes(class_order(_labels(made["label"], label_columns[0], table)), classes, str(table))
+        made["label"] = _tidy(column_of(given, label_columns[0]))
+        names = agree_on_classes(
+            class_order(_labels(column_of(made, "label"), label_columns[0], table)), classes, str(table)
+        )
     if "split" in made:
-        made["split"] = _splits(made["split"], str(split_column), table)
+        made["split"] = _splits(column_of(made, "split"), str(split_column), table)
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
     root = table.parent if root is None else Path(root)
@@ -142,11 +145,11 @@ def _labels(labels: pd.Series, column: str, table: Path) -> list[str]:
     Raises:
         ManifestError: they are decimal numbers, so no classes.
     """
-    distinct = [str(label) for label in labels[~is_blank(labels)].unique()]
+    distinct = sorted(label for label in set(as_words(labels)) if label.strip())
     decimal = [label for label in distinct if "." in label and _is_number(label)]
     if decimal:
         raise ManifestError(
-            f'{table}: column "{column}" holds decimal numbers ({one_of(sorted(decimal), most=4)}), and a class is a '
+            f'{table}: column "{column}" holds decimal numbers ({one_of(decimal, most=4)}), and a class is a '
             "name. Write whole numbers or words; a column of measurements cannot be a label."
         )
     return distinct
@@ -175,11 +178,11 @@ def _splits(words: pd.Series, column: str, table: Path) -> pd.Series:
         ManifestError: a word names no split, or a row has none; each with its count.
     """
     known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
-    unknown = words.fillna("")[known.isna()].value_counts()
-    if len(unknown):
+    unknown = Counter(as_words(words)[known.isna().to_numpy(bool)])
+    if unknown:
         listed = "".join(
-            f"\n  {count:,} rows hold {f'{word!r}' if word else 'nothing'}.{did_you_mean(str(word), SPLIT_WORDS)}"
-            for word, count in unknown.head(10).items()
+            f"\n  {rows:,} row{'s hold' if rows > 1 else ' holds'} {_quoted(word)}.{did_you_mean(word, SPLIT_WORDS)}"
+            for word, rows in unknown.most_common(10)
         )
         raise ManifestError(
             f'{table}: column "{column}" must say {one_of(SPLITS)} in every row:{listed}\n'
@@ -188,11 +191,15 @@ def _splits(words: pd.Series, column: str, table: Path) -> pd.Series:
     return known
 
 
+def _quoted(word: str) -> str:
+    return f'"{word}"' if word else "nothing"
+
+
 def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path) -> None:
     if not root.is_dir():
         raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
     rows = np.unique(np.linspace(0, len(made) - 1, min(len(made), _LOOKED_AT)).astype(int))
-    sources = Sources(root, made["path"].iloc[rows], None)
+    sources = Sources(root, column_of(made, "path").iloc[rows], None)
     if not any(source.path.is_file() for source in sources):
         raise ManifestError(
             f'{table}: none of the {len(rows)} images looked for exists; the first is "{made["path"].iloc[0]}" under '

@@ -74,7 +74,7 @@ def content_digest(pixels: np.ndarray) -> str:
         pixels: uint8, (H, W) or (H, W, 3).
     """
     hasher = blake2b(np.array(pixels.shape, "<i8").tobytes(), digest_size=16)
-    hasher.update(np.ascontiguousarray(pixels))
+    hasher.update(np.ascontiguousarray(pixels).data)
     return hasher.hexdigest()
 
 

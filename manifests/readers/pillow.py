@@ -2,7 +2,7 @@
 
 The colour policy, for every format:
 
-- grey stays grey, (H, W); palette, CMYK, YCbCr, LAB and HSV become RGB, (H, W, 3); embedded colour profiles are ignored;
+- grey stays grey, (H, W); palette, CMYK, YCbCr, LAB and HSV become RGB, (H, W, 3), without regard to colour profiles;
 - what alpha hides stays hidden: an image with alpha is composited on black, the background of medical images;
 - 16-bit grey is scaled by its full range, `(v + 128) // 257`, so that equal values stay equal across images;
 - 1-bit becomes 0 and 255; 32-bit and floating-point images are refused, because no range of theirs is the right one;
