@@ -12,7 +12,6 @@ import pandas as pd
 Severity = Literal["error", "warning"]
 
 
-
 class Code(NamedTuple):
     """What a code stands for."""
 
