@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base import CacheError
 from .guard import exclusive
-from .layout import DamagedError, GoneError
+from .layout import DamagedError, GoneError, encode
 from .ledger import NOWHERE, Ledger, as_digests, as_ids, as_stamps, digest_keys, first_of_each
 from .names import parts_folder, published_path
 from .pending import Pending, checked_vectors
@@ -127,14 +127,17 @@ class CacheDraft:
             CacheError: a value is not finite, or poolings or lengths are not the cache's.
             OutputError: a segment was due and cannot be written; what was appended is still held.
         """
-        ids, keys = as_ids(sample_ids), as_digests(digests)
+        ids, keys, times = _columns(sample_ids, digests, stamps)
         checked = checked_vectors(vectors, self.spec, ids, self._dims)
+        if not len(ids):
+            return
         self._dims = {pooling: matrix.shape[1] for pooling, matrix in checked.items()}
         fresh = np.flatnonzero(first_of_each(keys) & ~self._has_content(keys))
         if len(fresh):
             self._pending.add_vectors(keys[fresh], {pooling: matrix[fresh] for pooling, matrix in checked.items()})
             self._new.update(digest_keys(keys[fresh]))
-        self._add_entries(ids, keys, as_stamps(stamps))
+        self._pending.add_entries(ids, keys, times)
+        self._flush_if_due()
 
     def append_known(self, sample_ids: Sequence[str], digests: Sequence[str], stamps: Sequence[int]) -> None:
         """Adds entries of samples whose pixels have a vector already.
@@ -143,16 +146,11 @@ class CacheDraft:
             ValueError: one has none (`has_content` tells).
             OutputError: as `append`.
         """
-        keys = as_digests(digests)
+        ids, keys, times = _columns(sample_ids, digests, stamps)
         known = self._has_content(keys)
         if not known.all():
-            raise ValueError(f"{(~known).sum()} samples have no vector yet, e.g. {sample_ids[int(np.argmin(known))]!r}")
-        self._add_entries(as_ids(sample_ids), keys, as_stamps(stamps))
-
-    def _add_entries(self, ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> None:
-        if not len(ids) == len(digests) == len(stamps):
-            raise ValueError(f"got {len(ids)} ids, {len(digests)} digests and {len(stamps)} stamps")
-        self._pending.add_entries(ids, digests, stamps)
+            raise ValueError(f"{(~known).sum()} samples have no vector yet, e.g. {ids[np.argmin(known)]!r}")
+        self._pending.add_entries(ids, keys, times)
         self._flush_if_due()
 
     def quarantine(self, sample_ids: Sequence[str], stamps: Sequence[int], reasons: Sequence[str]) -> None:
@@ -161,7 +159,13 @@ class CacheDraft:
         Raises:
             OutputError: as `append`.
         """
-        self._pending.add_bad(as_ids(sample_ids), as_stamps(stamps), as_ids(reasons))
+        ids, times = as_ids(sample_ids), as_stamps(stamps)
+        encode(ids)
+        # A reason comes out of a damaged file and may hold anything.
+        clean = ["".join(letter if letter.isprintable() else "?" for letter in str(reason)) for reason in reasons]
+        if not len(ids) == len(times) == len(clean):
+            raise ValueError(f"got {len(ids)} ids, {len(times)} stamps and {len(clean)} reasons")
+        self._pending.add_bad(ids, times, as_ids(clean))
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:
@@ -267,3 +271,14 @@ class CacheDraft:
 
 def _optional(stamps: Sequence[int] | np.ndarray | None) -> np.ndarray | None:
     return None if stamps is None else as_stamps(stamps)
+
+
+def _columns(
+    sample_ids: Sequence[str], digests: Sequence[str], stamps: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Entries as arrays; refused now if they could not be written later, so that one bad id never blocks a segment."""
+    ids, keys, times = as_ids(sample_ids), as_digests(digests), as_stamps(stamps)
+    if not len(ids) == len(keys) == len(times):
+        raise ValueError(f"got {len(ids)} ids, {len(keys)} digests and {len(times)} stamps")
+    encode(ids)
+    return ids, keys, times

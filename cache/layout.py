@@ -252,10 +252,10 @@ def encode(texts: Sequence[str] | np.ndarray) -> np.ndarray:
     try:
         encoded = [str(text).encode() for text in texts]
     except UnicodeEncodeError as error:
-        raise CacheError(f"the text {error.object!r} is not valid Unicode; rename the sample.") from error
+        raise CacheError(f"the sample id {error.object!r} is not valid Unicode; rename the sample.") from error
     odd = next((text for text in encoded if text.endswith(b"\0")), None)
     if odd is not None:
-        raise CacheError(f"the text {odd!r} ends in a NUL character, which cannot be stored; rename the sample.")
+        raise CacheError(f"the sample id {odd!r} ends in a NUL character, which cannot be stored; rename the sample.")
     return np.array(encoded, dtype=np.bytes_) if encoded else np.empty(0, "S1")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import suppress
 from pathlib import Path
 
-from ..base import CacheError
+from ..base import CacheError, writing
 from .guard import again, sweep
 from .layout import GoneError, hdf5_from
 from .names import parts_folder
@@ -29,6 +31,7 @@ class OnDisk:
         self.segments: dict[Path, Index] = {}
         self.published: Index | None = None
         self.base: tuple[int, int, int] | None = None
+        check_can_exist(path.parent)
         sweep(self.parts)
         sweep(path.parent, path.stem)
 
@@ -83,3 +86,19 @@ def identity(path: Path) -> tuple[int, int, int] | None:
         status = path.stat()
         return status.st_ino, status.st_size, status.st_mtime_ns
     return None
+
+
+def check_can_exist(folder: Path) -> None:
+    """Finds out, before hours of work and without making anything, that `folder` is not there and cannot be made.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    if folder.is_dir():
+        return
+    nearest = next(path for path in folder.absolute().parents if path.exists())
+    with writing(folder):
+        if folder.exists() or not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))

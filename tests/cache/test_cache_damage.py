@@ -1,0 +1,259 @@
+"""No half-written, altered or foreign file is ever trusted, and every message says what to do."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from medprobe.base import CacheError, OutputError
+from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
+
+
+@pytest.fixture
+def published(tmp_path, make_spec, cohort_of) -> EmbeddingCache:
+    return cohort_of(300).publish(tmp_path / "store", make_spec())
+
+
+def _refused(path: Path, match: str) -> None:
+    """Opening, verifying, finding and adding to the file all say so."""
+    with pytest.raises(CacheError, match=match):
+        EmbeddingCache.open(path)
+    assert any(np.char.find(problem, "Traceback") < 0 for problem in verify_cache(path))
+    assert verify_cache(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 100, 2000, -1, -5000])
+def test_a_truncated_cache_is_refused(published, make_spec, keep) -> None:
+    data = published.path.read_bytes()
+    published.path.write_bytes(data[:keep])
+    _refused(published.path, r"damaged or no cache.*Move it away")
+    with pytest.raises(CacheError, match="damaged or no cache"):
+        CacheDraft.open(published.path.parent.parent, "cohort", make_spec())
+    with pytest.raises(CacheError, match="damaged or no cache"):
+        find_caches(published.path.parent.parent, "cohort")
+
+
+def test_what_is_no_hdf5_is_refused(published) -> None:
+    published.path.write_text("backbone,value\n" * 100)
+    _refused(published.path, "damaged or no cache")
+    published.path.unlink()
+    _refused(published.path, "there is no such cache; run `medprobe extract`")
+    published.path.mkdir()
+    _refused(published.path, str(published.path))
+
+
+def test_hdf5_of_something_else_is_refused(published) -> None:
+    with h5py.File(published.path, "w") as file:
+        file["x"] = 1
+    _refused(published.path, "damaged or no cache")
+
+
+def test_a_flipped_byte_anywhere_is_noticed_or_changes_nothing(published) -> None:
+    """Every value that a reader can get is the one that was written, or there is a message."""
+    data = published.path.read_bytes()
+    expected = (published.sample_ids.tolist(), published.load("cls").tobytes(), published.load("mean").tobytes())
+    draw = random.Random(5)
+    noticed = 0
+    for _ in range(150):
+        flipped = bytearray(data)
+        flipped[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        published.path.write_bytes(flipped)
+        problems = verify_cache(published.path)
+        noticed += bool(problems)
+        try:
+            cache = EmbeddingCache.open(published.path)
+            read = (cache.sample_ids.tolist(), cache.load("cls").tobytes(), cache.load("mean").tobytes())
+        except CacheError:
+            assert problems
+            continue
+        assert read == expected
+        assert cache.spec == published.spec
+        assert {**cache.info, "bytes": 0} == {**published.info, "bytes": 0}
+    assert noticed > 100
+
+
+def _with_attribute(path: Path, name: str, value: object) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = value
+
+
+def test_another_schema_says_which_side_is_too_old(published) -> None:
+    _with_attribute(published.path, "schema", 2)
+    _refused(published.path, "newer medprobe.*Update medprobe")
+    _with_attribute(published.path, "schema", 0)
+    _refused(published.path, "no longer reads")
+
+
+def test_a_cache_under_a_name_that_is_not_its_own_is_refused(published, make_spec) -> None:
+    other = published.path.with_name(f"x--{make_spec(precision='bf16').fingerprint}.h5")
+    shutil.copy(published.path, other)
+    _refused(
+        other,
+        rf"another spec than its name says.*rename it to hf_facebook_dinov2-base--{published.spec.fingerprint}.h5",
+    )
+    with pytest.raises(CacheError, match="another spec than its name says"):
+        find_caches(published.path.parent.parent, "cohort")
+
+
+def test_an_altered_spec_is_noticed(published) -> None:
+    _with_attribute(published.path, "spec", published.spec.to_json().replace("bicubic", "bilinear"))
+    _refused(published.path, "states the fingerprint .* but its spec has")
+
+
+def test_a_cache_of_another_data_set_is_not_added_to(published, make_spec, tmp_path) -> None:
+    folder = tmp_path / "store" / "other"
+    shutil.copytree(published.path.parent, folder)
+    with pytest.raises(CacheError, match='is the cache of the data set "cohort", not of "other"'):
+        CacheDraft.open(tmp_path / "store", "other", make_spec())
+
+
+def test_values_that_are_not_finite_are_named(published) -> None:
+    with h5py.File(published.path, "r+") as file:
+        file["embedding/mean"][7, 2] = np.inf
+    assert [p.split(": ", 1)[1] for p in verify_cache(published.path)] == [
+        "embedding/mean: 1 vectors are not finite, e.g. of 'images/é 0007.png'."
+    ]
+
+
+def test_ids_twice_are_named(published) -> None:
+    with h5py.File(published.path, "r+") as file:
+        file["sample_id"][1] = file["sample_id"][0]
+    assert any(
+        "stand there twice or more, e.g. 'images/é 0000.png'" in problem for problem in verify_cache(published.path)
+    )
+
+
+def test_a_damaged_segment_is_set_aside_and_only_its_samples_are_embedded_again(tmp_path, spec, cohort_of) -> None:
+    cohort = cohort_of(60)
+    with CacheDraft.open(tmp_path, "cohort", spec, segment_rows=20) as draft:
+        cohort.embed(draft, batch=20)
+    truncated = sorted(draft.parts.glob("*.h5"))[1]
+    truncated.write_bytes(truncated.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="damaged .* set aside and its samples will be embedded again"):
+        draft = CacheDraft.open(tmp_path, "cohort", spec)
+    assert truncated.with_name(f"{truncated.name}.damaged").exists()
+    assert cohort.embed(draft) == 20
+    assert len(draft.publish(cohort.ids)) == 60
+    assert not draft.parts.exists()
+
+
+def test_a_flipped_byte_among_a_segments_vectors_is_found_before_publishing(tmp_path, spec, cohort_of) -> None:
+    cohort = cohort_of(60)
+    with CacheDraft.open(tmp_path, "cohort", spec, segment_rows=20) as draft:
+        cohort.embed(draft, batch=20)
+        path = sorted(draft.parts.glob("*.h5"))[2]
+        data = path.read_bytes()
+        value = cohort.vectors(np.array([50]))["cls"].tobytes()
+        path.write_bytes(data.replace(value, value[:-1] + bytes([value[-1] ^ 4])))
+        assert not draft.missing(cohort.ids, cohort.stamps).any()
+        with (
+            pytest.warns(UserWarning, match="set aside"),
+            pytest.raises(CacheError, match="20 of 60 samples are not embedded"),
+        ):
+            draft.publish(cohort.ids)
+        assert cohort.embed(draft) == 20
+        cache = draft.publish(cohort.ids)
+    np.testing.assert_array_equal(cache.load("cls"), cohort.vectors(np.arange(60))["cls"])
+
+
+def test_what_a_dead_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path, spec, cohort_of) -> None:
+    import fcntl
+
+    cache = cohort_of(5).publish(tmp_path, spec)
+    dead = cache.path.with_name(f".{cache.path.stem}.0123abcd.tmp.h5")
+    living = cache.path.with_name(f".{cache.path.stem}.4567abcd.tmp.h5")
+    dead.touch()
+    with living.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        CacheDraft.open(tmp_path, "cohort", spec)
+        assert living.exists()
+    assert not dead.exists()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A real file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no permission to mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+_FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from medprobe.base import OutputError
+from medprobe.cache import CacheDraft, EmbeddingSpec
+
+store, limit = Path(sys.argv[1]), int(sys.argv[3])
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+spec = EmbeddingSpec.from_json(sys.argv[2])
+draft = CacheDraft.open(store, "cohort", spec, segment_rows=100)
+rng = np.random.default_rng(0)
+try:
+    for start in range(0, 10_000, 100):
+        ids = [f"s{i}" for i in range(start, start + 100)]
+        vectors = {"cls": rng.standard_normal((100, 384)), "mean": rng.standard_normal((100, 384))}
+        draft.append(ids, [f"{i:032x}" for i in range(start, start + 100)], range(start, start + 100), vectors)
+        if limit and start == 500:
+            draft.publish([f"s{i}" for i in range(600)])
+except OutputError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+def _fill(store: Path, spec, limit: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _FILL, str(store), spec.to_json(), str(limit)], capture_output=True, text=True
+    )
+    assert done.returncode == 3, done  # not a crash inside HDF5 (139), and no traceback
+    return done.stdout
+
+
+def test_a_full_disk_is_one_message_and_what_was_written_before_is_kept(tiny_disk, make_spec, cohort_of) -> None:
+    spec = make_spec()
+    assert "the disk is full; free some space" in _fill(tiny_disk, spec)
+    draft = CacheDraft.open(tiny_disk, "cohort", spec)
+    known = len(draft.known())
+    assert known >= 500
+    assert known == 100 * len(list(draft.parts.iterdir())), "something half-written is there"
+    # Publishing needs room for the whole file beside the segments: refused too, and nothing is lost by it.
+    with pytest.raises(OutputError, match="the disk is full"):
+        draft.publish(draft.known())
+    assert not draft.path.exists()
+    assert [path for path in draft.path.parent.iterdir() if path != draft.parts] == []
+    assert len(CacheDraft.open(tiny_disk, "cohort", spec).known()) == known
+
+
+def test_a_limit_on_file_sizes_is_one_message(tmp_path, make_spec) -> None:
+    text = _fill(tmp_path, make_spec(), limit=600_000)
+    assert "larger than this system lets a file be" in text
+    assert [path.suffix for path in (tmp_path / "cohort").iterdir()] == [".parts"]
+
+
+def test_a_store_that_cannot_be_made_is_one_message_before_anything_is_computed(tmp_path, spec) -> None:
+    (tmp_path / "store").write_text("a file")
+    for store in (tmp_path / "store", tmp_path / "store" / "below"):
+        with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+            CacheDraft.open(store, "cohort", spec)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_one_message(tmp_path, spec) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="no permission to write there"):
+        CacheDraft.open(tmp_path / "store", "cohort", spec)
