@@ -18,7 +18,7 @@ from .errors import (
 )
 from .files import atomic_path, fsync_folder, user_cache, writing
 from .progress import progress
-from .text import did_you_mean, one_of
+from .text import counted, did_you_mean, one_of
 
 __all__ = [
     "BackboneError",
@@ -33,6 +33,7 @@ __all__ = [
     "WeightsError",
     "atomic_path",
     "canonical_json",
+    "counted",
     "did_you_mean",
     "fingerprint",
     "fsync_folder",

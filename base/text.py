@@ -13,6 +13,11 @@ def one_of(names: Iterable[str], *, most: int = 12) -> str:
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """`1 image`, `1,204 images`; `plural` where an s does not do."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
     """` Did you mean "x"?` for the names nearest to `name`, or an empty string; case is ignored."""
     by_folded = {candidate.casefold(): candidate for candidate in names}

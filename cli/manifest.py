@@ -230,12 +230,13 @@ def _finish(manifest: Manifest) -> None:
 
 
 def _counts(manifest: Manifest) -> None:
+    from ..base import counted
     from ..manifests import class_counts
 
     units, table = manifest.units(), manifest.table
-    said = [f"{len(manifest):,} images"]
-    said += [f"{len(units):,} units"] if "unit_id" in table else []
-    said += [f"{len(units.group_id):,} groups"] if "group_id" in table else []
+    said = [counted(len(manifest), "image")]
+    said += [counted(len(units), "unit")] if "unit_id" in table else []
+    said += [counted(len(units.group_id), "group")] if "group_id" in table else []
     said += [f"{len(manifest.card.classes)} {'labels' if manifest.card.task == 'multilabel' else 'classes'}"]
     say(f"{manifest.name} ({manifest.card.task}): {', '.join(said)}")
     counts = class_counts(manifest)
@@ -248,13 +249,14 @@ def _counts(manifest: Manifest) -> None:
 
 def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
     """A table of codes with their numbers, then what was found under each."""
+    from ..base import counted
     from ..manifests import CODES
 
     by_code: dict[str, list[Finding]] = {}
     for found in findings:
         by_code.setdefault(found.code, []).append(found)
     if not findings:
-        say(f"{manifest.name}: {len(manifest):,} images checked, nothing found.")
+        say(f"{manifest.name}: {counted(len(manifest), 'image')} checked, nothing found.")
         return
     show_table(
         ["severity", "finding", "number", "meaning"],
@@ -269,7 +271,8 @@ def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
             say(f"  and {len(same) - most:,} more; --most {len(same)} or --json lists them")
         say("")
     errors = sum(found.severity == "error" for found in findings)
-    say(f"{manifest.name}: {len(manifest):,} images checked, {errors:,} errors, {len(findings) - errors:,} warnings.")
+    said = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
+    say(f"{manifest.name}: {counted(len(manifest), 'image')} checked, {said}.")
     remark("docs/checks.md says what each finding means and what to do about it.")
 
 

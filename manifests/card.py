@@ -127,7 +127,11 @@ class DatasetCard(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ManifestError(f"{where}: {'; '.join(_in_words(error, values))}.") from error
+            faults = [_in_words(dict(fault), values) for fault in error.errors()]
+            listed = faults[0] if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
+            raise ManifestError(
+                f"{where}: {'' if len(faults) == 1 else 'several fields are wrong:'}{listed}"
+            ) from error
 
     @classmethod
     def load(cls, path: Path) -> DatasetCard:
@@ -162,22 +166,18 @@ class DatasetCard(BaseModel):
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _in_words(error: ValidationError, values: dict[str, Any]) -> list[str]:
-    return [_one_in_words(dict(fault), values) for fault in error.errors()]
-
-
-def _one_in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
+def _in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "missing":
-        return f'the field "{field}" is missing'
+        return f'the field "{field}" is missing.'
     if fault["type"] == "extra_forbidden":
-        return f'unknown field "{field}".{did_you_mean(field, DatasetCard.model_fields)}'.rstrip(".")
+        return f'unknown field "{field}".{did_you_mean(field, DatasetCard.model_fields)}'
     if field == "version":
-        return f"format version {values['version']!r} is not one that this medprobe reads (1); install a newer one"
+        return f"format version {values['version']!r} is not one that this medprobe reads (1); install a newer one."
     if field == "task":
         given = str(values["task"])
-        return f'task "{given}" is not one of {one_of(TASKS)}.{did_you_mean(given, TASKS)}'.rstrip(".")
-    return f"{field}: {fault['msg'].removeprefix('Value error, ')}"
+        return f'task "{given}" is not one of {one_of(TASKS)}.{did_you_mean(given, TASKS)}'
+    return f"{field}: {fault['msg'].removeprefix('Value error, ')}."
 
 
 def _line_of(error: yaml.YAMLError) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..base import one_of
+from ..base import counted, one_of
 from .finding import Finding, finding, rows_in_words
 from .grouping import codes_of, disagreeing, first_rows, row_groups
 from .labels import label_codes
@@ -178,8 +178,8 @@ def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
         torn = torn_units(column_of(manifest.table, name), codes, len(units))
         if torn.any():
             message = (
-                f'{torn.sum():,} units have samples that differ in "{name}" ({one_of(units[torn], most=3)}); '
-                "they count as unknown there"
+                f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '
+                "whose value counts as unknown"
             )
             yield finding("unit-two-attributes", message, evidence.ids[torn[codes]])
 
@@ -192,7 +192,9 @@ def rare_classes(evidence: Evidence) -> Iterator[Finding]:
     for number, name in enumerate(card.classes):
         count = int((labels[:, number] == 1).sum() if labels.ndim == 2 else (labels == number).sum())
         if count < RARE:
-            message = f'class "{name}" has {count} units; under {RARE} there is little to train on and less to measure'
+            message = (
+                f'class "{name}" has {counted(count, "unit")}; under {RARE} there is little to train on or to measure'
+            )
             yield finding("rare-class", message)
 
 

@@ -65,6 +65,15 @@ def finding(code: str, message: str, samples: Iterable[str] = ()) -> Finding:
     return Finding(code, CODES[code].severity, message, tuple(samples))
 
 
+def refusal(where: str, messages: Sequence[str], *, most: int = 10) -> str:
+    """The text that refuses `where` for all its faults at once; after `most`, the rest are counted."""
+    if len(messages) == 1:
+        return f"{where}, {messages[0]}."
+    told = "".join(f"\n  {message}" for message in messages[:most])
+    rest = f"\n  and {len(messages) - most:,} more" if len(messages) > most else ""
+    return f"{where}: {len(messages):,} faults:{told}{rest}"
+
+
 def rows_in_words(rows: np.ndarray | Sequence[int], ids: pd.Series | None = None, *, most: int = 3) -> str:
     """Says which rows: `row 7 (sample_id "a")`, or `12 rows (7, 9, 30, ...)`; counted from 1, the header left out.
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ..base import ManifestError, OutputError, atomic_path, canonical_json
 from .card import DatasetCard
-from .finding import Finding
+from .finding import Finding, refusal
 from .labels import label_codes
 from .source import Source, Sources
 from .structure import STRUCTURE, require_columns
@@ -24,8 +24,6 @@ from .tables import SUFFIXES, as_arrow, as_numbers, as_text, as_words, column_of
 from .units import Units
 
 _TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality")
-_TOLD = 10
-"""Faults that a refusal to load spells out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,15 +167,9 @@ class Manifest:
         Raises:
             ManifestError: tells the faults.
         """
-        faults = self.faults
-        if not faults:
-            return self
-        where = str(self.path or self.card.name)
-        if len(faults) == 1:
-            raise ManifestError(f"{where}, {faults[0].message}.")
-        told = "".join(f"\n  {fault.message}" for fault in faults[:_TOLD])
-        rest = f"\n  and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
-        raise ManifestError(f"{where}: {len(faults)} faults:{told}{rest}")
+        if self.faults:
+            raise ManifestError(refusal(str(self.path or self.name), [fault.message for fault in self.faults]))
+        return self
 
 
 def refuse_existing(path: Path) -> None:

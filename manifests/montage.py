@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..base import ImageError, ManifestError, atomic_path
+from ..base import ImageError, ManifestError, atomic_path, counted
 from .labels import label_codes
 from .manifest import Manifest
 from .readers import read_image
@@ -70,7 +70,7 @@ def _draw(manifest: Manifest, chosen: list[tuple[str, int, np.ndarray]], per_cla
     for number, (name, count, rows) in enumerate(chosen):
         y = top + number * (_TILE + _GAP)
         pen.text((_MARGIN, y + _TILE // 2 - 3), _short(name), _INK, label, anchor="ls")
-        pen.text((_MARGIN, y + _TILE // 2 + 5), f"{count:,} images", _FAINT, small, anchor="lt")
+        pen.text((_MARGIN, y + _TILE // 2 + 5), counted(count, "image"), _FAINT, small, anchor="lt")
         for column in range(per_class):
             corner = (left + column * (_TILE + _GAP), y)
             pen.rectangle((*corner, corner[0] + _TILE - 1, corner[1] + _TILE - 1), fill=_HOLE)
@@ -98,12 +98,12 @@ def _place(picture: Image.Image, manifest: Manifest, row: int, corner: tuple[int
 def _subtitle(manifest: Manifest) -> str:
     classes = len(manifest.card.classes)
     left_out = f", the first {_MOST_CLASSES} shown" if classes > _MOST_CLASSES else ""
-    return f"{len(manifest):,} images, {classes} classes{left_out}"
+    return f"{counted(len(manifest), 'image')}, {counted(classes, 'class', 'classes')}{left_out}"
 
 
 def _label_width(chosen: list[tuple[str, int, np.ndarray]], label: _Font, small: _Font) -> int:
     names = max(label.getlength(_short(name)) for name, _, _ in chosen)
-    return int(max(names, max(small.getlength(f"{count:,} images") for _, count, _ in chosen)))
+    return int(max(names, max(small.getlength(counted(count, "image")) for _, count, _ in chosen)))
 
 
 def _short(name: str) -> str:

@@ -105,6 +105,8 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
             f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
         )
         yield finding("unknown-split", message, _ids(table, rows[part]))
+    if len(values) > MOST:
+        yield finding("unknown-split", f'column "split" holds {len(values) - MOST:,} other words')
 
 
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -39,12 +40,11 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
             f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
         )
     if not path.is_file():
-        near = [other.name for other in path.parent.glob("*") if other.suffix.lower() in SUFFIXES]
-        raise ManifestError(f"{path}: there is no such table.{did_you_mean(path.name, near)}")
+        raise ManifestError(f"{path}: there is no such table.{_near_files(path)}")
     try:
         table = _read_csv(path, text) if path.suffix.lower() == ".csv" else pq.read_table(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read: {_reason(error)}.") from error
+        raise ManifestError(f"{path}: cannot be read: {_reason(error, path)}.") from error
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
@@ -127,18 +127,34 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
 
 
-def _reason(error: BaseException) -> str:
+def _near_files(path: Path) -> str:
+    # The suffix is left out of the comparison: all tables have it in common.
+    files = [file for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES]
+    near = sorted(file.name for file in files if did_you_mean(path.stem, [file.stem]))
+    return f" Did you mean {one_of(near, most=3)}?" if near else ""
+
+
+def _reason(error: BaseException, path: Path) -> str:
     words = " ".join(str(error).split())
     if "Empty CSV file" in words:
         return "it is empty"
     if "UTF8" in words or "utf-8" in words.lower():
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
-    ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", words)
-    if ragged:
-        line, expected, got = ragged.groups()
-        return f"line {line} has {got} fields, the header {expected}; put a field that holds a comma in quotes"
+    if re.search(r"Expected \d+ columns, got \d+", words):
+        return _ragged_rows(path)
     if "Parquet magic bytes" in words or "Parquet file size" in words:
         return "it is not a Parquet file, or was cut off"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return words[:200].rstrip(".")
+
+
+def _ragged_rows(path: Path) -> str:
+    """Where rows are longer or shorter than the header; Arrow reads in parallel and does not know."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        width = len(next(rows))
+        ragged = [(rows.line_num, len(row)) for row in rows if row and len(row) != width]
+    line, fields = ragged[0] if ragged else (0, 0)
+    others = f" (and {len(ragged) - 1:,} other lines)" if len(ragged) > 1 else ""
+    return f"line {line} has {fields} fields, the header {width}{others}; put a field that holds a comma in quotes"

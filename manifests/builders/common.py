@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
 from ...base import ManifestError, did_you_mean, one_of
 from ..card import DatasetCard, Task
+from ..finding import refusal
 from ..manifest import Manifest
 
 Notice = Callable[[str], None]
@@ -60,14 +62,26 @@ def agree_on_classes(found: list[str], given: Sequence[str] | None, where: str) 
     return list(given)
 
 
-def assemble(table: pd.DataFrame, where: str, root: Path, **card: object) -> Manifest:
+def assemble(
+    table: pd.DataFrame, where: str, root: Path, *, columns: Mapping[str, str] = MappingProxyType({}), **card: object
+) -> Manifest:
     """A manifest of `table` whose paths start at `root`.
+
+    Args:
+        table: the manifest's table.
+        where: what it was made from, for messages.
+        root: the folder that paths start from.
+        columns: what the user calls the manifest's columns, for messages.
+        card: the fields of the card.
 
     Raises:
         ManifestError: names `where`, and every fault of table and card.
     """
     manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
-    try:
-        return manifest.require_sound()
-    except ManifestError as error:
-        raise ManifestError(f"{where}{str(error).removeprefix(manifest.name)}") from error
+    if not manifest.faults:
+        return manifest
+    messages = [fault.message for fault in manifest.faults]
+    for ours, theirs in columns.items():
+        messages = [message.replace(f'column "{ours}"', f'column "{theirs}"') for message in messages]
+    # One column of the user's may serve as two of ours, and is told of once.
+    raise ManifestError(refusal(where, list(dict.fromkeys(messages))))

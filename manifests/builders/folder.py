@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...base import ManifestError, one_of
+from ...base import ManifestError, counted, one_of
 from ..card import Task
 from ..manifest import Manifest
 from ..readers import looks_like_an_image
@@ -32,7 +32,7 @@ def build_folder(
 
     Every folder of `src` is a class, unless its folders are called train, val and test (or training, valid, validation,
     dev, testing, in any case): then the folders inside those are the classes. Images may lie deeper inside a class
-    folder. Hidden files and folders are passed over, and so are files that are no images; a file with the suffix of an
+    folder. Hidden files and folders, and links to folders inside a class folder, are passed over, and so are files that are no images; a file with the suffix of an
     image is taken, whatever is in it, so that the checks can say what is wrong with it.
 
     Args:
@@ -47,7 +47,12 @@ def build_folder(
     """
     src = Path(src)
     if not src.is_dir():
-        raise ManifestError(f"{src}: {'is a file, not' if src.exists() else 'there is no such'} folder.")
+        raise ManifestError(f"{src}: {'is a file, not a' if src.exists() else 'there is no such'} folder.")
+    if task == "multilabel":
+        raise ManifestError(
+            f"{src}: a folder gives an image one label; for several, list the images in a table with a column of 0 and 1 "
+            "per class, and use `medprobe manifest build csv`."
+        )
     found = [_row(src, place, path) for place, path in _images(src, notice)]
     if not found:
         raise ManifestError(
@@ -71,7 +76,7 @@ def _images(src: Path, notice: Notice) -> Iterator[tuple[tuple[str, str | None],
     deep = 0
     for split, class_folder in _class_folders(src, notice):
         count = 0
-        for file in _files(class_folder):
+        for file in _files(class_folder, notice):
             if not _is_image(file):
                 ignored[file.suffix.lower() or "(no suffix)"] += 1
                 continue
@@ -82,10 +87,10 @@ def _images(src: Path, notice: Notice) -> Iterator[tuple[tuple[str, str | None],
             notice(f"{class_folder.relative_to(src).as_posix()}/ holds no images and is left out.")
     if ignored:
         kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
-        notice(f"Left out {ignored.total():,} files that are no images: {kinds}.")
+        notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
     if deep:
         notice(
-            f"{deep:,} images lie in folders inside the class folders. If such a folder is a patient, use "
+            f"{counted(deep, 'image')} in folders inside the class folders. If such a folder is a patient, use "
             "`medprobe manifest build csv` with --group-column, or patients may stand on both sides of a split."
         )
 
@@ -115,7 +120,9 @@ def _class_folders(src: Path, notice: Notice) -> list[tuple[str | None, Path]]:
         (split, folder) for above, split in splits.items() for folder in _folders(above)
     ]
     if not found:
-        raise ManifestError(f"{src}: {one_of(folder.name for folder in splits)} hold no class folders.")
+        raise ManifestError(
+            f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected SRC/train/CLASS/*.jpg."
+        )
     for above in splits:
         _tell_of_loose_files(above, src, notice)
     return found
@@ -125,24 +132,23 @@ def _tell_of_loose_files(folder: Path, src: Path, notice: Notice) -> None:
     loose = sum(1 for file in folder.iterdir() if file.is_file() and not file.name.startswith(".") and _is_image(file))
     if loose:
         where = "the folder itself" if folder == src else f"{folder.name}/ itself"
-        notice(f"Left out {loose:,} images that lie in {where}, outside any class folder.")
+        notice(f"Left out {counted(loose, 'image')} in {where}, outside any class folder.")
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below `folder` that is not hidden; links are followed, each folder once."""
-    seen: set[str] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
+def _files(folder: Path, notice: Notice) -> Iterator[Path]:
+    """Every file below `folder` that is not hidden."""
+    links = 0
+    # Links inside are not followed: one that leads up would give the images of other classes this class's label.
+    for here, folders, files in os.walk(folder):
+        links += sum(Path(here, name).is_symlink() for name in folders)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+    if links:
+        notice(f"{counted(links, 'link')} to folders inside {folder.name}/ not followed.")
 
 
 def _is_image(file: Path) -> bool:

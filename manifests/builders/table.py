@@ -13,7 +13,6 @@ from ...base import ManifestError, did_you_mean, one_of
 from ..card import Task
 from ..manifest import Manifest
 from ..source import Sources
-from ..structure import SPLITS
 from ..tables import TEXT, as_words, column_of, read_table
 from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, silent, task_for
 
@@ -99,6 +98,7 @@ def build_csv(
         made,
         str(table),
         root,
+        columns={**chosen, "label": label_columns[0]},
         name=name or table.stem,
         task=task_for(names, task),
         classes=names,
@@ -117,8 +117,8 @@ def _read(
     missing = [column for column in asked if column not in given.columns]
     if missing:
         found = [str(column) for column in given.columns]
-        near = "".join(f'\n  no column "{column}".{did_you_mean(column, found)}' for column in missing)
         hint = _separator_hint(found)
+        near = "".join(f'\n  no column "{name}".{"" if hint else did_you_mean(name, found)}' for name in missing)
         raise ManifestError(
             f"{table}: {len(missing)} of the named columns do not exist:{near}\nIt has {one_of(found)}.{hint}"
         )
@@ -185,7 +185,7 @@ def _splits(words: pd.Series, column: str, table: Path) -> pd.Series:
             for word, rows in unknown.most_common(10)
         )
         raise ManifestError(
-            f'{table}: column "{column}" must say {one_of(SPLITS)} in every row:{listed}\n'
+            f'{table}: column "{column}" must say train, val or test in every row:{listed}\n'
             "Mend the column, or leave --split-column out and let each seed draw its own split."
         )
     return known
@@ -202,6 +202,6 @@ def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path) -
     sources = Sources(root, column_of(made, "path").iloc[rows], None)
     if not any(source.path.is_file() for source in sources):
         raise ManifestError(
-            f'{table}: none of the {len(rows)} images looked for exists; the first is "{made["path"].iloc[0]}" under '
-            f'{root}. Is "{column}" the column of paths, and --root the folder they start from?'
+            f'{table}: none of the {len(rows)} images looked for exists; the first is "{made["path"].iloc[0]}" in the '
+            f'folder "{root}". Is "{column}" the column of paths, and --root the folder they start from?'
         )
