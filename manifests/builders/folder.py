@@ -32,8 +32,8 @@ def build_folder(
 
     Every folder of `src` is a class, unless its folders are called train, val and test (or training, valid, validation,
     dev, testing, in any case): then the folders inside those are the classes. Images may lie deeper inside a class
-    folder. Hidden files and folders, and links to folders inside a class folder, are passed over, and so are files that are no images; a file with the suffix of an
-    image is taken, whatever is in it, so that the checks can say what is wrong with it.
+    folder. Passed over are hidden files and folders, links to folders inside a class folder, and files that are no
+    images; a file with the suffix of an image is taken whatever is in it, so that the checks can say what is wrong.
 
     Args:
         src: the folder; becomes the manifest's root.
@@ -50,8 +50,8 @@ def build_folder(
         raise ManifestError(f"{src}: {'is a file, not a' if src.exists() else 'there is no such'} folder.")
     if task == "multilabel":
         raise ManifestError(
-            f"{src}: a folder gives an image one label; for several, list the images in a table with a column of 0 and 1 "
-            "per class, and use `medprobe manifest build csv`."
+            f"{src}: a folder gives an image one label; for several, list the images in a table with a column of 0 "
+            "and 1 per class, and use `medprobe manifest build csv`."
         )
     found = [_row(src, place, path) for place, path in _images(src, notice)]
     if not found:
@@ -90,8 +90,8 @@ def _images(src: Path, notice: Notice) -> Iterator[tuple[tuple[str, str | None],
         notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
     if deep:
         notice(
-            f"{counted(deep, 'image')} in folders inside the class folders. If such a folder is a patient, use "
-            "`medprobe manifest build csv` with --group-column, or patients may stand on both sides of a split."
+            f"There are {counted(deep, 'image')} in folders inside the class folders. If such a folder is a patient, "
+            "use `medprobe manifest build csv` with --group-column, or a patient may be on both sides of a split."
         )
 
 
@@ -148,7 +148,7 @@ def _files(folder: Path, notice: Notice) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
     if links:
-        notice(f"{counted(links, 'link')} to folders inside {folder.name}/ not followed.")
+        notice(f"Did not follow {counted(links, 'link')} to folders inside {folder.name}/.")
 
 
 def _is_image(file: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +12,9 @@ import pandas as pd
 from ...base import ManifestError, one_of
 from ..card import Task
 from ..manifest import Manifest
-from ..readers.npz import read_header
+from ..readers.npz import DAMAGE, read_header
 from ..structure import SPLITS
 from .common import Notice, assemble, silent, task_for
-
-_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError)
 
 
 def build_npz(
@@ -81,7 +78,7 @@ def _arrays(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                 with archive.open(name) as stream:
                     shape, _, dtype = read_header(stream)
                 found[name.removesuffix(".npy")] = (shape, dtype)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ManifestError(f"{file}: is not an npz file, or was cut off.") from error
     return found
 
@@ -117,7 +114,7 @@ def _labels(file: Path, split: str) -> np.ndarray:
     try:
         with np.load(file, allow_pickle=False) as archive:
             labels = archive[f"{split}_labels"].astype(np.int64)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ManifestError(f"{file}: {split}_labels cannot be read: the file is damaged.") from error
     labels = labels.reshape(len(labels), -1)
     wrong = (labels < 0) if labels.shape[1] == 1 else (labels < 0) | (labels > 1)

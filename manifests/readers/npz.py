@@ -5,10 +5,12 @@ An array is (N, H, W) for grey or (N, H, W, 3) for RGB, uint8.
 
 from __future__ import annotations
 
+import lzma
 import math
 import os
 import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -26,16 +28,23 @@ _KEPT = 4
 """Arrays kept open or decoded per process: a run goes through one split after the other."""
 _WHOLE_BYTES = 512 * 2**20
 """Arrays up to this size are decoded once and kept; larger ones are read forward frame by frame."""
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    ValueError,
-    EOFError,
+    lzma.LZMAError,
+    tokenize.TokenError,
     struct.error,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
     OSError,
     NotImplementedError,
     RuntimeError,
+    MemoryError,
 )
+"""What zipfile and numpy raise on damaged files, found by feeding them damaged files."""
 
 
 def recognises(head: bytes) -> bool:
@@ -60,7 +69,7 @@ def read(source: Source) -> np.ndarray:
             if source.frame >= stack.count:
                 raise ImageError(f'array "{source.member}" has no frame {source.frame}: it holds {stack.count}, from 0')
             return stack.frame(source.frame)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, FileNotFoundError):
             raise ImageError("the file is missing") from error
         raise ImageError(f'array "{source.member}" cannot be read: the file is damaged or cut off') from error
