@@ -56,7 +56,7 @@ class Cohort:
         return [self.ids[r] for r in rows], [self.digests[r] for r in rows], [self.stamps[r] for r in rows]
 
     def publish(self, store: Path, spec: EmbeddingSpec, **options: Any) -> EmbeddingCache:
-        with CacheDraft.open(store, "cohort", spec, segment_rows=20) as draft:
+        with CacheDraft.open(store, "cohort", spec, segment_rows=max(20, len(self.ids) // 5)) as draft:
             self.embed(draft)
             return draft.publish(self.ids, stamps=self.stamps, **options)
 

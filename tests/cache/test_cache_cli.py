@@ -1,0 +1,96 @@
+"""`medprobe cache ls | show | verify`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from medprobe.cache import CacheDraft
+
+
+def _medprobe(*words: object, cwd=None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from medprobe.cli.app import main; main()", "cache", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "140"},
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, make_spec, cohort_of):
+    """A published cache with a quarantined image, and an unfinished one."""
+    store = tmp_path_factory.mktemp("cli") / "embeddings"
+    cohort = cohort_of(12)
+    with CacheDraft.open(store, "cohort", make_spec()) as draft:
+        cohort.embed(draft, range(11))
+        draft.quarantine(cohort.ids[11:], cohort.stamps[11:], ["truncated"])
+        draft.publish(cohort.ids, device="a CPU", throughput={"images_per_s": 12.5})
+    with CacheDraft.open(store, "cohort", make_spec(precision="bf16"), segment_rows=4) as draft:
+        cohort.embed(draft, range(8), batch=4)
+    return store
+
+
+def test_ls_lists_what_is_finished_and_what_is_not(store, make_spec) -> None:
+    for said in (
+        _medprobe("ls", store),
+        _medprobe("ls", store.parent / "m.parquet"),
+        _medprobe("ls", cwd=store.parent),
+    ):
+        assert said.returncode == 0, said.stderr
+        for word in (
+            "cohort",
+            "hf:facebook/dinov2-base",
+            make_spec().fingerprint,
+            "11",
+            "cls 24",
+            "mean 7",
+            "fp32",
+            "kB",
+        ):
+            assert word in said.stdout
+        assert "8 samples in 2 segments" in said.stdout
+
+
+def test_show_tells_what_it_was_made_with_and_what_is_missing(store) -> None:
+    [path] = (store / "cohort").glob("*.h5")
+    said = _medprobe("show", path).stdout
+    for word in ("bicubic", "12.5", "a CPU", "24 x float32", "quarantined: 1", "truncated", "h5py"):
+        assert word in said
+    facts = json.loads(_medprobe("show", path, "--json").stdout)
+    assert facts["quarantine"] == {"images/é 0011.png": "truncated"}
+    assert facts["spec"]["transform"]["size"] == [224, 224]
+
+
+def test_verify_exits_with_the_problems(tmp_path, store) -> None:
+    assert _medprobe("verify", store).returncode == 0
+    [path] = (store / "cohort").glob("*.h5")
+    bad = tmp_path / "cohort" / path.name
+    bad.parent.mkdir()
+    data = path.read_bytes()
+    bad.write_bytes(data[: len(data) // 2])
+    for target in (bad, tmp_path):
+        said = _medprobe("verify", target)
+        assert said.returncode == 1
+        assert said.stderr.startswith("error: ")
+        assert "is damaged or no cache" in said.stderr
+    said = _medprobe("ls", tmp_path)
+    assert said.returncode == 1
+    assert "is damaged or no cache" in said.stderr
+
+
+def test_a_store_that_is_not_there_is_one_line(tmp_path) -> None:
+    for verb in ("ls", "verify"):
+        said = _medprobe(verb, tmp_path / "nowhere")
+        assert said.returncode == 1
+        assert "there is no such store" in said.stderr
+        assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("verb", ["ls", "show", "verify"])
+def test_each_help_has_an_example(verb) -> None:
+    assert "Example: " in _medprobe(verb, "--help").stdout
