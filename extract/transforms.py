@@ -1,0 +1,57 @@
+"""The part of preprocessing that happens before the device: decoded pixels to uint8 of the network's size.
+
+Resizing and cropping follow torchvision's `Resize` and `CenterCrop` on Pillow images, to the pixel; scaling to 0..1 and
+normalising happen on the device (`Backbone.embed`), so that a quarter of the bytes travel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from ..cache import TransformSpec
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
+    """Resizes, crops and replicates.
+
+    Args:
+        pixels: uint8, (H, W) grey or (H, W, 3) RGB.
+        spec: the transform.
+
+    Returns:
+        uint8 (3, height, width), C-contiguous; a grey image fills all three channels.
+    """
+    image = _crop(_resize(Image.fromarray(pixels), spec), spec.size)
+    array = np.asarray(image)
+    channels = np.broadcast_to(array, (3, *array.shape)) if array.ndim == 2 else array.transpose(2, 0, 1)
+    return np.ascontiguousarray(channels)
+
+
+def _resize(image: Image.Image, spec: TransformSpec) -> Image.Image:
+    if isinstance(spec.resize_to, tuple):
+        height, width = spec.resize_to
+    elif image.width <= image.height:
+        width, height = spec.resize_to, int(spec.resize_to * image.height / image.width)
+    else:
+        width, height = int(spec.resize_to * image.width / image.height), spec.resize_to
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), _FILTERS[spec.interpolation])
+
+
+def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    # Python's round (to even) is what torchvision uses; a crop beyond the image is filled with black, as there.
+    top = round((image.height - height) / 2)
+    left = round((image.width - width) / 2)
+    if (top, left) == (0, 0) and image.size == (width, height):
+        return image
+    return image.crop((left, top, left + width, top + height))

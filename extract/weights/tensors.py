@@ -1,0 +1,115 @@
+"""Tensors out of files, read as data: nothing that a file holds is ever executed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...base import WeightsError, one_of
+
+Tensors = dict[str, torch.Tensor]
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+_WRAPPERS = ("state_dict", "model", "teacher", "module", "model_state_dict")
+"""Keys under which training codes put the parameters beside an optimiser and an epoch."""
+
+
+def read_tensors(path: Path) -> Tensors:
+    """The named tensors of a weights file, or of the one such file in a folder.
+
+    Raises:
+        WeightsError: there is no such file, it holds more than tensors (a pickle that would run code is refused), or
+            it is damaged.
+    """
+    file = _file_in(path) if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(f"{path}: no such file or folder of weights.")
+    if file.suffix == ".safetensors":
+        return _read_safetensors(file)
+    if file.suffix == ".onnx":
+        return read_onnx(file)
+    return dict(_parameters(_load_pickle(file), file))
+
+
+def _file_in(folder: Path) -> Path:
+    found = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+    safe = [file for file in found if file.suffix == ".safetensors"]
+    if len(safe or found) != 1:
+        listed = one_of(file.name for file in found) or "none"
+        raise WeightsError(f"{folder}: one file of weights is needed ({', '.join(_SUFFIXES)}); there are: {listed}.")
+    return (safe or found)[0]
+
+
+def _read_safetensors(file: Path) -> Tensors:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file.name}: not a whole safetensors file ({error}).") from error
+
+
+def _load_pickle(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{file.name}: holds more than tensors, and reading it would run code of its author's choosing; it is "
+            "refused. Ask for a safetensors file, or save its state dict alone with torch.save."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise WeightsError(f"{file.name}: not a whole PyTorch file ({str(error).splitlines()[0]}).") from error
+
+
+def _parameters(content: Any, file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    while isinstance(content, Mapping) and not any(isinstance(value, torch.Tensor) for value in content.values()):
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{file.name}: holds a {type(content).__name__}, not named tensors.")
+    named = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not named:
+        raise WeightsError(f"{file.name}: holds no tensors; its keys are {one_of(map(str, content))}.")
+    yield from named.items()
+
+
+def read_onnx(file: Path) -> Tensors:
+    """The initialisers of an ONNX file; a nameless weight of a MatMul gets the node's path and is transposed.
+
+    Exporters fold `linear.weight` into an anonymous, transposed constant; the MatMul's own name still tells the layer:
+    `/encoder/layer.0/mlp/fc1/MatMul` becomes `encoder.layer.0.mlp.fc1.weight`.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+
+    try:
+        graph = onnx.load(file).graph
+    except DecodeError as error:
+        raise WeightsError(f"{file.name}: not a whole ONNX file.") from error
+    # Copied, because what the parser hands out may not be written to.
+    tensors = {item.name: torch.from_numpy(np.array(numpy_helper.to_array(item))) for item in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in tensors:
+            layer = node.name.strip("/").removesuffix("/MatMul").replace("/", ".")
+            tensors[f"{layer}.weight"] = tensors.pop(node.input[1]).T.contiguous()
+    return tensors
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes in order of name: the weights' identity, whatever file held them."""
+    hasher = sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        hasher.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+    return hasher.hexdigest()
