@@ -31,7 +31,10 @@ class Cohort:
 
     @property
     def digests(self) -> list[str]:
-        return [f"{number + 1:032x}" for number in self.content]
+        return [self.digest(row) for row in range(len(self.ids))]
+
+    def digest(self, row: int) -> str:
+        return f"{self.content[row] + 1:032x}"
 
     def vectors(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         made = [np.random.default_rng(self.content[row]).standard_normal(sum(DIMS.values())) for row in rows]
@@ -45,7 +48,7 @@ class Cohort:
         embedded = 0
         for start in range(0, len(todo), batch):
             part = todo[start : start + batch]
-            known = draft.has_content([self.digests[r] for r in part])
+            known = draft.has_content([self.digest(r) for r in part])
             old, new = part[known], part[~known]
             draft.append_known(*self.columns(old))
             draft.append(*self.columns(new), self.vectors(new))
@@ -53,7 +56,7 @@ class Cohort:
         return embedded
 
     def columns(self, rows: np.ndarray) -> tuple[list[str], list[str], list[int]]:
-        return [self.ids[r] for r in rows], [self.digests[r] for r in rows], [self.stamps[r] for r in rows]
+        return [self.ids[r] for r in rows], [self.digest(r) for r in rows], [self.stamps[r] for r in rows]
 
     def publish(self, store: Path, spec: EmbeddingSpec, **options: Any) -> EmbeddingCache:
         with CacheDraft.open(store, "cohort", spec, segment_rows=max(20, len(self.ids) // 5)) as draft:

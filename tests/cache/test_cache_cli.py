@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from medprobe.cache import CacheDraft
+from medprobe.cli.app import main
 
 
-def _medprobe(*words: object, cwd=None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from medprobe.cli.app import main; main()", "cache", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "140"},
-    )
+@pytest.fixture
+def medprobe(monkeypatch, capsys):
+    """Runs `medprobe cache ...` as the console script does; returns its exit status and what it said."""
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def run(*words: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["medprobe", "cache", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+            raise SystemExit(0)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=left.value.code or 0, stdout=out, stderr=err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +41,11 @@ def store(tmp_path_factory, make_spec, cohort_of):
     return store
 
 
-def test_ls_lists_what_is_finished_and_what_is_not(store, make_spec) -> None:
+def test_ls_lists_what_is_finished_and_what_is_not(medprobe, store, make_spec, monkeypatch) -> None:
     for said in (
-        _medprobe("ls", store),
-        _medprobe("ls", store.parent / "m.parquet"),
-        _medprobe("ls", cwd=store.parent),
+        medprobe("ls", store),
+        medprobe("ls", store.parent / "m.parquet"),
+        medprobe("ls"),
     ):
         assert said.returncode == 0, said.stderr
         for word in (
@@ -56,41 +62,41 @@ def test_ls_lists_what_is_finished_and_what_is_not(store, make_spec) -> None:
         assert "8 samples in 2 segments" in said.stdout
 
 
-def test_show_tells_what_it_was_made_with_and_what_is_missing(store) -> None:
+def test_show_tells_what_it_was_made_with_and_what_is_missing(medprobe, store) -> None:
     [path] = (store / "cohort").glob("*.h5")
-    said = _medprobe("show", path).stdout
+    said = medprobe("show", path).stdout
     for word in ("bicubic", "12.5", "a CPU", "24 x float32", "quarantined: 1", "truncated", "h5py"):
         assert word in said
-    facts = json.loads(_medprobe("show", path, "--json").stdout)
+    facts = json.loads(medprobe("show", path, "--json").stdout)
     assert facts["quarantine"] == {"images/é 0011.png": "truncated"}
     assert facts["spec"]["transform"]["size"] == [224, 224]
 
 
-def test_verify_exits_with_the_problems(tmp_path, store) -> None:
-    assert _medprobe("verify", store).returncode == 0
+def test_verify_exits_with_the_problems(medprobe, tmp_path, store) -> None:
+    assert medprobe("verify", store).returncode == 0
     [path] = (store / "cohort").glob("*.h5")
     bad = tmp_path / "cohort" / path.name
     bad.parent.mkdir()
     data = path.read_bytes()
     bad.write_bytes(data[: len(data) // 2])
     for target in (bad, tmp_path):
-        said = _medprobe("verify", target)
+        said = medprobe("verify", target)
         assert said.returncode == 1
         assert said.stderr.startswith("error: ")
         assert "is damaged or no cache" in said.stderr
-    said = _medprobe("ls", tmp_path)
+    said = medprobe("ls", tmp_path)
     assert said.returncode == 1
     assert "is damaged or no cache" in said.stderr
 
 
-def test_a_store_that_is_not_there_is_one_line(tmp_path) -> None:
+def test_a_store_that_is_not_there_is_one_line(medprobe, tmp_path) -> None:
     for verb in ("ls", "verify"):
-        said = _medprobe(verb, tmp_path / "nowhere")
+        said = medprobe(verb, tmp_path / "nowhere")
         assert said.returncode == 1
         assert "there is no such store" in said.stderr
         assert "Traceback" not in said.stderr
 
 
 @pytest.mark.parametrize("verb", ["ls", "show", "verify"])
-def test_each_help_has_an_example(verb) -> None:
-    assert "Example: " in _medprobe(verb, "--help").stdout
+def test_each_help_has_an_example(medprobe, verb) -> None:
+    assert "Example: " in medprobe(verb, "--help").stdout
