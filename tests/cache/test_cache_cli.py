@@ -20,7 +20,6 @@ def medprobe(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["medprobe", "cache", *map(str, words)])
         with pytest.raises(SystemExit) as left:
             main()
-            raise SystemExit(0)
         out, err = capsys.readouterr()
         return SimpleNamespace(returncode=left.value.code or 0, stdout=out, stderr=err)
 
@@ -42,6 +41,7 @@ def store(tmp_path_factory, make_spec, cohort_of):
 
 
 def test_ls_lists_what_is_finished_and_what_is_not(medprobe, store, make_spec, monkeypatch) -> None:
+    monkeypatch.chdir(store.parent)
     for said in (
         medprobe("ls", store),
         medprobe("ls", store.parent / "m.parquet"),
