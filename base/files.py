@@ -14,7 +14,7 @@ from .errors import OutputError
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder, then run the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
-    errno.EFBIG: "it would be larger than this system lets a file be (ulimit -f); raise the limit or choose another folder",
+    errno.EFBIG: "it would be larger than this system lets a file be (ulimit -f); raise the limit",
     errno.EIO: "the disk reports an input/output error; check the disk or choose another folder",
     errno.EACCES: "no permission to write there; choose another folder",
     errno.EPERM: "no permission to write there; choose another folder",

@@ -41,10 +41,11 @@ class CacheDraft:
         self.parts = parts_folder(path)
         self.segment_rows, self.segment_seconds = segment_rows, segment_seconds
         self._pending = Pending(spec)
-        self._dims: dict[str, int] = {}
         self._disk = OnDisk(path, dataset, spec)
         self._new: set[bytes] = set()
-        self.refresh()
+        self._disk.read()
+        self._ledger = Ledger(self._disk.sources)
+        self._dims = self._ledger.dims
 
     @classmethod
     def open(
@@ -73,19 +74,21 @@ class CacheDraft:
         return cls(path, dataset, spec, segment_rows=segment_rows, segment_seconds=segment_seconds)
 
     def refresh(self) -> None:
-        """Reads from disk what other processes have written since.
+        """Flushes, and reads from disk what other processes have written since.
 
         Raises:
             CacheError: the published file is damaged or of another schema.
+            OutputError: as `flush`.
         """
-        self._disk.read()
-        self._ledger = Ledger(self._disk.sources)
-        self._dims = {**self._dims, **self._ledger.dims}
-        self._new.clear()
+        self.flush()
+        if self._disk.read():
+            self._ledger = Ledger(self._disk.sources)
+            self._dims = {**self._dims, **self._ledger.dims}
+            self._new.clear()
 
     def known(self) -> np.ndarray:
         """The ids of all samples that are embedded, published or not: object array of str."""
-        self._settle()
+        self.refresh()
         return np.unique(self._ledger.sample_id[self._ledger.has_vector])
 
     def missing(self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -97,7 +100,7 @@ class CacheDraft:
         Raises:
             CacheError: an id stands there twice.
         """
-        self._settle()
+        self.refresh()
         return self._ledger.find(as_ids(sample_ids), as_stamps(stamps)) == NOWHERE
 
     def has_content(self, digests: Sequence[str]) -> np.ndarray:
@@ -182,24 +185,19 @@ class CacheDraft:
             write_segment(self.parts, self.spec, *self._pending.as_segment())
             self._pending.clear()
 
-    def _settle(self) -> None:
-        """Makes the ledger tell what is on disk, our own segments included."""
-        self.flush()
-        self.refresh()
-
     def is_complete(self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | None = None) -> bool:
         """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by whichever process.
 
         Of several shards, whichever finds this true publishes; two that find it at once do no harm.
         """
-        self._settle()
+        self.refresh()
         return not len(uncovered(self._ledger, as_ids(sample_ids), _optional(stamps)))
 
     def quarantined(
         self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | None = None
     ) -> dict[str, str]:
         """The reason, by id, of each of `sample_ids` that could not be embedded, by whichever process."""
-        self._settle()
+        self.refresh()
         ids, given = as_ids(sample_ids), _optional(stamps)
         bad = self._ledger.find_bad(ids, given, self._ledger.find(ids, given))
         return {str(ids[i]): str(self._ledger.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
@@ -231,7 +229,7 @@ class CacheDraft:
         """
         ids, given = as_ids(sample_ids), _optional(stamps)
         about = Description(self.dataset, self.spec, device, versions or {}, throughput or {})
-        self._settle()
+        self.refresh()
         if not self._disk.segments and self._is_published(make_plan(self._ledger, ids, given, prune=prune)):
             return EmbeddingCache.open(self.path)  # needs no permission to write
         with exclusive(self.parts / ".lock"):

@@ -40,15 +40,15 @@ class OnDisk:
         """All indexes, oldest file first."""
         return [*([self.published] if self.published else []), *self.segments.values()]
 
-    def read(self) -> None:
-        """Reads what is new; sets damaged segments aside.
+    def read(self) -> bool:
+        """Reads what is new, sets damaged segments aside; True when anything has changed.
 
         Raises:
             CacheError: the published file is damaged, of another schema, or of another data set.
         """
-        again(self._read, self.path)
+        return again(self._read, self.path)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
         # Segments before the published file: what a finaliser moves between the two reads is then seen twice, not lost.
         segments: dict[Path, Index] = {}
         for path in segment_paths(self.parts):
@@ -58,7 +58,9 @@ class OnDisk:
         base = identity(self.path)
         if base != self.base:
             self.published = None if base is None else self._read_published()
+        changed = (base, segments.keys()) != (self.base, self.segments.keys())
         self.base, self.segments = base, segments
+        return changed
 
     def _read_published(self) -> Index:
         try:
@@ -77,7 +79,6 @@ class OnDisk:
         """Removes the segments that were read (they are published now); others may have come since, and stay."""
         for path in [*self.segments, *self.parts.glob("*.damaged")]:
             path.unlink(missing_ok=True)
-        self.segments = {}
 
 
 def identity(path: Path) -> tuple[int, int, int] | None:

@@ -125,3 +125,26 @@ def test_waiting_for_a_finaliser_ends_when_it_is_killed(tmp_path, spec, cohort_o
     process.kill()
     process.join()
     assert len(cohort.publish(tmp_path, spec)) == 10
+
+
+def test_one_draft_goes_on_after_publishing_nothing_new(tmp_path, spec, cohort_of) -> None:
+    cohort = cohort_of(20)
+    cohort_of(10).publish(tmp_path, spec)
+    with CacheDraft.open(tmp_path, "cohort", spec) as draft:
+        draft.append(
+            *cohort.columns(np.arange(10)), cohort.vectors(np.arange(10))
+        )  # as a twin would: a segment without news
+        draft.publish(cohort.ids[:10], stamps=cohort.stamps[:10])
+        assert not draft.parts.exists()
+        cohort.embed(draft)
+        draft.publish(cohort.ids, stamps=cohort.stamps)
+    _assert_whole(tmp_path, cohort)
+
+
+def test_what_is_not_flushed_yet_counts_as_content(tmp_path, spec, cohort_of) -> None:
+    cohort = cohort_of(6)
+    with CacheDraft.open(tmp_path, "cohort", spec) as draft:
+        draft.append(*cohort.columns(np.arange(3)), cohort.vectors(np.arange(3)))
+        assert draft.has_content(cohort.digests).tolist() == [True] * 3 + [False] * 3
+        draft.refresh()
+        assert draft.has_content(cohort.digests).tolist() == [True] * 3 + [False] * 3
