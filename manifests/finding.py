@@ -68,7 +68,7 @@ def finding(code: str, message: str, samples: Iterable[str] = ()) -> Finding:
 def refusal(where: str, messages: Sequence[str], *, most: int = 10) -> str:
     """The text that refuses `where` for all its faults at once; after `most`, the rest are counted."""
     if len(messages) == 1:
-        return f"{where}, {messages[0]}."
+        return f"{where}, {messages[0]}{'' if messages[0].endswith(('.', '?')) else '.'}"
     told = "".join(f"\n  {message}" for message in messages[:most])
     rest = f"\n  and {len(messages) - most:,} more" if len(messages) > most else ""
     return f"{where}: {len(messages):,} faults:{told}{rest}"

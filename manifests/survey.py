@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ def survey_images(sources: Sequence[Source], *, workers: int | None = None, show
     missing = np.zeros(count, bool)
     starts = range(0, count, _CHUNK)
     with (
+        # Pillow warns of odd tags in files that it reads all the same; entered here once, because it is process-wide.
+        warnings.catch_warnings(action="ignore"),
         ThreadPoolExecutor(workers or _cores()) as pool,
         progress("Reading images", count, unit="images", enabled=show_progress) as bar,
     ):

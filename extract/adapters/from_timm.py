@@ -21,6 +21,7 @@ class TimmAdapter:
     """timm: the model's pretrained config owns its preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
+        """See `Adapter.create`."""
         if not timm.is_model(entry.model):
             raise BackboneError(f'timm has no model "{entry.model}".{did_you_mean(entry.model, timm.list_models())}')
         hub = isinstance(entry.weights, Hub)
@@ -34,6 +35,7 @@ class TimmAdapter:
             raise WeightsError(_unreachable(entry)) from error
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+        """See `Adapter.transform`."""
         config = resolve_model_data_config(network)
         own = config["input_size"][1:]
         height, width = (size, size) if size else own
@@ -50,6 +52,7 @@ class TimmAdapter:
         )
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+        """See `Adapter.set_image_size`."""
         embed: Any = getattr(network, "patch_embed", None)
         own = getattr(embed, "img_size", None)
         if own is None or tuple(own) == size:
@@ -65,6 +68,7 @@ class TimmAdapter:
             _set_positions(network, positions, grid)
 
     def features(self, network: nn.Module, images: torch.Tensor) -> Features:
+        """See `Adapter.features`."""
         model: Any = network
         tokens = model.forward_features(images)
         pooled = model.forward_head(tokens, pre_logits=True)

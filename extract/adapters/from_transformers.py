@@ -24,6 +24,7 @@ class TransformersAdapter:
     """transformers: `AutoModel` for the network, the image processor's config for the preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
+        """See `Adapter.create`."""
         from transformers import AutoModel
 
         if isinstance(entry.weights, Hub):
@@ -34,6 +35,7 @@ class TransformersAdapter:
         return getattr(model, "vision_model", model)
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+        """See `Adapter.transform`."""
         processor = _processor(entry)
         own = _pair(processor.get("crop_size") or processor["size"])
         height, width = (size, size) if size else own
@@ -50,6 +52,7 @@ class TransformersAdapter:
         )
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+        """See `Adapter.set_image_size`."""
         config: Any = network.config
         patch = getattr(config, "patch_size", None)
         if isinstance(patch, int):
@@ -60,6 +63,7 @@ class TransformersAdapter:
             raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
 
     def features(self, network: nn.Module, images: torch.Tensor) -> Features:
+        """See `Adapter.features`."""
         out = network(images, **_interpolation(network))
         tokens = out.last_hidden_state
         pooled = getattr(out, "pooler_output", None)
@@ -123,6 +127,6 @@ def _hub(entry: Entry) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{entry.model} cannot be had from the model hub ({str(error).splitlines()[0]}). Where the hub can be "
-            f"reached, run `hf download {entry.model} --local-dir FOLDER`, copy the folder to this machine and name the "
+            f"reached, run `hf download {entry.model} --local-dir FOLDER`, copy the folder here and name the "
             f'backbone "{entry.name}@FOLDER"; a gated model also needs `hf auth login`.'
         ) from error

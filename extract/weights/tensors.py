@@ -111,5 +111,5 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hasher.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+        hasher.update(tensor.flatten().view(torch.uint8).numpy().data)
     return hasher.hexdigest()

@@ -1,0 +1,110 @@
+"""A run in one screen: the table, which backbone wins with which probe, and what a reader must be told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .console import out, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..probe import Metric, Run, Verdict
+
+
+def show_summary(run: Run) -> None:
+    """Prints the table of a run (mean, spread over seeds, 95 % interval), the winners and the warnings."""
+    from ..probe import compare_backbones, find_metric, summarise, verdicts
+
+    metric = find_metric(run.primary_metric)
+    summary = summarise(run)
+    comparisons = compare_backbones(run)
+    say(_heading(run, metric))
+    out().print(_table(summary), soft_wrap=False)
+    for verdict in verdicts(summary, comparisons):
+        say(_sentence(run, verdict))
+    say("\n" + _explanation(run))
+    for warning in [*run.warnings, *_notes(run, summary)]:
+        say(f"note: {warning}")
+
+
+def _heading(run: Run, metric: Metric) -> str:
+    seeds = len(run.info["seeds"])
+    what = f"{metric.label} on test, {seeds} seed{'s' if seeds != 1 else ''}, protocol {run.info['protocol']}"
+    return f"\n{run.info['dataset']['name']}: {what}"
+
+
+def _table(summary: pd.DataFrame):
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    poolings = summary.groupby("backbone")["pooling"].nunique().max() > 1
+    for name in ("probe", "backbone", *(["pooling"] if poolings else [])):
+        table.add_column(name, overflow="fold")
+    for name in ("mean", "sd", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    before = ""
+    for row in summary.to_dict("records"):
+        if before and row["probe"] != before:
+            table.add_section()
+        before = row["probe"]
+        names = [row["probe"], row["backbone"], *([row["pooling"]] if poolings else [])]
+        interval = f"{_number(row['low'])} to {_number(row['high'])}"
+        table.add_row(*map(Text, [*names, _number(row["mean"]), _number(row["sd"]), interval]))
+    return table
+
+
+def _sentence(run: Run, verdict: Verdict) -> str:
+    label = run.info["probes"][verdict.probe]["label"]
+    if not verdict.second:
+        return f"{label}: {verdict.best} at {_number(verdict.mean)}; there is no other backbone to compare it with."
+    if verdict.significant:
+        rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
+        return (
+            f"{label}: {verdict.best} wins by {_number(verdict.difference)} over {verdict.second}"
+            f" (significant, {_p(verdict.p_holm)}){rest}."
+        )
+    beaten = f", which is better than {', '.join(verdict.beaten)}" if verdict.beaten else ""
+    return (
+        f"{label}: {verdict.best} leads by {_number(verdict.difference)}{beaten}; its lead over {verdict.second} is not"
+        f" significant ({_p(verdict.p_holm)})."
+    )
+
+
+def _explanation(run: Run) -> str:
+    test = (
+        "paired bootstrap over test groups and seeds"
+        if run.info["protocol"] == "official"
+        else "corrected resampled t-test (Nadeau and Bengio)"
+    )
+    return f"sd: over seeds. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
+
+
+def _notes(run: Run, summary: pd.DataFrame) -> list[str]:
+    """The remarks of the tables, each once, with how often it stands there."""
+    scores = run.scores
+    fits = scores.drop_duplicates(["backbone", "fingerprint", "pooling", "probe", "seed"])
+    told = []
+    for probe, rows in fits.groupby("probe", sort=False):
+        edge = int(rows["note"].str.contains("grid's edge").sum())
+        if edge:
+            told.append(f"{probe}: the best value stood at the edge of its grid in {edge} of {len(rows)} fits")
+        stuck = int((~rows["converged"]).sum())
+        if stuck:
+            told.append(f"{probe}: {stuck} of {len(rows)} chosen fits did not converge")
+    missing = scores[(scores["split"] == "test") & (scores["metric"] == run.primary_metric) & (scores["reason"] != "")]
+    told += [f"{count} of {len(fits)} test scores: {reason}" for reason, count in missing["reason"].value_counts().items()]
+    told += [f"{row['backbone']} {row['probe']}: {row['note']}" for row in summary.to_dict("records") if row["note"]]
+    return told
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"  # NaN is the one number that is not itself
+
+
+def _p(value: float) -> str:
+    if value != value:
+        return "no p-value"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -1,0 +1,72 @@
+"""Choosing a hyper-parameter on val."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .block import Block
+from .metrics import METRICS, evaluate
+from .resampling import Resample
+
+PATIENCE = 3
+"""Candidates in a row that are no better and less likely than the best, after which a path may end early."""
+
+
+class Chooser:
+    """Takes candidates from the simplest to the most complex and keeps the best on val.
+
+    Of equals the simpler stays. Where the metric is not defined on val (an AUC with one class), the log-loss chooses
+    and a note says so.
+
+    Attributes:
+        best: whatever was kept with the best candidate; None before the first.
+        params: of the best.
+        proba: (n_val, C), of the best.
+    """
+
+    def __init__(self, block: Block, resample: Resample) -> None:
+        self.block, self.val = block, resample.val
+        self.metric = block.metric
+        self.best: Any = None
+        self.params: dict[str, Any] = {}
+        self.proba = np.empty(0)
+        self._value = self._loss = np.nan
+        self._lowest_loss = np.inf
+        self._since_best = 0
+        self._undefined = False
+        self._seen: list[Any] = []
+
+    def consider(self, params: dict[str, Any], proba: np.ndarray) -> bool:
+        """Whether this candidate is the best so far; then set `best` to what is needed of it."""
+        scored = self.block.scored(self.val, proba)
+        value = float(evaluate(self.metric, scored)[0][0])
+        loss = float(evaluate(METRICS["log_loss"], scored)[0][0])
+        self._undefined |= bool(np.isnan(value))
+        self._seen.append(params)
+        first = len(self._seen) == 1
+        won = first or (loss < self._loss if np.isnan(value) else self.metric.better(value, self._value))
+        if won:
+            self._value, self._loss, self.params, self.proba = value, loss, params, proba
+            self._since_best = 0
+        else:
+            # A plateau on which the likelihood still rises (one class called for all, say) is no end of the path.
+            self._since_best = self._since_best + 1 if loss > self._lowest_loss else 0
+        self._lowest_loss = min(self._lowest_loss, loss)
+        return won
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last `PATIENCE` candidates were each no better by the metric and worse by the log-loss."""
+        return self._since_best >= PATIENCE
+
+    def notes(self, grid: int) -> list[str]:
+        """What a reader must know of the choice, out of a grid of `grid` values."""
+        told = []
+        if self._undefined:
+            told.append(f"{self.metric.name} is not defined on val; chosen by log-loss")
+        edge = grid > 1 and (self.params == self._seen[0] or (self.params == self._seen[-1] and len(self._seen) == grid))
+        if edge:
+            told.append(", ".join(f"{name}={value:g}" for name, value in self.params.items()) + " is at the grid's edge")
+        return told

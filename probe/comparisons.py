@@ -1,0 +1,253 @@
+"""Which backbone is better, and whether the data can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .bootstrap import DRAWS, mean_over_seeds, percentiles
+from .metrics import Metric, find_metric
+from .replay import Predicted, System, replay
+from .results import Run
+from .summaries import draws_of, per_seed, require_metric
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of one probe: which system is best, and from which others the data tell it apart."""
+
+    probe: str
+    metric: str
+    best: str
+    mean: float
+    second: str
+    """The runner-up; "" where there is no other system."""
+    difference: float
+    """How much better the best is than the runner-up, in the metric's own direction; never negative."""
+    p_holm: float
+    """Of best against runner-up; NaN where there is none."""
+    significant: bool
+    """Whether the best is told apart from the runner-up."""
+    beaten: tuple[str, ...]
+    """Systems that the best is significantly better than."""
+    tied: tuple[str, ...]
+    """Systems that the data do not tell apart from the best."""
+
+
+def compare_backbones(
+    run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS
+) -> pd.DataFrame:
+    """Compares every two backbones (and poolings) within each probe, paired on the same resamples and test units.
+
+    Args:
+        run: the results.
+        metric: its name; the run's own by default.
+        confidence: of the interval.
+        draws: of the bootstrap.
+
+    Returns:
+        One row per probe and pair. `dataset`, `probe`, `metric`, `a`, `b` (backbones, with `/pooling` where a backbone
+        has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its percentile interval under the same
+        draws of groups; `test` (`corrected-t` under holdout, `bootstrap` under official, `none`), `p`; `p_holm` over
+        all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`. docs/statistics.md says what the p-values mean.
+
+    Raises:
+        ProbeError: no such metric.
+        ReportError: the run's predictions do not fit its facts.
+    """
+    chosen = require_metric(run, metric)
+    systems = replay(run)
+    bootstrap = draws_of(systems, draws)
+    names = system_labels(list(systems))
+    sides = {
+        system: _Side(system, names[system], predicted, per_seed(chosen, predicted), bootstrap.values(chosen, predicted))
+        for system, predicted in systems.items()
+    }
+    groups = len(bootstrap.groups)
+    pairs = ((sides[a], sides[b]) for a, b in _pairs(list(systems)))
+    rows = [_compare(run, chosen, a, b, confidence, groups=groups) for a, b in pairs]
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    table["p_holm"] = holm(table["p"].to_numpy(np.float64))
+    table["significant"] = (table["p_holm"] < ALPHA).to_numpy(bool)
+    return table
+
+
+_COLUMNS = [
+    *("dataset", "probe", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
+    *("test", "p", "p_holm", "significant", "n_seeds", "note"),
+]
+
+
+def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[Verdict]:
+    """Says for every probe which system is best, from the tables of `summarise` and `compare_backbones`."""
+    systems = [System(*row) for row in summary[list(System._fields)].itertuples(index=False)]
+    names = system_labels(systems)
+    labelled = summary.assign(label=[names[system] for system in systems])
+    return [_verdict(str(probe), rows, comparisons) for probe, rows in labelled.groupby("probe", sort=False)]
+
+
+def _verdict(probe: str, rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
+    metric = find_metric(str(rows["metric"].iloc[0]))
+    ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
+    best, others = str(ranked["label"].iloc[0]), [str(name) for name in ranked["label"].iloc[1:]]
+    among = comparisons[comparisons["probe"] == probe]
+    told = {name: among[among["a"].isin([best, name]) & among["b"].isin([best, name])].iloc[0] for name in others}
+    beaten = tuple(name for name in others if told[name]["significant"])
+    second = others[0] if others else ""
+    return Verdict(
+        probe=probe,
+        metric=metric.name,
+        best=best,
+        mean=float(ranked["mean"].iloc[0]),
+        second=second,
+        difference=abs(float(told[second]["difference"])) if others else np.nan,
+        p_holm=float(told[second]["p_holm"]) if others else np.nan,
+        significant=second in beaten,
+        beaten=beaten,
+        tied=tuple(name for name in others if name not in beaten),
+    )
+
+
+def system_labels(systems: list[System]) -> dict[System, str]:
+    """What to call each system beside its probe: the backbone, with its pooling where it has several."""
+    poolings: dict[tuple[str, str], set[str]] = {}
+    for system in systems:
+        poolings.setdefault((system.dataset, system.backbone), set()).add(system.pooling)
+    return {
+        system: f"{system.backbone}/{system.pooling}"
+        if len(poolings[system.dataset, system.backbone]) > 1
+        else system.backbone
+        for system in systems
+    }
+
+
+def _pairs(systems: list[System]) -> Iterator[tuple[System, System]]:
+    for a, b in combinations(sorted(systems, key=lambda s: (s.probe, s)), 2):
+        if (a.dataset, a.probe) == (b.dataset, b.probe):
+            yield a, b
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One of two that are compared."""
+
+    system: System
+    label: str
+    predicted: list[Predicted]
+    values: np.ndarray
+    """(S,) by seed."""
+    drawn: np.ndarray
+    """(S, draws)."""
+
+
+def _compare(run: Run, metric: Metric, a: _Side, b: _Side, confidence: float, *, groups: int) -> dict[str, object]:
+    both = np.isfinite(a.values) & np.isfinite(b.values)
+    differences = (a.values - b.values)[both]
+    drawn = mean_over_seeds(a.drawn - b.drawn)
+    low, high = percentiles(drawn, confidence)
+    test, p, note = _test(run, differences, drawn, a.predicted, groups=groups)
+    return {
+        "dataset": a.system.dataset,
+        "probe": a.system.probe,
+        "metric": metric.name,
+        "a": a.label,
+        "b": b.label,
+        "mean_a": a.values[both].mean() if both.any() else np.nan,
+        "mean_b": b.values[both].mean() if both.any() else np.nan,
+        "difference": differences.mean() if both.any() else np.nan,
+        "low": low,
+        "high": high,
+        "test": test,
+        "p": p,
+        "n_seeds": int(both.sum()),
+        "note": note,
+    }
+
+
+def _test(
+    run: Run, differences: np.ndarray, drawn: np.ndarray, predicted: list[Predicted], *, groups: int
+) -> tuple[str, float, str]:
+    """The test that the verdict rests on, its p-value, and a remark.
+
+    Under holdout each seed has its own test units, and the corrected t speaks for both training and testing. Under
+    official all seeds share one test: how they differ says nothing of other patients, so the bootstrap must.
+    """
+    if len(differences) == 0:
+        return "none", np.nan, "not defined in any seed"
+    if run.info["protocol"] == "official":
+        return "bootstrap", *bootstrap_test(differences, drawn, groups=groups)
+    ratio = _test_to_train(run, [p.seed for p in predicted])
+    p = corrected_t_test(differences, ratio)
+    if np.isnan(p):
+        why = "one seed" if len(differences) == 1 else "all seeds differ by the same"
+        p, note = bootstrap_test(differences, drawn, groups=groups)
+        return "bootstrap", p, "; ".join(part for part in (f"{why}: no corrected t", note) if part)
+    return "corrected-t", p, ""
+
+
+def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
+    """Two-sided p-value of the corrected resampled t-test (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366).
+
+    Args:
+        differences: (J,) paired differences, one a resample.
+        test_to_train: units tested over units trained on.
+
+    Returns:
+        The p-value; 1 where all differences are zero; NaN where there is one, or they are all equal and not zero: then
+        there is no variance to test against.
+    """
+    count = len(differences)
+    if count and not differences.any():
+        return 1.0
+    if count < 2 or np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        return np.nan
+    error = np.sqrt((1 / count + test_to_train) * differences.var(ddof=1))
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, df=count - 1))
+
+
+def bootstrap_test(differences: np.ndarray, drawn: np.ndarray, *, groups: int) -> tuple[float, str]:
+    """Two-sided p-value of the mean difference over seeds, against both its sources of error.
+
+    The error of testing on these groups is the spread of the bootstrap `drawn` (B,); that of training on these
+    subsets is the seeds' own variance over their number. The ratio is held against t with `groups` - 1 degrees of
+    freedom: smoother than counting draws, whose smallest p-value would never pass a correction for many comparisons.
+
+    Returns:
+        The p-value, NaN where one group or undefined draws leave nothing to go by; and a remark.
+    """
+    defined = drawn[np.isfinite(drawn)]
+    if not differences.any() and (len(defined) == 0 or not defined.any()):
+        return 1.0, ""
+    if groups < 2 or 2 * len(defined) < len(drawn):
+        return np.nan, "one group in the test" if groups < 2 else "not defined in most draws"
+    training = differences.var(ddof=1) / len(differences) if len(differences) > 1 else 0.0
+    error = np.sqrt(defined.var(ddof=1) + training)
+    note = "one seed: the error of training is not in the p-value" if len(differences) == 1 else ""
+    if error <= 1e-12 * abs(differences.mean()):
+        # Every draw gives the same difference: the draws bound the p-value, and no more is known.
+        return 2 / (len(drawn) + 1), note
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted."""
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def _test_to_train(run: Run, seeds: list[int]) -> float:
+    """Units tested over units that the tested model was fitted on, mean over seeds."""
+    sizes = run.scores[run.scores["seed"].isin(seeds)].drop_duplicates("seed")
+    fitted = sizes["n_train"] + (sizes["n_val"] if run.info["refit"] else 0)
+    return float((sizes["n_test"] / fitted).mean())

@@ -1,0 +1,142 @@
+"""From caches to features: which units every cache covers, and one checked vector for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..base import ProbeError, did_you_mean, one_of
+from ..cache import EmbeddingCache
+from ..manifests import Manifest, Units
+from .fusing import FUSINGS, covered, fuse
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """The samples and units that all caches can speak for, so that every backbone is judged on the same ones."""
+
+    rows: np.ndarray
+    """(M,) rows of the manifest, in the order of their sample ids."""
+    sample_ids: np.ndarray
+    """(M,) their ids."""
+    unit: np.ndarray
+    """(M,) position of each one's unit among the usable units."""
+    usable: np.ndarray
+    """(U,) bool."""
+    modality: np.ndarray | None
+    """(M,) or None."""
+    warnings: list[str]
+    """What was left out, in words."""
+
+    @property
+    def units(self) -> int:
+        """Usable units."""
+        return int(self.usable.sum())
+
+
+def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCache], fusing: str) -> Coverage:
+    """Finds what all caches hold. Quarantined samples are left out, with a warning; missing ones are a fault.
+
+    Raises:
+        CacheError: samples were never extracted (says what to run).
+        ProbeError: nothing is left, or the fusing is unknown or impossible here.
+    """
+    if fusing not in FUSINGS:
+        raise ProbeError(f'unknown fusing "{fusing}"; there are {one_of(FUSINGS)}.{did_you_mean(fusing, FUSINGS)}')
+    if fusing == "concat" and units.modality is None:
+        raise ProbeError(f"{manifest.name}: fusing by concat needs the column `modality`; add it, or fuse by mean.")
+    ids = manifest.sample_ids
+    quarantined = {sample for cache in caches for sample in cache.quarantine}
+    kept = np.fromiter((sample not in quarantined for sample in ids), bool, len(ids))
+    for cache in caches:
+        cache.rows_of(ids[[sample not in cache.quarantine for sample in ids]])
+    rows = np.flatnonzero(kept)
+    rows = rows[np.argsort(ids[rows], kind="stable")]
+    modality = None if units.modality is None else units.modality[rows]
+    usable = covered(units.sample_unit[rows], len(units), how=fusing, modality=modality)
+    if not usable.any():
+        raise ProbeError(f"{manifest.name}: no unit has the samples it needs; see the quarantine in `medprobe cache show`.")
+    inside = usable[units.sample_unit[rows]]
+    rows = rows[inside]
+    position = np.cumsum(usable) - 1
+    return Coverage(
+        rows=rows,
+        sample_ids=ids[rows],
+        unit=position[units.sample_unit[rows]],
+        usable=usable,
+        modality=None if modality is None else modality[inside],
+        warnings=_left_out(int((~kept).sum()), len(ids), int((~usable).sum()), len(usable), fusing),
+    )
+
+
+def load_features(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str) -> np.ndarray:
+    """One vector per usable unit: (U', D) float32.
+
+    Raises:
+        CacheError: there is no such pooling, or the file is damaged.
+        ProbeError: a value is not finite (says which samples).
+    """
+    X = cache.load(pooling)[cache.rows_of(coverage.sample_ids)]
+    check_finite(X, coverage.sample_ids, f"{cache.path.name}, {pooling}")
+    fused = fuse(X, coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
+    return np.ascontiguousarray(fused, dtype=np.float32)
+
+
+def check_finite(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
+    """Makes sure that no embedding holds NaN or an infinity.
+
+    Raises:
+        ProbeError: some do; says how many and which samples.
+    """
+    # A row's sum is finite only if its values are (an overflow of finite ones is looked at again).
+    bad = np.flatnonzero(~np.isfinite(X.sum(axis=1, dtype=np.float64)))
+    bad = bad[~np.isfinite(X[bad]).all(axis=1)]
+    if len(bad):
+        samples = one_of([f'"{sample}"' for sample in sample_ids[bad]], most=5)
+        raise ProbeError(
+            f"{where}: {len(bad):,} of {len(X):,} embeddings hold NaN or infinite values, of the samples {samples}."
+            " Remove this cache and extract again, in fp32 if it was bf16."
+        )
+
+
+def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | None) -> list[tuple[int, str]]:
+    """The features to probe, as (position of the cache, pooling): all by default, else those named.
+
+    Raises:
+        ProbeError: no cache has one of the poolings named (all such are told).
+    """
+    if poolings is None:
+        return [(i, pooling) for i, cache in enumerate(caches) for pooling in cache.poolings]
+    there = sorted({pooling for cache in caches for pooling in cache.poolings})
+    unknown = [pooling for pooling in poolings if pooling not in there]
+    if unknown:
+        near = "".join(did_you_mean(pooling, there) for pooling in unknown)
+        raise ProbeError(f"no cache has the pooling {one_of(unknown)}; there are {one_of(there)}.{near}")
+    wanted = list(dict.fromkeys(poolings))
+    chosen = [(i, pooling) for i, cache in enumerate(caches) for pooling in wanted if pooling in cache.poolings]
+    without = [cache.spec.backbone for i, cache in enumerate(caches) if i not in {i for i, _ in chosen}]
+    if without:
+        raise ProbeError(
+            f"{one_of(without)}: none of the poolings {one_of(wanted)} is in its cache; name one that is"
+            f" (there are {one_of(there)}), or leave --pooling out to use all."
+        )
+    return chosen
+
+
+def backbone_labels(caches: Sequence[EmbeddingCache]) -> list[str]:
+    """How each cache's backbone is called in the results: by its name, `name@fingerprint` where several share it."""
+    names = [cache.spec.backbone for cache in caches]
+    labels = zip(names, caches, strict=True)
+    return [name if names.count(name) == 1 else f"{name}@{cache.spec.fingerprint}" for name, cache in labels]
+
+
+def _left_out(samples: int, all_samples: int, units: int, all_units: int, fusing: str) -> list[str]:
+    told = []
+    if samples:
+        told.append(f"{samples:,} of {all_samples:,} samples could not be embedded and are left out (quarantined)")
+    if units:
+        why = " (a modality is missing)" if fusing == "concat" else ""
+        told.append(f"{units:,} of {all_units:,} units have no embedding{why} and are left out, for every backbone")
+    return told

@@ -1,0 +1,166 @@
+"""A run: what was found, as tables and a page of facts, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from ..base import OutputError, ReportError, fsync_folder, one_of, writing
+from . import tables
+
+SCHEMA = 1
+"""Version of the run folder; docs/results.md says when it goes up."""
+_KIND = "medprobe run"
+_INFO = "run.json"
+_OURS = {"scores.parquet", "predictions.parquet", "timings.parquet", _INFO, "report.html", "figures", "tables"}
+"""What may stand in a run's folder and be replaced together with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again."""
+
+    scores: pd.DataFrame
+    """One metric of one system, seed and part (val or test) per row; docs/results.md has the columns."""
+    predictions: pd.DataFrame
+    """One test unit of one system and seed per row, with its group's code, its label and its probabilities."""
+    timings: pd.DataFrame
+    """Seconds per system and seed; apart from the scores, which are the same bits whenever and wherever they are made."""
+    info: Mapping[str, Any]
+    """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
+
+    @property
+    def task(self) -> str:
+        """The data set's task."""
+        return str(self.info["dataset"]["task"])
+
+    @property
+    def classes(self) -> list[str]:
+        """The data set's classes, in the order of the probabilities."""
+        return list(self.info["dataset"]["classes"])
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that hyper-parameters were chosen by and systems are compared in."""
+        return str(self.info["metric"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must be told about the run."""
+        return list(self.info["warnings"])
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+        """Writes the run as a folder, whole or not at all; returns the folder.
+
+        An older run there is removed only when the new one is complete. With it goes the report made of it.
+
+        Raises:
+            OutputError: the folder is there and `overwrite` is False, holds something else than a run, or cannot be
+                written.
+        """
+        folder = Path(folder)
+        refuse_occupied(folder, overwrite=overwrite)
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+            try:
+                self._write(draft)
+                _put_in_place(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        return folder
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir()
+        for name, schema in _schemas(self.task).items():
+            tables.write(getattr(self, name), schema, folder / f"{name}.parquet")
+        rows = {name: len(getattr(self, name)) for name in _schemas(self.task)}
+        text = json.dumps({"kind": _KIND, "schema": SCHEMA, "rows": rows, **self.info}, indent=2, allow_nan=False)
+        (folder / _INFO).write_text(text + "\n", encoding="utf-8")
+        for path in folder.iterdir():
+            fsync_folder(path)  # which a file takes too
+        fsync_folder(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Run:
+        """Reads a run's folder.
+
+        Raises:
+            ReportError: it is not there, is no run's folder, is of a newer version, or is damaged.
+        """
+        folder = Path(folder)
+        info = _read_info(folder)
+        schemas = _schemas(info["dataset"]["task"])
+        read = {name: tables.read(folder / f"{name}.parquet", schema) for name, schema in schemas.items()}
+        wrong = [name for name, rows in info.pop("rows").items() if rows != len(read[name])]
+        if wrong:
+            raise ReportError(
+                f"{folder}: {one_of(wrong)} and {_INFO} are not of one run (other numbers of rows)."
+                " Run `medprobe probe` again."
+            )
+        return cls(**read, info=info)
+
+
+def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
+    """Makes sure that a run may be written as `folder`; worth asking before the hours of work.
+
+    Raises:
+        OutputError: something is there that must not be replaced.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"{folder}: is not a folder; choose another --out.")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
+    if strangers or not (folder / _INFO).is_file():
+        raise OutputError(
+            f"{folder}: holds what is no part of a run ({one_of(strangers, most=3) or 'no run.json'}), so it is left"
+            " alone; choose another --out."
+        )
+    if not overwrite:
+        raise OutputError(f"{folder}: a run is there already; choose another --out, or add --overwrite to replace it.")
+
+
+def _schemas(task: str) -> dict[str, pa.Schema]:
+    return {"scores": tables.SCORES, "predictions": tables.predictions_schema(task), "timings": tables.TIMINGS}
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    if not folder.exists():
+        draft.rename(folder)
+    else:
+        # A folder cannot be replaced in one step; were we stopped between these two, both would still be there.
+        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+        folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    fsync_folder(folder.parent)
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / _INFO
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: there is no such run folder; `medprobe probe … --out {folder}` makes one.")
+    if not path.is_file():
+        raise ReportError(f"{folder}: is no run folder (it has no {_INFO}); give the one that `medprobe probe` wrote.")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path}: is damaged ({error}). Run `medprobe probe` again.") from error
+    if not isinstance(info, dict) or info.pop("kind", None) != _KIND:
+        raise ReportError(f"{path}: does not describe a run of medprobe; give the folder that `medprobe probe` wrote.")
+    schema = info.pop("schema", None)
+    if schema != SCHEMA:
+        raise ReportError(f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it.")
+    absent = [key for key in ("rows", "dataset", "metric", "protocol", "refit", "seeds", "warnings") if key not in info]
+    if absent:
+        raise ReportError(f"{path}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
+    return info

@@ -1,0 +1,116 @@
+"""One line a system: its mean score, how much seeds differ, and how sure the mean is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..base import ProbeError
+from .bootstrap import DRAWS, GroupDraws, mean_over_seeds, percentiles
+from .metrics import Metric, evaluate, find_metric, metrics_for
+from .replay import Predicted, System, replay
+from .results import Run
+from .tables import SYSTEM
+
+FEW_GROUPS = 20
+"""Below so many test groups a bootstrap interval is rough, and is said to be."""
+
+
+def summarise(
+    run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS
+) -> pd.DataFrame:
+    """Sums up every system of a run in one metric of its test.
+
+    Args:
+        run: the results.
+        metric: its name; the run's own by default.
+        confidence: of the interval, between 0 and 1.
+        draws: of the bootstrap.
+
+    Returns:
+        One row per system, sorted by probe and then by score, the best first. `dataset`, `backbone`, `fingerprint`,
+        `pooling`, `probe`, `metric`; `mean` over seeds; `sd` over seeds (the spread of training, and under holdout of
+        the test drawn; not the error of the mean); `low` and `high`, the percentile interval of the mean under a
+        bootstrap over groups; `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean
+        units a seed); `note`, why something is missing, or that an interval is rough.
+
+    Raises:
+        ProbeError: no such metric, or a confidence or number of draws that makes no sense.
+        ReportError: the run's predictions do not fit its facts.
+    """
+    chosen = require_metric(run, metric)
+    _require_sense(confidence, draws)
+    systems = replay(run)
+    bootstrap = draws_of(systems, draws)
+    rows = [_row(system, predicted, chosen, bootstrap, confidence) for system, predicted in systems.items()]
+    table = pd.DataFrame(rows)
+    key = -table["mean"] if chosen.greater_is_better else table["mean"]
+    return table.assign(_key=key).sort_values(["probe", "_key", *SYSTEM], ignore_index=True).drop(columns="_key")
+
+
+def require_metric(run: Run, name: str | None) -> Metric:
+    """The metric called `name`, or the run's own.
+
+    Raises:
+        ProbeError: there is none of that name, or not for the run's task.
+    """
+    metric = find_metric(name or run.primary_metric)
+    if metric not in metrics_for(run.task):
+        raise ProbeError(f"{metric.name} is not defined for a {run.task} task.")
+    return metric
+
+
+def draws_of(systems: dict[System, list[Predicted]], draws: int) -> GroupDraws:
+    """One set of draws for all systems, so that their differences are paired."""
+    return GroupDraws([p for predicted in systems.values() for p in predicted], draws)
+
+
+def per_seed(metric: Metric, predicted: list[Predicted]) -> np.ndarray:
+    """(S,) values, NaN where not defined; the very figures of the scores table."""
+    return np.array([evaluate(metric, p.scored)[0][0] for p in predicted])
+
+
+def _row(
+    system: System, predicted: list[Predicted], metric: Metric, bootstrap: GroupDraws, confidence: float
+) -> dict[str, object]:
+    values = per_seed(metric, predicted)
+    defined = values[np.isfinite(values)]
+    groups = len(np.unique(np.concatenate([p.group for p in predicted])))
+    low, high = np.nan, np.nan
+    if groups > 1 and len(defined):
+        low, high = percentiles(mean_over_seeds(bootstrap.values(metric, predicted)), confidence)
+    return {
+        **system._asdict(),
+        "metric": metric.name,
+        "mean": defined.mean() if len(defined) else np.nan,
+        "sd": defined.std(ddof=1) if len(defined) > 1 else np.nan,
+        "low": low,
+        "high": high,
+        "n_seeds": len(defined),
+        "n_groups": groups,
+        "n_test": float(np.mean([len(p.unit) for p in predicted])),
+        "note": "; ".join(_notes(values, groups, low)),
+    }
+
+
+def _notes(values: np.ndarray, groups: int, low: float) -> list[str]:
+    told = []
+    undefined = int(np.isnan(values).sum())
+    if undefined:
+        told.append(f"not defined in {undefined} of {len(values)} seeds (a class is absent from the test)")
+    if len(values) - undefined == 1:
+        told.append("one seed: no spread")
+    if groups == 1:
+        told.append("one group: no interval")
+    elif np.isnan(low):
+        told.append("no interval: not defined in most draws")
+    elif groups < FEW_GROUPS:
+        told.append(f"{groups} groups: the interval is rough")
+    return told
+
+
+def _require_sense(confidence: float, draws: int) -> None:
+    if not 0 < confidence < 1:
+        raise ProbeError(f"confidence must be between 0 and 1, e.g. 0.95; got {confidence}.")
+    if draws < 100:
+        raise ProbeError(f"a bootstrap needs at least 100 draws, better 1,000; got {draws}.")

@@ -1,0 +1,37 @@
+"""Side-by-side work without oversubscription: processes over seeds, one BLAS thread in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import joblib
+from threadpoolctl import threadpool_limits
+
+from ..base import ProbeError
+from .block import Block
+
+
+class JoblibWorkers:
+    """Runs on `n_jobs` processes through joblib; features travel as one memory map, not as copies.
+
+    One BLAS thread each whatever `n_jobs` is: the products of a probe are too skinny to gain from more, and the order
+    of a threaded sum would make results depend on the number of workers.
+    """
+
+    def __init__(self, n_jobs: int = -1) -> None:
+        if n_jobs == 0:
+            raise ProbeError("0 jobs: give a number of processes, or -1 for one on every core.")
+        self.n_jobs = joblib.effective_n_jobs(n_jobs)
+
+    def map(self, function: Callable[..., Any], block: Block, items: Sequence[Any]) -> Iterator[Any]:
+        """`function(block, item)` for each item, in the order of the items."""
+        if self.n_jobs == 1 or len(items) == 1:
+            return (_single_threaded(function, block, item) for item in items)
+        jobs = (joblib.delayed(_single_threaded)(function, block, item) for item in items)
+        return joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
+
+
+def _single_threaded(function: Callable[..., Any], block: Block, item: Any) -> Any:
+    with threadpool_limits(1):
+        return function(block, item)

@@ -1,0 +1,135 @@
+"""How figures look, on light paper and on dark, and how they become the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PNG_DPI = 200
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure. `accents` stay apart for colour-blind readers."""
+
+    name: str
+    paper: str
+    ink: str
+    quiet: str
+    """Secondary text, per-seed marks."""
+    faint: str
+    """Grid lines, references."""
+    shades: str
+    """Name of a one-directional colour map that starts at the colour of the paper."""
+    accents: tuple[str, ...]
+
+    def accent(self, place: int) -> str:
+        """The colour of the `place`-th backbone; beyond the palette it begins anew (`dash` tells them apart)."""
+        return self.accents[place % len(self.accents)]
+
+    def dash(self, place: int) -> Any:
+        """The line style of the `place`-th backbone: no two backbones differ by colour alone."""
+        return _DASHES[place % len(_DASHES)]
+
+
+# Okabe and Ito 2008, "Color universal design"; its yellow is left out on white, where it cannot be seen.
+LIGHT = Theme(
+    name="light",
+    paper="#ffffff",
+    ink="#1a1d21",
+    quiet="#565d66",
+    faint="#d9dde2",
+    shades="Blues",
+    accents=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d"),
+)
+DARK = Theme(
+    name="dark",
+    paper="#171a1f",
+    ink="#e8eaed",
+    quiet="#a9b0b9",
+    faint="#3a4048",
+    shades="Blues_r",
+    accents=("#56B4E9", "#F08A3C", "#2CC295", "#DE93BD", "#F0E442", "#8FA8FF", "#c8c8c8"),
+)
+
+MARKERS = ("o", "s", "D", "^", "v", "P")
+"""One shape a probe, in the order of the run."""
+
+
+@contextmanager
+def drawing(theme: Theme) -> Iterator[None]:
+    """Sets matplotlib's defaults for the block and puts the caller's back; no figure manager, no window, no backend."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        # A reader's own matplotlibrc must not change what the same run looks like.
+        mpl.rcdefaults()
+        mpl.rcParams.update(_settings(theme))
+        yield
+
+
+def _settings(theme: Theme) -> dict[str, Any]:
+    return {
+        "font.family": "DejaVu Sans",  # comes with matplotlib, so the same glyphs everywhere
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 8.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": theme.quiet,
+        "axes.linewidth": 0.7,
+        "axes.facecolor": theme.paper,
+        "axes.labelcolor": theme.ink,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "figure.facecolor": theme.paper,
+        "savefig.facecolor": theme.paper,
+        "text.color": theme.ink,
+        "xtick.color": theme.quiet,
+        "ytick.color": theme.quiet,
+        "xtick.labelcolor": theme.ink,
+        "ytick.labelcolor": theme.ink,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "grid.color": theme.faint,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "lines.solid_capstyle": "round",
+        "svg.fonttype": "path",
+        "svg.hashsalt": "medprobe",
+        "path.simplify": False,
+    }
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches that lays itself out."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as `svg` or `png`; equal figures give equal bytes (no date, no program name, fixed ids)."""
+    stamps = dict.fromkeys(("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=stamps)
+    return buffer.getvalue()
+
+
+def place_rows(axes: Axes, places: Sequence[float], names: Sequence[str], *, top: float, bottom: float) -> None:
+    """Makes the y axis a list of names, read from the top, without ticks."""
+    axes.set_yticks(list(places), list(names))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(bottom, top)

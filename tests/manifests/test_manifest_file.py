@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from medprobe.base import ManifestError, OutputError
+from medprobe.manifests import DatasetCard, Manifest, Source
+
+_CARD = DatasetCard(name="toy", task="multiclass", classes=["a", "b", "1"])
+_ROWS = {"sample_id": ["s1", "s2", "s3"], "path": ["1.png", "2.png", "3.png"], "label": ["a", "b", "1"]}
+
+
+def _toy(card: DatasetCard = _CARD, **columns: object) -> Manifest:
+    return Manifest(pd.DataFrame({**_ROWS, **columns}), card)
+
+
+def _write(folder: Path, table: str, **card: object) -> Path:
+    (folder / "toy.csv").write_text(table, encoding="utf-8", newline="")
+    (folder / "toy.yaml").write_text(yaml.safe_dump({**_CARD.model_dump(), **card}), encoding="utf-8")
+    return folder / "toy.csv"
+
+
+# Any text but lone surrogates, which no file can hold, and blanks alone, which are no id.
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12).filter(
+    lambda text: text.strip() != ""
+)
+_NAME = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=12).filter(
+    lambda text: text.strip() != ""
+)
+
+
+@given(
+    ids=st.lists(_TEXT, min_size=1, max_size=8, unique=True),
+    classes=st.lists(_NAME, min_size=2, max_size=4, unique=True),
+    paths=_TEXT,
+    frames=st.booleans(),
+    suffix=st.sampled_from([".csv", ".parquet"]),
+    data=st.data(),
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_is_saved_is_loaded_whatever_the_format_and_the_text(
+    tmp_path: Path, ids, classes, paths, frames, suffix, data
+) -> None:
+    labels = data.draw(st.lists(st.sampled_from(classes), min_size=len(ids), max_size=len(ids)))
+    table = pd.DataFrame({"sample_id": ids, "path": paths, "label": labels, "group_id": labels})
+    if frames:
+        table["frame"] = [None, *range(1, len(ids))]
+    written = Manifest(table, DatasetCard(name="toy", task="multiclass", classes=classes))
+    loaded = Manifest.load(written.save(tmp_path / f"toy{suffix}").path)
+    assert loaded.table.astype(object).where(loaded.table.notna(), None).to_dict("list") == {
+        name: [None if pd.isna(cell) else cell for cell in column] for name, column in table.to_dict("list").items()
+    }
+    assert loaded.digest == written.digest
+    assert loaded.card.classes == classes
+
+
+def test_text_that_looks_like_something_else_stays_text(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        "sample_id,path,label,group_id,unit_id\n001,a.png,NA,1e5,007\n002,b.png,None,nan,true\n003,c.png,1,1.0,2020-01-01\n",
+        classes=["NA", "None", "1"],
+    )
+    table = Manifest.load(path).table
+    assert table["sample_id"].tolist() == ["001", "002", "003"]
+    assert table["label"].tolist() == ["NA", "None", "1"]
+    assert table["group_id"].tolist() == ["1e5", "nan", "1.0"]
+    assert table["unit_id"].tolist() == ["007", "true", "2020-01-01"]
+
+
+def test_whole_numbers_in_a_parquet_file_are_labels_and_ids(tmp_path: Path) -> None:
+    table = pd.DataFrame({"sample_id": [7, 8], "path": ["a", "b"], "label": [0, 1]})
+    table.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.yaml").write_text("name: t\ntask: binary\nclasses: [0, 1]\n")
+    manifest = Manifest.load(tmp_path / "t.parquet")
+    assert manifest.sample_ids.tolist() == ["7", "8"]
+    assert manifest.units().y.tolist() == [0, 1]
+
+
+def test_a_byte_order_mark_windows_line_ends_and_quoted_commas_do_no_harm(tmp_path: Path) -> None:
+    path = _write(tmp_path, '\ufeffsample_id,path,label\r\ns1,"a,b.png",a\r\ns2,"c ""d"".png",b\r\n')
+    assert Manifest.load(path).table["path"].tolist() == ["a,b.png", 'c "d".png']
+
+
+_FAULTS = [
+    ({"sample_id": ["s1", "s1", "s3"]}, 'sample_id "s1" stands in 2 rows (1, 2)'),
+    ({"sample_id": ["s1", None, "s3"]}, 'row 2: column "sample_id" is blank'),
+    ({"sample_id": ["s1", "  ", "s3"]}, 'column "sample_id" is blank'),
+    ({"path": ["1", "", "3"]}, 'row 2 (sample_id "s2"): column "path" is blank'),
+    ({"label": ["a", None, "b"]}, 'column "label" is blank'),
+    ({"label": ["a", "A", "b"]}, 'row 2 (sample_id "s2"): column "label" holds "A"'),
+    ({"label": ["a", "A", "b"]}, 'Did you mean "a"? Classes are case-sensitive'),
+    ({"label": ["a", "1.0", "b"]}, 'written as a decimal number; write "1"'),
+    ({"split": ["train", "Train", "test"]}, 'column "split" holds "Train"; write train, val or test. Did you mean'),
+    ({"split": ["train", None, "test"]}, 'column "split" holds nothing'),
+    ({"frame": [0, -1, 2]}, 'column "frame" holds "-1"'),
+    ({"frame": [0, 0.5, 2]}, 'column "frame" holds "0.5"'),
+    ({"group_id": ["p", "p", ""]}, 'column "group_id" is blank'),
+    ({"unit_id": ["u", "u", "v"]}, 'unit "u" has samples with different labels (a, b): 2 rows (1, 2)'),
+]
+
+
+@pytest.mark.parametrize(("columns", "message"), _FAULTS, ids=[message for _, message in _FAULTS])
+def test_a_faulty_table_is_refused_naming_row_and_column(tmp_path: Path, columns: dict, message: str) -> None:
+    path = _write(tmp_path, pd.DataFrame({**_ROWS, **columns}).to_csv(index=False))
+    with pytest.raises(ManifestError) as refusal:
+        Manifest.load(path)
+    assert message in str(refusal.value)
+    assert str(refusal.value).startswith(f"{path}, ")
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = _write(tmp_path, "sample_id,path,label\ns1,a,x\ns1,,a\n,b,\n")
+    with pytest.raises(ManifestError) as refusal:
+        Manifest.load(path)
+    for word in ("blank", "stands in 2 rows", 'holds "x"', 'column "path"', "5 faults"):
+        assert word in str(refusal.value)
+
+
+def test_a_faulty_manifest_is_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="stands in 2 rows"):
+        _toy(sample_id=["s", "s", "t"]).save(tmp_path / "toy.csv")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("toy.csv", b"", "it is empty"),
+        ("toy.csv", b"sample_id,path\nx,y\n", '"label" is missing'),
+        ("toy.csv", b"sample_id,path,labels\nx,y,a\n", 'Did you mean "labels"'),
+        ("toy.csv", b"sample_id,path,label,label\nx,y,a,a\n", "two columns are named label"),
+        ("toy.csv", b"sample_id,path,label\nx,a,b.png,a\n", "line 2 has 4 fields, the header 3"),
+        ("toy.csv", "sample_id,path,label\nx,é.png,a\n".encode("latin-1"), "not UTF-8"),
+        ("toy.csv", b"sample_id,path,label\n", "the table has no rows"),
+        ("toy.parquet", b"PAR1 is not enough", "not a Parquet file"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_what_to_do(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    _write(tmp_path, "")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ManifestError, match=message):
+        Manifest.load(tmp_path / name)
+
+
+def test_a_missing_table_or_card_is_named(tmp_path: Path) -> None:
+    path = _write(tmp_path, "sample_id,path,label\nx,y,a\n")
+    with pytest.raises(ManifestError, match=r"no such table. Did you mean toy.csv"):
+        Manifest.load(tmp_path / "toys.csv")
+    with pytest.raises(ManifestError, match="Name the table, not its card"):
+        Manifest.load(tmp_path / "toy.yaml")
+    (tmp_path / "toy.yaml").unlink()
+    with pytest.raises(ManifestError, match="card is missing"):
+        Manifest.load(path)
+
+
+def test_the_root_is_relative_to_the_card_so_that_the_whole_folder_can_move(tmp_path: Path) -> None:
+    images = tmp_path / "study" / "images"
+    images.mkdir(parents=True)
+    card = _CARD.model_copy(update={"root": str(images)})
+    saved = _toy(card).save(tmp_path / "study" / "tables" / "toy.csv")
+    assert saved.card.root == "../images"
+    assert str(tmp_path) not in (tmp_path / "study" / "tables" / "toy.yaml").read_text()
+    (tmp_path / "study").rename(tmp_path / "moved")
+    moved = Manifest.load(tmp_path / "moved" / "tables" / "toy.csv")
+    assert moved.source(0) == Source(tmp_path / "moved" / "images" / "1.png")
+
+
+def test_sources_are_absolute_picklable_and_know_frames_and_arrays(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest = _toy(path=["a.png", "sub/b.NPZ#train_images", "c#d.png"], frame=[None, 4, None])
+    sources = manifest.sources()
+    assert list(sources) == [
+        Source(tmp_path / "a.png"),
+        Source(tmp_path / "sub/b.NPZ", 4, "train_images"),
+        Source(tmp_path / "c#d.png"),
+    ]
+    assert list(pickle.loads(pickle.dumps(sources))) == list(sources)
+    assert sources[1:] == list(sources)[1:]
+    assert manifest.source(1) == sources[1]
+
+
+def test_saving_refuses_to_overwrite_when_told_so(tmp_path: Path) -> None:
+    saved = _toy().save(tmp_path / "toy.csv")
+    with pytest.raises(OutputError, match="--overwrite"):
+        saved.save(tmp_path / "toy.csv", overwrite=False)
+    (tmp_path / "toy.csv").unlink()
+    with pytest.raises(OutputError, match=r"toy\.yaml"):
+        saved.save(tmp_path / "toy.csv", overwrite=False)
+
+
+_CHANGES = [
+    {"label": ["b", "b", "1"]},
+    {"sample_id": ["s1", "s2", "s4"]},
+    {"split": ["train", "train", "test"]},
+    {"group_id": ["p", "p", "q"]},
+    {"unit_id": ["u1", "u2", "u3"]},
+    {"modality": ["t1", "t1", "t2"]},
+]
+
+
+@given(st.permutations(range(3)))
+@settings(max_examples=6, deadline=None)
+def test_the_digest_does_not_depend_on_the_order_of_rows(order: list[int]) -> None:
+    table = _toy(split=["train", "val", "test"]).table
+    assert Manifest(table.iloc[order], _CARD).digest == Manifest(table, _CARD).digest
+
+
+@pytest.mark.parametrize("change", _CHANGES, ids=lambda change: next(iter(change)))
+def test_the_digest_changes_with_anything_a_probe_sees(change: dict) -> None:
+    assert _toy(**change).digest != _toy().digest
+
+
+def test_the_digest_does_not_depend_on_paths_or_attributes() -> None:
+    card = _CARD.model_copy(update={"attributes": ["sex"]})
+    assert _toy(card, path=["x", "y", "z"], sex=["f", "m", "f"]).digest == _toy().digest
+
+
+def test_multilabel_columns_may_be_numbers_booleans_or_their_text() -> None:
+    card = DatasetCard(name="toy", task="multilabel", classes=["x", "y", "z"])
+    manifest = _toy(card, x=[1, 0, 1], y=[True, False, False], z=["1", "0", "1.0"])
+    assert manifest.units().y.tolist() == [[1, 1, 1], [0, 0, 0], [1, 0, 1]]
+    assert manifest.units().y.dtype == np.int8
+    with pytest.raises(ManifestError, match='column "x" holds "-1"'):
+        _toy(card, x=[1, 0, -1], y=0, z=0).units()
+    with pytest.raises(ManifestError, match='column "x" is blank'):
+        _toy(card, x=[1, 0, None], y=0, z=0).units()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no fields"),
+        ("[", "not valid YAML, line"),
+        ("name: t\ntask: binary", '"classes" is missing'),
+        ("name: t\ntask: binery\nclasses: [a, b]", 'Did you mean "binary"'),
+        ("name: t\ntask: binary\nclasses: [a, b]\nclases: 3", 'Did you mean "classes"'),
+        ("name: t\ntask: binary\nclasses: [yes, no]", "put it in quotes"),
+        ("name: t\ntask: binary\nclasses: [a, b, c]", "two classes, here are 3"),
+        ("name: t\ntask: multiclass\nclasses: [a, a]", "named twice: a"),
+        ('name: t\ntask: binary\nclasses: [a, "b\\nc"]', "a line break"),
+        ("name: t/u\ntask: binary\nclasses: [a, b]", "a name becomes a folder"),
+        ("name: t\ntask: binary\nclasses: [a, b]\nattributes: [split]", "another meaning: split"),
+        ("version: 2\nname: t\ntask: binary\nclasses: [a, b]", "install a newer one"),
+    ],
+)
+def test_a_faulty_card_is_refused_naming_the_field(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(ManifestError) as refusal:
+        DatasetCard.load(tmp_path / "t.yaml")
+    assert message in str(refusal.value)
+    assert str(refusal.value).startswith(str(tmp_path / "t.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [("binary", "roc_auc"), ("multiclass", "macro_recall"), ("ordinal", "quadratic_kappa"), ("multilabel", "roc_auc")],
+)
+def test_the_metric_follows_from_the_task_unless_it_is_named(task, metric: str) -> None:
+    assert DatasetCard(name="t", task=task, classes=["a", "b"]).primary_metric == metric
+    assert DatasetCard(name="t", task=task, classes=["a", "b"], primary_metric="brier").primary_metric == "brier"
