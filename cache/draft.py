@@ -23,6 +23,9 @@ from .store import EmbeddingCache
 
 _TRIES = 8
 
+Texts = Sequence[str] | np.ndarray
+Stamps = Sequence[int] | np.ndarray
+
 
 class CacheDraft:
     """One cache in the making. Several processes, on one machine or many, may hold a draft of the same cache at once.
@@ -91,7 +94,7 @@ class CacheDraft:
         self.refresh()
         return np.unique(self._ledger.sample_id[self._ledger.has_vector])
 
-    def missing(self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | np.ndarray) -> np.ndarray:
+    def missing(self, sample_ids: Texts, stamps: Stamps) -> np.ndarray:
         """Which samples have to be decoded: bool (N,).
 
         False where an entry with that id *and* that source stamp exists. A file that was touched or copied to another
@@ -103,7 +106,7 @@ class CacheDraft:
         self.refresh()
         return self._ledger.find(as_ids(sample_ids), as_stamps(stamps)) == NOWHERE
 
-    def has_content(self, digests: Sequence[str]) -> np.ndarray:
+    def has_content(self, digests: Texts) -> np.ndarray:
         """Which pixels have a vector already, under whatever id: bool (n,). Digests are 32 hexadecimal digits."""
         return self._has_content(as_digests(digests))
 
@@ -113,9 +116,9 @@ class CacheDraft:
 
     def append(
         self,
-        sample_ids: Sequence[str],
-        digests: Sequence[str],
-        stamps: Sequence[int],
+        sample_ids: Texts,
+        digests: Texts,
+        stamps: Stamps,
         vectors: Mapping[str, np.ndarray],
     ) -> None:
         """Adds B embedded samples.
@@ -142,7 +145,7 @@ class CacheDraft:
         self._pending.add_entries(ids, keys, times)
         self._flush_if_due()
 
-    def append_known(self, sample_ids: Sequence[str], digests: Sequence[str], stamps: Sequence[int]) -> None:
+    def append_known(self, sample_ids: Texts, digests: Texts, stamps: Stamps) -> None:
         """Adds entries of samples whose pixels have a vector already.
 
         Raises:
@@ -156,7 +159,7 @@ class CacheDraft:
         self._pending.add_entries(ids, keys, times)
         self._flush_if_due()
 
-    def quarantine(self, sample_ids: Sequence[str], stamps: Sequence[int], reasons: Sequence[str]) -> None:
+    def quarantine(self, sample_ids: Texts, stamps: Stamps, reasons: Sequence[str]) -> None:
         """Records samples that cannot be embedded, for every process to see; the next run tries them again.
 
         Raises:
@@ -185,7 +188,7 @@ class CacheDraft:
             write_segment(self.parts, self.spec, *self._pending.as_segment())
             self._pending.clear()
 
-    def is_complete(self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | None = None) -> bool:
+    def is_complete(self, sample_ids: Texts, stamps: Stamps | None = None) -> bool:
         """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by whichever process.
 
         Of several shards, whichever finds this true publishes; two that find it at once do no harm.
@@ -193,9 +196,7 @@ class CacheDraft:
         self.refresh()
         return not len(uncovered(self._ledger, as_ids(sample_ids), _optional(stamps)))
 
-    def quarantined(
-        self, sample_ids: Sequence[str] | np.ndarray, stamps: Sequence[int] | None = None
-    ) -> dict[str, str]:
+    def quarantined(self, sample_ids: Texts, stamps: Stamps | None = None) -> dict[str, str]:
         """The reason, by id, of each of `sample_ids` that could not be embedded, by whichever process."""
         self.refresh()
         ids, given = as_ids(sample_ids), _optional(stamps)
@@ -204,9 +205,9 @@ class CacheDraft:
 
     def publish(
         self,
-        sample_ids: Sequence[str] | np.ndarray,
+        sample_ids: Texts,
         *,
-        stamps: Sequence[int] | np.ndarray | None = None,
+        stamps: Stamps | None = None,
         device: str = "",
         versions: Mapping[str, str] | None = None,
         throughput: Mapping[str, Any] | None = None,
@@ -267,13 +268,11 @@ class CacheDraft:
         self.flush()
 
 
-def _optional(stamps: Sequence[int] | np.ndarray | None) -> np.ndarray | None:
+def _optional(stamps: Stamps | None) -> np.ndarray | None:
     return None if stamps is None else as_stamps(stamps)
 
 
-def _columns(
-    sample_ids: Sequence[str], digests: Sequence[str], stamps: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(sample_ids: Texts, digests: Texts, stamps: Stamps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries as arrays; refused now if they could not be written later, so that one bad id never blocks a segment."""
     ids, keys, times = as_ids(sample_ids), as_digests(digests), as_stamps(stamps)
     if not len(ids) == len(keys) == len(times):

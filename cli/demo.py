@@ -31,9 +31,9 @@ Now your own images, one folder a class (with or without train/, val/ and test/ 
 
 
 def demo(
-    folder: Annotated[
-        Path, typer.Option("--out", help="Folder for the images, the caches and the report.")
-    ] = Path("medprobe-demo"),
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the images, the caches and the report.")] = Path(
+        "medprobe-demo"
+    ),
     seeds: Annotated[int, typer.Option(min=2, help="Number of resamples to fit each probe on.")] = 20,
 ) -> None:
     """Runs the main job on scikit-learn's 1,797 scanned digits: two backbones, three probes, twenty seeds.

@@ -24,7 +24,9 @@ def probe(
     ] = None,
     protocol: Annotated[
         str,
-        typer.Option(help="official keeps the manifest's test; holdout draws one a seed; auto: official if there is one."),
+        typer.Option(
+            help="official keeps the manifest's test; holdout draws one a seed; auto: official if there is one."
+        ),
     ] = "auto",
     seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
     metric: Annotated[

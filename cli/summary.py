@@ -95,7 +95,9 @@ def _notes(run: Run, summary: pd.DataFrame) -> list[str]:
         if stuck:
             told.append(f"{probe}: {stuck} of {len(rows)} chosen fits did not converge")
     missing = scores[(scores["split"] == "test") & (scores["metric"] == run.primary_metric) & (scores["reason"] != "")]
-    told += [f"{count} of {len(fits)} test scores: {reason}" for reason, count in missing["reason"].value_counts().items()]
+    told += [
+        f"{count} of {len(fits)} test scores: {reason}" for reason, count in missing["reason"].value_counts().items()
+    ]
     told += [f"{row['backbone']} {row['probe']}: {row['note']}" for row in summary.to_dict("records") if row["note"]]
     return told
 

@@ -71,7 +71,7 @@ class Entry:
 @cache
 def catalogue() -> dict[str, Entry]:
     """All entries by short name, in the order of the file."""
-    text = files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8")
+    text = files("medprobe.extract").joinpath("catalogue.toml").read_text(encoding="utf-8")
     return {name: _entry(name, table) for name, table in tomllib.loads(text).items()}
 
 

@@ -27,7 +27,9 @@ class GroupDraws:
         self.groups = np.unique(np.concatenate([p.group for p in predicted]))
         count = len(self.groups)
         self.draws = draws
-        self._times = np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=draws).astype(np.int16)
+        self._times = (
+            np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=draws).astype(np.int16)
+        )
 
     def values(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
         """The metric of each seed under each draw: (S, draws), NaN where a draw leaves it undefined."""

@@ -66,7 +66,11 @@ class Chooser:
         told = []
         if self._undefined:
             told.append(f"{self.metric.name} is not defined on val; chosen by log-loss")
-        edge = grid > 1 and (self.params == self._seen[0] or (self.params == self._seen[-1] and len(self._seen) == grid))
+        edge = grid > 1 and (
+            self.params == self._seen[0] or (self.params == self._seen[-1] and len(self._seen) == grid)
+        )
         if edge:
-            told.append(", ".join(f"{name}={value:g}" for name, value in self.params.items()) + " is at the grid's edge")
+            told.append(
+                ", ".join(f"{name}={value:g}" for name, value in self.params.items()) + " is at the grid's edge"
+            )
         return told

@@ -67,7 +67,9 @@ def compare_backbones(
     bootstrap = draws_of(systems, draws)
     names = system_labels(list(systems))
     sides = {
-        system: _Side(system, names[system], predicted, per_seed(chosen, predicted), bootstrap.values(chosen, predicted))
+        system: _Side(
+            system, names[system], predicted, per_seed(chosen, predicted), bootstrap.values(chosen, predicted)
+        )
         for system, predicted in systems.items()
     }
     groups = len(bootstrap.groups)

@@ -57,7 +57,9 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
     modality = None if units.modality is None else units.modality[rows]
     usable = covered(units.sample_unit[rows], len(units), how=fusing, modality=modality)
     if not usable.any():
-        raise ProbeError(f"{manifest.name}: no unit has the samples it needs; see the quarantine in `medprobe cache show`.")
+        raise ProbeError(
+            f"{manifest.name}: no unit has the samples it needs; see the quarantine in `medprobe cache show`."
+        )
     inside = usable[units.sample_unit[rows]]
     rows = rows[inside]
     position = np.cumsum(usable) - 1

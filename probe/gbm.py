@@ -114,7 +114,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         features = self._features(X)
         watched = None if held_out is None else self._features(held_out[0])
         targets = list(y.T) if self.multilabel_ else [y]
-        checks = [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
+        checks = (
+            [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
+        )
         classes = 2 if self.multilabel_ else len(self.classes_)
         self.boosters_, self.rounds_ = [], []
         for target, check, most in zip(targets, checks, rounds, strict=True):

@@ -80,7 +80,13 @@ METRICS: Mapping[str, Metric] = {
             scores.quadratic_kappa,
         ),
         Metric(
-            "log_loss", "Log loss", False, (0, np.inf), TASKS, "mean negative log-probability of the truth", scores.log_loss
+            "log_loss",
+            "Log loss",
+            False,
+            (0, np.inf),
+            TASKS,
+            "mean negative log-probability of the truth",
+            scores.log_loss,
         ),
         Metric("brier", "Brier score", False, (0, 2), TASKS, "mean squared error of the probabilities", scores.brier),
         Metric(

@@ -35,7 +35,10 @@ class Recorder:
         resample = next(r for r in block.resamples if r.seed == outcome.seed)
         sizes = (len(resample.train), len(resample.val), len(resample.test))
         about = (canonical_json(dict(outcome.params)), *sizes, outcome.converged, "; ".join(outcome.notes))
-        for split, rows, proba in (("val", resample.val, outcome.val_proba), ("test", resample.test, outcome.test_proba)):
+        for split, rows, proba in (
+            ("val", resample.val, outcome.val_proba),
+            ("test", resample.test, outcome.test_proba),
+        ):
             scored = block.scored(rows, proba)
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)

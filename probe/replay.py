@@ -61,5 +61,7 @@ def replay(run: Run) -> dict[System, list[Predicted]]:
 def _matrix(column: pd.Series, dtype: type, width: int, name: str) -> np.ndarray:
     lengths = {len(row) for row in column}
     if lengths != {width}:
-        raise ReportError(f"predictions: {name} has rows of {sorted(lengths)} values, the data set has {width} classes.")
+        raise ReportError(
+            f"predictions: {name} has rows of {sorted(lengths)} values, the data set has {width} classes."
+        )
     return np.concatenate(column.to_numpy()).astype(dtype).reshape(-1, width)

@@ -159,7 +159,9 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise ReportError(f"{path}: does not describe a run of medprobe; give the folder that `medprobe probe` wrote.")
     schema = info.pop("schema", None)
     if schema != SCHEMA:
-        raise ReportError(f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it.")
+        raise ReportError(
+            f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it."
+        )
     absent = [key for key in ("rows", "dataset", "metric", "protocol", "refit", "seeds", "warnings") if key not in info]
     if absent:
         raise ReportError(f"{path}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")

@@ -154,9 +154,7 @@ def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -
         )
 
 
-def _each_features(
-    plan: _Plan, caches: Sequence[EmbeddingCache], fusing: str
-) -> Iterator[tuple[int, str, np.ndarray]]:
+def _each_features(plan: _Plan, caches: Sequence[EmbeddingCache], fusing: str) -> Iterator[tuple[int, str, np.ndarray]]:
     """One matrix at a time, so that memory holds one however many backbones there are."""
     for cache, pooling in plan.features:
         yield cache, pooling, load_features(caches[cache], pooling, plan.coverage, fusing)

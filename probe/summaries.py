@@ -16,9 +16,7 @@ FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and is said to be."""
 
 
-def summarise(
-    run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS
-) -> pd.DataFrame:
+def summarise(run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS) -> pd.DataFrame:
     """Sums up every system of a run in one metric of its test.
 
     Args:

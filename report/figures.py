@@ -103,7 +103,9 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     axes.axvline(0, color=look.theme.quiet, linewidth=0.9, zorder=1)
     for item in placed:
         _difference(axes, item, look)
-        text = f"{signed(item.row['advantage'])}   {p_value(item.row['p_holm'])}{'  *' if item.row['significant'] else ''}"
+        text = (
+            f"{signed(item.row['advantage'])}   {p_value(item.row['p_holm'])}{'  *' if item.row['significant'] else ''}"
+        )
         _right_text(axes, item.y, text)
     _headings(axes, headings, look, plain=True)
     _right_text(axes, -0.05, "lead   Holm p", look.theme.quiet)

@@ -129,9 +129,7 @@ def as_markdown(table: Table) -> str:
     body = [[_markdown_text(cell) for cell in row] for row in table.rows]
     body = [[f"**{c}**" for c in row] if place in table.strong else row for place, row in enumerate(body)]
     widths = [max(3, *(len(row[k]) for row in [head, *body])) for k in range(len(head))]
-    rule = [
-        "-" * width if table.is_name(k) else "-" * (width - 1) + ":" for k, width in enumerate(widths)
-    ]
+    rule = ["-" * width if table.is_name(k) else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
     lines = [_markdown_row(row, widths, table) for row in [head, rule, *body]]
     return f"{_markdown_text(table.caption)}\n\n" + "\n".join(lines) + "\n"
 

@@ -77,7 +77,11 @@ def _score(findings: Findings) -> str:
     span = interval(best["low"], best["high"])
     around = f" (95 % interval {span})" if not math.isnan(best["low"]) else " (no interval can be given)"
     seeds = int(best["n_seeds"])
-    spread = "" if math.isnan(best["sd"]) else f"; apart from that, seeds differ by a standard deviation of {number(best['sd'])}"
+    spread = (
+        ""
+        if math.isnan(best["sd"])
+        else f"; apart from that, seeds differ by a standard deviation of {number(best['sd'])}"
+    )
     where = counted(round(best["n_test"]), "test unit")
     return (
         f"Its {lower_first(metric.label)}{direction} is {number(best['mean'])}{around} over {counted(seeds, 'seed')} and"
