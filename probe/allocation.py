@@ -43,11 +43,14 @@ def allocate(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, neede
         needed: (P,) bool, parts in which every class should occur.
 
     Returns:
-        (G,) int64: the part of each group.
+        (G,) int64: the part of each group. A class that occurs in as many groups as there are needed parts occurs in
+        each of them, unless groups of several classes stand in each other's way; it always occurs in the first part
+        if that is needed.
     """
     if (counts.sum(axis=1) == 1).all():
         return _exact(counts.argmax(axis=1), order, fractions, needed)
-    return _iterative(counts, order, fractions, needed)
+    part = _iterative(counts, order, fractions, needed)
+    return _mended(part, counts > 0, order, needed)
 
 
 def _exact(label: np.ndarray, order: np.ndarray, fractions: np.ndarray, needed: np.ndarray) -> np.ndarray:
@@ -90,7 +93,7 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
     has = np.zeros((len(fractions), counts.shape[1]), bool)
 
     def give(group: int, allowed: np.ndarray, want: np.ndarray) -> None:
-        p = max(allowed, key=lambda p: (round(want[p], 9), round(lacking_units[p], 9), p))
+        p = max(allowed, key=lambda p: (round(float(want[p]), 9), round(float(lacking_units[p]), 9), p))
         part[group] = p
         lacking[p] -= counts[group]
         lacking_units[p] -= sizes[group]
@@ -104,9 +107,46 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
         groups = groups[np.lexsort((rank[groups], -counts[groups, c]))]
         for i, group in enumerate(groups):
             without = np.flatnonzero(needed & ~has[:, c])
-            short = 0 < len(without) and len(groups) - i <= len(without)
+            short = len(without) > 0 and len(groups) - i <= len(without)
             give(int(group), without if short else everywhere, lacking[:, c])
         left = counts[part < 0].sum(axis=0)
     for group in order[part[order] < 0]:  # units without any label
         give(int(group), everywhere, lacking_units)
     return part
+
+
+def _mended(part: np.ndarray, has: np.ndarray, order: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """Moves single groups to needed parts that got none of a class.
+
+    A group of several classes goes where its rarest one sends it, and may leave a part without another. A move takes
+    no class away from a needed part, but for the last resort of the first one: without a class it cannot be trained.
+    """
+    part = part.copy()
+    parts = np.flatnonzero(needed)
+    while any(_fetch(part, has, order, needed, int(p)) for p in parts):
+        pass
+    if needed[0]:
+        while _fetch(part, has, order, needed, 0, at_any_cost=True):
+            pass
+    return part
+
+
+def _fetch(
+    part: np.ndarray, has: np.ndarray, order: np.ndarray, needed: np.ndarray, to: int, *, at_any_cost: bool = False
+) -> bool:
+    """Moves a group that brings part `to` a class it lacks, one of few other classes; False if there is none."""
+    lacks = ~has[part == to].any(axis=0)
+    for c in np.flatnonzero(lacks & has.any(axis=0)):
+        groups = order[has[order, c]]
+        alone = np.array([_only_one(part, has, g) if needed[part[g]] else 0 for g in groups])
+        allowed = np.ones(len(groups), bool) if at_any_cost else alone == 0
+        if allowed.any():
+            best = np.lexsort((has[groups].sum(axis=1), alone, ~allowed))[0]
+            part[groups[best]] = to
+            return True
+    return False
+
+
+def _only_one(part: np.ndarray, has: np.ndarray, group: int) -> int:
+    """How many classes the group's part has from this group alone."""
+    return int((has[group] & (has[part == part[group]].sum(axis=0) == 1)).sum())

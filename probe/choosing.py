@@ -46,7 +46,8 @@ class Chooser:
         self._undefined |= bool(np.isnan(value))
         self._seen.append(params)
         first = len(self._seen) == 1
-        won = first or (loss < self._loss if np.isnan(value) else self.metric.better(value, self._value))
+        by_loss = np.isnan(value) or np.isnan(self._value)
+        won = first or (loss < self._loss if by_loss else self.metric.better(value, self._value))
         if won:
             self._value, self._loss, self.params, self.proba = value, loss, params, proba
             self._since_best = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import CacheError, ProbeError, did_you_mean, one_of
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
 from .fusing import FUSINGS, covered, fuse
@@ -40,9 +40,10 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
     """Finds what all caches hold. Quarantined samples are left out, with a warning; missing ones are a fault.
 
     Raises:
-        CacheError: samples were never extracted (says what to run).
+        CacheError: a cache is of another data set, or samples were never extracted (says what to run).
         ProbeError: nothing is left, or the fusing is unknown or impossible here.
     """
+    _require_own(manifest, caches)
     if fusing not in FUSINGS:
         raise ProbeError(f'unknown fusing "{fusing}"; there are {one_of(FUSINGS)}.{did_you_mean(fusing, FUSINGS)}')
     if fusing == "concat" and units.modality is None:
@@ -55,6 +56,8 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(ids[rows], kind="stable")]
     modality = None if units.modality is None else units.modality[rows]
+    if fusing == "concat":
+        _require_modalities(manifest, units, modality)
     usable = covered(units.sample_unit[rows], len(units), how=fusing, modality=modality)
     if not usable.any():
         raise ProbeError(
@@ -71,6 +74,33 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
         modality=None if modality is None else modality[inside],
         warnings=_left_out(int((~kept).sum()), len(ids), int((~usable).sum()), len(usable), fusing),
     )
+
+
+def _require_own(manifest: Manifest, caches: Sequence[EmbeddingCache]) -> None:
+    """Sample ids such as `train/0001.png` occur in many data sets, so they do not tell one from another."""
+    for cache in caches:
+        if cache.dataset != manifest.name:
+            raise CacheError(
+                f'{cache.path.name}: holds embeddings of the data set "{cache.dataset}", the manifest is of'
+                f' "{manifest.name}". Run `medprobe extract` on this manifest, or give the other one.'
+            )
+    named = [(cache.spec.backbone, cache.spec.fingerprint) for cache in caches]
+    twice = sorted(
+        {f"{backbone}@{fingerprint}" for backbone, fingerprint in named if named.count((backbone, fingerprint)) > 1}
+    )
+    if twice:
+        raise ProbeError(f"the same embeddings are given twice: {one_of(twice)}; give each cache once.")
+
+
+def _require_modalities(manifest: Manifest, units: Units, modality: np.ndarray | None) -> None:
+    lost = sorted(
+        set(units.modality if units.modality is not None else ()) - set(modality if modality is not None else ())
+    )
+    if lost:
+        raise ProbeError(
+            f"{manifest.name}: no sample of the modality {one_of(lost)} could be embedded, so no unit is complete;"
+            " see the quarantine in `medprobe cache show`, or fuse by mean."
+        )
 
 
 def load_features(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str) -> np.ndarray:

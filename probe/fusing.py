@@ -46,7 +46,8 @@ def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.nda
     if how != "concat" or modality is None:
         return np.bincount(unit, minlength=units) > 0
     codes, names = _modalities(modality)
-    return (np.bincount(unit * len(names) + codes, minlength=units * len(names)).reshape(units, -1) > 0).all(axis=1)
+    there = np.bincount(unit * len(names) + codes, minlength=units * len(names)).reshape(units, -1) > 0
+    return np.logical_and.reduce(there, axis=1)
 
 
 def _mean(X: np.ndarray, unit: np.ndarray, units: int, modality: np.ndarray | None) -> np.ndarray:

@@ -55,7 +55,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         LightGBM boosters: one, or one a label (an int for a label that is the same in every row).
     rounds_ : list of int
         Rounds that are kept of each.
-    """
+    """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
         self,
@@ -177,7 +177,8 @@ def _fit_pca(X: np.ndarray, components: int, seed: int) -> PCA:
     """The leading components; the solver follows from the shape alone."""
     count = min(components, len(X) - 1, X.shape[1])
     if min(X.shape[1], len(X)) > 4 * count:
-        return PCA(count, whiten=True, svd_solver="randomized", iterated_power=2, random_state=seed).fit(X)
+        passes: Any = 2  # scikit-learn's annotation knows "auto" alone
+        return PCA(count, whiten=True, svd_solver="randomized", iterated_power=passes, random_state=seed).fit(X)
     return PCA(count, whiten=True, svd_solver="covariance_eigh" if X.shape[1] <= 512 else "full").fit(X)
 
 

@@ -44,7 +44,7 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         Training rows, of unit length for cosine.
     y_ : ndarray of shape (n_samples, n_classes), float64
         One column a class, 0 or 1.
-    """
+    """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(self, n_neighbors: int = 5, *, metric: str = "cosine", weights: str = "distance") -> None:
         self.n_neighbors = n_neighbors

@@ -55,7 +55,7 @@ class LogisticProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         Most iterations that one of them took.
     converged_ : bool
         Whether all stopped before `max_iter`.
-    """
+    """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
         self,
@@ -81,13 +81,19 @@ class LogisticProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         self.mean_, self.scale_ = _moments(X) if self.standardize else (X[0] * 0, X[0] * 0 + 1)
         Z = self._standardized(X)
         targets = list(y.T) if self.multilabel_ else [y]
-        before = getattr(self, "models_", None) if self.warm_start else None
-        if before is None or len(before) != len(targets):
-            before = [None] * len(targets)
+        before = self._former(len(targets), Z.shape[1])
         self.models_ = [self._fit_one(Z, target, old) for target, old in zip(targets, before, strict=True)]
         self.n_iter_ = max(int(np.max(model.n_iter_)) for model in self.models_)
         self.converged_ = self.n_iter_ < self.max_iter
         return self
+
+    def _former(self, count: int, width: int) -> list[Any]:
+        """The models to begin from: those of the last fit if it was of the same problem."""
+        models = getattr(self, "models_", []) if self.warm_start else []
+        classes = 2 if self.multilabel_ else len(self.classes_)
+        shape = (1 if classes == 2 else classes, width)
+        fits = len(models) == count and all(getattr(model, "coef_", np.empty(shape)).shape == shape for model in models)
+        return models if fits else [None] * count
 
     def _fit_one(self, Z: np.ndarray, target: np.ndarray, old: Any) -> Any:
         if (target == target[0]).all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,8 +51,8 @@ def replay(run: Run) -> dict[System, list[Predicted]]:
     y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
     unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
     found: dict[System, list[Predicted]] = {}
-    for key, rows in sorted(table.groupby([*SYSTEM, "seed"], sort=False).indices.items()):
-        *names, seed = key
+    indices: dict[Any, np.ndarray] = table.groupby([*SYSTEM, "seed"], sort=False).indices  # pyright: ignore[reportAssignmentType]
+    for (*names, seed), rows in sorted(indices.items()):
         scored = Scored(y[rows], proba[rows], run.task, run.classes)
         found.setdefault(System(*names), []).append(Predicted(int(seed), unit[rows], group[rows], scored))
     return found

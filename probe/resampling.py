@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ DRAWN = 0.9
 """Share of the training groups that a seed draws under `official`."""
 VAL_SHARE = 0.2
 """Share of the drawn training groups that chooses under `official`, where the manifest has no val."""
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +96,18 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds as a list.
 
     Raises:
-        ProbeError: there are none, one is negative or not a whole number, or one stands there twice.
+        ProbeError: there are none or too many, one is negative or not a whole number, or one stands there twice.
     """
-    listed = [int(seed) for seed in seeds]
-    if not listed:
+    given = list(seeds)
+    if not given:
         raise ProbeError("no seeds: at least one resample is needed. Give a number of seeds such as 20, or a list.")
-    if min(listed) < 0 or max(listed) >= 2**31:
-        raise ProbeError(f"a seed is a whole number from 0 to 2,147,483,647; got {min(listed)} to {max(listed)}.")
-    twice = sorted({seed for seed in listed if listed.count(seed) > 1})
+    wrong = [seed for seed in given if int(seed) != seed or not 0 <= seed < 2**31]
+    if wrong:
+        raise ProbeError(f"a seed is a whole number from 0 to 2,147,483,647; got {one_of(map(str, wrong), most=5)}.")
+    if len(given) > MOST_SEEDS:
+        raise ProbeError(f"{len(given):,} seeds: at most {MOST_SEEDS:,} resamples can be drawn; 20 to 100 are usual.")
+    listed = [int(seed) for seed in given]
+    twice = sorted(seed for seed, times in Counter(listed).items() if times > 1)
     if twice:
         raise ProbeError(f"seeds given twice: {one_of(map(str, twice))}. The same seed draws the same resample.")
     return listed
@@ -121,7 +127,7 @@ def parse_seeds(text: str) -> list[int]:
         return check_seeds(numbers)
     if not numbers or numbers[0] < 1:
         raise ProbeError(f"--seeds {text}: at least one seed is needed, e.g. --seeds 20.")
-    return list(range(numbers[0]))
+    return check_seeds(range(numbers[0]))
 
 
 _Draw = Callable[[int], np.ndarray]
@@ -132,6 +138,7 @@ def _holdout(units: Units, classes: list[str], fractions: tuple[float, float, fl
     shares = np.asarray(fractions, np.float64)
     if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() <= 0 or abs(shares.sum() - 1) > 1e-6:
         raise ProbeError(f"fractions of train, val and test must be positive and sum to one; got {tuple(fractions)}.")
+    shares = shares / shares.sum()
     counts = _counts(units, np.ones(len(units), bool), len(classes))
     _require_groups(counts, classes, 3, "train, val and test each need one", "the data set has")
     keys = shuffle_keys(units.group_id)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,22 @@ _KIND = "medprobe run"
 _INFO = "run.json"
 _OURS = {"scores.parquet", "predictions.parquet", "timings.parquet", _INFO, "report.html", "figures", "tables"}
 """What may stand in a run's folder and be replaced together with it."""
+_SEALED = ("scores", "predictions")
+"""Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
+
+
+_STATED: dict[str, type] = {
+    "rows": dict,
+    "digests": dict,
+    "dataset": dict,
+    "probes": dict,
+    "metric": str,
+    "protocol": str,
+    "refit": bool,
+    "seeds": list,
+    "warnings": list,
+}
+"""What run.json must hold to be read, and as what."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +52,7 @@ class Run:
     predictions: pd.DataFrame
     """One test unit of one system and seed per row, with its group's code, its label and its probabilities."""
     timings: pd.DataFrame
-    """Seconds per system and seed; apart from the scores, which are the same bits whenever and wherever they are made."""
+    """Seconds per system and seed; apart from the scores, which are the same bits whenever they are made."""
     info: Mapping[str, Any]
     """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
 
@@ -66,7 +85,7 @@ class Run:
             OutputError: the folder is there and `overwrite` is False, holds something else than a run, or cannot be
                 written.
         """
-        folder = Path(folder)
+        folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
         refuse_occupied(folder, overwrite=overwrite)
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +102,9 @@ class Run:
         for name, schema in _schemas(self.task).items():
             tables.write(getattr(self, name), schema, folder / f"{name}.parquet")
         rows = {name: len(getattr(self, name)) for name in _schemas(self.task)}
-        text = json.dumps({"kind": _KIND, "schema": SCHEMA, "rows": rows, **self.info}, indent=2, allow_nan=False)
+        digests = {name: _digest(folder / f"{name}.parquet") for name in _SEALED}
+        stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
+        text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
         (folder / _INFO).write_text(text + "\n", encoding="utf-8")
         for path in folder.iterdir():
             fsync_folder(path)  # which a file takes too
@@ -98,13 +119,17 @@ class Run:
         """
         folder = Path(folder)
         info = _read_info(folder)
+        rows, digests = info.pop("rows"), info.pop("digests")
         schemas = _schemas(info["dataset"]["task"])
         read = {name: tables.read(folder / f"{name}.parquet", schema) for name, schema in schemas.items()}
-        wrong = [name for name, rows in info.pop("rows").items() if rows != len(read[name])]
+        wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
+        wrong += [
+            name for name in _SEALED if name not in wrong and digests.get(name) != _digest(folder / f"{name}.parquet")
+        ]
         if wrong:
             raise ReportError(
-                f"{folder}: {one_of(wrong)} and {_INFO} are not of one run (other numbers of rows)."
-                " Run `medprobe probe` again."
+                f"{folder}: {one_of(wrong)} and {_INFO} are not of one run: a file was altered, damaged or taken from"
+                " another run. Run `medprobe probe` again."
             )
         return cls(**read, info=info)
 
@@ -113,10 +138,12 @@ def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
     """Makes sure that a run may be written as `folder`; worth asking before the hours of work.
 
     Raises:
-        OutputError: something is there that must not be replaced.
+        OutputError: something is there that must not be replaced, or nothing can be written there.
     """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder}: is not a folder; choose another --out.")
+    _refuse_unwritable(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
@@ -129,18 +156,37 @@ def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{folder}: a run is there already; choose another --out, or add --overwrite to replace it.")
 
 
+def _refuse_unwritable(folder: Path) -> None:
+    above = next(parent for parent in folder.parents if parent.exists())
+    with writing(folder):
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        # A try tells more than the permission bits: of read-only mounts, quotas and other users' folders.
+        trial = above / f".{uuid.uuid4().hex[:8]}.tmp"
+        trial.mkdir()
+        trial.rmdir()
+
+
+def _digest(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
 def _schemas(task: str) -> dict[str, pa.Schema]:
     return {"scores": tables.SCORES, "predictions": tables.predictions_schema(task), "timings": tables.TIMINGS}
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:
-    if not folder.exists():
-        draft.rename(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        draft.rename(folder)  # one step, onto an empty folder too
     else:
-        # A folder cannot be replaced in one step; were we stopped between these two, both would still be there.
+        # A full folder cannot be replaced in one step; were we killed between these two, both would still be there.
         old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
         folder.rename(old)
-        draft.rename(folder)
+        try:
+            draft.rename(folder)
+        except BaseException:
+            old.rename(folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     fsync_folder(folder.parent)
 
@@ -162,7 +208,9 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise ReportError(
             f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it."
         )
-    absent = [key for key in ("rows", "dataset", "metric", "protocol", "refit", "seeds", "warnings") if key not in info]
-    if absent:
-        raise ReportError(f"{path}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
+    wrong = [key for key, kind in _STATED.items() if not isinstance(info.get(key), kind)]
+    if not wrong:
+        wrong = [f"dataset.{key}" for key in ("name", "task", "classes") if key not in info["dataset"]]
+    if wrong:
+        raise ReportError(f"{path}: is damaged, {one_of(wrong)} is missing or wrong. Run `medprobe probe` again.")
     return info

@@ -120,8 +120,8 @@ def _plan(
     classes = manifest.card.classes
     if len(classes) > _MOST_CLASSES:
         raise ProbeError(
-            f"{manifest.name}: {len(classes):,} classes. Is the label column one of ids? At most {_MOST_CLASSES:,} can be"
-            " probed; name another label_column in the card."
+            f"{manifest.name}: {len(classes):,} classes. Is the label column one of ids? At most {_MOST_CLASSES:,} can"
+            " be probed; name another label_column in the card."
         )
     kinds, checked, features = find_probes(probes), check_seeds(seeds), choose_poolings(caches, poolings)
     units = manifest.units()
@@ -142,7 +142,8 @@ def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -
     for name in ("train", "val", "test"):
         if not len(getattr(resample, name)):
             raise ProbeError(
-                f"seed {resample.seed}: no unit is left in {name}. Add cases, or use other fractions or another protocol."
+                f"seed {resample.seed}: no unit is left in {name}. Add cases, or use other fractions or another"
+                " protocol."
             )
     y = units.y[resample.train]
     counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(classes))

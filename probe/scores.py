@@ -108,7 +108,7 @@ def log_loss(scored: Scored, weights: np.ndarray) -> np.ndarray:
 
 
 def brier(scored: Scored, weights: np.ndarray) -> np.ndarray:
-    """Mean squared error of the probabilities: of the positive class (binary), over classes summed, over labels meant."""
+    """Mean squared error of the probabilities: of the positive class (binary), summed over classes, mean of labels."""
     squared = (scored.proba - scored.truth) ** 2
     if scored.multilabel:
         return _mean(weights, squared.mean(axis=1))
@@ -129,8 +129,8 @@ def ece(scored: Scored, weights: np.ndarray) -> np.ndarray:
 
 def remark(metric: str, scored: Scored) -> str:
     """What a reader must be told: classes left out of a mean over classes, or why there is no value."""
-    present = scored.truth.any(axis=0)
-    full = scored.truth.all(axis=0)
+    present: np.ndarray = np.logical_or.reduce(scored.truth, axis=0)
+    full: np.ndarray = np.logical_and.reduce(scored.truth, axis=0)
     if metric in ("roc_auc", "average_precision"):
         chosen = scored.binary_columns
         positives, rest = present[chosen], ~full[chosen]

@@ -29,7 +29,7 @@ class JoblibWorkers:
         if self.n_jobs == 1 or len(items) == 1:
             return (_single_threaded(function, block, item) for item in items)
         jobs = (joblib.delayed(_single_threaded)(function, block, item) for item in items)
-        return joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
+        return iter(joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs))
 
 
 def _single_threaded(function: Callable[..., Any], block: Block, item: Any) -> Any:
