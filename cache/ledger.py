@@ -52,11 +52,11 @@ class Ledger:
 
     def has_content(self, digests: np.ndarray) -> np.ndarray:
         """Whether there is a vector of these pixels: bool (n,) for (n, 16) uint8."""
-        return self._vectors.get_indexer(digest_keys(digests)) != NOWHERE
+        return positions_in(self._vectors, digest_keys(digests)) != NOWHERE
 
     def locate(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number of the source and row in its matrices: two (n,) int64; every digest must have a vector."""
-        place = self._vectors.get_indexer(digest_keys(digests))
+        place = positions_in(self._vectors, digest_keys(digests))
         return self._vector_source[place], self._vector_row[place]
 
     def find(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> np.ndarray:
@@ -65,7 +65,7 @@ class Ledger:
         With `stamps` only entries of that very source count: whatever the clocks of several machines say, an entry
         made from an older version of the file is never taken. Without, the newest counts.
         """
-        place = unique_index(sample_ids).get_indexer(self.sample_id)
+        place = positions_in(unique_index(sample_ids), self.sample_id)
         counts = (place != NOWHERE) & self.has_vector
         if stamps is not None and len(stamps):
             counts &= self.stamp == stamps[place]
@@ -76,7 +76,7 @@ class Ledger:
 
     def find_bad(self, sample_ids: np.ndarray, stamps: np.ndarray | None, found: np.ndarray) -> np.ndarray:
         """The quarantine record of each sample that has no entry (or an older one): (n,) int64 or `NOWHERE`."""
-        place = unique_index(sample_ids).get_indexer(self.bad_id)
+        place = positions_in(unique_index(sample_ids), self.bad_id)
         counts = place != NOWHERE
         if stamps is not None and len(stamps):
             counts &= self.bad_stamp == stamps[place]
@@ -94,7 +94,7 @@ class Ledger:
     def others(self, sample_ids: np.ndarray) -> np.ndarray:
         """Ids that are known (embedded or quarantined) but not among `sample_ids`, in order of first appearance."""
         known = pd.Index(np.concatenate([self.sample_id[self.has_vector], self.bad_id]), dtype=object).unique()
-        return known[unique_index(sample_ids).get_indexer(known) == NOWHERE].to_numpy()
+        return known[positions_in(unique_index(sample_ids), known) == NOWHERE].to_numpy()
 
 
 def as_ids(sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -128,6 +128,11 @@ def digest_keys(digests: np.ndarray) -> np.ndarray:
 def first_of_each(digests: np.ndarray) -> np.ndarray:
     """Whether a digest stands there for the first time: bool (n,)."""
     return ~pd.Index(digest_keys(digests), dtype=object).duplicated()
+
+
+def positions_in(index: pd.Index, values: np.ndarray | pd.Index) -> np.ndarray:
+    """Where each value stands in a unique index: (n,) int64, `NOWHERE` where it does not."""
+    return index.get_indexer(pd.Index(values, dtype=object))
 
 
 def unique_index(sample_ids: np.ndarray) -> pd.Index:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..base import CacheError, one_of
-from .ledger import NOWHERE, Ledger, unique_index
+from .ledger import NOWHERE, Ledger, positions_in, unique_index
 from .segments import Index
 
 
@@ -30,7 +30,7 @@ class Plan:
         The order of rows counts too, unless the file has samples besides ours: then two manifests share it, and neither
         may make it be written anew each time the other has been used.
         """
-        rows = unique_index(index.sample_id).get_indexer(self.sample_id)
+        rows = positions_in(unique_index(index.sample_id), self.sample_id)
         if len(rows) != len(index.sample_id) or (rows == NOWHERE).any():
             return False
         if self.own == len(rows) and not np.array_equal(rows, np.arange(len(rows))):

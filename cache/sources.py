@@ -95,11 +95,10 @@ def check_can_exist(folder: Path) -> None:
     Raises:
         OutputError: it cannot.
     """
-    if folder.is_dir():
-        return
-    nearest = next(path for path in folder.absolute().parents if path.exists())
+    # The folder itself or the nearest one above it, each asked once: another process may make it at this moment.
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     with writing(folder):
-        if folder.exists() or not nearest.is_dir():
+        if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
-        if not os.access(nearest, os.W_OK | os.X_OK):
+        if nearest != folder and not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))

@@ -98,7 +98,15 @@ def _notes(run: Run, summary: pd.DataFrame) -> list[str]:
     told += [
         f"{count} of {len(fits)} test scores: {reason}" for reason, count in missing["reason"].value_counts().items()
     ]
-    told += [f"{row['backbone']} {row['probe']}: {row['note']}" for row in summary.to_dict("records") if row["note"]]
+    return told + _remarks(summary)
+
+
+def _remarks(summary: pd.DataFrame) -> list[str]:
+    """The notes of the summary; one that is true of every system is said once."""
+    told = []
+    for note, rows in summary[summary["note"] != ""].groupby("note", sort=False):
+        names = [f"{row['backbone']} {row['probe']}" for row in rows.to_dict("records")]
+        told.append(str(note) if len(rows) == len(summary) else f"{', '.join(names)}: {note}")
     return told
 
 

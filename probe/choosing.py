@@ -17,8 +17,9 @@ PATIENCE = 3
 class Chooser:
     """Takes candidates from the simplest to the most complex and keeps the best on val.
 
-    Of equals the simpler stays. Where the metric is not defined on val (an AUC with one class), the log-loss chooses
-    and a note says so.
+    Of equals the likelier one (by log-loss) is taken: on a small val many are equal, and a ranking can be perfect under
+    probabilities that are all near a half. Of those that are equal in both the simpler stays. Where the metric is not
+    defined on val (an AUC with one class), the log-loss alone chooses and a note says so.
 
     Attributes:
         best: whatever was kept with the best candidate; None before the first.
@@ -45,9 +46,8 @@ class Chooser:
         loss = float(evaluate(METRICS["log_loss"], scored)[0][0])
         self._undefined |= bool(np.isnan(value))
         self._seen.append(params)
-        first = len(self._seen) == 1
-        by_loss = np.isnan(value) or np.isnan(self._value)
-        won = first or (loss < self._loss if by_loss else self.metric.better(value, self._value))
+        by_loss = np.isnan(value) or np.isnan(self._value) or value == self._value
+        won = len(self._seen) == 1 or (loss < self._loss if by_loss else self.metric.better(value, self._value))
         if won:
             self._value, self._loss, self.params, self.proba = value, loss, params, proba
             self._since_best = 0

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .theme import MARKERS, Theme, new_figure, place_rows
-from .words import interval, number, p_value, signed
+from .words import interval, number, p_value, shortened, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +20,8 @@ MOST_ROWS = 40
 """Rows beyond which a figure shows the best ones alone."""
 _ROW = 0.235
 """Inches a row takes."""
-_WIDTH = 6.6
+WIDTH = 6.6
+"""Inches across."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
     """
     groups = [(str(label), rows) for label, rows in summary.head(MOST_ROWS).groupby("label", sort=False)]
     placed, headings, bottom = _grouped_rows(groups)
-    figure = new_figure(_WIDTH, 0.62 + _ROW * (bottom + 0.5))
+    figure = new_figure(WIDTH, 0.62 + _ROW * (bottom + 0.5))
     axes = figure.add_subplot()
     for item in placed:
         label, probe = str(item.row["label"]), str(item.row["probe"])
@@ -77,7 +77,7 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
         _seed_dots(axes, values, item.y + 0.24, look)
         _estimate(axes, item, look.colour(label), look.marker(probe), look.theme)
         _right_text(axes, item.y, f"{number(item.row['mean'])}  [{interval(item.row['low'], item.row['high'])}]")
-    _headings(axes, headings, look)
+    _headings(axes, headings, look.theme)
     _right_text(axes, -0.05, "mean  [95 % interval]", look.theme.quiet)
     place_rows(axes, [i.y for i in placed], [str(i.row["probe_label"]) for i in placed], top=-0.7, bottom=bottom)
     axes.set_xlabel(_axis_label(look))
@@ -95,10 +95,10 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
         look: colours, shapes and names.
     """
     rows = comparisons.head(MOST_ROWS)
-    keys = rows["probe_label"] + ": " + rows["a"] + " against"
+    keys = rows["probe_label"] + ": " + rows["a"].map(shortened) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
     placed, headings, bottom = _grouped_rows(groups)
-    figure = new_figure(_WIDTH, 0.75 + _ROW * (bottom + 0.5))
+    figure = new_figure(WIDTH, 0.75 + _ROW * (bottom + 0.5))
     axes = figure.add_subplot()
     axes.axvline(0, color=look.theme.quiet, linewidth=0.9, zorder=1)
     for item in placed:
@@ -107,9 +107,9 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
             f"{signed(item.row['advantage'])}   {p_value(item.row['p_holm'])}{'  *' if item.row['significant'] else ''}"
         )
         _right_text(axes, item.y, text)
-    _headings(axes, headings, look, plain=True)
+    _headings(axes, headings, look.theme)
     _right_text(axes, -0.05, "lead   Holm p", look.theme.quiet)
-    place_rows(axes, [i.y for i in placed], [str(i.row["b"]) for i in placed], top=-0.7, bottom=bottom)
+    place_rows(axes, [i.y for i in placed], [shortened(str(i.row["b"])) for i in placed], top=-0.7, bottom=bottom)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.04 * (high - low)), high)
     axes.set_xlabel(f"Lead in {look.metric_label} with 95 % interval; right of zero the heading's backbone is better")
@@ -126,7 +126,7 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     """
     probes = [probe for probe in look.probes if (seeds["probe"] == probe).any()]
     labels = [label for label in look.backbones if (seeds["label"] == label).any()]
-    figure = new_figure(_WIDTH, 0.85 + 0.34 * len(labels))
+    figure = new_figure(WIDTH, 0.85 + 0.34 * len(labels))
     panels = figure.subplots(1, len(probes), sharey=True, squeeze=False)[0]
     for axes, probe in zip(panels, probes, strict=True):
         part = seeds[seeds["probe"] == probe]
@@ -140,7 +140,7 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
         axes.set_title(str(part["probe_label"].iloc[0]))
         axes.grid(axis="x")
         axes.locator_params(axis="x", nbins=4)
-        place_rows(axes, range(len(labels)), labels, top=-0.5, bottom=len(labels) - 0.5)
+        place_rows(axes, range(len(labels)), [shortened(label, 32) for label in labels], top=-0.5, bottom=len(labels) - 0.5)
     figure.supxlabel(_axis_label(look), fontsize=8.5)
     return figure
 
@@ -158,12 +158,12 @@ def _grouped_rows(groups: Sequence[tuple[str, pd.DataFrame]]) -> tuple[list[_Row
     return placed, headings, y + 0.45
 
 
-def _headings(axes: Axes, headings: Sequence[tuple[float, str]], look: Look, *, plain: bool = False) -> None:
+def _headings(axes: Axes, headings: Sequence[tuple[float, str]], theme: Theme) -> None:
+    # In ink, not in the backbone's colour: letters need more contrast than marks do.
     for y, text in headings:
-        colour = look.theme.ink if plain else look.colour(text)
         axes.text(
-            0.0, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left", weight="bold", color=colour,
-            bbox={"facecolor": look.theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3,
+            0.0, y, shortened(text, 64), transform=axes.get_yaxis_transform(), va="center", ha="left", weight="bold",
+            bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3,
         )  # fmt: skip
 
 
@@ -200,13 +200,3 @@ def _keep_in_range(axes: Axes, limits: tuple[float, float]) -> None:
     low, high = axes.get_xlim()
     margin = 0.015 * (high - low)
     axes.set_xlim(max(low, limits[0] - margin), min(high, limits[1] + margin))
-
-
-def panels_in(count: int, across: int) -> Iterator[tuple[int, int]]:
-    """Row and column of each of `count` panels, `across` in a row."""
-    yield from ((place // across, place % across) for place in range(count))
-
-
-def joined(values: np.ndarray) -> list[tuple[float, float]]:
-    """Neighbouring pairs of `values`."""
-    return list(pairwise(values.tolist()))

@@ -56,3 +56,12 @@ def listed(names: Sequence[str]) -> str:
 def lower_first(text: str) -> str:
     """`Logistic regression` inside a sentence; `ROC-AUC` and `F1` stay as they are."""
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+def shortened(text: str, most: int = 44) -> str:
+    """A name on one line of a figure; a long one loses its middle, for its ends tell it from others."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    head = (most - 1) * 2 // 3
+    return f"{line[:head]}\u2026{line[head - most + 1 :]}"
