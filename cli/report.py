@@ -1,5 +1,31 @@
-"""The verb `report`."""
+"""The verb `report`: from a run to a page that one can read and a table that one can cite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import say
 
 
-def report() -> None:
-    """Placeholder until the room lands."""
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder that `medprobe probe` wrote, e.g. runs/brain.")],
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Judge by this metric. [default: the one the run was tuned by]")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Writes one self-contained page, figures (PNG, SVG) and tables (CSV, Markdown, LaTeX) into a run's folder.
+
+    Example: `medprobe report runs/brain --metric balanced_accuracy`
+    """
+    from ..report import make_report
+
+    made = make_report(run, metric=metric)
+    page = made.save(run)
+    say("\n".join(made.verdict.lines))
+    say(f"\nReport:   {page}\nFigures:  {page.parent / 'figures'}\nTables:   {page.parent / 'tables'}")
+    if show:
+        typer.launch(page.resolve().as_uri())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .theme import MARKERS, Theme, new_figure, place_rows
-from .words import interval, number, p_value, shortened, signed
+from .words import interval, lower_first, number, p_value, shortened, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,10 +75,10 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
     for item in placed:
         label, probe = str(item.row["label"]), str(item.row["probe"])
         values = seeds[(seeds["label"] == label) & (seeds["probe"] == probe)]["value"].to_numpy()
-        _seed_dots(axes, values, item.y + 0.24, look)
+        _seed_dots(axes, values, item.y + 0.28, look)
         _estimate(axes, item, look.colour(label), look.marker(probe), look.theme)
         _right_text(axes, item.y, f"{number(item.row['mean'])}  [{interval(item.row['low'], item.row['high'])}]")
-    _headings(axes, headings, look.theme)
+    _headings(figure, axes, headings, look.theme)
     _right_text(axes, -0.05, "mean  [95 % interval]", look.theme.quiet)
     place_rows(axes, [i.y for i in placed], [str(i.row["probe_label"]) for i in placed], top=-0.7, bottom=bottom)
     axes.set_xlabel(_axis_label(look))
@@ -95,7 +96,7 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
         look: colours, shapes and names.
     """
     rows = comparisons.head(MOST_ROWS)
-    keys = rows["probe_label"] + ": " + rows["a"].map(shortened) + " against"
+    keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 40)) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
     placed, headings, bottom = _grouped_rows(groups)
     figure = new_figure(WIDTH, 0.75 + _ROW * (bottom + 0.5))
@@ -107,12 +108,14 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
             f"{signed(item.row['advantage'])}   {p_value(item.row['p_holm'])}{'  *' if item.row['significant'] else ''}"
         )
         _right_text(axes, item.y, text)
-    _headings(axes, headings, look.theme)
+    _headings(figure, axes, headings, look.theme)
     _right_text(axes, -0.05, "lead   Holm p", look.theme.quiet)
-    place_rows(axes, [i.y for i in placed], [shortened(str(i.row["b"])) for i in placed], top=-0.7, bottom=bottom)
+    place_rows(axes, [i.y for i in placed], [shortened(str(i.row["b"]), 36) for i in placed], top=-0.7, bottom=bottom)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.04 * (high - low)), high)
-    axes.set_xlabel(f"Lead in {look.metric_label} with 95 % interval; right of zero the heading's backbone is better")
+    axes.set_xlabel(
+        f"Lead in {lower_first(look.metric_label)} with 95 % interval\n(right of zero the heading's is better)"
+    )
     axes.grid(axis="x")
     return figure
 
@@ -137,10 +140,13 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
             axes.plot(values, np.full(len(values), y), "o", color=look.colour(label), markersize=3, alpha=0.55, mew=0)
             axes.plot(np.nanmean(values) if np.isfinite(values).any() else [], [y] if np.isfinite(values).any() else [],
                       "|", color=look.theme.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
-        axes.set_title(str(part["probe_label"].iloc[0]))
+        title = str(part["probe_label"].iloc[0])
+        axes.set_title(textwrap.fill(title, 14) if len(probes) > 2 else title)
         axes.grid(axis="x")
         axes.locator_params(axis="x", nbins=4)
-        place_rows(axes, range(len(labels)), [shortened(label, 32) for label in labels], top=-0.5, bottom=len(labels) - 0.5)
+        place_rows(
+            axes, range(len(labels)), [shortened(label, 32) for label in labels], top=-0.5, bottom=len(labels) - 0.5
+        )
     figure.supxlabel(_axis_label(look), fontsize=8.5)
     return figure
 
@@ -158,12 +164,16 @@ def _grouped_rows(groups: Sequence[tuple[str, pd.DataFrame]]) -> tuple[list[_Row
     return placed, headings, y + 0.45
 
 
-def _headings(axes: Axes, headings: Sequence[tuple[float, str]], theme: Theme) -> None:
-    # In ink, not in the backbone's colour: letters need more contrast than marks do.
+def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]], theme: Theme) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
+    # From the figure's edge and outside its layout: a long name must not squeeze the axes. In ink, not in the
+    # backbone's colour: letters need more contrast than marks do.
+    across = blended_transform_factory(figure.transSubfigure, axes.transData)
     for y, text in headings:
         axes.text(
-            0.0, y, shortened(text, 64), transform=axes.get_yaxis_transform(), va="center", ha="left", weight="bold",
-            bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3,
+            0.008, y, shortened(text, 80), transform=across, va="center", ha="left", weight="bold",
+            bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3, in_layout=False,
         )  # fmt: skip
 
 
@@ -174,7 +184,7 @@ def _estimate(axes: Axes, item: _Row, colour: str, marker: str, theme: Theme) ->
 
 
 def _seed_dots(axes: Axes, values: np.ndarray, y: float, look: Look) -> None:
-    axes.plot(values, np.full(len(values), y), "o", color=look.theme.quiet, markersize=1.9, alpha=0.45, mew=0, zorder=1)
+    axes.plot(values, np.full(len(values), y), "o", color=look.theme.quiet, markersize=2.6, alpha=0.55, mew=0, zorder=1)
 
 
 def _difference(axes: Axes, item: _Row, look: Look) -> None:

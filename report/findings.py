@@ -106,6 +106,7 @@ class Findings:
         scores = self.run.scores[self.run.scores["split"] == "test"]
         keys = list(System._fields)
         wide = scores.groupby([*keys, "metric"])["value"].agg(["mean", "std"]).unstack("metric")
+        wide = pd.DataFrame(wide)
         wide.columns = [f"{metric}_{'sd' if part == 'std' else part}" for part, metric in wide.columns]
         names = [f"{m.name}_{part}" for m in self.metrics for part in ("mean", "sd")]
         table = self.summary[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")

@@ -1,17 +1,18 @@
-"""The numbers as tables: rows for the page, and files to cite or compute with (CSV, Markdown, LaTeX)."""
+"""The numbers as tables: what the page shows and what one may cite."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from ..base import atomic_path, counted
+from ..base import counted
+from .curves import MOST_COUNTED, MOST_LABELLED
+from .details import confusion, frequent_confusions, per_class
 from .findings import Findings
-from .words import MINUS, NONE, bare_p, interval, lower_first, number, signed
+from .words import NONE, bare_p, interval, lower_first, number, signed
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Table:
     """Rows to be set off: the best system, significant comparisons."""
     raw: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     """The same at full precision, for CSV."""
+
+    def without(self, column: str) -> Table:
+        """The table without one of its columns of names, for where it would say the same in every row."""
+        place = self.columns.index(column)
+        columns = self.columns[:place] + self.columns[place + 1 :]
+        rows = tuple(row[:place] + row[place + 1 :] for row in self.rows)
+        return replace(self, columns=columns, rows=rows, names=self.names - 1)
 
     def is_name(self, column: int) -> bool:
         """Whether a column holds names."""
@@ -51,8 +59,8 @@ def summary_table(findings: Findings) -> Table:
         for _, row in findings.summary.iterrows()
     ]
     caption = (
-        f"{metric.label} on the test units of {findings.name}{'' if metric.greater_is_better else ' (lower is better)'}:"
-        f" mean over {counted(seeds, 'seed')}{'' if one_seed else ', standard deviation (SD) over seeds'}, and the 95 %"
+        f"{metric.label} on the test units of {findings.name}"
+        f"{'' if metric.greater_is_better else ' (lower is better)'}: mean over {counted(seeds, 'seed')}{'' if one_seed else ', standard deviation (SD) over seeds'}, and the 95 %"
         " percentile interval of the mean under a bootstrap over groups. The best system is in bold."
     )
     raw = findings.summary.drop(columns=["label"])
@@ -78,11 +86,13 @@ def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> T
         for _, row in chosen.iterrows()
     ]
     tests = {"corrected-t": "corrected resampled t-test", "bootstrap": "paired bootstrap over groups and seeds"}
+    tested = int(findings.comparisons["p"].notna().sum())
     used = " or ".join(words for name, words in tests.items() if (chosen["test"] == name).any()) or "no test"
     caption = (
-        f"Differences in {lower_first(findings.metric.label)} between backbones under the same probe, A minus B, A being"
-        f" the better: mean over seeds, 95 % interval under a paired bootstrap over groups, p-value ({used}) and p-value"
-        f" after Holm's correction for {counted(int(findings.comparisons['p'].notna().sum()), 'comparison')}."
+        f"Differences in {lower_first(findings.metric.label)} between backbones under the same probe, A minus B, A"
+        f" being the better: mean over seeds, 95 % interval under a paired bootstrap over groups, p-value ({used}) and"
+        " p-value"
+        f" after Holm's correction for {counted(tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )
     columns = ("Probe", "A", "B", "A mean", "B mean", "Difference", "95 % interval", "p", "Holm p")
@@ -112,110 +122,63 @@ def all_metrics_table(findings: Findings) -> Table:
     return Table("all_metrics", caption, ("Backbone", "Probe", *columns), tuple(rows), 2, frozenset({0}), raw)
 
 
+def classes_table(findings: Findings, most: int | None = None) -> Table:
+    """The best system class by class; beyond `most` classes those alone that it finds worst."""
+    run, best = findings.run, findings.best
+    raw = per_class(findings.predicted[findings.best_system], run.classes)
+    shown = raw if most is None or len(raw) <= most else raw.sort_values("recall_mean", kind="stable").head(most)
+    kind = "label" if run.task == "multilabel" else "class"
+    numbered = len(raw) > MOST_LABELLED  # where the confusion matrix has numbers for names
+    measures = {
+        "recall": "Recall", "specificity": "Specificity", "precision": "Precision", "f1": "F1", "roc_auc": "ROC-AUC",
+        "average_precision": "Average precision",
+    }  # fmt: skip
+    rows = [
+        (
+            *([str(place + 1)] if numbered else []),
+            str(row["class"]),
+            number(row["units"], 1),
+            *(_plus_minus(row[f"{name}_mean"], row[f"{name}_sd"]) for name in measures),
+        )
+        for place, row in zip(shown.index.tolist(), shown.to_dict("records"), strict=True)
+    ]
+    worst = f" The {most} of {len(raw)} with the lowest recall." if len(shown) < len(raw) else ""
+    caption = (
+        f"{best['label']} with {lower_first(best['probe_label'])} on {findings.name}, each {kind} against the rest:"
+        f" units with the {kind} in a test, and mean ± standard deviation over seeds.{worst}"
+    )
+    columns = (*(["No."] if numbered else []), kind.capitalize(), "Units", *measures.values())
+    return Table("classes", caption, columns, tuple(rows), 1 + numbered, raw=raw)
+
+
+def confusions_table(findings: Findings) -> Table | None:
+    """The wrong calls that the best system makes most often, where the matrix has no room for counts."""
+    run, best = findings.run, findings.best
+    if run.task == "multilabel" or len(run.classes) <= MOST_COUNTED:
+        return None
+    raw = frequent_confusions(confusion(findings.predicted[findings.best_system]), run.classes)
+    rows = [
+        (str(r["truth"]), str(r["called"]), number(r["units"], 1), number(r["share"], 2))
+        for r in raw.to_dict("records")
+    ]
+    caption = (
+        f"The wrong calls that {best['label']} with {lower_first(best['probe_label'])} makes most often on"
+        f" {findings.name}: units a seed, and share of the true class, mean over seeds."
+    )
+    return Table("confusions", caption, ("Truth", "Called", "Units", "Share"), tuple(rows), 2, raw=raw)
+
+
 def _plus_minus(mean: float, sd: float) -> str:
     if math.isnan(mean):
         return NONE
     return number(mean) if math.isnan(sd) else f"{number(mean)} ± {number(sd)}"
 
 
-def as_csv(table: Table) -> str:
-    """The table at full precision, with the names of the columns as the code has them."""
-    return table.raw.to_csv(index=False, lineterminator="\n")
-
-
-def as_markdown(table: Table) -> str:
-    """A pipe table; the caption above it."""
-    head = [_markdown_text(column) for column in table.columns]
-    body = [[_markdown_text(cell) for cell in row] for row in table.rows]
-    body = [[f"**{c}**" for c in row] if place in table.strong else row for place, row in enumerate(body)]
-    widths = [max(3, *(len(row[k]) for row in [head, *body])) for k in range(len(head))]
-    rule = ["-" * width if table.is_name(k) else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
-    lines = [_markdown_row(row, widths, table) for row in [head, rule, *body]]
-    return f"{_markdown_text(table.caption)}\n\n" + "\n".join(lines) + "\n"
-
-
-def _markdown_row(cells: Sequence[str], widths: Sequence[int], table: Table) -> str:
-    padded = [
-        cell.ljust(width) if table.is_name(k) else cell.rjust(width)
-        for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return f"| {' | '.join(padded)} |"
-
-
-def _markdown_text(text: str) -> str:
-    """`text` with the signs that Markdown would take for its own made harmless."""
-    for sign in "\\|*_`<":
-        text = text.replace(sign, "\\" + sign)
-    return " ".join(text.split())
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    MINUS: "$-$",
-    NONE: "--",
-    "↓": r"$\downarrow$",
+TABLES: dict[str, Callable[[Findings], Table | None]] = {
+    "summary": summary_table,
+    "comparisons": comparisons_table,
+    "all_metrics": all_metrics_table,
+    "classes": classes_table,
+    "confusions": confusions_table,
 }
-
-
-def latex_text(text: str) -> str:
-    """`text` with every sign that LaTeX would take for its own escaped."""
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
-
-
-def as_latex(table: Table) -> str:
-    """A floating table in booktabs style, to be set with `\\usepackage{booktabs}`."""
-    alignment = "".join("l" if table.is_name(k) else "r" for k in range(len(table.columns)))
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"  \centering",
-        f"  \\caption{{{latex_text(table.caption)}}}",
-        f"  \\label{{tab:{table.name.replace('_', '-')}}}",
-        f"  \\begin{{tabular}}{{{alignment}}}",
-        r"    \toprule",
-        _latex_row([latex_text(column) for column in table.columns]),
-        r"    \midrule",
-        *(_latex_row(_latex_cells(row, strong=place in table.strong)) for place, row in enumerate(table.rows)),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_cells(row: Sequence[str], *, strong: bool) -> list[str]:
-    escaped = [latex_text(cell) for cell in row]
-    return [rf"\textbf{{{cell}}}" for cell in escaped] if strong else escaped
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return f"    {' & '.join(cells)} \\\\"
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {"csv": as_csv, "md": as_markdown, "tex": as_latex}
-"""How a table is written, by suffix. A further format is one function and one line here."""
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Writes a table in every format, each file whole or not at all; returns the files.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    files = [folder / f"{table.name}.{suffix}" for suffix in FORMATS]
-    for file, render in zip(files, FORMATS.values(), strict=True):
-        with atomic_path(file) as temporary:
-            temporary.write_text(render(table), encoding="utf-8")
-    return files
+"""Every table that a report may write, by the stem of its files. A further one is one function and one line here."""

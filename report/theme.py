@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def drawing(theme: Theme) -> Iterator[None]:
     with mpl.rc_context():
         # A reader's own matplotlibrc must not change what the same run looks like.
         mpl.rcdefaults()
-        mpl.rcParams.update(_settings(theme))
+        mpl.rcParams.update(cast(Any, _settings(theme)))
         yield
 
 

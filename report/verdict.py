@@ -84,8 +84,8 @@ def _score(findings: Findings) -> str:
     )
     where = counted(round(best["n_test"]), "test unit")
     return (
-        f"Its {lower_first(metric.label)}{direction} is {number(best['mean'])}{around} over {counted(seeds, 'seed')} and"
-        f" {where} a seed{spread}."
+        f"Its {lower_first(metric.label)}{direction} is {number(best['mean'])}{around} over {counted(seeds, 'seed')}"
+        f" and {where} a seed{spread}."
     )
 
 
@@ -99,16 +99,21 @@ def _against(findings: Findings, rival: pd.Series | None) -> str:
     holm = f" after Holm's correction for {counted(count, 'comparison')}" if count > 1 else ""
     told = "significant" if rival["significant"] else "not significant"
     between = f", 95 % interval of the difference {span}" if not math.isnan(rival["advantage_low"]) else ""
+    # Seen side by side they seem to contradict each other.
+    why = " The interval allows for other patients alone, the p-value also for other training sets" + (
+        " and for the number of comparisons." if count > 1 else "."
+    )
+    apart = not rival["significant"] and rival["advantage_low"] > 0
     return (
         f"The best other backbone with {probe}, {rival['b']}, is {gap} {worse} ({number(rival['mean_b'])}{between}):"
-        f" {told} ({p_value(rival['p_holm'])}{holm})."
+        f" {told} ({p_value(rival['p_holm'])}{holm}).{why if apart else ''}"
     )
 
 
 def _surety(findings: Findings, rival: pd.Series | None) -> list[str]:
     said = []
     if rival is not None and not rival["significant"]:
-        said.append("Treat the two as equal on these data: choose by cost or licence, or test more cases.")
+        said.append("These data do not tell the two apart: choose by cost or licence, or test more cases.")
     if rival is not None:
         said += _other_probes(findings, rival)
     said += _same_backbone(findings)

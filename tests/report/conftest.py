@@ -1,0 +1,138 @@
+"""Real runs of the probe stage on small made-up cohorts, one for each kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from medprobe.base import MedprobeError
+from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.probe import Run, run_probes
+from medprobe.report import write_report
+
+UNITS = 90
+_TASKS: dict[str, list[str]] = {
+    "binary": ["benign", "malignant"],
+    "multiclass": ["glioma", "meningioma", "pituitary", "none"],
+    "ordinal": ["grade 1", "grade 2", "grade 3"],
+    "multilabel": ["effusion", "nodule", "oedema"],
+}
+
+
+def make_manifest(task: str, classes: Sequence[str], *, name: str, units: int = UNITS) -> Manifest:
+    """Two thirds as many patients as units; classes in turn, so that none is rare."""
+    number = np.arange(units)
+    table = pd.DataFrame({"sample_id": [f"s{i:04d}" for i in number], "path": [f"{i}.png" for i in number]})
+    table["group_id"] = [f"PATIENT-{i % (2 * units // 3):04d}" for i in number]
+    if task == "multilabel":
+        for k, label in enumerate(classes):
+            table[label] = (number // (k + 1)) % 2
+    else:
+        table["label"] = [classes[i % (2 * units // 3) % len(classes)] for i in number]
+    card = DatasetCard(name=name, task=task, classes=list(classes), license="CC-BY-4.0", citation="Doe et al. 2020")  # type: ignore[arg-type]
+    return Manifest(table, card)
+
+
+def truth(manifest: Manifest) -> np.ndarray:
+    """(U, C) of 0 and 1, in the order of the samples."""
+    y = manifest.units().y
+    return y.astype(float) if y.ndim == 2 else np.eye(len(manifest.card.classes))[y]
+
+
+def make_cache(store: Path, manifest: Manifest, backbone: str, *, signal: float, seed: int = 0) -> EmbeddingCache:
+    """Eight features of noise in which the label stands out by `signal`."""
+    size = {"size": (32, 32), "resize": "short-side", "resize_to": 36, "interpolation": "bicubic"}
+    transform = TransformSpec(**size, mean=(0.5,) * 3, std=(0.25,) * 3)  # type: ignore[arg-type]
+    spec = EmbeddingSpec(
+        backbone=backbone, model="timm:none", weights_digest="0" * 64, transform=transform, poolings=("cls",),
+        precision="fp32",
+    )  # fmt: skip
+    y = truth(manifest)
+    random = np.random.default_rng(seed)
+    noise = random.standard_normal((len(y), 8))
+    vectors = noise + signal * y @ random.standard_normal((y.shape[1], 8))
+    ids = manifest.sample_ids.tolist()
+    with CacheDraft.open(store, manifest.name, spec) as draft:
+        draft.append(ids, [f"{i:032x}" for i in range(len(ids))], [1] * len(ids), {"cls": vectors.astype(np.float32)})
+        return draft.publish(ids, device="cpu", versions={"torch": "2.6.0"})
+
+
+def make_run(
+    folder: Path,
+    task: str = "binary",
+    *,
+    classes: Sequence[str] | None = None,
+    name: str = "cohort",
+    backbones: dict[str, float] | None = None,
+    units: int = UNITS,
+    **settings: Any,
+) -> Run:
+    """Runs real probes; `backbones` maps each name to how well it tells the classes apart."""
+    manifest = make_manifest(task, classes or _TASKS[task], name=name, units=units)
+    named = backbones or {"strong-net": 1.0, "weak-net": 0.2}
+    caches = [
+        make_cache(folder / "store", manifest, backbone, signal=signal, seed=place)
+        for place, (backbone, signal) in enumerate(named.items())
+    ]
+    asked = {"probes": ("logreg", "knn"), "seeds": range(3), "n_jobs": 1, "progress": False, **settings}
+    return run_probes(manifest, caches, **asked)
+
+
+@pytest.fixture(scope="session", name="make_run")
+def _make_run() -> Callable[..., Run]:
+    """`make_run(folder, task, classes=, name=, backbones=, **settings of run_probes)`."""
+    return make_run
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A saved run of each task, not reported on; not to be written to."""
+    home = tmp_path_factory.mktemp("runs")
+    return {task: make_run(home, task, name=task).save(home / "run" / task) for task in _TASKS}
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) -> dict[str, Path]:
+    """Each of `runs` copied and reported on: the run's folder by task; to be read only."""
+    import shutil
+
+    home = tmp_path_factory.mktemp("reported")
+    for task, folder in runs.items():
+        write_report(Path(shutil.copytree(folder, home / task)))
+    return {task: home / task for task in runs}
+
+
+@pytest.fixture
+def own_run(tmp_path: Path, runs: dict[str, Path]) -> Path:
+    """A copy of the binary run that a test may change."""
+    import shutil
+
+    return Path(shutil.copytree(runs["binary"], tmp_path / "run"))
+
+
+@pytest.fixture
+def medprobe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; gives its status, output and remarks."""
+    from medprobe.cli.app import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "80")
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        except MedprobeError as fault:  # under --debug
+            status = str(fault)  # type: ignore[assignment]
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
