@@ -30,6 +30,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lightgbm-defaults": {"components": None},
 }
 """LightGBM's settings by preset; `components` of the PCA, or None for the features as they are."""
+_ROUNDING = 100
+"""Variances below so many times the float's precision, of the largest one, are errors of rounding."""
 
 
 class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -174,8 +176,19 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
 
 def _fit_pca(X: np.ndarray, components: int, seed: int) -> PCA:
-    """The leading components; the solver follows from the shape alone."""
-    count = min(components, len(X) - 1, X.shape[1])
+    """The leading components, without those that are rounding alone.
+
+    Constant or dependent columns leave components of no variance; whitened, they would be noise as large as the rest,
+    and another noise on every machine.
+    """
+    pca = _pca(X, min(components, len(X) - 1, X.shape[1]), seed)
+    variance = pca.explained_variance_
+    real = int((variance > _ROUNDING * np.finfo(variance.dtype).eps * variance[0]).sum())
+    return pca if real == len(variance) else _pca(X, max(1, real), seed)
+
+
+def _pca(X: np.ndarray, count: int, seed: int) -> PCA:
+    """The solver follows from the shape alone."""
     if min(X.shape[1], len(X)) > 4 * count:
         passes: Any = 2  # scikit-learn's annotation knows "auto" alone
         return PCA(count, whiten=True, svd_solver="randomized", iterated_power=passes, random_state=seed).fit(X)

@@ -98,14 +98,14 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     Raises:
         ProbeError: there are none or too many, one is negative or not a whole number, or one stands there twice.
     """
+    if len(seeds) > MOST_SEEDS:
+        raise ProbeError(f"{len(seeds):,} seeds: at most {MOST_SEEDS:,} resamples can be drawn; 20 to 100 are usual.")
     given = list(seeds)
     if not given:
         raise ProbeError("no seeds: at least one resample is needed. Give a number of seeds such as 20, or a list.")
     wrong = [seed for seed in given if int(seed) != seed or not 0 <= seed < 2**31]
     if wrong:
         raise ProbeError(f"a seed is a whole number from 0 to 2,147,483,647; got {one_of(map(str, wrong), most=5)}.")
-    if len(given) > MOST_SEEDS:
-        raise ProbeError(f"{len(given):,} seeds: at most {MOST_SEEDS:,} resamples can be drawn; 20 to 100 are usual.")
     listed = [int(seed) for seed in given]
     twice = sorted(seed for seed, times in Counter(listed).items() if times > 1)
     if twice:
