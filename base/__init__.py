@@ -18,7 +18,7 @@ from .errors import (
 )
 from .files import atomic_path, fsync_folder, user_cache, writing
 from .progress import progress
-from .text import counted, did_you_mean, one_of
+from .text import counted, did_you_mean, first_line, one_of
 
 __all__ = [
     "BackboneError",
@@ -36,6 +36,7 @@ __all__ = [
     "counted",
     "did_you_mean",
     "fingerprint",
+    "first_line",
     "fsync_folder",
     "one_of",
     "progress",

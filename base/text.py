@@ -25,3 +25,8 @@ def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
     if not near:
         return ""
     return " Did you mean " + " or ".join(f'"{candidate}"' for candidate in near) + "?"
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line; its type's name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

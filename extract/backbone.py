@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..base import BackboneError, WeightsError, one_of
+from ..base import BackboneError, WeightsError, first_line, one_of
 from ..cache import EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter
 from .catalogue import Entry, Local, Random, Wheel, resolve
@@ -170,9 +170,8 @@ def _outputs(
         with torch.inference_mode():
             features = adapter.features(network, black)
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BackboneError(
-            f"this architecture cannot take images of {size[0]} x {size[1]} pixels ({reason})."
+            f"this architecture cannot take images of {size[0]} x {size[1]} pixels ({first_line(error)})."
         ) from error
     there = available(features)
     return there, {pooling: pool(features, pooling).shape[1] for pooling in there}

@@ -49,9 +49,12 @@ def _resize(image: Image.Image, spec: TransformSpec) -> Image.Image:
 
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
-    # Python's round (to even) is what torchvision uses; a crop beyond the image is filled with black, as there.
-    top = round((image.height - height) / 2)
-    left = round((image.width - width) / 2)
+    top, left = _start(image.height, height), _start(image.width, width)
     if (top, left) == (0, 0) and image.size == (width, height):
         return image
     return image.crop((left, top, left + width, top + height))
+
+
+def _start(side: int, wanted: int) -> int:
+    """Where the crop begins along one side; below zero the rest is filled with black. Rounded as torchvision does."""
+    return round((side - wanted) / 2) if side >= wanted else -((wanted - side) // 2)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...base import BackboneError, WeightsError
+from ...base import BackboneError, WeightsError, first_line
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
 from .interface import Features, require_multiple
@@ -126,7 +126,7 @@ def _hub(entry: Entry) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"{entry.model} cannot be had from the model hub ({str(error).splitlines()[0]}). Where the hub can be "
+            f"{entry.model} cannot be had from the model hub ({first_line(error)}). Where the hub can be "
             f"reached, run `hf download {entry.model} --local-dir FOLDER`, copy the folder here and name the "
             f'backbone "{entry.name}@FOLDER"; a gated model also needs `hf auth login`.'
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...base import WeightsError, one_of
+from ...base import WeightsError, first_line, one_of
 
 Tensors = dict[str, torch.Tensor]
 
@@ -65,7 +65,7 @@ def _load_pickle(file: Path) -> Any:
             "refused. Ask for a safetensors file, or save its state dict alone with torch.save."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{file.name}: not a whole PyTorch file ({str(error).splitlines()[0]}).") from error
+        raise WeightsError(f"{file.name}: not a whole PyTorch file ({first_line(error)}).") from error
 
 
 def _parameters(content: Any, file: Path) -> Iterator[tuple[str, torch.Tensor]]:

