@@ -117,7 +117,7 @@ def _seeds(findings: Findings) -> _Sketch | None:
     ]
     return _Sketch(
         "How much seeds differ",
-        "Each dot is a seed, the black stroke their mean. A thin line joins what backbones scored on the same resample:"
+        "Each dot is a seed, the upright stroke their mean. A thin line joins what backbones scored on one resample:"
         " lines that run side by side mean that hard draws are hard for all, so that the paired comparison is sharper"
         " than the spread of the dots suggests.",
         f"Standard deviation over seeds: {', '.join(told)}.",
@@ -160,10 +160,10 @@ def _calibration(findings: Findings) -> _Sketch:
     task, classes = findings.run.task, findings.run.classes
     whose = {"binary": f"of {classes[-1]}", "multilabel": "of a label"}.get(task, "of the called class")
     return _Sketch(
-        "Can the probabilities be believed?",
-        "Stated chances against what came true, in at most ten bins of as many predictions each, all seeds together. On the"
-        " dashed line a stated 0.8 comes true in 80 of 100; below it the system is too sure of itself. Below: how often"
-        f" each chance is stated. In brackets the calibration error (0 is best): {ece.meaning}."
+        "How far the probabilities can be believed",
+        "Stated chances against what came true, in at most ten bins of as many predictions each, all seeds together."
+        " On the dashed line a stated 0.8 comes true in 80 of 100; below the line chances are stated too high. The"
+        f" lower panel: how often each is stated. In brackets the calibration error (0 is best): {ece.meaning}."
         + _which(findings, "calibration"),
         "; ".join(f"{line.label}: {line.note}" for line in lines) + ".",
         lambda: curves.calibration_figure(lines, f"Chance {whose} as stated", look_of(findings)),

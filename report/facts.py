@@ -61,7 +61,7 @@ def class_counts(findings: Findings) -> Table:
     caption = f"Units of each {kind}" + (" by the data set's own split." if splits else ".")
     if len(data["classes"]) > MOST_CLASSES:
         caption += f" The first {MOST_CLASSES} of {len(data['classes'])} classes."
-    return Table("classes", caption, (kind.capitalize(), *map(str, splits), "All"), tuple(rows), 1)
+    return Table("class_counts", caption, (kind.capitalize(), *map(str, splits), "All"), tuple(rows), 1)
 
 
 def embeddings(findings: Findings) -> Table:
@@ -74,26 +74,25 @@ def embeddings(findings: Findings) -> Table:
             str(cache["spec"]["weights_digest"])[:12],
             _input(cache["spec"]["transform"]),
             ", ".join(f"{pooling} ({dim})" for pooling, dim in cache["dims"].items()),
-            f"{cache['spec']['precision']}, {cache['spec'].get('runtime', 'torch')}",
-            cache["device"] or NONE,
+            ", ".join(filter(None, (cache["spec"]["precision"], cache["spec"].get("runtime"), cache["device"]))),
             f"{cache['quarantined']:,}",
         )
         for cache in findings.run.info["caches"]
     ]
     columns = (
-        *("Backbone", "Fingerprint", "Model", "Weights (SHA-256)", "Input", "Vectors", "Computed in", "Device"),
+        *("Backbone", "Fingerprint", "Model", "Weights (SHA-256)", "Input", "Vectors", "Computed in"),
         "Unreadable images",
     )
     caption = (
         "The embeddings. A fingerprint stands for everything that could change the numbers; in brackets the length of"
         " each vector."
     )
-    return Table("embeddings", caption, columns, tuple(rows), 8)
+    return Table("embeddings", caption, columns, tuple(rows), 7)
 
 
 def _input(transform: Mapping[str, Any]) -> str:
     height, width = transform["size"]
-    how = {"short-side": "shorter side resized, centre cropped", "squash": "resized, aspect ignored"}
+    how = {"short-side": "centre crop", "squash": "aspect ignored"}
     return f"{height} × {width}, {transform['interpolation']}, {how.get(transform['resize'], transform['resize'])}"
 
 
@@ -111,7 +110,7 @@ def protocol(findings: Findings) -> list[str]:
         (
             f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
             f" Hyper-parameters were chosen on validation by {_metric_label(findings)}; the chosen model was {fitted}."
-            " Whatever is fitted, scaling included, is fitted on training units alone."
+            " Nothing, scaling included, was ever fitted on test units."
         ),
     ]
     if info["dataset"]["samples"] > info["dataset"]["units"]:
@@ -129,7 +128,8 @@ def _resampling(info: Mapping[str, Any]) -> str:
     same = "Every backbone and probe sees the same parts, and no group is ever on two sides."
     if info["protocol"] != "official":
         shares = ", ".join(f"{_percent(settings[name])} {name}" for name in ("train", "val", "test"))
-        return f"Protocol {info['protocol']}: {_each_seed(seeds)} draws its own parts ({shares}), stratified by class. {same}"
+        draws = f"{_each_seed(seeds)} draws its own parts ({shares})"
+        return f"Protocol {info['protocol']}: {draws}, stratified by class. {same}"
     drawn = _percent(settings["drawn_share_of_training_groups"])
     val = (
         "The data set's own validation part chooses."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ProbeError, ReportError
+from ..base import ProbeError, ReportError, one_of
 from ..probe import Metric, Predicted, Run, System, compare_backbones, find_metric, metrics_for, replay, summarise
 from ..probe import system_labels as labels_of
 
@@ -131,6 +131,7 @@ def read_findings(folder: Path, metric: str | None = None) -> Findings:
         ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
     """
     run = Run.load(folder)
+    _require_facts(run, folder)
     try:
         chosen = find_metric(metric or run.primary_metric)
         summary = _summary(run, chosen)
@@ -143,6 +144,20 @@ def read_findings(folder: Path, metric: str | None = None) -> Findings:
             f"{folder}: {chosen.name} has no value for any system ({notes}). Report on another metric with --metric."
         )
     return Findings(run, chosen, summary, comparisons)
+
+
+_FACTS = ("caches", "fusing", "probes", "protocol_settings", "versions")
+_DATA_FACTS = (
+    *("name", "task", "classes", "license", "citation", "samples", "units", "groups", "units_left_out"),
+    *("samples_left_out", "units_per_class", "units_per_class_and_split", "digest"),
+)
+
+
+def _require_facts(run: Run, folder: Path) -> None:
+    absent = [name for name in _FACTS if name not in run.info]
+    absent += [f"dataset.{name}" for name in _DATA_FACTS if name not in run.info["dataset"]]
+    if absent:
+        raise ReportError(f"{folder / 'run.json'}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
 
 
 def _summary(run: Run, metric: Metric) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import citing, facts
 from .drawn import Drawn
@@ -16,10 +16,17 @@ from .tables import Table, classes_table, comparisons_table
 from .theme import DARK, LIGHT
 from .verdict import Verdict
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 _MOST_REMARKS = 5
 """Remarks that stand beside the verdict; a section further down has all if there are more."""
 # What HTML has no way to write; names may hold anything.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+_PERCENT = re.compile(r"(\d) %")
+"""A number and its sign, which no line break shall part."""
+_JOINTS = re.compile(r"(?<=[_/:.@-])(?=\w)")
 
 
 def render_page(findings: Findings, verdict: Verdict, figures: Mapping[str, Drawn], tables: Mapping[str, Table]) -> str:
@@ -28,9 +35,18 @@ def render_page(findings: Findings, verdict: Verdict, figures: Mapping[str, Draw
 
     # Every name comes from data, so everything is escaped but what `_content` marks as ours.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
     template = environment.from_string(_resource("page.html.j2"))
     page = template.render(_content(findings, verdict, figures, tables))
+    page = _PERCENT.sub("\\1\u00a0%", page)
     return _CONTROLS.sub("\ufffd", page).lstrip() + "\n"
+
+
+def _breakable(text: str) -> Markup:
+    """Escapes a text and lets a line break after the signs that names are joined with."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in _JOINTS.split(text))
 
 
 def _resource(name: str) -> str:

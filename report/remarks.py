@@ -18,12 +18,17 @@ def _fits(findings: Findings) -> list[str]:
     told = []
     for probe, rows in findings.run.scores.drop_duplicates(keys).groupby("probe", sort=False):
         name = findings.probe_label(str(probe))
-        notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if note)
+        notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if _matters(note))
         told += [f"{name}, {count} of {len(rows)} fits: {note}" for note, count in notes.most_common()]
         stuck = int((~rows["converged"]).sum())
         if stuck:
             told.append(f"{name}: {stuck} of {len(rows)} chosen fits did not converge")
     return told
+
+
+def _matters(note: str) -> bool:
+    # That a search along C ended once nothing more was to be gained is how it is meant to end.
+    return bool(note) and not note.startswith("path ended")
 
 
 def _missing(findings: Findings) -> list[str]:

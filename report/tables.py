@@ -12,7 +12,7 @@ from ..base import counted
 from .curves import MOST_COUNTED, MOST_LABELLED
 from .details import confusion, frequent_confusions, per_class
 from .findings import Findings
-from .words import NONE, bare_p, interval, lower_first, number, signed
+from .words import NONE, bare_p, interval, listed, lower_first, number, signed
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def summary_table(findings: Findings) -> Table:
         )
         for _, row in findings.summary.iterrows()
     ]
+    direction = "" if metric.greater_is_better else " (lower is better)"
+    spread = "" if one_seed else ", standard deviation (SD) over seeds"
     caption = (
-        f"{metric.label} on the test units of {findings.name}"
-        f"{'' if metric.greater_is_better else ' (lower is better)'}: mean over {counted(seeds, 'seed')}{'' if one_seed else ', standard deviation (SD) over seeds'}, and the 95 %"
-        " percentile interval of the mean under a bootstrap over groups. The best system is in bold."
+        f"{metric.label} on the test units of {findings.name}{direction}: mean over {counted(seeds, 'seed')}{spread},"
+        " and the 95 % percentile interval of the mean under a bootstrap over groups. The best system is in bold."
     )
     raw = findings.summary.drop(columns=["label"])
     columns = ("Data set", "Backbone", "Pooling", "Probe", "Mean", "SD", "95 % interval", "Seeds")
@@ -112,10 +113,10 @@ def all_metrics_table(findings: Findings) -> Table:
         )
         for _, row in table.iterrows()
     ]
-    lower = [metric.label for metric in metrics if not metric.greater_is_better]
+    lower = [lower_first(metric.label) for metric in metrics if not metric.greater_is_better]
     caption = (
         f"Every metric on the test units of {findings.name}: mean ± standard deviation over seeds."
-        f" Of {', '.join(lower)} less is better (↓)."
+        f" Of {listed(lower)} less is better (↓)."
     )
     columns = tuple(metric.label + ("" if metric.greater_is_better else " ↓") for metric in metrics)
     raw = table.drop(columns=["label"])

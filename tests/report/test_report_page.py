@@ -1,0 +1,228 @@
+"""What the page promises: it stands alone, is sound HTML, tells the truth of the run, and no more than it may."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from medprobe.probe import Run
+from medprobe.report import make_report, write_report
+
+_VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}
+_LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "form", "image"}
+TASKS = ("binary", "multiclass", "ordinal", "multilabel")
+
+
+class _Page(HTMLParser):
+    """Elements, attributes and text of a page; faults in nesting are collected."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"<{tag}> is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if len(attrs) != len(dict(attrs)):
+            self.faults.append(f"an attribute of <{tag}> stands twice")
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+    def attributes(self, name: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.elements if name in attrs]
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+@pytest.fixture(scope="session")
+def pages(reported: dict[str, Path]) -> dict[str, str]:
+    return {task: (folder / "report.html").read_text(encoding="utf-8") for task, folder in reported.items()}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_loads_nothing_from_anywhere(pages: dict[str, str], task: str) -> None:
+    page = _Page(pages[task])
+    assert not {tag for tag, _ in page.elements} & _LOADING
+    links = [
+        link for name in ("href", "src", "xlink:href", "srcset", "data", "action") for link in page.attributes(name)
+    ]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert not re.search(r"url\((?!#)|@import|https?://|\bon\w+=", pages[task])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_is_balanced_and_every_id_is_one_of_a_kind(pages: dict[str, str], task: str) -> None:
+    page = _Page(pages[task])
+    assert page.faults == []
+    ids = page.attributes("id")
+    assert [name for name, count in Counter(ids).items() if count > 1] == []
+    anchors = {link[1:] for link in page.attributes("href")}
+    referred = {name for attribute in page.attributes("aria-labelledby") for name in attribute.split()}
+    clips = set(re.findall(r"url\(#([^)]+)\)", pages[task]))
+    assert (anchors | referred | clips) - set(ids) == set()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_can_be_read_without_eyes(pages: dict[str, str], task: str) -> None:
+    page = _Page(pages[task])
+    assert ("html", {"lang": "en"}) in page.elements
+    assert pages[task].startswith("<!DOCTYPE html>")
+    assert re.search(r"<title>[^<]+</title>", pages[task])
+    images = [attrs for tag, attrs in page.elements if attrs.get("role") == "img"]
+    assert len(images) == len(list(filter(lambda e: e[0] == "svg", page.elements))) >= 4
+    assert all(len(attrs.get("aria-label") or "") > 40 for attrs in images)
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.elements if tag == "th")
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 == levels.count(1)
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_style_rules_stay_in_the_page_style_sheet(pages: dict[str, str]) -> None:
+    # matplotlib gives each SVG a sheet with `*`, which inline would reach the whole page.
+    assert pages["binary"].count("<style") == 1
+    assert "<!--" not in pages["binary"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_figures_take_their_colours_from_the_scheme_in_use(pages: dict[str, str], task: str) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", pages[task], flags=re.DOTALL)
+    assert all("var(--paper)" in drawing and "var(--ink)" in drawing for drawing in drawings)
+    assert [colour for drawing in drawings for colour in re.findall(r"(?:fill|stroke): (#\w+)", drawing)] == []
+    assert "prefers-color-scheme: dark" in pages[task]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_is_small_enough_to_be_sent(pages: dict[str, str], task: str) -> None:
+    assert len(pages[task].encode()) < 1_000_000
+
+
+def test_a_page_tells_no_patient_no_path_and_no_hour(pages: dict[str, str], reported: dict[str, Path]) -> None:
+    for task, folder in reported.items():
+        assert "PATIENT" not in pages[task]
+        assert str(folder.parent) not in pages[task]
+        assert not re.search(r"(?<![\w.])/(home|tmp|work|root|var|usr)\b", pages[task])
+        assert not re.search(r"\b20\d\d-\d\d-\d\d|\b\d\d:\d\d\b", pages[task])
+
+
+def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> None:
+    verdict = make_report(runs["binary"]).verdict
+    words = _Page(pages["binary"]).words
+    assert words.index(verdict.headline) < words.index("Scores")
+    for line in verdict.lines:
+        assert " ".join(line.split()) in words
+
+
+def test_a_page_shows_every_system_with_its_numbers(pages: dict[str, str], runs: dict[str, Path]) -> None:
+    from medprobe.probe import summarise
+
+    for task, folder in runs.items():
+        words = _Page(pages[task]).words
+        for row in summarise(Run.load(folder)).to_dict("records"):
+            assert row["backbone"] in words
+            assert f"{row['mean']:.3f}" in words
+
+
+def test_a_page_has_the_facts_of_data_embeddings_and_methods(pages: dict[str, str], runs: dict[str, Path]) -> None:
+    words = _Page(pages["multiclass"]).words
+    info = Run.load(runs["multiclass"]).info
+    for fact in ("CC-BY-4.0", "Doe et al. 2020", info["dataset"]["digest"], "torch 2.6.0", "32 × 32"):
+        assert fact in words
+    for cache in info["caches"]:
+        assert cache["fingerprint"] in words
+    for name, count in info["dataset"]["units_per_class"].items():
+        assert re.search(rf"{name} ?{count}", words)
+    for said in ("Nadeau and Bengio", "Holm (1979)", "bootstrap", "70 % train", "fitted again on training"):
+        assert said in words.replace("\u00a0", " ")
+
+
+def test_labels_that_exclude_no_other_have_no_confusion_matrix(reported: dict[str, Path]) -> None:
+    assert not (reported["multilabel"] / "figures" / "confusion.svg").exists()
+    assert (reported["multiclass"] / "figures" / "confusion.svg").exists()
+
+
+def test_only_a_binary_task_has_roc_curves(reported: dict[str, Path]) -> None:
+    assert [task for task in TASKS if (reported[task] / "figures" / "roc.svg").exists()] == ["binary"]
+
+
+_NASTY = "<script>alert('x')</script>"
+
+
+@pytest.fixture(scope="session")
+def nasty(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
+    """A run in which every name holds signs of HTML, LaTeX, Markdown or mathematics."""
+    home = tmp_path_factory.mktemp("nasty")
+    classes = [_NASTY, '$x_{1$ & "b" \\frac% 好']
+    backbones = {'a"b&c<img src=x onerror=alert(1)>$y$ |`*': 1.0, "n" * 120: 0.8}
+    run = make_run(home, "binary", name="x & 'y' $z_{$", classes=classes, backbones=backbones, probes=("logreg",))
+    return run.save(home / "run")
+
+
+def test_names_with_markup_are_shown_not_run(nasty: Path) -> None:
+    text = write_report(nasty).read_text(encoding="utf-8")
+    page = _Page(text)
+    assert page.faults == []
+    assert not {tag for tag, _ in page.elements} & _LOADING
+    assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
+    assert _NASTY in page.words
+    assert 'a"b&c<img src=x onerror=alert(1)>$y$ |`*' in page.words
+    assert "x & 'y' $z_{$" in page.words
+
+
+def test_the_command_on_the_page_asks_for_the_same_run(pages: dict[str, str], runs: dict[str, Path]) -> None:
+    command = re.search(r"<pre>(.*?)\n", pages["ordinal"])
+    assert command
+    words = shlex.split(command[1])
+    assert words[:3] == ["medprobe", "probe", "ordinal.parquet"]
+    info = json.loads((runs["ordinal"] / "run.json").read_text())
+    assert words[words.index("--seeds") + 1] == str(len(info["seeds"]))
+    assert words[words.index("--protocol") + 1] == info["protocol"]
+    assert words[words.index("--metric") + 1] == info["metric"]
+    given = [words[place + 1] for place, word in enumerate(words) if word == "--probe"]
+    assert given == list(info["probes"])
+
+
+def test_the_command_survives_a_shell_whatever_the_names(nasty: Path) -> None:
+    from medprobe.report.citing import commands
+    from medprobe.report.findings import read_findings
+
+    words = shlex.split(commands(read_findings(nasty))[0])
+    assert words[2] == "x & 'y' $z_{$.parquet"
+    assert 'a"b&c<img src=x onerror=alert(1)>$y$ |`*' in words
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium here")
+def test_a_browser_finds_nothing_to_complain_of(nasty: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    page = write_report(nasty)
+    call = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+    done = subprocess.run([*call, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    assert "<h1>" in done.stdout
+    assert not re.search(r"<(script|img|iframe)", done.stdout)
