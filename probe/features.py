@@ -123,7 +123,8 @@ def check_finite(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
         ProbeError: some do; says how many and which samples.
     """
     # A row's sum is finite only if its values are (an overflow of finite ones is looked at again).
-    bad = np.flatnonzero(~np.isfinite(X.sum(axis=1, dtype=np.float64)))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        bad = np.flatnonzero(~np.isfinite(X.sum(axis=1, dtype=np.float64)))
     bad = bad[~np.isfinite(X[bad]).all(axis=1)]
     if len(bad):
         samples = one_of([f'"{sample}"' for sample in sample_ids[bad]], most=5)

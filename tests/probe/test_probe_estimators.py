@@ -68,7 +68,8 @@ def test_several_labels_a_row_are_learnt_and_one_that_never_changes_is_repeated(
     fitted = clone(probe).fit(X[:160], Y[:160])
     proba, called = fitted.predict_proba(X[160:]), fitted.predict(X[160:])
     assert proba.shape == called.shape == (80, 5)
-    assert (proba.min() >= 0) and (proba.max() <= 1)
+    assert proba.min() >= 0
+    assert proba.max() <= 1
     assert ((proba >= 0.5) == called).all()
     assert (called[:, :3] == Y[160:, :3]).mean() > 0.7
     np.testing.assert_allclose(proba[:, 3:], np.tile([0.0, 1.0], (80, 1)), atol=1e-12)
@@ -131,7 +132,7 @@ def test_what_cannot_be_learnt_is_refused(probe: Any) -> None:
         clone(probe).fit(X, np.zeros(len(X), int))
     with pytest.raises(ValueError, match="NaN"):
         clone(probe).fit(np.where(X > 2, np.nan, X), y)
-    with pytest.raises(ValueError, match="several columns|multiclass-multioutput"):
+    with pytest.raises(ValueError, match=r"several columns|multiclass-multioutput"):
         clone(probe).fit(X, np.c_[y, y])
     with pytest.raises(NotFittedError):
         clone(probe).predict(X)

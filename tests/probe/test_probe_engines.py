@@ -1,0 +1,293 @@
+"""From a block of resamples to outcomes: the choice on val, the refit, and the remarks, against plain loops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from medprobe.probe import (
+    METRICS,
+    PROBES,
+    Block,
+    GBMProbe,
+    KNNProbe,
+    LogisticProbe,
+    Metric,
+    Outcome,
+    Resample,
+    Scored,
+    evaluate,
+    find_metric,
+)
+from medprobe.probe.choosing import PATIENCE, Chooser
+from medprobe.probe.knn import GRID as K_GRID
+from medprobe.probe.logistic import GRID as C_GRID
+from medprobe.probe.workers import JoblibWorkers
+
+WORKERS = JoblibWorkers(1)
+
+
+def _block(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, refit: bool = True) -> Block:
+    rng = np.random.default_rng(3)
+    classes = {"binary": 2, "multilabel": 3}.get(task, 3)
+    if task == "multilabel":
+        y = (rng.random((n, classes)) < 0.4).astype(np.int8)
+        truth = y @ rng.standard_normal((classes, 10))
+    else:
+        y = rng.integers(0, classes, n)
+        truth = rng.standard_normal((classes, 10))[y]
+    X = (0.7 * truth + rng.standard_normal((n, 10))).astype(np.float32)
+    resamples = []
+    for seed in (4, 9):
+        order = np.random.default_rng(seed).permutation(n)
+        cuts = np.split(order, [n // 2, 3 * n // 4])
+        resamples.append(Resample(seed, *(np.sort(part) for part in cuts)))
+    return Block(X, y, tuple(resamples), task, tuple("abc"[:classes]), find_metric(metric), refit)
+
+
+def _solve(name: str, block: Block) -> list[Outcome]:
+    return list(PROBES[name].solve(block, WORKERS))
+
+
+def _plain_choice(block: Block, resample: Resample, candidates: list[tuple[dict[str, Any], Any]]) -> tuple[Any, Any]:
+    """Fits every candidate on train; the best on val, of equals the likelier, of these the earlier in the list."""
+    best = None
+    for params, probe in candidates:
+        probe.fit(block.X[resample.train], block.y[resample.train])
+        scored = block.scored(resample.val, probe.predict_proba(block.X[resample.val]))
+        value, loss = (float(evaluate(m, scored)[0][0]) for m in (block.metric, METRICS["log_loss"]))
+        key = (value if block.metric.greater_is_better else -value, -loss)
+        if best is None or key > best[0]:
+            best = (key, params, probe)
+    assert best is not None
+    return best[1], best[2]
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize(
+    ("task", "metric"), [("binary", "roc_auc"), ("multiclass", "accuracy"), ("multilabel", "brier")]
+)
+def test_knn_chooses_and_predicts_as_a_plain_loop_over_k(task: str, metric: str, refit: bool) -> None:
+    block = _block(task, metric=metric, refit=refit)
+    for resample, outcome in zip(block.resamples, _solve("knn", block), strict=True):
+        grid = [k for k in K_GRID if k <= len(resample.train)]
+        params, probe = _plain_choice(block, resample, [({"k": k}, KNNProbe(k)) for k in reversed(grid)])
+        rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
+        probe.fit(block.X[rows], block.y[rows])
+        assert outcome.params == params
+        assert outcome.seed == resample.seed
+        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize(
+    ("task", "metric"), [("binary", "roc_auc"), ("multiclass", "log_loss"), ("multilabel", "brier")]
+)
+def test_logreg_chooses_and_predicts_as_a_plain_loop_over_C(task: str, metric: str, refit: bool) -> None:
+    block = _block(task, metric=metric, refit=refit)
+    for resample, outcome in zip(block.resamples, _solve("logreg", block), strict=True):
+        params, probe = _plain_choice(block, resample, [({"C": C}, LogisticProbe(C)) for C in C_GRID])
+        rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
+        probe.fit(block.X[rows], block.y[rows])
+        assert outcome.params == params
+        assert outcome.converged
+        # Begun elsewhere, the solver ends elsewhere within its tolerance.
+        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=5e-3)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_gbm_stops_on_val_and_refits_with_the_same_rounds(task: str, refit: bool) -> None:
+    block = _block(task, refit=refit)
+    for resample, outcome in zip(block.resamples, _solve("gbm", block), strict=True):
+        train, val = resample.train, resample.val
+        probe = GBMProbe().fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
+        assert outcome.params == {"rounds": probe.rounds_ if task == "multilabel" else probe.rounds_[0]}
+        np.testing.assert_array_equal(outcome.val_proba, probe.predict_proba(block.X[val]))
+        if refit:
+            rows = np.sort(np.r_[train, val])
+            probe.refit(block.X[rows], block.y[rows])
+        np.testing.assert_array_equal(outcome.test_proba, probe.predict_proba(block.X[resample.test]))
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_an_outcome_has_a_probability_for_every_unit_and_class(probe: str, task: str) -> None:
+    block = _block(task)
+    for resample, outcome in zip(block.resamples, _solve(probe, block), strict=True):
+        assert outcome.val_proba.shape == (len(resample.val), len(block.classes))
+        assert outcome.test_proba.shape == (len(resample.test), len(block.classes))
+        assert outcome.fit_s > 0
+        assert outcome.predict_s > 0
+        json.dumps(dict(outcome.params))
+        if task != "multilabel":
+            np.testing.assert_allclose(outcome.test_proba.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_the_test_units_change_nothing_that_is_fitted_or_chosen(probe: str) -> None:
+    block = _block()
+    resample = block.resamples[0]
+    X, y = block.X.copy(), block.y.copy()
+    X[resample.test] *= 50
+    y[resample.test] = (y[resample.test] + 1) % 3
+    other = Block(X, y, block.resamples[:1], block.task, block.classes, block.metric, block.refit)
+    (a, *_), (b,) = _solve(probe, block), _solve(probe, other)
+    assert a.params == b.params
+    np.testing.assert_array_equal(a.val_proba, b.val_proba)
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_without_refit_val_is_chosen_on_and_not_fitted_on(probe: str) -> None:
+    """The labels of val turned round: what is chosen may change, a model of the same choice must not."""
+    block = _block(refit=False)
+    resample = block.resamples[0]
+    assert np.array_equal(block.fitted_on(resample), resample.train)
+    whole = _block(refit=True)
+    assert len(whole.fitted_on(resample)) == len(resample.train) + len(resample.val)
+    outcome = _solve(probe, block)[0]
+    scored = block.scored(resample.val, outcome.val_proba)
+    fitted = {"logreg": LogisticProbe, "knn": KNNProbe, "gbm": GBMProbe}[probe]
+    value = {"logreg": outcome.params.get("C"), "knn": outcome.params.get("k"), "gbm": outcome.params.get("rounds")}[
+        probe
+    ]
+    plain = fitted(n_estimators=value) if probe == "gbm" else fitted(value)
+    plain.fit(block.X[resample.train], block.y[resample.train])
+    again = block.scored(resample.val, plain.predict_proba(block.X[resample.val]))
+    assert float(evaluate(block.metric, scored)[0][0]) == pytest.approx(float(evaluate(block.metric, again)[0][0]))
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_an_engine_takes_its_features_as_a_read_only_memory_map(probe: str, tmp_path) -> None:
+    block = _block()
+    np.save(tmp_path / "X.npy", block.X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    other = Block(mapped, block.y, block.resamples, block.task, block.classes, block.metric, block.refit)
+    for a, b in zip(_solve(probe, block), _solve(probe, other), strict=True):
+        np.testing.assert_array_equal(a.test_proba, b.test_proba)
+
+
+def test_a_choice_at_the_edge_of_the_grid_is_told() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    X = rng.standard_normal((200, 5)).astype(np.float32)
+    X[:100, 0] += 3 * y[:100]
+    X[100:, 0] -= 3 * y[100:]  # what train teaches is wrong on val: the less is learnt, the better
+    noise = Block(
+        X,
+        y,
+        (Resample(0, np.arange(100), np.arange(100, 150), np.arange(150, 200)),),
+        "binary",
+        ("a", "b"),
+        METRICS["log_loss"],
+        True,
+    )
+    (outcome,) = _solve("logreg", noise)
+    assert outcome.params == {"C": C_GRID[0]}
+    assert "C=0.0001 is at the grid's edge" in outcome.notes
+
+
+def test_boosting_that_uses_all_rounds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = _block()
+    monkeypatch.setattr("medprobe.probe.gbm.GBMProbe", lambda: GBMProbe(n_estimators=3))
+    assert all("boosting used all 3 rounds" in outcome.notes for outcome in _solve("gbm", block))
+
+
+def test_a_fit_that_did_not_converge_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = _block(metric="log_loss")
+    monkeypatch.setattr("medprobe.probe.logistic.LogisticProbe", lambda **_: LogisticProbe(max_iter=1))
+    for outcome in _solve("logreg", block):
+        assert not outcome.converged
+        assert any("not converged after 1 iterations" in note for note in outcome.notes)
+
+
+# --- the chooser
+
+
+def _chooser(metric: Metric, y: list[int] | None = None) -> Chooser:
+    y = [0, 0, 1, 1] if y is None else y
+    rows = np.arange(len(y))
+    block = Block(np.zeros((len(y), 1), np.float32), np.array(y), (), "binary", ("a", "b"), metric, True)
+    return Chooser(block, Resample(0, rows, rows, rows))
+
+
+def _proba(*ill: float) -> np.ndarray:
+    return np.stack([1 - np.array(ill), np.array(ill)], axis=1)
+
+
+def test_the_better_candidate_wins_of_equals_the_likelier_of_these_the_simpler() -> None:
+    chooser = _chooser(METRICS["accuracy"])
+    assert chooser.consider({"C": 1}, _proba(0.4, 0.6, 0.6, 0.6))
+    assert not chooser.consider({"C": 2}, _proba(0.6, 0.6, 0.6, 0.9))
+    assert chooser.consider({"C": 3}, _proba(0.4, 0.4, 0.6, 0.6))
+    assert chooser.consider({"C": 4}, _proba(0.1, 0.1, 0.9, 0.9))
+    assert not chooser.consider({"C": 5}, _proba(0.1, 0.1, 0.9, 0.9))
+    assert not chooser.consider({"C": 6}, _proba(0.4, 0.4, 0.6, 0.6))
+    assert chooser.params == {"C": 4}
+    assert chooser.notes(6) == []
+
+
+def test_a_score_that_is_to_be_small_is_chosen_small() -> None:
+    chooser = _chooser(METRICS["brier"])
+    chooser.consider({"C": 1}, _proba(0.4, 0.4, 0.6, 0.6))
+    chooser.consider({"C": 2}, _proba(0.1, 0.1, 0.9, 0.9))
+    chooser.consider({"C": 3}, _proba(0.2, 0.2, 0.9, 0.9))
+    assert chooser.params == {"C": 2}
+
+
+def test_where_the_metric_is_not_defined_on_val_the_log_loss_chooses_and_a_note_says_so() -> None:
+    chooser = _chooser(METRICS["roc_auc"], [1, 1, 1])
+    for C, ill in ((1, 0.5), (2, 0.8), (3, 0.7)):
+        chooser.consider({"C": C}, _proba(ill, ill, ill))
+    assert chooser.params == {"C": 2}
+    assert chooser.notes(3) == ["roc_auc is not defined on val; chosen by log-loss"]
+
+
+def test_a_metric_that_is_defined_for_some_candidates_alone_does_not_stop_the_choice() -> None:
+    """Kappa of one class, seen and predicted, is undefined; the next candidate predicts another class as well."""
+    chooser = _chooser(METRICS["quadratic_kappa"], [1, 1, 1])
+    chooser.consider({"C": 1}, _proba(0.6, 0.6, 0.6))
+    chooser.consider({"C": 2}, _proba(0.4, 0.99, 0.99))
+    assert chooser.params == {"C": 2}
+
+
+def test_a_path_ends_after_candidates_in_a_row_that_are_worse_in_score_and_likelihood() -> None:
+    chooser = _chooser(METRICS["accuracy"])
+    chooser.consider({"C": 0}, _proba(0.1, 0.1, 0.9, 0.9))
+    for number in range(PATIENCE):
+        assert not chooser.exhausted
+        chooser.consider({"C": number + 1}, _proba(0.6, 0.6, 0.4, 0.4 - number / 100))
+    assert chooser.exhausted
+
+
+def test_a_path_goes_on_while_the_likelihood_still_rises() -> None:
+    chooser = _chooser(METRICS["accuracy"], [0, 1, 1, 1])
+    for number in range(3 * PATIENCE):
+        chooser.consider({"C": number}, _proba(*np.full(4, 0.51 + 0.01 * number)))
+        assert not chooser.exhausted
+
+
+def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
+    block = _block()
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), 5)
+    scored = block.scored(np.arange(5), proba)
+    assert isinstance(scored, Scored)
+    np.testing.assert_array_equal(scored.proba, proba.astype(np.float32))
+
+
+def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
+    from medprobe.base import ProbeError
+
+    block = _block()
+    for workers in (WORKERS, JoblibWorkers(2)):
+        found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3])
+        assert list(found) == [(5, 180), (1, 180), (3, 180)]
+    with pytest.raises(ProbeError, match="0 jobs"):
+        JoblibWorkers(0)
+
+
+def _item_and_rows(block: Block, item: int) -> tuple[int, int]:
+    return item, len(block.X)
