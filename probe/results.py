@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -158,13 +157,14 @@ def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
 
 def _refuse_unwritable(folder: Path) -> None:
     above = next(parent for parent in folder.parents if parent.exists())
-    with writing(folder):
-        if not above.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        # A try tells more than the permission bits: of read-only mounts, quotas and other users' folders.
-        trial = above / f".{uuid.uuid4().hex[:8]}.tmp"
-        trial.mkdir()
-        trial.rmdir()
+    # A try tells more than the permission bits: of read-only mounts, quotas, and folders that are no real ones.
+    trial = above / f".{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with writing(folder):
+            trial.mkdir()
+            trial.rmdir()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,317 @@
+"""A run's folder: whole or not at all, read back as it was, refused when it is not what it says, and without names."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from medprobe.base import OutputError, ReportError
+from medprobe.probe import Run, refuse_occupied
+from medprobe.probe.results import SCHEMA
+
+FILES = {"run.json", "scores.parquet", "predictions.parquet", "timings.parquet"}
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    path = folder / "run.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps(info | changes))
+
+
+@pytest.mark.parametrize("task", ["binary", "ordinal", "multilabel"])
+def test_a_run_comes_back_as_it_was_saved(task: str, tmp_path: Path, study_of) -> None:
+    run = study_of(tmp_path, task=task).probe(probes=("logreg", "knn"))
+    read = Run.load(run.save(tmp_path / "runs" / "deep" / "one"))
+    assert _names(tmp_path / "runs" / "deep" / "one") == FILES
+    assert read.info == run.info
+    assert (read.task, read.classes, read.primary_metric) == (run.task, run.classes, run.primary_metric)
+    for name in ("scores", "timings"):
+        pd.testing.assert_frame_equal(getattr(read, name), getattr(run, name), check_dtype=False)
+    for column in run.predictions.columns:
+        a, b = run.predictions[column], read.predictions[column]
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True)), column
+
+
+def test_the_tables_have_the_types_that_the_docs_say(run: Run, tmp_path: Path) -> None:
+    folder = run.save(tmp_path / "run")
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "results.md").read_text()
+    for name in ("scores", "predictions", "timings"):
+        section = docs.split(f"## {name}.parquet")[1].split("\n## ")[0]
+        told = {}
+        for line in section.splitlines():
+            if line.startswith("| `"):
+                columns, kind = (cell.strip() for cell in line.split("|")[1:3])
+                told |= {column.strip("` "): kind for column in columns.split(",")}
+        kinds = {field.name: str(field.type) for field in pq.read_schema(folder / f"{name}.parquet")}
+        found = {column: kind.replace("list<element: ", "list of ").replace(">", "") for column, kind in kinds.items()}
+        assert told.keys() == found.keys()
+        assert all(kind in told[column] for column, kind in found.items()), (told, found)
+
+
+def test_a_score_that_is_not_defined_is_null_and_says_why(tmp_path: Path, study_of, cache_of) -> None:
+    study = study_of(tmp_path, task="multilabel", groups=False)
+    table = study.manifest.table.copy()
+    table["split"] = ["train"] * 90 + ["test"] * 30
+    table.loc[90:, study.manifest.card.classes] = 0  # the test has no label at all
+    manifest = type(study.manifest)(table, study.manifest.card)
+    run = study.probe(manifest=manifest, protocol="official")
+    read = Run.load(run.save(tmp_path / "run"))
+    auc = read.scores.query("split == 'test' and metric == 'roc_auc'")
+    assert auc["value"].isna().all()
+    assert auc["reason"].str.startswith("not defined").all()
+
+
+def test_what_is_planted_in_paths_and_ids_is_in_no_file_of_a_run(study, tmp_path: Path) -> None:
+    """The study's exams, patients and folders are called SECRET."""
+    study.probe(probes=("logreg", "knn", "gbm")).save(tmp_path / "run")
+    columns = study.manifest.table
+    assert columns["group_id"].str.contains("SECRET").all()
+    for path in (tmp_path / "run").iterdir():
+        raw = path.read_bytes()
+        # Parquet pages are compressed, so the table is looked through as well.
+        text = raw.decode("latin-1")
+        if path.suffix == ".parquet":
+            text += pq.read_table(path).to_pandas().to_csv() + str(pq.read_schema(path).metadata)
+        for planted in ("SECRET", "img-0", str(study.folder), str(tmp_path), os.fspath(Path.home()) + "/"):
+            assert planted not in text, (path.name, planted)
+
+
+def test_a_run_is_not_written_over_another_unless_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    folder = run.save(tmp_path / "run")
+    before = _contents(folder)
+    with pytest.raises(OutputError, match=r"a run is there already.*--overwrite"):
+        run.save(folder)
+    assert _contents(folder) == before
+    (folder / "report.html").write_text("old report")
+    run.save(folder, overwrite=True)
+    assert _names(folder) == FILES
+    assert _names(tmp_path) == {"run"}
+
+
+def test_an_empty_folder_is_filled(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run.save(tmp_path / "run")
+    assert _names(tmp_path / "run") == FILES
+
+
+def test_the_working_folder_can_be_written_to_by_its_dot(run: Run, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run.save(Path())
+    assert _names(tmp_path / "here") == FILES
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_something_else_in_it_is_left_alone(run: Run, tmp_path: Path, overwrite: bool) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
+        run.save(mine, overwrite=overwrite)
+    assert _contents(mine) == {"thesis.tex": b"years of work"}
+    folder = run.save(tmp_path / "run")
+    (folder / "notes.txt").write_text("mine")
+    before = _contents(folder)
+    with pytest.raises(OutputError, match=r"notes\.txt"):
+        run.save(folder, overwrite=overwrite)
+    assert _contents(folder) == before
+    assert _names(tmp_path) == {"mine", "run"}
+
+
+def test_a_file_or_a_link_in_the_place_of_the_folder_is_left_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("file", "link"):
+        with pytest.raises(OutputError, match="is not a folder"):
+            run.save(tmp_path / name, overwrite=True)
+    assert _names(tmp_path) == {"file", "elsewhere", "link"}
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work_and_nothing_is_left(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file" / "run", Path("/proc/runs/run"), Path("/dev/null/run")):
+        with pytest.raises(OutputError, match="cannot be written"):
+            refuse_occupied(out, overwrite=False)
+        with pytest.raises(OutputError, match="cannot be written"):
+            run.save(out)
+    assert _names(tmp_path) == {"file"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="no permission"):
+        run.save(tmp_path / "closed" / "run")
+
+
+def test_asking_whether_a_place_is_free_leaves_no_trace(tmp_path: Path) -> None:
+    refuse_occupied(tmp_path / "a" / "b", overwrite=False)
+    assert _names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("step", ["write", "swap"])
+def test_a_fault_while_writing_leaves_the_older_run_and_nothing_else(
+    run: Run, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    folder = run.save(tmp_path / "run")
+    before = _contents(folder)
+    rename = Path.rename
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fails_for_drafts(path: Path, target: Path) -> Path:
+        return full() if path.suffix == ".tmp" else rename(path, target)  # pyright: ignore[reportReturnType]
+
+    if step == "write":
+        monkeypatch.setattr("medprobe.probe.tables.write", full)
+    else:
+        monkeypatch.setattr(Path, "rename", fails_for_drafts)
+    with pytest.raises(OutputError, match="disk is full"):
+        run.save(folder, overwrite=True)
+    assert _contents(folder) == before
+    assert _names(tmp_path) == {"run"}
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_run(run: Run, tmp_path: Path) -> None:
+    """A process saves over the same folder again and again until it is killed; what is there then can be read."""
+    run.save(tmp_path / "source")
+    code = textwrap.dedent("""
+        import sys
+        from medprobe.probe import Run
+        run = Run.load(sys.argv[1])
+        print("ready", flush=True)
+        while True:
+            run.save(sys.argv[2], overwrite=True)
+    """)
+    rng = np.random.default_rng(0)
+    for trial in range(4):
+        folder = tmp_path / f"trial {trial}" / "run"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "source", folder], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3 + 0.3 * rng.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        # Between the two renames of a replacement the older run stands beside its name; nowhere else.
+        whole = folder if folder.exists() else next(folder.parent.glob(".run.*.old"))
+        pd.testing.assert_frame_equal(Run.load(whole).scores, Run.load(tmp_path / "source").scores)
+
+
+# --- reading what is not right
+
+
+@pytest.fixture
+def saved(run: Run, tmp_path: Path) -> Path:
+    return run.save(tmp_path / "run")
+
+
+def test_a_folder_that_is_not_there_or_no_run_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"no such run folder.*medprobe probe"):
+        Run.load(tmp_path / "nothing")
+    with pytest.raises(ReportError, match=r"no run folder \(it has no run.json\)"):
+        Run.load(tmp_path)
+
+
+@pytest.mark.parametrize("schema", [SCHEMA + 1, 0, None, "1"])
+def test_another_version_is_refused(saved: Path, schema: object) -> None:
+    _edit(saved, schema=schema)
+    with pytest.raises(ReportError, match=f"is of version {schema}, this medprobe reads {SCHEMA}"):
+        Run.load(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"run"', '{"kind": "something else"}', "\xff"])
+def test_a_page_of_facts_that_is_damaged_is_refused(saved: Path, text: str) -> None:
+    (saved / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ReportError, match=r"run\.json"):
+        Run.load(saved)
+
+
+@pytest.mark.parametrize("field", ["rows", "digests", "dataset", "metric", "protocol", "refit", "seeds", "warnings"])
+def test_a_page_of_facts_that_lacks_one_is_refused_and_names_it(saved: Path, field: str) -> None:
+    for wrong in (None, 3.5):
+        _edit(saved, **{field: wrong})
+        with pytest.raises(ReportError, match=f"is damaged, {field} is missing or wrong"):
+            Run.load(saved)
+
+
+def test_a_data_set_without_a_task_is_refused(saved: Path) -> None:
+    _edit(saved, dataset={"name": "x", "classes": ["a", "b"]})
+    with pytest.raises(ReportError, match=r"dataset\.task is missing"):
+        Run.load(saved)
+
+
+@pytest.mark.parametrize("name", ["scores", "predictions", "timings"])
+def test_a_table_that_is_missing_or_cut_off_is_refused(saved: Path, name: str) -> None:
+    path = saved / f"{name}.parquet"
+    whole = path.read_bytes()
+    for size in (0, 3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ReportError, match=f"{name}.parquet: is damaged"):
+            Run.load(saved)
+    path.unlink()
+    with pytest.raises(ReportError, match=f"{name}.parquet: is missing"):
+        Run.load(saved)
+
+
+def test_a_flipped_bit_anywhere_in_scores_or_predictions_is_noticed(saved: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("scores", "predictions"):
+        path = saved / f"{name}.parquet"
+        whole = path.read_bytes()
+        for at in rng.integers(0, len(whole), 40):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+            with pytest.raises(ReportError, match=name):
+                Run.load(saved)
+        path.write_bytes(whole)
+    Run.load(saved)
+
+
+@pytest.mark.parametrize("name", ["scores", "predictions"])
+def test_a_table_of_another_run_is_noticed_even_if_it_is_as_long(study, saved: Path, tmp_path: Path, name: str) -> None:
+    other = study.probe(seeds=(5, 6, 8)).save(tmp_path / "other")
+    assert pq.read_metadata(other / "scores.parquet").num_rows == pq.read_metadata(saved / "scores.parquet").num_rows
+    shutil.copy(other / f"{name}.parquet", saved / f"{name}.parquet")
+    with pytest.raises(ReportError, match=f"{name} and run.json are not of one run"):
+        Run.load(saved)
+
+
+def test_a_table_without_a_column_is_refused_and_names_it(saved: Path) -> None:
+    table = pq.read_table(saved / "timings.parquet").drop_columns(["fit_s"])
+    pq.write_table(table, saved / "timings.parquet")
+    with pytest.raises(ReportError, match="lacks the columns fit_s"):
+        Run.load(saved)
+
+
+def test_columns_that_a_later_version_may_add_are_passed_over(saved: Path, run: Run) -> None:
+    table = pq.read_table(saved / "timings.parquet")
+    pq.write_table(table.append_column("extra", pa.array([1] * len(table))), saved / "timings.parquet")
+    assert Run.load(saved).timings.columns.tolist() == run.timings.columns.tolist()
