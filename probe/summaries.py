@@ -87,11 +87,11 @@ def _row(
         "n_seeds": len(defined),
         "n_groups": groups,
         "n_test": float(np.mean([len(p.unit) for p in predicted])),
-        "note": "; ".join(_notes(values, groups, low)),
+        "note": "; ".join(_notes(values, groups, low, high)),
     }
 
 
-def _notes(values: np.ndarray, groups: int, low: float) -> list[str]:
+def _notes(values: np.ndarray, groups: int, low: float, high: float) -> list[str]:
     told = []
     undefined = int(np.isnan(values).sum())
     if undefined:
@@ -102,6 +102,9 @@ def _notes(values: np.ndarray, groups: int, low: float) -> list[str]:
         told.append("one group: no interval")
     elif np.isnan(low):
         told.append("no interval: not defined in most draws")
+    elif low == high:
+        # The rule of three (Hanley and Lippman-Hand 1983, doi 10.1001/jama.1983.03330370053031).
+        told.append(f"all draws agree, so the interval is too narrow: the true error may be as large as 3 in {groups}")
     elif groups < FEW_GROUPS:
         told.append(f"{groups} groups: the interval is rough")
     return told

@@ -81,7 +81,7 @@ def make_study(
     *,
     task: str = "multiclass",
     units: int = 120,
-    signal: Sequence[float] = (1.2, 0.6),
+    signal: Sequence[float] = (0.9, 0.4),
     dims: int = 8,
     split: bool = False,
     groups: bool = True,

@@ -1,0 +1,376 @@
+"""What is said of backbones: intervals that cover, tests that do not cry wolf, and the same verdict read either way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medprobe.base import ProbeError, ReportError
+from medprobe.probe import (
+    METRICS,
+    Predicted,
+    Run,
+    Scored,
+    System,
+    compare_backbones,
+    corrected_t_test,
+    evaluate,
+    holm,
+    replay,
+    summarise,
+    system_labels,
+    verdicts,
+)
+from medprobe.probe.bootstrap import GroupDraws, mean_over_seeds, percentiles
+from medprobe.probe.comparisons import bootstrap_test
+from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
+
+ACCURACY = METRICS["accuracy"]
+
+
+# --- Holm
+
+
+def test_holm_is_the_hand_example() -> None:
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=12), st.floats(0.001, 0.999))
+@settings(max_examples=500, deadline=None)
+def test_holm_rejects_what_his_step_down_procedure_rejects(p_values: list[float], alpha: float) -> None:
+    p = np.array(p_values)
+    adjusted = holm(p)
+    assert (np.isnan(adjusted) == np.isnan(p)).all()
+    # As Holm wrote it: the smallest against alpha / m, the next against alpha / (m - 1), until one fails.
+    known = sorted(i for i in range(len(p)) if not np.isnan(p[i]))
+    known.sort(key=lambda i: p[i])
+    rejected: set[int] = set()
+    for step, i in enumerate(known):
+        if Fraction(float(p[i])) * (len(known) - step) >= Fraction(alpha):
+            break
+        rejected.add(i)
+    # A product may round to the other side of alpha.
+    clear = [i for i in known if abs(adjusted[i] - alpha) > 1e-9]
+    assert {i for i in clear if adjusted[i] < alpha} == rejected & set(clear)
+
+
+# --- the corrected t
+
+
+def test_the_corrected_t_is_nadeau_and_bengios_formula() -> None:
+    differences = np.array([0.02, 0.05, -0.01, 0.03, 0.04])
+    ratio = 20 / 80
+    mean = differences.sum() / 5
+    variance = ((differences - mean) ** 2).sum() / 4
+    t = mean / np.sqrt((1 / 5 + ratio) * variance)
+    assert corrected_t_test(differences, ratio) == pytest.approx(2 * (1 - stats.t.cdf(t, 4)), rel=1e-9)
+    assert corrected_t_test(differences, 0) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert corrected_t_test(-differences, ratio) == corrected_t_test(differences, ratio)
+    assert corrected_t_test(differences, 0.5) > corrected_t_test(differences, ratio)
+
+
+def test_the_corrected_t_has_no_opinion_where_there_is_no_variance() -> None:
+    assert corrected_t_test(np.zeros(5), 0.2) == 1
+    assert np.isnan(corrected_t_test(np.full(5, 0.1), 0.2))
+    assert np.isnan(corrected_t_test(np.array([0.1]), 0.2))
+    assert np.isnan(corrected_t_test(np.empty(0), 0.2))
+
+
+# --- the bootstrap
+
+
+def _predicted(
+    rng: np.random.Generator, groups: int, accuracy: float, *, per_group: int = 4, seed: int = 0
+) -> Predicted:
+    """Patients whose exams are all right or all wrong together."""
+    right = rng.random(groups) < accuracy
+    group = np.repeat(np.arange(groups), per_group)
+    y = rng.integers(0, 2, len(group))
+    called = np.where(right[group], y, 1 - y)
+    proba = np.where(np.eye(2)[called] == 1, 0.9, 0.1)
+    return Predicted(seed, np.arange(len(group)), group, Scored(y, proba, "binary", ("a", "b")))
+
+
+def test_a_draw_is_what_repeating_the_drawn_patients_would_give() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 25, 120) * 3  # codes with holes, as a resample leaves them
+    y, proba = rng.integers(0, 3, 120), rng.dirichlet(np.ones(3), 120)
+    predicted = Predicted(0, np.arange(120), group, Scored(y, proba, "multiclass", "abc"))
+    draws = GroupDraws([predicted], 50)
+    values = draws.values(METRICS["balanced_accuracy"], [predicted])[0]
+    for times, value in zip(draws._times, values, strict=True):
+        assert times.sum() == len(draws.groups)
+        rows = np.repeat(np.arange(120), times[np.searchsorted(draws.groups, group)])
+        known = balanced_accuracy_score(y[rows], proba[rows].argmax(1))
+        assert value == pytest.approx(known)
+
+
+def test_draws_come_out_the_same_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted = _predicted(np.random.default_rng(0), 40, 0.8)
+    whole = GroupDraws([predicted], 200).values(ACCURACY, [predicted])
+    monkeypatch.setattr("medprobe.probe.bootstrap._CELLS", 7 * 160)
+    np.testing.assert_array_equal(GroupDraws([predicted], 200).values(ACCURACY, [predicted]), whole)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says_although_exams_of_a_patient_go_together() -> None:
+    rng = np.random.default_rng(1)
+    covered, narrow = 0, 0
+    for _ in range(300):
+        predicted = _predicted(rng, 80, 0.8)
+        low, high = percentiles(mean_over_seeds(GroupDraws([predicted], 400).values(ACCURACY, [predicted])), 0.95)
+        covered += low <= 0.8 <= high
+        alone = Predicted(0, predicted.unit, predicted.unit, predicted.scored)  # as if exams were patients
+        low, high = percentiles(mean_over_seeds(GroupDraws([alone], 400).values(ACCURACY, [alone])), 0.95)
+        narrow += low <= 0.8 <= high
+    assert 0.90 <= covered / 300 <= 0.98
+    assert narrow / 300 < 0.75
+
+
+def test_a_patient_whom_several_seeds_test_counts_in_all_of_them_or_in_none() -> None:
+    """The same test seen by ten seeds tells no more than once: the interval must not shrink."""
+    once = _predicted(np.random.default_rng(2), 60, 0.7)
+    often = [replace(once, seed=seed) for seed in range(10)]
+    width = []
+    for predicted in ([once], often):
+        low, high = percentiles(mean_over_seeds(GroupDraws(predicted, 500).values(ACCURACY, predicted)), 0.95)
+        width.append(high - low)
+    assert width[0] == pytest.approx(width[1])
+    assert width[0] > 0.15
+
+
+def test_the_bootstrap_test_rejects_a_true_null_about_as_often_as_it_should_and_a_false_one_mostly() -> None:
+    rng = np.random.default_rng(3)
+    for better, least, most in ((0.8, 0.0, 0.085), (0.95, 0.8, 1.0)):
+        rejected = 0
+        for _ in range(200):
+            a, b = _predicted(rng, 100, 0.8, per_group=2), _predicted(rng, 100, better, per_group=2)
+            draws = GroupDraws([a, b], 300)
+            drawn = mean_over_seeds(draws.values(ACCURACY, [a]) - draws.values(ACCURACY, [b]))
+            difference = np.array([float(evaluate(ACCURACY, s.scored)[0][0]) for s in (a, b)])
+            rejected += bootstrap_test(difference[:1] - difference[1:], drawn, groups=100)[0] < 0.05
+        assert least <= rejected / 200 <= most
+
+
+def test_the_bootstrap_test_says_what_it_lacks() -> None:
+    drawn = np.random.default_rng(0).normal(0.1, 0.02, 500)
+    p, note = bootstrap_test(np.array([0.1]), drawn, groups=50)
+    assert p < 0.001
+    assert "error of training" in note
+    assert np.isnan(bootstrap_test(np.array([0.1, 0.2]), drawn, groups=1)[0])
+    assert np.isnan(bootstrap_test(np.array([0.1, 0.2]), np.full(500, np.nan), groups=9)[0])
+    assert bootstrap_test(np.zeros(2), np.zeros(500), groups=9) == (1.0, "")
+    assert bootstrap_test(np.full(3, 0.5), np.full(500, 0.5), groups=9)[0] == pytest.approx(2 / 501)
+
+
+def test_seeds_that_differ_widen_the_bootstrap_test() -> None:
+    drawn = np.random.default_rng(0).normal(0.1, 0.03, 500)
+    steady, shaky = np.array([0.1, 0.100001, 0.1, 0.1, 0.1]), np.array([0.5, -0.3, 0.4, -0.2, 0.1])
+    assert bootstrap_test(shaky, drawn, groups=50)[0] > 2 * bootstrap_test(steady, drawn, groups=50)[0]
+
+
+def test_an_interval_needs_half_of_the_draws_and_gives_their_percentiles() -> None:
+    values = np.arange(101.0)
+    assert percentiles(values, 0.9) == pytest.approx((5, 95))
+    assert percentiles(np.r_[values, np.full(100, np.nan)], 0.9) == pytest.approx((5, 95))
+    assert np.isnan(percentiles(np.r_[values, np.full(102, np.nan)], 0.9)).all()
+
+
+def test_the_mean_over_seeds_takes_those_in_which_a_draw_is_defined() -> None:
+    values = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan]])
+    np.testing.assert_array_equal(mean_over_seeds(values), [2.0, 4.0, np.nan])
+
+
+# --- whole runs
+
+
+def test_the_summary_has_the_means_and_spreads_of_the_scores_table(run: Run) -> None:
+    summary = summarise(run).set_index("backbone")
+    test = run.scores.query("split == 'test' and metric == 'balanced_accuracy'").groupby("backbone")["value"]
+    for name in ("net-0", "net-1"):
+        assert summary.loc[name, "mean"] == pytest.approx(test.mean()[name])
+        assert summary.loc[name, "sd"] == pytest.approx(test.std()[name])
+        assert summary.loc[name, "low"] <= summary.loc[name, "mean"] <= summary.loc[name, "high"]
+        assert summary.loc[name, "n_seeds"] == 3
+    units = run.predictions.groupby("backbone")
+    assert (summary["n_groups"] == units["group"].nunique()).all()
+    assert (summary["n_test"] == units.size() / 3).all()
+
+
+def test_the_best_comes_first_in_a_metrics_own_direction(run: Run) -> None:
+    for metric in ("accuracy", "log_loss"):
+        table = summarise(run, metric=metric)
+        assert table["backbone"].tolist() == ["net-0", "net-1"]
+        assert set(table["metric"]) == {metric}
+
+
+def test_a_wider_confidence_is_a_wider_interval_and_statistics_are_the_same_again(run: Run) -> None:
+    narrow, wide = (summarise(run, confidence=c) for c in (0.5, 0.99))
+    assert (wide["low"] < narrow["low"]).all()
+    assert (wide["high"] >= narrow["high"]).all()
+    pd.testing.assert_frame_equal(summarise(run), summarise(run))
+
+
+@pytest.mark.parametrize("wrong", [{"metric": "quadratic_kappa"}, {"metric": "x"}, {"confidence": 95}, {"draws": 3}])
+def test_a_summary_that_makes_no_sense_is_refused(run: Run, wrong: dict) -> None:
+    with pytest.raises(ProbeError):
+        summarise(run, **wrong)
+
+
+def test_an_interval_of_no_width_is_said_to_be_too_narrow(tmp_path, study_of) -> None:
+    run = study_of(tmp_path, signal=(9.0,), units=200).probe()
+    (row,) = summarise(run).to_dict("records")
+    assert (row["mean"], row["low"], row["high"]) == (1, 1, 1)
+    assert "the true error may be as large as 3 in" in row["note"]
+
+
+def test_few_patients_and_one_seed_are_told(study) -> None:
+    one = study.probe(seeds=[0])
+    notes = summarise(one)["note"]
+    assert notes.str.contains("one seed: no spread").all()
+    assert notes.str.contains("groups: the interval is rough").all()
+    assert summarise(one)["sd"].isna().all()
+
+
+def _renamed(run: Run, names: dict[str, str]) -> Run:
+    """The same run with its backbones called otherwise."""
+    tables = {
+        name: getattr(run, name).assign(backbone=getattr(run, name)["backbone"].map(names))
+        for name in ("scores", "predictions", "timings")
+    }
+    return replace(run, **tables)
+
+
+@pytest.mark.parametrize("kind", ["study", "official"])
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_a_comparison_read_the_other_way_round_says_the_same(kind: str, metric: str, request) -> None:
+    run = request.getfixturevalue(kind).probe(seeds=range(4))
+    turned = _renamed(run, {"net-0": "net-1", "net-1": "net-0"})
+    (one,), (other,) = (compare_backbones(r, metric=metric).to_dict("records") for r in (run, turned))
+    assert (one["a"], one["b"]) == (other["a"], other["b"]) == ("net-0", "net-1")
+    assert one["difference"] == pytest.approx(-other["difference"])
+    assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]))
+    assert one["p"] == pytest.approx(other["p"])
+    assert (one["mean_a"], one["mean_b"]) == pytest.approx((other["mean_b"], other["mean_a"]))
+    assert one["test"] == other["test"] == {"study": "corrected-t", "official": "bootstrap"}[kind]
+    assert one["difference"] == pytest.approx(one["mean_a"] - one["mean_b"])
+
+
+@pytest.mark.parametrize("kind", ["study", "official"])
+def test_a_backbone_is_not_told_apart_from_itself(kind: str, request) -> None:
+    run = request.getfixturevalue(kind).probe(seeds=range(3))
+    twins = {
+        name: pd.concat(
+            [part := getattr(run, name).query("backbone == 'net-0'"), part.assign(backbone="twin")], ignore_index=True
+        )
+        for name in ("scores", "predictions", "timings")
+    }
+    (row,) = compare_backbones(replace(run, **twins)).to_dict("records")
+    assert (row["difference"], row["low"], row["high"], row["p"], row["p_holm"]) == (0, 0, 0, 1, 1)
+    assert not row["significant"]
+
+
+def test_comparisons_are_paired_on_the_same_patients(run: Run) -> None:
+    """Two that err on the same patients are compared more sharply than their intervals suggest."""
+    summary = summarise(run, draws=2000)
+    widths = (summary["high"] - summary["low"]).to_numpy()
+    other = run.predictions.query("backbone == 'net-1'").copy()
+    flipped = other["proba"].map(lambda p: p[[1, 2, 0]])  # wrong in other ways on a tenth of the units
+    other["proba"] = np.where(other["unit"] % 10 == 0, flipped, other["proba"])
+    near = pd.concat([run.predictions.query("backbone == 'net-1'"), other.assign(backbone="near")])
+    scores = run.scores.query("backbone == 'net-1'")
+    close = replace(run, predictions=near, scores=pd.concat([scores, scores.assign(backbone="near")]))
+    (row,) = compare_backbones(close, draws=2000).to_dict("records")
+    assert row["high"] - row["low"] < widths.max()
+
+
+def test_every_two_backbones_are_compared_within_each_probe_and_corrected_together(tmp_path, study_of) -> None:
+    study = study_of(tmp_path, signal=(1.2, 0.8, 0.2), units=200)
+    run = study.probe(probes=("logreg", "knn"), seeds=range(4))
+    table = compare_backbones(run)
+    pairs = [("net-0", "net-1"), ("net-0", "net-2"), ("net-1", "net-2")]
+    assert list(table[["probe", "a", "b"]].itertuples(index=False, name=None)) == [
+        (probe, a, b) for probe in ("knn", "logreg") for a, b in pairs
+    ]
+    np.testing.assert_array_equal(table["p_holm"], holm(table["p"].to_numpy()))
+    assert (table["significant"] == (table["p_holm"] < 0.05)).all()
+    found = {verdict.probe: verdict for verdict in verdicts(summarise(run), table)}
+    assert set(found) == {"knn", "logreg"}
+    for probe, verdict in found.items():
+        rows = table[table["probe"] == probe].set_index(["a", "b"])
+        assert verdict.best == "net-0"
+        assert verdict.second == "net-1"
+        assert verdict.difference == pytest.approx(rows.loc[("net-0", "net-1"), "difference"])
+        assert set(verdict.beaten) | set(verdict.tied) == {"net-1", "net-2"}
+        assert verdict.significant == ("net-1" in verdict.beaten)
+        assert "net-2" in verdict.beaten
+
+
+def test_the_ratio_of_the_corrected_t_is_units_tested_over_units_fitted(study) -> None:
+    for refit in (True, False):
+        run = study.probe(seeds=range(5), refit=refit)
+        test = run.scores.query("split == 'test' and metric == 'accuracy'").sort_values("seed")
+        a, b = (test[test["backbone"] == name] for name in ("net-0", "net-1"))
+        fitted = a["n_train"] + (a["n_val"] if refit else 0)
+        ratio = (a["n_test"] / fitted).mean()
+        wanted = corrected_t_test(a["value"].to_numpy() - b["value"].to_numpy(), ratio)
+        assert compare_backbones(run, metric="accuracy")["p"].iloc[0] == pytest.approx(wanted)
+
+
+def test_one_seed_under_holdout_falls_back_on_the_bootstrap_and_says_so(study) -> None:
+    (row,) = compare_backbones(study.probe(seeds=[0])).to_dict("records")
+    assert row["test"] == "bootstrap"
+    assert "one seed: no corrected t" in row["note"]
+    assert 0 < row["p"] <= 1
+
+
+def test_one_backbone_alone_is_compared_with_nothing(study) -> None:
+    run = study.probe(caches=study.caches[:1])
+    comparisons = compare_backbones(run)
+    assert len(comparisons) == 0
+    assert "p_holm" in comparisons
+    (verdict,) = verdicts(summarise(run), comparisons)
+    assert (verdict.best, verdict.second, verdict.significant) == ("net-0", "", False)
+
+
+def test_labels_name_the_pooling_only_where_a_backbone_has_several() -> None:
+    systems = [
+        System("d", "vit", "1", "cls", "knn"),
+        System("d", "vit", "1", "mean", "knn"),
+        System("d", "r50", "2", "pooled", "knn"),
+    ]
+    assert list(system_labels(systems).values()) == ["vit/cls", "vit/mean", "r50"]
+
+
+def test_a_metric_that_is_defined_in_no_seed_has_no_interval_no_p_and_a_note(official) -> None:
+    """All test units of one class: no ranking can be judged."""
+    table = official.manifest.table.copy()
+    table.loc[table["split"] == "test", "label"] = "a"
+    run = official.probe(manifest=type(official.manifest)(table, official.manifest.card), metric="roc_auc")
+    summary, comparison = summarise(run), compare_backbones(run)
+    assert summary[["mean", "low", "high"]].isna().all(axis=None)
+    assert summary["note"].str.contains("a class is absent from the test").all()
+    assert comparison["p"].isna().all()
+    assert (comparison["test"] == "none").all()
+    assert not comparison["significant"].any()
+
+
+def test_predictions_are_replayed_by_system_and_seed(run: Run) -> None:
+    found = replay(run)
+    assert [system.backbone for system in found] == ["net-0", "net-1"]
+    for predicted in found.values():
+        assert [p.seed for p in predicted] == [0, 1, 2]
+        assert all(p.scored.proba.shape == (len(p.unit), 3) for p in predicted)
+
+
+def test_predictions_that_do_not_fit_the_classes_are_refused(run: Run) -> None:
+    narrow = run.predictions.assign(proba=run.predictions["proba"].map(lambda p: p[:2]))
+    with pytest.raises(ReportError, match=r"proba has rows of \[2\] values, the data set has 3 classes"):
+        replay(replace(run, predictions=narrow))
+    with pytest.raises(ReportError, match="no predictions"):
+        replay(replace(run, predictions=run.predictions.iloc[:0]))
