@@ -30,7 +30,7 @@ def backbones(
         (e.name, e.dim, e.image_size, ", ".join(e.poolings), e.license, "here" if weights_here(e) else _origin(e))
         for e in entries
     ]
-    show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"])
+    show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"], whole=["name"])
     say("The first pooling is the default. timm:MODEL and hf:MODEL name any other model; docs/backbones.md says more.")
 
 

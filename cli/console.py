@@ -34,9 +34,22 @@ def remark(text: str) -> None:
 
 
 def show_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    title: str = "",
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> None:
-    """Prints a table that fits the terminal; the columns named in `right` are right-aligned."""
+    """Prints a table that fits the terminal by folding cells.
+
+    Args:
+        columns: their headings.
+        rows: cells, one per column.
+        title: above the table.
+        right: columns that are right-aligned.
+        whole: columns that are never folded, such as names that one copies.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -44,7 +57,8 @@ def show_table(
 
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console(highlight=False).print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,7 +62,7 @@ def _digits(folder: Path) -> Manifest:
     from ..base import atomic_path
     from ..manifests import build_npz
 
-    digits = load_digits()
+    digits: Any = load_digits()
     # Brightness 0 to 16 becomes 0 to 255; one array and no official split: every seed draws its own.
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)
     with atomic_path(folder / "digits.npz") as temporary:

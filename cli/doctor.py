@@ -1,5 +1,175 @@
-"""The verb `doctor`."""
+"""The verb `doctor`: whether this machine has what the stages need, and what to do where it has not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .console import say, show_table
+
+_LOW_DISK_BYTES = 5 * 2**30
+"""Below so much free space a run over a large cohort may well fill the disk."""
+
+Grade = Literal["ok", "note", "fault"]
 
 
-def doctor() -> None:
-    """Placeholder until the room lands."""
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    grade: Grade = "ok"
+    advice: str = ""
+
+
+def doctor(
+    store: Annotated[
+        Path, typer.Option("--cache", help="The folder of caches whose file system is tried; it may not exist yet.")
+    ] = Path("embeddings"),
+) -> None:
+    """Looks at Python, torch, the device, BLAS, HDF5 and file locks, free disk and the extras, and says what to mend.
+
+    Exit status 1 where something would keep a stage from working.
+
+    Example: `medprobe doctor --cache /scratch/embeddings`
+    """
+    checks = [_python(), _cpu(), _blas(), *_torch(), _hdf5(), *_file_system(store), *_extras()]
+    show_table(["", "what", "found"], [(check.grade, check.what, check.found) for check in checks], whole=["", "what"])
+    for check in checks:
+        if check.advice:
+            say(f"{check.what}: {check.advice}")
+    if any(check.grade == "fault" for check in checks):
+        raise typer.Exit(1)
+
+
+def _python() -> Check:
+    import platform
+    from importlib.metadata import version
+
+    return Check("python", f"{platform.python_version()} ({platform.system()}), medprobe {version('medprobe')}")
+
+
+def _cpu() -> Check:
+    import joblib
+
+    return Check("processes", f"{joblib.effective_n_jobs(-1)} at once, for probes")
+
+
+def _blas() -> Check:
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.dot(np.ones((2, 2)), np.ones((2, 2)))  # loads the library, where that is done at first use
+    found = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    if not found:
+        return Check("blas", "none that is known", "note", "probes may be slow; install numpy from its wheel.")
+    one = found[0]
+    kind = one.get("architecture") or ""
+    return Check("blas", f"{one['internal_api']} {one['version']} {kind}, {one['num_threads']} threads")
+
+
+def _torch() -> list[Check]:
+    try:
+        import torch
+    except ImportError:
+        advice = 'to embed images on this machine: pip install "medprobe[extract]". Probes and reports do without.'
+        return [Check("torch", "not installed", "note", advice)]
+    except OSError as error:  # a CUDA library that does not load, say
+        return [Check("torch", f"cannot be loaded: {error}", "fault", "install torch again.")]
+    from ..extract.device import choose_device, choose_precision, describe
+
+    device = choose_device()
+    precision = choose_precision("auto", device)
+    checks = [Check("torch", torch.__version__), Check("device", f"{describe(device)}; {precision} by default")]
+    if device.type == "cpu" and torch.version.cuda and Path("/proc/driver/nvidia").exists():
+        advice = "torch sees no GPU though the driver is there; compare `nvidia-smi` with torch's CUDA version."
+        checks.append(Check("gpu", f"not usable (torch is built for CUDA {torch.version.cuda})", "note", advice))
+    return checks
+
+
+def _hdf5() -> Check:
+    import h5py
+
+    return Check("hdf5", f"{h5py.version.hdf5_version}, h5py {h5py.__version__}")
+
+
+def _file_system(store: Path) -> list[Check]:
+    """Tries in the store's folder, or the nearest one that is there, what a cache does: lock, write, read, rename."""
+    import shutil
+    import tempfile
+
+    folder = next(path for path in (store.absolute(), *store.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(folder).free
+    disk = Check("free disk", f"{free / 2**30:,.1f} GiB at {store}")
+    if free < _LOW_DISK_BYTES:
+        disk = Check("free disk", disk.found, "note", "little; a cache of a million images takes 1 to 4 GB a backbone.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".medprobe-doctor-", dir=folder) as trial:
+            return [disk, _locks(Path(trial)), _write_and_read(Path(trial))]
+    except OSError as error:
+        fault = f"{store}: cannot be written ({error.strerror or error})"
+        return [disk, Check("cache folder", fault, "fault", "choose another folder with --cache.")]
+
+
+def _locks(folder: Path) -> Check:
+    """Locks only spare work, so their absence is no fault."""
+    import fcntl
+
+    import h5py
+
+    advice = "caches do without locks: two processes may do the same work, and nothing is lost."
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return Check("file locks", f"none on this file system ({error.strerror})", "note", advice)
+    try:
+        h5py.File(folder / "locked.h5", "w", locking=True).close()
+    except OSError:
+        return Check("file locks", "the system's work, HDF5's own do not", "note", advice)
+    return Check("file locks", "the system's and HDF5's work on this file system")
+
+
+def _write_and_read(folder: Path) -> Check:
+    import h5py
+    import numpy as np
+
+    from ..base import atomic_path, first_line
+
+    values, back = np.arange(4096, dtype=np.float32).reshape(64, 64), np.empty((64, 64), np.float32)
+    try:
+        with atomic_path(folder / "trial.h5") as temporary, h5py.File(temporary, "w", locking=False) as file:
+            file.create_dataset("values", data=values, chunks=(16, 64), fletcher32=True)
+        with h5py.File(folder / "trial.h5", "r", locking=False) as file:
+            file.require_dataset("values", values.shape, values.dtype).read_direct(back)
+    except Exception as error:  # noqa: BLE001  whatever goes wrong is what is to be told
+        return Check("cache folder", f"HDF5 fails there: {first_line(error)}", "fault", "choose another --cache.")
+    if not np.array_equal(back, values):
+        return Check("cache folder", "what is read is not what was written", "fault", "do not use this file system.")
+    return Check("cache folder", "HDF5 files are written, checked and renamed there")
+
+
+_EXTRAS = {
+    "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "onnx"),
+    "medical": ("pydicom", "nibabel", "tifffile"),
+    "finetune": ("accelerate", "peft"),
+    "cluster": ("dask", "distributed", "dask_jobqueue"),
+}
+
+
+def _extras() -> list[Check]:
+    from importlib.util import find_spec
+
+    checks = []
+    for extra, modules in _EXTRAS.items():
+        absent = [module for module in modules if find_spec(module) is None]
+        if not absent:
+            checks.append(Check(f"[{extra}]", "installed"))
+        else:
+            advice = f'pip install "medprobe[{extra}]"' if extra != "extract" else ""  # said with torch already
+            checks.append(Check(f"[{extra}]", f"lacks {', '.join(absent)}", "note", advice))
+    return checks

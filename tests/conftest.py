@@ -1,9 +1,11 @@
-"""What every room's tests share: where the real images are."""
+"""What every room's tests share: where the real images are, and the command line in this process."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -17,3 +19,30 @@ def realdata() -> Path:
     if not (folder / "brain-mri").is_dir():
         pytest.skip(f"real data are not at {folder}; set MEDPROBE_TEST_DATA")
     return folder
+
+
+class Said(NamedTuple):
+    """What a command ended with."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def medprobe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """`medprobe(*words)`: runs the command line in this process, on a terminal of 80 columns."""
+    from medprobe.cli.app import main
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "80")
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Said(status, printed.out, printed.err)
+
+    return run

@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 from medprobe.cache import CacheDraft
-from medprobe.cli.app import main
-
-
-@pytest.fixture
-def medprobe(monkeypatch, capsys):
-    """Runs `medprobe cache ...` as the console script does; returns its exit status and what it said."""
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def run(*words: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["medprobe", "cache", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=left.value.code or 0, stdout=out, stderr=err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +25,13 @@ def store(tmp_path_factory, make_spec, cohort_of):
 def test_ls_lists_what_is_finished_and_what_is_not(medprobe, store, make_spec, monkeypatch) -> None:
     monkeypatch.chdir(store.parent)
     for said in (
-        medprobe("ls", store),
-        medprobe("ls", store.parent / "m.parquet"),
-        medprobe("ls"),
+        medprobe("cache", "ls", store),
+        medprobe("cache", "ls", store.parent / "m.parquet"),
+        medprobe("cache", "ls"),
     ):
-        assert said.returncode == 0, said.stderr
+        assert said.status == 0, said.err
         for word in (
-            "cohort",
+            "dataset cohort",
             "hf:facebook/dinov2-base",
             make_spec().fingerprint,
             "11",
@@ -58,45 +40,45 @@ def test_ls_lists_what_is_finished_and_what_is_not(medprobe, store, make_spec, m
             "fp32",
             "kB",
         ):
-            assert word in said.stdout
-        assert "8 samples in 2 segments" in said.stdout
+            assert word in said.out
+        assert "8 samples in 2 segments" in said.out
 
 
 def test_show_tells_what_it_was_made_with_and_what_is_missing(medprobe, store) -> None:
     [path] = (store / "cohort").glob("*.h5")
-    said = medprobe("show", path).stdout
+    said = medprobe("cache", "show", path).out
     for word in ("bicubic", "12.5", "a CPU", "24 x float32", "quarantined: 1", "truncated", "h5py"):
         assert word in said
-    facts = json.loads(medprobe("show", path, "--json").stdout)
+    facts = json.loads(medprobe("cache", "show", path, "--json").out)
     assert facts["quarantine"] == {"images/é 0011.png": "truncated"}
     assert facts["spec"]["transform"]["size"] == [224, 224]
 
 
 def test_verify_exits_with_the_problems(medprobe, tmp_path, store) -> None:
-    assert medprobe("verify", store).returncode == 0
+    assert medprobe("cache", "verify", store).status == 0
     [path] = (store / "cohort").glob("*.h5")
     bad = tmp_path / "cohort" / path.name
     bad.parent.mkdir()
     data = path.read_bytes()
     bad.write_bytes(data[: len(data) // 2])
     for target in (bad, tmp_path):
-        said = medprobe("verify", target)
-        assert said.returncode == 1
-        assert said.stderr.startswith("error: ")
-        assert "is damaged or no cache" in said.stderr
-    said = medprobe("ls", tmp_path)
-    assert said.returncode == 1
-    assert "is damaged or no cache" in said.stderr
+        said = medprobe("cache", "verify", target)
+        assert said.status == 1
+        assert said.err.startswith("error: ")
+        assert "is damaged or no cache" in said.err
+    said = medprobe("cache", "ls", tmp_path)
+    assert said.status == 1
+    assert "is damaged or no cache" in said.err
 
 
 def test_a_store_that_is_not_there_is_one_line(medprobe, tmp_path) -> None:
     for verb in ("ls", "verify"):
-        said = medprobe(verb, tmp_path / "nowhere")
-        assert said.returncode == 1
-        assert "there is no such store" in said.stderr
-        assert "Traceback" not in said.stderr
+        said = medprobe("cache", verb, tmp_path / "nowhere")
+        assert said.status == 1
+        assert "there is no such store" in said.err
+        assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize("verb", ["ls", "show", "verify"])
 def test_each_help_has_an_example(medprobe, verb) -> None:
-    assert "Example: " in medprobe(verb, "--help").stdout
+    assert "Example: " in medprobe("cache", verb, "--help").out

@@ -40,24 +40,3 @@ def class_folders(tmp_path: Path) -> Path:
 def pets(class_folders: Path, tmp_path: Path) -> Manifest:
     """The class folders as a saved manifest."""
     return build_folder(class_folders).save(tmp_path / "pets.parquet")
-
-
-@pytest.fixture
-def medprobe(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process; gives its status, output and remarks."""
-    from medprobe.cli.app import main
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "80")
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
