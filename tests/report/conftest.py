@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.base import MedprobeError
 from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import Run, run_probes
@@ -99,8 +99,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) -> dict[str, Path]:
     """Each of `runs` copied and reported on: the run's folder by task; to be read only."""
-    import shutil
-
     home = tmp_path_factory.mktemp("reported")
     for task, folder in runs.items():
         write_report(Path(shutil.copytree(folder, home / task)))
@@ -110,8 +108,6 @@ def reported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) ->
 @pytest.fixture
 def own_run(tmp_path: Path, runs: dict[str, Path]) -> Path:
     """A copy of the binary run that a test may change."""
-    import shutil
-
     return Path(shutil.copytree(runs["binary"], tmp_path / "run"))
 
 
@@ -130,8 +126,6 @@ def medprobe(
             status = 0
         except SystemExit as end:
             status = int(end.code or 0)
-        except MedprobeError as fault:  # under --debug
-            status = str(fault)  # type: ignore[assignment]
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 

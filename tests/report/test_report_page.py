@@ -13,8 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from medprobe.probe import Run
-from medprobe.report import make_report, write_report
+from medprobe.probe import Run, summarise
+from medprobe.report import write_report
+from medprobe.report.citing import commands
+from medprobe.report.findings import read_findings
+from medprobe.report.verdict import reach_verdict
 
 _VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}
 _LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "form", "image"}
@@ -132,7 +135,7 @@ def test_a_page_tells_no_patient_no_path_and_no_hour(pages: dict[str, str], repo
 
 
 def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> None:
-    verdict = make_report(runs["binary"]).verdict
+    verdict = reach_verdict(read_findings(runs["binary"]))
     words = _Page(pages["binary"]).words
     assert words.index(verdict.headline) < words.index("Scores")
     for line in verdict.lines:
@@ -140,8 +143,6 @@ def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> N
 
 
 def test_a_page_shows_every_system_with_its_numbers(pages: dict[str, str], runs: dict[str, Path]) -> None:
-    from medprobe.probe import summarise
-
     for task, folder in runs.items():
         words = _Page(pages[task]).words
         for row in summarise(Run.load(folder)).to_dict("records"):
@@ -209,9 +210,6 @@ def test_the_command_on_the_page_asks_for_the_same_run(pages: dict[str, str], ru
 
 
 def test_the_command_survives_a_shell_whatever_the_names(nasty: Path) -> None:
-    from medprobe.report.citing import commands
-    from medprobe.report.findings import read_findings
-
     words = shlex.split(commands(read_findings(nasty))[0])
     assert words[2] == "x & 'y' $z_{$.parquet"
     assert 'a"b&c<img src=x onerror=alert(1)>$y$ |`*' in words

@@ -1,0 +1,181 @@
+"""What is written: the same bytes for the same run, all of it or nothing, and nothing that is not the report's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from medprobe.base import OutputError, ReportError
+from medprobe.probe import Run
+from medprobe.report import write_report
+from PIL import Image
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The report's files by their paths in the run's folder."""
+    found = [folder / "report.html", *(folder / "figures").rglob("*"), *(folder / "tables").rglob("*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+
+
+def test_a_report_has_a_page_figures_and_tables(reported: dict[str, Path]) -> None:
+    names = set(contents(reported["binary"]))
+    for figure in ("scores", "differences", "seeds", "confusion", "calibration", "roc"):
+        assert {f"figures/{figure}.png", f"figures/{figure}.svg"} <= names
+    for table in ("summary", "comparisons", "all_metrics", "classes"):
+        assert {f"tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= names
+    assert "report.html" in names
+
+
+def test_the_same_run_gives_the_same_bytes_whatever_matplotlib_is_set_to(
+    own_run: Path, reported: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    monkeypatch.chdir(own_run)
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        write_report(".")
+        assert dict(mpl.rcParams) == before
+    assert contents(own_run) == contents(reported["binary"])
+
+
+def test_another_process_writes_the_same_bytes_without_pyplot_or_torch(
+    own_run: Path, reported: dict[str, Path]
+) -> None:
+    environment = os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
+    code = f"""
+import sys
+from medprobe.report import write_report
+assert "matplotlib" not in sys.modules and "jinja2" not in sys.modules
+write_report({str(own_run)!r})
+assert "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert contents(own_run) == contents(reported["binary"])
+
+
+def test_a_second_report_replaces_the_first_and_leaves_what_is_not_its_own(
+    own_run: Path, runs: dict[str, Path], reported: dict[str, Path]
+) -> None:
+    write_report(own_run)
+    (own_run / "figures" / "mine.png").write_bytes(b"mine")
+    (own_run / "tables" / "notes.txt").write_bytes(b"notes")
+    assert (own_run / "figures" / "roc.svg").exists()
+    shutil.copytree(runs["multilabel"], own_run, dirs_exist_ok=True)
+    write_report(own_run)
+    assert not (own_run / "figures" / "roc.svg").exists()
+    assert not (own_run / "figures" / "confusion.png").exists()
+    after = contents(own_run)
+    assert (after.pop("figures/mine.png"), after.pop("tables/notes.txt")) == (b"mine", b"notes")
+    assert after == contents(reported["multilabel"])
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(own_run: Path) -> None:
+    write_report(own_run)
+    before = contents(own_run)
+    shutil.rmtree(own_run / "tables")
+    (own_run / "tables").write_text("in the way")
+    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        write_report(own_run, metric="log_loss")
+    after = contents(own_run)
+    assert after == {name: data for name, data in before.items() if not name.startswith("tables/")}
+
+
+def test_a_disk_that_fills_up_leaves_the_old_report_whole(own_run: Path) -> None:
+    write_report(own_run)
+    before = contents(own_run)
+    # Larger than every figure and table, smaller than the page: it fails last of all.
+    code = f"""
+import resource
+from medprobe.base import OutputError
+from medprobe.report import make_report
+made = make_report({str(own_run)!r}, metric="log_loss")
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(made.files["report.html"]) - 1,) * 2)
+try:
+    made.save({str(own_run)!r})
+except OutputError as error:
+    assert "larger than" in str(error), error
+else:
+    raise SystemExit("it was written")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert contents(own_run) == before
+
+
+def test_a_new_run_in_the_folder_may_replace_run_and_report(own_run: Path, runs: dict[str, Path]) -> None:
+    for name in ("report.html", "figures/roc.svg", "tables/summary.csv"):
+        (own_run / name).parent.mkdir(exist_ok=True)
+        (own_run / name).write_bytes(b"of the old run")
+    Run.load(runs["ordinal"]).save(own_run, overwrite=True)
+    assert not (own_run / "report.html").exists()
+
+
+def test_every_figure_opens(reported: dict[str, Path]) -> None:
+    for folder in reported.values():
+        for path in (folder / "figures").glob("*.png"):
+            with Image.open(path) as image:
+                image.load()
+                assert image.width > 600
+                assert image.convert("L").getextrema() != (255, 255)
+        for path in (folder / "figures").glob("*.svg"):
+            root = ET.parse(path).getroot()
+            assert root.tag.endswith("svg")
+            assert len(list(root.iter())) > 50
+
+
+def _no_folder(run: Path) -> None:
+    shutil.rmtree(run)
+
+
+def _not_a_run(run: Path) -> None:
+    (run / "run.json").unlink()
+
+
+def _damaged_scores(run: Path) -> None:
+    data = (run / "scores.parquet").read_bytes()
+    (run / "scores.parquet").write_bytes(data[: len(data) // 2])
+
+
+def _no_predictions(run: Path) -> None:
+    (run / "predictions.parquet").unlink()
+
+
+def _predictions_of_another(run: Path) -> None:
+    shutil.copy(run.parent / "other.parquet", run / "predictions.parquet")
+
+
+def _without_facts(run: Path) -> None:
+    import json
+
+    info = json.loads((run / "run.json").read_text())
+    del info["caches"], info["dataset"]["digest"]
+    (run / "run.json").write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_no_folder, "there is no such run folder"),
+        (_not_a_run, "has no run.json"),
+        (_damaged_scores, "scores.parquet"),
+        (_no_predictions, "predictions.parquet"),
+        (_predictions_of_another, "predictions"),
+        (_without_facts, "run.json: is damaged"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_refused_in_one_line(
+    own_run: Path, runs: dict[str, Path], harm: Callable[[Path], None], told: str
+) -> None:
+    shutil.copy(runs["ordinal"] / "predictions.parquet", own_run.parent / "other.parquet")
+    harm(own_run)
+    with pytest.raises(ReportError) as caught:
+        write_report(own_run)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (own_run / "report.html").exists()

@@ -1,0 +1,104 @@
+"""What the verdict promises: never more than the data can bear."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from medprobe.base import ReportError
+from medprobe.probe import Run, parse_seeds
+from medprobe.report import Verdict, make_report
+from medprobe.report.citing import commands
+from medprobe.report.findings import read_findings
+from medprobe.report.verdict import reach_verdict
+
+
+def verdict_of(folder: Path, metric: str | None = None) -> Verdict:
+    return reach_verdict(read_findings(folder, metric))
+
+
+@pytest.fixture(scope="session")
+def close_race(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
+    home = tmp_path_factory.mktemp("close")
+    return make_run(home, "binary", backbones={"one": 0.5, "other": 0.45}, seeds=range(5)).save(home / "run")
+
+
+@pytest.fixture(scope="session")
+def clear_case(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
+    home = tmp_path_factory.mktemp("clear")
+    run = make_run(home, "multiclass", backbones={"good": 1.5, "bad": 0.0}, seeds=range(8), units=240)
+    return run.save(home / "run")
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
+    """One backbone, one probe, one seed."""
+    home = tmp_path_factory.mktemp("alone")
+    return make_run(home, "binary", backbones={"only": 1.0}, probes=("logreg",), seeds=[4]).save(home / "run")
+
+
+def test_a_lead_that_is_not_significant_may_be_chance(close_race: Path) -> None:
+    verdict = verdict_of(close_race)
+    assert verdict.sureness == "open"
+    assert "may be chance" in verdict.headline
+    assert "not significant" in verdict.against
+    assert "do not tell the two apart" in verdict.surety
+
+
+def test_a_significant_lead_is_called_clear(clear_case: Path) -> None:
+    verdict = verdict_of(clear_case)
+    assert verdict.sureness == "clear"
+    assert verdict.headline.startswith("Use good with ")
+    assert "chance" not in verdict.headline
+    assert ": significant (p" in verdict.against
+
+
+def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
+    made = make_report(alone)
+    assert made.verdict.sureness == "alone"
+    assert "nothing can be said" in made.verdict.against
+    assert "With 1 seed" in made.verdict.surety
+    assert {name for name in made.files if name.endswith(".png")} == {
+        "figures/scores.png", "figures/confusion.png", "figures/calibration.png", "figures/roc.png"
+    }  # fmt: skip
+    page = made.files["report.html"].decode()
+    assert 'id="differences"' not in page
+    assert 'href="#differences"' not in page
+
+
+def test_the_one_seed_of_a_run_is_repeated_as_that_seed(alone: Path) -> None:
+    words = shlex.split(commands(read_findings(alone))[0])
+    assert parse_seeds(words[words.index("--seeds") + 1]) == [4]
+
+
+def test_where_less_is_better_the_least_wins(clear_case: Path) -> None:
+    verdict = verdict_of(clear_case, "brier")
+    assert verdict.headline.startswith("Use good")
+    assert "lower is better" in verdict.score
+    assert " higher (" in verdict.against
+
+
+def test_the_best_of_many_is_said_to_be_picked_by_its_score(clear_case: Path) -> None:
+    assert "the best of 4 systems by the very scores shown" in verdict_of(clear_case).surety
+
+
+def test_few_patients_are_told(runs: dict[str, Path]) -> None:
+    assert "independent cases were tested" in verdict_of(runs["binary"]).surety
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"), [("roc_acu", 'Did you mean "roc_auc"'), ("quadratic_kappa", "not defined for a binary task")]
+)
+def test_a_metric_that_the_run_has_not_is_refused(runs: dict[str, Path], metric: str, told: str) -> None:
+    with pytest.raises(ReportError, match=told):
+        read_findings(runs["binary"], metric)
+
+
+def test_the_verdict_tells_why_an_interval_and_a_p_value_disagree(runs: dict[str, Path]) -> None:
+    findings = read_findings(runs["binary"])
+    rival, verdict = findings.runner_up, reach_verdict(findings)
+    assert rival is not None
+    disagree = rival["advantage_low"] > 0 and not rival["significant"]
+    assert ("The interval allows for other patients alone" in verdict.against) == disagree
