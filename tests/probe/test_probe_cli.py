@@ -1,0 +1,282 @@
+"""`medprobe probe`: the table that a user reads, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from medprobe.manifests import Manifest
+from medprobe.probe import Run
+
+Medprobe = Callable[..., tuple[int, str, str]]
+
+
+def _process(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "medprobe.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def _assert_refused(status: int, printed: str, told: str, out: Path, *words: str) -> None:
+    """One line on standard error, nothing on standard output, nothing written."""
+    assert status == 1, told
+    assert printed == ""
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert "Traceback" not in told
+    for word in words:
+        assert word in told
+    assert not out.exists()
+    assert not out.parent.is_dir() or not list(out.parent.glob(f".{out.name}*"))
+
+
+@pytest.fixture
+def copied(study: Any, tmp_path: Path) -> Path:
+    """The study in a folder of its own, to be damaged; gives the manifest's table."""
+    shutil.copytree(study.folder, tmp_path / "study")
+    return tmp_path / "study" / "cohort.parquet"
+
+
+def _caches(table: Path) -> list[Path]:
+    return sorted((table.parent / "embeddings").rglob("*.h5"))
+
+
+def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
+    shown = _process("probe", "--help")
+    assert shown.returncode == 0
+    text = " ".join(shown.stdout.replace("│", " ").split())
+    assert "Example: medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain" in text
+    for option in (
+        "--out",
+        "--backbone",
+        "--pooling",
+        "--probe",
+        "--protocol",
+        "--seeds",
+        "--metric",
+        "--refit",
+        "--jobs",
+    ):
+        assert option in text
+
+
+def test_a_run_prints_its_table_and_verdicts_and_saves_the_folder(
+    copied: Path, tmp_path: Path, medprobe: Medprobe
+) -> None:
+    out = tmp_path / "runs" / "one"
+    words = ("probe", copied, "--seeds", 3, "--probe", "logreg", "--probe", "knn", "--jobs", 1, "--out", out)
+    status, printed, told = medprobe(*words)
+    assert status == 0, told
+    lines = printed.splitlines()
+    assert "cohort: Balanced accuracy on test, 3 seeds, protocol holdout" in lines
+    rows = [line.split() for line in lines if "net-" in line and " to " in line]
+    assert [row[:2] for row in rows] == [["knn", "net-0"], ["knn", "net-1"], ["logreg", "net-0"], ["logreg", "net-1"]]
+    assert any(line.startswith("k nearest neighbours: net-0 ") for line in lines)
+    assert any(line.startswith("Logistic regression: net-0 ") for line in lines)
+    assert f"Saved: {out}" in told
+    assert f"Next:  medprobe report {out}" in lines
+    run = Run.load(out)
+    assert set(run.scores["probe"]) == {"logreg", "knn"}
+    shown = {(row[0], row[1]): row[2] for row in rows}
+    test = run.scores.query("split == 'test' and metric == 'balanced_accuracy'")
+    for (probe, backbone), mean in test.groupby(["probe", "backbone"])["value"].mean().items():
+        assert shown[probe, backbone] == f"{mean:.3f}"
+
+
+def test_the_table_fits_eighty_columns_whatever_backbones_are_called(
+    tmp_path: Path, study_of, cache_of, medprobe
+) -> None:
+    study = study_of(tmp_path)
+    X = np.random.default_rng(0).standard_normal((len(study.manifest), 4))
+    long = "hf:some-very-long-organisation/vit-giant-patch14-reg4-dinov2.lvd142m-finetuned-on-radiographs-448"
+    for name in (long, long + "-v2"):
+        store = tmp_path / "embeddings"
+        cache_of(store, "cohort", study.manifest.sample_ids, {"cls": X, "patch-mean": X}, backbone=name)
+    status, printed, told = medprobe(
+        "probe", study.table, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", tmp_path / "run"
+    )
+    assert status == 0, told
+    head = next(i for i, line in enumerate(printed.splitlines()) if "95 % interval" in line)
+    table = printed.splitlines()[head:]
+    table = table[: next(i for i, line in enumerate(table) if not line.strip())]
+    assert max(map(len, table)) <= 80
+    folded = "".join(line[5:].split("  ")[0].strip() for line in table[2:])
+    assert folded.count("radiographs") + folded.count("448") >= 2  # nothing is cut off
+    assert all("0." in line or "1." in line for line in table[2:] if " to " in line)
+
+
+def test_what_a_reader_must_be_told_is_printed_once(tmp_path: Path, study_of, cache_of, medprobe: Medprobe) -> None:
+    study = study_of(tmp_path, units=60)
+    ids = study.manifest.sample_ids
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    cache_of(tmp_path / "embeddings", "cohort", ids, {"cls": X}, backbone="holed", quarantine=ids[:2])
+    status, printed, _ = medprobe(
+        "probe", study.table, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", tmp_path / "run"
+    )
+    notes = [line for line in printed.splitlines() if line.startswith("note: ")]
+    assert status == 0
+    assert "note: 2 of 60 samples could not be embedded and are left out (quarantined)" in notes
+    assert sum("groups: the interval is rough" in note for note in notes) == 1
+    assert len(notes) == len(set(notes))
+
+
+def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, study_of, medprobe: Medprobe) -> None:
+    study = study_of(tmp_path, split=True)
+    options = ("--backbone", "net-1", "--metric", "roc_auc", "--protocol", "holdout", "--no-refit", "--pooling", "cls")
+    out = tmp_path / "run"
+    status, printed, told = medprobe(
+        "probe", study.table, "--seeds", "3,8", "--probe", "knn", "--jobs", 1, "--out", out, *options
+    )
+    assert status == 0, told
+    assert "there is no other backbone to compare it with" in printed
+    info = Run.load(out).info
+    assert (info["seeds"], info["metric"], info["protocol"], info["refit"]) == ([3, 8], "roc_auc", "holdout", False)
+    assert [cache["backbone"] for cache in info["caches"]] == ["net-1"]
+
+
+# --- what goes wrong, as a user meets it
+
+
+def test_no_seeds_are_one_line_and_status_1(copied: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = _process("probe", copied, "--seeds", 0, "--out", out)
+    _assert_refused(run.returncode, run.stdout, run.stderr, out, "at least one seed")
+
+
+def test_a_truncated_cache_is_one_line_and_status_1(copied: Path, tmp_path: Path) -> None:
+    victim = _caches(copied)[1]
+    whole = victim.read_bytes()
+    out = tmp_path / "run"
+    for size in (0, 100, len(whole) // 2, len(whole) - 50):
+        victim.write_bytes(whole[:size])
+        run = _process("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 2, "--out", out)
+        _assert_refused(run.returncode, run.stdout, run.stderr, out, victim.name)
+
+
+def test_a_class_with_too_few_patients_is_one_line_that_names_it(copied: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(copied)
+    table = manifest.table.copy()
+    table.loc[table["label"] == "c", "label"] = "b"
+    table.loc[:1, "label"] = "c"
+    Manifest(table, manifest.card, copied).save(copied)
+    out = tmp_path / "run"
+    run = _process("probe", copied, "--seeds", 2, "--out", out)
+    _assert_refused(run.returncode, run.stdout, run.stderr, out, '"c" (1)', "Merge the class")
+
+
+def test_a_cache_under_another_manifest_is_one_line(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
+    manifest = Manifest.load(copied)
+    other = manifest.table.assign(sample_id=[f"other-{i}" for i in range(len(manifest))])
+    Manifest(other, manifest.card).save(copied.parent / "other.parquet")
+    out = tmp_path / "run"
+    refused = medprobe("probe", copied.parent / "other.parquet", "--seeds", 2, "--out", out)
+    _assert_refused(*refused, out, "120 of 120 samples are not in this cache", "medprobe extract")
+
+
+def test_a_cache_moved_to_another_data_sets_folder_is_one_line(
+    copied: Path, tmp_path: Path, medprobe: Medprobe
+) -> None:
+    """Its sample ids are the same ones, so that nothing else would tell."""
+    manifest = Manifest.load(copied)
+    renamed = manifest.card.model_copy(update={"name": "other"})
+    Manifest(manifest.table, renamed).save(copied.parent / "other.parquet")
+    shutil.copytree(copied.parent / "embeddings" / "cohort", copied.parent / "embeddings" / "other")
+    out = tmp_path / "run"
+    refused = medprobe("probe", copied.parent / "other.parquet", "--seeds", 2, "--out", out)
+    _assert_refused(*refused, out, 'the data set "cohort"')
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/runs/run", "/dev/null/run"])
+def test_a_place_that_cannot_be_written_is_one_line_before_any_work(
+    copied: Path, tmp_path: Path, medprobe: Medprobe, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / place
+    monkeypatch.setattr("medprobe.probe.run_probes", lambda *_, **__: pytest.fail("work has begun"))
+    _assert_refused(*medprobe("probe", copied, "--seeds", 2, "--out", out), out, "cannot be written")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_run_that_is_there_is_kept_unless_asked(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
+    out = tmp_path / "run"
+    words = ("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", out)
+    assert medprobe(*words)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    status, printed, told = medprobe(*words)
+    assert (status, printed) == (1, "")
+    assert "add --overwrite" in told
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert medprobe(*words, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--probe", "knnn"), 'Did you mean "knn"'),
+        (("--backbone", "net-7"), 'Did you mean "net-'),
+        (("--pooling", "clss"), 'Did you mean "cls"'),
+        (("--metric", "roc_acu"), 'Did you mean "roc_auc"'),
+        (("--metric", "quadratic_kappa"), "not defined for a multiclass task"),
+        (("--protocol", "holdot"), 'Did you mean "holdout"'),
+        (("--protocol", "official"), "or use the protocol holdout"),
+        (("--fusing", "men"), 'Did you mean "mean"'),
+        (("--seeds", "many"), "give a number of seeds"),
+        (("--seeds", "1,1"), "given twice"),
+        (("--seeds", "-5"), "at least one seed"),
+        (("--jobs", "0"), "0 jobs"),
+        (("--cache", "/nowhere"), "medprobe extract"),
+    ],
+    ids=lambda word: " ".join(word) if isinstance(word, tuple) else "",
+)
+def test_a_word_that_means_nothing_is_one_line(
+    copied: Path, tmp_path: Path, medprobe: Medprobe, words: tuple[str, str], told: str
+) -> None:
+    out = tmp_path / "run"
+    _assert_refused(*medprobe("probe", copied, "--out", out, *words), out, told)
+
+
+def test_a_manifest_that_is_not_there_is_one_line(tmp_path: Path, medprobe: Medprobe) -> None:
+    out = tmp_path / "run"
+    _assert_refused(*medprobe("probe", tmp_path / "nothing.parquet", "--out", out), out, "there is no such table")
+
+
+def test_embeddings_that_are_not_finite_are_one_line(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
+    import h5py
+
+    with h5py.File(_caches(copied)[0], "r+") as file:
+        file["embedding/cls"][5, 0] = np.nan
+    out = tmp_path / "run"
+    refused = medprobe("probe", copied, "--seeds", 2, "--out", out)
+    _assert_refused(*refused, out, "1 of 120 embeddings hold NaN or infinite values", '"img-00005"')
+
+
+def test_no_scores_are_printed_that_are_not_saved(
+    copied: Path, tmp_path: Path, medprobe: Medprobe, monkeypatch
+) -> None:
+    """A disk that fills up during the work: one line, no table."""
+    import errno
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("medprobe.probe.tables.write", full)
+    out = tmp_path / "run"
+    refused = medprobe("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", out)
+    _assert_refused(*refused, out, "the disk is full")
+
+
+def test_a_csv_manifest_does_as_well(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
+    manifest = Manifest.load(copied)
+    manifest.save(copied.with_suffix(".csv"))
+    outs = [tmp_path / "parquet", tmp_path / "csv"]
+    for table, out in zip((copied, copied.with_suffix(".csv")), outs, strict=True):
+        assert medprobe("probe", table, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", out)[0] == 0
+    one, two = (Run.load(out) for out in outs)
+    pd.testing.assert_frame_equal(one.scores, two.scores)
+    assert one.info == two.info
