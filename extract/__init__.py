@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..base import BackboneError
 from .catalogue import Entry, catalogue, resolve
 from .weights import weights_here
 
@@ -24,4 +25,10 @@ _LAZY = {"Backbone": "backbone", "load_backbone": "backbone", "extract": "engine
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        raise BackboneError(
+            f"{error.name} is not installed, and images cannot be embedded without it:"
+            ' pip install "medprobe[extract]". Probes and reports do without.'
+        ) from error

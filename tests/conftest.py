@@ -21,6 +21,25 @@ def realdata() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def without_torch() -> str:
+    """Lines of Python after which no torch library is found, as on a machine that has only the base install."""
+    return """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        torch_side = ("torch", "torchvision", "timm", "transformers", "open_clip", "onnx", "safetensors")
+        return None if name.partition(".")[0] in torch_side else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+"""
+
+
 class Said(NamedTuple):
     """What a command ended with."""
 

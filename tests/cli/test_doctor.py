@@ -1,0 +1,53 @@
+"""`medprobe doctor` looks at the real machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import h5py
+import torch
+
+
+def test_doctor_tells_what_this_machine_has(medprobe, tmp_path) -> None:
+    said = medprobe("doctor", "--cache", tmp_path / "embeddings")
+    assert said.status == 0, said.out
+    told = " ".join(said.out.split())
+    for word in (
+        sys.version.split()[0],
+        torch.__version__,
+        h5py.version.hdf5_version,
+        "CPU" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
+        "threads",
+        "GiB",
+        "file locks",
+        "HDF5 files are written, checked and renamed there",
+        "[extract]",
+        "[cluster]",
+    ):
+        assert word in told
+    assert list(tmp_path.iterdir()) == [], "the trial must leave nothing behind"
+
+
+def test_a_cache_folder_that_cannot_be_is_a_fault(medprobe) -> None:
+    said = medprobe("doctor", "--cache", "/proc/embeddings")
+    assert said.status == 1
+    assert "choose another folder with --cache" in said.out
+
+
+def test_without_torch_doctor_says_how_to_get_it(tmp_path, without_torch) -> None:
+    code = f"{without_torch}\nfrom medprobe.cli.app import main\nmain()"
+    words = ("doctor", "--cache", tmp_path)
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert 'pip install "medprobe[extract]"' in run.stdout
+    assert "lacks torch" in run.stdout
+
+
+def test_without_torch_extract_says_how_to_get_it(tmp_path, without_torch) -> None:
+    code = f"{without_torch}\nfrom medprobe.cli.app import main\nmain()"
+    words = ("extract", tmp_path / "m.parquet", "-b", "resnet50")
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert 'pip install "medprobe[extract]"' in run.stderr
+    assert "Traceback" not in run.stderr

