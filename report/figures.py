@@ -96,7 +96,7 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
         look: colours, shapes and names.
     """
     rows = comparisons.head(MOST_ROWS)
-    keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 40)) + " against"
+    keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 36)) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
     placed, headings, bottom = _grouped_rows(groups)
     figure = new_figure(WIDTH, 0.75 + _ROW * (bottom + 0.5))
@@ -172,7 +172,7 @@ def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]],
     across = blended_transform_factory(figure.transSubfigure, axes.transData)
     for y, text in headings:
         axes.text(
-            0.008, y, shortened(text, 80), transform=across, va="center", ha="left", weight="bold",
+            0.008, y, shortened(text, 66), transform=across, va="center", ha="left", weight="bold",
             bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3, in_layout=False,
         )  # fmt: skip
 

@@ -26,7 +26,9 @@ _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\
 
 _PERCENT = re.compile(r"(\d) %")
 """A number and its sign, which no line break shall part."""
-_JOINTS = re.compile(r"(?<=[_/:.@-])(?=\w)")
+# The point of a number joins nothing.
+_PIECES = re.compile(r"\s+|(?:[^\s_/:@.-]|\.(?=\d)){1,24}(?:[_/:@-]|\.(?!\d))*\s*|(?:[_/:@-]|\.(?!\d))+\s*")
+"""Parts of a text between which a line may break: what joins the parts of names ends one, and so do 24 letters."""
 
 
 def render_page(findings: Findings, verdict: Verdict, figures: Mapping[str, Drawn], tables: Mapping[str, Table]) -> str:
@@ -43,10 +45,11 @@ def render_page(findings: Findings, verdict: Verdict, figures: Mapping[str, Draw
 
 
 def _breakable(text: str) -> Markup:
-    """Escapes a text and lets a line break after the signs that names are joined with."""
+    """Escapes a text and lets a line break inside long names."""
     from markupsafe import Markup, escape
 
-    return Markup("<wbr>").join(escape(part) for part in _JOINTS.split(text))
+    parts = [escape(part) if part[-1].isspace() else escape(part) + Markup("<wbr>") for part in _PIECES.findall(text)]
+    return Markup("").join(parts).removesuffix("<wbr>")
 
 
 def _resource(name: str) -> str:

@@ -53,8 +53,13 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
+_PEOPLE = ("Brier", "Holm", "Cohen")
+
+
 def lower_first(text: str) -> str:
-    """`Logistic regression` inside a sentence; `ROC-AUC` and `F1` stay as they are."""
+    """`Logistic regression` inside a sentence; `ROC-AUC`, `F1` and `Brier score` stay as they are."""
+    if text.startswith(_PEOPLE):
+        return text
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 
 
