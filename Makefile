@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 CODE := base manifests cache extract probe report cli
 JOBS ?= auto
 
-.PHONY: help install demo test test-all fmt lint types bench clean
+.PHONY: help install demo test fmt lint types clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the main job on an embedded data set"
-	@echo "make test    the whole test suite     make bench   the benchmarks of docs/performance.md"
+	@echo "make test    the whole test suite"
 	@echo "make fmt     format                   make lint    ruff        make types   pyright"
 
 # A stamp per set of extras: pip runs again only when pyproject.toml has changed.

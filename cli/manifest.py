@@ -19,9 +19,15 @@ build = typer.Typer(help="Build a manifest from class folders, a table, or an np
 app.add_typer(build, name="build")
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", help="The manifest: a .parquet or .csv file; its card goes beside it.")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The manifest: a .parquet or .csv file; its card goes beside it.",
+        show_default="the source's name, .parquet",
+    ),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the data set.", show_default="stem of --out")]
+Name = Annotated[str | None, typer.Option(help="Name of the data set.", show_default="stem of the manifest")]
 TaskName = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +47,7 @@ ManifestFile = Annotated[Path, typer.Argument(help="The table of a manifest (.pa
 @build.command("folder")
 def build_folder(
     src: Annotated[Path, typer.Argument(help="Folder of class folders, or of train/, val/, test/ that hold them.")],
-    out: Out,
+    out: Out = None,
     name: Name = None,
     task: TaskName = None,
     classes: Classes = None,
@@ -56,19 +62,19 @@ def build_folder(
     """
     from ..manifests import build_folder
 
-    _ready(out, None, overwrite)
-    manifest = build_folder(src, name=name or out.stem, task=_task(task), classes=_names(classes), notice=_note)
-    _finish(manifest.save(out))
+    place = _ready(out, src, overwrite)
+    manifest = build_folder(src, name=name or place.stem, task=_task(task), classes=_names(classes), notice=_note)
+    _finish(manifest.save(place))
 
 
 @build.command("csv")
 def build_csv(
     table: Annotated[Path, typer.Argument(help="Table with a row per image (.csv or .parquet); it is not changed.")],
-    out: Out,
     image_column: Annotated[str, typer.Option(help="Column of image paths.")],
     label_column: Annotated[
         list[str], typer.Option(help="Column of class names. Repeat it for several columns of 0 and 1 (multilabel).")
     ],
+    out: Out = None,
     group_column: Annotated[
         str | None, typer.Option(help="Column of patients: what never stands on two sides of a split.")
     ] = None,
@@ -103,7 +109,7 @@ def build_csv(
     """
     from ..manifests import build_csv
 
-    _ready(out, table, overwrite)
+    place = _ready(out, table, overwrite)
     manifest = build_csv(
         table,
         image_column=image_column,
@@ -116,12 +122,12 @@ def build_csv(
         modality_column=modality_column,
         attributes=attribute or (),
         root=root,
-        name=name or out.stem,
+        name=name or place.stem,
         task=_task(task),
         classes=_names(classes),
         notice=_note,
     )
-    _finish(manifest.save(out))
+    _finish(manifest.save(place))
 
 
 @build.command("npz")
@@ -129,7 +135,7 @@ def build_npz(
     file: Annotated[
         Path, typer.Argument(help="npz file with train_images, train_labels and so on; it stays in place.")
     ],
-    out: Out,
+    out: Out = None,
     name: Name = None,
     task: TaskName = None,
     classes: Annotated[
@@ -143,9 +149,9 @@ def build_npz(
     """
     from ..manifests import build_npz
 
-    _ready(out, None, overwrite)
-    manifest = build_npz(file, name=name or out.stem, task=_task(task), classes=_names(classes), notice=_note)
-    _finish(manifest.save(out))
+    place = _ready(out, file, overwrite)
+    manifest = build_npz(file, name=name or place.stem, task=_task(task), classes=_names(classes), notice=_note)
+    _finish(manifest.save(place))
 
 
 @app.command("check")
@@ -192,17 +198,19 @@ def show(
     say(f"Examples of each class: {picture}")
 
 
-def _ready(out: Path, source: Path | None, overwrite: bool) -> None:
-    """Refuses an `out` that would not do, before anything is read."""
+def _ready(asked: Path | None, source: Path, overwrite: bool) -> Path:
+    """Where the manifest goes; refuses a place that would not do, before anything is read."""
     from ..base import OutputError
     from ..manifests import refuse_existing
 
+    out = asked or Path(f"{source.absolute().name.removesuffix(source.suffix)}.parquet")
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise OutputError(f"{out}: --out must end in .parquet or .csv.")
-    if source is not None and out.resolve() == source.resolve():
-        raise OutputError(f"{out}: --out is the table itself, which is never changed; choose another name.")
+    if out.resolve() == source.resolve():
+        raise OutputError(f"{out}: this is the table itself, which is never changed; give another name with --out.")
     if not overwrite:
         refuse_existing(out)
+    return out
 
 
 def _task(task: str | None) -> Any:
