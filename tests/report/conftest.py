@@ -24,11 +24,19 @@ _TASKS: dict[str, list[str]] = {
 }
 
 
-def make_manifest(task: str, classes: Sequence[str], *, name: str, units: int = UNITS) -> Manifest:
-    """Two thirds as many patients as units; classes in turn, so that none is rare."""
+def make_manifest(
+    task: str, classes: Sequence[str], *, name: str, units: int = UNITS, tested: Callable[[int], bool] | None = None
+) -> Manifest:
+    """Two thirds as many patients as units; classes in turn, so that none is rare.
+
+    `tested` says of a patient's number whether the official split has the patient in its test; without it there is no
+    such split.
+    """
     number = np.arange(units)
     table = pd.DataFrame({"sample_id": [f"s{i:04d}" for i in number], "path": [f"{i}.png" for i in number]})
     table["group_id"] = [f"PATIENT-{i % (2 * units // 3):04d}" for i in number]
+    if tested:
+        table["split"] = ["test" if tested(i % (2 * units // 3)) else "train" for i in number]
     if task == "multilabel":
         for k, label in enumerate(classes):
             table[label] = (number // (k + 1)) % 2
@@ -70,10 +78,11 @@ def make_run(
     name: str = "cohort",
     backbones: dict[str, float] | None = None,
     units: int = UNITS,
+    tested: Callable[[int], bool] | None = None,
     **settings: Any,
 ) -> Run:
     """Runs real probes; `backbones` maps each name to how well it tells the classes apart."""
-    manifest = make_manifest(task, classes or _TASKS[task], name=name, units=units)
+    manifest = make_manifest(task, classes or _TASKS[task], name=name, units=units, tested=tested)
     named = backbones or {"strong-net": 1.0, "weak-net": 0.2}
     caches = [
         make_cache(folder / "store", manifest, backbone, signal=signal, seed=place)

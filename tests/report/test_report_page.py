@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from medprobe.base import ReportError
 from medprobe.probe import Run, summarise
 from medprobe.report import write_report
 from medprobe.report.citing import commands
@@ -78,6 +79,10 @@ def test_a_page_loads_nothing_from_anywhere(pages: dict[str, str], task: str) ->
     assert links
     assert all(link.startswith("#") for link in links)
     assert not re.search(r"url\((?!#)|@import|https?://|\bon\w+=", pages[task])
+    # Were there ever anything to load, a browser would not.
+    policy = [attrs["content"] for _, attrs in page.elements if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert policy
+    assert str(policy[0]).startswith("default-src 'none'; style-src 'unsafe-inline';")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -161,6 +166,33 @@ def test_a_page_has_the_facts_of_data_embeddings_and_methods(pages: dict[str, st
         assert re.search(rf"{name} ?{count}", words)
     for said in ("Nadeau and Bengio", "Holm (1979)", "bootstrap", "70 % train", "fitted again on training"):
         assert said in words.replace("\u00a0", " ")
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
+    """A run on the data set's own split, whose test has but one of the two classes."""
+    home = tmp_path_factory.mktemp("official")
+    run = make_run(home, "binary", tested=lambda patient: patient < 24 and patient % 2 == 0, seeds=range(2))
+    return run.save(home / "run")
+
+
+def test_a_metric_without_any_value_is_refused_with_the_reason(official: Path) -> None:
+    with pytest.raises(ReportError, match=r"roc_auc has no value for any system \(.*--metric"):
+        write_report(official)
+
+
+def test_an_official_split_is_told_with_its_counts(official: Path) -> None:
+    page = _Page(write_report(official, metric="accuracy").read_text(encoding="utf-8"))
+    words = page.words.replace("\u00a0", " ")
+    assert "Protocol official: the test part is the data set's own" in words
+    assert "each of 2 seeds draws 90 % of the training groups" in words
+    assert "paired bootstrap over groups" in words
+    counts = Run.load(official).info["dataset"]["units_per_class_and_split"]
+    assert list(counts) == ["train", "test"]
+    for name in ("benign", "malignant"):
+        train, test = counts["train"][name], counts["test"][name]
+        assert f"{name}{train}{test}{train + test}" in words
+    assert not (official / "figures" / "roc.svg").exists()
 
 
 def test_labels_that_exclude_no_other_have_no_confusion_matrix(reported: dict[str, Path]) -> None:
