@@ -62,16 +62,13 @@ class Chooser:
         """Whether the last `PATIENCE` candidates were each no better by the metric and worse by the log-loss."""
         return self._since_best >= PATIENCE
 
-    def notes(self, grid: int) -> list[str]:
-        """What a reader must know of the choice, out of a grid of `grid` values."""
+    def notes(self, grid: int, *, limit: dict[str, Any] | None = None) -> list[str]:
+        """What a reader must know of the choice, out of a grid of `grid` values; nothing can lie beyond `limit`."""
         told = []
         if self._undefined:
             told.append(f"{self.metric.name} is not defined on val; chosen by log-loss")
-        edge = grid > 1 and (
-            self.params == self._seen[0] or (self.params == self._seen[-1] and len(self._seen) == grid)
-        )
-        if edge:
-            told.append(
-                ", ".join(f"{name}={value:g}" for name, value in self.params.items()) + " is at the grid's edge"
-            )
+        ends = [self._seen[0], *(self._seen[-1:] if len(self._seen) == grid else [])]
+        if grid > 1 and self.params in ends and self.params != limit:
+            words = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
+            told.append(f"{words} is at the grid's edge")
         return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -12,9 +12,9 @@ from scipy import stats
 
 from .bootstrap import DRAWS, mean_over_seeds, percentiles
 from .metrics import Metric, find_metric
-from .replay import Predicted, System, replay
+from .replay import Predicted, System
 from .results import Run
-from .summaries import draws_of, per_seed, require_metric
+from .summaries import Evidence, evidence_of, require_metric
 
 ALPHA = 0.05
 
@@ -63,18 +63,9 @@ def compare_backbones(
         ReportError: the run's predictions do not fit its facts.
     """
     chosen = require_metric(run, metric)
-    systems = replay(run)
-    bootstrap = draws_of(systems, draws)
-    names = system_labels(list(systems))
-    sides = {
-        system: _Side(
-            system, names[system], predicted, per_seed(chosen, predicted), bootstrap.values(chosen, predicted)
-        )
-        for system, predicted in systems.items()
-    }
-    groups = len(bootstrap.groups)
-    pairs = ((sides[a], sides[b]) for a, b in _pairs(list(systems)))
-    rows = [_compare(run, chosen, a, b, confidence, groups=groups) for a, b in pairs]
+    known = evidence_of(run, chosen, draws)
+    names = system_labels([evidence.system for evidence in known])
+    rows = [_compare(run, chosen, a, b, names, confidence) for a, b in _pairs(known)]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table["p_holm"] = holm(table["p"].to_numpy(np.float64))
     table["significant"] = (table["p_holm"] < ALPHA).to_numpy(bool)
@@ -130,37 +121,26 @@ def system_labels(systems: list[System]) -> dict[System, str]:
     }
 
 
-def _pairs(systems: list[System]) -> Iterator[tuple[System, System]]:
-    for a, b in combinations(sorted(systems, key=lambda s: (s.probe, s)), 2):
-        if (a.dataset, a.probe) == (b.dataset, b.probe):
+def _pairs(known: Sequence[Evidence]) -> Iterator[tuple[Evidence, Evidence]]:
+    for a, b in combinations(sorted(known, key=lambda side: (side.system.probe, side.system)), 2):
+        if (a.system.dataset, a.system.probe) == (b.system.dataset, b.system.probe):
             yield a, b
 
 
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """One of two that are compared."""
-
-    system: System
-    label: str
-    predicted: list[Predicted]
-    values: np.ndarray
-    """(S,) by seed."""
-    drawn: np.ndarray
-    """(S, draws)."""
-
-
-def _compare(run: Run, metric: Metric, a: _Side, b: _Side, confidence: float, *, groups: int) -> dict[str, object]:
+def _compare(
+    run: Run, metric: Metric, a: Evidence, b: Evidence, names: dict[System, str], confidence: float
+) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
     drawn = mean_over_seeds(a.drawn - b.drawn)
     low, high = percentiles(drawn, confidence)
-    test, p, note = _test(run, differences, drawn, a.predicted, groups=groups)
+    test, p, note = _test(run, differences, drawn, a.predicted, groups=a.groups)
     return {
         "dataset": a.system.dataset,
         "probe": a.system.probe,
         "metric": metric.name,
-        "a": a.label,
-        "b": b.label,
+        "a": names[a.system],
+        "b": names[b.system],
         "mean_a": a.values[both].mean() if both.any() else np.nan,
         "mean_b": b.values[both].mean() if both.any() else np.nan,
         "difference": differences.mean() if both.any() else np.nan,

@@ -139,7 +139,7 @@ def solve_one(block: Block, resample: Resample) -> Outcome:
         val_proba=chooser.proba,
         test_proba=probe.predict_proba(block.X[resample.test]),
         params=chooser.params,
-        notes=chooser.notes(len(grid)),
+        notes=chooser.notes(len(grid), limit={"k": 1}),
         fit_s=fitted - start,
         predict_s=time.perf_counter() - fitted,
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -38,9 +41,7 @@ def summarise(run: Run, *, metric: str | None = None, confidence: float = 0.95, 
     """
     chosen = require_metric(run, metric)
     _require_sense(confidence, draws)
-    systems = replay(run)
-    bootstrap = draws_of(systems, draws)
-    rows = [_row(system, predicted, chosen, bootstrap, confidence) for system, predicted in systems.items()]
+    rows = [_row(evidence, chosen, confidence) for evidence in evidence_of(run, chosen, draws)]
     table = pd.DataFrame(rows)
     key = -table["mean"] if chosen.greater_is_better else table["mean"]
     return table.assign(_key=key).sort_values(["probe", "_key", *SYSTEM], ignore_index=True).drop(columns="_key")
@@ -58,27 +59,47 @@ def require_metric(run: Run, name: str | None) -> Metric:
     return metric
 
 
-def draws_of(systems: dict[System, list[Predicted]], draws: int) -> GroupDraws:
-    """One set of draws for all systems, so that their differences are paired."""
-    return GroupDraws([p for predicted in systems.values() for p in predicted], draws)
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of one system in one metric; S seeds."""
+
+    system: System
+    predicted: list[Predicted]
+    values: np.ndarray
+    """(S,), NaN where not defined; the very figures of the scores table."""
+    drawn: np.ndarray
+    """(S, draws): under draws of groups that are the same for every system, so that differences are paired."""
+    groups: int
+    """In any test of any system."""
 
 
-def per_seed(metric: Metric, predicted: list[Predicted]) -> np.ndarray:
-    """(S,) values, NaN where not defined; the very figures of the scores table."""
-    return np.array([evaluate(metric, p.scored)[0][0] for p in predicted])
+# Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
+@lru_cache(maxsize=2)
+def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
+    """The evidence on every system of a run, in the order of their names."""
+    systems = replay(run)
+    bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
+    return tuple(
+        Evidence(
+            system,
+            predicted,
+            np.array([evaluate(metric, p.scored)[0][0] for p in predicted]),
+            bootstrap.values(metric, predicted),
+            len(bootstrap.groups),
+        )
+        for system, predicted in systems.items()
+    )
 
 
-def _row(
-    system: System, predicted: list[Predicted], metric: Metric, bootstrap: GroupDraws, confidence: float
-) -> dict[str, object]:
-    values = per_seed(metric, predicted)
+def _row(evidence: Evidence, metric: Metric, confidence: float) -> dict[str, object]:
+    values, predicted = evidence.values, evidence.predicted
     defined = values[np.isfinite(values)]
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
     low, high = np.nan, np.nan
     if groups > 1 and len(defined):
-        low, high = percentiles(mean_over_seeds(bootstrap.values(metric, predicted)), confidence)
+        low, high = percentiles(mean_over_seeds(evidence.drawn), confidence)
     return {
-        **system._asdict(),
+        **evidence.system._asdict(),
         "metric": metric.name,
         "mean": defined.mean() if len(defined) else np.nan,
         "sd": defined.std(ddof=1) if len(defined) > 1 else np.nan,

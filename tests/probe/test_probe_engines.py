@@ -190,6 +190,19 @@ def test_a_choice_at_the_edge_of_the_grid_is_told() -> None:
     assert "C=0.0001 is at the grid's edge" in outcome.notes
 
 
+def test_an_edge_beyond_which_there_is_nothing_is_not_told() -> None:
+    """No k is smaller than one; the largest k of the grid is an edge all the same."""
+    rng = np.random.default_rng(0)
+    order = (Resample(0, np.arange(300), np.arange(300, 450), np.arange(450, 600)),)
+    once, label = rng.standard_normal((300, 20)).astype(np.float32), rng.integers(0, 2, 300)
+    X = np.r_[once, once]  # a copy of every unit of val is in train: with its own label, or with the other one
+    for copied, k, notes in ((label, 1, []), (1 - label, 201, ["k=201 is at the grid's edge"])):
+        y = np.r_[label, copied]
+        (outcome,) = _solve("knn", Block(X, y, order, "binary", ("a", "b"), METRICS["log_loss"], True))
+        assert outcome.params == {"k": k}
+        assert outcome.notes == notes
+
+
 def test_boosting_that_uses_all_rounds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     block = _block()
     monkeypatch.setattr("medprobe.probe.gbm.GBMProbe", lambda: GBMProbe(n_estimators=3))
