@@ -119,9 +119,7 @@ def _read(
         found = [str(column) for column in given.columns]
         hint = _separator_hint(found)
         near = "".join(f'\n  no column "{name}".{"" if hint else did_you_mean(name, found)}' for name in missing)
-        raise ManifestError(
-            f"{table}: {len(missing)} of the named columns do not exist:{near}\nIt has {one_of(found)}.{hint}"
-        )
+        raise ManifestError(f"{table}: a column that was named is not there:{near}\nIt has {one_of(found)}.{hint}")
     if len(given) == 0:
         raise ManifestError(f"{table}: has a header but no rows.")
     return given
