@@ -177,7 +177,7 @@ def _comparisons(run: Run, metric: Metric, summary: pd.DataFrame) -> pd.DataFram
     rank = {(row.probe, row.label): place for place, row in enumerate(summary.itertuples())}
     sides = table[["probe", "a", "b"]].itertuples(index=False)
     turned = _turned(table, np.array([rank[probe, b] < rank[probe, a] for probe, a, b in sides], dtype=bool))
-    sign = 1.0
+    sign = 1.0 if metric.greater_is_better else -1.0
     ends = np.sort(sign * turned[["low", "high"]].to_numpy(np.float64), axis=1)
     return turned.assign(advantage=sign * turned["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])
 

@@ -108,6 +108,20 @@ else:
     assert contents(own_run) == before
 
 
+def test_the_page_appears_when_everything_else_is_there(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed: list[str] = []
+    replace = Path.replace
+
+    def record(self: Path, target: Path) -> Path:
+        placed.append(str(target.relative_to(own_run)))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", record)
+    write_report(own_run)
+    assert placed[-1] == "report.html"
+    assert sorted(placed) == sorted(contents(own_run))
+
+
 def test_a_new_run_in_the_folder_may_replace_run_and_report(own_run: Path, runs: dict[str, Path]) -> None:
     for name in ("report.html", "figures/roc.svg", "tables/summary.csv"):
         (own_run / name).parent.mkdir(exist_ok=True)

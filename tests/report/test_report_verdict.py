@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +78,11 @@ def test_where_less_is_better_the_least_wins(clear_case: Path) -> None:
     verdict = verdict_of(clear_case, "brier")
     assert verdict.headline.startswith("Use good")
     assert "lower is better" in verdict.score
-    assert " higher (" in verdict.against
+    assert re.search(r", bad, is 0\.\d{3} higher \(", verdict.against)
+    leads = read_findings(clear_case, "brier").comparisons[["advantage_low", "advantage", "advantage_high"]].to_numpy()
+    assert (leads[:, 1] >= 0).all()
+    assert (leads[:, 0] <= leads[:, 1]).all()
+    assert (leads[:, 1] <= leads[:, 2]).all()
 
 
 def test_the_best_of_many_is_said_to_be_picked_by_its_score(clear_case: Path) -> None:
