@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from ..base import ProbeError
@@ -25,11 +26,24 @@ class JoblibWorkers:
         self.n_jobs = joblib.effective_n_jobs(n_jobs)
 
     def map(self, function: Callable[..., Any], block: Block, items: Sequence[Any]) -> Iterator[Any]:
-        """`function(block, item)` for each item, in the order of the items."""
+        """`function(block, item)` for each item, in the order of the items.
+
+        Raises:
+            ProbeError: a process was killed.
+        """
         if self.n_jobs == 1 or len(items) == 1:
             return (_single_threaded(function, block, item) for item in items)
         jobs = (joblib.delayed(_single_threaded)(function, block, item) for item in items)
-        return iter(joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs))
+        return _or_killed(iter(joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)))
+
+
+def _or_killed(results: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from results
+    except TerminatedWorkerError as error:
+        raise ProbeError(
+            "a worker process was killed, most likely because memory ran out; run again with fewer --jobs."
+        ) from error
 
 
 def _single_threaded(function: Callable[..., Any], block: Block, item: Any) -> Any:

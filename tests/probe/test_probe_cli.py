@@ -151,14 +151,17 @@ def test_no_seeds_are_one_line_and_status_1(copied: Path, tmp_path: Path) -> Non
     _assert_refused(run.returncode, run.stdout, run.stderr, out, "at least one seed")
 
 
-def test_a_truncated_cache_is_one_line_and_status_1(copied: Path, tmp_path: Path) -> None:
+def test_a_truncated_cache_is_one_line_and_status_1(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
     victim = _caches(copied)[1]
     whole = victim.read_bytes()
     out = tmp_path / "run"
-    for size in (0, 100, len(whole) // 2, len(whole) - 50):
+    words = ("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", out)
+    for size in (0, 100, len(whole) - 50):
         victim.write_bytes(whole[:size])
-        run = _process("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 2, "--out", out)
-        _assert_refused(run.returncode, run.stdout, run.stderr, out, victim.name)
+        _assert_refused(*medprobe(*words), out, victim.name)
+    victim.write_bytes(whole[: len(whole) // 2])
+    run = _process(*words)
+    _assert_refused(run.returncode, run.stdout, run.stderr, out, victim.name)
 
 
 def test_a_class_with_too_few_patients_is_one_line_that_names_it(copied: Path, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from medprobe.base import ProbeError
 from medprobe.probe import (
     METRICS,
     PROBES,
@@ -292,8 +295,6 @@ def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
 
 
 def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
-    from medprobe.base import ProbeError
-
     block = _block()
     for workers in (WORKERS, JoblibWorkers(2)):
         found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3])
@@ -304,3 +305,14 @@ def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
 
 def _item_and_rows(block: Block, item: int) -> tuple[int, int]:
     return item, len(block.X)
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped")
+def test_a_worker_that_is_killed_is_a_fault_that_says_what_to_do() -> None:
+    with pytest.raises(ProbeError, match=r"killed.*fewer --jobs"):
+        list(JoblibWorkers(2).map(_killed, _block(), [0, 1]))
+    assert len(list(JoblibWorkers(2).map(_item_and_rows, _block(), [0, 1]))) == 2  # the next work has new workers
+
+
+def _killed(block: Block, item: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

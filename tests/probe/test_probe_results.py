@@ -198,6 +198,7 @@ def test_a_fault_while_writing_leaves_the_older_run_and_nothing_else(
     assert _names(tmp_path) == {"run"}
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_whole_run(run: Run, tmp_path: Path) -> None:
     """A process saves over the same folder again and again until it is killed; what is there then can be read."""
     run.save(tmp_path / "source")
@@ -210,7 +211,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_run(run: Run, tmp_path: Path) -> No
             run.save(sys.argv[2], overwrite=True)
     """)
     rng = np.random.default_rng(0)
-    for trial in range(4):
+    for trial in range(3):
         folder = tmp_path / f"trial {trial}" / "run"
         process = subprocess.Popen(
             [sys.executable, "-c", code, tmp_path / "source", folder], stdout=subprocess.PIPE, text=True

@@ -24,6 +24,7 @@ from medprobe.probe import (
     run_probes,
 )
 from medprobe.probe.block import Workers
+from threadpoolctl import threadpool_limits
 
 ALL = ("logreg", "knn", "gbm")
 
@@ -298,7 +299,8 @@ def test_a_probe_on_real_embeddings_is_as_accurate_as_plain_scikit_learn(
     train, test = units.split == "train", units.split == "test"
     for cache in caches:
         X = cache.load("cls")[cache.rows_of(units.unit_id)]
-        accuracy = OF_PROBE[probe].fit(X[train], units.y[train]).score(X[test], units.y[test])
+        with threadpool_limits(1):  # as the workers do
+            accuracy = OF_PROBE[probe].fit(X[train], units.y[train]).score(X[test], units.y[test])
         assert accuracy == pytest.approx(REFERENCE[probe, cache.spec.backbone], abs=0.004)
 
 
