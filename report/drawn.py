@@ -59,7 +59,9 @@ def draw_figures(findings: Findings) -> dict[str, Drawn]:
 def _finish(name: str, sketch: _Sketch) -> Drawn:
     with drawing(LIGHT):
         figure = sketch.draw()
-        svg, png = (figure_bytes(figure, kind) for kind in ("svg", "png"))
+        svg = figure_bytes(figure, "svg")
+        figure.set_layout_engine("none")  # the places found for one file hold for the other
+        png = figure_bytes(figure, "png")
     return Drawn(name, sketch.title, sketch.caption, sketch.told, svg, png)
 
 
