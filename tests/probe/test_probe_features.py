@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_features_are_the_units_fused_vectors_whatever_the_order_of_rows(scans: 
         np.testing.assert_allclose(features[:19], X[:38].reshape(19, 2, 4).mean(axis=1), atol=1e-6)
         np.testing.assert_array_equal(features[19], X[38])
         assert coverage.warnings == []
+
+
+def test_the_last_bit_of_a_mean_does_not_depend_on_the_order_of_rows_either(tmp_path: Path, cache_of) -> None:
+    """Sums of these three are 0 or 1 by the order in which they are added."""
+    table = pd.DataFrame(
+        {"sample_id": ["x", "y", "z", "w"], "path": "x", "unit_id": list("uuuv"), "label": list("aaab")}
+    )
+    card = DatasetCard(name="sums", task="binary", classes=["a", "b"])
+    cache = cache_of(tmp_path, "sums", ["x", "y", "z", "w"], {"cls": np.array([[1], [1e17], [-1e17], [5]])})
+    means = []
+    for order in permutations(range(4)):
+        manifest = Manifest(table.iloc[list(order)], card)
+        coverage = find_coverage(manifest, manifest.units(), [cache], "mean")
+        means.append(load_features(cache, "cls", coverage, "mean").tolist())
+    assert all(mean == means[0] for mean in means)
 
 
 def test_an_exam_without_a_modality_is_left_out_of_concat_and_told(scans: Manifest, tmp_path, cache_of) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -353,6 +355,15 @@ def test_labels_that_only_a_few_patients_have_reach_every_part_when_they_can(ent
     units = _units(y, np.arange(80))
     resample = draw_resamples(units, [0], classes=["a", "b", "rare"], protocol="holdout")[0]
     assert [int(y[getattr(resample, name), 2].sum()) for name in PARTS] == [1, 1, 1]
+
+
+def test_where_no_division_gives_every_part_every_class_train_has_them_all() -> None:
+    """Four patients, three classes in three of them each: two parts at most can be complete, and train is one."""
+    counts = np.array([[1, 1, 3], [3, 0, 2], [2, 2, 0], [0, 2, 1]])
+    for order in permutations(range(4)):
+        part = allocate(counts, np.array(order), np.array([0.7, 0.1, 0.2]), np.ones(3, bool))
+        assert set(part) == {0, 1, 2}
+        assert (counts[part == 0].sum(axis=0) > 0).all()
 
 
 def test_a_part_without_a_share_gets_nothing() -> None:

@@ -322,6 +322,18 @@ def test_the_ratio_of_the_corrected_t_is_units_tested_over_units_fitted(study) -
         assert compare_backbones(run, metric="accuracy")["p"].iloc[0] == pytest.approx(wanted)
 
 
+def test_under_official_the_test_counts_the_patients_of_the_test(official) -> None:
+    run = official.probe(seeds=range(3))
+    (row,) = compare_backbones(run, metric="accuracy", draws=500).to_dict("records")
+    a, b = replay(run).values()
+    draws = GroupDraws([*a, *b], 500)
+    drawn = mean_over_seeds(draws.values(ACCURACY, a) - draws.values(ACCURACY, b))
+    values = [np.array([float(evaluate(ACCURACY, p.scored)[0][0]) for p in side]) for side in (a, b)]
+    patients = len(set(official.manifest.table.query("split == 'test'")["group_id"]))
+    assert row["p"] == pytest.approx(bootstrap_test(values[0] - values[1], drawn, groups=patients)[0])
+    assert row["p"] != pytest.approx(bootstrap_test(values[0] - values[1], drawn, groups=3 * patients)[0])
+
+
 def test_one_seed_under_holdout_falls_back_on_the_bootstrap_and_says_so(study) -> None:
     (row,) = compare_backbones(study.probe(seeds=[0])).to_dict("records")
     assert row["test"] == "bootstrap"
