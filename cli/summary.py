@@ -60,6 +60,8 @@ def _sentence(run: Run, verdict: Verdict) -> str:
     label = run.info["probes"][verdict.probe]["label"]
     if not verdict.second:
         return f"{label}: {verdict.best} at {_number(verdict.mean)}; there is no other backbone to compare it with."
+    if verdict.difference == 0:
+        return f"{label}: {verdict.best} and {verdict.second} score the same, {_number(verdict.mean)}."
     if verdict.significant:
         rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
         return (

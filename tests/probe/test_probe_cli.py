@@ -113,6 +113,15 @@ def test_the_table_fits_eighty_columns_whatever_backbones_are_called(
     assert all("0." in line or "1." in line for line in table[2:] if " to " in line)
 
 
+def test_backbones_that_score_the_same_are_said_to_and_neither_leads(
+    tmp_path: Path, study_of, medprobe: Medprobe
+) -> None:
+    study = study_of(tmp_path, signal=(9.0, 9.0))
+    words = ("probe", study.table, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", tmp_path / "run")
+    _, printed, _ = medprobe(*words)
+    assert "k nearest neighbours: net-0 and net-1 score the same, 1.000." in printed.splitlines()
+
+
 def test_what_a_reader_must_be_told_is_printed_once(tmp_path: Path, study_of, cache_of, medprobe: Medprobe) -> None:
     study = study_of(tmp_path, units=60)
     ids = study.manifest.sample_ids
