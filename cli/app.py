@@ -61,5 +61,5 @@ def main() -> None:
         remark(f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        remark("stopped; what was finished is kept, run the same command again to go on")
+        remark("stopped; embeddings made so far are kept, and nothing is left half-written")
         sys.exit(130)

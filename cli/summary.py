@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def show_summary(run: Run) -> None:
     """Prints the table of a run (mean, spread over seeds, 95 % interval), the winners and the warnings."""
-    from ..probe import compare_backbones, find_metric, summarise, verdicts
+    from ..probe import compare_backbones, find_metric, remarks, summarise, verdicts
 
     metric = find_metric(run.primary_metric)
     summary = summarise(run)
@@ -24,8 +24,8 @@ def show_summary(run: Run) -> None:
     for verdict in verdicts(summary, comparisons):
         say(_sentence(run, verdict))
     say("\n" + _explanation(run))
-    for warning in [*run.warnings, *_notes(run, summary)]:
-        say(f"note: {warning}")
+    for remark in remarks(run, summary):
+        say(f"note: {remark}")
 
 
 def _heading(run: Run, metric: Metric) -> str:
@@ -82,34 +82,6 @@ def _explanation(run: Run) -> str:
         else "corrected resampled t-test (Nadeau and Bengio)"
     )
     return f"sd: over seeds. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
-
-
-def _notes(run: Run, summary: pd.DataFrame) -> list[str]:
-    """The remarks of the tables, each once, with how often it stands there."""
-    scores = run.scores
-    fits = scores.drop_duplicates(["backbone", "fingerprint", "pooling", "probe", "seed"])
-    told = []
-    for probe, rows in fits.groupby("probe", sort=False):
-        edge = int(rows["note"].str.contains("grid's edge").sum())
-        if edge:
-            told.append(f"{probe}: the best value stood at the edge of its grid in {edge} of {len(rows)} fits")
-        stuck = int((~rows["converged"]).sum())
-        if stuck:
-            told.append(f"{probe}: {stuck} of {len(rows)} chosen fits did not converge")
-    missing = scores[(scores["split"] == "test") & (scores["metric"] == run.primary_metric) & (scores["reason"] != "")]
-    told += [
-        f"{count} of {len(fits)} test scores: {reason}" for reason, count in missing["reason"].value_counts().items()
-    ]
-    return told + _remarks(summary)
-
-
-def _remarks(summary: pd.DataFrame) -> list[str]:
-    """The notes of the summary; one that is true of every system is said once."""
-    told = []
-    for note, rows in summary[summary["note"] != ""].groupby("note", sort=False):
-        names = [f"{row['backbone']} {row['probe']}" for row in rows.to_dict("records")]
-        told.append(str(note) if len(rows) == len(summary) else f"{', '.join(names)}: {note}")
-    return told
 
 
 def _number(value: float) -> str:

@@ -11,6 +11,7 @@ from .knn import KNNProbe
 from .listing import PROBES
 from .logistic import LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
+from .remarks import remarks
 from .replay import Predicted, System, replay
 from .resampling import HOLDOUT, PROTOCOLS, Resample, draw_resamples, parse_seeds
 from .results import Run, refuse_occupied
@@ -46,6 +47,7 @@ __all__ = [
     "metrics_for",
     "parse_seeds",
     "refuse_occupied",
+    "remarks",
     "replay",
     "run_probes",
     "summarise",

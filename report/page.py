@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from ..probe import remarks
 from . import citing, facts
 from .drawn import Drawn
 from .findings import Findings
-from .remarks import remarks
 from .svg import inline, palette
 from .tables import Table, classes_table, comparisons_table
 from .theme import DARK, LIGHT
@@ -117,7 +117,7 @@ def _words(findings: Findings) -> dict[str, Any]:
         "probe_settings": facts.settings(findings),
         "statistics": facts.statistics(findings),
         "versions": facts.versions(findings),
-        "remarks": remarks(findings),
+        "remarks": remarks(findings.run, findings.summary),
         "most_remarks": _MOST_REMARKS,
         "commands": citing.commands(findings),
         "unsaid": citing.unsaid(findings),

@@ -149,24 +149,3 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def run(study: Study) -> Run:
     """Three seeds of kNN on `study`; to be read only."""
     return study.probe(seeds=range(3))
-
-
-@pytest.fixture
-def medprobe(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process; gives its status, output and remarks."""
-    from medprobe.cli.app import main
-
-    def run_command(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "80")
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run_command

@@ -118,24 +118,3 @@ def reported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) ->
 def own_run(tmp_path: Path, runs: dict[str, Path]) -> Path:
     """A copy of the binary run that a test may change."""
     return Path(shutil.copytree(runs["binary"], tmp_path / "run"))
-
-
-@pytest.fixture
-def medprobe(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process; gives its status, output and remarks."""
-    from medprobe.cli.app import main
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "80")
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
