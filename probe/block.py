@@ -73,8 +73,11 @@ class Outcome:
 class Workers(Protocol):
     """Where an engine sends work that can go side by side."""
 
-    def map(self, function: Callable[..., Any], block: Block, items: Sequence[Any]) -> Iterator[Any]:
-        """`function(block, item)` for each item, in the order of the items, one BLAS thread each."""
+    def map(self, function: Callable[..., Any], shared: Any, items: Sequence[Any]) -> Iterator[Any]:
+        """`function(shared, item)` for each item, in the order of the items, one BLAS thread each.
+
+        `shared` is a block, or what an engine has found out for all items; its large arrays travel as memory maps.
+        """
         ...
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .block import Block, Outcome, ProbeKind, seed_by_seed
+from .block import Block, Outcome, ProbeKind, Workers
 from .choosing import Chooser
 from .labels import MultilabelMixin, encode_labels
+from .neighbours import METRICS, NeighbourLists, comparable, list_neighbours, search
 from .resampling import Resample
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
 """Values of k; those beyond the training rows are left out."""
-METRICS = ("cosine", "euclidean")
 WEIGHTS = ("distance", "uniform")
-_BLOCK = 2**25
-"""Distances held at a time: 128 MiB of float32."""
 _NEAREST = 1e-5
 """Share of a row's farthest distance below which distances count as equal: about what float32 can tell apart."""
 
@@ -42,8 +41,8 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
     X_ : ndarray of shape (n_samples, n_features)
         Training rows, of unit length for cosine.
-    y_ : ndarray of shape (n_samples, n_classes), float64
-        One column a class, 0 or 1.
+    y_ : ndarray of shape (n_samples,), int64, or of shape (n_samples, n_labels), int8
+        Positions in `classes_`, or 0 and 1.
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(self, n_neighbors: int = 5, *, metric: str = "cosine", weights: str = "distance") -> None:
@@ -58,9 +57,8 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         if self.n_neighbors < 1:
             raise ValueError(f"n_neighbors must be at least 1, got {self.n_neighbors}")
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
-        y, self.classes_, self.multilabel_ = encode_labels(self, y)
-        self.y_ = (y if self.multilabel_ else y[:, None] == np.arange(len(self.classes_))).astype(np.float64)
-        self.X_ = _unit_length(X) if self.metric == "cosine" else X
+        self.y_, self.classes_, self.multilabel_ = encode_labels(self, y)
+        self.X_ = comparable(X, self.metric)
         return self
 
     def kneighbors(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -71,76 +69,76 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         k = min(n_neighbors or self.n_neighbors, len(self.X_))
-        step = max(1, _BLOCK // len(self.X_))
-        found = [_nearest(self._distances(X[start : start + step]), k) for start in range(0, len(X), step)]
-        return np.concatenate([d for d, _ in found]), np.concatenate([i for _, i in found])
-
-    def _distances(self, X: np.ndarray) -> np.ndarray:
-        if self.metric == "euclidean":
-            return euclidean_distances(X, self.X_)
-        return np.clip(1 - _unit_length(X) @ self.X_.T, 0, 2)
-
-    def proba_of(self, distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Votes of neighbours as probabilities: (n_queries, n_classes) from two (n_queries, k).
-
-        A list of more neighbours answers for every smaller k: give its first k columns.
-        """
-        if self.weights == "uniform":
-            votes = np.ones(distances.shape)
-        else:
-            distances = distances.astype(np.float64)
-            floor = np.maximum(_NEAREST * distances[:, -1:], np.finfo(np.float64).tiny)
-            votes = floor / np.maximum(distances, floor)
-        votes /= votes.sum(axis=1, keepdims=True)
-        proba = np.stack([np.einsum("qk,qk->q", votes, self.y_[:, c][positions]) for c in range(self.y_.shape[1])], 1)
-        return np.clip(proba, 0, 1) if self.multilabel_ else proba / proba.sum(axis=1, keepdims=True)
+        return search(comparable(X, self.metric), self.X_, k, self.metric)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes), each row summing to one; for multilabel per label."""
-        return self.proba_of(*self.kneighbors(X))
+        found, positions = self.kneighbors(X)
+        return vote(found, self.y_[positions], len(self.classes_), weights=self.weights)
 
 
-def _unit_length(X: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(X, axis=1, keepdims=True)
-    return X / np.where(length == 0, 1, length)
+def vote(found: np.ndarray, labels: np.ndarray, classes: int, *, weights: str = "distance") -> np.ndarray:
+    """Probabilities from the labels of neighbours.
 
+    Args:
+        found: (n, k) distances, ascending.
+        labels: (n, k) codes, or (n, k, L) of 0 and 1 for multilabel.
+        classes: how many, C; for multilabel L.
+        weights: `distance` or `uniform`.
 
-def _nearest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k smallest of each row, in order, and where they stand; equal ones by position."""
-    if k == distances.shape[1]:
-        chosen = np.broadcast_to(np.arange(k), distances.shape)
+    Returns:
+        (n, C) float64, each row summing to one; for multilabel the weighted share of neighbours that have the label.
+    """
+    if weights == "uniform":
+        votes = np.ones(found.shape)
     else:
-        chosen = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
-        # A tie across the k-th place is cut by argpartition as it likes; those rows are sorted in full.
-        last = np.take_along_axis(distances, chosen, axis=1).max(axis=1, keepdims=True)
-        torn = np.flatnonzero((distances <= last).sum(axis=1) > k)
-        chosen[torn] = np.sort(np.argsort(distances[torn], axis=1, kind="stable")[:, :k], axis=1)
-    values = np.take_along_axis(distances, chosen, axis=1)
-    order = np.argsort(values, axis=1, kind="stable")
-    return np.take_along_axis(values, order, axis=1), np.take_along_axis(chosen, order, axis=1)
+        found = found.astype(np.float64)
+        floor = np.maximum(_NEAREST * found[:, -1:], np.finfo(np.float64).tiny)
+        votes = floor / np.maximum(found, floor)
+    if labels.ndim == 3:
+        return np.clip(np.einsum("nk,nkl->nl", votes / votes.sum(axis=1, keepdims=True), labels), 0, 1)
+    cells = np.arange(len(found))[:, None] * classes + labels
+    proba = np.bincount(cells.ravel(), votes.ravel(), minlength=len(found) * classes).reshape(-1, classes)
+    return proba / proba.sum(axis=1, keepdims=True)
 
 
-def solve_one(block: Block, resample: Resample) -> Outcome:
-    """One search a seed answers for every k; the choice on val, then the neighbours of test in train and val."""
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What every seed's work needs."""
+
+    block: Block
+    lists: NeighbourLists
+    search_s: float
+    """Seconds of finding the lists, by seed."""
+
+
+def solve(block: Block, workers: Workers) -> Iterator[Outcome]:
+    """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
+    share = min(len(resample.train) for resample in block.resamples) / len(block.X)
+    lists = list_neighbours(block.X, max(GRID), share, workers)
+    search_s = (time.perf_counter() - start) / len(block.resamples)
+    return workers.map(_solve_one, _Shared(block, lists, search_s), block.resamples)
+
+
+def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
+    start = time.perf_counter()
+    block, lists = shared.block, shared.lists
+    targets = block.y if block.wide else block.y.astype(np.int64)
     grid = [k for k in GRID if k <= len(resample.train)]
-    probe = KNNProbe(max(grid)).fit(block.X[resample.train], block.y[resample.train])
-    neighbours = probe.kneighbors(block.X[resample.val])
+    found, rows = lists.among(resample.val, resample.train, max(grid))
     chooser = Chooser(block, resample)
     for k in reversed(grid):  # many neighbours make the simpler model
-        chooser.consider({"k": k}, probe.proba_of(*(found[:, :k] for found in neighbours)))
-    probe.set_params(n_neighbors=chooser.params["k"])
-    if block.refit:
-        rows = block.fitted_on(resample)
-        probe.fit(block.X[rows], block.y[rows])
+        chooser.consider({"k": k}, vote(found[:, :k], targets[rows[:, :k]], len(block.classes)))
     fitted = time.perf_counter()
+    found, rows = lists.among(resample.test, block.fitted_on(resample), chooser.params["k"])
     return Outcome(
         seed=resample.seed,
         val_proba=chooser.proba,
-        test_proba=probe.predict_proba(block.X[resample.test]),
+        test_proba=vote(found, targets[rows], len(block.classes)),
         params=chooser.params,
         notes=chooser.notes(len(grid), limit={"k": 1}),
-        fit_s=fitted - start,
+        fit_s=fitted - start + shared.search_s,
         predict_s=time.perf_counter() - fitted,
     )
 
@@ -148,6 +146,6 @@ def solve_one(block: Block, resample: Resample) -> Outcome:
 KNN = ProbeKind(
     name="knn",
     label="k nearest neighbours",
-    solve=seed_by_seed(solve_one),
+    solve=solve,
     settings={"k": list(GRID), "metric": "cosine", "weights": "distance"},
 )

@@ -10,7 +10,6 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from ..base import ProbeError
-from .block import Block
 
 
 class JoblibWorkers:
@@ -25,15 +24,15 @@ class JoblibWorkers:
             raise ProbeError("0 jobs: give a number of processes, or -1 for one on every core.")
         self.n_jobs = joblib.effective_n_jobs(n_jobs)
 
-    def map(self, function: Callable[..., Any], block: Block, items: Sequence[Any]) -> Iterator[Any]:
-        """`function(block, item)` for each item, in the order of the items.
+    def map(self, function: Callable[..., Any], shared: Any, items: Sequence[Any]) -> Iterator[Any]:
+        """`function(shared, item)` for each item, in the order of the items.
 
         Raises:
             ProbeError: a process was killed.
         """
         if self.n_jobs == 1 or len(items) == 1:
-            return (_single_threaded(function, block, item) for item in items)
-        jobs = (joblib.delayed(_single_threaded)(function, block, item) for item in items)
+            return (_single_threaded(function, shared, item) for item in items)
+        jobs = (joblib.delayed(_single_threaded)(function, shared, item) for item in items)
         return _or_killed(iter(joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)))
 
 
@@ -46,6 +45,6 @@ def _or_killed(results: Iterator[Any]) -> Iterator[Any]:
         ) from error
 
 
-def _single_threaded(function: Callable[..., Any], block: Block, item: Any) -> Any:
+def _single_threaded(function: Callable[..., Any], shared: Any, item: Any) -> Any:
     with threadpool_limits(1):
-        return function(block, item)
+        return function(shared, item)

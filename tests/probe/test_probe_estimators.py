@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from medprobe.probe import GBMProbe, KNNProbe, LogisticProbe
 from medprobe.probe.gbm import PRESETS
+from medprobe.probe.knn import vote
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -282,7 +283,7 @@ def test_knn_answers_the_same_in_blocks_as_at_once(monkeypatch: pytest.MonkeyPat
     X, y = _data(n=400)
     probe = KNNProbe(9).fit(X[:200], y[:200])
     whole = probe.kneighbors(X[200:])
-    monkeypatch.setattr("medprobe.probe.knn._BLOCK", 200 * 7)
+    monkeypatch.setattr("medprobe.probe.neighbours._CELLS", 200 * 7)
     in_blocks = probe.kneighbors(X[200:])
     np.testing.assert_array_equal(whole[1], in_blocks[1])
     np.testing.assert_allclose(whole[0], in_blocks[0], atol=1e-12)
@@ -294,7 +295,8 @@ def test_knn_from_one_search_answers_for_every_smaller_k() -> None:
     distances, positions = wide.kneighbors(X[150:])
     for k in (1, 4, 50):
         narrow = KNNProbe(k).fit(X[:150], y[:150]).predict_proba(X[150:])
-        np.testing.assert_allclose(wide.proba_of(distances[:, :k], positions[:, :k]), narrow, atol=1e-12)
+        voted = vote(distances[:, :k], wide.y_[positions[:, :k]], len(wide.classes_))
+        np.testing.assert_allclose(voted, narrow, atol=1e-12)
 
 
 @pytest.mark.parametrize("wrong", [{"n_neighbors": 0}, {"metric": "manhattan"}, {"weights": "exp"}])
