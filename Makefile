@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-CODE := base manifests cache extract probe report cli
 JOBS ?= auto
 
 .PHONY: help install demo test fmt lint types clean

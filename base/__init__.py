@@ -16,7 +16,7 @@ from .errors import (
     ReportError,
     WeightsError,
 )
-from .files import atomic_path, fsync_folder, user_cache, writing
+from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import progress
 from .text import counted, did_you_mean, first_line, one_of
 
@@ -38,6 +38,7 @@ __all__ = [
     "fingerprint",
     "first_line",
     "fsync_folder",
+    "make_folder",
     "one_of",
     "progress",
     "user_cache",

@@ -6,7 +6,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
@@ -21,6 +21,7 @@ _REASONS = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
     errno.EEXIST: "a file stands where a folder is needed; choose another path",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
     errno.EISDIR: "a folder stands where the file should go; choose another path",
 }
 
@@ -61,7 +62,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made or written.
     """
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         # Ends in the target's own suffix, because some writers choose a format by it.
         temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
         try:
@@ -71,6 +72,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
             fsync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        OutputError: nothing can be made there.
+        OSError: as `writing` understands it.
+    """
+    for _ in range(5):
+        # Another process may remove an empty folder at the very moment in which one is made inside it.
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    raise OutputError(f"{folder}: cannot be made on this file system; choose another folder.")
 
 
 def fsync_folder(folder: Path) -> None:

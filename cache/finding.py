@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
         store: the folder of all caches.
         dataset: the data set's name (`manifest.name`).
         backbones: only these (names as given to `medprobe extract`); all by default. Of a backbone with several specs
-            (sizes, precisions), all are returned.
+            (sizes, precisions), all are returned; `name@fingerprint` names one of them.
 
     Raises:
         CacheError: the data set or a backbone has no cache here (names the near ones), or a file asked for is damaged.
@@ -55,15 +56,24 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
     if not paths:
         raise CacheError(_no_caches(store, dataset, folder))
     if backbones is not None:
-        wanted = {safe_name(backbone) for backbone in backbones}
+        wanted = {safe_name(name) for backbone in backbones for name in (backbone, _without_fingerprint(backbone))}
         named = [path for path in paths if path.stem.rpartition("--")[0] in wanted]
     else:
         named = paths
     caches = [EmbeddingCache.open(path) for path in named]
     if backbones is not None:
-        caches = [cache for cache in caches if cache.spec.backbone in backbones]
+        caches = [cache for cache in caches if _names_of(cache) & set(backbones)]
         _check_all_found(folder, backbones, caches, paths)
     return sorted(caches, key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
+
+
+def _without_fingerprint(backbone: str) -> str:
+    return re.sub(r"@[0-9a-f]{12}$", "", backbone)
+
+
+def _names_of(cache: EmbeddingCache) -> set[str]:
+    """What a cache may be asked for by: its backbone, or that and its fingerprint where there are several."""
+    return {cache.spec.backbone, f"{cache.spec.backbone}@{cache.spec.fingerprint}"}
 
 
 def list_store(store: Path) -> tuple[list[Listed], list[ListedDraft]]:
@@ -154,11 +164,15 @@ def _no_caches(store: Path, dataset: str, folder: Path) -> str:
 def _check_all_found(
     folder: Path, backbones: Sequence[str], caches: Sequence[EmbeddingCache], paths: Sequence[Path]
 ) -> None:
-    found = {cache.spec.backbone for cache in caches}
+    found = {name for cache in caches for name in _names_of(cache)}
     absent = [backbone for backbone in backbones if backbone not in found]
     if not absent:
         return
-    there = sorted({listed.cache.spec.backbone for listed in map(_listed, paths) if listed.cache})
+    listed = [listed.cache for listed in map(_listed, paths) if listed.cache]
+    names = [cache.spec.backbone for cache in listed]
+    there = sorted(
+        {name for cache in listed for name in _names_of(cache) if names.count(cache.spec.backbone) > 1} | set(names)
+    )
     near = "".join(did_you_mean(backbone, there) for backbone in absent)
     begun = [name for name in absent if any(folder.glob(f"{safe_name(name)}--*.parts"))]
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are those by {one_of(there) or 'none'}.{near}"

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import h5py
 
-from ..base import CacheError, atomic_path
+from ..base import CacheError, atomic_path, make_folder
 from .layout import hdf5_into
 
 _ABANDONED_AFTER_S = 24 * 3600
@@ -93,7 +93,7 @@ def exclusive(path: Path) -> Iterator[None]:
 def _acquire(path: Path) -> int:
     """A descriptor that holds the lock of the file that `path` names now, not of one that was removed while waiting."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         _lock(descriptor, wait=True)
         with suppress(FileNotFoundError):

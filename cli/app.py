@@ -52,7 +52,7 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line; a `MedprobeError` becomes one message and exit status 1."""
+    """Runs the command line; a fault becomes one message and exit status 1, Ctrl-C status 130."""
     try:
         app()
     except MedprobeError as error:
@@ -60,6 +60,10 @@ def main() -> None:
             raise
         remark(f"error: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        remark("stopped; embeddings made so far are kept, and nothing is left half-written")
-        sys.exit(130)
+    except OSError as error:
+        # What no room could foresee (a name that is too long, a disk that went away) still ends in one line.
+        if "--debug" in sys.argv[1:]:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        remark(f"error: {where}{error.strerror or error}")
+        sys.exit(1)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Look at embedding caches: list them, show what they were made with, check every byte.",
+    epilog="Example: `medprobe cache ls brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,11 @@ def say(text: str) -> None:
 def remark(text: str) -> None:
     """Prints `text` as it is (no markup) on standard error."""
     err().print(text, markup=False)
+
+
+def command(*words: object) -> str:
+    """A `medprobe` command as one may paste it into a shell."""
+    return shlex.join(["medprobe", *map(str, words)])
 
 
 def show_table(

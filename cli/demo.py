@@ -40,9 +40,12 @@ def demo(
 
     Example: `medprobe demo --out /tmp/demo`
     """
+    from ..probe import refuse_occupied
     from ..report import write_report
     from .summary import show_summary
 
+    _claim(folder)
+    refuse_occupied(folder / "run", overwrite=True)
     manifest = _digits(folder)
     remark(f"1/3  {len(manifest):,} images of digits; embedding them with {' and '.join(_BACKBONES)}")
     caches = _embed(manifest)
@@ -52,6 +55,17 @@ def demo(
     page = write_report(folder / "run")
     show_summary(run)
     say(f"\nThe report: {page}\nFigures:    {page.parent / 'figures'}\n\n{_NEXT}")
+
+
+def _claim(folder: Path) -> None:
+    """Marks the folder as the demo's own; one that holds anything else is left alone."""
+    from ..base import OutputError, atomic_path
+
+    mark = folder / ".medprobe-demo"
+    if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
+        raise OutputError(f"{folder}: holds other files than the demo's, so it is left alone; choose another --out.")
+    with atomic_path(mark) as temporary:
+        temporary.touch()
 
 
 def _digits(folder: Path) -> Manifest:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import remark, say
+from .console import command, remark, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,12 @@ def extract(
         int | None, typer.Option("--workers", min=0, help="Decoding processes; all cores but one by default.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="Do the I-th of N parts; the last one publishes.")
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N parts; the last one publishes. `slurm`: as the task of a job array.",
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder of caches; `embeddings` beside the manifest by default.")
@@ -66,6 +72,9 @@ def extract(
         backbones.append(one)
     try:
         caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
+    except KeyboardInterrupt:
+        remark("stopped; what is embedded is kept, the same command goes on from there")
+        raise typer.Exit(130) from None
     except QuarantineError:
         _tell(_published(store, loaded.name, [one.spec.fingerprint for one in backbones]), manifest)
         raise
@@ -75,10 +84,22 @@ def extract(
 
 
 def _shard(text: str) -> tuple[int, int]:
+    if text == "slurm":
+        return _slurm_shard()
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise typer.BadParameter(f'"{text}" is no shard; write 1/4, 2/4, 3/4 and 4/4', param_hint="--shard")
     return int(number), int(count)
+
+
+def _slurm_shard() -> tuple[int, int]:
+    """This task's place in its job array, whatever numbers the array begins with and steps by."""
+    try:
+        task, first, last, step = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "MAX", "STEP"))
+    except (KeyError, ValueError):
+        told = "slurm: this is no task of a job array (sbatch --array=1-4); write 1/4 and so on"
+        raise typer.BadParameter(told, param_hint="--shard") from None
+    return (task - first) // step + 1, (last - first) // step + 1
 
 
 def _dims(dims: dict[str, int]) -> str:
@@ -97,7 +118,6 @@ def _published(store: Path, dataset: str, fingerprints: list[str]) -> list[Embed
 
 def _tell(caches: Sequence[EmbeddingCache], manifest: Path) -> None:
     for one in caches:
-        rate = one.info["throughput"].get("images_per_s", 0)
-        say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}" + (f", {rate:.0f} images/s" if rate else ""))
+        say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}")
     if caches:
-        say(f"\nNext: medprobe probe {manifest} --seeds 20 --out runs/{manifest.stem}")
+        say(f"\nNext: {command('probe', manifest, '--seeds', 20, '--out', Path('runs', manifest.stem))}")

@@ -7,15 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import remark, say, show_table
+from .console import command, remark, say, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..manifests import Finding, Manifest
 
-app = typer.Typer(help="Build, check and show manifests: tables of images with their labels.", no_args_is_help=True)
-build = typer.Typer(help="Build a manifest from class folders, a table, or an npz file.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build, check and show manifests: tables of images with their labels.",
+    epilog="Example: `medprobe manifest check brain.parquet`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+build = typer.Typer(
+    help="Build a manifest from class folders, a table, or an npz file.",
+    epilog="Example: `medprobe manifest build folder images --out brain.parquet`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 app.add_typer(build, name="build")
 
 Out = Annotated[
@@ -64,7 +74,7 @@ def build_folder(
 
     place = _ready(out, src, overwrite)
     manifest = build_folder(src, name=name or place.stem, task=_task(task), classes=_names(classes), notice=_note)
-    _finish(manifest.save(place))
+    _finish(manifest, place)
 
 
 @build.command("csv")
@@ -127,7 +137,7 @@ def build_csv(
         classes=_names(classes),
         notice=_note,
     )
-    _finish(manifest.save(place))
+    _finish(manifest, place)
 
 
 @build.command("npz")
@@ -151,7 +161,7 @@ def build_npz(
 
     place = _ready(out, file, overwrite)
     manifest = build_npz(file, name=name or place.stem, task=_task(task), classes=_names(classes), notice=_note)
-    _finish(manifest.save(place))
+    _finish(manifest, place)
 
 
 @app.command("check")
@@ -185,16 +195,23 @@ def show(
         Path | None, typer.Option("--out", "-o", help="Where the picture goes.", show_default="<manifest>-montage.png")
     ] = None,
     per_class: Annotated[int, typer.Option(min=1, max=40, help="Examples of each class.")] = 8,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Counts what is in a manifest, and draws examples of each class.
 
     Example: `medprobe manifest show brain.parquet`
     """
+    from ..base import OutputError
     from ..manifests import Manifest, draw_montage
 
+    place = out or manifest.with_name(f"{manifest.stem}-montage.png")
+    if place.suffix.lower() != ".png":
+        raise OutputError(f"{place}: --out must end in .png.")
+    if out is not None and out.exists() and not overwrite:
+        raise OutputError(f"{out}: is there already; choose another --out, or add --overwrite to replace it.")
     loaded = Manifest.load(manifest)
     _counts(loaded)
-    picture = draw_montage(loaded, out or manifest.with_name(f"{manifest.stem}-montage.png"), per_class=per_class)
+    picture = draw_montage(loaded, place, per_class=per_class)
     say(f"Examples of each class: {picture}")
 
 
@@ -230,11 +247,26 @@ def _note(sentence: str) -> None:
     remark(f"note: {sentence}")
 
 
-def _finish(manifest: Manifest) -> None:
-    assert manifest.path is not None
+def _finish(manifest: Manifest, place: Path) -> None:
+    _keep_what_people_wrote(manifest, place)
+    manifest = manifest.save(place)
     _counts(manifest)
-    say(f"Wrote {manifest.path} and {manifest.path.with_suffix('.yaml').name}.")
-    remark(f"next: medprobe manifest check {manifest.path}")
+    say(f"Wrote {place} and {place.with_suffix('.yaml').name}.")
+    remark(f"Next: {command('manifest', 'check', place)}")
+
+
+def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:
+    """Takes licence, citation and description over from a card that is about to be replaced."""
+    from ..base import ManifestError
+    from ..manifests import DatasetCard
+
+    try:
+        old = DatasetCard.load(place.with_suffix(".yaml"))
+    except ManifestError:
+        return  # there is none, or it says nothing that can be read
+    for field in ("license", "citation", "description"):
+        if not getattr(manifest.card, field):
+            setattr(manifest.card, field, getattr(old, field))
 
 
 def _counts(manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import remark, say
+from .console import command, remark, say
 
 
 def probe(
@@ -70,4 +70,4 @@ def probe(
     run.save(out, overwrite=overwrite)
     show_summary(run)
     remark(f"\nSaved: {out}")
-    say(f"Next:  medprobe report {out}")
+    say(f"Next:  {command('report', out)}")

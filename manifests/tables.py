@@ -138,7 +138,7 @@ def _reason(error: BaseException, path: Path) -> str:
     words = " ".join(str(error).split())
     if "Empty CSV file" in words:
         return "it is empty"
-    if "UTF8" in words or "utf-8" in words.lower():
+    if _is_wide_text(path) or "UTF8" in words or "utf-8" in words.lower():
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
     if re.search(r"Expected \d+ columns, got \d+", words):
         return _ragged_rows(path)
@@ -147,6 +147,12 @@ def _reason(error: BaseException, path: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return words[:200].rstrip(".")
+
+
+def _is_wide_text(path: Path) -> bool:
+    """Whether a file is UTF-16 or UTF-32, as spreadsheets export "Unicode text"."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".csv" and b"\0" in file.read(512)
 
 
 def _ragged_rows(path: Path) -> str:

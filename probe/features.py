@@ -149,7 +149,8 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | 
         raise ProbeError(f"no cache has the pooling {one_of(unknown)}; there are {one_of(there)}.{near}")
     wanted = list(dict.fromkeys(poolings))
     chosen = [(i, pooling) for i, cache in enumerate(caches) for pooling in wanted if pooling in cache.poolings]
-    without = [cache.spec.backbone for i, cache in enumerate(caches) if i not in {i for i, _ in chosen}]
+    used = {i for i, _ in chosen}
+    without = [label for i, label in enumerate(backbone_labels(caches)) if i not in used]
     if without:
         raise ProbeError(
             f"{one_of(without)}: none of the poolings {one_of(wanted)} is in its cache; name one that is"

@@ -36,8 +36,6 @@ class Metric:
         return value > than if self.greater_is_better else value < than
 
 
-_SINGLE: tuple[Task, ...] = ("binary", "multiclass", "ordinal")
-
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (

@@ -15,8 +15,9 @@ def commands(findings: Findings) -> list[str]:
     info = findings.run.info
     manifest, out = f"{findings.name}.parquet", f"runs/{findings.name}"
     words = ["medprobe", "probe", manifest]
-    for backbone in dict.fromkeys(cache["spec"]["backbone"] for cache in info["caches"]):
-        words += ["--backbone", backbone]
+    for cache in info["caches"]:
+        # With the fingerprint, so that a cache of another size or precision made since is not taken in.
+        words += ["--backbone", f"{cache['spec']['backbone']}@{cache['fingerprint']}"]
     for pooling in dict.fromkeys(findings.summary["pooling"]):
         words += ["--pooling", str(pooling)]
     for probe in info["probes"]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 MINUS = "\u2212"
-DASH = "\u2013"
 NONE = "\u2013"
 """For a value that there is not."""
 

@@ -13,7 +13,10 @@ from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean
 from ...cache import TransformSpec
-from ..catalogue import Entry, Hub
+from ..catalogue import Entry, Local
+from ..weights.layouts import as_published
+from ..weights.loading import load_strictly
+from ..weights.tensors import read_tensors
 from .interface import Features, require_multiple
 
 
@@ -22,16 +25,21 @@ class TimmAdapter:
 
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
-        if not timm.is_model(entry.model):
-            raise BackboneError(f'timm has no model "{entry.model}".{did_you_mean(entry.model, timm.list_models())}')
-        hub = isinstance(entry.weights, Hub)
-        if hub and not timm.is_model_pretrained(entry.model):
+        _require_known(entry)
+        return timm.create_model(entry.model, pretrained=False, num_classes=0)
+
+    def load(self, entry: Entry) -> nn.Module:
+        """See `Adapter.load`."""
+        if isinstance(entry.weights, Local):
+            network, path = self.create(entry), entry.weights.path
+            load_strictly(network, as_published(read_tensors(path), network.state_dict()), path.name, entry)
+            return network
+        _require_known(entry)
+        if not timm.is_model_pretrained(entry.model):
             raise WeightsError(f"timm has no pretrained weights for {entry.model}; give some as {entry.model}@FILE.")
         try:
-            return timm.create_model(entry.model, pretrained=hub, num_classes=0)
+            return timm.create_model(entry.model, pretrained=True, num_classes=0)
         except (OSError, RuntimeError) as error:
-            if not hub:
-                raise
             raise WeightsError(_unreachable(entry)) from error
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
@@ -81,6 +89,11 @@ class TimmAdapter:
             has_class = prefix > 0 and getattr(model, "cls_token", None) is not None
             return Features(pooled, cls=tokens[:, 0] if has_class else None, patches=tokens[:, prefix:])
         return Features(pooled)
+
+
+def _require_known(entry: Entry) -> None:
+    if not timm.is_model(entry.model):
+        raise BackboneError(f'timm has no model "{entry.model}".{did_you_mean(entry.model, timm.list_models())}')
 
 
 def _set_positions(network: Any, positions: torch.Tensor, grid: tuple[int, int]) -> None:

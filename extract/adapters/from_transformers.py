@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...base import BackboneError, WeightsError, first_line
+from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
-from ..catalogue import Entry, Hub, Local
+from ..catalogue import Entry, Local
+from ..weights.tensors import read_tensors
 from .interface import Features, require_multiple
 
 _PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -27,12 +28,17 @@ class TransformersAdapter:
         """See `Adapter.create`."""
         from transformers import AutoModel
 
-        if isinstance(entry.weights, Hub):
-            with _hub(entry):
-                model: Any = AutoModel.from_pretrained(entry.model, use_safetensors=True, dtype=torch.float32)
-        else:
-            model = AutoModel.from_config(_config(entry))
-        return getattr(model, "vision_model", model)
+        return _vision_part(AutoModel.from_config(_config(entry)))
+
+    def load(self, entry: Entry) -> nn.Module:
+        """See `Adapter.load`."""
+        with _quiet():
+            network, told = _from_file(entry) if _is_one_file(entry) else _from_folder_or_hub(entry)
+        vision = _vision_part(network)
+        prefix = "" if vision is network else "vision_model."
+        missing = sorted(name.removeprefix(prefix) for name in told["missing_keys"] if name.startswith(prefix))
+        _do_without(vision, missing, entry)
+        return vision
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -69,10 +75,92 @@ class TransformersAdapter:
         pooled = getattr(out, "pooler_output", None)
         if tokens.ndim == 4:
             patches = tokens.flatten(2).transpose(1, 2)
-            return Features(patches.mean(1) if pooled is None else pooled.flatten(1), patches=patches)
+            return Features(None if pooled is None else pooled.flatten(1), patches=patches)
+        if not _has_class_token(network):
+            return Features(pooled, patches=tokens)
         prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
-        cls, patches = tokens[:, 0], tokens[:, prefix:]
-        return Features(cls if pooled is None else pooled, cls=cls, patches=patches)
+        return Features(pooled, cls=tokens[:, 0], patches=tokens[:, prefix:])
+
+
+def _vision_part(model: Any) -> nn.Module:
+    """The image encoder of a model of images and texts."""
+    return getattr(model, "vision_model", model)
+
+
+def _has_class_token(network: nn.Module) -> bool:
+    return any(name.endswith(("cls_token", "class_embedding")) for name, _ in network.named_parameters())
+
+
+def _is_one_file(entry: Entry) -> bool:
+    """Whether the weights are a file, or a folder of one that transformers would have to unpickle."""
+    if not isinstance(entry.weights, Local):
+        return False
+    return not (entry.weights.path.is_dir() and any(entry.weights.path.glob("*.safetensors")))
+
+
+def _from_file(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with tensors that our own reader has read; transformers knows the names of its older versions."""
+    from transformers import MODEL_MAPPING
+
+    assert isinstance(entry.weights, Local)
+    tensors, config = read_tensors(entry.weights.path), _config(entry)
+    architecture: Any = MODEL_MAPPING[type(config)]
+    try:
+        return architecture.from_pretrained(
+            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
+        )
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{entry.weights.path.name}: does not fit {entry.model} ({first_line(error)}).") from error
+
+
+def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    if not isinstance(entry.weights, Local):
+        with _hub(entry):
+            return AutoModel.from_pretrained(entry.model, **options)
+    folder = entry.weights.path
+    try:
+        return AutoModel.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{folder.name}: no whole model of transformers ({first_line(error)}).") from error
+
+
+def _do_without(network: Any, missing: list[str], entry: Entry) -> None:
+    """Takes out of a network what its weights do not hold and a backbone can do without.
+
+    Left in, it would be random: another vector, and another cache, at each load.
+
+    Raises:
+        WeightsError: something else is missing.
+    """
+    needed = [name for name in missing if not name.startswith("pooler.") and "mask_token" not in name]
+    if needed:
+        raise WeightsError(f"{entry.name}: the weights lack {len(needed)} tensors: {one_of(needed, most=4)}.")
+    if any(name.startswith("pooler.") for name in missing):
+        network.pooler = None
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if name in missing:
+                value.zero_()  # used in pre-training alone
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers from reporting on keys and from drawing bars; what matters is an error of ours."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _interpolation(network: nn.Module) -> dict[str, bool]:

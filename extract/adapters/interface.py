@@ -17,8 +17,8 @@ from ..catalogue import Entry
 class Features:
     """The outputs of one batch of B images, D features, before pooling."""
 
-    pooled: torch.Tensor
-    """(B, D'): what the library itself would hand to a classifier."""
+    pooled: torch.Tensor | None = None
+    """(B, D'): what the library itself would hand to a classifier; None where it has nothing trained for that."""
     cls: torch.Tensor | None = None
     """(B, D): the class token after the last norm; None where there is none."""
     patches: torch.Tensor | None = None
@@ -29,11 +29,19 @@ class Adapter(Protocol):
     """One source library."""
 
     def create(self, entry: Entry) -> nn.Module:
-        """The architecture at its own image size, with the hub's weights if the entry asks for them.
+        """The architecture at its own image size, untrained.
 
         Raises:
             BackboneError: the library has no such model.
-            WeightsError: the hub cannot be reached, or refuses.
+        """
+        ...
+
+    def load(self, entry: Entry) -> nn.Module:
+        """The architecture at its own image size, with the weights of the hub or of a file or folder.
+
+        Raises:
+            BackboneError: the library has no such model.
+            WeightsError: they cannot be had, are damaged, or do not fit.
         """
         ...
 

@@ -12,6 +12,9 @@ def _medprobe(*words: str) -> subprocess.CompletedProcess[str]:
 
 _VERBS = (
     ("demo",),
+    (),
+    ("manifest",),
+    ("manifest", "build"),
     ("manifest", "build", "folder"),
     ("manifest", "build", "csv"),
     ("manifest", "build", "npz"),
@@ -19,6 +22,7 @@ _VERBS = (
     ("manifest", "show"),
     ("backbones",),
     ("extract",),
+    ("cache",),
     ("cache", "ls"),
     ("cache", "show"),
     ("cache", "verify"),
@@ -32,7 +36,7 @@ _VERBS = (
 def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
     shown = _medprobe(*verb, "--help")
     assert shown.returncode == 0, shown.stderr
-    assert f"medprobe {' '.join(verb)}" in shown.stdout.split("Usage:")[1].split("\n", 1)[1]
+    assert f"medprobe {' '.join(verb)}".rstrip() in shown.stdout.split("Usage:")[1].split("\n", 1)[1]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -64,3 +68,22 @@ def test_a_fault_is_one_message_without_a_traceback_unless_asked(tmp_path) -> No
     assert plain.stderr.startswith("error: ")
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
+
+
+def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(medprobe, tmp_path) -> None:
+    (tmp_path / "digits.npz").write_text("mine")
+    said = medprobe("demo", "--out", tmp_path)
+    assert said.status == 1
+    assert "choose another --out" in said.err
+    assert (tmp_path / "digits.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere/m.parquet", "x" * 300 + ".parquet"])
+def test_a_place_that_cannot_be_is_one_clear_line(medprobe, tmp_path, out) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").write_bytes(b"")
+    said = medprobe("manifest", "build", "folder", tmp_path / "pets", "--out", tmp_path / out)
+    assert said.status == 1
+    assert said.err.startswith("error: ") or "error: " in said.err
+    assert "Traceback" not in said.err

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from medprobe.cache import EmbeddingCache
+from medprobe.base import CacheError
+from medprobe.cache import CacheDraft, EmbeddingCache, find_caches
+from medprobe.extract import load_backbone
 from medprobe.manifests import build_folder
 from PIL import Image
 
@@ -120,3 +124,47 @@ def test_backbones_answers_an_unknown_word_with_the_near_names(medprobe) -> None
     said = medprobe("backbones", "resnet5o")
     assert said.status == 1
     assert 'Did you mean "resnet50"' in said.err
+
+
+def test_a_task_of_a_job_array_is_a_shard(medprobe, pets, monkeypatch) -> None:
+    for name, value in {"ID": 12, "MIN": 10, "MAX": 14, "STEP": 2}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    said = medprobe("extract", pets, *_TINY, "--shard", "slurm")
+    assert said.status == 0, said.err
+    with CacheDraft.open(pets.parent / "embeddings", "pets", _spec()) as draft:
+        assert sorted(draft.known()) == ["cat/2.png", "dog/1.png", "dog/7.png"]  # rows 1, 4, 7
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
+    said = medprobe("extract", pets, *_TINY, "--shard", "slurm")
+    assert said.status == 2
+    assert "no task of a job array" in " ".join(said.err.replace("│", "").split())
+
+
+def _spec():
+    return load_backbone("timm:test_vit@random", image_size=32).spec
+
+
+def test_one_of_several_specs_is_named_by_its_fingerprint(medprobe, pets) -> None:
+    for size in (32, 48):
+        medprobe("extract", pets, *_TINY[:2], "--image-size", size, "--workers", 0)
+    store, name = pets.parent / "embeddings", "timm:test_vit@random"
+    assert len(find_caches(store, "pets", [name])) == 2
+    [found] = find_caches(store, "pets", [f"{name}@{_spec().fingerprint}"])
+    assert found.spec == _spec()
+    with pytest.raises(CacheError, match=_spec().fingerprint):
+        find_caches(store, "pets", [f"{name}@000000000000"])
+
+
+def test_ctrl_c_says_what_is_kept(pets) -> None:
+    code = """
+import os, signal, sys
+from medprobe.extract import Backbone
+Backbone.embed = lambda self, images: os.kill(os.getpid(), signal.SIGINT)
+from medprobe.cli.app import main
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, "extract", pets, *_TINY], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 130, run.stderr
+    assert "what is embedded is kept" in run.stderr
+    assert "Traceback" not in run.stderr

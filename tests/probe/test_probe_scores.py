@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
+from medprobe.manifests import METRIC_NAMES
 from medprobe.probe import ALIASES, METRICS, Scored, evaluate, find_metric, metrics_for
 from sklearn import metrics as sk
 
@@ -278,3 +279,9 @@ def test_an_alias_is_the_same_metric_and_an_unknown_one_names_the_near_one() -> 
     assert all(find_metric(alias) is METRICS[name] for alias, name in ALIASES.items())
     with pytest.raises(ProbeError, match='Did you mean "roc_auc"'):
         find_metric("roc_acu")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_card_may_name_every_metric_of_its_task_and_no_other(task: str) -> None:
+    known = {metric.name for metric in metrics_for(task)}
+    assert set(METRIC_NAMES[task]) == known | {alias for alias, name in ALIASES.items() if name in known}

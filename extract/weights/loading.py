@@ -1,0 +1,37 @@
+"""Putting tensors into a network: each has a place, and each place is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ...base import WeightsError, one_of
+from ..catalogue import Entry
+from .tensors import Tensors
+
+
+def load_strictly(network: nn.Module, values: Tensors, where: str, entry: Entry) -> None:
+    """Loads `values`; every tensor of the file must be used and none of the network's may be missing.
+
+    Raises:
+        WeightsError: names what does not fit.
+    """
+    wanted: Mapping[str, torch.Tensor] = network.state_dict()
+    # Batch norm's counter of training steps: no part of the weights, and old files lack it.
+    missing = [name for name in wanted if name not in values and not name.endswith("num_batches_tracked")]
+    extra = [name for name in values if name not in wanted]
+    misshapen = [
+        f"{name} {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
+        for name, value in values.items()
+        if name in wanted and value.shape != wanted[name].shape
+    ]
+    faults = [
+        f"{len(names)} {what}: {one_of(names, most=4)}"
+        for names, what in ((missing, "missing"), (extra, "not part of the model"), (misshapen, "of another shape"))
+        if names
+    ]
+    if faults:
+        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(faults)}.")
+    network.load_state_dict(values, strict=False)
