@@ -20,7 +20,8 @@ def probe(
         list[str] | None, typer.Option("--pooling", help="Only this pooling; may be repeated. [default: all cached]")
     ] = None,
     probe: Annotated[
-        list[str] | None, typer.Option("--probe", help="logreg, knn or gbm; may be repeated. [default: all three]")
+        list[str] | None,
+        typer.Option("--probe", help="logreg, knn, gbm or centroid; may be repeated. [default: the first three]"),
     ] = None,
     protocol: Annotated[
         str,

@@ -5,6 +5,7 @@ Nothing here knows of images or torch; a probe gets a whole `Block` of resamples
 """
 
 from .block import Block, Outcome, ProbeKind
+from .centroid import CentroidProbe
 from .comparisons import Verdict, compare_backbones, corrected_t_test, holm, system_labels, verdicts
 from .gbm import GBMProbe
 from .knn import KNNProbe
@@ -26,6 +27,7 @@ __all__ = [
     "PROBES",
     "PROTOCOLS",
     "Block",
+    "CentroidProbe",
     "GBMProbe",
     "KNNProbe",
     "LogisticProbe",

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from ..base import ProbeError, did_you_mean, one_of
 from .block import ProbeKind
+from .centroid import CENTROID
 from .gbm import GBM
 from .knn import KNN
 from .logistic import LOGREG
 
-PROBES: Mapping[str, ProbeKind] = {kind.name: kind for kind in (LOGREG, KNN, GBM)}
+PROBES: Mapping[str, ProbeKind] = {kind.name: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
 
 
 def find_probes(names: Iterable[str]) -> list[ProbeKind]:

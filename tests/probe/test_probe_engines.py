@@ -15,6 +15,7 @@ from medprobe.probe import (
     METRICS,
     PROBES,
     Block,
+    CentroidProbe,
     GBMProbe,
     KNNProbe,
     LogisticProbe,
@@ -25,6 +26,7 @@ from medprobe.probe import (
     evaluate,
     find_metric,
 )
+from medprobe.probe.centroid import GRID as TEMPERATURES
 from medprobe.probe.choosing import PATIENCE, Chooser
 from medprobe.probe.knn import GRID as K_GRID
 from medprobe.probe.logistic import GRID as C_GRID
@@ -82,6 +84,23 @@ def test_knn_chooses_and_predicts_as_a_plain_loop_over_k(task: str, metric: str,
         probe.fit(block.X[rows], block.y[rows])
         assert outcome.params == params
         assert outcome.seed == resample.seed
+        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize(
+    ("task", "metric"), [("binary", "roc_auc"), ("multiclass", "accuracy"), ("multilabel", "brier")]
+)
+def test_centroids_are_chosen_and_predict_as_a_plain_loop_over_temperatures(
+    task: str, metric: str, refit: bool
+) -> None:
+    block = _block(task, metric=metric, refit=refit)
+    for resample, outcome in zip(block.resamples, _solve("centroid", block), strict=True):
+        candidates = [({"temperature": t}, CentroidProbe(temperature=t)) for t in TEMPERATURES]
+        params, probe = _plain_choice(block, resample, candidates)
+        rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
+        probe.fit(block.X[rows], block.y[rows])
+        assert outcome.params == params
         np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
 
 
@@ -153,11 +172,13 @@ def test_without_refit_val_is_chosen_on_and_not_fitted_on(probe: str) -> None:
     assert len(whole.fitted_on(resample)) == len(resample.train) + len(resample.val)
     outcome = _solve(probe, block)[0]
     scored = block.scored(resample.val, outcome.val_proba)
-    fitted = {"logreg": LogisticProbe, "knn": KNNProbe, "gbm": GBMProbe}[probe]
-    value = {"logreg": outcome.params.get("C"), "knn": outcome.params.get("k"), "gbm": outcome.params.get("rounds")}[
-        probe
-    ]
-    plain = fitted(n_estimators=value) if probe == "gbm" else fitted(value)
+    made = {
+        "logreg": lambda C: LogisticProbe(C),
+        "knn": lambda k: KNNProbe(k),
+        "gbm": lambda rounds: GBMProbe(n_estimators=rounds),
+        "centroid": lambda temperature: CentroidProbe(temperature=temperature),
+    }
+    plain = made[probe](**outcome.params)
     plain.fit(block.X[resample.train], block.y[resample.train])
     again = block.scored(resample.val, plain.predict_proba(block.X[resample.val]))
     assert float(evaluate(block.metric, scored)[0][0]) == pytest.approx(float(evaluate(block.metric, again)[0][0]))

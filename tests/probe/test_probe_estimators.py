@@ -7,7 +7,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pytest
-from medprobe.probe import GBMProbe, KNNProbe, LogisticProbe
+from medprobe.probe import CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
 from medprobe.probe.gbm import PRESETS
 from medprobe.probe.knn import vote
 from sklearn.base import clone
@@ -16,12 +16,12 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-PROBES = [LogisticProbe(), KNNProbe(), GBMProbe(n_estimators=20)]
+PROBES = [LogisticProbe(), KNNProbe(), GBMProbe(n_estimators=20), CentroidProbe()]
 
 
 def _expected(estimator: Any) -> dict[str, str]:
@@ -405,3 +405,32 @@ def test_a_grid_search_over_a_probe_finds_its_parameters() -> None:
     X, y = _data()
     search = GridSearchCV(KNNProbe(), {"n_neighbors": [1, 5, 15], "weights": ["uniform", "distance"]}, cv=3).fit(X, y)
     assert set(search.best_params_) == {"n_neighbors", "weights"}
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_centroids_call_what_scikit_learns_nearest_centroid_calls(center: bool, normalize: bool) -> None:
+    X, y = _data(classes=4)
+    train, test = X[:160] - (X[:160].mean(0) if center else 0), X[160:] - (X[:160].mean(0) if center else 0)
+    if normalize:
+        train, test = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (train, test))
+    theirs = NearestCentroid().fit(train, y[:160])
+    ours = CentroidProbe(center=center, normalize=normalize).fit(X[:160], y[:160])
+    np.testing.assert_allclose(ours.centroids_, theirs.centroids_, atol=1e-12)
+    np.testing.assert_array_equal(ours.predict(X[160:]), theirs.predict(test))
+
+
+def test_a_temperature_changes_how_sure_centroids_are_and_not_what_they_call() -> None:
+    X, y = _data()
+    cold, warm = (CentroidProbe(temperature=t).fit(X[:160], y[:160]).predict_proba(X[160:]) for t in (0.01, 1.0))
+    np.testing.assert_array_equal(cold.argmax(1), warm.argmax(1))
+    assert (cold.max(1) > warm.max(1)).all()
+
+
+def test_centroids_of_a_label_that_is_always_the_same_are_certain_of_it() -> None:
+    X, Y = _labels()
+    Y[:, 0], Y[:, 1] = 1, 0
+    proba = CentroidProbe().fit(X, Y).predict_proba(X)
+    assert (proba[:, 0] == 1).all()
+    assert (proba[:, 1] == 0).all()
+    assert np.isfinite(proba).all()
