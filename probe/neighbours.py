@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .block import Workers
 
 METRICS = ("cosine", "euclidean")
-_CELLS = 2**23
-"""Distances held at a time by one process: 32 MiB of float32."""
+_CELLS = 2**22
+"""Distances held at a time by one process: 16 MiB of float32."""
 _LONGEST = 2048
 """Longer lists cost more to mask than a search among the few members of each seed."""
 _SPARE = 4.0
@@ -39,17 +39,34 @@ def distances(A: np.ndarray, B: np.ndarray, metric: str) -> np.ndarray:
 
 def nearest(found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k smallest of each row, in order, and where they stand; of equals the earlier: two (n, k)."""
-    if k == found.shape[1]:
-        chosen = np.broadcast_to(np.arange(k), found.shape)
-    else:
-        chosen = np.sort(np.argpartition(found, k - 1, axis=1)[:, :k], axis=1)
-        # A tie across the k-th place is cut by argpartition as it likes; those rows are sorted in full.
-        last = np.take_along_axis(found, chosen, axis=1).max(axis=1, keepdims=True)
-        torn = np.flatnonzero((found <= last).sum(axis=1) > k)
-        chosen[torn] = np.sort(np.argsort(found[torn], axis=1, kind="stable")[:, :k], axis=1)
-    values = np.take_along_axis(found, chosen, axis=1)
-    order = np.argsort(values, axis=1, kind="stable")
-    return np.take_along_axis(values, order, axis=1), np.take_along_axis(chosen, order, axis=1)
+    every = np.broadcast_to(np.arange(found.shape[1]), found.shape)
+    chosen = every if k == found.shape[1] else _smallest(found, k)
+    return _in_order(np.take_along_axis(found, chosen, axis=1), chosen)
+
+
+def _smallest(found: np.ndarray, k: int) -> np.ndarray:
+    """Positions, ascending, of the k smallest of each row; a tie across the k-th place goes to the earlier ones."""
+    # The k-th value and a comparison with it: numpy partitions values many times faster than positions.
+    last = np.partition(found, k - 1, axis=1)[:, k - 1 : k]
+    small = found <= last
+    torn = np.flatnonzero(np.count_nonzero(small, axis=1) > k)
+    if len(torn):
+        spare = k - np.count_nonzero(found[torn] < last[torn], axis=1)
+        equal = found[torn] == last[torn]
+        small[torn] &= ~equal | (np.cumsum(equal, axis=1) <= spare[:, None])
+    return np.nonzero(small)[1].reshape(-1, k)
+
+
+def _in_order(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both sorted by value, of equal values by position."""
+    if values.dtype != np.float32:
+        order = np.argsort(values, axis=1, kind="stable")
+        return np.take_along_axis(values, order, axis=1), np.take_along_axis(chosen, order, axis=1)
+    # The bits of floats that are not negative are in the order of the floats; with the position behind them one plain
+    # sort, which numpy does quickly, does for both. (Adding zero turns a minus zero into zero.)
+    keys = (values + np.float32(0)).view(np.uint32).astype(np.uint64) << np.uint64(32) | chosen.astype(np.uint64)
+    keys.sort(axis=1)
+    return (keys >> np.uint64(32)).astype(np.uint32).view(np.float32), (keys & np.uint64(2**32 - 1)).astype(np.int64)
 
 
 def search(queries: np.ndarray, members: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -81,13 +98,17 @@ class NeighbourLists:
         inside[members] = True
         listed = self.row[rows]
         member = inside[listed]
-        rank = np.cumsum(member, axis=1, dtype=np.int32)
-        enough = member.sum(axis=1) >= k
-        taken = member & (rank <= k) & enough[:, None]
-        found = np.empty((len(rows), k), self.X.dtype)
-        row = np.empty((len(rows), k), np.int64)
-        found[enough] = self.found[rows][taken].reshape(-1, k)
-        row[enough] = listed[taken].reshape(-1, k)
+        counts = np.count_nonzero(member, axis=1)
+        enough = counts >= k
+        found, row = np.empty((len(rows), k), self.X.dtype), np.empty((len(rows), k), np.int64)
+        # Where the members stand, line after line, and of each line the first k.
+        places = np.flatnonzero(member)
+        starts = np.cumsum(counts) - counts
+        first = places[starts[enough, None] + np.arange(k)]
+        row[enough] = listed.ravel()[first]
+        found[enough] = np.take_along_axis(
+            self.found[rows[enough]], first - np.flatnonzero(enough)[:, None] * member.shape[1], axis=1
+        )
         if not enough.all():
             found[~enough], positions = search(self.X[rows[~enough]], self.X[members], k, self.metric)
             row[~enough] = members[positions]

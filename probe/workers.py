@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from ..base import ProbeError
 
@@ -46,5 +47,11 @@ def _or_killed(results: Iterator[Any]) -> Iterator[Any]:
 
 
 def _single_threaded(function: Callable[..., Any], shared: Any, item: Any) -> Any:
-    with threadpool_limits(1):
+    with _blas().limit(limits=1):
         return function(shared, item)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries of this process, looked for once: each look reads the process's memory map, for milliseconds."""
+    return ThreadpoolController()
