@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: help install demo test fmt lint types clean
+.PHONY: help install demo test fmt lint types bench clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the main job on an embedded data set"
-	@echo "make test    the whole test suite"
+	@echo "make test    the whole test suite     make bench   the figures of docs/performance.md"
 	@echo "make fmt     format                   make lint    ruff        make types   pyright"
 
 # A stamp per set of extras: pip runs again only when pyproject.toml has changed.
@@ -39,6 +39,9 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/probe_engine.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -18,9 +18,11 @@ from typing import Any
 
 import joblib
 import numpy as np
+from medprobe.probe import Block, GBMProbe, Resample, find_metric
 from medprobe.probe.knn import vote
 from medprobe.probe.neighbours import list_neighbours
 from medprobe.probe.workers import JoblibWorkers
+from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
@@ -70,6 +72,36 @@ def peer_once(X: np.ndarray, y: np.ndarray, parts: list[np.ndarray], test: np.nd
     return np.stack(joblib.Parallel(n_jobs=-1)(jobs))
 
 
+def our_boosting(block: Block, part: np.ndarray) -> np.ndarray:
+    """As the engine does it: val says when to stop, then train and val together."""
+    train, val = train_test_split(part, test_size=0.2, stratify=block.y[part], random_state=0)
+    probe = GBMProbe().fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
+    return probe.refit(block.X[part], block.y[part]).predict_proba(block.X[block.resamples[0].test]).argmax(1)
+
+
+def peer_boosting(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """LightGBM's defaults at 100 rounds, on one thread."""
+    import lightgbm as lgb
+
+    settings = {"objective": "multiclass", "num_class": int(y.max()) + 1, "num_threads": 1, "verbose": -1}
+    booster = lgb.train(settings, lgb.Dataset(X[part], y[part], params=settings), 100)
+    return np.asarray(booster.predict(X[test], num_threads=1)).argmax(1)
+
+
+def compare_boosting(name: str, data: tuple[Any, ...], peer_seeds: int) -> None:
+    X, y, parts, test = data
+    block = Block(X, y, (Resample(0, parts[0], parts[0], test),), "multiclass", (), find_metric("accuracy"), True)
+    seconds, labels = timed(lambda: np.stack(list(JoblibWorkers(-1).map(our_boosting, block, parts))))
+    jobs = [joblib.delayed(peer_boosting)(X, y, part, test) for part in parts[:peer_seeds]]
+    other, theirs = timed(lambda: np.stack(joblib.Parallel(n_jobs=-1)(jobs)))
+    other *= len(parts) / peer_seeds
+    right = [float((found == y[test]).mean()) for found in (labels, theirs)]
+    scaled = f"(peer: {peer_seeds} of {len(parts)} seeds, scaled)"
+    print(
+        f"{name} {seconds:.2f} {other:.2f} {other / seconds:.1f} {scaled}; accuracy {right[0]:.4f} and {right[1]:.4f}"
+    )
+
+
 def timed(work: Callable[..., np.ndarray], *arguments: Any) -> tuple[float, np.ndarray]:
     start = time.perf_counter()
     result = work(*arguments)
@@ -106,6 +138,7 @@ def main() -> None:
         data = (arrays[name].astype(np.float32), y, parts, test)
         compare(f"knn/{name}/fitted-per-seed-and-k", data, peer_per_k, min(4, asked.seeds), asked.rounds)
         compare(f"knn/{name}/fitted-once-a-seed", data, peer_once, min(12, asked.seeds), asked.rounds)
+        compare_boosting(f"gbm/{name}/lightgbm-100-rounds", (data[0], y, parts[:20], test), min(4, asked.seeds))
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     caches = [listed.cache for listed in published if listed.cache]
     for dataset in dict.fromkeys(cache.dataset for cache in caches):
         rows = [_row(cache) for cache in caches if cache.dataset == dataset]
-        columns = ("backbone", "fingerprint", "rows", "vectors", "in", "size")
-        show_table(columns, rows, title=f"dataset {dataset}", right=("rows", "size"), whole=columns[1:])
+        columns = ("backbone", "fingerprint", "px", "rows", "vectors", "in", "size")
+        show_table(columns, rows, title=f"dataset {dataset}", right=("px", "rows", "size"), whole=columns[1:])
     if not caches and not drafts:
         say("No caches yet. `medprobe extract MANIFEST --backbone NAME` makes one.")
     for draft in drafts:
@@ -110,6 +110,7 @@ def _row(cache: "EmbeddingCache") -> tuple[str, ...]:
     return (
         cache.spec.backbone,
         cache.spec.fingerprint,
+        str(max(cache.spec.transform.size)),
         f"{len(cache):,}",
         "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
         cache.spec.precision,

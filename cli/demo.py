@@ -54,7 +54,17 @@ def demo(
     remark("3/3  writing the report")
     page = write_report(folder / "run")
     show_summary(run)
-    say(f"\nThe report: {page}\nFigures:    {page.parent / 'figures'}\n\n{_NEXT}")
+    say(f"\nThe report: {page}\nFigures:    {page.parent / 'figures'}\n\n{_how_to_call()}{_NEXT}")
+
+
+def _how_to_call() -> str:
+    """A line for whoever ran this from an environment that is not active."""
+    import shutil
+    import sys
+
+    if shutil.which("medprobe"):
+        return ""
+    return f"`. {Path(sys.executable).parent / 'activate'}` makes medprobe a command of this shell. "
 
 
 def _claim(folder: Path) -> None:

@@ -32,6 +32,7 @@ def gather_facts(
     seeds: Sequence[int],
     fusing: str,
     refit: bool,
+    warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group."""
     shares = dict(zip(("train", "val", "test"), fractions, strict=True))
@@ -46,7 +47,7 @@ def gather_facts(
         "refit": refit,
         "probes": {kind.name: {"label": kind.label, **kind.settings} for kind in kinds},
         "caches": [_about_cache(label, cache) for label, cache in caches],
-        "warnings": list(coverage.warnings),
+        "warnings": list(warnings),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     }
     return json.loads(json.dumps(facts))

@@ -193,6 +193,8 @@ def _put_in_place(draft: Path, folder: Path) -> None:
 
 def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / _INFO
+    if folder.is_file():
+        raise ReportError(f"{folder}: is a file; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
     if not folder.is_dir():
         raise ReportError(f"{folder}: there is no such run folder; `medprobe probe … --out {folder}` makes one.")
     if not path.is_file():

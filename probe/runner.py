@@ -11,6 +11,7 @@ from ..base import ProbeError, one_of, progress
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
 from .block import Block, ProbeKind
+from .caveats import caveats
 from .facts import gather_facts
 from .features import Coverage, backbone_labels, choose_poolings, find_coverage, load_features
 from .listing import find_probes
@@ -101,6 +102,10 @@ def run_probes(
         seeds=[resample.seed for resample in plan.resamples],
         fusing=fusing,
         refit=refit,
+        warnings=[
+            *plan.coverage.warnings,
+            *caveats(manifest, plan.units, plan.coverage, caches[0], recorder.protocol),
+        ],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), facts)
 

@@ -13,7 +13,7 @@ from .words import lower_first, number
 def commands(findings: Findings) -> list[str]:
     """What repeats the run and this page, from the manifest and its caches."""
     info = findings.run.info
-    manifest, out = f"{findings.name}.parquet", f"runs/{findings.name}"
+    manifest, out = f"{findings.name}.parquet", f"runs/{findings.name}-again"
     words = ["medprobe", "probe", manifest]
     for cache in info["caches"]:
         # With the fingerprint, so that a cache of another size or precision made since is not taken in.

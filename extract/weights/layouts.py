@@ -16,11 +16,11 @@ Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
 
 def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used."""
-    for prefix in ("", "module.", "backbone.", "model.", "encoder.", "visual.", "trunk."):
-        named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        if set(target) <= set(named):
-            return {name: value for name, value in named.items() if name in target or not _is_head(name)}
-    return {name: value for name, value in tensors.items() if name in target or not _is_head(name)}
+    prefixes = ("", "module.", "backbone.", "model.", "encoder.", "visual.", "trunk.")
+    views = [{n.removeprefix(p): value for n, value in tensors.items() if n.startswith(p)} for p in prefixes]
+    # The one that fits best, so that a tensor that is missing is told as such and not as a prefix that is wrong.
+    named = max(views, key=lambda view: len(view.keys() & target.keys()))
+    return {name: value for name, value in named.items() if name in target or not _is_head(name)}
 
 
 def _is_head(name: str) -> bool:

@@ -31,8 +31,9 @@ def make_cache(
     backbone: str = "timm:resnet18",
     precision: str = "fp32",
     quarantine: Sequence[str] = (),
+    pixels: Sequence[int] | None = None,
 ) -> EmbeddingCache:
-    """Publishes `vectors` (one matrix a pooling, a row a sample) as the extractor would."""
+    """Publishes `vectors` (a matrix a pooling, a row a sample) as extraction would; equal `pixels`, equal digests."""
     spec = EmbeddingSpec(
         backbone=backbone,
         model=backbone,
@@ -50,7 +51,7 @@ def make_cache(
     )
     stamps = np.arange(1, len(ids) + 1)
     good = np.array([sample not in set(quarantine) for sample in ids])
-    digests = np.array([f"{row + 1:032x}" for row in range(len(ids))])
+    digests = np.array([f"{picture + 1:032x}" for picture in (range(len(ids)) if pixels is None else pixels)])
     with CacheDraft.open(store, name, spec) as draft:
         names = np.array(ids, dtype=object)
         float32 = {pooling: matrix[good].astype(np.float32) for pooling, matrix in vectors.items()}

@@ -319,3 +319,28 @@ def test_a_run_on_real_embeddings_is_as_accurate_as_plain_scikit_learn(
         assert mean[probe, backbone] > accuracy - 0.02, (probe, backbone)
         assert mean[probe, backbone] < accuracy + (0.08 if probe == "knn" else 0.02), (probe, backbone)
     assert run.scores["converged"].all()
+
+
+def test_a_run_says_when_the_manifest_names_no_patients(tmp_path: Path, study_of) -> None:
+    study = study_of(tmp_path)
+    assert study.probe(seeds=range(1)).warnings == []
+    anonymous = Manifest(study.manifest.table.drop(columns=["unit_id", "group_id"]), study.manifest.card)
+    [warning] = study.probe(manifest=anonymous, seeds=range(1)).warnings
+    assert "names no patients" in warning
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_run_says_when_two_patients_share_their_pixels(tmp_path: Path, study_of, cache_of, split: bool) -> None:
+    study = study_of(tmp_path, split=split)
+    table = study.manifest.table
+    pixels = np.arange(len(table))
+    test = np.flatnonzero(table["split"] == "test") if split else np.arange(2)
+    train = np.flatnonzero(table["split"] == "train") if split else np.arange(100, 110)
+    pixels[train[0]] = pixels[test[0]]  # of two patients, and on both sides of the split
+    if split:
+        pixels[train[2]] = pixels[train[-1]]  # of two patients that both train
+    X = {"cls": study.caches[0].load("cls")}
+    cache = cache_of(tmp_path / "other", "cohort", table["sample_id"], X, pixels=pixels)
+    [warning] = study.probe(caches=[cache], seeds=range(1)).warnings
+    assert warning.startswith("2 images ")
+    assert ("both sides of the split" in warning) == split
