@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
+from ..base import ProbeError, did_you_mean, one_of
 from .metrics import Metric, evaluate
 from .replay import Predicted
 
@@ -35,6 +37,21 @@ class GroupDraws:
         """The metric of each seed under each draw: (S, draws), NaN where a draw leaves it undefined."""
         return np.stack([self._of_seed(metric, p) for p in predicted])
 
+    def leaving_out(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
+        """The metric of each seed without each group in turn: (S, G), NaN where that leaves it undefined."""
+        return np.stack([self._without_each(metric, p) for p in predicted])
+
+    def _without_each(self, metric: Metric, predicted: Predicted) -> np.ndarray:
+        column = np.searchsorted(self.groups, predicted.group)
+        # A group that this seed does not test changes nothing of it.
+        values = np.full(len(self.groups), evaluate(metric, predicted.scored)[0][0])
+        tested = np.unique(column)
+        step = max(1, _CELLS // max(1, len(column)))
+        for start in range(0, len(tested), step):
+            left_out = tested[start : start + step]
+            values[left_out] = evaluate(metric, predicted.scored, (column != left_out[:, None]).astype(np.float64))[0]
+        return values
+
     def _of_seed(self, metric: Metric, predicted: Predicted) -> np.ndarray:
         column = np.searchsorted(self.groups, predicted.group)
         step = max(1, _CELLS // max(1, len(column)))
@@ -61,3 +78,69 @@ def percentiles(distribution: np.ndarray, confidence: float) -> tuple[float, flo
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def bca(
+    estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float
+) -> tuple[float, float]:
+    """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
+
+    Args:
+        estimate: of all groups.
+        distribution: (B,) under draws of groups.
+        left_out: (G,) with one group left out at a time; its skewness is the acceleration.
+        confidence: of the interval.
+
+    Returns:
+        The interval. The percentile interval where all draws lie on one side of the estimate, so that the bias cannot
+        be told, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
+    """
+    defined = distribution[np.isfinite(distribution)]
+    plain = percentiles(distribution, confidence)
+    if np.isnan(plain[0]) or not np.isfinite(estimate):
+        return plain
+    # Rounding must not tell a draw from the estimate that it is equal to.
+    apart = np.where(np.abs(defined - estimate) <= 1e-12 * max(1.0, abs(estimate)), 0, defined - estimate)
+    below = ((apart < 0).mean() + (apart <= 0).mean()) / 2
+    if not 0 < below < 1:
+        return plain
+    bias = stats.norm.ppf(below)
+    tail = (1 - confidence) / 2
+    shifted = bias + stats.norm.ppf([tail, 1 - tail])
+    shrink = 1 - _acceleration(left_out) * shifted
+    if (shrink <= 0).any():
+        return plain
+    low, high = np.quantile(defined, stats.norm.cdf(bias + shifted / shrink))
+    return float(low), float(high)
+
+
+def _acceleration(left_out: np.ndarray) -> float:
+    defined = left_out[np.isfinite(left_out)]
+    gaps = defined.mean() - defined if len(defined) else defined
+    spread = (gaps**2).sum()
+    return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
+
+
+def _percentile(
+    estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float
+) -> tuple[float, float]:
+    del estimate, left_out
+    return percentiles(distribution, confidence)
+
+
+Interval = Callable[[float, np.ndarray, np.ndarray, float], tuple[float, float]]
+"""From an estimate, its distribution under draws, its values with a group left out, and a confidence to an interval."""
+
+INTERVALS: Mapping[str, Interval] = {"percentile": _percentile, "bca": bca}
+"""Ways from draws to an interval. Only `bca` looks at the values with a group left out."""
+
+
+def find_interval(name: str) -> Interval:
+    """The interval called `name`.
+
+    Raises:
+        ProbeError: there is none of that name.
+    """
+    if name not in INTERVALS:
+        raise ProbeError(f'unknown interval "{name}"; there are {one_of(INTERVALS)}.{did_you_mean(name, INTERVALS)}')
+    return INTERVALS[name]
