@@ -55,6 +55,8 @@ class Outcome:
     """What a probe says of one resample. Probabilities are (n, C) in the order of the classes."""
 
     seed: int
+    fold: int
+    """Those of the resample."""
     val_proba: np.ndarray
     """Of the units of val, by the chosen model fitted on train."""
     test_proba: np.ndarray

@@ -114,6 +114,7 @@ def solve_one(block: Block, resample: Resample) -> Outcome:
     fitted = time.perf_counter()
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=chooser.proba,
         test_proba=probe.predict_proba(block.X[resample.test]),
         params=chooser.params,

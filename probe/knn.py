@@ -134,6 +134,7 @@ def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
     found, rows = lists.among(resample.test, block.fitted_on(resample), chooser.params["k"])
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=chooser.proba,
         test_proba=vote(found, targets[rows], len(block.classes)),
         params=chooser.params,

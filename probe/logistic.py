@@ -154,6 +154,7 @@ def solve_one(block: Block, resample: Resample) -> Outcome:
         notes.append(f"path ended at C={probe.C:g}")
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=chooser.proba,
         test_proba=test_proba,
         params=chooser.params,

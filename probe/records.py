@@ -12,10 +12,10 @@ from ..manifests import DatasetCard, Units
 from .block import Block, Outcome
 from .metrics import evaluate, metrics_for
 from .resampling import Resample
-from .tables import SCORES, SYSTEM, TIMINGS, in_order, predictions_schema
+from .tables import RESAMPLE, SCORES, SYSTEM, TIMINGS, in_order, predictions_schema
 
-Names = tuple[str, str, str, str]
-"""backbone, fingerprint, pooling, probe."""
+Names = tuple[str, str, str, str, str]
+"""backbone, fingerprint, pooling, probe, budget."""
 
 
 class Recorder:
@@ -23,7 +23,7 @@ class Recorder:
 
     def __init__(self, card: DatasetCard, protocol: str, units: Units, resamples: list[Resample]) -> None:
         self.card, self.protocol, self.units = card, protocol, units
-        self._resamples = {resample.seed: resample for resample in resamples}
+        self._resamples = {(resample.seed, resample.fold): resample for resample in resamples}
         self._metrics = metrics_for(card.task)
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
@@ -32,7 +32,7 @@ class Recorder:
     def add(self, names: Names, block: Block, outcome: Outcome) -> None:
         """Scores an outcome on val and test and keeps what it predicted for the test units."""
         system = (self.card.name, *names)
-        resample = next(r for r in block.resamples if r.seed == outcome.seed)
+        resample = next(r for r in block.resamples if (r.seed, r.fold) == (outcome.seed, outcome.fold))
         sizes = (len(resample.train), len(resample.val), len(resample.test))
         about = (canonical_json(dict(outcome.params)), *sizes, outcome.converged, "; ".join(outcome.notes))
         for split, rows, proba in (
@@ -42,19 +42,20 @@ class Recorder:
             scored = block.scored(rows, proba)
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)
-                where = (self.protocol, outcome.seed, split, metric.name)
+                where = (self.protocol, outcome.seed, outcome.fold, split, metric.name)
                 self._scores.append((*system, *where, _number(values[0]), remark, *about))
-        self._timings.append((*system, outcome.seed, outcome.fit_s, outcome.predict_s))
+        self._timings.append((*system, outcome.seed, outcome.fold, outcome.fit_s, outcome.predict_s))
         self._predictions.append(self._predicted(system, outcome))
 
     def _predicted(self, system: tuple[str, ...], outcome: Outcome) -> pd.DataFrame:
-        unit = self._resamples[outcome.seed].test
+        unit = self._resamples[outcome.seed, outcome.fold].test
         columns: dict[str, Any] = dict(zip(SYSTEM, system, strict=True))
         y = self.units.y[unit]
         return pd.DataFrame(
             {
                 **columns,
                 "seed": np.full(len(unit), outcome.seed, np.int32),
+                "fold": np.full(len(unit), outcome.fold, np.int16),
                 "unit": unit.astype(np.int32),
                 "group": self.units.group[unit].astype(np.int32),
                 "y": list(y) if y.ndim == 2 else y.astype(np.int16),
@@ -63,20 +64,20 @@ class Recorder:
         )
 
     def scores(self) -> pd.DataFrame:
-        """One metric of one system, seed and part per row."""
+        """One metric of one system, seed, fold and part per row."""
         table = pd.DataFrame(self._scores, columns=SCORES.names)
         rank = {metric.name: place for place, metric in enumerate(self._metrics)}
         table = table.assign(_rank=table["metric"].map(rank))
-        return in_order(table, [*SYSTEM, "seed", "split", "_rank"]).drop(columns="_rank")
+        return in_order(table, [*SYSTEM, *RESAMPLE, "split", "_rank"]).drop(columns="_rank")
 
     def predictions(self) -> pd.DataFrame:
-        """One test unit of one system and seed per row."""
+        """One test unit of one system, seed and fold per row."""
         names = predictions_schema(self.card.task).names
-        return in_order(pd.concat(self._predictions, ignore_index=True)[names], [*SYSTEM, "seed", "unit"])
+        return in_order(pd.concat(self._predictions, ignore_index=True)[names], [*SYSTEM, *RESAMPLE, "unit"])
 
     def timings(self) -> pd.DataFrame:
-        """Seconds per system and seed."""
-        return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, "seed"])
+        """Seconds per system, seed and fold."""
+        return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, *RESAMPLE])
 
 
 def _number(value: float) -> float | None:

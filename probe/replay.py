@@ -11,7 +11,7 @@ import pandas as pd
 from ..base import ReportError
 from .results import Run
 from .scores import Scored
-from .tables import SYSTEM
+from .tables import RESAMPLE, SYSTEM, WHOLE
 
 
 class System(NamedTuple):
@@ -22,11 +22,13 @@ class System(NamedTuple):
     fingerprint: str
     pooling: str
     probe: str
+    budget: str = WHOLE
+    """How much of the training part it was given."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """The test of one system under one seed; n units."""
+    """The test of one system under one resample; n units."""
 
     seed: int
     unit: np.ndarray
@@ -35,10 +37,12 @@ class Predicted:
     """(n,) code of the group."""
     scored: Scored
     """Truth and probabilities."""
+    fold: int = 0
+    """0 where the protocol has no folds."""
 
 
 def replay(run: Run) -> dict[System, list[Predicted]]:
-    """The test predictions of every system, by seed, in the order of the names.
+    """The test predictions of every system, by seed and fold, in the order of the names.
 
     Raises:
         ReportError: there are none, or a row's probabilities do not fit the classes.
@@ -51,10 +55,10 @@ def replay(run: Run) -> dict[System, list[Predicted]]:
     y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
     unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
     found: dict[System, list[Predicted]] = {}
-    indices: dict[Any, np.ndarray] = table.groupby([*SYSTEM, "seed"], sort=False).indices  # pyright: ignore[reportAssignmentType]
-    for (*names, seed), rows in sorted(indices.items()):
+    indices: dict[Any, np.ndarray] = table.groupby([*SYSTEM, *RESAMPLE], sort=False).indices  # pyright: ignore[reportAssignmentType]
+    for (*names, seed, fold), rows in sorted(indices.items()):
         scored = Scored(y[rows], proba[rows], run.task, run.classes)
-        found.setdefault(System(*names), []).append(Predicted(int(seed), unit[rows], group[rows], scored))
+        found.setdefault(System(*names), []).append(Predicted(int(seed), unit[rows], group[rows], scored, int(fold)))
     return found
 
 

@@ -35,14 +35,16 @@ class Resample:
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
+    fold: int = 0
+    """Which of the seed's folds is the test; 0 where the protocol has no folds."""
 
     def within(self, usable: np.ndarray) -> Resample:
         """This resample without the units that `usable` (U,) bool rules out."""
-        return Resample(self.seed, *(part[usable[part]] for part in (self.train, self.val, self.test)))
+        return Resample(self.seed, *(part[usable[part]] for part in (self.train, self.val, self.test)), self.fold)
 
     def renumbered(self, position: np.ndarray) -> Resample:
         """This resample with every unit `u` called `position[u]`."""
-        return Resample(self.seed, position[self.train], position[self.val], position[self.test])
+        return Resample(self.seed, position[self.train], position[self.val], position[self.test], self.fold)
 
 
 def draw_resamples(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ..base import OutputError, ReportError, fsync_folder, one_of, writing
 from . import tables
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the run folder; docs/results.md says when it goes up."""
 _KIND = "medprobe run"
 _INFO = "run.json"
@@ -47,11 +47,11 @@ class Run:
     """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again."""
 
     scores: pd.DataFrame
-    """One metric of one system, seed and part (val or test) per row; docs/results.md has the columns."""
+    """One metric of one system, seed, fold and part (val or test) per row; docs/results.md has the columns."""
     predictions: pd.DataFrame
-    """One test unit of one system and seed per row, with its group's code, its label and its probabilities."""
+    """One test unit of one system, seed and fold per row, with its group's code, its label and its probabilities."""
     timings: pd.DataFrame
-    """Seconds per system and seed; apart from the scores, which are the same bits whenever they are made."""
+    """Seconds per system, seed and fold; apart from the scores, which are the same bits whenever they are made."""
     info: Mapping[str, Any]
     """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
 

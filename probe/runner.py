@@ -19,6 +19,7 @@ from .metrics import find_metric, metrics_for
 from .records import Recorder
 from .resampling import HOLDOUT, Resample, check_seeds, draw_resamples, resolve_protocol
 from .results import Run
+from .tables import WHOLE
 from .workers import JoblibWorkers
 
 _MOST_CLASSES = 1000
@@ -86,7 +87,7 @@ def run_probes(
         for cache, pooling, X in _each_features(plan, caches, fusing):
             block = _block(manifest, plan, X, chosen_by.name, refit=refit)
             for kind in plan.kinds:
-                system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name)
+                system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, WHOLE)
                 for outcome in kind.solve(block, workers):
                     recorder.add(system, block, outcome)
                     bar.advance(note=f"{labels[cache]} {kind.name}")

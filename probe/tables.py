@@ -12,16 +12,21 @@ import pyarrow.parquet as pq
 
 from ..base import ReportError
 
-SYSTEM = ("dataset", "backbone", "fingerprint", "pooling", "probe")
+SYSTEM = ("dataset", "backbone", "fingerprint", "pooling", "probe", "budget")
 """The columns that say which system a row is about."""
+RESAMPLE = ("seed", "fold")
+"""The columns that say which resample a row is about."""
+WHOLE = "all"
+"""The budget of a system that trains on all that its protocol draws."""
 
 _NAMES = [(name, pa.string()) for name in SYSTEM]
+_DRAWN = [("seed", pa.int32()), ("fold", pa.int16())]
 
 SCORES = pa.schema(
     [
         *_NAMES,
         ("protocol", pa.string()),
-        ("seed", pa.int32()),
+        *_DRAWN,
         ("split", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
@@ -34,7 +39,7 @@ SCORES = pa.schema(
         ("note", pa.string()),
     ]
 )
-TIMINGS = pa.schema([*_NAMES, ("seed", pa.int32()), ("fit_s", pa.float64()), ("predict_s", pa.float64())])
+TIMINGS = pa.schema([*_NAMES, *_DRAWN, ("fit_s", pa.float64()), ("predict_s", pa.float64())])
 
 
 def predictions_schema(task: str) -> pa.Schema:
@@ -42,7 +47,7 @@ def predictions_schema(task: str) -> pa.Schema:
     return pa.schema(
         [
             *_NAMES,
-            ("seed", pa.int32()),
+            *_DRAWN,
             ("unit", pa.int32()),
             ("group", pa.int32()),
             ("y", pa.list_(pa.int8()) if task == "multilabel" else pa.int16()),

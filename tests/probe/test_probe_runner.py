@@ -64,7 +64,7 @@ def test_every_system_is_tested_on_the_same_units_with_the_same_truth(study) -> 
 
 def test_a_run_has_every_metric_of_every_system_seed_and_part_once(study) -> None:
     run = study.probe(probes=ALL)
-    keys = ["dataset", "backbone", "fingerprint", "pooling", "probe", "seed", "split", "metric"]
+    keys = ["dataset", "backbone", "fingerprint", "pooling", "probe", "budget", "seed", "fold", "split", "metric"]
     assert not run.scores.duplicated(keys).any()
     assert len(run.scores) == 2 * 3 * 2 * 2 * len(metrics_for("multiclass"))
     assert len(run.timings) == 2 * 3 * 2
@@ -157,7 +157,7 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
         for r in block.resamples:
             share = np.bincount(block.y[block.fitted_on(r)], minlength=len(block.classes)) / len(block.fitted_on(r))
             val, test = (np.tile(share, (len(rows), 1)) for rows in (r.val, r.test))
-            yield Outcome(r.seed, val, test, {"share": share.round(3).tolist()}, notes=["guesses"])
+            yield Outcome(r.seed, r.fold, val, test, {"share": share.round(3).tolist()}, notes=["guesses"])
 
     guess = ProbeKind("guess", "Class shares", solve, {"rule": "share of classes"})
     monkeypatch.setattr("medprobe.probe.listing.PROBES", {**PROBES, "guess": guess})
