@@ -5,27 +5,40 @@ Nothing here knows of images or torch; a probe gets a whole `Block` of resamples
 """
 
 from .block import Block, Outcome, ProbeKind
+from .bootstrap import INTERVALS
+from .calibrating import calibration_table, reliability_table, temperature_table
+from .calibration import bin_chances, brier_parts, stated_and_true
 from .centroid import CentroidProbe
-from .comparisons import Verdict, compare_backbones, corrected_t_test, holm, system_labels, verdicts
+from .comparisons import Verdict, compare, compare_backbones, corrected_t_test, verdicts
+from .further_tests import FURTHER, further_tests
 from .gbm import GBMProbe
 from .knn import KNNProbe
 from .listing import PROBES
 from .logistic import LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
+from .multiplicity import CORRECTIONS, benjamini_hochberg, find_correction, holm
+from .pairs import WITHIN, system_labels
+from .ranking import Ranking, rank_over_datasets, rank_pairs_table, rankings_table
 from .remarks import remarks
 from .replay import Predicted, System, replay
 from .resampling import HOLDOUT, PROTOCOLS, Resample, draw_resamples, parse_seeds
 from .results import Run, refuse_occupied
 from .runner import run_probes
 from .scores import Scored
+from .subgroups import subgroup_scores
 from .summaries import summarise
+from .temperature import at_temperature, fit_temperature
 
 __all__ = [
     "ALIASES",
+    "CORRECTIONS",
+    "FURTHER",
     "HOLDOUT",
+    "INTERVALS",
     "METRICS",
     "PROBES",
     "PROTOCOLS",
+    "WITHIN",
     "Block",
     "CentroidProbe",
     "GBMProbe",
@@ -35,24 +48,41 @@ __all__ = [
     "Outcome",
     "Predicted",
     "ProbeKind",
+    "Ranking",
     "Resample",
     "Run",
     "Scored",
     "System",
     "Verdict",
+    "at_temperature",
+    "benjamini_hochberg",
+    "bin_chances",
+    "brier_parts",
+    "calibration_table",
+    "compare",
     "compare_backbones",
     "corrected_t_test",
     "draw_resamples",
     "evaluate",
+    "find_correction",
     "find_metric",
+    "fit_temperature",
+    "further_tests",
     "holm",
     "metrics_for",
     "parse_seeds",
+    "rank_over_datasets",
+    "rank_pairs_table",
+    "rankings_table",
     "refuse_occupied",
+    "reliability_table",
     "remarks",
     "replay",
     "run_probes",
+    "stated_and_true",
+    "subgroup_scores",
     "summarise",
     "system_labels",
+    "temperature_table",
     "verdicts",
 ]

@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 
+from ..manifests import Units
+
 MOST_SUBGROUPS = 50
 """An attribute of more values is a date, a name or a number of its own, and is not kept."""
 _FEW_VALUES = 10
@@ -17,6 +19,24 @@ _OLDEST = "90+"
 _AGE_NAME = re.compile(r"(^|[^a-z])age([^a-z]|$)|(?<=[a-z])Age([^a-z]|$)", re.IGNORECASE)
 _DICOM_AGE = re.compile(r"(\d{1,3})([DWMY])?")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+
+
+def subgroups_of(units: Units) -> tuple[pd.DataFrame, list[str]]:
+    """The subgroups of all units in all attributes of the card.
+
+    Returns:
+        One row per attribute and unit that has one, by both: `unit` and `group` (positions), `attribute`, `value`; and
+        what a reader must be told of attributes that are not kept.
+    """
+    told, parts = [], []
+    for name in sorted(units.attributes.columns):
+        words, why = subgroup_column(name, units.attributes[name])
+        told += [why] if why else []
+        known = np.flatnonzero(words != "")
+        about = {"unit": known.astype(np.int32), "group": units.group[known].astype(np.int32)}
+        parts.append(pd.DataFrame({**about, "attribute": name, "value": words[known].astype(str)}))
+    empty = pd.DataFrame({"unit": np.empty(0, np.int32), "group": np.empty(0, np.int32), "attribute": [], "value": []})
+    return (pd.concat(parts, ignore_index=True) if parts else empty), told
 
 
 def subgroup_column(name: str, values: pd.Series) -> tuple[np.ndarray, str]:
@@ -42,14 +62,17 @@ def subgroup_column(name: str, values: pd.Series) -> tuple[np.ndarray, str]:
 
 def _words(name: str, values: pd.Series) -> np.ndarray:
     if _AGE_NAME.search(name):
-        return np.array([_age_in_words(value) for value in values], dtype=object)
+        return np.array([_age_in_words(word) for word in _as_text(values)], dtype=object)
     if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
-        return np.array(["" if pd.isna(value) else str(value).strip() for value in values], dtype=object)
+        return np.array(_as_text(values), dtype=object)
     return _numbers_in_words(values.to_numpy("float64", na_value=np.nan))
 
 
-def _age_in_words(value: object) -> str:
-    text = "" if pd.isna(value) else str(value).strip()  # pyright: ignore[reportGeneralTypeIssues]
+def _as_text(values: pd.Series) -> list[str]:
+    return ["" if missing else str(value).strip() for value, missing in zip(values, values.isna(), strict=True)]
+
+
+def _age_in_words(text: str) -> str:
     written = _DICOM_AGE.fullmatch(text)
     if written:
         years = float(written[1]) * _YEARS[written[2] or "Y"]

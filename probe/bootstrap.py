@@ -80,9 +80,7 @@ def percentiles(distribution: np.ndarray, confidence: float) -> tuple[float, flo
     return float(low), float(high)
 
 
-def bca(
-    estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float
-) -> tuple[float, float]:
+def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> tuple[float, float]:
     """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
 
     Args:
@@ -99,12 +97,9 @@ def bca(
     plain = percentiles(distribution, confidence)
     if np.isnan(plain[0]) or not np.isfinite(estimate):
         return plain
-    # Rounding must not tell a draw from the estimate that it is equal to.
-    apart = np.where(np.abs(defined - estimate) <= 1e-12 * max(1.0, abs(estimate)), 0, defined - estimate)
-    below = ((apart < 0).mean() + (apart <= 0).mean()) / 2
-    if not 0 < below < 1:
+    bias = _bias(estimate, defined)
+    if not np.isfinite(bias):
         return plain
-    bias = stats.norm.ppf(below)
     tail = (1 - confidence) / 2
     shifted = bias + stats.norm.ppf([tail, 1 - tail])
     shrink = 1 - _acceleration(left_out) * shifted
@@ -112,6 +107,18 @@ def bca(
         return plain
     low, high = np.quantile(defined, stats.norm.cdf(bias + shifted / shrink))
     return float(low), float(high)
+
+
+def one_sided(estimate: float, distribution: np.ndarray) -> bool:
+    """Whether all draws lie on one side of the estimate, so that its bias cannot be told."""
+    return not np.isfinite(_bias(estimate, distribution[np.isfinite(distribution)]))
+
+
+def _bias(estimate: float, defined: np.ndarray) -> float:
+    """By how many standard deviations the median of the draws is off the estimate; infinite if all are on one side."""
+    # Rounding must not tell a draw from the estimate that it is equal to.
+    apart = np.where(np.abs(defined - estimate) <= 1e-12 * max(1.0, abs(estimate)), 0, defined - estimate)
+    return float(stats.norm.ppf(((apart < 0).mean() + (apart <= 0).mean()) / 2)) if len(apart) else np.nan
 
 
 def _acceleration(left_out: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""How far stated chances can be taken at their word: bins, the parts of the Brier score, and what a temperature mends."""
+"""How far stated chances can be taken at their word: bins, and the parts of the Brier score."""
 
 from __future__ import annotations
 

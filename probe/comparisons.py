@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .bootstrap import DRAWS, mean_over_seeds, percentiles
-from .metrics import Metric, find_metric
+from .bootstrap import DRAWS, find_interval, mean_over_seeds
+from .metrics import find_metric
+from .multiplicity import ALPHA, holm
+from .pairs import WITHIN, Pair, pairs, system_labels
 from .replay import Predicted, System
 from .results import Run
-from .summaries import Evidence, evidence_of, require_metric
-
-ALPHA = 0.05
+from .summaries import Evidence, evidence_of, interval_of, require_metric
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,12 @@ class Verdict:
 
 
 def compare_backbones(
-    run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS
+    run: Run,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
 ) -> pd.DataFrame:
     """Compares every two backbones (and poolings) within each probe, paired on the same resamples and test units.
 
@@ -51,29 +54,50 @@ def compare_backbones(
         metric: its name; the run's own by default.
         confidence: of the interval.
         draws: of the bootstrap.
+        interval: of `INTERVALS`.
 
     Returns:
-        One row per probe and pair. `dataset`, `probe`, `metric`, `a`, `b` (backbones, with `/pooling` where a backbone
-        has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its percentile interval under the same
+        One row per probe and pair. `dataset`, `probe`, `budget`, `metric`, `a`, `b` (backbones, with `/pooling` where a
+        backbone has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its interval under the same
         draws of groups; `test` (`corrected-t` under holdout, `bootstrap` under official, `none`), `p`; `p_holm` over
         all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`. docs/statistics.md says what the p-values mean.
 
     Raises:
-        ProbeError: no such metric.
+        ProbeError: no such metric or interval.
         ReportError: the run's predictions do not fit its facts.
     """
+    return compare(run, "backbones", metric=metric, confidence=confidence, draws=draws, interval=interval)
+
+
+def compare(
+    run: Run,
+    between: str = "backbones",
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+) -> pd.DataFrame:
+    """Compares every two backbones within each probe, or every two probes on each backbone.
+
+    `between="backbones"` is `compare_backbones`, which describes the arguments. Under `"probes"` the column `backbone`
+    takes the place of `probe`, and `a` and `b` are probes.
+    """
     chosen = require_metric(run, metric)
+    find_interval(interval)
     known = evidence_of(run, chosen, draws)
-    names = system_labels([evidence.system for evidence in known])
-    rows = [_compare(run, chosen, a, b, names, confidence) for a, b in _pairs(known)]
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+    rows = [
+        _compare(run, pair, known[pair.first], known[pair.second], WITHIN[between], confidence, interval)
+        for pair in pairs([evidence.system for evidence in known], between)
+    ]
+    table = pd.DataFrame(rows, columns=["dataset", WITHIN[between], *_COLUMNS])
     table["p_holm"] = holm(table["p"].to_numpy(np.float64))
     table["significant"] = (table["p_holm"] < ALPHA).to_numpy(bool)
     return table
 
 
 _COLUMNS = [
-    *("dataset", "probe", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
+    *("budget", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
     *("test", "p", "p_holm", "significant", "n_seeds", "note"),
 ]
 
@@ -108,39 +132,21 @@ def _verdict(probe: str, rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdi
     )
 
 
-def system_labels(systems: list[System]) -> dict[System, str]:
-    """What to call each system beside its probe: the backbone, with its pooling where it has several."""
-    poolings: dict[tuple[str, str], set[str]] = {}
-    for system in systems:
-        poolings.setdefault((system.dataset, system.backbone), set()).add(system.pooling)
-    return {
-        system: f"{system.backbone}/{system.pooling}"
-        if len(poolings[system.dataset, system.backbone]) > 1
-        else system.backbone
-        for system in systems
-    }
-
-
-def _pairs(known: Sequence[Evidence]) -> Iterator[tuple[Evidence, Evidence]]:
-    for a, b in combinations(sorted(known, key=lambda side: (side.system.probe, side.system)), 2):
-        if (a.system.dataset, a.system.probe) == (b.system.dataset, b.system.probe):
-            yield a, b
-
-
 def _compare(
-    run: Run, metric: Metric, a: Evidence, b: Evidence, names: dict[System, str], confidence: float
+    run: Run, pair: Pair, a: Evidence, b: Evidence, within: str, confidence: float, interval: str
 ) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
-    drawn = mean_over_seeds(a.drawn - b.drawn)
-    low, high = percentiles(drawn, confidence)
-    test, p, note = _test(run, differences, drawn, a.predicted, groups=a.groups)
+    apart = a.drawn - b.drawn
+    low, high = interval_of(interval, a.values - b.values, apart, lambda: a.left_out - b.left_out, confidence)
+    test, p, note = _test(run, differences, mean_over_seeds(apart), a.predicted, groups=a.groups)
     return {
-        "dataset": a.system.dataset,
-        "probe": a.system.probe,
-        "metric": metric.name,
-        "a": names[a.system],
-        "b": names[b.system],
+        "dataset": pair.dataset,
+        within: pair.within,
+        "budget": pair.budget,
+        "metric": a.metric.name,
+        "a": pair.a,
+        "b": pair.b,
         "mean_a": a.values[both].mean() if both.any() else np.nan,
         "mean_b": b.values[both].mean() if both.any() else np.nan,
         "difference": differences.mean() if both.any() else np.nan,
@@ -216,16 +222,6 @@ def bootstrap_test(differences: np.ndarray, drawn: np.ndarray, *, groups: int) -
         # Every draw gives the same difference: the draws bound the p-value, and no more is known.
         return 2 / (len(drawn) + 1), note
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted."""
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
 
 
 def _test_to_train(run: Run, seeds: list[int]) -> float:

@@ -11,14 +11,12 @@ import pandas as pd
 from ..base import ProbeError, did_you_mean, one_of
 from .delong import delong_test
 from .metrics import METRICS, Metric, evaluate
-from .multiplicity import find_correction
+from .multiplicity import ALPHA, find_correction
 from .paired import mcnemar_test, twice_the_median, wilcoxon_test
 from .pairs import WITHIN, Pair, pairs
 from .replay import Predicted, replay
 from .results import Run
 from .summaries import require_metric
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from scipy import stats
 
 from ..base import ProbeError, did_you_mean, one_of
 
+ALPHA = 0.05
+"""Below which an adjusted p-value is called significant."""
+
 
 def holm(p: np.ndarray) -> np.ndarray:
     """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted."""

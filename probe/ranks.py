@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-ALPHA = 0.05
+from .multiplicity import ALPHA
+
 _DIGITS = 12
 """Scores that differ by rounding alone share a rank."""
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pandas as pd
 
-from .comparisons import system_labels
 from .metrics import find_metric
+from .pairs import system_labels
 from .replay import System
 from .results import Run
 from .tables import RESAMPLE, SYSTEM

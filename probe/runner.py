@@ -10,6 +10,7 @@ import numpy as np
 from ..base import ProbeError, one_of, progress
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
+from .attributes import subgroups_of
 from .block import Block, ProbeKind
 from .caveats import caveats
 from .facts import gather_facts
@@ -82,6 +83,7 @@ def run_probes(
     workers = JoblibWorkers(n_jobs)
     plan = _plan(manifest, caches, probes, protocol, seeds, poolings, fractions, fusing)
     labels = backbone_labels(caches)
+    subgroups, dropped = subgroups_of(plan.units)
     recorder = Recorder(manifest.card, resolve_protocol(protocol, plan.units), plan.units, plan.resamples)
     with _bar(manifest.name, plan, enabled=progress) as bar:
         for cache, pooling, X in _each_features(plan, caches, fusing):
@@ -105,10 +107,11 @@ def run_probes(
         refit=refit,
         warnings=[
             *plan.coverage.warnings,
+            *dropped,
             *caveats(manifest, plan.units, plan.coverage, caches[0], recorder.protocol),
         ],
     )
-    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), facts)
+    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
 
 
 def _plan(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
 
 from ..base import ProbeError
-from .bootstrap import DRAWS, GroupDraws, mean_over_seeds, percentiles
+from .bootstrap import DRAWS, GroupDraws, find_interval, mean_over_seeds, one_sided
 from .metrics import Metric, evaluate, find_metric, metrics_for
 from .replay import Predicted, System, replay
 from .results import Run
@@ -19,7 +20,14 @@ FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and is said to be."""
 
 
-def summarise(run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS) -> pd.DataFrame:
+def summarise(
+    run: Run,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+) -> pd.DataFrame:
     """Sums up every system of a run in one metric of its test.
 
     Args:
@@ -27,21 +35,23 @@ def summarise(run: Run, *, metric: str | None = None, confidence: float = 0.95, 
         metric: its name; the run's own by default.
         confidence: of the interval, between 0 and 1.
         draws: of the bootstrap.
+        interval: of `INTERVALS`: `percentile`, or `bca`, which is corrected for bias and skewness.
 
     Returns:
         One row per system, sorted by probe and then by score, the best first. `dataset`, `backbone`, `fingerprint`,
         `pooling`, `probe`, `metric`; `mean` over seeds; `sd` over seeds (the spread of training, and under holdout of
-        the test drawn; not the error of the mean); `low` and `high`, the percentile interval of the mean under a
-        bootstrap over groups; `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean
+        the test drawn; not the error of the mean); `low` and `high`, the interval of the mean under a bootstrap over
+        groups; `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean
         units a seed); `note`, why something is missing, or that an interval is rough.
 
     Raises:
-        ProbeError: no such metric, or a confidence or number of draws that makes no sense.
+        ProbeError: no such metric or interval, or a confidence or number of draws that makes no sense.
         ReportError: the run's predictions do not fit its facts.
     """
     chosen = require_metric(run, metric)
     _require_sense(confidence, draws)
-    rows = [_row(evidence, chosen, confidence) for evidence in evidence_of(run, chosen, draws)]
+    find_interval(interval)
+    rows = [_row(evidence, confidence, interval) for evidence in evidence_of(run, chosen, draws)]
     table = pd.DataFrame(rows)
     key = -table["mean"] if chosen.greater_is_better else table["mean"]
     return table.assign(_key=key).sort_values(["probe", "_key", *SYSTEM], ignore_index=True).drop(columns="_key")
@@ -64,13 +74,40 @@ class Evidence:
     """What is known of one system in one metric; S seeds."""
 
     system: System
+    metric: Metric
     predicted: list[Predicted]
     values: np.ndarray
     """(S,), NaN where not defined; the very figures of the scores table."""
     drawn: np.ndarray
     """(S, draws): under draws of groups that are the same for every system, so that differences are paired."""
-    groups: int
-    """In any test of any system."""
+    bootstrap: GroupDraws
+
+    @property
+    def groups(self) -> int:
+        """In any test of any system."""
+        return len(self.bootstrap.groups)
+
+    @cached_property
+    def left_out(self) -> np.ndarray:
+        """(S, G): without each group in turn. Worked out when it is asked for, since few intervals need it."""
+        return self.bootstrap.leaving_out(self.metric, self.predicted)
+
+
+def interval_of(
+    kind: str, values: np.ndarray, drawn: np.ndarray, left_out: Callable[[], np.ndarray], confidence: float
+) -> tuple[float, float]:
+    """The interval of a mean over seeds.
+
+    Args:
+        kind: of `INTERVALS`.
+        values: (S,) of the seeds, NaN where not defined.
+        drawn: (S, draws).
+        left_out: gives (S, G); asked for only where the interval needs it.
+        confidence: of the interval.
+    """
+    estimate = float(mean_over_seeds(values[:, None])[0])
+    without_each = mean_over_seeds(left_out()) if kind == "bca" else np.empty(0)
+    return find_interval(kind)(estimate, mean_over_seeds(drawn), without_each, confidence)
 
 
 # Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
@@ -82,25 +119,26 @@ def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(
             system,
+            metric,
             predicted,
             np.array([evaluate(metric, p.scored)[0][0] for p in predicted]),
             bootstrap.values(metric, predicted),
-            len(bootstrap.groups),
+            bootstrap,
         )
         for system, predicted in systems.items()
     )
 
 
-def _row(evidence: Evidence, metric: Metric, confidence: float) -> dict[str, object]:
+def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, object]:
     values, predicted = evidence.values, evidence.predicted
     defined = values[np.isfinite(values)]
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
     low, high = np.nan, np.nan
     if groups > 1 and len(defined):
-        low, high = percentiles(mean_over_seeds(evidence.drawn), confidence)
+        low, high = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence)
     return {
         **evidence.system._asdict(),
-        "metric": metric.name,
+        "metric": evidence.metric.name,
         "mean": defined.mean() if len(defined) else np.nan,
         "sd": defined.std(ddof=1) if len(defined) > 1 else np.nan,
         "low": low,
@@ -108,7 +146,7 @@ def _row(evidence: Evidence, metric: Metric, confidence: float) -> dict[str, obj
         "n_seeds": len(defined),
         "n_groups": groups,
         "n_test": float(np.mean([len(p.unit) for p in predicted])),
-        "note": "; ".join(_notes(values, groups, low, high)),
+        "note": "; ".join([*_notes(values, groups, low, high), *_on_bias(interval, evidence, low, high)]),
     }
 
 
@@ -129,6 +167,15 @@ def _notes(values: np.ndarray, groups: int, low: float, high: float) -> list[str
     elif groups < FEW_GROUPS:
         told.append(f"{groups} groups: the interval is rough")
     return told
+
+
+def _on_bias(interval: str, evidence: Evidence, low: float, high: float) -> list[str]:
+    """A bias-corrected interval that could not be had is the percentile interval, and is said to be."""
+    if interval != "bca" or np.isnan(low) or low == high:
+        return []
+    estimate = float(mean_over_seeds(evidence.values[:, None])[0])
+    plain = one_sided(estimate, mean_over_seeds(evidence.drawn))
+    return ["all draws are on one side of the mean: percentile interval, not BCa"] if plain else []
 
 
 def _require_sense(confidence: float, draws: int) -> None:
