@@ -11,6 +11,7 @@ from .calibration import bin_chances, brier_parts, stated_and_true
 from .centroid import CentroidProbe
 from .comparisons import Verdict, compare, compare_backbones, corrected_t_test, verdicts
 from .further_tests import FURTHER, further_tests
+from .gathering import Statistics, gather_statistics
 from .gbm import GBMProbe
 from .knn import KNNProbe
 from .listing import PROBES
@@ -52,6 +53,7 @@ __all__ = [
     "Resample",
     "Run",
     "Scored",
+    "Statistics",
     "System",
     "Verdict",
     "at_temperature",
@@ -68,6 +70,7 @@ __all__ = [
     "find_metric",
     "fit_temperature",
     "further_tests",
+    "gather_statistics",
     "holm",
     "metrics_for",
     "parse_seeds",

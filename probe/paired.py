@@ -59,8 +59,8 @@ def wilcoxon_test(differences: np.ndarray) -> float:
     if not differences.any():
         return 1.0
     # Differences of equal scores must share a rank though they were rounded apart.
-    _, p = stats.wilcoxon(np.round(differences, 12))
-    return float(p)
+    found = stats.wilcoxon(np.round(differences, 12))
+    return float(found.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def twice_the_median(p: np.ndarray) -> float:

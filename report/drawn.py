@@ -11,7 +11,7 @@ from ..probe import Metric, System, evaluate, find_metric
 from . import curves, figures
 from .details import Confusion, confusion, reliability, roc
 from .findings import Findings
-from .theme import LIGHT, drawing, figure_bytes
+from .theme import LIGHT, svg_and_png
 from .words import interval, lower_first, number, p_value, signed
 
 if TYPE_CHECKING:
@@ -57,11 +57,7 @@ def draw_figures(findings: Findings) -> dict[str, Drawn]:
 
 
 def _finish(name: str, sketch: _Sketch) -> Drawn:
-    with drawing(LIGHT):
-        figure = sketch.draw()
-        svg = figure_bytes(figure, "svg")
-        figure.set_layout_engine("none")  # the places found for one file hold for the other
-        png = figure_bytes(figure, "png")
+    svg, png = svg_and_png(sketch.draw)
     return Drawn(name, sketch.title, sketch.caption, sketch.told, svg, png)
 
 
