@@ -18,9 +18,9 @@ _CELLS = 2**17
 class GroupDraws:
     """Draws of groups with replacement, the same for every system, seed and metric of a run.
 
-    Each draw takes as many groups as occur in any test, all seeds together, so that a group which several seeds test
-    counts in all of them or in none: seeds are no independent samples of patients. Its weights are how often it was
-    taken.
+    Each draw takes as many groups as occur in any test, all seeds and folds together, so that a group which several
+    seeds test counts in all of them or in none: seeds are no independent samples of patients. Its weights are how often
+    it was taken.
     """
 
     def __init__(self, predicted: Sequence[Predicted], draws: int = DRAWS) -> None:
@@ -32,10 +32,10 @@ class GroupDraws:
         )
 
     def values(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
-        """The metric of each seed under each draw: (S, draws), NaN where a draw leaves it undefined."""
-        return np.stack([self._of_seed(metric, p) for p in predicted])
+        """The metric of each resample under each draw: (J, draws), NaN where a draw leaves it undefined."""
+        return np.stack([self._of_resample(metric, p) for p in predicted])
 
-    def _of_seed(self, metric: Metric, predicted: Predicted) -> np.ndarray:
+    def _of_resample(self, metric: Metric, predicted: Predicted) -> np.ndarray:
         column = np.searchsorted(self.groups, predicted.group)
         step = max(1, _CELLS // max(1, len(column)))
         parts = []
@@ -46,7 +46,7 @@ class GroupDraws:
 
 
 def mean_over_seeds(values: np.ndarray) -> np.ndarray:
-    """(S, draws) to (draws,): the mean of the seeds in which a draw is defined; NaN where none is."""
+    """(J, draws) to (draws,): the mean of the seeds and folds in which a draw is defined; NaN where none is."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
     total = np.where(defined, values, 0).sum(axis=0)

@@ -33,7 +33,7 @@ class Recorder:
         """Scores an outcome on val and test and keeps what it predicted for the test units."""
         system = (self.card.name, *names)
         resample = next(r for r in block.resamples if (r.seed, r.fold) == (outcome.seed, outcome.fold))
-        sizes = (len(resample.train), len(resample.val), len(resample.test))
+        sizes = tuple(len(block.units_of(rows)) for rows in (resample.train, resample.val, resample.test))
         about = (canonical_json(dict(outcome.params)), *sizes, outcome.converged, "; ".join(outcome.notes))
         for split, rows, proba in (
             ("val", resample.val, outcome.val_proba),
@@ -45,9 +45,9 @@ class Recorder:
                 where = (self.protocol, outcome.seed, outcome.fold, split, metric.name)
                 self._scores.append((*system, *where, _number(values[0]), remark, *about))
         self._timings.append((*system, outcome.seed, outcome.fold, outcome.fit_s, outcome.predict_s))
-        self._predictions.append(self._predicted(system, outcome))
+        self._predictions.append(self._predicted(system, outcome, block.fused(resample.test, outcome.test_proba)))
 
-    def _predicted(self, system: tuple[str, ...], outcome: Outcome) -> pd.DataFrame:
+    def _predicted(self, system: tuple[str, ...], outcome: Outcome, proba: np.ndarray) -> pd.DataFrame:
         unit = self._resamples[outcome.seed, outcome.fold].test
         columns: dict[str, Any] = dict(zip(SYSTEM, system, strict=True))
         y = self.units.y[unit]
@@ -59,7 +59,7 @@ class Recorder:
                 "unit": unit.astype(np.int32),
                 "group": self.units.group[unit].astype(np.int32),
                 "y": list(y) if y.ndim == 2 else y.astype(np.int16),
-                "proba": list(outcome.test_proba.astype(np.float32)),
+                "proba": list(proba),
             }
         )
 
