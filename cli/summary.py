@@ -31,8 +31,10 @@ def show_summary(run: Run) -> None:
 
 def heading(run: Run, metric: Metric) -> str:
     """What is scored, on which data set, under which protocol."""
-    seeds = len(run.info["seeds"])
-    what = f"{metric.label} on test, {seeds} seed{'s' if seeds != 1 else ''}, protocol {run.info['protocol']}"
+    seeds, protocol = len(run.info["seeds"]), run.info["protocol"]
+    protocol += f" of {run.info['protocol_settings']['folds']}" if protocol == "kfold" else ""
+    protocol += f" on {run.info['external']['name']}" if protocol == "external" else ""
+    what = f"{metric.label} on test, {seeds} seed{'s' if seeds != 1 else ''}, protocol {protocol}"
     return f"\n{run.info['dataset']['name']}: {what}"
 
 
@@ -44,23 +46,34 @@ def systems_table(summary: pd.DataFrame) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     poolings = summary.groupby("backbone")["pooling"].nunique().max() > 1
-    for name in ("probe", "backbone", *(["pooling"] if poolings else [])):
+    shown = ["probe", *(["budget"] if _curve(summary) else []), "backbone", *(["pooling"] if poolings else [])]
+    for name in shown:
         table.add_column(name, overflow="fold")
     for name in ("mean", "sd", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
+    before = ()
     for row in summary.to_dict("records"):
-        if before and row["probe"] != before:
+        if before and (row["probe"], row["budget"]) != before:
             table.add_section()
-        before = row["probe"]
-        names = [row["probe"], row["backbone"], *([row["pooling"]] if poolings else [])]
+        before = (row["probe"], row["budget"])
+        names = [row[name] for name in shown]
         interval = f"{bare_number(row['low'])} to {bare_number(row['high'])}"
         table.add_row(*map(Text, [*names, bare_number(row["mean"]), bare_number(row["sd"]), interval]))
     return table
 
 
+def _curve(summary: pd.DataFrame) -> bool:
+    """Whether train was cut down."""
+    from ..probe import WHOLE
+
+    return set(summary["budget"]) != {WHOLE}
+
+
 def _sentence(run: Run, verdict: Verdict) -> str:
+    from ..probe import WHOLE
+
     label = run.info["probes"][verdict.probe]["label"]
+    label += f", {verdict.budget}" if verdict.budget != WHOLE else ""
     if not verdict.second:
         return f"{label}: {verdict.best} at {bare_number(verdict.mean)}; there is no other backbone to compare it with."
     if verdict.difference == 0:
@@ -79,9 +92,11 @@ def _sentence(run: Run, verdict: Verdict) -> str:
 
 
 def _explanation(run: Run) -> str:
+    from ..probe import FIXED_TEST
+
     test = (
         "paired bootstrap over test groups and seeds"
-        if run.info["protocol"] == "official"
+        if run.info["protocol"] in FIXED_TEST
         else "corrected resampled t-test (Nadeau and Bengio)"
     )
     return f"sd: over seeds. Interval: bootstrap over groups. Significance: {test}, Holm's correction."

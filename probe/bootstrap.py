@@ -20,9 +20,9 @@ _CELLS = 2**17
 class GroupDraws:
     """Draws of groups with replacement, the same for every system, seed and metric of a run.
 
-    Each draw takes as many groups as occur in any test, all seeds together, so that a group which several seeds test
-    counts in all of them or in none: seeds are no independent samples of patients. Its weights are how often it was
-    taken.
+    Each draw takes as many groups as occur in any test, all seeds and folds together, so that a group which several
+    seeds test counts in all of them or in none: seeds are no independent samples of patients. Its weights are how often
+    it was taken.
     """
 
     def __init__(self, predicted: Sequence[Predicted], draws: int = DRAWS) -> None:
@@ -34,16 +34,16 @@ class GroupDraws:
         )
 
     def values(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
-        """The metric of each seed under each draw: (S, draws), NaN where a draw leaves it undefined."""
-        return np.stack([self._of_seed(metric, p) for p in predicted])
+        """The metric of each resample under each draw: (J, draws), NaN where a draw leaves it undefined."""
+        return np.stack([self._of_resample(metric, p) for p in predicted])
 
     def leaving_out(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
-        """The metric of each seed without each group in turn: (S, G), NaN where that leaves it undefined."""
+        """The metric of each resample without each group in turn: (J, G), NaN where that leaves it undefined."""
         return np.stack([self._without_each(metric, p) for p in predicted])
 
     def _without_each(self, metric: Metric, predicted: Predicted) -> np.ndarray:
         column = np.searchsorted(self.groups, predicted.group)
-        # A group that this seed does not test changes nothing of it.
+        # A group that this resample does not test changes nothing of it.
         values = np.full(len(self.groups), evaluate(metric, predicted.scored)[0][0])
         tested = np.unique(column)
         step = max(1, _CELLS // max(1, len(column)))
@@ -52,7 +52,7 @@ class GroupDraws:
             values[left_out] = evaluate(metric, predicted.scored, (column != left_out[:, None]).astype(np.float64))[0]
         return values
 
-    def _of_seed(self, metric: Metric, predicted: Predicted) -> np.ndarray:
+    def _of_resample(self, metric: Metric, predicted: Predicted) -> np.ndarray:
         column = np.searchsorted(self.groups, predicted.group)
         step = max(1, _CELLS // max(1, len(column)))
         parts = []
@@ -63,7 +63,7 @@ class GroupDraws:
 
 
 def mean_over_seeds(values: np.ndarray) -> np.ndarray:
-    """(S, draws) to (draws,): the mean of the seeds in which a draw is defined; NaN where none is."""
+    """(J, draws) to (draws,): the mean of the seeds and folds in which a draw is defined; NaN where none is."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
     total = np.where(defined, values, 0).sum(axis=0)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .calibration import bin_chances, brier_parts, stated_and_true
 from .metrics import METRICS, Metric, evaluate
-from .replay import Predicted, replay
+from .replay import Predicted, replay, seeds_of
 from .results import Run
 from .scores import Scored
 from .tables import SYSTEM
@@ -37,7 +37,7 @@ def calibration_table(run: Run) -> pd.DataFrame:
             **system._asdict(),
             **{name: _mean_of(METRICS[name], [p.scored for p in predicted]) for name in _SCALED},
             **{name: float(np.mean([getattr(part, name) for part in parts])) for name in names},
-            "n_seeds": len(predicted),
+            "n_seeds": len(seeds_of(predicted)),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -107,7 +107,7 @@ def _effect(test: Sequence[Predicted], val: Sequence[Predicted]) -> dict[str, ob
         "highest": max(temperatures),
         **{name: _mean_of(METRICS[name], before) for name in _SCALED},
         **{f"{name}_after": _mean_of(METRICS[name], after) for name in _SCALED},
-        "n_seeds": len(test),
+        "n_seeds": len(seeds_of(test)),
         "note": f"{edges} of {len(test)} temperatures are at an end of the range" if edges else "",
     }
 

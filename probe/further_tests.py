@@ -14,7 +14,7 @@ from .metrics import METRICS, Metric, evaluate
 from .multiplicity import ALPHA, find_correction
 from .paired import mcnemar_test, twice_the_median, wilcoxon_test
 from .pairs import WITHIN, Pair, pairs
-from .replay import Predicted, replay
+from .replay import Predicted, replay, seeds_of
 from .results import Run
 from .summaries import require_metric
 
@@ -55,7 +55,7 @@ def further_tests(
     Returns:
         One row per test, pair and (for `delong`) class. `test`, `dataset`, `probe` or `backbone` (what both sides
         have), `budget`, `a`, `b`, `metric`, `class`, `difference` = a - b, `p`, `p_adjusted`, `significant`,
-        `n_seeds` (resamples), `note`. docs/statistics.md says what each test takes for granted.
+        `n_seeds`, `note`. docs/statistics.md says what each test takes for granted.
 
     Raises:
         ProbeError: no such test, correction, metric or kind of comparison.
@@ -107,7 +107,7 @@ def _rows(
             "class": finding.label,
             "difference": finding.difference,
             "p": finding.p,
-            "n_seeds": len(both),
+            "n_seeds": len(seeds_of([a for a, _ in both])),
             "note": finding.note,
         }
 

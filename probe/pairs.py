@@ -34,7 +34,7 @@ def pairs(systems: Sequence[System], between: str) -> Iterator[Pair]:
         ProbeError: `between` is none of `WITHIN`.
     """
     sides = list(zip(systems, sides_of(systems, between), strict=True))
-    order = sorted(range(len(sides)), key=lambda i: (sides[i][1][0], sides[i][0]))
+    order = sorted(range(len(sides)), key=lambda i: (sides[i][1][0], sides[i][0].budget, sides[i][0]))
     for first, second in combinations(order, 2):
         (one, (within, a)), (other, (same, b)) = sides[first], sides[second]
         if (one.dataset, one.budget, within) == (other.dataset, other.budget, same):

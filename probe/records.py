@@ -54,7 +54,7 @@ class Recorder:
         """Scores an outcome on val and test and keeps what it predicted for the units of both."""
         system = (self.card.name, *names)
         resample = next(r for r in block.resamples if (r.seed, r.fold) == (outcome.seed, outcome.fold))
-        sizes = (len(resample.train), len(resample.val), len(resample.test))
+        sizes = tuple(len(block.units_of(rows)) for rows in (resample.train, resample.val, resample.test))
         about = (canonical_json(dict(outcome.params)), *sizes, outcome.converged, "; ".join(outcome.notes))
         for split, rows, proba in (
             ("val", resample.val, outcome.val_proba),
@@ -67,10 +67,12 @@ class Recorder:
                 self._scores.append((*system, *where, _number(values[0]), remark, *about))
         self._timings.append((*system, outcome.seed, outcome.fold, outcome.fit_s, outcome.predict_s))
         drawn = self._resamples[outcome.seed, outcome.fold]
-        for split, unit, proba in (("val", drawn.val, outcome.val_proba), ("test", drawn.test, outcome.test_proba)):
-            order = np.argsort(unit, kind="stable")
-            rows = proba.astype(np.float32)[order]
-            self._predictions.append(_Predicted(system, outcome.seed, outcome.fold, split, unit[order], rows))
+        for split, unit, rows, proba in (
+            ("val", drawn.val, resample.val, outcome.val_proba),
+            ("test", drawn.test, resample.test, outcome.test_proba),
+        ):
+            fused = block.fused(rows, proba)
+            self._predictions.append(_Predicted(system, outcome.seed, outcome.fold, split, unit, fused))
 
     def scores(self) -> pd.DataFrame:
         """One metric of one system, seed, fold and part per row."""

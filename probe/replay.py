@@ -68,6 +68,11 @@ def replay(run: Run, split: str = "test") -> dict[System, list[Predicted]]:
     return found
 
 
+def seeds_of(predicted: Sequence[Predicted]) -> set[int]:
+    """The seeds that occur; under kfold several folds have one."""
+    return {p.seed for p in predicted}
+
+
 def _blocks(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], Any]:
     """Where the rows of each key are: a slice, or positions where the table is in another order than a run's."""
     codes = np.stack([pd.factorize(table[key])[0] for key in keys])

@@ -40,6 +40,7 @@ _STATED: dict[str, type] = {
     "protocol": str,
     "refit": bool,
     "seeds": list,
+    "budgets": dict,
     "warnings": list,
 }
 """What run.json must hold to be read, and as what."""

@@ -11,7 +11,7 @@ import pandas as pd
 from ..base import ProbeError
 from .bootstrap import DRAWS, GroupDraws, Interval, find_interval, mean_over_seeds
 from .metrics import Metric, evaluate
-from .replay import Predicted, System, replay
+from .replay import Predicted, System, replay, seeds_of
 from .results import Run
 from .summaries import require_metric
 
@@ -139,15 +139,16 @@ def _why_not(predicted: Sequence[Predicted], values: np.ndarray, groups: int) ->
 
 
 def _score(part: _Part, find: Interval, confidence: float) -> dict[str, object]:
+    defined = [p for p, value in zip(part.predicted, part.values, strict=True) if np.isfinite(value)]
     low, high = (np.nan, np.nan) if part.reason else find(part.mean, part.drawn, part.left_out, confidence)
     return {
         "subgroup": part.subgroup,
         "mean": part.mean,
         "low": low,
         "high": high,
-        "n_seeds": 0 if part.reason else int(np.isfinite(part.values).sum()),
+        "n_seeds": 0 if part.reason else len(seeds_of(defined)),
         "n_groups": part.groups,
-        "n_test": float(np.mean([len(p.unit) for p in part.predicted])),
+        "n_test": sum(len(p.unit) for p in part.predicted) / len(seeds_of(part.predicted)),
         "reason": part.reason,
     }
 

@@ -14,7 +14,7 @@ from .bootstrap import DRAWS, GroupDraws, find_interval, mean_over_seeds, one_si
 from .metrics import Metric, evaluate, find_metric, metrics_for
 from .replay import Predicted, System, replay
 from .results import Run
-from .tables import SYSTEM
+from .tables import SYSTEM, WHOLE
 
 FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and is said to be."""
@@ -38,11 +38,12 @@ def summarise(
         interval: of `INTERVALS`: `percentile`, or `bca`, which is corrected for bias and skewness.
 
     Returns:
-        One row per system, sorted by probe and then by score, the best first. `dataset`, `backbone`, `fingerprint`,
-        `pooling`, `probe`, `metric`; `mean` over seeds; `sd` over seeds (the spread of training, and under holdout of
-        the test drawn; not the error of the mean); `low` and `high`, the interval of the mean under a bootstrap over
-        groups; `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean
-        units a seed); `note`, why something is missing, or that an interval is rough.
+        One row per system, sorted by probe, by budget (the smallest first), and by score, the best first. `dataset`,
+        `backbone`, `fingerprint`, `pooling`, `probe`, `budget`, `metric`; `mean` over seeds, and under kfold over their
+        folds; `sd` over seeds, of their means over folds (the spread of training, and under holdout of the test drawn;
+        not the error of the mean); `low` and `high`, the interval of the mean under a bootstrap over groups;
+        `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean units a seed); `note`, why
+        something is missing, or that an interval is rough.
 
     Raises:
         ProbeError: no such metric or interval, or a confidence or number of draws that makes no sense.
@@ -54,7 +55,16 @@ def summarise(
     rows = [_row(evidence, confidence, interval) for evidence in evidence_of(run, chosen, draws)]
     table = pd.DataFrame(rows)
     key = -table["mean"] if chosen.greater_is_better else table["mean"]
-    return table.assign(_key=key).sort_values(["probe", "_key", *SYSTEM], ignore_index=True).drop(columns="_key")
+    place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
+    keyed = table.assign(_key=key, _budget=table["budget"].map(place))
+    ordered = keyed.sort_values(["probe", "_budget", "_key", *SYSTEM], ignore_index=True)
+    return ordered.drop(columns=["_key", "_budget"])
+
+
+def budgets_in_order(run: Run) -> list[str]:
+    """The budgets of a run by the units that they leave to train on, the smallest first."""
+    sizes = run.scores.groupby("budget")["n_train"].mean()
+    return sorted(map(str, sizes.index), key=lambda name: (sizes[name], name == WHOLE, name))
 
 
 def require_metric(run: Run, name: str | None) -> Metric:
@@ -71,15 +81,15 @@ def require_metric(run: Run, name: str | None) -> Metric:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known of one system in one metric; S seeds."""
+    """What is known of one system in one metric; J resamples: a seed each, under kfold a seed and fold each."""
 
     system: System
     metric: Metric
     predicted: list[Predicted]
     values: np.ndarray
-    """(S,), NaN where not defined; the very figures of the scores table."""
+    """(J,), NaN where not defined; the very figures of the scores table."""
     drawn: np.ndarray
-    """(S, draws): under draws of groups that are the same for every system, so that differences are paired."""
+    """(J, draws): under draws of groups that are the same for every system, so that differences are paired."""
     bootstrap: GroupDraws
 
     @property
@@ -89,20 +99,29 @@ class Evidence:
 
     @cached_property
     def left_out(self) -> np.ndarray:
-        """(S, G): without each group in turn. Worked out when it is asked for, since few intervals need it."""
+        """(J, G): without each group in turn. Worked out when it is asked for, since few intervals need it."""
         return self.bootstrap.leaving_out(self.metric, self.predicted)
+
+    @property
+    def seed_means(self) -> np.ndarray:
+        """The mean over the folds of each seed in which the metric is defined at all: (S,)."""
+        by_seed: dict[int, list[float]] = {}
+        for p, value in zip(self.predicted, self.values, strict=True):
+            if np.isfinite(value):
+                by_seed.setdefault(p.seed, []).append(value)
+        return np.array([np.mean(values) for values in by_seed.values()])
 
 
 def interval_of(
     kind: str, values: np.ndarray, drawn: np.ndarray, left_out: Callable[[], np.ndarray], confidence: float
 ) -> tuple[float, float]:
-    """The interval of a mean over seeds.
+    """The interval of a mean over resamples.
 
     Args:
         kind: of `INTERVALS`.
-        values: (S,) of the seeds, NaN where not defined.
-        drawn: (S, draws).
-        left_out: gives (S, G); asked for only where the interval needs it.
+        values: (J,) of the resamples, NaN where not defined.
+        drawn: (J, draws).
+        left_out: gives (J, G); asked for only where the interval needs it.
         confidence: of the interval.
     """
     estimate = float(mean_over_seeds(values[:, None])[0])
@@ -132,6 +151,7 @@ def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
 def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, object]:
     values, predicted = evidence.values, evidence.predicted
     defined = values[np.isfinite(values)]
+    of_seeds = evidence.seed_means
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
     low, high = np.nan, np.nan
     if groups > 1 and len(defined):
@@ -140,22 +160,23 @@ def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, obje
         **evidence.system._asdict(),
         "metric": evidence.metric.name,
         "mean": defined.mean() if len(defined) else np.nan,
-        "sd": defined.std(ddof=1) if len(defined) > 1 else np.nan,
+        "sd": of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan,
         "low": low,
         "high": high,
-        "n_seeds": len(defined),
+        "n_seeds": len(of_seeds),
         "n_groups": groups,
-        "n_test": float(np.mean([len(p.unit) for p in predicted])),
-        "note": "; ".join([*_notes(values, groups, low, high), *_on_bias(interval, evidence, low, high)]),
+        "n_test": sum(len(p.unit) for p in predicted) / len({p.seed for p in predicted}),
+        "note": "; ".join([*_notes(evidence, groups, low, high), *_on_bias(interval, evidence, low, high)]),
     }
 
 
-def _notes(values: np.ndarray, groups: int, low: float, high: float) -> list[str]:
-    told = []
+def _notes(evidence: Evidence, groups: int, low: float, high: float) -> list[str]:
+    told, values = [], evidence.values
     undefined = int(np.isnan(values).sum())
     if undefined:
-        told.append(f"not defined in {undefined} of {len(values)} seeds (a class is absent from the test)")
-    if len(values) - undefined == 1:
+        what = "folds" if any(p.fold for p in evidence.predicted) else "seeds"
+        told.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
+    if len(evidence.seed_means) == 1:
         told.append("one seed: no spread")
     if groups == 1:
         told.append("one group: no interval")

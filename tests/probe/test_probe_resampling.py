@@ -13,7 +13,8 @@ from medprobe.base import ProbeError
 from medprobe.manifests import DatasetCard, Manifest, Units
 from medprobe.probe import PROTOCOLS, Resample, draw_resamples, parse_seeds
 from medprobe.probe.allocation import allocate, shuffle_keys, shuffled
-from medprobe.probe.resampling import DRAWN, MOST_SEEDS, VAL_SHARE, check_seeds, resolve_protocol
+from medprobe.probe.protocols import DRAWN, VAL_SHARE
+from medprobe.probe.resampling import MOST_SEEDS, check_seeds, resolve_protocol
 
 PARTS = ("train", "val", "test")
 
@@ -323,7 +324,7 @@ def test_fractions_that_make_no_split_are_refused(fractions: tuple[float, float,
 def test_an_unknown_protocol_names_the_near_one() -> None:
     with pytest.raises(ProbeError, match='Did you mean "holdout"'):
         draw_resamples(_units(np.arange(9) % 2, np.arange(9)), [0], classes=["a", "b"], protocol="holdot")
-    assert set(PROTOCOLS) == {"official", "holdout"}
+    assert set(PROTOCOLS) == {"official", "holdout", "kfold", "external"}
 
 
 def test_seeds_are_a_number_or_a_list() -> None:

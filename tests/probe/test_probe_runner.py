@@ -210,7 +210,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
 def test_what_cannot_be_done_is_said_before_any_work(
     study, wrong: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medprobe.probe.runner.load_features", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_: pytest.fail("work has begun"))
     with pytest.raises(MedprobeError, match=told.replace("(", r"\(")):
         study.probe(**wrong)
 
