@@ -16,7 +16,7 @@ _FEW_VALUES = 10
 _AGES = (0, 18, 40, 60, 75, 90)
 # That of a person of over 89 years is an identifier by the Safe Harbor rule, 45 CFR 164.514(b)(2)(i)(C).
 _OLDEST = "90+"
-_AGE_NAME = re.compile(r"(^|[^a-z])age([^a-z]|$)|(?<=[a-z])Age([^a-z]|$)", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _DICOM_AGE = re.compile(r"(\d{1,3})([DWMY])?")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
@@ -61,7 +61,7 @@ def subgroup_column(name: str, values: pd.Series) -> tuple[np.ndarray, str]:
 
 
 def _words(name: str, values: pd.Series) -> np.ndarray:
-    if _AGE_NAME.search(name):
+    if "age" in [word.lower() for word in _WORD.findall(name)]:
         return np.array([_age_in_words(word) for word in _as_text(values)], dtype=object)
     if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
         return np.array(_as_text(values), dtype=object)
