@@ -25,9 +25,20 @@ def show_statistics(runs: Sequence[Run], found: Statistics) -> None:
         tables = {key: table[table["dataset"] == name] for key, table in found.tables.items() if "dataset" in table}
         for key, show in _SHOWN.items():
             if key in tables and len(tables[key]):
-                show(run, tables[key])
+                show(run, _in_order(run, tables[key]))
     for ranking in found.rankings:
         _show_ranking(ranking)
+
+
+def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """By probe, and on a low-data curve from the smallest budget to the largest."""
+    from ..probe import budgets_in_order
+
+    # Tests stand in the order in which they are listed.
+    ranks = {name: place for place, name in enumerate([*_TESTS, *budgets_in_order(run)])}
+    keys = [table[key].tolist() for key in ("test", "probe", "budget") if key in table]
+    order = sorted(range(len(table)), key=lambda at: [(ranks.get(key[at], -1), key[at]) for key in keys])
+    return table.iloc[order]
 
 
 def _show_summary(run: Run, table: pd.DataFrame) -> None:
@@ -86,7 +97,7 @@ _TESTS = {
 
 def _show_calibration(run: Run, table: pd.DataFrame) -> None:
     numbers = {
-        "log loss": "log_loss", "ECE": "ece", "Brier": "brier", "rel.": "reliability", "res.": "resolution",
+        "ECE": "ece", "Brier": "brier", "rel.": "reliability", "res.": "resolution",
         "unc.": "uncertainty", "within": "within",
     }  # fmt: skip
     say("\nCalibration on test, means over seeds (Brier = rel. - res. + unc. + within)")
@@ -107,7 +118,7 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
     say("\nTemperature scaling: fitted on val, its effect on test (before > after)")
     _show(table, cells, names=tuple(_SYSTEM))
     for row in table[table["note"] != ""].to_dict("records"):
-        say(f"note: {row['backbone']} {row['probe']}: {row['note']}")
+        say(f"note: {row['backbone']} {_with_budget(row['probe'], row)}: {row['note']}")
     if run.info["refit"]:
         say("note: the tested models were fitted again with val, so T is not quite their own")
 
@@ -188,12 +199,13 @@ _SYSTEM: _Cells = {
 
 def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
     """The first rows of a table; poolings are told where a backbone has several."""
-    cells, table = dict(cells), table.sort_values("probe", kind="stable") if "probe" in table else table
+    cells = dict(cells)
     if "pooling" in table and table.groupby("backbone")["pooling"].nunique().max() > 1:
         cells["backbone"] = lambda row: f"{row['backbone']}/{row['pooling']}"
     shown = table.head(_MOST_ROWS).to_dict("records")
     rows = [[cell(row) for cell in cells.values()] for row in shown]
-    show_table(list(cells), rows, right=[name for name in cells if name not in names])
+    numbers = [name for name in cells if name not in names]
+    show_table(list(cells), rows, right=numbers, whole=numbers)
     if len(shown) < len(table):
         say(f"… and {len(table) - len(shown)} rows more; --out writes them all")
 

@@ -74,7 +74,7 @@ class BrierParts:
 
 
 def brier_parts(scored: Scored, most: int = ECE_BINS) -> BrierParts:
-    """Murphy's partition (1973, doi 10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2) over bins of equal mass.
+    """Murphy's partition (1973) over bins of equal mass.
 
     His is exact for chances of few values. Chances of any value are put into bins, and what differs inside a bin is
     told apart (`within`; Stephenson et al. 2008, doi 10.1175/2007WAF2006116.1). As the score itself: of the positive

@@ -66,7 +66,7 @@ def wilcoxon_test(differences: np.ndarray) -> float:
 def twice_the_median(p: np.ndarray) -> float:
     """One p-value of several on overlapping data, however they depend on each other.
 
-    Twice the median, at most 1 (Meinshausen et al. 2009, doi 10.1198/jasa.2009.tm08647); NaN are left out.
+    Twice the median, at most 1 (Meinshausen et al. 2009, arXiv 0811.2177); NaN are left out.
     """
     known = p[np.isfinite(p)]
     if len(known) == 0:
