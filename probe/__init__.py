@@ -4,12 +4,13 @@ In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) a
 Nothing here knows of images or torch; a probe gets a whole `Block` of resamples, so that a faster engine slips under.
 """
 
-from .block import Block, Outcome, ProbeKind
+from .block import Block, Outcome
 from .centroid import CentroidProbe
 from .comparisons import Verdict, compare_backbones, corrected_t_test, holm, system_labels, verdicts
 from .gbm import GBMProbe
+from .kind import ProbeKind, ProbeSettings
 from .knn import KNNProbe
-from .listing import PROBES
+from .listing import PROBES, find_probes
 from .logistic import LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
 from .remarks import remarks
@@ -35,6 +36,7 @@ __all__ = [
     "Outcome",
     "Predicted",
     "ProbeKind",
+    "ProbeSettings",
     "Resample",
     "Run",
     "Scored",
@@ -45,6 +47,7 @@ __all__ = [
     "draw_resamples",
     "evaluate",
     "find_metric",
+    "find_probes",
     "holm",
     "metrics_for",
     "parse_seeds",

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
-from .block import ProbeKind
 from .features import Coverage
+from .kind import ProbeKind
 from .resampling import DRAWN, VAL_SHARE
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
@@ -25,7 +25,7 @@ def gather_facts(
     coverage: Coverage,
     *,
     caches: Sequence[tuple[str, EmbeddingCache]],
-    kinds: Sequence[ProbeKind],
+    kinds: Sequence[ProbeKind[Any]],
     metric: str,
     protocol: str,
     fractions: tuple[float, float, float],
@@ -45,7 +45,7 @@ def gather_facts(
         "seeds": [int(seed) for seed in seeds],
         "fusing": fusing,
         "refit": refit,
-        "probes": {kind.name: {"label": kind.label, **kind.settings} for kind in kinds},
+        "probes": {kind.name: {"label": kind.label, **kind.settings.facts()} for kind in kinds},
         "caches": [_about_cache(label, cache) for label, cache in caches],
         "warnings": list(warnings),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..base import ProbeError, one_of, progress
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
-from .block import Block, ProbeKind
+from .block import Block
 from .caveats import caveats
 from .facts import gather_facts
 from .features import Coverage, backbone_labels, choose_poolings, find_coverage, load_features
+from .kind import ProbeKind
 from .listing import find_probes
 from .metrics import find_metric, metrics_for
 from .records import Recorder
@@ -33,14 +35,14 @@ class _Plan:
     resamples: list[Resample]
     """In positions of the manifest's units."""
     features: list[tuple[int, str]]
-    kinds: list[ProbeKind]
+    kinds: list[ProbeKind[Any]]
 
 
 def run_probes(
     manifest: Manifest,
     caches: Sequence[EmbeddingCache],
     *,
-    probes: Sequence[str] = ("logreg", "knn", "gbm"),
+    probes: Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
     protocol: str = "auto",
     seeds: Sequence[int] = range(20),
     poolings: Sequence[str] | None = None,
@@ -59,7 +61,7 @@ def run_probes(
     Args:
         manifest: the data set.
         caches: embeddings of it; several of one backbone are told apart by their fingerprints.
-        probes: names of probes (`PROBES`).
+        probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
         protocol: `official`, `holdout` or `auto`; see `draw_resamples`.
         seeds: one resample each.
         poolings: of those that the caches hold; all by default.
@@ -113,7 +115,7 @@ def run_probes(
 def _plan(
     manifest: Manifest,
     caches: Sequence[EmbeddingCache],
-    probes: Sequence[str],
+    probes: Sequence[str | ProbeKind[Any]],
     protocol: str,
     seeds: Sequence[int],
     poolings: Sequence[str] | None,
