@@ -4,7 +4,7 @@ In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) a
 Nothing here knows of images or torch; a probe gets a whole `Block` of resamples, so that a faster engine slips under.
 """
 
-from .block import Block, Outcome, ProbeKind
+from .block import Block, Outcome
 from .bootstrap import INTERVALS
 from .budgets import Budget, budgets_of, cut_down, parse_fractions, parse_shots
 from .calibrating import calibration_table, reliability_table, temperature_table
@@ -15,8 +15,9 @@ from .comparisons import Verdict, compare, compare_backbones, corrected_t_test, 
 from .further_tests import FURTHER, further_tests
 from .gathering import Statistics, gather_statistics
 from .gbm import GBMProbe
+from .kind import ProbeKind, ProbeSettings
 from .knn import KNNProbe
-from .listing import PROBES
+from .listing import PROBES, find_probes
 from .logistic import LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
 from .multiplicity import CORRECTIONS, benjamini_hochberg, find_correction, holm
@@ -56,6 +57,7 @@ __all__ = [
     "Outcome",
     "Predicted",
     "ProbeKind",
+    "ProbeSettings",
     "Ranking",
     "Resample",
     "Run",
@@ -79,6 +81,7 @@ __all__ = [
     "evaluate",
     "find_correction",
     "find_metric",
+    "find_probes",
     "fit_temperature",
     "further_tests",
     "gather_statistics",
