@@ -102,13 +102,15 @@ def _refuse_place(out: Path) -> None:
 
 def _write(found: Statistics, out: Path) -> None:
     from ..base import atomic_path
+    from ..probe import WHOLE
     from ..report import draw_ranking
 
     for name, table in found.tables.items():
         with atomic_path(out / f"{name}.csv") as path:
             table.to_csv(path, index=False, lineterminator="\n")
     for ranking in found.rankings:
-        stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within}-{ranking.budget}").removesuffix("-all")
+        budget = "" if ranking.budget == WHOLE else f"-{ranking.budget}"
+        stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within}{budget}")
         for suffix, drawn in zip(("svg", "png"), draw_ranking(ranking), strict=True):
             with atomic_path(out / f"{stem}.{suffix}") as path:
                 path.write_bytes(drawn)

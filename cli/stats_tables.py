@@ -153,8 +153,8 @@ def _show_ranking(ranking: Ranking) -> None:
     from ..probe import METRICS
 
     judged = ", ".join(dict.fromkeys(METRICS[name].label for name in ranking.metrics))
-    budget = "" if ranking.budget == "all" else f" at {ranking.budget}"
-    say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {ranking.within}{budget} ({judged})")
+    within = _with_budget(ranking.within, {"budget": ranking.budget})
+    say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {within}\n({judged})")
     apart = ranking.apart
     rows = [
         (
@@ -218,7 +218,9 @@ def _numbers(columns: dict[str, str]) -> _Cells:
 
 
 def _with_budget(name: str, row: dict) -> str:
-    return name if row["budget"] == "all" else f"{name}, {row['budget']}"
+    from ..probe import WHOLE
+
+    return name if row["budget"] == WHOLE else f"{name}, {row['budget']}"
 
 
 def _metric_label(table: pd.DataFrame) -> str:

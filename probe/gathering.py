@@ -30,7 +30,8 @@ class Statistics:
 
     tables: dict[str, pd.DataFrame]
     """By name, those that were asked for and can be had: `summary`, `comparisons`, `tests`, `calibration`,
-    `reliability`, `temperature`, `subgroups`, `gaps`, `ranks`, `rank_pairs`. docs/statistics.md has their columns."""
+    `reliability`, `temperature`, `subgroups`, `gaps`, `ranks`, `rank_pairs`.
+    The functions that make them describe their columns."""
     rankings: list[Ranking]
     """One per probe or backbone; empty of one run."""
 

@@ -19,7 +19,7 @@ from .ranks import Friedman, cliques, friedman_test, nemenyi_test, ranks_of
 from .replay import System
 from .results import Run
 from .summaries import require_metric
-from .tables import SYSTEM, WHOLE
+from .tables import SYSTEM
 
 _FEW_SETS = 6
 """Below so many data sets Wilcoxon's test cannot reach 0.05, and Friedman's distribution is rough."""
@@ -225,8 +225,3 @@ def rank_pairs_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
         for first, second in combinations(range(len(ranking.names)), 2)
     ]
     return pd.DataFrame(rows)
-
-
-def describe_budget(budget: str) -> str:
-    """` at 5 shots`; nothing where all of train was given."""
-    return "" if budget == WHOLE else f" at {budget}"

@@ -61,7 +61,7 @@ def folded(study) -> Run:
 
 
 def test_under_kfold_every_unit_is_predicted_once_a_seed(folded: Run, study) -> None:
-    for _, rows in folded.predictions.groupby(["backbone", "seed"]):
+    for _, rows in folded.predictions.query("split == 'test'").groupby(["backbone", "seed"]):
         assert sorted(rows["unit"]) == list(range(120))
         assert set(rows["fold"]) == {0, 1, 2, 3}
         assert (rows.groupby("group")["fold"].nunique() == 1).all()
@@ -137,9 +137,8 @@ def test_under_a_budget_the_tested_model_is_fitted_on_what_is_left_of_train_alon
     drawn = draw_resamples(units, [0], classes=study.manifest.card.classes)
     for budget in (Budget(shots=2), Budget(share=1.0)):
         (cut,) = cut_down(units, drawn, budget, classes=study.manifest.card.classes)
-        rows = curve.predictions.query(
-            f"backbone == 'net-0' and probe == 'centroid' and seed == 0 and budget == '{budget.name}'"
-        )
+        tested = curve.predictions.query("split == 'test'")
+        rows = tested.query(f"backbone == 'net-0' and probe == 'centroid' and seed == 0 and budget == '{budget.name}'")
         told = curve.scores.query(
             f"backbone == 'net-0' and probe == 'centroid' and seed == 0 and budget == '{budget.name}'"
         )
@@ -193,7 +192,7 @@ def test_an_external_manifest_is_tested_whole_and_never_fitted(study, abroad) ->
     assert run.info["external"]["name"] == "abroad"
     assert run.info["external"]["units"] == 50
     units = abroad.manifest.units()
-    for _, rows in run.predictions.groupby(["backbone", "seed"]):
+    for _, rows in run.predictions.query("split == 'test'").groupby(["backbone", "seed"]):
         # The external units, and groups, are numbered on after those of the manifest that is trained on.
         assert (rows["unit"] - 120).tolist() == list(range(50))
         assert rows["y"].tolist() == units.y.tolist()
@@ -267,7 +266,7 @@ def test_a_units_probability_is_the_mean_over_its_images_of_a_probe_fitted_on_im
     cache = views.caches[0]
     X = cache.load("cls")[cache.rows_of(views.manifest.sample_ids)]
     (resample,) = draw_resamples(units, [0], classes=views.manifest.card.classes)
-    rows = run.predictions.query("backbone == 'net-0'")
+    rows = run.predictions.query("backbone == 'net-0' and split == 'test'")
     train = np.isin(units.sample_unit, resample.train)
     chosen = run.scores.query("backbone == 'net-0'")["params"].iloc[0]
     probe = CentroidProbe(temperature=float(chosen.split(":")[1].rstrip("}")))
