@@ -21,8 +21,21 @@ def probe(
     ] = None,
     probe: Annotated[
         list[str] | None,
-        typer.Option("--probe", help="logreg, knn, gbm or centroid; may be repeated. [default: the first three]"),
+        typer.Option(
+            "--probe",
+            help="logreg, knn, gbm or centroid, with settings as in gbm:preset=lightgbm-defaults; may be repeated."
+            " [default: the first three]",
+        ),
     ] = None,
+    grid_of_c: Annotated[
+        str | None,
+        typer.Option(
+            "--C", help="Grid of logreg: values such as 0.01,1,100, or logspace:-4:3:12. [default: the latter]"
+        ),
+    ] = None,
+    stop_path: Annotated[
+        bool, typer.Option("--stop-path/--full-path", help="End logreg's path over C once values are worse on val.")
+    ] = True,
     protocol: Annotated[
         str,
         typer.Option(
@@ -75,13 +88,16 @@ def probe(
     """
     from ..cache import default_store, find_caches
     from ..manifests import Manifest
-    from ..probe import parse_fractions, parse_seeds, parse_shots, refuse_occupied, run_probes
+    from ..probe import find_probes, parse_fractions, parse_seeds, parse_shots, refuse_occupied, run_probes
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
     few = parse_shots(shots) if shots is not None else []
     shares = parse_fractions(train_fraction) if train_fraction is not None else []
     _refuse_store_alone(external, external_cache)
+    asked = find_probes(probe or ("logreg", "knn", "gbm"))
+    path = {"stop_path": stop_path} | ({"C": grid_of_c} if grid_of_c else {})
+    kinds = [kind.configured(**path) if kind.family == "logreg" else kind for kind in asked]
     refuse_occupied(out, overwrite=overwrite)
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
@@ -92,7 +108,7 @@ def probe(
     run = run_probes(
         samples,
         caches,
-        probes=probe or ("logreg", "knn", "gbm"),
+        probes=kinds,
         protocol=protocol,
         seeds=chosen,
         folds=folds,

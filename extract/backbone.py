@@ -16,7 +16,7 @@ from ..base import BackboneError, WeightsError, first_line
 from ..cache import EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter
 from .catalogue import Entry, Random, Wheel, resolve
-from .device import choose_device, choose_precision
+from .device import choose_device, choose_precision, fixed_batch
 from .pooling import available, pool, require_available
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
@@ -61,14 +61,24 @@ class Backbone:
         Returns:
             float32 (B, D) by pooling.
         """
+        batch = torch.as_tensor(images)
+        step = fixed_batch(self.device, self.spec.precision) or len(batch)
+        parts = [self._embed_part(part, step) for part in batch.split(step)]
+        return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in self.spec.poolings}
+
+    def _embed_part(self, images: torch.Tensor, size: int) -> dict[str, np.ndarray]:
+        """Embeds up to `size` images as a batch of `size`."""
         mean, std = self._normalisation
-        batch = torch.as_tensor(images).to(self.device, non_blocking=True)
+        count = len(images)
+        if count < size:
+            images = torch.cat([images, images[-1:].expand(size - count, -1, -1, -1)])
+        batch = images.to(self.device, non_blocking=True)
         # Convolutions are quickest with channels last, and a transformer does not mind.
         batch = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         bf16 = self.spec.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             features = self.adapter.features(self.network, batch)
-        return {pooling: pool(features, pooling).cpu().numpy() for pooling in self.spec.poolings}
+        return {pooling: pool(features, pooling)[:count].cpu().numpy() for pooling in self.spec.poolings}
 
 
 def load_backbone(

@@ -4,14 +4,15 @@ In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) a
 Nothing here knows of images or torch; a probe gets a whole `Block` of resamples, so that a faster engine slips under.
 """
 
-from .block import Block, Outcome, ProbeKind
+from .block import Block, Outcome
 from .budgets import Budget, budgets_of, cut_down, parse_fractions, parse_shots
 from .centroid import CentroidProbe
 from .cohort import beside
 from .comparisons import Verdict, compare_backbones, corrected_t_test, holm, system_labels, verdicts
 from .gbm import GBMProbe
+from .kind import ProbeKind, ProbeSettings
 from .knn import KNNProbe
-from .listing import PROBES
+from .listing import PROBES, find_probes
 from .logistic import LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
 from .protocols import FIXED_TEST, HOLDOUT, PROTOCOLS
@@ -42,6 +43,7 @@ __all__ = [
     "Outcome",
     "Predicted",
     "ProbeKind",
+    "ProbeSettings",
     "Resample",
     "Run",
     "Scored",
@@ -56,6 +58,7 @@ __all__ = [
     "draw_resamples",
     "evaluate",
     "find_metric",
+    "find_probes",
     "holm",
     "metrics_for",
     "parse_fractions",

@@ -102,28 +102,3 @@ class Workers(Protocol):
         `shared` is a block, or what an engine has found out for all items; its large arrays travel as memory maps.
         """
         ...
-
-
-Engine = Callable[[Block, Workers], Iterator[Outcome]]
-"""Yields one outcome per resample, in their order."""
-
-
-@dataclass(frozen=True)
-class ProbeKind:
-    """A probe as the runner knows it. A faster engine takes the place of `solve`; nothing else changes."""
-
-    name: str
-    label: str
-    """For tables and figures."""
-    solve: Engine
-    settings: Mapping[str, Any]
-    """Grid and fixed settings, for run.json; JSON-like."""
-
-
-def seed_by_seed(solve_one: Callable[[Block, Resample], Outcome]) -> Engine:
-    """The plain engine: every resample on its own, side by side over the workers."""
-
-    def solve(block: Block, workers: Workers) -> Iterator[Outcome]:
-        return workers.map(solve_one, block, block.resamples)
-
-    return solve

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import PositiveFloat
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .block import Block, Outcome, ProbeKind, seed_by_seed
+from .block import Block, Outcome
 from .choosing import Chooser
+from .kind import AsGrid, ProbeKind, ProbeSettings, seed_by_seed
 from .labels import MultilabelMixin, encode_labels
 from .neighbours import comparable
 from .resampling import Resample
 
-GRID = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
-"""Temperatures, from the most to the least cautious; they change how sure the probe is, rarely what it calls."""
+GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Temperatures, from the least to the most cautious; they change how sure the probe is, rarely what it calls."""
 
 
 class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -99,12 +101,24 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def solve_one(block: Block, resample: Resample) -> Outcome:
+class CentroidSettings(ProbeSettings):
+    """How the probe `centroid` is fitted."""
+
+    temperature: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
+    """Grid, chosen from on val."""
+    center: bool = True
+    """Whether the training mean is subtracted first."""
+    normalize: bool = True
+    """Whether rows get unit length."""
+
+
+def solve_one(block: Block, settings: CentroidSettings, resample: Resample) -> Outcome:
     """The means of train, the temperature chosen on val, the means of train and val for the test."""
     start = time.perf_counter()
-    probe = CentroidProbe().fit(block.X[resample.train], block.y[resample.train])
+    probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
+    probe.fit(block.X[resample.train], block.y[resample.train])
     chooser = Chooser(block, resample)
-    for temperature in GRID:
+    for temperature in reversed(settings.temperature):  # the most cautious is the simplest
         probe.set_params(temperature=temperature)
         chooser.consider({"temperature": temperature}, probe.predict_proba(block.X[resample.val]))
     probe.set_params(**chooser.params)
@@ -118,15 +132,10 @@ def solve_one(block: Block, resample: Resample) -> Outcome:
         val_proba=chooser.proba,
         test_proba=probe.predict_proba(block.X[resample.test]),
         params=chooser.params,
-        notes=chooser.notes(len(GRID)),
+        notes=chooser.notes(len(settings.temperature)),
         fit_s=fitted - start,
         predict_s=time.perf_counter() - fitted,
     )
 
 
-CENTROID = ProbeKind(
-    name="centroid",
-    label="Nearest class mean",
-    solve=seed_by_seed(solve_one),
-    settings={"temperature": list(GRID), "center": True, "normalize": True},
-)
+CENTROID = ProbeKind("centroid", "Nearest class mean", CentroidSettings(), seed_by_seed(solve_one))

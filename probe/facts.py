@@ -12,10 +12,10 @@ import numpy as np
 
 from ..cache import EmbeddingCache
 from ..manifests import Units
-from .block import ProbeKind
 from .budgets import Budget
 from .cohort import Cohort, Side
 from .features import backbone_labels
+from .kind import ProbeKind
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
@@ -23,7 +23,7 @@ _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas"
 def gather_facts(
     cohort: Cohort,
     *,
-    kinds: Sequence[ProbeKind],
+    kinds: Sequence[ProbeKind[Any]],
     metric: str,
     protocol: str,
     settings: Mapping[str, Any],
@@ -46,7 +46,7 @@ def gather_facts(
         "budgets": {budget.name: _about_budget(budget, refit=refit) for budget in budgets},
         "fusing": fusing,
         "refit": refit and all(budget.whole for budget in budgets),
-        "probes": {kind.name: {"label": kind.label, **kind.settings} for kind in kinds},
+        "probes": {kind.name: {"label": kind.label, **kind.settings.facts()} for kind in kinds},
         "caches": [_about_cache(*pair) for pair in zip(labels, trained.caches, strict=True)],
         "warnings": list(warnings),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .block import Block, Outcome, ProbeKind, seed_by_seed
+from .block import Block, Outcome
+from .kind import ProbeKind, ProbeSettings, seed_by_seed
 from .labels import MultilabelMixin, encode_labels
 from .resampling import Resample
 
@@ -195,10 +197,27 @@ def _pca(X: np.ndarray, count: int, seed: int) -> PCA:
     return PCA(count, whiten=True, svd_solver="covariance_eigh" if X.shape[1] <= 512 else "full").fit(X)
 
 
-def solve_one(block: Block, resample: Resample) -> Outcome:
+class GBMSettings(ProbeSettings):
+    """How the probe `gbm` is fitted."""
+
+    preset: Literal["dense", "lightgbm-defaults"] = "dense"
+    """`dense` is made for embeddings; `lightgbm-defaults` takes the features as they are."""
+    rounds: PositiveInt = 300
+    """The most rounds of boosting."""
+    early_stopping_rounds: PositiveInt = 10
+    """Rounds without a lower log-loss on val after which it stops."""
+
+    def facts(self) -> dict[str, Any]:
+        """With what the preset stands for."""
+        return {**super().facts(), **PRESETS[self.preset]}
+
+
+def solve_one(block: Block, settings: GBMSettings, resample: Resample) -> Outcome:
     """Boosting until val's log-loss rises, then the same rounds on train and val."""
     start = time.perf_counter()
-    probe = GBMProbe()
+    probe = GBMProbe(
+        settings.preset, n_estimators=settings.rounds, early_stopping_rounds=settings.early_stopping_rounds
+    )
     train, val = resample.train, resample.val
     probe.fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
     val_proba = probe.predict_proba(block.X[val])
@@ -220,9 +239,4 @@ def solve_one(block: Block, resample: Resample) -> Outcome:
     )
 
 
-GBM = ProbeKind(
-    name="gbm",
-    label="Gradient boosting",
-    solve=seed_by_seed(solve_one),
-    settings={"preset": "dense", **PRESETS["dense"], "most_rounds": 300, "early_stopping_rounds": 10},
-)
+GBM = ProbeKind("gbm", "Gradient boosting", GBMSettings(), seed_by_seed(solve_one))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .block import Block, Outcome, ProbeKind, Workers
+from .block import Block, Outcome, Workers
 from .choosing import Chooser
+from .kind import AsGrid, ProbeKind, ProbeSettings
 from .labels import MultilabelMixin, encode_labels
 from .neighbours import METRICS, NeighbourLists, comparable, list_neighbours, search
 from .resampling import Resample
@@ -102,41 +104,55 @@ def vote(found: np.ndarray, labels: np.ndarray, classes: int, *, weights: str = 
     return proba / proba.sum(axis=1, keepdims=True)
 
 
+class KNNSettings(ProbeSettings):
+    """How the probe `knn` is fitted."""
+
+    k: Annotated[tuple[PositiveInt, ...], AsGrid] = GRID
+    """Grid, chosen from on val; values beyond the training rows are left out."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """Distance between embeddings."""
+    weights: Literal["distance", "uniform"] = "distance"
+    """Weight of a neighbour's vote."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Shared:
     """What every seed's work needs."""
 
     block: Block
+    settings: KNNSettings
     lists: NeighbourLists
     search_s: float
     """Seconds of finding the lists, by seed."""
 
 
-def solve(block: Block, workers: Workers) -> Iterator[Outcome]:
+def solve(block: Block, workers: Workers, settings: KNNSettings) -> Iterator[Outcome]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
     share = min(len(resample.train) for resample in block.resamples) / len(block.X)
-    lists = list_neighbours(block.X, max(GRID), share, workers)
+    lists = list_neighbours(block.X, max(settings.k), share, workers, metric=settings.metric)
     search_s = (time.perf_counter() - start) / len(block.resamples)
-    return workers.map(_solve_one, _Shared(block, lists, search_s), block.resamples)
+    return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples)
 
 
 def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
     start = time.perf_counter()
-    block, lists = shared.block, shared.lists
+    block, lists, settings = shared.block, shared.lists, shared.settings
     targets = block.y if block.wide else block.y.astype(np.int64)
-    grid = [k for k in GRID if k <= len(resample.train)]
+    grid = [k for k in settings.k if k <= len(resample.train)] or [len(resample.train)]
     found, rows = lists.among(resample.val, resample.train, max(grid))
     chooser = Chooser(block, resample)
     for k in reversed(grid):  # many neighbours make the simpler model
-        chooser.consider({"k": k}, vote(found[:, :k], targets[rows[:, :k]], len(block.classes)))
+        chooser.consider(
+            {"k": k}, vote(found[:, :k], targets[rows[:, :k]], len(block.classes), weights=settings.weights)
+        )
     fitted = time.perf_counter()
     found, rows = lists.among(resample.test, block.fitted_on(resample), chooser.params["k"])
     return Outcome(
         seed=resample.seed,
         fold=resample.fold,
         val_proba=chooser.proba,
-        test_proba=vote(found, targets[rows], len(block.classes)),
+        test_proba=vote(found, targets[rows], len(block.classes), weights=settings.weights),
         params=chooser.params,
         notes=chooser.notes(len(grid), limit={"k": 1}),
         fit_s=fitted - start + shared.search_s,
@@ -144,9 +160,4 @@ def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
     )
 
 
-KNN = ProbeKind(
-    name="knn",
-    label="k nearest neighbours",
-    solve=solve,
-    settings={"k": list(GRID), "metric": "cosine", "weights": "distance"},
-)
+KNN = ProbeKind("knn", "k nearest neighbours", KNNSettings(), solve)

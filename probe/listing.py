@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
 
 from ..base import ProbeError, did_you_mean, one_of
-from .block import ProbeKind
 from .centroid import CENTROID
 from .gbm import GBM
+from .kind import ProbeKind
 from .knn import KNN
 from .logistic import LOGREG
 
-PROBES: Mapping[str, ProbeKind] = {kind.name: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
+PROBES: Mapping[str, ProbeKind[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
 
 
-def find_probes(names: Iterable[str]) -> list[ProbeKind]:
-    """The probes called so, each once, in the order given.
+def find_probes(wanted: Iterable[str | ProbeKind[Any]]) -> list[ProbeKind[Any]]:
+    """The probes that are meant, each once, in the order given.
+
+    Args:
+        wanted: names such as `gbm`, names with settings such as `gbm:preset=lightgbm-defaults` or
+            `knn:k=[5,11],weights=uniform`, or configured probes.
 
     Raises:
-        ProbeError: none is named, or one is unknown (all such are named, with the near ones).
+        ProbeError: none is named, one is unknown (all such are named, with the near ones), or a setting is wrong.
     """
-    wanted = list(dict.fromkeys(names))
-    unknown = [name for name in wanted if name not in PROBES]
+    given = list(dict.fromkeys(wanted))
+    families = [name.partition(":")[0] for name in given if isinstance(name, str)]
+    unknown = [family for family in families if family not in PROBES]
     if unknown:
-        near = "".join(did_you_mean(name, PROBES) for name in unknown)
+        near = "".join(did_you_mean(family, PROBES) for family in unknown)
         raise ProbeError(f"unknown probe {one_of(unknown)}; there are {one_of(PROBES)}.{near}")
-    if not wanted:
+    if not given:
         raise ProbeError(f"no probe is named; there are {one_of(PROBES)}.")
-    return [PROBES[name] for name in wanted]
+    kinds = list(dict.fromkeys(_configured(one) if isinstance(one, str) else one for one in given))
+    twice = [name for name, times in Counter(kind.name for kind in kinds).items() if times > 1]
+    if twice:
+        raise ProbeError(f"two probes would both be called {one_of(twice)}; give them settings that can be told apart.")
+    return kinds
+
+
+def _configured(text: str) -> ProbeKind[Any]:
+    family, _, settings = text.partition(":")
+    if not settings:
+        return PROBES[family]
+    try:
+        changes = yaml.safe_load("{" + settings.replace("=", ": ") + "}")
+    except yaml.YAMLError:
+        changes = None
+    if not isinstance(changes, dict) or None in changes.values():
+        raise ProbeError(f'--probe "{text}": write settings as {family}:name=value,name=[value,value].')
+    return PROBES[family].configured(**{str(name): value for name, value in changes.items()})

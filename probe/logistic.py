@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import PositiveFloat
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .block import Block, Outcome, ProbeKind, seed_by_seed
+from .block import Block, Outcome
 from .choosing import Chooser
+from .kind import AsGrid, ProbeKind, ProbeSettings, seed_by_seed
 from .labels import ConstantLabel, MultilabelMixin, encode_labels
 from .resampling import Resample
 
@@ -129,28 +131,39 @@ def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(X.dtype), np.where(constant, 1, spread).astype(X.dtype)
 
 
-def solve_one(block: Block, resample: Resample) -> Outcome:
+class LogisticSettings(ProbeSettings):
+    """How the probe `logreg` is fitted."""
+
+    C: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
+    """Grid, chosen from on val."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced`: every class weighs the same."""
+    stop_path: bool = True
+    """Whether the path over C ends once values are worse on val."""
+
+
+def solve_one(block: Block, settings: LogisticSettings, resample: Resample) -> Outcome:
     """The path over C with each fit begun where the last one ended, the choice on val, and the refit."""
     start = time.perf_counter()
     chooser, stuck = Chooser(block, resample), []
-    probe = LogisticProbe(warm_start=True)
-    for C in GRID:
+    probe = LogisticProbe(warm_start=True, class_weight=settings.class_weight)
+    for C in settings.C:
         _fit_quietly(probe.set_params(C=C), block, resample.train)
         if not probe.converged_:
             stuck.append(C)
         if chooser.consider({"C": C}, probe.predict_proba(block.X[resample.val])):
             chooser.best = copy.deepcopy(probe)
-        if chooser.exhausted:
+        if settings.stop_path and chooser.exhausted:
             break
     best: LogisticProbe = chooser.best
     if block.refit:
         _fit_quietly(best, block, block.fitted_on(resample))
     fitted = time.perf_counter()
     test_proba = best.predict_proba(block.X[resample.test])
-    notes = chooser.notes(len(GRID))
+    notes = chooser.notes(len(settings.C))
     if stuck:
         notes.append(f"not converged after {probe.max_iter} iterations at C={', '.join(f'{C:g}' for C in stuck)}")
-    if chooser.exhausted:
+    if settings.C[-1] > probe.C:
         notes.append(f"path ended at C={probe.C:g}")
     return Outcome(
         seed=resample.seed,
@@ -172,9 +185,4 @@ def _fit_quietly(probe: LogisticProbe, block: Block, units: np.ndarray) -> None:
         probe.fit(block.X[units], block.y[units])
 
 
-LOGREG = ProbeKind(
-    name="logreg",
-    label="Logistic regression",
-    solve=seed_by_seed(solve_one),
-    settings={"C": list(GRID), "standardize": True, "class_weight": None, "tol": 1e-4, "max_iter": 1000},
-)
+LOGREG = ProbeKind("logreg", "Logistic regression", LogisticSettings(), seed_by_seed(solve_one))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..base import ProbeError, one_of, progress
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
-from .block import Block, ProbeKind
+from .block import Block
 from .budgets import Budget, budgets_of, cut_down
 from .caveats import caveats
 from .cohort import Cohort, Side, beside, in_terms_of, matched
 from .facts import gather_facts
 from .features import backbone_labels, choose_poolings
 from .fusing import PREDICTIONS
+from .kind import ProbeKind
 from .listing import find_probes
 from .metrics import find_metric, metrics_for
 from .protocols import HOLDOUT, settings_of
@@ -42,7 +44,7 @@ class _Plan:
     budgets: list[tuple[Budget, list[Resample]]]
     """Each with what it leaves of `drawn`."""
     features: list[tuple[int, str]]
-    kinds: list[ProbeKind]
+    kinds: list[ProbeKind[Any]]
 
     def each_block(self, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[int, str, Budget, Block]]:
         """One matrix at a time, so that memory holds one however many backbones there are, and a block a budget."""
@@ -81,7 +83,7 @@ def run_probes(
     manifest: Manifest,
     caches: Sequence[EmbeddingCache],
     *,
-    probes: Sequence[str] = ("logreg", "knn", "gbm"),
+    probes: Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
     protocol: str = "auto",
     seeds: Sequence[int] = range(20),
     poolings: Sequence[str] | None = None,
@@ -104,7 +106,7 @@ def run_probes(
     Args:
         manifest: the data set.
         caches: embeddings of it; several of one backbone are told apart by their fingerprints.
-        probes: names of probes (`PROBES`).
+        probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
         protocol: `official`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
         seeds: one resample each, under `kfold` one repeat each.
         poolings: of those that the caches hold; all by default.
@@ -187,7 +189,7 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
 def _plan(
     cohort: Cohort,
     *,
-    probes: Sequence[str],
+    probes: Sequence[str | ProbeKind[Any]],
     protocol: str,
     fractions: tuple[float, float, float],
     folds: int | None,

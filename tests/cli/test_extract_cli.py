@@ -158,6 +158,7 @@ def test_ctrl_c_says_what_is_kept(pets) -> None:
     code = """
 import os, signal, sys
 from medprobe.extract import Backbone
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 Backbone.embed = lambda self, images: os.kill(os.getpid(), signal.SIGINT)
 from medprobe.cli.app import main
 main()

@@ -229,8 +229,8 @@ def test_an_edge_beyond_which_there_is_nothing_is_not_told() -> None:
 
 def test_boosting_that_uses_all_rounds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     block = _block()
-    monkeypatch.setattr("medprobe.probe.gbm.GBMProbe", lambda: GBMProbe(n_estimators=3))
-    assert all("boosting used all 3 rounds" in outcome.notes for outcome in _solve("gbm", block))
+    outcomes = PROBES["gbm"].configured(rounds=3).solve(block, WORKERS)
+    assert all("boosting used all 3 rounds" in outcome.notes for outcome in outcomes)
 
 
 def test_a_fit_that_did_not_converge_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ from medprobe.probe import (
     LogisticProbe,
     Outcome,
     ProbeKind,
+    ProbeSettings,
     Run,
+    find_probes,
     metrics_for,
     run_probes,
 )
@@ -151,21 +153,56 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     """A batched engine gets the whole block at once; here one that knows no more than the share of each class."""
     seen: list[tuple[int, int]] = []
 
-    def solve(block: Block, workers: Workers):
-        del workers
+    class Rule(ProbeSettings):
+        rule: str = "share of classes"
+
+    def solve(block: Block, workers: Workers, settings: Rule):
+        del workers, settings
         seen.append((len(block.resamples), block.X.shape[1]))
         for r in block.resamples:
             share = np.bincount(block.y[block.fitted_on(r)], minlength=len(block.classes)) / len(block.fitted_on(r))
             val, test = (np.tile(share, (len(rows), 1)) for rows in (r.val, r.test))
             yield Outcome(r.seed, r.fold, val, test, {"share": share.round(3).tolist()}, notes=["guesses"])
 
-    guess = ProbeKind("guess", "Class shares", solve, {"rule": "share of classes"})
+    guess = ProbeKind("guess", "Class shares", Rule(), solve)
     monkeypatch.setattr("medprobe.probe.listing.PROBES", {**PROBES, "guess": guess})
     run = study.probe(probes=["guess", "knn"], seeds=range(3))
     assert seen == [(3, 8), (3, 8)]
     auc = run.scores.query("probe == 'guess' and metric == 'roc_auc'")["value"]
     np.testing.assert_allclose(auc, 0.5)
     assert run.info["probes"]["guess"] == {"label": "Class shares", "rule": "share of classes"}
+
+
+def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart(study) -> None:
+    run = study.probe(probes=["knn", "knn:weights=uniform,k=[3,5]", PROBES["gbm"].configured(rounds=5)])
+    assert list(dict.fromkeys(run.scores["probe"])) == ["gbm:rounds=5", "knn", "knn:k=3..5x2,weights=uniform"]
+    about = run.info["probes"]["knn:k=3..5x2,weights=uniform"]
+    assert about["label"] == "k nearest neighbours (k=3..5x2, weights=uniform)"
+    assert (about["k"], about["weights"], about["metric"]) == ([3, 5], "uniform", "cosine")
+    chosen = run.scores.query("probe == 'knn:k=3..5x2,weights=uniform'")["params"].unique()
+    assert set(chosen) <= {'{"k":3}', '{"k":5}'}
+
+
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        ("gbm:presett=dense", 'gbm has no setting presett; there are preset, rounds.* Did you mean "preset"'),
+        ("gbm:preset=dens", "gbm: preset: Input should be 'dense' or 'lightgbm-defaults' .got 'dens'."),
+        ("knn:k", "write settings as knn:name=value"),
+        ("knn:k=[0,3]", "knn: k: Input should be greater than 0"),
+        ("logreg:C=logspace:1:2", "write logspace:a:b:n"),
+        ("logreg:C=[]", "a grid needs at least one value"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(study, probe: str, told: str) -> None:
+    with pytest.raises(ProbeError, match=told):
+        study.probe(probes=[probe])
+
+
+def test_a_grid_may_be_a_number_a_list_or_evenly_spaced_in_logarithm() -> None:
+    assert find_probes(["logreg:C=logspace:-2:1:4"])[0].settings.C == (0.01, 0.1, 1, 10)
+    assert find_probes(["logreg:C=2"])[0].settings.C == (2,)
+    assert find_probes(["knn:k=[11,5,5]"])[0].settings.k == (5, 11)
 
 
 def test_choosing_by_another_metric_is_recorded(study) -> None:

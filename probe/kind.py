@@ -1,0 +1,137 @@
+"""What a probe is to the runner: a name, settings that can be changed, and an engine that solves a whole block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from ..base import ProbeError, did_you_mean, one_of
+from .block import Block, Outcome, Workers
+from .resampling import Resample
+
+
+class ProbeSettings(BaseModel):
+    """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json says of them, JSON-like."""
+        return self.model_dump(mode="json")
+
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from the defaults."""
+        usual = type(self)()
+        return {name: value for name, value in self if value != getattr(usual, name)}
+
+
+Settings = TypeVar("Settings", bound=ProbeSettings)
+Engine = Callable[[Block, Workers, Settings], Iterator[Outcome]]
+"""Yields one outcome per resample, in their order."""
+
+
+@dataclass(frozen=True)
+class ProbeKind(Generic[Settings]):
+    """A probe as the runner knows it. A faster engine takes the place of `engine`; nothing else changes."""
+
+    family: str
+    """What it is called by default settings, e.g. `gbm`."""
+    family_label: str
+    """For tables and figures."""
+    settings: Settings
+    engine: Engine[Settings]
+
+    @property
+    def name(self) -> str:
+        """The family, and the settings that were changed: `gbm:preset=lightgbm-defaults`."""
+        changes = self.settings.changed()
+        return (
+            ":".join([self.family, ",".join(f"{k}={_brief(v)}" for k, v in changes.items())])
+            if changes
+            else self.family
+        )
+
+    @property
+    def label(self) -> str:
+        """For tables and figures: `Gradient boosting (preset=lightgbm-defaults)`."""
+        changed = self.name.partition(":")[2].replace(",", ", ")
+        return f"{self.family_label} ({changed})" if changed else self.family_label
+
+    def solve(self, block: Block, workers: Workers) -> Iterator[Outcome]:
+        """One outcome per resample of the block, in their order."""
+        return self.engine(block, workers, self.settings)
+
+    def configured(self, **changes: Any) -> ProbeKind[Settings]:
+        """This probe with other settings.
+
+        Raises:
+            ProbeError: there is no such setting (names the near ones), or it cannot have that value.
+        """
+        known = type(self.settings).model_fields
+        unknown = [name for name in changes if name not in known]
+        if unknown:
+            near = "".join(did_you_mean(name, known) for name in unknown)
+            raise ProbeError(f"{self.family} has no setting {one_of(unknown)}; there are {one_of(known)}.{near}")
+        try:
+            settings = type(self.settings).model_validate({**dict(self.settings), **changes})
+        except ValidationError as error:
+            raise ProbeError(f"{self.family}: {_told(error)}") from None
+        return replace(self, settings=settings)
+
+
+def seed_by_seed(solve_one: Callable[[Block, Settings, Resample], Outcome]) -> Engine[Settings]:
+    """The plain engine: every resample on its own, side by side over the workers."""
+
+    def solve(block: Block, workers: Workers, settings: Settings) -> Iterator[Outcome]:
+        return workers.map(_Unpacked(solve_one), (block, settings), block.resamples)
+
+    return solve
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """A class rather than a closure, which a process could not be sent."""
+
+    solve_one: Callable[[Block, Any, Resample], Outcome]
+
+    def __call__(self, shared: tuple[Block, Any], resample: Resample) -> Outcome:
+        return self.solve_one(*shared, resample)
+
+
+def _grid(value: Any) -> Any:
+    """A grid from one number, a list, or `logspace:a:b:n` (n values from 10^a to 10^b)."""
+    if isinstance(value, str) and value.startswith("logspace:"):
+        try:
+            low, high, count = value.removeprefix("logspace:").split(":")
+            value = [float(f"{v:.6g}") for v in np.logspace(float(low), float(high), int(count))]
+        except ValueError:
+            raise ValueError(f"{value!r}: write logspace:a:b:n, e.g. logspace:-4:3:12") from None
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not values:
+        raise ValueError("a grid needs at least one value")
+    return tuple(sorted(set(values), key=float))
+
+
+AsGrid = BeforeValidator(_grid)
+"""Annotation of a field that is a grid: ascending, each value once."""
+
+
+def _brief(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if len(value) == 1:
+        return f"{value[0]:g}"
+    return f"{value[0]:g}..{value[-1]:g}x{len(value)}"
+
+
+def _told(error: ValidationError) -> str:
+    parts = [
+        f"{one['loc'][0]}: {one['msg'].removeprefix('Value error, ')} (got {one['input']!r})" for one in error.errors()
+    ]
+    return "; ".join(dict.fromkeys(parts)) + "."
