@@ -99,7 +99,8 @@ def _explanation(run: Run) -> str:
         if run.info["protocol"] in FIXED_TEST
         else "corrected resampled t-test (Nadeau and Bengio)"
     )
-    return f"sd: over seeds. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
+    folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
+    return f"sd: over seeds{folds}. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
 
 
 def bare_number(value: float) -> str:

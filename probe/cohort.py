@@ -112,6 +112,20 @@ def in_terms_of(trained: Manifest, tested: Manifest) -> Manifest:
     return Manifest(tested.table, tested.card.model_copy(update={"classes": list(ours)}), tested.path)
 
 
+def require_same_modalities(trained: Side, tested: Side) -> None:
+    """Makes sure that vectors put side by side by modality mean the same in both manifests.
+
+    Raises:
+        ProbeError: they do not have the same modalities.
+    """
+    ours, theirs = (set() if s.coverage.modality is None else set(s.coverage.modality) for s in (trained, tested))
+    if ours != theirs:
+        raise ProbeError(
+            f'"{trained.manifest.name}" has the modalities {one_of(sorted(ours))}, "{tested.manifest.name}" has'
+            f" {one_of(sorted(theirs))}: their vectors by concat are not the same thing. Fuse by mean or predictions."
+        )
+
+
 def matched(trained: Sequence[EmbeddingCache], tested: Sequence[EmbeddingCache]) -> list[EmbeddingCache]:
     """Of the caches `tested` the one of the same spec for each of `trained`, in their order.
 

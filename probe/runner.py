@@ -15,7 +15,7 @@ from .attributes import subgroups_of
 from .block import Block
 from .budgets import Budget, budgets_of, cut_down
 from .caveats import caveats
-from .cohort import Cohort, Side, beside, in_terms_of, matched
+from .cohort import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
 from .facts import gather_facts
 from .features import backbone_labels, choose_poolings
 from .fusing import PREDICTIONS
@@ -185,6 +185,8 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
         return Cohort((trained,), trained.units)
     other, its_caches = external
     tested = Side.of(in_terms_of(manifest, other), matched(caches, its_caches), fusing)
+    if fusing == "concat":
+        require_same_modalities(trained, tested)
     return Cohort((trained, tested), beside(trained.units, tested.units))
 
 

@@ -251,6 +251,19 @@ def test_the_order_of_an_ordinal_scale_must_agree(tmp_path: Path, study_of) -> N
         one.probe(external=(Manifest(other.manifest.table, card), other.caches))
 
 
+def test_vectors_by_modality_are_not_held_against_those_of_other_modalities(tmp_path: Path, study_of) -> None:
+    sides = [study_of(tmp_path / name, images=2, units=60, name=name, seed=k) for k, name in enumerate("ab")]
+    named = [
+        Manifest(side.manifest.table.assign(modality=names * 60), side.manifest.card)
+        for side, names in zip(sides, (["t1", "t2"], ["flair", "t1"]), strict=True)
+    ]
+    with pytest.raises(ProbeError, match='"a" has the modalities t1, t2, "b" has flair, t1'):
+        sides[0].probe(manifest=named[0], external=(named[1], sides[1].caches), fusing="concat")
+    alike = Manifest(sides[1].manifest.table.assign(modality=["t1", "t2"] * 60), sides[1].manifest.card)
+    run = sides[0].probe(manifest=named[0], external=(alike, sides[1].caches), fusing="concat")
+    assert set(run.scores["n_test"]) == {60}
+
+
 # --- fused predictions
 
 
