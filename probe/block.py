@@ -85,6 +85,8 @@ class Outcome:
     params: Mapping[str, Any]
     """What was chosen, JSON-like."""
     converged: bool = True
+    gradient: float | None = None
+    """Relative gradient where a solver stopped; None for probes that have none."""
     notes: Sequence[str] = field(default_factory=tuple)
     """Remarks that a reader of the table must see."""
     fit_s: float = 0.0
