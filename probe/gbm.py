@@ -36,6 +36,28 @@ _ROUNDING = 100
 """Variances below so many times the float's precision, of the largest one, are errors of rounding."""
 
 
+class _Binned:
+    """Rows that are cut into bins once and learnt from once a label."""
+
+    def __init__(self, features: np.ndarray, watched: np.ndarray | None, settings: dict[str, Any]) -> None:
+        import lightgbm as lgb  # here, since it takes as long to import as all else together
+
+        self.settings = settings
+        self.data = lgb.Dataset(features, params=settings)
+        self.watched = None if watched is None else lgb.Dataset(watched, reference=self.data)
+
+    def boost(self, target: np.ndarray, check: np.ndarray | None, rounds: int, patience: int) -> Any:
+        """A booster of `target` (n,), stopped early where there are rows that are watched, of labels `check`."""
+        import lightgbm as lgb
+
+        self.data.set_label(target)
+        if self.watched is None:
+            return lgb.train(self.settings, self.data, rounds)
+        self.watched.set_label(check)
+        stop = lgb.early_stopping(patience, verbose=False)
+        return lgb.train(self.settings, self.data, rounds, valid_sets=[self.watched], callbacks=[stop])
+
+
 class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     """LightGBM, with a preset made for dense embeddings; one booster a label for multilabel.
 
@@ -121,33 +143,16 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         checks = (
             [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
         )
-        classes = 2 if self.multilabel_ else len(self.classes_)
+        binned = _Binned(features, watched, self._settings(len(X), 2 if self.multilabel_ else len(self.classes_)))
         self.boosters_, self.rounds_ = [], []
         for target, check, most in zip(targets, checks, rounds, strict=True):
-            booster = self._train(features, target, watched, check, classes, most)
+            if (target == target[0]).all():
+                self.boosters_.append(int(target[0]))
+                self.rounds_.append(most)
+                continue
+            booster = binned.boost(target, check, most, self.early_stopping_rounds)
             self.boosters_.append(booster)
-            self.rounds_.append(most if isinstance(booster, int) else booster.best_iteration or most)
-
-    def _train(
-        self,
-        features: np.ndarray,
-        target: np.ndarray,
-        watched: np.ndarray | None,
-        check: np.ndarray | None,
-        classes: int,
-        rounds: int,
-    ) -> Any:
-        import lightgbm as lgb  # here, since it takes as long to import as all else together
-
-        if (target == target[0]).all():
-            return int(target[0])
-        settings = self._settings(len(target), classes)
-        data = lgb.Dataset(features, target, params=settings)
-        if watched is None:
-            return lgb.train(settings, data, rounds)
-        stop = lgb.early_stopping(self.early_stopping_rounds, verbose=False)
-        valid = lgb.Dataset(watched, check, reference=data)
-        return lgb.train(settings, data, rounds, valid_sets=[valid], callbacks=[stop])
+            self.rounds_.append(booster.best_iteration or most)
 
     def _settings(self, rows: int, classes: int) -> dict[str, Any]:
         settings = {name: value for name, value in PRESETS[self.preset].items() if name != "components"}
@@ -183,10 +188,11 @@ def _fit_pca(X: np.ndarray, components: int, seed: int) -> PCA:
     Constant or dependent columns leave components of no variance; whitened, they would be noise as large as the rest,
     and another noise on every machine.
     """
-    pca = _pca(X, min(components, len(X) - 1, X.shape[1]), seed)
-    variance = pca.explained_variance_
-    real = int((variance > _ROUNDING * np.finfo(variance.dtype).eps * variance[0]).sum())
-    return pca if real == len(variance) else _pca(X, max(1, real), seed)
+    with np.errstate(invalid="ignore"):  # shares of no variance at all, where every column is constant
+        pca = _pca(X, min(components, len(X) - 1, X.shape[1]), seed)
+        variance = pca.explained_variance_
+        real = int((variance > _ROUNDING * np.finfo(variance.dtype).eps * variance[0]).sum())
+        return pca if real == len(variance) else _pca(X, max(1, real), seed)
 
 
 def _pca(X: np.ndarray, count: int, seed: int) -> PCA:

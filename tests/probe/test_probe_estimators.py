@@ -395,8 +395,39 @@ def test_gbm_stops_each_label_on_its_own() -> None:
     Y = np.c_[Y, np.zeros(400, int)]
     probe = GBMProbe(n_estimators=150).fit(X[:250], Y[:250], eval_set=(X[250:], Y[250:]))
     assert len(probe.rounds_) == 4
-    alone = GBMProbe(n_estimators=150).fit(X[:250], Y[:250, 0], eval_set=(X[250:], Y[250:, 0]))
-    assert probe.rounds_[0] == alone.rounds_[0]
+    for label in range(3):
+        alone = GBMProbe(n_estimators=150).fit(X[:250], Y[:250, label], eval_set=(X[250:], Y[250:, label]))
+        assert probe.rounds_[label] == alone.rounds_[0]
+        np.testing.assert_array_equal(probe.predict_proba(X)[:, label], alone.predict_proba(X)[:, 1])
+
+
+def test_gbm_cuts_the_rows_of_several_labels_into_bins_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = []
+    construct = lgb.Dataset.construct
+
+    def counted(data: lgb.Dataset) -> lgb.Dataset:
+        cut.extend([] if data._handle is not None else [data])
+        return construct(data)
+
+    monkeypatch.setattr(lgb.Dataset, "construct", counted)
+    X, Y = _labels(n=400)
+    GBMProbe(n_estimators=20).fit(X[:250], Y[:250], eval_set=(X[250:], Y[250:]))
+    assert len(cut) == 2, "the training rows and those that say when to stop"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shots", [1, 5])
+def test_gbm_learns_from_a_few_rows_with_constant_columns_and_a_val_that_lacks_a_class(preset: str, shots: int) -> None:
+    X, y = _data(4, n=400)
+    X[:, 3] = 7
+    few = np.concatenate([np.flatnonzero(y == c)[:shots] for c in range(4)])
+    val = np.flatnonzero(y[300:] != 2) + 300
+    probe = GBMProbe(preset).fit(X[few], y[few], eval_set=(X[val], y[val]))
+    proba = probe.refit(X[np.r_[few, val]], y[np.r_[few, val]]).predict_proba(X)
+    assert proba.shape == (400, 4)
+    assert np.isfinite(proba).all()
+    flat = GBMProbe(preset).fit(X * 0, y).predict_proba(X)
+    np.testing.assert_allclose(flat, np.tile(np.bincount(y) / len(y), (len(X), 1)), atol=1e-3)
 
 
 def test_gbm_takes_named_classes_in_its_eval_set_and_refuses_unknown_ones() -> None:
