@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 METRICS = ("cosine", "euclidean")
 _CELLS = 2**22
 """Distances held at a time by one process: 16 MiB of float32."""
+_ROWS = 128
+"""Fewer rows at a time would make products slow, whatever the distances take."""
+_GROUPS = 4
+"""Groups for each value that is selected; more make the bound tighter and its selection slower."""
 _LONGEST = 2048
 """Longer lists cost more to mask than a search among the few members of each seed."""
 _SPARE = 5.0
@@ -40,23 +44,27 @@ def distances(A: np.ndarray, B: np.ndarray, metric: str) -> np.ndarray:
 
 def nearest(found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k smallest of each row, in order, and where they stand; of equals the earlier: two (n, k)."""
-    every = np.broadcast_to(np.arange(found.shape[1]), found.shape)
-    chosen = every if k == found.shape[1] else _smallest(found, k)
-    return _in_order(np.take_along_axis(found, chosen, axis=1), chosen)
+    small = found <= _bound(found, k)
+    counts = np.count_nonzero(small, axis=1)
+    # Lines of those that are small enough, filled up with infinity behind the last column.
+    filled = np.arange(counts.max()) < counts[:, None]
+    values, places = np.full(filled.shape, np.inf, found.dtype), np.full(filled.shape, found.shape[1])
+    flat = np.flatnonzero(small)  # flat, for which numpy is six times as fast as for rows and columns
+    values[filled], places[filled] = found.take(flat), flat % found.shape[1]
+    values, places = _in_order(values, places)
+    return values[:, :k], places[:, :k]
 
 
-def _smallest(found: np.ndarray, k: int) -> np.ndarray:
-    """Positions, ascending, of the k smallest of each row; a tie across the k-th place goes to the earlier ones."""
-    # The k-th value and a comparison with it: numpy partitions values many times faster than positions.
-    last = np.partition(found, k - 1, axis=1)[:, k - 1 : k]
-    small = found <= last
-    torn = np.flatnonzero(np.count_nonzero(small, axis=1) > k)
-    if len(torn):
-        spare = k - np.count_nonzero(found[torn] < last[torn], axis=1)
-        equal = found[torn] == last[torn]
-        small[torn] &= ~equal | (np.cumsum(equal, axis=1) <= spare[:, None])
-    # Flat, for which numpy is six times as fast as for rows and columns.
-    return np.flatnonzero(small).reshape(-1, k) % found.shape[1]
+def _bound(found: np.ndarray, k: int) -> np.ndarray:
+    """What at least k values of each row (n, m) do not exceed, and hardly more: (n, 1).
+
+    The k-th smallest of the minima of small groups is such a value, since each of k groups has one; minima are quick to
+    find and few to select from.
+    """
+    size = max(1, found.shape[1] // (_GROUPS * k))
+    groups = found.shape[1] // size
+    minima = found if size == 1 else found[:, : size * groups].reshape(-1, size, groups).min(axis=1)
+    return np.partition(minima, k - 1, axis=1)[:, k - 1 : k]
 
 
 def _in_order(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +81,7 @@ def _in_order(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def search(queries: np.ndarray, members: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """The exact k nearest of the members (m, D) to each query (n, D), nearest first: distances and positions (n, k)."""
-    step = max(1, _CELLS // len(members))
+    step = max(_ROWS, _CELLS // len(members))
     found = [nearest(distances(queries[i : i + step], members, metric), k) for i in range(0, len(queries), step)]
     return np.concatenate([d for d, _ in found]), np.concatenate([place for _, place in found])
 
@@ -158,7 +166,7 @@ def list_neighbours(
     )
     if not asked.length:
         return lists
-    step = max(1, _CELLS // len(X))
+    step = max(_ROWS, _CELLS // len(X))
     parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
     parts = [part for part in parts if asked.about[:, part].any()]
     deeper: dict[int, tuple[np.ndarray, np.ndarray]] = {}
