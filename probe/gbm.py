@@ -19,19 +19,23 @@ from .resampling import Resample
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading
-    # principal components are few and independent, so that shallow trees on a third of them do as well in a tenth
-    # of the time.
+    # principal components are few and independent, so that shallow trees on some of them do better in a tenth of the
+    # time. A number of columns a tree rather than a share: of the few components that few rows have a share is too few.
+    # One random cut a column and node (extremely randomised trees; Geurts et al. 2006) rather than the best of all
+    # keeps the trees from following the noise. docs/performance.md has what was tried.
     "dense": {
-        "components": 128,
+        "components": 192,
+        "columns": 40,
         "learning_rate": 0.2,
         "num_leaves": 15,
         "max_depth": 4,
         "max_bin": 63,
-        "feature_fraction": 0.3,
+        "extra_trees": True,
     },
-    "lightgbm-defaults": {"components": None},
+    "lightgbm-defaults": {"components": None, "columns": None},
 }
-"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are."""
+"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are, and the most `columns`
+that a tree looks at, or None for all."""
 _ROUNDING = 100
 """Variances below so many times the float's precision, of the largest one, are errors of rounding."""
 
@@ -64,14 +68,15 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     preset : {"dense", "lightgbm-defaults"}, default="dense"
-        "dense": PCA to at most 128 whitened components, fitted on the training rows, then shallow trees on few bins.
+        "dense": PCA to at most 192 whitened components, fitted on the training rows, then shallow trees of random
+        cuts on few bins.
         "lightgbm-defaults": LightGBM's own settings on the features as they are.
     n_estimators : int, default=300
         Rounds of boosting; the most of them where there is an `eval_set`.
     early_stopping_rounds : int, default=10
         With an `eval_set`: stop when its log-loss has not fallen for so many rounds, and keep the best.
     random_state : int, default=0
-        Seeds the PCA and the drawing of columns.
+        Seeds the PCA and the drawing of columns and cuts.
 
     Attributes
     ----------
@@ -143,7 +148,8 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         checks = (
             [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
         )
-        binned = _Binned(features, watched, self._settings(len(X), 2 if self.multilabel_ else len(self.classes_)))
+        classes = 2 if self.multilabel_ else len(self.classes_)
+        binned = _Binned(features, watched, self._settings(len(features), features.shape[1], classes))
         self.boosters_, self.rounds_ = [], []
         for target, check, most in zip(targets, checks, rounds, strict=True):
             if (target == target[0]).all():
@@ -154,8 +160,12 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
             self.boosters_.append(booster)
             self.rounds_.append(booster.best_iteration or most)
 
-    def _settings(self, rows: int, classes: int) -> dict[str, Any]:
-        settings = {name: value for name, value in PRESETS[self.preset].items() if name != "components"}
+    def _settings(self, rows: int, columns: int, classes: int) -> dict[str, Any]:
+        settings = dict(PRESETS[self.preset])
+        del settings["components"]
+        most = settings.pop("columns")
+        if most is not None:
+            settings["feature_fraction"] = min(1.0, most / columns)
         if self.preset == "dense":
             settings["min_data_in_leaf"] = int(np.clip(rows // (10 * classes), 1, 20))
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}

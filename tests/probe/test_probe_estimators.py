@@ -455,7 +455,7 @@ def test_gbm_keeps_fewer_components_than_rows() -> None:
     probe = GBMProbe(n_estimators=5).fit(X, y)
     assert probe.pca_ is not None
     assert probe.pca_.n_components_ == 29
-    assert PRESETS["dense"]["components"] == 128
+    assert PRESETS["dense"]["components"] == 192
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medprobe.probe.neighbours import NeighbourLists, Question, comparable, list_neighbours, search
+from medprobe.probe.neighbours import NeighbourLists, Question, comparable, list_neighbours, nearest, search
 from medprobe.probe.workers import JoblibWorkers
 
 WORKERS = JoblibWorkers(1)
@@ -110,3 +110,24 @@ def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     one, two = (list_neighbours(X, questions, JoblibWorkers(jobs)) for jobs in (1, 2))
     np.testing.assert_array_equal(one.found, two.found)
     np.testing.assert_array_equal(one.row, two.row)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 30),
+    st.integers(1, 300),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(1, 60),
+    st.integers(0, 10_000),
+)
+def test_the_nearest_are_the_first_of_a_stable_sort(rows, columns, dtype, kinds, seed) -> None:
+    rng = np.random.default_rng(seed)
+    found = (rng.integers(0, kinds, (rows, columns)) / 7).astype(dtype)  # few values, so that ties abound
+    k = int(rng.integers(1, columns + 1))
+    barred = rng.permutation(columns)[: columns - k]
+    found[:, barred[: len(barred) // 2]] = np.inf
+    values, places = nearest(found, k)
+    wanted = np.argsort(found, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(places, wanted)
+    np.testing.assert_array_equal(values, np.take_along_axis(found, wanted, axis=1))
+    assert values.dtype == dtype
