@@ -80,13 +80,14 @@ def synthetic(seeds: int) -> Task:
 def our_neighbours(task: Task) -> np.ndarray:
     """(seeds, len(KS), n_test) labels: one search, then a mask a seed, as the engine does it."""
     workers = JoblibWorkers(-1)
-    lists = list_neighbours(task.X, [Question(task.test, members, max(KS)) for members in task.parts], workers)
-    return np.stack(list(workers.map(our_labels, (lists, task), task.parts, threads=True)))
+    questions = [Question(task.test, members, max(KS)) for members in task.parts]
+    lists = list_neighbours(task.X, questions, workers)
+    return np.stack(list(workers.map(our_labels, (lists, task), questions, threads=True)))
 
 
-def our_labels(shared: tuple[NeighbourLists, Task], members: np.ndarray) -> np.ndarray:
+def our_labels(shared: tuple[NeighbourLists, Task], question: Question) -> np.ndarray:
     lists, task = shared
-    found, rows = lists.among(task.test, members, max(KS))
+    found, rows = lists.among(question)
     return vote(found, task.y[rows], task.classes, KS).argmax(axis=2)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..base.errors import MedprobeError
-from . import backbones, cache, demo, doctor, extract, manifest, probe, report
+from . import backbones, cache, demo, doctor, extract, manifest, probe, report, stats
 from .console import remark
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("backbones")(backbones.backbones)
 app.command("extract")(extract.extract)
 app.add_typer(cache.app, name="cache")
 app.command("probe")(probe.probe)
+app.command("stats")(stats.stats)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

@@ -39,17 +39,43 @@ def probe(
     protocol: Annotated[
         str,
         typer.Option(
-            help="official keeps the manifest's test; holdout draws one a seed; auto: official if there is one."
+            help="official keeps the manifest's test; holdout draws one a seed; kfold tests every fold once a seed;"
+            " auto: official if there is one, else holdout."
         ),
     ] = "auto",
     seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
+    folds: Annotated[int | None, typer.Option(help="Folds of the protocol kfold, which this asks for.")] = None,
+    shots: Annotated[
+        str | None,
+        typer.Option(help="Cut train down to so many units of each class, e.g. 1,5,10,50: a low-data curve."),
+    ] = None,
+    train_fraction: Annotated[
+        str | None, typer.Option(help="Cut train down to these shares of it, e.g. 0.01,0.1,1; may go with --shots.")
+    ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option(help="Test on the whole of this manifest, of the same classes, and train on the first."),
+    ] = None,
+    external_cache: Annotated[
+        Path | None,
+        typer.Option(help="The store of the external caches. [default: embeddings/ beside the external manifest]"),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="What hyper-parameters are chosen by. [default: the card's primary metric]")
     ] = None,
     fusing: Annotated[
-        str, typer.Option(help="How the images of a unit become one vector: mean, max, concat (by modality).")
+        str,
+        typer.Option(
+            help="How the images of a unit become one: their vectors by mean, max or concat (by modality), or their"
+            " predictions by the mean."
+        ),
     ] = "mean",
-    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Fit the chosen model on train and val.")] = True,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit/--no-refit", help="Fit the chosen model on train and val; never where train is cut down."
+        ),
+    ] = True,
     jobs: Annotated[int, typer.Option("--jobs", help="Processes; -1 for one on every core.")] = -1,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="The store of caches. [default: embeddings/ beside the manifest]")
@@ -62,22 +88,33 @@ def probe(
     """
     from ..cache import default_store, find_caches
     from ..manifests import Manifest
-    from ..probe import find_probes, parse_seeds, refuse_occupied, run_probes
+    from ..probe import find_probes, parse_fractions, parse_seeds, parse_shots, refuse_occupied, run_probes
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
+    few = parse_shots(shots) if shots is not None else []
+    shares = parse_fractions(train_fraction) if train_fraction is not None else []
+    _refuse_store_alone(external, external_cache)
     asked = find_probes(probe or ("logreg", "knn", "gbm"))
     path = {"stop_path": stop_path} | ({"C": grid_of_c} if grid_of_c else {})
     kinds = [kind.configured(**path) if kind.family == "logreg" else kind for kind in asked]
     refuse_occupied(out, overwrite=overwrite)
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
+    tested = None
+    if external:
+        others = Manifest.load(external)
+        tested = others, find_caches(external_cache or default_store(external), others.name, backbone or None)
     run = run_probes(
         samples,
         caches,
         probes=kinds,
         protocol=protocol,
         seeds=chosen,
+        folds=folds,
+        shots=few,
+        train_fraction=shares,
+        external=tested,
         poolings=pooling or None,
         metric=metric,
         fusing=fusing,
@@ -88,3 +125,10 @@ def probe(
     show_summary(run)
     remark(f"\nSaved: {out}")
     say(f"Next:  {command('report', out)}")
+
+
+def _refuse_store_alone(external: Path | None, store: Path | None) -> None:
+    from ..base import ProbeError
+
+    if store and not external:
+        raise ProbeError("--external-cache is the store of an external manifest: give that with --external.")

@@ -8,6 +8,7 @@ from .console import out, say
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
     from ..probe import Metric, Run, Verdict
 
@@ -19,8 +20,8 @@ def show_summary(run: Run) -> None:
     metric = find_metric(run.primary_metric)
     summary = summarise(run)
     comparisons = compare_backbones(run)
-    say(_heading(run, metric))
-    out().print(_table(summary), soft_wrap=False)
+    say(heading(run, metric))
+    out().print(systems_table(summary), soft_wrap=False)
     for verdict in verdicts(summary, comparisons):
         say(_sentence(run, verdict))
     say("\n" + _explanation(run))
@@ -28,67 +29,91 @@ def show_summary(run: Run) -> None:
         say(f"note: {remark}")
 
 
-def _heading(run: Run, metric: Metric) -> str:
-    seeds = len(run.info["seeds"])
-    what = f"{metric.label} on test, {seeds} seed{'s' if seeds != 1 else ''}, protocol {run.info['protocol']}"
+def heading(run: Run, metric: Metric) -> str:
+    """What is scored, on which data set, under which protocol."""
+    seeds, protocol = len(run.info["seeds"]), run.info["protocol"]
+    protocol += f" of {run.info['protocol_settings']['folds']}" if protocol == "kfold" else ""
+    protocol += f" on {run.info['external']['name']}" if protocol == "external" else ""
+    what = f"{metric.label} on test, {seeds} seed{'s' if seeds != 1 else ''}, protocol {protocol}"
     return f"\n{run.info['dataset']['name']}: {what}"
 
 
-def _table(summary: pd.DataFrame):
+def systems_table(summary: pd.DataFrame) -> Table:
+    """Every system with its mean, its spread over seeds and its interval, to be printed."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     poolings = summary.groupby("backbone")["pooling"].nunique().max() > 1
-    for name in ("probe", "backbone", *(["pooling"] if poolings else [])):
+    shown = ["probe", *(["budget"] if _curve(summary) else []), "backbone", *(["pooling"] if poolings else [])]
+    for name in shown:
         table.add_column(name, overflow="fold")
     for name in ("mean", "sd", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
+    before = ()
     for row in summary.to_dict("records"):
-        if before and row["probe"] != before:
+        if before and (row["probe"], row["budget"]) != before:
             table.add_section()
-        before = row["probe"]
-        names = [row["probe"], row["backbone"], *([row["pooling"]] if poolings else [])]
-        interval = f"{_number(row['low'])} to {_number(row['high'])}"
-        table.add_row(*map(Text, [*names, _number(row["mean"]), _number(row["sd"]), interval]))
+        before = (row["probe"], row["budget"])
+        names = [row[name] for name in shown]
+        interval = f"{bare_number(row['low'])} to {bare_number(row['high'])}"
+        table.add_row(*map(Text, [*names, bare_number(row["mean"]), bare_number(row["sd"]), interval]))
     return table
 
 
+def _curve(summary: pd.DataFrame) -> bool:
+    """Whether train was cut down."""
+    from ..probe import WHOLE
+
+    return set(summary["budget"]) != {WHOLE}
+
+
 def _sentence(run: Run, verdict: Verdict) -> str:
+    from ..probe import WHOLE
+
     label = run.info["probes"][verdict.probe]["label"]
+    label += f", {verdict.budget}" if verdict.budget != WHOLE else ""
     if not verdict.second:
-        return f"{label}: {verdict.best} at {_number(verdict.mean)}; there is no other backbone to compare it with."
+        return f"{label}: {verdict.best} at {bare_number(verdict.mean)}; there is no other backbone to compare it with."
     if verdict.difference == 0:
-        return f"{label}: {verdict.best} and {verdict.second} score the same, {_number(verdict.mean)}."
+        return f"{label}: {verdict.best} and {verdict.second} score the same, {bare_number(verdict.mean)}."
     if verdict.significant:
         rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
         return (
-            f"{label}: {verdict.best} wins by {_number(verdict.difference)} over {verdict.second}"
+            f"{label}: {verdict.best} wins by {bare_number(verdict.difference)} over {verdict.second}"
             f" (significant, {_p(verdict.p_holm)}){rest}."
         )
     beaten = f", which is better than {', '.join(verdict.beaten)}" if verdict.beaten else ""
     return (
-        f"{label}: {verdict.best} leads by {_number(verdict.difference)}{beaten}; its lead over {verdict.second} is not"
-        f" significant ({_p(verdict.p_holm)})."
+        f"{label}: {verdict.best} leads by {bare_number(verdict.difference)}{beaten}; its lead over {verdict.second}"
+        f" is not significant ({_p(verdict.p_holm)})."
     )
 
 
 def _explanation(run: Run) -> str:
+    from ..probe import FIXED_TEST
+
     test = (
         "paired bootstrap over test groups and seeds"
-        if run.info["protocol"] == "official"
+        if run.info["protocol"] in FIXED_TEST
         else "corrected resampled t-test (Nadeau and Bengio)"
     )
-    return f"sd: over seeds. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
+    folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
+    return f"sd: over seeds{folds}. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
 
 
-def _number(value: float) -> str:
+def bare_number(value: float) -> str:
+    """`0.873`; `-` for a value that there is not."""
     return "-" if value != value else f"{value:.3f}"  # NaN is the one number that is not itself
+
+
+def bare_p(p: float) -> str:
+    """`0.012`, `< 0.001`; `-` where there is no p-value."""
+    return "< 0.001" if p < 0.001 else bare_number(p)
 
 
 def _p(value: float) -> str:
     if value != value:
         return "no p-value"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return f"p {bare_p(value)}" if value < 0.001 else f"p = {bare_p(value)}"

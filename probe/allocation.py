@@ -15,13 +15,16 @@ def shuffle_keys(group_id: np.ndarray) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def shuffled(keys: np.ndarray, seed: int) -> np.ndarray:
+def shuffled(keys: np.ndarray, seed: int, *, stream: int = 0) -> np.ndarray:
     """The order in which `seed` visits the groups: (G,) int64 positions.
+
+    Each `stream` is an order of its own: 0 draws the parts (or the folds), 1 + 2 f the val of fold f, 2 + 2 f what a
+    budget leaves of its train.
 
     A hash of name and seed rather than a generator's stream: the order is the same under every version of numpy
     (whose streams may change), and a patient who joins or leaves the cohort does not reshuffle the others.
     """
-    mixed = _splitmix64(keys ^ _splitmix64(np.array([seed & _MASK], dtype=np.uint64)))
+    mixed = _splitmix64(keys ^ _splitmix64(np.array([(seed + (stream << 32)) & _MASK], dtype=np.uint64)))
     return np.argsort(mixed, kind="stable")
 
 
@@ -51,6 +54,19 @@ def allocate(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, neede
         return _exact(counts.argmax(axis=1), order, fractions, needed)
     part = _iterative(counts, order, fractions, needed)
     return _mended(part, counts > 0, order, needed)
+
+
+def deal(counts: np.ndarray, order: np.ndarray, folds: int) -> np.ndarray:
+    """Assigns each group to one of `folds` equal folds, (G,) int64; arguments as for `allocate`.
+
+    Where every group has one unit, folds differ by at most one unit, and so does each class between them.
+    """
+    if (counts.sum(axis=1) == 1).all():
+        # Dealt like cards, class after class without starting anew: else all that is left over would go to one fold.
+        fold = np.empty(len(counts), np.int64)
+        fold[order[np.argsort(counts[order].argmax(axis=1), kind="stable")]] = np.arange(len(counts)) % folds
+        return fold
+    return allocate(counts, order, np.full(folds, 1 / folds), np.ones(folds, bool))
 
 
 def _exact(label: np.ndarray, order: np.ndarray, fractions: np.ndarray, needed: np.ndarray) -> np.ndarray:

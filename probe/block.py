@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .fusing import fuse
 from .metrics import Metric
 from .resampling import Resample
 from .scores import Scored
@@ -18,20 +19,26 @@ from .scores import Scored
 class Block:
     """Everything that one probe is asked of one set of features: all resamples at once.
 
+    A probe fits rows and answers in rows. What stands behind a row is not its business: `scored` fuses the rows of a
+    unit, and whoever scores or compares probabilities does it through `scored`.
+
     Whole rather than seed by seed, so that an engine may share work between seeds and along its grid.
     """
 
     X: np.ndarray
-    """(U, D) float32, finite, C-contiguous; to be read only. Workers may see it as a memory map."""
+    """(R, D) float32, finite, C-contiguous; to be read only. Workers may see it as a memory map."""
     y: np.ndarray
-    """(U,) int64 codes, or (U, C) int8 for multilabel."""
+    """(R,) int64 codes, or (R, C) int8 for multilabel."""
     resamples: tuple[Resample, ...]
+    """In rows of X."""
     task: str
     classes: tuple[str, ...]
     metric: Metric
     """What hyper-parameters are chosen by, on val."""
     refit: bool
     """Whether the chosen model is fitted again on train and val before the test."""
+    unit: np.ndarray | None = None
+    """(R,) int64: the unit of each row, where predictions are fused; None where a row is a unit."""
 
     @cached_property
     def wide(self) -> bool:
@@ -39,26 +46,42 @@ class Block:
         return self.y.ndim == 2
 
     def fitted_on(self, resample: Resample) -> np.ndarray:
-        """The units that the tested model is fitted on, sorted."""
+        """The rows that the tested model is fitted on, sorted."""
         return np.sort(np.r_[resample.train, resample.val]) if self.refit else resample.train
 
-    def scored(self, units: np.ndarray, proba: np.ndarray) -> Scored:
-        """Predictions for `units` with their truth.
+    def units_of(self, rows: np.ndarray) -> np.ndarray:
+        """The units that `rows` belong to, each once, sorted."""
+        return rows if self.unit is None else np.unique(self.unit[rows])
 
-        Rounded as they are stored: every statistic computed from the stored predictions is then this very one.
+    def fused(self, rows: np.ndarray, proba: np.ndarray) -> np.ndarray:
+        """Probabilities of the units of `rows`, (n, C) float32: of each the mean over its rows.
+
+        Rounded as they are stored: every statistic computed from the stored predictions is then the run's very own.
         """
-        return Scored(self.y[units], proba.astype(np.float32).astype(np.float64), self.task, self.classes)
+        if self.unit is None:
+            return proba.astype(np.float32)
+        units, unit = np.unique(self.unit[rows], return_inverse=True)
+        return fuse(proba, unit, len(units))
+
+    def scored(self, rows: np.ndarray, proba: np.ndarray) -> Scored:
+        """What is said of the units of `rows`, with their truth."""
+        y = self.y[rows]
+        if self.unit is not None:
+            y = y[np.unique(self.unit[rows], return_index=True)[1]]
+        return Scored(y, self.fused(rows, proba).astype(np.float64), self.task, self.classes)
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a probe says of one resample. Probabilities are (n, C) in the order of the classes."""
+    """What a probe says of one resample. Probabilities are (n, C), a row of X each, in the order of the classes."""
 
     seed: int
+    fold: int
+    """Those of the resample."""
     val_proba: np.ndarray
-    """Of the units of val, by the chosen model fitted on train."""
+    """Of the rows of val, by the chosen model fitted on train."""
     test_proba: np.ndarray
-    """Of the units of test, by the model that is tested."""
+    """Of the rows of test, by the model that is tested."""
     params: Mapping[str, Any]
     """What was chosen, JSON-like."""
     converged: bool = True
@@ -67,7 +90,7 @@ class Outcome:
     fit_s: float = 0.0
     """Seconds of choosing and fitting."""
     predict_s: float = 0.0
-    """Seconds of predicting the test units."""
+    """Seconds of predicting the test rows."""
 
 
 class Workers(Protocol):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
+from ..base import ProbeError, did_you_mean, one_of
 from .metrics import Metric, evaluate
 from .replay import Predicted
 
@@ -18,9 +20,9 @@ _CELLS = 2**17
 class GroupDraws:
     """Draws of groups with replacement, the same for every system, seed and metric of a run.
 
-    Each draw takes as many groups as occur in any test, all seeds together, so that a group which several seeds test
-    counts in all of them or in none: seeds are no independent samples of patients. Its weights are how often it was
-    taken.
+    Each draw takes as many groups as occur in any test, all seeds and folds together, so that a group which several
+    seeds test counts in all of them or in none: seeds are no independent samples of patients. Its weights are how often
+    it was taken.
     """
 
     def __init__(self, predicted: Sequence[Predicted], draws: int = DRAWS) -> None:
@@ -32,10 +34,25 @@ class GroupDraws:
         )
 
     def values(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
-        """The metric of each seed under each draw: (S, draws), NaN where a draw leaves it undefined."""
-        return np.stack([self._of_seed(metric, p) for p in predicted])
+        """The metric of each resample under each draw: (J, draws), NaN where a draw leaves it undefined."""
+        return np.stack([self._of_resample(metric, p) for p in predicted])
 
-    def _of_seed(self, metric: Metric, predicted: Predicted) -> np.ndarray:
+    def leaving_out(self, metric: Metric, predicted: Sequence[Predicted]) -> np.ndarray:
+        """The metric of each resample without each group in turn: (J, G), NaN where that leaves it undefined."""
+        return np.stack([self._without_each(metric, p) for p in predicted])
+
+    def _without_each(self, metric: Metric, predicted: Predicted) -> np.ndarray:
+        column = np.searchsorted(self.groups, predicted.group)
+        # A group that this resample does not test changes nothing of it.
+        values = np.full(len(self.groups), evaluate(metric, predicted.scored)[0][0])
+        tested = np.unique(column)
+        step = max(1, _CELLS // max(1, len(column)))
+        for start in range(0, len(tested), step):
+            left_out = tested[start : start + step]
+            values[left_out] = evaluate(metric, predicted.scored, (column != left_out[:, None]).astype(np.float64))[0]
+        return values
+
+    def _of_resample(self, metric: Metric, predicted: Predicted) -> np.ndarray:
         column = np.searchsorted(self.groups, predicted.group)
         step = max(1, _CELLS // max(1, len(column)))
         parts = []
@@ -46,7 +63,7 @@ class GroupDraws:
 
 
 def mean_over_seeds(values: np.ndarray) -> np.ndarray:
-    """(S, draws) to (draws,): the mean of the seeds in which a draw is defined; NaN where none is."""
+    """(J, draws) to (draws,): the mean of the seeds and folds in which a draw is defined; NaN where none is."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
     total = np.where(defined, values, 0).sum(axis=0)
@@ -61,3 +78,76 @@ def percentiles(distribution: np.ndarray, confidence: float) -> tuple[float, flo
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
+
+    Args:
+        estimate: of all groups.
+        distribution: (B,) under draws of groups.
+        left_out: (G,) with one group left out at a time; its skewness is the acceleration.
+        confidence: of the interval.
+
+    Returns:
+        The interval. The percentile interval where all draws lie on one side of the estimate, so that the bias cannot
+        be told, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
+    """
+    defined = distribution[np.isfinite(distribution)]
+    plain = percentiles(distribution, confidence)
+    if np.isnan(plain[0]) or not np.isfinite(estimate):
+        return plain
+    bias = _bias(estimate, defined)
+    if not np.isfinite(bias):
+        return plain
+    tail = (1 - confidence) / 2
+    shifted = bias + stats.norm.ppf([tail, 1 - tail])
+    shrink = 1 - _acceleration(left_out) * shifted
+    if (shrink <= 0).any():
+        return plain
+    low, high = np.quantile(defined, stats.norm.cdf(bias + shifted / shrink))
+    return float(low), float(high)
+
+
+def one_sided(estimate: float, distribution: np.ndarray) -> bool:
+    """Whether all draws lie on one side of the estimate, so that its bias cannot be told."""
+    return not np.isfinite(_bias(estimate, distribution[np.isfinite(distribution)]))
+
+
+def _bias(estimate: float, defined: np.ndarray) -> float:
+    """By how many standard deviations the median of the draws is off the estimate; infinite if all are on one side."""
+    # Rounding must not tell a draw from the estimate that it is equal to.
+    apart = np.where(np.abs(defined - estimate) <= 1e-12 * max(1.0, abs(estimate)), 0, defined - estimate)
+    return float(stats.norm.ppf(((apart < 0).mean() + (apart <= 0).mean()) / 2)) if len(apart) else np.nan
+
+
+def _acceleration(left_out: np.ndarray) -> float:
+    defined = left_out[np.isfinite(left_out)]
+    gaps = defined.mean() - defined if len(defined) else defined
+    spread = (gaps**2).sum()
+    return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
+
+
+def _percentile(
+    estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float
+) -> tuple[float, float]:
+    del estimate, left_out
+    return percentiles(distribution, confidence)
+
+
+Interval = Callable[[float, np.ndarray, np.ndarray, float], tuple[float, float]]
+"""From an estimate, its distribution under draws, its values with a group left out, and a confidence to an interval."""
+
+INTERVALS: Mapping[str, Interval] = {"percentile": _percentile, "bca": bca}
+"""Ways from draws to an interval. Only `bca` looks at the values with a group left out."""
+
+
+def find_interval(name: str) -> Interval:
+    """The interval called `name`.
+
+    Raises:
+        ProbeError: there is none of that name.
+    """
+    if name not in INTERVALS:
+        raise ProbeError(f'unknown interval "{name}"; there are {one_of(INTERVALS)}.{did_you_mean(name, INTERVALS)}')
+    return INTERVALS[name]

@@ -128,6 +128,7 @@ def solve_one(block: Block, settings: CentroidSettings, resample: Resample) -> O
     fitted = time.perf_counter()
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=chooser.proba,
         test_proba=probe.predict_proba(block.X[resample.test]),
         params=chooser.params,

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .bootstrap import DRAWS, mean_over_seeds, percentiles
-from .metrics import Metric, find_metric
-from .replay import Predicted, System
+from .bootstrap import DRAWS, find_interval, mean_over_seeds
+from .metrics import find_metric
+from .multiplicity import ALPHA, holm
+from .pairs import WITHIN, Pair, pairs, system_labels
+from .protocols import FIXED_TEST
+from .replay import System
 from .results import Run
-from .summaries import Evidence, evidence_of, require_metric
-
-ALPHA = 0.05
+from .summaries import Evidence, evidence_of, interval_of, require_metric
+from .tables import RESAMPLE, WHOLE
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of one probe: which system is best, and from which others the data tell it apart."""
+    """What may be said of one probe and budget: which system is best, and from which others the data tell it apart."""
 
     probe: str
+    budget: str
     metric: str
     best: str
     mean: float
@@ -42,60 +43,89 @@ class Verdict:
 
 
 def compare_backbones(
-    run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS
+    run: Run,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
 ) -> pd.DataFrame:
-    """Compares every two backbones (and poolings) within each probe, paired on the same resamples and test units.
+    """Compares every two backbones (and poolings) within each probe and budget, paired on the same resamples and units.
 
     Args:
         run: the results.
         metric: its name; the run's own by default.
         confidence: of the interval.
         draws: of the bootstrap.
+        interval: of `INTERVALS`.
 
     Returns:
-        One row per probe and pair. `dataset`, `probe`, `metric`, `a`, `b` (backbones, with `/pooling` where a backbone
-        has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its percentile interval under the same
-        draws of groups; `test` (`corrected-t` under holdout, `bootstrap` under official, `none`), `p`; `p_holm` over
-        all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`. docs/statistics.md says what the p-values mean.
+        One row per probe, budget and pair. `dataset`, `probe`, `budget`, `metric`, `a`, `b` (backbones, with `/pooling`
+        where a backbone has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its interval under the
+        same draws of groups; `test` (`corrected-t` under holdout and kfold, `bootstrap` where the test is fixed,
+        `none`), `p`; `p_holm` over all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`. docs/statistics.md
+        says what the p-values mean.
 
     Raises:
-        ProbeError: no such metric.
+        ProbeError: no such metric or interval.
         ReportError: the run's predictions do not fit its facts.
     """
+    return compare(run, "backbones", metric=metric, confidence=confidence, draws=draws, interval=interval)
+
+
+def compare(
+    run: Run,
+    between: str = "backbones",
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+) -> pd.DataFrame:
+    """Compares every two backbones within each probe, or every two probes on each backbone.
+
+    `between="backbones"` is `compare_backbones`, which describes the arguments. Under `"probes"` the column `backbone`
+    takes the place of `probe`, and `a` and `b` are probes.
+    """
     chosen = require_metric(run, metric)
+    find_interval(interval)
     known = evidence_of(run, chosen, draws)
-    names = system_labels([evidence.system for evidence in known])
-    rows = [_compare(run, chosen, a, b, names, confidence) for a, b in _pairs(known)]
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+    rows = [
+        _compare(run, pair, known[pair.first], known[pair.second], WITHIN[between], confidence, interval)
+        for pair in pairs([evidence.system for evidence in known], between)
+    ]
+    table = pd.DataFrame(rows, columns=["dataset", WITHIN[between], *_COLUMNS])
     table["p_holm"] = holm(table["p"].to_numpy(np.float64))
     table["significant"] = (table["p_holm"] < ALPHA).to_numpy(bool)
     return table
 
 
 _COLUMNS = [
-    *("dataset", "probe", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
+    *("budget", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
     *("test", "p", "p_holm", "significant", "n_seeds", "note"),
 ]
 
 
 def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[Verdict]:
-    """Says for every probe which system is best, from the tables of `summarise` and `compare_backbones`."""
+    """Says for every probe and budget which system is best, from the tables of `summarise` and `compare_backbones`."""
     systems = [System(*row) for row in summary[list(System._fields)].itertuples(index=False)]
     names = system_labels(systems)
     labelled = summary.assign(label=[names[system] for system in systems])
-    return [_verdict(str(probe), rows, comparisons) for probe, rows in labelled.groupby("probe", sort=False)]
+    return [_verdict(rows, comparisons) for _, rows in labelled.groupby(["probe", "budget"], sort=False)]
 
 
-def _verdict(probe: str, rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
+def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
+    probe, budget = str(rows["probe"].iloc[0]), str(rows["budget"].iloc[0])
+    among = comparisons[(comparisons["probe"] == probe) & (comparisons["budget"] == budget)]
     metric = find_metric(str(rows["metric"].iloc[0]))
     ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
     best, others = str(ranked["label"].iloc[0]), [str(name) for name in ranked["label"].iloc[1:]]
-    among = comparisons[comparisons["probe"] == probe]
     told = {name: among[among["a"].isin([best, name]) & among["b"].isin([best, name])].iloc[0] for name in others}
     beaten = tuple(name for name in others if told[name]["significant"])
     second = others[0] if others else ""
     return Verdict(
         probe=probe,
+        budget=budget,
         metric=metric.name,
         best=best,
         mean=float(ranked["mean"].iloc[0]),
@@ -108,39 +138,21 @@ def _verdict(probe: str, rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdi
     )
 
 
-def system_labels(systems: list[System]) -> dict[System, str]:
-    """What to call each system beside its probe: the backbone, with its pooling where it has several."""
-    poolings: dict[tuple[str, str], set[str]] = {}
-    for system in systems:
-        poolings.setdefault((system.dataset, system.backbone), set()).add(system.pooling)
-    return {
-        system: f"{system.backbone}/{system.pooling}"
-        if len(poolings[system.dataset, system.backbone]) > 1
-        else system.backbone
-        for system in systems
-    }
-
-
-def _pairs(known: Sequence[Evidence]) -> Iterator[tuple[Evidence, Evidence]]:
-    for a, b in combinations(sorted(known, key=lambda side: (side.system.probe, side.system)), 2):
-        if (a.system.dataset, a.system.probe) == (b.system.dataset, b.system.probe):
-            yield a, b
-
-
 def _compare(
-    run: Run, metric: Metric, a: Evidence, b: Evidence, names: dict[System, str], confidence: float
+    run: Run, pair: Pair, a: Evidence, b: Evidence, within: str, confidence: float, interval: str
 ) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
-    drawn = mean_over_seeds(a.drawn - b.drawn)
-    low, high = percentiles(drawn, confidence)
-    test, p, note = _test(run, differences, drawn, a.predicted, groups=a.groups)
+    apart = a.drawn - b.drawn
+    low, high = interval_of(interval, a.values - b.values, apart, lambda: a.left_out - b.left_out, confidence)
+    test, p, note = _test(run, differences, mean_over_seeds(apart), a, groups=a.groups)
     return {
-        "dataset": a.system.dataset,
-        "probe": a.system.probe,
-        "metric": metric.name,
-        "a": names[a.system],
-        "b": names[b.system],
+        "dataset": pair.dataset,
+        within: pair.within,
+        "budget": pair.budget,
+        "metric": a.metric.name,
+        "a": pair.a,
+        "b": pair.b,
         "mean_a": a.values[both].mean() if both.any() else np.nan,
         "mean_b": b.values[both].mean() if both.any() else np.nan,
         "difference": differences.mean() if both.any() else np.nan,
@@ -148,27 +160,29 @@ def _compare(
         "high": high,
         "test": test,
         "p": p,
-        "n_seeds": int(both.sum()),
+        "n_seeds": len({p.seed for p, known in zip(a.predicted, both, strict=True) if known}),
         "note": note,
     }
 
 
 def _test(
-    run: Run, differences: np.ndarray, drawn: np.ndarray, predicted: list[Predicted], *, groups: int
+    run: Run, differences: np.ndarray, drawn: np.ndarray, side: Evidence, *, groups: int
 ) -> tuple[str, float, str]:
     """The test that the verdict rests on, its p-value, and a remark.
 
-    Under holdout each seed has its own test units, and the corrected t speaks for both training and testing. Under
-    official all seeds share one test: how they differ says nothing of other patients, so the bootstrap must.
+    Under holdout and kfold each resample has its own test units, and the corrected t speaks for both training and
+    testing. Under official and external all seeds share one test: how they differ says nothing of other patients, so
+    the bootstrap must.
     """
     if len(differences) == 0:
         return "none", np.nan, "not defined in any seed"
-    if run.info["protocol"] == "official":
+    if run.info["protocol"] in FIXED_TEST:
         return "bootstrap", *bootstrap_test(differences, drawn, groups=groups)
-    ratio = _test_to_train(run, [p.seed for p in predicted])
+    ratio = _test_to_train(run, side)
     p = corrected_t_test(differences, ratio)
     if np.isnan(p):
-        why = "one seed" if len(differences) == 1 else "all seeds differ by the same"
+        what = "fold" if run.info["protocol"] == "kfold" else "seed"
+        why = f"one {what}" if len(differences) == 1 else f"all {what}s differ by the same"
         p, note = bootstrap_test(differences, drawn, groups=groups)
         return "bootstrap", p, "; ".join(part for part in (f"{why}: no corrected t", note) if part)
     return "corrected-t", p, ""
@@ -218,18 +232,18 @@ def bootstrap_test(differences: np.ndarray, drawn: np.ndarray, *, groups: int) -
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted."""
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
+def _test_to_train(run: Run, side: Evidence) -> float:
+    """Units tested over units that the tested model was fitted on, mean over resamples; 1/(k - 1) for k folds.
 
-
-def _test_to_train(run: Run, seeds: list[int]) -> float:
-    """Units tested over units that the tested model was fitted on, mean over seeds."""
-    sizes = run.scores[run.scores["seed"].isin(seeds)].drop_duplicates("seed")
+    The ratio stands for how much two resamples have in common. What a budget leaves to train on says nothing of that:
+    there it is taken from the share of the data that a resample tests.
+    """
+    scores, settings = run.scores, run.info["protocol_settings"]
+    if side.system.budget != WHOLE:
+        share = 1 / settings["folds"] if run.info["protocol"] == "kfold" else settings["test"]
+        return share / (1 - share)
+    drawn = {(p.seed, p.fold) for p in side.predicted}
+    sizes = scores[scores["budget"] == WHOLE].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
+    sizes = sizes[sizes.index.isin(drawn)]
     fitted = sizes["n_train"] + (sizes["n_val"] if run.info["refit"] else 0)
     return float((sizes["n_test"] / fitted).mean())

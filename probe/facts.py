@@ -4,57 +4,65 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from ..cache import EmbeddingCache
-from ..manifests import Manifest, Units
-from .features import Coverage
+from ..manifests import Units
+from .budgets import Budget
+from .cohort import Cohort, Side
+from .features import backbone_labels
 from .kind import ProbeKind
-from .resampling import DRAWN, VAL_SHARE
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
 
 def gather_facts(
-    manifest: Manifest,
-    units: Units,
-    coverage: Coverage,
+    cohort: Cohort,
     *,
-    caches: Sequence[tuple[str, EmbeddingCache]],
     kinds: Sequence[ProbeKind[Any]],
     metric: str,
     protocol: str,
-    fractions: tuple[float, float, float],
+    settings: Mapping[str, Any],
     seeds: Sequence[int],
+    budgets: Sequence[Budget],
     fusing: str,
     refit: bool,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group."""
-    shares = dict(zip(("train", "val", "test"), fractions, strict=True))
-    official = {"drawn_share_of_training_groups": DRAWN, "val_share_without_official_val": VAL_SHARE}
+    trained, *tested = cohort.sides
+    labels = backbone_labels(trained.caches)
     facts = {
-        "dataset": _about_data(manifest, units, coverage),
+        "dataset": _about_data(trained),
+        "external": _about_data(tested[0]) if tested else None,
         "metric": metric,
         "protocol": protocol,
-        "protocol_settings": shares if protocol == "holdout" else official,
+        "protocol_settings": settings,
         "seeds": [int(seed) for seed in seeds],
+        "budgets": {budget.name: _about_budget(budget, refit=refit) for budget in budgets},
         "fusing": fusing,
-        "refit": refit,
+        "refit": refit and all(budget.whole for budget in budgets),
         "probes": {kind.name: {"label": kind.label, **kind.settings.facts()} for kind in kinds},
-        "caches": [_about_cache(label, cache) for label, cache in caches],
+        "caches": [_about_cache(*pair) for pair in zip(labels, trained.caches, strict=True)],
         "warnings": list(warnings),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     }
     return json.loads(json.dumps(facts))
 
 
-def _about_data(manifest: Manifest, units: Units, coverage: Coverage) -> dict[str, Any]:
-    card = manifest.card
+def _about_budget(budget: Budget, *, refit: bool) -> dict[str, Any]:
+    if budget.whole:
+        return {"tested_model_fitted_on": "train and val" if refit else "train"}
+    size = {"shots": budget.shots} if budget.shots is not None else {"train_fraction": budget.share}
+    return {**size, "tested_model_fitted_on": "the train that is left, never val"}
+
+
+def _about_data(side: Side) -> dict[str, Any]:
+    manifest, units, coverage, card = side.manifest, side.units, side.coverage, side.manifest.card
     return {
         "name": card.name,
         "task": card.task,

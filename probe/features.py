@@ -10,7 +10,7 @@ import numpy as np
 from ..base import CacheError, ProbeError, did_you_mean, one_of
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
-from .fusing import FUSINGS, covered, fuse
+from .fusing import PREDICTIONS, covered, fuse, require_fusing
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,7 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
         ProbeError: nothing is left, or the fusing is unknown or impossible here.
     """
     _require_own(manifest, caches)
-    if fusing not in FUSINGS:
-        raise ProbeError(f'unknown fusing "{fusing}"; there are {one_of(FUSINGS)}.{did_you_mean(fusing, FUSINGS)}')
+    require_fusing(fusing)
     if fusing == "concat" and units.modality is None:
         raise ProbeError(f"{manifest.name}: fusing by concat needs the column `modality`; add it, or fuse by mean.")
     ids = manifest.sample_ids
@@ -104,7 +103,7 @@ def _require_modalities(manifest: Manifest, units: Units, modality: np.ndarray |
 
 
 def load_features(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str) -> np.ndarray:
-    """One vector per usable unit: (U', D) float32.
+    """One vector per usable unit, (U', D) float32; where predictions are fused, one per covered sample, (M, D).
 
     Raises:
         CacheError: there is no such pooling, or the file is damaged.
@@ -112,6 +111,8 @@ def load_features(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusin
     """
     X = cache.load(pooling)[cache.rows_of(coverage.sample_ids)]
     check_finite(X, coverage.sample_ids, f"{cache.path.name}, {pooling}")
+    if fusing == PREDICTIONS:
+        return np.ascontiguousarray(X, dtype=np.float32)
     fused = fuse(X, coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
     return np.ascontiguousarray(fused, dtype=np.float32)
 

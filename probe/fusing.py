@@ -94,4 +94,18 @@ FUSINGS: dict[str, Callable[[np.ndarray, np.ndarray, int, np.ndarray | None], np
     "max": _max,
     "concat": _concat,
 }
-"""Ways of fusing. A further one is one function and one line here."""
+"""Ways of fusing vectors. A further one is one function and one line here."""
+
+PREDICTIONS = "predictions"
+"""Fusing after the probe instead: it is fitted on samples, and a unit's probability is the mean of its samples'."""
+
+
+def require_fusing(how: str) -> None:
+    """Makes sure that samples can be fused so.
+
+    Raises:
+        ProbeError: there is no such way.
+    """
+    known = (*FUSINGS, PREDICTIONS)
+    if how not in known:
+        raise ProbeError(f'unknown fusing "{how}"; there are {one_of(known)}.{did_you_mean(how, known)}')

@@ -245,6 +245,7 @@ def solve_one(block: Block, settings: GBMSettings, resample: Resample) -> Outcom
     fitted = time.perf_counter()
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=val_proba,
         test_proba=probe.predict_proba(block.X[resample.test]),
         params={"rounds": rounds},

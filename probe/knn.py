@@ -196,28 +196,33 @@ class _Shared:
 def solve(block: Block, workers: Workers, settings: KNNSettings) -> Iterator[Outcome]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
-    k = max(settings.k)
-    asked = [(resample.val, resample.train) for resample in block.resamples]
-    asked += [(resample.test, block.fitted_on(resample)) for resample in block.resamples]
-    questions = [Question(rows, members, k) for rows, members in asked]
+    questions = [question for resample in block.resamples for question in _questions(block, settings, resample)]
     lists = list_neighbours(block.X, questions, workers, metric=settings.metric)
     search_s = (time.perf_counter() - start) / len(block.resamples)
     return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples, threads=True)
+
+
+def _questions(block: Block, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
+    """Of val and of test."""
+    k = max(settings.k)
+    return Question(resample.val, resample.train, k), Question(resample.test, block.fitted_on(resample), k)
 
 
 def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
     start = time.perf_counter()
     block, lists, settings = shared.block, shared.lists, shared.settings
     grid = settings.grid(len(resample.train))
-    found, rows = lists.among(resample.val, resample.train, max(grid))
+    of_val, of_test = _questions(block, settings, resample)
+    found, rows = lists.among(of_val, max(grid))
     chooser = Chooser(block, resample)
     for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
         chooser.consider({"k": k}, proba)  # many neighbours make the simpler model
     fitted = time.perf_counter()
     k = chooser.params["k"]
-    found, rows = lists.among(resample.test, block.fitted_on(resample), k)
+    found, rows = lists.among(of_test, k)
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=chooser.proba,
         test_proba=shared.votes(found, rows, [k])[0],
         params=chooser.params,

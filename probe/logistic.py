@@ -167,6 +167,7 @@ def solve_one(block: Block, settings: LogisticSettings, resample: Resample) -> O
         notes.append(f"path ended at C={probe.C:g}")
     return Outcome(
         seed=resample.seed,
+        fold=resample.fold,
         val_proba=chooser.proba,
         test_proba=test_proba,
         params=chooser.params,

@@ -102,6 +102,13 @@ class Question:
         """As many as there are, where `k` is more."""
         return min(self.k, len(self.members))
 
+    def listed(self, rows: int) -> bool:
+        """Whether lists out of `rows` rows answer it, or a search of its own among its few members.
+
+        This follows from the question alone, so that its answer is the same bits whatever else is asked.
+        """
+        return _length(self.wanted, len(self.members) / rows, rows) <= _LONGEST
+
 
 @dataclass(frozen=True, eq=False)
 class NeighbourLists:
@@ -115,15 +122,16 @@ class NeighbourLists:
     """(N, D), comparable."""
     metric: str
     found: np.ndarray
-    """(N, M) distances, ascending; M = 0 where lists are not worth it and each question is a search of its own."""
+    """(N, M) distances, ascending."""
     row: np.ndarray
     """(N, M) int32 rows of `X`; of equal distances the earlier row first."""
     deeper: Mapping[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     """Distances and rows for those rows whose line in `found` and `row` runs dry for some question."""
 
-    def among(self, rows: np.ndarray, members: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest of `members` (m,) to each of `rows` (n,): distances and rows of X, each (n, k)."""
-        if not self.row.shape[1]:
+    def among(self, question: Question, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The `k` (by default `wanted`) nearest members to each row: distances and rows of X, each (n, k)."""
+        rows, members, k = question.rows, question.members, k or question.wanted
+        if not question.listed(len(self.X)):
             found, positions = search(self.X[rows], self.X[members], k, self.metric)
             return found, members[positions]
         inside = np.zeros(len(self.X), bool)
@@ -160,12 +168,9 @@ def list_neighbours(
         metric: `cosine` or `euclidean`.
     """
     X = comparable(X, metric)
-    asked = _Asked.of(questions, len(X))
-    lists = NeighbourLists(
-        X, metric, np.empty((len(X), asked.length), X.dtype), np.empty((len(X), asked.length), np.int32)
-    )
-    if not asked.length:
-        return lists
+    asked = _Asked.of([question for question in questions if question.listed(len(X))], len(X))
+    shape = (len(X), asked.length)
+    lists = NeighbourLists(X, metric, np.empty(shape, X.dtype), np.empty(shape, np.int32))
     step = max(_ROWS, _CELLS // len(X))
     parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
     parts = [part for part in parts if asked.about[:, part].any()]
@@ -189,7 +194,7 @@ class _Asked:
     members: np.ndarray
     """(N,) bool: rows that are a member of some question."""
     length: int
-    """Of the lists; 0 for none."""
+    """Of the lists; 0 where there are no questions."""
 
     @classmethod
     def of(cls, questions: Sequence[Question], rows: int) -> _Asked:
@@ -199,8 +204,8 @@ class _Asked:
             about[n, question.rows] = True
         members = np.logical_or.reduce(inside)
         count = int(np.count_nonzero(members))
-        length = max(_length(q.wanted, len(q.members) / count, count) for q in questions)
-        return cls(questions, inside, about, members, length if length <= _LONGEST else 0)
+        lengths = [_length(question.wanted, len(question.members) / count, count) for question in questions]
+        return cls(questions, inside, about, members, max(lengths, default=0))
 
     def dry(self, part: slice, row: np.ndarray) -> np.ndarray:
         """The rows of `part` whose lists (n, M) hold too few members for some question."""

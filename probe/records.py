@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..base import canonical_json
 from ..manifests import DatasetCard, Units
 from .block import Block, Outcome
 from .metrics import evaluate, metrics_for
 from .resampling import Resample
-from .tables import SCORES, SYSTEM, TIMINGS, in_order, predictions_schema
+from .tables import RESAMPLE, SCORES, SYSTEM, TIMINGS, as_frame, in_order, predictions_schema
 
-Names = tuple[str, str, str, str]
-"""backbone, fingerprint, pooling, probe."""
+Names = tuple[str, str, str, str, str]
+"""backbone, fingerprint, pooling, probe, budget."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """Rows of the predictions that have all their names in common."""
+
+    system: tuple[str, ...]
+    seed: int
+    fold: int
+    split: str
+    unit: np.ndarray
+    """(n,) int64, rising."""
+    proba: np.ndarray
+    """(n, C) float32."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Where it stands in the table."""
+        return (*self.system, self.seed, self.fold, self.split)
 
 
 class Recorder:
@@ -23,17 +44,17 @@ class Recorder:
 
     def __init__(self, card: DatasetCard, protocol: str, units: Units, resamples: list[Resample]) -> None:
         self.card, self.protocol, self.units = card, protocol, units
-        self._resamples = {resample.seed: resample for resample in resamples}
+        self._resamples = {(resample.seed, resample.fold): resample for resample in resamples}
         self._metrics = metrics_for(card.task)
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
-        self._predictions: list[pd.DataFrame] = []
+        self._predictions: list[_Predicted] = []
 
     def add(self, names: Names, block: Block, outcome: Outcome) -> None:
-        """Scores an outcome on val and test and keeps what it predicted for the test units."""
+        """Scores an outcome on val and test and keeps what it predicted for the units of both."""
         system = (self.card.name, *names)
-        resample = next(r for r in block.resamples if r.seed == outcome.seed)
-        sizes = (len(resample.train), len(resample.val), len(resample.test))
+        resample = next(r for r in block.resamples if (r.seed, r.fold) == (outcome.seed, outcome.fold))
+        sizes = tuple(len(block.units_of(rows)) for rows in (resample.train, resample.val, resample.test))
         about = (canonical_json(dict(outcome.params)), *sizes, outcome.converged, "; ".join(outcome.notes))
         for split, rows, proba in (
             ("val", resample.val, outcome.val_proba),
@@ -42,41 +63,62 @@ class Recorder:
             scored = block.scored(rows, proba)
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)
-                where = (self.protocol, outcome.seed, split, metric.name)
+                where = (self.protocol, outcome.seed, outcome.fold, split, metric.name)
                 self._scores.append((*system, *where, _number(values[0]), remark, *about))
-        self._timings.append((*system, outcome.seed, outcome.fit_s, outcome.predict_s))
-        self._predictions.append(self._predicted(system, outcome))
-
-    def _predicted(self, system: tuple[str, ...], outcome: Outcome) -> pd.DataFrame:
-        unit = self._resamples[outcome.seed].test
-        columns: dict[str, Any] = dict(zip(SYSTEM, system, strict=True))
-        y = self.units.y[unit]
-        return pd.DataFrame(
-            {
-                **columns,
-                "seed": np.full(len(unit), outcome.seed, np.int32),
-                "unit": unit.astype(np.int32),
-                "group": self.units.group[unit].astype(np.int32),
-                "y": list(y) if y.ndim == 2 else y.astype(np.int16),
-                "proba": list(outcome.test_proba.astype(np.float32)),
-            }
-        )
+        self._timings.append((*system, outcome.seed, outcome.fold, outcome.fit_s, outcome.predict_s))
+        drawn = self._resamples[outcome.seed, outcome.fold]
+        for split, unit, rows, proba in (
+            ("val", drawn.val, resample.val, outcome.val_proba),
+            ("test", drawn.test, resample.test, outcome.test_proba),
+        ):
+            fused = block.fused(rows, proba)
+            self._predictions.append(_Predicted(system, outcome.seed, outcome.fold, split, unit, fused))
 
     def scores(self) -> pd.DataFrame:
-        """One metric of one system, seed and part per row."""
+        """One metric of one system, seed, fold and part per row."""
         table = pd.DataFrame(self._scores, columns=SCORES.names)
         rank = {metric.name: place for place, metric in enumerate(self._metrics)}
         table = table.assign(_rank=table["metric"].map(rank))
-        return in_order(table, [*SYSTEM, "seed", "split", "_rank"]).drop(columns="_rank")
+        return in_order(table, [*SYSTEM, *RESAMPLE, "split", "_rank"]).drop(columns="_rank")
 
     def predictions(self) -> pd.DataFrame:
-        """One test unit of one system and seed per row."""
-        names = predictions_schema(self.card.task).names
-        return in_order(pd.concat(self._predictions, ignore_index=True)[names], [*SYSTEM, "seed", "unit"])
+        """One val or test unit of one system, seed and fold per row."""
+        schema = predictions_schema(self.card.task)
+        parts = sorted(self._predictions, key=lambda part: part.key)
+        unit = np.concatenate([part.unit for part in parts])
+        rows = [len(part.unit) for part in parts]
+        y = self.units.y[unit]
+        columns = {
+            **{name: _repeated([part.key[place] for part in parts], rows)
+               for place, name in enumerate([*SYSTEM, *RESAMPLE, "split"])},
+            "unit": pa.array(unit),
+            "group": pa.array(self.units.group[unit]),
+            "y": _lists([y]) if y.ndim == 2 else pa.array(y),
+            "proba": _lists([part.proba for part in parts]),
+        }  # fmt: skip
+        return as_frame(pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema))
 
     def timings(self) -> pd.DataFrame:
-        """Seconds per system and seed."""
-        return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, "seed"])
+        """Seconds per system, seed and fold."""
+        return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, *RESAMPLE])
+
+
+def _repeated(values: list[Any], counts: list[int]) -> pa.Array:
+    """Each value as often as is said, without an object a row."""
+    distinct = sorted(set(values))
+    place = {value: code for code, value in enumerate(distinct)}
+    codes = np.repeat(np.array([place[value] for value in values], np.int32), counts)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(distinct)).dictionary_decode()
+
+
+def _lists(matrices: list[np.ndarray]) -> pa.ChunkedArray:
+    """The rows of matrices of one width as lists; a chunk a matrix, since one may not hold over two billion numbers."""
+    return pa.chunked_array([
+        pa.ListArray.from_arrays(
+            np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32), pa.array(matrix.ravel())
+        )
+        for matrix in matrices
+    ])  # fmt: skip
 
 
 def _number(value: float) -> float | None:

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pandas as pd
 
-from .comparisons import system_labels
 from .metrics import find_metric
+from .pairs import system_labels
 from .replay import System
 from .results import Run
-from .tables import SYSTEM
+from .tables import RESAMPLE, SYSTEM
 
 
 def remarks(run: Run, summary: pd.DataFrame) -> list[str]:
@@ -25,7 +25,7 @@ def remarks(run: Run, summary: pd.DataFrame) -> list[str]:
 
 def _on_fits(run: Run) -> list[str]:
     told = []
-    for probe, rows in run.scores.drop_duplicates([*SYSTEM, "seed"]).groupby("probe", sort=False):
+    for probe, rows in run.scores.drop_duplicates([*SYSTEM, *RESAMPLE]).groupby("probe", sort=False):
         name = _label(run, str(probe))
         notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if _matters(note))
         told += [f"{name}, {count} of {len(rows)} fits: {note}" for note, count in notes.most_common()]

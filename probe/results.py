@@ -18,13 +18,16 @@ import pyarrow as pa
 from ..base import OutputError, ReportError, fsync_folder, one_of, writing
 from . import tables
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the run folder; docs/results.md says when it goes up."""
 _KIND = "medprobe run"
 _INFO = "run.json"
-_OURS = {"scores.parquet", "predictions.parquet", "timings.parquet", _INFO, "report.html", "figures", "tables"}
+_OURS = {
+    *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet", _INFO),
+    *("report.html", "figures", "tables"),
+}
 """What may stand in a run's folder and be replaced together with it."""
-_SEALED = ("scores", "predictions")
+_SEALED = ("scores", "predictions", "units")
 """Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
 
 
@@ -37,6 +40,7 @@ _STATED: dict[str, type] = {
     "protocol": str,
     "refit": bool,
     "seeds": list,
+    "budgets": dict,
     "warnings": list,
 }
 """What run.json must hold to be read, and as what."""
@@ -47,11 +51,14 @@ class Run:
     """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again."""
 
     scores: pd.DataFrame
-    """One metric of one system, seed and part (val or test) per row; docs/results.md has the columns."""
+    """One metric of one system, seed, fold and part (val or test) per row; docs/results.md has the columns."""
     predictions: pd.DataFrame
-    """One test unit of one system and seed per row, with its group's code, its label and its probabilities."""
+    """One val or test unit of one system, seed and fold per row, with its group's code, its label and its
+    probabilities. The columns of lists are Arrow's; `replay` gives arrays."""
     timings: pd.DataFrame
-    """Seconds per system and seed; apart from the scores, which are the same bits whenever they are made."""
+    """Seconds per system, seed and fold; apart from the scores, which are the same bits whenever they are made."""
+    units: pd.DataFrame
+    """One attribute of one unit per row: which subgroup it is in. Without a row where none is known."""
     info: Mapping[str, Any]
     """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
 
@@ -172,7 +179,12 @@ def _digest(path: Path) -> str:
 
 
 def _schemas(task: str) -> dict[str, pa.Schema]:
-    return {"scores": tables.SCORES, "predictions": tables.predictions_schema(task), "timings": tables.TIMINGS}
+    return {
+        "scores": tables.SCORES,
+        "predictions": tables.predictions_schema(task),
+        "timings": tables.TIMINGS,
+        "units": tables.UNITS,
+    }
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The probe stage: every probe on every set of features over every seed."""
+"""The probe stage: every probe on every set of features over every seed and budget."""
 
 from __future__ import annotations
 
@@ -11,31 +11,73 @@ import numpy as np
 from ..base import ProbeError, one_of, progress
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
+from .attributes import subgroups_of
 from .block import Block
+from .budgets import Budget, budgets_of, cut_down
 from .caveats import caveats
+from .cohort import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
 from .facts import gather_facts
-from .features import Coverage, backbone_labels, choose_poolings, find_coverage, load_features
+from .features import backbone_labels, choose_poolings
+from .fusing import PREDICTIONS
 from .kind import ProbeKind
 from .listing import find_probes
 from .metrics import find_metric, metrics_for
+from .protocols import HOLDOUT, settings_of
 from .records import Recorder
-from .resampling import HOLDOUT, Resample, check_seeds, draw_resamples, resolve_protocol
+from .resampling import Resample, check_seeds, draw_resamples, resolve_protocol
 from .results import Run
 from .workers import JoblibWorkers
 
 _MOST_CLASSES = 1000
+
+External = tuple[Manifest, Sequence[EmbeddingCache]]
+"""A manifest to test on, and its caches."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """What will be run, with everything that can be wrong about it found out."""
 
-    units: Units
-    coverage: Coverage
-    resamples: list[Resample]
-    """In positions of the manifest's units."""
+    cohort: Cohort
+    protocol: str
+    drawn: list[Resample]
+    """In positions of the cohort's units."""
+    budgets: list[tuple[Budget, list[Resample]]]
+    """Each with what it leaves of `drawn`."""
     features: list[tuple[int, str]]
     kinds: list[ProbeKind[Any]]
+
+    def each_block(self, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[int, str, Budget, Block]]:
+        """One matrix at a time, so that memory holds one however many backbones there are, and a block a budget."""
+        cohort, card = self.cohort, self.cohort.sides[0].manifest.card
+        position = np.cumsum(cohort.usable) - 1
+        y, unit = cohort.units.y[cohort.usable], cohort.row_unit
+        fused_later = fusing == PREDICTIONS
+        for cache, pooling in self.features:
+            X = cohort.features(cache, pooling, fusing)
+            for budget, resamples in self.budgets:
+                renumbered = [resample.renumbered(position) for resample in resamples]
+                yield (
+                    cache,
+                    pooling,
+                    budget,
+                    Block(
+                        X=X,
+                        y=y[unit] if fused_later else y,
+                        resamples=tuple(r.rows(unit) if fused_later else r for r in renumbered),
+                        task=card.task,
+                        classes=tuple(card.classes),
+                        metric=find_metric(metric),
+                        # Val is far larger than a budget: fitted on both, all budgets would be much the same.
+                        refit=refit and budget.whole,
+                        unit=unit if fused_later else None,
+                    ),
+                )
+
+    @property
+    def fits(self) -> int:
+        """How many outcomes there will be."""
+        return len(self.features) * len(self.kinds) * sum(len(resamples) for _, resamples in self.budgets)
 
 
 def run_probes(
@@ -48,12 +90,16 @@ def run_probes(
     poolings: Sequence[str] | None = None,
     metric: str | None = None,
     fractions: tuple[float, float, float] = HOLDOUT,
+    folds: int | None = None,
+    shots: Sequence[int] = (),
+    train_fraction: Sequence[float] = (),
+    external: External | None = None,
     fusing: str = "mean",
     refit: bool = True,
     n_jobs: int = -1,
     progress: bool = True,
 ) -> Run:
-    """Fits every probe on every cache over every seed and scores the test units.
+    """Fits every probe on every cache over every seed and budget and scores the test units.
 
     All see the same resamples. The scores are the same bits whatever `n_jobs`, the order of the manifest's rows, and
     however often it is run on one machine.
@@ -62,82 +108,126 @@ def run_probes(
         manifest: the data set.
         caches: embeddings of it; several of one backbone are told apart by their fingerprints.
         probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
-        protocol: `official`, `holdout` or `auto`; see `draw_resamples`.
-        seeds: one resample each.
+        protocol: `official`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
+        seeds: one resample each, under `kfold` one repeat each.
         poolings: of those that the caches hold; all by default.
         metric: what hyper-parameters are chosen by; the card's primary metric by default.
         fractions: shares of train, val and test under `holdout`.
-        fusing: how the samples of a unit become one vector: `mean`, `max` or `concat` (by modality).
+        folds: of `kfold`, which they ask for; 5 by default.
+        shots: units of each class that train is cut down to; a low-data curve, one budget each. No model is fitted on
+            val then, whatever `refit` says.
+        train_fraction: shares that train is cut down to, up to 1; further budgets of the same curve.
+        external: a manifest with the same classes and its caches. The first manifest is then trained on, whatever
+            split it has, and the whole of this one is the test.
+        fusing: how the samples of a unit become one: their vectors by `mean`, `max` or `concat` (by modality), or
+            their `predictions` by the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
         n_jobs: processes; -1 for one on every core.
         progress: show a bar.
 
     Raises:
         ProbeError: something asked for does not exist or cannot be done with these data.
-        CacheError: a cache is damaged, or does not hold the manifest's samples.
+        CacheError: a cache is damaged, does not hold the manifest's samples, or has no counterpart of the same spec
+            among the external ones.
         ManifestError: the manifest is not sound.
     """
     chosen_by = find_metric(metric or manifest.card.primary_metric)
     if chosen_by not in metrics_for(manifest.card.task):
         raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; choose another metric.")
     workers = JoblibWorkers(n_jobs)
-    plan = _plan(manifest, caches, probes, protocol, seeds, poolings, fractions, fusing)
+    budgets = budgets_of(shots, train_fraction)
+    plan = _plan(
+        _cohort(manifest, caches, external, fusing),
+        probes=probes,
+        protocol=_with_external(protocol, external),
+        fractions=fractions,
+        folds=folds,
+        seeds=seeds,
+        budgets=budgets,
+        poolings=poolings,
+    )
     labels = backbone_labels(caches)
-    recorder = Recorder(manifest.card, resolve_protocol(protocol, plan.units), plan.units, plan.resamples)
+    subgroups, dropped = subgroups_of(plan.cohort.units)
+    recorder = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn)
     with _bar(manifest.name, plan, enabled=progress) as bar:
-        for cache, pooling, X in _each_features(plan, caches, fusing):
-            block = _block(manifest, plan, X, chosen_by.name, refit=refit)
+        for cache, pooling, budget, block in plan.each_block(chosen_by.name, fusing=fusing, refit=refit):
             for kind in plan.kinds:
-                system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name)
+                system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
                 for outcome in kind.solve(block, workers):
                     recorder.add(system, block, outcome)
                     bar.advance(note=f"{labels[cache]} {kind.name}")
     facts = gather_facts(
-        manifest,
-        plan.units,
-        plan.coverage,
-        caches=list(zip(labels, caches, strict=True)),
+        plan.cohort,
         kinds=plan.kinds,
         metric=chosen_by.name,
-        protocol=recorder.protocol,
-        fractions=fractions,
-        seeds=[resample.seed for resample in plan.resamples],
+        protocol=plan.protocol,
+        settings=settings_of(plan.protocol, fractions, folds),
+        seeds=check_seeds(seeds),
+        budgets=budgets,
         fusing=fusing,
         refit=refit,
-        warnings=[
-            *plan.coverage.warnings,
-            *caveats(manifest, plan.units, plan.coverage, caches[0], recorder.protocol),
-        ],
+        warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol)],
     )
-    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), facts)
+    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
+
+
+def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: External | None, fusing: str) -> Cohort:
+    """The units to be probed, and which of them all caches cover."""
+    if not caches:
+        raise ProbeError(f"{manifest.name}: no caches are given; `medprobe extract` makes them.")
+    if len(manifest.card.classes) > _MOST_CLASSES:
+        raise ProbeError(
+            f"{manifest.name}: {len(manifest.card.classes):,} classes. Is the label column one of ids? At most"
+            f" {_MOST_CLASSES:,} can be probed; name another label_column in the card."
+        )
+    trained = Side.of(manifest, caches, fusing)
+    if external is None:
+        return Cohort((trained,), trained.units)
+    other, its_caches = external
+    tested = Side.of(in_terms_of(manifest, other), matched(caches, its_caches), fusing)
+    if fusing == "concat":
+        require_same_modalities(trained, tested)
+    return Cohort((trained, tested), beside(trained.units, tested.units))
 
 
 def _plan(
-    manifest: Manifest,
-    caches: Sequence[EmbeddingCache],
+    cohort: Cohort,
+    *,
     probes: Sequence[str | ProbeKind[Any]],
     protocol: str,
-    seeds: Sequence[int],
-    poolings: Sequence[str] | None,
     fractions: tuple[float, float, float],
-    fusing: str,
+    folds: int | None,
+    seeds: Sequence[int],
+    budgets: list[Budget],
+    poolings: Sequence[str] | None,
 ) -> _Plan:
-    if not caches:
-        raise ProbeError(f"{manifest.name}: no caches are given; `medprobe extract` makes them.")
-    classes = manifest.card.classes
-    if len(classes) > _MOST_CLASSES:
-        raise ProbeError(
-            f"{manifest.name}: {len(classes):,} classes. Is the label column one of ids? At most {_MOST_CLASSES:,} can"
-            " be probed; name another label_column in the card."
-        )
-    kinds, checked, features = find_probes(probes), check_seeds(seeds), choose_poolings(caches, poolings)
-    units = manifest.units()
-    resamples = draw_resamples(units, checked, classes=classes, protocol=protocol, fractions=fractions)
-    coverage = find_coverage(manifest, units, caches, fusing)
-    resamples = [resample.within(coverage.usable) for resample in resamples]
-    for resample in resamples:
+    trained, units = cohort.sides[0], cohort.units
+    classes = trained.manifest.card.classes
+    kinds, features = find_probes(probes), choose_poolings(trained.caches, poolings)
+    protocol = resolve_protocol(protocol, units, folds)
+    resamples = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
+    drawn = [resample.within(cohort.usable) for resample in resamples]
+    for resample in drawn:
         _require_all_classes(units, resample, classes)
-    return _Plan(units, coverage, resamples, features, kinds)
+    cut = [(budget, cut_down(units, drawn, budget, classes=classes)) for budget in budgets]
+    return _Plan(cohort, protocol, drawn, cut, features, kinds)
+
+
+def _with_external(protocol: str, external: External | None) -> str:
+    """The protocol, `external` where a manifest to test on is given.
+
+    Raises:
+        ProbeError: the two do not go together.
+    """
+    if external is None:
+        if protocol == "external":
+            raise ProbeError("the protocol external needs a second manifest to test on: give it with --external.")
+        return protocol
+    if protocol not in ("auto", "external"):
+        raise ProbeError(
+            f"an external manifest is the test, so the protocol cannot be {protocol}; leave one of them out."
+        )
+    return "external"
 
 
 def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -> None:
@@ -162,26 +252,5 @@ def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -
         )
 
 
-def _each_features(plan: _Plan, caches: Sequence[EmbeddingCache], fusing: str) -> Iterator[tuple[int, str, np.ndarray]]:
-    """One matrix at a time, so that memory holds one however many backbones there are."""
-    for cache, pooling in plan.features:
-        yield cache, pooling, load_features(caches[cache], pooling, plan.coverage, fusing)
-
-
-def _block(manifest: Manifest, plan: _Plan, X: np.ndarray, metric: str, *, refit: bool) -> Block:
-    usable = plan.coverage.usable
-    position = np.cumsum(usable) - 1
-    return Block(
-        X=X,
-        y=plan.units.y[usable],
-        resamples=tuple(resample.renumbered(position) for resample in plan.resamples),
-        task=manifest.card.task,
-        classes=tuple(manifest.card.classes),
-        metric=find_metric(metric),
-        refit=refit,
-    )
-
-
 def _bar(name: str, plan: _Plan, *, enabled: bool):
-    fits = len(plan.features) * len(plan.kinds) * len(plan.resamples)
-    return progress(f"Probing {name}", fits, unit="fits", enabled=enabled)
+    return progress(f"Probing {name}", plan.fits, unit="fits", enabled=enabled)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
 
 from ..base import ProbeError
-from .bootstrap import DRAWS, GroupDraws, mean_over_seeds, percentiles
+from .bootstrap import DRAWS, GroupDraws, find_interval, mean_over_seeds, one_sided
 from .metrics import Metric, evaluate, find_metric, metrics_for
 from .replay import Predicted, System, replay
 from .results import Run
-from .tables import SYSTEM
+from .tables import SYSTEM, WHOLE
 
 FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and is said to be."""
 
 
-def summarise(run: Run, *, metric: str | None = None, confidence: float = 0.95, draws: int = DRAWS) -> pd.DataFrame:
+def summarise(
+    run: Run,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+) -> pd.DataFrame:
     """Sums up every system of a run in one metric of its test.
 
     Args:
@@ -27,24 +35,36 @@ def summarise(run: Run, *, metric: str | None = None, confidence: float = 0.95, 
         metric: its name; the run's own by default.
         confidence: of the interval, between 0 and 1.
         draws: of the bootstrap.
+        interval: of `INTERVALS`: `percentile`, or `bca`, which is corrected for bias and skewness.
 
     Returns:
-        One row per system, sorted by probe and then by score, the best first. `dataset`, `backbone`, `fingerprint`,
-        `pooling`, `probe`, `metric`; `mean` over seeds; `sd` over seeds (the spread of training, and under holdout of
-        the test drawn; not the error of the mean); `low` and `high`, the percentile interval of the mean under a
-        bootstrap over groups; `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean
-        units a seed); `note`, why something is missing, or that an interval is rough.
+        One row per system, sorted by probe, by budget (the smallest first), and by score, the best first. `dataset`,
+        `backbone`, `fingerprint`, `pooling`, `probe`, `budget`, `metric`; `mean` over seeds, and under kfold over their
+        folds; `sd` over seeds, of their means over folds (the spread of training, and under holdout of the test drawn;
+        not the error of the mean); `low` and `high`, the interval of the mean under a bootstrap over groups;
+        `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean units a seed); `note`, why
+        something is missing, or that an interval is rough.
 
     Raises:
-        ProbeError: no such metric, or a confidence or number of draws that makes no sense.
+        ProbeError: no such metric or interval, or a confidence or number of draws that makes no sense.
         ReportError: the run's predictions do not fit its facts.
     """
     chosen = require_metric(run, metric)
     _require_sense(confidence, draws)
-    rows = [_row(evidence, chosen, confidence) for evidence in evidence_of(run, chosen, draws)]
+    find_interval(interval)
+    rows = [_row(evidence, confidence, interval) for evidence in evidence_of(run, chosen, draws)]
     table = pd.DataFrame(rows)
     key = -table["mean"] if chosen.greater_is_better else table["mean"]
-    return table.assign(_key=key).sort_values(["probe", "_key", *SYSTEM], ignore_index=True).drop(columns="_key")
+    place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
+    keyed = table.assign(_key=key, _budget=table["budget"].map(place))
+    ordered = keyed.sort_values(["probe", "_budget", "_key", *SYSTEM], ignore_index=True)
+    return ordered.drop(columns=["_key", "_budget"])
+
+
+def budgets_in_order(run: Run) -> list[str]:
+    """The budgets of a run by the units that they leave to train on, the smallest first."""
+    sizes = run.scores.groupby("budget")["n_train"].mean()
+    return sorted(map(str, sizes.index), key=lambda name: (sizes[name], name == WHOLE, name))
 
 
 def require_metric(run: Run, name: str | None) -> Metric:
@@ -61,16 +81,52 @@ def require_metric(run: Run, name: str | None) -> Metric:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known of one system in one metric; S seeds."""
+    """What is known of one system in one metric; J resamples: a seed each, under kfold a seed and fold each."""
 
     system: System
+    metric: Metric
     predicted: list[Predicted]
     values: np.ndarray
-    """(S,), NaN where not defined; the very figures of the scores table."""
+    """(J,), NaN where not defined; the very figures of the scores table."""
     drawn: np.ndarray
-    """(S, draws): under draws of groups that are the same for every system, so that differences are paired."""
-    groups: int
-    """In any test of any system."""
+    """(J, draws): under draws of groups that are the same for every system, so that differences are paired."""
+    bootstrap: GroupDraws
+
+    @property
+    def groups(self) -> int:
+        """In any test of any system."""
+        return len(self.bootstrap.groups)
+
+    @cached_property
+    def left_out(self) -> np.ndarray:
+        """(J, G): without each group in turn. Worked out when it is asked for, since few intervals need it."""
+        return self.bootstrap.leaving_out(self.metric, self.predicted)
+
+    @property
+    def seed_means(self) -> np.ndarray:
+        """The mean over the folds of each seed in which the metric is defined at all: (S,)."""
+        by_seed: dict[int, list[float]] = {}
+        for p, value in zip(self.predicted, self.values, strict=True):
+            if np.isfinite(value):
+                by_seed.setdefault(p.seed, []).append(value)
+        return np.array([np.mean(values) for values in by_seed.values()])
+
+
+def interval_of(
+    kind: str, values: np.ndarray, drawn: np.ndarray, left_out: Callable[[], np.ndarray], confidence: float
+) -> tuple[float, float]:
+    """The interval of a mean over resamples.
+
+    Args:
+        kind: of `INTERVALS`.
+        values: (J,) of the resamples, NaN where not defined.
+        drawn: (J, draws).
+        left_out: gives (J, G); asked for only where the interval needs it.
+        confidence: of the interval.
+    """
+    estimate = float(mean_over_seeds(values[:, None])[0])
+    without_each = mean_over_seeds(left_out()) if kind == "bca" else np.empty(0)
+    return find_interval(kind)(estimate, mean_over_seeds(drawn), without_each, confidence)
 
 
 # Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
@@ -82,42 +138,45 @@ def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(
             system,
+            metric,
             predicted,
             np.array([evaluate(metric, p.scored)[0][0] for p in predicted]),
             bootstrap.values(metric, predicted),
-            len(bootstrap.groups),
+            bootstrap,
         )
         for system, predicted in systems.items()
     )
 
 
-def _row(evidence: Evidence, metric: Metric, confidence: float) -> dict[str, object]:
+def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, object]:
     values, predicted = evidence.values, evidence.predicted
     defined = values[np.isfinite(values)]
+    of_seeds = evidence.seed_means
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
     low, high = np.nan, np.nan
     if groups > 1 and len(defined):
-        low, high = percentiles(mean_over_seeds(evidence.drawn), confidence)
+        low, high = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence)
     return {
         **evidence.system._asdict(),
-        "metric": metric.name,
+        "metric": evidence.metric.name,
         "mean": defined.mean() if len(defined) else np.nan,
-        "sd": defined.std(ddof=1) if len(defined) > 1 else np.nan,
+        "sd": of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan,
         "low": low,
         "high": high,
-        "n_seeds": len(defined),
+        "n_seeds": len(of_seeds),
         "n_groups": groups,
-        "n_test": float(np.mean([len(p.unit) for p in predicted])),
-        "note": "; ".join(_notes(values, groups, low, high)),
+        "n_test": sum(len(p.unit) for p in predicted) / len({p.seed for p in predicted}),
+        "note": "; ".join([*_notes(evidence, groups, low, high), *_on_bias(interval, evidence, low, high)]),
     }
 
 
-def _notes(values: np.ndarray, groups: int, low: float, high: float) -> list[str]:
-    told = []
+def _notes(evidence: Evidence, groups: int, low: float, high: float) -> list[str]:
+    told, values = [], evidence.values
     undefined = int(np.isnan(values).sum())
     if undefined:
-        told.append(f"not defined in {undefined} of {len(values)} seeds (a class is absent from the test)")
-    if len(values) - undefined == 1:
+        what = "folds" if any(p.fold for p in evidence.predicted) else "seeds"
+        told.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
+    if len(evidence.seed_means) == 1:
         told.append("one seed: no spread")
     if groups == 1:
         told.append("one group: no interval")
@@ -129,6 +188,15 @@ def _notes(values: np.ndarray, groups: int, low: float, high: float) -> list[str
     elif groups < FEW_GROUPS:
         told.append(f"{groups} groups: the interval is rough")
     return told
+
+
+def _on_bias(interval: str, evidence: Evidence, low: float, high: float) -> list[str]:
+    """A bias-corrected interval that could not be had is the percentile interval, and is said to be."""
+    if interval != "bca" or np.isnan(low) or low == high:
+        return []
+    estimate = float(mean_over_seeds(evidence.values[:, None])[0])
+    plain = one_sided(estimate, mean_over_seeds(evidence.drawn))
+    return ["all draws are on one side of the mean: percentile interval, not BCa"] if plain else []
 
 
 def _require_sense(confidence: float, draws: int) -> None:

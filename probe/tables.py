@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..base import ReportError
 
-SYSTEM = ("dataset", "backbone", "fingerprint", "pooling", "probe")
+SYSTEM = ("dataset", "backbone", "fingerprint", "pooling", "probe", "budget")
 """The columns that say which system a row is about."""
+RESAMPLE = ("seed", "fold")
+"""The columns that say which resample a row is about."""
+WHOLE = "all"
+"""The budget of a system that trains on all that its protocol draws."""
 
 _NAMES = [(name, pa.string()) for name in SYSTEM]
+_DRAWN = [("seed", pa.int32()), ("fold", pa.int16())]
 
 SCORES = pa.schema(
     [
         *_NAMES,
         ("protocol", pa.string()),
-        ("seed", pa.int32()),
+        *_DRAWN,
         ("split", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
@@ -34,7 +38,8 @@ SCORES = pa.schema(
         ("note", pa.string()),
     ]
 )
-TIMINGS = pa.schema([*_NAMES, ("seed", pa.int32()), ("fit_s", pa.float64()), ("predict_s", pa.float64())])
+UNITS = pa.schema([("unit", pa.int32()), ("group", pa.int32()), ("attribute", pa.string()), ("value", pa.string())])
+TIMINGS = pa.schema([*_NAMES, *_DRAWN, ("fit_s", pa.float64()), ("predict_s", pa.float64())])
 
 
 def predictions_schema(task: str) -> pa.Schema:
@@ -42,7 +47,8 @@ def predictions_schema(task: str) -> pa.Schema:
     return pa.schema(
         [
             *_NAMES,
-            ("seed", pa.int32()),
+            *_DRAWN,
+            ("split", pa.string()),
             ("unit", pa.int32()),
             ("group", pa.int32()),
             ("y", pa.list_(pa.int8()) if task == "multilabel" else pa.int16()),
@@ -72,7 +78,12 @@ def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     absent = [field.name for field in schema if field.name not in table.column_names]
     if absent:
         raise ReportError(f"{path}: lacks the columns {', '.join(absent)}; it was not written by `medprobe probe`.")
-    return table.select(schema.names).to_pandas()
+    return as_frame(table.select(schema.names))
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """A table for pandas, in which a column of lists stays what it is in Arrow: an object a row takes minutes."""
+    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
 
 
 def in_order(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -80,10 +91,6 @@ def in_order(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table.sort_values(list(keys), kind="stable", ignore_index=True)
 
 
-def _array(column: pd.Series, kind: pa.DataType) -> pa.Array:
-    if not pa.types.is_list(kind):
-        return pa.array(column, type=kind, from_pandas=True)
-    rows = [np.asarray(row) for row in column]
-    offsets = np.r_[0, np.cumsum([len(row) for row in rows])].astype(np.int32)
-    values = np.concatenate(rows) if rows else np.empty(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type=kind.value_type), type=kind)
+def _array(column: pd.Series, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    array = pa.array(column, type=None if isinstance(column.dtype, pd.ArrowDtype) else kind, from_pandas=True)
+    return array if array.type == kind else array.cast(kind)

@@ -1,10 +1,12 @@
 """Results to something one can read and cite: a verdict in plain words, figures, tables, one page.
 
-In: the folder of a run. Out: `report.html`, which loads and runs nothing, `figures/` and `tables/` beside it.
+In: the folder of a run. Out: `report.html`, which loads and runs nothing, `figures/` and `tables/` beside it; of
+several runs, the diagram of their ranks.
 Nothing is fitted here and no score is computed otherwise than in the probe room, so report and results cannot disagree.
 """
 
 from .making import Report, make_report, write_report
+from .ranks import draw_ranking
 from .verdict import Verdict
 
-__all__ = ["Report", "Verdict", "make_report", "write_report"]
+__all__ = ["Report", "Verdict", "draw_ranking", "make_report", "write_report"]

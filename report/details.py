@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..probe import METRICS, Predicted, Scored, evaluate
+from ..probe import METRICS, Predicted, Scored, bin_chances, evaluate, stated_and_true
 
 _MOST_BINS = 10
 """Points of a reliability curve, each of as many predictions."""
@@ -111,26 +111,11 @@ def reliability(predicted: Sequence[Predicted]) -> Reliability:
     Binary: the chance of the positive class. Multilabel: the chance of every label. Else: the chance of the class that
     is called. Equal chances share a bin, so that the order of units never matters.
     """
-    pairs = [_stated_and_true(p.scored) for p in predicted]
+    pairs = [stated_and_true(p.scored) for p in predicted]
     chance, came_true = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    _, inverse, mass = np.unique(chance, return_inverse=True, return_counts=True)
-    middle = (np.cumsum(mass) - mass / 2) / len(chance)
-    most = int(np.clip(len(chance) // _PER_BIN, 2, _MOST_BINS))
-    bins = np.minimum((middle * most).astype(np.int64), most - 1)[inverse]
-    count = np.bincount(bins, minlength=most)
-    used = count > 0
-    stated = np.bincount(bins, weights=chance, minlength=most)[used] / count[used]
-    true = np.bincount(bins, weights=came_true, minlength=most)[used] / count[used]
+    bins = bin_chances(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, _MOST_BINS)))
     histogram = np.histogram(chance, bins=20, range=(0, 1))[0] / len(chance)
-    return Reliability(stated, true, histogram)
-
-
-def _stated_and_true(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
-    if scored.multilabel:
-        return scored.proba.ravel(), scored.truth.ravel()
-    if scored.task == "binary":
-        return scored.proba[:, 1], scored.truth[:, 1]
-    return scored.proba.max(axis=1), scored.predicted == scored.y
+    return Reliability(bins.stated, bins.true, histogram)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from ..probe import Metric, System, evaluate, find_metric
 from . import curves, figures
 from .details import Confusion, confusion, reliability, roc
 from .findings import Findings
-from .theme import LIGHT, drawing, figure_bytes
+from .learning import Scale, learning_figure
+from .theme import LIGHT, svg_and_png
 from .words import interval, lower_first, number, p_value, signed
 
 if TYPE_CHECKING:
@@ -57,11 +58,7 @@ def draw_figures(findings: Findings) -> dict[str, Drawn]:
 
 
 def _finish(name: str, sketch: _Sketch) -> Drawn:
-    with drawing(LIGHT):
-        figure = sketch.draw()
-        svg = figure_bytes(figure, "svg")
-        figure.set_layout_engine("none")  # the places found for one file hold for the other
-        png = figure_bytes(figure, "png")
+    svg, png = svg_and_png(sketch.draw)
     return Drawn(name, sketch.title, sketch.caption, sketch.told, svg, png)
 
 
@@ -127,6 +124,27 @@ def _seeds(findings: Findings) -> _Sketch | None:
     )
 
 
+def _learning(findings: Findings) -> _Sketch | None:
+    if len(findings.budgets) < 2:
+        return None
+    every, best = findings.every_system, findings.best
+    labels = list(dict.fromkeys(findings.summary["label"]))
+    drawn = labels[:MOST_CURVES]
+    cut = f" The best {len(drawn)} of {len(labels)} are drawn; the table has all." if drawn != labels else ""
+    rows = every[(every["label"] == best["label"]) & (every["probe"] == best["probe"])].set_index("budget")["mean"]
+    return _Sketch(
+        f"{findings.metric.label} by what there was to train on",
+        "A panel a probe, a line a backbone. Marks are means over seeds, bars their 95 % intervals under a bootstrap"
+        " over groups; bars of one budget stand a little apart to be seen. The units of a smaller budget are among"
+        " those of a larger one of its kind. Validation is whole under every budget, so that the choice of"
+        f" hyper-parameters knows more cases than the fit: with very few training units, scores flatter.{cut}",
+        f"{best['label']} with {lower_first(best['probe_label'])}: "
+        + ", ".join(f"{number(rows[name])} at {name}" for name in findings.budgets)
+        + ". The table of budgets has the best of each.",
+        lambda: learning_figure(every, drawn, Scale.of(findings.budgets, findings.training_units), look_of(findings)),
+    )
+
+
 def _confusion(findings: Findings) -> _Sketch | None:
     classes = findings.run.classes
     if findings.run.task == "multilabel" or len(classes) > curves.MOST_DRAWN:
@@ -134,16 +152,17 @@ def _confusion(findings: Findings) -> _Sketch | None:
     matrix = confusion(findings.predicted[findings.best_system])
     return _Sketch(
         f"Which class is called which: {findings.best['label']} with {lower_first(findings.best['probe_label'])}",
-        _confusion_caption(len(classes)),
+        _confusion_caption(len(classes), findings.draw),
         _confusion_told(matrix, classes),
         lambda: curves.confusion_figure(matrix, classes, look_of(findings)),
     )
 
 
-def _confusion_caption(count: int) -> str:
-    read = "Rows are the truth, columns what the best system called; the shade is the share of the row, mean over seeds"
+def _confusion_caption(count: int, draw: str) -> str:
+    read = "Rows are the truth, columns what the best system called; the shade is the share of the row, mean over"
+    read += f" {draw}s"
     if count <= curves.MOST_COUNTED:
-        return f"{read}, told in each cell above the units a seed. Empty cells never occurred."
+        return f"{read}, told in each cell above the units a {draw}. Empty cells never occurred."
     if count <= curves.MOST_LABELLED:
         return f"{read}, told in each cell in hundredths. Empty cells never occurred."
     return f"{read}. Classes are numbered as in the table of classes; {count} are too many for numbers in the cells."
@@ -180,9 +199,9 @@ def _roc(findings: Findings) -> _Sketch | None:
         return None
     return _Sketch(
         f"ROC curves: {findings.run.classes[1]} found against false alarms",
-        "Mean over seeds at each false positive rate; the band around the best system is one standard deviation over"
-        " seeds. On the dashed line are coin tosses. In brackets the area under the curve, mean over seeds."
-        + _which(findings, "ROC"),
+        f"Mean over {findings.draw}s at each false positive rate; the band around the best system is one standard"
+        f" deviation over {findings.draw}s. On the dashed line are coin tosses. In brackets the area under the curve,"
+        f" mean over {findings.draw}s." + _which(findings, "ROC"),
         "; ".join(f"{line.label}: {line.note}" for line in lines) + ".",
         lambda: curves.roc_figure(lines, look_of(findings)),
     )
@@ -215,6 +234,7 @@ FIGURES: dict[str, Callable[[Findings], _Sketch | None]] = {
     "scores": _scores,
     "differences": _differences,
     "seeds": _seeds,
+    "learning": _learning,
     "confusion": _confusion,
     "calibration": _calibration,
     "roc": _roc,

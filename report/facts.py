@@ -23,12 +23,14 @@ _FUSINGS = {
     "mean": "The images of a unit are averaged into one vector.",
     "max": "The images of a unit become one vector by the largest value of each feature.",
     "concat": "The images of a unit become one vector: averaged within a modality, modalities side by side.",
+    "predictions": "A probe is fitted on images, each with its unit's label; the probability of a unit is the mean over"
+    " its images.",
 }
 
 
 def about_data(findings: Findings) -> list[tuple[str, str]]:
     """The data set in a few lines: name of the fact, and the fact."""
-    data = findings.run.info["dataset"]
+    data, tested = findings.run.info["dataset"], findings.run.info.get("external")
     facts = [
         ("Task", f"{_TASKS.get(data['task'], data['task'])}, {counted(len(data['classes']), 'class', 'classes')}"),
         ("Units", f"{data['units']:,} (what gets one label and one prediction)"),
@@ -39,7 +41,17 @@ def about_data(findings: Findings) -> list[tuple[str, str]]:
         ("Citation", data["citation"] or "not stated"),
         ("Manifest digest", data["digest"]),
     ]
+    if tested:
+        facts.append(("Tested on", _about_external(tested)))
     return [(name, str(text)) for name, text in facts]
+
+
+def _about_external(data: Mapping[str, Any]) -> str:
+    return (
+        f"{data['name']}: {counted(data['units'], 'unit')} of {counted(data['groups'], 'group')},"
+        f" {counted(data['samples'], 'image')}; left out: {_left_out(data)}; licence {data['license'] or 'not stated'};"
+        f" citation {data['citation'] or 'not stated'}; manifest digest {data['digest']}"
+    )
 
 
 def _left_out(data: Mapping[str, Any]) -> str:
@@ -50,18 +62,18 @@ def _left_out(data: Mapping[str, Any]) -> str:
 
 
 def class_counts(findings: Findings) -> Table:
-    """Units of each class, in all and by the data set's own split."""
-    data = findings.run.info["dataset"]
-    splits = data["units_per_class_and_split"]
-    rows = [
-        (name, *(f"{split[name]:,}" for split in splits.values()), f"{data['units_per_class'][name]:,}")
-        for name in data["classes"][:MOST_CLASSES]
-    ]
+    """Units of each class, in all and by the data set's own split; of an external test beside them."""
+    data, tested = findings.run.info["dataset"], findings.run.info.get("external")
+    if tested:  # the data set's own split plays no part then
+        counts = {data["name"]: data["units_per_class"], f"{tested['name']} (test)": tested["units_per_class"]}
+    else:
+        counts = {**data["units_per_class_and_split"], "All": data["units_per_class"]}
+    rows = [(name, *(f"{count[name]:,}" for count in counts.values())) for name in data["classes"][:MOST_CLASSES]]
     kind = "label" if data["task"] == "multilabel" else "class"
-    caption = f"Units of each {kind}" + (" by the data set's own split." if splits else ".")
+    caption = f"Units of each {kind}" + (" by the data set's own split." if len(counts) > 1 and not tested else ".")
     if len(data["classes"]) > MOST_CLASSES:
         caption += f" The first {MOST_CLASSES} of {len(data['classes'])} classes."
-    return Table("class_counts", caption, (kind.capitalize(), *map(str, splits), "All"), tuple(rows), 1)
+    return Table("class_counts", caption, (kind.capitalize(), *map(str, counts)), tuple(rows), 1)
 
 
 def embeddings(findings: Findings) -> Table:
@@ -107,6 +119,7 @@ def protocol(findings: Findings) -> list[str]:
     )
     paragraphs = [
         _resampling(info),
+        *_cutting(findings),
         (
             f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
             f" Hyper-parameters were chosen on validation by {_metric_label(findings)}; the chosen model was {fitted}."
@@ -124,22 +137,59 @@ def _metric_label(findings: Findings) -> str:
 
 
 def _resampling(info: Mapping[str, Any]) -> str:
-    seeds, settings = len(info["seeds"]), info["protocol_settings"]
     same = "Every backbone and probe sees the same parts, and no group is ever on two sides."
-    if info["protocol"] != "official":
-        shares = ", ".join(f"{_percent(settings[name])} {name}" for name in ("train", "val", "test"))
-        draws = f"{_each_seed(seeds)} draws its own parts ({shares})"
-        return f"Protocol {info['protocol']}: {draws}, stratified by class. {same}"
-    drawn = _percent(settings["drawn_share_of_training_groups"])
+    told = {"official": _official, "external": _external, "kfold": _kfold, "holdout": _holdout}[info["protocol"]]
+    return f"Protocol {info['protocol']}: {told(info, _each_seed(len(info['seeds'])))} {same}"
+
+
+def _holdout(info: Mapping[str, Any], each: str) -> str:
+    shares = ", ".join(f"{_percent(info['protocol_settings'][name])} {name}" for name in ("train", "val", "test"))
+    return f"{each} draws its own parts ({shares}), stratified by class."
+
+
+def _kfold(info: Mapping[str, Any], each: str) -> str:
+    settings = info["protocol_settings"]
+    return (
+        f"{each} deals the groups to {settings['folds']} folds, stratified by class, and tests each fold once; of the"
+        f" other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score of a"
+        " seed is the mean over its folds."
+    )
+
+
+def _official(info: Mapping[str, Any], each: str) -> str:
+    settings = info["protocol_settings"]
     val = (
         "The data set's own validation part chooses."
         if "val" in info["dataset"]["units_per_class_and_split"]
         else f"Of these, {_percent(settings['val_share_without_official_val'])} choose hyper-parameters."
     )
+    drawn = _percent(settings["drawn_share_of_training_groups"])
     return (
-        f"Protocol official: the test part is the data set's own, the same for all seeds; {_each_seed(seeds)} draws"
-        f" {drawn} of the training groups, stratified by class. {val} {same}"
+        f"the test part is the data set's own, the same for all seeds; {each} draws {drawn} of the training groups,"
+        f" stratified by class. {val}"
     )
+
+
+def _external(info: Mapping[str, Any], each: str) -> str:
+    settings = info["protocol_settings"]
+    drawn, val = (_percent(settings[name]) for name in ("drawn_share_of_training_groups", "val_share"))
+    return (
+        f"the test is the whole of another data set, {info['external']['name']}, the same for all seeds; {each} draws"
+        f" {drawn} of the groups of {info['dataset']['name']}, stratified by class, of which {val} choose"
+        " hyper-parameters."
+    )
+
+
+def _cutting(findings: Findings) -> list[str]:
+    if not findings.has_curve:
+        return []
+    text = (
+        f"For the low-data curve the training part of each {findings.draw} was cut down to {listed(findings.budgets)}"
+        " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
+        " budget are among those of a larger one of its kind. Validation and test stayed whole, and no tested model was"
+        " fitted on validation. The verdict and, where nothing else is said, the figures are of the largest budget."
+    )
+    return [text]
 
 
 def _each_seed(seeds: int) -> str:
@@ -161,9 +211,10 @@ _TESTS = {
 def statistics(findings: Findings) -> list[str]:
     """What the numbers beside the scores mean, a paragraph each."""
     used = [text for name, text in _TESTS.items() if (findings.comparisons["test"] == name).any()]
+    folds = " and over the folds of each" if findings.draw == "fold" else ""
     spread = (
-        "Mean: over seeds. SD: the standard deviation over seeds, which tells how much another draw changes a score; it"
-        " is not the error of the mean, for seeds share their patients."
+        f"Mean: over seeds{folds}. SD: the standard deviation over seeds, which tells how much another draw changes a"
+        " score; it is not the error of the mean, for seeds share their patients."
     )
     interval = (
         "95 % interval: percentiles of the mean under 1,000 bootstrap draws of whole groups, the same draws for every"
@@ -171,7 +222,7 @@ def statistics(findings: Findings) -> list[str]:
     )
     paragraphs = [spread, interval, *used]
     if used:
-        count = int(findings.comparisons["p"].notna().sum())
+        count = findings.tested
         paragraphs.append(
             f"p-values are two-sided and corrected by Holm (1979) for {counted(count, 'comparison')};"
             " below 0.05 a difference is called significant. Not significant does not mean equal: the interval of the"

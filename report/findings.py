@@ -11,7 +11,21 @@ import numpy as np
 import pandas as pd
 
 from ..base import ProbeError, ReportError, one_of
-from ..probe import Metric, Predicted, Run, System, compare_backbones, find_metric, metrics_for, replay, summarise
+from ..probe import (
+    WHOLE,
+    Metric,
+    Predicted,
+    Run,
+    System,
+    Verdict,
+    budgets_in_order,
+    compare_backbones,
+    find_metric,
+    metrics_for,
+    replay,
+    summarise,
+    verdicts,
+)
 from ..probe import system_labels as labels_of
 
 
@@ -21,12 +35,58 @@ class Findings:
 
     run: Run
     metric: Metric
-    summary: pd.DataFrame
-    """As `summarise` gives it, the best system first; with `label` (backbone, and pooling where it has several) and
-    `probe_label`."""
-    comparisons: pd.DataFrame
-    """As `compare_backbones` gives it, turned so that `a` is the better of the two; with `probe_label`. `advantage`,
-    `advantage_low` and `advantage_high` are the difference in the direction in which more is better."""
+    every_system: pd.DataFrame
+    """As `summarise` gives it, the largest budget and in it the best system first; with `label` (backbone, and pooling
+    where it has several) and `probe_label`."""
+    every_comparison: pd.DataFrame
+    """As `compare_backbones` gives it, the largest budget first, turned so that `a` is the better of the two; with
+    `probe_label`. `advantage`, `advantage_low` and `advantage_high` are the difference in the direction in which more
+    is better."""
+
+    @cached_property
+    def budgets(self) -> list[str]:
+        """The budgets of the run, the smallest first."""
+        return budgets_in_order(self.run)
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether train was cut down, so that there is a low-data curve."""
+        return self.budgets != [WHOLE]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The systems of the largest budget, the best first: what the verdict and the figures are about."""
+        return self._largest(self.every_system)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The comparisons within the largest budget."""
+        return self._largest(self.every_comparison)
+
+    def _largest(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["budget"] == self.budgets[-1]].reset_index(drop=True)
+
+    @property
+    def tested(self) -> int:
+        """How many comparisons Holm's correction is for."""
+        return int(self.every_comparison["p"].notna().sum())
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Of each probe under each budget, the probes in their order and the smallest budget first."""
+        place = {budget: place for place, budget in enumerate(self.budgets)}
+        found = verdicts(self.every_system, self.every_comparison)
+        return sorted(found, key=lambda one: (self.probes.index(one.probe), place[one.budget]))
+
+    @cached_property
+    def training_units(self) -> dict[str, float]:
+        """Units that each budget leaves to train on, mean over the resamples."""
+        return {str(name): float(mean) for name, mean in self.run.scores.groupby("budget")["n_train"].mean().items()}
+
+    @property
+    def draw(self) -> str:
+        """What a single test is called: `seed`, or under kfold `fold`."""
+        return "fold" if self.run.info["protocol"] == "kfold" else "seed"
 
     @property
     def name(self) -> str:
@@ -93,23 +153,25 @@ class Findings:
 
     @cached_property
     def seed_values(self) -> pd.DataFrame:
-        """The metric on test by `label`, `probe` and `seed`, where it is defined."""
+        """The metric on test by `label`, `probe` and `seed` (the mean over its folds), where it is defined."""
         scores = self.run.scores
         rows = scores[(scores["split"] == "test") & (scores["metric"] == self.metric.name) & scores["value"].notna()]
         keys = list(System._fields)
         named = rows.merge(self.summary[[*keys, "label", "probe_label"]], on=keys, validate="many_to_one")
-        return named[["label", "probe", "probe_label", "seed", "value"]]
+        of_seed = ["label", "probe", "probe_label", "seed"]
+        return named.groupby(of_seed, sort=False)["value"].mean().reset_index()
 
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
         """One row per system, best first: `label`, `probe_label`, and mean and sd over seeds of every metric."""
         scores = self.run.scores[self.run.scores["split"] == "test"]
         keys = list(System._fields)
-        wide = scores.groupby([*keys, "metric"])["value"].agg(["mean", "std"]).unstack("metric")
+        of_seeds = scores.groupby([*keys, "metric", "seed"])["value"].mean()
+        wide = of_seeds.groupby([*keys, "metric"]).agg(["mean", "std"]).unstack("metric")
         wide = pd.DataFrame(wide)
         wide.columns = [f"{metric}_{'sd' if part == 'std' else part}" for part, metric in wide.columns]
         names = [f"{m.name}_{part}" for m in self.metrics for part in ("mean", "sd")]
-        table = self.summary[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")
+        table = self.every_system[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")
         return table.reindex(columns=[*keys, "label", "probe_label", *names])
 
     @cached_property
@@ -138,12 +200,13 @@ def read_findings(folder: Path, metric: str | None = None) -> Findings:
         comparisons = _comparisons(run, chosen, summary)
     except ProbeError as error:
         raise ReportError(f"{folder}: {error}") from error
-    if not summary["mean"].notna().any():
-        notes = "; ".join(sorted(set(summary["note"]))) or "no values"
+    findings = Findings(run, chosen, summary, comparisons)
+    if not findings.summary["mean"].notna().any():
+        notes = "; ".join(sorted(set(findings.summary["note"]))) or "no values"
         raise ReportError(
             f"{folder}: {chosen.name} has no value for any system ({notes}). Report on another metric with --metric."
         )
-    return Findings(run, chosen, summary, comparisons)
+    return findings
 
 
 _FACTS = ("caches", "fusing", "probes", "protocol_settings", "versions")
@@ -165,21 +228,27 @@ def _summary(run: Run, metric: Metric) -> pd.DataFrame:
     labels = labels_of([System(*row) for row in table[list(System._fields)].itertuples(index=False)])
     names = [labels[System(*row)] for row in table[list(System._fields)].itertuples(index=False)]
     table = table.assign(label=names, probe_label=table["probe"].map(_probe_labels(run)))
-    return table.sort_values(
-        "mean", ascending=not metric.greater_is_better, kind="stable", na_position="last", ignore_index=True
-    )
+    ordered = table.sort_values("mean", ascending=not metric.greater_is_better, kind="stable", na_position="last")
+    return _largest_first(run, ordered)
+
+
+def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
+    return table.sort_values("budget", key=lambda names: -names.map(place), kind="stable", ignore_index=True)
 
 
 def _comparisons(run: Run, metric: Metric, summary: pd.DataFrame) -> pd.DataFrame:
     table = compare_backbones(run, metric=metric.name)
     table = table.assign(probe_label=table["probe"].map(_probe_labels(run)))
     # By the order of the summary rather than by the sign of the difference, so that equal means have an order too.
-    rank = {(row.probe, row.label): place for place, row in enumerate(summary.itertuples())}
-    sides = table[["probe", "a", "b"]].itertuples(index=False)
-    turned = _turned(table, np.array([rank[probe, b] < rank[probe, a] for probe, a, b in sides], dtype=bool))
+    rank = {(row.probe, row.budget, row.label): place for place, row in enumerate(summary.itertuples())}
+    sides = table[["probe", "budget", "a", "b"]].itertuples(index=False)
+    behind = [rank[probe, budget, b] < rank[probe, budget, a] for probe, budget, a, b in sides]
+    turned = _turned(table, np.array(behind, dtype=bool))
     sign = 1.0 if metric.greater_is_better else -1.0
     ends = np.sort(sign * turned[["low", "high"]].to_numpy(np.float64), axis=1)
-    return turned.assign(advantage=sign * turned["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])
+    turned = turned.assign(advantage=sign * turned["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])
+    return _largest_first(run, turned)
 
 
 def _turned(table: pd.DataFrame, where: np.ndarray) -> pd.DataFrame:

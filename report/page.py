@@ -89,17 +89,17 @@ def _sections(findings: Findings, figures: Mapping[str, Drawn]) -> list[tuple[st
     """The anchors and titles of the contents."""
     classes = "Labels" if findings.run.task == "multilabel" else "Classes"
     sections = {
-        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "metrics": "Every metric",
-        "classes": classes, "probabilities": "Probabilities", "data": "Data", "embeddings": "Embeddings",
-        "methods": "How it was done", "cite": "Repeat and cite",
+        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "learning": "Low-data curve",
+        "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
+        "embeddings": "Embeddings", "methods": "How it was done", "cite": "Repeat and cite",
     }  # fmt: skip
-    absent = {"differences", "seeds"} - set(figures)
+    absent = {"differences", "seeds"} - set(figures) | (set() if findings.has_curve else {"learning"})
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]
 
 
 def _extra_tables(findings: Findings) -> dict[str, Any]:
     """Tables that the page alone has, or has shorter than their files."""
-    shown, all_pairs = len(findings.against_best), len(findings.comparisons)
+    shown, all_pairs = len(findings.against_best), len(findings.every_comparison)
     return {
         "against_best": comparisons_table(findings, findings.against_best),
         "more_comparisons": all_pairs if all_pairs > shown else 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
 
@@ -51,30 +51,49 @@ def summary_table(findings: Findings) -> Table:
     rows = [
         (
             *(str(row[name]) for name in ("dataset", "backbone", "pooling", "probe_label")),
+            *_budget(findings, row),
             number(row["mean"]),
             number(row["sd"]),
             interval(row["low"], row["high"]),
             str(row["n_seeds"]),
         )
-        for _, row in findings.summary.iterrows()
+        for _, row in findings.every_system.iterrows()
     ]
     direction = "" if metric.greater_is_better else " (lower is better)"
     spread = "" if one_seed else ", standard deviation (SD) over seeds"
     caption = (
         f"{metric.label} on the test units of {findings.name}{direction}: mean over {counted(seeds, 'seed')}{spread},"
-        " and the 95 % percentile interval of the mean under a bootstrap over groups. The best system is in bold."
+        " and the 95 % percentile interval of the mean under a bootstrap over groups. The best system"
+        f"{' of the largest budget' if findings.has_curve else ''} is in bold.{_budget_caption(findings)}"
     )
-    raw = findings.summary.drop(columns=["label"])
-    columns = ("Data set", "Backbone", "Pooling", "Probe", "Mean", "SD", "95 % interval", "Seeds")
-    return Table("summary", caption, columns, tuple(rows), 4, frozenset({0}), raw)
+    raw = findings.every_system.drop(columns=["label"])
+    names = ("Data set", "Backbone", "Pooling", "Probe", *_budget_heading(findings))
+    columns = (*names, "Mean", "SD", "95 % interval", "Seeds")
+    return Table("summary", caption, columns, tuple(rows), len(names), frozenset({0}), raw)
+
+
+def _budget(findings: Findings, row: pd.Series) -> list[str]:
+    """The cell that tells a row's budget, where there are several."""
+    return [str(row["budget"])] if findings.has_curve else []
+
+
+def _budget_heading(findings: Findings) -> list[str]:
+    return ["Budget"] if findings.has_curve else []
+
+
+def _budget_caption(findings: Findings) -> str:
+    if not findings.has_curve:
+        return ""
+    return " Budget: what train was cut down to, units (shots) of each class or a share; val is whole and never fitted."
 
 
 def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> Table:
     """Pairs of backbones within each probe, the better one first; all of them unless `rows` are given."""
-    chosen = findings.comparisons if rows is None else rows
+    chosen = findings.every_comparison if rows is None else rows
     body = [
         (
             str(row["probe_label"]),
+            *_budget(findings, row),
             str(row["a"]),
             str(row["b"]),
             number(row["mean_a"]),
@@ -87,19 +106,19 @@ def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> T
         for _, row in chosen.iterrows()
     ]
     tests = {"corrected-t": "corrected resampled t-test", "bootstrap": "paired bootstrap over groups and seeds"}
-    tested = int(findings.comparisons["p"].notna().sum())
     used = " or ".join(words for name, words in tests.items() if (chosen["test"] == name).any()) or "no test"
     caption = (
         f"Differences in {lower_first(findings.metric.label)} between backbones under the same probe, A minus B, A"
         f" being the better: mean over seeds, 95 % interval under a paired bootstrap over groups, p-value ({used}) and"
         " p-value"
-        f" after Holm's correction for {counted(tested, 'comparison')}."
+        f" after Holm's correction for {counted(findings.tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )
-    columns = ("Probe", "A", "B", "A mean", "B mean", "Difference", "95 % interval", "p", "Holm p")
+    names = ("Probe", *_budget_heading(findings), "A", "B")
+    columns = (*names, "A mean", "B mean", "Difference", "95 % interval", "p", "Holm p")
     strong = frozenset(place for place, told in enumerate(chosen["significant"]) if told)
     raw = chosen.drop(columns=["advantage", "advantage_low", "advantage_high"])
-    return Table("comparisons", caption, columns, tuple(body), 3, strong, raw)
+    return Table("comparisons", caption, columns, tuple(body), len(names), strong, raw)
 
 
 def all_metrics_table(findings: Findings) -> Table:
@@ -109,6 +128,7 @@ def all_metrics_table(findings: Findings) -> Table:
         (
             str(row["label"]),
             str(row["probe_label"]),
+            *_budget(findings, row),
             *(_plus_minus(row[f"{metric.name}_mean"], row[f"{metric.name}_sd"]) for metric in metrics),
         )
         for _, row in table.iterrows()
@@ -120,7 +140,37 @@ def all_metrics_table(findings: Findings) -> Table:
     )
     columns = tuple(metric.label + ("" if metric.greater_is_better else " ↓") for metric in metrics)
     raw = table.drop(columns=["label"])
-    return Table("all_metrics", caption, ("Backbone", "Probe", *columns), tuple(rows), 2, frozenset({0}), raw)
+    names = ("Backbone", "Probe", *_budget_heading(findings))
+    return Table("all_metrics", caption, (*names, *columns), tuple(rows), len(names), frozenset({0}), raw)
+
+
+def budgets_table(findings: Findings) -> Table | None:
+    """The best backbone of each probe under each budget, and whether the data tell it from the next."""
+    if not findings.has_curve:
+        return None
+    told = findings.verdicts
+    rows = [
+        (
+            findings.probe_label(found.probe),
+            found.budget,
+            found.best,
+            found.second or NONE,
+            number(findings.training_units[found.budget], 1),
+            number(found.mean),
+            number(found.difference),
+            bare_p(found.p_holm),
+        )
+        for found in told
+    ]
+    caption = (
+        f"The best backbone in {lower_first(findings.metric.label)} of each probe under each budget, its lead over the"
+        f" next, and the p-value of that lead after Holm's correction for {counted(findings.tested, 'comparison')}."
+        f" Significant leads (Holm p < 0.05) are in bold.{_budget_caption(findings)}"
+    )
+    columns = ("Probe", "Budget", "Best", "Next", "Train units", "Mean", "Lead", "Holm p")
+    strong = frozenset(place for place, found in enumerate(told) if found.significant)
+    raw = pd.DataFrame([asdict(found) for found in told]).drop(columns=["beaten", "tied"])
+    return Table("budgets", caption, columns, tuple(rows), 4, strong, raw)
 
 
 def classes_table(findings: Findings, most: int | None = None) -> Table:
@@ -146,7 +196,7 @@ def classes_table(findings: Findings, most: int | None = None) -> Table:
     worst = f" The {most} of {len(raw)} with the lowest recall." if len(shown) < len(raw) else ""
     caption = (
         f"{best['label']} with {lower_first(best['probe_label'])} on {findings.name}, each {kind} against the rest:"
-        f" units with the {kind} in a test, and mean ± standard deviation over seeds.{worst}"
+        f" units with the {kind} in a test, and mean ± standard deviation over {findings.draw}s.{worst}"
     )
     columns = (*(["No."] if numbered else []), kind.capitalize(), "Units", *measures.values())
     return Table("classes", caption, columns, tuple(rows), 1 + numbered, raw=raw)
@@ -164,7 +214,7 @@ def confusions_table(findings: Findings) -> Table | None:
     ]
     caption = (
         f"The wrong calls that {best['label']} with {lower_first(best['probe_label'])} makes most often on"
-        f" {findings.name}: units a seed, and share of the true class, mean over seeds."
+        f" {findings.name}: units a {findings.draw}, and share of the true class, mean over {findings.draw}s."
     )
     return Table("confusions", caption, ("Truth", "Called", "Units", "Share"), tuple(rows), 2, raw=raw)
 
@@ -178,6 +228,7 @@ def _plus_minus(mean: float, sd: float) -> str:
 TABLES: dict[str, Callable[[Findings], Table | None]] = {
     "summary": summary_table,
     "comparisons": comparisons_table,
+    "budgets": budgets_table,
     "all_metrics": all_metrics_table,
     "classes": classes_table,
     "confusions": confusions_table,

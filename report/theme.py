@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -126,6 +126,15 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=stamps)
     return buffer.getvalue()
+
+
+def svg_and_png(draw: Callable[[], Figure]) -> tuple[bytes, bytes]:
+    """A figure on light paper as both its files, laid out once."""
+    with drawing(LIGHT):
+        figure = draw()
+        svg = figure_bytes(figure, "svg")
+        figure.set_layout_engine("none")  # the places found for one file hold for the other
+        return svg, figure_bytes(figure, "png")
 
 
 def place_rows(axes: Axes, places: Sequence[float], names: Sequence[str], *, top: float, bottom: float) -> None:

@@ -83,10 +83,18 @@ def _score(findings: Findings) -> str:
         else f"; apart from that, seeds differ by a standard deviation of {number(best['sd'])}"
     )
     where = counted(round(best["n_test"]), "test unit")
+    external = findings.run.info.get("external")
+    place = f" on {external['name']}" if external else ""
+    trained = f", trained on {_on(str(best['budget']))}" if findings.has_curve else ""
     return (
-        f"Its {lower_first(metric.label)}{direction} is {number(best['mean'])}{around} over {counted(seeds, 'seed')}"
-        f" and {where} a seed{spread}."
+        f"Its {lower_first(metric.label)}{place}{direction} is {number(best['mean'])}{around} over"
+        f" {counted(seeds, 'seed')} and {where} a seed{trained}{spread}."
     )
+
+
+def _on(budget: str) -> str:
+    """`5 shots a class`, `10% of the training units`."""
+    return f"{budget} a class" if "shot" in budget else f"{budget.replace('%', ' %')} of the training units"
 
 
 def _against(findings: Findings, rival: pd.Series | None) -> str:
@@ -95,7 +103,7 @@ def _against(findings: Findings, rival: pd.Series | None) -> str:
     probe = lower_first(str(rival["probe_label"]))
     gap, span = number(rival["advantage"]), interval(rival["advantage_low"], rival["advantage_high"])
     worse = "lower" if findings.metric.greater_is_better else "higher"
-    count = int(findings.comparisons["p"].notna().sum())
+    count = findings.tested
     holm = f" after Holm's correction for {counted(count, 'comparison')}" if count > 1 else ""
     told = "significant" if rival["significant"] else "not significant"
     between = f", 95 % interval of the difference {span}" if not math.isnan(rival["advantage_low"]) else ""
@@ -117,6 +125,7 @@ def _surety(findings: Findings, rival: pd.Series | None) -> list[str]:
     if rival is not None:
         said += _other_probes(findings, rival)
     said += _same_backbone(findings)
+    said += _smaller_budgets(findings)
     if len(findings.summary) > 1:
         said.append(
             f"It is the best of {len(findings.summary)} systems by the very scores shown, so its own score leans to"
@@ -147,6 +156,18 @@ def _same_backbone(findings: Findings) -> list[str]:
     if second["backbone"] != best["backbone"] or math.isnan(second["mean"]):
         return []
     return [f"Next of all systems is {_system(findings, second)} ({number(second['mean'])}), the same backbone."]
+
+
+def _smaller_budgets(findings: Findings) -> list[str]:
+    """Whether the best system leads under the smaller budgets too."""
+    best = findings.best
+    smaller = [one for one in findings.verdicts if one.probe == best["probe"] and one.budget != best["budget"]]
+    others = [f"{one.best} at {one.budget}" for one in smaller if one.best != best["label"]]
+    if not smaller:
+        return []
+    if not others:
+        return ["With less to train on it leads under the same probe too."]
+    return [f"With less to train on others lead under the same probe: {listed(others)}."]
 
 
 def _thin_data(findings: Findings) -> list[str]:

@@ -59,6 +59,10 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         "--probe",
         "--protocol",
         "--seeds",
+        "--folds",
+        "--shots",
+        "--train-fraction",
+        "--external",
         "--metric",
         "--refit",
         "--jobs",
@@ -149,6 +153,31 @@ def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, s
     info = Run.load(out).info
     assert (info["seeds"], info["metric"], info["protocol"], info["refit"]) == ([3, 8], "roc_auc", "holdout", False)
     assert [cache["backbone"] for cache in info["caches"]] == ["net-1"]
+
+
+def test_budgets_have_a_column_and_a_verdict_each(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
+    words = ("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", tmp_path / "run")
+    status, printed, told = medprobe(*words, "--folds", 3, "--shots", "2,8", "--train-fraction", 1)
+    assert status == 0, told
+    assert "cohort: Balanced accuracy on test, 2 seeds, protocol kfold of 3" in printed
+    head = next(line for line in printed.splitlines() if "95 % interval" in line)
+    assert head.split()[:3] == ["probe", "budget", "backbone"]
+    for budget in ("2 shots", "8 shots", "100%"):
+        assert any(line.startswith(f"k nearest neighbours, {budget}: ") for line in printed.splitlines())
+
+
+def test_an_external_manifest_is_tested_on(copied: Path, tmp_path: Path, study_of, medprobe: Medprobe) -> None:
+    other = study_of(tmp_path / "abroad", units=40, name="abroad", seed=3)
+    words = ("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1)
+    status, printed, told = medprobe(*words, "--external", other.table, "--out", tmp_path / "run")
+    assert status == 0, told
+    assert "protocol external on abroad" in printed
+    assert set(Run.load(tmp_path / "run").scores["n_test"]) == {40}
+    moved = (tmp_path / "abroad" / "embeddings").rename(tmp_path / "elsewhere")
+    out = tmp_path / "again"
+    refused = medprobe(*words, "--external", other.table, "--out", out)
+    _assert_refused(*refused, out, 'holds no embeddings of the data set "abroad"')
+    assert medprobe(*words, "--external", other.table, "--external-cache", moved, "--out", out)[0] == 0
 
 
 # --- what goes wrong, as a user meets it
@@ -243,6 +272,15 @@ def test_a_run_that_is_there_is_kept_unless_asked(copied: Path, tmp_path: Path, 
         (("--seeds", "many"), "give a number of seeds"),
         (("--seeds", "1,1"), "given twice"),
         (("--seeds", "-5"), "at least one seed"),
+        (("--folds", "1"), "whole number from 2"),
+        (("--folds", "61"), "61 folds, but there are 60 groups"),
+        (("--folds", "3", "--protocol", "holdout"), "holdout has no folds"),
+        (("--shots", "1000"), "1000 shots a class are asked for"),
+        (("--shots", "few"), "give whole numbers such as"),
+        (("--train-fraction", "1.5"), "above 0 and at most at 1"),
+        (("--external", "nowhere.parquet"), "there is no such table"),
+        (("--protocol", "external"), "give it with --external"),
+        (("--external-cache", "embeddings"), "give that with --external"),
         (("--jobs", "0"), "0 jobs"),
         (("--cache", "/nowhere"), "medprobe extract"),
     ],

@@ -41,7 +41,7 @@ def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, se
     lists = list_neighbours(X, questions, WORKERS, metric=metric)
     for question in questions:
         asked, members, wanted = question.rows, question.members, question.wanted
-        found, row = lists.among(asked, members, wanted)
+        found, row = lists.among(question)
         own, _ = search(comparable(X, metric)[asked], comparable(X, metric)[members], wanted, metric)
         # Products of other shapes may differ in the last bit, so that rows at equal distances may change places.
         np.testing.assert_allclose(found, own, atol=2e-6)
@@ -54,7 +54,7 @@ def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, se
 
 def _asserted_exact(lists: NeighbourLists, questions: list[Question]) -> None:
     for question in questions:
-        found, row = lists.among(question.rows, question.members, question.wanted)
+        found, row = lists.among(question)
         own, place = search(lists.X[question.rows], lists.X[question.members], question.wanted, lists.metric)
         np.testing.assert_array_equal(row, question.members[place])
         np.testing.assert_allclose(found, own, atol=1e-6)
@@ -98,9 +98,18 @@ def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others() -> None
     together = list_neighbours(X, questions, WORKERS)
     for question in questions:
         alone = list_neighbours(X, [question], WORKERS)
-        one, two = (lists.among(question.rows, question.members, 15) for lists in (together, alone))
+        one, two = (lists.among(question) for lists in (together, alone))
         np.testing.assert_array_equal(one[0], two[0])
         np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_few_members_beside_many_are_searched_among_and_cost_the_others_no_list(monkeypatch) -> None:
+    monkeypatch.setattr("medprobe.probe.neighbours._LONGEST", 100)
+    X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
+    few, many = (_questions(900, 2, share, 1, 15) for share in (0.03, 0.8))
+    lists = list_neighbours(X, [*few, *many], WORKERS)
+    assert 15 < lists.row.shape[1] < 50
+    _asserted_exact(lists, [*few, *many])
 
 
 def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:

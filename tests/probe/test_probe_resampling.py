@@ -13,64 +13,23 @@ from medprobe.base import ProbeError
 from medprobe.manifests import DatasetCard, Manifest, Units
 from medprobe.probe import PROTOCOLS, Resample, draw_resamples, parse_seeds
 from medprobe.probe.allocation import allocate, shuffle_keys, shuffled
-from medprobe.probe.resampling import DRAWN, MOST_SEEDS, VAL_SHARE, check_seeds, resolve_protocol
+from medprobe.probe.protocols import DRAWN, VAL_SHARE
+from medprobe.probe.resampling import MOST_SEEDS, check_seeds, resolve_protocol
+from random_cohorts import classes_in, cohorts, groups_with, units_of
 
 PARTS = ("train", "val", "test")
 
 
-def _units(y: np.ndarray, group: np.ndarray, split: np.ndarray | None = None) -> Units:
-    """Units as a manifest gives them: sorted, with groups by name."""
-    names, codes = np.unique([f"patient {g:03d}" for g in group], return_inverse=True)
-    return Units(
-        unit_id=np.array([f"u{i:05d}" for i in range(len(y))], dtype=object),
-        group=codes.astype(np.int64),
-        group_id=names.astype(object),
-        split=split,
-        y=y,
-        sample_unit=np.arange(len(y)),
-        attributes=pd.DataFrame(index=range(len(y))),
-        modality=None,
-    )
-
-
-@st.composite
-def _cohorts(draw: st.DrawFn, *, multilabel: bool | None = None) -> tuple[Units, list[str]]:
-    """Cohorts of 1 to 4 classes whose patients have one exam or several, of one class or of several."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    classes = draw(st.integers(2, 4))
-    units = draw(st.integers(6, 90))
-    group = rng.integers(0, draw(st.integers(3, units)), units)
-    skew = rng.dirichlet(np.full(classes, draw(st.sampled_from([0.3, 1.0, 10.0]))))
-    pure = draw(st.booleans())
-    y = rng.choice(classes, max(units, group.max() + 1), p=skew)
-    y = y[group] if pure else y[:units]
-    if draw(st.booleans()) if multilabel is None else multilabel:
-        y = (rng.random((units, classes)) < 0.4).astype(np.int8)
-    return _units(y.astype(np.int64) if y.ndim == 1 else y, group), [f"class {c}" for c in range(classes)]
-
-
-def _groups_with(units: Units, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-    """(G, C) bool: which classes each group has among the chosen units."""
-    truth = units.y == 1 if units.y.ndim == 2 else units.y[:, None] == np.arange(units.y.max() + 1)
-    has = np.zeros((len(units.group_id), truth.shape[1]), bool)
-    np.logical_or.at(has, units.group[chosen], truth[chosen])
-    return has
-
-
 def _drawn(units: Units, classes: list[str], seed: int = 0, **options) -> Resample | None:
     """One resample, or None where there are too few groups of a class, which another test looks at."""
-    if (_groups_with(units).sum(axis=0) < 3).any() or _groups_with(units).shape[1] < len(classes):
+    if (groups_with(units).sum(axis=0) < 3).any() or groups_with(units).shape[1] < len(classes):
         with pytest.raises(ProbeError, match="too few groups"):
             draw_resamples(units, [seed], classes=classes, **options)
         return None
     return draw_resamples(units, [seed], classes=classes, **options)[0]
 
 
-def _classes_in(units: Units, part: np.ndarray) -> set[int]:
-    return set(np.flatnonzero(_groups_with(units, part).any(axis=0)))
-
-
-@given(_cohorts(), st.integers(0, 2**31 - 1))
+@given(cohorts(), st.integers(0, 2**31 - 1))
 @settings(max_examples=2000, deadline=None)
 def test_parts_are_disjoint_and_whole_and_no_group_is_in_two(cohort: tuple[Units, list[str]], seed: int) -> None:
     units, classes = cohort
@@ -84,7 +43,7 @@ def test_parts_are_disjoint_and_whole_and_no_group_is_in_two(cohort: tuple[Units
     assert all((np.diff(part) > 0).all() for part in parts)
 
 
-@given(_cohorts(), st.integers(0, 2**31 - 1), st.sampled_from([(0.7, 0.1, 0.2), (0.1, 0.2, 0.7)]))
+@given(cohorts(), st.integers(0, 2**31 - 1), st.sampled_from([(0.7, 0.1, 0.2), (0.1, 0.2, 0.7)]))
 @settings(max_examples=2000, deadline=None)
 def test_every_class_is_trained_on(
     cohort: tuple[Units, list[str]], seed: int, fractions: tuple[float, float, float]
@@ -92,23 +51,23 @@ def test_every_class_is_trained_on(
     units, classes = cohort
     resample = _drawn(units, classes, seed, protocol="holdout", fractions=fractions)
     if resample is not None:
-        assert _classes_in(units, resample.train) == _classes_in(units, np.arange(len(units)))
+        assert classes_in(units, resample.train) == classes_in(units, np.arange(len(units)))
 
 
-@given(_cohorts(multilabel=False), st.integers(0, 2**31 - 1))
+@given(cohorts(multilabel=False), st.integers(0, 2**31 - 1))
 @settings(max_examples=1000, deadline=None)
 def test_every_class_is_in_every_part_when_each_patient_has_one_class(
     cohort: tuple[Units, list[str]], seed: int
 ) -> None:
     units, classes = cohort
-    units = _units(units.y[np.unique(units.group, return_index=True)[1]][units.group], units.group)
+    units = units_of(units.y[np.unique(units.group, return_index=True)[1]][units.group], units.group)
     resample = _drawn(units, classes, seed, protocol="holdout")
     if resample is not None:
-        every = _classes_in(units, np.arange(len(units)))
-        assert all(_classes_in(units, getattr(resample, name)) == every for name in PARTS)
+        every = classes_in(units, np.arange(len(units)))
+        assert all(classes_in(units, getattr(resample, name)) == every for name in PARTS)
 
 
-@given(_cohorts(), st.integers(0, 2**31 - 1))
+@given(cohorts(), st.integers(0, 2**31 - 1))
 @settings(max_examples=1000, deadline=None)
 def test_no_part_lacks_a_class_that_one_more_group_could_bring_it_for_free(
     cohort: tuple[Units, list[str]], seed: int
@@ -117,7 +76,7 @@ def test_no_part_lacks_a_class_that_one_more_group_could_bring_it_for_free(
     resample = _drawn(units, classes, seed, protocol="holdout")
     if resample is None:
         return
-    has = _groups_with(units)
+    has = groups_with(units)
     owners = {name: np.unique(units.group[getattr(resample, name)]) for name in PARTS}
     for poor in PARTS:
         lacks = np.flatnonzero(has.any(axis=0) & ~has[owners[poor]].any(axis=0))
@@ -133,7 +92,7 @@ def test_shares_of_every_class_are_exact_to_one_unit_without_groups(data: st.Dat
     counts = data.draw(st.lists(st.integers(3, 200), min_size=2, max_size=5))
     y = np.repeat(np.arange(len(counts)), counts)
     y = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(y)
-    units = _units(y, np.arange(len(y)))
+    units = units_of(y, np.arange(len(y)))
     fractions = data.draw(st.sampled_from([(0.7, 0.1, 0.2), (0.6, 0.2, 0.2), (1 / 3, 1 / 3, 1 / 3), (0.9, 0.05, 0.05)]))
     resample = _drawn(units, [str(c) for c in range(len(counts))], protocol="holdout", fractions=fractions)
     assert resample is not None
@@ -155,7 +114,7 @@ def test_shares_of_patients_with_several_exams_are_met_to_about_one_patient(
     sizes = rng.integers(1, largest + 1, 60)
     group = np.repeat(np.arange(60), sizes)
     y = rng.integers(0, 2, 60)[group]
-    units = _units(y, group)
+    units = units_of(y, group)
     resample = _drawn(units, ["a", "b"], protocol="holdout", fractions=fractions)
     assert resample is not None
     for c in (0, 1):
@@ -164,7 +123,7 @@ def test_shares_of_patients_with_several_exams_are_met_to_about_one_patient(
         assert (np.abs(got - wanted) <= 2 * largest).all(), (got, wanted)
 
 
-@given(_cohorts(), st.integers(0, 2**31 - 1))
+@given(cohorts(), st.integers(0, 2**31 - 1))
 @settings(max_examples=500, deadline=None)
 def test_a_seed_draws_the_same_again_whatever_is_drawn_with_it(cohort: tuple[Units, list[str]], seed: int) -> None:
     units, classes = cohort
@@ -178,13 +137,13 @@ def test_a_seed_draws_the_same_again_whatever_is_drawn_with_it(cohort: tuple[Uni
 
 
 def test_seeds_draw_different_resamples() -> None:
-    units = _units(np.arange(200) % 3, np.arange(200))
+    units = units_of(np.arange(200) % 3, np.arange(200))
     drawn = draw_resamples(units, range(50), classes=["a", "b", "c"], protocol="holdout")
     assert len({tuple(resample.test) for resample in drawn}) == 50
 
 
 def test_every_group_is_tested_about_as_often_as_its_share_says() -> None:
-    units = _units(np.arange(100) % 2, np.arange(100))
+    units = units_of(np.arange(100) % 2, np.arange(100))
     drawn = draw_resamples(units, range(400), classes=["a", "b"], protocol="holdout")
     times = np.bincount(np.concatenate([resample.test for resample in drawn]), minlength=100)
     # 400 draws at 0.2: mean 80, standard deviation 8; six of them leave no room for chance.
@@ -246,7 +205,7 @@ ORDER_OF_LAST_SEED = [7, 0, 8, 2, 4, 3, 9, 6, 1, 5]
 def _split_cohort(rng: np.random.Generator, *, val: bool) -> Units:
     group = rng.integers(0, 60, 200)
     parts = np.array(["train", "train", "train", "val" if val else "train", "test"])
-    return _units(rng.integers(0, 3, 200), group, parts[group % 5].astype("<U5"))
+    return units_of(rng.integers(0, 3, 200), group, parts[group % 5].astype("<U5"))
 
 
 @pytest.mark.parametrize("val", [False, True], ids=["no val", "with val"])
@@ -267,7 +226,7 @@ def test_official_keeps_the_manifests_test_and_val_and_draws_from_its_training_p
                 assert np.array_equal(resample.val, np.flatnonzero(units.split == "val"))
             else:
                 assert abs(len(resample.val) / drawn - VAL_SHARE) < 0.1
-            assert _classes_in(units, resample.train) == {0, 1, 2}
+            assert classes_in(units, resample.train) == {0, 1, 2}
 
 
 def test_official_leaves_another_tenth_out_for_every_seed() -> None:
@@ -279,12 +238,12 @@ def test_official_leaves_another_tenth_out_for_every_seed() -> None:
 @pytest.mark.parametrize(("split", "protocol"), [(True, "official"), (False, "holdout")])
 def test_auto_is_official_where_the_manifest_has_train_and_test(split: bool, protocol: str) -> None:
     parts = np.where(np.arange(30) < 20, "train", "test").astype("<U5") if split else None
-    assert resolve_protocol("auto", _units(np.arange(30) % 2, np.arange(30), parts)) == protocol
+    assert resolve_protocol("auto", units_of(np.arange(30) % 2, np.arange(30), parts)) == protocol
 
 
 def test_too_few_groups_names_every_such_class_and_how_many_there_are() -> None:
     y = np.array([0] * 20 + [1] * 2 + [2] * 9)
-    units = _units(y, np.r_[np.arange(20), 20, 21, [22] * 9])
+    units = units_of(y, np.r_[np.arange(20), 20, 21, [22] * 9])
     with pytest.raises(ProbeError) as fault:
         draw_resamples(units, [0], classes=["healthy", "rare", "one patient"], protocol="holdout")
     assert '"rare" (2)' in str(fault.value)
@@ -294,14 +253,14 @@ def test_too_few_groups_names_every_such_class_and_how_many_there_are() -> None:
 
 def test_a_class_that_only_the_test_has_is_named() -> None:
     split = np.array(["train"] * 20 + ["test"] * 4).astype("<U5")
-    units = _units(np.array([0, 1] * 10 + [0, 1, 2, 2]), np.arange(24), split)
+    units = units_of(np.array([0, 1] * 10 + [0, 1, 2, 2]), np.arange(24), split)
     with pytest.raises(ProbeError, match=r'"late" \(0\)'):
         draw_resamples(units, [0], classes=["a", "b", "late"], protocol="official")
 
 
 def test_a_group_on_both_sides_of_the_split_is_refused_under_official_alone() -> None:
     split = np.array(["train"] * 20 + ["test"] * 10).astype("<U5")
-    units = _units(np.arange(30) % 2, np.r_[np.arange(20), np.arange(10) + 15], split)
+    units = units_of(np.arange(30) % 2, np.r_[np.arange(20), np.arange(10) + 15], split)
     with pytest.raises(ProbeError, match="5 of 25 groups stand in several parts"):
         draw_resamples(units, [0], classes=["a", "b"], protocol="official")
     assert len(draw_resamples(units, [0], classes=["a", "b"], protocol="holdout")) == 1
@@ -309,21 +268,21 @@ def test_a_group_on_both_sides_of_the_split_is_refused_under_official_alone() ->
 
 def test_official_without_a_split_says_what_to_do() -> None:
     with pytest.raises(ProbeError, match=r"no unit is in train or test.*holdout"):
-        draw_resamples(_units(np.arange(30) % 2, np.arange(30)), [0], classes=["a", "b"], protocol="official")
+        draw_resamples(units_of(np.arange(30) % 2, np.arange(30)), [0], classes=["a", "b"], protocol="official")
 
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.3, 0.0), (0.7, 0.2, 0.2), (-0.1, 0.6, 0.5), (np.nan, 0.5, 0.5)])
 def test_fractions_that_make_no_split_are_refused(fractions: tuple[float, float, float]) -> None:
     with pytest.raises(ProbeError, match="sum to one"):
         draw_resamples(
-            _units(np.arange(30) % 2, np.arange(30)), [0], classes=["a", "b"], protocol="holdout", fractions=fractions
+            units_of(np.arange(30) % 2, np.arange(30)), [0], classes=["a", "b"], protocol="holdout", fractions=fractions
         )
 
 
 def test_an_unknown_protocol_names_the_near_one() -> None:
     with pytest.raises(ProbeError, match='Did you mean "holdout"'):
-        draw_resamples(_units(np.arange(9) % 2, np.arange(9)), [0], classes=["a", "b"], protocol="holdot")
-    assert set(PROTOCOLS) == {"official", "holdout"}
+        draw_resamples(units_of(np.arange(9) % 2, np.arange(9)), [0], classes=["a", "b"], protocol="holdot")
+    assert set(PROTOCOLS) == {"official", "holdout", "kfold", "external"}
 
 
 def test_seeds_are_a_number_or_a_list() -> None:
@@ -352,7 +311,7 @@ def test_labels_that_only_a_few_patients_have_reach_every_part_when_they_can(ent
     y = (rng.random((80, 3)) < 0.5).astype(np.int8)
     y[:, 2] = 0
     y[rng.choice(80, 3, replace=False), 2] = 1
-    units = _units(y, np.arange(80))
+    units = units_of(y, np.arange(80))
     resample = draw_resamples(units, [0], classes=["a", "b", "rare"], protocol="holdout")[0]
     assert [int(y[getattr(resample, name), 2].sum()) for name in PARTS] == [1, 1, 1]
 
@@ -377,7 +336,7 @@ def test_a_hundred_thousand_exams_of_forty_thousand_patients_are_drawn_in_second
     import time
 
     rng = np.random.default_rng(0)
-    units = _units(rng.integers(0, 8, 100_000), rng.integers(0, 40_000, 100_000))
+    units = units_of(rng.integers(0, 8, 100_000), rng.integers(0, 40_000, 100_000))
     start = time.perf_counter()
     draw_resamples(units, [0], classes=[str(c) for c in range(8)], protocol="holdout")
     assert time.perf_counter() - start < 20

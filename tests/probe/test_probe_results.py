@@ -21,7 +21,7 @@ from medprobe.base import OutputError, ReportError
 from medprobe.probe import Run, refuse_occupied
 from medprobe.probe.results import SCHEMA
 
-FILES = {"run.json", "scores.parquet", "predictions.parquet", "timings.parquet"}
+FILES = {"run.json", "scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"}
 
 
 def _names(folder: Path) -> set[str]:
@@ -55,7 +55,7 @@ def test_a_run_comes_back_as_it_was_saved(task: str, tmp_path: Path, study_of) -
 def test_the_tables_have_the_types_that_the_docs_say(run: Run, tmp_path: Path) -> None:
     folder = run.save(tmp_path / "run")
     docs = (Path(__file__).resolve().parents[2] / "docs" / "results.md").read_text()
-    for name in ("scores", "predictions", "timings"):
+    for name in ("scores", "predictions", "timings", "units"):
         section = docs.split(f"## {name}.parquet")[1].split("\n## ")[0]
         told = {}
         for line in section.splitlines():

@@ -54,11 +54,11 @@ def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(t
 
 def test_every_system_is_tested_on_the_same_units_with_the_same_truth(study) -> None:
     run = study.probe(probes=ALL)
-    systems = run.predictions.groupby(["backbone", "probe", "seed"])
-    by_seed: dict[int, set] = {}
-    for (_, _, seed), rows in systems:
-        by_seed.setdefault(seed, set()).add(tuple(zip(rows["unit"], rows["group"], rows["y"], strict=True)))
-    assert len(systems) == 2 * 3 * 2
+    systems = run.predictions.groupby(["backbone", "probe", "seed", "split"])
+    by_seed: dict[tuple, set] = {}
+    for (_, _, seed, split), rows in systems:
+        by_seed.setdefault((seed, split), set()).add(tuple(zip(rows["unit"], rows["group"], rows["y"], strict=True)))
+    assert len(systems) == 2 * 3 * 2 * 2
     assert all(len(seen) == 1 for seen in by_seed.values())
     sizes = run.scores.groupby("seed")[["n_train", "n_val", "n_test"]].nunique()
     assert (sizes == 1).all(axis=None)
@@ -66,7 +66,7 @@ def test_every_system_is_tested_on_the_same_units_with_the_same_truth(study) -> 
 
 def test_a_run_has_every_metric_of_every_system_seed_and_part_once(study) -> None:
     run = study.probe(probes=ALL)
-    keys = ["dataset", "backbone", "fingerprint", "pooling", "probe", "seed", "split", "metric"]
+    keys = ["dataset", "backbone", "fingerprint", "pooling", "probe", "budget", "seed", "fold", "split", "metric"]
     assert not run.scores.duplicated(keys).any()
     assert len(run.scores) == 2 * 3 * 2 * 2 * len(metrics_for("multiclass"))
     assert len(run.timings) == 2 * 3 * 2
@@ -78,12 +78,12 @@ def test_the_scores_are_those_of_the_stored_predictions(study) -> None:
     from sklearn.metrics import accuracy_score, roc_auc_score
 
     run = study.probe(probes=ALL)
-    test = run.scores[run.scores["split"] == "test"].set_index(["backbone", "probe", "seed", "metric"])["value"]
-    for (backbone, probe, seed), rows in run.predictions.groupby(["backbone", "probe", "seed"]):
-        y, proba = rows["y"].to_numpy(), np.stack(rows["proba"]).astype(np.float64)
-        assert test[backbone, probe, seed, "accuracy"] == accuracy_score(y, proba.argmax(axis=1))
+    told = run.scores.set_index(["backbone", "probe", "seed", "split", "metric"])["value"]
+    for key, rows in run.predictions.groupby(["backbone", "probe", "seed", "split"]):
+        y, proba = rows["y"].to_numpy(), np.stack(rows["proba"]).astype(np.float32).astype(np.float64)
+        assert told[*key, "accuracy"] == accuracy_score(y, proba.argmax(axis=1))
         ovr = np.mean([roc_auc_score(y == c, proba[:, c]) for c in range(3)])
-        assert test[backbone, probe, seed, "roc_auc"] == pytest.approx(ovr, abs=1e-12)
+        assert told[*key, "roc_auc"] == pytest.approx(ovr, abs=1e-12)
 
 
 def test_a_stronger_backbone_scores_higher(study) -> None:
@@ -131,7 +131,7 @@ def test_official_tests_on_the_manifests_own_test(official) -> None:
     run = official.probe(seeds=range(3))
     units = official.manifest.units()
     assert set(run.scores["protocol"]) == {"official"}
-    for _, rows in run.predictions.groupby(["backbone", "seed"]):
+    for _, rows in run.predictions.query("split == 'test'").groupby(["backbone", "seed"]):
         assert rows["unit"].tolist() == np.flatnonzero(units.split == "test").tolist()
 
 
@@ -162,7 +162,7 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
         for r in block.resamples:
             share = np.bincount(block.y[block.fitted_on(r)], minlength=len(block.classes)) / len(block.fitted_on(r))
             val, test = (np.tile(share, (len(rows), 1)) for rows in (r.val, r.test))
-            yield Outcome(r.seed, val, test, {"share": share.round(3).tolist()}, notes=["guesses"])
+            yield Outcome(r.seed, r.fold, val, test, {"share": share.round(3).tolist()}, notes=["guesses"])
 
     guess = ProbeKind("guess", "Class shares", Rule(), solve)
     monkeypatch.setattr("medprobe.probe.listing.PROBES", {**PROBES, "guess": guess})
@@ -247,7 +247,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
 def test_what_cannot_be_done_is_said_before_any_work(
     study, wrong: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medprobe.probe.runner.load_features", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_: pytest.fail("work has begun"))
     with pytest.raises(MedprobeError, match=told.replace("(", r"\(")):
         study.probe(**wrong)
 

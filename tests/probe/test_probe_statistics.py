@@ -197,7 +197,7 @@ def test_the_summary_has_the_means_and_spreads_of_the_scores_table(run: Run) -> 
         assert summary.loc[name, "sd"] == pytest.approx(test.std()[name])
         assert summary.loc[name, "low"] <= summary.loc[name, "mean"] <= summary.loc[name, "high"]
         assert summary.loc[name, "n_seeds"] == 3
-    units = run.predictions.groupby("backbone")
+    units = run.predictions.query("split == 'test'").groupby("backbone")
     assert (summary["n_groups"] == units["group"].nunique()).all()
     assert (summary["n_test"] == units.size() / 3).all()
 
@@ -280,7 +280,7 @@ def test_comparisons_are_paired_on_the_same_patients(run: Run) -> None:
     summary = summarise(run, draws=2000)
     widths = (summary["high"] - summary["low"]).to_numpy()
     other = run.predictions.query("backbone == 'net-1'").copy()
-    flipped = other["proba"].map(lambda p: p[[1, 2, 0]])  # wrong in other ways on a tenth of the units
+    flipped = other["proba"].map(lambda p: [p[1], p[2], p[0]])  # wrong in other ways on a tenth of the units
     other["proba"] = np.where(other["unit"] % 10 == 0, flipped, other["proba"])
     near = pd.concat([run.predictions.query("backbone == 'net-1'"), other.assign(backbone="near")])
     scores = run.scores.query("backbone == 'net-1'")

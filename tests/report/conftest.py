@@ -99,6 +99,19 @@ def _make_run() -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="session")
+def make_abroad() -> Callable[[Path], Run]:
+    """`make_abroad(folder)`: a run that is trained on one cohort and tested on another, `elsewhere`."""
+
+    def make(folder: Path) -> Run:
+        names = {"here": UNITS, "elsewhere": 40}
+        sides = [make_manifest("binary", _TASKS["binary"], name=name, units=units) for name, units in names.items()]
+        (here, caches), other = ((s, [make_cache(folder / s.name, s, "net", signal=1.0)]) for s in sides)
+        return run_probes(here, caches, external=other, probes=("knn",), seeds=range(2), n_jobs=1, progress=False)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved run of each task, not reported on; not to be written to."""
     home = tmp_path_factory.mktemp("runs")

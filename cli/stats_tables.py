@@ -1,0 +1,241 @@
+"""Statistics on a terminal: tables of 80 columns, each with a line that says how it is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .console import out, say, show_table
+from .summary import bare_number, bare_p, heading, systems_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..probe import Ranking, Run, Statistics
+
+_MOST_ROWS = 60
+"""Rows of one table that are shown; files have all."""
+_Cells = dict[str, Callable[[dict], str]]
+
+
+def show_statistics(runs: Sequence[Run], found: Statistics) -> None:
+    """Prints what was asked for, run by run, and then the ranks over all of them."""
+    for run in runs:
+        name = run.info["dataset"]["name"]
+        tables = {key: table[table["dataset"] == name] for key, table in found.tables.items() if "dataset" in table}
+        for key, show in _SHOWN.items():
+            if key in tables and len(tables[key]):
+                show(run, _in_order(run, tables[key]))
+    for ranking in found.rankings:
+        _show_ranking(ranking)
+
+
+def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """By probe, and on a low-data curve from the smallest budget to the largest."""
+    from ..probe import budgets_in_order
+
+    # Tests stand in the order in which they are listed.
+    ranks = {name: place for place, name in enumerate([*_TESTS, *budgets_in_order(run)])}
+    keys = [table[key].tolist() for key in ("test", "probe", "budget") if key in table]
+    order = sorted(range(len(table)), key=lambda at: [(ranks.get(key[at], -1), key[at]) for key in keys])
+    return table.iloc[order]
+
+
+def _show_summary(run: Run, table: pd.DataFrame) -> None:
+    from ..probe import find_metric, remarks
+
+    say(heading(run, find_metric(str(table["metric"].iloc[0]))))
+    out().print(systems_table(table), soft_wrap=False)
+    for remark in remarks(run, table):
+        say(f"note: {remark}")
+
+
+def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
+    within = "probe" if "probe" in table else "backbone"
+    correction = str(table["correction"].iloc[0])
+    cells: _Cells = {
+        within: lambda row: _with_budget(row[within], row),
+        "a": lambda row: row["a"],
+        "b": lambda row: row["b"],
+        "a - b": lambda row: _signed(row["difference"]),
+        "95 % interval": lambda row: _interval(row),
+        "p": lambda row: bare_p(row["p"]),
+        f"p ({correction})": lambda row: bare_p(row["p_adjusted"]),
+    }
+    say(f"\nDifferences in {_metric_label(table)} ({', '.join(sorted(set(table['test'])))})")
+    _show(table, cells, names=(within, "a", "b"))
+
+
+def _show_tests(run: Run, table: pd.DataFrame) -> None:
+    from ..probe import METRICS
+
+    within = "probe" if "probe" in table else "backbone"
+    for test, rows in table.groupby("test", sort=False):
+        cells: _Cells = {
+            within: lambda row: _with_budget(row[within], row),
+            "a": lambda row: row["a"],
+            "b": lambda row: row["b"],
+            **({"class": lambda row: row["class"]} if test == "delong" and run.task != "binary" else {}),
+            "a - b": lambda row: _signed(row["difference"]),
+            "p": lambda row: bare_p(row["p"]),
+            "p (adj.)": lambda row: bare_p(row["p_adjusted"]),
+        }
+        say(f"\n{_TESTS[str(test)].format(metric=METRICS[str(rows['metric'].iloc[0])].label)}")
+        _show(rows, cells, names=(within, "a", "b", "class"))
+        for note in dict.fromkeys(rows["note"]):
+            if note:
+                say(f"note: {note}")
+
+
+_TESTS = {
+    "wilcoxon": "Wilcoxon's signed ranks of the resamples: {metric}\n(takes them for independent, which they are not:"
+    " its p is on the small side)",
+    "delong": "DeLong: {metric}, a class against the rest\n(of other patients under these models)",
+    "mcnemar": "McNemar, exact: {metric}\n(of other patients under these models)",
+}
+
+
+def _show_calibration(run: Run, table: pd.DataFrame) -> None:
+    numbers = {
+        "ECE": "ece", "Brier": "brier", "rel.": "reliability", "res.": "resolution",
+        "unc.": "uncertainty", "within": "within",
+    }  # fmt: skip
+    say("\nCalibration on test, means over seeds (Brier = rel. - res. + unc. + within)")
+    _show(table, {**_SYSTEM, **_numbers(numbers)}, names=tuple(_SYSTEM))
+
+
+def _show_temperature(run: Run, table: pd.DataFrame) -> None:
+    def change(name: str) -> Callable[[dict], str]:
+        return lambda row: f"{bare_number(row[name])} > {bare_number(row[f'{name}_after'])}"
+
+    cells: _Cells = {
+        **_SYSTEM,
+        "T": lambda row: f"{row['temperature']:.2f}",
+        "log loss": change("log_loss"),
+        "ECE": change("ece"),
+        "Brier": change("brier"),
+    }
+    say("\nTemperature scaling: fitted on val, its effect on test (before > after)")
+    _show(table, cells, names=tuple(_SYSTEM))
+    for row in table[table["note"] != ""].to_dict("records"):
+        say(f"note: {row['backbone']} {_with_budget(row['probe'], row)}: {row['note']}")
+    if run.info["refit"]:
+        say("note: the tested models were fitted again with val, so T is not quite their own")
+
+
+def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
+    cells: _Cells = {
+        **_SYSTEM,
+        "attribute": lambda row: row["attribute"],
+        "subgroup": lambda row: row["subgroup"],
+        "units": lambda row: f"{row['n_test']:.0f}",
+        "mean": lambda row: bare_number(row["mean"]),
+        "95 % interval, or why not": lambda row: row["reason"] or _interval(row),
+    }
+    say(f"\nSubgroups, {_metric_label(table)} (units a seed; interval: bootstrap over groups)")
+    _show(table, cells, names=(*_SYSTEM, "attribute", "subgroup", "95 % interval, or why not"))
+
+
+def _show_gaps(run: Run, table: pd.DataFrame) -> None:
+    cells: _Cells = {
+        **_SYSTEM,
+        "attribute": lambda row: row["attribute"],
+        "best": lambda row: row["best"],
+        "worst": lambda row: row["worst"],
+        "gap": lambda row: bare_number(row["gap"]),
+        "95 % interval": lambda row: row["reason"] or _interval(row),
+    }
+    say("\nGaps between best and worst subgroup (picked by looking: on the large side)")
+    _show(table, cells, names=(*_SYSTEM, "attribute", "best", "worst", "95 % interval"))
+
+
+def _show_ranking(ranking: Ranking) -> None:
+    from ..probe import METRICS
+
+    judged = ", ".join(dict.fromkeys(METRICS[name].label for name in ranking.metrics))
+    within = _with_budget(ranking.within, {"budget": ranking.budget})
+    say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {within}\n({judged})")
+    apart = ranking.apart
+    rows = [
+        (
+            f"{ranking.mean_ranks[place]:.2f}",
+            name,
+            ", ".join(other for at, other in enumerate(ranking.names) if at != place and not apart[place, at]) or "-",
+        )
+        for place, name in enumerate(ranking.names)
+    ]
+    show_table(["mean rank", ranking.between[:-1], "not told apart from"], rows, right=["mean rank"])
+    say(_ranking_in_words(ranking))
+    for note in ranking.notes:
+        say(f"note: {note}")
+
+
+def _ranking_in_words(ranking: Ranking) -> str:
+    if ranking.friedman is None:
+        return f"Wilcoxon's signed ranks over the data sets: {_p(ranking.p[0, 1])}."
+    friedman = ranking.friedman
+    found = "differ" if friedman.p_f < ranking.alpha else "are not shown to differ"
+    return (
+        f"Friedman: chi2 = {friedman.chi_square:.2f} ({_p(friedman.p_chi_square)}), F = {friedman.f:.2f}"
+        f" ({_p(friedman.p_f)}): they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
+    )
+
+
+_SHOWN: dict[str, Callable[[Run, pd.DataFrame], None]] = {
+    "summary": _show_summary,
+    "comparisons": _show_comparisons,
+    "tests": _show_tests,
+    "calibration": _show_calibration,
+    "temperature": _show_temperature,
+    "subgroups": _show_subgroups,
+    "gaps": _show_gaps,
+}
+
+_SYSTEM: _Cells = {
+    "probe": lambda row: _with_budget(row["probe"], row),
+    "backbone": lambda row: row["backbone"],
+}
+
+
+def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
+    """The first rows of a table; poolings are told where a backbone has several."""
+    cells = dict(cells)
+    if "pooling" in table and table.groupby("backbone")["pooling"].nunique().max() > 1:
+        cells["backbone"] = lambda row: f"{row['backbone']}/{row['pooling']}"
+    shown = table.head(_MOST_ROWS).to_dict("records")
+    rows = [[cell(row) for cell in cells.values()] for row in shown]
+    numbers = [name for name in cells if name not in names]
+    show_table(list(cells), rows, right=numbers, whole=numbers)
+    if len(shown) < len(table):
+        say(f"… and {len(table) - len(shown)} rows more; --out writes them all")
+
+
+def _numbers(columns: dict[str, str]) -> _Cells:
+    def cell(name: str) -> Callable[[dict], str]:
+        return lambda row: bare_number(row[name])
+
+    return {title: cell(name) for title, name in columns.items()}
+
+
+def _with_budget(name: str, row: dict) -> str:
+    from ..probe import WHOLE
+
+    return name if row["budget"] == WHOLE else f"{name}, {row['budget']}"
+
+
+def _metric_label(table: pd.DataFrame) -> str:
+    from ..probe import METRICS
+
+    return METRICS[str(table["metric"].iloc[0])].label
+
+
+def _interval(row: dict) -> str:
+    return f"{bare_number(row['low'])} to {bare_number(row['high'])}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if value == value else "-"
+
+
+def _p(p: float) -> str:
+    return f"p {bare_p(p)}" if bare_p(p).startswith("<") else f"p = {bare_p(p)}"

@@ -1,0 +1,247 @@
+"""`medprobe stats`: further tests and ranks of whole runs, and what a user reads of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from medprobe.base import ProbeError
+from medprobe.probe import (
+    Run,
+    compare,
+    compare_backbones,
+    further_tests,
+    holm,
+    rank_over_datasets,
+    rankings_table,
+    replay,
+)
+from medprobe.probe.delong import delong_test
+from medprobe.probe.paired import mcnemar_test
+from medprobe.report import draw_ranking
+
+Medprobe = Callable[..., tuple[int, str, str]]
+
+
+def test_probes_are_compared_on_each_backbone_as_backbones_are_under_each_probe(study) -> None:
+    run = study.probe(probes=("knn", "centroid"), seeds=range(3))
+    table = compare(run, "probes")
+    assert table[["backbone", "a", "b"]].to_numpy().tolist() == [
+        ["net-0", "centroid", "knn"],
+        ["net-1", "centroid", "knn"],
+    ]
+    np.testing.assert_array_equal(table["p_holm"], holm(table["p"].to_numpy()))
+    # What is called a backbone does not matter to the arithmetic: turned round, it is the other comparison.
+    turned = {"backbone": "probe", "probe": "backbone"}
+    swapped = replace(run, scores=run.scores.rename(columns=turned), predictions=run.predictions.rename(columns=turned))
+    pd.testing.assert_series_equal(compare_backbones(swapped)["p"], table["p"])
+
+
+def test_under_one_shared_test_delong_and_mcnemar_are_over_all_seeds_at_once(tmp_path, study_of) -> None:
+    run = study_of(tmp_path, task="binary", split=True).probe(seeds=range(3))
+    table = further_tests(run).set_index("test")
+    a, b = replay(run).values()
+    chances = [np.stack([p.scored.proba[:, 1] for p in side]) for side in (a, b)]
+    wanted = delong_test(a[0].scored.y == 1, chances[0], chances[1], a[0].group)
+    assert table.loc["delong", "p"] == pytest.approx(wanted.p)
+    assert table.loc["delong", "difference"] == pytest.approx(wanted.auc_a - wanted.auc_b)
+    assert table.loc["delong", "class"] == "ill"
+    right = [sum((p.scored.predicted == p.scored.y).astype(int) for p in side) for side in (a, b)]
+    by_patient = pd.Series(right[0] - right[1]).groupby(a[0].group).sum().to_numpy()
+    assert table.loc["mcnemar", "p"] == pytest.approx(mcnemar_test(by_patient)[0])
+
+
+def test_where_each_seed_has_its_own_test_the_p_is_twice_the_median(study) -> None:
+    run = study.probe(seeds=range(3))
+    whole = further_tests(run, tests=["mcnemar"]).iloc[0]
+    scores = run.scores.drop_duplicates("metric")
+    single = []
+    for seed in range(3):
+        one = replace(run, scores=scores, predictions=run.predictions[run.predictions["seed"] == seed])
+        single.append(further_tests(one, tests=["mcnemar"])["p"].iloc[0])
+    assert whole["p"] == pytest.approx(min(1, 2 * np.median(single)))
+    assert whole["note"] == "twice the median p of 3 tests"
+
+
+def test_each_class_has_a_delong_row_and_each_test_is_corrected_on_its_own(study) -> None:
+    table = further_tests(study.probe(seeds=range(2)), correction="bh")
+    assert table.query("test == 'delong'")["class"].tolist() == ["a", "b", "c"]
+    assert table["test"].unique().tolist() == ["wilcoxon", "delong", "mcnemar"]
+    alone = table.query("test == 'mcnemar'")
+    assert alone["p_adjusted"].tolist() == alone["p"].tolist()
+    assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"tests": ["delon"]}, 'Did you mean "delong"'),
+        ({"tests": []}, "none is named"),
+        ({"between": "probe"}, 'Did you mean "probes"'),
+        ({"correction": "none"}, "holm, bh"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(run: Run, wrong: dict, told: str) -> None:
+    with pytest.raises(ProbeError, match=told):
+        further_tests(run, **wrong)
+
+
+# --- ranks
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, study_of) -> list[Run]:
+    """Three data sets of two tasks, on which net-0 is the best and net-2 the worst backbone."""
+    home = tmp_path_factory.mktemp("several")
+    tasks = ("binary", "multiclass", "multiclass")
+    return [
+        study_of(home / str(i), task=task, signal=(1.0, 0.5, 0.15), seed=i, name=f"set-{i}").probe(
+            probes=("knn", "centroid")
+        )
+        for i, task in enumerate(tasks)
+    ]
+
+
+def test_ranks_are_of_each_data_sets_own_metric_and_means_of_the_scores(several: list[Run]) -> None:
+    found = {ranking.within: ranking for ranking in rank_over_datasets(several)}
+    assert set(found) == {"knn", "centroid"}
+    ranking = found["knn"]
+    assert ranking.metrics == ("roc_auc", "balanced_accuracy", "balanced_accuracy")
+    assert ranking.names[0] == "net-0"
+    assert ranking.names[-1] == "net-2"
+    wide = pd.DataFrame(ranking.scores, columns=list(ranking.names))
+    np.testing.assert_allclose(ranking.mean_ranks, wide.rank(axis=1, ascending=False).mean())
+    first = several[0].scores.query("split == 'test' and metric == 'roc_auc' and probe == 'knn'")
+    assert wide.loc[0, "net-0"] == pytest.approx(first.query("backbone == 'net-0'")["value"].mean())
+    assert "3 data sets: too few to find much" in ranking.notes
+
+
+def test_where_less_is_better_the_lowest_ranks_first(several: list[Run]) -> None:
+    for ranking in rank_over_datasets(several, metric="log_loss"):
+        assert (ranking.scores > 0).all()
+        assert ranking.scores[:, 0].mean() < ranking.scores[:, -1].mean()
+
+
+def test_two_are_told_apart_by_wilcoxon_and_one_that_is_not_everywhere_is_left_out(several: list[Run]) -> None:
+    lacking = replace(several[0], scores=several[0].scores.query("backbone != 'net-1'"))
+    (ranking, _) = rank_over_datasets([lacking, *several[1:]])
+    assert ranking.names == ("net-0", "net-2")
+    assert (ranking.test, ranking.friedman) == ("wilcoxon", None)
+    assert np.isnan(ranking.critical_difference)
+    assert "left out, without a score in some data set: net-1" in ranking.notes
+    table = rankings_table([ranking])
+    assert table["not_apart"].tolist() == ["net-2", "net-0"]  # three data sets cannot tell
+
+
+def test_runs_that_cannot_be_ranked_are_refused(several: list[Run]) -> None:
+    with pytest.raises(ProbeError, match="at least two data sets, here is set-0"):
+        rank_over_datasets(several[:1])
+    with pytest.raises(ProbeError, match="several of set-0"):
+        rank_over_datasets([several[0], several[0]])
+    knn, centroid = (
+        replace(run, scores=run.scores.query("probe == @probe"))
+        for run, probe in zip(several, ("knn", "centroid"))  # noqa: B905
+    )
+    with pytest.raises(ProbeError, match="no two backbones have a score under the same probe"):
+        rank_over_datasets([knn, centroid])
+
+
+def test_the_diagram_is_the_same_bytes_again_and_joins_what_is_not_told_apart(several: list[Run]) -> None:
+    ranking = rank_over_datasets(several)[0]
+    svg, png = draw_ranking(ranking)
+    assert (svg, png) == draw_ranking(ranking)
+    assert svg.startswith(b"<?xml")
+    assert png.startswith(b"\x89PNG")
+    apart = replace(ranking, p=np.where(np.eye(3, dtype=bool), 1.0, 0.0), friedman=ranking.friedman._replace(p_f=0.0))
+    assert ranking.cliques
+    assert apart.cliques == []
+    assert draw_ranking(apart)[0] != svg
+
+
+# --- the command
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, several: list[Run]) -> list[Path]:
+    home = tmp_path_factory.mktemp("folders")
+    return [run.save(home / str(i)) for i, run in enumerate(several)]
+
+
+def test_the_tables_fit_eighty_columns_and_say_what_the_functions_say(folders: list[Path], medprobe: Medprobe) -> None:
+    status, printed, told = medprobe("stats", folders[1], "--calibration")
+    assert status == 0, told
+    assert max(map(len, printed.splitlines())) <= 80
+    run = Run.load(folders[1])
+    (knn,) = further_tests(run, tests=["mcnemar"]).query("probe == 'knn' and a == 'net-0' and b == 'net-2'")["p"]
+    rows = [line.split() for line in printed.split("McNemar")[1].splitlines() if " net-2 " in line]
+    shown = next(row for row in rows if row[:3] == ["knn", "net-0", "net-2"])
+    assert (shown[4] == "<") == (knn < 0.001)
+    assert "<" in shown[4] or float(shown[4]) == pytest.approx(knn, abs=5e-4)
+    for word in ("DeLong", "Wilcoxon", "Temperature scaling", "Brier = rel."):
+        assert word in printed
+
+
+def test_json_is_json_alone_and_has_the_tables(folders: list[Path], medprobe: Medprobe) -> None:
+    status, printed, _ = medprobe("stats", *folders, "--test", "verdict", "--interval", "bca", "--json")
+    assert status == 0
+    found = json.loads(printed)
+    assert [run["dataset"] for run in found["runs"]] == ["set-0", "set-1", "set-2"]
+    assert set(found) == {"runs", "summary", "comparisons", "ranks", "rank_pairs"}
+    assert len(found["summary"]) == 3 * 2 * 3
+    assert all(row["correction"] == "holm" for row in found["comparisons"])
+
+
+def test_files_are_written_where_asked_and_nowhere_near_a_run(
+    folders: list[Path], tmp_path: Path, medprobe: Medprobe
+) -> None:
+    out = tmp_path / "deep" / "stats"
+    assert medprobe("stats", *folders, "--ranks", "--between", "probes", "--out", out)[0] == 0
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"ranks.csv", "rank_pairs.csv", "ranks-net-0.svg", "ranks-net-0.png"}
+    assert len(pd.read_csv(out / "ranks.csv")) == 3 * 2
+    status, printed, told = medprobe("stats", folders[0], "--out", folders[1])
+    assert (status, printed) == (1, "")
+    assert "holds a run" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--metric", "roc_acu"), 'Did you mean "roc_auc"'),
+        (("--metric", "quadratic_kappa"), "not defined for a"),
+        (("--interval", "bac"), 'Did you mean "bca"'),
+        (("--test", "delon"), 'Did you mean "delong"'),
+        (("--correction", "hlm"), 'Did you mean "holm"'),
+        (("--between", "probe"), 'Did you mean "probes"'),
+        (("--subgroups",), "no attributes"),
+        (("--ranks",), "at least two data sets"),
+        (("--out", __file__), "is not a folder"),
+    ],
+    ids=lambda word: " ".join(map(str, word[:1])) if isinstance(word, tuple) else "",
+)
+def test_what_makes_no_sense_is_one_line(
+    folders: list[Path], medprobe: Medprobe, words: tuple[str, ...], told: str
+) -> None:
+    status, printed, said = medprobe("stats", folders[1], *words)
+    assert (status, printed) == (1, "")
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert told in said
+
+
+def test_a_run_that_is_not_there_or_is_damaged_is_one_line(
+    folders: list[Path], tmp_path: Path, medprobe: Medprobe
+) -> None:
+    import shutil
+
+    assert "no such run folder" in medprobe("stats", tmp_path / "nothing")[2]
+    broken = Path(shutil.copytree(folders[0], tmp_path / "broken"))
+    (broken / "units.parquet").write_bytes(b"PAR1")
+    status, printed, told = medprobe("stats", broken)
+    assert (status, printed) == (1, "")
+    assert "units.parquet: is damaged" in told
