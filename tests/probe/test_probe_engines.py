@@ -87,6 +87,31 @@ def test_knn_chooses_and_predicts_as_a_plain_loop_over_k(task: str, metric: str,
         np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
 
 
+@pytest.mark.parametrize("weights", ["uniform", "softmax"])
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_knn_votes_as_its_settings_say(task: str, weights: str) -> None:
+    block = _block(task, metric="log_loss")
+    kind = PROBES["knn"].configured(k=[3, 9, 30], weights=weights, temperature=0.2, metric="euclidean")
+    for resample, outcome in zip(block.resamples, kind.solve(block, JoblibWorkers(2)), strict=True):
+        made = {"metric": "euclidean", "weights": weights, "temperature": 0.2}
+        params, probe = _plain_choice(block, resample, [({"k": k}, KNNProbe(k, **made)) for k in (30, 9, 3)])
+        rows = block.fitted_on(resample)
+        probe.fit(block.X[rows], block.y[rows])
+        assert outcome.params == params
+        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-5)
+
+
+def test_more_neighbours_than_training_units_are_left_out_and_a_note_says_so() -> None:
+    block = _block(n=80)
+    for k, note in (
+        ([5, 40, 51, 101], "k=51, 101: more than the 40 training units; left out"),
+        ([51], "k=51: more than the 40 training units; all of them vote"),
+    ):
+        for outcome in PROBES["knn"].configured(k=k).solve(block, WORKERS):
+            assert outcome.params["k"] <= 40
+            assert note in outcome.notes
+
+
 @pytest.mark.parametrize("refit", [True, False])
 @pytest.mark.parametrize(
     ("task", "metric"), [("binary", "roc_auc"), ("multiclass", "accuracy"), ("multilabel", "brier")]
@@ -317,8 +342,8 @@ def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
 
 def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
     block = _block()
-    for workers in (WORKERS, JoblibWorkers(2)):
-        found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3])
+    for workers, threads in ((WORKERS, False), (JoblibWorkers(2), False), (JoblibWorkers(2), True)):
+        found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3], threads=threads)
         assert list(found) == [(5, 180), (1, 180), (3, 180)]
     with pytest.raises(ProbeError, match="0 jobs"):
         JoblibWorkers(0)
