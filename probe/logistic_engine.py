@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, PositiveInt
 
 from .block import Block, Outcome, Workers
 from .choosing import Chooser
@@ -31,7 +31,10 @@ class LogisticSettings(ProbeSettings):
     stop_path: bool = True
     """Whether the path over C ends once values are worse on val."""
     tol: PositiveFloat = 2e-3
-    """Relative gradient at which the solver stops; the objective is then within its square of the optimum."""
+    """Relative gradient at which the solver stops along the path; the objective is then within about its square of
+    the optimum. The model that is tested is solved to a quarter of it."""
+    max_iter: PositiveInt = 300
+    """Most steps of the solver for one value of C."""
 
 
 def solve_block(block: Block, workers: Workers, settings: LogisticSettings) -> Iterator[Outcome]:
@@ -99,10 +102,10 @@ def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[Outco
     tested = [_tested(shared, problems, final.points, s, walk) for s, walk in enumerate(walks)]
     ended = time.perf_counter()
     each = (fitted - start) / len(walks), (ended - fitted) / len(walks)
-    by_walk = final.gap.reshape(len(walks), -1).max(axis=1), final.converged.reshape(len(walks), -1).all(axis=1)
+    gaps, converged = final.gap.reshape(len(walks), -1), final.converged.reshape(len(walks), -1)
     return [
-        _outcome(shared, walk, proba, gap, converged, each)
-        for walk, proba, gap, converged in zip(walks, tested, *by_walk, strict=True)
+        _outcome(shared, walk, tested[s], float(gaps[s].max()), bool(converged[s].all()), each)
+        for s, walk in enumerate(walks)
     ]
 
 
@@ -111,8 +114,8 @@ def _walk(shared: _Shared, walks: list[_Walk]) -> None:
     problems = shared.problems([walk.resample.train for walk in walks])
     predictor, moving, labels = Predictor(), list(walks), shared.labels
     for C in shared.settings.C:
-        start = predictor.at(C) if C > shared.settings.C[0] else np.zeros((len(problems), problems.size))
-        found = solve(problems.at(C), start, tol=shared.settings.tol)
+        start = predictor.at(C) if shared.settings.C[0] < C else np.zeros((len(problems), problems.size))
+        found = solve(problems.at(C), start, tol=shared.settings.tol, max_iter=shared.settings.max_iter)
         predictor.add(C, found.points)
         proba = problems.probabilities(found.points)
         for s, walk in enumerate(moving):
@@ -136,7 +139,8 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> tuple[Solution, Problems]:
     """The tested models: at the chosen C, on train and val if that is asked."""
     problems = shared.problems([shared.block.fitted_on(walk.resample) for walk in walks])
     problems = problems.at(np.repeat([walk.chooser.params["C"] for walk in walks], shared.labels))
-    return solve(problems, np.concatenate([walk.chooser.best for walk in walks]), tol=shared.settings.tol), problems
+    start = np.concatenate([walk.chooser.best for walk in walks])
+    return solve(problems, start, tol=shared.settings.tol / 4, max_iter=shared.settings.max_iter), problems
 
 
 def _tested(shared: _Shared, problems: Problems, points: np.ndarray, s: int, walk: _Walk) -> np.ndarray:
@@ -157,12 +161,13 @@ def _as_proba(block: Block, chances: np.ndarray, learnt_from: np.ndarray) -> np.
 
 
 def _outcome(
-    shared: _Shared, walk: _Walk, test_proba: np.ndarray, gap: Any, converged: Any, seconds: tuple[float, float]
+    shared: _Shared, walk: _Walk, test_proba: np.ndarray, gap: float, converged: bool, seconds: tuple[float, float]
 ) -> Outcome:
     grid = shared.settings.C
     notes = walk.chooser.notes(len(grid))
     if walk.stuck:
-        notes.append(f"not converged at C={', '.join(f'{C:g}' for C in walk.stuck)}")
+        where = ", ".join(f"{C:g}" for C in walk.stuck)
+        notes.append(f"not converged after {shared.settings.max_iter} steps at C={where}")
     if grid[-1] > walk.last:
         notes.append(f"path ended at C={walk.last:g}")
     return Outcome(
@@ -171,8 +176,8 @@ def _outcome(
         val_proba=walk.chooser.proba,
         test_proba=test_proba,
         params=walk.chooser.params,
-        converged=bool(converged),
-        gradient=float(gap),
+        converged=converged,
+        gradient=gap,
         notes=notes,
         fit_s=seconds[0],
         predict_s=seconds[1],

@@ -1,8 +1,8 @@
 """An approximate inverse of the Hessian of each problem: what makes a few steps do for the whole of the path.
 
-The Hessian is the identity (the penalty) and a sum over rows of ``x x^T`` with ``C * weight * (diag(p) - p p^T)``. Where
-the fit is certain of most rows, few rows carry nearly all of it; where it is not, all rows do, but much alike. So two
-parts are kept:
+The Hessian is the identity (the penalty) and a sum over rows of ``x x^T`` with ``C * weight * (diag(p) - p p^T)``.
+Where the fit is certain of most rows, few rows carry nearly all of it; where it is not, all rows do, but much alike.
+So two parts are kept:
 
 - the heaviest *pairs*: a row, its likeliest class k and another class l, with the weight ``p_k p_l``. Each is a term of
   rank one, ``x (e_k - e_l)``, and all of them together are inverted exactly through a system as large as there are
@@ -53,9 +53,10 @@ class _Pairs:
             return
         seen = at_rows[:, self.rows].T + shift.astype(at_rows.dtype)
         at_pairs = np.einsum("tk,tk->t", seen[self.row], self.sides)
-        solved = linalg.blas.strsv if at_rows.dtype == np.float32 else linalg.blas.dtrsv
-        half = solved(self.factor, at_pairs, lower=1)
-        whole = solved(self.factor, half, lower=1, trans=1)
+        # BLAS itself, since SciPy's solvers take three times as long for one right-hand side.
+        (trsv,) = linalg.blas.get_blas_funcs(("trsv",), (self.factor,))
+        half = trsv(self.factor, at_pairs, lower=1)
+        whole = trsv(self.factor, half, lower=1, trans=1)
         back[:, self.rows] = np.add.reduceat(self.sides * whole[:, None], self.first, axis=0).T
 
 

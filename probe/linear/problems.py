@@ -66,7 +66,9 @@ class Problems:
             rows=rows,
             outputs=classes if labels is None else 1,
             bounds=np.searchsorted(y, np.arange(classes + 1)) if labels is None else None,
-            signs=None if labels is None else np.tile(np.where(labels > 0, 1, -1), (len(members), 1)).astype(rows.dtype),
+            signs=None
+            if labels is None
+            else np.tile(np.where(labels > 0, 1, -1), (len(members), 1)).astype(rows.dtype),
             weight=np.stack(weight).astype(rows.dtype),
             stretch=np.repeat(stretch, len(targets), axis=0),
             C=np.ones(len(weight)),

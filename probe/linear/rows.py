@@ -37,7 +37,7 @@ class Rows:
 
     @property
     def width(self) -> int:
-        """d."""
+        """D."""
         return self._X.shape[1]
 
     @property
@@ -84,8 +84,11 @@ class Rows:
 def _moments(X: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, (d,) float64; one in place of that of a constant column."""
     parts = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-    mean = sum(X[part].sum(axis=0, dtype=np.float64) for part in parts) / len(rows)
-    variance = sum(((X[part] - mean) ** 2).sum(axis=0) for part in parts) / len(rows)
+    mean, variance = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for part in parts:
+        mean += X[part].sum(axis=0, dtype=np.float64) / len(rows)
+    for part in parts:
+        variance += ((X[part] - mean) ** 2).sum(axis=0) / len(rows)
     spread = np.sqrt(variance)
     constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
     return mean, np.where(constant, 1.0, spread)

@@ -8,7 +8,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pytest
-from medprobe.probe import CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
+from medprobe.probe import CentroidProbe, GBMProbe, KNNProbe, LogisticPath, LogisticProbe
 from medprobe.probe.gbm import PRESETS
 from medprobe.probe.knn import vote
 from sklearn.base import clone
@@ -32,7 +32,9 @@ def _expected(estimator: Any) -> dict[str, str]:
     return {"check_classifiers_multilabel_output_format_predict_proba": why}
 
 
-@parametrize_with_checks([*PROBES, GBMProbe("lightgbm-defaults", n_estimators=20)], expected_failed_checks=_expected)
+@parametrize_with_checks(
+    [*PROBES, LogisticPath(), GBMProbe("lightgbm-defaults", n_estimators=20)], expected_failed_checks=_expected
+)
 def test_a_probe_is_a_scikit_learn_estimator(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -204,19 +206,26 @@ def test_logreg_says_when_it_did_not_converge() -> None:
     assert not probe.converged_
 
 
-def test_logreg_begun_from_the_last_fit_ends_in_the_same_place() -> None:
+def test_a_path_has_at_each_C_what_a_fit_at_that_C_has() -> None:
     X, y = _data()
-    warm = LogisticProbe(0.001, warm_start=True, tol=1e-7, max_iter=5000).fit(X, y).set_params(C=1.0).fit(X, y)
-    cold = LogisticProbe(1.0, tol=1e-7, max_iter=5000).fit(X, y)
-    np.testing.assert_allclose(warm.predict_proba(X), cold.predict_proba(X), atol=1e-4)
+    path = LogisticPath([100, 0.01, 1], tol=1e-7).fit(X[:150], y[:150])
+    assert path.Cs_.tolist() == [0.01, 1, 100]
+    for C, proba, coef in zip(path.Cs_, path.path_proba(X[150:]), path.coef_, strict=True):
+        alone = LogisticProbe(C, tol=1e-7).fit(X[:150], y[:150])
+        np.testing.assert_allclose(proba, alone.predict_proba(X[150:]), atol=1e-5)
+        np.testing.assert_allclose(coef, alone.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(path.predict_proba(X), path.path_proba(X)[-1])
+    assert path.converged_.all()
+    assert (path.gradient_ <= 1e-7).all()
 
 
-def test_logreg_begins_anew_when_the_problem_is_another() -> None:
-    X, y = _data(3)
-    probe = LogisticProbe(warm_start=True).fit(X, y)
-    for X2, y2 in ((X[:, :5], y), (X, y % 2), (X, np.eye(3, dtype=int)[y])):
-        fresh = LogisticProbe().fit(X2, y2).predict_proba(X2)
-        np.testing.assert_array_equal(probe.fit(X2, y2).predict_proba(X2), fresh)
+def test_weights_and_intercepts_are_those_of_the_features_as_they_are_given() -> None:
+    X, y = _data()
+    X = X * np.linspace(0.1, 30, X.shape[1]) + np.linspace(-50, 50, X.shape[1])
+    for probe in (LogisticProbe().fit(X, y), LogisticProbe(standardize=False, C=1e-2).fit(X, y)):
+        logits = X @ probe.coef_.T + probe.intercept_
+        proba = np.exp(logits - logits.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(proba / proba.sum(axis=1, keepdims=True), probe.predict_proba(X), atol=1e-8)
 
 
 def test_logreg_fits_its_scaling_on_the_training_rows_alone() -> None:
