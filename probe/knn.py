@@ -234,10 +234,9 @@ def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
 
 def _left_out(settings: KNNSettings, rows: int) -> list[str]:
     over = [k for k in settings.k if k > rows]
-    if not over:
-        return []
-    instead = "left out" if len(over) < len(settings.k) else "all of them vote"
-    return [f"k={', '.join(map(str, over))}: more than the {rows} training units; {instead}"]
+    if len(over) == len(settings.k):
+        return [f"train is smaller than k={over[0]}: all of it votes"]
+    return [f"k from {over[0]} left out: train is smaller"] if over else []
 
 
 KNN = ProbeKind("knn", "k nearest neighbours", KNNSettings(), solve)

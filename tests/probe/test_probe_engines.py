@@ -104,8 +104,8 @@ def test_knn_votes_as_its_settings_say(task: str, weights: str) -> None:
 def test_more_neighbours_than_training_units_are_left_out_and_a_note_says_so() -> None:
     block = _block(n=80)
     for k, note in (
-        ([5, 40, 51, 101], "k=51, 101: more than the 40 training units; left out"),
-        ([51], "k=51: more than the 40 training units; all of them vote"),
+        ([5, 40, 51, 101], "k from 51 left out: train is smaller"),
+        ([51], "train is smaller than k=51: all of it votes"),
     ):
         for outcome in PROBES["knn"].configured(k=k).solve(block, WORKERS):
             assert outcome.params["k"] <= 40
