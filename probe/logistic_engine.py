@@ -30,9 +30,9 @@ class LogisticSettings(ProbeSettings):
     """`balanced`: every class weighs the same."""
     stop_path: bool = True
     """Whether the path over C ends once values are worse on val."""
-    tol: PositiveFloat = 2e-3
+    tol: PositiveFloat = 1e-3
     """Relative gradient at which the solver stops along the path; the objective is then within about its square of
-    the optimum. The model that is tested is solved to a quarter of it."""
+    the optimum. The model that is tested is solved to half of it."""
     max_iter: PositiveInt = 300
     """Most steps of the solver for one value of C."""
 
@@ -140,7 +140,7 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> tuple[Solution, Problems]:
     problems = shared.problems([shared.block.fitted_on(walk.resample) for walk in walks])
     problems = problems.at(np.repeat([walk.chooser.params["C"] for walk in walks], shared.labels))
     start = np.concatenate([walk.chooser.best for walk in walks])
-    return solve(problems, start, tol=shared.settings.tol / 4, max_iter=shared.settings.max_iter), problems
+    return solve(problems, start, tol=shared.settings.tol / 2, max_iter=shared.settings.max_iter), problems
 
 
 def _tested(shared: _Shared, problems: Problems, points: np.ndarray, s: int, walk: _Walk) -> np.ndarray:
