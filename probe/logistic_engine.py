@@ -19,6 +19,8 @@ from .resampling import Resample
 
 _WIDE = 40
 """Outputs of the problems solved side by side, about: as wide as a matrix product must be to be quick."""
+_AT_ONCE = 8192
+"""Test rows predicted at a time."""
 
 
 class LogisticSettings(ProbeSettings):
@@ -144,9 +146,12 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> tuple[Solution, Problems]:
 
 
 def _tested(shared: _Shared, problems: Problems, points: np.ndarray, s: int, walk: _Walk) -> np.ndarray:
-    Z = shared.rows.standardized(shared.block.X[walk.resample.test])
-    numbers = range(s * shared.labels, (s + 1) * shared.labels)
-    chances = np.concatenate([problems.predict(points, number, Z) for number in numbers], axis=1)
+    numbers, test = range(s * shared.labels, (s + 1) * shared.labels), walk.resample.test
+    chances = np.empty((len(test), problems.outputs * shared.labels))
+    for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
+        part = slice(start, start + _AT_ONCE)
+        Z = shared.rows.standardized(shared.block.X[test[part]])
+        chances[part] = np.concatenate([problems.predict(points, number, Z) for number in numbers], axis=1)
     return _as_proba(shared.block, chances, shared.block.fitted_on(walk.resample))
 
 
