@@ -29,6 +29,11 @@ class Resample:
     fold: int = 0
     """Which of the seed's folds is the test; 0 where the protocol has no folds."""
 
+    @property
+    def words(self) -> str:
+        """What to call it in a message."""
+        return f"seed {self.seed}, fold {self.fold}" if self.fold else f"seed {self.seed}"
+
     def within(self, usable: np.ndarray) -> Resample:
         """This resample without the units that `usable` (U,) bool rules out."""
         train, val, test = (part[usable[part]] for part in (self.train, self.val, self.test))

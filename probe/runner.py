@@ -239,15 +239,15 @@ def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -
     for name in ("train", "val", "test"):
         if not len(getattr(resample, name)):
             raise ProbeError(
-                f"seed {resample.seed}: no unit is left in {name}. Add cases, or use other fractions or another"
-                " protocol."
+                f"{resample.words}: no unit is left in {name}. Add cases, or use other fractions, other folds or"
+                " another protocol."
             )
     y = units.y[resample.train]
     counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(classes))
     absent = [f'"{classes[c]}"' for c in np.flatnonzero(counts == 0)]
     if absent:
         raise ProbeError(
-            f"seed {resample.seed}: no training unit of {one_of(absent)} is left: its few cases are in one group or"
+            f"{resample.words}: no training unit of {one_of(absent)} is left: its few cases are in one group or"
             " could not be embedded. Merge the class with another, take it out of the card and the table, or add cases."
         )
 
