@@ -64,6 +64,7 @@ def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
     }
     say(f"\nDifferences in {_metric_label(table)} ({', '.join(sorted(set(table['test'])))})")
     _show(table, cells, names=(within, "a", "b"))
+    _say_notes(table)
 
 
 def _show_tests(run: Run, table: pd.DataFrame) -> None:
@@ -82,9 +83,7 @@ def _show_tests(run: Run, table: pd.DataFrame) -> None:
         }
         say(f"\n{_TESTS[str(test)].format(metric=METRICS[str(rows['metric'].iloc[0])].label)}")
         _show(rows, cells, names=(within, "a", "b", "class"))
-        for note in dict.fromkeys(rows["note"]):
-            if note:
-                say(f"note: {note}")
+        _say_notes(rows)
 
 
 _TESTS = {
@@ -134,6 +133,7 @@ def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
     }
     say(f"\nSubgroups, {_metric_label(table)} (units a seed; interval: bootstrap over groups)")
     _show(table, cells, names=(*_SYSTEM, "attribute", "subgroup", "95 % interval, or why not"))
+    _say_notes(table)
 
 
 def _show_gaps(run: Run, table: pd.DataFrame) -> None:
@@ -147,6 +147,7 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
     }
     say("\nGaps between best and worst subgroup (picked by looking: on the large side)")
     _show(table, cells, names=(*_SYSTEM, "attribute", "best", "worst", "95 % interval"))
+    _say_notes(table)
 
 
 def _show_ranking(ranking: Ranking) -> None:
@@ -208,6 +209,14 @@ def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
     show_table(list(cells), rows, right=numbers, whole=numbers)
     if len(shown) < len(table):
         say(f"… and {len(table) - len(shown)} rows more; --out writes them all")
+
+
+def _say_notes(table: pd.DataFrame) -> None:
+    """Each note once, with how many rows it is of; files have it beside its row."""
+    for note, count in table["note"].value_counts(sort=False).items():
+        if note:
+            of = "" if count == len(table) else f", {count} of {len(table)} rows"
+            say(f"note{of}: {note}")
 
 
 def _numbers(columns: dict[str, str]) -> _Cells:
