@@ -36,14 +36,33 @@ def _bytes(run: Run, folder: Path) -> tuple[bytes, bytes, bytes]:
     return tuple((folder / name).read_bytes() for name in ("scores.parquet", "predictions.parquet", "run.json"))
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "ordinal", "multilabel"])
-def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(task: str, tmp_path: Path, study_of) -> None:
-    study = study_of(tmp_path, task=task, units=90, images=2, signal=(0.8,))
-    shuffled = Manifest(study.manifest.table.sample(frac=1, random_state=3), study.manifest.card)
-    one = _bytes(study.probe(probes=ALL), tmp_path / "one")
-    assert _bytes(study.probe(probes=ALL), tmp_path / "again") == one
-    assert _bytes(study.probe(probes=ALL, n_jobs=2), tmp_path / "two processes") == one
-    assert _bytes(study.probe(probes=ALL, manifest=shuffled), tmp_path / "other rows") == one
+@pytest.mark.parametrize(
+    ("task", "protocol"),
+    [("binary", "official"), ("multiclass", "holdout"), ("multilabel", "kfold"), ("ordinal", "external")],
+)
+def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(
+    task: str, protocol: str, tmp_path: Path, study_of
+) -> None:
+    study = study_of(tmp_path / "ours", task=task, units=90, images=2, signal=(0.8,), split=protocol == "official")
+    asked: dict[str, Any] = {"probes": list(PROBES), "protocol": protocol, "seeds": range(4)}
+    manifests = [study.manifest]
+    if protocol == "external":
+        theirs = study_of(tmp_path / "theirs", task=task, units=40, images=2, signal=(0.8,), seed=1, name="theirs")
+        manifests.append(theirs.manifest)
+    if protocol == "kfold":
+        asked |= {"folds": 2, "seeds": range(2)}
+
+    def bytes_of(folder: str, *, shuffle: bool = False, n_jobs: int = 1) -> tuple[bytes, ...]:
+        ours, *others = (Manifest(m.table.sample(frac=1, random_state=3), m.card) if shuffle else m for m in manifests)
+        external = (others[0], theirs.caches) if others else None
+        run = study.probe(**asked, manifest=ours, external=external, n_jobs=n_jobs)
+        assert set(run.scores["protocol"]) == {protocol}
+        return _bytes(run, tmp_path / folder)
+
+    one = bytes_of("one")
+    assert bytes_of("again") == one
+    assert bytes_of("two processes", n_jobs=2) == one
+    assert bytes_of("four processes, other rows", n_jobs=4, shuffle=True) == one
 
 
 def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(tmp_path: Path, study_of) -> None:
