@@ -1,9 +1,11 @@
-"""The probe engine against scikit-learn, on the same data, the same cores, in turn: `name ours_s peer_s ratio`.
+"""The kNN and boosting engines against scikit-learn and LightGBM: one line each, `name ours_s peer_s ratio`.
 
-    python benchmarks/probe_engine.py [--seeds 100] [--rounds 3] [--data brain-mri-embeddings.npz]
+    python benchmarks/probe_engine.py [--only knn] [--seeds 100] [--rounds 3] [--data brain-mri-embeddings.npz]
 
-Both sides use one BLAS thread a process and as many processes as there are cores. A peer that would take minutes is
-run on a part of the seeds and its time scaled up; the line says so. Labels are compared, and must be the same.
+Ours and the peer run in turn, on the same data and the same cores, with one BLAS thread a process or thread and as many
+of these as there are cores; the peer's processes are started before anything is timed. Times are medians over rounds.
+A peer that would take minutes is run on a few seeds, other ones in each round, and its time is scaled up; the line says
+so. What both call the same test rows is compared: labels of kNN must be the same, boosting has its accuracy beside it.
 """
 
 from __future__ import annotations
@@ -12,133 +14,187 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
+import lightgbm as lgb
 import numpy as np
-from medprobe.probe import Block, GBMProbe, Resample, find_metric
+from medprobe.probe import GBMProbe
 from medprobe.probe.knn import vote
-from medprobe.probe.neighbours import list_neighbours
+from medprobe.probe.neighbours import NeighbourLists, Question, list_neighbours
 from medprobe.probe.workers import JoblibWorkers
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 KS = (1, 5, 11, 21, 51, 101)
+GBM_SEEDS = 20
 _DATA = Path(os.environ.get("MEDPROBE_TEST_DATA", "../shared/data")) / "brain-mri-embeddings.npz"
 
 
-def draw(train: np.ndarray, seeds: int) -> list[np.ndarray]:
-    """What each seed learns from: 90 % of the training rows."""
-    return [np.sort(np.random.default_rng(seed).permutation(train)[: int(0.9 * len(train))]) for seed in range(seeds)]
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One set of embeddings, and what each seed learns from: 90 % of its training rows."""
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+    test: np.ndarray
+    parts: list[np.ndarray]
+
+    @classmethod
+    def of(cls, name: str, X: np.ndarray, y: np.ndarray, train: np.ndarray, seeds: int) -> Task:
+        """Test rows are those that are not for training."""
+        drawn = (np.random.default_rng(seed).permutation(train) for seed in range(seeds))
+        test = np.setdiff1d(np.arange(len(X)), train)
+        return cls(name, X, y, test, [np.sort(order[: int(0.9 * len(train))]) for order in drawn])
+
+    @property
+    def classes(self) -> int:
+        """How many."""
+        return int(self.y.max()) + 1
 
 
-def our_seed(shared: tuple[Any, ...], members: np.ndarray) -> np.ndarray:
-    lists, y, test, classes = shared
-    found, rows = lists.among(test, members, max(KS))
-    labels = y[rows]
-    return np.stack([vote(found[:, :k], labels[:, :k], classes).argmax(1) for k in KS])
+def real(path: Path, seeds: int) -> Iterator[Task]:
+    """A task a backbone."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    train = np.flatnonzero(arrays["split"].astype(str) == "train")
+    for name in [name for name, array in arrays.items() if array.ndim == 2]:
+        yield Task.of(name, arrays[name].astype(np.float32), arrays["y"].astype(np.int64), train, seeds)
 
 
-def ours(X: np.ndarray, y: np.ndarray, parts: list[np.ndarray], test: np.ndarray) -> np.ndarray:
+def synthetic(seeds: int) -> Task:
+    """20,000 rows of 1,024 columns in ten classes that overlap."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, 20_000)
+    X = 0.1 * rng.standard_normal((10, 1024), dtype=np.float32)[y] + rng.standard_normal((len(y), 1024), np.float32)
+    return Task.of("synthetic-20000x1024", X, y, np.arange(16_000), seeds)
+
+
+# --- kNN
+
+
+def our_neighbours(task: Task) -> np.ndarray:
+    """(seeds, len(KS), n_test) labels: one search, then a mask a seed, as the engine does it."""
     workers = JoblibWorkers(-1)
-    lists = list_neighbours(X, max(KS), min(map(len, parts)) / len(X), workers)
-    return np.stack(list(workers.map(our_seed, (lists, y, test, int(y.max()) + 1), parts)))
+    questions = [Question(task.test, members, max(KS)) for members in task.parts]
+    lists = list_neighbours(task.X, questions, workers)
+    return np.stack(list(workers.map(our_labels, (lists, task), questions, threads=True)))
 
 
-def fit_per_k(X: np.ndarray, y: np.ndarray, members: np.ndarray, test: np.ndarray, k: int) -> np.ndarray:
+def our_labels(shared: tuple[NeighbourLists, Task], question: Question) -> np.ndarray:
+    lists, task = shared
+    found, rows = lists.among(question)
+    return vote(found, task.y[rows], task.classes, KS).argmax(axis=2)
+
+
+def per_seed_and_k(X: np.ndarray, y: np.ndarray, members: np.ndarray, test: np.ndarray) -> np.ndarray:
     with threadpool_limits(1):
-        model = KNeighborsClassifier(k, algorithm="brute", metric="cosine", weights="distance")
-        return model.fit(X[members], y[members]).predict(X[test])
+        fits = (KNeighborsClassifier(k, algorithm="brute", metric="cosine", weights="distance") for k in KS)
+        return np.stack([fit.fit(X[members], y[members]).predict(X[test]) for fit in fits])
 
 
-def peer_per_k(X: np.ndarray, y: np.ndarray, parts: list[np.ndarray], test: np.ndarray) -> np.ndarray:
-    jobs = (joblib.delayed(fit_per_k)(X, y, members, test, k) for members in parts for k in KS)
-    return np.stack(joblib.Parallel(n_jobs=-1)(jobs)).reshape(len(parts), len(KS), -1)
-
-
-def fit_once(X: np.ndarray, y: np.ndarray, members: np.ndarray, test: np.ndarray) -> np.ndarray:
+def once_a_seed(X: np.ndarray, y: np.ndarray, members: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """One search for the largest k; the smaller ones vote from it, by our own `vote`."""
     with threadpool_limits(1):
-        model = KNeighborsClassifier(max(KS), algorithm="brute", metric="cosine").fit(X[members], y[members])
-        found, place = model.kneighbors(X[test])
-        labels = y[members][place]
-        return np.stack([vote(found[:, :k], labels[:, :k], int(y.max()) + 1).argmax(1) for k in KS])
+        fit = KNeighborsClassifier(max(KS), algorithm="brute", metric="cosine").fit(X[members], y[members])
+        found, place = fit.kneighbors(X[test])
+        return vote(found, y[members][place], int(y.max()) + 1, KS).argmax(axis=2)
 
 
-def peer_once(X: np.ndarray, y: np.ndarray, parts: list[np.ndarray], test: np.ndarray) -> np.ndarray:
-    jobs = (joblib.delayed(fit_once)(X, y, members, test) for members in parts)
+def compare_neighbours(task: Task, peer: Callable[..., np.ndarray], peer_seeds: int, rounds: int) -> None:
+    own, other, differ, compared = [], [], 0, 0
+    for chosen in batches(len(task.parts), peer_seeds, rounds):
+        seconds, labels = timed(our_neighbours, task)
+        own.append(seconds)
+        seconds, theirs = timed(side_by_side, peer, task, chosen)
+        other.append(seconds * len(task.parts) / len(chosen))
+        differ += int((labels[chosen] != theirs).sum())
+        compared += theirs.size
+    tell(f"knn/{task.name}/{peer.__name__}", own, other, peer_seeds, f"{differ} of {compared:,} labels differ")
+
+
+# --- boosting
+
+
+def our_boosting(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """As the engine does it: a fifth of the rows says when to stop, then all of them are learnt from."""
+    with threadpool_limits(1):
+        train, val = train_test_split(part, test_size=0.2, stratify=y[part], random_state=0)
+        probe = GBMProbe().fit(X[train], y[train], eval_set=(X[val], y[val]))
+        return probe.refit(X[part], y[part]).predict_proba(X[test]).argmax(axis=1)
+
+
+def lightgbm_100_rounds(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """LightGBM's defaults on one thread."""
+    settings = {"objective": "multiclass", "num_class": int(y.max()) + 1, "num_threads": 1, "verbose": -1}
+    booster = lgb.train(settings, lgb.Dataset(X[part], y[part], params=settings), 100)
+    return np.asarray(booster.predict(X[test], num_threads=1)).argmax(axis=1)
+
+
+def compare_boosting(task: Task, peer_seeds: int, rounds: int) -> None:
+    own, other, right = [], [], []
+    for chosen in batches(GBM_SEEDS, peer_seeds, rounds):
+        seconds, labels = timed(side_by_side, our_boosting, task, chosen)
+        own.append(seconds * GBM_SEEDS / len(chosen))
+        seconds, theirs = timed(side_by_side, lightgbm_100_rounds, task, chosen)
+        other.append(seconds * GBM_SEEDS / len(chosen))
+        right += [[(found == task.y[task.test]).mean() for found in pair] for pair in zip(labels, theirs, strict=True)]
+    ours, theirs = np.mean(right, axis=0)
+    seen = f"accuracy over {len(right)} seeds {ours:.4f} and {theirs:.4f}"
+    tell(f"gbm/{task.name}/lightgbm_100_rounds", own, other, peer_seeds, seen)
+
+
+# --- both
+
+
+def side_by_side(work: Callable[..., np.ndarray], task: Task, seeds: list[int]) -> np.ndarray:
+    """(len(seeds), ...) what the work calls the test rows, a process a core."""
+    jobs = (joblib.delayed(work)(task.X, task.y, task.parts[seed], task.test) for seed in seeds)
     return np.stack(joblib.Parallel(n_jobs=-1)(jobs))
 
 
-def our_boosting(block: Block, part: np.ndarray) -> np.ndarray:
-    """As the engine does it: val says when to stop, then train and val together."""
-    train, val = train_test_split(part, test_size=0.2, stratify=block.y[part], random_state=0)
-    probe = GBMProbe().fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
-    return probe.refit(block.X[part], block.y[part]).predict_proba(block.X[block.resamples[0].test]).argmax(1)
+def warm_up(task: Task) -> None:
+    """Starts the processes and has each import what it needs, away from the clock."""
+    few = Task.of(task.name, task.X[::15], task.y[::15], np.arange(300), 8)
+    for work in (once_a_seed, our_boosting, lightgbm_100_rounds):
+        side_by_side(work, few, list(range(8)))
 
 
-def peer_boosting(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """LightGBM's defaults at 100 rounds, on one thread."""
-    import lightgbm as lgb
-
-    settings = {"objective": "multiclass", "num_class": int(y.max()) + 1, "num_threads": 1, "verbose": -1}
-    booster = lgb.train(settings, lgb.Dataset(X[part], y[part], params=settings), 100)
-    return np.asarray(booster.predict(X[test], num_threads=1)).argmax(1)
+def batches(seeds: int, size: int, rounds: int) -> list[list[int]]:
+    """Other seeds in each round, as long as there are others."""
+    return [[(turn * size + place) % seeds for place in range(size)] for turn in range(rounds)]
 
 
-def compare_boosting(name: str, data: tuple[Any, ...], peer_seeds: int) -> None:
-    X, y, parts, test = data
-    block = Block(X, y, (Resample(0, parts[0], parts[0], test),), "multiclass", (), find_metric("accuracy"), True)
-    seconds, labels = timed(lambda: np.stack(list(JoblibWorkers(-1).map(our_boosting, block, parts))))
-    jobs = [joblib.delayed(peer_boosting)(X, y, part, test) for part in parts[:peer_seeds]]
-    other, theirs = timed(lambda: np.stack(joblib.Parallel(n_jobs=-1)(jobs)))
-    other *= len(parts) / peer_seeds
-    right = [float((found == y[test]).mean()) for found in (labels, theirs)]
-    scaled = f"(peer: {peer_seeds} of {len(parts)} seeds, scaled)"
-    print(
-        f"{name} {seconds:.2f} {other:.2f} {other / seconds:.1f} {scaled}; accuracy {right[0]:.4f} and {right[1]:.4f}"
-    )
-
-
-def timed(work: Callable[..., np.ndarray], *arguments: Any) -> tuple[float, np.ndarray]:
+def timed(work: Callable[..., np.ndarray], *arguments: object) -> tuple[float, np.ndarray]:
     start = time.perf_counter()
     result = work(*arguments)
     return time.perf_counter() - start, result
 
 
-def compare(name: str, data: tuple[Any, ...], peer: Callable[..., np.ndarray], peer_seeds: int, rounds: int) -> None:
-    X, y, parts, test = data
-    own, other = [], []
-    mismatches = 0
-    for _ in range(rounds):
-        seconds, labels = timed(ours, X, y, parts, test)
-        own.append(seconds)
-        seconds, theirs = timed(peer, X, y, parts[:peer_seeds], test)
-        other.append(seconds * len(parts) / peer_seeds)
-        mismatches = int((labels[:peer_seeds] != theirs).sum())
+def tell(name: str, own: list[float], other: list[float], peer_seeds: int, seen: str) -> None:
     a, b = statistics.median(own), statistics.median(other)
-    scaled = "" if peer_seeds == len(parts) else f" (peer: {peer_seeds} seeds, scaled)"
-    print(f"{name} {a:.2f} {b:.2f} {b / a:.1f}{scaled}; {mismatches} of {labels[:peer_seeds].size:,} labels differ")
+    print(f"{name} {a:.2f} {b:.1f} {b / a:.1f} (peer: {peer_seeds} seeds a round, scaled); {seen}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=_DATA, help="npz with one matrix a backbone, y and split")
-    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--only", choices=["knn", "gbm"], help="one engine alone")
+    parser.add_argument("--seeds", type=int, default=100, help="of kNN")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer-seeds", type=int, default=2, help="seeds a round of the slower peers")
     asked = parser.parse_args()
-    with np.load(asked.data) as file:
-        arrays = {name: file[name] for name in file.files}
-    y = arrays["y"].astype(np.int64)
-    train, test = (np.flatnonzero(arrays["split"].astype(str) == part) for part in ("train", "test"))
-    parts = draw(train, asked.seeds)
-    for name in [name for name, array in arrays.items() if array.ndim == 2]:
-        data = (arrays[name].astype(np.float32), y, parts, test)
-        compare(f"knn/{name}/fitted-per-seed-and-k", data, peer_per_k, min(4, asked.seeds), asked.rounds)
-        compare(f"knn/{name}/fitted-once-a-seed", data, peer_once, min(12, asked.seeds), asked.rounds)
-        compare_boosting(f"gbm/{name}/lightgbm-100-rounds", (data[0], y, parts[:20], test), min(4, asked.seeds))
+    tasks = [*real(asked.data, asked.seeds), synthetic(asked.seeds)]
+    warm_up(tasks[0])
+    for task in tasks if asked.only != "gbm" else ():
+        compare_neighbours(task, per_seed_and_k, min(asked.peer_seeds, asked.seeds), asked.rounds)
+        compare_neighbours(task, once_a_seed, min(4 * asked.peer_seeds, asked.seeds), asked.rounds)
+    for task in tasks[:-1] if asked.only != "knn" else ():
+        compare_boosting(task, min(asked.peer_seeds, GBM_SEEDS), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from .gbm import GBMProbe
 from .kind import ProbeKind, ProbeSettings
 from .knn import KNNProbe
 from .listing import PROBES, find_probes
-from .logistic import LogisticProbe
+from .logistic import LogisticPath, LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
 from .multiplicity import CORRECTIONS, benjamini_hochberg, find_correction, holm
 from .pairs import WITHIN, system_labels
@@ -52,6 +52,7 @@ __all__ = [
     "CentroidProbe",
     "GBMProbe",
     "KNNProbe",
+    "LogisticPath",
     "LogisticProbe",
     "Metric",
     "Outcome",

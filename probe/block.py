@@ -85,6 +85,8 @@ class Outcome:
     params: Mapping[str, Any]
     """What was chosen, JSON-like."""
     converged: bool = True
+    gradient: float | None = None
+    """Relative gradient where a solver stopped; None for probes that have none."""
     notes: Sequence[str] = field(default_factory=tuple)
     """Remarks that a reader of the table must see."""
     fit_s: float = 0.0
@@ -96,9 +98,12 @@ class Outcome:
 class Workers(Protocol):
     """Where an engine sends work that can go side by side."""
 
-    def map(self, function: Callable[..., Any], shared: Any, items: Sequence[Any]) -> Iterator[Any]:
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
+    ) -> Iterator[Any]:
         """`function(shared, item)` for each item, in the order of the items, one BLAS thread each.
 
         `shared` is a block, or what an engine has found out for all items; its large arrays travel as memory maps.
+        `threads` asks for threads instead of processes: for short work that numpy does, which lets others run.
         """
         ...

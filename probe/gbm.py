@@ -19,21 +19,47 @@ from .resampling import Resample
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading
-    # principal components are few and independent, so that shallow trees on a third of them do as well in a tenth
-    # of the time.
+    # principal components are few and independent, so that shallow trees on some of them do better in a tenth of the
+    # time. A number of columns a tree rather than a share: of the few components that few rows have a share is too few.
+    # One random cut a column and node (extremely randomised trees; Geurts et al. 2006) rather than the best of all
+    # keeps the trees from following the noise. docs/performance.md has what was tried.
     "dense": {
-        "components": 128,
+        "components": 192,
+        "columns": 40,
         "learning_rate": 0.2,
         "num_leaves": 15,
         "max_depth": 4,
         "max_bin": 63,
-        "feature_fraction": 0.3,
+        "extra_trees": True,
     },
-    "lightgbm-defaults": {"components": None},
+    "lightgbm-defaults": {"components": None, "columns": None},
 }
-"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are."""
+"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are, and the most `columns`
+that a tree looks at, or None for all."""
 _ROUNDING = 100
 """Variances below so many times the float's precision, of the largest one, are errors of rounding."""
+
+
+class _Binned:
+    """Rows that are cut into bins once and learnt from once a label."""
+
+    def __init__(self, features: np.ndarray, watched: np.ndarray | None, settings: dict[str, Any]) -> None:
+        import lightgbm as lgb  # here, since it takes as long to import as all else together
+
+        self.settings = settings
+        self.data = lgb.Dataset(features, params=settings)
+        self.watched = None if watched is None else lgb.Dataset(watched, reference=self.data)
+
+    def boost(self, target: np.ndarray, check: np.ndarray | None, rounds: int, patience: int) -> Any:
+        """A booster of `target` (n,), stopped early where there are rows that are watched, of labels `check`."""
+        import lightgbm as lgb
+
+        self.data.set_label(target)
+        if self.watched is None:
+            return lgb.train(self.settings, self.data, rounds)
+        self.watched.set_label(check)
+        stop = lgb.early_stopping(patience, verbose=False)
+        return lgb.train(self.settings, self.data, rounds, valid_sets=[self.watched], callbacks=[stop])
 
 
 class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -42,14 +68,15 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     preset : {"dense", "lightgbm-defaults"}, default="dense"
-        "dense": PCA to at most 128 whitened components, fitted on the training rows, then shallow trees on few bins.
+        "dense": PCA to at most 192 whitened components, fitted on the training rows, then shallow trees of random
+        cuts on few bins.
         "lightgbm-defaults": LightGBM's own settings on the features as they are.
     n_estimators : int, default=300
         Rounds of boosting; the most of them where there is an `eval_set`.
     early_stopping_rounds : int, default=10
         With an `eval_set`: stop when its log-loss has not fallen for so many rounds, and keep the best.
     random_state : int, default=0
-        Seeds the PCA and the drawing of columns.
+        Seeds the PCA and the drawing of columns and cuts.
 
     Attributes
     ----------
@@ -122,35 +149,23 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
             [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
         )
         classes = 2 if self.multilabel_ else len(self.classes_)
+        binned = _Binned(features, watched, self._settings(len(features), features.shape[1], classes))
         self.boosters_, self.rounds_ = [], []
         for target, check, most in zip(targets, checks, rounds, strict=True):
-            booster = self._train(features, target, watched, check, classes, most)
+            if (target == target[0]).all():
+                self.boosters_.append(int(target[0]))
+                self.rounds_.append(most)
+                continue
+            booster = binned.boost(target, check, most, self.early_stopping_rounds)
             self.boosters_.append(booster)
-            self.rounds_.append(most if isinstance(booster, int) else booster.best_iteration or most)
+            self.rounds_.append(booster.best_iteration or most)
 
-    def _train(
-        self,
-        features: np.ndarray,
-        target: np.ndarray,
-        watched: np.ndarray | None,
-        check: np.ndarray | None,
-        classes: int,
-        rounds: int,
-    ) -> Any:
-        import lightgbm as lgb  # here, since it takes as long to import as all else together
-
-        if (target == target[0]).all():
-            return int(target[0])
-        settings = self._settings(len(target), classes)
-        data = lgb.Dataset(features, target, params=settings)
-        if watched is None:
-            return lgb.train(settings, data, rounds)
-        stop = lgb.early_stopping(self.early_stopping_rounds, verbose=False)
-        valid = lgb.Dataset(watched, check, reference=data)
-        return lgb.train(settings, data, rounds, valid_sets=[valid], callbacks=[stop])
-
-    def _settings(self, rows: int, classes: int) -> dict[str, Any]:
-        settings = {name: value for name, value in PRESETS[self.preset].items() if name != "components"}
+    def _settings(self, rows: int, columns: int, classes: int) -> dict[str, Any]:
+        settings = dict(PRESETS[self.preset])
+        del settings["components"]
+        most = settings.pop("columns")
+        if most is not None:
+            settings["feature_fraction"] = min(1.0, most / columns)
         if self.preset == "dense":
             settings["min_data_in_leaf"] = int(np.clip(rows // (10 * classes), 1, 20))
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
@@ -183,10 +198,11 @@ def _fit_pca(X: np.ndarray, components: int, seed: int) -> PCA:
     Constant or dependent columns leave components of no variance; whitened, they would be noise as large as the rest,
     and another noise on every machine.
     """
-    pca = _pca(X, min(components, len(X) - 1, X.shape[1]), seed)
-    variance = pca.explained_variance_
-    real = int((variance > _ROUNDING * np.finfo(variance.dtype).eps * variance[0]).sum())
-    return pca if real == len(variance) else _pca(X, max(1, real), seed)
+    with np.errstate(invalid="ignore"):  # shares of no variance at all, where every column is constant
+        pca = _pca(X, min(components, len(X) - 1, X.shape[1]), seed)
+        variance = pca.explained_variance_
+        real = int((variance > _ROUNDING * np.finfo(variance.dtype).eps * variance[0]).sum())
+        return pca if real == len(variance) else _pca(X, max(1, real), seed)
 
 
 def _pca(X: np.ndarray, count: int, seed: int) -> PCA:

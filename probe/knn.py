@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -16,14 +17,17 @@ from .block import Block, Outcome, Workers
 from .choosing import Chooser
 from .kind import AsGrid, ProbeKind, ProbeSettings
 from .labels import MultilabelMixin, encode_labels
-from .neighbours import METRICS, NeighbourLists, comparable, list_neighbours, search
+from .neighbours import METRICS, NeighbourLists, Question, comparable, list_neighbours, search
 from .resampling import Resample
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
 """Values of k; those beyond the training rows are left out."""
-WEIGHTS = ("distance", "uniform")
+WEIGHTS = ("distance", "uniform", "softmax")
+TEMPERATURE = 0.07
+"""Of DINO's kNN (Caron et al. 2021, arXiv 2104.14294)."""
 _NEAREST = 1e-5
 """Share of a row's farthest distance below which distances count as equal: about what float32 can tell apart."""
+_SMALLEST = np.finfo(np.float32).tiny
 
 
 class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -35,11 +39,16 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         k; where there are fewer training rows, all of them vote.
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance; cosine is one minus the cosine similarity, and 1 for a row of zeros.
-    weights : {"distance", "uniform"}, default="distance"
-        Weight of a neighbour's vote: the inverse of its distance, or the same for all.
+    weights : {"distance", "uniform", "softmax"}, default="distance"
+        Weight of a neighbour's vote: the inverse of its distance, the same for all, or exp(similarity / temperature)
+        as in DINO's kNN (Caron et al. 2021, arXiv 2104.14294); for euclidean the similarity is minus the distance.
+    temperature : float, default=0.07
+        Of `weights="softmax"`; the smaller, the more the nearest count.
 
     Attributes
     ----------
+    n_neighbors_ : int
+        How many vote: `n_neighbors`, or as many as there are training rows.
     classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
     X_ : ndarray of shape (n_samples, n_features)
         Training rows, of unit length for cosine.
@@ -47,10 +56,18 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         Positions in `classes_`, or 0 and 1.
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
-    def __init__(self, n_neighbors: int = 5, *, metric: str = "cosine", weights: str = "distance") -> None:
+    def __init__(
+        self,
+        n_neighbors: int = 5,
+        *,
+        metric: str = "cosine",
+        weights: str = "distance",
+        temperature: float = TEMPERATURE,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.weights = weights
+        self.temperature = temperature
 
     def fit(self, X: Any, y: Any) -> KNNProbe:
         """Keeps `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
@@ -58,9 +75,16 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(f"metric must be one of {METRICS} and weights one of {WEIGHTS}")
         if self.n_neighbors < 1:
             raise ValueError(f"n_neighbors must be at least 1, got {self.n_neighbors}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
         self.y_, self.classes_, self.multilabel_ = encode_labels(self, y)
         self.X_ = comparable(X, self.metric)
+        self.n_neighbors_ = min(self.n_neighbors, len(X))
+        if self.n_neighbors_ < self.n_neighbors:
+            warnings.warn(
+                f"n_neighbors={self.n_neighbors}, but there are {len(X)} training rows; all of them vote", stacklevel=2
+            )
         return self
 
     def kneighbors(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -76,32 +100,64 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes), each row summing to one; for multilabel per label."""
         found, positions = self.kneighbors(X)
-        return vote(found, self.y_[positions], len(self.classes_), weights=self.weights)
+        labels, classes = self.y_[positions], len(self.classes_)
+        k = [self.n_neighbors_]
+        return vote(found, labels, classes, k, weights=self.weights, temperature=self.temperature)[0]
 
 
-def vote(found: np.ndarray, labels: np.ndarray, classes: int, *, weights: str = "distance") -> np.ndarray:
-    """Probabilities from the labels of neighbours.
+def vote(
+    found: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    ks: Sequence[int],
+    *,
+    weights: str = "distance",
+    temperature: float = TEMPERATURE,
+) -> np.ndarray:
+    """Probabilities from the labels of neighbours, for every k in one pass over them.
 
     Args:
-        found: (n, k) distances, ascending.
-        labels: (n, k) codes, or (n, k, L) of 0 and 1 for multilabel.
+        found: (n, m) distances, ascending; m is the largest k.
+        labels: (n, m) codes, or (n, m, L) of 0 and 1 for multilabel.
         classes: how many, C; for multilabel L.
-        weights: `distance` or `uniform`.
+        ks: numbers of neighbours that vote, ascending.
+        weights: one of `WEIGHTS`.
+        temperature: of `softmax`.
 
     Returns:
-        (n, C) float64, each row summing to one; for multilabel the weighted share of neighbours that have the label.
+        (len(ks), n, C) float64, each row summing to one; for multilabel the weighted share of neighbours that have the
+        label.
     """
-    if weights == "uniform":
-        votes = np.ones(found.shape)
-    else:
-        found = found.astype(np.float64)
-        floor = np.maximum(_NEAREST * found[:, -1:], np.finfo(np.float64).tiny)
-        votes = floor / np.maximum(found, floor)
+    if weights != "distance":
+        votes = np.exp((found[:, :1] - found.astype(np.float64)) / temperature) if weights == "softmax" else None
+        return _tally(votes, labels, classes, ks)
+    proba = _tally(1 / np.maximum(found.astype(np.float64), _SMALLEST), labels, classes, ks)
+    # What counts as no distance depends on the farthest neighbour, and so on k: copies of the row are voted on k by k.
+    copies = np.flatnonzero(found[:, 0] <= _NEAREST * found[:, -1])
+    for place, k in enumerate(ks if len(copies) else ()):
+        near = found[copies, :k].astype(np.float64)
+        floor = np.maximum(_NEAREST * near[:, -1:], _SMALLEST)
+        proba[place, copies] = _tally(floor / np.maximum(near, floor), labels[copies, :k], classes, [k])[0]
+    return proba
+
+
+def _tally(votes: np.ndarray | None, labels: np.ndarray, classes: int, ks: Sequence[int]) -> np.ndarray:
+    """Shares of the votes (n, m), or of as many equal ones, by k: (len(ks), n, C)."""
+    # Each k adds a stretch of neighbours to the k before it: what is summed is each stretch, once.
+    starts = np.array([0, *ks[:-1]])
     if labels.ndim == 3:
-        return np.clip(np.einsum("nk,nkl->nl", votes / votes.sum(axis=1, keepdims=True), labels), 0, 1)
-    cells = np.arange(len(found))[:, None] * classes + labels
-    proba = np.bincount(cells.ravel(), votes.ravel(), minlength=len(found) * classes).reshape(-1, classes)
-    return proba / proba.sum(axis=1, keepdims=True)
+        weighted = labels * (1.0 if votes is None else votes[:, :, None])
+        sums = np.cumsum(np.add.reduceat(weighted, starts, axis=1, dtype=np.float64), axis=1)
+        given = np.ones(labels.shape[:2]) if votes is None else votes
+        total = np.cumsum(np.add.reduceat(given, starts, axis=1), axis=1)[:, :, None]
+        return np.minimum(sums / total, 1).transpose(1, 0, 2)
+    stretch = np.searchsorted(ks, np.arange(labels.shape[1]), side="right")
+    cells = labels + stretch * classes
+    cells += np.arange(len(labels))[:, None] * (len(ks) * classes)
+    weighing = None if votes is None else votes.ravel()
+    sums = np.bincount(cells.ravel(), weighing, minlength=len(labels) * len(ks) * classes)
+    sums = np.cumsum(sums.reshape(-1, len(ks), classes), axis=1, dtype=np.float64).transpose(1, 0, 2)
+    return sums / sums.sum(axis=2, keepdims=True)
 
 
 class KNNSettings(ProbeSettings):
@@ -111,8 +167,14 @@ class KNNSettings(ProbeSettings):
     """Grid, chosen from on val; values beyond the training rows are left out."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between embeddings."""
-    weights: Literal["distance", "uniform"] = "distance"
+    weights: Literal["distance", "uniform", "softmax"] = "distance"
     """Weight of a neighbour's vote."""
+    temperature: PositiveFloat = TEMPERATURE
+    """Of `weights=softmax`."""
+
+    def grid(self, rows: int) -> list[int]:
+        """The values of k that `rows` training rows can answer; where they can answer none, all of them vote."""
+        return [k for k in self.k if k <= rows] or [rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,39 +187,56 @@ class _Shared:
     search_s: float
     """Seconds of finding the lists, by seed."""
 
+    def votes(self, found: np.ndarray, rows: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+        """(len(ks), n, C) from the distances and rows of neighbours."""
+        by = {"weights": self.settings.weights, "temperature": self.settings.temperature}
+        return vote(found, self.block.y[rows], len(self.block.classes), ks, **by)
+
 
 def solve(block: Block, workers: Workers, settings: KNNSettings) -> Iterator[Outcome]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
-    share = min(len(resample.train) for resample in block.resamples) / len(block.X)
-    lists = list_neighbours(block.X, max(settings.k), share, workers, metric=settings.metric)
+    questions = [question for resample in block.resamples for question in _questions(block, settings, resample)]
+    lists = list_neighbours(block.X, questions, workers, metric=settings.metric)
     search_s = (time.perf_counter() - start) / len(block.resamples)
-    return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples)
+    return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples, threads=True)
+
+
+def _questions(block: Block, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
+    """Of val and of test."""
+    k = max(settings.k)
+    return Question(resample.val, resample.train, k), Question(resample.test, block.fitted_on(resample), k)
 
 
 def _solve_one(shared: _Shared, resample: Resample) -> Outcome:
     start = time.perf_counter()
     block, lists, settings = shared.block, shared.lists, shared.settings
-    targets = block.y if block.wide else block.y.astype(np.int64)
-    grid = [k for k in settings.k if k <= len(resample.train)] or [len(resample.train)]
-    found, rows = lists.among(resample.val, resample.train, max(grid))
+    grid = settings.grid(len(resample.train))
+    of_val, of_test = _questions(block, settings, resample)
+    found, rows = lists.among(of_val, max(grid))
     chooser = Chooser(block, resample)
-    for k in reversed(grid):  # many neighbours make the simpler model
-        chooser.consider(
-            {"k": k}, vote(found[:, :k], targets[rows[:, :k]], len(block.classes), weights=settings.weights)
-        )
+    for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
+        chooser.consider({"k": k}, proba)  # many neighbours make the simpler model
     fitted = time.perf_counter()
-    found, rows = lists.among(resample.test, block.fitted_on(resample), chooser.params["k"])
+    k = chooser.params["k"]
+    found, rows = lists.among(of_test, k)
     return Outcome(
         seed=resample.seed,
         fold=resample.fold,
         val_proba=chooser.proba,
-        test_proba=vote(found, targets[rows], len(block.classes), weights=settings.weights),
+        test_proba=shared.votes(found, rows, [k])[0],
         params=chooser.params,
-        notes=chooser.notes(len(grid), limit={"k": 1}),
+        notes=[*chooser.notes(len(grid), limit={"k": 1}), *_left_out(settings, len(resample.train))],
         fit_s=fitted - start + shared.search_s,
         predict_s=time.perf_counter() - fitted,
     )
+
+
+def _left_out(settings: KNNSettings, rows: int) -> list[str]:
+    over = [k for k in settings.k if k > rows]
+    if len(over) == len(settings.k):
+        return [f"train is smaller than k={over[0]}: all of it votes"]
+    return [f"k from {over[0]} left out: train is smaller"] if over else []
 
 
 KNN = ProbeKind("knn", "k nearest neighbours", KNNSettings(), solve)

@@ -13,7 +13,7 @@ from .centroid import CENTROID
 from .gbm import GBM
 from .kind import ProbeKind
 from .knn import KNN
-from .logistic import LOGREG
+from .logistic_engine import LOGREG
 
 PROBES: Mapping[str, ProbeKind[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
 

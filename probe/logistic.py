@@ -1,33 +1,107 @@
-"""Logistic regression on frozen embeddings."""
+"""Logistic regression on frozen embeddings, as scikit-learn estimators."""
 
 from __future__ import annotations
 
-import copy
-import time
 import warnings
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import PositiveFloat
+from scipy.special import expit as sigmoid
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .block import Block, Outcome
-from .choosing import Chooser
-from .kind import AsGrid, ProbeKind, ProbeSettings, seed_by_seed
-from .labels import ConstantLabel, MultilabelMixin, encode_labels
-from .resampling import Resample
+from .labels import MultilabelMixin, encode_labels
+from .linear import Predictor, Problems, Rows, Solution, solve
 
 GRID = tuple(float(f"{C:.6g}") for C in np.logspace(-4, 3, 12))
 """Values of C, from the most to the least regularised."""
 
 
-class LogisticProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
+class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
+    """What one value of C and a path of them have in common."""
+
+    class_weight: Any
+    standardize: bool
+    tol: float
+    max_iter: int
+
+    def _fit_path(self, X: Any, y: Any, Cs: list[float]) -> list[Solution]:
+        """Solves for each of `Cs`, which rise, and keeps what predicting needs."""
+        if not Cs or min(Cs) <= 0:
+            raise ValueError(f"C must be positive, got {Cs}")
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
+        y, self.classes_, self.multilabel_ = encode_labels(self, y)
+        classes = 2 if self.multilabel_ else len(self.classes_)
+        order = np.arange(len(y)) if classes == 2 else np.argsort(y, kind="stable")
+        rows = Rows(X, order)
+        problems = Problems.of(
+            rows,
+            y[order],
+            classes,
+            np.ones((1, len(y)), bool),
+            class_weight=self._weights(classes),
+            standardize=self.standardize,
+        )
+        solutions = _along(problems, Cs, self.tol, self.max_iter)
+        self._constant = np.flatnonzero((y == y[0]).all(axis=0)) if self.multilabel_ else np.empty(0, int)
+        self._constant_value = y[0, self._constant] if self.multilabel_ else self._constant
+        weights, intercepts = zip(*(self._of_features(problems, solution) for solution in solutions), strict=True)
+        self._center, self._weights_by_C = rows.mean, np.stack(weights)
+        self._intercepts_by_C = np.stack(intercepts)
+        self.mean_ = rows.mean if self.standardize else np.zeros(rows.width)
+        self.scale_ = rows.scale if self.standardize else np.ones(rows.width)
+        if not all(solution.converged.all() for solution in solutions):
+            warnings.warn(
+                f"the solver stopped after {self.max_iter} steps, or where rounding ends it, before `tol` was reached;"
+                " raise max_iter, or tol, or give float64",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return solutions
+
+    def _weights(self, classes: int) -> np.ndarray | str | None:
+        if not isinstance(self.class_weight, dict):
+            return self.class_weight
+        labels = range(2) if self.multilabel_ else self.classes_.tolist()
+        return np.array([self.class_weight.get(label, 1.0) for label in labels][:classes], np.float64)
+
+    @staticmethod
+    def _of_features(problems: Problems, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (outputs, d) of the features less their mean, and intercepts (outputs,)."""
+        W, b = problems.split(solution.points)
+        weights = W * problems.stretch[:, None] / problems.rows.scale
+        return weights.reshape(-1, weights.shape[2]), b.ravel()
+
+    def _chances(self, X: Any) -> np.ndarray:
+        """(n_C, n_samples, n_classes or n_labels)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        centred = X - self._center.astype(X.dtype)
+        found = []
+        for weights, intercepts in zip(self._weights_by_C, self._intercepts_by_C, strict=True):
+            logits = (centred @ weights.T.astype(X.dtype)).astype(np.float64) + intercepts
+            proba = sigmoid(logits) if self.multilabel_ or logits.shape[1] == 1 else softmax(logits, axis=1)
+            found.append(proba if self.multilabel_ or proba.shape[1] > 1 else np.c_[1 - proba, proba])
+        proba = np.stack(found)
+        proba[:, :, self._constant] = self._constant_value
+        return proba
+
+
+def _along(problems: Problems, Cs: list[float], tol: float, max_iter: int) -> list[Solution]:
+    predictor, solutions = Predictor(), []
+    for C in Cs:
+        start = predictor.at(C) if solutions else np.zeros((len(problems), problems.size))
+        solutions.append(solve(problems.at(C), start, tol=tol, max_iter=max_iter))
+        predictor.add(C, solutions[-1].points)
+    return solutions
+
+
+class LogisticProbe(_Logistic):
     """Multinomial logistic regression with an L2 penalty, on standardised features; one-vs-rest for multilabel.
 
-    scikit-learn's objective, ``C * sum(log-loss) + ||W||^2 / 2`` with a free intercept, and its L-BFGS underneath.
+    scikit-learn's objective, ``C * sum(log-loss) + ||W||^2 / 2`` with a free intercept, solved to its optimum.
 
     Parameters
     ----------
@@ -39,24 +113,26 @@ class LogisticProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         Centre and scale each column by the mean and standard deviation of the training rows. A constant column
         becomes zero.
     tol : float, default=1e-4
-        Largest component of the gradient, per sample, at which the solver stops.
+        Relative gradient at which the solver stops: the root of what one more Newton step would gain, as a share of
+        the objective.
     max_iter : int, default=1000
-        Most iterations; beyond them `converged_` is False and a ConvergenceWarning is raised.
-    warm_start : bool, default=False
-        Begin the next `fit` where the last one ended.
+        Most steps; beyond them `converged_` is False and a ConvergenceWarning is raised.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
         Class labels; for multilabel the column numbers.
-    mean_, scale_ : ndarray of shape (n_features,), float32 or float64
-        What was subtracted and divided by.
-    models_ : list
-        The fitted scikit-learn models: one, or one a label.
+    coef_ : ndarray of shape (1 or n_classes, n_features), or (n_labels, n_features); float64
+        Weights of the features as they were given.
+    intercept_ : ndarray of shape (1 or n_classes,), or (n_labels,)
+    mean_, scale_ : ndarray of shape (n_features,), float64
+        What the penalty's features were centred and scaled by.
+    gradient_ : float
+        The relative gradient where the solver stopped, the largest of all labels.
     n_iter_ : int
-        Most iterations that one of them took.
+        Evaluations of the objective, the most that a label took.
     converged_ : bool
-        Whether all stopped before `max_iter`.
+        Whether all stopped at `tol`.
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
@@ -67,122 +143,81 @@ class LogisticProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         standardize: bool = True,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        warm_start: bool = False,
     ) -> None:
         self.C = C
         self.class_weight = class_weight
         self.standardize = standardize
         self.tol = tol
         self.max_iter = max_iter
-        self.warm_start = warm_start
 
     def fit(self, X: Any, y: Any) -> LogisticProbe:
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
-        y, self.classes_, self.multilabel_ = encode_labels(self, y)
-        self.mean_, self.scale_ = _moments(X) if self.standardize else (X[0] * 0, X[0] * 0 + 1)
-        Z = self._standardized(X)
-        targets = list(y.T) if self.multilabel_ else [y]
-        before = self._former(len(targets), Z.shape[1])
-        self.models_ = [self._fit_one(Z, target, old) for target, old in zip(targets, before, strict=True)]
-        self.n_iter_ = max(int(np.max(model.n_iter_)) for model in self.models_)
-        self.converged_ = self.n_iter_ < self.max_iter
+        (solution,) = self._fit_path(X, y, [self.C])
+        self.coef_ = self._weights_by_C[0]
+        self.intercept_ = self._intercepts_by_C[0] - self.coef_ @ self._center
+        self.gradient_ = float(solution.gap.max())
+        self.n_iter_ = int(solution.evaluations.max())
+        self.converged_ = bool(solution.converged.all())
         return self
-
-    def _former(self, count: int, width: int) -> list[Any]:
-        """The models to begin from: those of the last fit if it was of the same problem."""
-        models = getattr(self, "models_", []) if self.warm_start else []
-        classes = 2 if self.multilabel_ else len(self.classes_)
-        shape = (1 if classes == 2 else classes, width)
-        fits = len(models) == count and all(getattr(model, "coef_", np.empty(shape)).shape == shape for model in models)
-        return models if fits else [None] * count
-
-    def _fit_one(self, Z: np.ndarray, target: np.ndarray, old: Any) -> Any:
-        if (target == target[0]).all():
-            return ConstantLabel(target[0])
-        model = old if isinstance(old, LogisticRegression) else LogisticRegression(warm_start=True)
-        model.set_params(C=self.C, class_weight=self._class_weight(), tol=self.tol, max_iter=self.max_iter)
-        return model.fit(Z, target)
-
-    def _class_weight(self) -> Any:
-        """By code, which is what the inner model sees."""
-        if not isinstance(self.class_weight, dict) or self.multilabel_:
-            return self.class_weight
-        return {code: self.class_weight.get(label, 1.0) for code, label in enumerate(self.classes_.tolist())}
-
-    def _standardized(self, X: np.ndarray) -> np.ndarray:
-        return (X - self.mean_) / self.scale_ if self.standardize else X
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        Z = self._standardized(X)
-        if self.multilabel_:
-            return np.stack([model.predict_proba(Z)[:, 1] for model in self.models_], axis=1)
-        return self.models_[0].predict_proba(Z)
+        return self._chances(X)[0]
 
 
-def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean = X.mean(axis=0, dtype=np.float64)
-    spread = X.std(axis=0, dtype=np.float64)
-    # A column that is constant but for rounding would otherwise be blown up to noise of size one.
-    constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
-    return mean.astype(X.dtype), np.where(constant, 1, spread).astype(X.dtype)
+class LogisticPath(_Logistic):
+    """Logistic regression for a whole grid of C, each optimum begun from where the last ones point.
 
+    Parameters
+    ----------
+    Cs : sequence of float, default=None
+        The grid; twelve values from 1e-4 to 1e3 by default. It is sorted.
+    class_weight, standardize, tol, max_iter
+        As in `LogisticProbe`.
 
-class LogisticSettings(ProbeSettings):
-    """How the probe `logreg` is fitted."""
+    Attributes
+    ----------
+    Cs_ : ndarray of shape (n_C,)
+        The grid, ascending.
+    classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
+    coef_ : ndarray of shape (n_C, 1 or n_classes or n_labels, n_features), float64
+    intercept_ : ndarray of shape (n_C, 1 or n_classes or n_labels)
+    gradient_ : ndarray of shape (n_C,)
+    n_iter_ : ndarray of shape (n_C,)
+    converged_ : ndarray of shape (n_C,), bool
+    """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
-    C: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
-    """Grid, chosen from on val."""
-    class_weight: Literal["balanced"] | None = None
-    """`balanced`: every class weighs the same."""
-    stop_path: bool = True
-    """Whether the path over C ends once values are worse on val."""
+    def __init__(
+        self,
+        Cs: Any = None,
+        *,
+        class_weight: dict[Any, float] | str | None = None,
+        standardize: bool = True,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+    ) -> None:
+        self.Cs = Cs
+        self.class_weight = class_weight
+        self.standardize = standardize
+        self.tol = tol
+        self.max_iter = max_iter
 
+    def fit(self, X: Any, y: Any) -> LogisticPath:
+        """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
+        grid = sorted({float(C) for C in (GRID if self.Cs is None else self.Cs)})
+        solutions = self._fit_path(X, y, grid)
+        self.Cs_ = np.array(grid)
+        self.coef_ = self._weights_by_C
+        self.intercept_ = self._intercepts_by_C - self.coef_ @ self._center
+        self.gradient_ = np.array([solution.gap.max() for solution in solutions])
+        self.n_iter_ = np.array([solution.evaluations.max() for solution in solutions])
+        self.converged_ = np.array([solution.converged.all() for solution in solutions])
+        return self
 
-def solve_one(block: Block, settings: LogisticSettings, resample: Resample) -> Outcome:
-    """The path over C with each fit begun where the last one ended, the choice on val, and the refit."""
-    start = time.perf_counter()
-    chooser, stuck = Chooser(block, resample), []
-    probe = LogisticProbe(warm_start=True, class_weight=settings.class_weight)
-    for C in settings.C:
-        _fit_quietly(probe.set_params(C=C), block, resample.train)
-        if not probe.converged_:
-            stuck.append(C)
-        if chooser.consider({"C": C}, probe.predict_proba(block.X[resample.val])):
-            chooser.best = copy.deepcopy(probe)
-        if settings.stop_path and chooser.exhausted:
-            break
-    best: LogisticProbe = chooser.best
-    if block.refit:
-        _fit_quietly(best, block, block.fitted_on(resample))
-    fitted = time.perf_counter()
-    test_proba = best.predict_proba(block.X[resample.test])
-    notes = chooser.notes(len(settings.C))
-    if stuck:
-        notes.append(f"not converged after {probe.max_iter} iterations at C={', '.join(f'{C:g}' for C in stuck)}")
-    if settings.C[-1] > probe.C:
-        notes.append(f"path ended at C={probe.C:g}")
-    return Outcome(
-        seed=resample.seed,
-        fold=resample.fold,
-        val_proba=chooser.proba,
-        test_proba=test_proba,
-        params=chooser.params,
-        converged=best.converged_,
-        notes=notes,
-        fit_s=fitted - start,
-        predict_s=time.perf_counter() - fitted,
-    )
+    def path_proba(self, X: Any) -> np.ndarray:
+        """Probabilities for every C: (n_C, n_samples, n_classes or n_labels), in the order of `Cs_`."""
+        return self._chances(X)
 
-
-def _fit_quietly(probe: LogisticProbe, block: Block, units: np.ndarray) -> None:
-    with warnings.catch_warnings():
-        # The table's `converged` and `note` tell it, once per seed.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(block.X[units], block.y[units])
-
-
-LOGREG = ProbeKind("logreg", "Logistic regression", LogisticSettings(), seed_by_seed(solve_one))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Those of the largest C, the least regularised model; `path_proba` gives all."""
+        return self._chances(X)[-1]

@@ -55,7 +55,13 @@ class Recorder:
         system = (self.card.name, *names)
         resample = next(r for r in block.resamples if (r.seed, r.fold) == (outcome.seed, outcome.fold))
         sizes = tuple(len(block.units_of(rows)) for rows in (resample.train, resample.val, resample.test))
-        about = (canonical_json(dict(outcome.params)), *sizes, outcome.converged, "; ".join(outcome.notes))
+        about = (
+            canonical_json(dict(outcome.params)),
+            *sizes,
+            outcome.converged,
+            outcome.gradient,
+            "; ".join(outcome.notes),
+        )
         for split, rows, proba in (
             ("val", resample.val, outcome.val_proba),
             ("test", resample.test, outcome.test_proba),

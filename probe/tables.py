@@ -35,6 +35,7 @@ SCORES = pa.schema(
         ("n_val", pa.int32()),
         ("n_test", pa.int32()),
         ("converged", pa.bool_()),
+        ("gradient", pa.float64()),
         ("note", pa.string()),
     ]
 )

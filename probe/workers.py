@@ -1,9 +1,10 @@
-"""Side-by-side work without oversubscription: processes over seeds, one BLAS thread in each."""
+"""Side-by-side work without oversubscription: processes or threads over seeds, one BLAS thread in each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any
 
 import joblib
@@ -25,16 +26,26 @@ class JoblibWorkers:
             raise ProbeError("0 jobs: give a number of processes, or -1 for one on every core.")
         self.n_jobs = joblib.effective_n_jobs(n_jobs)
 
-    def map(self, function: Callable[..., Any], shared: Any, items: Sequence[Any]) -> Iterator[Any]:
-        """`function(shared, item)` for each item, in the order of the items.
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
+    ) -> Iterator[Any]:
+        """`function(shared, item)` for each item, in the order of the items; in processes, or in `threads` of this one.
 
         Raises:
             ProbeError: a process was killed.
         """
         if self.n_jobs == 1 or len(items) == 1:
             return (_single_threaded(function, shared, item) for item in items)
+        if threads:
+            return _in_threads(partial(function, shared), items, self.n_jobs)
         jobs = (joblib.delayed(_single_threaded)(function, shared, item) for item in items)
         return _or_killed(iter(joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)))
+
+
+def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
+    # The limit holds for the process, so it is set once around all threads and not in each.
+    with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(function, items)
 
 
 def _or_killed(results: Iterator[Any]) -> Iterator[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import pytest
-from medprobe.probe import CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
+from medprobe.probe import CentroidProbe, GBMProbe, KNNProbe, LogisticPath, LogisticProbe
 from medprobe.probe.gbm import PRESETS
 from medprobe.probe.knn import vote
 from sklearn.base import clone
@@ -31,7 +32,9 @@ def _expected(estimator: Any) -> dict[str, str]:
     return {"check_classifiers_multilabel_output_format_predict_proba": why}
 
 
-@parametrize_with_checks([*PROBES, GBMProbe("lightgbm-defaults", n_estimators=20)], expected_failed_checks=_expected)
+@parametrize_with_checks(
+    [*PROBES, LogisticPath(), GBMProbe("lightgbm-defaults", n_estimators=20)], expected_failed_checks=_expected
+)
 def test_a_probe_is_a_scikit_learn_estimator(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -89,6 +92,26 @@ def test_a_constant_column_changes_nothing(probe: Any) -> None:
         assert (with_it.argmax(1) == y[150:]).mean() > (without.argmax(1) == y[150:]).mean() - 0.1
     else:
         np.testing.assert_allclose(with_it, without, atol=2e-3)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: type(probe).__name__)
+def test_labels_may_be_whole_floats_or_words_and_nothing_in_between(probe: Any) -> None:
+    X, y = _data()
+    plain = clone(probe).fit(X, y)
+    for labels in (y.astype(float), np.array(["a", "b", "c"])[y], np.array(["a", "b", "c"], dtype=object)[y]):
+        fitted = clone(probe).fit(X, labels)
+        np.testing.assert_array_equal(fitted.predict_proba(X), plain.predict_proba(X))
+        np.testing.assert_array_equal(fitted.predict(X), np.unique(labels)[plain.predict(X)])
+    with pytest.raises(ValueError, match="continuous"):
+        clone(probe).fit(X, y + 0.5 * (X[:, 0] > 0))
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: type(probe).__name__)
+def test_a_probe_that_was_pickled_predicts_the_same(probe: Any) -> None:
+    X, y = _data()
+    fitted = clone(probe).fit(X, y)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: type(probe).__name__)
@@ -183,19 +206,26 @@ def test_logreg_says_when_it_did_not_converge() -> None:
     assert not probe.converged_
 
 
-def test_logreg_begun_from_the_last_fit_ends_in_the_same_place() -> None:
+def test_a_path_has_at_each_C_what_a_fit_at_that_C_has() -> None:
     X, y = _data()
-    warm = LogisticProbe(0.001, warm_start=True, tol=1e-7, max_iter=5000).fit(X, y).set_params(C=1.0).fit(X, y)
-    cold = LogisticProbe(1.0, tol=1e-7, max_iter=5000).fit(X, y)
-    np.testing.assert_allclose(warm.predict_proba(X), cold.predict_proba(X), atol=1e-4)
+    path = LogisticPath([100, 0.01, 1], tol=1e-7).fit(X[:150], y[:150])
+    assert path.Cs_.tolist() == [0.01, 1, 100]
+    for C, proba, coef in zip(path.Cs_, path.path_proba(X[150:]), path.coef_, strict=True):
+        alone = LogisticProbe(C, tol=1e-7).fit(X[:150], y[:150])
+        np.testing.assert_allclose(proba, alone.predict_proba(X[150:]), atol=1e-5)
+        np.testing.assert_allclose(coef, alone.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(path.predict_proba(X), path.path_proba(X)[-1])
+    assert path.converged_.all()
+    assert (path.gradient_ <= 1e-7).all()
 
 
-def test_logreg_begins_anew_when_the_problem_is_another() -> None:
-    X, y = _data(3)
-    probe = LogisticProbe(warm_start=True).fit(X, y)
-    for X2, y2 in ((X[:, :5], y), (X, y % 2), (X, np.eye(3, dtype=int)[y])):
-        fresh = LogisticProbe().fit(X2, y2).predict_proba(X2)
-        np.testing.assert_array_equal(probe.fit(X2, y2).predict_proba(X2), fresh)
+def test_weights_and_intercepts_are_those_of_the_features_as_they_are_given() -> None:
+    X, y = _data()
+    X = X * np.linspace(0.1, 30, X.shape[1]) + np.linspace(-50, 50, X.shape[1])
+    for probe in (LogisticProbe().fit(X, y), LogisticProbe(standardize=False, C=1e-2).fit(X, y)):
+        logits = X @ probe.coef_.T + probe.intercept_
+        proba = np.exp(logits - logits.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(proba / proba.sum(axis=1, keepdims=True), probe.predict_proba(X), atol=1e-8)
 
 
 def test_logreg_fits_its_scaling_on_the_training_rows_alone() -> None:
@@ -240,8 +270,10 @@ def test_knn_of_several_labels_is_scikit_learns() -> None:
 
 def test_knn_with_more_neighbours_than_rows_asks_all_of_them() -> None:
     X, y = _data(n=20)
-    asked = KNNProbe(1000, weights="uniform").fit(X, y).predict_proba(X[:3])
-    np.testing.assert_allclose(asked, np.tile(np.bincount(y) / 20, (3, 1)))
+    with pytest.warns(UserWarning, match="there are 20 training rows; all of them vote"):
+        probe = KNNProbe(1000, weights="uniform").fit(X, y)
+    assert probe.n_neighbors_ == 20
+    np.testing.assert_allclose(probe.predict_proba(X[:3]), np.tile(np.bincount(y) / 20, (3, 1)))
 
 
 def test_knn_takes_the_earlier_of_equally_near_rows_whatever_the_number_of_neighbours() -> None:
@@ -289,17 +321,44 @@ def test_knn_answers_the_same_in_blocks_as_at_once(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(whole[0], in_blocks[0], atol=1e-12)
 
 
-def test_knn_from_one_search_answers_for_every_smaller_k() -> None:
-    X, y = _data()
-    wide = KNNProbe(50).fit(X[:150], y[:150])
+@pytest.mark.parametrize("weights", ["distance", "uniform", "softmax"])
+@pytest.mark.parametrize("several", [False, True])
+def test_knn_from_one_search_answers_for_every_smaller_k(several: bool, weights: str) -> None:
+    X, y = _labels() if several else _data(3)
+    X[150:170] = X[:20]  # copies, whose distance is none
+    X[20:30] = X[:10]
+    wide = KNNProbe(50, weights=weights).fit(X[:150], y[:150])
     distances, positions = wide.kneighbors(X[150:])
-    for k in (1, 4, 50):
-        narrow = KNNProbe(k).fit(X[:150], y[:150]).predict_proba(X[150:])
-        voted = vote(distances[:, :k], wide.y_[positions[:, :k]], len(wide.classes_))
-        np.testing.assert_allclose(voted, narrow, atol=1e-12)
+    ks = [1, 4, 17, 50]
+    every = vote(distances, wide.y_[positions], len(wide.classes_), ks, weights=weights)
+    for k, proba in zip(ks, every, strict=True):
+        narrow = KNNProbe(k, weights=weights).fit(X[:150], y[:150]).predict_proba(X[150:])
+        np.testing.assert_allclose(proba, narrow, atol=1e-9)
 
 
-@pytest.mark.parametrize("wrong", [{"n_neighbors": 0}, {"metric": "manhattan"}, {"weights": "exp"}])
+@pytest.mark.parametrize(("metric", "temperature"), [("cosine", 0.07), ("cosine", 0.001), ("euclidean", 0.5)])
+def test_knn_softmax_weighs_votes_by_the_exponential_of_the_similarity(metric: str, temperature: float) -> None:
+    X, y = _data(3)
+    probe = KNNProbe(20, metric=metric, weights="softmax", temperature=temperature).fit(X[:150], y[:150])
+    distances, positions = probe.kneighbors(X[150:])
+    votes = np.exp(-distances / temperature + (distances.min() / temperature))
+    wanted = np.stack([np.where(y[positions] == c, votes, 0).sum(axis=1) for c in range(3)], axis=1)
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probe.predict_proba(X[150:]), wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["distance", "uniform", "softmax"])
+def test_knn_probabilities_sum_to_one_and_chances_of_labels_lie_between_none_and_one(weights: str) -> None:
+    X, y = _data(4)
+    probe = KNNProbe(30, weights=weights, temperature=1e-4).fit(X * 1e-3, y)
+    np.testing.assert_allclose(probe.predict_proba(X).sum(axis=1), 1, rtol=1e-12)
+    X, Y = _labels()
+    chances = KNNProbe(30, weights=weights).fit(X, Y).predict_proba(X)
+    assert chances.min() >= 0
+    assert chances.max() <= 1
+
+
+@pytest.mark.parametrize("wrong", [{"n_neighbors": 0}, {"metric": "manhattan"}, {"weights": "exp"}, {"temperature": 0}])
 def test_knn_refuses_what_it_does_not_know(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         KNNProbe(**wrong).fit(*_data())
@@ -345,8 +404,39 @@ def test_gbm_stops_each_label_on_its_own() -> None:
     Y = np.c_[Y, np.zeros(400, int)]
     probe = GBMProbe(n_estimators=150).fit(X[:250], Y[:250], eval_set=(X[250:], Y[250:]))
     assert len(probe.rounds_) == 4
-    alone = GBMProbe(n_estimators=150).fit(X[:250], Y[:250, 0], eval_set=(X[250:], Y[250:, 0]))
-    assert probe.rounds_[0] == alone.rounds_[0]
+    for label in range(3):
+        alone = GBMProbe(n_estimators=150).fit(X[:250], Y[:250, label], eval_set=(X[250:], Y[250:, label]))
+        assert probe.rounds_[label] == alone.rounds_[0]
+        np.testing.assert_array_equal(probe.predict_proba(X)[:, label], alone.predict_proba(X)[:, 1])
+
+
+def test_gbm_cuts_the_rows_of_several_labels_into_bins_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = []
+    construct = lgb.Dataset.construct
+
+    def counted(data: lgb.Dataset) -> lgb.Dataset:
+        cut.extend([] if data._handle is not None else [data])
+        return construct(data)
+
+    monkeypatch.setattr(lgb.Dataset, "construct", counted)
+    X, Y = _labels(n=400)
+    GBMProbe(n_estimators=20).fit(X[:250], Y[:250], eval_set=(X[250:], Y[250:]))
+    assert len(cut) == 2, "the training rows and those that say when to stop"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shots", [1, 5])
+def test_gbm_learns_from_a_few_rows_with_constant_columns_and_a_val_that_lacks_a_class(preset: str, shots: int) -> None:
+    X, y = _data(4, n=400)
+    X[:, 3] = 7
+    few = np.concatenate([np.flatnonzero(y == c)[:shots] for c in range(4)])
+    val = np.flatnonzero(y[300:] != 2) + 300
+    probe = GBMProbe(preset).fit(X[few], y[few], eval_set=(X[val], y[val]))
+    proba = probe.refit(X[np.r_[few, val]], y[np.r_[few, val]]).predict_proba(X)
+    assert proba.shape == (400, 4)
+    assert np.isfinite(proba).all()
+    flat = GBMProbe(preset).fit(X * 0, y).predict_proba(X)
+    np.testing.assert_allclose(flat, np.tile(np.bincount(y) / len(y), (len(X), 1)), atol=1e-3)
 
 
 def test_gbm_takes_named_classes_in_its_eval_set_and_refuses_unknown_ones() -> None:
@@ -374,7 +464,7 @@ def test_gbm_keeps_fewer_components_than_rows() -> None:
     probe = GBMProbe(n_estimators=5).fit(X, y)
     assert probe.pca_ is not None
     assert probe.pca_.n_components_ == 29
-    assert PRESETS["dense"]["components"] == 128
+    assert PRESETS["dense"]["components"] == 192
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

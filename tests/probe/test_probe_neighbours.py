@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medprobe.probe.neighbours import comparable, list_neighbours, search
+from medprobe.probe.neighbours import NeighbourLists, Question, comparable, list_neighbours, nearest, search
 from medprobe.probe.workers import JoblibWorkers
 
 WORKERS = JoblibWorkers(1)
@@ -17,14 +17,14 @@ def _features(rows: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-2, 3, (rows, 3)).astype(np.float32)
 
 
-def _tasks(rows: int, count: int, share: float, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _questions(rows: int, count: int, share: float, seed: int, k: int) -> list[Question]:
     rng = np.random.default_rng(seed)
-    tasks = []
+    questions = []
     for _ in range(count):
         order = rng.permutation(rows)
         members = np.sort(order[: max(1, int(share * rows))])
-        tasks.append((np.sort(order[len(members) :]), members))
-    return tasks
+        questions.append(Question(np.sort(order[len(members) :]), members, k))
+    return [question for question in questions if len(question.rows)]
 
 
 @settings(max_examples=150, deadline=None)
@@ -37,12 +37,12 @@ def _tasks(rows: int, count: int, share: float, seed: int) -> list[tuple[np.ndar
 )
 def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, seed) -> None:
     X = _features(rows, seed)
-    tasks = [task for task in _tasks(rows, 4, share, seed) if len(task[0])]
-    lists = list_neighbours(X, k, share, WORKERS, metric=metric)
-    for asked, members in tasks:
-        wanted = min(k, len(members))
-        found, row = lists.among(asked, members, wanted)
-        own, place = search(comparable(X, metric)[asked], comparable(X, metric)[members], wanted, metric)
+    questions = _questions(rows, 4, share, seed, k)
+    lists = list_neighbours(X, questions, WORKERS, metric=metric)
+    for question in questions:
+        asked, members, wanted = question.rows, question.members, question.wanted
+        found, row = lists.among(question)
+        own, _ = search(comparable(X, metric)[asked], comparable(X, metric)[members], wanted, metric)
         # Products of other shapes may differ in the last bit, so that rows at equal distances may change places.
         np.testing.assert_allclose(found, own, atol=2e-6)
         exact = np.linalg.norm(X[asked][:, None] - X[row], axis=2) if metric == "euclidean" else None
@@ -50,37 +50,93 @@ def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, se
             np.testing.assert_allclose(exact, own, atol=2e-3)
         assert np.isin(row, members).all()
         assert all(len(set(line)) == wanted for line in row.tolist())
-        assert place.shape == row.shape
 
 
-@pytest.mark.parametrize("longest", [0, 3, 40])
-def test_lists_that_run_dry_or_are_not_worth_it_change_nothing(longest, monkeypatch) -> None:
-    monkeypatch.setattr("medprobe.probe.neighbours._LONGEST", longest)
-    X = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
-    tasks = _tasks(300, 3, 0.2, 1)
-    lists = list_neighbours(X, 10, 0.2, WORKERS)
-    for asked, members in tasks:
-        found, row = lists.among(asked, members, 10)
-        own, place = search(lists.X[asked], lists.X[members], 10, "cosine")
-        np.testing.assert_array_equal(row, members[place])
+def _asserted_exact(lists: NeighbourLists, questions: list[Question]) -> None:
+    for question in questions:
+        found, row = lists.among(question)
+        own, place = search(lists.X[question.rows], lists.X[question.members], question.wanted, lists.metric)
+        np.testing.assert_array_equal(row, question.members[place])
         np.testing.assert_allclose(found, own, atol=1e-6)
 
 
-def test_a_row_whose_list_holds_too_few_is_searched_anew(monkeypatch) -> None:
+@pytest.mark.parametrize("longest", [0, 3, 40, 5000])
+def test_lists_that_are_not_worth_it_change_nothing(longest, monkeypatch) -> None:
+    monkeypatch.setattr("medprobe.probe.neighbours._LONGEST", longest)
+    X = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    questions = _questions(300, 3, 0.2, 1, 10)
+    _asserted_exact(list_neighbours(X, questions, WORKERS), questions)
+
+
+def test_a_row_whose_list_would_run_dry_gets_a_longer_one(monkeypatch) -> None:
     monkeypatch.setattr("medprobe.probe.neighbours._SPARE", -2.0)
     X = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
-    tasks = _tasks(400, 2, 0.5, 1)
-    lists = list_neighbours(X, 20, 0.5, WORKERS)
-    assert lists.row.shape[1] < 40, "too short on average, so that many lists run dry"
-    for asked, members in tasks:
-        _, row = lists.among(asked, members, 20)
-        _, place = search(lists.X[asked], lists.X[members], 20, "cosine")
-        np.testing.assert_array_equal(row, members[place])
+    questions = _questions(400, 2, 0.5, 1, 20)
+    lists = list_neighbours(X, questions, WORKERS)
+    assert len(lists.deeper) > 50, "lists are made too short on average here"
+    _asserted_exact(lists, questions)
+
+
+def test_rows_among_their_own_patients_images_find_those_of_others() -> None:
+    # Sixty near copies a patient, all of them in one part: a plain list of a row holds none that it may learn from.
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.standard_normal((12, 8)), 60, axis=0) + 0.01 * rng.standard_normal((720, 8))
+    patient = np.repeat(np.arange(12), 60)
+    questions = []
+    for _ in range(4):
+        held_out = np.isin(patient, rng.permutation(12)[:4])
+        questions.append(Question(np.flatnonzero(held_out), np.flatnonzero(~held_out), 5))
+    lists = list_neighbours(X.astype(np.float32), questions, WORKERS)
+    assert len(lists.deeper) > 400
+    assert max(len(row) for _, row in lists.deeper.values()) < 200, "no longer than the questions need"
+    _asserted_exact(lists, questions)
+
+
+def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others() -> None:
+    X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
+    questions = _questions(900, 6, 0.7, 1, 15)
+    together = list_neighbours(X, questions, WORKERS)
+    for question in questions:
+        alone = list_neighbours(X, [question], WORKERS)
+        one, two = (lists.among(question) for lists in (together, alone))
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_few_members_beside_many_are_searched_among_and_cost_the_others_no_list(monkeypatch) -> None:
+    monkeypatch.setattr("medprobe.probe.neighbours._LONGEST", 100)
+    X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
+    few, many = (_questions(900, 2, share, 1, 15) for share in (0.03, 0.8))
+    lists = list_neighbours(X, [*few, *many], WORKERS)
+    assert 15 < lists.row.shape[1] < 50
+    _asserted_exact(lists, [*few, *many])
 
 
 def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     X = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
     monkeypatch.setattr("medprobe.probe.neighbours._CELLS", 40_000)
-    one, two = (list_neighbours(X, 15, 0.7, JoblibWorkers(jobs)) for jobs in (1, 2))
+    questions = _questions(500, 3, 0.7, 0, 15)
+    one, two = (list_neighbours(X, questions, JoblibWorkers(jobs)) for jobs in (1, 2))
     np.testing.assert_array_equal(one.found, two.found)
     np.testing.assert_array_equal(one.row, two.row)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 30),
+    st.integers(1, 300),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(1, 60),
+    st.integers(0, 10_000),
+)
+def test_the_nearest_are_the_first_of_a_stable_sort(rows, columns, dtype, kinds, seed) -> None:
+    rng = np.random.default_rng(seed)
+    found = (rng.integers(0, kinds, (rows, columns)) / 7).astype(dtype)  # few values, so that ties abound
+    k = int(rng.integers(1, columns + 1))
+    barred = rng.permutation(columns)[: columns - k]
+    found[:, barred[: len(barred) // 2]] = np.inf
+    values, places = nearest(found, k)
+    wanted = np.argsort(found, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(places, wanted)
+    np.testing.assert_array_equal(values, np.take_along_axis(found, wanted, axis=1))
+    assert values.dtype == dtype

@@ -1,0 +1,176 @@
+"""An approximate inverse of the Hessian of each problem: what makes a few steps do for the whole of the path.
+
+The Hessian is the identity (the penalty) and a sum over rows of ``x x^T`` with ``C * weight * (diag(p) - p p^T)``.
+Where the fit is certain of most rows, few rows carry nearly all of it; where it is not, all rows do, but much alike.
+So two parts are kept:
+
+- the heaviest *pairs*: a row, its likeliest class k and another class l, with the weight ``p_k p_l``. Each is a term of
+  rank one, ``x (e_k - e_l)``, and all of them together are inverted exactly through a system as large as there are
+  pairs (Woodbury). These differ from problem to problem.
+- the *rest*, as one d x d matrix that is the same for all classes and all problems of the block, and inverted once for
+  them. Only its mean over the problems is needed, since the iterations make up for what it is not.
+
+Neither changes the optimum, only the way there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from .problems import Problems
+
+_MOST_PAIRS = 800
+"""Per problem; the cube of it is what a factor costs."""
+_LIGHT = 0.3
+"""Pairs whose term is smaller than this, beside the penalty's one, are left to the rest."""
+_WORTH = 0.95
+"""Share of a problem's weight that the heaviest pairs must carry to be worth a factor."""
+_SAMPLED = 20_000
+"""Rows that the rest is made from, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The heaviest pairs of one problem, inverted."""
+
+    rows: np.ndarray
+    """(R,) positions among the block's heavy rows."""
+    first: np.ndarray
+    """(R,) where each row's pairs begin."""
+    row: np.ndarray
+    """(T,) of each pair, a position in `rows`."""
+    sides: np.ndarray
+    """(T, K) root of the weight times +1 for the likelier class and -1 for the other."""
+    factor: np.ndarray
+    """(T, T) lower Cholesky factor."""
+
+    def solve(self, at_rows: np.ndarray, shift: np.ndarray, back: np.ndarray) -> None:
+        """From what is at the heavy rows (K, H) and the intercepts (K,) to what goes back to the rows, (K, H)."""
+        if not len(self.row):
+            return
+        seen = at_rows[:, self.rows].T + shift.astype(at_rows.dtype)
+        at_pairs = np.einsum("tk,tk->t", seen[self.row], self.sides)
+        # BLAS itself, since SciPy's solvers take three times as long for one right-hand side.
+        (trsv,) = linalg.blas.get_blas_funcs(("trsv",), (self.factor,))
+        half = trsv(self.factor, at_pairs, lower=1)
+        whole = trsv(self.factor, half, lower=1, trans=1)
+        back[:, self.rows] = np.add.reduceat(self.sides * whole[:, None], self.first, axis=0).T
+
+
+class Curvature:
+    """The approximate inverse Hessians of some problems at some points.
+
+    Args:
+        problems: S problems.
+        proba: (K, S, n) the probabilities at the points.
+    """
+
+    def __init__(self, problems: Problems, proba: np.ndarray) -> None:
+        self._problems = problems
+        dtype = problems.rows.dtype
+        chosen = [_choose(problems, proba[:, s], s) for s in range(len(problems))]
+        rest = np.stack([rest for *_, rest in chosen])
+        stretch = problems.stretch.mean(axis=0).astype(dtype)
+        self._inverse = _inverse_of_rest(problems, stretch, rest.mean(axis=0))
+        self._intercept = 1 / (4 / problems.rows.width + rest.sum(axis=1))
+        heavy = np.unique(np.concatenate([rows for rows, *_ in chosen]))
+        self._Z = problems.rows.take(heavy) * stretch
+        self._solved = self._Z @ self._inverse
+        kernel = self._solved @ self._Z.T
+        self._pairs = [
+            _invert(np.searchsorted(heavy, rows), sides, kernel, float(intercept))
+            for (rows, sides, _), intercept in zip(chosen, self._intercept, strict=True)
+        ]
+
+    def times(self, gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """The inverse Hessians of the problems `which` times their gradients (A, P); (A, P) float64."""
+        W, b = self._problems.split(gradient)
+        base = W.reshape(-1, W.shape[2]).astype(self._Z.dtype) @ self._inverse
+        shift = b * self._intercept[which, None]
+        if len(self._Z):
+            at_rows = (base @ self._Z.T).reshape(*b.shape, -1)
+            back = np.zeros_like(at_rows)
+            for a, s in enumerate(which):
+                self._pairs[s].solve(at_rows[a], shift[a], back[a])
+            base -= back.reshape(len(base), -1) @ self._solved
+            shift -= self._intercept[which, None] * back.sum(axis=2)
+        return self._problems.join(base.reshape(W.shape).astype(np.float64), shift)
+
+
+def _choose(problems: Problems, proba: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The heaviest pairs of problem `s`, from its probabilities (K, n).
+
+    Returns:
+        (T,) their rows, ascending; (T, K) their sides; (n,) what the other pairs weigh, per dimension of the classes.
+    """
+    scale = problems.C[s] * problems.weight[s]
+    if len(proba) == 1:
+        weights, likeliest, dimensions = scale * proba * (1 - proba), None, 1
+        total = weights[0]
+    else:
+        likeliest, dimensions = proba.argmax(axis=0), len(proba) - 1
+        best = np.take_along_axis(proba, likeliest[None], axis=0)
+        weights = scale * best * proba
+        np.put_along_axis(weights, likeliest[None], 0, axis=0)
+        total = scale * (proba * (1 - proba)).sum(axis=0)
+    everything = total.sum()
+    length = 2 * problems.rows.width  # of a standardised row, times that of e_k - e_l
+    chosen = np.flatnonzero(weights.T * length > _LIGHT)
+    if len(chosen) > _MOST_PAIRS:
+        flat = np.ascontiguousarray(weights.T).ravel()
+        heaviest = np.argpartition(flat[chosen], -_MOST_PAIRS)[-_MOST_PAIRS:]
+        chosen = np.sort(chosen[heaviest])
+    rows, other = np.divmod(chosen, len(proba))
+    twice = 1 if likeliest is None else 2
+    if twice * weights[other, rows].sum() < _WORTH * everything:
+        rows, other = rows[:0], other[:0]
+    root = np.sqrt(weights[other, rows])
+    sides = np.zeros((len(rows), len(proba)), problems.rows.dtype)
+    each = np.arange(len(rows))
+    sides[each, other] = root if likeliest is None else -root
+    if likeliest is not None:
+        sides[each, likeliest[rows]] = root
+    taken = np.bincount(rows, twice * root**2, minlength=len(scale))
+    return rows, sides, np.maximum(total - taken, 0) / dimensions
+
+
+def _inverse_of_rest(problems: Problems, stretch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(d, d): the inverse of the identity and the rows' second moments under `weight` (n,)."""
+    rows, dtype = problems.rows, problems.rows.dtype
+    moments = np.eye(rows.width, dtype=dtype)
+    step = -(-len(rows) // _SAMPLED)
+    for part, Z in rows.blocks():
+        sample = slice((-part.start) % step, None, step)
+        root = np.sqrt(weight[part][sample] * step).astype(dtype)[:, None]
+        block = Z[sample] * (root * stretch)
+        moments += block.T @ block
+    return _inverse(moments).astype(dtype)
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of a symmetric positive definite matrix; in float64 where float32 cannot tell that it is."""
+    potrf, potri = linalg.lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, info = potrf(matrix, lower=True)
+    if info:
+        return _inverse(matrix.astype(np.float64))
+    lower, _ = potri(factor, lower=True)
+    full = lower + lower.T
+    full[np.diag_indices_from(full)] /= 2
+    return full
+
+
+def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: float) -> _Pairs:
+    """Factors what pairs at `rows` (T,) of the heavy rows, ascending, make of the kernel (H, H)."""
+    first = np.flatnonzero(np.r_[True, np.diff(rows) != 0]) if len(rows) else np.empty(0, np.int64)
+    distinct = rows[first]
+    row = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(rows)]))
+    places = distinct[row]
+    system = kernel.take(places, axis=0).take(places, axis=1)  # twice as fast as by np.ix_
+    system += system.dtype.type(intercept)
+    system *= sides @ sides.T
+    system[np.diag_indices_from(system)] += 1
+    factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False) if len(rows) else system
+    return _Pairs(distinct, first, row, sides, factor)

@@ -1,0 +1,228 @@
+"""The objective of S logistic regressions on the same rows, its gradient and the probabilities it stands for.
+
+scikit-learn's: ``C * sum(weight * log-loss) + ||W||^2 / 2`` with a free intercept. Two losses: the softmax over K >= 3
+classes, K outputs a problem; the sigmoid for two classes or one label of several, one output a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .rows import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Problems:
+    """S problems on n rows. A point is (S, K * d + K) float64: the weights output by output, then the intercepts.
+
+    Weights belong to features that are standardised by the problem's own rows, so that the penalty is the one that a
+    pipeline of a scaler and a regression would have; `Rows` holds other, common coordinates, and `stretch` leads from
+    one to the other.
+    """
+
+    rows: Rows
+    outputs: int
+    """K; 1 for the sigmoid."""
+    bounds: np.ndarray | None
+    """(K + 1,) where each class begins among the rows, which are sorted by class (softmax)."""
+    signs: np.ndarray | None
+    """(S, n) 1 and -1 (sigmoid)."""
+    weight: np.ndarray
+    """(S, n) of each row in each problem; 0 for a row that is not of it."""
+    stretch: np.ndarray
+    """(S, d) float64: what a column of `rows` is multiplied by to be the problem's own feature."""
+    C: np.ndarray
+    """(S,) float64."""
+
+    @classmethod
+    def of(
+        cls,
+        rows: Rows,
+        y: np.ndarray,
+        classes: int,
+        members: np.ndarray,
+        *,
+        class_weight: np.ndarray | str | None = None,
+        standardize: bool = True,
+    ) -> Problems:
+        """The problems of learning `y` from each of several parts of the rows.
+
+        Args:
+            rows: n rows; sorted by class where `y` holds more than two.
+            y: (n,) codes below `classes`, or (n, L) of 0 and 1: then there are L problems a part, side by side.
+            classes: how many classes; 2 for labels.
+            members: (M, n) bool, the parts.
+            class_weight: None, "balanced", or (classes,) weights.
+            standardize: whether the penalty is on weights of standardised features, or of the features as they are.
+        """
+        labels = y.T if y.ndim == 2 else y[None] if classes == 2 else None
+        stretch = 1 / rows.spread(members) if standardize else np.broadcast_to(rows.scale, (len(members), rows.width))
+        targets = [y] if labels is None else list(labels)
+        weight = [class_weights(target, part, classes, class_weight) for part in members for target in targets]
+        return cls(
+            rows=rows,
+            outputs=classes if labels is None else 1,
+            bounds=np.searchsorted(y, np.arange(classes + 1)) if labels is None else None,
+            signs=None
+            if labels is None
+            else np.tile(np.where(labels > 0, 1, -1), (len(members), 1)).astype(rows.dtype),
+            weight=np.stack(weight).astype(rows.dtype),
+            stretch=np.repeat(stretch, len(targets), axis=0),
+            C=np.ones(len(weight)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def size(self) -> int:
+        """Numbers in one problem's point."""
+        return self.outputs * (self.rows.width + 1)
+
+    def at(self, C: np.ndarray | float) -> Problems:
+        """The same problems with other penalties, one for each or one for all."""
+        return replace(self, C=np.broadcast_to(np.asarray(C, np.float64), (len(self),)))
+
+    def among(self, which: np.ndarray) -> Problems:
+        """Those of the problems that `which` (positions, ascending) names."""
+        if len(which) == len(self):
+            return self
+        return replace(
+            self,
+            signs=None if self.signs is None else self.signs[which],
+            weight=self.weight[which],
+            stretch=self.stretch[which],
+            C=self.C[which],
+        )
+
+    def split(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (S, K, d) and intercepts (S, K) of points."""
+        cut = self.outputs * self.rows.width
+        return points[:, :cut].reshape(len(points), self.outputs, -1), points[:, cut:]
+
+    def join(self, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Points of weights (S, K, d) and intercepts (S, K)."""
+        return np.concatenate([W.reshape(len(W), -1), b], axis=1)
+
+    def evaluate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value (S,) and gradient (S, K * d + K) of each problem at its point, both float64.
+
+        Products are in the rows' precision, sums over blocks of rows in float64.
+        """
+        W, b = self.split(points)
+        loss = np.zeros(len(self))
+        by_weights = np.zeros((self.outputs * len(self), self.rows.width))
+        by_intercepts = np.zeros((self.outputs, len(self)))
+        for part, Z, logits in self._logits(W, b):
+            loss += self._to_residuals(logits, part)
+            by_weights += logits.reshape(len(by_weights), -1) @ Z
+            by_intercepts += logits.sum(axis=2, dtype=np.float64)
+        slope = by_weights.reshape(self.outputs, len(self), -1).transpose(1, 0, 2) * self.stretch[:, None]
+        C = self.C[:, None, None]
+        value = self.C * loss + np.einsum("skd,skd->s", W, W) / 2
+        return value, self.join(C * slope + W, C[:, 0] * by_intercepts.T)
+
+    def probabilities(self, points: np.ndarray) -> np.ndarray:
+        """(K, S, n) chance of each class, or of the positive one, for every row, those of weight zero too."""
+        out = np.empty((self.outputs, len(self), len(self.rows)), self.rows.dtype)
+        for part, _, logits in self._logits(*self.split(points)):
+            out[:, :, part] = chances(logits)
+        return out
+
+    def predict(self, points: np.ndarray, problem: int, Z: np.ndarray) -> np.ndarray:
+        """(m, K) chances by one problem for other rows (m, d), which are in the coordinates of `rows`."""
+        W, b = self.split(points[problem : problem + 1])
+        logits = Z @ (W[0] * self.stretch[problem]).T.astype(Z.dtype) + b[0].astype(Z.dtype)
+        return chances(logits.T[:, None].astype(np.float64))[:, 0].T
+
+    def _logits(self, W: np.ndarray, b: np.ndarray):
+        """By blocks of rows: which, the rows (m, d), and logits (K, S, m), contiguous in the rows."""
+        columns = (W * self.stretch[:, None]).transpose(1, 0, 2).reshape(-1, self.rows.width)
+        columns, shift = columns.astype(self.rows.dtype), b.T[:, :, None].astype(self.rows.dtype)
+        for part, Z in self.rows.blocks():
+            logits = (columns @ Z.T).reshape(self.outputs, len(self), -1)
+            logits += shift
+            yield part, Z, logits
+
+    def _to_residuals(self, logits: np.ndarray, part: slice) -> np.ndarray:
+        """Turns logits into the loss's derivative by them, in place; (S,) float64 the loss."""
+        weight = self.weight[:, part]
+        if self.signs is not None:
+            return _sigmoid_residuals(logits[0], self.signs[:, part], weight)
+        assert self.bounds is not None
+        return _softmax_residuals(logits, np.clip(self.bounds - part.start, 0, logits.shape[2]), weight)
+
+
+def chances(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (K, ...) of logits (K, ...): the softmax, or for K = 1 the sigmoid; done in place."""
+    if len(logits) == 1:
+        small = np.exp(-np.abs(logits))
+        return np.where(logits >= 0, 1, small) / (1 + small)
+    logits -= logits.max(axis=0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits
+
+
+def _softmax_residuals(logits: np.ndarray, bounds: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Of logits (K, S, m) whose rows are sorted by class.
+
+    The residual of a row's own class is minus the sum of the others', never one minus its chance: where a row is
+    nearly certain, that difference has no digits left in float32. The same holds for the loss.
+    """
+    logits -= logits.max(axis=0)
+    own = _of_own_class(logits, bounds, lambda k, rows: logits[k, :, rows])
+    np.exp(logits, out=logits)
+    for k in range(len(logits)):
+        logits[k, :, bounds[k] : bounds[k + 1]] = 0
+    others = logits.sum(axis=0)
+    total = others + np.exp(own)
+    loss = np.where(own >= 0, np.log1p(others), np.log(total) - own)
+    share = weight / total
+    logits *= share
+    others *= share
+    for k in range(len(logits)):
+        rows = slice(bounds[k], bounds[k + 1])
+        logits[k, :, rows] = -others[:, rows]
+    return np.einsum("sm,sm->s", loss, weight, dtype=np.float64)
+
+
+def _of_own_class(logits: np.ndarray, bounds: np.ndarray, of: Callable[[int, slice], np.ndarray]) -> np.ndarray:
+    own = np.empty(logits.shape[1:], logits.dtype)
+    for k in range(len(logits)):
+        rows = slice(bounds[k], bounds[k + 1])
+        own[:, rows] = of(k, rows)
+    return own
+
+
+def _sigmoid_residuals(logits: np.ndarray, signs: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Of logits (S, m), with the same care as `_softmax_residuals`."""
+    margin = logits * signs
+    small = np.exp(-np.abs(margin))
+    loss = np.log1p(small) + np.maximum(-margin, 0)
+    logits[...] = -signs * weight * np.where(margin >= 0, small, 1) / (1 + small)
+    return np.einsum("sm,sm->s", loss, weight, dtype=np.float64)
+
+
+def class_weights(codes: np.ndarray, members: np.ndarray, classes: int, how: np.ndarray | str | None) -> np.ndarray:
+    """(n,) float64: the weight of each member by its class, and 0 for others.
+
+    Where all members are of one class there is nothing to learn, and all weights are 0.
+
+    Args:
+        codes: (n,) class of each row.
+        members: (n,) bool.
+        classes: how many.
+        how: None for ones; "balanced" for members / (classes * members of the class), scikit-learn's; or the weights.
+    """
+    counts = np.bincount(codes[members], minlength=classes)
+    of_class = np.ones(classes)
+    if isinstance(how, np.ndarray):
+        of_class = how
+    elif how == "balanced":
+        of_class = counts.sum() / (classes * np.maximum(counts, 1))
+    alone = np.count_nonzero(counts) < 2
+    return np.where(members & (not alone), of_class[codes], 0)

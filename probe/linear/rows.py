@@ -1,0 +1,94 @@
+"""Rows of features that many problems share, standardised once and read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+_BLOCK = 1024
+"""Rows at a time: a block and what is computed from it stay in a core's cache between the two products."""
+_HELD = 2**30
+"""Bytes up to which the standardised rows are kept, rather than made anew from the features at each reading."""
+_CONSTANT = 1e-6
+"""Standard deviations below so much of a column's size are rounding; such a column says nothing and becomes zero."""
+
+
+class Rows:
+    """n rows of d features, centred and scaled by moments of them all.
+
+    These moments are coordinates only: what a problem is standardised by comes from its own rows (`spread`), and its
+    mean goes into the intercept, which is free.
+
+    Args:
+        X: (N, d) float32 or float64, to be read only.
+        rows: (n,) which of them, in the order wanted; n >= 1.
+    """
+
+    def __init__(self, X: np.ndarray, rows: np.ndarray) -> None:
+        self._X, self._rows = X, rows
+        self.mean, self.scale = _moments(X, rows)
+        self._Z: np.ndarray | None = None
+        if len(rows) * X.shape[1] * X.dtype.itemsize <= _HELD:
+            self._Z = self.standardized(X[rows])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self._X.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the features, and of all products."""
+        return self._X.dtype
+
+    def standardized(self, X: np.ndarray) -> np.ndarray:
+        """Features (m, d) in the coordinates of these rows."""
+        Z = np.subtract(X, self.mean.astype(X.dtype))
+        Z /= self.scale.astype(X.dtype)
+        return Z
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """(m, d) those of the rows, standardised."""
+        return self._Z[positions] if self._Z is not None else self.standardized(self._X[self._rows[positions]])
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """All rows in order: which ones, and (m, d) the rows themselves."""
+        for start in range(0, len(self), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(self)))
+            yield part, self._Z[part] if self._Z is not None else self.take(np.arange(part.start, part.stop))
+
+    def spread(self, members: np.ndarray) -> np.ndarray:
+        """Standard deviation of each column among the members of each problem.
+
+        Args:
+            members: (S, n) bool.
+
+        Returns:
+            (S, d) float64, in the coordinates of these rows; infinite where a column is constant.
+        """
+        first, second = (np.zeros((len(members), self.width)) for _ in range(2))
+        for part, Z in self.blocks():
+            inside, block = members[:, part].astype(np.float64), Z.astype(np.float64)
+            first += inside @ block
+            second += inside @ block**2
+        count = members.sum(axis=1, keepdims=True)
+        first, second = first / count, second / count
+        variance = second - first**2
+        return np.sqrt(np.where(variance > _CONSTANT * second, variance, np.inf))
+
+
+def _moments(X: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, (d,) float64; one in place of that of a constant column."""
+    parts = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    mean, variance = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for part in parts:
+        mean += X[part].sum(axis=0, dtype=np.float64) / len(rows)
+    for part in parts:
+        variance += ((X[part] - mean) ** 2).sum(axis=0) / len(rows)
+    spread = np.sqrt(variance)
+    constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
+    return mean, np.where(constant, 1.0, spread)
