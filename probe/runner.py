@@ -17,7 +17,7 @@ from .budgets import Budget, budgets_of, cut_down
 from .caveats import caveats
 from .cohort import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
 from .facts import gather_facts
-from .features import backbone_labels, choose_poolings
+from .features import backbone_labels, choose_poolings, on_columns
 from .fusing import PREDICTIONS
 from .kind import ProbeKind
 from .listing import find_probes
@@ -148,9 +148,10 @@ def run_probes(
     )
     labels = backbone_labels(caches)
     subgroups, dropped = subgroups_of(plan.cohort.units)
-    recorder = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn)
+    recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn), []
     with _bar(manifest.name, plan, enabled=progress) as bar:
         for cache, pooling, budget, block in plan.each_block(chosen_by.name, fusing=fusing, refit=refit):
+            columns += on_columns(f"{labels[cache]}, {pooling}", block.X)
             for kind in plan.kinds:
                 system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
                 for outcome in kind.solve(block, workers):
@@ -166,7 +167,7 @@ def run_probes(
         budgets=budgets,
         fusing=fusing,
         refit=refit,
-        warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol)],
+        warnings=[*plan.cohort.warnings, *dict.fromkeys(columns), *dropped, *caveats(plan.cohort, plan.protocol)],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
 

@@ -146,6 +146,20 @@ def test_quarantined_samples_are_left_out_for_every_backbone_with_a_warning(tmp_
     assert all(len(set(per_system[:, seed])) == 1 for seed in (0, 1))
 
 
+def test_columns_of_one_value_are_told_and_every_probe_does_without_them(tmp_path: Path, study, cache_of) -> None:
+    ids, X = study.manifest.sample_ids, np.random.default_rng(0).standard_normal((120, 6))
+    X[:, [1, 4]] = 0.0, 7.0
+    dead = cache_of(tmp_path, "cohort", ids, {"cls": X}, backbone="dead")
+    alive = cache_of(tmp_path, "cohort", ids, {"cls": X[:, [0, 2, 3, 5]]}, backbone="alive")
+    run = study.probe(caches=[dead, alive], probes=list(PROBES), shots=[3, 5])
+    told = [warning for warning in run.warnings if "columns" in warning]
+    assert told == ["dead, cls: 2 of 6 columns have one value for all units, and tell nothing"]
+    scores = run.scores.query("metric == 'accuracy'").groupby(["probe", "backbone"])["value"].agg(list)
+    for probe in PROBES:
+        assert np.isfinite(scores[probe, "dead"]).all()
+    assert scores["logreg", "dead"] == scores["logreg", "alive"]
+
+
 def test_official_tests_on_the_manifests_own_test(official) -> None:
     run = official.probe(seeds=range(3))
     units = official.manifest.units()
@@ -294,7 +308,7 @@ def test_a_label_column_of_ids_is_refused(tmp_path: Path, cache_of) -> None:
     names = [f"patient {i}" for i in range(1001)]
     table = pd.DataFrame({"sample_id": names, "path": "x", "label": names})
     manifest = Manifest(table, DatasetCard(name="ids", task="multiclass", classes=names))
-    cache = cache_of(tmp_path, "ids", names, {"cls": np.zeros((1001, 2))})
+    cache = cache_of(tmp_path, "ids", names, {"cls": np.eye(1001, 2)})
     with pytest.raises(ProbeError, match="Is the label column one of ids"):
         run_probes(manifest, [cache], n_jobs=1, progress=False)
 
