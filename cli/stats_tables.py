@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .console import out, say, show_table
-from .summary import bare_number, bare_p, heading, systems_table
+from .summary import heading, systems_table
+from .words import bare_p, interval, number, p_value, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,8 @@ def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
         within: lambda row: _with_budget(row[within], row),
         "a": lambda row: row["a"],
         "b": lambda row: row["b"],
-        "a - b": lambda row: _signed(row["difference"]),
-        "95 % interval": lambda row: _interval(row),
+        "a - b": lambda row: signed(row["difference"]),
+        "95 % interval": _interval,
         "p": lambda row: bare_p(row["p"]),
         f"p ({correction})": lambda row: bare_p(row["p_adjusted"]),
     }
@@ -77,7 +78,7 @@ def _show_tests(run: Run, table: pd.DataFrame) -> None:
             "a": lambda row: row["a"],
             "b": lambda row: row["b"],
             **({"class": lambda row: row["class"]} if test == "delong" and run.task != "binary" else {}),
-            "a - b": lambda row: _signed(row["difference"]),
+            "a - b": lambda row: signed(row["difference"]),
             "p": lambda row: bare_p(row["p"]),
             "p (adj.)": lambda row: bare_p(row["p_adjusted"]),
         }
@@ -105,7 +106,7 @@ def _show_calibration(run: Run, table: pd.DataFrame) -> None:
 
 def _show_temperature(run: Run, table: pd.DataFrame) -> None:
     def change(name: str) -> Callable[[dict], str]:
-        return lambda row: f"{bare_number(row[name])} > {bare_number(row[f'{name}_after'])}"
+        return lambda row: f"{number(row[name])} > {number(row[f'{name}_after'])}"
 
     cells: _Cells = {
         **_SYSTEM,
@@ -128,7 +129,7 @@ def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
         "attribute": lambda row: row["attribute"],
         "subgroup": lambda row: row["subgroup"],
         "units": lambda row: f"{row['n_test']:.0f}",
-        "mean": lambda row: bare_number(row["mean"]),
+        "mean": lambda row: number(row["mean"]),
         "95 % interval, or why not": lambda row: row["reason"] or _interval(row),
     }
     say(f"\nSubgroups, {_metric_label(table)} (units a seed; interval: bootstrap over groups)")
@@ -142,7 +143,7 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
         "attribute": lambda row: row["attribute"],
         "best": lambda row: row["best"],
         "worst": lambda row: row["worst"],
-        "gap": lambda row: bare_number(row["gap"]),
+        "gap": lambda row: number(row["gap"]),
         "95 % interval": lambda row: row["reason"] or _interval(row),
     }
     say("\nGaps between best and worst subgroup (picked by looking: on the large side)")
@@ -173,12 +174,12 @@ def _show_ranking(ranking: Ranking) -> None:
 
 def _ranking_in_words(ranking: Ranking) -> str:
     if ranking.friedman is None:
-        return f"Wilcoxon's signed ranks over the data sets: {_p(ranking.p[0, 1])}."
+        return f"Wilcoxon's signed ranks over the data sets: {p_value(ranking.p[0, 1])}."
     friedman = ranking.friedman
     found = "differ" if friedman.p_f < ranking.alpha else "are not shown to differ"
     return (
-        f"Friedman: chi2 = {friedman.chi_square:.2f} ({_p(friedman.p_chi_square)}), F = {friedman.f:.2f}"
-        f" ({_p(friedman.p_f)}): they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
+        f"Friedman: chi2 = {friedman.chi_square:.2f} ({p_value(friedman.p_chi_square)}), F = {friedman.f:.2f}"
+        f" ({p_value(friedman.p_f)}): they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
     )
 
 
@@ -221,7 +222,7 @@ def _say_notes(table: pd.DataFrame) -> None:
 
 def _numbers(columns: dict[str, str]) -> _Cells:
     def cell(name: str) -> Callable[[dict], str]:
-        return lambda row: bare_number(row[name])
+        return lambda row: number(row[name])
 
     return {title: cell(name) for title, name in columns.items()}
 
@@ -239,12 +240,4 @@ def _metric_label(table: pd.DataFrame) -> str:
 
 
 def _interval(row: dict) -> str:
-    return f"{bare_number(row['low'])} to {bare_number(row['high'])}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}" if value == value else "-"
-
-
-def _p(p: float) -> str:
-    return f"p {bare_p(p)}" if bare_p(p).startswith("<") else f"p = {bare_p(p)}"
+    return interval(row["low"], row["high"])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import ProbeError, no_such
 from .metrics import Metric, evaluate
 from .replay import Predicted
 
@@ -158,5 +158,5 @@ def find_interval(name: str) -> Interval:
         ProbeError: there is none of that name.
     """
     if name not in INTERVALS:
-        raise ProbeError(f'unknown interval "{name}"; there are {one_of(INTERVALS)}.{did_you_mean(name, INTERVALS)}')
+        raise ProbeError(no_such("interval", name, INTERVALS))
     return INTERVALS[name]

@@ -13,7 +13,7 @@ from .metrics import find_metric
 from .multiplicity import ALPHA, holm
 from .pairs import WITHIN, Pair, pairs, system_labels
 from .protocols import FIXED_TEST
-from .replay import System
+from .replay import System, seeds_of
 from .results import Run
 from .summaries import Evidence, evidence_of, interval_of, require_metric
 from .tables import RESAMPLE, WHOLE
@@ -161,7 +161,7 @@ def _compare(
         "high": bounds.high,
         "test": test,
         "p": p,
-        "n_seeds": len({p.seed for p, known in zip(a.predicted, both, strict=True) if known}),
+        "n_seeds": len(seeds_of([p for p, known in zip(a.predicted, both, strict=True) if known])),
         "note": "; ".join(part for part in (note, bounds.note) if part),
     }
 

@@ -12,7 +12,7 @@ import pandas as pd
 from ..base import ProbeError
 from .bootstrap import DRAWS, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
 from .metrics import Metric, evaluate, find_metric, metrics_for
-from .replay import Predicted, System, replay
+from .replay import Predicted, System, replay, seeds_of
 from .results import Run
 from .tables import SYSTEM, WHOLE
 
@@ -174,7 +174,7 @@ def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, obje
         "high": bounds.high,
         "n_seeds": len(of_seeds),
         "n_groups": groups,
-        "n_test": sum(len(p.unit) for p in predicted) / len({p.seed for p in predicted}),
+        "n_test": sum(len(p.unit) for p in predicted) / len(seeds_of(predicted)),
         "note": "; ".join(_notes(evidence, groups, bounds)),
     }
 
