@@ -18,7 +18,7 @@ from .errors import (
 )
 from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import progress
-from .text import counted, did_you_mean, first_line, one_of
+from .text import counted, did_you_mean, first_line, no_such, one_of
 
 __all__ = [
     "BackboneError",
@@ -39,6 +39,7 @@ __all__ = [
     "first_line",
     "fsync_folder",
     "make_folder",
+    "no_such",
     "one_of",
     "progress",
     "user_cache",

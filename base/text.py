@@ -27,6 +27,12 @@ def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
     return " Did you mean " + " or ".join(f'"{candidate}"' for candidate in near) + "?"
 
 
+def no_such(what: str, name: str, names: Iterable[str]) -> str:
+    """That there is no such name: `unknown metric "roc_acu"; there are accuracy, ... Did you mean "roc_auc"?`."""
+    known = list(names)
+    return f'unknown {what} "{name}"; there are {one_of(known)}.{did_you_mean(name, known)}'
+
+
 def first_line(error: BaseException) -> str:
     """What another library's exception says, in one line; its type's name where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

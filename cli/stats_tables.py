@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .console import out, say, show_table
-from .summary import bare_number, bare_p, heading, systems_table
+from .summary import heading, systems_table
+from .words import bare_p, interval, number, p_value, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,13 +58,14 @@ def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
         within: lambda row: _with_budget(row[within], row),
         "a": lambda row: row["a"],
         "b": lambda row: row["b"],
-        "a - b": lambda row: _signed(row["difference"]),
-        "95 % interval": lambda row: _interval(row),
+        "a - b": lambda row: signed(row["difference"]),
+        "95 % interval": _interval,
         "p": lambda row: bare_p(row["p"]),
         f"p ({correction})": lambda row: bare_p(row["p_adjusted"]),
     }
     say(f"\nDifferences in {_metric_label(table)} ({', '.join(sorted(set(table['test'])))})")
     _show(table, cells, names=(within, "a", "b"))
+    _say_notes(table)
 
 
 def _show_tests(run: Run, table: pd.DataFrame) -> None:
@@ -76,15 +78,13 @@ def _show_tests(run: Run, table: pd.DataFrame) -> None:
             "a": lambda row: row["a"],
             "b": lambda row: row["b"],
             **({"class": lambda row: row["class"]} if test == "delong" and run.task != "binary" else {}),
-            "a - b": lambda row: _signed(row["difference"]),
+            "a - b": lambda row: signed(row["difference"]),
             "p": lambda row: bare_p(row["p"]),
             "p (adj.)": lambda row: bare_p(row["p_adjusted"]),
         }
         say(f"\n{_TESTS[str(test)].format(metric=METRICS[str(rows['metric'].iloc[0])].label)}")
         _show(rows, cells, names=(within, "a", "b", "class"))
-        for note in dict.fromkeys(rows["note"]):
-            if note:
-                say(f"note: {note}")
+        _say_notes(rows)
 
 
 _TESTS = {
@@ -106,7 +106,7 @@ def _show_calibration(run: Run, table: pd.DataFrame) -> None:
 
 def _show_temperature(run: Run, table: pd.DataFrame) -> None:
     def change(name: str) -> Callable[[dict], str]:
-        return lambda row: f"{bare_number(row[name])} > {bare_number(row[f'{name}_after'])}"
+        return lambda row: f"{number(row[name])} > {number(row[f'{name}_after'])}"
 
     cells: _Cells = {
         **_SYSTEM,
@@ -129,11 +129,12 @@ def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
         "attribute": lambda row: row["attribute"],
         "subgroup": lambda row: row["subgroup"],
         "units": lambda row: f"{row['n_test']:.0f}",
-        "mean": lambda row: bare_number(row["mean"]),
+        "mean": lambda row: number(row["mean"]),
         "95 % interval, or why not": lambda row: row["reason"] or _interval(row),
     }
     say(f"\nSubgroups, {_metric_label(table)} (units a seed; interval: bootstrap over groups)")
     _show(table, cells, names=(*_SYSTEM, "attribute", "subgroup", "95 % interval, or why not"))
+    _say_notes(table)
 
 
 def _show_gaps(run: Run, table: pd.DataFrame) -> None:
@@ -142,11 +143,12 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
         "attribute": lambda row: row["attribute"],
         "best": lambda row: row["best"],
         "worst": lambda row: row["worst"],
-        "gap": lambda row: bare_number(row["gap"]),
+        "gap": lambda row: number(row["gap"]),
         "95 % interval": lambda row: row["reason"] or _interval(row),
     }
     say("\nGaps between best and worst subgroup (picked by looking: on the large side)")
     _show(table, cells, names=(*_SYSTEM, "attribute", "best", "worst", "95 % interval"))
+    _say_notes(table)
 
 
 def _show_ranking(ranking: Ranking) -> None:
@@ -172,12 +174,12 @@ def _show_ranking(ranking: Ranking) -> None:
 
 def _ranking_in_words(ranking: Ranking) -> str:
     if ranking.friedman is None:
-        return f"Wilcoxon's signed ranks over the data sets: {_p(ranking.p[0, 1])}."
+        return f"Wilcoxon's signed ranks over the data sets: {p_value(ranking.p[0, 1])}."
     friedman = ranking.friedman
     found = "differ" if friedman.p_f < ranking.alpha else "are not shown to differ"
     return (
-        f"Friedman: chi2 = {friedman.chi_square:.2f} ({_p(friedman.p_chi_square)}), F = {friedman.f:.2f}"
-        f" ({_p(friedman.p_f)}): they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
+        f"Friedman: chi2 = {friedman.chi_square:.2f} ({p_value(friedman.p_chi_square)}), F = {friedman.f:.2f}"
+        f" ({p_value(friedman.p_f)}): they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
     )
 
 
@@ -210,9 +212,17 @@ def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
         say(f"… and {len(table) - len(shown)} rows more; --out writes them all")
 
 
+def _say_notes(table: pd.DataFrame) -> None:
+    """Each note once, with how many rows it is of; files have it beside its row."""
+    for note, count in table["note"].value_counts(sort=False).items():
+        if note:
+            of = "" if count == len(table) else f", {count} of {len(table)} rows"
+            say(f"note{of}: {note}")
+
+
 def _numbers(columns: dict[str, str]) -> _Cells:
     def cell(name: str) -> Callable[[dict], str]:
-        return lambda row: bare_number(row[name])
+        return lambda row: number(row[name])
 
     return {title: cell(name) for title, name in columns.items()}
 
@@ -230,12 +240,4 @@ def _metric_label(table: pd.DataFrame) -> str:
 
 
 def _interval(row: dict) -> str:
-    return f"{bare_number(row['low'])} to {bare_number(row['high'])}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}" if value == value else "-"
-
-
-def _p(p: float) -> str:
-    return f"p {bare_p(p)}" if bare_p(p).startswith("<") else f"p = {bare_p(p)}"
+    return interval(row["low"], row["high"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .console import out, say
+from .words import interval, number, p_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,8 @@ def systems_table(summary: pd.DataFrame) -> Table:
             table.add_section()
         before = (row["probe"], row["budget"])
         names = [row[name] for name in shown]
-        interval = f"{bare_number(row['low'])} to {bare_number(row['high'])}"
-        table.add_row(*map(Text, [*names, bare_number(row["mean"]), bare_number(row["sd"]), interval]))
+        cells = [number(row["mean"]), number(row["sd"]), interval(row["low"], row["high"])]
+        table.add_row(*map(Text, [*names, *cells]))
     return table
 
 
@@ -75,19 +76,19 @@ def _sentence(run: Run, verdict: Verdict) -> str:
     label = run.info["probes"][verdict.probe]["label"]
     label += f", {verdict.budget}" if verdict.budget != WHOLE else ""
     if not verdict.second:
-        return f"{label}: {verdict.best} at {bare_number(verdict.mean)}; there is no other backbone to compare it with."
+        return f"{label}: {verdict.best} at {number(verdict.mean)}; there is no other backbone to compare it with."
     if verdict.difference == 0:
-        return f"{label}: {verdict.best} and {verdict.second} score the same, {bare_number(verdict.mean)}."
+        return f"{label}: {verdict.best} and {verdict.second} score the same, {number(verdict.mean)}."
     if verdict.significant:
         rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
         return (
-            f"{label}: {verdict.best} wins by {bare_number(verdict.difference)} over {verdict.second}"
-            f" (significant, {_p(verdict.p_holm)}){rest}."
+            f"{label}: {verdict.best} wins by {number(verdict.difference)} over {verdict.second}"
+            f" (significant, {p_value(verdict.p_holm)}){rest}."
         )
     beaten = f", which is better than {', '.join(verdict.beaten)}" if verdict.beaten else ""
     return (
-        f"{label}: {verdict.best} leads by {bare_number(verdict.difference)}{beaten}; its lead over {verdict.second}"
-        f" is not significant ({_p(verdict.p_holm)})."
+        f"{label}: {verdict.best} leads by {number(verdict.difference)}{beaten}; its lead over {verdict.second}"
+        f" is not significant ({p_value(verdict.p_holm)})."
     )
 
 
@@ -101,19 +102,3 @@ def _explanation(run: Run) -> str:
     )
     folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
     return f"sd: over seeds{folds}. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
-
-
-def bare_number(value: float) -> str:
-    """`0.873`; `-` for a value that there is not."""
-    return "-" if value != value else f"{value:.3f}"  # NaN is the one number that is not itself
-
-
-def bare_p(p: float) -> str:
-    """`0.012`, `< 0.001`; `-` where there is no p-value."""
-    return "< 0.001" if p < 0.001 else bare_number(p)
-
-
-def _p(value: float) -> str:
-    if value != value:
-        return "no p-value"
-    return f"p {bare_p(value)}" if value < 0.001 else f"p = {bare_p(value)}"

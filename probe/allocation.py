@@ -43,30 +43,39 @@ def allocate(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, neede
         counts: (G, C) int64, units of each class in each group (for multilabel: positives of each label).
         order: (G,) the random order in which equal groups are taken.
         fractions: (P,) float64 shares of the parts, summing to one.
-        needed: (P,) bool, parts in which every class should occur.
+        needed: (P,) int64, how many groups of each class every part should have; 0 where it does not matter.
 
     Returns:
-        (G,) int64: the part of each group. A class that occurs in as many groups as there are needed parts occurs in
-        each of them, unless groups of several classes stand in each other's way; it always occurs in the first part
-        if that is needed.
+        (G,) int64: the part of each group. A class that occurs in as many groups as are needed in all occurs in each
+        part as often as is needed, unless groups of several classes stand in each other's way; it always occurs in the
+        first part if it is needed there.
     """
     if (counts.sum(axis=1) == 1).all():
         return _exact(counts.argmax(axis=1), order, fractions, needed)
-    part = _iterative(counts, order, fractions, needed)
-    return _mended(part, counts > 0, order, needed)
+    has = counts > 0
+    part = _mended(_iterative(counts, order, fractions, needed), has, order, needed)
+    if needed[0]:
+        while _fetch(part, has, order, np.minimum(needed, 1), 0, at_any_cost=True):
+            pass
+    return part
 
 
-def deal(counts: np.ndarray, order: np.ndarray, folds: int) -> np.ndarray:
+def deal(counts: np.ndarray, order: np.ndarray, folds: int, *, needed: int) -> np.ndarray:
     """Assigns each group to one of `folds` equal folds, (G,) int64; arguments as for `allocate`.
 
-    Where every group has one unit, folds differ by at most one unit, and so does each class between them.
+    Where every group has one unit, folds differ by at most one unit, and so does each class between them. Where every
+    group has one class, each fold has `needed` groups of every class that has so many for each. A class of n groups is
+    in two folds at least, so that whichever is tested it can be trained on, if there are at most n (folds - 1) classes;
+    beyond that only where no chain of groups of several classes stands in the way.
     """
     if (counts.sum(axis=1) == 1).all():
         # Dealt like cards, class after class without starting anew: else all that is left over would go to one fold.
         fold = np.empty(len(counts), np.int64)
         fold[order[np.argsort(counts[order].argmax(axis=1), kind="stable")]] = np.arange(len(counts)) % folds
         return fold
-    return allocate(counts, order, np.full(folds, 1 / folds), np.ones(folds, bool))
+    of_each, has = np.full(folds, needed), counts > 0
+    fold = _mended(_iterative(counts, order, np.full(folds, 1 / folds), of_each), has, order, of_each)
+    return _in_two_at_least(fold, has, order, folds)
 
 
 def _exact(label: np.ndarray, order: np.ndarray, fractions: np.ndarray, needed: np.ndarray) -> np.ndarray:
@@ -79,15 +88,15 @@ def _exact(label: np.ndarray, order: np.ndarray, fractions: np.ndarray, needed: 
 
 
 def _shares(count: int, fractions: np.ndarray, needed: np.ndarray) -> np.ndarray:
-    """`count` in whole numbers by largest remainder, each needed part at least one where there are enough."""
+    """`count` in whole numbers by largest remainder, each part what it needs where there are enough."""
     wanted = count * fractions
     shares = np.floor(wanted + 1e-9).astype(np.int64)
     # Of equal remainders the later part (test) takes the unit: it is the smaller one.
     for p in sorted(range(len(fractions)), key=lambda p: (shares[p] - wanted[p], -p))[: count - shares.sum()]:
         shares[p] += 1
-    for p in np.flatnonzero(needed & (shares == 0)):
-        richest = int(np.argmax(shares))
-        if shares[richest] > 1:
+    for p in np.repeat(np.arange(len(shares)), np.maximum(needed - shares, 0)):
+        richest = int(np.argmax(shares - needed))
+        if shares[richest] > needed[richest]:
             shares[richest] -= 1
             shares[p] += 1
     return shares
@@ -97,8 +106,8 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
     """Iterative stratification (Sechidis et al. 2011, doi 10.1007/978-3-642-23808-6_10), over groups.
 
     The class with the fewest units left goes first; its groups, the largest first, go one by one to the part that
-    lacks most of that class, then most units in all. Added here: when as few groups of the class are left as there are
-    needed parts without it, only those parts are served.
+    lacks most of that class, then most units in all. Added here: when as few groups of the class are left as are still
+    needed somewhere, only parts in need are served.
     """
     sizes = np.maximum(counts.sum(axis=1), 1)
     lacking = np.outer(fractions, counts.sum(axis=0)).astype(np.float64)
@@ -106,14 +115,14 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     part = np.full(len(counts), -1, np.int64)
-    has = np.zeros((len(fractions), counts.shape[1]), bool)
+    owned = np.zeros((len(fractions), counts.shape[1]), np.int64)
 
     def give(group: int, allowed: np.ndarray, want: np.ndarray) -> None:
         p = max(allowed, key=lambda p: (round(float(want[p]), 9), round(float(lacking_units[p]), 9), p))
         part[group] = p
         lacking[p] -= counts[group]
         lacking_units[p] -= sizes[group]
-        has[p] |= counts[group] > 0
+        owned[p] += counts[group] > 0
 
     everywhere = np.arange(len(fractions))
     left = counts.sum(axis=0)
@@ -122,9 +131,9 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
         groups = np.flatnonzero((part < 0) & (counts[:, c] > 0))
         groups = groups[np.lexsort((rank[groups], -counts[groups, c]))]
         for i, group in enumerate(groups):
-            without = np.flatnonzero(needed & ~has[:, c])
-            short = len(without) > 0 and len(groups) - i <= len(without)
-            give(int(group), without if short else everywhere, lacking[:, c])
+            wants = np.maximum(needed - owned[:, c], 0)
+            short = 0 < wants.sum() >= len(groups) - i
+            give(int(group), np.flatnonzero(wants) if short else everywhere, lacking[:, c])
         left = counts[part < 0].sum(axis=0)
     for group in order[part[order] < 0]:  # units without any label
         give(int(group), everywhere, lacking_units)
@@ -132,37 +141,61 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
 
 
 def _mended(part: np.ndarray, has: np.ndarray, order: np.ndarray, needed: np.ndarray) -> np.ndarray:
-    """Moves single groups to needed parts that got none of a class.
+    """Moves single groups to parts that need more of a class; no move leaves another part in need.
 
-    A group of several classes goes where its rarest one sends it, and may leave a part without another. A move takes
-    no class away from a needed part, but for the last resort of the first one: without a class it cannot be trained.
+    A group of several classes goes where its rarest one sends it, and may leave a part without another. One group of
+    every class in every part comes first, for a second one is worth less.
     """
     part = part.copy()
-    parts = np.flatnonzero(needed)
-    while any(_fetch(part, has, order, needed, int(p)) for p in parts):
-        pass
-    if needed[0]:
-        while _fetch(part, has, order, needed, 0, at_any_cost=True):
+    for least in range(1, int(needed.max()) + 1):
+        floor = np.minimum(needed, least)
+        while any(_fetch(part, has, order, floor, int(p)) for p in np.flatnonzero(floor)):
             pass
     return part
 
 
 def _fetch(
-    part: np.ndarray, has: np.ndarray, order: np.ndarray, needed: np.ndarray, to: int, *, at_any_cost: bool = False
+    part: np.ndarray, has: np.ndarray, order: np.ndarray, floor: np.ndarray, to: int, *, at_any_cost: bool = False
 ) -> bool:
-    """Moves a group that brings part `to` a class it lacks, one of few other classes; False if there is none."""
-    lacks = ~has[part == to].any(axis=0)
-    for c in np.flatnonzero(lacks & has.any(axis=0)):
-        groups = order[has[order, c]]
-        alone = np.array([_only_one(part, has, g) if needed[part[g]] else 0 for g in groups])
-        allowed = np.ones(len(groups), bool) if at_any_cost else alone == 0
-        if allowed.any():
-            best = np.lexsort((has[groups].sum(axis=1), alone, ~allowed))[0]
-            part[groups[best]] = to
+    """Moves a group that brings part `to` a class of which it has too few; False if there is none that may be moved.
+
+    Of several the one whose own part is left in need of the fewest classes, then the one of the fewest classes. `floor`
+    (P,) is how many groups of each class a part needs; none leaves its part in need but `at_any_cost`.
+    """
+    owned = _owned(part, has, len(floor))
+    for c in np.flatnonzero((owned[to] < floor[to]) & has.any(axis=0)):
+        groups = order[has[order, c] & (part[order] != to)]
+        cost = (has[groups] & (owned[part[groups]] <= floor[part[groups], None])).sum(axis=1)
+        if len(groups) and (at_any_cost or cost.min() == 0):
+            part[groups[np.lexsort((has[groups].sum(axis=1), cost))[0]]] = to
             return True
     return False
 
 
-def _only_one(part: np.ndarray, has: np.ndarray, group: int) -> int:
-    """How many classes the group's part has from this group alone."""
-    return int((has[group] & (has[part == part[group]].sum(axis=0) == 1)).sum())
+def _in_two_at_least(fold: np.ndarray, has: np.ndarray, order: np.ndarray, folds: int) -> np.ndarray:
+    """Moves single groups, whatever it costs their folds, until no class is in one fold alone or no move helps."""
+    fold = fold.copy()
+
+    def alone() -> np.ndarray:
+        return np.flatnonzero((_owned(fold, has, folds) > 0).sum(axis=0) == 1)
+
+    def left_alone(group: int, to: int) -> int:
+        before, fold[group] = int(fold[group]), to
+        count = len(alone())
+        fold[group] = before
+        return count
+
+    while len(lone := alone()):
+        moves = [(int(g), to) for g in order[has[order][:, lone].any(axis=1)] for to in range(folds) if to != fold[g]]
+        found = [left_alone(*move) for move in moves]
+        best = int(np.argmin(found))
+        if found[best] >= len(lone):
+            break
+        group, to = moves[best]
+        fold[group] = to
+    return fold
+
+
+def _owned(part: np.ndarray, has: np.ndarray, parts: int) -> np.ndarray:
+    """How many groups of each class each part has, (P, C)."""
+    return np.stack([has[part == p].sum(axis=0) for p in range(parts)])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import ProbeError, no_such
 from .metrics import Metric, evaluate
 from .replay import Predicted
 
@@ -80,7 +81,27 @@ def percentiles(distribution: np.ndarray, confidence: float) -> tuple[float, flo
     return float(low), float(high)
 
 
-def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> tuple[float, float]:
+class Bounds(NamedTuple):
+    """An interval; NaN twice where there is none."""
+
+    low: float
+    high: float
+    note: str = ""
+    """Why there is none, or why it is of another kind than was asked for."""
+
+
+NO_BOUNDS = Bounds(np.nan, np.nan)
+ONE_GROUP = NO_BOUNDS._replace(note="one group: no interval")
+
+
+def percentile(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
+    """The percentile interval; arguments as for `bca`, of which it looks at two alone."""
+    del estimate, left_out
+    low, high = percentiles(distribution, confidence)
+    return Bounds(low, high, "no interval: not defined in most draws" if np.isnan(low) else "")
+
+
+def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
     """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
 
     Args:
@@ -90,28 +111,23 @@ def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confide
         confidence: of the interval.
 
     Returns:
-        The interval. The percentile interval where all draws lie on one side of the estimate, so that the bias cannot
-        be told, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
+        The interval. The percentile interval with a note where all draws lie on one side of the estimate, so that the
+        bias cannot be told, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
     """
-    defined = distribution[np.isfinite(distribution)]
-    plain = percentiles(distribution, confidence)
-    if np.isnan(plain[0]) or not np.isfinite(estimate):
+    plain = percentile(estimate, distribution, left_out, confidence)
+    if np.isnan(plain.low):
         return plain
+    defined = distribution[np.isfinite(distribution)]
     bias = _bias(estimate, defined)
     if not np.isfinite(bias):
-        return plain
+        return plain._replace(note="all draws are on one side of the estimate: percentile interval, not BCa")
     tail = (1 - confidence) / 2
     shifted = bias + stats.norm.ppf([tail, 1 - tail])
     shrink = 1 - _acceleration(left_out) * shifted
     if (shrink <= 0).any():
-        return plain
+        return plain._replace(note="a few groups decide it: percentile interval, not BCa")
     low, high = np.quantile(defined, stats.norm.cdf(bias + shifted / shrink))
-    return float(low), float(high)
-
-
-def one_sided(estimate: float, distribution: np.ndarray) -> bool:
-    """Whether all draws lie on one side of the estimate, so that its bias cannot be told."""
-    return not np.isfinite(_bias(estimate, distribution[np.isfinite(distribution)]))
+    return Bounds(float(low), float(high))
 
 
 def _bias(estimate: float, defined: np.ndarray) -> float:
@@ -128,17 +144,10 @@ def _acceleration(left_out: np.ndarray) -> float:
     return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
 
 
-def _percentile(
-    estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float
-) -> tuple[float, float]:
-    del estimate, left_out
-    return percentiles(distribution, confidence)
-
-
-Interval = Callable[[float, np.ndarray, np.ndarray, float], tuple[float, float]]
+Interval = Callable[[float, np.ndarray, np.ndarray, float], Bounds]
 """From an estimate, its distribution under draws, its values with a group left out, and a confidence to an interval."""
 
-INTERVALS: Mapping[str, Interval] = {"percentile": _percentile, "bca": bca}
+INTERVALS: Mapping[str, Interval] = {"percentile": percentile, "bca": bca}
 """Ways from draws to an interval. Only `bca` looks at the values with a group left out."""
 
 
@@ -149,5 +158,5 @@ def find_interval(name: str) -> Interval:
         ProbeError: there is none of that name.
     """
     if name not in INTERVALS:
-        raise ProbeError(f'unknown interval "{name}"; there are {one_of(INTERVALS)}.{did_you_mean(name, INTERVALS)}')
+        raise ProbeError(no_such("interval", name, INTERVALS))
     return INTERVALS[name]

@@ -153,9 +153,8 @@ def _counts(units: Units, train: np.ndarray, classes: int) -> np.ndarray:
 def _require_shots(budget: Budget, available: np.ndarray, resample: Resample, classes: Sequence[str]) -> None:
     few = [f'"{name}" ({available[c]})' for c, name in enumerate(classes) if available[c] < (budget.shots or 0)]
     if few:
-        fold = f", fold {resample.fold}" if resample.fold else ""
         raise ProbeError(
-            f"seed {resample.seed}{fold}: {budget.name} a class are asked for, and the training part has fewer units of"
+            f"{resample.words}: {budget.name} a class are asked for, and the training part has fewer units of"
             f" {one_of(few)}. Ask for at most as many shots as the number in brackets, or add cases."
         )
 

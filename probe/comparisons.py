@@ -13,7 +13,7 @@ from .metrics import find_metric
 from .multiplicity import ALPHA, holm
 from .pairs import WITHIN, Pair, pairs, system_labels
 from .protocols import FIXED_TEST
-from .replay import System
+from .replay import System, seeds_of
 from .results import Run
 from .summaries import Evidence, evidence_of, interval_of, require_metric
 from .tables import RESAMPLE, WHOLE
@@ -63,8 +63,8 @@ def compare_backbones(
         One row per probe, budget and pair. `dataset`, `probe`, `budget`, `metric`, `a`, `b` (backbones, with `/pooling`
         where a backbone has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its interval under the
         same draws of groups; `test` (`corrected-t` under holdout and kfold, `bootstrap` where the test is fixed,
-        `none`), `p`; `p_holm` over all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`. docs/statistics.md
-        says what the p-values mean.
+        `none`), `p`; `p_holm` over all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`, why there is no
+        p-value or no interval, or why it is of another kind. docs/statistics.md says what the p-values mean.
 
     Raises:
         ProbeError: no such metric or interval.
@@ -144,8 +144,9 @@ def _compare(
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
     apart = a.drawn - b.drawn
-    low, high = interval_of(interval, a.values - b.values, apart, lambda: a.left_out - b.left_out, confidence)
-    test, p, note = _test(run, differences, mean_over_seeds(apart), a, groups=a.groups)
+    left_out, groups = lambda: a.left_out - b.left_out, a.groups
+    bounds = interval_of(interval, a.values - b.values, apart, left_out, confidence, groups=groups)
+    test, p, note = _test(run, differences, mean_over_seeds(apart), a, groups=groups)
     return {
         "dataset": pair.dataset,
         within: pair.within,
@@ -156,12 +157,12 @@ def _compare(
         "mean_a": a.values[both].mean() if both.any() else np.nan,
         "mean_b": b.values[both].mean() if both.any() else np.nan,
         "difference": differences.mean() if both.any() else np.nan,
-        "low": low,
-        "high": high,
+        "low": bounds.low,
+        "high": bounds.high,
         "test": test,
         "p": p,
-        "n_seeds": len({p.seed for p, known in zip(a.predicted, both, strict=True) if known}),
-        "note": note,
+        "n_seeds": len(seeds_of([p for p, known in zip(a.predicted, both, strict=True) if known])),
+        "note": "; ".join(part for part in (note, bounds.note) if part),
     }
 
 

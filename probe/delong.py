@@ -17,7 +17,7 @@ class DeLong:
     error: float
     """Standard error of the difference."""
     p: float
-    """Two-sided; NaN where a class is absent, or is in one group alone."""
+    """Two-sided; NaN where a class is absent or in one group alone, or where areas differ without any error."""
 
 
 def delong_test(truth: np.ndarray, a: np.ndarray, b: np.ndarray, group: np.ndarray) -> DeLong:

@@ -12,6 +12,9 @@ from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
 from .fusing import PREDICTIONS, covered, fuse, require_fusing
 
+_LARGEST = 1e17
+"""Sums of squares of larger values overflow in float32; those of a working network are below a thousand."""
+
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
@@ -107,32 +110,50 @@ def load_features(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusin
 
     Raises:
         CacheError: there is no such pooling, or the file is damaged.
-        ProbeError: a value is not finite (says which samples).
+        ProbeError: a value is not finite or too large (says which samples), or all vectors are the same.
     """
     X = cache.load(pooling)[cache.rows_of(coverage.sample_ids)]
-    check_finite(X, coverage.sample_ids, f"{cache.path.name}, {pooling}")
+    where = f"{cache.path.name}, {pooling}"
+    check_values(X, coverage.sample_ids, where)
+    if len(X) > 1 and _constant(X).all():
+        raise ProbeError(
+            f"{where}: all {len(X):,} embeddings are the same vector, so there is nothing to learn from. Look at the"
+            " images (are they all blank?) and extract again."
+        )
     if fusing == PREDICTIONS:
         return np.ascontiguousarray(X, dtype=np.float32)
     fused = fuse(X, coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
     return np.ascontiguousarray(fused, dtype=np.float32)
 
 
-def check_finite(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
-    """Makes sure that no embedding holds NaN or an infinity.
+def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
+    """Makes sure that no embedding holds NaN, an infinity, or a number whose square float32 cannot add up.
 
     Raises:
         ProbeError: some do; says how many and which samples.
     """
-    # A row's sum is finite only if its values are (an overflow of finite ones is looked at again).
-    with np.errstate(invalid="ignore"):  # inf - inf
-        bad = np.flatnonzero(~np.isfinite(X.sum(axis=1, dtype=np.float64)))
-    bad = bad[~np.isfinite(X[bad]).all(axis=1)]
-    if len(bad):
-        samples = one_of([f'"{sample}"' for sample in sample_ids[bad]], most=5)
-        raise ProbeError(
-            f"{where}: {len(bad):,} of {len(X):,} embeddings hold NaN or infinite values, of the samples {samples}."
-            " Remove this cache and extract again, in fp32 if it was bf16."
-        )
+    low, high = X.min(), X.max()  # NaN if any value is
+    if low >= -_LARGEST and high <= _LARGEST:
+        return
+    finite = np.isfinite(X).all(axis=1)
+    bad = np.flatnonzero(~finite) if not finite.all() else np.flatnonzero((np.abs(X) > _LARGEST).any(axis=1))
+    what = f"values beyond {_LARGEST:g}" if finite.all() else "NaN or infinite values"
+    samples = one_of([f'"{sample}"' for sample in sample_ids[bad]], most=5)
+    raise ProbeError(
+        f"{where}: {len(bad):,} of {len(X):,} embeddings hold {what}, of the samples {samples}."
+        " Remove this cache and extract again, in fp32 if it was bf16."
+    )
+
+
+def on_columns(name: str, X: np.ndarray) -> list[str]:
+    """What a reader must be told of the columns of the features called `name`."""
+    count = int(_constant(X).sum())
+    told = f"{name}: {count:,} of {X.shape[1]:,} columns have one value for all units, and tell nothing"
+    return [told] if count else []
+
+
+def _constant(X: np.ndarray) -> np.ndarray:
+    return X.min(axis=0) == X.max(axis=0)
 
 
 def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | None) -> list[tuple[int, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ProbeError, did_you_mean, one_of
-from .delong import delong_test
+from .delong import DeLong, delong_test
 from .metrics import METRICS, Metric, evaluate
 from .multiplicity import ALPHA, find_correction
 from .paired import mcnemar_test, twice_the_median, wilcoxon_test
@@ -126,18 +126,23 @@ def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
     scored = both[0][0].scored
     for column in scored.binary_columns:
         found = [_delong_of(sides, column) for sides in _by_test(both, one_a_fold=True)]
-        p, note = _one_p([p for _, p in found])
-        defined = [difference for difference, _ in found if np.isfinite(difference)]
+        p, note = _one_p([one.p for one in found])
+        defined = [one.auc_a - one.auc_b for one in found if np.isfinite(one.auc_a)]
         mean = float(np.mean(defined)) if defined else np.nan
-        why = note if np.isfinite(p) else "a class is absent, or its units are of one group"
+        why = note if np.isfinite(p) else _why_no_p(found)
         yield _Finding("roc_auc", mean, p, label=str(scored.classes[column]), note=why)
 
 
-def _delong_of(sides: _Both, column: int) -> tuple[float, float]:
+def _delong_of(sides: _Both, column: int) -> DeLong:
     first = sides[0][0]
     a, b = (np.stack([pair[side].scored.proba[:, column] for pair in sides]) for side in (0, 1))
-    found = delong_test(first.scored.truth[:, column], a, b, first.group)
-    return found.auc_a - found.auc_b, found.p
+    return delong_test(first.scored.truth[:, column], a, b, first.group)
+
+
+def _why_no_p(found: Sequence[DeLong]) -> str:
+    if any(np.isfinite(one.error) for one in found):
+        return "no p: every group ranks alike, so there is no error to hold the difference against"
+    return "no p: a class is absent, or its units are of one group"
 
 
 def _mcnemar(both: _Both, metric: Metric) -> Iterator[_Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import ProbeError, no_such
 
 
 def fuse(
@@ -30,7 +30,7 @@ def fuse(
         ProbeError: there is no such way, or `concat` without modalities.
     """
     if how not in FUSINGS:
-        raise ProbeError(f'unknown fusing "{how}"; there are {one_of(FUSINGS)}.{did_you_mean(how, FUSINGS)}')
+        raise ProbeError(no_such("fusing", how, FUSINGS))
     return FUSINGS[how](X, unit, units, modality)
 
 
@@ -108,4 +108,4 @@ def require_fusing(how: str) -> None:
     """
     known = (*FUSINGS, PREDICTIONS)
     if how not in known:
-        raise ProbeError(f'unknown fusing "{how}"; there are {one_of(known)}.{did_you_mean(how, known)}')
+        raise ProbeError(no_such("fusing", how, known))

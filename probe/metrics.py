@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import ProbeError, no_such
 from ..manifests import TASKS, Task
 from . import scores
 from .scores import Scored
@@ -112,8 +112,7 @@ def find_metric(name: str) -> Metric:
     """
     found = METRICS.get(ALIASES.get(name, name))
     if found is None:
-        known = (*METRICS, *ALIASES)
-        raise ProbeError(f'unknown metric "{name}"; there are {one_of(METRICS)}.{did_you_mean(name, known)}')
+        raise ProbeError(no_such("metric", name, (*METRICS, *ALIASES)))
     return found
 
 

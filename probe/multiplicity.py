@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy import stats
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import ProbeError, no_such
 
 ALPHA = 0.05
 """Below which an adjusted p-value is called significant."""
@@ -43,6 +43,5 @@ def find_correction(name: str) -> Callable[[np.ndarray], np.ndarray]:
         ProbeError: there is none of that name.
     """
     if name not in CORRECTIONS:
-        near = did_you_mean(name, CORRECTIONS)
-        raise ProbeError(f'unknown correction "{name}"; there are {one_of(CORRECTIONS)}.{near}')
+        raise ProbeError(no_such("correction", name, CORRECTIONS))
     return CORRECTIONS[name]

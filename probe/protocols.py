@@ -54,7 +54,7 @@ def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
     counts = class_counts(units, np.ones(len(units), bool), len(classes))
     _require_groups(counts, classes, 3, "train, val and test each need one", "the data set has")
     keys = shuffle_keys(units.group_id)
-    return lambda seed: [allocate(counts, shuffled(keys, seed), shares, np.ones(3, bool))[units.group]]
+    return lambda seed: [allocate(counts, shuffled(keys, seed), shares, np.ones(3, np.int64))[units.group]]
 
 
 def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
@@ -62,12 +62,12 @@ def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
     folds = _checked_folds(FOLDS if asked.folds is None else asked.folds, len(units.group_id))
     counts = class_counts(units, np.ones(len(units), bool), len(classes))
     # Of two folds the one that is not tested must do for both train and val.
-    needed, why = (4, "of two folds each needs two") if folds == 2 else (folds, f"each of {folds} folds needs one")
-    _require_groups(counts, classes, needed, why, "the data set has")
+    each, why = (2, "of two folds each needs two") if folds == 2 else (1, f"each of {folds} folds needs one")
+    _require_groups(counts, classes, folds * each, why, "the data set has")
     keys = shuffle_keys(units.group_id)
 
     def draw(seed: int) -> list[np.ndarray]:
-        fold_of = deal(counts, shuffled(keys, seed), folds)
+        fold_of = deal(counts, shuffled(keys, seed), folds, needed=each)
         return [_without_fold(fold_of != fold, counts, keys, seed, fold)[units.group] for fold in range(folds)]
 
     return draw
@@ -79,7 +79,7 @@ def _without_fold(rest: np.ndarray, counts: np.ndarray, keys: np.ndarray, seed: 
     pool = np.flatnonzero(rest)
     # An order of its own for each fold: by that of the folds, val would nearly always be the last fold.
     order = shuffled(keys[pool], seed, stream=1 + 2 * fold)
-    part[pool] = allocate(counts[pool], order, np.array([1 - VAL_SHARE, VAL_SHARE]), np.ones(2, bool))
+    part[pool] = allocate(counts[pool], order, np.array([1 - VAL_SHARE, VAL_SHARE]), np.ones(2, np.int64))
     return part
 
 
@@ -117,7 +117,7 @@ def _from_pool(units: Units, fixed: np.ndarray, classes: list[str], why: str, th
     shares = np.array([DRAWN, 0, 0, 1 - DRAWN]) if has_val else DRAWN * np.array([1 - VAL_SHARE, VAL_SHARE, 0, 0])
     shares[UNUSED] = 1 - DRAWN
     counts = class_counts(units, fixed == TRAIN, len(classes))[pool]
-    needed = np.array([True, not has_val, False, False])
+    needed = np.array([1, int(not has_val), 0, 0])
     _require_groups(counts, classes, int(needed.sum()), why, there)
     keys = shuffle_keys(units.group_id[pool])
 

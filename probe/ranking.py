@@ -189,11 +189,13 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
     Returns:
         `probe` or `backbone` (what all have; under the name `within` with `between`), `budget`, `rank` (place),
         `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f` (Friedman;
-        missing for two), `critical_difference`, `alpha`, and `not_apart`: the names that it is not told apart from.
+        missing for two), `critical_difference`, `alpha`, `not_apart`: the names that it is not told apart from, and
+        `note`, on the whole ranking.
     """
     rows = []
     for ranking in rankings:
         apart = ranking.apart
+        two = [] if ranking.friedman else ["of two: Wilcoxon's signed ranks, no Friedman and no critical difference"]
         tested = ranking.friedman._asdict() if ranking.friedman else dict.fromkeys(Friedman._fields, np.nan)
         for place, name in enumerate(ranking.names):
             others = [other for at, other in enumerate(ranking.names) if at != place and not apart[place, at]]
@@ -201,7 +203,7 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
                 "between": ranking.between, "within": ranking.within, "budget": ranking.budget, "rank": place + 1,
                 "name": name, "mean_rank": ranking.mean_ranks[place], "n_datasets": len(ranking.datasets), **tested,
                 "critical_difference": ranking.critical_difference, "alpha": ranking.alpha,
-                "not_apart": "; ".join(others),
+                "not_apart": "; ".join(others), "note": "; ".join([*two, *ranking.notes]),
             })  # fmt: skip
     return pd.DataFrame(rows)
 

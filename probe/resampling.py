@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import ProbeError, no_such, one_of
 from ..manifests import Units
 from .protocols import HOLDOUT, PROTOCOLS, TEST, TRAIN, VAL, Asked
 
@@ -28,6 +28,11 @@ class Resample:
     test: np.ndarray
     fold: int = 0
     """Which of the seed's folds is the test; 0 where the protocol has no folds."""
+
+    @property
+    def words(self) -> str:
+        """What to call it in a message."""
+        return f"seed {self.seed}, fold {self.fold}" if self.fold else f"seed {self.seed}"
 
     def within(self, usable: np.ndarray) -> Resample:
         """This resample without the units that `usable` (U,) bool rules out."""
@@ -90,8 +95,7 @@ def resolve_protocol(protocol: str, units: Units, folds: int | None = None) -> s
         has = set() if units.split is None else set(units.split.tolist())
         return "kfold" if folds is not None else "official" if {"train", "test"} <= has else "holdout"
     if protocol not in PROTOCOLS:
-        known = ("auto", *PROTOCOLS)
-        raise ProbeError(f'unknown protocol "{protocol}"; there are {one_of(known)}.{did_you_mean(protocol, known)}')
+        raise ProbeError(no_such("protocol", protocol, ("auto", *PROTOCOLS)))
     if folds is not None and protocol != "kfold":
         raise ProbeError(f"the protocol {protocol} has no folds; leave them out, or use the protocol kfold.")
     return protocol

@@ -17,7 +17,7 @@ from .budgets import Budget, budgets_of, cut_down
 from .caveats import caveats
 from .cohort import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
 from .facts import gather_facts
-from .features import backbone_labels, choose_poolings
+from .features import backbone_labels, choose_poolings, on_columns
 from .fusing import PREDICTIONS
 from .kind import ProbeKind
 from .listing import find_probes
@@ -148,9 +148,10 @@ def run_probes(
     )
     labels = backbone_labels(caches)
     subgroups, dropped = subgroups_of(plan.cohort.units)
-    recorder = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn)
+    recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn), []
     with _bar(manifest.name, plan, enabled=progress) as bar:
         for cache, pooling, budget, block in plan.each_block(chosen_by.name, fusing=fusing, refit=refit):
+            columns += on_columns(f"{labels[cache]}, {pooling}", block.X)
             for kind in plan.kinds:
                 system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
                 for outcome in kind.solve(block, workers):
@@ -166,7 +167,7 @@ def run_probes(
         budgets=budgets,
         fusing=fusing,
         refit=refit,
-        warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol)],
+        warnings=[*plan.cohort.warnings, *dict.fromkeys(columns), *dropped, *caveats(plan.cohort, plan.protocol)],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
 
@@ -239,15 +240,15 @@ def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -
     for name in ("train", "val", "test"):
         if not len(getattr(resample, name)):
             raise ProbeError(
-                f"seed {resample.seed}: no unit is left in {name}. Add cases, or use other fractions or another"
-                " protocol."
+                f"{resample.words}: no unit is left in {name}. Add cases, or use other fractions, other folds or"
+                " another protocol."
             )
     y = units.y[resample.train]
     counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(classes))
     absent = [f'"{classes[c]}"' for c in np.flatnonzero(counts == 0)]
     if absent:
         raise ProbeError(
-            f"seed {resample.seed}: no training unit of {one_of(absent)} is left: its few cases are in one group or"
+            f"{resample.words}: no training unit of {one_of(absent)} is left: its few cases are in one group or"
             " could not be embedded. Merge the class with another, take it out of the card and the table, or add cases."
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ProbeError
-from .bootstrap import DRAWS, GroupDraws, Interval, find_interval, mean_over_seeds
+from .bootstrap import DRAWS, NO_BOUNDS, GroupDraws, Interval, find_interval, mean_over_seeds
 from .metrics import Metric, evaluate
 from .replay import Predicted, System, replay, seeds_of
 from .results import Run
@@ -60,9 +60,9 @@ def subgroup_scores(
 
     Returns:
         The scores: one row per system, attribute and subgroup, with `mean`, `low`, `high`, `n_seeds`, `n_groups` (in
-        any test), `n_test` (mean units a seed) and `reason` (why there is no number). The gaps: one row per system and
-        attribute, with `best`, `worst`, `gap` (never negative), `low` and `high` of the difference between these two
-        subgroups, and `reason`.
+        any test), `n_test` (mean units a seed), `reason` (why there is no number) and `note` (why there is no interval,
+        or why it is of another kind). The gaps: one row per system and attribute, with `best`, `worst`, `gap` (never
+        negative), `low` and `high` of the difference between these two subgroups, `reason` and `note`.
 
     Raises:
         ProbeError: the run's units have no attributes, or no such metric.
@@ -88,9 +88,9 @@ def subgroup_scores(
 
 _SCORES = [
     *(*System._fields, "attribute", "subgroup", "metric", "mean", "low", "high"),
-    *("n_seeds", "n_groups", "n_test", "reason"),
+    *("n_seeds", "n_groups", "n_test", "reason", "note"),
 ]
-_GAPS = [*System._fields, "attribute", "metric", "best", "worst", "gap", "low", "high", "reason"]
+_GAPS = [*System._fields, "attribute", "metric", "best", "worst", "gap", "low", "high", "reason", "note"]
 
 
 def _parts(
@@ -140,16 +140,17 @@ def _why_not(predicted: Sequence[Predicted], values: np.ndarray, groups: int) ->
 
 def _score(part: _Part, find: Interval, confidence: float) -> dict[str, object]:
     defined = [p for p, value in zip(part.predicted, part.values, strict=True) if np.isfinite(value)]
-    low, high = (np.nan, np.nan) if part.reason else find(part.mean, part.drawn, part.left_out, confidence)
+    bounds = NO_BOUNDS if part.reason else find(part.mean, part.drawn, part.left_out, confidence)
     return {
         "subgroup": part.subgroup,
         "mean": part.mean,
-        "low": low,
-        "high": high,
+        "low": bounds.low,
+        "high": bounds.high,
         "n_seeds": 0 if part.reason else len(seeds_of(defined)),
         "n_groups": part.groups,
         "n_test": sum(len(p.unit) for p in part.predicted) / len(seeds_of(part.predicted)),
         "reason": part.reason,
+        "note": bounds.note,
     }
 
 
@@ -157,12 +158,12 @@ def _gap(parts: Sequence[_Part], metric: Metric, find: Interval, confidence: flo
     """Between the best and the worst subgroup as they are seen; its interval is of the difference of these two."""
     scored = [part for part in parts if not part.reason]
     if len(scored) < 2:
-        return {"best": "", "worst": "", "gap": np.nan, "low": np.nan, "high": np.nan,
-                "reason": "fewer than two subgroups have a score"}  # fmt: skip
+        reason = "fewer than two subgroups have a score"
+        return {"best": "", "worst": "", "gap": np.nan, "low": np.nan, "high": np.nan, "reason": reason, "note": ""}
     ranked = sorted(scored, key=lambda part: part.mean, reverse=metric.greater_is_better)
     best, worst = ranked[0], ranked[-1]
     sign = 1.0 if metric.greater_is_better else -1.0
     gap = sign * (best.mean - worst.mean)
     left_out = sign * (best.left_out - worst.left_out)
-    low, high = find(gap, sign * (best.drawn - worst.drawn), left_out, confidence)
-    return {"best": best.subgroup, "worst": worst.subgroup, "gap": gap, "low": low, "high": high, "reason": ""}
+    bounds = find(gap, sign * (best.drawn - worst.drawn), left_out, confidence)
+    return {"best": best.subgroup, "worst": worst.subgroup, "gap": gap, "reason": "", **bounds._asdict()}

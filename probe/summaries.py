@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..base import ProbeError
-from .bootstrap import DRAWS, GroupDraws, find_interval, mean_over_seeds, one_sided
+from .bootstrap import DRAWS, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
 from .metrics import Metric, evaluate, find_metric, metrics_for
-from .replay import Predicted, System, replay
+from .replay import Predicted, System, replay, seeds_of
 from .results import Run
 from .tables import SYSTEM, WHOLE
 
@@ -113,8 +113,14 @@ class Evidence:
 
 
 def interval_of(
-    kind: str, values: np.ndarray, drawn: np.ndarray, left_out: Callable[[], np.ndarray], confidence: float
-) -> tuple[float, float]:
+    kind: str,
+    values: np.ndarray,
+    drawn: np.ndarray,
+    left_out: Callable[[], np.ndarray],
+    confidence: float,
+    *,
+    groups: int,
+) -> Bounds:
     """The interval of a mean over resamples.
 
     Args:
@@ -123,8 +129,13 @@ def interval_of(
         drawn: (J, draws).
         left_out: gives (J, G); asked for only where the interval needs it.
         confidence: of the interval.
+        groups: how many there are in any test; of one there is no interval.
     """
     estimate = float(mean_over_seeds(values[:, None])[0])
+    if np.isnan(estimate):
+        return NO_BOUNDS
+    if groups == 1:
+        return ONE_GROUP
     without_each = mean_over_seeds(left_out()) if kind == "bca" else np.empty(0)
     return find_interval(kind)(estimate, mean_over_seeds(drawn), without_each, confidence)
 
@@ -153,24 +164,22 @@ def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, obje
     defined = values[np.isfinite(values)]
     of_seeds = evidence.seed_means
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
-    low, high = np.nan, np.nan
-    if groups > 1 and len(defined):
-        low, high = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence)
+    bounds = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence, groups=groups)
     return {
         **evidence.system._asdict(),
         "metric": evidence.metric.name,
         "mean": defined.mean() if len(defined) else np.nan,
         "sd": of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan,
-        "low": low,
-        "high": high,
+        "low": bounds.low,
+        "high": bounds.high,
         "n_seeds": len(of_seeds),
         "n_groups": groups,
-        "n_test": sum(len(p.unit) for p in predicted) / len({p.seed for p in predicted}),
-        "note": "; ".join([*_notes(evidence, groups, low, high), *_on_bias(interval, evidence, low, high)]),
+        "n_test": sum(len(p.unit) for p in predicted) / len(seeds_of(predicted)),
+        "note": "; ".join(_notes(evidence, groups, bounds)),
     }
 
 
-def _notes(evidence: Evidence, groups: int, low: float, high: float) -> list[str]:
+def _notes(evidence: Evidence, groups: int, bounds: Bounds) -> list[str]:
     told, values = [], evidence.values
     undefined = int(np.isnan(values).sum())
     if undefined:
@@ -178,25 +187,14 @@ def _notes(evidence: Evidence, groups: int, low: float, high: float) -> list[str
         told.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
     if len(evidence.seed_means) == 1:
         told.append("one seed: no spread")
-    if groups == 1:
-        told.append("one group: no interval")
-    elif np.isnan(low):
-        told.append("no interval: not defined in most draws")
-    elif low == high:
+    if bounds.note:
+        told.append(bounds.note)
+    if bounds.low == bounds.high:
         # The rule of three (Hanley and Lippman-Hand 1983, doi 10.1001/jama.1983.03330370053031).
         told.append(f"all draws agree, so the interval is too narrow: the true error may be as large as 3 in {groups}")
-    elif groups < FEW_GROUPS:
+    elif np.isfinite(bounds.low) and groups < FEW_GROUPS:
         told.append(f"{groups} groups: the interval is rough")
     return told
-
-
-def _on_bias(interval: str, evidence: Evidence, low: float, high: float) -> list[str]:
-    """A bias-corrected interval that could not be had is the percentile interval, and is said to be."""
-    if interval != "bca" or np.isnan(low) or low == high:
-        return []
-    estimate = float(mean_over_seeds(evidence.values[:, None])[0])
-    plain = one_sided(estimate, mean_over_seeds(evidence.drawn))
-    return ["all draws are on one side of the mean: percentile interval, not BCa"] if plain else []
 
 
 def _require_sense(confidence: float, draws: int) -> None:

@@ -19,6 +19,7 @@ from medprobe.probe import (
     at_temperature,
     brier_parts,
     calibration_table,
+    compare,
     evaluate,
     fit_temperature,
     reliability_table,
@@ -28,7 +29,7 @@ from medprobe.probe import (
     temperature_table,
 )
 from medprobe.probe.attributes import subgroup_column
-from medprobe.probe.bootstrap import GroupDraws, bca, find_interval, mean_over_seeds, one_sided, percentiles
+from medprobe.probe.bootstrap import GroupDraws, bca, find_interval, mean_over_seeds, percentiles
 from scipy import stats
 
 # --- BCa
@@ -48,7 +49,7 @@ def test_bca_over_units_of_their_own_is_scipys() -> None:
     draws = GroupDraws([predicted], 20_000)
     drawn, left_out = (mean_over_seeds(of(metric, [predicted])) for of in (draws.values, draws.leaving_out))
     np.testing.assert_allclose(left_out, [np.delete(losses, i).mean() for i in range(60)])
-    low, high = bca(losses.mean(), drawn, left_out, 0.95)
+    low, high, _ = bca(losses.mean(), drawn, left_out, 0.95)
     theirs = stats.bootstrap((losses,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
     width = high - low
     assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.03 * width)
@@ -67,7 +68,7 @@ def test_bca_of_one_distribution_is_scipys_formula(seed: int, groups: int) -> No
     sample = rng.exponential(size=groups)
     theirs = stats.bootstrap((sample,), np.mean, method="BCa", n_resamples=400, rng=rng)
     left_out = np.array([np.delete(sample, i).mean() for i in range(groups)])
-    found = bca(sample.mean(), theirs.bootstrap_distribution, left_out, 0.95)
+    found = bca(sample.mean(), theirs.bootstrap_distribution, left_out, 0.95)[:2]
     assert found == pytest.approx(tuple(theirs.confidence_interval), rel=1e-9)
 
 
@@ -87,12 +88,18 @@ def test_bca_leaves_out_patients_not_exams_in_every_seed_that_tests_them() -> No
             assert found[s, g] == pytest.approx(right.mean())
 
 
-def test_bca_falls_back_on_percentiles_where_its_bias_cannot_be_told() -> None:
+def test_bca_falls_back_on_percentiles_where_it_cannot_be_had_and_says_why() -> None:
     drawn, left_out = np.linspace(0.5, 0.9, 400), np.linspace(0.6, 0.8, 10)
-    assert bca(0.95, drawn, left_out, 0.9) == percentiles(drawn, 0.9)
-    assert one_sided(0.95, drawn)
-    assert not one_sided(0.7, drawn)
-    assert np.isnan(bca(0.7, np.full(10, np.nan), left_out, 0.9)).all()
+    assert bca(0.7, drawn, left_out, 0.9).note == ""
+    one_sided = "all draws are on one side of the estimate: percentile interval, not BCa"
+    assert bca(0.95, drawn, left_out, 0.9) == (*percentiles(drawn, 0.9), one_sided)
+    # One group of a hundred thousand moves the mean, and the bias is large: the formula has no value there.
+    above, lone = np.r_[0.4, np.linspace(0.52, 0.9, 399)], np.r_[np.zeros(99_999), 1.0]
+    decided = "a few groups decide it: percentile interval, not BCa"
+    assert bca(0.51, above, lone, 0.999) == (*percentiles(above, 0.999), decided)
+    nothing = bca(0.7, np.full(10, np.nan), left_out, 0.9)
+    assert np.isnan(nothing[:2]).all()
+    assert nothing.note == "no interval: not defined in most draws"
     with pytest.raises(ProbeError, match=r'unknown interval "bac".*Did you mean "bca"'):
         find_interval("bac")
 
@@ -350,3 +357,23 @@ def test_val_is_read_apart_from_test_and_scores_as_the_table_says(run: Run) -> N
     no_val = replace(run, predictions=run.predictions.query("split == 'test'"))
     with pytest.raises(ReportError, match="no predictions for val"):
         temperature_table(no_val)
+
+
+def test_wherever_percentiles_stand_in_for_bca_a_note_says_so(tmp_path, study_of) -> None:
+    """The calibration error of a draw is nearly always larger than that of the sample, so it often happens there."""
+    study = study_of(tmp_path, units=200, signal=(0.9, 0.4, 0.1))
+    table = study.manifest.table.assign(site=np.where(np.arange(200) // 2 % 2, "a", "b"))
+    card = study.manifest.card.model_copy(update={"attributes": ["site"]})
+    run = study.probe(manifest=Manifest(table, card), probes=["knn", "centroid"])
+    options = [{"metric": "ece", "draws": 150, "interval": kind} for kind in ("percentile", "bca")]
+    told = []
+    for tables in (lambda o: [summarise(run, **o)], lambda o: [compare(run, **o)], lambda o: subgroup_scores(run, **o)):
+        for plain, corrected in zip(*map(tables, options), strict=True):
+            keys = [name for name in ("probe", "backbone", "a", "b", "subgroup") if name in plain]
+            plain, corrected = (side.set_index(keys).sort_index() for side in (plain, corrected))
+            same = (plain[["low", "high"]] == corrected[["low", "high"]]).all(axis=1)
+            assert (corrected["note"].str.contains("not BCa") == same).all()
+            assert not plain["note"].str.contains("BCa").any()
+            told.append(same)
+    assert any(same.any() for same in told)
+    assert not all(same.all() for same in told)

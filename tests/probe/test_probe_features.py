@@ -216,10 +216,22 @@ def test_values_that_are_not_finite_are_refused_with_the_names_of_their_samples(
     assert '3 of 39 embeddings hold NaN or infinite values, of the samples "s03", "s07", "s08"' in str(fault.value)
 
 
-def test_large_finite_values_are_no_infinities(scans: Manifest, tmp_path, cache_of) -> None:
-    cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": np.full((39, 4), 3e38, np.float32)})
+def test_values_whose_squares_overflow_are_refused_with_the_names_of_their_samples(
+    scans: Manifest, tmp_path, cache_of
+) -> None:
+    X = _vectors()
+    X[4, 1] = -3e38
+    cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X})
     coverage = find_coverage(scans, scans.units(), [cache], "mean")
-    assert np.isfinite(load_features(cache, "cls", coverage, "mean")).all()
+    with pytest.raises(ProbeError, match=r'1 of 39 embeddings hold values beyond 1e\+17, of the samples "s04"'):
+        load_features(cache, "cls", coverage, "mean")
+
+
+def test_a_cache_of_one_vector_alone_is_refused(scans: Manifest, tmp_path, cache_of) -> None:
+    cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": np.full((39, 4), 0.5)})
+    coverage = find_coverage(scans, scans.units(), [cache], "mean")
+    with pytest.raises(ProbeError, match="all 39 embeddings are the same vector"):
+        load_features(cache, "cls", coverage, "mean")
 
 
 def test_a_damaged_cache_is_refused_when_it_is_read(scans: Manifest, tmp_path, cache_of) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.manifests import DatasetCard, Manifest, Units
 from medprobe.probe import Budget, Resample, beside, budgets_of, cut_down, draw_resamples, parse_fractions, parse_shots
+from medprobe.probe.allocation import deal
 from medprobe.probe.protocols import DRAWN, VAL_SHARE
 from random_cohorts import classes_in, cohorts, groups_with, units_of
 
@@ -69,6 +70,22 @@ def test_every_class_is_in_every_part_of_every_fold_when_each_patient_has_one_cl
     pure = units_of(units.y[np.unique(units.group, return_index=True)[1]][units.group], units.group)
     for resample in _folded((pure, classes), folds, seed):
         assert all(classes_in(pure, getattr(resample, name)) == set(range(len(classes))) for name in PARTS)
+
+
+@given(cohorts(), SEEDS, st.integers(2, 6))
+@settings(max_examples=1000, deadline=None)
+def test_every_class_is_trained_on_in_every_fold(cohort: Cohort, seed: int, folds: int) -> None:
+    units, classes = cohort
+    for resample in _folded(cohort, folds, seed):
+        assert classes_in(units, resample.train) == set(range(len(classes)))
+
+
+def test_a_class_whose_patients_all_have_others_too_is_trained_on_in_every_fold() -> None:
+    """Seven patients, five labels: no single move that costs no fold a label takes the second label out of fold 1."""
+    counts = [[1, 0, 3, 0, 3], [0, 3, 3, 0, 1], [2, 2, 2, 0, 0], [0, 0, 0, 1, 3], [3, 0, 3, 1, 1], [0, 0, 3, 1, 0],
+              [0, 3, 1, 1, 0]]  # fmt: skip
+    fold = deal(np.array(counts), np.array([1, 4, 6, 3, 0, 5, 2]), 3, needed=1)
+    assert all(len(set(fold[np.array(counts)[:, c] > 0])) > 1 for c in range(5))
 
 
 @given(st.lists(st.integers(6, 90), min_size=2, max_size=6), st.integers(2, 6), SEEDS)

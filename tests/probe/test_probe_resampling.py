@@ -320,13 +320,13 @@ def test_where_no_division_gives_every_part_every_class_train_has_them_all() -> 
     """Four patients, three classes in three of them each: two parts at most can be complete, and train is one."""
     counts = np.array([[1, 1, 3], [3, 0, 2], [2, 2, 0], [0, 2, 1]])
     for order in permutations(range(4)):
-        part = allocate(counts, np.array(order), np.array([0.7, 0.1, 0.2]), np.ones(3, bool))
+        part = allocate(counts, np.array(order), np.array([0.7, 0.1, 0.2]), np.ones(3, np.int64))
         assert set(part) == {0, 1, 2}
         assert (counts[part == 0].sum(axis=0) > 0).all()
 
 
 def test_a_part_without_a_share_gets_nothing() -> None:
-    order, needed = np.arange(50), np.array([True, True, False, False])
+    order, needed = np.arange(50), np.array([1, 1, 0, 0])
     for counts in (np.eye(2, dtype=np.int64)[np.arange(50) % 2], np.tile([1, 2], (50, 1))):
         part = allocate(counts, order, np.array([0.7, 0.2, 0.0, 0.1]), needed)
         assert set(part) == {0, 1, 3}

@@ -36,14 +36,33 @@ def _bytes(run: Run, folder: Path) -> tuple[bytes, bytes, bytes]:
     return tuple((folder / name).read_bytes() for name in ("scores.parquet", "predictions.parquet", "run.json"))
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "ordinal", "multilabel"])
-def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(task: str, tmp_path: Path, study_of) -> None:
-    study = study_of(tmp_path, task=task, units=90, images=2, signal=(0.8,))
-    shuffled = Manifest(study.manifest.table.sample(frac=1, random_state=3), study.manifest.card)
-    one = _bytes(study.probe(probes=ALL), tmp_path / "one")
-    assert _bytes(study.probe(probes=ALL), tmp_path / "again") == one
-    assert _bytes(study.probe(probes=ALL, n_jobs=2), tmp_path / "two processes") == one
-    assert _bytes(study.probe(probes=ALL, manifest=shuffled), tmp_path / "other rows") == one
+@pytest.mark.parametrize(
+    ("task", "protocol"),
+    [("binary", "official"), ("multiclass", "holdout"), ("multilabel", "kfold"), ("ordinal", "external")],
+)
+def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(
+    task: str, protocol: str, tmp_path: Path, study_of
+) -> None:
+    study = study_of(tmp_path / "ours", task=task, units=90, images=2, signal=(0.8,), split=protocol == "official")
+    asked: dict[str, Any] = {"probes": list(PROBES), "protocol": protocol, "seeds": range(4)}
+    manifests = [study.manifest]
+    if protocol == "external":
+        theirs = study_of(tmp_path / "theirs", task=task, units=40, images=2, signal=(0.8,), seed=1, name="theirs")
+        manifests.append(theirs.manifest)
+    if protocol == "kfold":
+        asked |= {"folds": 2, "seeds": range(2)}
+
+    def bytes_of(folder: str, *, shuffle: bool = False, n_jobs: int = 1) -> tuple[bytes, ...]:
+        ours, *others = (Manifest(m.table.sample(frac=1, random_state=3), m.card) if shuffle else m for m in manifests)
+        external = (others[0], theirs.caches) if others else None
+        run = study.probe(**asked, manifest=ours, external=external, n_jobs=n_jobs)
+        assert set(run.scores["protocol"]) == {protocol}
+        return _bytes(run, tmp_path / folder)
+
+    one = bytes_of("one")
+    assert bytes_of("again") == one
+    assert bytes_of("two processes", n_jobs=2) == one
+    assert bytes_of("four processes, other rows", n_jobs=4, shuffle=True) == one
 
 
 def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(tmp_path: Path, study_of) -> None:
@@ -125,6 +144,20 @@ def test_quarantined_samples_are_left_out_for_every_backbone_with_a_warning(tmp_
     assert lost <= set(range(6))
     per_system = run.predictions.groupby(["backbone", "seed"])["unit"].agg(tuple)
     assert all(len(set(per_system[:, seed])) == 1 for seed in (0, 1))
+
+
+def test_columns_of_one_value_are_told_and_every_probe_does_without_them(tmp_path: Path, study, cache_of) -> None:
+    ids, X = study.manifest.sample_ids, np.random.default_rng(0).standard_normal((120, 6))
+    X[:, [1, 4]] = 0.0, 7.0
+    dead = cache_of(tmp_path, "cohort", ids, {"cls": X}, backbone="dead")
+    alive = cache_of(tmp_path, "cohort", ids, {"cls": X[:, [0, 2, 3, 5]]}, backbone="alive")
+    run = study.probe(caches=[dead, alive], probes=list(PROBES), shots=[3, 5])
+    told = [warning for warning in run.warnings if "columns" in warning]
+    assert told == ["dead, cls: 2 of 6 columns have one value for all units, and tell nothing"]
+    scores = run.scores.query("metric == 'accuracy'").groupby(["probe", "backbone"])["value"].agg(list)
+    for probe in PROBES:
+        assert np.isfinite(scores[probe, "dead"]).all()
+    assert scores["logreg", "dead"] == scores["logreg", "alive"]
 
 
 def test_official_tests_on_the_manifests_own_test(official) -> None:
@@ -275,7 +308,7 @@ def test_a_label_column_of_ids_is_refused(tmp_path: Path, cache_of) -> None:
     names = [f"patient {i}" for i in range(1001)]
     table = pd.DataFrame({"sample_id": names, "path": "x", "label": names})
     manifest = Manifest(table, DatasetCard(name="ids", task="multiclass", classes=names))
-    cache = cache_of(tmp_path, "ids", names, {"cls": np.zeros((1001, 2))})
+    cache = cache_of(tmp_path, "ids", names, {"cls": np.eye(1001, 2)})
     with pytest.raises(ProbeError, match="Is the label column one of ids"):
         run_probes(manifest, [cache], n_jobs=1, progress=False)
 

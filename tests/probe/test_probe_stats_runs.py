@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ProbeError
+from medprobe.manifests import Manifest
 from medprobe.probe import (
     Run,
     compare,
     compare_backbones,
     further_tests,
+    gather_statistics,
     holm,
     rank_over_datasets,
     rankings_table,
@@ -77,6 +79,30 @@ def test_each_class_has_a_delong_row_and_each_test_is_corrected_on_its_own(study
     assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
 
 
+def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> None:
+    """One seed, one class absent from some tests, areas that differ without an error: all that is missing is told."""
+    study = study_of(tmp_path, units=60, groups=False, signal=(0.9, 0.4), seed=2)
+    table = study.manifest.table.assign(sex=np.where(np.arange(60) < 55, "f", "m"))
+    card = study.manifest.card.model_copy(update={"attributes": ["sex"]})
+    run = study.probe(manifest=Manifest(table, card), probes=["knn", "centroid"], seeds=[0])
+    predictions = run.predictions.copy()
+    # One backbone ranks every unit right and the other every unit wrong, so that no draw changes either.
+    right = np.eye(3)[predictions["y"]]
+    turned = np.where((predictions["backbone"] == "net-0").to_numpy()[:, None], right, (1 - right) / 2)
+    predictions["proba"] = pd.Series(list(turned)).astype(predictions["proba"].dtype)
+    for told in (run, replace(run, predictions=predictions)):
+        for interval in ("percentile", "bca"):
+            found = gather_statistics([told], interval=interval, subgroups=True, calibration=True).tables
+            assert set(found) >= {"summary", "comparisons", "tests", "subgroups", "gaps", "temperature"}
+            for name, rows in found.items():
+                gaps = rows.isna().any(axis=1)
+                reasons = [rows[column] for column in ("note", "reason") if column in rows]
+                said = sum(reasons, start=pd.Series("", index=rows.index))
+                assert (said[gaps] != "").all(), (name, rows[gaps & (said == "")].to_dict("records"))
+    why = further_tests(told, tests=["delong"])["note"]
+    assert why.str.startswith("no p: every group ranks alike").all()
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -136,6 +162,8 @@ def test_two_are_told_apart_by_wilcoxon_and_one_that_is_not_everywhere_is_left_o
     assert "left out, without a score in some data set: net-1" in ranking.notes
     table = rankings_table([ranking])
     assert table["not_apart"].tolist() == ["net-2", "net-0"]  # three data sets cannot tell
+    assert table["critical_difference"].isna().all()
+    assert table["note"].str.startswith("of two: Wilcoxon's signed ranks, no Friedman").all()
 
 
 def test_runs_that_cannot_be_ranked_are_refused(several: list[Run]) -> None:
