@@ -144,7 +144,7 @@ def test_on_real_embeddings_no_objective_is_above_scikit_learns(realdata: Path, 
         train = np.flatnonzero(file["split"].astype(str) == "train")[::3]
         X, y = file[name][train].astype(np.float32), file["y"][train].astype(np.int64)
     grid = [1e-4, 1e-2, 1.0, 100.0]
-    path = LogisticPath(grid, tol=2e-3).fit(X, y)
+    path = LogisticPath(grid, tol=1e-3).fit(X, y)
     assert path.converged_.all()
     Z = StandardScaler().fit_transform(X.astype(np.float64))
     scale = StandardScaler().fit(X.astype(np.float64)).scale_
