@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 KS = (1, 5, 11, 21, 51, 101)
 GBM_SEEDS = 20
-_DATA = Path(os.environ.get("MEDPROBE_TEST_DATA", "../shared/data")) / "brain-mri-embeddings.npz"
+DATA = Path(os.environ.get("MEDPROBE_TESTDATA", "../shared/data")) / "brain-mri-embeddings.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ def tell(name: str, own: list[float], other: list[float], peer_seeds: int, seen:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=_DATA, help="npz with one matrix a backbone, y and split")
+    parser.add_argument("--data", type=Path, default=DATA, help="npz with one matrix a backbone, y and split")
     parser.add_argument("--only", choices=["knn", "gbm"], help="one engine alone")
     parser.add_argument("--seeds", type=int, default=100, help="of kNN")
     parser.add_argument("--rounds", type=int, default=3)

@@ -19,6 +19,8 @@ from .resampling import Resample
 
 _WIDE = 40
 """Outputs of the problems solved side by side, about: as wide as a matrix product must be to be quick."""
+_AT_ONCE = 8192
+"""Test rows predicted at a time."""
 
 
 class LogisticSettings(ProbeSettings):
@@ -30,9 +32,9 @@ class LogisticSettings(ProbeSettings):
     """`balanced`: every class weighs the same."""
     stop_path: bool = True
     """Whether the path over C ends once values are worse on val."""
-    tol: PositiveFloat = 2e-3
+    tol: PositiveFloat = 1e-3
     """Relative gradient at which the solver stops along the path; the objective is then within about its square of
-    the optimum. The model that is tested is solved to a quarter of it."""
+    the optimum. The model that is tested is solved to half of it."""
     max_iter: PositiveInt = 300
     """Most steps of the solver for one value of C."""
 
@@ -140,13 +142,16 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> tuple[Solution, Problems]:
     problems = shared.problems([shared.block.fitted_on(walk.resample) for walk in walks])
     problems = problems.at(np.repeat([walk.chooser.params["C"] for walk in walks], shared.labels))
     start = np.concatenate([walk.chooser.best for walk in walks])
-    return solve(problems, start, tol=shared.settings.tol / 4, max_iter=shared.settings.max_iter), problems
+    return solve(problems, start, tol=shared.settings.tol / 2, max_iter=shared.settings.max_iter), problems
 
 
 def _tested(shared: _Shared, problems: Problems, points: np.ndarray, s: int, walk: _Walk) -> np.ndarray:
-    Z = shared.rows.standardized(shared.block.X[walk.resample.test])
-    numbers = range(s * shared.labels, (s + 1) * shared.labels)
-    chances = np.concatenate([problems.predict(points, number, Z) for number in numbers], axis=1)
+    numbers, test = range(s * shared.labels, (s + 1) * shared.labels), walk.resample.test
+    chances = np.empty((len(test), problems.outputs * shared.labels))
+    for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
+        part = slice(start, start + _AT_ONCE)
+        Z = shared.rows.standardized(shared.block.X[test[part]])
+        chances[part] = np.concatenate([problems.predict(points, number, Z) for number in numbers], axis=1)
     return _as_proba(shared.block, chances, shared.block.fitted_on(walk.resample))
 
 

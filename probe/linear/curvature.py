@@ -22,11 +22,11 @@ from scipy import linalg
 
 from .problems import Problems
 
-_MOST_PAIRS = 800
+_MOST_PAIRS = 1000
 """Per problem; the cube of it is what a factor costs."""
 _LIGHT = 0.3
 """Pairs whose term is smaller than this, beside the penalty's one, are left to the rest."""
-_WORTH = 0.95
+_WORTH = 0.85
 """Share of a problem's weight that the heaviest pairs must carry to be worth a factor."""
 _SAMPLED = 20_000
 """Rows that the rest is made from, at most."""

@@ -263,7 +263,7 @@ def test_a_fit_that_did_not_converge_is_marked() -> None:
     block = _block(metric="log_loss")
     for outcome in PROBES["logreg"].configured(max_iter=1).solve(block, WORKERS):
         assert not outcome.converged
-        assert outcome.gradient > 2e-3
+        assert outcome.gradient > 1e-3
         assert any("not converged after 1 steps" in note for note in outcome.notes)
 
 

@@ -1,0 +1,151 @@
+"""Paths of logistic regression against scikit-learn's, on the same data and cores, in turn: `name ours_s peer_s ratio`.
+
+    python benchmarks/logistic_path.py [--seeds 20] [--peer-seeds 4] [--rounds 3] [--data brain-mri-embeddings.npz]
+
+Twelve values of C from 1e-4 to 1e3. Ours is the probe's whole engine: standardising, the one-off work, the path, val.
+The peers fit each C on standardised rows over joblib, one BLAS thread a process, on some of the seeds; their time is
+scaled up to all. scikit-learn-intelex runs where it is installed, parallel over fits and serial with all its threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from medprobe.probe import PROBES, Block, LogisticPath, Resample, find_metric
+from medprobe.probe.linear import Predictor, Problems, Rows, solve
+from medprobe.probe.logistic import GRID
+from medprobe.probe.workers import JoblibWorkers
+from probe_engine import DATA, Task, real, synthetic
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+
+def block_of(task: Task) -> Block:
+    """Each seed learns from its part, 90 % of the training rows, and chooses on the rest of them."""
+    train = np.setdiff1d(np.arange(len(task.X)), task.test)
+    drawn = [Resample(s, part, np.setdiff1d(train, part), task.test) for s, part in enumerate(task.parts)]
+    classes = tuple(map(str, range(task.classes)))
+    return Block(task.X, task.y, tuple(drawn), "multiclass", classes, find_metric("accuracy"), refit=False)
+
+
+def ours(block: Block, *, stop_path: bool) -> None:
+    kind = PROBES["logreg"].configured(stop_path=stop_path)
+    assert all(outcome.converged for outcome in kind.solve(block, JoblibWorkers(-1)))
+
+
+def peer_fit(estimator: Callable[..., Any], Z: np.ndarray, y: np.ndarray, C: float, threads: int | None) -> float:
+    """Fits once; returns scikit-learn's objective at what it found."""
+    warnings.simplefilter("ignore")
+    with threadpool_limits(threads):
+        model = estimator(C=C, max_iter=1000).fit(Z, y)
+    return objective(Z, y, model.coef_, model.intercept_, C)
+
+
+def objective(Z: np.ndarray, y: np.ndarray, W: np.ndarray, b: np.ndarray, C: float) -> float:
+    logits = Z.astype(np.float64) @ W.astype(np.float64).T + b
+    top = logits.max(axis=1)
+    loss = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - logits[np.arange(len(y)), y]
+    return float(C * loss.sum() + (W.astype(np.float64) ** 2).sum() / 2)
+
+
+def peer(block: Block, seeds: int, estimator: Callable[..., Any], *, parallel: bool = True) -> list[float]:
+    parts = [resample.train for resample in block.resamples[:seeds]]
+    scaled = [(StandardScaler().fit_transform(block.X[part]), block.y[part]) for part in parts]
+    work = [(estimator, Z, y, C, 1 if parallel else None) for Z, y in scaled for C in GRID]
+    if parallel:
+        return joblib.Parallel(n_jobs=-1)(joblib.delayed(peer_fit)(*one) for one in work)
+    return [peer_fit(*one) for one in work]
+
+
+def our_objectives(block: Block, seeds: int) -> np.ndarray:
+    """(seeds * 12,) values that the engine's solver ends at, in the order of the peer's."""
+    used = np.argsort(block.y, kind="stable")
+    used = used[np.isin(used, np.concatenate([np.r_[r.train, r.val] for r in block.resamples]))]
+    members = np.stack([np.isin(used, resample.train) for resample in block.resamples[:seeds]])
+    problems = Problems.of(Rows(block.X, used), block.y[used], len(block.classes), members)
+    predictor, values = Predictor(), []
+    for C in GRID:
+        start = predictor.at(C) if values else np.zeros((seeds, problems.size))
+        found = solve(problems.at(C), start, tol=PROBES["logreg"].settings.tol)
+        predictor.add(C, found.points)
+        values.append(found.value)
+    return np.stack(values, axis=1).ravel()
+
+
+def peers() -> Iterator[tuple[str, Callable[..., Any], bool]]:
+    yield "scikit-learn", LogisticRegression, True
+    try:
+        from sklearnex.linear_model import LogisticRegression as Intel
+    except ImportError:
+        print("scikit-learn-intelex is not installed")
+    else:
+        yield "intelex-parallel", Intel, True
+        yield "intelex-serial", Intel, False
+
+
+def compare(name: str, block: Block, peer_seeds: int, rounds: int) -> None:
+    ours(block, stop_path=False)  # the first call of each side loads libraries and starts processes
+    peer(block, 1, LogisticRegression)
+    times: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for mode in (False, True):
+            start = time.perf_counter()
+            ours(block, stop_path=mode)
+            times.setdefault("early-end" if mode else "full-path", []).append(time.perf_counter() - start)
+        for label, estimator, parallel in peers():
+            start = time.perf_counter()
+            values[label] = peer(block, peer_seeds, estimator, parallel=parallel)
+            spent = (time.perf_counter() - start) * len(block.resamples) / peer_seeds
+            times.setdefault(label, []).append(spent)
+    mine = our_objectives(block, peer_seeds)
+    for mode in ("full-path", "early-end"):
+        for label, theirs in values.items():
+            a, b = statistics.median(times[mode]), statistics.median(times[label])
+            excess = float((mine / np.array(theirs) - 1).max())
+            print(
+                f"logreg/{name}/{mode}/{label} {a:.2f} {b:.2f} {b / a:.1f}; our objective at most {excess:+.1e} above"
+            )
+
+
+def check_against_float64(name: str, block: Block) -> None:
+    """The engine's values for C <= 1 against the same objective in float64, solved until nothing moves."""
+    grid = [C for C in GRID if C <= 1]
+    part = block.resamples[0].train
+    path = LogisticPath(grid, tol=1e-6).fit(block.X[part].astype(np.float64), block.y[part])
+    scaler = StandardScaler().fit(block.X[part].astype(np.float64))
+    Z, scale = scaler.transform(block.X[part].astype(np.float64)), scaler.scale_
+    exact = [
+        objective(Z, block.y[part], coef * scale, intercept + coef @ scaler.mean_, C)
+        for C, coef, intercept in zip(grid, path.coef_, path.intercept_, strict=True)
+    ]
+    found = our_objectives(block, 1)[: len(grid)]
+    print(f"logreg/{name}/against-float64: at most {np.abs(found / np.array(exact) - 1).max():.1e} away for C <= 1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="npz with one matrix a backbone, y and split")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--peer-seeds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--synthetic", action="store_true", help="also 20,000 x 1,024 made-up rows of 10 classes")
+    asked = parser.parse_args()
+    for task in real(asked.data, asked.seeds):
+        check_against_float64(task.name, block_of(task))
+        compare(task.name, block_of(task), asked.peer_seeds, asked.rounds)
+    if asked.synthetic:
+        compare("synthetic", block_of(synthetic(4)), 1, 1)
+
+
+if __name__ == "__main__":
+    main()
