@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .console import out, say, show_table
-from .summary import heading, systems_table
-from .words import bare_p, interval, number, p_value, signed
+from .summary import heading, on_spread, systems_table
+from .words import NONE, bare_p, interval, number, p_value, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,24 +47,27 @@ def _show_summary(run: Run, table: pd.DataFrame) -> None:
 
     say(heading(run, find_metric(str(table["metric"].iloc[0]))))
     out().print(systems_table(table), soft_wrap=False)
+    say(on_spread(run, str(table["interval"].iloc[0])))
     for remark in remarks(run, table):
         say(f"note: {remark}")
 
 
 def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
+    from ..probe import VERDICT_TESTS
+
     within = "probe" if "probe" in table else "backbone"
     correction = str(table["correction"].iloc[0])
     cells: _Cells = {
         within: lambda row: _with_budget(row[within], row),
-        "a": lambda row: row["a"],
-        "b": lambda row: row["b"],
-        "a - b": lambda row: signed(row["difference"]),
+        "a - b": _pair,
+        "diff.": lambda row: signed(row["difference"]),
         "95 % interval": _interval,
         "p": lambda row: bare_p(row["p"]),
         f"p ({correction})": lambda row: bare_p(row["p_adjusted"]),
     }
-    say(f"\nDifferences in {_metric_label(table)} ({', '.join(sorted(set(table['test'])))})")
-    _show(table, cells, names=(within, "a", "b"))
+    tests = " or ".join(VERDICT_TESTS[name] for name in sorted(set(table["test"])))
+    say(f"\nDifferences: {_metric_label(table)}\n(p: {tests})")
+    _show(table, cells, names=(within, "a - b"))
     _say_notes(table)
 
 
@@ -75,23 +78,23 @@ def _show_tests(run: Run, table: pd.DataFrame) -> None:
     for test, rows in table.groupby("test", sort=False):
         cells: _Cells = {
             within: lambda row: _with_budget(row[within], row),
-            "a": lambda row: row["a"],
-            "b": lambda row: row["b"],
+            "a - b": _pair,
             **({"class": lambda row: row["class"]} if test == "delong" and run.task != "binary" else {}),
-            "a - b": lambda row: signed(row["difference"]),
+            "diff.": lambda row: signed(row["difference"]),
             "p": lambda row: bare_p(row["p"]),
             "p (adj.)": lambda row: bare_p(row["p_adjusted"]),
         }
         say(f"\n{_TESTS[str(test)].format(metric=METRICS[str(rows['metric'].iloc[0])].label)}")
-        _show(rows, cells, names=(within, "a", "b", "class"))
+        _show(rows, cells, names=(within, "a - b", "class"))
         _say_notes(rows)
 
 
 _TESTS = {
-    "wilcoxon": "Wilcoxon's signed ranks of the resamples: {metric}\n(takes them for independent, which they are not:"
-    " its p is on the small side)",
-    "delong": "DeLong: {metric}, a class against the rest\n(of other patients under these models)",
-    "mcnemar": "McNemar, exact: {metric}\n(of other patients under these models)",
+    "wilcoxon": "Wilcoxon's signed ranks over resamples: {metric}\n"
+    "(takes resamples for independent, which they are not: its p is too small)",
+    "delong": "DeLong's test: {metric}, each class against the rest\n"
+    "(p: of other patients; the fitted models are given)",
+    "mcnemar": "McNemar's test: {metric}\n(p: of other patients; the fitted models are given)",
 }
 
 
@@ -100,13 +103,13 @@ def _show_calibration(run: Run, table: pd.DataFrame) -> None:
         "ECE": "ece", "Brier": "brier", "rel.": "reliability", "res.": "resolution",
         "unc.": "uncertainty", "within": "within",
     }  # fmt: skip
-    say("\nCalibration on test, means over seeds (Brier = rel. - res. + unc. + within)")
+    say("\nCalibration on test, means over seeds\n(Brier = reliability - resolution + uncertainty + within)")
     _show(table, {**_SYSTEM, **_numbers(numbers)}, names=tuple(_SYSTEM))
 
 
 def _show_temperature(run: Run, table: pd.DataFrame) -> None:
     def change(name: str) -> Callable[[dict], str]:
-        return lambda row: f"{number(row[name])} > {number(row[f'{name}_after'])}"
+        return lambda row: f"{number(row[name])} → {number(row[f'{name}_after'])}"
 
     cells: _Cells = {
         **_SYSTEM,
@@ -115,7 +118,10 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
         "ECE": change("ece"),
         "Brier": change("brier"),
     }
-    say("\nTemperature scaling: fitted on val, its effect on test (before > after)")
+    say(
+        "\nTemperature scaling: what T, fitted on val, would do on test (before → after)"
+        "\n(T: median over seeds, above 1 where chances were too sure; the rest: means)"
+    )
     _show(table, cells, names=tuple(_SYSTEM))
     for row in table[table["note"] != ""].to_dict("records"):
         say(f"note: {row['backbone']} {_with_budget(row['probe'], row)}: {row['note']}")
@@ -126,28 +132,30 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
 def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
     cells: _Cells = {
         **_SYSTEM,
-        "attribute": lambda row: row["attribute"],
-        "subgroup": lambda row: row["subgroup"],
+        "subgroup": lambda row: f"{row['attribute']}: {row['subgroup']}",
         "units": lambda row: f"{row['n_test']:.0f}",
         "mean": lambda row: number(row["mean"]),
-        "95 % interval, or why not": lambda row: row["reason"] or _interval(row),
+        "95 % interval": _interval,
     }
-    say(f"\nSubgroups, {_metric_label(table)} (units a seed; interval: bootstrap over groups)")
-    _show(table, cells, names=(*_SYSTEM, "attribute", "subgroup", "95 % interval, or why not"))
+    say(f"\nSubgroups: {_metric_label(table)}\n(units a seed; interval: bootstrap over groups)")
+    _show(table, cells, names=(*_SYSTEM, "subgroup"))
+    why = table[table["reason"] != ""].drop_duplicates(["attribute", "subgroup", "reason"])
+    for row in why.to_dict("records"):
+        say(f"note: {row['attribute']}: {row['subgroup']} has no score: {row['reason']}")
     _say_notes(table)
 
 
 def _show_gaps(run: Run, table: pd.DataFrame) -> None:
     cells: _Cells = {
         **_SYSTEM,
-        "attribute": lambda row: row["attribute"],
-        "best": lambda row: row["best"],
-        "worst": lambda row: row["worst"],
+        "best, worst": lambda row: f"{row['attribute']}: {row['best'] or NONE}, {row['worst'] or NONE}",
         "gap": lambda row: number(row["gap"]),
-        "95 % interval": lambda row: row["reason"] or _interval(row),
+        "95 % interval": _interval,
     }
     say("\nGaps between best and worst subgroup (picked by looking: on the large side)")
-    _show(table, cells, names=(*_SYSTEM, "attribute", "best", "worst", "95 % interval"))
+    _show(table, cells, names=(*_SYSTEM, "best, worst"))
+    for row in table[table["reason"] != ""].drop_duplicates(["attribute", "reason"]).to_dict("records"):
+        say(f"note: {row['attribute']} has no gap: {row['reason']}")
     _say_notes(table)
 
 
@@ -237,6 +245,10 @@ def _metric_label(table: pd.DataFrame) -> str:
     from ..probe import METRICS
 
     return METRICS[str(table["metric"].iloc[0])].label
+
+
+def _pair(row: dict) -> str:
+    return f"{row['a']} - {row['b']}"
 
 
 def _interval(row: dict) -> str:

@@ -93,12 +93,14 @@ def _sentence(run: Run, verdict: Verdict) -> str:
 
 
 def _explanation(run: Run) -> str:
-    from ..probe import FIXED_TEST
+    from ..probe import FIXED_TEST, VERDICT_TESTS
 
-    test = (
-        "paired bootstrap over test groups and seeds"
-        if run.info["protocol"] in FIXED_TEST
-        else "corrected resampled t-test (Nadeau and Bengio)"
-    )
+    test = VERDICT_TESTS["bootstrap" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
+    return f"{on_spread(run)} Significance: {test}, Holm's correction."
+
+
+def on_spread(run: Run, interval: str = "percentile") -> str:
+    """How `sd` and the interval of a table of systems are to be read."""
     folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
-    return f"sd: over seeds{folds}. Interval: bootstrap over groups. Significance: {test}, Holm's correction."
+    kind = {"percentile": "percentile", "bca": "BCa"}[interval]
+    return f"sd: over seeds{folds}. Interval: {kind} bootstrap over groups."

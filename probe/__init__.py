@@ -11,7 +11,7 @@ from .calibrating import calibration_table, reliability_table, temperature_table
 from .calibration import bin_chances, brier_parts, stated_and_true
 from .centroid import CentroidProbe
 from .cohort import beside
-from .comparisons import Verdict, compare, compare_backbones, corrected_t_test, verdicts
+from .comparisons import VERDICT_TESTS, Verdict, compare, compare_backbones, corrected_t_test, verdicts
 from .further_tests import FURTHER, further_tests
 from .gathering import Statistics, gather_statistics
 from .gbm import GBMProbe
@@ -45,6 +45,7 @@ __all__ = [
     "METRICS",
     "PROBES",
     "PROTOCOLS",
+    "VERDICT_TESTS",
     "WHOLE",
     "WITHIN",
     "Block",

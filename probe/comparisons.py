@@ -18,6 +18,13 @@ from .results import Run
 from .summaries import Evidence, evidence_of, interval_of, require_metric
 from .tables import RESAMPLE, WHOLE
 
+VERDICT_TESTS = {
+    "corrected-t": "corrected resampled t-test",
+    "bootstrap": "paired bootstrap over groups and seeds",
+    "none": "no test",
+}
+"""What the verdict may rest on, by its name in the tables, in words."""
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -148,7 +148,7 @@ def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
 def on_columns(name: str, X: np.ndarray) -> list[str]:
     """What a reader must be told of the columns of the features called `name`."""
     count = int(_constant(X).sum())
-    told = f"{name}: {count:,} of {X.shape[1]:,} columns have one value for all units, and tell nothing"
+    told = f"{name}: useless columns (one value for all units): {count:,} of {X.shape[1]:,}"
     return [told] if count else []
 
 

@@ -31,7 +31,8 @@ class Statistics:
     tables: dict[str, pd.DataFrame]
     """By name, those that were asked for and can be had: `summary`, `comparisons`, `tests`, `calibration`,
     `reliability`, `temperature`, `subgroups`, `gaps`, `ranks`, `rank_pairs`.
-    The functions that make them describe their columns."""
+    The functions that make them describe their columns. Where there are intervals, `interval` says of which kind; and
+    `correction` what `p_adjusted` of the comparisons is."""
     rankings: list[Ranking]
     """One per probe or backbone; empty of one run."""
 
@@ -84,6 +85,7 @@ def gather_statistics(
     if subgroups:
         found = [subgroup_scores(run, metric=metric, interval=interval) for run in runs]
         tables["subgroups"], tables["gaps"] = (pd.concat(side, ignore_index=True) for side in zip(*found, strict=True))
+    tables = {name: table.assign(interval=interval) if "low" in table else table for name, table in tables.items()}
     if rankings:
         tables |= {"ranks": rankings_table(rankings), "rank_pairs": rank_pairs_table(rankings)}
     return Statistics(tables, rankings)

@@ -167,7 +167,7 @@ def run_probes(
         budgets=budgets,
         fusing=fusing,
         refit=refit,
-        warnings=[*plan.cohort.warnings, *dict.fromkeys(columns), *dropped, *caveats(plan.cohort, plan.protocol)],
+        warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol), *dict.fromkeys(columns)],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
 

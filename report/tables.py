@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 import pandas as pd
 
 from ..base import counted
+from ..probe import VERDICT_TESTS
 from .curves import MOST_COUNTED, MOST_LABELLED
 from .details import confusion, frequent_confusions, per_class
 from .findings import Findings
@@ -105,8 +106,7 @@ def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> T
         )
         for _, row in chosen.iterrows()
     ]
-    tests = {"corrected-t": "corrected resampled t-test", "bootstrap": "paired bootstrap over groups and seeds"}
-    used = " or ".join(words for name, words in tests.items() if (chosen["test"] == name).any()) or "no test"
+    used = " or ".join(VERDICT_TESTS[name] for name in VERDICT_TESTS if (chosen["test"] == name).any()) or "no test"
     caption = (
         f"Differences in {lower_first(findings.metric.label)} between backbones under the same probe, A minus B, A"
         f" being the better: mean over seeds, 95 % interval under a paired bootstrap over groups, p-value ({used}) and"

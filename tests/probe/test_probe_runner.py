@@ -153,7 +153,7 @@ def test_columns_of_one_value_are_told_and_every_probe_does_without_them(tmp_pat
     alive = cache_of(tmp_path, "cohort", ids, {"cls": X[:, [0, 2, 3, 5]]}, backbone="alive")
     run = study.probe(caches=[dead, alive], probes=list(PROBES), shots=[3, 5])
     told = [warning for warning in run.warnings if "columns" in warning]
-    assert told == ["dead, cls: 2 of 6 columns have one value for all units, and tell nothing"]
+    assert told == ["dead, cls: useless columns (one value for all units): 2 of 6"]
     scores = run.scores.query("metric == 'accuracy'").groupby(["probe", "backbone"])["value"].agg(list)
     for probe in PROBES:
         assert np.isfinite(scores[probe, "dead"]).all()

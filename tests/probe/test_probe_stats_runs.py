@@ -207,11 +207,34 @@ def test_the_tables_fit_eighty_columns_and_say_what_the_functions_say(folders: l
     run = Run.load(folders[1])
     (knn,) = further_tests(run, tests=["mcnemar"]).query("probe == 'knn' and a == 'net-0' and b == 'net-2'")["p"]
     rows = [line.split() for line in printed.split("McNemar")[1].splitlines() if " net-2 " in line]
-    shown = next(row for row in rows if row[:3] == ["knn", "net-0", "net-2"])
-    assert (shown[4] == "<") == (knn < 0.001)
-    assert "<" in shown[4] or float(shown[4]) == pytest.approx(knn, abs=5e-4)
-    for word in ("DeLong", "Wilcoxon", "Temperature scaling", "Brier = rel."):
+    shown = next(row for row in rows if row[:4] == ["knn", "net-0", "-", "net-2"])
+    assert (shown[5] == "<") == (knn < 0.001)
+    assert "<" in shown[5] or float(shown[5]) == pytest.approx(knn, abs=5e-4)
+    for word in ("DeLong", "Wilcoxon", "Temperature scaling", "Brier = reliability"):
         assert word in printed
+
+
+def test_subgroups_and_long_names_fit_too_and_what_has_no_score_is_named(
+    tmp_path: Path, study_of, cache_of, medprobe: Medprobe
+) -> None:
+    study = study_of(tmp_path, units=160, signal=(0.9,))
+    ids, X = study.manifest.sample_ids, np.random.default_rng(0).standard_normal((160, 4))
+    name = "hf:facebook/dinov2-with-registers-giant-imagenet1k-1-layer"
+    caches = [*study.caches, cache_of(tmp_path / "long", "cohort", ids, {"cls": X}, backbone=name)]
+    table = study.manifest.table.assign(
+        site=np.select([np.arange(160) < 8, np.arange(160) % 4 < 2], ["rare", "a"], "b")
+    )
+    card = study.manifest.card.model_copy(update={"attributes": ["site"]})
+    run = study.probe(manifest=Manifest(table, card), caches=caches, shots=[2], probes=["knn", "centroid"])
+    folder = run.save(tmp_path / "run")
+    for words in ((), ("--between", "probes", "--interval", "bca")):
+        status, printed, _ = medprobe("stats", folder, "--subgroups", "--calibration", *words)
+        assert status == 0
+        tables = [line for line in printed.splitlines() if not line.startswith("note")]
+        assert max(map(len, tables)) <= 80
+        assert "note: site: rare has no score: " in printed
+        for title in ("Subgroups: ", "Gaps between ", "Differences: ", "McNemar's test: "):
+            assert title in printed
 
 
 def test_json_is_json_alone_and_has_the_tables(folders: list[Path], medprobe: Medprobe) -> None:
