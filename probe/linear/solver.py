@@ -30,14 +30,7 @@ class Solution:
     """(S,) bool: whether the gap is at most the tolerance."""
 
 
-def solve(
-    problems: Problems,
-    points: np.ndarray,
-    *,
-    tol: float,
-    max_iter: int = 300,
-    proba: np.ndarray | None = None,
-) -> Solution:
+def solve(problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300) -> Solution:
     """Solves S problems side by side.
 
     Args:
@@ -46,17 +39,14 @@ def solve(
         tol: relative gradient at which a problem is solved; the objective is then about tol squared above the optimum,
             as a share of it.
         max_iter: most steps of each.
-        proba: (K, S, n) the probabilities at `points`, where they are known.
     """
     state = State.begin(problems, points)
     live = np.arange(len(problems))
     for taken in range(0, max_iter, _STEPS):
         part = problems.among(live)
-        if proba is None or taken:
-            proba = part.probabilities(state.points[live])
         place = np.full(len(problems), -1)
         place[live] = np.arange(len(live))
-        curvature = Curvature(part, proba)
+        curvature = Curvature(part, part.probabilities(state.points[live]))
         before = state.value[live]
         unsolved = minimise(
             problems,

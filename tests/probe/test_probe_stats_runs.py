@@ -173,7 +173,7 @@ def test_runs_that_cannot_be_ranked_are_refused(several: list[Run]) -> None:
         rank_over_datasets([several[0], several[0]])
     knn, centroid = (
         replace(run, scores=run.scores.query("probe == @probe"))
-        for run, probe in zip(several, ("knn", "centroid"))  # noqa: B905
+        for run, probe in zip(several, ("knn", "centroid"), strict=False)
     )
     with pytest.raises(ProbeError, match="no two backbones have a score under the same probe"):
         rank_over_datasets([knn, centroid])
