@@ -1,0 +1,93 @@
+"""Logistic regression as an estimator: parity with scikit-learn's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_rows import classified, labelled
+from medprobe.probe import LogisticPath, LogisticProbe
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logreg_is_scikit_learns_pipeline(classes: int, C: float) -> None:
+    X, y = classified(classes)
+    plain = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-6, max_iter=5000)).fit(X[:150], y[:150])
+    probe = LogisticProbe(C, tol=1e-6, max_iter=5000).fit(X[:150], y[:150])
+    np.testing.assert_allclose(probe.predict_proba(X[150:]), plain.predict_proba(X[150:]), atol=1e-4)
+    assert probe.converged_
+
+
+def test_logreg_without_standardising_is_plain_logistic_regression() -> None:
+    X, y = classified()
+    plain = LogisticRegression(tol=1e-6, max_iter=5000).fit(X, y)
+    probe = LogisticProbe(standardize=False, tol=1e-6, max_iter=5000).fit(X, y)
+    np.testing.assert_allclose(probe.predict_proba(X), plain.predict_proba(X), atol=1e-5)
+
+
+def test_logreg_of_several_labels_is_one_against_the_rest() -> None:
+    X, Y = labelled()
+    rest = OneVsRestClassifier(LogisticRegression(tol=1e-6, max_iter=5000))
+    plain = make_pipeline(StandardScaler(), rest).fit(X, Y)
+    probe = LogisticProbe(tol=1e-6, max_iter=5000).fit(X, Y)
+    np.testing.assert_allclose(probe.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("weight", ["balanced", {"a": 5.0, "b": 1.0}])
+def test_logreg_weighs_classes_as_scikit_learn_does(weight: Any) -> None:
+    X, y = classified(3)
+    y = np.array(["a", "b", "c"])[y]
+    plain = make_pipeline(StandardScaler(), LogisticRegression(class_weight=weight, tol=1e-6, max_iter=5000)).fit(X, y)
+    probe = LogisticProbe(class_weight=weight, tol=1e-6, max_iter=5000).fit(X, y)
+    np.testing.assert_allclose(probe.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+
+
+def test_logreg_says_when_it_did_not_converge() -> None:
+    X, y = classified()
+    with pytest.warns(ConvergenceWarning):
+        probe = LogisticProbe(C=1e4, max_iter=2).fit(X, y)
+    assert not probe.converged_
+
+
+def test_a_path_has_at_each_C_what_a_fit_at_that_C_has() -> None:
+    X, y = classified()
+    path = LogisticPath([100, 0.01, 1], tol=1e-7).fit(X[:150], y[:150])
+    assert path.Cs_.tolist() == [0.01, 1, 100]
+    for C, proba, coef in zip(path.Cs_, path.path_proba(X[150:]), path.coef_, strict=True):
+        alone = LogisticProbe(C, tol=1e-7).fit(X[:150], y[:150])
+        np.testing.assert_allclose(proba, alone.predict_proba(X[150:]), atol=1e-5)
+        np.testing.assert_allclose(coef, alone.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(path.predict_proba(X), path.path_proba(X)[-1])
+    assert path.converged_.all()
+    assert (path.gradient_ <= 1e-7).all()
+
+
+def test_weights_and_intercepts_are_those_of_the_features_as_they_are_given() -> None:
+    X, y = classified()
+    X = X * np.linspace(0.1, 30, X.shape[1]) + np.linspace(-50, 50, X.shape[1])
+    for probe in (LogisticProbe().fit(X, y), LogisticProbe(standardize=False, C=1e-2).fit(X, y)):
+        logits = X @ probe.coef_.T + probe.intercept_
+        proba = np.exp(logits - logits.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(proba / proba.sum(axis=1, keepdims=True), probe.predict_proba(X), atol=1e-8)
+
+
+def test_logreg_fits_its_scaling_on_the_training_rows_alone() -> None:
+    X, y = classified()
+    probe = LogisticProbe().fit(X[:100], y[:100])
+    np.testing.assert_allclose(probe.mean_, X[:100].mean(axis=0))
+    np.testing.assert_allclose(probe.scale_, X[:100].std(axis=0))
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_not_blown_up() -> None:
+    X, y = classified()
+    noisy = np.full(len(X), 1000.0, np.float32)
+    noisy[::2] = np.nextafter(np.float32(1000), np.float32(2000))
+    probe = LogisticProbe().fit(np.c_[X.astype(np.float32), noisy], y)
+    assert probe.scale_[-1] == 1
