@@ -16,8 +16,6 @@ from medprobe.probe import (
 )
 from threadpoolctl import threadpool_limits
 
-ALL = ("logreg", "knn", "gbm")
-
 
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory: pytest.TempPathFactory, realdata: Path, cache_of) -> tuple[Manifest, list[EmbeddingCache]]:
