@@ -19,8 +19,8 @@ from .linear import Guidance, Guide, Predictor, Problems, Rows, Solution, chance
 from .logistic import GRID
 from .resampling import Resample
 
-_WIDE = 40
-"""Outputs of the problems solved side by side, about: as wide as a matrix product must be to be quick."""
+_WIDE = 80
+"""Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
 _GUIDED = 4
 """Resamples from which on a path of their mean, walked ahead of them, is worth it."""
 _ALIKE = 0.5
@@ -56,7 +56,7 @@ def solve_block(block: Block, workers: Workers, settings: LogisticSettings) -> I
     shared = _Shared(block, settings, rows, used)
     wide = len(block.classes) if block.wide or len(block.classes) > 2 else 1
     count = len(block.resamples)
-    chunks = max(min(2, count), -(-count * wide // _WIDE))
+    chunks = min(count, 2 * -(-count * wide // (2 * _WIDE)))  # even, so that two cores end together
     parts = [block.resamples[part[0] : part[-1] + 1] for part in np.array_split(np.arange(count), chunks)]
     with shared.guide(ahead=workers.n_jobs > 1) or nullcontext() as guide:
         for outcomes in workers.map(_solve_chunk, replace(shared, guided=guide), parts, threads=True):
@@ -91,7 +91,7 @@ class _Shared:
         if len(self.block.resamples) < _GUIDED or share.mean() < _ALIKE:
             return None
         ours = self.settings
-        return Guide(self._problems(share[None]), ours.C, tol=ours.tol, max_iter=ours.max_iter, ahead=ahead)
+        return Guide(self._problems(share[None]), ours.C, tol=ours.tol / 2, max_iter=ours.max_iter, ahead=ahead)
 
     def guidance(self, C: float) -> Guidance | None:
         """At one of the values of the grid."""

@@ -95,7 +95,6 @@ class Curvature:
 
     def __init__(self, problems: Problems, proba: np.ndarray, rest: Rest | None = None) -> None:
         self._problems = problems
-        dtype = problems.rows.dtype
         paired = [None] * len(problems) if rest is None else np.resize(rest.paired, len(problems))
         chosen = [_choose(problems, proba[:, s], s, pairs) for s, pairs in enumerate(paired)]
         left = np.stack([weights for *_, weights in chosen])
@@ -175,13 +174,15 @@ def _choose(
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Of a symmetric positive definite matrix; in float64 where float32 cannot tell that it is."""
-    inverse = np.array(matrix, order="F")
+    inverse = matrix.copy().T  # symmetric, and so in Fortran's order
     if not (lapack.factor(inverse) and lapack.invert_factored(inverse)):
         if matrix.dtype == np.float64:
             raise np.linalg.LinAlgError("the curvature is not positive definite")
         return _inverse(matrix.astype(np.float64))
-    lower = np.tril(inverse, -1)
-    return lower + lower.T + np.diag(np.diag(inverse))
+    lower = np.tril(inverse)
+    full = lower + lower.T
+    full.flat[:: len(full) + 1] /= 2
+    return full
 
 
 def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: float) -> _Pairs:

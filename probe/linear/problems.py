@@ -112,7 +112,7 @@ class Problems:
 
         Products are in the rows' precision, sums over blocks of rows in float64.
         """
-        W, b = self.split(points)
+        W, _ = self.split(points)
         loss = np.zeros(len(self))
         by_weights = np.zeros((self.outputs * len(self), self.rows.width))
         by_intercepts = np.zeros((self.outputs, len(self)))

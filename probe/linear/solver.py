@@ -10,8 +10,8 @@ from .curvature import Curvature, Rest
 from .lbfgs import State, minimise
 from .problems import Problems
 
-_STEPS = 24
-"""Steps under one curvature."""
+_STEPS = 40
+"""Evaluations under one curvature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def solve(
         points: (S, P) where to begin.
         tol: relative gradient at which a problem is solved; the objective is then about tol squared above the optimum,
             as a share of it.
-        max_iter: most steps of each.
+        max_iter: most evaluations of each, about.
         rest: the common part of the curvature, if it is known from problems that are much like these.
     """
     state = State.begin(problems, points)
