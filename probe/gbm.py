@@ -10,12 +10,13 @@ import numpy as np
 from pydantic import PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .block import Block, Outcome
 from .kind import ProbeKind, ProbeSettings, seed_by_seed
 from .labels import MultilabelMixin, encode_labels
 from .resampling import Resample
+from .validation import checked_pair, checked_rows, require_one_of, require_whole
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading
@@ -111,9 +112,11 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         eval_set : tuple of array-like, default=None
             Rows and labels that say when to stop; every class of theirs must occur in `y`.
         """
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {tuple(PRESETS)}, got {self.preset!r}")
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, ensure_min_samples=2)
+        require_one_of("preset", self.preset, PRESETS)
+        require_whole("n_estimators", self.n_estimators)
+        require_whole("early_stopping_rounds", self.early_stopping_rounds)
+        require_whole("random_state", self.random_state, least=0)
+        X, y = checked_pair(self, X, y, ensure_min_samples=2)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         held_out = None if eval_set is None else self._checked(*eval_set)
         count = y.shape[1] if self.multilabel_ else 1
@@ -123,13 +126,13 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def refit(self, X: Any, y: Any) -> GBMProbe:
         """Fits again, to other rows, with the rounds that were found."""
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, reset=False)
+        X, y = checked_pair(self, X, y, reset=False)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         self._boost(X, y, None, rounds=self.rounds_)
         return self
 
     def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, reset=False)
+        X, y = checked_pair(self, X, y, reset=False)
         if self.multilabel_:
             return X, y.astype(np.int8)
         codes = np.searchsorted(self.classes_, y)
@@ -179,7 +182,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        X = checked_rows(self, X)
         features = self._features(X)
         columns = [self._predict_one(booster, features) for booster in self.boosters_]
         if self.multilabel_:
