@@ -84,9 +84,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
     pca_ : sklearn.decomposition.PCA or None
     boosters_ : list
-        LightGBM boosters: one, or one a label (an int for a label that is the same in every row).
+        LightGBM boosters: one, or one a label (for a label that is the same in every row, its share of them: 0 or 1).
     rounds_ : list of int
-        Rounds that are kept of each.
+        Rounds that are kept of each; 0 for a label that is the same in every row.
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
@@ -124,7 +124,10 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def refit(self, X: Any, y: Any) -> GBMProbe:
-        """Fits again, to other rows, with the rounds that were found."""
+        """Fits again, to other rows, with the rounds that were found.
+
+        A label for which there was nothing to boost keeps its share of the rows as its chance.
+        """
         check_is_fitted(self)
         X, y = checked_pair(self, X, y, reset=False)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
@@ -155,9 +158,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         binned = _Binned(features, watched, self._settings(len(features), features.shape[1], classes))
         self.boosters_, self.rounds_ = [], []
         for target, check, most in zip(targets, checks, rounds, strict=True):
-            if (target == target[0]).all():
-                self.boosters_.append(int(target[0]))
-                self.rounds_.append(most)
+            if most == 0 or (target == target[0]).all():
+                self.boosters_.append(float(target.mean()))
+                self.rounds_.append(0)
                 continue
             booster = binned.boost(target, check, most, self.early_stopping_rounds)
             self.boosters_.append(booster)
@@ -190,8 +193,8 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return columns[0] if columns[0].ndim == 2 else np.stack([1 - columns[0], columns[0]], axis=1)
 
     def _predict_one(self, booster: Any, features: np.ndarray) -> np.ndarray:
-        if isinstance(booster, int):
-            return np.full(len(features), float(booster))
+        if isinstance(booster, float):
+            return np.full(len(features), booster)
         return np.asarray(booster.predict(features, num_threads=1))
 
 
