@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -106,7 +106,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 class CentroidSettings(ProbeSettings):
     """How the probe `centroid` is fitted."""
 
-    temperature: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
+    temperature: Annotated[tuple[PositiveFloat, ...], AsGrid, Field(examples=["temperature=[0.03,0.1]"])] = GRID
     """Grid, chosen from on val."""
     center: bool = True
     """Whether the training mean is subtracted first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -164,12 +164,12 @@ def _tally(votes: np.ndarray | None, labels: np.ndarray, classes: int, ks: Seque
 class KNNSettings(ProbeSettings):
     """How the probe `knn` is fitted."""
 
-    k: Annotated[tuple[PositiveInt, ...], AsGrid] = GRID
+    k: Annotated[tuple[PositiveInt, ...], AsGrid, Field(examples=["k=[1,5,21]"])] = GRID
     """Grid, chosen from on val; values beyond the training rows are left out."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between embeddings."""
     weights: Literal["distance", "uniform", "softmax"] = "distance"
-    """Weight of a neighbour's vote."""
+    """Weight of a neighbour's vote: the inverse of its distance, the same for all, or exp(similarity / temperature)."""
     temperature: PositiveFloat = TEMPERATURE
     """Of `weights=softmax`."""
 

@@ -44,13 +44,19 @@ def find_probes(wanted: Iterable[str | ProbeKind[Any]]) -> list[ProbeKind[Any]]:
 
 
 def _configured(text: str) -> ProbeKind[Any]:
-    family, _, settings = text.partition(":")
-    if not settings:
+    family, asked, settings = text.partition(":")
+    if not asked:
         return PROBES[family]
     try:
-        changes = yaml.safe_load("{" + settings.replace("=", ": ") + "}")
+        flow = "{" + settings.replace("=", ": ") + "}"
+        changes, node = yaml.safe_load(flow), yaml.compose(flow)
     except yaml.YAMLError:
-        changes = None
-    if not isinstance(changes, dict) or None in changes.values():
+        changes, node = None, None
+    if not isinstance(node, yaml.MappingNode) or not changes or None in changes.values():
         raise ProbeError(f'--probe "{text}": write settings as {family}:name=value,name=[value,value].')
+    twice = [name for name, times in Counter(key.value for key, _ in node.value).items() if times > 1]
+    if twice:
+        raise ProbeError(
+            f'--probe "{text}": {one_of(twice)} is set twice; write one value, or a list as [value,value].'
+        )
     return PROBES[family].configured(**{str(name): value for name, value in changes.items()})

@@ -26,8 +26,9 @@ def require_positive(name: str, value: Any, *, instead_of_infinite: str = "") ->
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number above 0, got {value!r}")
-    if not 0 < value < np.inf:
-        hint = f"; {instead_of_infinite}" if instead_of_infinite and value > 0 else ""
+    number = float(value)
+    if not 0 < number < np.inf:
+        hint = f"; {instead_of_infinite}" if instead_of_infinite and number > 0 else ""
         raise ValueError(f"{name} must be a finite number above 0, got {value}{hint}")
 
 
@@ -78,7 +79,8 @@ def checked_rows(estimator: Any, X: Any) -> np.ndarray:
     Raises:
         ValueError: a wrong shape, NaN or infinite values, or values beyond `LARGEST`.
     """
-    return _within_limit(estimator, validate_data(estimator, X, dtype=(np.float64, np.float32), reset=False))
+    X = validate_data(estimator, X, dtype=(np.float64, np.float32), reset=False)
+    return _within_limit(estimator, X)
 
 
 def checked_pair(estimator: Any, X: Any, y: Any, **options: Any) -> tuple[np.ndarray, np.ndarray]:

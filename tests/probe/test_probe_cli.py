@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.manifests import Manifest
-from medprobe.probe import Run
+from medprobe.probe import PROBES, Run
 
 Medprobe = Callable[..., tuple[int, str, str]]
 
@@ -68,6 +68,36 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         "--jobs",
     ):
         assert option in text
+
+
+def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
+    shown = _process("probe", "--settings")
+    assert shown.returncode == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    for kind in PROBES.values():
+        for setting in kind.described:
+            assert [setting.name, *setting.default.split()] in [
+                line[: 1 + len(setting.default.split())] for line in lines
+            ]
+    assert "Distance between embeddings. (cosine or euclidean)" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("logreg --C 1,,2", "C has an empty value between its commas; e.g. C=[0.01,1,100], or --C 0.01,1,100"),
+        ("logreg --C inf", "C must be finite (got inf)"),
+        ("logreg --C logspace:a:b:n", 'C cannot be "logspace:a:b:n"; write logspace:a:b:n for n values'),
+        ("knn:temperature=inf", "knn: temperature must be finite (got inf)"),
+        ("knn --jobs -7", "-7 jobs: give a number of processes, or -1 for one on every core."),
+    ],
+)
+def test_what_a_probe_or_the_machine_cannot_be_set_to_is_one_line(
+    copied: Path, tmp_path: Path, medprobe: Medprobe, words: str, told: str
+) -> None:
+    out = tmp_path / "run"
+    _assert_refused(*medprobe("probe", copied, "--out", out, "--probe", *words.split()), out, told)
 
 
 def test_a_run_prints_its_table_and_verdicts_and_saves_the_folder(
