@@ -154,7 +154,7 @@ def _constant(X: np.ndarray) -> np.ndarray:
     return X.min(axis=0) == X.max(axis=0)
 
 
-def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | None) -> list[tuple[int, str]]:
+def choose_poolings(caches: Sequence[EmbeddingCache], poolings: str | Sequence[str] | None) -> list[tuple[int, str]]:
     """The features to probe, as (position of the cache, pooling): all by default, else those named.
 
     Raises:
@@ -162,6 +162,7 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | 
     """
     if poolings is None:
         return [(i, pooling) for i, cache in enumerate(caches) for pooling in cache.poolings]
+    poolings = [poolings] if isinstance(poolings, str) else poolings
     there = sorted({pooling for cache in caches for pooling in cache.poolings})
     unknown = [pooling for pooling in poolings if pooling not in there]
     if unknown:

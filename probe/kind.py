@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from ..base import ProbeError, did_you_mean, one_of
 from .block import Block, Outcome, Workers
 from .resampling import Resample
-from .settings import Setting, faults, read_grid, settings_of
+from .settings import Setting, describe, faults, read_grid
 
 
 class ProbeSettings(BaseModel):
@@ -73,7 +73,7 @@ class ProbeKind(Generic[Settings]):
     @property
     def described(self) -> list[Setting]:
         """What can be set, with the defaults."""
-        return settings_of(type(self.settings))
+        return describe(type(self.settings))
 
     def solve(self, block: Block, workers: Workers) -> Iterator[Outcome]:
         """One outcome per resample of the block, in their order."""

@@ -18,17 +18,17 @@ from .logistic_engine import LOGREG
 PROBES: Mapping[str, ProbeKind[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
 
 
-def find_probes(wanted: Iterable[str | ProbeKind[Any]]) -> list[ProbeKind[Any]]:
+def find_probes(wanted: str | ProbeKind[Any] | Iterable[str | ProbeKind[Any]]) -> list[ProbeKind[Any]]:
     """The probes that are meant, each once, in the order given.
 
     Args:
-        wanted: names such as `gbm`, names with settings such as `gbm:preset=lightgbm-defaults` or
+        wanted: one or several: names such as `gbm`, names with settings such as `gbm:preset=lightgbm-defaults` or
             `knn:k=[5,11],weights=uniform`, or configured probes.
 
     Raises:
         ProbeError: none is named, one is unknown (all such are named, with the near ones), or a setting is wrong.
     """
-    given = list(dict.fromkeys(wanted))
+    given = list(dict.fromkeys([wanted] if isinstance(wanted, (str, ProbeKind)) else wanted))
     families = [name.partition(":")[0] for name in given if isinstance(name, str)]
     unknown = [family for family in families if family not in PROBES]
     if unknown:

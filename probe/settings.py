@@ -104,7 +104,7 @@ def _fault(field: FieldInfo, fault: dict[str, Any]) -> str:
     return f"{told}; e.g. {field.examples[0]}" if field.examples else told
 
 
-def settings_of(model: type[BaseModel]) -> list[Setting]:
+def describe(model: type[BaseModel]) -> list[Setting]:
     """Every setting of a probe, as its model declares it."""
     return [
         Setting(name, _written(field.default), _choices(field), " ".join((field.description or "").split()))

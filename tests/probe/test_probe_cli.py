@@ -171,6 +171,37 @@ def test_what_a_reader_must_be_told_is_printed_once(tmp_path: Path, study_of, ca
     assert len(notes) == len(set(notes))
 
 
+@pytest.mark.parametrize("backbones", [1, 2])
+def test_a_score_that_no_system_has_is_said_to_be_undefined(
+    tmp_path: Path, study_of, medprobe: Medprobe, backbones: int
+) -> None:
+    study = study_of(tmp_path, task="binary", split=True, signal=(0.9, 0.4)[:backbones])
+    table = study.manifest.table
+    table.loc[table["split"] == "test", "label"] = "ill"
+    Manifest(table, study.manifest.card).save(study.table)
+    words = ("--seeds", 2, "--probe", "knn", "--jobs", 1)
+    status, printed, told = medprobe("probe", study.table, *words, "--out", tmp_path / "run")
+    assert status == 0, told
+    assert "k nearest neighbours: ROC-AUC is not defined for any backbone, so nothing is compared." in printed
+    assert "at -" not in printed
+
+
+@pytest.mark.parametrize(("backbones", "gaps"), [(1, 1), (2, 3)])
+def test_a_table_is_parted_where_something_is_compared(
+    tmp_path: Path, study_of, medprobe: Medprobe, backbones: int, gaps: int
+) -> None:
+    """Two probes under two budgets: of one backbone two curves, of two backbones four comparisons."""
+    study = study_of(tmp_path, signal=(0.9, 0.4)[:backbones])
+    probes = ("--probe", "knn", "--probe", "centroid", "--shots", "2,5")
+    status, printed, told = medprobe(
+        "probe", study.table, "--seeds", 2, "--jobs", 1, "--out", tmp_path / "run", *probes
+    )
+    assert status == 0, told
+    rows = printed[printed.index("──") :].split("\n")[1 : 1 + 4 * backbones + gaps]
+    assert [bool(row.strip()) for row in rows].count(False) == gaps
+    assert sum("net-" in row for row in rows) == 4 * backbones
+
+
 def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, study_of, medprobe: Medprobe) -> None:
     study = study_of(tmp_path, split=True)
     options = ("--backbone", "net-1", "--metric", "roc_auc", "--protocol", "holdout", "--no-refit", "--pooling", "cls")
