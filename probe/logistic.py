@@ -108,7 +108,7 @@ def _is_balanced(class_weight: Any) -> bool:
 
 
 def _require_C(C: Any) -> None:
-    require_positive("C", C, instead_of_infinite="for next to no penalty give a large one, such as 1e6")
+    require_positive("C", C, instead_of_infinite="for next to no penalty give a large one, such as 1e4")
 
 
 def _along(problems: Problems, Cs: list[float], tol: float, max_iter: int) -> list[Solution]:
