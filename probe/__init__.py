@@ -17,7 +17,7 @@ from .gathering import Statistics, gather_statistics
 from .gbm import GBMProbe
 from .kind import ProbeKind, ProbeSettings
 from .knn import KNNProbe
-from .listing import PROBES, find_probes
+from .listing import PROBES, configure_all, find_probes
 from .logistic import LogisticPath, LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
 from .multiplicity import CORRECTIONS, benjamini_hochberg, find_correction, holm
@@ -77,6 +77,7 @@ __all__ = [
     "calibration_table",
     "compare",
     "compare_backbones",
+    "configure_all",
     "corrected_t_test",
     "cut_down",
     "draw_resamples",
