@@ -136,7 +136,7 @@ def test_centroids_are_chosen_and_predict_as_a_plain_loop_over_temperatures(
 def test_logreg_chooses_and_predicts_as_a_plain_loop_over_C(task: str, metric: str, refit: bool) -> None:
     block = _block(task, metric=metric, refit=refit)
     for resample, outcome in zip(block.resamples, _solve("logreg", block), strict=True):
-        params, probe = _plain_choice(block, resample, [({"C": C}, LogisticProbe(C)) for C in C_GRID])
+        params, probe = _plain_choice(block, resample, [({"C": C}, LogisticProbe(C, standardize=True)) for C in C_GRID])
         rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
         probe.fit(block.X[rows], block.y[rows])
         assert outcome.params == params
@@ -199,7 +199,7 @@ def test_without_refit_val_is_chosen_on_and_not_fitted_on(probe: str) -> None:
     outcome = _solve(probe, block)[0]
     scored = block.scored(resample.val, outcome.val_proba)
     made = {
-        "logreg": lambda C: LogisticProbe(C),
+        "logreg": lambda C: LogisticProbe(C, standardize=True),
         "knn": lambda k: KNNProbe(k),
         "gbm": lambda rounds: GBMProbe(n_estimators=rounds),
         "centroid": lambda temperature: CentroidProbe(temperature=temperature),
