@@ -114,7 +114,7 @@ def _against(findings: Findings, rival: pd.Series | None) -> str:
     apart = not rival["significant"] and rival["advantage_low"] > 0
     return (
         f"The best other backbone with {probe}, {rival['b']}, is {gap} {worse} ({number(rival['mean_b'])}{between}):"
-        f" {told} ({p_value(rival['p_holm'])}{holm}).{why if apart else ''}"
+        f" {told} ({p_value(rival['p_adjusted'])}{holm}).{why if apart else ''}"
     )
 
 

@@ -271,7 +271,7 @@ def test_a_backbone_is_not_told_apart_from_itself(kind: str, request) -> None:
         for name in ("scores", "predictions", "timings")
     }
     (row,) = compare_backbones(replace(run, **twins)).to_dict("records")
-    assert (row["difference"], row["low"], row["high"], row["p"], row["p_holm"]) == (0, 0, 0, 1, 1)
+    assert (row["difference"], row["low"], row["high"], row["p"], row["p_adjusted"]) == (0, 0, 0, 1, 1)
     assert not row["significant"]
 
 
@@ -297,8 +297,8 @@ def test_every_two_backbones_are_compared_within_each_probe_and_corrected_togeth
     assert list(table[["probe", "a", "b"]].itertuples(index=False, name=None)) == [
         (probe, a, b) for probe in ("knn", "logreg") for a, b in pairs
     ]
-    np.testing.assert_array_equal(table["p_holm"], holm(table["p"].to_numpy()))
-    assert (table["significant"] == (table["p_holm"] < 0.05)).all()
+    np.testing.assert_array_equal(table["p_adjusted"], holm(table["p"].to_numpy()))
+    assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
     found = {verdict.probe: verdict for verdict in verdicts(summarise(run), table)}
     assert set(found) == {"knn", "logreg"}
     for probe, verdict in found.items():
@@ -345,7 +345,7 @@ def test_one_backbone_alone_is_compared_with_nothing(study) -> None:
     run = study.probe(caches=study.caches[:1])
     comparisons = compare_backbones(run)
     assert len(comparisons) == 0
-    assert "p_holm" in comparisons
+    assert "p_adjusted" in comparisons
     (verdict,) = verdicts(summarise(run), comparisons)
     assert (verdict.best, verdict.second, verdict.significant) == ("net-0", "", False)
 
