@@ -22,6 +22,7 @@ from medprobe.probe import (
     run_probes,
 )
 from medprobe.probe.block import Workers
+from medprobe.probe.neighbours import _CELLS
 
 ALL = ("logreg", "knn", "gbm")
 
@@ -64,6 +65,17 @@ def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(t
     study = study_of(tmp_path, units=400, dims=800, signal=(0.1,))  # 1.3 MB; joblib maps from 1 MB
     one, two = (study.probe(probes=("gbm", "centroid"), n_jobs=n) for n in (1, 2))  # in processes
     pd.testing.assert_frame_equal(one.predictions, two.predictions)
+
+
+def test_a_search_of_several_blocks_of_rows_gives_the_same_bits(tmp_path: Path, study_of) -> None:
+    study = study_of(tmp_path, units=3000, dims=24, signal=(0.3,))
+    step = _CELLS // 3000
+    assert step < 3000 / 2  # three blocks, so that threads do share the work
+    one, two, four = (study.probe(probes=("knn",), n_jobs=n).predictions for n in (1, 2, 4))
+    pd.testing.assert_frame_equal(one, two)
+    pd.testing.assert_frame_equal(one, four)
+    rows = Manifest(study.manifest.table.sample(frac=1, random_state=1), study.manifest.card)
+    pd.testing.assert_frame_equal(one, study.probe(probes=("knn",), n_jobs=2, manifest=rows).predictions)
 
 
 def test_every_system_is_tested_on_the_same_units_with_the_same_truth(study) -> None:
