@@ -5,7 +5,7 @@ Nothing here knows of images or torch; a probe gets a whole `Block` of resamples
 """
 
 from .block import Block, Outcome
-from .bootstrap import INTERVALS
+from .bootstrap import DRAWS, INTERVALS
 from .budgets import Budget, budgets_of, cut_down, parse_fractions, parse_shots
 from .calibrating import calibration_table, reliability_table, temperature_table
 from .calibration import bin_chances, brier_parts, stated_and_true
@@ -38,6 +38,7 @@ from .temperature import at_temperature, fit_temperature
 __all__ = [
     "ALIASES",
     "CORRECTIONS",
+    "DRAWS",
     "FIXED_TEST",
     "FURTHER",
     "HOLDOUT",

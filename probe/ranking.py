@@ -161,13 +161,19 @@ def _ranking(
         critical_difference=critical,
         p=table,
         alpha=alpha,
-        notes=tuple(_notes(rows, wide, list(whole), between)),
+        notes=(*_on_friedman(friedman), *_notes(rows, wide, list(whole), between)),
     )
 
 
 def _signs(metrics: Sequence[str]) -> np.ndarray:
     """(N,) 1 where more is better, else -1."""
     return np.array([1.0 if find_metric(name).greater_is_better else -1.0 for name in metrics])
+
+
+def _on_friedman(found: Friedman | None) -> list[str]:
+    # JSON has no infinity: there F is null, and this says why.
+    same = found is not None and np.isinf(found.f)
+    return ["every data set gives the same order: F is infinite, its p is 0"] if same else []
 
 
 def _notes(rows: pd.DataFrame, wide: pd.DataFrame, whole: list[str], between: str) -> Iterator[str]:

@@ -171,6 +171,21 @@ def test_ranks_are_of_each_data_sets_own_metric_and_means_of_the_scores(several:
     assert "3 data sets: too few to find much" in ranking.notes
 
 
+def test_an_order_that_is_the_same_everywhere_has_no_finite_f_and_says_so(several: list[Run]) -> None:
+    def agreeing(run: Run) -> Run:
+        place = run.scores["backbone"].str.removeprefix("net-").astype(float)
+        return replace(run, scores=run.scores.assign(value=1 - place / 10))
+
+    told = "every data set gives the same order: F is infinite, its p is 0"
+    table = rankings_table(rank_over_datasets([agreeing(run) for run in several], metric="accuracy"))
+    assert np.isinf(table["f"]).all()
+    assert (table["p_f"] == 0).all()
+    assert table["note"].str.contains(told, regex=False).all()
+    assert all(row["f"] is None for row in json.loads(table.to_json(orient="records")))
+    mixed = rankings_table(rank_over_datasets([agreeing(several[0]), *several[1:]], metric="log_loss"))
+    assert not mixed.loc[np.isfinite(mixed["f"]), "note"].str.contains("infinite").any()
+
+
 def test_where_less_is_better_the_lowest_ranks_first(several: list[Run]) -> None:
     for ranking in rank_over_datasets(several, metric="log_loss"):
         assert (ranking.scores > 0).all()
