@@ -23,6 +23,7 @@ from medprobe.probe import (
     holm,
     replay,
     summarise,
+    summarise_metrics,
     system_labels,
     verdicts,
 )
@@ -339,6 +340,25 @@ def test_one_seed_under_holdout_falls_back_on_the_bootstrap_and_says_so(study) -
     assert row["test"] == "bootstrap"
     assert "one seed: no corrected t" in row["note"]
     assert 0 < row["p"] <= 1
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy"])
+def test_every_metric_has_the_mean_and_sd_of_its_own_summary(study, metric: str) -> None:
+    """Three folds a seed, in one of which the metric has no value: a mean of seeds' means would be another."""
+    run = study.probe(folds=3, seeds=range(3))
+    scores = run.scores.copy()
+    gone = (scores["seed"] == 1) & (scores["fold"] == 2) & (scores["metric"] == metric)
+    scores.loc[gone, "value"] = np.nan
+    means = summarise_metrics(replace(run, scores=scores)).query("metric == @metric").set_index("backbone")
+    test = scores[(scores["split"] == "test") & (scores["metric"] == metric)]
+    for backbone, rows in test.groupby("backbone"):
+        assert means.loc[backbone, "mean"] == pytest.approx(rows["value"].mean())
+        assert means.loc[backbone, "sd"] == pytest.approx(rows.groupby("seed")["value"].mean().std(ddof=1))
+        assert abs(rows.groupby("seed")["value"].mean().mean() - rows["value"].mean()) > 1e-6
+    whole = summarise_metrics(run).query("metric == @metric").set_index("backbone")
+    summary = summarise(run, metric=metric, draws=100).set_index("backbone")
+    for column in ("mean", "sd"):
+        np.testing.assert_allclose(whole[column], summary.loc[whole.index, column], rtol=1e-12)
 
 
 def test_one_backbone_alone_is_compared_with_nothing(study) -> None:
