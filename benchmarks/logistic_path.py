@@ -72,10 +72,9 @@ def our_objectives(block: Block, seeds: int) -> np.ndarray:
     used = used[np.isin(used, np.concatenate([np.r_[r.train, r.val] for r in block.resamples]))]
     members = np.stack([np.isin(used, resample.train) for resample in block.resamples[:seeds]])
     problems = Problems.of(Rows(block.X, used), block.y[used], len(block.classes), members)
-    predictor, values = Predictor(), []
+    predictor, values = Predictor(problems), []
     for C in GRID:
-        start = predictor.at(C) if values else np.zeros((seeds, problems.size))
-        found = solve(problems.at(C), start, tol=PROBES["logreg"].settings.tol)
+        found = solve(problems.at(C), predictor.at(C), tol=PROBES["logreg"].settings.tol)
         predictor.add(C, found.points)
         values.append(found.value)
     return np.stack(values, axis=1).ravel()

@@ -106,6 +106,9 @@ class Outcome:
 class Workers(Protocol):
     """Where an engine sends work that can go side by side."""
 
+    n_jobs: int
+    """How many at a time."""
+
     def map(
         self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
     ) -> Iterator[Any]:

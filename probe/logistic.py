@@ -70,8 +70,8 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
     @staticmethod
     def _of_features(problems: Problems, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
         """Weights (outputs, d) of the features less their mean, and intercepts (outputs,)."""
-        W, b = problems.split(solution.points)
-        weights = W * problems.stretch[:, None] / problems.rows.scale
+        weights, b = problems.coefficients(solution.points)
+        weights = weights / problems.rows.scale
         return weights.reshape(-1, weights.shape[2]), b.ravel()
 
     def _chances(self, X: Any) -> np.ndarray:
@@ -90,10 +90,9 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
 
 def _along(problems: Problems, Cs: list[float], tol: float, max_iter: int) -> list[Solution]:
-    predictor, solutions = Predictor(), []
+    predictor, solutions = Predictor(problems), []
     for C in Cs:
-        start = predictor.at(C) if solutions else np.zeros((len(problems), problems.size))
-        solutions.append(solve(problems.at(C), start, tol=tol, max_iter=max_iter))
+        solutions.append(solve(problems.at(C), predictor.at(C), tol=tol, max_iter=max_iter))
         predictor.add(C, solutions[-1].points)
     return solutions
 

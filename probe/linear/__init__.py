@@ -4,9 +4,10 @@ In: rows of features, and for each problem its weights, its targets and its C. O
 objective for each, with how far from it the solver stopped. Knows nothing of seeds, manifests or metrics.
 """
 
+from .guide import Guidance, Guide
 from .path import Predictor
-from .problems import Problems
+from .problems import Problems, chances
 from .rows import Rows
 from .solver import Solution, solve
 
-__all__ = ["Predictor", "Problems", "Rows", "Solution", "solve"]
+__all__ = ["Guidance", "Guide", "Predictor", "Problems", "Rows", "Solution", "chances", "solve"]

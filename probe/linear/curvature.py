@@ -8,7 +8,8 @@ So two parts are kept:
   rank one, ``x (e_k - e_l)``, and all of them together are inverted exactly through a system as large as there are
   pairs (Woodbury). These differ from problem to problem.
 - the *rest*, as one d x d matrix that is the same for all classes and all problems of the block, and inverted once for
-  them. Only its mean over the problems is needed, since the iterations make up for what it is not.
+  them. Only its mean over the problems is needed, since the iterations make up for what it is not; problems that
+  differ little may take it from a guide.
 
 Neither changes the optimum, only the way there.
 """
@@ -18,8 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
 
+from . import lapack
 from .problems import Problems
 
 _MOST_PAIRS = 1000
@@ -45,7 +46,7 @@ class _Pairs:
     sides: np.ndarray
     """(T, K) root of the weight times +1 for the likelier class and -1 for the other."""
     factor: np.ndarray
-    """(T, T) lower Cholesky factor."""
+    """(T, T) lower Cholesky factor, in Fortran's order."""
 
     def solve(self, at_rows: np.ndarray, shift: np.ndarray, back: np.ndarray) -> None:
         """From what is at the heavy rows (K, H) and the intercepts (K,) to what goes back to the rows, (K, H)."""
@@ -53,11 +54,34 @@ class _Pairs:
             return
         seen = at_rows[:, self.rows].T + shift.astype(at_rows.dtype)
         at_pairs = np.einsum("tk,tk->t", seen[self.row], self.sides)
-        # BLAS itself, since SciPy's solvers take three times as long for one right-hand side.
-        (trsv,) = linalg.blas.get_blas_funcs(("trsv",), (self.factor,))
-        half = trsv(self.factor, at_pairs, lower=1)
-        whole = trsv(self.factor, half, lower=1, trans=1)
+        whole = lapack.solve_factored(self.factor, at_pairs)
         back[:, self.rows] = np.add.reduceat(self.sides * whole[:, None], self.first, axis=0).T
+
+
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """The part of the curvature that problems have in common."""
+
+    inverse: np.ndarray
+    """(d, d) of the identity and the rows' second moments under what the heaviest pairs leave of their weights."""
+    stretch: np.ndarray
+    """(d,) of the rows' columns, the mean over the problems."""
+    paired: np.ndarray
+    """(L,) bool: for which problems pairs were taken out of it."""
+
+    @classmethod
+    def of(cls, problems: Problems, weight: np.ndarray, paired: np.ndarray) -> Rest:
+        """From the weights (n,) of the rows that are left, the mean over the problems."""
+        rows, dtype = problems.rows, problems.rows.dtype
+        stretch = problems.stretch.mean(axis=0).astype(dtype)
+        moments = np.eye(rows.width, dtype=dtype)
+        step = -(-len(rows) // _SAMPLED)
+        for part, Z in rows.blocks():
+            sample = slice((-part.start) % step, None, step)
+            root = np.sqrt(weight[part][sample] * step).astype(dtype)[:, None]
+            block = Z[sample] * (root * stretch)
+            moments += block.T @ block
+        return cls(_inverse(moments).astype(dtype), stretch, paired)
 
 
 class Curvature:
@@ -66,18 +90,19 @@ class Curvature:
     Args:
         problems: S problems.
         proba: (K, S, n) the probabilities at the points.
+        rest: of L problems that are much like these, L by L; None to make it of these.
     """
 
-    def __init__(self, problems: Problems, proba: np.ndarray) -> None:
+    def __init__(self, problems: Problems, proba: np.ndarray, rest: Rest | None = None) -> None:
         self._problems = problems
-        dtype = problems.rows.dtype
-        chosen = [_choose(problems, proba[:, s], s) for s in range(len(problems))]
-        rest = np.stack([rest for *_, rest in chosen])
-        stretch = problems.stretch.mean(axis=0).astype(dtype)
-        self._inverse = _inverse_of_rest(problems, stretch, rest.mean(axis=0))
-        self._intercept = 1 / (4 / problems.rows.width + rest.sum(axis=1))
+        paired = [None] * len(problems) if rest is None else np.resize(rest.paired, len(problems))
+        chosen = [_choose(problems, proba[:, s], s, pairs) for s, pairs in enumerate(paired)]
+        left = np.stack([weights for *_, weights in chosen])
+        self.rest = rest or Rest.of(problems, left.mean(axis=0), np.array([len(rows) > 0 for rows, *_ in chosen]))
+        self._inverse = self.rest.inverse
+        self._intercept = 1 / (4 / problems.rows.width + left.sum(axis=1))
         heavy = np.unique(np.concatenate([rows for rows, *_ in chosen]))
-        self._Z = problems.rows.take(heavy) * stretch
+        self._Z = problems.rows.take(heavy) * self.rest.stretch
         self._solved = self._Z @ self._inverse
         kernel = self._solved @ self._Z.T
         self._pairs = [
@@ -100,8 +125,16 @@ class Curvature:
         return self._problems.join(base.reshape(W.shape).astype(np.float64), shift)
 
 
-def _choose(problems: Problems, proba: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _choose(
+    problems: Problems, proba: np.ndarray, s: int, pairs: bool | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The heaviest pairs of problem `s`, from its probabilities (K, n).
+
+    Args:
+        problems: among others.
+        proba: its own.
+        s: which.
+        pairs: whether to take any; None to take them where they carry enough to be worth it.
 
     Returns:
         (T,) their rows, ascending; (T, K) their sides; (n,) what the other pairs weigh, per dimension of the classes.
@@ -125,7 +158,9 @@ def _choose(problems: Problems, proba: np.ndarray, s: int) -> tuple[np.ndarray, 
         chosen = np.sort(chosen[heaviest])
     rows, other = np.divmod(chosen, len(proba))
     twice = 1 if likeliest is None else 2
-    if twice * weights[other, rows].sum() < _WORTH * everything:
+    if pairs is None:
+        pairs = bool(twice * weights[other, rows].sum() >= _WORTH * everything)
+    if not pairs:
         rows, other = rows[:0], other[:0]
     root = np.sqrt(weights[other, rows])
     sides = np.zeros((len(rows), len(proba)), problems.rows.dtype)
@@ -137,28 +172,16 @@ def _choose(problems: Problems, proba: np.ndarray, s: int) -> tuple[np.ndarray, 
     return rows, sides, np.maximum(total - taken, 0) / dimensions
 
 
-def _inverse_of_rest(problems: Problems, stretch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(d, d): the inverse of the identity and the rows' second moments under `weight` (n,)."""
-    rows, dtype = problems.rows, problems.rows.dtype
-    moments = np.eye(rows.width, dtype=dtype)
-    step = -(-len(rows) // _SAMPLED)
-    for part, Z in rows.blocks():
-        sample = slice((-part.start) % step, None, step)
-        root = np.sqrt(weight[part][sample] * step).astype(dtype)[:, None]
-        block = Z[sample] * (root * stretch)
-        moments += block.T @ block
-    return _inverse(moments).astype(dtype)
-
-
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Of a symmetric positive definite matrix; in float64 where float32 cannot tell that it is."""
-    potrf, potri = linalg.lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
-    factor, info = potrf(matrix, lower=True)
-    if info:
+    inverse = matrix.copy().T  # symmetric, and so in Fortran's order
+    if not (lapack.factor(inverse) and lapack.invert_factored(inverse)):
+        if matrix.dtype == np.float64:
+            raise np.linalg.LinAlgError("the curvature is not positive definite")
         return _inverse(matrix.astype(np.float64))
-    lower, _ = potri(factor, lower=True)
+    lower = np.tril(inverse)
     full = lower + lower.T
-    full[np.diag_indices_from(full)] /= 2
+    full.flat[:: len(full) + 1] /= 2
     return full
 
 
@@ -172,5 +195,7 @@ def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: 
     system += system.dtype.type(intercept)
     system *= sides @ sides.T
     system[np.diag_indices_from(system)] += 1
-    factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False) if len(rows) else system
-    return _Pairs(distinct, first, row, sides, factor)
+    system = system.T  # symmetric, and so in Fortran's order without a copy
+    if len(rows) and not lapack.factor(system):
+        raise np.linalg.LinAlgError("the curvature is not positive definite")
+    return _Pairs(distinct, first, row, sides, system)

@@ -46,50 +46,68 @@ class State:
 def minimise(
     problems: Problems, state: State, live: np.ndarray, precondition: Precondition, *, tol: float, steps: int
 ) -> np.ndarray:
-    """Takes up to `steps` steps with each of the problems `live` (positions) and changes `state`.
+    """Evaluates each of the problems `live` (positions) up to `steps` times on its way down, and changes `state`.
+
+    All are evaluated together, whether they try a new step or a shorter one, so that the product stays wide.
 
     Returns:
         Those that are not at their optimum yet; a problem that can go no further is among them.
     """
     history = _History(len(problems), problems.size, problems.rows.dtype)
-    moving = live
+    search = _Search(len(problems), problems.size)
+    moving, arrived = live, live
     for _ in range(steps):
-        direction = -history.times_inverse(state.gradient[moving], moving, precondition)
-        slope = np.einsum("ap,ap->a", state.gradient[moving], direction)
-        state.gap[moving] = np.sqrt(np.maximum(-slope, 0) / 2 / np.maximum(state.value[moving], 1e-300))
-        further = (state.gap[moving] > tol) & (slope < 0)
-        moving, direction, slope = moving[further], direction[further], slope[further]
+        if len(arrived):
+            search.turn(arrived, -history.times_inverse(state.gradient[arrived], arrived, precondition), state)
+        moving = moving[search.promising(moving, state, tol)]
         if not len(moving):
             break
-        moving = _step(problems, state, moving, direction, slope, history)
+        points = search.trial(moving, state)
+        value, gradient = problems.among(moving).evaluate(points)
+        state.evaluations[moving] += 1
+        enough = search.judge(moving, state, value, problems.rows.dtype)
+        arrived = moving[enough]
+        history.add(arrived, points[enough] - state.points[arrived], gradient[enough] - state.gradient[arrived])
+        state.points[arrived], state.value[arrived], state.gradient[arrived] = (
+            points[enough],
+            value[enough],
+            gradient[enough],
+        )
     return live[state.gap[live] > tol]
 
 
-def _step(
-    problems: Problems, state: State, moving: np.ndarray, direction: np.ndarray, slope: np.ndarray, history: _History
-) -> np.ndarray:
-    """One line search for each; returns those that moved."""
-    slack = 4 * np.finfo(problems.rows.dtype).eps * np.abs(state.value[moving])
-    before, former = state.points[moving], state.gradient[moving]
-    length = np.ones(len(moving))
-    waiting = np.arange(len(moving))
-    for _ in range(_TRIES):
-        which = moving[waiting]
-        points = before[waiting] + length[waiting, None] * direction[waiting]
-        value, gradient = problems.among(which).evaluate(points)
-        state.evaluations[which] += 1
-        enough = value <= state.value[which] + 1e-4 * length[waiting] * slope[waiting] + slack[waiting]
-        rejected, rise = waiting[~enough], (value - state.value[which])[~enough]
-        length[rejected] = _shorter(length[rejected], slope[rejected], rise)
-        at = which[enough]
-        state.points[at], state.value[at], state.gradient[at] = points[enough], value[enough], gradient[enough]
-        waiting = rejected
-        if not len(waiting):
-            break
-    went = np.delete(np.arange(len(moving)), waiting)
-    moved = moving[went]
-    history.add(moved, state.points[moved] - before[went], state.gradient[moved] - former[went])
-    return moved
+class _Search:
+    """The line searches of all problems: where each is headed, and how far it goes the next time."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._direction = np.zeros((count, size))
+        self._slope = np.zeros(count)
+        self._length = np.zeros(count)
+        self._tries = np.zeros(count, np.int64)
+
+    def turn(self, which: np.ndarray, direction: np.ndarray, state: State) -> None:
+        """Heads the problems `which` in new directions, and measures how far from their optimum they are."""
+        slope = np.einsum("ap,ap->a", state.gradient[which], direction)
+        self._direction[which], self._slope[which], self._length[which] = direction, slope, 1
+        self._tries[which] = 0
+        state.gap[which] = np.sqrt(np.maximum(-slope, 0) / 2 / np.maximum(state.value[which], 1e-300))
+
+    def promising(self, which: np.ndarray, state: State, tol: float) -> np.ndarray:
+        """Of the problems `which`, those that have a way to go and lead down there."""
+        return (state.gap[which] > tol) & (self._slope[which] < 0) & (self._tries[which] < _TRIES)
+
+    def trial(self, which: np.ndarray, state: State) -> np.ndarray:
+        """(A, P) the next points."""
+        return state.points[which] + self._length[which, None] * self._direction[which]
+
+    def judge(self, which: np.ndarray, state: State, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """(A,) bool: whether the values there are low enough; the others will go less far."""
+        length, slope, rise = self._length[which], self._slope[which], value - state.value[which]
+        slack = 4 * np.finfo(dtype).eps * np.abs(state.value[which])
+        enough = rise <= 1e-4 * length * slope + slack
+        self._length[which[~enough]] = _shorter(length, slope, rise)[~enough]
+        self._tries[which] += 1
+        return enough
 
 
 def _shorter(length: np.ndarray, slope: np.ndarray, rise: np.ndarray) -> np.ndarray:

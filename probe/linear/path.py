@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .problems import Problems
+
 _BENT = 0.5
 """Share of the second difference that is believed in: all of it overshoots where the path turns."""
 
@@ -11,7 +13,8 @@ _BENT = 0.5
 class Predictor:
     """Guesses the next optimum by a polynomial in log C through the last three, which halves the steps to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, problems: Problems) -> None:
+        self._origin = np.zeros((len(problems), problems.size))
         self._known: list[tuple[float, np.ndarray]] = []
 
     def add(self, C: float, points: np.ndarray) -> None:
@@ -20,14 +23,13 @@ class Predictor:
 
     def keep(self, which: np.ndarray) -> None:
         """Goes on with those of the problems that `which` (positions) names."""
+        self._origin = self._origin[which]
         self._known = [(place, points[which]) for place, points in self._known]
 
     def at(self, C: float) -> np.ndarray:
-        """(S, P) where the optima at `C` should be.
-
-        Raises:
-            IndexError: no optimum is known yet.
-        """
+        """(S, P) where the optima at `C` should be; zero as long as none is known."""
+        if not self._known:
+            return self._origin
         place, (last, points) = np.log(C), self._known[-1]
         if len(self._known) == 1:
             return points

@@ -65,7 +65,7 @@ class Rows:
         """Standard deviation of each column among the members of each problem.
 
         Args:
-            members: (S, n) bool.
+            members: (S, n) bool, or float: how much of a row is a member.
 
         Returns:
             (S, d) float64, in the coordinates of these rows; infinite where a column is constant.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .curvature import Curvature
+from .curvature import Curvature, Rest
 from .lbfgs import State, minimise
 from .problems import Problems
 
-_STEPS = 24
-"""Steps under one curvature."""
+_STEPS = 40
+"""Evaluations under one curvature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,13 @@ class Solution:
     """(S,) of the objective."""
     converged: np.ndarray
     """(S,) bool: whether the gap is at most the tolerance."""
+    rest: Rest
+    """What the curvature at the start had in common for all problems."""
 
 
-def solve(problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300) -> Solution:
+def solve(
+    problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, rest: Rest | None = None
+) -> Solution:
     """Solves S problems side by side.
 
     Args:
@@ -38,15 +42,18 @@ def solve(problems: Problems, points: np.ndarray, *, tol: float, max_iter: int =
         points: (S, P) where to begin.
         tol: relative gradient at which a problem is solved; the objective is then about tol squared above the optimum,
             as a share of it.
-        max_iter: most steps of each.
+        max_iter: most evaluations of each, about.
+        rest: the common part of the curvature, if it is known from problems that are much like these.
     """
     state = State.begin(problems, points)
-    live = np.arange(len(problems))
+    curvature = Curvature(problems, problems.probabilities(points), rest)
+    common, live = curvature.rest, np.arange(len(problems))
     for taken in range(0, max_iter, _STEPS):
         part = problems.among(live)
         place = np.full(len(problems), -1)
         place[live] = np.arange(len(live))
-        curvature = Curvature(part, part.probabilities(state.points[live]))
+        if taken:
+            curvature = Curvature(part, part.probabilities(state.points[live]))
         before = state.value[live]
         unsolved = minimise(
             problems,
@@ -60,4 +67,4 @@ def solve(problems: Problems, points: np.ndarray, *, tol: float, max_iter: int =
         live = np.setdiff1d(unsolved, stuck, assume_unique=True)
         if not len(live):
             break
-    return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol)
+    return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, common)

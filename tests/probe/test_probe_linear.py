@@ -119,7 +119,10 @@ def test_a_column_that_is_constant_in_one_part_is_nothing_there() -> None:
 
 
 def test_a_guess_along_a_straight_path_is_right() -> None:
-    predictor, start, slope = Predictor(), np.array([[1.0, 2.0]]), np.array([[0.5, -1.0]])
+    problems, *_ = _problems(2, parts=1)
+    start, slope = np.random.default_rng(0).standard_normal((2, 1, problems.size))
+    predictor = Predictor(problems)
+    np.testing.assert_array_equal(predictor.at(0.1), np.zeros((1, problems.size)))
     for C in (0.1, 1, 10):
         predictor.add(C, start + slope * np.log(C))
     np.testing.assert_allclose(predictor.at(1e3), start + slope * np.log(1e3))

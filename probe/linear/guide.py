@@ -1,0 +1,72 @@
+"""Solved ahead of many problems that are much alike: where each of them begins, and the curvature that they share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from .curvature import Rest
+from .path import Predictor
+from .problems import Problems
+from .solver import solve
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """What is known at one value of C."""
+
+    points: np.ndarray
+    """(L, P) float64 optimum of each of the guide's problems."""
+    rest: Rest
+    """Of the curvature where the guide began, which is all but where it ended."""
+
+
+class Guide:
+    """The path of the problems that are the mean of the others, one value of C after another.
+
+    Resamples of the same rows differ little, and so do their optima, the more so the smaller C is. Begun at the
+    guide's optimum, and where the last differences from it point, a problem needs fewer steps than from its own path
+    alone; and the dearest part of the curvature is made once for all.
+
+    The path is walked in a thread of its own and as far as is asked for. Leaving the context ends it.
+
+    Args:
+        problems: L problems, one for each target.
+        Cs: the path, rising.
+        tol: relative gradient at which they are solved.
+        max_iter: most steps for one value of C.
+        ahead: whether to go one step further than is asked for, while others work on what they got.
+    """
+
+    def __init__(self, problems: Problems, Cs: Sequence[float], *, tol: float, max_iter: int, ahead: bool) -> None:
+        self._problems, self._Cs = problems, Cs
+        self._tol, self._max_iter, self._ahead = tol, max_iter, ahead
+        self._predictor = Predictor(problems)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="guide")
+        self._lock = threading.Lock()
+        self._found: list[Future[Guidance]] = []
+
+    def __enter__(self) -> Guide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def at(self, number: int) -> Guidance:
+        """At `Cs[number]`; waits for it where it must. May be called from any thread."""
+        with self._lock:
+            for further in range(len(self._found), min(number + 1 + self._ahead, len(self._Cs))):
+                self._found.append(self._pool.submit(self._solve, self._Cs[further]))
+        return self._found[number].result()
+
+    def _solve(self, C: float) -> Guidance:
+        found = solve(self._problems.at(C), self._predictor.at(C), tol=self._tol, max_iter=self._max_iter)
+        self._predictor.add(C, found.points)
+        return Guidance(found.points, found.rest)

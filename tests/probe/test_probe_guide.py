@@ -1,0 +1,114 @@
+"""A path walked ahead of many resamples makes theirs shorter and changes no optimum."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from medprobe.probe import METRICS, PROBES, Block, Resample, logistic_engine
+from medprobe.probe.linear import Guide, Problems, Rows, lapack, solve
+from medprobe.probe.workers import JoblibWorkers
+from sklearn.datasets import make_classification
+
+GRID = (1e-3, 0.1, 1.0, 100.0)
+
+
+def _block(task: str, seeds: int = 6) -> Block:
+    X, y = make_classification(400, 12, n_informative=8, n_classes=3, class_sep=0.6, random_state=3)
+    X = X.astype(np.float32)
+    y, classes = {
+        "binary": (np.minimum(y, 1), ("a", "b")),
+        "multiclass": (y, ("a", "b", "c")),
+        "multilabel": (np.stack([y == 0, y > 1, X[:, 0] > 0], axis=1).astype(np.int8), ("a", "b", "c")),
+    }[task]
+    resamples = []
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(300)
+        resamples.append(Resample(seed, np.sort(order[:240]), np.sort(order[240:]), np.arange(300, 400)))
+    metric = METRICS["brier" if task == "multilabel" else "log_loss"]
+    return Block(X, y, tuple(resamples), task, classes, metric, refit=False)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_probabilities_are_those_without_a_guide(monkeypatch, task: str, refit: bool) -> None:
+    block = _block(task)
+    block = Block(block.X, block.y, block.resamples, task, block.classes, block.metric, refit=refit)
+    kind = PROBES["logreg"].configured(C=GRID, tol=1e-6, stop_path=False)
+    monkeypatch.setattr(logistic_engine, "_GUIDED", 2)
+    guided = list(kind.solve(block, JoblibWorkers(2)))
+    monkeypatch.setattr(logistic_engine, "_GUIDED", 100)
+    alone = list(kind.solve(block, JoblibWorkers(2)))
+    for a, b in zip(guided, alone, strict=True):
+        assert a.params == b.params
+        np.testing.assert_allclose(a.test_proba, b.test_proba, atol=2e-4)
+        np.testing.assert_allclose(a.val_proba, b.val_proba, atol=2e-4)
+
+
+def test_resamples_that_share_few_rows_go_without_a_guide(monkeypatch) -> None:
+    block = _block("multiclass")
+    few = tuple(Resample(r.seed, r.train[:60], r.val, r.test) for r in block.resamples)
+    made = []
+    monkeypatch.setattr(logistic_engine, "Guide", lambda *given, **_: made.append(given))
+    block = Block(block.X, block.y, few, "multiclass", block.classes, block.metric, refit=False)
+    list(PROBES["logreg"].configured(C=GRID).solve(block, JoblibWorkers(1)))
+    assert not made
+
+
+def _problems(members: np.ndarray) -> Problems:
+    X, y = make_classification(200, 8, n_informative=5, n_classes=3, random_state=0)
+    order = np.argsort(y, kind="stable")
+    return Problems.of(Rows(X, order), y[order], 3, members[:, order])
+
+
+def test_a_row_that_half_belongs_counts_half() -> None:
+    rng = np.random.default_rng(0)
+    share = rng.choice([0.0, 0.5, 1.0], size=(1, 200))
+    parts = np.stack([share[0] > 0, share[0] == 1])
+    points = 0.1 * rng.standard_normal((1, _problems(share).size))
+    both = [_problems(part[None]).at(1.0) for part in parts]
+    mean, stretch = _problems(share).at(1.0), np.ones((1, 8))
+    losses = []
+    for problems in (mean, *both):
+        problems.stretch[:] = stretch
+        value, _ = problems.evaluate(points)
+        losses.append(value[0] - (problems.split(points)[0] ** 2).sum() / 2)
+    assert losses[0] == pytest.approx(np.mean(losses[1:]))
+
+
+def test_the_guide_goes_no_further_than_it_is_asked_to() -> None:
+    problems = _problems(np.ones((1, 200), bool))
+    for ahead in (False, True):
+        with Guide(problems, GRID, tol=1e-4, max_iter=100, ahead=ahead) as guide:
+            first = guide.at(0)
+            assert len(guide._found) == 1 + ahead
+            assert guide.at(0) is first
+            last = guide.at(3)
+        alone = solve(problems.at(GRID[3]), np.zeros((1, problems.size)), tol=1e-6)
+        np.testing.assert_allclose(last.points, alone.points, atol=1e-2)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("guide")]
+
+
+def test_what_goes_wrong_in_the_guide_is_heard_of(monkeypatch) -> None:
+    problems = _problems(np.ones((1, 200), bool))
+    monkeypatch.setattr(problems.rows, "blocks", lambda: 1 / 0)
+    with Guide(problems, GRID, tol=1e-4, max_iter=100, ahead=True) as guide, pytest.raises(ZeroDivisionError):
+        guide.at(0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lapack_without_the_lock_is_numpys(dtype) -> None:
+    A = np.random.default_rng(0).standard_normal((40, 60))
+    matrix = (A @ A.T).astype(dtype)
+    x = np.arange(40, dtype=dtype)
+    lower = matrix.copy(order="F")
+    assert lapack.factor(lower)
+    tolerance = 1e-3 if dtype == np.float32 else 1e-9
+    np.testing.assert_allclose(np.tril(lower), np.linalg.cholesky(A @ A.T), atol=tolerance)
+    np.testing.assert_allclose(lapack.solve_factored(lower, x), np.linalg.solve(A @ A.T, x), atol=100 * tolerance)
+    assert lapack.invert_factored(lower)
+    np.testing.assert_allclose(np.tril(lower), np.tril(np.linalg.inv(A @ A.T)), atol=tolerance)
+    assert not lapack.factor(np.asfortranarray(-matrix))
+    with pytest.raises(ValueError, match="Fortran"):
+        lapack.factor(np.ones((2, 3), dtype)[:, :2])
