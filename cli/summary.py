@@ -96,12 +96,12 @@ def _sentence(run: Run, verdict: Verdict) -> str:
         rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
         return (
             f"{label}: {verdict.best} wins by {number(verdict.difference)} over {verdict.second}"
-            f" (significant, {p_value(verdict.p_holm)}){rest}."
+            f" (significant, {p_value(verdict.p_adjusted)}){rest}."
         )
     beaten = f", which is better than {', '.join(verdict.beaten)}" if verdict.beaten else ""
     return (
         f"{label}: {verdict.best} leads by {number(verdict.difference)}{beaten}; its lead over {verdict.second}"
-        f" is not significant ({p_value(verdict.p_holm)})."
+        f" is not significant ({p_value(verdict.p_adjusted)})."
     )
 
 

@@ -71,7 +71,8 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     preset : {"dense", "lightgbm-defaults"}, default="dense"
         "dense": PCA to at most 192 whitened components, fitted on the training rows, then shallow trees of random
         cuts on few bins.
-        "lightgbm-defaults": LightGBM's own settings on the features as they are.
+        "lightgbm-defaults": LightGBM's own settings on the features as they are, but for the rounds, which are
+        `n_estimators` and end early as in "dense"; LightGBM's own number is 100.
     n_estimators : int, default=300
         Rounds of boosting; the most of them where there is an `eval_set`.
     early_stopping_rounds : int, default=10

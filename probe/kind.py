@@ -91,7 +91,9 @@ class ProbeKind(Generic[Settings]):
             near = "".join(did_you_mean(name, known) for name in unknown)
             raise ProbeError(f"{self.family} has no setting {one_of(unknown)}; there are {one_of(known)}.{near}")
         try:
-            settings = type(self.settings).model_validate({**dict(self.settings), **changes})
+            # Only what was set, so that `model_fields_set` still tells it from the defaults.
+            own = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+            settings = type(self.settings).model_validate({**own, **changes})
         except ValidationError as error:
             raise ProbeError(f"{self.family}: {faults(error, known)}") from None
         return replace(self, settings=settings)

@@ -50,16 +50,3 @@ class MultilabelMixin:
         tags = super().__sklearn_tags__()  # pyright: ignore[reportAttributeAccessIssue]
         tags.classifier_tags.multi_label = True
         return tags
-
-
-class ConstantLabel:
-    """Stands in for a model where a label is the same in every training row."""
-
-    n_iter_ = np.zeros(1, np.int64)
-
-    def __init__(self, value: int) -> None:
-        self.value = int(value)
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """(n, 2) certainty."""
-        return np.tile(np.array([1.0 - self.value, float(self.value)]), (len(X), 1))

@@ -43,6 +43,38 @@ def find_probes(wanted: str | ProbeKind[Any] | Iterable[str | ProbeKind[Any]]) -
     return kinds
 
 
+def configure_all(kinds: Iterable[ProbeKind[Any]], family: str, given: Mapping[str, Any]) -> list[ProbeKind[Any]]:
+    """`kinds`, with the settings `given` for every one of `family`.
+
+    Raises:
+        ProbeError: no kind is of the family, one of them was configured otherwise, two become the same, or a setting
+            is wrong.
+    """
+    kinds = list(kinds)
+    if all(kind.family != family for kind in kinds):
+        raise ProbeError(
+            f"{one_of(given)}: set for {family}, which is not among the probes; add it, or leave that out."
+        )
+    configured = [_agreeing(kind, given) if kind.family == family else kind for kind in kinds]
+    for kind, times in Counter(configured).items():
+        if times > 1:
+            same = [before.name for before, after in zip(kinds, configured, strict=True) if after == kind]
+            raise ProbeError(f"{one_of(same)} become the same probe, {kind.name}; name it once, or set each apart.")
+    return configured
+
+
+def _agreeing(kind: ProbeKind[Any], given: Mapping[str, Any]) -> ProbeKind[Any]:
+    after = kind.configured(**given)
+    for setting in kind.settings.model_fields_set.intersection(given):
+        own, asked = (getattr(settings, setting) for settings in (kind.settings, after.settings))
+        if own != asked:
+            raise ProbeError(
+                f"{kind.family}: {setting} is set twice and not the same, to {own} for the probe itself and to {asked}"
+                f" for every {kind.family}; leave one of them out."
+            )
+    return after
+
+
 def _configured(text: str) -> ProbeKind[Any]:
     family, asked, settings = text.partition(":")
     if not asked:

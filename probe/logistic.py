@@ -120,9 +120,12 @@ def _along(problems: Problems, Cs: list[float], tol: float, max_iter: int) -> li
 
 
 class LogisticProbe(_Logistic):
-    """Multinomial logistic regression with an L2 penalty, on standardised features; one-vs-rest for multilabel.
+    """Multinomial logistic regression with an L2 penalty; one-vs-rest for multilabel.
 
-    scikit-learn's objective, ``C * sum(log-loss) + ||W||^2 / 2`` with a free intercept, solved to its optimum.
+    scikit-learn's objective, ``C * sum(log-loss) + ||W||^2 / 2`` with a free intercept, solved to its optimum. So
+    ``LogisticProbe(C)`` gives what ``LogisticRegression(C=C)`` gives when that is let run to its optimum, and
+    ``LogisticProbe(C, standardize=True)`` what ``make_pipeline(StandardScaler(), LogisticRegression(C=C))`` gives. The
+    probe ``logreg`` of a run always standardises.
 
     Parameters
     ----------
@@ -130,9 +133,9 @@ class LogisticProbe(_Logistic):
         Inverse strength of the penalty.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn.
-    standardize : bool, default=True
-        Centre and scale each column by the mean and standard deviation of the training rows. A constant column
-        becomes zero.
+    standardize : bool, default=False
+        Centre and scale each column by the mean and standard deviation of the training rows, so that the penalty does
+        not depend on the scale of a column. A constant column becomes zero.
     tol : float, default=1e-4
         Relative gradient at which the solver stops: the root of what one more Newton step would gain, as a share of
         the objective.
@@ -161,7 +164,7 @@ class LogisticProbe(_Logistic):
         C: float = 1.0,
         *,
         class_weight: dict[Any, float] | str | None = None,
-        standardize: bool = True,
+        standardize: bool = False,
         tol: float = 1e-4,
         max_iter: int = 1000,
     ) -> None:
@@ -214,7 +217,7 @@ class LogisticPath(_Logistic):
         Cs: Any = None,
         *,
         class_weight: dict[Any, float] | str | None = None,
-        standardize: bool = True,
+        standardize: bool = False,
         tol: float = 1e-4,
         max_iter: int = 1000,
     ) -> None:

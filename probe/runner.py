@@ -48,32 +48,28 @@ class _Plan:
     features: list[tuple[int, str]]
     kinds: list[ProbeKind[Any]]
 
-    def each_block(self, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[int, str, Budget, Block]]:
-        """One matrix at a time, so that memory holds one however many backbones there are, and a block a budget."""
+    def blocks(self, X: np.ndarray, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[Budget, Block]]:
+        """What is asked of one matrix, a block a budget."""
         cohort, card = self.cohort, self.cohort.sides[0].manifest.card
         position = np.cumsum(cohort.usable) - 1
         y, unit = cohort.units.y[cohort.usable], cohort.row_unit
         fused_later = fusing == PREDICTIONS
-        for cache, pooling in self.features:
-            X = cohort.features(cache, pooling, fusing)
-            for budget, resamples in self.budgets:
-                renumbered = [resample.renumbered(position) for resample in resamples]
-                yield (
-                    cache,
-                    pooling,
-                    budget,
-                    Block(
-                        X=X,
-                        y=y[unit] if fused_later else y,
-                        resamples=tuple(r.rows(unit) if fused_later else r for r in renumbered),
-                        task=card.task,
-                        classes=tuple(card.classes),
-                        metric=find_metric(metric),
-                        # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                        refit=refit and budget.whole,
-                        unit=unit if fused_later else None,
-                    ),
-                )
+        for budget, resamples in self.budgets:
+            renumbered = [resample.renumbered(position) for resample in resamples]
+            yield (
+                budget,
+                Block(
+                    X=X,
+                    y=y[unit] if fused_later else y,
+                    resamples=tuple(r.rows(unit) if fused_later else r for r in renumbered),
+                    task=card.task,
+                    classes=tuple(card.classes),
+                    metric=find_metric(metric),
+                    # Val is far larger than a budget: fitted on both, all budgets would be much the same.
+                    refit=refit and budget.whole,
+                    unit=unit if fused_later else None,
+                ),
+            )
 
     @property
     def fits(self) -> int:
@@ -123,7 +119,7 @@ def run_probes(
         fusing: how the samples of a unit become one: their vectors by `mean`, `max` or `concat` (by modality), or
             their `predictions` by the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
-        n_jobs: processes; -1 for one on every core.
+        n_jobs: processes, or threads for logreg and knn; -1 for one on every core.
         progress: show a bar.
 
     Raises:
@@ -152,13 +148,20 @@ def run_probes(
     subgroups, dropped = subgroups_of(plan.cohort.units)
     recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn), []
     with _bar(manifest.name, plan, enabled=progress) as bar:
-        for cache, pooling, budget, block in plan.each_block(chosen_by.name, fusing=fusing, refit=refit):
-            columns += on_columns(f"{labels[cache]}, {pooling}", block.X)
-            for kind in plan.kinds:
-                system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
-                for outcome in kind.solve(block, workers):
-                    recorder.add(system, block, outcome)
-                    bar.advance(note=f"{labels[cache]} {kind.name}")
+
+        def probe_features(cache: int, pooling: str) -> None:
+            X = plan.cohort.features(cache, pooling, fusing)
+            columns.extend(on_columns(f"{labels[cache]}, {pooling}", X))
+            for budget, block in plan.blocks(X, chosen_by.name, fusing=fusing, refit=refit):
+                for kind in plan.kinds:
+                    system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
+                    for outcome in kind.solve(block, workers):
+                        recorder.add(system, block, outcome)
+                        bar.advance(note=f"{labels[cache]} {kind.name}")
+
+        # In a function of its own, so that no name holds one matrix while the next is read.
+        for cache, pooling in plan.features:
+            probe_features(cache, pooling)
     facts = gather_facts(
         plan.cohort,
         kinds=plan.kinds,

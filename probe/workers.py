@@ -15,7 +15,7 @@ from ..base import ProbeError
 
 
 class JoblibWorkers:
-    """Runs on `n_jobs` processes through joblib; features travel as one memory map, not as copies.
+    """Runs on `n_jobs` processes through joblib, to which features travel as one memory map; or on as many threads.
 
     One BLAS thread each whatever `n_jobs` is: the products of a probe are too skinny to gain from more, and the order
     of a threaded sum would make results depend on the number of workers.

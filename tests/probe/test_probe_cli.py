@@ -66,6 +66,13 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         "--metric",
         "--refit",
         "--jobs",
+        "--C",
+        "--stop-path",
+        "--full-path",
+        "--fusing",
+        "--cache",
+        "--external-cache",
+        "--overwrite",
     ):
         assert option in text
 
@@ -83,6 +90,27 @@ def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
     assert "Distance between embeddings. (cosine or euclidean)" in " ".join(shown.stdout.split())
 
 
+def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
+    copied: Path, tmp_path: Path, medprobe: Medprobe
+) -> None:
+    def settings(*words: object) -> dict[str, tuple[Any, bool]]:
+        out = tmp_path / "run"
+        status, _, told = medprobe("probe", copied, "--seeds", 1, "--jobs", 1, "--overwrite", "--out", out, *words)
+        assert status == 0, told
+        probes = Run.load(out).info["probes"]
+        return {name: (about["C"], about["stop_path"]) for name, about in probes.items() if "stop_path" in about}
+
+    logreg = ("--probe", "logreg:C=[0.1,1]")
+    assert settings(*logreg) == {"logreg:C=0.1..1x2": ([0.1, 1], True)}
+    assert settings(*logreg, "--full-path") == {"logreg:C=0.1..1x2,stop_path=False": ([0.1, 1], False)}
+    assert settings(*logreg, "--C", "1,0.1") == {"logreg:C=0.1..1x2": ([0.1, 1], True)}
+    assert settings("--probe", "logreg:stop_path=false", "--C", "logspace:-1:1:3") == {
+        "logreg:C=0.1..10x3,stop_path=False": ([0.1, 1, 10], False)
+    }
+    two = settings("--probe", "logreg", "--probe", "logreg:stop_path=false", "--probe", "knn", "--C", "0.01,1")
+    assert list(two.values()) == [([0.01, 1], True), ([0.01, 1], False)]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -91,9 +119,16 @@ def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
         ("logreg --C logspace:a:b:n", 'C cannot be "logspace:a:b:n"; write logspace:a:b:n for n values'),
         ("knn:temperature=inf", "knn: temperature must be finite (got inf)"),
         ("knn --jobs -7", "-7 jobs: give a number of processes, or -1 for one on every core."),
+        ("logreg:stop_path=false --stop-path", "stop_path is set twice and not the same, to False"),
+        ("logreg:stop_path=true --full-path", "stop_path is set twice and not the same, to True"),
+        ("logreg:C=[0.1,1] --C 5,7", "C is set twice and not the same, to (0.1, 1.0) for the probe itself"),
+        ("logreg --probe logreg:stop_path=false --full-path", "logreg, logreg:stop_path=False become the same probe"),
+        ("knn --C 5", "C: set for logreg, which is not among the probes"),
+        ("logreg --C logspace:1:2", "write logspace:a:b:n"),
+        ("logreg --C 0,1", "C must be above 0"),
     ],
 )
-def test_what_a_probe_or_the_machine_cannot_be_set_to_is_one_line(
+def test_flags_that_their_probes_cannot_follow_are_one_line(
     copied: Path, tmp_path: Path, medprobe: Medprobe, words: str, told: str
 ) -> None:
     out = tmp_path / "run"

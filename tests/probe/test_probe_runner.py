@@ -22,6 +22,7 @@ from medprobe.probe import (
     run_probes,
 )
 from medprobe.probe.block import Workers
+from medprobe.probe.neighbours import _CELLS
 
 ALL = ("logreg", "knn", "gbm")
 
@@ -62,8 +63,19 @@ def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(
 
 def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(tmp_path: Path, study_of) -> None:
     study = study_of(tmp_path, units=400, dims=800, signal=(0.1,))  # 1.3 MB; joblib maps from 1 MB
-    one, two = (study.probe(probes=("logreg", "knn"), n_jobs=n) for n in (1, 2))
+    one, two = (study.probe(probes=("gbm", "centroid"), n_jobs=n) for n in (1, 2))  # in processes
     pd.testing.assert_frame_equal(one.predictions, two.predictions)
+
+
+def test_a_search_of_several_blocks_of_rows_gives_the_same_bits(tmp_path: Path, study_of) -> None:
+    study = study_of(tmp_path, units=3000, dims=24, signal=(0.3,))
+    step = _CELLS // 3000
+    assert step < 3000 / 2  # three blocks, so that threads do share the work
+    one, two, four = (study.probe(probes=("knn",), n_jobs=n).predictions for n in (1, 2, 4))
+    pd.testing.assert_frame_equal(one, two)
+    pd.testing.assert_frame_equal(one, four)
+    rows = Manifest(study.manifest.table.sample(frac=1, random_state=1), study.manifest.card)
+    pd.testing.assert_frame_equal(one, study.probe(probes=("knn",), n_jobs=2, manifest=rows).predictions)
 
 
 def test_every_system_is_tested_on_the_same_units_with_the_same_truth(study) -> None:
@@ -259,7 +271,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
 def test_what_cannot_be_done_is_said_before_any_work(
     study, wrong: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(MedprobeError, match=told.replace("(", r"\(")):
         study.probe(**wrong)
 

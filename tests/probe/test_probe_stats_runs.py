@@ -14,6 +14,7 @@ from medprobe.base import ProbeError
 from medprobe.manifests import Manifest
 from medprobe.probe import (
     Run,
+    benjamini_hochberg,
     compare,
     compare_backbones,
     further_tests,
@@ -37,7 +38,7 @@ def test_probes_are_compared_on_each_backbone_as_backbones_are_under_each_probe(
         ["net-0", "centroid", "knn"],
         ["net-1", "centroid", "knn"],
     ]
-    np.testing.assert_array_equal(table["p_holm"], holm(table["p"].to_numpy()))
+    np.testing.assert_array_equal(table["p_adjusted"], holm(table["p"].to_numpy()))
     # What is called a backbone does not matter to the arithmetic: turned round, it is the other comparison.
     turned = {"backbone": "probe", "probe": "backbone"}
     swapped = replace(run, scores=run.scores.rename(columns=turned), predictions=run.predictions.rename(columns=turned))
@@ -77,6 +78,29 @@ def test_each_class_has_a_delong_row_and_each_test_is_corrected_on_its_own(study
     alone = table.query("test == 'mcnemar'")
     assert alone["p_adjusted"].tolist() == alone["p"].tolist()
     assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
+
+
+def test_what_is_significant_follows_the_correction_that_was_asked_for(tmp_path, study_of) -> None:
+    study = study_of(tmp_path, signal=(1.2, 0.8, 0.6, 0.5), units=120)
+    run = study.probe(probes=("knn", "centroid"), seeds=range(4))
+    seen = []
+    for correction, adjust in (("holm", holm), ("bh", benjamini_hochberg)):
+        tables = gather_statistics([run], correction=correction).tables
+        for name, groups in (
+            ("comparisons", [slice(None)]),
+            ("tests", tables["tests"].groupby("test").groups.values()),
+        ):
+            table = tables[name]
+            assert "p_holm" not in table
+            assert set(table["correction"]) == {correction}
+            for rows in groups:
+                p = table["p"].to_numpy()[rows]
+                np.testing.assert_allclose(table["p_adjusted"].to_numpy()[rows], adjust(p))
+            assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
+        seen.append(tables["comparisons"]["significant"].sum())
+    assert seen[0] < seen[1]  # so that one could not stand for the other
+    with pytest.raises(ProbeError, match='Did you mean "holm"'):
+        compare(run, correction="holmes")
 
 
 def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> None:
