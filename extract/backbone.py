@@ -93,7 +93,8 @@ def load_backbone(
     """Loads a backbone by name, frozen and in evaluation mode.
 
     Args:
-        name: a short name of the catalogue, `timm:MODEL` or `hf:MODEL`; `@FILE` after it names local weights.
+        name: a short name of the catalogue, `timm:MODEL`, `hf:MODEL` or `open_clip:MODEL/TAG`; `@FILE` after it names
+            local weights.
         weights: a file or folder of weights, instead of `@FILE`.
         poolings: the vectors to take; the default is the entry's first.
         image_size: pixels; positions are interpolated. The default is the entry's.

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from ..base import BackboneError, did_you_mean, one_of
 
-SourceLibrary = Literal["timm", "hf"]
+SourceLibrary = Literal["timm", "hf", "open_clip"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Entry:
     license: str = ""
     paper: str = ""
     config: dict[str, Any] | None = field(default=None, compare=False)
-    """For `hf`: the architecture's config, where it shall not be asked of a hub."""
+    """For `hf` and `open_clip`: the architecture's config, where it shall not be asked of a hub."""
 
 
 @cache
@@ -89,8 +89,9 @@ def resolve(name: str, *, weights: Path | None = None) -> Entry:
     """The entry that `name` stands for.
 
     Args:
-        name: a short name; or `timm:MODEL`, `hf:MODEL` for any model of that library, a short name or any of these
-            followed by `@FILE` for weights from a file or folder, or by `@random` for untrained ones.
+        name: a short name; or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL/TAG` for any model of that library, a short
+            name or any of these followed by `@FILE` for weights from a file or folder, or by `@random` for untrained
+            ones.
         weights: a file or folder of weights, instead of `@FILE`.
 
     Raises:
@@ -112,9 +113,9 @@ def _by_source(name: str) -> Entry:
     if not colon or not model:
         raise BackboneError(
             f'there is no backbone "{name}".{did_you_mean(name, catalogue())} `medprobe backbones` lists all; '
-            "timm:MODEL and hf:MODEL name any model of these libraries."
+            "timm:MODEL, hf:MODEL and open_clip:MODEL name any model of these libraries."
         )
     if source not in get_args(SourceLibrary):
         known = get_args(SourceLibrary)
         raise BackboneError(f'"{name}": no source "{source}".{did_you_mean(source, known)} There are {one_of(known)}.')
-    return Entry(name=name, source="hf" if source == "hf" else "timm", model=model)
+    return Entry(name=name, source=cast("SourceLibrary", source), model=model)

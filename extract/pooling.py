@@ -14,9 +14,10 @@ def available(features: Features) -> tuple[str, ...]:
     """The poolings that these outputs allow, the usual one first.
 
     `cls`: the class token after the last norm; `mean`: the mean of the patch tokens, or of the last feature map;
-    `cls+mean`: both, one after the other; `pooled`: what the library itself would hand to a classifier.
+    `cls+mean`: both, one after the other; `pooled`: what the library itself would hand to a classifier; `proj`: what a
+    network of images and texts compares with a text.
     """
-    names = []
+    names = [] if features.proj is None else ["proj"]
     if features.cls is not None:
         names.append("cls")
     if features.patches is not None:
@@ -52,4 +53,6 @@ def pool(features: Features, pooling: str) -> torch.Tensor:
         return features.patches.float().mean(dim=1)
     if pooling == "pooled" and features.pooled is not None:
         return features.pooled.float()
+    if pooling == "proj" and features.proj is not None:
+        return features.proj.float()
     raise ValueError(f"these features have no pooling {pooling!r}")

@@ -78,17 +78,21 @@ class TimmAdapter:
     def features(self, network: nn.Module, images: torch.Tensor) -> Features:
         """See `Adapter.features`."""
         model: Any = network
-        tokens = model.forward_features(images)
-        pooled = model.forward_head(tokens, pre_logits=True)
-        if tokens.ndim == 4:
-            channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-            patches = tokens.flatten(1, 2) if channels_last else tokens.flatten(2).transpose(1, 2)
-            return Features(pooled.flatten(1), patches=patches)
-        if tokens.ndim == 3:
-            prefix = getattr(model, "num_prefix_tokens", 0)
-            has_class = prefix > 0 and getattr(model, "cls_token", None) is not None
-            return Features(pooled, cls=tokens[:, 0] if has_class else None, patches=tokens[:, prefix:])
-        return Features(pooled)
+        return features_of(model, model.forward_features(images))
+
+
+def features_of(model: Any, tokens: torch.Tensor) -> Features:
+    """What `model.forward_features` gave, parted."""
+    pooled = model.forward_head(tokens, pre_logits=True)
+    if tokens.ndim == 4:
+        channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        patches = tokens.flatten(1, 2) if channels_last else tokens.flatten(2).transpose(1, 2)
+        return Features(pooled.flatten(1), patches=patches)
+    if tokens.ndim == 3:
+        prefix = getattr(model, "num_prefix_tokens", 0)
+        has_class = prefix > 0 and getattr(model, "cls_token", None) is not None
+        return Features(pooled, cls=tokens[:, 0] if has_class else None, patches=tokens[:, prefix:])
+    return Features(pooled)
 
 
 def _require_known(entry: Entry) -> None:

@@ -23,6 +23,8 @@ class Features:
     """(B, D): the class token after the last norm; None where there is none."""
     patches: torch.Tensor | None = None
     """(B, N, D): patch tokens after the last norm, or the positions of a last feature map."""
+    proj: torch.Tensor | None = None
+    """(B, D'): the vector that is compared with a text's, after the projection; None where there is none."""
 
 
 class Adapter(Protocol):

@@ -29,11 +29,14 @@ def weights_here(entry: Entry) -> bool | None:
             return _in_hub_cache(entry)
 
 
-def _in_hub_cache(entry: Entry) -> bool:
+def _in_hub_cache(entry: Entry) -> bool | None:
     """Looks for the folder that the Hugging Face hub's client keeps a downloaded repository in."""
+    named = entry.model.removeprefix("hf-hub:")
+    if entry.source == "open_clip" and named == entry.model:
+        return None  # only the library knows in which repository a tag's weights lie
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    repository = entry.model if entry.source == "hf" else f"timm/{entry.model}"
+    repository = f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
     return any((hub / f"models--{repository.replace('/', '--')}" / "snapshots").glob("*/*"))
 
 
