@@ -9,8 +9,8 @@ from __future__ import annotations
 from ..catalogue import SourceLibrary
 from .from_timm import TimmAdapter
 from .from_transformers import TransformersAdapter
-from .interface import Adapter, Features
+from .interface import Adapter, Features, Inside, Place, Wanted
 
 ADAPTERS: dict[SourceLibrary, Adapter] = {"timm": TimmAdapter(), "hf": TransformersAdapter()}
 
-__all__ = ["ADAPTERS", "Adapter", "Features"]
+__all__ = ["ADAPTERS", "Adapter", "Features", "Inside", "Place", "Wanted"]
