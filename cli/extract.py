@@ -23,7 +23,10 @@ def extract(
         typer.Option("--backbone", "-b", help="Short name, timm:MODEL or hf:MODEL; @FILE adds local weights. Repeat."),
     ],
     pooling: Annotated[
-        list[str] | None, typer.Option("--pooling", help="cls, mean, cls+mean, pooled; the backbone's own by default.")
+        list[str] | None,
+        typer.Option(
+            "--pooling", help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; see docs/backbones.md."
+        ),
     ] = None,
     image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,
     precision: Annotated[

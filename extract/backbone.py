@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,10 @@ from torch import nn
 
 from ..base import BackboneError, WeightsError, first_line
 from ..cache import EmbeddingSpec, TransformSpec
-from .adapters import ADAPTERS, Adapter
+from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import Entry, Random, Wheel, resolve
 from .device import choose_device, choose_precision, fixed_batch
-from .pooling import available, pool, require_available
+from .pooling import Recipe, available, pool, read_pooling, wanted
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
 from .weights.places import fetch
@@ -35,6 +35,8 @@ class Backbone:
     device: torch.device
     network: nn.Module
     adapter: Adapter
+    recipes: dict[str, Recipe]
+    """What each pooling's name stands for."""
 
     @property
     def name(self) -> str:
@@ -77,8 +79,8 @@ class Backbone:
         batch = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         bf16 = self.spec.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            features = self.adapter.features(self.network, batch)
-        return {pooling: pool(features, pooling)[:count].cpu().numpy() for pooling in self.spec.poolings}
+            features = self.adapter.features(self.network, batch, wanted(self.recipes.values()))
+        return {pooling: pool(features, recipe)[:count].cpu().numpy() for pooling, recipe in self.recipes.items()}
 
 
 def load_backbone(
@@ -113,9 +115,10 @@ def load_backbone(
     transform = adapter.transform(network, entry, image_size or entry.image_size)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    there, dims = _outputs(adapter, network, transform.size, place)
+    trial = _Trial(adapter, network, transform.size, place)
+    there = available(trial.end)
     asked = tuple(poolings) if poolings else (entry.poolings or there)[:1]
-    require_available(entry.name, asked, there)
+    recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in asked}
     spec = EmbeddingSpec(
         backbone=entry.name,
         model=f"{entry.source}:{entry.model}",
@@ -124,7 +127,7 @@ def load_backbone(
         poolings=asked,
         precision=choose_precision(precision, place),
     )
-    return Backbone(entry, spec, {pooling: dims[pooling] for pooling in asked}, place, network, adapter)
+    return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, recipes)
 
 
 def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
@@ -145,21 +148,47 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
             return adapter.load(entry)
 
 
-def _outputs(
-    adapter: Adapter, network: nn.Module, size: tuple[int, int], device: torch.device
-) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The poolings that the network allows, and their lengths, by running it on one black image."""
-    black = torch.zeros(1, 3, *size, device=device)
-    try:
-        with torch.inference_mode():
-            features, again = adapter.features(network, black), adapter.features(network, black)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise BackboneError(
-            f"this architecture cannot take images of {size[0]} x {size[1]} pixels ({first_line(error)})."
-        ) from error
-    there = available(features)
-    if not all(torch.allclose(pool(features, pooling), pool(again, pooling), atol=1e-3) for pooling in there):
-        raise BackboneError(
-            "this network gives another vector each time (it masks patches at random); it cannot be used."
-        )
-    return there, {pooling: pool(features, pooling).shape[1] for pooling in there}
+@dataclass(frozen=True)
+class _Trial:
+    """Runs of a network on one black image, which show what it gives."""
+
+    adapter: Adapter
+    network: nn.Module
+    size: tuple[int, int]
+    device: torch.device
+
+    def run(self, asked: Wanted) -> Features:
+        black = torch.zeros(1, 3, *self.size, device=self.device)
+        try:
+            with torch.inference_mode():
+                return self.adapter.features(self.network, black, asked)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise BackboneError(
+                f"this architecture cannot take images of {self.size[0]} x {self.size[1]} pixels ({first_line(error)})."
+            ) from error
+
+    @cached_property
+    def end(self) -> Features:
+        return self.run(Wanted())
+
+    def dims(self, recipes: Mapping[str, Recipe]) -> dict[str, int]:
+        """Vector lengths by pooling, of a network that says the same twice and whose last block is its end."""
+        asked = wanted(recipes.values())
+        last = self.adapter.inside(self.network).blocks
+        blocks = any(isinstance(place, int) for place in asked.inside)
+        again = self.run(Wanted(inside=asked.inside | {last} if blocks else asked.inside))
+        if not all(_same(self.end, again, pooling) for pooling in available(self.end)):
+            raise BackboneError(
+                "this network gives another vector each time (it masks patches at random); it cannot be used."
+            )
+        if blocks and not all(_same(self.end, again.inside[last], what) for what in available(again.inside[last])):
+            raise BackboneError(
+                "the last block of this network does not give what the network ends in, so what its library calls "
+                "the output of a block is something else; its poolings with @ cannot be used."
+            )
+        return {pooling: pool(again, recipe).shape[1] for pooling, recipe in recipes.items()}
+
+
+def _same(one: Features, other: Features, pooling: str) -> bool:
+    recipe = read_pooling("", pooling, available(one), Inside())
+    return torch.allclose(pool(one, recipe), pool(other, recipe), atol=1e-3)

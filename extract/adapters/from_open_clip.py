@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from ..catalogue import Entry, Local, Random
 from ..weights.clip import OPENAI_MARKS, image_tower
 from ..weights.loading import load_strictly
 from ..weights.tensors import read_tensors
-from .from_timm import TimmAdapter, features_of
-from .interface import Features, require_multiple
+from .from_timm import TimmAdapter, end_of, run
+from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 _HUB = "hf-hub:"
 _CONFIG = "open_clip_config.json"
@@ -84,34 +85,62 @@ class OpenClipAdapter:
             _set_grid(model, size)
         model.image_size = size
 
-    def features(self, network: nn.Module, images: torch.Tensor) -> Features:
-        """See `Adapter.features`."""
+    def inside(self, network: nn.Module) -> Inside:
+        """See `Adapter.inside`."""
         model: Any = network
         if isinstance(network, TimmModel):
-            return _of_timm(model, images)
+            return TimmAdapter().inside(model.trunk)
         if isinstance(network, ModifiedResNet):
-            out = model.forward_intermediates(images, indices=1)
-            return Features(proj=out["image_features"], patches=out["image_intermediates"][0].flatten(2).mT)
-        if model.attn_pool is not None:
-            # CoCa's norm comes after its attention pooling, so its tokens have no normed form.
-            return Features(proj=model(images))
-        out = model.forward_intermediates(
-            images, indices=1, normalize_intermediates=True, output_fmt="NLC", output_extra_tokens=True
-        )
-        [patches], [prefix] = out["image_intermediates"], out["image_intermediates_prefix"]
-        return Features(proj=out["image_features"], cls=prefix[:, 0], patches=patches)
+            return Inside(maps=("stage1", "stage2", "stage3", "stage4"))
+        # CoCa's norm comes after its attention pooling, so its tokens have no normed form.
+        return Inside(blocks=model.transformer.layers if model.attn_pool is None else 0)
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+        """See `Adapter.features`. Towers that are OpenCLIP's own always run to their end."""
+        model: Any = network
+        if isinstance(network, TimmModel):
+            return _of_timm(model, images, wanted)
+        if isinstance(network, ModifiedResNet):
+            return _of_resnet(model, images, wanted)
+        return Features(proj=model(images)) if model.attn_pool is not None else _of_transformer(model, images, wanted)
+
+
+def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """A tower that timm holds: timm's own tokens, and OpenCLIP's projection of what timm makes of them."""
+    last, inside = run(model.trunk, images, wanted)
+    if last is None:
+        return Features(inside=inside)
+    proj = model.head(model.trunk.forward_head(last))
+    return replace(end_of(model.trunk, last), pooled=None, proj=proj, inside=inside)
+
+
+def _of_resnet(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """CLIP's own ResNet, whose five maps are its stem's and its stages'."""
+    out = model.forward_intermediates(images)
+    maps = [Features(patches=positions(feature_map)) for feature_map in out["image_intermediates"]]
+    inside: dict[Place, Features] = {place: maps[int(str(place).removeprefix("stage"))] for place in wanted.inside}
+    return replace(maps[-1], proj=out["image_features"], inside=inside)
+
+
+def _of_transformer(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """CLIP's own transformer; class and patch tokens with its last norm, before the projection."""
+    last = model.transformer.layers
+    blocks = sorted({int(place) for place in wanted.inside} | {last})
+    out = model.forward_intermediates(
+        images,
+        indices=[block - 1 for block in blocks],
+        normalize_intermediates=True,
+        output_fmt="NLC",
+        output_extra_tokens=True,
+    )
+    parts = zip(blocks, out["image_intermediates"], out["image_intermediates_prefix"], strict=True)
+    taps: dict[Place, Features] = {n: Features(cls=prefix[:, 0], patches=tokens) for n, tokens, prefix in parts}
+    return replace(taps[last], proj=out["image_features"], inside={place: taps[place] for place in wanted.inside})
 
 
 def _own_size(network: nn.Module) -> tuple[int, int]:
     size: Any = network.image_size
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _of_timm(model: Any, images: torch.Tensor) -> Features:
-    """A tower that timm holds: timm's own tokens, and OpenCLIP's projection of what timm makes of them."""
-    tokens = model.trunk.forward_features(images)
-    features = features_of(model.trunk, tokens)
-    return Features(cls=features.cls, patches=features.patches, proj=model.head(model.trunk.forward_head(tokens)))
 
 
 def _set_grid(model: Any, size: tuple[int, int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local
 from ..weights.tensors import read_tensors
-from .interface import Features, require_multiple
+from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 _PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -68,18 +69,47 @@ class TransformersAdapter:
         if isinstance(patch, int) and own not in (None, size[0]) and not interpolates:
             raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
 
-    def features(self, network: nn.Module, images: torch.Tensor) -> Features:
-        """See `Adapter.features`."""
-        out = network(images, **_interpolation(network))
-        tokens = out.last_hidden_state
+    def inside(self, network: nn.Module) -> Inside:
+        """See `Adapter.inside`."""
+        config: Any = network.config
+        if config.model_type in _MAPS_BY_STAGE:
+            return Inside(maps=tuple(f"stage{number + 1}" for number in range(len(config.depths))))
+        blocks = getattr(config, "num_hidden_layers", None)
+        return Inside(blocks=blocks if isinstance(blocks, int) and not hasattr(config, "depths") else 0)
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+        """See `Adapter.features`. These networks always run to their end."""
+        options = {"output_hidden_states": True} if wanted.inside else {}
+        out = network(images, **_interpolation(network), **options)
+        last = out.last_hidden_state
         pooled = getattr(out, "pooler_output", None)
-        if tokens.ndim == 4:
-            patches = tokens.flatten(2).transpose(1, 2)
-            return Features(None if pooled is None else pooled.flatten(1), patches=patches)
-        if not _has_class_token(network):
-            return Features(pooled, patches=tokens)
-        prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
-        return Features(pooled, cls=tokens[:, 0], patches=tokens[:, prefix:])
+        if last.ndim == 4:
+            stages = {name: out.hidden_states[int(str(name).removeprefix("stage"))] for name in wanted.inside}
+            maps: dict[Place, Features] = {name: Features(patches=positions(one)) for name, one in stages.items()}
+            return Features(None if pooled is None else pooled.flatten(1), patches=positions(last), inside=maps)
+        blocks = {place: _tokens(network, _normed(network, out, int(place))) for place in wanted.inside}
+        return replace(_tokens(network, last), pooled=pooled, inside=blocks)
+
+
+_MAPS_BY_STAGE = {"convnext", "convnextv2", "regnet", "resnet"}
+"""Architectures whose hidden states are the stages' maps, before the next stage makes them smaller."""
+
+
+def _normed(network: Any, out: Any, block: int) -> torch.Tensor:
+    """Tokens (B, N, D) of a block, with the norm that the last block's tokens get, if they get any."""
+    tokens = out.hidden_states[block]
+    if out.hidden_states[-1] is out.last_hidden_state:
+        return tokens
+    norms = (getattr(network, name, None) for name in ("layernorm", "norm", "post_layernorm"))
+    norm = next((norm for norm in norms if norm is not None), None)
+    return tokens if norm is None else norm(tokens)
+
+
+def _tokens(network: nn.Module, tokens: torch.Tensor) -> Features:
+    if not _has_class_token(network):
+        return Features(patches=tokens)
+    prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
+    return Features(cls=tokens[:, 0], patches=tokens[:, prefix:])
 
 
 def _vision_part(model: Any) -> nn.Module:

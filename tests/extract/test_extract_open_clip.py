@@ -13,7 +13,7 @@ import torch
 import transformers as hf
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone
-from medprobe.extract.adapters import ADAPTERS
+from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import resolve
 from safetensors.torch import save_file
 
@@ -230,7 +230,9 @@ def test_proj_is_what_the_library_itself_makes_of_an_image(model) -> None:
     network = adapter.create(entry).eval()
     images = torch.randn(2, 3, *adapter.transform(network, entry, None).size)
     with torch.inference_mode():
-        torch.testing.assert_close(adapter.features(network, images).proj, network(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            adapter.features(network, images, Wanted()).proj, network(images), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(
@@ -307,3 +309,18 @@ def test_weights_that_no_tag_names_are_asked_for() -> None:
 def test_a_size_that_cannot_be_is_refused(name, size, told) -> None:
     with pytest.raises(BackboneError, match=told):
         load_backbone(f"open_clip:{name}@random", image_size=size, **_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("model", "pairs"),
+    [
+        ("ViT-S-32", {"cls@12": "cls", "mean@last1": "mean"}),
+        ("ViT-B-16-SigLIP2", {"mean@12": "mean"}),
+        ("RN50", {"stage4": "mean"}),
+    ],
+)
+def test_the_deepest_place_inside_is_what_a_tower_ends_in(model, pairs) -> None:
+    backbone = load_backbone(f"open_clip:{model}@random", poolings=[*pairs, *pairs.values(), "proj"], **_OPTIONS)
+    made = backbone.embed(_inputs(backbone, 1)[0])
+    for inside, end in pairs.items():
+        np.testing.assert_allclose(made[inside], made[end], rtol=1e-4, atol=1e-5)
