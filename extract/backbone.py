@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from ..base import BackboneError, WeightsError, first_line
-from ..cache import EmbeddingSpec, TransformSpec
+from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import Entry, Random, Wheel, resolve
 from .device import choose_device, choose_precision, fixed_batch
+from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
@@ -58,7 +59,7 @@ class Backbone:
         """Embeds a batch.
 
         Args:
-            images: uint8 (B, 3, H, W), as `transform` says (`transforms.to_input` makes them).
+            images: uint8 (B, C, H, W), as `transform` says (`transforms.to_input` makes them).
 
         Returns:
             float32 (B, D) by pooling.
@@ -89,6 +90,7 @@ def load_backbone(
     weights: Path | str | None = None,
     poolings: Sequence[str] | None = None,
     image_size: int | None = None,
+    normalization: Normalization | Mapping[Colour, Normalization] | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     device: str = "auto",
 ) -> Backbone:
@@ -100,6 +102,8 @@ def load_backbone(
         weights: a file or folder of weights, instead of `@FILE`.
         poolings: the vectors to take; the default is the entry's first.
         image_size: pixels; positions are interpolated. The default is the entry's.
+        normalization: mean and standard deviation instead of the model's own, perhaps by what the network sees (`rgb`,
+            `grey`), as `dataset_normalization` gives them.
         precision: what to compute in; `auto` is bf16 where the device is quick at it.
         device: `auto`, `cpu`, `cuda`, `cuda:1` ...
 
@@ -112,10 +116,10 @@ def load_backbone(
     adapter = ADAPTERS[entry.source]
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
-    transform = adapter.transform(network, entry, image_size or entry.image_size)
+    transform = _normalised(adapter.transform(network, entry, image_size or entry.image_size), normalization)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    trial = _Trial(adapter, network, transform.size, place)
+    trial = _Trial(adapter, network, (transform.channels, *transform.size), place)
     there = available(trial.end)
     asked = tuple(poolings) if poolings else (entry.poolings or there)[:1]
     recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in asked}
@@ -128,6 +132,14 @@ def load_backbone(
         precision=choose_precision(precision, place),
     )
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, recipes)
+
+
+def _normalised(
+    transform: TransformSpec, normalization: Normalization | Mapping[Colour, Normalization] | None
+) -> TransformSpec:
+    if isinstance(normalization, Mapping):
+        normalization = normalization[transform.colour]
+    return transform if normalization is None else normalization.of(transform)
 
 
 def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
@@ -154,17 +166,19 @@ class _Trial:
 
     adapter: Adapter
     network: nn.Module
-    size: tuple[int, int]
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image."""
     device: torch.device
 
     def run(self, asked: Wanted) -> Features:
-        black = torch.zeros(1, 3, *self.size, device=self.device)
+        black = torch.zeros(1, *self.shape, device=self.device)
         try:
             with torch.inference_mode():
                 return self.adapter.features(self.network, black, asked)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            _, height, width = self.shape
             raise BackboneError(
-                f"this architecture cannot take images of {self.size[0]} x {self.size[1]} pixels ({first_line(error)})."
+                f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."
             ) from error
 
     @cached_property

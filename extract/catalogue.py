@@ -61,11 +61,15 @@ class Entry:
     dim: int | None = None
     image_size: int | None = None
     """Pixels; None is what the model's own config says."""
+    channels: Literal[1, 3] = 3
+    """Of the images that the network was trained on: 1 for grey, 3 for RGB."""
     pretraining: str = ""
     license: str = ""
     paper: str = ""
     config: dict[str, Any] | None = field(default=None, compare=False)
     """For `hf` and `open_clip`: the architecture's config, where it shall not be asked of a hub."""
+    preprocessing: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What differs from the preprocessing that the library knows for the architecture, in the library's own words."""
 
 
 @cache

@@ -30,7 +30,7 @@ class TimmAdapter:
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
         _require_known(entry)
-        return timm.create_model(entry.model, pretrained=False, num_classes=0)
+        return timm.create_model(entry.model, pretrained=False, num_classes=0, in_chans=entry.channels)
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
@@ -42,13 +42,13 @@ class TimmAdapter:
         if not timm.is_model_pretrained(entry.model):
             raise WeightsError(f"timm has no pretrained weights for {entry.model}; give some as {entry.model}@FILE.")
         try:
-            return timm.create_model(entry.model, pretrained=True, num_classes=0)
+            return timm.create_model(entry.model, pretrained=True, num_classes=0, in_chans=entry.channels)
         except (OSError, RuntimeError) as error:
             raise WeightsError(_unreachable(entry)) from error
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
-        config = resolve_model_data_config(network)
+        config = resolve_model_data_config(network) | entry.preprocessing
         own = config["input_size"][1:]
         height, width = (size, size) if size else own
         # timm's eval transform: scale by the inverse of the crop share, then take the centre.
@@ -61,6 +61,7 @@ class TimmAdapter:
             interpolation="bicubic" if config["interpolation"] == "random" else config["interpolation"],
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
+            colour="grey" if entry.channels == 1 else "rgb",
         )
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:

@@ -95,7 +95,7 @@ class Adapter(Protocol):
         ...
 
     def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
-        """Runs `network` on a normalised batch (B, 3, H, W), no further than `wanted` needs."""
+        """Runs `network` on a normalised batch (B, C, H, W), no further than `wanted` needs."""
         ...
 
 
