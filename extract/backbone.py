@@ -15,7 +15,7 @@ from torch import nn
 from ..base import BackboneError, WeightsError, first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
-from .catalogue import Entry, Random, Wheel, resolve
+from .catalogue import ByHand, Entry, Random, Wheel, resolve
 from .device import choose_device, choose_precision, fixed_batch
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
@@ -156,6 +156,11 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
                 raise WeightsError(f"{entry.name}: {error}") from error
             load_strictly(network, values, where, entry)
             return network
+        case ByHand(file, where):
+            raise WeightsError(
+                f"the weights of {entry.name} are for you to fetch: see {where}, then name the backbone "
+                f'"{entry.name}@/path/to/{file}".'
+            )
         case _:
             return adapter.load(entry)
 

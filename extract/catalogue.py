@@ -45,7 +45,17 @@ class Random:
     seed: int = 0
 
 
-Weights = Hub | Local | Wheel | Random
+@dataclass(frozen=True)
+class ByHand:
+    """Weights that no program may or can fetch: behind a form, or on a page for people."""
+
+    file: str
+    """What the authors call it."""
+    where: str
+    """The page that leads to it."""
+
+
+Weights = Hub | Local | Wheel | Random | ByHand
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Entry:
     dim: int | None = None
     image_size: int | None = None
     """Pixels; None is what the model's own config says."""
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
+    """For `timm`: what the architecture is created with beside its name."""
     channels: Literal[1, 3] = 3
     """Of the images that the network was trained on: 1 for grey, 3 for RGB."""
     pretraining: str = ""
@@ -83,10 +95,16 @@ def _entry(name: str, table: dict[str, Any]) -> Entry:
     weights = table.pop("weights", "hub")
     return Entry(
         name=name,
-        weights=Hub() if weights == "hub" else Wheel(**weights),
+        weights=_weights(weights),
         poolings=tuple(table.pop("poolings")),
         **table,
     )
+
+
+def _weights(table: dict[str, str] | str) -> Weights:
+    if isinstance(table, str):
+        return Hub()
+    return Wheel(**table) if "package" in table else ByHand(**table)
 
 
 def resolve(name: str, *, weights: Path | None = None) -> Entry:

@@ -31,7 +31,8 @@ def available(features: Features) -> tuple[str, ...]:
 
     `cls`: the class token after the last norm; `mean`: the mean of the patch tokens, or of the last feature map;
     `cls+mean`: both, one after the other; `pooled`: what the library itself would hand to a classifier; `proj`: what a
-    network of images and texts compares with a text.
+    network of images and texts compares with a text; `patch0`: the first patch token, top left, which a published
+    study took for the class token.
     """
     names = [] if features.proj is None else ["proj"]
     if features.cls is not None:
@@ -39,7 +40,7 @@ def available(features: Features) -> tuple[str, ...]:
     if features.patches is not None:
         names.append("mean")
     if features.cls is not None and features.patches is not None:
-        names.append("cls+mean")
+        names += ["cls+mean", "patch0"]
     if features.pooled is None:
         return tuple(names)
     return (*names, "pooled") if "cls" in names else ("pooled", *names)
@@ -109,6 +110,9 @@ def pool(features: Features, recipe: Recipe) -> torch.Tensor:
 
 def _vector(features: Features, term: Term) -> torch.Tensor:
     source = features if term.where is None else features.inside[term.where]
+    if term.what == "patch0":
+        assert source.patches is not None
+        return source.patches[:, 0].float()
     if term.what == "mean":
         assert source.patches is not None
         # Summed in float32 whatever the network computed in: an average of 256 bfloat16 numbers would lose digits.

@@ -30,7 +30,7 @@ class TimmAdapter:
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
         _require_known(entry)
-        return timm.create_model(entry.model, pretrained=False, num_classes=0, in_chans=entry.channels)
+        return timm.create_model(entry.model, pretrained=False, **_options(entry))
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
@@ -42,7 +42,7 @@ class TimmAdapter:
         if not timm.is_model_pretrained(entry.model):
             raise WeightsError(f"timm has no pretrained weights for {entry.model}; give some as {entry.model}@FILE.")
         try:
-            return timm.create_model(entry.model, pretrained=True, num_classes=0, in_chans=entry.channels)
+            return timm.create_model(entry.model, pretrained=True, **_options(entry))
         except (OSError, RuntimeError) as error:
             raise WeightsError(_unreachable(entry)) from error
 
@@ -172,6 +172,10 @@ def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Feat
     if neck is not None:
         inside["neck"] = Features(patches=positions(neck))
     return Features(patches=inside[last].patches if wanted.end else None, inside=inside)
+
+
+def _options(entry: Entry) -> dict[str, Any]:
+    return {"num_classes": 0, "in_chans": entry.channels, **entry.options}
 
 
 def _require_known(entry: Entry) -> None:

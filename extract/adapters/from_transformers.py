@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +13,10 @@ from torch import nn
 
 from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
-from ..catalogue import Entry, Local
-from ..weights.tensors import read_tensors
+from ..catalogue import Entry, Hub, Local
+from ..weights.clip import blip, blip_image_size, is_blip
+from ..weights.loading import load_strictly
+from ..weights.tensors import Tensors, read_tensors
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 _PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -27,12 +28,12 @@ class TransformersAdapter:
 
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
-        from transformers import AutoModel
-
-        return _vision_part(AutoModel.from_config(_config(entry)))
+        return _untrained(_config(entry))
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
+        if _is_one_file(entry) and is_blip(tensors := read_tensors(entry.weights.path)):  # pyright: ignore[reportAttributeAccessIssue]
+            return _salesforce_blip(entry, tensors)
         with _quiet():
             network, told = _from_file(entry) if _is_one_file(entry) else _from_folder_or_hub(entry)
         vision = _vision_part(network)
@@ -110,6 +111,28 @@ def _tokens(network: nn.Module, tokens: torch.Tensor) -> Features:
         return Features(patches=tokens)
     prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
     return Features(cls=tokens[:, 0], patches=tokens[:, prefix:])
+
+
+def _untrained(config: Any) -> nn.Module:
+    from transformers import AutoModel, BlipVisionModel
+
+    if config.model_type == "blip":
+        # transformers makes no BLIP of its image side alone by itself, and the text side would be built in vain.
+        return BlipVisionModel(config.vision_config)
+    return _vision_part(AutoModel.from_config(config))
+
+
+def _salesforce_blip(entry: Entry, tensors: Tensors) -> nn.Module:
+    """The image side of BLIP from its authors' own file; the file's positions say at which size it was trained."""
+    config, where = _config(entry), entry.weights
+    if config.model_type != "blip" or not isinstance(where, Local):
+        raise WeightsError(
+            f"{entry.name}: the file looks like Salesforce's BLIP, but {entry.model} is another network."
+        )
+    config.vision_config.image_size = blip_image_size(tensors)
+    network = _untrained(config)
+    load_strictly(network, blip(tensors), where.path.name, entry)
+    return network
 
 
 def _vision_part(model: Any) -> nn.Module:
@@ -215,18 +238,24 @@ def _config(entry: Entry) -> Any:
 
 
 def _processor(entry: Entry) -> dict[str, Any]:
-    """The image processor's config as a dictionary; ImageNet's standard one where the entry brings its own config."""
-    if entry.config is not None:
-        side = entry.image_size or entry.config["image_size"]
-        return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
+    """The image processor's config as a dictionary: of the place of the weights, else the entry's, else the hub's.
+
+    Where an entry brings the architecture's config and says nothing of preprocessing, it is ImageNet's standard one.
+    """
     from transformers.image_processing_base import ImageProcessingMixin
 
-    place: str | Path = entry.model
     if isinstance(entry.weights, Local):
         folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
-        place = folder if (folder / "preprocessor_config.json").is_file() else place
+        if (folder / "preprocessor_config.json").is_file():
+            return ImageProcessingMixin.get_image_processor_dict(folder)[0]
+    known = not isinstance(entry.weights, Hub)
+    if known and entry.preprocessing:
+        return entry.preprocessing
+    if known and entry.config is not None:
+        side = entry.image_size or entry.config["image_size"]
+        return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
     with _hub(entry):
-        return ImageProcessingMixin.get_image_processor_dict(place)[0]
+        return ImageProcessingMixin.get_image_processor_dict(entry.model)[0]
 
 
 def _pair(size: dict[str, int] | int) -> tuple[int, int]:

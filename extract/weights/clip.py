@@ -34,3 +34,49 @@ def image_tower(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors
         for name, value in bare.items()
         if name.startswith(_TOWER) or not (_TEXT.match(name) or name in OPENAI_MARKS)
     }
+
+
+_BLIP_TEXT = re.compile(
+    r"(text_encoder|text_decoder|itm_head|vision_proj|text_proj)(_m)?\.|visual_encoder_m\."
+    r"|(image_queue|text_queue|queue_ptr|ptr_queue|idx_queue|temp)$"
+)
+_BLIP = (
+    (r"^visual_encoder\.", ""),
+    (r"^cls_token$", "embeddings.class_embedding"),
+    (r"^pos_embed$", "embeddings.position_embedding"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
+    (r"^norm\.", "post_layernorm."),
+    (r"^blocks\.", "encoder.layers."),
+    (r"\.norm(\d)\.", r".layer_norm\1."),
+    (r"\.attn\.proj\.", ".self_attn.projection."),
+    (r"\.attn\.qkv\.", ".self_attn.qkv."),
+)
+
+
+def is_blip(tensors: Tensors) -> bool:
+    """Whether these are Salesforce's own names of BLIP."""
+    return "visual_encoder.pos_embed" in tensors
+
+
+def blip(tensors: Tensors) -> Tensors:
+    """Salesforce's BLIP (github.com/salesforce/BLIP: `model_base.pth`, `model_large.pth`) for transformers.
+
+    The momentum copies, queues and text networks of its training are left out.
+    """
+    found: Tensors = {}
+    for name, value in tensors.items():
+        if not _BLIP_TEXT.match(name):
+            found[_rename(name, _BLIP)] = value
+    return found
+
+
+def blip_image_size(tensors: Tensors) -> int:
+    """The pixels that the positions of a file of BLIP are for."""
+    patches, patch = tensors["visual_encoder.pos_embed"].shape[1] - 1, tensors["visual_encoder.patch_embed.proj.weight"]
+    return round(patches**0.5) * patch.shape[-1]
+
+
+def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...base import WeightsError, atomic_path, user_cache
-from ..catalogue import Entry, Hub, Local, Random, Wheel
+from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
 
 _READ_BYTES = 2**20
 
@@ -25,6 +25,8 @@ def weights_here(entry: Entry) -> bool | None:
             return path.exists()
         case Random():
             return True
+        case ByHand():
+            return False
         case Hub():
             return _in_hub_cache(entry)
 
