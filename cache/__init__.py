@@ -6,12 +6,13 @@ Nothing published is ever lost, and nothing half-written is ever trusted (docs/c
 
 from .draft import CacheDraft
 from .finding import find_caches
-from .spec import EmbeddingSpec, TransformSpec
+from .spec import Colour, EmbeddingSpec, TransformSpec
 from .store import EmbeddingCache, default_store
 from .verify import verify_cache
 
 __all__ = [
     "CacheDraft",
+    "Colour",
     "EmbeddingCache",
     "EmbeddingSpec",
     "TransformSpec",

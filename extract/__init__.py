@@ -16,10 +16,29 @@ from .weights import weights_here
 if TYPE_CHECKING:
     from .backbone import Backbone, load_backbone
     from .engine import extract
+    from .normalization import Normalization, dataset_normalization, read_normalization
 
-__all__ = ["Backbone", "Entry", "catalogue", "extract", "load_backbone", "resolve", "weights_here"]
+__all__ = [
+    "Backbone",
+    "Entry",
+    "Normalization",
+    "catalogue",
+    "dataset_normalization",
+    "extract",
+    "load_backbone",
+    "read_normalization",
+    "resolve",
+    "weights_here",
+]
 
-_LAZY = {"Backbone": "backbone", "load_backbone": "backbone", "extract": "engine"}
+_LAZY = {
+    "Backbone": "backbone",
+    "load_backbone": "backbone",
+    "extract": "engine",
+    "Normalization": "normalization",
+    "dataset_normalization": "normalization",
+    "read_normalization": "normalization",
+}
 
 
 def __getattr__(name: str) -> Any:

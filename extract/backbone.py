@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from ..base import BackboneError, WeightsError, first_line
-from ..cache import EmbeddingSpec, TransformSpec
-from .adapters import ADAPTERS, Adapter
-from .catalogue import Entry, Random, Wheel, resolve
+from ..cache import Colour, EmbeddingSpec, TransformSpec
+from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
+from .catalogue import ByHand, Entry, Random, Wheel, resolve
 from .device import choose_device, choose_precision, fixed_batch
-from .pooling import available, pool, require_available
+from .normalization import Normalization
+from .pooling import Recipe, available, pool, read_pooling, wanted
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
 from .weights.places import fetch
@@ -35,6 +36,8 @@ class Backbone:
     device: torch.device
     network: nn.Module
     adapter: Adapter
+    recipes: dict[str, Recipe]
+    """What each pooling's name stands for."""
 
     @property
     def name(self) -> str:
@@ -56,7 +59,7 @@ class Backbone:
         """Embeds a batch.
 
         Args:
-            images: uint8 (B, 3, H, W), as `transform` says (`transforms.to_input` makes them).
+            images: uint8 (B, C, H, W), as `transform` says (`transforms.to_input` makes them).
 
         Returns:
             float32 (B, D) by pooling.
@@ -77,8 +80,8 @@ class Backbone:
         batch = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         bf16 = self.spec.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            features = self.adapter.features(self.network, batch)
-        return {pooling: pool(features, pooling)[:count].cpu().numpy() for pooling in self.spec.poolings}
+            features = self.adapter.features(self.network, batch, wanted(self.recipes.values()))
+        return {pooling: pool(features, recipe)[:count].cpu().numpy() for pooling, recipe in self.recipes.items()}
 
 
 def load_backbone(
@@ -87,16 +90,20 @@ def load_backbone(
     weights: Path | str | None = None,
     poolings: Sequence[str] | None = None,
     image_size: int | None = None,
+    normalization: Normalization | Mapping[Colour, Normalization] | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     device: str = "auto",
 ) -> Backbone:
     """Loads a backbone by name, frozen and in evaluation mode.
 
     Args:
-        name: a short name of the catalogue, `timm:MODEL` or `hf:MODEL`; `@FILE` after it names local weights.
+        name: a short name of the catalogue, `timm:MODEL`, `hf:MODEL` or `open_clip:MODEL/TAG`; `@FILE` after it names
+            local weights.
         weights: a file or folder of weights, instead of `@FILE`.
         poolings: the vectors to take; the default is the entry's first.
         image_size: pixels; positions are interpolated. The default is the entry's.
+        normalization: mean and standard deviation instead of the model's own, perhaps by what the network sees (`rgb`,
+            `grey`), as `dataset_normalization` gives them.
         precision: what to compute in; `auto` is bf16 where the device is quick at it.
         device: `auto`, `cpu`, `cuda`, `cuda:1` ...
 
@@ -109,12 +116,13 @@ def load_backbone(
     adapter = ADAPTERS[entry.source]
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
-    transform = adapter.transform(network, entry, image_size or entry.image_size)
+    transform = _normalised(adapter.transform(network, entry, image_size or entry.image_size), normalization)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    there, dims = _outputs(adapter, network, transform.size, place)
+    trial = _Trial(adapter, network, (transform.channels, *transform.size), place)
+    there = available(trial.end)
     asked = tuple(poolings) if poolings else (entry.poolings or there)[:1]
-    require_available(entry.name, asked, there)
+    recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in asked}
     spec = EmbeddingSpec(
         backbone=entry.name,
         model=f"{entry.source}:{entry.model}",
@@ -123,7 +131,15 @@ def load_backbone(
         poolings=asked,
         precision=choose_precision(precision, place),
     )
-    return Backbone(entry, spec, {pooling: dims[pooling] for pooling in asked}, place, network, adapter)
+    return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, recipes)
+
+
+def _normalised(
+    transform: TransformSpec, normalization: Normalization | Mapping[Colour, Normalization] | None
+) -> TransformSpec:
+    if isinstance(normalization, Mapping):
+        normalization = normalization[transform.colour]
+    return transform if normalization is None else normalization.of(transform)
 
 
 def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
@@ -140,25 +156,58 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
                 raise WeightsError(f"{entry.name}: {error}") from error
             load_strictly(network, values, where, entry)
             return network
+        case ByHand(file, where):
+            raise WeightsError(
+                f"the weights of {entry.name} are for you to fetch: see {where}, then name the backbone "
+                f'"{entry.name}@/path/to/{file}".'
+            )
         case _:
             return adapter.load(entry)
 
 
-def _outputs(
-    adapter: Adapter, network: nn.Module, size: tuple[int, int], device: torch.device
-) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The poolings that the network allows, and their lengths, by running it on one black image."""
-    black = torch.zeros(1, 3, *size, device=device)
-    try:
-        with torch.inference_mode():
-            features, again = adapter.features(network, black), adapter.features(network, black)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise BackboneError(
-            f"this architecture cannot take images of {size[0]} x {size[1]} pixels ({first_line(error)})."
-        ) from error
-    there = available(features)
-    if not all(torch.allclose(pool(features, pooling), pool(again, pooling), atol=1e-3) for pooling in there):
-        raise BackboneError(
-            "this network gives another vector each time (it masks patches at random); it cannot be used."
-        )
-    return there, {pooling: pool(features, pooling).shape[1] for pooling in there}
+@dataclass(frozen=True)
+class _Trial:
+    """Runs of a network on one black image, which show what it gives."""
+
+    adapter: Adapter
+    network: nn.Module
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image."""
+    device: torch.device
+
+    def run(self, asked: Wanted) -> Features:
+        black = torch.zeros(1, *self.shape, device=self.device)
+        try:
+            with torch.inference_mode():
+                return self.adapter.features(self.network, black, asked)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            _, height, width = self.shape
+            raise BackboneError(
+                f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."
+            ) from error
+
+    @cached_property
+    def end(self) -> Features:
+        return self.run(Wanted())
+
+    def dims(self, recipes: Mapping[str, Recipe]) -> dict[str, int]:
+        """Vector lengths by pooling, of a network that says the same twice and whose last block is its end."""
+        asked = wanted(recipes.values())
+        last = self.adapter.inside(self.network).blocks
+        blocks = any(isinstance(place, int) for place in asked.inside)
+        again = self.run(Wanted(inside=asked.inside | {last} if blocks else asked.inside))
+        if not all(_same(self.end, again, pooling) for pooling in available(self.end)):
+            raise BackboneError(
+                "this network gives another vector each time (it masks patches at random); it cannot be used."
+            )
+        if blocks and not all(_same(self.end, again.inside[last], what) for what in available(again.inside[last])):
+            raise BackboneError(
+                "the last block of this network does not give what the network ends in, so what its library calls "
+                "the output of a block is something else; its poolings with @ cannot be used."
+            )
+        return {pooling: pool(again, recipe).shape[1] for pooling, recipe in recipes.items()}
+
+
+def _same(one: Features, other: Features, pooling: str) -> bool:
+    recipe = read_pooling("", pooling, available(one), Inside())
+    return torch.allclose(pool(one, recipe), pool(other, recipe), atol=1e-3)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from ..base import BackboneError, did_you_mean, one_of
 
-SourceLibrary = Literal["timm", "hf"]
+SourceLibrary = Literal["timm", "hf", "open_clip"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,17 @@ class Random:
     seed: int = 0
 
 
-Weights = Hub | Local | Wheel | Random
+@dataclass(frozen=True)
+class ByHand:
+    """Weights that no program may or can fetch: behind a form, or on a page for people."""
+
+    file: str
+    """What the authors call it."""
+    where: str
+    """The page that leads to it."""
+
+
+Weights = Hub | Local | Wheel | Random | ByHand
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,17 @@ class Entry:
     dim: int | None = None
     image_size: int | None = None
     """Pixels; None is what the model's own config says."""
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
+    """For `timm`: what the architecture is created with beside its name."""
+    channels: Literal[1, 3] = 3
+    """Of the images that the network was trained on: 1 for grey, 3 for RGB."""
     pretraining: str = ""
     license: str = ""
     paper: str = ""
     config: dict[str, Any] | None = field(default=None, compare=False)
-    """For `hf`: the architecture's config, where it shall not be asked of a hub."""
+    """For `hf` and `open_clip`: the architecture's config, where it shall not be asked of a hub."""
+    preprocessing: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What differs from the preprocessing that the library knows for the architecture, in the library's own words."""
 
 
 @cache
@@ -79,18 +95,25 @@ def _entry(name: str, table: dict[str, Any]) -> Entry:
     weights = table.pop("weights", "hub")
     return Entry(
         name=name,
-        weights=Hub() if weights == "hub" else Wheel(**weights),
+        weights=_weights(weights),
         poolings=tuple(table.pop("poolings")),
         **table,
     )
+
+
+def _weights(table: dict[str, str] | str) -> Weights:
+    if isinstance(table, str):
+        return Hub()
+    return Wheel(**table) if "package" in table else ByHand(**table)
 
 
 def resolve(name: str, *, weights: Path | None = None) -> Entry:
     """The entry that `name` stands for.
 
     Args:
-        name: a short name; or `timm:MODEL`, `hf:MODEL` for any model of that library, a short name or any of these
-            followed by `@FILE` for weights from a file or folder, or by `@random` for untrained ones.
+        name: a short name; or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL/TAG` for any model of that library, a short
+            name or any of these followed by `@FILE` for weights from a file or folder, or by `@random` for untrained
+            ones.
         weights: a file or folder of weights, instead of `@FILE`.
 
     Raises:
@@ -112,9 +135,9 @@ def _by_source(name: str) -> Entry:
     if not colon or not model:
         raise BackboneError(
             f'there is no backbone "{name}".{did_you_mean(name, catalogue())} `medprobe backbones` lists all; '
-            "timm:MODEL and hf:MODEL name any model of these libraries."
+            "timm:MODEL, hf:MODEL and open_clip:MODEL name any model of these libraries."
         )
     if source not in get_args(SourceLibrary):
         known = get_args(SourceLibrary)
         raise BackboneError(f'"{name}": no source "{source}".{did_you_mean(source, known)} There are {one_of(known)}.')
-    return Entry(name=name, source="hf" if source == "hf" else "timm", model=model)
+    return Entry(name=name, source=cast("SourceLibrary", source), model=model)

@@ -205,5 +205,5 @@ def _stamps(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _versions(source: str) -> dict[str, str]:
-    names = ("torch", {"timm": "timm", "hf": "transformers"}[source], "pillow")
+    names = ("torch", {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch"}[source], "pillow")
     return {name: version(name) for name in names}

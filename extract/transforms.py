@@ -20,18 +20,24 @@ _FILTERS = {
 
 
 def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
-    """Resizes, crops and replicates.
+    """Brings to the network's colours and size.
+
+    For a network of three channels a grey image fills all three. For one of a single channel an RGB image becomes its
+    luma by ITU-R 601, (299 R + 587 G + 114 B) / 1000, as Pillow's mode L; a grey picture that was stored as RGB thus
+    gives what it gives when it is stored as grey.
 
     Args:
         pixels: uint8, (H, W) grey or (H, W, 3) RGB.
         spec: the transform.
 
     Returns:
-        uint8 (3, height, width), C-contiguous; a grey image fills all three channels.
+        uint8 (C, height, width), C-contiguous, C being `spec.channels`.
     """
-    image = _crop(_resize(Image.fromarray(pixels), spec), spec.size)
-    array = np.asarray(image)
-    channels = np.broadcast_to(array, (3, *array.shape)) if array.ndim == 2 else array.transpose(2, 0, 1)
+    image = Image.fromarray(pixels)
+    if spec.colour == "grey":
+        image = image.convert("L")
+    array = np.asarray(_crop(_resize(image, spec), spec.size))
+    channels = np.broadcast_to(array, (spec.channels, *array.shape)) if array.ndim == 2 else array.transpose(2, 0, 1)
     return np.ascontiguousarray(channels)
 
 

@@ -7,10 +7,15 @@ line here.
 from __future__ import annotations
 
 from ..catalogue import SourceLibrary
+from .from_open_clip import OpenClipAdapter
 from .from_timm import TimmAdapter
 from .from_transformers import TransformersAdapter
-from .interface import Adapter, Features
+from .interface import Adapter, Features, Inside, Place, Wanted
 
-ADAPTERS: dict[SourceLibrary, Adapter] = {"timm": TimmAdapter(), "hf": TransformersAdapter()}
+ADAPTERS: dict[SourceLibrary, Adapter] = {
+    "timm": TimmAdapter(),
+    "hf": TransformersAdapter(),
+    "open_clip": OpenClipAdapter(),
+}
 
-__all__ = ["ADAPTERS", "Adapter", "Features"]
+__all__ = ["ADAPTERS", "Adapter", "Features", "Inside", "Place", "Wanted"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import timm
 import torch
 from timm.data import resolve_model_data_config  # pyright: ignore[reportPrivateImportUsage]
 from timm.layers import resample_abs_pos_embed  # pyright: ignore[reportPrivateImportUsage]
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean
@@ -17,7 +21,7 @@ from ..catalogue import Entry, Local
 from ..weights.layouts import as_published
 from ..weights.loading import load_strictly
 from ..weights.tensors import read_tensors
-from .interface import Features, require_multiple
+from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 
 class TimmAdapter:
@@ -26,7 +30,7 @@ class TimmAdapter:
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
         _require_known(entry)
-        return timm.create_model(entry.model, pretrained=False, num_classes=0)
+        return timm.create_model(entry.model, pretrained=False, **_options(entry))
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
@@ -38,13 +42,13 @@ class TimmAdapter:
         if not timm.is_model_pretrained(entry.model):
             raise WeightsError(f"timm has no pretrained weights for {entry.model}; give some as {entry.model}@FILE.")
         try:
-            return timm.create_model(entry.model, pretrained=True, num_classes=0)
+            return timm.create_model(entry.model, pretrained=True, **_options(entry))
         except (OSError, RuntimeError) as error:
             raise WeightsError(_unreachable(entry)) from error
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
-        config = resolve_model_data_config(network)
+        config = resolve_model_data_config(network) | entry.preprocessing
         own = config["input_size"][1:]
         height, width = (size, size) if size else own
         # timm's eval transform: scale by the inverse of the crop share, then take the centre.
@@ -57,6 +61,7 @@ class TimmAdapter:
             interpolation="bicubic" if config["interpolation"] == "random" else config["interpolation"],
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
+            colour="grey" if entry.channels == 1 else "rgb",
         )
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
@@ -75,20 +80,102 @@ class TimmAdapter:
         if isinstance(positions, torch.Tensor):
             _set_positions(network, positions, grid)
 
-    def features(self, network: nn.Module, images: torch.Tensor) -> Features:
+    def inside(self, network: nn.Module) -> Inside:
+        """See `Adapter.inside`."""
+        if isinstance(network, VisionTransformerSAM):
+            return Inside(len(network.blocks), ("neck",))
+        reductions = _reductions(network)
+        if len(set(reductions)) > 1:
+            return Inside(maps=tuple(_STAGES[side] for side in _STAGES if side in reductions))
+        return Inside(blocks=len(reductions))
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`."""
         model: Any = network
-        tokens = model.forward_features(images)
-        pooled = model.forward_head(tokens, pre_logits=True)
-        if tokens.ndim == 4:
-            channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-            patches = tokens.flatten(1, 2) if channels_last else tokens.flatten(2).transpose(1, 2)
-            return Features(pooled.flatten(1), patches=patches)
-        if tokens.ndim == 3:
-            prefix = getattr(model, "num_prefix_tokens", 0)
-            has_class = prefix > 0 and getattr(model, "cls_token", None) is not None
-            return Features(pooled, cls=tokens[:, 0] if has_class else None, patches=tokens[:, prefix:])
-        return Features(pooled)
+        if isinstance(model, VisionTransformerSAM):
+            return _features_of_sam(model, images, wanted)
+        last, inside = run(model, images, wanted)
+        return replace(Features() if last is None else end_of(model, last), inside=inside)
+
+
+def run(network: Any, images: torch.Tensor, wanted: Wanted) -> tuple[torch.Tensor | None, dict[Place, Features]]:
+    """What `forward_features` of a network of timm gives, None if the end is not wanted, and what is wanted inside."""
+    if not wanted.inside:
+        return network.forward_features(images), {}
+    indices = {place: _index(network, place) for place in wanted.inside}
+    last, taps = _run(network, images, sorted(indices.values()), end=wanted.end)
+    return last, {place: taps[index] for place, index in indices.items()}
+
+
+_STAGES = {4: "stage1", 8: "stage2", 16: "stage3", 32: "stage4"}
+"""Stages by how much smaller than the image their map is; timm's own count begins at another one in each family."""
+
+
+def _reductions(network: Any) -> list[int]:
+    """How much smaller than the image each output is that timm can take from inside, in order."""
+    if not hasattr(network, "forward_intermediates"):
+        return []
+    return [output["reduction"] for output in network.feature_info]
+
+
+def _index(network: Any, place: Place) -> int:
+    """The number that timm gives a block, or of the last output of a stage's size."""
+    if isinstance(place, int):
+        return place - 1
+    return max(index for index, side in enumerate(_reductions(network)) if _STAGES.get(side) == place)
+
+
+def _run(
+    network: Any, images: torch.Tensor, indices: list[int], *, end: bool, norm: bool = True
+) -> tuple[torch.Tensor | None, Mapping[int, Features]]:
+    """What `forward_features` would give, if it is wanted, and the outputs from inside by index, in one pass."""
+    prefix = getattr(network, "num_prefix_tokens", 0)
+    with_prefix = prefix > 0 and "return_prefix_tokens" in signature(network.forward_intermediates).parameters
+    options = {"return_prefix_tokens": True} if with_prefix else {}
+    if not end:
+        options |= {"stop_early": True, "intermediates_only": True}
+    out = network.forward_intermediates(images, indices=indices, norm=norm, **options)
+    last, outputs = out if end else (None, out)
+    parts = outputs if with_prefix else [(feature_map, None) for feature_map in outputs]
+    taps = {
+        index: Features(cls=_class_token(network, tokens), patches=positions(feature_map))
+        for index, (feature_map, tokens) in zip(indices, parts, strict=True)
+    }
+    return last, taps
+
+
+def _class_token(network: Any, tokens: torch.Tensor | None) -> torch.Tensor | None:
+    """The first of the prefix tokens (B, N, D), unless all of them are registers."""
+    return None if tokens is None or getattr(network, "cls_token", None) is None else tokens[:, 0]
+
+
+def end_of(network: Any, out: torch.Tensor) -> Features:
+    """What the network ends in, from what `forward_features` gives."""
+    pooled = network.forward_head(out, pre_logits=True)
+    if out.ndim == 4:
+        channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        return Features(pooled.flatten(1), patches=out.flatten(1, 2) if channels_last else positions(out))
+    if out.ndim == 3:
+        prefix = getattr(network, "num_prefix_tokens", 0)
+        return Features(pooled, cls=_class_token(network, out[:, :prefix] if prefix else None), patches=out[:, prefix:])
+    return Features(pooled)
+
+
+def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """Where SAM's encoder ends is its last block; the neck after it, made for the mask decoder, is a map of its own."""
+    last = len(network.blocks)
+    blocks = {place for place in wanted.inside if isinstance(place, int)} | ({last} if wanted.end else set())
+    # Without the norm, which for timm is the neck; the neck needs all blocks, whichever are asked for.
+    indices = sorted(block - 1 for block in blocks or {last})
+    neck, taps = _run(network, images, indices, end="neck" in wanted.inside, norm=False)
+    inside: dict[Place, Features] = {index + 1: tap for index, tap in taps.items()}
+    if neck is not None:
+        inside["neck"] = Features(patches=positions(neck))
+    return Features(patches=inside[last].patches if wanted.end else None, inside=inside)
+
+
+def _options(entry: Entry) -> dict[str, Any]:
+    return {"num_classes": 0, "in_chans": entry.channels, **entry.options}
 
 
 def _require_known(entry: Entry) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from torch import nn
 
 from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
-from ..catalogue import Entry, Local
-from ..weights.tensors import read_tensors
-from .interface import Features, require_multiple
+from ..catalogue import Entry, Hub, Local
+from ..weights.clip import blip, blip_image_size, is_blip
+from ..weights.loading import load_strictly
+from ..weights.tensors import Tensors, read_tensors
+from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 _PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -26,12 +28,12 @@ class TransformersAdapter:
 
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
-        from transformers import AutoModel
-
-        return _vision_part(AutoModel.from_config(_config(entry)))
+        return _untrained(_config(entry))
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
+        if _is_one_file(entry) and is_blip(tensors := read_tensors(entry.weights.path)):  # pyright: ignore[reportAttributeAccessIssue]
+            return _salesforce_blip(entry, tensors)
         with _quiet():
             network, told = _from_file(entry) if _is_one_file(entry) else _from_folder_or_hub(entry)
         vision = _vision_part(network)
@@ -68,18 +70,69 @@ class TransformersAdapter:
         if isinstance(patch, int) and own not in (None, size[0]) and not interpolates:
             raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
 
-    def features(self, network: nn.Module, images: torch.Tensor) -> Features:
-        """See `Adapter.features`."""
-        out = network(images, **_interpolation(network))
-        tokens = out.last_hidden_state
+    def inside(self, network: nn.Module) -> Inside:
+        """See `Adapter.inside`."""
+        config: Any = network.config
+        if config.model_type in _MAPS_BY_STAGE:
+            return Inside(maps=tuple(f"stage{number + 1}" for number in range(len(config.depths))))
+        blocks = getattr(config, "num_hidden_layers", None)
+        return Inside(blocks=blocks if isinstance(blocks, int) and not hasattr(config, "depths") else 0)
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+        """See `Adapter.features`. These networks always run to their end."""
+        options = {"output_hidden_states": True} if wanted.inside else {}
+        out = network(images, **_interpolation(network), **options)
+        last = out.last_hidden_state
         pooled = getattr(out, "pooler_output", None)
-        if tokens.ndim == 4:
-            patches = tokens.flatten(2).transpose(1, 2)
-            return Features(None if pooled is None else pooled.flatten(1), patches=patches)
-        if not _has_class_token(network):
-            return Features(pooled, patches=tokens)
-        prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
-        return Features(pooled, cls=tokens[:, 0], patches=tokens[:, prefix:])
+        if last.ndim == 4:
+            stages = {name: out.hidden_states[int(str(name).removeprefix("stage"))] for name in wanted.inside}
+            maps: dict[Place, Features] = {name: Features(patches=positions(one)) for name, one in stages.items()}
+            return Features(None if pooled is None else pooled.flatten(1), patches=positions(last), inside=maps)
+        blocks = {place: _tokens(network, _normed(network, out, int(place))) for place in wanted.inside}
+        return replace(_tokens(network, last), pooled=pooled, inside=blocks)
+
+
+_MAPS_BY_STAGE = {"convnext", "convnextv2", "regnet", "resnet"}
+"""Architectures whose hidden states are the stages' maps, before the next stage makes them smaller."""
+
+
+def _normed(network: Any, out: Any, block: int) -> torch.Tensor:
+    """Tokens (B, N, D) of a block, with the norm that the last block's tokens get, if they get any."""
+    tokens = out.hidden_states[block]
+    if out.hidden_states[-1] is out.last_hidden_state:
+        return tokens
+    norms = (getattr(network, name, None) for name in ("layernorm", "norm", "post_layernorm"))
+    norm = next((norm for norm in norms if norm is not None), None)
+    return tokens if norm is None else norm(tokens)
+
+
+def _tokens(network: nn.Module, tokens: torch.Tensor) -> Features:
+    if not _has_class_token(network):
+        return Features(patches=tokens)
+    prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
+    return Features(cls=tokens[:, 0], patches=tokens[:, prefix:])
+
+
+def _untrained(config: Any) -> nn.Module:
+    from transformers import AutoModel, BlipVisionModel
+
+    if config.model_type == "blip":
+        # transformers makes no BLIP of its image side alone by itself, and the text side would be built in vain.
+        return BlipVisionModel(config.vision_config)
+    return _vision_part(AutoModel.from_config(config))
+
+
+def _salesforce_blip(entry: Entry, tensors: Tensors) -> nn.Module:
+    """The image side of BLIP from its authors' own file; the file's positions say at which size it was trained."""
+    config, where = _config(entry), entry.weights
+    if config.model_type != "blip" or not isinstance(where, Local):
+        raise WeightsError(
+            f"{entry.name}: the file looks like Salesforce's BLIP, but {entry.model} is another network."
+        )
+    config.vision_config.image_size = blip_image_size(tensors)
+    network = _untrained(config)
+    load_strictly(network, blip(tensors), where.path.name, entry)
+    return network
 
 
 def _vision_part(model: Any) -> nn.Module:
@@ -185,18 +238,24 @@ def _config(entry: Entry) -> Any:
 
 
 def _processor(entry: Entry) -> dict[str, Any]:
-    """The image processor's config as a dictionary; ImageNet's standard one where the entry brings its own config."""
-    if entry.config is not None:
-        side = entry.image_size or entry.config["image_size"]
-        return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
+    """The image processor's config as a dictionary: of the place of the weights, else the entry's, else the hub's.
+
+    Where an entry brings the architecture's config and says nothing of preprocessing, it is ImageNet's standard one.
+    """
     from transformers.image_processing_base import ImageProcessingMixin
 
-    place: str | Path = entry.model
     if isinstance(entry.weights, Local):
         folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
-        place = folder if (folder / "preprocessor_config.json").is_file() else place
+        if (folder / "preprocessor_config.json").is_file():
+            return ImageProcessingMixin.get_image_processor_dict(folder)[0]
+    known = not isinstance(entry.weights, Hub)
+    if known and entry.preprocessing:
+        return entry.preprocessing
+    if known and entry.config is not None:
+        side = entry.image_size or entry.config["image_size"]
+        return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
     with _hub(entry):
-        return ImageProcessingMixin.get_image_processor_dict(place)[0]
+        return ImageProcessingMixin.get_image_processor_dict(entry.model)[0]
 
 
 def _pair(size: dict[str, int] | int) -> tuple[int, int]:

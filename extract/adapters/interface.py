@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -11,6 +12,34 @@ from torch import nn
 from ...base import BackboneError
 from ...cache import TransformSpec
 from ..catalogue import Entry
+
+Place = int | str
+"""A place inside a network: the number of a block, from 1, or the name of a feature map."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The places inside a network that a pooling may name."""
+
+    blocks: int = 0
+    """Blocks that give tokens, numbered from 1; 0 where there are none."""
+    maps: tuple[str, ...] = ()
+    """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides; `neck`."""
+
+    def __str__(self) -> str:
+        blocks = (f"@1…{self.blocks}",) if self.blocks else ()
+        stages = [name for name in self.maps if name.startswith("stage")]
+        others = [name for name in self.maps if name not in stages]
+        return ", ".join((*blocks, *([f"{stages[0]}…{stages[-1]}"] if stages else []), *others))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which outputs of a network are wanted, so that no others are computed."""
+
+    end: bool = True
+    """What the network ends in: its tokens or last map, and what the library makes of them."""
+    inside: frozenset[Place] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -23,6 +52,10 @@ class Features:
     """(B, D): the class token after the last norm; None where there is none."""
     patches: torch.Tensor | None = None
     """(B, N, D): patch tokens after the last norm, or the positions of a last feature map."""
+    proj: torch.Tensor | None = None
+    """(B, D'): the vector that is compared with a text's, after the projection; None where there is none."""
+    inside: Mapping[Place, Features] = field(default_factory=dict)
+    """`cls` and `patches` of the places inside that were wanted; of blocks, with the network's last norm applied."""
 
 
 class Adapter(Protocol):
@@ -57,9 +90,18 @@ class Adapter(Protocol):
         """
         ...
 
-    def features(self, network: nn.Module, images: torch.Tensor) -> Features:
-        """Runs `network` on a normalised batch (B, 3, H, W)."""
+    def inside(self, network: nn.Module) -> Inside:
+        """The places inside `network` that `features` can give."""
         ...
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+        """Runs `network` on a normalised batch (B, C, H, W), no further than `wanted` needs."""
+        ...
+
+
+def positions(feature_map: torch.Tensor) -> torch.Tensor:
+    """The positions of a map (B, D, H, W) in one row (B, H x W, D)."""
+    return feature_map.flatten(2).transpose(1, 2)
 
 
 def require_multiple(size: tuple[int, int], patch: int) -> None:

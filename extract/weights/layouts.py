@@ -24,7 +24,8 @@ def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensor
 
 
 def _is_head(name: str) -> bool:
-    return re.match(r"(head|fc|classifier|head_dist|last_linear)\.", name) is not None
+    # TorchXRayVision's `op_threshs` are the working points of its classifier.
+    return re.match(r"(head|fc|classifier|head_dist|last_linear)\.|op_threshs$", name) is not None
 
 
 def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:

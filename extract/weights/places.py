@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...base import WeightsError, atomic_path, user_cache
-from ..catalogue import Entry, Hub, Local, Random, Wheel
+from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
 
 _READ_BYTES = 2**20
 
@@ -25,15 +25,20 @@ def weights_here(entry: Entry) -> bool | None:
             return path.exists()
         case Random():
             return True
+        case ByHand():
+            return False
         case Hub():
             return _in_hub_cache(entry)
 
 
-def _in_hub_cache(entry: Entry) -> bool:
+def _in_hub_cache(entry: Entry) -> bool | None:
     """Looks for the folder that the Hugging Face hub's client keeps a downloaded repository in."""
+    named = entry.model.removeprefix("hf-hub:")
+    if entry.source == "open_clip" and named == entry.model:
+        return None  # only the library knows in which repository a tag's weights lie
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    repository = entry.model if entry.source == "hf" else f"timm/{entry.model}"
+    repository = f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
     return any((hub / f"models--{repository.replace('/', '--')}" / "snapshots").glob("*/*"))
 
 

@@ -65,6 +65,11 @@ def _load_pickle(file: Path) -> Any:
             "refused. Ask for a safetensors file, or save its state dict alone with torch.save."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"{file.name}: a TorchScript archive, which holds code beside its tensors; it is refused. Ask for a "
+                "safetensors file, or where you trust it save `torch.jit.load(file).state_dict()` with torch.save."
+            ) from error
         raise WeightsError(f"{file.name}: not a whole PyTorch file ({first_line(error)}).") from error
 
 

@@ -22,7 +22,7 @@ _POSITIVE = st.floats(1e-6, 10)
 @st.composite
 def _transforms(draw: st.DrawFn) -> TransformSpec:
     resize = draw(st.sampled_from(["short-side", "squash"]))
-    channels = draw(st.integers(1, 4))
+    colour, channels = draw(st.sampled_from([("rgb", 3), ("grey", 1)]))
     return TransformSpec(
         size=draw(_SIZES),
         resize=resize,
@@ -30,6 +30,7 @@ def _transforms(draw: st.DrawFn) -> TransformSpec:
         interpolation=draw(st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"])),
         mean=tuple(draw(st.lists(_NUMBERS, min_size=channels, max_size=channels))),
         std=tuple(draw(st.lists(_POSITIVE, min_size=channels, max_size=channels))),
+        colour=colour,
     )
 
 
@@ -103,6 +104,8 @@ def test_numbers_are_one_whatever_type_they_came_in(make_spec) -> None:
         {"mean": (float("nan"),) * 3},
         {"std": (0.0, 1.0, 1.0)},
         {"colour": "bgr"},
+        {"colour": "grey"},
+        {"mean": (0.5,), "std": (0.5,)},
         {"precision": "fp16"},
         {"runtime": "tvm"},
         {"poolings": ()},

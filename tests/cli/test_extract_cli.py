@@ -169,3 +169,23 @@ main()
     assert run.returncode == 130, run.stderr
     assert "what is embedded is kept" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(("asked", "mean"), [("dataset", None), ("0.286/0.267", 0.286)])
+def test_a_normalization_is_told_and_becomes_part_of_the_cache(medprobe, pets, asked, mean) -> None:
+    said = medprobe("extract", pets, *_TINY, "--normalization", asked)
+    assert said.status == 0, said.err
+    [cache] = find_caches(pets.parent / "embeddings", "pets")
+    found = cache.spec.transform.mean
+    if mean is None:
+        pixels = [np.asarray(Image.open(path)) for path in (pets.parent / "pets").glob("*/*.png")]
+        assert found == pytest.approx((np.mean(pixels) / 255,) * 3, abs=0.01)
+        assert f"normalization of pets: {found[0]:.3f}" in said.err
+    else:
+        assert found == (mean,) * 3
+
+
+def test_a_normalization_that_cannot_be_is_one_clear_line(medprobe, pets) -> None:
+    said = medprobe("extract", pets, *_TINY, "--normalization", "imagenet")
+    assert said.status == 1
+    assert 'error: "imagenet" is no normalization; use model, dataset, or numbers' in said.err

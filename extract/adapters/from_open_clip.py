@@ -1,0 +1,273 @@
+"""Image towers of OpenCLIP: CLIP, SigLIP, BiomedCLIP and their like; the text tower is never built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip import model as towers
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
+from open_clip.timm_model import TimmModel
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+from timm.layers import resample_abs_pos_embed  # pyright: ignore[reportPrivateImportUsage]
+from torch import nn
+
+from ...base import BackboneError, WeightsError, did_you_mean, first_line, one_of
+from ...cache import TransformSpec
+from ..catalogue import Entry, Local, Random
+from ..weights.clip import OPENAI_MARKS, image_tower
+from ..weights.loading import load_strictly
+from ..weights.tensors import read_tensors
+from .from_timm import TimmAdapter, end_of, run
+from .interface import Features, Inside, Place, Wanted, positions, require_multiple
+
+_HUB = "hf-hub:"
+_CONFIG = "open_clip_config.json"
+# The repositories of OpenCLIP's authors hold transformers' files as well, under other names.
+_FILES = ("open_clip_model", "open_clip_pytorch_model")
+
+
+class OpenClipAdapter:
+    """open_clip: `MODEL`, `MODEL/TAG` or `hf-hub:ORG/NAME`; the model's and the tag's configs own the preprocessing."""
+
+    def create(self, entry: Entry) -> nn.Module:
+        """See `Adapter.create`."""
+        config = _config(entry)["model_cfg"]
+        # Not `create_model`, which builds the text tower too, and asks a hub for that of BiomedCLIP.
+        return towers._build_vision_tower(
+            config["embed_dim"], config["vision_cfg"] | {"output_tokens": False}, config.get("quick_gelu", False)
+        )
+
+    def load(self, entry: Entry) -> nn.Module:
+        """See `Adapter.load`."""
+        network = self.create(entry)
+        file = _local_file(entry.weights.path) if isinstance(entry.weights, Local) else _from_hub(entry)
+        tensors = read_tensors(file)
+        _require_same_activation(tensors, entry)
+        load_strictly(network, image_tower(tensors, network.state_dict()), file.name, entry)
+        return network
+
+    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+        """See `Adapter.transform`."""
+        config = _config(entry)["preprocess_cfg"]
+        height, width = (size, size) if size else _own_size(network)
+        squash = config["resize_mode"] == "squash" or height != width
+        if not squash and config["resize_mode"] != "shortest":
+            raise BackboneError(
+                f'{entry.name}: its config resizes by "{config["resize_mode"]}", which is not supported.'
+            )
+        return TransformSpec(
+            size=(height, width),
+            resize="squash" if squash else "short-side",
+            resize_to=(height, width) if squash else height,
+            interpolation="bicubic" if config["interpolation"] == "random" else config["interpolation"],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+        )
+
+    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+        """See `Adapter.set_image_size`."""
+        model: Any = network
+        own = _own_size(network)
+        if own == size:
+            return
+        if isinstance(network, TimmModel):
+            TimmAdapter().set_image_size(model.trunk, size)
+        elif isinstance(network, ModifiedResNet):
+            raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.")
+        else:
+            _set_grid(model, size)
+        model.image_size = size
+
+    def inside(self, network: nn.Module) -> Inside:
+        """See `Adapter.inside`."""
+        model: Any = network
+        if isinstance(network, TimmModel):
+            return TimmAdapter().inside(model.trunk)
+        if isinstance(network, ModifiedResNet):
+            return Inside(maps=("stage1", "stage2", "stage3", "stage4"))
+        # CoCa's norm comes after its attention pooling, so its tokens have no normed form.
+        return Inside(blocks=model.transformer.layers if model.attn_pool is None else 0)
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+        """See `Adapter.features`. Towers that are OpenCLIP's own always run to their end."""
+        model: Any = network
+        if isinstance(network, TimmModel):
+            return _of_timm(model, images, wanted)
+        if isinstance(network, ModifiedResNet):
+            return _of_resnet(model, images, wanted)
+        return Features(proj=model(images)) if model.attn_pool is not None else _of_transformer(model, images, wanted)
+
+
+def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """A tower that timm holds: timm's own tokens, and OpenCLIP's projection of what timm makes of them."""
+    last, inside = run(model.trunk, images, wanted)
+    if last is None:
+        return Features(inside=inside)
+    proj = model.head(model.trunk.forward_head(last))
+    return replace(end_of(model.trunk, last), pooled=None, proj=proj, inside=inside)
+
+
+def _of_resnet(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """CLIP's own ResNet, whose five maps are its stem's and its stages'."""
+    out = model.forward_intermediates(images)
+    maps = [Features(patches=positions(feature_map)) for feature_map in out["image_intermediates"]]
+    inside: dict[Place, Features] = {place: maps[int(str(place).removeprefix("stage"))] for place in wanted.inside}
+    return replace(maps[-1], proj=out["image_features"], inside=inside)
+
+
+def _of_transformer(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """CLIP's own transformer; class and patch tokens with its last norm, before the projection."""
+    last = model.transformer.layers
+    blocks = sorted({int(place) for place in wanted.inside} | {last})
+    out = model.forward_intermediates(
+        images,
+        indices=[block - 1 for block in blocks],
+        normalize_intermediates=True,
+        output_fmt="NLC",
+        output_extra_tokens=True,
+    )
+    parts = zip(blocks, out["image_intermediates"], out["image_intermediates_prefix"], strict=True)
+    taps: dict[Place, Features] = {n: Features(cls=prefix[:, 0], patches=tokens) for n, tokens, prefix in parts}
+    return replace(taps[last], proj=out["image_features"], inside={place: taps[place] for place in wanted.inside})
+
+
+def _own_size(network: nn.Module) -> tuple[int, int]:
+    size: Any = network.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _set_grid(model: Any, size: tuple[int, int]) -> None:
+    """Interpolates positions bicubically without antialiasing, as the other adapters do."""
+    require_multiple(size, model.patch_size[0])
+    grid = (size[0] // model.patch_size[0], size[1] // model.patch_size[1])
+    resampled = resample_abs_pos_embed(
+        model.positional_embedding.detach()[None],
+        new_size=list(grid),
+        old_size=list(model.grid_size),
+        num_prefix_tokens=1,
+        antialias=False,
+    )
+    model.positional_embedding = nn.Parameter(resampled[0], requires_grad=False)
+    model.grid_size = grid
+
+
+def _parted(model: str) -> tuple[str, str]:
+    """The name of a built-in model, and the tag of its weights or nothing."""
+    name, _, tag = model.partition("/")
+    return name, tag
+
+
+def _config(entry: Entry) -> dict[str, Any]:
+    """`model_cfg` and a whole `preprocess_cfg`, of the folder, the entry, the hub or the library, in this order."""
+    found = _own_config(entry)
+    defaults = merge_preprocess_dict(PreprocessCfg(), {})
+    return {
+        "model_cfg": found.get("model_cfg", found),
+        "preprocess_cfg": merge_preprocess_dict(defaults, found.get("preprocess_cfg", {})),
+    }
+
+
+def _own_config(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry.weights, Local):
+        folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
+        if (folder / _CONFIG).is_file():
+            return _read_config(folder / _CONFIG)
+    if entry.config is not None:
+        return entry.config
+    if entry.model.startswith(_HUB):
+        return _hub_config(entry)
+    return _library_config(entry)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file.name} cannot be read: {first_line(error)}") from error
+    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg"} <= config.get("model_cfg", {}).keys():
+        raise WeightsError(
+            f"{file.name} is no config of OpenCLIP: it needs model_cfg with embed_dim and vision_cfg in it."
+        )
+    return config
+
+
+def _hub_config(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry.weights, Random):
+        raise BackboneError(f"{entry.name}: the architecture of {entry.model} is known to the hub alone.")
+    try:
+        return _read_config(Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB), filename=_CONFIG)))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(_unreachable(entry, error)) from error
+
+
+def _library_config(entry: Entry) -> dict[str, Any]:
+    name, tag = _parted(entry.model)
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise BackboneError(
+            f'open_clip has no model "{name}".{did_you_mean(name, open_clip.list_models())} hf-hub:ORG/NAME names any '
+            "other on the hub."
+        )
+    told = _tag_config(name, tag) if tag else {}
+    # The tag knows what its weights were trained with; the same architecture came with either activation.
+    config["quick_gelu"] = config.get("quick_gelu", False) or told.get("quick_gelu", False)
+    return {"model_cfg": config, "preprocess_cfg": told}
+
+
+def _tag_config(name: str, tag: str) -> dict[str, Any]:
+    config = get_pretrained_cfg(name, tag)
+    if not config:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        raise BackboneError(f'open_clip has no weights "{tag}" for {name}, but {one_of(tags)}.')
+    return config
+
+
+def _local_file(path: Path) -> Path:
+    """The file of a folder that is OpenCLIP's, where it holds others too; else the path itself."""
+    named = (path / f"{stem}{suffix}" for stem in _FILES for suffix in (".safetensors", ".bin"))
+    return next((file for file in named if file.is_file()), path) if path.is_dir() else path
+
+
+def _from_hub(entry: Entry) -> Path:
+    try:
+        if entry.model.startswith(_HUB):
+            return Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB)))
+        name, tag = _parted(entry.model)
+        if not tag:
+            tags = open_clip.list_pretrained_tags_by_model(name)
+            raise WeightsError(
+                f"{entry.name} names no weights; write {entry.name}/TAG with one of {one_of(tags)}, or "
+                f"{entry.name}@FILE for your own."
+            )
+        return Path(download_pretrained(_tag_config(name, tag)))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(_unreachable(entry, error)) from error
+
+
+def _unreachable(entry: Entry, error: Exception) -> str:
+    name, tag = _parted(entry.model)
+    hub = entry.model.removeprefix(_HUB) if entry.model.startswith(_HUB) else _tag_config(name, tag)["hf_hub"]
+    repository = "/".join(hub.split("/")[:2])
+    return (
+        f"the weights of {entry.name} cannot be fetched from the model hub ({first_line(error)}). Where the hub can be "
+        f"reached, run `hf download {repository} --local-dir FOLDER`, copy FOLDER with its {_CONFIG} and "
+        f'{_FILES[0]}.safetensors here and name the backbone "{entry.name}@FOLDER"; or set HF_HUB_CACHE to a folder '
+        "that holds the download. A gated model also needs `hf auth login`."
+    )
+
+
+def _require_same_activation(tensors: Mapping[str, torch.Tensor], entry: Entry) -> None:
+    """OpenAI's own files give themselves away, and all their networks used the quick GELU."""
+    if tensors.keys() >= OPENAI_MARKS and not _config(entry)["model_cfg"].get("quick_gelu", False):
+        name, _ = _parted(entry.model)
+        raise WeightsError(
+            f"{entry.name}: these are OpenAI's own weights, trained with the quick GELU; name them "
+            f'"open_clip:{name}/openai@FILE", so that the network computes it too.'
+        )

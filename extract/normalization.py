@@ -1,0 +1,187 @@
+"""Mean and standard deviation that are not the model's own: given in numbers, or taken from the images themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..base import BackboneError, ImageError, QuarantineError, atomic_path, canonical_json, make_folder, progress
+from ..cache import Colour, TransformSpec
+from ..manifests import Manifest, source_stamp
+from .loader import decode, default_workers
+
+_BATCH = 32
+_DIGITS = 6
+"""Decimals that are kept; far finer than any effect, and the same on every machine."""
+_FILE = "normalization.json"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Mean and standard deviation per channel, on the 0..1 scale; one number stands for all channels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def of(self, transform: TransformSpec) -> TransformSpec:
+        """`transform` with these instead of its own.
+
+        Raises:
+            BackboneError: another number of channels, or numbers that cannot be.
+        """
+        channels = transform.channels
+        mean, std = (values * channels if len(values) == 1 else values for values in (self.mean, self.std))
+        if len(mean) != channels or len(std) != channels:
+            raise BackboneError(
+                f"the normalization has {len(mean)} means and {len(std)} standard deviations, but the network sees "
+                f"{channels} channel{'s' if channels > 1 else ''}; give one of each, or one for each channel."
+            )
+        try:
+            return replace(transform, mean=mean, std=std)
+        except ValueError as error:
+            raise BackboneError(f"the normalization cannot be: {error}.") from error
+
+
+def read_normalization(text: str) -> Literal["model", "dataset"] | Normalization:
+    """What `--normalization` means: `model`, `dataset`, or `MEAN/STD` with numbers parted by commas.
+
+    Raises:
+        BackboneError: it is none of these.
+    """
+    if text in ("model", "dataset"):
+        return text
+    number = r"[0-9]*\.?[0-9]+"
+    if not re.fullmatch(rf"{number}(,{number})*/{number}(,{number})*", text):
+        raise BackboneError(
+            f'"{text}" is no normalization; use model, dataset, or numbers on the 0..1 scale such as 0.286/0.267 or '
+            "0.485,0.456,0.406/0.229,0.224,0.225."
+        )
+    mean, std = (tuple(float(value) for value in part.split(",")) for part in text.split("/"))
+    return Normalization(mean, std)
+
+
+def dataset_normalization(
+    manifest: Manifest, store: Path, *, workers: int | None = None, show_progress: bool = True
+) -> dict[Colour, Normalization]:
+    """Mean and standard deviation over the images of a manifest, in colour and in grey.
+
+    Over the training images where the manifest has a split, so that nothing is learnt from a test image; else over all.
+    Each image counts the same: it is brought to 224 x 224 pixels first. Sums are whole numbers, so neither order nor
+    batches matter. They are counted once and kept beside the caches in `normalization.json`, until an image changes.
+
+    Args:
+        manifest: the images; those that cannot be read are left out (`extract` quarantines them).
+        store: the folder of all caches.
+        workers: decoding processes; 0 decodes in this one. The default is all cores but one.
+        show_progress: a bar, or a line a minute where the output is no terminal.
+
+    Raises:
+        QuarantineError: no image can be read.
+    """
+    rows = _rows(manifest)
+    digest, file = _digest(manifest, rows), store / manifest.name / _FILE
+    if (kept := _kept(file, digest)) is not None:
+        return kept
+    sources = manifest.sources()
+    transforms = [_reference("rgb"), _reference("grey")]
+    batches = decode(
+        sources, rows, transforms, batch_size=_BATCH, workers=default_workers() if workers is None else workers
+    )
+    sums: dict[Colour, _Sums] = {"rgb": _Sums(3), "grey": _Sums(1)}
+    with progress(f"Mean and deviation of {manifest.name}", len(rows), unit="images", enabled=show_progress) as bar:
+        for batch in batches:
+            for transform, images in batch.inputs.items():
+                sums[transform.colour].add(images.numpy())
+            bar.advance(len(batch.rows) + len(batch.failures))
+    if not sums["rgb"].pixels:
+        raise QuarantineError(f"none of the {len(rows):,} images of {manifest.name} can be read, so they have no mean.")
+    found: dict[Colour, Normalization] = {colour: one.normalization() for colour, one in sums.items()}
+    _keep(file, digest, found)
+    return found
+
+
+class _Sums:
+    """Sums of 8-bit values and of their squares, per channel: whole, so that they are exact."""
+
+    def __init__(self, channels: int) -> None:
+        self.values, self.squares, self.pixels = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64), 0
+
+    def add(self, images: np.ndarray) -> None:
+        """Counts uint8 images (B, C, H, W)."""
+        wide = images.astype(np.uint32)
+        self.values += wide.sum((0, 2, 3), dtype=np.uint64)
+        self.squares += (wide * wide).sum((0, 2, 3), dtype=np.uint64)
+        self.pixels += wide[:, 0].size
+
+    def normalization(self) -> Normalization:
+        """Their mean and standard deviation on the 0..1 scale; images of one colour get the smallest that is kept."""
+        mean = self.values / self.pixels
+        variance = np.maximum(self.squares / self.pixels - mean**2, 0)
+        return Normalization(_rounded(mean / 255), _rounded(np.maximum(np.sqrt(variance) / 255, 10.0**-_DIGITS)))
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), _DIGITS) for value in values)
+
+
+def _reference(colour: Colour) -> TransformSpec:
+    zeros, ones = (0.0,), (1.0,)
+    channels = 3 if colour == "rgb" else 1
+    return TransformSpec(
+        size=(224, 224),
+        resize="squash",
+        resize_to=(224, 224),
+        interpolation="bilinear",
+        mean=zeros * channels,
+        std=ones * channels,
+        colour=colour,
+    )
+
+
+def _rows(manifest: Manifest) -> list[int]:
+    if "split" not in manifest.table:
+        return list(range(len(manifest)))
+    return np.flatnonzero((manifest.table["split"] == "train").to_numpy()).tolist()
+
+
+def _digest(manifest: Manifest, rows: list[int]) -> str:
+    """Which images were counted, as they lie on the disk."""
+    hasher = blake2b(digest_size=16)
+    stamps: dict[Path, int] = {}
+    sources = manifest.sources()
+    for row in rows:
+        path = sources[row].path
+        if path not in stamps:
+            try:
+                stamps[path] = source_stamp(path)
+            except ImageError:
+                stamps[path] = 0
+        hasher.update(f"{manifest.sample_ids[row]}\0{stamps[path]}\n".encode())
+    return hasher.hexdigest()
+
+
+def _kept(file: Path, digest: str) -> dict[Colour, Normalization] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["images"] != digest:
+            return None
+        return {
+            colour: Normalization(tuple(content[colour]["mean"]), tuple(content[colour]["std"]))
+            for colour in ("rgb", "grey")
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there yet, or no longer whole: counted again
+
+
+def _keep(file: Path, digest: str, found: dict[Colour, Normalization]) -> None:
+    make_folder(file.parent)
+    content = {colour: {"mean": one.mean, "std": one.std} for colour, one in found.items()}
+    with atomic_path(file) as temporary:
+        temporary.write_text(canonical_json({"images": digest, **content}), encoding="utf-8")
