@@ -15,6 +15,7 @@ from .errors import (
     QuarantineError,
     ReportError,
     WeightsError,
+    WorkerError,
 )
 from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import progress
@@ -31,6 +32,7 @@ __all__ = [
     "QuarantineError",
     "ReportError",
     "WeightsError",
+    "WorkerError",
     "atomic_path",
     "canonical_json",
     "counted",

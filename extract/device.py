@@ -68,9 +68,15 @@ def fixed_batch(device: torch.device, precision: Precision) -> int | None:
     return 8 if device.type == "cpu" and precision == "bf16" else None
 
 
-def default_batch_size(device: torch.device) -> int:
-    """Images a batch to begin with; an out-of-memory halves it."""
-    return 128 if device.type == "cuda" else 32
+def batch_sizes(device: torch.device) -> tuple[int, int]:
+    """Images a batch to begin with, and the most that it may grow to."""
+    return (32, 256) if device.type == "cuda" else (8, 32)
+
+
+def free_memory(device: torch.device) -> None:
+    """Gives back what torch keeps for later, after a batch that did not fit."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
