@@ -18,11 +18,12 @@ from .errors import (
     WorkerError,
 )
 from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
-from .progress import progress
+from .progress import Bar, progress
 from .text import counted, did_you_mean, first_line, no_such, one_of
 
 __all__ = [
     "BackboneError",
+    "Bar",
     "CacheError",
     "ImageError",
     "ManifestError",

@@ -15,11 +15,32 @@ from .weights import weights_here
 
 if TYPE_CHECKING:
     from .backbone import Backbone, load_backbone
+    from .device import choose_devices
     from .engine import extract
+    from .fleet import extract_on
+    from .outlook import forecast
 
-__all__ = ["Backbone", "Entry", "catalogue", "extract", "load_backbone", "resolve", "weights_here"]
+__all__ = [
+    "Backbone",
+    "Entry",
+    "catalogue",
+    "choose_devices",
+    "extract",
+    "extract_on",
+    "forecast",
+    "load_backbone",
+    "resolve",
+    "weights_here",
+]
 
-_LAZY = {"Backbone": "backbone", "load_backbone": "backbone", "extract": "engine"}
+_LAZY = {
+    "Backbone": "backbone",
+    "choose_devices": "device",
+    "extract": "engine",
+    "extract_on": "fleet",
+    "forecast": "outlook",
+    "load_backbone": "backbone",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,18 @@ def choose_device(asked: str = "auto") -> torch.device:
     return device
 
 
+def choose_devices(asked: str = "auto") -> list[str]:
+    """The devices that `asked` names, separated by commas; `auto` is all GPUs where there are any, else the CPU.
+
+    Raises:
+        BackboneError: there is no such device.
+    """
+    if asked == "auto":
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device().type]
+    return [str(choose_device(one.strip())) for one in asked.split(",")]
+
+
 def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
     """`auto` is bf16 where the device is quick at it, else fp32."""
     if asked != "auto":
@@ -85,3 +97,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception of torch means that the device itself has failed (it fell off the bus, a kernel crashed)."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..base import BackboneError, ImageError, QuarantineError, progress
+from ..base import BackboneError, Bar, ImageError, QuarantineError, WorkerError, first_line, progress
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest, source_stamp
 from .backbone import Backbone
 from .batching import BatchSize, recall, remember
-from .device import batch_sizes, describe, fixed_batch, free_memory, is_out_of_memory
+from .device import batch_sizes, describe, fixed_batch, free_memory, is_lost, is_out_of_memory
 from .loader import Decoded, decode, default_workers, geometry
 from .meter import Meter
 
@@ -59,11 +60,36 @@ def extract(
         OutputError: the disk is full or the store cannot be written; what is finished stays.
         WorkerError: a decoding process was killed; what is finished stays.
     """
-    workers = default_workers() if workers is None else workers
-    run = _Run(manifest, backbones, Path(store), batch_size, workers)
+
+    def show(total: int) -> AbstractContextManager[Bar]:
+        return progress(f"Embedding {manifest.name}", total, unit="images", enabled=show_progress)
+
+    return extract_showing(
+        show,
+        manifest,
+        backbones,
+        Path(store),
+        batch_size=batch_size,
+        workers=default_workers() if workers is None else workers,
+        shard=shard,
+    )
+
+
+def extract_showing(
+    show: Callable[[int], AbstractContextManager[Bar]],
+    manifest: Manifest,
+    backbones: Sequence[Backbone],
+    store: Path,
+    *,
+    batch_size: int | None,
+    workers: int,
+    shard: Shard | None,
+) -> list[EmbeddingCache]:
+    """`extract`, with its progress shown by `show(rows to do)`."""
+    run = _Run(manifest, backbones, store, batch_size, workers)
     rows = run.rows_to_do(shard)
     try:
-        with progress(f"Embedding {manifest.name}", len(rows), unit="images", enabled=show_progress) as bar:
+        with show(len(rows)) as bar:
             batches = decode(
                 run.sources, rows, run.transforms_for(rows), batch_size=run.rows_a_batch(), workers=workers
             )
@@ -90,14 +116,12 @@ class _Run:
         self.sample_ids = manifest.sample_ids
         self.drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
         self.meter = Meter()
-        self.stamps, self.unreadable = _stamps(manifest)
+        self.stamps, self.unreadable = stamps_of(manifest)
         self.lacking = [draft.missing(self.sample_ids, self.stamps) for draft in self.drafts]
 
     def rows_to_do(self, shard: Shard | None) -> np.ndarray:
         """Rows of this shard that any backbone lacks; files that are not there are quarantined at once."""
-        number, count = shard or (1, 1)
-        mine = np.arange(len(self.manifest)) % count == number - 1
-        todo = mine & np.logical_or.reduce(self.lacking)
+        todo = rows_of_shard(len(self.manifest), shard) & np.logical_or.reduce(self.lacking)
         unreadable = self.unreadable != ""
         bad = np.flatnonzero(todo & unreadable)
         if len(bad):
@@ -214,6 +238,7 @@ def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[
 
     Raises:
         BackboneError: not even one image fits.
+        WorkerError: the device has failed.
     """
     parts: list[dict[str, np.ndarray]] = []
     done = 0
@@ -223,6 +248,11 @@ def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[
             with size.timing(len(batch)):
                 parts.append(backbone.embed(batch))
         except (RuntimeError, MemoryError) as error:
+            if is_lost(error):
+                raise WorkerError(
+                    f"{backbone.device} stopped working ({first_line(error)}). What is embedded is kept; run the same "
+                    "command again, on another --device if this one does not come back."
+                ) from error
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
@@ -239,7 +269,13 @@ def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[
     return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in backbone.dims}
 
 
-def _stamps(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def rows_of_shard(rows: int, shard: Shard | None) -> np.ndarray:
+    """Which of `rows` are the shard's, every n-th from the i-th: bool (rows,)."""
+    number, count = shard or (1, 1)
+    return np.arange(rows) % count == number - 1
+
+
+def stamps_of(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """The stamp of each row's file (N,) uint64, and why it has none (N,) object, empty text where it has one.
 
     A file of several images is asked once, however many of them the manifest names.
