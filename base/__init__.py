@@ -15,13 +15,15 @@ from .errors import (
     QuarantineError,
     ReportError,
     WeightsError,
+    WorkerError,
 )
 from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
-from .progress import progress
+from .progress import Bar, progress
 from .text import counted, did_you_mean, first_line, no_such, one_of
 
 __all__ = [
     "BackboneError",
+    "Bar",
     "CacheError",
     "ImageError",
     "ManifestError",
@@ -31,6 +33,7 @@ __all__ = [
     "QuarantineError",
     "ReportError",
     "WeightsError",
+    "WorkerError",
     "atomic_path",
     "canonical_json",
     "counted",

@@ -41,3 +41,7 @@ class ReportError(MedprobeError):
 
 class OutputError(MedprobeError):
     """A result cannot be written: the disk is full, the folder is read-only, or something is in the way."""
+
+
+class WorkerError(MedprobeError):
+    """A process that a run had started ended before its work was done; what it had finished is kept."""

@@ -15,7 +15,7 @@ class Bar(Protocol):
     """What long work tells its progress to."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Counts `steps` more as done; `note` is shown at the end of the line."""
+        """Counts `steps` more as done; `note` says how fast, where a mean rate would not say enough."""
         ...
 
 
@@ -59,9 +59,17 @@ class _Lines:
         self.last = now
         rate = self.done / (now - self.start)
         left = (self.total - self.done) / rate if rate else float("inf")
-        line = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {rate:.1f}/s, {left:.0f} s left  {note}"
-        sys.stderr.write(line.rstrip() + "\n")
+        speed = note or f"{rate:.1f}/s"
+        line = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {speed}, {_duration(left)} left"
+        sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "unknown time"
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 @contextmanager

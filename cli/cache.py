@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .words import size
+
 if TYPE_CHECKING:
     from ..cache import EmbeddingCache
 
@@ -114,16 +116,8 @@ def _row(cache: "EmbeddingCache") -> tuple[str, ...]:
         f"{len(cache):,}",
         "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
         cache.spec.precision,
-        _size(cache.info["bytes"]),
+        size(cache.info["bytes"]),
     )
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _say_block(title: str, facts: dict) -> None:

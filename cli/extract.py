@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import command, remark, say
+from .extract_outlook import tell_outlook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..cache import EmbeddingCache
+    from ..cache import EmbeddingCache, EmbeddingSpec
+    from ..extract import Backbone
+    from ..extract.fleet import Loaded
 
 
 def extract(
@@ -42,9 +45,12 @@ def extract(
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="What to compute in.")
     ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or several with commas.")
+    ] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images a batch; halved when memory runs out.")
+        int | None,
+        typer.Option("--batch-size", min=1, help="Images a batch; found by itself. Halved when memory runs out."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Decoding processes; all cores but one by default.")
@@ -60,6 +66,10 @@ def extract(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder of caches; `embeddings` beside the manifest by default.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what is cached and what a run would take; write nothing."),
+    ] = False,
 ) -> None:
     """Embeds every image of a manifest with every backbone named, decoding each image once.
 
@@ -71,40 +81,61 @@ def extract(
     """
     from ..base import QuarantineError
     from ..cache import default_store
-    from ..extract import dataset_normalization, load_backbone, read_normalization
+    from ..extract import choose_devices, dataset_normalization, extract_on, forecast, load_backbone, read_normalization
     from ..extract import extract as run
     from ..manifests import Manifest
 
     part = _shard(shard) if shard else None
-    normal = read_normalization(normalization)
+    devices, normal = choose_devices(device), read_normalization(normalization)
     loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
     if normal == "dataset":
         normal = dataset_normalization(loaded, store, workers=workers)
         remark(f"normalization of {loaded.name}: {_numbers(normal['rgb'].mean)}/{_numbers(normal['rgb'].std)}")
-    backbones = []
-    for name in dict.fromkeys(backbone):
-        one = load_backbone(
-            name,
-            poolings=pooling,
-            image_size=image_size,
-            normalization=None if normal == "model" else normal,
-            precision=precision,
-            device=device,
-        )
-        size = "x".join(map(str, one.transform.size))
-        remark(f"{one.name}: {_dims(one.dims)} at {size} px, {one.spec.precision} on {one.device.type}")
-        backbones.append(one)
+    shared = {
+        "poolings": pooling,
+        "image_size": image_size,
+        "normalization": None if normal == "model" else normal,
+        "precision": precision,
+    }
+    recipes = [{"name": name, **shared} for name in dict.fromkeys(backbone)]
+    specs: list[EmbeddingSpec] = []
+
+    def introduce(several: Sequence[Backbone | Loaded]) -> None:
+        for one in several:
+            size = "x".join(map(str, one.spec.transform.size))
+            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {size} px, {one.spec.precision} on {', '.join(devices)}")
+            specs.append(one.spec)
+
     try:
-        caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
+        if len(devices) > 1 and not dry_run:
+            caches = extract_on(
+                devices,
+                loaded,
+                recipes,
+                store,
+                batch_size=batch_size,
+                workers=workers,
+                shard=part,
+                on_loaded=introduce,
+            )
+        else:
+            backbones = []
+            for recipe in recipes:
+                backbones.append(load_backbone(**recipe, device=devices[0]))
+                introduce(backbones[-1:])
+            if dry_run:
+                tell_outlook(forecast(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
+                return
+            caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
     except KeyboardInterrupt:
         remark("stopped; what is embedded is kept, the same command goes on from there")
         raise typer.Exit(130) from None
     except QuarantineError:
-        _tell(_published(store, loaded.name, [one.spec.fingerprint for one in backbones]), manifest)
+        _tell(_published(store, loaded.name, [spec.fingerprint for spec in specs]), manifest)
         raise
     _tell(caches, manifest)
-    if len(caches) < len(backbones):
+    if len(caches) < len(recipes):
         remark(f"shard {shard} is done; the shard that finishes last publishes the cache")
 
 
@@ -124,7 +155,11 @@ def _slurm_shard() -> tuple[int, int]:
     except (KeyError, ValueError):
         told = "slurm: this is no task of a job array (sbatch --array=1-4); write 1/4 and so on"
         raise typer.BadParameter(told, param_hint="--shard") from None
-    return (task - first) // step + 1, (last - first) // step + 1
+    count = (last - first) // step + 1
+    if os.environ.get("SLURM_ARRAY_TASK_COUNT", str(count)) != str(count):
+        told = "slurm: the tasks of this array are not evenly spaced; write --array=1-4, or --shard 1/4 and so on"
+        raise typer.BadParameter(told, param_hint="--shard")
+    return (task - first) // step + 1, count
 
 
 def _dims(dims: dict[str, int]) -> str:

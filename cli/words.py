@@ -31,3 +31,19 @@ def p_value(p: float) -> str:
     if p != p:
         return "no p-value"
     return f"p {bare_p(p)}" if p < 0.001 else f"p = {bare_p(p)}"
+
+
+def size(count: float) -> str:
+    """Bytes, e.g. `3.4 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """E.g. `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

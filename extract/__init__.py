@@ -15,16 +15,22 @@ from .weights import weights_here
 
 if TYPE_CHECKING:
     from .backbone import Backbone, load_backbone
+    from .device import choose_devices
     from .engine import extract
+    from .fleet import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
+    from .outlook import forecast
 
 __all__ = [
     "Backbone",
     "Entry",
     "Normalization",
     "catalogue",
+    "choose_devices",
     "dataset_normalization",
     "extract",
+    "extract_on",
+    "forecast",
     "load_backbone",
     "read_normalization",
     "resolve",
@@ -38,6 +44,9 @@ _LAZY = {
     "Normalization": "normalization",
     "dataset_normalization": "normalization",
     "read_normalization": "normalization",
+    "choose_devices": "device",
+    "extract_on": "fleet",
+    "forecast": "outlook",
 }
 
 

@@ -32,6 +32,18 @@ def choose_device(asked: str = "auto") -> torch.device:
     return device
 
 
+def choose_devices(asked: str = "auto") -> list[str]:
+    """The devices that `asked` names, separated by commas; `auto` is all GPUs where there are any, else the CPU.
+
+    Raises:
+        BackboneError: there is no such device.
+    """
+    if asked == "auto":
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device().type]
+    return [str(choose_device(one.strip())) for one in asked.split(",")]
+
+
 def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
     """`auto` is bf16 where the device is quick at it, else fp32."""
     if asked != "auto":
@@ -68,9 +80,15 @@ def fixed_batch(device: torch.device, precision: Precision) -> int | None:
     return 8 if device.type == "cpu" and precision == "bf16" else None
 
 
-def default_batch_size(device: torch.device) -> int:
-    """Images a batch to begin with; an out-of-memory halves it."""
-    return 128 if device.type == "cuda" else 32
+def batch_sizes(device: torch.device) -> tuple[int, int]:
+    """Images a batch to begin with, and the most that it may grow to."""
+    return (32, 256) if device.type == "cuda" else (8, 32)
+
+
+def free_memory(device: torch.device) -> None:
+    """Gives back what torch keeps for later, after a batch that did not fit."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -79,3 +97,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception of torch means that the device itself has failed (it fell off the bus, a kernel crashed)."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..base import ImageError, QuarantineError, progress
-from ..cache import CacheDraft, EmbeddingCache
+from ..base import BackboneError, Bar, ImageError, QuarantineError, WorkerError, first_line, progress
+from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest, source_stamp
 from .backbone import Backbone
-from .device import default_batch_size, describe, is_out_of_memory
-from .loader import Decoded, decode, default_workers
+from .batching import BatchSize, recall, remember
+from .device import batch_sizes, describe, fixed_batch, free_memory, is_lost, is_out_of_memory
+from .loader import Decoded, decode, default_workers, geometry
 from .meter import Meter
 
 Shard = tuple[int, int]
 """This shard's number, from 1, and how many there are."""
+
+_BATCH_BYTES = 64 * 2**20
+"""What a batch of inputs may take in memory, all geometries together."""
 
 
 def extract(
@@ -40,7 +45,8 @@ def extract(
         manifest: what to embed.
         backbones: with what; all on their devices.
         store: the folder of all caches.
-        batch_size: images a batch; the default suits the device. Halved when the device runs out of memory.
+        batch_size: images a batch; by default each backbone's grows while that makes it quicker. Halved when the
+            device runs out of memory.
         workers: decoding processes; 0 decodes in this process. The default is all cores but one.
         shard: (i, n), i from 1: do only every n-th row. The shard that finds all others done publishes.
         show_progress: a bar, or a line a minute where the output is no terminal.
@@ -52,23 +58,47 @@ def extract(
         QuarantineError: at the end, when some images could not be embedded; everything else is published.
         CacheError: a published cache is damaged.
         OutputError: the disk is full or the store cannot be written; what is finished stays.
+        WorkerError: a decoding process was killed; what is finished stays.
     """
-    run = _Run(manifest, backbones, Path(store), batch_size or default_batch_size(backbones[0].device))
+
+    def show(total: int) -> AbstractContextManager[Bar]:
+        return progress(f"Embedding {manifest.name}", total, unit="images", enabled=show_progress)
+
+    return extract_showing(
+        show,
+        manifest,
+        backbones,
+        Path(store),
+        batch_size=batch_size,
+        workers=default_workers() if workers is None else workers,
+        shard=shard,
+    )
+
+
+def extract_showing(
+    show: Callable[[int], AbstractContextManager[Bar]],
+    manifest: Manifest,
+    backbones: Sequence[Backbone],
+    store: Path,
+    *,
+    batch_size: int | None,
+    workers: int,
+    shard: Shard | None,
+) -> list[EmbeddingCache]:
+    """`extract`, with its progress shown by `show(rows to do)`."""
+    run = _Run(manifest, backbones, store, batch_size, workers)
     rows = run.rows_to_do(shard)
     try:
-        with progress(f"Embedding {manifest.name}", len(rows), unit="images", enabled=show_progress) as bar:
+        with show(len(rows)) as bar:
             batches = decode(
-                run.sources,
-                rows,
-                sorted({backbone.transform for backbone in backbones}, key=repr),
-                batch_size=run.batch_size,
-                workers=default_workers() if workers is None else workers,
+                run.sources, rows, run.transforms_for(rows), batch_size=run.rows_a_batch(), workers=workers
             )
             for batch in run.meter.waiting(batches):
                 run.take(batch)
                 bar.advance(len(batch.rows) + len(batch.failures), note=run.meter.note())
     finally:
         run.flush()
+    run.remember_batch_sizes()
     caches = run.publish()
     run.require_no_quarantine()
     return caches
@@ -77,25 +107,40 @@ def extract(
 class _Run:
     """One run of the engine: the drafts it fills and what it knows of its samples."""
 
-    def __init__(self, manifest: Manifest, backbones: Sequence[Backbone], store: Path, batch_size: int) -> None:
-        self.manifest, self.backbones, self.batch_size = manifest, list(backbones), batch_size
+    def __init__(
+        self, manifest: Manifest, backbones: Sequence[Backbone], store: Path, batch_size: int | None, workers: int
+    ) -> None:
+        self.manifest, self.backbones, self.asked, self.workers = manifest, list(backbones), batch_size, workers
+        self.sizes = [_batch_size(backbone, batch_size) for backbone in backbones]
         self.sources = manifest.sources()
         self.sample_ids = manifest.sample_ids
         self.drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
         self.meter = Meter()
-        self.stamps, self.unreadable = _stamps(manifest)
+        self.stamps, self.unreadable = stamps_of(manifest)
         self.lacking = [draft.missing(self.sample_ids, self.stamps) for draft in self.drafts]
 
-    def rows_to_do(self, shard: Shard | None) -> list[int]:
+    def rows_to_do(self, shard: Shard | None) -> np.ndarray:
         """Rows of this shard that any backbone lacks; files that are not there are quarantined at once."""
-        number, count = shard or (1, 1)
-        mine = np.arange(len(self.manifest)) % count == number - 1
-        todo = mine & np.logical_or.reduce(self.lacking)
+        todo = rows_of_shard(len(self.manifest), shard) & np.logical_or.reduce(self.lacking)
         unreadable = self.unreadable != ""
         bad = np.flatnonzero(todo & unreadable)
         if len(bad):
             self._quarantine(self.drafts, bad.tolist(), self.unreadable[bad].tolist())
-        return np.flatnonzero(todo & ~unreadable).tolist()
+        return np.flatnonzero(todo & ~unreadable)
+
+    def transforms_for(self, rows: np.ndarray) -> list[TransformSpec]:
+        """What the backbones want that lack any of `rows`."""
+        lack = [lacking[rows].any() for lacking in self.lacking]
+        return [backbone.transform for backbone, any_row in zip(self.backbones, lack, strict=True) if any_row]
+
+    def rows_a_batch(self) -> int:
+        """Rows that are decoded as one batch: what the devices may be given at once, as far as it fits the memory."""
+        if self.asked:
+            return self.asked
+        geometries = {geometry(backbone.transform) for backbone in self.backbones}
+        bytes_each = sum(3 * one.size[0] * one.size[1] for one in geometries)
+        most = max(batch_sizes(backbone.device)[1] for backbone in self.backbones)
+        return max(1, min(most, _BATCH_BYTES // bytes_each))
 
     def take(self, batch: Decoded) -> None:
         """Embeds one batch with every backbone that lacks any of it."""
@@ -105,10 +150,11 @@ class _Run:
         if not batch.rows:
             return
         with self.meter.computing(len(batch.rows)):
-            for backbone, draft, lacking in zip(self.backbones, self.drafts, self.lacking, strict=True):
-                self._embed(batch, lacking[batch.rows], backbone, draft)
+            for number, lacking in enumerate(self.lacking):
+                self._embed(batch, lacking[batch.rows], number)
 
-    def _embed(self, batch: Decoded, lacking: np.ndarray, backbone: Backbone, draft: CacheDraft) -> None:
+    def _embed(self, batch: Decoded, lacking: np.ndarray, number: int) -> None:
+        backbone, draft = self.backbones[number], self.drafts[number]
         rows = np.array(batch.rows)
         digests = np.array(batch.digests)
         known = lacking & draft.has_content(batch.digests)
@@ -117,7 +163,7 @@ class _Run:
         new = lacking & ~known
         if not new.any():
             return
-        vectors = self._vectors(backbone, batch.keep(new, backbone.transform))
+        vectors = _vectors(backbone, batch.keep(new, backbone.transform), self.sizes[number])
         finite = np.logical_and.reduce([np.isfinite(matrix).all(axis=1) for matrix in vectors.values()])
         good, bad = rows[new][finite], rows[new][~finite]
         if len(bad):
@@ -126,24 +172,15 @@ class _Run:
             kept = {pooling: matrix[finite] for pooling, matrix in vectors.items()}
             draft.append(self.sample_ids[good], digests[new][finite], self.stamps[good], kept)
 
-    def _vectors(self, backbone: Backbone, images: torch.Tensor) -> dict[str, np.ndarray]:
-        """Embeds a batch in parts that fit the device's memory, halving the parts as often as need be."""
-        while True:
-            try:
-                parts = [backbone.embed(part) for part in images.split(self.batch_size)]
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.batch_size == 1:
-                    raise
-            else:
-                return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in backbone.dims}
-            # Outside the except clause, where the failed batch is no longer held by the traceback.
-            self.batch_size = max(1, self.batch_size // 2)
-            if backbone.device.type == "cuda":
-                torch.cuda.empty_cache()
-
     def _quarantine(self, drafts: Sequence[CacheDraft], rows: list[int], reasons: list[str]) -> None:
         for draft in drafts:
             draft.quarantine(self.sample_ids[rows], self.stamps[rows], reasons)
+
+    def remember_batch_sizes(self) -> None:
+        """Keeps the sizes that were found, unless the user chose one."""
+        for backbone, size in zip(self.backbones, self.sizes, strict=True):
+            if self.asked is None and size.found:
+                remember(describe(backbone.device), backbone.spec.fingerprint, size.now)
 
     def flush(self) -> None:
         """Writes what the drafts still hold in memory."""
@@ -153,7 +190,7 @@ class _Run:
     def publish(self) -> list[EmbeddingCache]:
         """Publishes the caches that are complete; with shards, another process may have more to do."""
         caches = []
-        for backbone, draft in zip(self.backbones, self.drafts, strict=True):
+        for backbone, draft, size in zip(self.backbones, self.drafts, self.sizes, strict=True):
             draft.refresh()
             if draft.is_complete(self.sample_ids, self.stamps):
                 caches.append(
@@ -162,7 +199,7 @@ class _Run:
                         stamps=self.stamps,
                         device=describe(backbone.device),
                         versions=_versions(backbone.entry.source),
-                        throughput=self.meter.summary(),
+                        throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
                     )
                 )
         return caches
@@ -186,22 +223,79 @@ class _Run:
         )
 
 
-def _stamps(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def _batch_size(backbone: Backbone, asked: int | None) -> BatchSize:
+    """The size that was asked for, else the one that an earlier run found, else one that grows."""
+    device = backbone.device
+    if asked or fixed_batch(device, backbone.spec.precision):
+        return BatchSize(asked or batch_sizes(device)[1])
+    start, most = batch_sizes(device)
+    known = recall(describe(device), backbone.spec.fingerprint)
+    return BatchSize(min(known, most)) if known else BatchSize(start, most=most)
+
+
+def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[str, np.ndarray]:
+    """Embeds images in batches that fit the device's memory; one that does not is cut in half and done again.
+
+    Raises:
+        BackboneError: not even one image fits.
+        WorkerError: the device has failed.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    done = 0
+    while done < len(images):
+        batch = images[done : done + size.now]
+        try:
+            with size.timing(len(batch)):
+                parts.append(backbone.embed(batch))
+        except (RuntimeError, MemoryError) as error:
+            if is_lost(error):
+                raise WorkerError(
+                    f"{backbone.device} stopped working ({first_line(error)}). What is embedded is kept; run the same "
+                    "command again, on another --device if this one does not come back."
+                ) from error
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise BackboneError(
+                    f"{backbone.name}: the memory of {describe(backbone.device)} does not hold even one image of "
+                    f"{batch.shape[-2]} x {batch.shape[-1]} pixels; use a smaller --image-size or another --device."
+                ) from error
+        else:
+            done += len(batch)
+            continue
+        # Outside the except clause, where the failed batch is no longer held by the traceback.
+        size.halve()
+        free_memory(backbone.device)
+    return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in backbone.dims}
+
+
+def rows_of_shard(rows: int, shard: Shard | None) -> np.ndarray:
+    """Which of `rows` are the shard's, every n-th from the i-th: bool (rows,)."""
+    number, count = shard or (1, 1)
+    return np.arange(rows) % count == number - 1
+
+
+def stamps_of(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """The stamp of each row's file (N,) uint64, and why it has none (N,) object, empty text where it has one.
 
-    Each file is asked once, however many frames of it the manifest names.
+    A file of several images is asked once, however many of them the manifest names.
     """
     known: dict[Path, tuple[int, str]] = {}
     stamps = np.zeros(len(manifest), np.uint64)
     reasons = np.full(len(manifest), "", object)
     for row, source in enumerate(manifest.sources()):
-        if source.path not in known:
-            try:
-                known[source.path] = source_stamp(source.path), ""
-            except ImageError as error:
-                known[source.path] = 0, str(error)
-        stamps[row], reasons[row] = known[source.path]
+        stamp = known.get(source.path) or _stamp(source.path)
+        if source.frame is not None or source.member is not None:
+            known[source.path] = stamp
+        stamps[row], reasons[row] = stamp
     return stamps, reasons
+
+
+def _stamp(path: Path) -> tuple[int, str]:
+    try:
+        return source_stamp(path), ""
+    except ImageError as error:
+        return 0, str(error)
 
 
 def _versions(source: str) -> dict[str, str]:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ..base import ImageError
+from ..base import ImageError, WorkerError, first_line
 from ..cache import TransformSpec
 from ..manifests import Source, content_digest, read_image
 from .transforms import to_input
+
+_AHEAD = 2
+"""Batches that each worker keeps ready."""
+
+
+def geometry(transform: TransformSpec) -> TransformSpec:
+    """The part of a transform that is done before the device: those that differ in mean and std alone share it."""
+    channels = len(transform.mean)
+    return replace(transform, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
 @dataclass(frozen=True)
@@ -25,40 +34,58 @@ class Decoded:
     digests: list[str]
     """(B,) content digests."""
     inputs: dict[TransformSpec, torch.Tensor]
-    """uint8 (B, 3, height, width) by transform."""
+    """uint8 (B, 3, height, width) by geometry, in memory that a worker shares with this process."""
     failures: list[tuple[int, str]]
     """Rows that could not be read, each with its reason."""
 
     def keep(self, wanted: np.ndarray, transform: TransformSpec) -> torch.Tensor:
-        """The inputs of those images that `wanted` (bool, B) marks."""
-        return self.inputs[transform] if wanted.all() else self.inputs[transform][torch.from_numpy(wanted)]
+        """The inputs under `transform` of those images that `wanted` (bool, B) marks."""
+        inputs = self.inputs[geometry(transform)]
+        return inputs if wanted.all() else inputs[torch.from_numpy(wanted)]
 
 
-_Item = tuple[int, str, list[np.ndarray] | None]
-"""A row, its content digest and its inputs by transform; or a row, the reason and None."""
+class _Batches(Dataset[Decoded]):
+    """The images of some rows, a batch at a time; one that cannot be read gives its reason instead of inputs."""
 
-
-class _Images(Dataset[_Item]):
-    """The images of some rows; one that cannot be read gives its reason instead of inputs."""
-
-    def __init__(self, sources: Sequence[Source], rows: Sequence[int], transforms: Sequence[TransformSpec]) -> None:
-        self.sources, self.rows, self.transforms = sources, rows, transforms
+    def __init__(
+        self, sources: Sequence[Source], rows: np.ndarray, geometries: Sequence[TransformSpec], batch_size: int
+    ) -> None:
+        self.sources, self.rows, self.geometries, self.batch_size = sources, rows, geometries, batch_size
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return -(-len(self.rows) // self.batch_size)
 
-    def __getitem__(self, index: int) -> _Item:
-        row = self.rows[index]
-        try:
-            pixels = read_image(self.sources[row])
-            return row, content_digest(pixels), [to_input(pixels, transform) for transform in self.transforms]
-        except ImageError as error:
-            return row, str(error), None
+    def __getitem__(self, number: int) -> Decoded:
+        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+        inputs: dict[TransformSpec, torch.Tensor] = {}
+        done: list[int] = []
+        digests: list[str] = []
+        failures: list[tuple[int, str]] = []
+        for row in rows:
+            try:
+                pixels = read_image(self.sources[row])
+            except ImageError as error:
+                failures.append((row, str(error)))
+                continue
+            for one in self.geometries:
+                made = to_input(pixels, one)
+                if one not in inputs:
+                    inputs[one] = _shared(len(rows), made.shape)
+                inputs[one][len(done)] = torch.from_numpy(made)
+            done.append(row)
+            digests.append(content_digest(pixels))
+        return Decoded(done, digests, {one: batch[: len(done)] for one, batch in inputs.items()}, failures)
+
+
+def _shared(count: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Room for `count` inputs; in a worker, where the process that it works for reads it without a copy."""
+    room = torch.empty((count, *shape), dtype=torch.uint8)
+    return room.share_memory_() if get_worker_info() else room
 
 
 def decode(
     sources: Sequence[Source],
-    rows: Sequence[int],
+    rows: Sequence[int] | np.ndarray,
     transforms: Sequence[TransformSpec],
     *,
     batch_size: int,
@@ -66,43 +93,43 @@ def decode(
 ) -> Iterator[Decoded]:
     """Yields the images of `rows` in order, in batches of `batch_size`.
 
-    Each worker keeps two batches ready, so memory is bounded by `2 * workers * batch_size` inputs.
+    A worker begins its next batch only when one of its two has been taken, so at most `2 * workers + 1` batches of
+    inputs are in memory (with the one that is computed on), and one decoded image a worker.
 
     Args:
         sources: of all rows of the manifest.
         rows: which rows to decode.
-        transforms: the inputs to make of each image, each different one once.
+        transforms: what the backbones want; each different geometry is made once.
         batch_size: rows per batch.
         workers: decoding processes; 0 decodes in this one.
+
+    Raises:
+        WorkerError: a worker was killed, most often for want of (shared) memory.
     """
-
-    def gather(items: list[_Item]) -> Decoded:
-        good = [(row, digest, inputs) for row, digest, inputs in items if inputs is not None]
-        stacked = {
-            transform: torch.from_numpy(np.stack([inputs[number] for _, _, inputs in good]))
-            for number, transform in enumerate(transforms)
-            if good
-        }
-        return Decoded(
-            rows=[row for row, _, _ in good],
-            digests=[digest for _, digest, _ in good],
-            inputs=stacked,
-            failures=[(row, reason) for row, reason, inputs in items if inputs is None],
-        )
-
+    geometries = sorted({geometry(transform) for transform in transforms}, key=repr)
+    batches = _Batches(sources, np.asarray(rows, dtype=np.int64), geometries, batch_size)
+    workers = min(workers, len(batches))
     loader = DataLoader(
-        _Images(sources, rows, transforms),
-        batch_size=batch_size,
+        batches,
+        batch_size=None,
         shuffle=False,
-        num_workers=min(workers, max(1, len(rows) // batch_size)) if workers else 0,
-        collate_fn=gather,
-        prefetch_factor=2 if workers else None,
+        num_workers=workers,
+        prefetch_factor=_AHEAD if workers else None,
         # fork shares the sources with the workers; they decode with Pillow and numpy and never touch torch's threads.
         multiprocessing_context="fork" if workers else None,
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkerError(
+            f"a decoding process ended ({first_line(error)}), most often because memory, or shared memory (/dev/shm, "
+            "small in containers), ran out. What is embedded is kept; run the same command again with fewer "
+            "--workers or a smaller --batch-size, or with --workers 0, which needs no shared memory."
+        ) from error
 
 
-def default_workers() -> int:
-    """Decoding processes for the cores that this process may use: all but one, which feeds the device."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+def default_workers(processes: int = 1) -> int:
+    """Decoding processes for each of `processes` on the cores that may be used: all but one, which feeds the device."""
+    return max(1, len(os.sched_getaffinity(0)) // processes - 1)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_NOW_S = 10.0
+"""What counts as now."""
+
 
 class Meter:
-    """Splits the time of a run into waiting for decoded images and computing."""
+    """Splits the time of a run into waiting for decoded images and computing.
+
+    Attributes:
+        images: how many were computed on.
+        waited_s: time spent waiting for them.
+        computed_s: time spent computing, writing segments included.
+    """
 
     def __init__(self) -> None:
         self.images = 0
         self.waited_s = 0.0
         self.computed_s = 0.0
         self._begun = time.perf_counter()
+        self._lately: deque[tuple[float, int]] = deque([(self._begun, 0)])
 
     def waiting(self, items: Iterable[T]) -> Iterator[T]:
         """Yields `items`, counting the time until each is there."""
@@ -35,8 +46,12 @@ class Meter:
         """Counts the time of the block as computing, and `images` as done."""
         start = time.perf_counter()
         yield
-        self.computed_s += time.perf_counter() - start
+        end = time.perf_counter()
+        self.computed_s += end - start
         self.images += images
+        self._lately.append((end, self.images))
+        while len(self._lately) > 2 and end - self._lately[1][0] > _NOW_S:
+            self._lately.popleft()
 
     @property
     def waiting_share(self) -> float:
@@ -44,17 +59,33 @@ class Meter:
         busy = self.waited_s + self.computed_s
         return self.waited_s / busy if busy else 0.0
 
+    @property
+    def mean_rate(self) -> float:
+        """Images a second since the beginning."""
+        return self.images / max(time.perf_counter() - self._begun, 1e-9)
+
+    @property
+    def rate_now(self) -> float:
+        """Images a second over the last ten seconds, or the last batch where it took longer."""
+        (since, before), (until, after) = self._lately[0], self._lately[-1]
+        return (after - before) / max(until - since, 1e-9)
+
     def note(self) -> str:
         """For the progress bar."""
-        rate = self.images / max(self.waited_s + self.computed_s, 1e-9)
-        return f"{rate:.0f} images/s, {self.waiting_share:.0%} waiting for decode"
+        now, mean = _in_words(self.rate_now), _in_words(self.mean_rate)
+        return f"{now} images/s now, {mean} mean, {self.waiting_share:.0%} waiting for decode"
 
-    def summary(self) -> dict[str, float]:
-        """For the cache's attributes: images, seconds, images_per_s, waiting_share."""
-        seconds = time.perf_counter() - self._begun
+    def summary(self) -> dict[str, Any]:
+        """For the cache's attributes: images, seconds, images_per_s, waited_s, computed_s, waiting_share."""
         return {
             "images": self.images,
-            "seconds": round(seconds, 3),
-            "images_per_s": round(self.images / seconds, 3) if seconds else 0.0,
+            "seconds": round(time.perf_counter() - self._begun, 3),
+            "images_per_s": round(self.mean_rate, 3),
+            "waited_s": round(self.waited_s, 3),
+            "computed_s": round(self.computed_s, 3),
             "waiting_share": round(self.waiting_share, 4),
         }
+
+
+def _in_words(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -139,6 +139,45 @@ def test_a_task_of_a_job_array_is_a_shard(medprobe, pets, monkeypatch) -> None:
     assert "no task of a job array" in " ".join(said.err.replace("│", "").split())
 
 
+def test_an_array_whose_tasks_are_not_evenly_spaced_is_refused(medprobe, pets, monkeypatch) -> None:
+    for name, value in {"ID": 3, "MIN": 1, "MAX": 7, "STEP": 2, "COUNT": 3}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    said = medprobe("extract", pets, *_TINY, "--shard", "slurm")
+    assert said.status == 2
+    assert "not evenly spaced" in " ".join(said.err.replace("│", "").split())
+
+
+def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(medprobe, pets) -> None:
+    said = medprobe("extract", pets, *_TINY, "--dry-run")
+    assert said.status == 0, said.err
+    assert "To decode: 8 images, each once" in said.out
+    assert "Time: about" in said.out
+    assert _line(said.out, "timm:test_vit@random")[1:4] == ["8", "0", "8"]
+    assert not (pets.parent / "embeddings").exists()
+    medprobe("extract", pets, *_TINY, "--shard", "1/2")
+    (pets.parent / "pets" / "dog" / "3.png").unlink()  # of the second shard
+    before = sorted((pets.parent / "embeddings").rglob("*"))
+    said = medprobe("extract", pets, *_TINY, "--dry-run")
+    assert _line(said.out, "timm:test_vit@random")[1:4] == ["8", "4", "3"]
+    assert "To decode: 3 images" in said.out
+    assert "missing, or not to be read: 1 file;" in said.err
+    assert sorted((pets.parent / "embeddings").rglob("*")) == before
+
+
+def _line(text: str, start: str) -> list[str]:
+    return next(line.split() for line in text.splitlines() if line.strip().startswith(start))
+
+
+def test_two_devices_are_one_command(medprobe, pets) -> None:
+    said = medprobe("extract", pets, *_TINY, "--device", "cpu,cpu")
+    assert said.status == 0, said.err
+    assert "timm:test_vit@random: cls 64-d at 32x32 px" in said.err
+    assert "on cpu, cpu" in said.err
+    [path] = (pets.parent / "embeddings" / "pets").glob("*.h5")
+    assert path.name in said.out
+    assert len(EmbeddingCache.open(path)) == 8
+
+
 def _spec():
     return load_backbone("timm:test_vit@random", image_size=32).spec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ def gallery_of(tmp_path: Path) -> Callable[[int], Manifest]:
 def tiny() -> Backbone:
     """A transformer of timm that runs in milliseconds."""
     return load_backbone(TINY, poolings=["cls", "mean"], image_size=32, precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_with_other_colours(tiny) -> Backbone:
+    """The same transformer, whose preprocessing differs in mean and std alone."""
+    transform = replace(tiny.transform, mean=(0.1, 0.2, 0.3), std=(0.9, 0.8, 0.7))
+    return replace(tiny, spec=replace(tiny.spec, backbone="tiny-other", transform=transform))
 
 
 @pytest.fixture(scope="session")

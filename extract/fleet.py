@@ -1,0 +1,273 @@
+"""Several devices at once: a process each over a shard of its own, one bar, one outcome."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..base import Bar, MedprobeError, QuarantineError, WorkerError, progress
+from ..cache import EmbeddingCache, EmbeddingSpec
+from ..manifests import Manifest
+from .backbone import load_backbone
+from .engine import Shard, extract_showing
+from .loader import default_workers
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a process says of a backbone that it has loaded."""
+
+    spec: EmbeddingSpec
+    dims: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Job:
+    manifest: Manifest
+    recipes: Sequence[Mapping[str, Any]]
+    store: Path
+    device: str
+    shard: Shard
+    batch_size: int | None
+    workers: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class _Begun:
+    backbones: list[Loaded]
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Advanced:
+    images: int
+    note: str
+
+
+@dataclass(frozen=True)
+class _Ended:
+    caches: list[EmbeddingCache]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    kind: type[MedprobeError]
+    message: str
+
+
+def extract_on(
+    devices: Sequence[str],
+    manifest: Manifest,
+    recipes: Sequence[Mapping[str, Any]],
+    store: Path | str,
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    shard: Shard | None = None,
+    show_progress: bool = True,
+    on_loaded: Callable[[Sequence[Loaded]], None] = lambda _: None,
+) -> list[EmbeddingCache]:
+    """As `extract`, with a process for each device, each over its share of the samples.
+
+    The processes share nothing but the store, so one that ends early costs its own share alone: the others finish
+    theirs, and the same command does what is left.
+
+    Args:
+        devices: `cuda:0`, `cuda:1`, ...; one may stand there twice.
+        manifest: what to embed.
+        recipes: the arguments of `load_backbone` for each backbone, without `device`.
+        store: the folder of all caches.
+        batch_size: as `extract`.
+        workers: decoding processes of each device; the default divides all cores.
+        shard: (i, n): divide the i-th of n parts among the devices.
+        show_progress: one bar for all devices.
+        on_loaded: is told, once, what the first device has loaded.
+
+    Returns:
+        The published caches; fewer than backbones when other shards have more to do.
+
+    Raises:
+        QuarantineError: as `extract`.
+        WorkerError: a process ended early, or a device failed; says which, and what to do.
+        MedprobeError: what stopped every device for the same reason, as `extract` and `load_backbone` raise it.
+    """
+    number, count = shard or (1, 1)
+    jobs = [
+        _Job(
+            manifest=manifest,
+            recipes=recipes,
+            store=Path(store),
+            device=device,
+            shard=(number + count * place, count * len(devices)),
+            batch_size=batch_size,
+            workers=default_workers(len(devices)) if workers is None else workers,
+            threads=max(1, len(os.sched_getaffinity(0)) // len(devices)),
+        )
+        for place, device in enumerate(devices)
+    ]
+    fleet = _Fleet(jobs, on_loaded)
+    try:
+        with progress(f"Embedding {manifest.name}", fleet.rows_to_do(), unit="images", enabled=show_progress) as bar:
+            for device, advanced in fleet.advances():
+                bar.advance(advanced.images, note=f"{device}: {advanced.note}")
+    finally:
+        fleet.end()
+    fleet.require_success()
+    return fleet.caches
+
+
+class _Fleet:
+    """The processes of one run and what they have said so far."""
+
+    def __init__(self, jobs: Sequence[_Job], on_loaded: Callable[[Sequence[Loaded]], None]) -> None:
+        self._on_loaded = on_loaded
+        self._loaded: list[Loaded] | None = None
+        self._published: dict[str, EmbeddingCache] = {}
+        self._told: set[Connection] = set()
+        self._faults: list[tuple[str, MedprobeError]] = []
+        self._at_work: dict[Connection, tuple[str, BaseProcess]] = {}
+        # spawn: a forked process could not use a GPU that this one has asked for its name.
+        context = multiprocessing.get_context("spawn")
+        for job in jobs:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, job), name=f"medprobe on {job.device}")
+            process.start()
+            theirs.close()
+            self._at_work[ours] = job.device, process
+
+    @property
+    def caches(self) -> list[EmbeddingCache]:
+        """What was published, in the order of the backbones."""
+        fingerprints = [one.spec.fingerprint for one in self._loaded or []]
+        return [self._published[one] for one in fingerprints if one in self._published]
+
+    def rows_to_do(self) -> int:
+        """Waits until every process has loaded its backbones (or ended); how many rows they have to do together."""
+        rows: dict[Connection, int] = {}
+        while waiting_for := [one for one in self._at_work if one not in rows]:
+            for connection, said in self._listen(waiting_for):
+                if isinstance(said, _Begun):
+                    rows[connection] = said.rows
+                    self._compare(said.backbones, self._at_work[connection][0])
+        return sum(rows.values())
+
+    def advances(self) -> Iterator[tuple[str, _Advanced]]:
+        """Yields what each device gets done, until every process has ended."""
+        while self._at_work:
+            for connection, said in self._listen(list(self._at_work)):
+                if isinstance(said, _Advanced):
+                    yield self._at_work[connection][0], said
+
+    def _listen(self, connections: Sequence[Connection]) -> Iterator[tuple[Connection, _Begun | _Advanced]]:
+        """Waits for the next words of some processes; keeps what concerns the outcome and yields the rest."""
+        ready = wait(connections)
+        for connection in [one for one in connections if one in ready]:
+            try:
+                said = connection.recv()
+            except (EOFError, OSError):
+                self._gone(connection)
+                continue
+            match said:
+                case _Ended(caches):
+                    self._published.update({cache.spec.fingerprint: cache for cache in caches})
+                    self._told.add(connection)
+                case _Failed(kind, message):
+                    self._faults.append((self._at_work[connection][0], kind(message)))
+                    self._told.add(connection)
+                case _:
+                    yield connection, said
+
+    def _compare(self, backbones: list[Loaded], device: str) -> None:
+        if self._loaded is None:
+            self._loaded = backbones
+            self._on_loaded(backbones)
+        elif [one.spec for one in backbones] != [one.spec for one in self._loaded]:
+            fault = "computes in another precision than the first device, so their shares cannot be put together; give"
+            self._faults.append((device, WorkerError(f"it {fault} --precision.")))
+
+    def _gone(self, connection: Connection) -> None:
+        """A process has closed its end: it is done, has told a fault, or has died without a word."""
+        device, process = self._at_work.pop(connection)
+        process.join()
+        connection.close()
+        if connection in self._told:
+            return
+        status = process.exitcode or 0
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        self._faults.append((device, WorkerError(f"its process {how} before its share was done.")))
+
+    def end(self) -> None:
+        """Ends what is still at work, after a fault or Ctrl-C; each process writes what it has first."""
+        for ask, seconds in ((None, 10.0), (signal.SIGINT, 30.0), (signal.SIGKILL, 30.0)):
+            for _, process in self._at_work.values():
+                # At a terminal Ctrl-C reaches every process by itself, so the first round only waits.
+                if ask is not None and process.is_alive() and process.pid is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, ask)
+                process.join(seconds)
+
+    def require_success(self) -> None:
+        """Speaks of what went wrong.
+
+        Raises:
+            MedprobeError: the one fault, if all devices have the same; QuarantineError, if that is all there is; else
+                WorkerError.
+        """
+        serious = [(device, fault) for device, fault in self._faults if not isinstance(fault, QuarantineError)]
+        if not serious:
+            if self._faults:
+                raise self._faults[-1][1]  # of the process that ended last, which knows of all
+            return
+        if len({str(fault) for _, fault in self._faults}) == 1 and len(serious) > 1:
+            raise serious[0][1]
+        told = "".join(f"\n  {device}: {fault}" for device, fault in serious)
+        raise WorkerError(
+            f"not every device has done its share; what is embedded is kept:{told}\n"
+            "Run the same command again; it does what is left, on the --device you name."
+        )
+
+
+def _work(connection: Connection, job: _Job) -> None:
+    """What each process runs."""
+    try:
+        if job.device == "cpu":
+            torch.set_num_threads(job.threads)
+        backbones = [load_backbone(**recipe, device=job.device) for recipe in job.recipes]
+        loaded = [Loaded(backbone.spec, backbone.dims) for backbone in backbones]
+
+        @contextmanager
+        def tell(rows: int) -> Iterator[Bar]:
+            connection.send(_Begun(loaded, rows))
+            yield _Teller(connection)
+
+        caches = extract_showing(
+            tell, job.manifest, backbones, job.store, batch_size=job.batch_size, workers=job.workers, shard=job.shard
+        )
+        connection.send(_Ended(caches))
+    except MedprobeError as error:
+        kind = next(one for one in type(error).__mro__ if one.__module__ == MedprobeError.__module__)
+        connection.send(_Failed(kind, str(error)))
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)  # stopped, or the process that began all this is gone
+
+
+class _Teller:
+    """A bar whose other end is in the process that shows it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._connection.send(_Advanced(steps, note))

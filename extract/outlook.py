@@ -1,0 +1,143 @@
+"""What a run would do, before it does it: rows, seconds and bytes, from what is cached and a few images tried."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cache import CacheDraft
+from ..manifests import Manifest
+from .backbone import Backbone
+from .engine import Shard, rows_of_shard, stamps_of
+from .loader import Decoded, decode, default_workers
+
+_TRIED = 8
+"""Images that are decoded and embedded to find out how long they take."""
+_INDEX_BYTES = 64
+"""Of a row besides its vectors: id (compressed), digest, stamp, checksums."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one backbone would have to do."""
+
+    backbone: str
+    rows: int
+    """Of the manifest, or of the shard."""
+    cached: int
+    """Rows that are embedded."""
+    to_do: int
+    """Rows whose file is there and not embedded yet, or in another version; equal pixels make it less."""
+    seconds_each: float | None
+    """Computing time of an image; None where none had to be, or could be, tried."""
+    bytes_published: int
+    """Size of the cache, of all rows of the manifest."""
+    bytes_segments: int
+    """What the segments take besides, until they are published."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a whole run would do."""
+
+    backbones: list[Forecast]
+    to_decode: int
+    """Images that any backbone lacks; each is decoded once."""
+    unreadable: int
+    """Of the manifest's files, those that are not there or may not be read."""
+    decode_seconds_each: float | None
+    """Time of one process to decode an image and make its inputs; None where none had to be, or could be, tried."""
+    seconds: float | None
+    """Of the whole run on this device; None where it could not be told."""
+
+
+def forecast(
+    manifest: Manifest,
+    backbones: Sequence[Backbone],
+    store: Path | str,
+    *,
+    workers: int | None = None,
+    shard: Shard | None = None,
+) -> Outlook:
+    """Says what `extract` would do with the same arguments; writes nothing.
+
+    Times come from eight of the images, spread over what there is to do: decoded in this process, embedded twice, the
+    second time counts. A run on a CPU decodes and computes on the same cores, so their times add up; beside a GPU the
+    slower of both counts.
+
+    Raises:
+        CacheError: a published cache is damaged.
+        OutputError: the store cannot be made.
+    """
+    drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
+    stamps, unreadable = stamps_of(manifest)
+    mine = rows_of_shard(len(manifest), shard)
+    missing = [mine & draft.missing(manifest.sample_ids, stamps) for draft in drafts]
+    lacking = [one & (unreadable == "") for one in missing]
+    rows = np.flatnonzero(np.logical_or.reduce(lacking))
+    decoding, batch = _try_decoding(
+        manifest, rows, [one for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
+    )
+    told = []
+    for backbone, miss, lack in zip(backbones, missing, lacking, strict=True):
+        values, to_do = sum(backbone.dims.values()), int(lack.sum())
+        stored_bytes = 2 if backbone.spec.precision == "bf16" else 4
+        told.append(
+            Forecast(
+                backbone=backbone.name,
+                rows=int(mine.sum()),
+                cached=int((mine & ~miss).sum()),
+                to_do=to_do,
+                seconds_each=_try_embedding(backbone, batch) if to_do and batch else None,
+                bytes_published=len(manifest) * (values * stored_bytes + _INDEX_BYTES),
+                bytes_segments=to_do * (4 * values + _INDEX_BYTES),
+            )
+        )
+    return Outlook(
+        backbones=told,
+        to_decode=len(rows),
+        unreadable=int((mine & (unreadable != "")).sum()),
+        decode_seconds_each=decoding,
+        seconds=_whole(told, len(rows), decoding, backbones[0].device.type, workers),
+    )
+
+
+def _try_decoding(
+    manifest: Manifest, rows: np.ndarray, backbones: Sequence[Backbone]
+) -> tuple[float | None, Decoded | None]:
+    """Seconds to decode an image in one process, and some that were decoded; None where there is none."""
+    if not len(rows):
+        return None, None
+    tried = rows[np.unique(np.linspace(0, len(rows) - 1, _TRIED).astype(int))]
+    transforms = [backbone.transform for backbone in backbones]
+    start = time.perf_counter()
+    [batch] = decode(manifest.sources(), tried, transforms, batch_size=len(tried), workers=0)
+    seconds = time.perf_counter() - start
+    return (seconds / len(tried), batch) if batch.rows else (None, None)
+
+
+def _try_embedding(backbone: Backbone, batch: Decoded) -> float:
+    images = batch.keep(np.ones(len(batch.rows), bool), backbone.transform)
+    backbone.embed(images)  # pays for what a device does only once
+    start = time.perf_counter()
+    backbone.embed(images)
+    return (time.perf_counter() - start) / len(images)
+
+
+def _whole(
+    told: Sequence[Forecast], to_decode: int, decoding: float | None, device: str, workers: int | None
+) -> float | None:
+    if not to_decode:
+        return 0.0
+    if decoding is None:
+        return None
+    computing = sum(one.to_do * (one.seconds_each or 0.0) for one in told)
+    processes = default_workers() if workers is None else max(1, workers)
+    if device == "cpu":
+        return computing + to_decode * decoding / (len(os.sched_getaffinity(0)) if workers != 0 else 1)
+    return max(computing, to_decode * decoding / processes) if workers != 0 else computing + to_decode * decoding

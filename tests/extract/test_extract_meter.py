@@ -1,0 +1,48 @@
+"""The meter: what a run waits for, how fast it is now and on the whole."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from medprobe.cache import EmbeddingCache
+from medprobe.extract import extract
+from medprobe.extract.meter import Meter
+
+
+def _slow(items, seconds):
+    for item in items:
+        time.sleep(seconds)
+        yield item
+
+
+def test_waiting_and_computing_are_told_apart() -> None:
+    meter = Meter()
+    for _ in meter.waiting(_slow(range(4), 0.06)):
+        with meter.computing(10):
+            time.sleep(0.02)
+    summary = meter.summary()
+    assert summary["images"] == 40
+    assert 0.6 < summary["waiting_share"] < 0.9
+    assert summary["waited_s"] + summary["computed_s"] <= summary["seconds"] + 0.01
+    assert summary["images_per_s"] == pytest.approx(40 / summary["seconds"], rel=0.05)
+
+
+def test_now_is_the_last_seconds_and_the_mean_is_all_of_it(monkeypatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("medprobe.extract.meter.time.perf_counter", lambda: now)
+    meter = Meter()
+    for seconds, images in [(30.0, 30)] * 4 + [(1.0, 50)] * 20:
+        with meter.computing(images):
+            now += seconds
+    assert meter.rate_now == pytest.approx(50.0)
+    assert meter.mean_rate == pytest.approx((4 * 30 + 20 * 50) / 140)
+    assert meter.note() == "50 images/s now, 8.0 mean, 0% waiting for decode"
+
+
+def test_a_cache_tells_how_fast_it_was_made(gallery, tmp_path, tiny) -> None:
+    [cache] = extract(gallery, [tiny], tmp_path / "store", workers=0, show_progress=False)
+    told = EmbeddingCache.open(cache.path).info["throughput"]
+    assert told["images"] == 22
+    assert told["workers"] == 0
+    assert {"seconds", "images_per_s", "waited_s", "computed_s", "waiting_share", "batch_size"} <= told.keys()
