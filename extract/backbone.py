@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +15,9 @@ from ..base import BackboneError, WeightsError, first_line
 from ..cache import EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter
 from .catalogue import Entry, Random, Wheel, resolve
-from .device import choose_device, choose_precision, fixed_batch
+from .device import choose_device, choose_precision
 from .pooling import available, pool, require_available
+from .runtimes import Embedder, TorchEmbedder, Vectors
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
 from .weights.places import fetch
@@ -35,6 +35,8 @@ class Backbone:
     device: torch.device
     network: nn.Module
     adapter: Adapter
+    embedder: Embedder
+    """Runs the network; `embed` is the way in."""
 
     @property
     def name(self) -> str:
@@ -46,12 +48,6 @@ class Backbone:
         """What the images must be made into."""
         return self.spec.transform
 
-    @cached_property
-    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        mean = torch.tensor(self.transform.mean, device=self.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.transform.std, device=self.device).view(1, -1, 1, 1)
-        return mean, std
-
     def embed(self, images: np.ndarray | torch.Tensor) -> dict[str, np.ndarray]:
         """Embeds a batch.
 
@@ -61,24 +57,7 @@ class Backbone:
         Returns:
             float32 (B, D) by pooling.
         """
-        batch = torch.as_tensor(images)
-        step = fixed_batch(self.device, self.spec.precision) or len(batch)
-        parts = [self._embed_part(part, step) for part in batch.split(step)]
-        return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in self.spec.poolings}
-
-    def _embed_part(self, images: torch.Tensor, size: int) -> dict[str, np.ndarray]:
-        """Embeds up to `size` images as a batch of `size`."""
-        mean, std = self._normalisation
-        count = len(images)
-        if count < size:
-            images = torch.cat([images, images[-1:].expand(size - count, -1, -1, -1)])
-        batch = images.to(self.device, non_blocking=True)
-        # Convolutions are quickest with channels last, and a transformer does not mind.
-        batch = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        bf16 = self.spec.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            features = self.adapter.features(self.network, batch)
-        return {pooling: pool(features, pooling)[:count].cpu().numpy() for pooling in self.spec.poolings}
+        return self.embedder(torch.as_tensor(images))
 
 
 def load_backbone(
@@ -123,7 +102,8 @@ def load_backbone(
         poolings=asked,
         precision=choose_precision(precision, place),
     )
-    return Backbone(entry, spec, {pooling: dims[pooling] for pooling in asked}, place, network, adapter)
+    embedder = TorchEmbedder(Vectors(network, adapter, spec, place), place, spec.precision)
+    return Backbone(entry, spec, {pooling: dims[pooling] for pooling in asked}, place, network, adapter, embedder)
 
 
 def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:

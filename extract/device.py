@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -66,6 +68,21 @@ def fixed_batch(device: torch.device, precision: Precision) -> int | None:
     as many as the processor's caches hold, which makes larger batches slower.
     """
     return 8 if device.type == "cpu" and precision == "bf16" else None
+
+
+@contextmanager
+def exact_fp32(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Keeps convolutions of an fp32 backbone on CUDA from computing in TF32, which torch allows unless told.
+
+    TF32 has bfloat16's range and 10 bits of fraction: what it gives must not be called fp32 in a spec.
+    """
+    if device.type != "cuda" or precision != "fp32":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    own = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+    with cudnn.flags(**own, allow_tf32=False):
+        yield
 
 
 def default_batch_size(device: torch.device) -> int:

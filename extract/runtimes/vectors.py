@@ -1,0 +1,34 @@
+"""A backbone as one module, from uint8 pixels to vectors: what a runtime is given to run."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ...cache import EmbeddingSpec
+from ..adapters import Adapter
+from ..pooling import pool
+
+
+class Vectors(nn.Module):
+    """Normalisation, network and poolings in one.
+
+    Pixels travel as uint8, a quarter of float32, and are normalised where the network computes.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, adapter: Adapter, spec: EmbeddingSpec, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.adapter, self.poolings = network, adapter, spec.poolings
+        for name, values in (("mean", spec.transform.mean), ("std", spec.transform.std)):
+            channels = torch.tensor(values, device=device).view(1, -1, 1, 1)
+            self.register_buffer(name, channels, persistent=False)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Vectors float32 (B, D), one matrix per pooling, of uint8 images (B, 3, H, W)."""
+        batch = (images.float() / 255 - self.mean) / self.std
+        # Convolutions are quickest with channels last, and a transformer does not mind.
+        features = self.adapter.features(self.network, batch.contiguous(memory_format=torch.channels_last))
+        return tuple(pool(features, pooling) for pooling in self.poolings)
