@@ -16,7 +16,7 @@ from .errors import (
     ReportError,
     WeightsError,
 )
-from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
+from .files import atomic_folder, atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import progress
 from .text import counted, did_you_mean, first_line, no_such, one_of
 
@@ -31,6 +31,7 @@ __all__ = [
     "QuarantineError",
     "ReportError",
     "WeightsError",
+    "atomic_folder",
     "atomic_path",
     "canonical_json",
     "counted",

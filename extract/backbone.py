@@ -15,9 +15,9 @@ from ..base import BackboneError, WeightsError, first_line
 from ..cache import EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter
 from .catalogue import Entry, Random, Wheel, resolve
-from .device import choose_device, choose_precision
+from .device import choose_device, choose_precision, choose_runtime
 from .pooling import available, pool, require_available
-from .runtimes import Embedder, TorchEmbedder, Vectors
+from .runtimes import Embedder, start
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
 from .weights.places import fetch
@@ -67,7 +67,9 @@ def load_backbone(
     poolings: Sequence[str] | None = None,
     image_size: int | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    runtime: Literal["auto", "torch", "openvino"] = "auto",
     device: str = "auto",
+    compiled: bool = False,
 ) -> Backbone:
     """Loads a backbone by name, frozen and in evaluation mode.
 
@@ -77,14 +79,20 @@ def load_backbone(
         poolings: the vectors to take; the default is the entry's first.
         image_size: pixels; positions are interpolated. The default is the entry's.
         precision: what to compute in; `auto` is bf16 where the device is quick at it.
+        runtime: what runs the network; `auto` is OpenVINO on a CPU where it is installed, else torch. A network that
+            OpenVINO cannot run falls back to torch with a warning, and the spec says torch.
         device: `auto`, `cpu`, `cuda`, `cuda:1` ...
+        compiled: put the network through `torch.compile`: minutes at first, then faster. Not part of the spec, as it
+            changes rounding alone.
 
     Raises:
-        BackboneError: there is no such backbone, pooling or device, or it cannot take that image size.
+        BackboneError: there is no such backbone, pooling, device or runtime, or it cannot take that image size.
         WeightsError: the weights cannot be had, are not the pinned ones, or do not fit.
     """
     entry = resolve(name, weights=Path(weights) if weights else None)
-    place = choose_device(device)
+    place = choose_device("cpu" if runtime == "openvino" and device == "auto" else device)
+    in_precision = choose_precision(precision, place)
+    run_by = choose_runtime(runtime, in_precision, place)
     adapter = ADAPTERS[entry.source]
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
@@ -100,9 +108,10 @@ def load_backbone(
         weights_digest=digest,
         transform=transform,
         poolings=asked,
-        precision=choose_precision(precision, place),
+        precision=in_precision,
+        runtime=run_by,
     )
-    embedder = TorchEmbedder(Vectors(network, adapter, spec, place), place, spec.precision)
+    embedder, spec = start(network, adapter, spec, place, compiled=compiled)
     return Backbone(entry, spec, {pooling: dims[pooling] for pooling in asked}, place, network, adapter, embedder)
 
 
