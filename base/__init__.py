@@ -17,7 +17,7 @@ from .errors import (
     WeightsError,
     WorkerError,
 )
-from .files import atomic_path, fsync_folder, make_folder, user_cache, writing
+from .files import atomic_folder, atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import Bar, progress
 from .text import counted, did_you_mean, first_line, no_such, one_of
 
@@ -34,6 +34,7 @@ __all__ = [
     "ReportError",
     "WeightsError",
     "WorkerError",
+    "atomic_folder",
     "atomic_path",
     "canonical_json",
     "counted",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -72,6 +73,34 @@ def atomic_path(target: Path) -> Iterator[Path]:
             fsync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `target`; on success it becomes `target` in one rename.
+
+    Its files, which must lie in it directly, are fsynced first. Where a folder of that name is there already, that one
+    stays. On any error the temporary folder is removed.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    with writing(target):
+        make_folder(target.parent)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        temporary.mkdir()
+        try:
+            yield temporary
+            for path in (*temporary.iterdir(), temporary):
+                _fsync(path)
+            try:
+                temporary.rename(target)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not target.is_dir():
+                    raise
+            fsync_folder(target.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:

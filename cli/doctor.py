@@ -80,11 +80,13 @@ def _torch() -> list[Check]:
         return [Check("torch", "not installed", "note", advice)]
     except OSError as error:  # a CUDA library that does not load, say
         return [Check("torch", f"cannot be loaded: {error}", "fault", "install torch again.")]
-    from ..extract.device import choose_device, choose_precision, describe
+    from ..extract.device import choose_device, choose_precision, choose_runtime, describe
 
     device = choose_device()
     precision = choose_precision("auto", device)
-    checks = [Check("torch", torch.__version__), Check("device", f"{describe(device)}; {precision} by default")]
+    runtime = choose_runtime("auto", precision, device)
+    chosen = f"{describe(device)}; {runtime} in {precision} by default"
+    checks = [Check("torch", torch.__version__), Check("device", chosen)]
     if device.type == "cpu" and torch.version.cuda and Path("/proc/driver/nvidia").exists():
         advice = "torch sees no GPU though the driver is there; compare `nvidia-smi` with torch's CUDA version."
         checks.append(Check("gpu", f"not usable (torch is built for CUDA {torch.version.cuda})", "note", advice))
@@ -157,6 +159,7 @@ _EXTRAS = {
     "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "onnx"),
     "medical": ("pydicom", "nibabel", "tifffile"),
     "finetune": ("accelerate", "peft"),
+    "openvino": ("openvino",),
     "cluster": ("dask", "distributed", "dask_jobqueue"),
 }
 

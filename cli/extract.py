@@ -43,11 +43,19 @@ def extract(
         ),
     ] = "model",
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="What to compute in.")
+        Literal["auto", "fp32", "bf16"],
+        typer.Option("--precision", help="What to compute in; auto is bf16 where it is fast."),
+    ] = "auto",
+    runtime: Annotated[
+        Literal["auto", "torch", "openvino"],
+        typer.Option("--runtime", help="What runs the network; OpenVINO, where installed, is the faster one on CPUs."),
     ] = "auto",
     device: Annotated[
         str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or several with commas.")
     ] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Put networks through torch.compile first, on a GPU for long runs.")
+    ] = False,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, help="Images a batch; found by itself. Halved when memory runs out."),
@@ -97,6 +105,8 @@ def extract(
         "image_size": image_size,
         "normalization": None if normal == "model" else normal,
         "precision": precision,
+        "runtime": runtime,
+        "compiled": compiled,
     }
     recipes = [{"name": name, **shared} for name in dict.fromkeys(backbone)]
     specs: list[EmbeddingSpec] = []
@@ -104,7 +114,8 @@ def extract(
     def introduce(several: Sequence[Backbone | Loaded]) -> None:
         for one in several:
             size = "x".join(map(str, one.spec.transform.size))
-            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {size} px, {one.spec.precision} on {', '.join(devices)}")
+            how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
+            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {size} px, {how}")
             specs.append(one.spec)
 
     try:

@@ -16,9 +16,10 @@ from ..base import BackboneError, WeightsError, first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Random, Wheel, resolve
-from .device import choose_device, choose_precision, fixed_batch
+from .device import choose_device, choose_precision, choose_runtime
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
+from .runtimes import Embedder, start
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
 from .weights.places import fetch
@@ -36,8 +37,8 @@ class Backbone:
     device: torch.device
     network: nn.Module
     adapter: Adapter
-    recipes: dict[str, Recipe]
-    """What each pooling's name stands for."""
+    embedder: Embedder
+    """Runs the network; `embed` is the way in."""
 
     @property
     def name(self) -> str:
@@ -49,12 +50,6 @@ class Backbone:
         """What the images must be made into."""
         return self.spec.transform
 
-    @cached_property
-    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        mean = torch.tensor(self.transform.mean, device=self.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.transform.std, device=self.device).view(1, -1, 1, 1)
-        return mean, std
-
     def embed(self, images: np.ndarray | torch.Tensor) -> dict[str, np.ndarray]:
         """Embeds a batch.
 
@@ -64,24 +59,7 @@ class Backbone:
         Returns:
             float32 (B, D) by pooling.
         """
-        batch = torch.as_tensor(images)
-        step = fixed_batch(self.device, self.spec.precision) or len(batch)
-        parts = [self._embed_part(part, step) for part in batch.split(step)]
-        return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in self.spec.poolings}
-
-    def _embed_part(self, images: torch.Tensor, size: int) -> dict[str, np.ndarray]:
-        """Embeds up to `size` images as a batch of `size`."""
-        mean, std = self._normalisation
-        count = len(images)
-        if count < size:
-            images = torch.cat([images, images[-1:].expand(size - count, -1, -1, -1)])
-        batch = images.to(self.device, non_blocking=True)
-        # Convolutions are quickest with channels last, and a transformer does not mind.
-        batch = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        bf16 = self.spec.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            features = self.adapter.features(self.network, batch, wanted(self.recipes.values()))
-        return {pooling: pool(features, recipe)[:count].cpu().numpy() for pooling, recipe in self.recipes.items()}
+        return self.embedder(torch.as_tensor(images))
 
 
 def load_backbone(
@@ -92,7 +70,9 @@ def load_backbone(
     image_size: int | None = None,
     normalization: Normalization | Mapping[Colour, Normalization] | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    runtime: Literal["auto", "torch", "openvino"] = "auto",
     device: str = "auto",
+    compiled: bool = False,
 ) -> Backbone:
     """Loads a backbone by name, frozen and in evaluation mode.
 
@@ -105,14 +85,20 @@ def load_backbone(
         normalization: mean and standard deviation instead of the model's own, perhaps by what the network sees (`rgb`,
             `grey`), as `dataset_normalization` gives them.
         precision: what to compute in; `auto` is bf16 where the device is quick at it.
+        runtime: what runs the network; `auto` is OpenVINO on a CPU where it is installed, else torch. A network that
+            OpenVINO cannot run falls back to torch with a warning, and the spec says torch.
         device: `auto`, `cpu`, `cuda`, `cuda:1` ...
+        compiled: put the network through `torch.compile`: minutes at first, then faster. Not part of the spec, as it
+            changes rounding alone.
 
     Raises:
-        BackboneError: there is no such backbone, pooling or device, or it cannot take that image size.
+        BackboneError: there is no such backbone, pooling, device or runtime, or it cannot take that image size.
         WeightsError: the weights cannot be had, are not the pinned ones, or do not fit.
     """
     entry = resolve(name, weights=Path(weights) if weights else None)
-    place = choose_device(device)
+    place = choose_device("cpu" if runtime == "openvino" and device == "auto" else device)
+    in_precision = choose_precision(precision, place)
+    run_by = choose_runtime(runtime, in_precision, place)
     adapter = ADAPTERS[entry.source]
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
@@ -129,9 +115,11 @@ def load_backbone(
         weights_digest=digest,
         transform=transform,
         poolings=asked,
-        precision=choose_precision(precision, place),
+        precision=in_precision,
+        runtime=run_by,
     )
-    return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, recipes)
+    embedder, spec = start(network, adapter, spec, recipes, place, compiled=compiled)
+    return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
 
 
 def _normalised(

