@@ -7,7 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import command, remark, say
+from .console import command, remark, say, show_table
+
+
+def _show_settings(asked: bool) -> None:
+    """What can follow the name of a probe, and exit."""
+    if not asked:
+        return
+    from ..probe import PROBES
+
+    for kind in PROBES.values():
+        rows = [
+            (setting.name, setting.default, setting.meaning + (f" ({setting.choices})" if setting.choices else ""))
+            for setting in kind.described
+        ]
+        title = f"{kind.family}: {kind.family_label}"
+        show_table(["setting", "default", "what it does"], rows, title=title, whole=["setting"])
+    say("As in  --probe knn:k=[5,11],weights=uniform")
+    raise typer.Exit
+
 
 if TYPE_CHECKING:
     from ..probe import ProbeKind
@@ -26,8 +44,8 @@ def probe(
         list[str] | None,
         typer.Option(
             "--probe",
-            help="logreg, knn, gbm or centroid, with settings as in gbm:preset=lightgbm-defaults; may be repeated."
-            " [default: the first three]",
+            help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100; may be"
+            " repeated. [default: the first three]",
         ),
     ] = None,
     grid_of_c: Annotated[
@@ -90,6 +108,12 @@ def probe(
         Path | None, typer.Option("--cache", help="The store of caches. [default: embeddings/ beside the manifest]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings", callback=_show_settings, is_eager=True, help="List the settings of every probe and exit."
+        ),
+    ] = False,
 ) -> None:
     """Fits probes on cached embeddings over many seeds and says which backbone wins, and how surely.
 

@@ -11,9 +11,7 @@ from ..base import CacheError, ProbeError, did_you_mean, one_of
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
 from .fusing import PREDICTIONS, Cells, covered, fuse_into, require_fusing
-
-_LARGEST = 1e17
-"""Sums of squares of larger values overflow in float32; those of a working network are below a thousand."""
+from .validation import LARGEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,11 +163,11 @@ def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
         ProbeError: some do; says how many and which samples.
     """
     low, high = X.min(), X.max()  # NaN if any value is
-    if low >= -_LARGEST and high <= _LARGEST:
+    if low >= -LARGEST and high <= LARGEST:
         return
     finite = np.isfinite(X).all(axis=1)
-    bad = np.flatnonzero(~finite) if not finite.all() else np.flatnonzero((np.abs(X) > _LARGEST).any(axis=1))
-    what = f"values beyond {_LARGEST:g}" if finite.all() else "NaN or infinite values"
+    bad = np.flatnonzero(~finite) if not finite.all() else np.flatnonzero((np.abs(X) > LARGEST).any(axis=1))
+    what = f"values beyond {LARGEST:g}" if finite.all() else "NaN or infinite values"
     samples = one_of([f'"{sample}"' for sample in sample_ids[bad]], most=5)
     raise ProbeError(
         f"{where}: {len(bad):,} of {len(X):,} embeddings hold {what}, of the samples {samples}."
@@ -188,7 +186,7 @@ def _constant(X: np.ndarray) -> np.ndarray:
     return X.min(axis=0) == X.max(axis=0)
 
 
-def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | None) -> list[tuple[int, str]]:
+def choose_poolings(caches: Sequence[EmbeddingCache], poolings: str | Sequence[str] | None) -> list[tuple[int, str]]:
     """The features to probe, as (position of the cache, pooling): all by default, else those named.
 
     Raises:
@@ -196,6 +194,7 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | 
     """
     if poolings is None:
         return [(i, pooling) for i, cache in enumerate(caches) for pooling in cache.poolings]
+    poolings = [poolings] if isinstance(poolings, str) else poolings
     there = sorted({pooling for cache in caches for pooling in cache.poolings})
     unknown = [pooling for pooling in poolings if pooling not in there]
     if unknown:

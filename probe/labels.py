@@ -27,7 +27,7 @@ def encode_labels(estimator: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
     y = column_or_1d(y, warn=True)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"{type(estimator).__name__} needs at least 2 classes, got one class: {classes[0]!r}")
+        raise ValueError(f"{type(estimator).__name__} needs at least 2 classes, got one class: {classes.tolist()[0]!r}")
     return codes.astype(np.int64), classes, False
 
 

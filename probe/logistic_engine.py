@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from .block import Block, Outcome, Workers
 from .choosing import Chooser
@@ -32,7 +32,7 @@ _AT_ONCE = 8192
 class LogisticSettings(ProbeSettings):
     """How the probe `logreg` is fitted."""
 
-    C: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
+    C: Annotated[tuple[PositiveFloat, ...], AsGrid, Field(examples=["C=[0.01,1,100], or --C 0.01,1,100"])] = GRID
     """Grid, chosen from on val."""
     class_weight: Literal["balanced"] | None = None
     """`balanced`: every class weighs the same."""

@@ -30,7 +30,8 @@ from .workers import JoblibWorkers
 
 _MOST_CLASSES = 1000
 
-External = tuple[Manifest, Sequence[EmbeddingCache]]
+Caches = EmbeddingCache | Sequence[EmbeddingCache]
+External = tuple[Manifest, Caches]
 """A manifest to test on, and its caches."""
 
 
@@ -78,17 +79,17 @@ class _Plan:
 
 def run_probes(
     manifest: Manifest,
-    caches: Sequence[EmbeddingCache],
+    caches: Caches,
     *,
-    probes: Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
+    probes: str | ProbeKind[Any] | Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
     protocol: str = "auto",
-    seeds: Sequence[int] = range(20),
-    poolings: Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 20,
+    poolings: str | Sequence[str] | None = None,
     metric: str | None = None,
     fractions: tuple[float, float, float] = HOLDOUT,
     folds: int | None = None,
-    shots: Sequence[int] = (),
-    train_fraction: Sequence[float] = (),
+    shots: int | Sequence[int] = (),
+    train_fraction: float | Sequence[float] = (),
     external: External | None = None,
     fusing: str = "mean",
     refit: bool = True,
@@ -98,14 +99,14 @@ def run_probes(
     """Fits every probe on every cache over every seed and budget and scores the test units.
 
     All see the same resamples. The scores are the same bits whatever `n_jobs`, the order of the manifest's rows, and
-    however often it is run on one machine.
+    however often it is run on one machine. Where there may be several of something, one may stand there by itself.
 
     Args:
         manifest: the data set.
         caches: embeddings of it; several of one backbone are told apart by their fingerprints.
         probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
         protocol: `official`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
-        seeds: one resample each, under `kfold` one repeat each.
+        seeds: how many (5 for 0 to 4), or which; one resample each, under `kfold` one repeat each.
         poolings: of those that the caches hold; all by default.
         metric: what hyper-parameters are chosen by; the card's primary metric by default.
         fractions: shares of train, val and test under `holdout`.
@@ -132,6 +133,7 @@ def run_probes(
         raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; choose another metric.")
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
+    caches, seeds = _listed(caches), check_seeds(seeds)
     plan = _plan(
         _cohort(manifest, caches, external, fusing),
         probes=probes,
@@ -166,13 +168,17 @@ def run_probes(
         metric=chosen_by.name,
         protocol=plan.protocol,
         settings=settings_of(plan.protocol, fractions, folds),
-        seeds=check_seeds(seeds),
+        seeds=seeds,
         budgets=budgets,
         fusing=fusing,
         refit=refit,
         warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol), *dict.fromkeys(columns)],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
+
+
+def _listed(caches: Caches) -> list[EmbeddingCache]:
+    return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 
 def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: External | None, fusing: str) -> Cohort:
@@ -188,7 +194,7 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
     if external is None:
         return Cohort((trained,), trained.units)
     other, its_caches = external
-    tested = Side.of(in_terms_of(manifest, other), matched(caches, its_caches), fusing)
+    tested = Side.of(in_terms_of(manifest, other), matched(caches, _listed(its_caches)), fusing)
     if fusing == "concat":
         require_same_modalities(trained, tested)
     return Cohort((trained, tested), beside(trained.units, tested.units))
@@ -197,13 +203,13 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
 def _plan(
     cohort: Cohort,
     *,
-    probes: Sequence[str | ProbeKind[Any]],
+    probes: str | ProbeKind[Any] | Sequence[str | ProbeKind[Any]],
     protocol: str,
     fractions: tuple[float, float, float],
     folds: int | None,
     seeds: Sequence[int],
     budgets: list[Budget],
-    poolings: Sequence[str] | None,
+    poolings: str | Sequence[str] | None,
 ) -> _Plan:
     trained, units = cohort.sides[0], cohort.units
     classes = trained.manifest.card.classes

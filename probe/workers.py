@@ -22,8 +22,8 @@ class JoblibWorkers:
     """
 
     def __init__(self, n_jobs: int = -1) -> None:
-        if n_jobs == 0:
-            raise ProbeError("0 jobs: give a number of processes, or -1 for one on every core.")
+        if n_jobs < -1 or n_jobs == 0:
+            raise ProbeError(f"{n_jobs} jobs: give a number of processes, or -1 for one on every core.")
         self.n_jobs = joblib.effective_n_jobs(n_jobs)
 
     def map(

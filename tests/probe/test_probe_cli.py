@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.manifests import Manifest
-from medprobe.probe import Run
+from medprobe.probe import PROBES, Run
 
 Medprobe = Callable[..., tuple[int, str, str]]
 
@@ -77,6 +77,19 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         assert option in text
 
 
+def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
+    shown = _process("probe", "--settings")
+    assert shown.returncode == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    for kind in PROBES.values():
+        for setting in kind.described:
+            assert [setting.name, *setting.default.split()] in [
+                line[: 1 + len(setting.default.split())] for line in lines
+            ]
+    assert "Distance between embeddings. (cosine or euclidean)" in " ".join(shown.stdout.split())
+
+
 def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
     copied: Path, tmp_path: Path, medprobe: Medprobe
 ) -> None:
@@ -101,13 +114,18 @@ def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ("logreg --C 1,,2", "C has an empty value between its commas; e.g. C=[0.01,1,100], or --C 0.01,1,100"),
+        ("logreg --C inf", "C must be finite (got inf)"),
+        ("logreg --C logspace:a:b:n", 'C cannot be "logspace:a:b:n"; write logspace:a:b:n for n values'),
+        ("knn:temperature=inf", "knn: temperature must be finite (got inf)"),
+        ("knn --jobs -7", "-7 jobs: give a number of processes, or -1 for one on every core."),
         ("logreg:stop_path=false --stop-path", "stop_path is set twice and not the same, to False"),
         ("logreg:stop_path=true --full-path", "stop_path is set twice and not the same, to True"),
         ("logreg:C=[0.1,1] --C 5,7", "C is set twice and not the same, to (0.1, 1.0) for the probe itself"),
         ("logreg --probe logreg:stop_path=false --full-path", "logreg, logreg:stop_path=False become the same probe"),
         ("knn --C 5", "C: set for logreg, which is not among the probes"),
         ("logreg --C logspace:1:2", "write logspace:a:b:n"),
-        ("logreg --C 0,1", "C: Input should be greater than 0"),
+        ("logreg --C 0,1", "C must be above 0"),
     ],
 )
 def test_flags_that_their_probes_cannot_follow_are_one_line(
@@ -186,6 +204,37 @@ def test_what_a_reader_must_be_told_is_printed_once(tmp_path: Path, study_of, ca
     assert "note: 2 of 60 samples could not be embedded and are left out (quarantined)" in notes
     assert sum("groups: the interval is rough" in note for note in notes) == 1
     assert len(notes) == len(set(notes))
+
+
+@pytest.mark.parametrize("backbones", [1, 2])
+def test_a_score_that_no_system_has_is_said_to_be_undefined(
+    tmp_path: Path, study_of, medprobe: Medprobe, backbones: int
+) -> None:
+    study = study_of(tmp_path, task="binary", split=True, signal=(0.9, 0.4)[:backbones])
+    table = study.manifest.table
+    table.loc[table["split"] == "test", "label"] = "ill"
+    Manifest(table, study.manifest.card).save(study.table)
+    words = ("--seeds", 2, "--probe", "knn", "--jobs", 1)
+    status, printed, told = medprobe("probe", study.table, *words, "--out", tmp_path / "run")
+    assert status == 0, told
+    assert "k nearest neighbours: ROC-AUC is not defined for any backbone, so nothing is compared." in printed
+    assert "at -" not in printed
+
+
+@pytest.mark.parametrize(("backbones", "gaps"), [(1, 1), (2, 3)])
+def test_a_table_is_parted_where_something_is_compared(
+    tmp_path: Path, study_of, medprobe: Medprobe, backbones: int, gaps: int
+) -> None:
+    """Two probes under two budgets: of one backbone two curves, of two backbones four comparisons."""
+    study = study_of(tmp_path, signal=(0.9, 0.4)[:backbones])
+    probes = ("--probe", "knn", "--probe", "centroid", "--shots", "2,5")
+    status, printed, told = medprobe(
+        "probe", study.table, "--seeds", 2, "--jobs", 1, "--out", tmp_path / "run", *probes
+    )
+    assert status == 0, told
+    rows = printed[printed.index("──") :].split("\n")[1 : 1 + 4 * backbones + gaps]
+    assert [bool(row.strip()) for row in rows].count(False) == gaps
+    assert sum("net-" in row for row in rows) == 4 * backbones
 
 
 def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, study_of, medprobe: Medprobe) -> None:

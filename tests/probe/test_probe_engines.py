@@ -317,12 +317,27 @@ def test_a_metric_that_is_defined_for_some_candidates_alone_does_not_stop_the_ch
 
 
 def test_a_path_ends_after_candidates_in_a_row_that_are_worse_in_score_and_likelihood() -> None:
-    chooser = _chooser(METRICS["accuracy"])
-    chooser.consider({"C": 0}, _proba(0.1, 0.1, 0.9, 0.9))
-    for number in range(PATIENCE):
-        assert not chooser.exhausted
-        chooser.consider({"C": number + 1}, _proba(0.6, 0.6, 0.4, 0.4 - number / 100))
-    assert chooser.exhausted
+    for best in range(len(C_GRID) - PATIENCE):
+        chooser = _chooser(METRICS["accuracy"])
+        chooser.consider({"C": C_GRID[best]}, _proba(0.1, 0.1, 0.9, 0.9))
+        for number in range(PATIENCE):
+            assert not chooser.exhausted
+            chooser.consider({"C": C_GRID[best + number + 1]}, _proba(0.6, 0.6, 0.4, 0.4 - number / 100))
+        assert chooser.exhausted
+
+
+@pytest.mark.parametrize("values", [13, 24, 100, 1000])
+def test_a_path_over_a_finer_grid_ends_where_it_would_over_the_default_one_and_not_on_a_few_steps_of_noise(
+    values: int,
+) -> None:
+    """Falling from the first value on: the default grid, of twelve, ends three steps of its own beyond the best."""
+    grid = [float(f"{C:.6g}") for C in np.logspace(-4, 3, values)]
+    chooser, seen = _chooser(METRICS["accuracy"]), 0
+    while not chooser.exhausted:
+        chooser.consider({"C": grid[seen]}, _proba(0.1, 0.1 + seen * 1e-4, 0.9, 0.9))
+        seen += 1
+    assert seen > PATIENCE + 1
+    assert grid[seen - 1] / grid[1] >= C_GRID[3] / C_GRID[1] * 0.999 > grid[seen - 2] / grid[1]
 
 
 def test_a_path_goes_on_while_the_likelihood_still_rises() -> None:

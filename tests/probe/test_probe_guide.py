@@ -15,7 +15,7 @@ GRID = (1e-3, 0.1, 1.0, 100.0)
 
 
 def _block(task: str, seeds: int = 6) -> Block:
-    X, y = make_classification(400, 12, n_informative=8, n_classes=3, class_sep=0.6, random_state=3)
+    X, y = map(np.asarray, make_classification(400, 12, n_informative=8, n_classes=3, class_sep=0.6, random_state=3))
     X = X.astype(np.float32)
     y, classes = {
         "binary": (np.minimum(y, 1), ("a", "b")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from medprobe.probe import LogisticPath, LogisticProbe
 from medprobe.probe.linear import Predictor, Problems, Rows, curvature, rows, solve
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -155,3 +157,13 @@ def test_on_real_embeddings_no_objective_is_above_scikit_learns(realdata: Path, 
         ours = -C * np.log(proba[np.arange(len(y)), y]).sum() + ((coef * scale) ** 2).sum() / 2
         plain = LogisticRegression(C=C, max_iter=1000).fit(Z, y)
         assert ours <= _objective(Z, y, plain.coef_, plain.intercept_, C) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("C", [1e5, 1e8, 1e12])
+def test_a_penalty_that_is_lost_beside_the_weights_ends_in_numbers(C: float) -> None:
+    X, y = make_classification(300, 20, n_informative=8, n_classes=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        said = LogisticProbe(C).fit(X.astype(np.float32), y).predict_proba(X)
+    assert np.isfinite(said).all()
+    assert (said.argmax(axis=1) == y).mean() > 0.7

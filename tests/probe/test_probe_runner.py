@@ -213,6 +213,17 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     assert run.info["probes"]["guess"] == {"label": "Class shares", "rule": "share of classes"}
 
 
+def test_one_of_what_may_be_several_may_stand_by_itself(study) -> None:
+    several = study.probe(
+        caches=study.caches[:1], probes=["knn"], seeds=[0, 1, 2], poolings=["cls"], shots=[2], train_fraction=[0.5]
+    )
+    alone = study.probe(caches=study.caches[0], probes="knn", seeds=3, poolings="cls", shots=2, train_fraction=0.5)
+    pd.testing.assert_frame_equal(alone.scores, several.scores)
+    configured = study.probe(caches=study.caches[0], probes=PROBES["knn"], seeds=np.int64(3), shots=2)
+    assert set(configured.scores["probe"]) == {"knn"}
+    assert configured.info["seeds"] == [0, 1, 2]
+
+
 def test_choosing_by_another_metric_is_recorded(study) -> None:
     run = study.probe(metric="log_loss", probes=["logreg"])
     assert run.info["metric"] == run.primary_metric == "log_loss"
@@ -245,8 +256,13 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
         ({"protocol": "official"}, "needs the manifest's own split"),
         ({"fusing": "men"}, 'Did you mean "mean"'),
         ({"fusing": "concat"}, "needs the column `modality`"),
+        ({"probes": "logre"}, 'unknown probe logre; there are logreg, .* Did you mean "logreg"'),
         ({"seeds": []}, "no seeds"),
+        ({"seeds": 0}, "no seeds"),
+        ({"seeds": 2.5}, r"seeds 2.5: give a number of seeds such as 20, or a list such as \[3, 5, 7\]"),
+        ({"seeds": "5"}, "seeds '5': give a number"),
         ({"n_jobs": 0}, "0 jobs"),
+        ({"n_jobs": -7}, "-7 jobs: give a number of processes, or -1"),
         ({"caches": []}, "medprobe extract"),
         ({"fractions": (0.9, 0.2, 0.1)}, "sum to one"),
     ],
@@ -277,6 +293,17 @@ def test_a_class_whose_training_cases_are_all_quarantined_is_named(tmp_path: Pat
     cache = cache_of(tmp_path, "few", manifest.sample_ids, {"cls": X}, quarantine=["s40", "s41", "s42"])
     with pytest.raises(ProbeError, match='no training unit of "rare" is left'):
         run_probes(manifest, [cache], probes=["knn"], seeds=[0], n_jobs=1, progress=False)
+
+
+@pytest.mark.parametrize("protocol", ["holdout", "kfold", "official"])
+def test_many_classes_of_one_case_each_are_asked_whether_they_are_ids(tmp_path: Path, cache_of, protocol: str) -> None:
+    names = [f"patient {i}" for i in range(240)]
+    table = pd.DataFrame({"sample_id": names, "path": "x", "label": names})
+    table["split"] = np.where(np.arange(240) % 4 == 0, "test", "train")
+    manifest = Manifest(table, DatasetCard(name="ids", task="multiclass", classes=names))
+    cache = cache_of(tmp_path, "ids", names, {"cls": np.eye(240, 2)})
+    with pytest.raises(ProbeError, match="of 240 classes stand in one group each: is the label column one of ids"):
+        run_probes(manifest, [cache], protocol=protocol, n_jobs=1, progress=False)
 
 
 def test_a_label_column_of_ids_is_refused(tmp_path: Path, cache_of) -> None:
