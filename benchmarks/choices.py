@@ -32,30 +32,30 @@ _CUTS = {"components": 128, "columns": None, "feature_fraction": 0.3, "extra_tre
 _SLOW = {**_CUTS, "learning_rate": 0.1}
 LIGHTGBM = {"preset": "lightgbm"}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "128 components, rate 0.2, 30 % of the columns a tree": _CUTS,
-    "the same, rate 0.1": _SLOW,
-    "the same, depth 6 and 31 leaves": {**_CUTS, "max_depth": 6, "num_leaves": 31},
-    "the same, depth 3 and 8 leaves": {**_CUTS, "max_depth": 3, "num_leaves": 8},
-    "the same, 255 bins": {**_CUTS, "max_bin": 255},
-    "the same, L2 penalty 10": {**_CUTS, "lambda_l2": 10.0},
-    "the same, 60 % of the rows a tree": {**_CUTS, "bagging_fraction": 0.6, "bagging_freq": 1},
+    "128 components, 30 % of the columns a tree": _CUTS,
+    "128 components, 30 %, rate 0.1": _SLOW,
+    "128 components, 30 %, depth 6 and 31 leaves": {**_CUTS, "max_depth": 6, "num_leaves": 31},
+    "128 components, 30 %, depth 3 and 8 leaves": {**_CUTS, "max_depth": 3, "num_leaves": 8},
+    "128 components, 30 %, 255 bins": {**_CUTS, "max_bin": 255},
+    "128 components, 30 %, L2 penalty 10": {**_CUTS, "lambda_l2": 10.0},
+    "128 components, 30 %, 60 % of the rows a tree": {**_CUTS, "bagging_fraction": 0.6, "bagging_freq": 1},
     "256 components, rate 0.1, 20 %": {**_SLOW, "components": 256, "feature_fraction": 0.2},
-    "no components, rate 0.2, 5 %": {**_CUTS, "components": None, "feature_fraction": 0.05},
+    "no components, 5 %": {**_CUTS, "components": None, "feature_fraction": 0.05},
     "128 components, random cuts, 30 %": {**_CUTS, "extra_trees": True},
     "192 components, random cuts, 30 %": {**_CUTS, "extra_trees": True, "components": 192},
-    "192 components, random cuts, 40 columns (the preset)": {},
-    "the same, 10 %": {"columns": 19},
-    "the same, rate 0.3": {"learning_rate": 0.3},
     "256 components, random cuts, 30 %": {**_CUTS, "extra_trees": True, "components": 256},
-    "the same, depth 6 and 31 leaves, all else as the preset": {"max_depth": 6, "num_leaves": 31},
     "no components, random cuts, 5 %": {**_CUTS, "extra_trees": True, "components": None, "feature_fraction": 0.05},
+    "the preset": {},
+    "the preset, 19 columns": {"columns": 19},
+    "the preset, rate 0.3": {"learning_rate": 0.3},
+    "the preset, depth 6 and 31 leaves": {"max_depth": 6, "num_leaves": 31},
     "LightGBM's defaults, 100 rounds": LIGHTGBM,
 }
-"""By what the table calls them: what differs from the preset `dense`."""
+"""What differs from the preset `dense`, which has 192 components, 40 columns a tree and random cuts."""
 FEW = {
-    "192 components, random cuts, 40 columns (the preset)": {},
-    "192 components, random cuts, a fifth of the columns": {"columns": None, "feature_fraction": 0.2},
-    "128 components, rate 0.2, 30 % of the columns a tree": _CUTS,
+    "the preset": {},
+    "the preset, a fifth of the columns": {"columns": None, "feature_fraction": 0.2},
+    "128 components, 30 % of the columns a tree": _CUTS,
 }
 
 
