@@ -191,5 +191,5 @@ class Steps:
         along = solve_triangular(self._products, self.steps @ gradient.T.astype(self.steps.dtype))
         q = precondition(gradient - (along.T.astype(self.steps.dtype) @ self.changes))
         left = np.diag(self._products)[:, None] * along - self.changes @ q.T.astype(self.steps.dtype)
-        back = solve_triangular(self._products, left, trans="T")
+        back = solve_triangular(self._products, left, trans=1)
         return q + back.T.astype(self.steps.dtype) @ self.steps

@@ -63,7 +63,7 @@ def solve(
             steps=min(_STEPS, max_iter - taken),
         )
         if rest is None:
-            rest, met = curvature.rest, [history.of(problem) for problem in live]
+            rest, met = curvature.rest, [history.of(int(problem)) for problem in live]
         stuck = live[state.value[live] >= before]  # rounding allows no lower value
         live = np.setdiff1d(unsolved, stuck, assume_unique=True)
         if not len(live):
