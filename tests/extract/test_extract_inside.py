@@ -135,7 +135,7 @@ def test_stages_of_transformers_are_maps(tmp_path) -> None:
 
 @pytest.mark.parametrize("pooling", ["cls@7", "cls@0", "mean@last7", "pooled@2", "cls@", "stage2", "cls+", "cls@1..3"])
 def test_a_place_that_there_is_not_is_answered_with_those_there_are(pooling) -> None:
-    told = r"It has cls, mean, cls\+mean, pooled, cls@K \(block K, 1 to 6\), mean@K"
+    told = r"It has cls, mean, cls\+mean, patch0, pooled, cls@K \(block K, 1 to 6\), mean@K"
     with pytest.raises(BackboneError, match=told):
         load_backbone("timm:test_vit@random", poolings=[pooling], **_OPTIONS)
 
