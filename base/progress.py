@@ -77,7 +77,7 @@ def _terminal_bar(what: str, total: int, unit: str) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with Progress(*columns, console=Console(stderr=True, emoji=False), transient=True) as display:
         task = display.add_task(what, total=total, unit=unit, note="")
 
         class Terminal:

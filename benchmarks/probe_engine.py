@@ -1,11 +1,16 @@
 """The kNN and boosting engines against scikit-learn and LightGBM: one line each, `name ours_s peer_s ratio`.
 
     python benchmarks/probe_engine.py [--only knn] [--seeds 100] [--rounds 3] [--data brain-mri-embeddings.npz]
+    python benchmarks/probe_engine.py --whole [--seeds 100] [--peer-seeds 2]
 
 Ours and the peer run in turn, on the same data and the same cores, with one BLAS thread a process or thread and as many
 of these as there are cores; the peer's processes are started before anything is timed. Times are medians over rounds.
 A peer that would take minutes is run on a few seeds, other ones in each round, and its time is scaled up; the line says
 so. What both call the same test rows is compared: labels of kNN must be the same, boosting has its accuracy beside it.
+
+`--whole` times a run as a user starts it, once: both backbones, all seeds, logistic regression over twelve C without an
+early end, kNN over six k, boosting; reading the caches, drawing, refitting and scoring included. The peers do no more
+than fit and predict, once a seed and candidate, on a few seeds, scaled up.
 """
 
 from __future__ import annotations
@@ -13,7 +18,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +28,18 @@ from pathlib import Path
 import joblib
 import lightgbm as lgb
 import numpy as np
-from medprobe.probe import GBMProbe
+import pandas as pd
+from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.probe import PROBES, GBMProbe, run_probes
 from medprobe.probe.knn import vote
+from medprobe.probe.logistic import GRID
 from medprobe.probe.neighbours import NeighbourLists, Question, list_neighbours
 from medprobe.probe.workers import JoblibWorkers
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 KS = (1, 5, 11, 21, 51, 101)
@@ -137,7 +150,7 @@ def lightgbm_100_rounds(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np
 
 def compare_boosting(task: Task, peer_seeds: int, rounds: int) -> None:
     own, other, right = [], [], []
-    for chosen in batches(GBM_SEEDS, peer_seeds, rounds):
+    for chosen in batches(min(GBM_SEEDS, len(task.parts)), peer_seeds, rounds):
         seconds, labels = timed(side_by_side, our_boosting, task, chosen)
         own.append(seconds * GBM_SEEDS / len(chosen))
         seconds, theirs = timed(side_by_side, lightgbm_100_rounds, task, chosen)
@@ -148,7 +161,77 @@ def compare_boosting(task: Task, peer_seeds: int, rounds: int) -> None:
     tell(f"gbm/{task.name}/lightgbm_100_rounds", own, other, peer_seeds, seen)
 
 
-# --- both
+# --- the whole stage
+
+
+def logistic_per_seed_and_C(X: np.ndarray, y: np.ndarray, members: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """scikit-learn's fits of one seed; at the larger C it stops at `max_iter` and warns."""
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scaler = StandardScaler().fit(X[members])
+        Z, asked = scaler.transform(X[members]), scaler.transform(X[test])
+        return np.stack([LogisticRegression(C=C, max_iter=1000).fit(Z, y[members]).predict(asked) for C in GRID])
+
+
+PARTS = {
+    "logreg": (PROBES["logreg"].configured(stop_path=False), logistic_per_seed_and_C),
+    "knn": (PROBES["knn"].configured(k=KS), per_seed_and_k),
+    "gbm": (PROBES["gbm"], lightgbm_100_rounds),
+}
+"""What is run, and what its peer does for one seed."""
+
+
+def compare_whole(tasks: list[Task], peer_seeds: int) -> None:
+    """Ours over all tasks at once, a run a probe, so that each has a line; then their sum."""
+    total = np.zeros(2)
+    with tempfile.TemporaryDirectory() as folder:
+        manifest, caches = published(tasks, Path(folder))
+        seeds = range(len(tasks[0].parts))
+        for name, (kind, peer) in PARTS.items():
+            options = {"probes": [kind], "protocol": "official", "metric": "accuracy", "progress": False}
+            own, _ = timed(lambda o=options: run_probes(manifest, caches, seeds=seeds, **o))
+            chosen = list(range(peer_seeds))
+            other = sum(timed(side_by_side, peer, task, chosen)[0] for task in tasks) * len(seeds) / len(chosen)
+            tell(f"whole/{name}", [own], [other], len(chosen), f"{len(tasks)} backbones, {len(seeds)} seeds")
+            total += own, other
+    tell("whole", [total[0]], [total[1]], peer_seeds, "the sum of these")
+
+
+def published(tasks: list[Task], folder: Path) -> tuple[Manifest, list[EmbeddingCache]]:
+    """The tasks, which are of the same rows, as a manifest and its caches."""
+    first = tasks[0]
+    ids = np.array([f"{i:06d}" for i in range(len(first.y))], dtype=object)
+    classes = [f"class {c}" for c in range(first.classes)]
+    split = np.where(np.isin(np.arange(len(ids)), first.test), "test", "train")
+    table = pd.DataFrame({"sample_id": ids, "path": "x", "label": np.array(classes)[first.y], "split": split})
+    manifest = Manifest(table, DatasetCard(name="brain", task="multiclass", classes=classes))
+    return manifest, [published_cache(task, ids, folder) for task in tasks]
+
+
+def published_cache(task: Task, ids: np.ndarray, folder: Path) -> EmbeddingCache:
+    plain = TransformSpec(
+        size=(224, 224),
+        resize="short-side",
+        resize_to=256,
+        interpolation="bicubic",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+    spec = EmbeddingSpec(
+        backbone=task.name,
+        model=task.name,
+        weights_digest="0" * 64,
+        transform=plain,
+        poolings=("cls",),
+        precision="bf16",
+    )
+    stamps = np.arange(len(ids))
+    with CacheDraft.open(folder, "brain", spec) as draft:
+        draft.append(ids, np.array([f"{i:032x}" for i in stamps]), stamps, {"cls": task.X})
+        return draft.publish(ids, stamps=stamps, device="cpu")
+
+
+# --- all
 
 
 def side_by_side(work: Callable[..., np.ndarray], task: Task, seeds: list[int]) -> np.ndarray:
@@ -160,7 +243,7 @@ def side_by_side(work: Callable[..., np.ndarray], task: Task, seeds: list[int]) 
 def warm_up(task: Task) -> None:
     """Starts the processes and has each import what it needs, away from the clock."""
     few = Task.of(task.name, task.X[::15], task.y[::15], np.arange(300), 8)
-    for work in (once_a_seed, our_boosting, lightgbm_100_rounds):
+    for work in (once_a_seed, our_boosting, lightgbm_100_rounds, logistic_per_seed_and_C):
         side_by_side(work, few, list(range(8)))
 
 
@@ -184,17 +267,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="npz with one matrix a backbone, y and split")
     parser.add_argument("--only", choices=["knn", "gbm"], help="one engine alone")
-    parser.add_argument("--seeds", type=int, default=100, help="of kNN")
+    parser.add_argument("--whole", action="store_true", help="the whole stage as a user runs it, and nothing else")
+    parser.add_argument("--seeds", type=int, default=100, help="of kNN and of the whole stage")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer-seeds", type=int, default=2, help="seeds a round of the slower peers")
+    parser.add_argument(
+        "--peer-seeds",
+        type=int,
+        default=2,
+        help="seeds a round of the slower peers; rounded up, so that every core has one",
+    )
     asked = parser.parse_args()
-    tasks = [*real(asked.data, asked.seeds), synthetic(asked.seeds)]
+    cores = joblib.effective_n_jobs(-1)
+    peer_seeds = min(asked.seeds, -(-asked.peer_seeds // cores) * cores)
+    tasks = list(real(asked.data, asked.seeds))
     warm_up(tasks[0])
+    if asked.whole:
+        compare_whole(tasks, peer_seeds)
+        return
+    tasks.append(synthetic(asked.seeds))
     for task in tasks if asked.only != "gbm" else ():
-        compare_neighbours(task, per_seed_and_k, min(asked.peer_seeds, asked.seeds), asked.rounds)
-        compare_neighbours(task, once_a_seed, min(4 * asked.peer_seeds, asked.seeds), asked.rounds)
-    for task in tasks[:-1] if asked.only != "knn" else ():
-        compare_boosting(task, min(asked.peer_seeds, GBM_SEEDS), asked.rounds)
+        compare_neighbours(task, per_seed_and_k, peer_seeds, asked.rounds)
+        compare_neighbours(task, once_a_seed, min(4 * peer_seeds, asked.seeds), asked.rounds)
+    for task in tasks if asked.only != "knn" else ():
+        compare_boosting(task, min(peer_seeds, GBM_SEEDS), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -109,21 +109,56 @@ class EmbeddingCache:
             ids, reasons = get_strings(file, "quarantine/sample_id"), get_strings(file, "quarantine/reason")
         return dict(zip(ids, reasons, strict=True))
 
-    def load(self, pooling: str, dtype: DTypeLike = np.float32) -> np.ndarray:
-        """The whole matrix of a pooling in one pass over the file: (N, D) of `dtype`, rows as in `sample_ids`.
+    def dim(self, pooling: str) -> int:
+        """Vector length of a pooling.
 
         Raises:
-            CacheError: there is no such pooling (lists those there are), or a checksum is wrong.
+            CacheError: there is no such pooling (lists those there are).
         """
         if pooling not in self.dims:
             raise CacheError(
                 f'{self.path.name}: has no pooling "{pooling}"; it has {", ".join(self.dims)}.'
                 f"{did_you_mean(pooling, self.dims)}"
             )
-        out = np.empty((len(self), self.dims[pooling]), dtype=dtype)
+        return self.dims[pooling]
+
+    def load(
+        self,
+        pooling: str,
+        dtype: DTypeLike = np.float32,
+        *,
+        rows: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The matrix of a pooling in one pass over the file, with no copy of it beside.
+
+        Args:
+            pooling: which.
+            dtype: of the result, if there is no `out`.
+            rows: (M,) which rows, in the order wanted; they may repeat. All, as in `sample_ids`, by default.
+            out: (M, D), C-contiguous, to be filled and returned.
+
+        Returns:
+            (M, D) of `dtype`.
+
+        Raises:
+            CacheError: there is no such pooling (lists those there are), or a checksum is wrong.
+        """
+        width = self.dim(pooling)
+        if rows is not None and np.array_equal(rows, np.arange(len(self))):
+            rows = None
+        shape = len(self) if rows is None else len(rows), width
+        if out is None:
+            out = np.empty(shape, dtype=dtype)
+        elif out.shape != shape:
+            raise ValueError(f"out has the shape {out.shape}, what is read has {shape}")
         with hdf5_from(self.path) as file:
             self._check_unchanged(file)
-            _read_into(out, dataset(file, f"embedding/{pooling}"))
+            matrix = dataset(file, f"embedding/{pooling}")
+            if rows is None:
+                _read_into(out, matrix)
+            else:
+                _pick_into(out, matrix, rows)
         return out
 
     def rows_of(self, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -209,3 +244,15 @@ def _read_into(out: np.ndarray, matrix: h5py.Dataset) -> None:
         stop = min(start + rows, len(out))
         matrix.read_direct(buffer, np.s_[start:stop], np.s_[: stop - start])
         out[start:stop] = buffer[: stop - start]
+
+
+def _pick_into(out: np.ndarray, matrix: h5py.Dataset, rows: np.ndarray) -> None:
+    """Fills `out` with `rows` of the matrix; reads it forwards, a window at a time, and skips windows without any."""
+    order = np.argsort(rows, kind="stable")
+    window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, _READ_BYTES)
+    starts = np.arange(0, len(matrix), window)
+    cuts = np.searchsorted(rows[order], np.append(starts, len(matrix)))
+    for start, first, last in zip(starts.tolist(), cuts[:-1], cuts[1:], strict=True):
+        if first < last:
+            places = order[first:last]
+            out[places] = matrix[start : start + window][rows[places] - start]

@@ -63,7 +63,7 @@ def build_folder(
     classes: Classes = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Makes a manifest of the images in class folders: SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg.
+    """Makes a manifest of the images in class folders: `SRC/CLASS/*.jpg` or `SRC/train/CLASS/*.jpg`.
 
     Splits may also be called training, valid, validation, dev or testing. Files that are no images are counted and
     left out.

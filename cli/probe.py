@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import command, remark, say
+from .console import command, remark, say, show_table
+
+
+def _show_settings(asked: bool) -> None:
+    """What can follow the name of a probe, and exit."""
+    if not asked:
+        return
+    from ..probe import PROBES
+
+    for kind in PROBES.values():
+        rows = [
+            (setting.name, setting.default, setting.meaning + (f" ({setting.choices})" if setting.choices else ""))
+            for setting in kind.described
+        ]
+        title = f"{kind.family}: {kind.family_label}"
+        show_table(["setting", "default", "what it does"], rows, title=title, whole=["setting"])
+    say("As in  --probe knn:k=[5,11],weights=uniform")
+    raise typer.Exit
+
+
+if TYPE_CHECKING:
+    from ..probe import ProbeKind
 
 
 def probe(
@@ -23,8 +44,8 @@ def probe(
         list[str] | None,
         typer.Option(
             "--probe",
-            help="logreg, knn, gbm or centroid, with settings as in gbm:preset=lightgbm-defaults; may be repeated."
-            " [default: the first three]",
+            help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100; may be"
+            " repeated. [default: the first three]",
         ),
     ] = None,
     grid_of_c: Annotated[
@@ -34,13 +55,17 @@ def probe(
         ),
     ] = None,
     stop_path: Annotated[
-        bool, typer.Option("--stop-path/--full-path", help="End logreg's path over C once values are worse on val.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--stop-path/--full-path", help="End logreg's path over C once values are worse on val. [default: so]"
+        ),
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(
             help="official keeps the manifest's test; holdout draws one a seed; kfold tests every fold once a seed;"
-            " auto: official if there is one, else holdout."
+            " external tests on another manifest; auto: external with --external, kfold with --folds, else official if"
+            " the manifest has train and test, else holdout."
         ),
     ] = "auto",
     seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
@@ -76,11 +101,19 @@ def probe(
             "--refit/--no-refit", help="Fit the chosen model on train and val; never where train is cut down."
         ),
     ] = True,
-    jobs: Annotated[int, typer.Option("--jobs", help="Processes; -1 for one on every core.")] = -1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", help="Processes, or threads for logreg and knn; -1 for one on every core.")
+    ] = -1,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="The store of caches. [default: embeddings/ beside the manifest]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings", callback=_show_settings, is_eager=True, help="List the settings of every probe and exit."
+        ),
+    ] = False,
 ) -> None:
     """Fits probes on cached embeddings over many seeds and says which backbone wins, and how surely.
 
@@ -88,16 +121,14 @@ def probe(
     """
     from ..cache import default_store, find_caches
     from ..manifests import Manifest
-    from ..probe import find_probes, parse_fractions, parse_seeds, parse_shots, refuse_occupied, run_probes
+    from ..probe import parse_fractions, parse_seeds, parse_shots, refuse_occupied, run_probes
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
     few = parse_shots(shots) if shots is not None else []
     shares = parse_fractions(train_fraction) if train_fraction is not None else []
     _refuse_store_alone(external, external_cache)
-    asked = find_probes(probe or ("logreg", "knn", "gbm"))
-    path = {"stop_path": stop_path} | ({"C": grid_of_c} if grid_of_c else {})
-    kinds = [kind.configured(**path) if kind.family == "logreg" else kind for kind in asked]
+    kinds = _asked(probe or ["logreg", "knn", "gbm"], C=grid_of_c, stop_path=stop_path)
     refuse_occupied(out, overwrite=overwrite)
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
@@ -125,6 +156,14 @@ def probe(
     show_summary(run)
     remark(f"\nSaved: {out}")
     say(f"Next:  {command('report', out)}")
+
+
+def _asked(names: list[str], **path: Any) -> list[ProbeKind[Any]]:
+    """The probes by their names, `logreg` with those settings of its `path` that were given (are not None)."""
+    from ..probe import configure_all, find_probes
+
+    given = {setting: value for setting, value in path.items() if value is not None}
+    return configure_all(find_probes(names), "logreg", given) if given else find_probes(names)
 
 
 def _refuse_store_alone(external: Path | None, store: Path | None) -> None:

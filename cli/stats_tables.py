@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from .console import out, say, show_table
@@ -184,10 +185,12 @@ def _ranking_in_words(ranking: Ranking) -> str:
     if ranking.friedman is None:
         return f"Wilcoxon's signed ranks over the data sets: {p_value(ranking.p[0, 1])}."
     friedman = ranking.friedman
-    found = "differ" if friedman.p_f < ranking.alpha else "are not shown to differ"
+    tests = [f"chi2 = {friedman.chi_square:.2f} ({p_value(friedman.p_chi_square)})"]
+    tests += [f"F = {friedman.f:.2f} ({p_value(friedman.p_f)})"] if isfinite(friedman.f) else []
+    tests += [f"exact {p_value(friedman.p_exact)}"] if isfinite(friedman.p_exact) else []
+    found = "differ" if friedman.p < ranking.alpha else "are not shown to differ"
     return (
-        f"Friedman: chi2 = {friedman.chi_square:.2f} ({p_value(friedman.p_chi_square)}), F = {friedman.f:.2f}"
-        f" ({p_value(friedman.p_f)}): they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
+        f"Friedman: {', '.join(tests)}: they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .console import out, say
@@ -52,15 +53,25 @@ def systems_table(summary: pd.DataFrame) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("mean", "sd", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
+    apart = _stands_apart(summary)
     before = ()
     for row in summary.to_dict("records"):
-        if before and (row["probe"], row["budget"]) != before:
+        part = tuple(row[name] for name in apart)
+        if before and part != before:
             table.add_section()
-        before = (row["probe"], row["budget"])
+        before = part
         names = [row[name] for name in shown]
         cells = [number(row["mean"]), number(row["sd"]), interval(row["low"], row["high"])]
         table.add_row(*map(Text, [*names, *cells]))
     return table
+
+
+def _stands_apart(summary: pd.DataFrame) -> list[str]:
+    """What a line parts: what was compared; on the curves of one system each, the curves; else nothing."""
+    for columns in (["probe", "budget"], ["probe"]):
+        if summary.groupby(columns).size().max() > 1:
+            return columns
+    return []
 
 
 def _curve(summary: pd.DataFrame) -> bool:
@@ -71,10 +82,12 @@ def _curve(summary: pd.DataFrame) -> bool:
 
 
 def _sentence(run: Run, verdict: Verdict) -> str:
-    from ..probe import WHOLE
+    from ..probe import WHOLE, find_metric
 
     label = run.info["probes"][verdict.probe]["label"]
     label += f", {verdict.budget}" if verdict.budget != WHOLE else ""
+    if math.isnan(verdict.mean):
+        return f"{label}: {find_metric(verdict.metric).label} is not defined for any backbone, so nothing is compared."
     if not verdict.second:
         return f"{label}: {verdict.best} at {number(verdict.mean)}; there is no other backbone to compare it with."
     if verdict.difference == 0:
@@ -83,12 +96,12 @@ def _sentence(run: Run, verdict: Verdict) -> str:
         rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
         return (
             f"{label}: {verdict.best} wins by {number(verdict.difference)} over {verdict.second}"
-            f" (significant, {p_value(verdict.p_holm)}){rest}."
+            f" (significant, {p_value(verdict.p_adjusted)}){rest}."
         )
     beaten = f", which is better than {', '.join(verdict.beaten)}" if verdict.beaten else ""
     return (
         f"{label}: {verdict.best} leads by {number(verdict.difference)}{beaten}; its lead over {verdict.second}"
-        f" is not significant ({p_value(verdict.p_holm)})."
+        f" is not significant ({p_value(verdict.p_adjusted)})."
     )
 
 

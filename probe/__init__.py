@@ -4,12 +4,14 @@ In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) a
 Nothing here knows of images or torch; a probe gets a whole `Block` of resamples, so that a faster engine slips under.
 """
 
+from .binning import BINS
 from .block import Block, Outcome
-from .bootstrap import INTERVALS
+from .bootstrap import DRAWS, INTERVALS
 from .budgets import Budget, budgets_of, cut_down, parse_fractions, parse_shots
 from .calibrating import calibration_table, reliability_table, temperature_table
 from .calibration import bin_chances, brier_parts, stated_and_true
 from .centroid import CentroidProbe
+from .class_scores import CLASS_SCORES, class_scores, confusion_of
 from .cohort import beside
 from .comparisons import VERDICT_TESTS, Verdict, compare, compare_backbones, corrected_t_test, verdicts
 from .further_tests import FURTHER, further_tests
@@ -17,7 +19,7 @@ from .gathering import Statistics, gather_statistics
 from .gbm import GBMProbe
 from .kind import ProbeKind, ProbeSettings
 from .knn import KNNProbe
-from .listing import PROBES, find_probes
+from .listing import PROBES, configure_all, find_probes
 from .logistic import LogisticPath, LogisticProbe
 from .metrics import ALIASES, METRICS, Metric, evaluate, find_metric, metrics_for
 from .multiplicity import CORRECTIONS, benjamini_hochberg, find_correction, holm
@@ -31,13 +33,16 @@ from .results import Run, refuse_occupied
 from .runner import run_probes
 from .scores import Scored
 from .subgroups import subgroup_scores
-from .summaries import budgets_in_order, summarise
+from .summaries import budgets_in_order, summarise, summarise_metrics
 from .tables import WHOLE
 from .temperature import at_temperature, fit_temperature
 
 __all__ = [
     "ALIASES",
+    "BINS",
+    "CLASS_SCORES",
     "CORRECTIONS",
+    "DRAWS",
     "FIXED_TEST",
     "FURTHER",
     "HOLDOUT",
@@ -75,8 +80,11 @@ __all__ = [
     "budgets_in_order",
     "budgets_of",
     "calibration_table",
+    "class_scores",
     "compare",
     "compare_backbones",
+    "configure_all",
+    "confusion_of",
     "corrected_t_test",
     "cut_down",
     "draw_resamples",
@@ -103,6 +111,7 @@ __all__ = [
     "stated_and_true",
     "subgroup_scores",
     "summarise",
+    "summarise_metrics",
     "system_labels",
     "temperature_table",
     "verdicts",

@@ -45,6 +45,14 @@ class Block:
         """Whether there is a column of y per class (multilabel)."""
         return self.y.ndim == 2
 
+    @cached_property
+    def _by_draw(self) -> dict[tuple[int, int], Resample]:
+        return {(resample.seed, resample.fold): resample for resample in self.resamples}
+
+    def resample(self, seed: int, fold: int) -> Resample:
+        """The resample of that seed and fold."""
+        return self._by_draw[seed, fold]
+
     def fitted_on(self, resample: Resample) -> np.ndarray:
         """The rows that the tested model is fitted on, sorted."""
         return np.sort(np.r_[resample.train, resample.val]) if self.refit else resample.train

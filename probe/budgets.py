@@ -60,13 +60,15 @@ class Budget:
         return np.minimum(available, np.maximum(1, np.floor(share * available + 0.5).astype(np.int64)))
 
 
-def budgets_of(shots: Sequence[int] = (), fractions: Sequence[float] = ()) -> list[Budget]:
-    """The budgets asked for, the shots first; that of all training units where none is.
+def budgets_of(shots: int | Sequence[int] = (), fractions: float | Sequence[float] = ()) -> list[Budget]:
+    """The budgets asked for, one or several, the shots first; that of all training units where none is.
 
     Raises:
         ProbeError: a number of shots is no whole number from 1, a share is not above 0 and up to 1, or one stands
             there twice.
     """
+    shots = [shots] if isinstance(shots, (int, float)) else shots
+    fractions = [fractions] if isinstance(fractions, (int, float)) else fractions
     wrong = [number for number in shots if int(number) != number or number < 1]
     if wrong:
         raise ProbeError(f"shots are whole numbers from 1, units of each class; got {_list(wrong)}.")

@@ -6,17 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scores import ECE_BINS, Scored
-
-
-def equal_mass_bins(chance: np.ndarray, most: int = ECE_BINS) -> np.ndarray:
-    """Which of at most `most` bins of equal mass each chance is in: (n,) int64, rising with the chance.
-
-    Equal chances share a bin, so that the order of units never matters; a bin may therefore be empty.
-    """
-    _, inverse, mass = np.unique(chance, return_inverse=True, return_counts=True)
-    middle = (np.cumsum(mass) - mass / 2) / len(chance)
-    return np.minimum((middle * most).astype(np.int64), most - 1)[inverse]
+from .binning import BINS, Ranked
+from .scores import Scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +22,7 @@ class Bins:
     """(b,) predictions."""
 
 
-def bin_chances(chance: np.ndarray, came_true: np.ndarray, most: int = ECE_BINS) -> Bins:
+def bin_chances(chance: np.ndarray, came_true: np.ndarray, most: int = BINS) -> Bins:
     """Reliability data.
 
     Args:
@@ -39,7 +30,8 @@ def bin_chances(chance: np.ndarray, came_true: np.ndarray, most: int = ECE_BINS)
         came_true: (n,) bool.
         most: bins of equal mass.
     """
-    bins = equal_mass_bins(chance, most)
+    ranked = Ranked.of(chance)
+    bins = ranked.of_units(ranked.bins(ranked.sums(np.ones((1, len(chance)))), most)[0])
     count = np.bincount(bins, minlength=most)
     used = count > 0
     stated, true = (np.bincount(bins, weights=values, minlength=most)[used] for values in (chance, came_true))
@@ -73,7 +65,7 @@ class BrierParts:
     """What binning leaves out: chances that differ inside a bin. Zero for chances that are equal inside each."""
 
 
-def brier_parts(scored: Scored, most: int = ECE_BINS) -> BrierParts:
+def brier_parts(scored: Scored, most: int = BINS) -> BrierParts:
     """Murphy's partition (1973) over bins of equal mass.
 
     His is exact for chances of few values. Chances of any value are put into bins, and what differs inside a bin is

@@ -6,9 +6,9 @@ import time
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .block import Block, Outcome
 from .choosing import Chooser
@@ -16,6 +16,7 @@ from .kind import AsGrid, ProbeKind, ProbeSettings, seed_by_seed
 from .labels import MultilabelMixin, encode_labels
 from .neighbours import comparable
 from .resampling import Resample
+from .validation import checked_pair, checked_rows, require_flag, require_positive
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Temperatures, from the least to the most cautious; they change how sure the probe is, rarely what it calls."""
@@ -51,9 +52,10 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> CentroidProbe:
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
+        require_flag("center", self.center)
+        require_flag("normalize", self.normalize)
+        require_positive("temperature", self.temperature)
+        X, y = checked_pair(self, X, y)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         self.mean_ = X.mean(axis=0, dtype=np.float64).astype(X.dtype) if self.center else X[0] * 0
         Z = self._prepared(X)
@@ -69,7 +71,7 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        X = checked_rows(self, X)
         Z = self._prepared(X)
         if not self.multilabel_:
             return _softmax(_affinity(Z, self.centroids_) / self.temperature)
@@ -104,7 +106,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 class CentroidSettings(ProbeSettings):
     """How the probe `centroid` is fitted."""
 
-    temperature: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
+    temperature: Annotated[tuple[PositiveFloat, ...], AsGrid, Field(examples=["temperature=[0.03,0.1]"])] = GRID
     """Grid, chosen from on val."""
     center: bool = True
     """Whether the training mean is subtracted first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,11 @@ from .resampling import Resample
 
 PATIENCE = 3
 """Candidates in a row that are no better and less likely than the best, after which a path may end early."""
+SPAN = 10 ** (14 / 11)
+"""Factor from the first of these to the last that they must cover: that of three neighbours in the default grid of C.
+On a finer grid three neighbours are nearly the same model, and noise alone may put them in a falling row."""
+_ROUNDING = 1 - 1e-4
+"""Values of a grid are written with six digits."""
 
 
 class Chooser:
@@ -35,7 +41,7 @@ class Chooser:
         self.proba = np.empty(0)
         self._value = self._loss = np.nan
         self._lowest_loss = np.inf
-        self._since_best = 0
+        self._worse: list[Any] = []
         self._undefined = False
         self._seen: list[Any] = []
 
@@ -50,17 +56,22 @@ class Chooser:
         won = len(self._seen) == 1 or (loss < self._loss if by_loss else self.metric.better(value, self._value))
         if won:
             self._value, self._loss, self.params, self.proba = value, loss, params, proba
-            self._since_best = 0
-        else:
-            # A plateau on which the likelihood still rises (one class called for all, say) is no end of the path.
-            self._since_best = self._since_best + 1 if loss > self._lowest_loss else 0
+        # A plateau on which the likelihood still rises (one class called for all, say) is no end of the path.
+        self._worse = [*self._worse, params] if not won and loss > self._lowest_loss else []
         self._lowest_loss = min(self._lowest_loss, loss)
         return won
 
     @property
     def exhausted(self) -> bool:
-        """Whether the last `PATIENCE` candidates were each no better by the metric and worse by the log-loss."""
-        return self._since_best >= PATIENCE
+        """Whether the last candidates were each no better by the metric and worse by the log-loss.
+
+        There must be `PATIENCE` of them, of which the last is `SPAN` times as large as the first.
+        """
+        if len(self._worse) < PATIENCE:
+            return False
+        first, last = self._worse[0], self._worse[-1]
+        covered = max(abs(math.log(last[name] / first[name])) for name in last)
+        return covered >= math.log(SPAN * _ROUNDING)
 
     def notes(self, grid: int, *, limit: dict[str, Any] | None = None) -> list[str]:
         """What a reader must know of the choice, out of a grid of `grid` values; nothing can lie beyond `limit`."""

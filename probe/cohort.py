@@ -12,7 +12,7 @@ import pandas as pd
 from ..base import CacheError, ProbeError, one_of
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
-from .features import Coverage, find_coverage, load_features
+from .features import Coverage, features_shape, find_coverage, load_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,14 @@ class Cohort:
 
     def features(self, cache: int, pooling: str, fusing: str) -> np.ndarray:
         """One vector per usable unit, (U', D) float32; where predictions are fused, one per covered sample, (M, D)."""
-        parts = [load_features(side.caches[cache], pooling, side.coverage, fusing) for side in self.sides]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        caches = [side.caches[cache] for side in self.sides]
+        shapes = [features_shape(c, pooling, side.coverage, fusing) for c, side in zip(caches, self.sides, strict=True)]
+        X = np.empty((sum(rows for rows, _ in shapes), shapes[0][1]), np.float32)
+        start = 0
+        for its_cache, side, (rows, _) in zip(caches, self.sides, shapes, strict=True):
+            load_features(its_cache, pooling, side.coverage, fusing, out=X[start : start + rows])
+            start += rows
+        return X
 
 
 def beside(trained: Units, tested: Units) -> Units:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from .bootstrap import DRAWS, find_interval, mean_over_seeds
 from .metrics import find_metric
-from .multiplicity import ALPHA, holm
+from .multiplicity import ALPHA, find_correction
 from .pairs import WITHIN, Pair, pairs, system_labels
 from .protocols import FIXED_TEST
 from .replay import System, seeds_of
@@ -39,7 +39,7 @@ class Verdict:
     """The runner-up; "" where there is no other system."""
     difference: float
     """How much better the best is than the runner-up, in the metric's own direction; never negative."""
-    p_holm: float
+    p_adjusted: float
     """Of best against runner-up; NaN where there is none."""
     significant: bool
     """Whether the best is told apart from the runner-up."""
@@ -56,6 +56,7 @@ def compare_backbones(
     confidence: float = 0.95,
     draws: int = DRAWS,
     interval: str = "percentile",
+    correction: str = "holm",
 ) -> pd.DataFrame:
     """Compares every two backbones (and poolings) within each probe and budget, paired on the same resamples and units.
 
@@ -65,19 +66,29 @@ def compare_backbones(
         confidence: of the interval.
         draws: of the bootstrap.
         interval: of `INTERVALS`.
+        correction: of `CORRECTIONS`, for the number of rows.
 
     Returns:
         One row per probe, budget and pair. `dataset`, `probe`, `budget`, `metric`, `a`, `b` (backbones, with `/pooling`
         where a backbone has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its interval under the
         same draws of groups; `test` (`corrected-t` under holdout and kfold, `bootstrap` where the test is fixed,
-        `none`), `p`; `p_holm` over all rows; `significant` (`p_holm` < 0.05); `n_seeds`; `note`, why there is no
-        p-value or no interval, or why it is of another kind. docs/statistics.md says what the p-values mean.
+        `none`), `p`; `p_adjusted` over all rows by `correction`; `significant` (`p_adjusted` < 0.05); `n_seeds`;
+        `note`, why there is no p-value or no interval, or why it is of another kind. docs/statistics.md says what the
+        p-values mean.
 
     Raises:
-        ProbeError: no such metric or interval.
+        ProbeError: no such metric, interval or correction.
         ReportError: the run's predictions do not fit its facts.
     """
-    return compare(run, "backbones", metric=metric, confidence=confidence, draws=draws, interval=interval)
+    return compare(
+        run,
+        "backbones",
+        metric=metric,
+        confidence=confidence,
+        draws=draws,
+        interval=interval,
+        correction=correction,
+    )
 
 
 def compare(
@@ -88,6 +99,7 @@ def compare(
     confidence: float = 0.95,
     draws: int = DRAWS,
     interval: str = "percentile",
+    correction: str = "holm",
 ) -> pd.DataFrame:
     """Compares every two backbones within each probe, or every two probes on each backbone.
 
@@ -96,20 +108,22 @@ def compare(
     """
     chosen = require_metric(run, metric)
     find_interval(interval)
+    adjust = find_correction(correction)
     known = evidence_of(run, chosen, draws)
     rows = [
         _compare(run, pair, known[pair.first], known[pair.second], WITHIN[between], confidence, interval)
         for pair in pairs([evidence.system for evidence in known], between)
     ]
     table = pd.DataFrame(rows, columns=["dataset", WITHIN[between], *_COLUMNS])
-    table["p_holm"] = holm(table["p"].to_numpy(np.float64))
-    table["significant"] = (table["p_holm"] < ALPHA).to_numpy(bool)
+    table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
+    table["correction"] = correction
+    table["significant"] = (table["p_adjusted"] < ALPHA).to_numpy(bool)
     return table
 
 
 _COLUMNS = [
     *("budget", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
-    *("test", "p", "p_holm", "significant", "n_seeds", "note"),
+    *("test", "p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
 ]
 
 
@@ -138,7 +152,7 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
         mean=float(ranked["mean"].iloc[0]),
         second=second,
         difference=abs(float(told[second]["difference"])) if others else np.nan,
-        p_holm=float(told[second]["p_holm"]) if others else np.nan,
+        p_adjusted=float(told[second]["p_adjusted"]) if others else np.nan,
         significant=second in beaten,
         beaten=beaten,
         tied=tuple(name for name in others if name not in beaten),

@@ -10,10 +10,8 @@ import numpy as np
 from ..base import CacheError, ProbeError, did_you_mean, one_of
 from ..cache import EmbeddingCache
 from ..manifests import Manifest, Units
-from .fusing import PREDICTIONS, covered, fuse, require_fusing
-
-_LARGEST = 1e17
-"""Sums of squares of larger values overflow in float32; those of a working network are below a thousand."""
+from .fusing import PREDICTIONS, Cells, covered, fuse_into, require_fusing
+from .validation import LARGEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,25 +103,57 @@ def _require_modalities(manifest: Manifest, units: Units, modality: np.ndarray |
         )
 
 
-def load_features(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str) -> np.ndarray:
+def load_features(
+    cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """One vector per usable unit, (U', D) float32; where predictions are fused, one per covered sample, (M, D).
+
+    Where a unit has one sample, its vector is read straight to its place, so that memory holds the matrix once.
+
+    Args:
+        cache: of embeddings.
+        pooling: which of its matrices.
+        coverage: of the manifest by all caches.
+        fusing: as was given to `find_coverage`.
+        out: C-contiguous, of the shape said by `features_shape`, to be filled and returned.
 
     Raises:
         CacheError: there is no such pooling, or the file is damaged.
         ProbeError: a value is not finite or too large (says which samples), or all vectors are the same.
     """
-    X = cache.load(pooling)[cache.rows_of(coverage.sample_ids)]
+    cells = _cells(coverage, fusing)
+    if out is None:
+        out = np.empty(features_shape(cache, pooling, coverage, fusing), np.float32)
+    order = cells.order
+    ids = coverage.sample_ids[order]
+    in_place = out.reshape(-1, cache.dim(pooling)) if cells.single else None
+    X = cache.load(pooling, rows=cache.rows_of(ids), out=in_place)
     where = f"{cache.path.name}, {pooling}"
-    check_values(X, coverage.sample_ids, where)
+    check_values(X, ids, where)
     if len(X) > 1 and _constant(X).all():
         raise ProbeError(
             f"{where}: all {len(X):,} embeddings are the same vector, so there is nothing to learn from. Look at the"
             " images (are they all blank?) and extract again."
         )
+    if in_place is None:
+        fuse_into(out, X, cells.taken(order), fusing)
+    return out
+
+
+def features_shape(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str) -> tuple[int, int]:
+    """Rows and columns of what `load_features` gives.
+
+    Raises:
+        CacheError: there is no such pooling.
+    """
+    cells = _cells(coverage, fusing)
+    return cells.units, cells.apart * cache.dim(pooling)
+
+
+def _cells(coverage: Coverage, fusing: str) -> Cells:
     if fusing == PREDICTIONS:
-        return np.ascontiguousarray(X, dtype=np.float32)
-    fused = fuse(X, coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
-    return np.ascontiguousarray(fused, dtype=np.float32)
+        return Cells(np.arange(len(coverage.rows)), len(coverage.rows), 1)
+    return Cells.of(coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
 
 
 def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
@@ -133,11 +163,11 @@ def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
         ProbeError: some do; says how many and which samples.
     """
     low, high = X.min(), X.max()  # NaN if any value is
-    if low >= -_LARGEST and high <= _LARGEST:
+    if low >= -LARGEST and high <= LARGEST:
         return
     finite = np.isfinite(X).all(axis=1)
-    bad = np.flatnonzero(~finite) if not finite.all() else np.flatnonzero((np.abs(X) > _LARGEST).any(axis=1))
-    what = f"values beyond {_LARGEST:g}" if finite.all() else "NaN or infinite values"
+    bad = np.flatnonzero(~finite) if not finite.all() else np.flatnonzero((np.abs(X) > LARGEST).any(axis=1))
+    what = f"values beyond {LARGEST:g}" if finite.all() else "NaN or infinite values"
     samples = one_of([f'"{sample}"' for sample in sample_ids[bad]], most=5)
     raise ProbeError(
         f"{where}: {len(bad):,} of {len(X):,} embeddings hold {what}, of the samples {samples}."
@@ -156,7 +186,7 @@ def _constant(X: np.ndarray) -> np.ndarray:
     return X.min(axis=0) == X.max(axis=0)
 
 
-def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | None) -> list[tuple[int, str]]:
+def choose_poolings(caches: Sequence[EmbeddingCache], poolings: str | Sequence[str] | None) -> list[tuple[int, str]]:
     """The features to probe, as (position of the cache, pooling): all by default, else those named.
 
     Raises:
@@ -164,6 +194,7 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: Sequence[str] | 
     """
     if poolings is None:
         return [(i, pooling) for i, cache in enumerate(caches) for pooling in cache.poolings]
+    poolings = [poolings] if isinstance(poolings, str) else poolings
     there = sorted({pooling for cache in caches for pooling in cache.poolings})
     unknown = [pooling for pooling in poolings if pooling not in there]
     if unknown:

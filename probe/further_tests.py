@@ -54,8 +54,8 @@ def further_tests(
 
     Returns:
         One row per test, pair and (for `delong`) class. `test`, `dataset`, `probe` or `backbone` (what both sides
-        have), `budget`, `a`, `b`, `metric`, `class`, `difference` = a - b, `p`, `p_adjusted`, `significant`,
-        `n_seeds`, `note`. docs/statistics.md says what each test takes for granted.
+        have), `budget`, `a`, `b`, `metric`, `class`, `difference` = a - b, `p`, `p_adjusted`, `correction`,
+        `significant`, `n_seeds`, `note`. docs/statistics.md says what each test takes for granted.
 
     Raises:
         ProbeError: no such test, correction, metric or kind of comparison.
@@ -70,6 +70,7 @@ def further_tests(
         rows = [row for pair in found for row in _rows(name, pair, predicted, chosen, WITHIN[between])]
         table = pd.DataFrame(rows, columns=_columns(between))
         table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
+        table["correction"] = correction
         table["significant"] = (table["p_adjusted"] < ALPHA).to_numpy(bool)
         parts.append(table)
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
@@ -78,7 +79,7 @@ def further_tests(
 def _columns(between: str) -> list[str]:
     return [
         *("test", "dataset", WITHIN[between], "budget", "a", "b", "metric", "class", "difference"),
-        *("p", "p_adjusted", "significant", "n_seeds", "note"),
+        *("p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
     ]
 
 

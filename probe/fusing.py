@@ -2,11 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..base import ProbeError, no_such
+
+_AT_ONCE = 4096
+"""Vectors that are added up at a time, about: in float64, they are copies."""
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """A way of fusing vectors: how those of one cell (a unit, or a modality of a unit) become one."""
+
+    reduce: np.ufunc
+    averaged: bool
+    """Whether the result is divided by the number of vectors."""
+    by_modality: bool = False
+    """Whether the modalities of a unit are fused apart and stand side by side."""
+
+
+FUSINGS: dict[str, Fusing] = {
+    "mean": Fusing(np.add, averaged=True),
+    "max": Fusing(np.maximum, averaged=False),
+    "concat": Fusing(np.add, averaged=True, by_modality=True),
+}
+"""Ways of fusing vectors. A further one is one line here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Which vectors are fused with which: those of one cell, of which each unit has one, or one a modality."""
+
+    cell: np.ndarray
+    """(N,) int64, of each vector."""
+    units: int
+    """U."""
+    apart: int
+    """Cells of a unit; they follow each other."""
+
+    @classmethod
+    def of(cls, unit: np.ndarray, units: int, *, how: str, modality: np.ndarray | None) -> Cells:
+        """The arguments are those of `fuse`, which says what is raised."""
+        if how not in FUSINGS:
+            raise ProbeError(no_such("fusing", how, FUSINGS))
+        if not FUSINGS[how].by_modality:
+            return cls(unit, units, 1)
+        if modality is None:
+            raise ProbeError("fusing by concat needs the column `modality` in the manifest; add it, or fuse by mean.")
+        names, codes = np.unique(modality.astype(str), return_inverse=True)
+        return cls(unit * len(names) + codes, units, len(names))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(U * apart,) vectors of each cell."""
+        return np.bincount(self.cell, minlength=self.units * self.apart)
+
+    @property
+    def single(self) -> bool:
+        """Whether every cell has one vector, so that there is nothing to compute."""
+        return bool((self.counts == 1).all())
+
+    @property
+    def order(self) -> np.ndarray:
+        """(N,) the vectors cell by cell, those of a cell as they were."""
+        return np.argsort(self.cell, kind="stable")
+
+    def taken(self, order: np.ndarray) -> Cells:
+        """For the vectors in another order."""
+        return replace(self, cell=self.cell[order])
 
 
 def fuse(
@@ -29,9 +94,31 @@ def fuse(
     Raises:
         ProbeError: there is no such way, or `concat` without modalities.
     """
-    if how not in FUSINGS:
-        raise ProbeError(no_such("fusing", how, FUSINGS))
-    return FUSINGS[how](X, unit, units, modality)
+    cells = Cells.of(unit, units, how=how, modality=modality)
+    out = np.empty((units, cells.apart * X.shape[1]), np.float32)
+    fuse_into(out, X, cells, how)
+    return out
+
+
+def fuse_into(out: np.ndarray, X: np.ndarray, cells: Cells, how: str) -> None:
+    """Fills `out`, (U, apart * D), with the fused rows of `X`, (N, D); a stretch of cells at a time."""
+    flat, way, counts = out.reshape(-1, X.shape[1]), FUSINGS[how], cells.counts
+    if cells.single:
+        flat[cells.cell] = X
+        return
+    order = cells.order
+    ends = np.cumsum(counts)
+    stretch = max(1, _AT_ONCE * len(counts) // max(1, len(order)))
+    for first in range(0, len(counts), stretch):
+        number = counts[first : first + stretch]
+        begin, there = ends[first] - counts[first], number > 0
+        rows = order[begin : begin + number.sum()]
+        part = flat[first : first + stretch]
+        part[~there] = np.nan
+        if len(rows):
+            starts = ends[first : first + stretch][there] - number[there] - begin
+            fused = way.reduce.reduceat(X[rows].astype(np.float64), starts, axis=0)
+            part[there] = fused / number[there, None] if way.averaged else fused
 
 
 def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.ndarray | None = None) -> np.ndarray:
@@ -40,61 +127,14 @@ def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.nda
     Args:
         unit: (N,) the unit of each sample that there is.
         units: U.
-        how: as for `fuse`.
+        how: as for `fuse`; where predictions are fused, one sample is enough.
         modality: (N,) of the samples that there are.
     """
-    if how != "concat" or modality is None:
+    if how == PREDICTIONS:
         return np.bincount(unit, minlength=units) > 0
-    codes, names = _modalities(modality)
-    there = np.bincount(unit * len(names) + codes, minlength=units * len(names)).reshape(units, -1) > 0
-    return np.logical_and.reduce(there, axis=1)
+    there = Cells.of(unit, units, how=how, modality=modality).counts > 0
+    return np.logical_and.reduce(there.reshape(units, -1), axis=1)
 
-
-def _mean(X: np.ndarray, unit: np.ndarray, units: int, modality: np.ndarray | None) -> np.ndarray:
-    del modality
-    return _reduced(X, unit, units, np.add, per_count=True)
-
-
-def _max(X: np.ndarray, unit: np.ndarray, units: int, modality: np.ndarray | None) -> np.ndarray:
-    del modality
-    return _reduced(X, unit, units, np.maximum, per_count=False)
-
-
-def _concat(X: np.ndarray, unit: np.ndarray, units: int, modality: np.ndarray | None) -> np.ndarray:
-    if modality is None:
-        raise ProbeError("fusing by concat needs the column `modality` in the manifest; add it, or fuse by mean.")
-    codes, names = _modalities(modality)
-    parts = [_mean(X[codes == m], unit[codes == m], units, None) for m in range(len(names))]
-    return np.concatenate(parts, axis=1)
-
-
-def _modalities(modality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    names, codes = np.unique(modality.astype(str), return_inverse=True)
-    return codes, names
-
-
-def _reduced(X: np.ndarray, unit: np.ndarray, units: int, reduce: np.ufunc, *, per_count: bool) -> np.ndarray:
-    counts = np.bincount(unit, minlength=units)
-    if len(unit) == units and (counts == 1).all():
-        out = np.empty((units, X.shape[1]), np.float32)
-        out[unit] = X
-        return out
-    order = np.argsort(unit, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(unit[order]) != 0]) if len(order) else np.empty(0, np.int64)
-    out = np.full((units, X.shape[1]), np.nan, np.float32)
-    if len(order):
-        sums = reduce.reduceat(X[order].astype(np.float64), starts, axis=0)
-        present = unit[order][starts]
-        out[present] = sums / counts[present, None] if per_count else sums
-    return out
-
-
-FUSINGS: dict[str, Callable[[np.ndarray, np.ndarray, int, np.ndarray | None], np.ndarray]] = {
-    "mean": _mean,
-    "max": _max,
-    "concat": _concat,
-}
-"""Ways of fusing vectors. A further one is one function and one line here."""
 
 PREDICTIONS = "predictions"
 """Fusing after the probe instead: it is fitted on samples, and a unit's probability is the mean of its samples'."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from ..base import ProbeError, did_you_mean, one_of
@@ -31,8 +30,7 @@ class Statistics:
     tables: dict[str, pd.DataFrame]
     """By name, those that were asked for and can be had: `summary`, `comparisons`, `tests`, `calibration`,
     `reliability`, `temperature`, `subgroups`, `gaps`, `ranks`, `rank_pairs`.
-    The functions that make them describe their columns. Where there are intervals, `interval` says of which kind; and
-    `correction` what `p_adjusted` of the comparisons is."""
+    The functions that make them describe their columns. Where there are intervals, `interval` says of which kind."""
     rankings: list[Ranking]
     """One per probe or backbone; empty of one run."""
 
@@ -57,7 +55,7 @@ def gather_statistics(
         metric: its name; each run's own by default.
         interval: of `INTERVALS`.
         tests: of `FURTHER`, and `verdict` for none of them; all by default.
-        correction: of `CORRECTIONS`; the verdict itself always rests on Holm's.
+        correction: of `CORRECTIONS`; all that is called significant rests on it.
         subgroups: whether to score the subgroups of each attribute.
         calibration: whether to look into calibration and temperature scaling.
         ranks_only: leave out what concerns single runs.
@@ -73,7 +71,8 @@ def gather_statistics(
     tables: dict[str, pd.DataFrame] = {}
     if not ranks_only:
         tables["summary"] = _of_each(runs, lambda run: summarise(run, metric=metric, interval=interval))
-        tables["comparisons"] = _of_each(runs, lambda run: _compared(run, between, metric, interval, correction))
+        rested = {"metric": metric, "interval": interval, "correction": correction}
+        tables["comparisons"] = _of_each(runs, lambda run: compare(run, between, **rested))
     if further and not ranks_only:
         asked = {"between": between, "metric": metric, "tests": further, "correction": correction}
         tables["tests"] = _of_each(runs, lambda run: further_tests(run, **asked))
@@ -112,9 +111,3 @@ def _of_each(runs: Sequence[Run], table_of: Callable[[Run], pd.DataFrame]) -> pd
     tables = [table_of(run) for run in runs]
     # An empty table says nothing of the types of its columns, and must not change those of the others.
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-
-
-def _compared(run: Run, between: str, metric: str | None, interval: str, correction: str) -> pd.DataFrame:
-    table = compare(run, between, metric=metric, interval=interval)
-    adjusted = find_correction(correction)(table["p"].to_numpy(np.float64))
-    return table.assign(correction=correction, p_adjusted=adjusted)

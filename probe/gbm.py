@@ -10,12 +10,13 @@ import numpy as np
 from pydantic import PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .block import Block, Outcome
 from .kind import ProbeKind, ProbeSettings, seed_by_seed
 from .labels import MultilabelMixin, encode_labels
 from .resampling import Resample
+from .validation import checked_pair, checked_rows, require_one_of, require_whole
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading
@@ -70,7 +71,8 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     preset : {"dense", "lightgbm-defaults"}, default="dense"
         "dense": PCA to at most 192 whitened components, fitted on the training rows, then shallow trees of random
         cuts on few bins.
-        "lightgbm-defaults": LightGBM's own settings on the features as they are.
+        "lightgbm-defaults": LightGBM's own settings on the features as they are, but for the rounds, which are
+        `n_estimators` and end early as in "dense"; LightGBM's own number is 100.
     n_estimators : int, default=300
         Rounds of boosting; the most of them where there is an `eval_set`.
     early_stopping_rounds : int, default=10
@@ -83,9 +85,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
     pca_ : sklearn.decomposition.PCA or None
     boosters_ : list
-        LightGBM boosters: one, or one a label (an int for a label that is the same in every row).
+        LightGBM boosters: one, or one a label (for a label that is the same in every row, its share of them: 0 or 1).
     rounds_ : list of int
-        Rounds that are kept of each.
+        Rounds that are kept of each; 0 for a label that is the same in every row.
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
@@ -111,9 +113,11 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         eval_set : tuple of array-like, default=None
             Rows and labels that say when to stop; every class of theirs must occur in `y`.
         """
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {tuple(PRESETS)}, got {self.preset!r}")
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, ensure_min_samples=2)
+        require_one_of("preset", self.preset, PRESETS)
+        require_whole("n_estimators", self.n_estimators)
+        require_whole("early_stopping_rounds", self.early_stopping_rounds)
+        require_whole("random_state", self.random_state, least=0)
+        X, y = checked_pair(self, X, y, ensure_min_samples=2)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         held_out = None if eval_set is None else self._checked(*eval_set)
         count = y.shape[1] if self.multilabel_ else 1
@@ -121,15 +125,18 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def refit(self, X: Any, y: Any) -> GBMProbe:
-        """Fits again, to other rows, with the rounds that were found."""
+        """Fits again, to other rows, with the rounds that were found.
+
+        A label for which there was nothing to boost keeps its share of the rows as its chance.
+        """
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, reset=False)
+        X, y = checked_pair(self, X, y, reset=False)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         self._boost(X, y, None, rounds=self.rounds_)
         return self
 
     def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, reset=False)
+        X, y = checked_pair(self, X, y, reset=False)
         if self.multilabel_:
             return X, y.astype(np.int8)
         codes = np.searchsorted(self.classes_, y)
@@ -152,9 +159,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         binned = _Binned(features, watched, self._settings(len(features), features.shape[1], classes))
         self.boosters_, self.rounds_ = [], []
         for target, check, most in zip(targets, checks, rounds, strict=True):
-            if (target == target[0]).all():
-                self.boosters_.append(int(target[0]))
-                self.rounds_.append(most)
+            if most == 0 or (target == target[0]).all():
+                self.boosters_.append(float(target.mean()))
+                self.rounds_.append(0)
                 continue
             booster = binned.boost(target, check, most, self.early_stopping_rounds)
             self.boosters_.append(booster)
@@ -179,7 +186,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        X = checked_rows(self, X)
         features = self._features(X)
         columns = [self._predict_one(booster, features) for booster in self.boosters_]
         if self.multilabel_:
@@ -187,8 +194,8 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return columns[0] if columns[0].ndim == 2 else np.stack([1 - columns[0], columns[0]], axis=1)
 
     def _predict_one(self, booster: Any, features: np.ndarray) -> np.ndarray:
-        if isinstance(booster, int):
-            return np.full(len(features), float(booster))
+        if isinstance(booster, float):
+            return np.full(len(features), booster)
         return np.asarray(booster.predict(features, num_threads=1))
 
 

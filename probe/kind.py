@@ -6,18 +6,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from ..base import ProbeError, did_you_mean, one_of
 from .block import Block, Outcome, Workers
 from .resampling import Resample
+from .settings import Setting, describe, faults, read_grid
 
 
 class ProbeSettings(BaseModel):
-    """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`."""
+    """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What stands below a field is what `medprobe probe --settings` says of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none_by_name(cls, value: Any, info: ValidationInfo) -> Any:
+        """`none` where it is the default, as the table of settings writes it."""
+        return None if value == "none" and cls.model_fields[str(info.field_name)].default is None else value
 
     def facts(self) -> dict[str, Any]:
         """What run.json says of them, JSON-like."""
@@ -61,6 +70,11 @@ class ProbeKind(Generic[Settings]):
         changed = self.name.partition(":")[2].replace(",", ", ")
         return f"{self.family_label} ({changed})" if changed else self.family_label
 
+    @property
+    def described(self) -> list[Setting]:
+        """What can be set, with the defaults."""
+        return describe(type(self.settings))
+
     def solve(self, block: Block, workers: Workers) -> Iterator[Outcome]:
         """One outcome per resample of the block, in their order."""
         return self.engine(block, workers, self.settings)
@@ -77,9 +91,11 @@ class ProbeKind(Generic[Settings]):
             near = "".join(did_you_mean(name, known) for name in unknown)
             raise ProbeError(f"{self.family} has no setting {one_of(unknown)}; there are {one_of(known)}.{near}")
         try:
-            settings = type(self.settings).model_validate({**dict(self.settings), **changes})
+            # Only what was set, so that `model_fields_set` still tells it from the defaults.
+            own = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+            settings = type(self.settings).model_validate({**own, **changes})
         except ValidationError as error:
-            raise ProbeError(f"{self.family}: {_told(error)}") from None
+            raise ProbeError(f"{self.family}: {faults(error, known)}") from None
         return replace(self, settings=settings)
 
 
@@ -102,23 +118,7 @@ class _Unpacked:
         return self.solve_one(*shared, resample)
 
 
-def _grid(value: Any) -> Any:
-    """A grid from one number, a list, or `logspace:a:b:n` (n values from 10^a to 10^b)."""
-    if isinstance(value, str) and value.startswith("logspace:"):
-        try:
-            low, high, count = value.removeprefix("logspace:").split(":")
-            value = [float(f"{v:.6g}") for v in np.logspace(float(low), float(high), int(count))]
-        except ValueError:
-            raise ValueError(f"{value!r}: write logspace:a:b:n, e.g. logspace:-4:3:12") from None
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part.strip()]
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not values:
-        raise ValueError("a grid needs at least one value")
-    return tuple(sorted(set(values), key=float))
-
-
-AsGrid = BeforeValidator(_grid)
+AsGrid = BeforeValidator(read_grid)
 """Annotation of a field that is a grid: ascending, each value once."""
 
 
@@ -128,10 +128,3 @@ def _brief(value: Any) -> str:
     if len(value) == 1:
         return f"{value[0]:g}"
     return f"{value[0]:g}..{value[-1]:g}x{len(value)}"
-
-
-def _told(error: ValidationError) -> str:
-    parts = [
-        f"{one['loc'][0]}: {one['msg'].removeprefix('Value error, ')} (got {one['input']!r})" for one in error.errors()
-    ]
-    return "; ".join(dict.fromkeys(parts)) + "."

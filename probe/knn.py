@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .block import Block, Outcome, Workers
 from .choosing import Chooser
@@ -19,6 +19,7 @@ from .kind import AsGrid, ProbeKind, ProbeSettings
 from .labels import MultilabelMixin, encode_labels
 from .neighbours import METRICS, NeighbourLists, Question, comparable, list_neighbours, search
 from .resampling import Resample
+from .validation import checked_pair, checked_rows, require_one_of, require_positive, require_whole
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
 """Values of k; those beyond the training rows are left out."""
@@ -71,13 +72,11 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> KNNProbe:
         """Keeps `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
-        if self.metric not in METRICS or self.weights not in WEIGHTS:
-            raise ValueError(f"metric must be one of {METRICS} and weights one of {WEIGHTS}")
-        if self.n_neighbors < 1:
-            raise ValueError(f"n_neighbors must be at least 1, got {self.n_neighbors}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
+        require_one_of("metric", self.metric, METRICS)
+        require_one_of("weights", self.weights, WEIGHTS)
+        require_whole("n_neighbors", self.n_neighbors)
+        require_positive("temperature", self.temperature)
+        X, y = checked_pair(self, X, y)
         self.y_, self.classes_, self.multilabel_ = encode_labels(self, y)
         self.X_ = comparable(X, self.metric)
         self.n_neighbors_ = min(self.n_neighbors, len(X))
@@ -93,7 +92,9 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         Of equal distances the earlier row is the nearer one.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        if n_neighbors is not None:
+            require_whole("n_neighbors", n_neighbors)
+        X = checked_rows(self, X)
         k = min(n_neighbors or self.n_neighbors, len(self.X_))
         return search(comparable(X, self.metric), self.X_, k, self.metric)
 
@@ -163,12 +164,12 @@ def _tally(votes: np.ndarray | None, labels: np.ndarray, classes: int, ks: Seque
 class KNNSettings(ProbeSettings):
     """How the probe `knn` is fitted."""
 
-    k: Annotated[tuple[PositiveInt, ...], AsGrid] = GRID
+    k: Annotated[tuple[PositiveInt, ...], AsGrid, Field(examples=["k=[1,5,21]"])] = GRID
     """Grid, chosen from on val; values beyond the training rows are left out."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between embeddings."""
     weights: Literal["distance", "uniform", "softmax"] = "distance"
-    """Weight of a neighbour's vote."""
+    """Weight of a neighbour's vote: the inverse of its distance, the same for all, or exp(similarity / temperature)."""
     temperature: PositiveFloat = TEMPERATURE
     """Of `weights=softmax`."""
 

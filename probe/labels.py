@@ -27,7 +27,7 @@ def encode_labels(estimator: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
     y = column_or_1d(y, warn=True)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"{type(estimator).__name__} needs at least 2 classes, got one class: {classes[0]!r}")
+        raise ValueError(f"{type(estimator).__name__} needs at least 2 classes, got one class: {classes.tolist()[0]!r}")
     return codes.astype(np.int64), classes, False
 
 
@@ -50,16 +50,3 @@ class MultilabelMixin:
         tags = super().__sklearn_tags__()  # pyright: ignore[reportAttributeAccessIssue]
         tags.classifier_tags.multi_label = True
         return tags
-
-
-class ConstantLabel:
-    """Stands in for a model where a label is the same in every training row."""
-
-    n_iter_ = np.zeros(1, np.int64)
-
-    def __init__(self, value: int) -> None:
-        self.value = int(value)
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """(n, 2) certainty."""
-        return np.tile(np.array([1.0 - self.value, float(self.value)]), (len(X), 1))

@@ -10,10 +10,11 @@ from scipy.special import expit as sigmoid
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .labels import MultilabelMixin, encode_labels
 from .linear import Predictor, Problems, Rows, Solution, solve
+from .validation import checked_pair, checked_rows, require_flag, require_positive, require_whole
 
 GRID = tuple(float(f"{C:.6g}") for C in np.logspace(-4, 3, 12))
 """Values of C, from the most to the least regularised."""
@@ -29,9 +30,8 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
     def _fit_path(self, X: Any, y: Any, Cs: list[float]) -> list[Solution]:
         """Solves for each of `Cs`, which rise, and keeps what predicting needs."""
-        if not Cs or min(Cs) <= 0:
-            raise ValueError(f"C must be positive, got {Cs}")
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True)
+        self._require_parameters()
+        X, y = checked_pair(self, X, y)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         classes = 2 if self.multilabel_ else len(self.classes_)
         order = np.arange(len(y)) if classes == 2 else np.argsort(y, kind="stable")
@@ -61,10 +61,24 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
             )
         return solutions
 
+    def _require_parameters(self) -> None:
+        require_flag("standardize", self.standardize)
+        require_positive("tol", self.tol)
+        require_whole("max_iter", self.max_iter)
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                require_positive(f"class_weight[{label!r}]", weight)
+        elif self.class_weight is not None and not _is_balanced(self.class_weight):
+            raise ValueError(f'class_weight must be None, "balanced" or a dict of weights, got {self.class_weight!r}')
+
     def _weights(self, classes: int) -> np.ndarray | str | None:
         if not isinstance(self.class_weight, dict):
             return self.class_weight
-        labels = range(2) if self.multilabel_ else self.classes_.tolist()
+        labels = list(range(2)) if self.multilabel_ else self.classes_.tolist()
+        strangers = [label for label in self.class_weight if label not in labels]
+        # A fold may lack a class, whose weight then stands there for nothing; with one left without, it is misspelt.
+        if strangers and not set(labels) <= set(self.class_weight):
+            raise ValueError(f"class_weight has {strangers}, which are not among the classes {labels}")
         return np.array([self.class_weight.get(label, 1.0) for label in labels][:classes], np.float64)
 
     @staticmethod
@@ -77,7 +91,7 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def _chances(self, X: Any) -> np.ndarray:
         """(n_C, n_samples, n_classes or n_labels)."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        X = checked_rows(self, X)
         centred = X - self._center.astype(X.dtype)
         found = []
         for weights, intercepts in zip(self._weights_by_C, self._intercepts_by_C, strict=True):
@@ -89,6 +103,14 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return proba
 
 
+def _is_balanced(class_weight: Any) -> bool:
+    return isinstance(class_weight, str) and class_weight == "balanced"
+
+
+def _require_C(C: Any) -> None:
+    require_positive("C", C, instead_of_infinite="for next to no penalty give a large one, such as 1e4")
+
+
 def _along(problems: Problems, Cs: list[float], tol: float, max_iter: int) -> list[Solution]:
     predictor, solutions = Predictor(problems), []
     for C in Cs:
@@ -98,9 +120,12 @@ def _along(problems: Problems, Cs: list[float], tol: float, max_iter: int) -> li
 
 
 class LogisticProbe(_Logistic):
-    """Multinomial logistic regression with an L2 penalty, on standardised features; one-vs-rest for multilabel.
+    """Multinomial logistic regression with an L2 penalty; one-vs-rest for multilabel.
 
-    scikit-learn's objective, ``C * sum(log-loss) + ||W||^2 / 2`` with a free intercept, solved to its optimum.
+    scikit-learn's objective, ``C * sum(log-loss) + ||W||^2 / 2`` with a free intercept, solved to its optimum. So
+    ``LogisticProbe(C)`` gives what ``LogisticRegression(C=C)`` gives when that is let run to its optimum, and
+    ``LogisticProbe(C, standardize=True)`` what ``make_pipeline(StandardScaler(), LogisticRegression(C=C))`` gives. The
+    probe ``logreg`` of a run always standardises.
 
     Parameters
     ----------
@@ -108,9 +133,9 @@ class LogisticProbe(_Logistic):
         Inverse strength of the penalty.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn.
-    standardize : bool, default=True
-        Centre and scale each column by the mean and standard deviation of the training rows. A constant column
-        becomes zero.
+    standardize : bool, default=False
+        Centre and scale each column by the mean and standard deviation of the training rows, so that the penalty does
+        not depend on the scale of a column. A constant column becomes zero.
     tol : float, default=1e-4
         Relative gradient at which the solver stops: the root of what one more Newton step would gain, as a share of
         the objective.
@@ -139,7 +164,7 @@ class LogisticProbe(_Logistic):
         C: float = 1.0,
         *,
         class_weight: dict[Any, float] | str | None = None,
-        standardize: bool = True,
+        standardize: bool = False,
         tol: float = 1e-4,
         max_iter: int = 1000,
     ) -> None:
@@ -151,7 +176,8 @@ class LogisticProbe(_Logistic):
 
     def fit(self, X: Any, y: Any) -> LogisticProbe:
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
-        (solution,) = self._fit_path(X, y, [self.C])
+        _require_C(self.C)
+        (solution,) = self._fit_path(X, y, [float(self.C)])
         self.coef_ = self._weights_by_C[0]
         self.intercept_ = self._intercepts_by_C[0] - self.coef_ @ self._center
         self.gradient_ = float(solution.gap.max())
@@ -191,7 +217,7 @@ class LogisticPath(_Logistic):
         Cs: Any = None,
         *,
         class_weight: dict[Any, float] | str | None = None,
-        standardize: bool = True,
+        standardize: bool = False,
         tol: float = 1e-4,
         max_iter: int = 1000,
     ) -> None:
@@ -203,7 +229,7 @@ class LogisticPath(_Logistic):
 
     def fit(self, X: Any, y: Any) -> LogisticPath:
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
-        grid = sorted({float(C) for C in (GRID if self.Cs is None else self.Cs)})
+        grid = self._grid()
         solutions = self._fit_path(X, y, grid)
         self.Cs_ = np.array(grid)
         self.coef_ = self._weights_by_C
@@ -212,6 +238,16 @@ class LogisticPath(_Logistic):
         self.n_iter_ = np.array([solution.evaluations.max() for solution in solutions])
         self.converged_ = np.array([solution.converged.all() for solution in solutions])
         return self
+
+    def _grid(self) -> list[float]:
+        if isinstance(self.Cs, str) or not (self.Cs is None or np.iterable(self.Cs)):
+            raise TypeError(f"Cs must be a sequence of numbers, such as [0.01, 1, 100], got {self.Cs!r}")
+        given = list(GRID if self.Cs is None else self.Cs)
+        if not given:
+            raise ValueError("Cs is empty; give at least one value of C, or None for the default grid")
+        for C in given:
+            _require_C(C)
+        return sorted({float(C) for C in given})
 
     def path_proba(self, X: Any) -> np.ndarray:
         """Probabilities for every C: (n_C, n_samples, n_classes or n_labels), in the order of `Cs_`."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from .block import Block, Outcome, Workers
 from .choosing import Chooser
 from .kind import AsGrid, ProbeKind, ProbeSettings
-from .linear import Guidance, Guide, Predictor, Problems, Rows, Solution, chances, solve
+from .linear import Guide, Predictor, Problems, Rows, Solution, chances, solve
 from .logistic import GRID
 from .resampling import Resample
 
@@ -32,7 +32,7 @@ _AT_ONCE = 8192
 class LogisticSettings(ProbeSettings):
     """How the probe `logreg` is fitted."""
 
-    C: Annotated[tuple[PositiveFloat, ...], AsGrid] = GRID
+    C: Annotated[tuple[PositiveFloat, ...], AsGrid, Field(examples=["C=[0.01,1,100], or --C 0.01,1,100"])] = GRID
     """Grid, chosen from on val."""
     class_weight: Literal["balanced"] | None = None
     """`balanced`: every class weighs the same."""
@@ -93,8 +93,8 @@ class _Shared:
         ours = self.settings
         return Guide(self._problems(share[None]), ours.C, tol=ours.tol / 2, max_iter=ours.max_iter, ahead=ahead)
 
-    def guidance(self, C: float) -> Guidance | None:
-        """At one of the values of the grid."""
+    def guidance(self, C: float) -> Solution | None:
+        """The guide's at one of the values of the grid."""
         return self.guided and self.guided.at(self.settings.C.index(C))
 
     def _problems(self, members: np.ndarray) -> Problems:
@@ -201,7 +201,7 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
         origin + predictor.at(C),
         tol=shared.settings.tol,
         max_iter=shared.settings.max_iter,
-        rest=guidance and guidance.rest,
+        like=guidance,
     )
     predictor.add(C, found.points - origin)
     return found
@@ -224,7 +224,7 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
             np.concatenate([walk.chooser.best.points for walk in firsts]),
             tol=shared.settings.tol,
             max_iter=shared.settings.max_iter,
-            rest=guidance and guidance.rest,
+            like=guidance,
         )
         for model, numbers in zip(_Model.all_of(problems, found, shared.labels), groups, strict=True):
             for number in numbers:

@@ -24,6 +24,8 @@ VAL_SHARE = 0.2
 FOLDS = 5
 """Folds of `kfold`, unless others are asked for."""
 MOST_FOLDS = 100
+_MANY_CLASSES = 20
+"""From so many on, classes that stand in one group each are more likely ids."""
 
 FIXED_TEST = frozenset({"official", "external"})
 """Protocols under which every seed has the same test."""
@@ -171,8 +173,16 @@ def _require_groups(counts: np.ndarray, classes: list[str], needed: int, why: st
         raise ProbeError(
             f"too few groups (patients, or images where the manifest names no groups) of {one_of(few)}: {why}, so a"
             f" class needs {needed}, and {there} only the number in brackets. Merge the class with another, take it"
-            " out of the card and the table, or add cases."
+            f" out of the card and the table, or add cases.{_on_ids(found)}"
         )
+
+
+def _on_ids(found: np.ndarray) -> str:
+    """Whether the classes look like ids rather than findings: many of them, most in one group each."""
+    alone = int((found == 1).sum())
+    if len(found) < _MANY_CLASSES or 2 * alone <= len(found):
+        return ""
+    return f" {alone:,} of {len(found):,} classes stand in one group each: is the label column one of ids?"
 
 
 def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int | None) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Ranking:
     @property
     def apart(self) -> np.ndarray:
         """(k, k) bool: which pairs are told apart. None are unless Friedman's test finds that any differ."""
-        asked = self.friedman is None or self.friedman.p_f < self.alpha
+        asked = self.friedman is None or self.friedman.p < self.alpha
         return (self.p < self.alpha) & asked & ~np.eye(len(self.names), dtype=bool)
 
     @property
@@ -161,13 +161,20 @@ def _ranking(
         critical_difference=critical,
         p=table,
         alpha=alpha,
-        notes=tuple(_notes(rows, wide, list(whole), between)),
+        notes=(*_on_friedman(friedman), *_notes(rows, wide, list(whole), between)),
     )
 
 
 def _signs(metrics: Sequence[str]) -> np.ndarray:
     """(N,) 1 where more is better, else -1."""
     return np.array([1.0 if find_metric(name).greater_is_better else -1.0 for name in metrics])
+
+
+def _on_friedman(friedman: Friedman | None) -> Iterator[str]:
+    if friedman is not None and np.isnan(friedman.f):
+        yield "every data set gives the same order: no F, the exact p decides"
+    elif friedman is not None and np.isnan(friedman.p_exact):
+        yield "too many orders to count for an exact p: that of F decides"
 
 
 def _notes(rows: pd.DataFrame, wide: pd.DataFrame, whole: list[str], between: str) -> Iterator[str]:
@@ -188,9 +195,9 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
 
     Returns:
         `probe` or `backbone` (what all have; under the name `within` with `between`), `budget`, `rank` (place),
-        `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f` (Friedman;
-        missing for two), `critical_difference`, `alpha`, `not_apart`: the names that it is not told apart from, and
-        `note`, on the whole ranking.
+        `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f`, `p_exact`
+        (Friedman; missing for two), `critical_difference`, `alpha`, `not_apart`: the names that it is not told apart
+        from, and `note`, on the whole ranking.
     """
     rows = []
     for ranking in rankings:

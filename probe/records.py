@@ -53,7 +53,7 @@ class Recorder:
     def add(self, names: Names, block: Block, outcome: Outcome) -> None:
         """Scores an outcome on val and test and keeps what it predicted for the units of both."""
         system = (self.card.name, *names)
-        resample = next(r for r in block.resamples if (r.seed, r.fold) == (outcome.seed, outcome.fold))
+        resample = block.resample(outcome.seed, outcome.fold)
         sizes = tuple(len(block.units_of(rows)) for rows in (resample.train, resample.val, resample.test))
         about = (
             canonical_json(dict(outcome.params)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Resample:
 
 def draw_resamples(
     units: Units,
-    seeds: Sequence[int],
+    seeds: int | Sequence[int],
     *,
     classes: Sequence[str],
     protocol: str = "auto",
@@ -65,7 +66,7 @@ def draw_resamples(
 
     Args:
         units: what to draw from; U units.
-        seeds: whole numbers, none twice.
+        seeds: whole numbers, none twice; or how many.
         classes: names by label code, for messages.
         protocol: `official` keeps the manifest's test, and its val where it has one; the seed draws 90 % of the
             training groups, and a fifth of those for val where there is none. `holdout` draws all three parts.
@@ -101,12 +102,16 @@ def resolve_protocol(protocol: str, units: Units, folds: int | None = None) -> s
     return protocol
 
 
-def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds as a list.
+def check_seeds(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds as a list; a number is how many, from 0 on.
 
     Raises:
         ProbeError: there are none or too many, one is negative or not a whole number, or one stands there twice.
     """
+    if isinstance(seeds, Integral):
+        seeds = range(int(seeds))
+    if isinstance(seeds, str) or not isinstance(seeds, Sized):
+        raise ProbeError(f"seeds {seeds!r}: give a number of seeds such as 20, or a list such as [3, 5, 7].")
     if len(seeds) > MOST_SEEDS:
         raise ProbeError(f"{len(seeds):,} seeds: at most {MOST_SEEDS:,} resamples can be drawn; 20 to 100 are usual.")
     given = list(seeds)

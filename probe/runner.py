@@ -30,7 +30,8 @@ from .workers import JoblibWorkers
 
 _MOST_CLASSES = 1000
 
-External = tuple[Manifest, Sequence[EmbeddingCache]]
+Caches = EmbeddingCache | Sequence[EmbeddingCache]
+External = tuple[Manifest, Caches]
 """A manifest to test on, and its caches."""
 
 
@@ -47,32 +48,28 @@ class _Plan:
     features: list[tuple[int, str]]
     kinds: list[ProbeKind[Any]]
 
-    def each_block(self, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[int, str, Budget, Block]]:
-        """One matrix at a time, so that memory holds one however many backbones there are, and a block a budget."""
+    def blocks(self, X: np.ndarray, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[Budget, Block]]:
+        """What is asked of one matrix, a block a budget."""
         cohort, card = self.cohort, self.cohort.sides[0].manifest.card
         position = np.cumsum(cohort.usable) - 1
         y, unit = cohort.units.y[cohort.usable], cohort.row_unit
         fused_later = fusing == PREDICTIONS
-        for cache, pooling in self.features:
-            X = cohort.features(cache, pooling, fusing)
-            for budget, resamples in self.budgets:
-                renumbered = [resample.renumbered(position) for resample in resamples]
-                yield (
-                    cache,
-                    pooling,
-                    budget,
-                    Block(
-                        X=X,
-                        y=y[unit] if fused_later else y,
-                        resamples=tuple(r.rows(unit) if fused_later else r for r in renumbered),
-                        task=card.task,
-                        classes=tuple(card.classes),
-                        metric=find_metric(metric),
-                        # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                        refit=refit and budget.whole,
-                        unit=unit if fused_later else None,
-                    ),
-                )
+        for budget, resamples in self.budgets:
+            renumbered = [resample.renumbered(position) for resample in resamples]
+            yield (
+                budget,
+                Block(
+                    X=X,
+                    y=y[unit] if fused_later else y,
+                    resamples=tuple(r.rows(unit) if fused_later else r for r in renumbered),
+                    task=card.task,
+                    classes=tuple(card.classes),
+                    metric=find_metric(metric),
+                    # Val is far larger than a budget: fitted on both, all budgets would be much the same.
+                    refit=refit and budget.whole,
+                    unit=unit if fused_later else None,
+                ),
+            )
 
     @property
     def fits(self) -> int:
@@ -82,17 +79,17 @@ class _Plan:
 
 def run_probes(
     manifest: Manifest,
-    caches: Sequence[EmbeddingCache],
+    caches: Caches,
     *,
-    probes: Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
+    probes: str | ProbeKind[Any] | Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
     protocol: str = "auto",
-    seeds: Sequence[int] = range(20),
-    poolings: Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 20,
+    poolings: str | Sequence[str] | None = None,
     metric: str | None = None,
     fractions: tuple[float, float, float] = HOLDOUT,
     folds: int | None = None,
-    shots: Sequence[int] = (),
-    train_fraction: Sequence[float] = (),
+    shots: int | Sequence[int] = (),
+    train_fraction: float | Sequence[float] = (),
     external: External | None = None,
     fusing: str = "mean",
     refit: bool = True,
@@ -102,14 +99,14 @@ def run_probes(
     """Fits every probe on every cache over every seed and budget and scores the test units.
 
     All see the same resamples. The scores are the same bits whatever `n_jobs`, the order of the manifest's rows, and
-    however often it is run on one machine.
+    however often it is run on one machine. Where there may be several of something, one may stand there by itself.
 
     Args:
         manifest: the data set.
         caches: embeddings of it; several of one backbone are told apart by their fingerprints.
         probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
         protocol: `official`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
-        seeds: one resample each, under `kfold` one repeat each.
+        seeds: how many (5 for 0 to 4), or which; one resample each, under `kfold` one repeat each.
         poolings: of those that the caches hold; all by default.
         metric: what hyper-parameters are chosen by; the card's primary metric by default.
         fractions: shares of train, val and test under `holdout`.
@@ -122,7 +119,7 @@ def run_probes(
         fusing: how the samples of a unit become one: their vectors by `mean`, `max` or `concat` (by modality), or
             their `predictions` by the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
-        n_jobs: processes; -1 for one on every core.
+        n_jobs: processes, or threads for logreg and knn; -1 for one on every core.
         progress: show a bar.
 
     Raises:
@@ -136,6 +133,7 @@ def run_probes(
         raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; choose another metric.")
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
+    caches, seeds = _listed(caches), check_seeds(seeds)
     plan = _plan(
         _cohort(manifest, caches, external, fusing),
         probes=probes,
@@ -150,26 +148,37 @@ def run_probes(
     subgroups, dropped = subgroups_of(plan.cohort.units)
     recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn), []
     with _bar(manifest.name, plan, enabled=progress) as bar:
-        for cache, pooling, budget, block in plan.each_block(chosen_by.name, fusing=fusing, refit=refit):
-            columns += on_columns(f"{labels[cache]}, {pooling}", block.X)
-            for kind in plan.kinds:
-                system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
-                for outcome in kind.solve(block, workers):
-                    recorder.add(system, block, outcome)
-                    bar.advance(note=f"{labels[cache]} {kind.name}")
+
+        def probe_features(cache: int, pooling: str) -> None:
+            X = plan.cohort.features(cache, pooling, fusing)
+            columns.extend(on_columns(f"{labels[cache]}, {pooling}", X))
+            for budget, block in plan.blocks(X, chosen_by.name, fusing=fusing, refit=refit):
+                for kind in plan.kinds:
+                    system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
+                    for outcome in kind.solve(block, workers):
+                        recorder.add(system, block, outcome)
+                        bar.advance(note=f"{labels[cache]} {kind.name}")
+
+        # In a function of its own, so that no name holds one matrix while the next is read.
+        for cache, pooling in plan.features:
+            probe_features(cache, pooling)
     facts = gather_facts(
         plan.cohort,
         kinds=plan.kinds,
         metric=chosen_by.name,
         protocol=plan.protocol,
         settings=settings_of(plan.protocol, fractions, folds),
-        seeds=check_seeds(seeds),
+        seeds=seeds,
         budgets=budgets,
         fusing=fusing,
         refit=refit,
         warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol), *dict.fromkeys(columns)],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
+
+
+def _listed(caches: Caches) -> list[EmbeddingCache]:
+    return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 
 def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: External | None, fusing: str) -> Cohort:
@@ -185,7 +194,7 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
     if external is None:
         return Cohort((trained,), trained.units)
     other, its_caches = external
-    tested = Side.of(in_terms_of(manifest, other), matched(caches, its_caches), fusing)
+    tested = Side.of(in_terms_of(manifest, other), matched(caches, _listed(its_caches)), fusing)
     if fusing == "concat":
         require_same_modalities(trained, tested)
     return Cohort((trained, tested), beside(trained.units, tested.units))
@@ -194,13 +203,13 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
 def _plan(
     cohort: Cohort,
     *,
-    probes: Sequence[str | ProbeKind[Any]],
+    probes: str | ProbeKind[Any] | Sequence[str | ProbeKind[Any]],
     protocol: str,
     fractions: tuple[float, float, float],
     folds: int | None,
     seeds: Sequence[int],
     budgets: list[Budget],
-    poolings: Sequence[str] | None,
+    poolings: str | Sequence[str] | None,
 ) -> _Plan:
     trained, units = cohort.sides[0], cohort.units
     classes = trained.manifest.card.classes

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-ECE_BINS = 15
+from .binning import BINS, Ranked
+
 SMALLEST = float(np.finfo(np.float32).eps)
 """Probabilities are kept as float32; a log-loss takes none for smaller than this, as scikit-learn does for float32."""
 
@@ -60,42 +61,32 @@ def accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
 
 def balanced_accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
     """Mean recall of the classes; multilabel: mean over labels of the mean of sensitivity and specificity."""
-    if scored.multilabel:
-        hits, false, misses, rest = _label_counts(scored, weights)
-        return _over_classes((_ratio(hits, hits + misses) + _ratio(rest, rest + false)) / 2)
-    confusion = _confusion(scored, weights)
-    return _over_classes(_ratio(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)))
+    counts = counts_of(scored, weights)
+    return _over_classes((counts.recall + counts.specificity) / 2 if scored.multilabel else counts.recall)
 
 
 def macro_f1(scored: Scored, weights: np.ndarray) -> np.ndarray:
     """Mean F1 of the classes that occur in the truth; multilabel: of the labels that do."""
-    if scored.multilabel:
-        hits, false, misses, _ = _label_counts(scored, weights)
-    else:
-        confusion = _confusion(scored, weights)
-        hits = np.diagonal(confusion, axis1=1, axis2=2)
-        false, misses = confusion.sum(axis=1) - hits, confusion.sum(axis=2) - hits
-    f1 = _ratio(2 * hits, 2 * hits + false + misses)
-    return _over_classes(np.where(hits + misses > 0, f1, np.nan))
+    return _over_classes(counts_of(scored, weights).f1)
 
 
 def roc_auc(scored: Scored, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve, ties counted half; mean over classes one-vs-rest, or over labels."""
-    return _over_columns(scored, weights, _one_auc)
+    return _over_columns(scored, weights, one_auc)
 
 
 def average_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
     """Sum over thresholds of precision times the gain in recall; mean over classes one-vs-rest, or over labels."""
-    return _over_columns(scored, weights, _one_average_precision)
+    return _over_columns(scored, weights, one_average_precision)
 
 
 def quadratic_kappa(scored: Scored, weights: np.ndarray) -> np.ndarray:
     """Cohen's kappa with quadratic weights (Cohen 1968, doi 10.1037/h0026256)."""
-    confusion = _confusion(scored, weights)
-    distance = np.subtract.outer(np.arange(confusion.shape[1]), np.arange(confusion.shape[1])) ** 2.0
-    rows, columns = confusion.sum(axis=2), confusion.sum(axis=1)
+    called = confusion(scored, weights)
+    distance = np.subtract.outer(np.arange(called.shape[1]), np.arange(called.shape[1])) ** 2.0
+    rows, columns = called.sum(axis=2), called.sum(axis=1)
     expected = np.einsum("bi,bj,ij->b", rows, columns, distance)
-    observed = np.einsum("bij,ij->b", confusion, distance) * weights.sum(axis=1)
+    observed = np.einsum("bij,ij->b", called, distance) * weights.sum(axis=1)
     return 1 - _ratio(observed, expected)
 
 
@@ -166,22 +157,61 @@ def _over_classes(values: np.ndarray) -> np.ndarray:
     return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 
 
-def _confusion(scored: Scored, weights: np.ndarray) -> np.ndarray:
-    """(B, C, C) weight of truth i called j."""
+def confusion(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    """(B, C, C) weight of truth i called j; not for multilabel."""
     classes = scored.proba.shape[1]
     cells, cell = np.unique(scored.y * classes + scored.predicted, return_inverse=True)
     members = (cell[:, None] == np.arange(len(cells))).astype(np.float64)
-    confusion = np.zeros((len(weights), classes * classes))
-    confusion[:, cells] = weights @ members
-    return confusion.reshape(-1, classes, classes)
+    called = np.zeros((len(weights), classes * classes))
+    called[:, cells] = weights @ members
+    return called.reshape(-1, classes, classes)
 
 
-def _label_counts(scored: Scored, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(B, C) weights of true positives, false positives, false negatives, true negatives of each label."""
-    truth, predicted = scored.truth, scored.predicted.astype(bool)
-    pairs = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
-    hits, false, misses, rest = (weights @ pair.astype(np.float64) for pair in pairs)
-    return hits, false, misses, rest
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """(B, C) weights of what is called rightly and wrongly, each class (or label) against the rest."""
+
+    hits: np.ndarray
+    """Of the class and called so."""
+    false: np.ndarray
+    """Not of the class and called so."""
+    misses: np.ndarray
+    """Of the class and not called so."""
+    rest: np.ndarray
+    """Neither."""
+
+    @property
+    def recall(self) -> np.ndarray:
+        """NaN of a class that is absent, as are the others where there is nothing to divide by."""
+        return _ratio(self.hits, self.hits + self.misses)
+
+    @property
+    def specificity(self) -> np.ndarray:
+        """The recall of the rest."""
+        return _ratio(self.rest, self.rest + self.false)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Of what is called so, the share that is."""
+        return _ratio(self.hits, self.hits + self.false)
+
+    @property
+    def f1(self) -> np.ndarray:
+        """NaN of a class that is absent, though it be called."""
+        f1 = _ratio(2 * self.hits, 2 * self.hits + self.false + self.misses)
+        return np.where(self.hits + self.misses > 0, f1, np.nan)
+
+
+def counts_of(scored: Scored, weights: np.ndarray) -> Counts:
+    """Counts under (B, n) weights."""
+    if scored.multilabel:
+        truth, predicted = scored.truth, scored.predicted.astype(bool)
+        pairs = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
+        return Counts(*(weights @ pair.astype(np.float64) for pair in pairs))
+    called = confusion(scored, weights)
+    hits = np.diagonal(called, axis1=1, axis2=2)
+    false, misses = called.sum(axis=1) - hits, called.sum(axis=2) - hits
+    return Counts(hits, false, misses, called.sum(axis=(1, 2))[:, None] - hits - false - misses)
 
 
 def _over_columns(
@@ -203,14 +233,16 @@ def _steps(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[n
     return positives, every - positives
 
 
-def _one_auc(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def one_auc(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) of (n,) scores of the units and whether each is positive; NaN where one class is absent."""
     positives, negatives = _steps(score, truth, weights)
     above = np.cumsum(positives, axis=1) - positives / 2
     won = np.einsum("bt,bt->b", above, negatives)
     return _ratio(won, positives.sum(axis=1) * negatives.sum(axis=1))
 
 
-def _one_average_precision(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def one_average_precision(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) as `one_auc`; NaN where no unit is positive."""
     positives, negatives = _steps(score, truth, weights)
     found = np.cumsum(positives, axis=1)
     precision = np.nan_to_num(_ratio(found, found + np.cumsum(negatives, axis=1)))
@@ -218,14 +250,9 @@ def _one_average_precision(score: np.ndarray, truth: np.ndarray, weights: np.nda
 
 
 def _one_ece(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    order = np.argsort(confidence, kind="stable")
-    value = confidence[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(value) != 0])
-    mass = np.add.reduceat(weights[:, order], starts, axis=1)
-    gap = np.add.reduceat(weights[:, order] * (value - right[order]), starts, axis=1)
-    total = mass.sum(axis=1, keepdims=True)
-    middle = _ratio(np.cumsum(mass, axis=1) - mass / 2, np.broadcast_to(total, mass.shape))
-    bins = np.minimum((np.nan_to_num(middle) * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    flat = (np.arange(len(weights))[:, None] * ECE_BINS + bins).ravel()
-    sums = np.bincount(flat, weights=gap.ravel(), minlength=len(weights) * ECE_BINS).reshape(-1, ECE_BINS)
-    return _ratio(np.abs(sums).sum(axis=1), total[:, 0])
+    ranked = Ranked.of(confidence)
+    mass, gap = ranked.sums(weights), ranked.sums(weights * (confidence - right))
+    bins = ranked.bins(mass)
+    flat = (np.arange(len(weights))[:, None] * BINS + bins).ravel()
+    sums = np.bincount(flat, weights=gap.ravel(), minlength=len(weights) * BINS).reshape(-1, BINS)
+    return _ratio(np.abs(sums).sum(axis=1), mass.sum(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -105,11 +105,37 @@ class Evidence:
     @property
     def seed_means(self) -> np.ndarray:
         """The mean over the folds of each seed in which the metric is defined at all: (S,)."""
-        by_seed: dict[int, list[float]] = {}
-        for p, value in zip(self.predicted, self.values, strict=True):
-            if np.isfinite(value):
-                by_seed.setdefault(p.seed, []).append(value)
-        return np.array([np.mean(values) for values in by_seed.values()])
+        return seed_means(self.values, [p.seed for p in self.predicted])
+
+
+def seed_means(values: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+    """(S,) means over the folds of each seed that has a value at all, from (J,) values and the seed of each."""
+    by_seed: dict[int, list[float]] = {}
+    for seed, value in zip(seeds, values, strict=True):
+        if np.isfinite(value):
+            by_seed.setdefault(seed, []).append(value)
+    return np.array([np.mean(found) for found in by_seed.values()])
+
+
+def mean_and_sd(values: np.ndarray, seeds: Sequence[int]) -> tuple[float, float]:
+    """Mean over the resamples (J,) that have a value, and standard deviation of the seeds' means; NaN of too few."""
+    defined, of_seeds = values[np.isfinite(values)], seed_means(values, seeds)
+    mean = float(defined.mean()) if len(defined) else np.nan
+    return mean, float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else np.nan
+
+
+def summarise_metrics(run: Run) -> pd.DataFrame:
+    """Every system in every metric of its test, without intervals, which take long.
+
+    Returns:
+        One row per system and metric: `dataset` to `budget`, `metric`, and `mean` and `sd` as in `summarise`.
+    """
+    scores = run.scores[run.scores["split"] == "test"]
+    rows = [
+        (*names, *mean_and_sd(rows["value"].to_numpy(np.float64), rows["seed"].tolist()))
+        for names, rows in scores.groupby([*SYSTEM, "metric"], sort=False)
+    ]
+    return pd.DataFrame(rows, columns=[*SYSTEM, "metric", "mean", "sd"])
 
 
 def interval_of(
@@ -161,18 +187,17 @@ def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
 
 def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, object]:
     values, predicted = evidence.values, evidence.predicted
-    defined = values[np.isfinite(values)]
-    of_seeds = evidence.seed_means
+    mean, sd = mean_and_sd(values, [p.seed for p in predicted])
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
     bounds = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence, groups=groups)
     return {
         **evidence.system._asdict(),
         "metric": evidence.metric.name,
-        "mean": defined.mean() if len(defined) else np.nan,
-        "sd": of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan,
+        "mean": mean,
+        "sd": sd,
         "low": bounds.low,
         "high": bounds.high,
-        "n_seeds": len(of_seeds),
+        "n_seeds": len(evidence.seed_means),
         "n_groups": groups,
         "n_test": sum(len(p.unit) for p in predicted) / len(seeds_of(predicted)),
         "note": "; ".join(_notes(evidence, groups, bounds)),

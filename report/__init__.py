@@ -7,6 +7,6 @@ Nothing is fitted here and no score is computed otherwise than in the probe room
 
 from .making import Report, make_report, write_report
 from .ranks import draw_ranking
-from .verdict import Verdict
+from .verdict import Conclusion
 
-__all__ = ["Report", "Verdict", "draw_ranking", "make_report", "write_report"]
+__all__ = ["Conclusion", "Report", "draw_ranking", "make_report", "write_report"]

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..probe import METRICS, Predicted, Scored, bin_chances, evaluate, stated_and_true
+from ..probe import BINS, CLASS_SCORES, Predicted, bin_chances, class_scores, confusion_of, stated_and_true
 
-_MOST_BINS = 10
-"""Points of a reliability curve, each of as many predictions."""
 _PER_BIN = 30
 """Predictions that a point needs, lest it be noise."""
 _GRID = np.linspace(0, 1, 201)
@@ -29,15 +27,10 @@ class Confusion:
 
 def confusion(predicted: Sequence[Predicted]) -> Confusion:
     """The confusion matrix of a system; not for multilabel, where no class excludes another."""
-    counts = np.stack([_confused(p.scored) for p in predicted])
+    counts = np.stack([confusion_of(p.scored) for p in predicted])
     totals = counts.sum(axis=2, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     return Confusion(_mean(shares), counts.mean(axis=0))
-
-
-def _confused(scored: Scored) -> np.ndarray:
-    width = len(scored.classes)
-    return np.bincount(scored.y * width + scored.predicted, minlength=width**2).reshape(width, width).astype(np.float64)
 
 
 def per_class(predicted: Sequence[Predicted], classes: Sequence[str]) -> pd.DataFrame:
@@ -45,43 +38,17 @@ def per_class(predicted: Sequence[Predicted], classes: Sequence[str]) -> pd.Data
 
     Returns:
         One row per class in the order of the card: `class`, `units` (with the class, a seed), and the mean over seeds
-        (`_mean`) and their standard deviation (`_sd`) of `recall`, `specificity`, `precision`, `f1`, `roc_auc` and
-        `average_precision`; NaN where no seed defines it.
+        (`_mean`) and their standard deviation (`_sd`) of each of `CLASS_SCORES`; NaN where no seed defines it.
     """
-    seeds = [_of_classes(p.scored) for p in predicted]
+    seeds = [class_scores(p.scored) for p in predicted]
     columns: dict[str, object] = {
         "class": list(classes),
         "units": np.mean([p.scored.truth.sum(axis=0) for p in predicted], axis=0),
     }
-    for name in seeds[0]:
+    for name in CLASS_SCORES:
         values = np.stack([seed[name] for seed in seeds])
         columns[f"{name}_mean"], columns[f"{name}_sd"] = _mean(values), _sd(values)
     return pd.DataFrame(columns)
-
-
-def _of_classes(scored: Scored) -> dict[str, np.ndarray]:
-    """(C,) values of one seed, by name."""
-    truth = scored.truth
-    called = (
-        scored.predicted.astype(bool) if scored.multilabel else scored.predicted[:, None] == np.arange(truth.shape[1])
-    )
-    hits, misses = (truth & called).sum(axis=0), (truth & ~called).sum(axis=0)
-    false, rest = (~truth & called).sum(axis=0), (~truth & ~called).sum(axis=0)
-    ranked = [_one_against_rest(scored, c) for c in range(truth.shape[1])]
-    return {
-        "recall": _ratio(hits, hits + misses),
-        "specificity": _ratio(rest, rest + false),
-        "precision": _ratio(hits, hits + false),
-        # As in macro F1, a class that the test does not have has no F1.
-        "f1": np.where(hits + misses > 0, _ratio(2 * hits, 2 * hits + false + misses), np.nan),
-        "roc_auc": np.array([evaluate(METRICS["roc_auc"], one)[0][0] for one in ranked]),
-        "average_precision": np.array([evaluate(METRICS["average_precision"], one)[0][0] for one in ranked]),
-    }
-
-
-def _one_against_rest(scored: Scored, c: int) -> Scored:
-    chance = scored.proba[:, c]
-    return Scored(scored.truth[:, c].astype(np.int64), np.c_[1 - chance, chance], "binary", ("rest", scored.classes[c]))
 
 
 def frequent_confusions(matrix: Confusion, classes: Sequence[str], most: int = 20) -> pd.DataFrame:
@@ -113,7 +80,7 @@ def reliability(predicted: Sequence[Predicted]) -> Reliability:
     """
     pairs = [stated_and_true(p.scored) for p in predicted]
     chance, came_true = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    bins = bin_chances(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, _MOST_BINS)))
+    bins = bin_chances(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, BINS)))
     histogram = np.histogram(chance, bins=20, range=(0, 1))[0] / len(chance)
     return Reliability(bins.stated, bins.true, histogram)
 

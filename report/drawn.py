@@ -94,7 +94,7 @@ def _differences(findings: Findings) -> _Sketch | None:
     shown = min(len(rows), figures.MOST_ROWS)
     cut = f" The first {shown} of {len(rows)} comparisons are drawn; the table has all." if shown < len(rows) else ""
     told = [
-        f"{row['probe_label']}: {row['a']} against {row['b']} {signed(row['advantage'])}, {p_value(row['p_holm'])}"
+        f"{row['probe_label']}: {row['a']} against {row['b']} {signed(row['advantage'])}, {p_value(row['p_adjusted'])}"
         for _, row in rows.head(shown).iterrows()
     ]
     return _Sketch(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base import counted
+from ..probe import DRAWS
 from .findings import Findings
 from .tables import Table
 from .words import NONE, listed, lower_first
@@ -217,8 +218,8 @@ def statistics(findings: Findings) -> list[str]:
         " score; it is not the error of the mean, for seeds share their patients."
     )
     interval = (
-        "95 % interval: percentiles of the mean under 1,000 bootstrap draws of whole groups, the same draws for every"
-        " system, so that several images of one patient count as one piece of evidence."
+        f"95 % interval: percentiles of the mean under {DRAWS:,} bootstrap draws of whole groups, the same draws for"
+        " every system, so that several images of one patient count as one piece of evidence."
     )
     paragraphs = [spread, interval, *used]
     if used:

@@ -92,7 +92,7 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
 
     Args:
         comparisons: `probe`, `probe_label`, `a` (the better), `b`, `advantage` with `advantage_low` and
-            `advantage_high`, `p_holm`, `significant`.
+            `advantage_high`, `p_adjusted`, `significant`.
         look: colours, shapes and names.
     """
     rows = comparisons.head(MOST_ROWS)
@@ -104,9 +104,8 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     axes.axvline(0, color=look.theme.quiet, linewidth=0.9, zorder=1)
     for item in placed:
         _difference(axes, item, look)
-        text = (
-            f"{signed(item.row['advantage'])}   {p_value(item.row['p_holm'])}{'  *' if item.row['significant'] else ''}"
-        )
+        star = "  *" if item.row["significant"] else ""
+        text = f"{signed(item.row['advantage'])}   {p_value(item.row['p_adjusted'])}{star}"
         _right_text(axes, item.y, text)
     _headings(figure, axes, headings, look.theme)
     _right_text(axes, -0.05, "lead   Holm p", look.theme.quiet)

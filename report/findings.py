@@ -24,6 +24,7 @@ from ..probe import (
     metrics_for,
     replay,
     summarise,
+    summarise_metrics,
     verdicts,
 )
 from ..probe import system_labels as labels_of
@@ -163,13 +164,10 @@ class Findings:
 
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
-        """One row per system, best first: `label`, `probe_label`, and mean and sd over seeds of every metric."""
-        scores = self.run.scores[self.run.scores["split"] == "test"]
+        """One row per system, best first: `label`, `probe_label`, mean and sd as in the summary of every metric."""
         keys = list(System._fields)
-        of_seeds = scores.groupby([*keys, "metric", "seed"])["value"].mean()
-        wide = of_seeds.groupby([*keys, "metric"]).agg(["mean", "std"]).unstack("metric")
-        wide = pd.DataFrame(wide)
-        wide.columns = [f"{metric}_{'sd' if part == 'std' else part}" for part, metric in wide.columns]
+        wide = summarise_metrics(self.run).pivot(index=keys, columns="metric", values=["mean", "sd"])
+        wide.columns = [f"{metric}_{part}" for part, metric in wide.columns]
         names = [f"{m.name}_{part}" for m in self.metrics for part in ("mean", "sd")]
         table = self.every_system[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")
         return table.reindex(columns=[*keys, "label", "probe_label", *names])

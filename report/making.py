@@ -13,7 +13,7 @@ from .findings import read_findings
 from .formats import FORMATS
 from .page import render_page
 from .tables import TABLES
-from .verdict import Verdict, reach_verdict
+from .verdict import Conclusion, conclude
 
 _PAGE = "report.html"
 _OURS = frozenset(
@@ -27,7 +27,7 @@ _OURS = frozenset(
 class Report:
     """A report that is not yet written."""
 
-    verdict: Verdict
+    verdict: Conclusion
     files: Mapping[str, bytes]
     """Contents by path within the run's folder."""
 
@@ -62,7 +62,7 @@ def make_report(folder: Path | str, *, metric: str | None = None) -> Report:
         ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
     """
     findings = read_findings(Path(folder), metric)
-    verdict, figures = reach_verdict(findings), draw_figures(findings)
+    verdict, figures = conclude(findings), draw_figures(findings)
     tables = {name: table for name, build in TABLES.items() if (table := build(findings)) is not None}
     files = {}
     for name, table in tables.items():

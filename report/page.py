@@ -14,7 +14,7 @@ from .findings import Findings
 from .svg import inline, palette
 from .tables import Table, classes_table, comparisons_table
 from .theme import DARK, LIGHT
-from .verdict import Verdict
+from .verdict import Conclusion
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -31,7 +31,9 @@ _PIECES = re.compile(r"\s+|(?:[^\s_/:@.-]|\.(?=\d)){1,24}(?:[_/:@-]|\.(?!\d))*\s
 """Parts of a text between which a line may break: what joins the parts of names ends one, and so do 24 letters."""
 
 
-def render_page(findings: Findings, verdict: Verdict, figures: Mapping[str, Drawn], tables: Mapping[str, Table]) -> str:
+def render_page(
+    findings: Findings, verdict: Conclusion, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
+) -> str:
     """The HTML of a report."""
     from jinja2 import Environment, StrictUndefined
 
@@ -57,7 +59,7 @@ def _resource(name: str) -> str:
 
 
 def _content(
-    findings: Findings, verdict: Verdict, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
+    findings: Findings, verdict: Conclusion, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
 ) -> dict[str, Any]:
     """What the template's names stand for."""
     from markupsafe import Markup

@@ -102,7 +102,7 @@ def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> T
             signed(row["difference"]),
             interval(row["low"], row["high"]),
             bare_p(row["p"]),
-            bare_p(row["p_holm"]),
+            bare_p(row["p_adjusted"]),
         )
         for _, row in chosen.iterrows()
     ]
@@ -158,7 +158,7 @@ def budgets_table(findings: Findings) -> Table | None:
             number(findings.training_units[found.budget], 1),
             number(found.mean),
             number(found.difference),
-            bare_p(found.p_holm),
+            bare_p(found.p_adjusted),
         )
         for found in told
     ]

@@ -21,7 +21,7 @@ Sureness = Literal["clear", "open", "alone"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Conclusion:
     """What a reader takes away."""
 
     sureness: Sureness
@@ -44,11 +44,11 @@ class Verdict:
         return [line for line in (self.headline, self.score, self.against, self.surety) if line]
 
 
-def reach_verdict(findings: Findings) -> Verdict:
+def conclude(findings: Findings) -> Conclusion:
     """Says which backbone with which probe, how good, against what, and how sure."""
     rival = findings.runner_up
     sureness: Sureness = "alone" if rival is None else "clear" if rival["significant"] else "open"
-    return Verdict(
+    return Conclusion(
         sureness=sureness,
         badge={"clear": "Clear lead", "open": "No clear winner", "alone": "Nothing to compare with"}[sureness],
         headline=_headline(findings, rival),
@@ -114,7 +114,7 @@ def _against(findings: Findings, rival: pd.Series | None) -> str:
     apart = not rival["significant"] and rival["advantage_low"] > 0
     return (
         f"The best other backbone with {probe}, {rival['b']}, is {gap} {worse} ({number(rival['mean_b'])}{between}):"
-        f" {told} ({p_value(rival['p_holm'])}{holm}).{why if apart else ''}"
+        f" {told} ({p_value(rival['p_adjusted'])}{holm}).{why if apart else ''}"
     )
 
 

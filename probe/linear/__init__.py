@@ -4,10 +4,10 @@ In: rows of features, and for each problem its weights, its targets and its C. O
 objective for each, with how far from it the solver stopped. Knows nothing of seeds, manifests or metrics.
 """
 
-from .guide import Guidance, Guide
+from .guide import Guide
 from .path import Predictor
 from .problems import Problems, chances
 from .rows import Rows
 from .solver import Solution, solve
 
-__all__ = ["Guidance", "Guide", "Predictor", "Problems", "Rows", "Solution", "chances", "solve"]
+__all__ = ["Guide", "Predictor", "Problems", "Rows", "Solution", "chances", "solve"]

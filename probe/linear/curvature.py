@@ -173,16 +173,31 @@ def _choose(
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Of a symmetric positive definite matrix; in float64 where float32 cannot tell that it is."""
-    inverse = matrix.copy().T  # symmetric, and so in Fortran's order
-    if not (lapack.factor(inverse) and lapack.invert_factored(inverse)):
-        if matrix.dtype == np.float64:
-            raise np.linalg.LinAlgError("the curvature is not positive definite")
-        return _inverse(matrix.astype(np.float64))
+    """Of a symmetric positive definite matrix."""
+    inverse = _factored(matrix)
+    lapack.invert_factored(inverse)
     lower = np.tril(inverse)
     full = lower + lower.T
     full.flat[:: len(full) + 1] /= 2
     return full
+
+
+def _factored(matrix: np.ndarray) -> np.ndarray:
+    """The lower Cholesky factor of a symmetric matrix, in Fortran's order; its upper triangle is not cleared.
+
+    Where the penalty's one is lost beside very large weights, rounding can leave the matrix indefinite. It is then
+    made a little stiffer, as much as is needed: that costs steps and changes no optimum.
+    """
+    stiffer = np.finfo(matrix.dtype).eps * matrix.diagonal().max()
+    while True:
+        factor = matrix.copy().T  # symmetric, and so in Fortran's order
+        if lapack.factor(factor):
+            return factor
+        if not np.isfinite(stiffer):
+            raise FloatingPointError("the curvature is not finite")
+        matrix = matrix.copy()
+        matrix.flat[:: len(matrix) + 1] += stiffer
+        stiffer *= 10
 
 
 def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: float) -> _Pairs:
@@ -195,7 +210,4 @@ def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: 
     system += system.dtype.type(intercept)
     system *= sides @ sides.T
     system[np.diag_indices_from(system)] += 1
-    system = system.T  # symmetric, and so in Fortran's order without a copy
-    if len(rows) and not lapack.factor(system):
-        raise np.linalg.LinAlgError("the curvature is not positive definite")
-    return _Pairs(distinct, first, row, sides, system)
+    return _Pairs(distinct, first, row, sides, _factored(system) if len(rows) else system)

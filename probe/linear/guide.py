@@ -5,25 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 
-import numpy as np
-
-from .curvature import Rest
 from .path import Predictor
 from .problems import Problems
-from .solver import solve
-
-
-@dataclass(frozen=True, eq=False)
-class Guidance:
-    """What is known at one value of C."""
-
-    points: np.ndarray
-    """(L, P) float64 optimum of each of the guide's problems."""
-    rest: Rest
-    """Of the curvature where the guide began, which is all but where it ended."""
+from .solver import Solution, solve
 
 
 class Guide:
@@ -49,7 +35,7 @@ class Guide:
         self._predictor = Predictor(problems)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="guide")
         self._lock = threading.Lock()
-        self._found: list[Future[Guidance]] = []
+        self._found: list[Future[Solution]] = []
 
     def __enter__(self) -> Guide:
         return self
@@ -59,14 +45,14 @@ class Guide:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def at(self, number: int) -> Guidance:
+    def at(self, number: int) -> Solution:
         """At `Cs[number]`; waits for it where it must. May be called from any thread."""
         with self._lock:
             for further in range(len(self._found), min(number + 1 + self._ahead, len(self._Cs))):
                 self._found.append(self._pool.submit(self._solve, self._Cs[further]))
         return self._found[number].result()
 
-    def _solve(self, C: float) -> Guidance:
+    def _solve(self, C: float) -> Solution:
         found = solve(self._problems.at(C), self._predictor.at(C), tol=self._tol, max_iter=self._max_iter)
         self._predictor.add(C, found.points)
-        return Guidance(found.points, found.rest)
+        return found

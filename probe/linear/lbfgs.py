@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from .problems import Problems
 
@@ -45,15 +47,15 @@ class State:
 
 def minimise(
     problems: Problems, state: State, live: np.ndarray, precondition: Precondition, *, tol: float, steps: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, History]:
     """Evaluates each of the problems `live` (positions) up to `steps` times on its way down, and changes `state`.
 
     All are evaluated together, whether they try a new step or a shorter one, so that the product stays wide.
 
     Returns:
-        Those that are not at their optimum yet; a problem that can go no further is among them.
+        Those that are not at their optimum yet, a problem that can go no further among them; and the steps taken.
     """
-    history = _History(len(problems), problems.size, problems.rows.dtype)
+    history = History(len(problems), problems.size, problems.rows.dtype)
     search = _Search(len(problems), problems.size)
     moving, arrived = live, live
     for _ in range(steps):
@@ -73,7 +75,7 @@ def minimise(
             value[enough],
             gradient[enough],
         )
-    return live[state.gap[live] > tol]
+    return live[state.gap[live] > tol], history
 
 
 class _Search:
@@ -117,8 +119,8 @@ def _shorter(length: np.ndarray, slope: np.ndarray, rise: np.ndarray) -> np.ndar
     return np.clip(np.nan_to_num(bottom, nan=0.0, posinf=0.0), 0.1 * length, 0.5 * length)
 
 
-class _History:
-    """The last steps of each problem, in the rows' precision."""
+class History:
+    """The last steps of each problem and what they changed, in the rows' precision: curvature that was met."""
 
     def __init__(self, count: int, size: int, dtype: np.dtype) -> None:
         self._steps = np.zeros((_MEMORY, count, size), dtype)
@@ -156,3 +158,38 @@ class _History:
     @staticmethod
     def _of(kept: np.ndarray, place: int, which: np.ndarray) -> np.ndarray:
         return kept[place] if len(which) == kept.shape[1] else kept[place, which]
+
+    def of(self, problem: int) -> Steps:
+        """Those of one problem that are kept, the oldest first."""
+        order = [number % _MEMORY for number in range(max(0, self._added - _MEMORY), self._added)]
+        places = [place for place in order if self._scale[place, problem]]
+        return Steps(self._steps[places, problem], self._changes[places, problem])
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """m steps of one problem, in a form that serves many others at once.
+
+    The two loops over the steps are two triangular systems, and all else one product each (Byrd, Nocedal and Schnabel
+    1994, Representations of quasi-Newton matrices, theorem 2.2).
+    """
+
+    steps: np.ndarray
+    """(m, P) in the rows' precision."""
+    changes: np.ndarray
+    """(m, P) of the gradient."""
+
+    @cached_property
+    def _products(self) -> np.ndarray:
+        """(m, m) steps by changes, of each step with the later ones and itself."""
+        return np.triu(self.steps @ self.changes.T).astype(np.float64)
+
+    def times_inverse(self, gradient: np.ndarray, precondition: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """(A, P) gradients times the inverse curvature that `precondition` makes and the steps correct."""
+        if not len(self.steps):
+            return precondition(gradient)
+        along = solve_triangular(self._products, self.steps @ gradient.T.astype(self.steps.dtype))
+        q = precondition(gradient - (along.T.astype(self.steps.dtype) @ self.changes))
+        left = np.diag(self._products)[:, None] * along - self.changes @ q.T.astype(self.steps.dtype)
+        back = solve_triangular(self._products, left, trans="T")
+        return q + back.T.astype(self.steps.dtype) @ self.steps

@@ -142,7 +142,7 @@ class Problems:
         W, b = self.coefficients(points)
         columns = W.transpose(2, 1, 0).reshape(self.rows.width, -1)
         columns, shift = columns.astype(self.rows.dtype), b.T[:, :, None].astype(self.rows.dtype)
-        for part, Z in self.rows.blocks():
+        for part, Z in self.rows.blocks(columns.shape[1]):
             # This way round BLAS is up to twice as fast as for the transposed product, and the copy costs little.
             logits = np.ascontiguousarray((Z @ columns).T).reshape(self.outputs, len(self), -1)
             logits += shift

@@ -8,6 +8,9 @@ import numpy as np
 
 _BLOCK = 1024
 """Rows at a time: a block and what is computed from it stay in a core's cache between the two products."""
+_SMALL, _FEWEST = 1_000_000, 96
+"""Multiplications up to which OpenBLAS has kernels for small products, twice as fast for few outputs; and rows of a
+block that it must have at least to be worth it."""
 _HELD = 2**30
 """Bytes up to which the standardised rows are kept, rather than made anew from the features at each reading."""
 _CONSTANT = 1e-6
@@ -55,10 +58,12 @@ class Rows:
         """(m, d) those of the rows, standardised."""
         return self._Z[positions] if self._Z is not None else self.standardized(self._X[self._rows[positions]])
 
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """All rows in order: which ones, and (m, d) the rows themselves."""
-        for start in range(0, len(self), _BLOCK):
-            part = slice(start, min(start + _BLOCK, len(self)))
+    def blocks(self, outputs: int = _BLOCK) -> Iterator[tuple[slice, np.ndarray]]:
+        """All rows in order: which ones, and (m, d) the rows themselves; blocks suit a product with so many outputs."""
+        small = _SMALL // (outputs * self.width)
+        size = min(small, _BLOCK) if small >= _FEWEST else _BLOCK
+        for start in range(0, len(self), size):
+            part = slice(start, min(start + size, len(self)))
             yield part, self._Z[part] if self._Z is not None else self.take(np.arange(part.start, part.stop))
 
     def spread(self, members: np.ndarray) -> np.ndarray:

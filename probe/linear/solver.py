@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .curvature import Curvature, Rest
-from .lbfgs import State, minimise
+from .lbfgs import Precondition, State, Steps, minimise
 from .problems import Problems
 
 _STEPS = 40
@@ -30,10 +30,12 @@ class Solution:
     """(S,) bool: whether the gap is at most the tolerance."""
     rest: Rest
     """What the curvature at the start had in common for all problems."""
+    steps: list[Steps]
+    """(S,) those that each first took."""
 
 
 def solve(
-    problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, rest: Rest | None = None
+    problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, like: Solution | None = None
 ) -> Solution:
     """Solves S problems side by side.
 
@@ -43,28 +45,48 @@ def solve(
         tol: relative gradient at which a problem is solved; the objective is then about tol squared above the optimum,
             as a share of it.
         max_iter: most evaluations of each, about.
-        rest: the common part of the curvature, if it is known from problems that are much like these.
+        like: of L problems at the same C that are much like these, L by L; what is known of their curvature serves.
     """
     state = State.begin(problems, points)
-    curvature = Curvature(problems, problems.probabilities(points), rest)
-    common, live = curvature.rest, np.arange(len(problems))
+    live, rest, met = np.arange(len(problems)), None, []
     for taken in range(0, max_iter, _STEPS):
         part = problems.among(live)
-        place = np.full(len(problems), -1)
-        place[live] = np.arange(len(live))
-        if taken:
-            curvature = Curvature(part, part.probabilities(state.points[live]))
+        known = None if taken else like
+        curvature = Curvature(part, part.probabilities(state.points[live]), known and known.rest)
         before = state.value[live]
-        unsolved = minimise(
+        unsolved, history = minimise(
             problems,
             state,
             live,
-            lambda gradient, which, curvature=curvature, place=place: curvature.times(gradient, place[which]),
+            _preconditioner(curvature, np.searchsorted(live, np.arange(len(problems))), known),
             tol=tol,
             steps=min(_STEPS, max_iter - taken),
         )
+        if rest is None:
+            rest, met = curvature.rest, [history.of(problem) for problem in live]
         stuck = live[state.value[live] >= before]  # rounding allows no lower value
         live = np.setdiff1d(unsolved, stuck, assume_unique=True)
         if not len(live):
             break
-    return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, common)
+    assert rest is not None
+    return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met)
+
+
+def _preconditioner(curvature: Curvature, place: np.ndarray, like: Solution | None) -> Precondition:
+    """The inverse of `curvature`, in which problem s stands at `place[s]`; and of what was met on the way to `like`."""
+
+    def made(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
+        return curvature.times(gradient, place[which])
+
+    if like is None or like.rest.paired.any():  # the heaviest pairs are another problem's own
+        return made
+
+    def met(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
+        out = np.empty_like(gradient)
+        for number, steps in enumerate(like.steps):
+            mine = np.flatnonzero(which % len(like.steps) == number)
+            if len(mine):
+                out[mine] = steps.times_inverse(gradient[mine], lambda rest, own=which[mine]: made(rest, own))
+        return out
+
+    return met

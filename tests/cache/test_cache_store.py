@@ -26,6 +26,23 @@ def test_a_whole_matrix_is_loaded_in_any_float_type(tmp_path, make_spec, cohort_
             np.testing.assert_array_equal(matrix, kept.astype(dtype))
 
 
+def test_rows_are_loaded_in_the_order_wanted_and_to_the_place_given(tmp_path, make_spec, cohort_of) -> None:
+    cohort = cohort_of(9000)  # several windows of the file
+    rng = np.random.default_rng(0)
+    for precision in ("fp32", "bf16"):
+        cache = cohort.publish(tmp_path, make_spec(precision=precision))
+        whole = cache.load("cls")
+        for rows in (rng.permutation(9000), np.array([8999, 0, 0, 5]), np.empty(0, np.int64), np.arange(9000)):
+            place = np.full((len(rows) + 2, whole.shape[1]), np.nan, np.float32)
+            got = cache.load("cls", rows=rows, out=place[1:-1])
+            np.testing.assert_array_equal(got, whole[rows])
+            np.testing.assert_array_equal(cache.load("cls", rows=rows), whole[rows])
+            assert np.shares_memory(got, place) or not len(rows)
+            assert np.isnan(place[[0, -1]]).all()
+    with pytest.raises(ValueError, match="out has the shape"):
+        cache.load("cls", rows=np.arange(3), out=np.empty((4, whole.shape[1]), np.float32))
+
+
 def test_an_unknown_pooling_lists_those_there_are(tmp_path, spec, cohort_of) -> None:
     cache = cohort_of(3).publish(tmp_path, spec)
     with pytest.raises(CacheError, match=r'no pooling "means"; it has cls, mean. Did you mean "mean"\?'):

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from medprobe.cli.app import app
+from typer.main import get_command
 
 
 def _medprobe(*words: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +41,28 @@ def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
     shown = _medprobe(*verb, "--help")
     assert shown.returncode == 0, shown.stderr
     assert f"medprobe {' '.join(verb)}".rstrip() in shown.stdout.split("Usage:")[1].split("\n", 1)[1]
+
+
+def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield words, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _commands(below, (*words, name))
+
+
+def test_help_is_shown_as_it_was_written(medprobe) -> None:
+    """No star, bracket, underscore or colon of it is taken for markup."""
+
+    def plain(text: str) -> str:
+        return "".join(text.replace("`", "").replace("│", "").split())
+
+    asked = 0
+    for words, command in _commands(get_command(app)):
+        shown = plain(medprobe(*words, "--help").out)
+        written = [command.help, *(parameter.help for parameter in command.params)]
+        for text in filter(None, written):
+            assert plain(text) in shown, words
+            asked += 1
+    assert asked > 100
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -22,6 +22,25 @@ CLASSES = {
 }
 
 
+def make_spec(poolings: tuple[str, ...], *, backbone: str, precision: str = "fp32") -> EmbeddingSpec:
+    """What embeddings by `backbone` were made with."""
+    return EmbeddingSpec(
+        backbone=backbone,
+        model=backbone,
+        weights_digest="0" * 64,
+        transform=TransformSpec(
+            size=(224, 224),
+            resize="short-side",
+            resize_to=256,
+            interpolation="bicubic",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        poolings=poolings,
+        precision=precision,
+    )
+
+
 def make_cache(
     store: Path,
     name: str,
@@ -34,21 +53,7 @@ def make_cache(
     pixels: Sequence[int] | None = None,
 ) -> EmbeddingCache:
     """Publishes `vectors` (a matrix a pooling, a row a sample) as extraction would; equal `pixels`, equal digests."""
-    spec = EmbeddingSpec(
-        backbone=backbone,
-        model=backbone,
-        weights_digest="0" * 64,
-        transform=TransformSpec(
-            size=(224, 224),
-            resize="short-side",
-            resize_to=256,
-            interpolation="bicubic",
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-        ),
-        poolings=tuple(vectors),
-        precision=precision,
-    )
+    spec = make_spec(tuple(vectors), backbone=backbone, precision=precision)
     stamps = np.arange(1, len(ids) + 1)
     good = np.array([sample not in set(quarantine) for sample in ids])
     digests = np.array([f"{picture + 1:032x}" for picture in (range(len(ids)) if pixels is None else pixels)])
@@ -120,6 +125,12 @@ def make_study(
         vectors = {"cls": X}
         caches.append(make_cache(folder / "embeddings", name, table["sample_id"], vectors, backbone=f"net-{number}"))
     return Study(folder, manifest, caches)
+
+
+@pytest.fixture(scope="session")
+def spec_of() -> Callable[..., EmbeddingSpec]:
+    """`spec_of(poolings, backbone=..., precision=...)`."""
+    return make_spec
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.manifests import Manifest
-from medprobe.probe import Run
+from medprobe.probe import PROBES, Run
 
 Medprobe = Callable[..., tuple[int, str, str]]
 
@@ -66,8 +66,73 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         "--metric",
         "--refit",
         "--jobs",
+        "--C",
+        "--stop-path",
+        "--full-path",
+        "--fusing",
+        "--cache",
+        "--external-cache",
+        "--overwrite",
     ):
         assert option in text
+
+
+def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
+    shown = _process("probe", "--settings")
+    assert shown.returncode == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    for kind in PROBES.values():
+        for setting in kind.described:
+            assert [setting.name, *setting.default.split()] in [
+                line[: 1 + len(setting.default.split())] for line in lines
+            ]
+    assert "Distance between embeddings. (cosine or euclidean)" in " ".join(shown.stdout.split())
+
+
+def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
+    copied: Path, tmp_path: Path, medprobe: Medprobe
+) -> None:
+    def settings(*words: object) -> dict[str, tuple[Any, bool]]:
+        out = tmp_path / "run"
+        status, _, told = medprobe("probe", copied, "--seeds", 1, "--jobs", 1, "--overwrite", "--out", out, *words)
+        assert status == 0, told
+        probes = Run.load(out).info["probes"]
+        return {name: (about["C"], about["stop_path"]) for name, about in probes.items() if "stop_path" in about}
+
+    logreg = ("--probe", "logreg:C=[0.1,1]")
+    assert settings(*logreg) == {"logreg:C=0.1..1x2": ([0.1, 1], True)}
+    assert settings(*logreg, "--full-path") == {"logreg:C=0.1..1x2,stop_path=False": ([0.1, 1], False)}
+    assert settings(*logreg, "--C", "1,0.1") == {"logreg:C=0.1..1x2": ([0.1, 1], True)}
+    assert settings("--probe", "logreg:stop_path=false", "--C", "logspace:-1:1:3") == {
+        "logreg:C=0.1..10x3,stop_path=False": ([0.1, 1, 10], False)
+    }
+    two = settings("--probe", "logreg", "--probe", "logreg:stop_path=false", "--probe", "knn", "--C", "0.01,1")
+    assert list(two.values()) == [([0.01, 1], True), ([0.01, 1], False)]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("logreg --C 1,,2", "C has an empty value between its commas; e.g. C=[0.01,1,100], or --C 0.01,1,100"),
+        ("logreg --C inf", "C must be finite (got inf)"),
+        ("logreg --C logspace:a:b:n", 'C cannot be "logspace:a:b:n"; write logspace:a:b:n for n values'),
+        ("knn:temperature=inf", "knn: temperature must be finite (got inf)"),
+        ("knn --jobs -7", "-7 jobs: give a number of processes, or -1 for one on every core."),
+        ("logreg:stop_path=false --stop-path", "stop_path is set twice and not the same, to False"),
+        ("logreg:stop_path=true --full-path", "stop_path is set twice and not the same, to True"),
+        ("logreg:C=[0.1,1] --C 5,7", "C is set twice and not the same, to (0.1, 1.0) for the probe itself"),
+        ("logreg --probe logreg:stop_path=false --full-path", "logreg, logreg:stop_path=False become the same probe"),
+        ("knn --C 5", "C: set for logreg, which is not among the probes"),
+        ("logreg --C logspace:1:2", "write logspace:a:b:n"),
+        ("logreg --C 0,1", "C must be above 0"),
+    ],
+)
+def test_flags_that_their_probes_cannot_follow_are_one_line(
+    copied: Path, tmp_path: Path, medprobe: Medprobe, words: str, told: str
+) -> None:
+    out = tmp_path / "run"
+    _assert_refused(*medprobe("probe", copied, "--out", out, "--probe", *words.split()), out, told)
 
 
 def test_a_run_prints_its_table_and_verdicts_and_saves_the_folder(
@@ -139,6 +204,37 @@ def test_what_a_reader_must_be_told_is_printed_once(tmp_path: Path, study_of, ca
     assert "note: 2 of 60 samples could not be embedded and are left out (quarantined)" in notes
     assert sum("groups: the interval is rough" in note for note in notes) == 1
     assert len(notes) == len(set(notes))
+
+
+@pytest.mark.parametrize("backbones", [1, 2])
+def test_a_score_that_no_system_has_is_said_to_be_undefined(
+    tmp_path: Path, study_of, medprobe: Medprobe, backbones: int
+) -> None:
+    study = study_of(tmp_path, task="binary", split=True, signal=(0.9, 0.4)[:backbones])
+    table = study.manifest.table
+    table.loc[table["split"] == "test", "label"] = "ill"
+    Manifest(table, study.manifest.card).save(study.table)
+    words = ("--seeds", 2, "--probe", "knn", "--jobs", 1)
+    status, printed, told = medprobe("probe", study.table, *words, "--out", tmp_path / "run")
+    assert status == 0, told
+    assert "k nearest neighbours: ROC-AUC is not defined for any backbone, so nothing is compared." in printed
+    assert "at -" not in printed
+
+
+@pytest.mark.parametrize(("backbones", "gaps"), [(1, 1), (2, 3)])
+def test_a_table_is_parted_where_something_is_compared(
+    tmp_path: Path, study_of, medprobe: Medprobe, backbones: int, gaps: int
+) -> None:
+    """Two probes under two budgets: of one backbone two curves, of two backbones four comparisons."""
+    study = study_of(tmp_path, signal=(0.9, 0.4)[:backbones])
+    probes = ("--probe", "knn", "--probe", "centroid", "--shots", "2,5")
+    status, printed, told = medprobe(
+        "probe", study.table, "--seeds", 2, "--jobs", 1, "--out", tmp_path / "run", *probes
+    )
+    assert status == 0, told
+    rows = printed[printed.index("──") :].split("\n")[1 : 1 + 4 * backbones + gaps]
+    assert [bool(row.strip()) for row in rows].count(False) == gaps
+    assert sum("net-" in row for row in rows) == 4 * backbones
 
 
 def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, study_of, medprobe: Medprobe) -> None:

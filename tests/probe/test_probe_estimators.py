@@ -27,7 +27,8 @@ def _expected(estimator: Any) -> dict[str, str]:
 
 
 @parametrize_with_checks(
-    [*PROBES, LogisticPath(), GBMProbe("lightgbm-defaults", n_estimators=20)], expected_failed_checks=_expected
+    [*PROBES, LogisticProbe(standardize=True), LogisticPath(), GBMProbe("lightgbm-defaults", n_estimators=20)],
+    expected_failed_checks=_expected,
 )
 def test_a_probe_is_a_scikit_learn_estimator(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -142,6 +143,87 @@ def test_what_cannot_be_learnt_is_refused(probe: Any) -> None:
         clone(probe).fit(X, np.c_[y, y])
     with pytest.raises(NotFittedError):
         clone(probe).predict(X)
+
+
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        (LogisticProbe(class_weight="balance"), "class_weight must be None, \"balanced\" or a dict .* got 'balance'"),
+        (LogisticPath(class_weight="balance"), "class_weight must be"),
+        (LogisticProbe(class_weight=["balanced"]), "class_weight must be"),
+        (LogisticProbe(class_weight={0: 2.0, "c": 1.0}), r"class_weight has \['c'\], which are not among the classes"),
+        (LogisticProbe(class_weight={0: np.nan}), r"class_weight\[0\] must be a finite number above 0, got nan"),
+        (LogisticProbe(C=np.inf), "C must be a finite number above 0, got inf; for next to no penalty give a large"),
+        (LogisticProbe(C=-1), "C must be a finite number above 0, got -1$"),
+        (LogisticProbe(C="a"), "C must be a number above 0, got 'a'"),
+        (LogisticProbe(C=True), "C must be a number above 0, got True"),
+        (LogisticPath(Cs=[1, np.nan]), "C must be a finite number above 0, got nan"),
+        (LogisticPath(Cs=[1, "a"]), "C must be a number above 0, got 'a'"),
+        (LogisticPath(Cs=10), r"Cs must be a sequence of numbers, such as \[0.01, 1, 100\], got 10"),
+        (LogisticPath(Cs="10"), "Cs must be a sequence of numbers"),
+        (LogisticPath(Cs=[]), "Cs is empty"),
+        (LogisticProbe(tol=-1), "tol must be a finite number above 0, got -1"),
+        (LogisticPath(tol=np.inf), "tol must be a finite number above 0, got inf"),
+        (LogisticProbe(max_iter=0), "max_iter must be a whole number, 1 or more, got 0"),
+        (LogisticProbe(max_iter=1.5), "max_iter must be a whole number, 1 or more, got 1.5"),
+        (LogisticProbe(standardize="x"), "standardize must be True or False, got 'x'"),
+        (CentroidProbe(normalize="x"), "normalize must be True or False, got 'x'"),
+        (CentroidProbe(center=None), "center must be True or False, got None"),
+        (CentroidProbe(temperature=np.inf), "temperature must be a finite number above 0, got inf"),
+        (KNNProbe(temperature=np.nan), "temperature must be a finite number above 0, got nan"),
+        (KNNProbe(n_neighbors=2.5), "n_neighbors must be a whole number, 1 or more, got 2.5"),
+        (KNNProbe(metric="manhattan"), r"metric must be one of \('cosine', 'euclidean'\), got 'manhattan'"),
+        (KNNProbe(weights=["uniform"]), "weights must be one of"),
+        (GBMProbe(preset=["dense"]), r"preset must be one of \('dense', 'lightgbm-defaults'\), got \['dense'\]"),
+        (GBMProbe(n_estimators=0), "n_estimators must be a whole number, 1 or more, got 0"),
+        (GBMProbe(early_stopping_rounds=-1), "early_stopping_rounds must be a whole number"),
+        (GBMProbe(random_state=None), "random_state must be a whole number, 0 or more, got None"),
+    ],
+    ids=repr,
+)
+def test_a_parameter_that_means_nothing_is_named_in_one_line(probe: Any, told: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=told) as raised:
+        probe.fit(*classified())
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: type(probe).__name__)
+def test_numpys_numbers_are_numbers(probe: Any) -> None:
+    X, y = classified()
+    wrapped = {
+        name: np.array(value)[()] for name, value in probe.get_params().items() if isinstance(value, (int, float))
+    }
+    again = clone(probe).set_params(**wrapped).fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), clone(probe).fit(X, y).predict_proba(X))
+
+
+def test_a_weight_for_a_class_that_a_fold_lacks_is_no_fault() -> None:
+    X, y = classified(2)
+    weighed = LogisticProbe(class_weight={0: 1.0, 1: 3.0, 2: 5.0}).fit(X, y)
+    alone = LogisticProbe(class_weight={0: 1.0, 1: 3.0}).fit(X, y)
+    np.testing.assert_array_equal(weighed.predict_proba(X), alone.predict_proba(X))
+
+
+@pytest.mark.parametrize("probe", [*PROBES, LogisticPath()], ids=lambda probe: type(probe).__name__)
+def test_values_whose_squares_overflow_are_refused_to_fit_and_to_predict(probe: Any) -> None:
+    X, y = classified()
+    for value in (1e200, -1.1e17, np.float32(2e17)):
+        wild = X.copy()
+        wild[3, 2] = value
+        with pytest.raises(ValueError, match=r"X holds values beyond 1e\+17"):
+            clone(probe).fit(wild, y)
+        with pytest.raises(ValueError, match=r"X holds values beyond 1e\+17"):
+            clone(probe).fit(X, y).predict_proba(wild)
+    wild[3, 2] = 1e15
+    assert np.isfinite(clone(probe).fit(wild, y).predict_proba(wild)).all()
+
+
+def test_a_single_class_is_named_as_one_would_write_it() -> None:
+    X, _ = classified()
+    with pytest.raises(ValueError, match=r"got one class: 0$"):
+        KNNProbe().fit(X, np.zeros(len(X), int))
+    with pytest.raises(ValueError, match=r"got one class: 'a'$"):
+        KNNProbe().fit(X, np.full(len(X), "a"))
 
 
 def test_a_grid_search_over_a_probe_finds_its_parameters() -> None:

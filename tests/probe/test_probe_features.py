@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import CacheError, ProbeError
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe.features import backbone_labels, choose_poolings, find_coverage, load_features
-from medprobe.probe.fusing import covered, fuse
+from medprobe.probe.features import backbone_labels, choose_poolings, features_shape, find_coverage, load_features
+from medprobe.probe.fusing import PREDICTIONS, covered, fuse
 
 Samples = tuple[np.ndarray, np.ndarray, int, np.ndarray]
 
@@ -119,6 +119,39 @@ def test_features_are_the_units_fused_vectors_whatever_the_order_of_rows(scans: 
         np.testing.assert_allclose(features[:19], X[:38].reshape(19, 2, 4).mean(axis=1), atol=1e-6)
         np.testing.assert_array_equal(features[19], X[38])
         assert coverage.warnings == []
+
+
+@pytest.mark.parametrize("fusing", ["mean", "max", "concat", PREDICTIONS])
+@pytest.mark.parametrize("whole", [True, False], ids=["one sample a cell", "several"])
+def test_features_are_put_where_they_are_wanted(scans: Manifest, tmp_path, cache_of, fusing: str, whole: bool) -> None:
+    table = scans.table.iloc[: 38 if whole else 39].sample(frac=1, random_state=0)
+    if whole and fusing in ("mean", "max"):
+        table = table[table["modality"] == "t1"]
+    if not whole and fusing == "concat":
+        table.loc[table["sample_id"] == "s38", "unit_id"] = "exam 17"
+    manifest = Manifest(table, scans.card)
+    cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
+    coverage = find_coverage(manifest, manifest.units(), [cache], fusing)
+    shape = features_shape(cache, "cls", coverage, fusing)
+    place = np.empty((shape[0] + 1, shape[1]), np.float32)
+    got = load_features(cache, "cls", coverage, fusing, out=place[1:])
+    X = cache.load("cls", rows=cache.rows_of(coverage.sample_ids))
+    if fusing != PREDICTIONS:
+        X = fuse(X, coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
+    assert np.shares_memory(got, place)
+    np.testing.assert_array_equal(got, X)
+    np.testing.assert_array_equal(load_features(cache, "cls", coverage, fusing), X)
+
+
+def test_many_units_are_fused_as_few_are() -> None:
+    """More rows than are added up at a time, units of all sizes from none."""
+    rng = np.random.default_rng(0)
+    unit = rng.integers(0, 3000, 9000) // rng.integers(1, 4, 9000)
+    X = rng.standard_normal((9000, 2)).astype(np.float32)
+    whole = pd.DataFrame(X.astype(np.float64)).groupby(unit)
+    for how, plain in (("mean", whole.mean()), ("max", whole.max())):
+        wanted = plain.reindex(range(3000)).to_numpy()
+        np.testing.assert_allclose(fuse(X, unit, 3000, how=how), wanted, rtol=1e-6, atol=1e-7)
 
 
 def test_the_last_bit_of_a_mean_does_not_depend_on_the_order_of_rows_either(tmp_path: Path, cache_of) -> None:

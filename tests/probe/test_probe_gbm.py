@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import lightgbm as lgb
 import numpy as np
 import pytest
 from made_up_rows import classified, labelled
+from medprobe.manifests import Manifest
 from medprobe.probe import GBMProbe
 from medprobe.probe.gbm import PRESETS
 
@@ -51,6 +54,28 @@ def test_gbm_stops_each_label_on_its_own() -> None:
         alone = GBMProbe(n_estimators=150).fit(X[:250], Y[:250, label], eval_set=(X[250:], Y[250:, label]))
         assert probe.rounds_[label] == alone.rounds_[0]
         np.testing.assert_array_equal(probe.predict_proba(X)[:, label], alone.predict_proba(X)[:, 1])
+
+
+def test_gbm_counts_no_rounds_for_a_label_that_is_the_same_in_every_training_row() -> None:
+    X, Y = labelled(n=400)
+    Y = np.c_[Y, np.ones(400, int)]
+    Y[300:310, 3] = 0  # met by the second fit alone
+    probe = GBMProbe(n_estimators=150).fit(X[:250], Y[:250], eval_set=(X[250:], Y[250:]))
+    assert probe.rounds_[3] == 0
+    assert (probe.predict_proba(X)[:, 3] == 1).all()
+    probe.refit(X, Y)
+    assert probe.rounds_[3] == 0
+    np.testing.assert_allclose(probe.predict_proba(X)[:, 3], 390 / 400)
+
+
+def test_a_run_says_nothing_of_rounds_that_a_constant_label_never_had(study_of, tmp_path) -> None:
+    study = study_of(tmp_path, task="multilabel", signal=(0.9,))
+    table = study.manifest.table.assign(mass=1)
+    card = study.manifest.card
+    run = study.probe(manifest=Manifest(table, card), probes=["gbm"])
+    assert not run.scores["note"].str.contains("boosting used all").any()
+    rounds = [json.loads(params)["rounds"] for params in run.scores["params"].unique()]
+    assert all(mass == 0 and min(edema, nodule) > 0 for edema, mass, nodule in rounds)
 
 
 def test_gbm_cuts_the_rows_of_several_labels_into_bins_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_the_guide_goes_no_further_than_it_is_asked_to() -> None:
 
 def test_what_goes_wrong_in_the_guide_is_heard_of(monkeypatch) -> None:
     problems = _problems(np.ones((1, 200), bool))
-    monkeypatch.setattr(problems.rows, "blocks", lambda: 1 / 0)
+    monkeypatch.setattr(problems.rows, "blocks", lambda *_: 1 / 0)
     with Guide(problems, GRID, tol=1e-4, max_iter=100, ahead=True) as guide, pytest.raises(ZeroDivisionError):
         guide.at(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from medprobe.probe import LogisticPath, LogisticProbe
 from medprobe.probe.linear import Predictor, Problems, Rows, curvature, rows, solve
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -133,7 +135,7 @@ def test_a_guess_along_a_straight_path_is_right() -> None:
 def test_every_probability_is_scikit_learns(classes: int, dtype) -> None:
     X, y = make_classification(400, 30, n_informative=10, n_classes=classes, random_state=1)
     Z = StandardScaler().fit_transform(X).astype(dtype)
-    probe = LogisticProbe(C=1.0).fit(Z[:300], y[:300])
+    probe = LogisticProbe(C=1.0, standardize=True).fit(Z[:300], y[:300])
     scaled = StandardScaler().fit(Z[:300].astype(np.float64))
     plain = LogisticRegression(C=1.0, tol=1e-8, max_iter=10_000).fit(scaled.transform(Z[:300]), y[:300])
     np.testing.assert_allclose(probe.predict_proba(Z[300:]), plain.predict_proba(scaled.transform(Z[300:])), atol=1e-3)
@@ -147,7 +149,7 @@ def test_on_real_embeddings_no_objective_is_above_scikit_learns(realdata: Path, 
         train = np.flatnonzero(file["split"].astype(str) == "train")[::3]
         X, y = file[name][train].astype(np.float32), file["y"][train].astype(np.int64)
     grid = [1e-4, 1e-2, 1.0, 100.0]
-    path = LogisticPath(grid, tol=1e-3).fit(X, y)
+    path = LogisticPath(grid, standardize=True, tol=1e-3).fit(X, y)
     assert path.converged_.all()
     Z = StandardScaler().fit_transform(X.astype(np.float64))
     scale = StandardScaler().fit(X.astype(np.float64)).scale_
@@ -155,3 +157,13 @@ def test_on_real_embeddings_no_objective_is_above_scikit_learns(realdata: Path, 
         ours = -C * np.log(proba[np.arange(len(y)), y]).sum() + ((coef * scale) ** 2).sum() / 2
         plain = LogisticRegression(C=C, max_iter=1000).fit(Z, y)
         assert ours <= _objective(Z, y, plain.coef_, plain.intercept_, C) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("C", [1e5, 1e8, 1e12])
+def test_a_penalty_that_is_lost_beside_the_weights_ends_in_numbers(C: float) -> None:
+    X, y = make_classification(300, 20, n_informative=8, n_classes=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        said = LogisticProbe(C).fit(X.astype(np.float32), y).predict_proba(X)
+    assert np.isfinite(said).all()
+    assert (said.argmax(axis=1) == y).mean() > 0.7

@@ -20,23 +20,33 @@ from sklearn.preprocessing import StandardScaler
 def test_logreg_is_scikit_learns_pipeline(classes: int, C: float) -> None:
     X, y = classified(classes)
     plain = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-6, max_iter=5000)).fit(X[:150], y[:150])
-    probe = LogisticProbe(C, tol=1e-6, max_iter=5000).fit(X[:150], y[:150])
+    probe = LogisticProbe(C, standardize=True, tol=1e-6, max_iter=5000).fit(X[:150], y[:150])
     np.testing.assert_allclose(probe.predict_proba(X[150:]), plain.predict_proba(X[150:]), atol=1e-4)
     assert probe.converged_
 
 
-def test_logreg_without_standardising_is_plain_logistic_regression() -> None:
-    X, y = classified()
-    plain = LogisticRegression(tol=1e-6, max_iter=5000).fit(X, y)
-    probe = LogisticProbe(standardize=False, tol=1e-6, max_iter=5000).fit(X, y)
-    np.testing.assert_allclose(probe.predict_proba(X), plain.predict_proba(X), atol=1e-5)
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logreg_as_it_comes_is_plain_logistic_regression_whatever_the_scale_of_columns(
+    classes: int, dtype: type
+) -> None:
+    X, y = classified(classes)
+    X = (X * np.geomspace(0.002, 1, X.shape[1]) + np.linspace(-30, 30, X.shape[1])).astype(dtype)
+    plain = LogisticRegression(C=1.0, tol=1e-8, max_iter=10000).fit(X.astype(np.float64), y)
+    probe, path = LogisticProbe(C=1.0).fit(X, y), LogisticPath([0.01, 1.0]).fit(X, y)
+    wanted = plain.predict_proba(X.astype(np.float64))
+    np.testing.assert_allclose(probe.predict_proba(X), wanted, atol=1e-3)
+    np.testing.assert_allclose(path.predict_proba(X), wanted, atol=1e-3)
+    assert probe.converged_
+    scaled = LogisticProbe(C=1.0, standardize=True).fit(X, y).predict_proba(X)
+    assert np.abs(scaled - wanted).max() > 0.01
 
 
 def test_logreg_of_several_labels_is_one_against_the_rest() -> None:
     X, Y = labelled()
     rest = OneVsRestClassifier(LogisticRegression(tol=1e-6, max_iter=5000))
     plain = make_pipeline(StandardScaler(), rest).fit(X, Y)
-    probe = LogisticProbe(tol=1e-6, max_iter=5000).fit(X, Y)
+    probe = LogisticProbe(standardize=True, tol=1e-6, max_iter=5000).fit(X, Y)
     np.testing.assert_allclose(probe.predict_proba(X), plain.predict_proba(X), atol=1e-4)
 
 
@@ -45,7 +55,7 @@ def test_logreg_weighs_classes_as_scikit_learn_does(weight: Any) -> None:
     X, y = classified(3)
     y = np.array(["a", "b", "c"])[y]
     plain = make_pipeline(StandardScaler(), LogisticRegression(class_weight=weight, tol=1e-6, max_iter=5000)).fit(X, y)
-    probe = LogisticProbe(class_weight=weight, tol=1e-6, max_iter=5000).fit(X, y)
+    probe = LogisticProbe(class_weight=weight, standardize=True, tol=1e-6, max_iter=5000).fit(X, y)
     np.testing.assert_allclose(probe.predict_proba(X), plain.predict_proba(X), atol=1e-4)
 
 
@@ -72,7 +82,7 @@ def test_a_path_has_at_each_C_what_a_fit_at_that_C_has() -> None:
 def test_weights_and_intercepts_are_those_of_the_features_as_they_are_given() -> None:
     X, y = classified()
     X = X * np.linspace(0.1, 30, X.shape[1]) + np.linspace(-50, 50, X.shape[1])
-    for probe in (LogisticProbe().fit(X, y), LogisticProbe(standardize=False, C=1e-2).fit(X, y)):
+    for probe in (LogisticProbe(standardize=True).fit(X, y), LogisticProbe(C=1e-2).fit(X, y)):
         logits = X @ probe.coef_.T + probe.intercept_
         proba = np.exp(logits - logits.max(axis=1, keepdims=True))
         np.testing.assert_allclose(proba / proba.sum(axis=1, keepdims=True), probe.predict_proba(X), atol=1e-8)
@@ -80,7 +90,7 @@ def test_weights_and_intercepts_are_those_of_the_features_as_they_are_given() ->
 
 def test_logreg_fits_its_scaling_on_the_training_rows_alone() -> None:
     X, y = classified()
-    probe = LogisticProbe().fit(X[:100], y[:100])
+    probe = LogisticProbe(standardize=True).fit(X[:100], y[:100])
     np.testing.assert_allclose(probe.mean_, X[:100].mean(axis=0))
     np.testing.assert_allclose(probe.scale_, X[:100].std(axis=0))
 
@@ -89,5 +99,5 @@ def test_a_column_that_is_constant_but_for_rounding_is_not_blown_up() -> None:
     X, y = classified()
     noisy = np.full(len(X), 1000.0, np.float32)
     noisy[::2] = np.nextafter(np.float32(1000), np.float32(2000))
-    probe = LogisticProbe().fit(np.c_[X.astype(np.float32), noisy], y)
+    probe = LogisticProbe(standardize=True).fit(np.c_[X.astype(np.float32), noisy], y)
     assert probe.scale_[-1] == 1

@@ -40,7 +40,7 @@ def brain(tmp_path_factory: pytest.TempPathFactory, realdata: Path, cache_of) ->
     return manifest, caches
 
 
-OF_PROBE = {"logreg": LogisticProbe(1.0), "knn": KNNProbe(5, weights="uniform")}
+OF_PROBE = {"logreg": LogisticProbe(1.0, standardize=True), "knn": KNNProbe(5, weights="uniform")}
 REFERENCE = {
     # Of scikit-learn and LightGBM on these embeddings, fitted on the whole official training part: C=1, 5 neighbours,
     # 100 rounds.

@@ -54,6 +54,24 @@ def test_every_class_is_trained_on(
         assert classes_in(units, resample.train) == classes_in(units, np.arange(len(units)))
 
 
+def test_several_labels_are_shared_out_better_than_by_chance() -> None:
+    """Three quarters of 200 draws are nearer to the shares of all units than random patients are; rare labels too."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 150, 400)
+    y = (rng.random((400, 5)) < [0.04, 0.1, 0.2, 0.4, 0.6]).astype(np.int8)
+    units = units_of(y, group)
+    share, patients = y.mean(axis=0), len(units.group_id)
+
+    def off(test: np.ndarray) -> float:
+        return float((np.abs(y[test].mean(axis=0) - share) / share).mean())
+
+    drawn = [off(resample.test) for resample in draw_resamples(units, range(200), classes=list("abcde"))]
+    tested = round(0.2 * patients)
+    random = [off(np.flatnonzero(np.isin(units.group, rng.permutation(patients)[:tested]))) for _ in range(200)]
+    assert np.mean(np.less(drawn, random)) > 0.75
+    assert np.mean(drawn) < 0.6 * np.mean(random)
+
+
 @given(cohorts(multilabel=False), st.integers(0, 2**31 - 1))
 @settings(max_examples=1000, deadline=None)
 def test_every_class_is_in_every_part_when_each_patient_has_one_class(

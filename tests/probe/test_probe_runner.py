@@ -22,6 +22,7 @@ from medprobe.probe import (
     run_probes,
 )
 from medprobe.probe.block import Workers
+from medprobe.probe.neighbours import _CELLS
 
 ALL = ("logreg", "knn", "gbm")
 
@@ -62,8 +63,19 @@ def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(
 
 def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(tmp_path: Path, study_of) -> None:
     study = study_of(tmp_path, units=400, dims=800, signal=(0.1,))  # 1.3 MB; joblib maps from 1 MB
-    one, two = (study.probe(probes=("logreg", "knn"), n_jobs=n) for n in (1, 2))
+    one, two = (study.probe(probes=("gbm", "centroid"), n_jobs=n) for n in (1, 2))  # in processes
     pd.testing.assert_frame_equal(one.predictions, two.predictions)
+
+
+def test_a_search_of_several_blocks_of_rows_gives_the_same_bits(tmp_path: Path, study_of) -> None:
+    study = study_of(tmp_path, units=3000, dims=24, signal=(0.3,))
+    step = _CELLS // 3000
+    assert step < 3000 / 2  # three blocks, so that threads do share the work
+    one, two, four = (study.probe(probes=("knn",), n_jobs=n).predictions for n in (1, 2, 4))
+    pd.testing.assert_frame_equal(one, two)
+    pd.testing.assert_frame_equal(one, four)
+    rows = Manifest(study.manifest.table.sample(frac=1, random_state=1), study.manifest.card)
+    pd.testing.assert_frame_equal(one, study.probe(probes=("knn",), n_jobs=2, manifest=rows).predictions)
 
 
 def test_every_system_is_tested_on_the_same_units_with_the_same_truth(study) -> None:
@@ -201,6 +213,17 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     assert run.info["probes"]["guess"] == {"label": "Class shares", "rule": "share of classes"}
 
 
+def test_one_of_what_may_be_several_may_stand_by_itself(study) -> None:
+    several = study.probe(
+        caches=study.caches[:1], probes=["knn"], seeds=[0, 1, 2], poolings=["cls"], shots=[2], train_fraction=[0.5]
+    )
+    alone = study.probe(caches=study.caches[0], probes="knn", seeds=3, poolings="cls", shots=2, train_fraction=0.5)
+    pd.testing.assert_frame_equal(alone.scores, several.scores)
+    configured = study.probe(caches=study.caches[0], probes=PROBES["knn"], seeds=np.int64(3), shots=2)
+    assert set(configured.scores["probe"]) == {"knn"}
+    assert configured.info["seeds"] == [0, 1, 2]
+
+
 def test_choosing_by_another_metric_is_recorded(study) -> None:
     run = study.probe(metric="log_loss", probes=["logreg"])
     assert run.info["metric"] == run.primary_metric == "log_loss"
@@ -233,8 +256,13 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
         ({"protocol": "official"}, "needs the manifest's own split"),
         ({"fusing": "men"}, 'Did you mean "mean"'),
         ({"fusing": "concat"}, "needs the column `modality`"),
+        ({"probes": "logre"}, 'unknown probe logre; there are logreg, .* Did you mean "logreg"'),
         ({"seeds": []}, "no seeds"),
+        ({"seeds": 0}, "no seeds"),
+        ({"seeds": 2.5}, r"seeds 2.5: give a number of seeds such as 20, or a list such as \[3, 5, 7\]"),
+        ({"seeds": "5"}, "seeds '5': give a number"),
         ({"n_jobs": 0}, "0 jobs"),
+        ({"n_jobs": -7}, "-7 jobs: give a number of processes, or -1"),
         ({"caches": []}, "medprobe extract"),
         ({"fractions": (0.9, 0.2, 0.1)}, "sum to one"),
     ],
@@ -243,7 +271,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
 def test_what_cannot_be_done_is_said_before_any_work(
     study, wrong: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(MedprobeError, match=told.replace("(", r"\(")):
         study.probe(**wrong)
 
@@ -265,6 +293,17 @@ def test_a_class_whose_training_cases_are_all_quarantined_is_named(tmp_path: Pat
     cache = cache_of(tmp_path, "few", manifest.sample_ids, {"cls": X}, quarantine=["s40", "s41", "s42"])
     with pytest.raises(ProbeError, match='no training unit of "rare" is left'):
         run_probes(manifest, [cache], probes=["knn"], seeds=[0], n_jobs=1, progress=False)
+
+
+@pytest.mark.parametrize("protocol", ["holdout", "kfold", "official"])
+def test_many_classes_of_one_case_each_are_asked_whether_they_are_ids(tmp_path: Path, cache_of, protocol: str) -> None:
+    names = [f"patient {i}" for i in range(240)]
+    table = pd.DataFrame({"sample_id": names, "path": "x", "label": names})
+    table["split"] = np.where(np.arange(240) % 4 == 0, "test", "train")
+    manifest = Manifest(table, DatasetCard(name="ids", task="multiclass", classes=names))
+    cache = cache_of(tmp_path, "ids", names, {"cls": np.eye(240, 2)})
+    with pytest.raises(ProbeError, match="of 240 classes stand in one group each: is the label column one of ids"):
+        run_probes(manifest, [cache], protocol=protocol, n_jobs=1, progress=False)
 
 
 def test_a_label_column_of_ids_is_refused(tmp_path: Path, cache_of) -> None:

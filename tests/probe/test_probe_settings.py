@@ -24,19 +24,72 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
     ("probe", "told"),
     [
         ("gbm:presett=dense", 'gbm has no setting presett; there are preset, rounds.* Did you mean "preset"'),
-        ("gbm:preset=dens", "gbm: preset: Input should be 'dense' or 'lightgbm-defaults' .got 'dens'."),
+        ("gbm:preset=dens", 'gbm: preset must be dense or lightgbm-defaults .got "dens".'),
+        ("gbm:rounds=2.5", "gbm: rounds must be a whole number .got 2.5."),
+        ("gbm:", "write settings as gbm:name=value"),
         ("knn:k", "write settings as knn:name=value"),
-        ("knn:k=[0,3]", "knn: k: Input should be greater than 0"),
-        ("logreg:C=logspace:1:2", "write logspace:a:b:n"),
-        ("logreg:C=[]", "a grid needs at least one value"),
+        ("knn:k=3,k=5", "k is set twice; write one value, or a list"),
+        ("knn:k=[0,3]", r"knn: k must be above 0 .got 0.; e.g. k=\[1,5,21\]"),
+        ("knn:k=[3,2.5]", "knn: k must be a whole number .got 2.5."),
+        ("knn:temperature=inf", "knn: temperature must be finite .got inf."),
+        ("centroid:temperature=[0.1,inf]", "centroid: temperature must be finite .got inf."),
+        ("centroid:temperature=.nan", "centroid: temperature must be finite .got nan."),
+        ("centroid:center=perhaps", "centroid: center must be true or false .got perhaps."),
+        ("logreg:class_weight=balance", 'logreg: class_weight must be balanced or none .got "balance".'),
+        ("logreg:tol=inf", "logreg: tol must be finite"),
+        ("logreg:C=inf", "logreg: C must be finite .got inf."),
+        ("logreg:C=1e400", "logreg: C must be finite .got inf."),
+        ("logreg:C=[1,0]", r"logreg: C must be above 0 .got 0.; e.g. C=\[0.01,1,100\], or --C 0.01,1,100"),
+        ("logreg:C=many", "logreg: C has 'many', which is no number; e.g. C="),
+        ("logreg:C=[[1]]", "which is no number"),
+        ("logreg:C=true", "C has True, which is no number"),
+        ("logreg:C=[]", "C is empty; give at least one value"),
+        ("logreg:C=''", "C is empty; give at least one value"),
+        ("logreg:C='1,,2'", "C has an empty value between its commas"),
+        ("logreg:C=logspace:1:2", 'C cannot be "logspace:1:2"; write logspace:a:b:n'),
+        ("logreg:C=logspace:1:2:0", "write logspace:a:b:n"),
+        ("logreg:C=linspace:1:2:3", 'C cannot be "linspace:1:2:3"; write logspace:a:b:n'),
+        ("logreg:C=logspace:-4:3:100000", "C has 100,000 values, more than 1,000"),
+        (f"knn:k={list(range(1, 1002))}", "k has 1,001 values, more than 1,000"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(study, probe: str, told: str) -> None:
+def test_a_setting_that_cannot_be_is_named(probe: str, told: str) -> None:
     with pytest.raises(ProbeError, match=told):
-        study.probe(probes=[probe])
+        find_probes([probe])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ends", ["-400:400", "0:309", "nan:1", "-inf:0"])
+def test_a_grid_beyond_all_numbers_is_refused_without_a_warning_of_numpys(ends: str) -> None:
+    with pytest.raises(ProbeError, match="goes beyond what a number can hold"):
+        find_probes([f"logreg:C=logspace:{ends}:5"])
+
+
+def test_a_default_may_be_written_out_as_the_table_of_settings_has_it() -> None:
+    for family, kind in PROBES.items():
+        written = [(setting.name, setting.default) for setting in kind.described if "values, " not in setting.default]
+        assert len(written) >= len(kind.described) - 1
+        (again,) = find_probes([f"{family}:" + ",".join(f"{name}={default}" for name, default in written)])
+        assert again.settings == kind.settings
+        assert again.name == family
+
+
+def test_every_setting_is_described() -> None:
+    described = [(kind.family, setting) for kind in PROBES.values() for setting in kind.described]
+    assert all(setting.meaning.endswith(".") for _, setting in described)
+    assert {(family, setting.name) for family, setting in described} == {
+        (kind.family, name) for kind in PROBES.values() for name in type(kind.settings).model_fields
+    }
+    choices = {(family, setting.name): setting.choices for family, setting in described}
+    assert choices["knn", "metric"] == "cosine or euclidean"
+    assert choices["knn", "weights"] == "distance, uniform or softmax"
+    assert choices["logreg", "class_weight"] == "balanced or none"
+    assert choices["centroid", "center"] == "true or false"
+    assert choices["logreg", "C"] == ""
 
 
 def test_a_grid_may_be_a_number_a_list_or_evenly_spaced_in_logarithm() -> None:
     assert find_probes(["logreg:C=logspace:-2:1:4"])[0].settings.C == (0.01, 0.1, 1, 10)
     assert find_probes(["logreg:C=2"])[0].settings.C == (2,)
+    assert find_probes(["logreg:C='1,0.5, 1.0'"])[0].settings.C == (0.5, 1)
     assert find_probes(["knn:k=[11,5,5]"])[0].settings.k == (5, 11)

@@ -23,6 +23,7 @@ from medprobe.probe import (
     holm,
     replay,
     summarise,
+    summarise_metrics,
     system_labels,
     verdicts,
 )
@@ -271,7 +272,7 @@ def test_a_backbone_is_not_told_apart_from_itself(kind: str, request) -> None:
         for name in ("scores", "predictions", "timings")
     }
     (row,) = compare_backbones(replace(run, **twins)).to_dict("records")
-    assert (row["difference"], row["low"], row["high"], row["p"], row["p_holm"]) == (0, 0, 0, 1, 1)
+    assert (row["difference"], row["low"], row["high"], row["p"], row["p_adjusted"]) == (0, 0, 0, 1, 1)
     assert not row["significant"]
 
 
@@ -297,8 +298,8 @@ def test_every_two_backbones_are_compared_within_each_probe_and_corrected_togeth
     assert list(table[["probe", "a", "b"]].itertuples(index=False, name=None)) == [
         (probe, a, b) for probe in ("knn", "logreg") for a, b in pairs
     ]
-    np.testing.assert_array_equal(table["p_holm"], holm(table["p"].to_numpy()))
-    assert (table["significant"] == (table["p_holm"] < 0.05)).all()
+    np.testing.assert_array_equal(table["p_adjusted"], holm(table["p"].to_numpy()))
+    assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
     found = {verdict.probe: verdict for verdict in verdicts(summarise(run), table)}
     assert set(found) == {"knn", "logreg"}
     for probe, verdict in found.items():
@@ -341,11 +342,30 @@ def test_one_seed_under_holdout_falls_back_on_the_bootstrap_and_says_so(study) -
     assert 0 < row["p"] <= 1
 
 
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy"])
+def test_every_metric_has_the_mean_and_sd_of_its_own_summary(study, metric: str) -> None:
+    """Three folds a seed, in one of which the metric has no value: a mean of seeds' means would be another."""
+    run = study.probe(folds=3, seeds=range(3))
+    scores = run.scores.copy()
+    gone = (scores["seed"] == 1) & (scores["fold"] == 2) & (scores["metric"] == metric)
+    scores.loc[gone, "value"] = np.nan
+    means = summarise_metrics(replace(run, scores=scores)).query("metric == @metric").set_index("backbone")
+    test = scores[(scores["split"] == "test") & (scores["metric"] == metric)]
+    for backbone, rows in test.groupby("backbone"):
+        assert means.loc[backbone, "mean"] == pytest.approx(rows["value"].mean())
+        assert means.loc[backbone, "sd"] == pytest.approx(rows.groupby("seed")["value"].mean().std(ddof=1))
+        assert abs(rows.groupby("seed")["value"].mean().mean() - rows["value"].mean()) > 1e-6
+    whole = summarise_metrics(run).query("metric == @metric").set_index("backbone")
+    summary = summarise(run, metric=metric, draws=100).set_index("backbone")
+    for column in ("mean", "sd"):
+        np.testing.assert_allclose(whole[column], summary.loc[whole.index, column], rtol=1e-12)
+
+
 def test_one_backbone_alone_is_compared_with_nothing(study) -> None:
     run = study.probe(caches=study.caches[:1])
     comparisons = compare_backbones(run)
     assert len(comparisons) == 0
-    assert "p_holm" in comparisons
+    assert "p_adjusted" in comparisons
     (verdict,) = verdicts(summarise(run), comparisons)
     assert (verdict.best, verdict.second, verdict.significant) == ("net-0", "", False)
 

@@ -14,6 +14,7 @@ from medprobe.base import ProbeError
 from medprobe.manifests import Manifest
 from medprobe.probe import (
     Run,
+    benjamini_hochberg,
     compare,
     compare_backbones,
     further_tests,
@@ -37,7 +38,7 @@ def test_probes_are_compared_on_each_backbone_as_backbones_are_under_each_probe(
         ["net-0", "centroid", "knn"],
         ["net-1", "centroid", "knn"],
     ]
-    np.testing.assert_array_equal(table["p_holm"], holm(table["p"].to_numpy()))
+    np.testing.assert_array_equal(table["p_adjusted"], holm(table["p"].to_numpy()))
     # What is called a backbone does not matter to the arithmetic: turned round, it is the other comparison.
     turned = {"backbone": "probe", "probe": "backbone"}
     swapped = replace(run, scores=run.scores.rename(columns=turned), predictions=run.predictions.rename(columns=turned))
@@ -77,6 +78,29 @@ def test_each_class_has_a_delong_row_and_each_test_is_corrected_on_its_own(study
     alone = table.query("test == 'mcnemar'")
     assert alone["p_adjusted"].tolist() == alone["p"].tolist()
     assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
+
+
+def test_what_is_significant_follows_the_correction_that_was_asked_for(tmp_path, study_of) -> None:
+    study = study_of(tmp_path, signal=(1.2, 0.8, 0.6, 0.5), units=120)
+    run = study.probe(probes=("knn", "centroid"), seeds=range(4))
+    seen = []
+    for correction, adjust in (("holm", holm), ("bh", benjamini_hochberg)):
+        tables = gather_statistics([run], correction=correction).tables
+        for name, groups in (
+            ("comparisons", [slice(None)]),
+            ("tests", tables["tests"].groupby("test").groups.values()),
+        ):
+            table = tables[name]
+            assert "p_holm" not in table
+            assert set(table["correction"]) == {correction}
+            for rows in groups:
+                p = table["p"].to_numpy()[rows]
+                np.testing.assert_allclose(table["p_adjusted"].to_numpy()[rows], adjust(p))
+            assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
+        seen.append(tables["comparisons"]["significant"].sum())
+    assert seen[0] < seen[1]  # so that one could not stand for the other
+    with pytest.raises(ProbeError, match='Did you mean "holm"'):
+        compare(run, correction="holmes")
 
 
 def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> None:
@@ -147,6 +171,18 @@ def test_ranks_are_of_each_data_sets_own_metric_and_means_of_the_scores(several:
     assert "3 data sets: too few to find much" in ranking.notes
 
 
+def test_two_data_sets_that_agree_are_no_proof(several: list[Run]) -> None:
+    """They agree on three backbones once in six; F would be infinite and its p 0."""
+    ranking = next(ranking for ranking in rank_over_datasets(several[1:]) if ranking.mean_ranks.tolist() == [1, 2, 3])
+    assert ranking.friedman is not None
+    assert ranking.friedman.p == pytest.approx(1 / 6)
+    assert not ranking.apart.any()
+    assert ranking.notes[0] == "every data set gives the same order: no F, the exact p decides"
+    table = rankings_table([ranking])
+    assert table["f"].isna().all()
+    assert table["p_exact"].tolist() == pytest.approx([1 / 6] * 3)
+
+
 def test_where_less_is_better_the_lowest_ranks_first(several: list[Run]) -> None:
     for ranking in rank_over_datasets(several, metric="log_loss"):
         assert (ranking.scores > 0).all()
@@ -185,7 +221,9 @@ def test_the_diagram_is_the_same_bytes_again_and_joins_what_is_not_told_apart(se
     assert (svg, png) == draw_ranking(ranking)
     assert svg.startswith(b"<?xml")
     assert png.startswith(b"\x89PNG")
-    apart = replace(ranking, p=np.where(np.eye(3, dtype=bool), 1.0, 0.0), friedman=ranking.friedman._replace(p_f=0.0))
+    apart = replace(
+        ranking, p=np.where(np.eye(3, dtype=bool), 1.0, 0.0), friedman=ranking.friedman._replace(p_exact=0.0)
+    )
     assert ranking.cliques
     assert apart.cliques == []
     assert draw_ranking(apart)[0] != svg
@@ -235,6 +273,16 @@ def test_subgroups_and_long_names_fit_too_and_what_has_no_score_is_named(
         assert "note: site: rare has no score: " in printed
         for title in ("Subgroups: ", "Gaps between ", "Differences: ", "McNemar's test: "):
             assert title in printed
+
+
+def test_two_data_sets_that_agree_are_told_in_plain_numbers(folders: list[Path], medprobe: Medprobe) -> None:
+    status, printed, _ = medprobe("stats", *folders[1:], "--ranks")
+    assert status == 0
+    agreed = "Friedman: chi2 = 4.00 (p = 0.135), exact p = 0.167: they are not shown to differ."
+    assert agreed in printed
+    assert "note: every data set gives the same order: no F, the exact p decides" in printed
+    status, printed, _ = medprobe("stats", *folders[1:], "--ranks", "--json")
+    assert all(row["f"] is None and row["note"] for row in json.loads(printed)["ranks"] if row["p_exact"] < 0.17)
 
 
 def test_json_is_json_alone_and_has_the_tables(folders: list[Path], medprobe: Medprobe) -> None:

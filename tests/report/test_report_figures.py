@@ -138,7 +138,7 @@ def test_a_system_without_a_value_leaves_a_gap_not_a_fault(runs: dict[str, Path]
     findings = read_findings(runs["ordinal"])
     summary, comparisons = findings.summary.copy(), findings.comparisons.copy()
     summary.loc[summary.index[-1], ["mean", "sd", "low", "high"]] = np.nan
-    columns = ["mean_b", "difference", "low", "high", "p", "p_holm", "advantage", "advantage_low", "advantage_high"]
+    columns = ["mean_b", "difference", "low", "high", "p", "p_adjusted", "advantage", "advantage_low", "advantage_high"]
     comparisons.loc[:, columns] = np.nan
     drawn = draw_figures(replace(findings, every_system=summary, every_comparison=comparisons))
     assert {"scores", "differences", "seeds"} <= set(drawn)

@@ -18,7 +18,7 @@ from medprobe.probe import Run, summarise
 from medprobe.report import write_report
 from medprobe.report.citing import commands
 from medprobe.report.findings import read_findings
-from medprobe.report.verdict import reach_verdict
+from medprobe.report.verdict import conclude
 
 _VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}
 _LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "form", "image"}
@@ -140,7 +140,7 @@ def test_a_page_tells_no_patient_no_path_and_no_hour(pages: dict[str, str], repo
 
 
 def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> None:
-    verdict = reach_verdict(read_findings(runs["binary"]))
+    verdict = conclude(read_findings(runs["binary"]))
     words = _Page(pages["binary"]).words
     assert words.index(verdict.headline) < words.index("Scores")
     for line in verdict.lines:

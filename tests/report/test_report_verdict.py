@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from medprobe.base import ReportError
 from medprobe.probe import Run, parse_seeds
-from medprobe.report import Verdict, make_report
+from medprobe.report import Conclusion, make_report
 from medprobe.report.citing import commands
 from medprobe.report.findings import read_findings
-from medprobe.report.verdict import reach_verdict
+from medprobe.report.verdict import conclude
 
 
-def verdict_of(folder: Path, metric: str | None = None) -> Verdict:
-    return reach_verdict(read_findings(folder, metric))
+def verdict_of(folder: Path, metric: str | None = None) -> Conclusion:
+    return conclude(read_findings(folder, metric))
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def test_a_metric_that_the_run_has_not_is_refused(runs: dict[str, Path], metric:
 
 def test_the_verdict_tells_why_an_interval_and_a_p_value_disagree(runs: dict[str, Path]) -> None:
     findings = read_findings(runs["binary"])
-    rival, verdict = findings.runner_up, reach_verdict(findings)
+    rival, verdict = findings.runner_up, conclude(findings)
     assert rival is not None
     disagree = rival["advantage_low"] > 0 and not rival["significant"]
     assert ("The interval allows for other patients alone" in verdict.against) == disagree

@@ -1,0 +1,133 @@
+"""Settings of probes between words and values: grids that are read, faults that are told, what there is to set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+MOST_VALUES = 1000
+"""Of a grid; twelve are usual, and each is a fit for every seed."""
+_SHOWN = 8
+"""Longer grids are told by their ends."""
+_RULES = {
+    "greater_than": "must be above {gt:g}",
+    "finite_number": "must be finite",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+}
+"""What pydantic's kinds of faults are to the user."""
+
+
+class Setting(NamedTuple):
+    """One line of the settings of a probe, in words."""
+
+    name: str
+    default: str
+    choices: str
+    """`distance, uniform or softmax`; "" where there are too many to name."""
+    meaning: str
+
+
+def read_grid(value: Any) -> tuple[float, ...]:
+    """A grid, ascending, each value once, from a number, a list, `0.1,1,10` or `logspace:a:b:n` (10^a to 10^b).
+
+    Raises:
+        ValueError: it is none of these, is empty, or has too many values; to be read after the name of the setting.
+    """
+    if isinstance(value, str):
+        value = _logspace(value) if ":" in value else value.split(",") if value.strip() else []
+    values = [_number(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
+    if not values:
+        raise ValueError("is empty; give at least one value")
+    _require_few(len(values))
+    return tuple(sorted(set(values)))
+
+
+def _logspace(text: str) -> list[float]:
+    try:
+        name, low, high, number = text.split(":")
+        ends, count = (float(low), float(high)), int(number)
+    except ValueError:
+        name, ends, count = "", (0.0, 0.0), 0
+    if name.strip() != "logspace" or count < 1:
+        raise ValueError(
+            f'cannot be "{text}"; write logspace:a:b:n for n values from 10^a to 10^b, as logspace:-4:3:12'
+        )
+    _require_few(count)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.logspace(*ends, count)
+    if not (np.isfinite(values) & (values >= np.finfo(float).tiny)).all():
+        raise ValueError(f'cannot be "{text}", which goes beyond what a number can hold; ends from -300 to 300 will do')
+    return [float(f"{v:.6g}") for v in values]
+
+
+def _require_few(count: int) -> None:
+    if count > MOST_VALUES:
+        raise ValueError(f"has {count:,} values, more than {MOST_VALUES:,}; a dozen is usual")
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("has an empty value between its commas")
+    try:
+        if isinstance(value, (str, int, float, np.number)) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"has {value!r}, which is no number")
+
+
+def faults(error: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
+    """What is wrong with settings, by name, each with how it may be written; one sentence."""
+    told = [_fault(fields[str(one["loc"][0])], dict(one)) for one in error.errors()]
+    return "; ".join(dict.fromkeys(told)) + "."
+
+
+def _fault(field: FieldInfo, fault: dict[str, Any]) -> str:
+    name, kind = fault["loc"][0], fault["type"]
+    if kind == "value_error":
+        told = f"{name} {fault['msg'].removeprefix('Value error, ')}"
+    elif kind == "literal_error":
+        told = f'{name} must be {_choices(field)} (got "{fault["input"]}")'
+    else:
+        rule = _RULES[kind].format(**fault.get("ctx", {})) if kind in _RULES else f"cannot be so: {fault['msg']}"
+        told = f"{name} {rule} (got {_plain(fault['input'])})"
+    return f"{told}; e.g. {field.examples[0]}" if field.examples else told
+
+
+def describe(model: type[BaseModel]) -> list[Setting]:
+    """Every setting of a probe, as its model declares it."""
+    return [
+        Setting(name, _written(field.default), _choices(field), " ".join((field.description or "").split()))
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _choices(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "true or false"
+    options = [field.annotation, *get_args(field.annotation)]
+    words = [str(word) for option in options if get_origin(option) is Literal for word in get_args(option)]
+    words += ["none"] if words and type(None) in options else []
+    return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _written(value: Any) -> str:
+    """As one would write it after `=`."""
+    if isinstance(value, tuple):
+        ends = f"{len(value)} values, {value[0]:g} to {value[-1]:g}"
+        return ends if len(value) > _SHOWN else f"[{','.join(f'{one:g}' for one in value)}]"
+    return str(value).lower() if value is None or isinstance(value, bool) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
