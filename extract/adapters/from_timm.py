@@ -11,7 +11,7 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config  # pyright: ignore[reportPrivateImportUsage]
-from timm.layers import resample_abs_pos_embed  # pyright: ignore[reportPrivateImportUsage]
+from timm.layers.pos_embed import resample_abs_pos_embed, resample_abs_pos_embed_nhwc
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
@@ -20,7 +20,8 @@ from ...cache import TransformSpec
 from ..catalogue import Entry, Local
 from ..weights.layouts import as_published
 from ..weights.loading import load_strictly
-from ..weights.tensors import read_tensors
+from ..weights.published import recognise
+from ..weights.tensors import Tensors, read_tensors
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 
@@ -36,7 +37,10 @@ class TimmAdapter:
         """See `Adapter.load`."""
         if isinstance(entry.weights, Local):
             network, path = self.create(entry), entry.weights.path
-            load_strictly(network, as_published(read_tensors(path), network.state_dict()), path.name, entry)
+            tensors = read_tensors(path)
+            values = as_published(tensors, network.state_dict())
+            _take_linear_head(network, values)
+            load_strictly(network, values, path.name, entry, looks_like=recognise(tensors))
             return network
         _require_known(entry)
         if not timm.is_model_pretrained(entry.model):
@@ -71,6 +75,10 @@ class TimmAdapter:
         if own is None or tuple(own) == size:
             return
         require_multiple(size, embed.patch_size[0])
+        if isinstance(network, VisionTransformerSAM):
+            # The positions that attention has of its own, relative ones, follow by themselves.
+            _set_map_of_positions(network, (size[0] // embed.patch_size[0], size[1] // embed.patch_size[1]))
+            return
         positions = getattr(network, "pos_embed", None)
         grid = tuple(embed.grid_size)
         try:
@@ -87,7 +95,7 @@ class TimmAdapter:
         reductions = _reductions(network)
         if len(set(reductions)) > 1:
             return Inside(maps=tuple(_STAGES[side] for side in _STAGES if side in reductions))
-        return Inside(blocks=len(reductions))
+        return Inside(len(reductions), ("logits",) if hasattr(network, "linear_head") else ())
 
     def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`."""
@@ -102,9 +110,12 @@ def run(network: Any, images: torch.Tensor, wanted: Wanted) -> tuple[torch.Tenso
     """What `forward_features` of a network of timm gives, None if the end is not wanted, and what is wanted inside."""
     if not wanted.inside:
         return network.forward_features(images), {}
-    indices = {place: _index(network, place) for place in wanted.inside}
-    last, taps = _run(network, images, sorted(indices.values()), end=wanted.end)
-    return last, {place: taps[index] for place, index in indices.items()}
+    indices = {place: _index(network, place) for place in wanted.inside - {"logits"}}
+    last, taps = _run(network, images, sorted({*indices.values(), *_under_logits(network, wanted)}), end=wanted.end)
+    inside = {place: taps[index] for place, index in indices.items()}
+    if "logits" in wanted.inside:
+        inside["logits"] = _logits(network, taps)
+    return last, inside
 
 
 _STAGES = {4: "stage1", 8: "stage2", 16: "stage3", 32: "stage4"}
@@ -194,6 +205,38 @@ def _set_positions(network: Any, positions: torch.Tensor, grid: tuple[int, int])
         antialias=False,
     )
     network.pos_embed = nn.Parameter(resampled, requires_grad=False)
+
+
+def _set_map_of_positions(network: Any, grid: tuple[int, int]) -> None:
+    """The same for positions that are a map (1, H, W, D)."""
+    resampled = resample_abs_pos_embed_nhwc(network.pos_embed.detach(), list(grid), antialias=False)
+    network.pos_embed = nn.Parameter(resampled, requires_grad=False)
+
+
+def _take_linear_head(network: Any, values: Tensors) -> None:
+    """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one."""
+    weight = values.get("linear_head.weight")
+    if weight is not None and weight.ndim == 2:
+        network.linear_head = nn.Linear(weight.shape[1], weight.shape[0])
+
+
+def _head_blocks(network: Any) -> int:
+    """Of how many last blocks DINOv2's linear head takes the class token, beside the last one's mean."""
+    return network.linear_head.in_features // network.num_features - 1
+
+
+def _under_logits(network: Any, wanted: Wanted) -> range:
+    """Timm's numbers of the blocks that the logits are made of, if they are wanted."""
+    depth = len(network.blocks) if "logits" in wanted.inside else 0
+    return range(depth - _head_blocks(network), depth) if depth else range(0)
+
+
+def _logits(network: Any, taps: Mapping[int, Features]) -> Features:
+    """What DINOv2's linear head says, (B, 1, classes), from class tokens of the last blocks and the mean patch."""
+    last = len(network.blocks)
+    parts: list[Any] = [taps[index].cls for index in range(last - _head_blocks(network), last)]
+    patches: Any = taps[last - 1].patches
+    return Features(patches=network.linear_head(torch.cat([*parts, patches.mean(1)], 1))[:, None])
 
 
 def _unreachable(entry: Entry) -> str:

@@ -16,6 +16,7 @@ from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
 from ..weights.clip import blip, blip_image_size, is_blip
 from ..weights.loading import load_strictly
+from ..weights.published import Published, recognise
 from ..weights.tensors import Tensors, read_tensors
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
@@ -32,15 +33,27 @@ class TransformersAdapter:
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
-        if _is_one_file(entry) and is_blip(tensors := read_tensors(entry.weights.path)):  # pyright: ignore[reportAttributeAccessIssue]
+        tensors = _read_one_file(entry)
+        if tensors and is_blip(tensors):
             return _salesforce_blip(entry, tensors)
+        layout = recognise(tensors) if tensors else None
+        if tensors and layout:
+            return self._from_published(entry, tensors, layout)
         with _quiet():
-            network, told = _from_file(entry) if _is_one_file(entry) else _from_folder_or_hub(entry)
+            network, told = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
         vision = _vision_part(network)
         prefix = "" if vision is network else "vision_model."
         missing = sorted(name.removeprefix(prefix) for name in told["missing_keys"] if name.startswith(prefix))
         _do_without(vision, missing, entry)
         return vision
+
+    def _from_published(self, entry: Entry, tensors: Tensors, layout: Published) -> nn.Module:
+        """The architecture with a file of its authors' own names."""
+        assert isinstance(entry.weights, Local)
+        network = self.create(entry)
+        values = layout.convert(tensors, network.state_dict())
+        load_strictly(network, values, entry.weights.path.name, entry, looks_like=layout)
+        return network
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -144,19 +157,21 @@ def _has_class_token(network: nn.Module) -> bool:
     return any(name.endswith(("cls_token", "class_embedding")) for name, _ in network.named_parameters())
 
 
-def _is_one_file(entry: Entry) -> bool:
-    """Whether the weights are a file, or a folder of one that transformers would have to unpickle."""
+def _read_one_file(entry: Entry) -> Tensors | None:
+    """The tensors of a file, or of a folder of one that transformers would have to unpickle; None for all else."""
     if not isinstance(entry.weights, Local):
-        return False
-    return not (entry.weights.path.is_dir() and any(entry.weights.path.glob("*.safetensors")))
+        return None
+    if entry.weights.path.is_dir() and any(entry.weights.path.glob("*.safetensors")):
+        return None
+    return read_tensors(entry.weights.path)
 
 
-def _from_file(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
+def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, Any]]:
     """The model with tensors that our own reader has read; transformers knows the names of its older versions."""
     from transformers import MODEL_MAPPING
 
     assert isinstance(entry.weights, Local)
-    tensors, config = read_tensors(entry.weights.path), _config(entry)
+    config = _config(entry)
     architecture: Any = MODEL_MAPPING[type(config)]
     try:
         return architecture.from_pretrained(

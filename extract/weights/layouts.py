@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from ...base import WeightsError
+from .published import recognise
 from .tensors import Tensors
 
 Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
@@ -15,7 +16,13 @@ Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
 
 
 def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used."""
+    """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used.
+
+    Or the names that the network's authors gave them, where those are known (`published.PUBLISHED`).
+    """
+    layout = recognise(tensors)
+    if layout is not None:
+        return layout.convert(tensors, target)
     prefixes = ("", "module.", "backbone.", "model.", "encoder.", "visual.", "trunk.")
     views = [{n.removeprefix(p): value for n, value in tensors.items() if n.startswith(p)} for p in prefixes]
     # The one that fits best, so that a tensor that is missing is told as such and not as a prefix that is wrong.

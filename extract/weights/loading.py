@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -9,11 +10,21 @@ from torch import nn
 
 from ...base import WeightsError, one_of
 from ..catalogue import Entry
+from .published import Published
 from .tensors import Tensors
 
 
-def load_strictly(network: nn.Module, values: Tensors, where: str, entry: Entry) -> None:
+def load_strictly(
+    network: nn.Module, values: Tensors, where: str, entry: Entry, *, looks_like: Published | None = None
+) -> None:
     """Loads `values`; every tensor of the file must be used and none of the network's may be missing.
+
+    Args:
+        network: the architecture.
+        values: tensors under its own names.
+        where: the file, for errors.
+        entry: what was asked for, for errors.
+        looks_like: the layout that the file was recognised as.
 
     Raises:
         WeightsError: names what does not fit.
@@ -33,5 +44,13 @@ def load_strictly(network: nn.Module, values: Tensors, where: str, entry: Entry)
         if names
     ]
     if faults:
-        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(faults)}.")
+        told = f" The file looks like {_in_words(looks_like, values)}." if looks_like else ""
+        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(faults)}.{told}")
     network.load_state_dict(values, strict=False)
+
+
+def _in_words(layout: Published, values: Tensors) -> str:
+    """The layout, and how deep and wide the network is that the file holds, which tells the variant."""
+    blocks = {match[1] for name in values if (match := re.search(r"\b(?:blocks|layer)\.(\d+)\.", name))}
+    width = next((len(value) for name, value in values.items() if name.endswith("norm1.weight")), None)
+    return f"{layout.title}, of {len(blocks)} blocks, {width} wide" if blocks else layout.title

@@ -13,7 +13,9 @@ import pytest
 import torch
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone, resolve
+from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, Wheel, catalogue
+from medprobe.extract.pooling import available, pool, read_pooling, wanted
 from medprobe.extract.weights.places import fetch, wheel_file
 from medprobe.extract.weights.tensors import read_tensors, tensors_digest
 from safetensors.torch import save_file
@@ -226,24 +228,34 @@ def test_a_pooling_or_size_that_there_is_not_is_told() -> None:
         load_backbone(TINY, image_size=40, device="cpu")
 
 
-def test_every_entry_of_the_catalogue_exists_in_its_library_with_that_length() -> None:
-    import timm
-    from transformers import AutoConfig, AutoModel
+# Where a pooling comes before the layers that make the network's own vector, or after them.
+_OTHER_LENGTHS = {("vgg16", "mean"): 512} | {(f"sam-vit-{size}", "neck"): 256 for size in "blh"}
 
-    for entry in catalogue().values():
-        if entry.source == "open_clip" or isinstance(entry.weights, ByHand):
-            continue  # test_extract_medical.py runs these
-        with torch.device("meta"):
-            if entry.source == "timm":
-                network = timm.create_model(entry.model, pretrained=False, num_classes=0)
-                assert network.pretrained_cfg["hf_hub_id"], entry.name
-            else:
-                network = AutoModel.from_config(AutoConfig.for_model(**dict(entry.config)))
-        dim = getattr(network, "head_hidden_size", None) or getattr(network, "num_features", None)
-        assert (dim or network.config.hidden_size) == entry.dim, entry.name
-        assert entry.license, entry.name
-        assert entry.paper, entry.name
-        assert entry.pretraining, entry.name
+
+# Those of OpenCLIP, whose projection has another length than its tokens, have their own test.
+_NAMES = [name for name, entry in catalogue().items() if entry.source != "open_clip"]
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_every_entry_of_the_catalogue_exists_in_its_library_and_has_its_poolings(name) -> None:
+    """On the meta device, which has shapes but no numbers: nothing is computed, whatever the size."""
+    entry, adapter = catalogue()[name], ADAPTERS[catalogue()[name].source]
+    with torch.device("meta"):
+        network = adapter.create(entry).eval()
+        assert entry.source != "timm" or isinstance(entry.weights, ByHand) or network.pretrained_cfg["hf_hub_id"]
+        transform = adapter.transform(network, entry, entry.image_size)
+        shape, size = (1, transform.channels, *transform.size), transform.size
+        adapter.set_image_size(network, size)
+        end = adapter.features(network, torch.empty(shape), Wanted())
+        there, inside = available(end), adapter.inside(network)
+        recipes = {pooling: read_pooling(name, pooling, there, inside) for pooling in entry.poolings}
+        features = adapter.features(network, torch.empty(shape), wanted(recipes.values()))
+    for pooling, recipe in recipes.items():
+        length = _OTHER_LENGTHS.get((name, pooling)) or (pooling.count("+") + 1) * entry.dim
+        assert tuple(pool(features, recipe).shape) == (1, length), pooling
+    assert entry.license
+    assert entry.paper
+    assert entry.pretraining
 
 
 def test_untrained_weights_are_the_same_everywhere() -> None:

@@ -1,0 +1,134 @@
+"""Checkpoints as their authors published them: each recognised by its names and turned into a library's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from .tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Published:
+    """One way in which authors name and shape a network's tensors."""
+
+    title: str
+    """What it is, for errors."""
+    marks: tuple[str, ...]
+    """Patterns of names that it has, each at least once, and that no other layout has together."""
+    convert: Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
+    """Given the file's tensors and the architecture's own, gives the architecture's with the file's values."""
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether tensors of these names are of this layout."""
+        listed = "\n".join(names)
+        return all(re.search(mark, listed, re.MULTILINE) for mark in self.marks)
+
+
+def recognise(names: Iterable[str]) -> Published | None:
+    """The layout that tensors of these names are in; None where it is none of those known here."""
+    listed = list(names)
+    return next((layout for layout in PUBLISHED if layout.fits(listed)), None)
+
+
+def rename(tensors: Tensors, *rules: tuple[str, str]) -> Tensors:
+    """The same tensors under names in which each pattern, in this order, is replaced."""
+    renamed: Tensors = {}
+    for name, value in tensors.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
+
+
+def without(tensors: Tensors, *patterns: str) -> Tensors:
+    """The tensors of which no pattern matches the name's beginning."""
+    return {name: value for name, value in tensors.items() if not any(re.match(each, name) for each in patterns)}
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    """The tensors under a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _dinov2(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Meta's DINOv2 (github.com/facebookresearch/dinov2): `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models.
+
+    The backbone alone, or beside its linear head under `backbone.`; blocks perhaps in chunks, as training saves them.
+    """
+    inner = _part(tensors, "backbone.") or tensors
+    head = {name: value for name, value in tensors.items() if name.startswith("linear_head.")}
+    inner = without(inner, r"linear_head\.", r"dino_head\.", r"ibot_head\.", r"head\.")
+    inner = rename(inner, (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."))
+    if "embeddings.cls_token" in target:
+        return _dinov2_of_transformers(inner, target)
+    return _dinov2_of_timm(inner) | head
+
+
+def _dinov2_of_timm(tensors: Tensors) -> Tensors:
+    # Used in pre-training alone; timm holds no place for it.
+    kept = without(tensors, "mask_token$")
+    if "register_tokens" in kept:
+        # In timm a network with registers has no position for the class token, so it is added to the token itself.
+        positions = kept["pos_embed"]
+        kept["cls_token"] = kept["cls_token"] + positions[:, :1]
+        kept["pos_embed"] = positions[:, 1:]
+    return rename(
+        kept, ("^register_tokens$", "reg_token"), (r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2.")
+    )
+
+
+_DINOV2_OF_TRANSFORMERS = (
+    (r"^(cls_token|mask_token|register_tokens)$", r"embeddings.\1"),
+    (r"^pos_embed$", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
+    (r"^blocks\.", "encoder.layer."),
+    (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
+    (r"^norm\.", "layernorm."),
+)
+
+
+def _dinov2_of_transformers(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """The names of transformers, of its version 5 or of those before, whichever `target` has."""
+    five = any(".attention.q_proj." in name for name in target)
+    queries = ("q_proj", "k_proj", "v_proj") if five else ("attention.query", "attention.key", "attention.value")
+    gates = ("gate_proj", "up_proj") if any(".gate_proj." in name for name in target) else ("weights_in",)
+    out = "down_proj" if len(gates) > 1 else "weights_out"
+    parted: Tensors = {}
+    for name, value in rename(tensors, *_DINOV2_OF_TRANSFORMERS).items():
+        if ".attn.qkv." in name:
+            parts = zip(queries, value.chunk(3), strict=True)
+            parted |= {name.replace("attn.qkv", f"attention.{part}"): chunk for part, chunk in parts}
+        elif ".mlp.w12." in name:
+            parts = zip(gates, value.chunk(len(gates)), strict=True)
+            parted |= {name.replace("w12", part): chunk for part, chunk in parts}
+        else:
+            parted[name] = value
+    projection = "attention.o_proj" if five else "attention.output.dense"
+    return rename(parted, (r"attn\.proj", projection), (r"\.mlp\.w3\.", f".mlp.{out}."))
+
+
+def _mae(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """MAE (github.com/facebookresearch/mae): timm's names, perhaps with the decoder that drew the masked patches."""
+    return without(tensors, r"decoder_", "mask_token$", r"(head|fc_norm)\.")
+
+
+def _sam(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Meta's Segment Anything (github.com/facebookresearch/segment-anything): `sam_vit_*.pth`, the image encoder."""
+    return rename(_part(tensors, "image_encoder."), (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
+
+
+PUBLISHED: tuple[Published, ...] = (
+    Published(
+        "DINOv2 as Meta published it",
+        (r"^(backbone\.)?mask_token$", r"^(backbone\.)?blocks\.(\d+\.)?\d+\.ls1\.gamma$"),
+        _dinov2,
+    ),
+    Published("MAE as Meta published it, with its decoder", (r"^decoder_embed\.", r"^blocks\.0\.norm1\."), _mae),
+    Published(
+        "Segment Anything as Meta published it", (r"^image_encoder\.neck\.0\.", r"^image_encoder\.blocks\."), _sam
+    ),
+)
