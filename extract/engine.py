@@ -198,7 +198,7 @@ class _Run:
                         self.sample_ids,
                         stamps=self.stamps,
                         device=describe(backbone.device),
-                        versions=_versions(backbone.entry.source),
+                        versions=_versions(backbone),
                         throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
                     )
                 )
@@ -298,6 +298,7 @@ def _stamp(path: Path) -> tuple[int, str]:
         return 0, str(error)
 
 
-def _versions(source: str) -> dict[str, str]:
-    names = ("torch", {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch"}[source], "pillow")
-    return {name: version(name) for name in names}
+def _versions(backbone: Backbone) -> dict[str, str]:
+    library = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch"}[backbone.entry.source]
+    run_by = {"torch": ("torch",), "openvino": ("torch", "openvino")}[backbone.spec.runtime]
+    return {name: version(name) for name in (*run_by, library, "pillow")}

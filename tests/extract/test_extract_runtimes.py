@@ -141,7 +141,7 @@ def test_a_conversion_of_other_code_is_noticed_and_done_anew(converted, conversi
     name = "timm:test_efficientnet@random"
     features = TimmAdapter.features
     with monkeypatch.context() as other:
-        other.setattr(TimmAdapter, "features", lambda self, net, images: features(self, net, images.flip(1)))
+        other.setattr(TimmAdapter, "features", lambda self, net, x, *more: features(self, net, x.flip(1), *more))
         _load(name, "openvino")
     made = _load(name, "openvino").embed(_images(4))
     assert len(conversions) == 2
@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_more(converted) 
 class _Sorted(TimmAdapter):
     """Features by an operation that OpenVINO does not have."""
 
-    def features(self, network, images):
+    def features(self, network, images, wanted=None):
         tokens = network.forward_features(images)
         return Features(torch.linalg.qr(tokens.mean((2, 3))[:, :, None])[1].flatten(1), patches=tokens.flatten(2))
 
@@ -167,7 +167,7 @@ class _Sorted(TimmAdapter):
 class _Forgetful(TimmAdapter):
     """Features that follow from the values of the first image: a tracer takes them for constants."""
 
-    def features(self, network, images):
+    def features(self, network, images, wanted=None):
         tokens = network.forward_features(images).flatten(2).transpose(1, 2)
         return Features(tokens.mean(1) if images.std() < 0.5 else tokens.mean(1).flip(1), patches=tokens)
 
