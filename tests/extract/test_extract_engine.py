@@ -218,7 +218,7 @@ def slowly(self, images):  # so that a kill finds it at work
     time.sleep(0.03)
     return embed(self, images)
 Backbone.embed = slowly
-options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "device": "cpu"}
+options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "runtime": "torch", "device": "cpu"}
 backbone = load_backbone("timm:test_vit@random", **options)
 print("ready", flush=True)
 manifest, workers = Manifest.load(sys.argv[1]), int(sys.argv[3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,20 @@ from medprobe.extract import extract, extract_on
 from medprobe.extract.device import choose_devices, is_lost
 from medprobe.extract.fleet import Loaded
 
-_RECIPE = {"name": "timm:test_vit@random", "poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32"}
+_RECIPE = {
+    "name": "timm:test_vit@random",
+    "poolings": ["cls", "mean"],
+    "image_size": 32,
+    "precision": "fp32",
+    "runtime": "torch",
+}
+
+
+def _children() -> list[Any]:
+    """Without the workers that joblib keeps waiting after other tests."""
+    return [child for child in multiprocessing.active_children() if not child.name.startswith("Loky")]
+
+
 _QUIET = {"show_progress": False, "workers": 0}
 
 
@@ -41,14 +55,14 @@ def test_a_device_that_disappears_costs_its_share_and_what_was_published_stays(g
     grown, was = gallery_of(60), before.load("cls")
 
     def kill_the_other(_: object) -> None:
-        [*_, last] = sorted(multiprocessing.active_children(), key=lambda process: process.pid or 0)
+        [*_, last] = sorted(_children(), key=lambda process: process.pid or 0)
         last.kill()
 
     with pytest.raises(WorkerError, match=r"cpu: its process was ended by SIGKILL.*\n.*same command again"):
         extract_on(["cpu", "cpu"], grown, [_RECIPE], store, on_loaded=kill_the_other, **_QUIET)
     now = EmbeddingCache.open(before.path)
     np.testing.assert_array_equal(now.load("cls"), was)
-    assert not multiprocessing.active_children()
+    assert not _children()
     with CacheDraft.open(store, grown.name, tiny.spec) as draft:
         assert len(draft.known()) >= 30
     [cache] = extract(grown, [tiny], store, **_QUIET)
@@ -67,7 +81,7 @@ _SAME_SHARD = """
 import sys
 from medprobe.extract import extract, load_backbone
 from medprobe.manifests import Manifest
-options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "device": "cpu"}
+options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "runtime": "torch", "device": "cpu"}
 backbone = load_backbone("timm:test_vit@random", **options)
 print("ready", flush=True)
 sys.stdin.readline()
