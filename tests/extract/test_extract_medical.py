@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -13,33 +12,11 @@ from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, catalogue, resolve
 from medprobe.extract.pooling import available
 from medprobe.extract.weights.clip import blip
+from shaken_networks import cosines, shaken, smooth_inputs
 from torch import nn
 
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 _HERE = [entry for entry in catalogue().values() if entry.source == "open_clip" or isinstance(entry.weights, ByHand)]
-
-
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-
-
-def _shaken(model: nn.Module) -> nn.Module:
-    """Random weights of which each matters: fresh ones have biases of zero and norms of one."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in model.parameters():
-            value.add_(torch.randn(value.shape, generator=generator) * 0.02)
-    return model.eval()
-
-
-def _inputs(backbone, count: int = 2) -> tuple[np.ndarray, torch.Tensor]:
-    """Smooth random images, and the same as the network sees them."""
-    spec = backbone.transform
-    coarse = torch.rand(count, spec.channels, 8, 8, generator=torch.Generator().manual_seed(1))
-    images = nn.functional.interpolate(coarse, spec.size, mode="bicubic").clamp(0, 1)
-    pixels = (images * 255).round().to(torch.uint8)
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (spec.mean, spec.std))
-    return pixels.numpy(), (pixels.float() / 255 - mean) / std
 
 
 def _blip_as_published(vit: nn.Module) -> dict[str, torch.Tensor]:
@@ -54,20 +31,20 @@ def _blip_as_published(vit: nn.Module) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def vit() -> nn.Module:
     """timm's ViT-B/16, which Salesforce's image encoder is."""
-    return _shaken(timm.create_model("vit_base_patch16_224", num_classes=0))
+    return shaken(timm.create_model("vit_base_patch16_224", num_classes=0), 0.02)
 
 
 def test_blip_gives_the_tokens_that_timms_transformer_gives(tmp_path, vit) -> None:
     torch.save({"model": _blip_as_published(vit)}, tmp_path / "model_base.pth")
     poolings = ["cls", "mean", "patch0"]
     backbone = load_backbone("blip-base", weights=tmp_path / "model_base.pth", poolings=poolings, **_OPTIONS)
-    pixels, normalised = _inputs(backbone)
+    pixels, normalised = smooth_inputs(backbone, 2)
     made = backbone.embed(pixels)
     with torch.inference_mode():
         tokens = vit.forward_features(normalised)
     for pooling, expected in (("cls", tokens[:, 0]), ("mean", tokens[:, 1:].mean(1)), ("patch0", tokens[:, 1])):
-        assert _cosines(made[pooling], expected.numpy()).min() >= 0.9999, pooling
-    assert _cosines(made["cls"], made["patch0"]).max() < 0.999
+        assert cosines(made[pooling], expected.numpy()).min() >= 0.9999, pooling
+    assert cosines(made["cls"], made["patch0"]).max() < 0.999
 
 
 @pytest.mark.parametrize(
@@ -97,26 +74,26 @@ def test_every_tensor_of_a_large_blip_has_its_place() -> None:
 def test_a_densenet_of_torchxrayvision_sees_one_channel_from_minus_to_plus_1024(tmp_path) -> None:
     theirs = torchvision.models.densenet121(weights=None, num_classes=18)
     theirs.features.conv0 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
-    _shaken(theirs)
+    shaken(theirs, 0.02)
     torch.save({**theirs.state_dict(), "op_threshs": torch.zeros(18)}, tmp_path / "xrv.pth")
     backbone = load_backbone("xrv-densenet121", weights=tmp_path / "xrv.pth", **_OPTIONS)
-    pixels, normalised = _inputs(backbone)
+    pixels, normalised = smooth_inputs(backbone, 2)
     assert pixels.shape[1] == 1
     torch.testing.assert_close(normalised, (2 * torch.from_numpy(pixels).float() / 255 - 1) * 1024, rtol=0, atol=1e-3)
     with torch.inference_mode():
         expected = torch.relu(theirs.features(normalised)).mean((2, 3))
-    assert _cosines(backbone.embed(pixels)["pooled"], expected.numpy()).min() >= 0.9999
+    assert cosines(backbone.embed(pixels)["pooled"], expected.numpy()).min() >= 0.9999
 
 
 def test_lvm_meds_resnet_gives_what_torchvisions_gives(tmp_path) -> None:
-    theirs = _shaken(torchvision.models.resnet50(weights=None))
+    theirs = shaken(torchvision.models.resnet50(weights=None), 0.02)
     torch.save(theirs.state_dict(), tmp_path / "lvmmed_resnet.torch")
     backbone = load_backbone("lvm-med-resnet50", weights=tmp_path / "lvmmed_resnet.torch", **_OPTIONS)
     theirs.fc = nn.Identity()
-    pixels, normalised = _inputs(backbone)
+    pixels, normalised = smooth_inputs(backbone, 2)
     with torch.inference_mode():
         expected = theirs(normalised)
-    assert _cosines(backbone.embed(pixels)["pooled"], expected.numpy()).min() >= 0.9999
+    assert cosines(backbone.embed(pixels)["pooled"], expected.numpy()).min() >= 0.9999
 
 
 @pytest.mark.parametrize("entry", [e for e in _HERE if isinstance(e.weights, ByHand)], ids=lambda entry: entry.name)

@@ -16,31 +16,10 @@ from medprobe.extract import load_backbone
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import resolve
 from safetensors.torch import save_file
+from shaken_networks import cosines, shaken, smooth_inputs
 
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 _MODEL = "open_clip:ViT-B-32/openai"
-
-
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-
-
-def _shaken(model: torch.nn.Module) -> torch.nn.Module:
-    """Random weights of which each matters: fresh ones have biases of zero and norms of one."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in model.parameters():
-            value.add_(torch.randn(value.shape, generator=generator) * 0.03)
-    return model.eval()
-
-
-def _inputs(backbone, count: int = 3) -> tuple[np.ndarray, torch.Tensor]:
-    """Smooth random images, and the same as the network sees them."""
-    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    images = torch.nn.functional.interpolate(coarse, backbone.transform.size, mode="bicubic").clamp(0, 1)
-    pixels = (images * 255).round().to(torch.uint8)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.transform.mean, backbone.transform.std))
-    return pixels.numpy(), (pixels.float() / 255 - mean) / std
 
 
 _CLIP_NAMES = (
@@ -100,7 +79,7 @@ def clip() -> hf.CLIPVisionModelWithProjection:
         projection_dim=512,
         hidden_act="quick_gelu",
     )
-    return _shaken(hf.CLIPVisionModelWithProjection(config))
+    return shaken(hf.CLIPVisionModelWithProjection(config), 0.03)
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +98,14 @@ def clip_file(published, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("size", [224, 288])
 def test_clip_gives_the_vectors_that_transformers_gives(clip, clip_file, size) -> None:
     backbone = load_backbone(_MODEL, weights=clip_file, poolings=["proj", "cls", "mean"], image_size=size, **_OPTIONS)
-    pixels, normalised = _inputs(backbone)
+    pixels, normalised = smooth_inputs(backbone, 3)
     made = backbone.embed(pixels)
     with torch.inference_mode():
         out = clip(normalised, interpolate_pos_encoding=size != 224)
         patches = clip.vision_model.post_layernorm(out.last_hidden_state[:, 1:]).mean(1)
         cls = clip.vision_model.post_layernorm(out.last_hidden_state[:, 0])
     for pooling, expected in (("proj", out.image_embeds), ("cls", cls), ("mean", patches)):
-        assert _cosines(made[pooling], expected.numpy()).min() >= 0.9999, pooling
+        assert cosines(made[pooling], expected.numpy()).min() >= 0.9999, pooling
     assert (made["proj"].shape[1], made["cls"].shape[1]) == (512, 768)
 
 
@@ -209,17 +188,17 @@ def test_siglip_gives_the_vector_that_transformers_gives(tmp_path) -> None:
     config = hf.SiglipVisionConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, patch_size=16
     )
-    model = _shaken(hf.SiglipVisionModel(config))
+    model = shaken(hf.SiglipVisionModel(config), 0.03)
     save_file(_siglip_as_published(model), tmp_path / "open_clip_model.safetensors")
     backbone = load_backbone(
         "open_clip:ViT-B-16-SigLIP2/webli", weights=tmp_path, poolings=["proj", "mean"], **_OPTIONS
     )
-    pixels, normalised = _inputs(backbone)
+    pixels, normalised = smooth_inputs(backbone, 3)
     made = backbone.embed(pixels)
     with torch.inference_mode():
         out = model(normalised)
-    assert _cosines(made["proj"], out.pooler_output.numpy()).min() >= 0.9999
-    assert _cosines(made["mean"], out.last_hidden_state.mean(1).numpy()).min() >= 0.9999
+    assert cosines(made["proj"], out.pooler_output.numpy()).min() >= 0.9999
+    assert cosines(made["mean"], out.last_hidden_state.mean(1).numpy()).min() >= 0.9999
 
 
 @pytest.mark.parametrize(
@@ -321,6 +300,6 @@ def test_a_size_that_cannot_be_is_refused(name, size, told) -> None:
 )
 def test_the_deepest_place_inside_is_what_a_tower_ends_in(model, pairs) -> None:
     backbone = load_backbone(f"open_clip:{model}@random", poolings=[*pairs, *pairs.values(), "proj"], **_OPTIONS)
-    made = backbone.embed(_inputs(backbone, 1)[0])
+    made = backbone.embed(smooth_inputs(backbone, 1)[0])
     for inside, end in pairs.items():
         np.testing.assert_allclose(made[inside], made[end], rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,3 +162,10 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def run(study: Study) -> Run:
     """Three seeds of kNN on `study`; to be read only."""
     return study.probe(seeds=range(3))
+
+
+@pytest.fixture
+def copied(study: Any, tmp_path: Path) -> Path:
+    """The study in a folder of its own, to be damaged; gives the manifest's table."""
+    shutil.copytree(study.folder, tmp_path / "study")
+    return tmp_path / "study" / "cohort.parquet"
