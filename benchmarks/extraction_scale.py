@@ -76,7 +76,8 @@ def trivial() -> Trivial:
 def manifest_of(rows: int, folder: Path) -> Manifest:
     """`rows` frames of one file, whose content nobody reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "frames.tif").touch()
+    if not (folder / "frames.tif").exists():  # a newer file would be decoded again
+        (folder / "frames.tif").touch()
     table = pd.DataFrame(
         {
             "sample_id": [f"patient-{row // 20:06d}/frame-{row:07d}" for row in range(rows)],

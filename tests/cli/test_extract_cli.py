@@ -47,6 +47,13 @@ def test_what_is_not_as_asked_is_said_in_one_line(medprobe, pets, monkeypatch) -
     assert line.startswith("note: the converted network cannot be kept (")
 
 
+def test_a_new_cache_beside_one_that_was_computed_otherwise_is_said(medprobe, pets) -> None:
+    assert "note:" not in medprobe("extract", pets, *_TINY, "--precision", "fp32").err
+    assert "note:" not in medprobe("extract", pets, *_TINY, "--precision", "fp32").err
+    said = medprobe("extract", pets, *_TINY, "--precision", "bf16").err
+    assert "was computed by torch in fp32, and --runtime torch --precision fp32 goes on with that" in said
+
+
 def test_bad_images_end_in_a_status_and_a_list_and_the_rest_is_published(medprobe, pets) -> None:
     (pets.parent / "pets" / "cat" / "2.png").write_text("dear diary")
     (pets.parent / "pets" / "dog" / "5.png").unlink()
