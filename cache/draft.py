@@ -11,7 +11,7 @@ import numpy as np
 from ..base import CacheError
 from .guard import exclusive
 from .layout import DamagedError, GoneError, encode
-from .ledger import NOWHERE, Ledger, as_digests, as_ids, as_stamps, digest_keys, first_of_each
+from .ledger import NOWHERE, Ledger, Seen, as_digests, as_ids, as_stamps, digest_keys, first_of_each
 from .names import parts_folder, published_path
 from .pending import Pending, checked_vectors
 from .plan import Plan, make_plan, uncovered
@@ -45,7 +45,7 @@ class CacheDraft:
         self.segment_rows, self.segment_seconds = segment_rows, segment_seconds
         self._pending = Pending(spec)
         self._disk = OnDisk(path, dataset, spec)
-        self._new: set[bytes] = set()
+        self._new = Seen()
         self._disk.read()
         self._ledger = Ledger(self._disk.sources)
         self._dims = self._ledger.dims
@@ -87,7 +87,7 @@ class CacheDraft:
         if self._disk.read():
             self._ledger = Ledger(self._disk.sources)
             self._dims = {**self._dims, **self._ledger.dims}
-            self._new.clear()
+            self._new = Seen()
 
     def known(self) -> np.ndarray:
         """The ids of all samples that are embedded, published or not: object array of str."""
@@ -111,8 +111,7 @@ class CacheDraft:
         return self._has_content(as_digests(digests))
 
     def _has_content(self, digests: np.ndarray) -> np.ndarray:
-        new = np.fromiter((key in self._new for key in digest_keys(digests).tolist()), bool, len(digests))
-        return new | self._ledger.has_content(digests)
+        return self._new.has(digest_keys(digests)) | self._ledger.has_content(digests)
 
     def append(
         self,
@@ -141,7 +140,7 @@ class CacheDraft:
         fresh = np.flatnonzero(first_of_each(keys) & ~self._has_content(keys))
         if len(fresh):
             self._pending.add_vectors(keys[fresh], {pooling: matrix[fresh] for pooling, matrix in checked.items()})
-            self._new.update(digest_keys(keys[fresh]).tolist())
+            self._new.add(digest_keys(keys[fresh]))
         self._pending.add_entries(ids, keys, times)
         self._flush_if_due()
 

@@ -23,6 +23,8 @@ from ..base import CacheError, canonical_json
 SCHEMA = 1
 """Version of the file layout; docs/cache.md says when it goes up."""
 
+_TEXTS_AT_ONCE = 8192
+"""Texts that are in memory twice while they are read."""
 _CHUNK_BYTES = 512 * 1024
 _FORMAT = ("v110", "v110")
 
@@ -193,7 +195,8 @@ def put_strings(file: h5py.File, name: str, texts: Sequence[str] | np.ndarray) -
 def get_strings(file: h5py.File, name: str) -> np.ndarray:
     """Reads what `put_strings` wrote; (n,) object array of str, which is smaller than numpy's fixed-width text."""
     raw = dataset(file, name)[...]
-    return object_array([text.decode() for text in raw.tolist()])
+    blocks = (raw[start : start + _TEXTS_AT_ONCE].tolist() for start in range(0, len(raw), _TEXTS_AT_ONCE))
+    return object_array([text.decode() for block in blocks for text in block])
 
 
 def get_array(file: h5py.File, name: str, dtype: Any, width: int | None = None) -> np.ndarray:
