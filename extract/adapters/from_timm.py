@@ -228,8 +228,8 @@ def _take_linear_head(network: Any, values: Tensors, where: str) -> None:
     width = network.num_features
     if weight.shape[1] not in (2 * width, 5 * width):
         raise WeightsError(
-            f"{where}: the linear head takes vectors of {weight.shape[1]}, but for a network {width} wide it has to take "
-            f"{2 * width} (class token and patch mean) or {5 * width} (class tokens of four blocks, and the mean)."
+            f"{where}: the linear head takes vectors of {weight.shape[1]}, but for a network {width} wide it has to "
+            f"take {2 * width} (class token and patch mean) or {5 * width} (class tokens of four blocks, and the mean)."
         )
     network.linear_head = nn.Linear(weight.shape[1], weight.shape[0])
 

@@ -70,7 +70,10 @@ class TransformersAdapter:
         if isinstance(patch, int):
             require_multiple(size, patch)
         own = getattr(config, "image_size", None)
-        interpolates = any(hasattr(module, "interpolate_pos_encoding") for module in network.modules())
+        # Rotary positions are computed for each size.
+        interpolates = hasattr(network, "rope_embeddings") or any(
+            hasattr(module, "interpolate_pos_encoding") for module in network.modules()
+        )
         if isinstance(patch, int) and own not in (None, size[0]) and not interpolates:
             raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
 

@@ -119,7 +119,8 @@ def _dinov3(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     Its rotary positions are computed and not learnt: the file's periods are only compared with those of the network.
     """
     inner = _part(tensors, "backbone.") or tensors
-    _require_periods(inner.get("rope_embed.periods"))
+    if not {"pos_embed", "embeddings.position_embeddings"} & target.keys():
+        _require_periods(inner.get("rope_embed.periods"))
     kept = without(inner, r"rope_embed\.periods$", r"dino_head\.", r"ibot_head\.")
     if "embeddings.cls_token" in target:
         return _dinov3_of_transformers(kept, target)
@@ -156,6 +157,8 @@ def _dinov3_biases_of_timm(name: str, bias: torch.Tensor, target: Mapping[str, t
     block = name.removesuffix("qkv.bias")
     if f"{block}q_bias" in target:
         return {f"{block}q_bias": query, f"{block}v_bias": value}
+    if f"{block}qkv.bias" in target:
+        return {name: bias}  # another network, which loading will tell
     if not bias.is_meta and (query.any() or value.any()):
         raise WeightsError(
             "the file has biases of queries and values that are not zero, and this network of timm has no place for "
@@ -233,7 +236,7 @@ PUBLISHED: tuple[Published, ...] = (
         _dinov3,
     ),
     Published(
-        "the linear head of DINOv2 alone, which belongs into one folder with the file of its backbone (name the folder)",
+        "the linear head of DINOv2 alone, which belongs in one folder with the file of its backbone: name the folder",
         (r"^linear_head\.weight$", r"\A(linear_head\.(weight|bias)\n?)+\Z"),
         _unchanged,
     ),

@@ -25,8 +25,8 @@ _WRAPPERS = ("state_dict", "model", "teacher", "module", "model_state_dict")
 def read_tensors(path: Path) -> Tensors:
     """The named tensors of a weights file, or of the one such file in a folder.
 
-    DINOv2's linear head, which its authors publish as a file of its own (`*_linear_head.pth`, `*_linear4_head.pth`), may
-    lie in the folder as well; its tensors are then `linear_head.*`.
+    DINOv2's linear head, which its authors publish as a file of its own (`*_linear_head.pth`, `*_linear4_head.pth`),
+    may lie in the folder as well; its tensors are then `linear_head.*`.
 
     Raises:
         WeightsError: there is no such file, it holds more than tensors (a pickle that would run code is refused), or
@@ -61,8 +61,8 @@ def _files_in(folder: Path) -> tuple[Path, Path | None]:
     if len(safe or bodies) != 1 or len(heads) > 1:
         listed = one_of(file.name for file in found) or "none"
         raise WeightsError(
-            f"{folder}: one file of weights is needed ({', '.join(WEIGHT_SUFFIXES)}), beside it one of a linear head at most; "
-            f"there are: {listed}."
+            f"{folder}: one file of weights is needed ({', '.join(WEIGHT_SUFFIXES)}), beside it one of a linear head "
+            f"at most; there are: {listed}."
         )
     return (safe or bodies)[0], heads[0] if heads else None
 
@@ -79,7 +79,7 @@ def _read_safetensors(file: Path) -> Tensors:
 
 def _load_pickle(file: Path) -> Any:
     try:
-        # The options of a training run, which MAE's code and its heirs store beside the weights: attributes and no more.
+        # The options of a run, which MAE's code and its heirs store beside the weights: attributes and no more.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
