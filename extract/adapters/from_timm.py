@@ -48,8 +48,7 @@ class TimmAdapter:
         try:
             return timm.create_model(entry.model, pretrained=True, **_options(entry))
         except (OSError, RuntimeError) as error:
-            repository = timm.get_pretrained_cfg(entry.model).hf_hub_id or f"timm/{entry.model}"
-            raise WeightsError(from_hub_by_hand(entry, repository, error)) from error
+            raise WeightsError(from_hub_by_hand(entry, _repository(entry), error)) from error
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -188,6 +187,12 @@ def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Feat
 
 def _options(entry: Entry) -> dict[str, Any]:
     return {"num_classes": 0, "in_chans": entry.channels, **entry.options}
+
+
+def _repository(entry: Entry) -> str:
+    """Where timm fetches the weights from, which for a name without a tag is that of timm's favourite one."""
+    config = timm.get_pretrained_cfg(entry.model)
+    return (config and config.hf_hub_id) or f"timm/{entry.model}"
 
 
 def _require_known(entry: Entry) -> None:
