@@ -68,6 +68,10 @@ class Entry:
     weights: Weights = field(default_factory=Hub)
     poolings: tuple[str, ...] = ()
     """Those it has, the default first; empty where the model has to be asked."""
+    inside: str = ""
+    """The places inside that a pooling may name besides: `@1..12` for blocks, `stage1..stage4`, `neck`."""
+    repository: str = ""
+    """Where the hub keeps the weights, if `model` does not say it."""
     dim: int | None = None
     image_size: int | None = None
     """Pixels; None is what the model's own config says."""

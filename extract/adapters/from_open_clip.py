@@ -21,8 +21,10 @@ from torch import nn
 from ...base import BackboneError, WeightsError, did_you_mean, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
-from ..weights.clip import OPENAI_MARKS, image_tower
-from ..weights.loading import load_strictly
+from ..weights.clip import OPENAI_MARKS
+from ..weights.loading import in_own_names, load_strictly
+from ..weights.places import from_hub_by_hand
+from ..weights.published import recognise
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
@@ -50,7 +52,8 @@ class OpenClipAdapter:
         file = _local_file(entry.weights.path) if isinstance(entry.weights, Local) else _from_hub(entry)
         tensors = read_tensors(file)
         _require_same_activation(tensors, entry)
-        load_strictly(network, image_tower(tensors, network.state_dict()), file.name, entry)
+        values = in_own_names(tensors, network, file.name)
+        load_strictly(network, values, file.name, entry, looks_like=recognise(tensors))
         return network
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
@@ -254,13 +257,7 @@ def _from_hub(entry: Entry) -> Path:
 def _unreachable(entry: Entry, error: Exception) -> str:
     name, tag = _parted(entry.model)
     hub = entry.model.removeprefix(_HUB) if entry.model.startswith(_HUB) else _tag_config(name, tag)["hf_hub"]
-    repository = "/".join(hub.split("/")[:2])
-    return (
-        f"the weights of {entry.name} cannot be fetched from the model hub ({first_line(error)}). Where the hub can be "
-        f"reached, run `hf download {repository} --local-dir FOLDER`, copy FOLDER with its {_CONFIG} and "
-        f'{_FILES[0]}.safetensors here and name the backbone "{entry.name}@FOLDER"; or set HF_HUB_CACHE to a folder '
-        "that holds the download. A gated model also needs `hf auth login`."
-    )
+    return from_hub_by_hand(entry, "/".join(hub.split("/")[:2]), error)
 
 
 def _require_same_activation(tensors: Mapping[str, torch.Tensor], entry: Entry) -> None:

@@ -18,8 +18,8 @@ from torch import nn
 from ...base import BackboneError, WeightsError, did_you_mean
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local
-from ..weights.layouts import as_published
-from ..weights.loading import load_strictly
+from ..weights.loading import in_own_names, load_strictly
+from ..weights.places import from_hub_by_hand
 from ..weights.published import recognise
 from ..weights.tensors import Tensors, read_tensors
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
@@ -38,8 +38,8 @@ class TimmAdapter:
         if isinstance(entry.weights, Local):
             network, path = self.create(entry), entry.weights.path
             tensors = read_tensors(path)
-            values = as_published(tensors, network.state_dict())
-            _take_linear_head(network, values)
+            values = in_own_names(tensors, network, path.name)
+            _take_linear_head(network, values, path.name)
             load_strictly(network, values, path.name, entry, looks_like=recognise(tensors))
             return network
         _require_known(entry)
@@ -48,7 +48,7 @@ class TimmAdapter:
         try:
             return timm.create_model(entry.model, pretrained=True, **_options(entry))
         except (OSError, RuntimeError) as error:
-            raise WeightsError(_unreachable(entry)) from error
+            raise WeightsError(from_hub_by_hand(entry, _repository(entry), error)) from error
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -189,6 +189,12 @@ def _options(entry: Entry) -> dict[str, Any]:
     return {"num_classes": 0, "in_chans": entry.channels, **entry.options}
 
 
+def _repository(entry: Entry) -> str:
+    """Where timm fetches the weights from, which for a name without a tag is that of timm's favourite one."""
+    config = timm.get_pretrained_cfg(entry.model)
+    return (config and config.hf_hub_id) or f"timm/{entry.model}"
+
+
 def _require_known(entry: Entry) -> None:
     if not timm.is_model(entry.model):
         raise BackboneError(f'timm has no model "{entry.model}".{did_you_mean(entry.model, timm.list_models())}')
@@ -208,16 +214,29 @@ def _set_positions(network: Any, positions: torch.Tensor, grid: tuple[int, int])
 
 
 def _set_map_of_positions(network: Any, grid: tuple[int, int]) -> None:
-    """The same for positions that are a map (1, H, W, D)."""
+    """The same for positions that are a map (1, H, W, D), where the network has any."""
+    if network.pos_embed is None:
+        return
     resampled = resample_abs_pos_embed_nhwc(network.pos_embed.detach(), list(grid), antialias=False)
     network.pos_embed = nn.Parameter(resampled, requires_grad=False)
 
 
-def _take_linear_head(network: Any, values: Tensors) -> None:
-    """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one."""
+def _take_linear_head(network: Any, values: Tensors, where: str) -> None:
+    """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one.
+
+    Raises:
+        WeightsError: it is that of a network of another width.
+    """
     weight = values.get("linear_head.weight")
-    if weight is not None and weight.ndim == 2:
-        network.linear_head = nn.Linear(weight.shape[1], weight.shape[0])
+    if weight is None or weight.ndim != 2:
+        return
+    width = network.num_features
+    if weight.shape[1] not in (2 * width, 5 * width):
+        raise WeightsError(
+            f"{where}: the linear head takes vectors of {weight.shape[1]}, but for a network {width} wide it has to "
+            f"take {2 * width} (class token and patch mean) or {5 * width} (class tokens of four blocks, and the mean)."
+        )
+    network.linear_head = nn.Linear(weight.shape[1], weight.shape[0])
 
 
 def _head_blocks(network: Any) -> int:
@@ -237,11 +256,3 @@ def _logits(network: Any, taps: Mapping[int, Features]) -> Features:
     parts: list[Any] = [taps[index].cls for index in range(last - _head_blocks(network), last)]
     patches: Any = taps[last - 1].patches
     return Features(patches=network.linear_head(torch.cat([*parts, patches.mean(1)], 1))[:, None])
-
-
-def _unreachable(entry: Entry) -> str:
-    return (
-        f"the weights of timm's {entry.model} cannot be fetched from the model hub. Where the hub can be reached, run "
-        f"`hf download timm/{entry.model}`, copy model.safetensors to this machine and name the backbone "
-        f'"{entry.name}@/path/to/model.safetensors"; or set HF_HUB_CACHE to a folder that holds the download.'
-    )

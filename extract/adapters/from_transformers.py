@@ -14,9 +14,10 @@ from torch import nn
 from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
-from ..weights.clip import blip, blip_image_size, is_blip
-from ..weights.loading import load_strictly
-from ..weights.published import Published, recognise
+from ..weights.clip import blip_image_size
+from ..weights.loading import in_own_names, load_strictly
+from ..weights.places import from_hub_by_hand
+from ..weights.published import BLIP, Published, recognise
 from ..weights.tensors import Tensors, read_tensors
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
@@ -34,11 +35,9 @@ class TransformersAdapter:
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
         tensors = _read_one_file(entry)
-        if tensors and is_blip(tensors):
-            return _salesforce_blip(entry, tensors)
         layout = recognise(tensors) if tensors else None
         if tensors and layout:
-            return self._from_published(entry, tensors, layout)
+            return _from_published(entry, tensors, layout)
         with _quiet():
             network, told = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
         vision = _vision_part(network)
@@ -46,14 +45,6 @@ class TransformersAdapter:
         missing = sorted(name.removeprefix(prefix) for name in told["missing_keys"] if name.startswith(prefix))
         _do_without(vision, missing, entry)
         return vision
-
-    def _from_published(self, entry: Entry, tensors: Tensors, layout: Published) -> nn.Module:
-        """The architecture with a file of its authors' own names."""
-        assert isinstance(entry.weights, Local)
-        network = self.create(entry)
-        values = layout.convert(tensors, network.state_dict())
-        load_strictly(network, values, entry.weights.path.name, entry, looks_like=layout)
-        return network
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -79,7 +70,10 @@ class TransformersAdapter:
         if isinstance(patch, int):
             require_multiple(size, patch)
         own = getattr(config, "image_size", None)
-        interpolates = any(hasattr(module, "interpolate_pos_encoding") for module in network.modules())
+        # Rotary positions are computed for each size.
+        interpolates = hasattr(network, "rope_embeddings") or any(
+            hasattr(module, "interpolate_pos_encoding") for module in network.modules()
+        )
         if isinstance(patch, int) and own not in (None, size[0]) and not interpolates:
             raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
 
@@ -135,16 +129,15 @@ def _untrained(config: Any) -> nn.Module:
     return _vision_part(AutoModel.from_config(config))
 
 
-def _salesforce_blip(entry: Entry, tensors: Tensors) -> nn.Module:
-    """The image side of BLIP from its authors' own file; the file's positions say at which size it was trained."""
-    config, where = _config(entry), entry.weights
-    if config.model_type != "blip" or not isinstance(where, Local):
-        raise WeightsError(
-            f"{entry.name}: the file looks like Salesforce's BLIP, but {entry.model} is another network."
-        )
-    config.vision_config.image_size = blip_image_size(tensors)
+def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Module:
+    """The architecture with a file of its authors' own names."""
+    assert isinstance(entry.weights, Local)
+    config = _config(entry)
+    if layout is BLIP and config.model_type == "blip":
+        config.vision_config.image_size = blip_image_size(tensors)  # the file alone says at which it was trained
     network = _untrained(config)
-    load_strictly(network, blip(tensors), where.path.name, entry)
+    where = entry.weights.path.name
+    load_strictly(network, in_own_names(tensors, network, where), where, entry, looks_like=layout)
     return network
 
 
@@ -287,8 +280,4 @@ def _hub(entry: Entry) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{entry.model} cannot be had from the model hub ({first_line(error)}). Where the hub can be "
-            f"reached, run `hf download {entry.model} --local-dir FOLDER`, copy the folder here and name the "
-            f'backbone "{entry.name}@FOLDER"; a gated model also needs `hf auth login`.'
-        ) from error
+        raise WeightsError(from_hub_by_hand(entry, entry.model, error)) from error

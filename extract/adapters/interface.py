@@ -27,10 +27,10 @@ class Inside:
     """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides; `neck`."""
 
     def __str__(self) -> str:
-        blocks = (f"@1…{self.blocks}",) if self.blocks else ()
+        blocks = (f"@1..{self.blocks}",) if self.blocks else ()
         stages = [name for name in self.maps if name.startswith("stage")]
         others = [name for name in self.maps if name not in stages]
-        return ", ".join((*blocks, *([f"{stages[0]}…{stages[-1]}"] if stages else []), *others))
+        return ", ".join((*blocks, *([f"{stages[0]}..{stages[-1]}"] if stages else []), *others))
 
 
 @dataclass(frozen=True)

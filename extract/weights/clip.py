@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-import torch
-
-from .layouts import as_published
 from .tensors import Tensors
 
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -20,15 +16,13 @@ _TEXT = re.compile(
 _TOWER = "visual."
 
 
-def image_tower(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """OpenCLIP's published file (`visual.*` beside a text tower), or a file of the image tower alone.
+def image_tower(tensors: Tensors) -> Tensors:
+    """The image tower of OpenCLIP's published file (`visual.*` beside a text tower).
 
     Known tensors of the text side are left out; anything else that is no part of the image tower stays in, under its
     own name, so that loading tells of it.
     """
     bare = {name.removeprefix("module."): value for name, value in tensors.items()}
-    if not any(name.startswith(_TOWER) for name in bare):
-        return as_published(bare, target)
     return {
         name.removeprefix(_TOWER): value
         for name, value in bare.items()
@@ -51,11 +45,6 @@ _BLIP = (
     (r"\.attn\.proj\.", ".self_attn.projection."),
     (r"\.attn\.qkv\.", ".self_attn.qkv."),
 )
-
-
-def is_blip(tensors: Tensors) -> bool:
-    """Whether these are Salesforce's own names of BLIP."""
-    return "visual_encoder.pos_embed" in tensors
 
 
 def blip(tensors: Tensors) -> Tensors:

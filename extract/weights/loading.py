@@ -10,8 +10,26 @@ from torch import nn
 
 from ...base import WeightsError, one_of
 from ..catalogue import Entry
+from .layouts import as_published
 from .published import Published
 from .tensors import Tensors
+
+
+def in_own_names(tensors: Tensors, network: nn.Module, where: str) -> Tensors:
+    """The tensors of a file under the names that `network` has for them.
+
+    Args:
+        tensors: as the file names them.
+        network: the architecture.
+        where: the file, for errors.
+
+    Raises:
+        WeightsError: the file is of a layout that is known, and holds what this architecture cannot take.
+    """
+    try:
+        return as_published(tensors, network.state_dict())
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from error
 
 
 def load_strictly(
@@ -49,8 +67,11 @@ def load_strictly(
     network.load_state_dict(values, strict=False)
 
 
+_BLOCK = re.compile(r"\b(?:(?:res)?blocks|layer|encoder\.layers)\.(\d+)\.")
+
+
 def _in_words(layout: Published, values: Tensors) -> str:
     """The layout, and how deep and wide the network is that the file holds, which tells the variant."""
-    blocks = {match[1] for name in values if (match := re.search(r"\b(?:blocks|layer)\.(\d+)\.", name))}
-    width = next((len(value) for name, value in values.items() if name.endswith("norm1.weight")), None)
+    blocks = {match[1] for name in values if (match := _BLOCK.search(name))}
+    width = next((len(value) for name, value in values.items() if name.endswith(("norm1.weight", "ln_1.weight"))), None)
     return f"{layout.title}, of {len(blocks)} blocks, {width} wide" if blocks else layout.title

@@ -10,10 +10,12 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
-from ...base import WeightsError, atomic_path, user_cache
+from ...base import WeightsError, atomic_path, first_line, user_cache
 from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
 
 _READ_BYTES = 2**20
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+"""By which files of weights are told from configs beside them."""
 
 
 def weights_here(entry: Entry) -> bool | None:
@@ -32,14 +34,32 @@ def weights_here(entry: Entry) -> bool | None:
 
 
 def _in_hub_cache(entry: Entry) -> bool | None:
-    """Looks for the folder that the Hugging Face hub's client keeps a downloaded repository in."""
-    named = entry.model.removeprefix("hf-hub:")
-    if entry.source == "open_clip" and named == entry.model:
+    """Looks for a file of weights in the folder that the Hugging Face hub's client keeps a downloaded repository in."""
+    named = entry.repository or entry.model.removeprefix("hf-hub:")
+    if entry.source == "open_clip" and not entry.repository and named == entry.model:
         return None  # only the library knows in which repository a tag's weights lie
+    repository = f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
+    files = (hub_folder(repository) / "snapshots").glob("*/*")
+    return any(file.suffix in WEIGHT_SUFFIXES for file in files)
+
+
+def hub_folder(repository: str) -> Path:
+    """Where the Hugging Face hub's client keeps a repository that it has downloaded."""
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    repository = f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
-    return any((hub / f"models--{repository.replace('/', '--')}" / "snapshots").glob("*/*"))
+    return hub / f"models--{repository.replace('/', '--')}"
+
+
+def from_hub_by_hand(entry: Entry, repository: str, reason: Exception) -> str:
+    """The advice where the hub does not answer: what to fetch elsewhere, and the two places to put it."""
+    name = entry.name.partition("@")[0]
+    return (
+        f"the weights of {name} cannot be had from the model hub ({first_line(reason).rstrip('.')}).\n"
+        f"Where the hub can be reached run `hf download {repository} --local-dir FOLDER`, copy FOLDER to this machine, "
+        f'and name the backbone "{name}@FOLDER". Or copy what the hub\'s client has downloaded there, '
+        f"{hub_folder(repository).name} with all that is in it, to {hub_folder(repository)}. "
+        "If the model is gated, ask for access on its page and run `hf auth login` first."
+    )
 
 
 def wheel_file(weights: Wheel) -> Path:

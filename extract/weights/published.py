@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ...base import WeightsError
+from .clip import blip, image_tower
 from .tensors import Tensors
 
 
@@ -111,24 +113,144 @@ def _dinov2_of_transformers(tensors: Tensors, target: Mapping[str, torch.Tensor]
     return rename(parted, (r"attn\.proj", projection), (r"\.mlp\.w3\.", f".mlp.{out}."))
 
 
+def _dinov3(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Meta's DINOv3 (github.com/facebookresearch/dinov3): `dinov3_vit*16_pretrain_*.pth`, the backbone.
+
+    Its rotary positions are computed and not learnt: the file's periods are only compared with those of the network.
+    """
+    inner = _part(tensors, "backbone.") or tensors
+    if not {"pos_embed", "embeddings.position_embeddings"} & target.keys():
+        _require_periods(inner.get("rope_embed.periods"))
+    kept = without(inner, r"rope_embed\.periods$", r"dino_head\.", r"ibot_head\.")
+    if "embeddings.cls_token" in target:
+        return _dinov3_of_transformers(kept, target)
+    return _dinov3_of_timm(kept, target)
+
+
+_ROPE_BASE = 100.0
+
+
+def _require_periods(periods: torch.Tensor | None) -> None:
+    if periods is None or periods.is_meta:
+        return
+    expected = _ROPE_BASE ** (torch.arange(len(periods)) / len(periods))
+    # Training kept them in bfloat16, so not to the last digit.
+    if not torch.allclose(periods.float(), expected, rtol=0.01):
+        raise WeightsError(
+            "the file's rotary positions have other periods than DINOv3's; neither library can set them."
+        )
+
+
+def _dinov3_of_timm(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    found: Tensors = {}
+    for name, value in without(tensors, "mask_token$").items():
+        if not name.endswith((".attn.qkv.bias", ".attn.qkv.bias_mask")):
+            found[name] = value
+        elif name.endswith(".bias"):
+            found |= _dinov3_biases_of_timm(name, value, target)
+    return rename(found, (r"\.ls(\d)\.gamma$", r".gamma_\1"), ("^storage_tokens$", "reg_token"))
+
+
+def _dinov3_biases_of_timm(name: str, bias: torch.Tensor, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Those of queries and values; keys have none, which the file says by a mask."""
+    query, _, value = bias.chunk(3)
+    block = name.removesuffix("qkv.bias")
+    if f"{block}q_bias" in target:
+        return {f"{block}q_bias": query, f"{block}v_bias": value}
+    if f"{block}qkv.bias" in target:
+        return {name: bias}  # another network, which loading will tell
+    if not bias.is_meta and (query.any() or value.any()):
+        raise WeightsError(
+            "the file has biases of queries and values that are not zero, and this network of timm has no place for "
+            'them; name the one that ends in "_qkvb".'
+        )
+    return {}
+
+
+_DINOV3_OF_TRANSFORMERS = (
+    (r"^(cls_token|mask_token)$", r"embeddings.\1"),
+    (r"^storage_tokens$", "embeddings.register_tokens"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings."),
+    (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"\.mlp\.fc1\.", ".mlp.up_proj."),
+    (r"\.mlp\.fc2\.", ".mlp.down_proj."),
+)
+
+
+def _dinov3_of_transformers(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    layers = "model.layer." if any(name.startswith("model.layer.") for name in target) else "layer."
+    found: Tensors = {}
+    for name, value in rename(tensors, *_DINOV3_OF_TRANSFORMERS, (r"^blocks\.", layers)).items():
+        if ".attn.qkv." not in name:
+            found[name] = value[:, None] if name == "embeddings.mask_token" and value.ndim == 2 else value
+        elif not name.endswith(".bias_mask"):
+            parts = zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True)
+            found |= {name.replace("attn.qkv", f"attention.{part}"): chunk for part, chunk in parts}
+    # Keys have no bias, which the file says by a mask.
+    return {name: value for name, value in found.items() if name in target or not name.endswith(".k_proj.bias")}
+
+
 def _mae(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """MAE (github.com/facebookresearch/mae): timm's names, perhaps with the decoder that drew the masked patches."""
     return without(tensors, r"decoder_", "mask_token$", r"(head|fc_norm)\.")
 
 
 def _sam(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Meta's Segment Anything (github.com/facebookresearch/segment-anything): `sam_vit_*.pth`, the image encoder."""
-    return rename(_part(tensors, "image_encoder."), (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
+    """Meta's Segment Anything (github.com/facebookresearch/segment-anything): `sam_vit_*.pth`, the image encoder.
 
+    LVM-Med (github.com/duyhominhnguyen/LVM-Med: `lvmmed_vit.pth`) is that encoder alone, without its prefix.
+    """
+    return rename(_part(tensors, "image_encoder.") or tensors, (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
+
+
+def _openclip(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    return image_tower(tensors)
+
+
+def _blip(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    return blip(tensors)
+
+
+def _unchanged(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    return tensors
+
+
+BLIP = Published(
+    "BLIP as Salesforce published it", (r"^visual_encoder\.pos_embed$", r"^visual_encoder\.blocks\."), _blip
+)
 
 PUBLISHED: tuple[Published, ...] = (
     Published(
         "DINOv2 as Meta published it",
-        (r"^(backbone\.)?mask_token$", r"^(backbone\.)?blocks\.(\d+\.)?\d+\.ls1\.gamma$"),
+        (
+            r"^(backbone\.)?mask_token$",
+            r"^(backbone\.)?pos_embed$",
+            r"^(backbone\.)?blocks\.(\d+\.)?\d+\.ls1\.gamma$",
+        ),
         _dinov2,
+    ),
+    Published(
+        "DINOv3 as Meta published it",
+        (r"^(backbone\.)?storage_tokens$", r"^(backbone\.)?blocks\.\d+\.ls1\.gamma$"),
+        _dinov3,
+    ),
+    Published(
+        "the linear head of DINOv2 alone, which belongs in one folder with the file of its backbone: name the folder",
+        (r"^linear_head\.weight$", r"\A(linear_head\.(weight|bias)\n?)+\Z"),
+        _unchanged,
     ),
     Published("MAE as Meta published it, with its decoder", (r"^decoder_embed\.", r"^blocks\.0\.norm1\."), _mae),
     Published(
-        "Segment Anything as Meta published it", (r"^image_encoder\.neck\.0\.", r"^image_encoder\.blocks\."), _sam
+        "Segment Anything as Meta published it",
+        (r"^(image_encoder\.)?neck\.0\.", r"^(image_encoder\.)?blocks\.\d+\.mlp\.lin1\."),
+        _sam,
     ),
+    Published(
+        "a network of images and texts as OpenCLIP publishes it",
+        (r"^(module\.)?visual\.", r"^(module\.)?logit_scale$"),
+        _openclip,
+    ),
+    Published("the image tower of a CLIP", (r"^class_embedding$", r"^transformer\.resblocks\."), _unchanged),
+    BLIP,
 )

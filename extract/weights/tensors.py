@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -12,10 +14,10 @@ import numpy as np
 import torch
 
 from ...base import WeightsError, first_line, one_of
+from .places import WEIGHT_SUFFIXES
 
 Tensors = dict[str, torch.Tensor]
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _WRAPPERS = ("state_dict", "model", "teacher", "module", "model_state_dict")
 """Keys under which training codes put the parameters beside an optimiser and an epoch."""
 
@@ -23,27 +25,46 @@ _WRAPPERS = ("state_dict", "model", "teacher", "module", "model_state_dict")
 def read_tensors(path: Path) -> Tensors:
     """The named tensors of a weights file, or of the one such file in a folder.
 
+    DINOv2's linear head, which its authors publish as a file of its own (`*_linear_head.pth`, `*_linear4_head.pth`),
+    may lie in the folder as well; its tensors are then `linear_head.*`.
+
     Raises:
         WeightsError: there is no such file, it holds more than tensors (a pickle that would run code is refused), or
             it is damaged.
     """
-    file = _file_in(path) if path.is_dir() else path
+    if path.is_dir():
+        file, head = _files_in(path)
+        return read_tensors(file) | (read_tensors(head) if head else {})
+    file = path
     if not file.is_file():
         raise WeightsError(f"{path}: no such file or folder of weights.")
     if file.suffix == ".safetensors":
-        return _read_safetensors(file)
-    if file.suffix == ".onnx":
-        return read_onnx(file)
-    return dict(_parameters(_load_pickle(file), file))
+        tensors = _read_safetensors(file)
+    elif file.suffix == ".onnx":
+        tensors = read_onnx(file)
+    else:
+        tensors = dict(_parameters(_load_pickle(file), file))
+    return {f"linear_head.{name}": value for name, value in tensors.items()} if _is_head(tensors) else tensors
 
 
-def _file_in(folder: Path) -> Path:
-    found = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
-    safe = [file for file in found if file.suffix == ".safetensors"]
-    if len(safe or found) != 1:
+def _is_head(tensors: Tensors) -> bool:
+    """Whether this is nothing but one linear layer, as DINOv2's head is published."""
+    return tensors.keys() == {"weight", "bias"} and tensors["weight"].ndim == 2
+
+
+def _files_in(folder: Path) -> tuple[Path, Path | None]:
+    """The file of weights in a folder, and that of a linear head beside it if there is one."""
+    found = sorted(file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES)
+    heads = [file for file in found if re.search(r"_linear4?_head$", file.stem)]
+    bodies = [file for file in found if file not in heads]
+    safe = [file for file in bodies if file.suffix == ".safetensors"]
+    if len(safe or bodies) != 1 or len(heads) > 1:
         listed = one_of(file.name for file in found) or "none"
-        raise WeightsError(f"{folder}: one file of weights is needed ({', '.join(_SUFFIXES)}); there are: {listed}.")
-    return (safe or found)[0]
+        raise WeightsError(
+            f"{folder}: one file of weights is needed ({', '.join(WEIGHT_SUFFIXES)}), beside it one of a linear head "
+            f"at most; there are: {listed}."
+        )
+    return (safe or bodies)[0], heads[0] if heads else None
 
 
 def _read_safetensors(file: Path) -> Tensors:
@@ -58,7 +79,9 @@ def _read_safetensors(file: Path) -> Tensors:
 
 def _load_pickle(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        # The options of a run, which MAE's code and its heirs store beside the weights: attributes and no more.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{file.name}: holds more than tensors, and reading it would run code of its author's choosing; it is "

@@ -136,6 +136,35 @@ def test_backbones_tells_whether_weights_are_here(medprobe, tmp_path, monkeypatc
     assert "here" in medprobe("backbones", "lite0").out
 
 
+def test_backbones_shows_the_places_inside_and_all_of_one(medprobe) -> None:
+    listed = medprobe("backbones", "sam-vit").out
+    assert "mean, neck, @1..12" in " ".join(listed.split())
+    assert "stage1..stage4" in medprobe("backbones", "resnet101", "resnet152").out
+    told = medprobe("backbones", "lvm-med-vit-b").out
+    for fact in ("arXiv:2306.11925", "CC-BY-NC-ND-2.0", "mean@K, mean@lastN (blocks 1 to 12)"):
+        assert fact in told
+    assert '"lvm-med-vit-b@/path/to/lvmmed_vit.pth"' in told
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("clip-b16", "laion--CLIP-ViT-B-16-laion2B-s34B-b88K"),
+        ("biomedclip", "microsoft--BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"),
+        ("resnet101", "timm--resnet101.tv_in1k"),
+        ("rad-dino", "microsoft--rad-dino"),
+    ],
+)
+def test_backbones_knows_what_the_hubs_client_has_downloaded(medprobe, tmp_path, monkeypatch, name, repository) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / f"models--{repository}" / "snapshots" / "0a1b"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").touch()
+    assert "they are here" not in medprobe("backbones", name).out
+    (snapshot / "model.safetensors").touch()
+    assert "they are here" in medprobe("backbones", name).out
+
+
 def test_backbones_answers_an_unknown_word_with_the_near_names(medprobe) -> None:
     said = medprobe("backbones", "resnet5o")
     assert said.status == 1

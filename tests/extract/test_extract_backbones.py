@@ -34,6 +34,32 @@ def test_efficientnet_lite0_calls_the_flower_a_daisy_and_the_temple_a_palace(eff
     assert found == {"flower.jpg": (daisy, 0.32), "china.jpg": (palace, 0.30)}
 
 
+_ROLES = {
+    "conv_dw": "_depthwise_conv",
+    "conv_pwl": "_project_conv",
+    "conv_stem": "_conv_stem",
+    "conv_head": "_conv_head",
+}
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_an_efficientnet_lite_has_its_tensors_where_their_own_names_say(size) -> None:
+    """Its file is read by order, so its names are a proof of their own; and every size calls the temple a palace."""
+    name = f"efficientnet-lite{size}"
+    backbone, published = (
+        load_backbone(name, precision="fp32", device="cpu"),
+        read_tensors(fetch(resolve(name).weights)),
+    )
+    for ours, theirs in zip(backbone.network.state_dict(), published, strict=False):
+        assert ours.rpartition(".")[2] == theirs.rpartition(".")[2]
+        role = ours.split(".")[-2]
+        assert role not in _ROLES or _ROLES[role] in theirs
+    temple = load_sample_images().images[0]
+    vector = torch.from_numpy(backbone.embed(_inputs(backbone, [temple]))["pooled"])
+    assert (vector @ published["_fc.weight"].T + published["_fc.bias"]).argmax(1) == 698
+
+
 @pytest.fixture(scope="module")
 def photographs() -> list[np.ndarray]:
     """Twelve cuts of scikit-learn's two photographs."""

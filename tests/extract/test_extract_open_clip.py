@@ -8,13 +8,16 @@ from pathlib import Path
 
 import huggingface_hub
 import numpy as np
+import open_clip
 import pytest
 import torch
 import transformers as hf
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone
 from medprobe.extract.adapters import ADAPTERS, Wanted
-from medprobe.extract.catalogue import resolve
+from medprobe.extract.catalogue import catalogue, resolve
+from medprobe.extract.weights.layouts import as_published
+from published_networks import agree, filled, saved, siglip_in_names_of_timm, vit, vit_of_transformers
 from safetensors.torch import save_file
 from shaken_networks import cosines, shaken, smooth_inputs
 
@@ -109,6 +112,45 @@ def test_clip_gives_the_vectors_that_transformers_gives(clip, clip_file, size) -
     assert (made["proj"].shape[1], made["cls"].shape[1]) == (512, 768)
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "depth", "hidden", "patch", "projected"),
+    [
+        ("clip-b16", 768, 12, 3072, 16, 512),
+        ("clip-l14", 1024, 24, 4096, 14, 768),
+        ("clip-h14", 1280, 32, 5120, 14, 1024),
+        ("clip-g14", 1408, 40, 6144, 14, 1024),
+    ],
+)
+def test_every_tensor_of_every_size_has_its_place(name, width, depth, hidden, patch, projected) -> None:
+    kind = {"hidden_size": width, "num_hidden_layers": depth, "intermediate_size": hidden, "patch_size": patch}
+    config = hf.CLIPVisionConfig(**kind, num_attention_heads=16, projection_dim=projected)
+    with torch.device("meta"):
+        target = ADAPTERS["open_clip"].create(resolve(name)).state_dict()
+        values = as_published(_clip_as_published(hf.CLIPVisionModelWithProjection(config)), target)
+    assert {name: value.shape for name, value in values.items()} == {n: value.shape for n, value in target.items()}
+
+
+def test_biomedclip_gives_the_vector_of_transformers_vit_under_its_projection(tmp_path) -> None:
+    tower, head = filled(vit(768, 12, 16, 197)), filled({"head.proj.weight": (512, 768)}, seed=1)
+    texts = {"text.proj.0.weight": torch.zeros(640, 768), "logit_scale": torch.zeros(())}
+    published = {f"visual.trunk.{name}": value for name, value in tower.items()} | texts
+    published["visual.head.proj.weight"] = head["head.proj.weight"]
+    path = saved(published, tmp_path / "open_clip_pytorch_model.bin")
+    backbone = load_backbone(f"biomedclip@{path}", poolings=["proj", "cls"], **_OPTIONS)
+    pixels, inputs = smooth_inputs(backbone, 1)
+    made, network = backbone.embed(pixels), vit_of_transformers(tower)
+    with torch.inference_mode():
+        cls = network(inputs).last_hidden_state[:, 0]
+    agree(made["cls"], cls)
+    agree(made["proj"], cls @ head["head.proj.weight"].T)
+
+
+@pytest.mark.parametrize("entry", [e for e in catalogue().values() if e.repository], ids=lambda entry: entry.name)
+def test_the_catalogue_names_the_repository_that_the_library_fetches_from(entry) -> None:
+    model, _, tag = entry.model.partition("/")
+    assert entry.repository == open_clip.pretrained.get_pretrained_cfg(model, tag)["hf_hub"].strip("/")
+
+
 def test_preprocessing_is_that_of_the_model_and_of_the_tag() -> None:
     spec = load_backbone("open_clip:ViT-B-32/openai@random", **_OPTIONS).transform
     assert (spec.size, spec.resize, spec.interpolation) == ((224, 224), "short-side", "bicubic")
@@ -153,35 +195,9 @@ def test_a_folder_with_its_own_config_needs_no_hub_and_its_config_decides(tmp_pa
         load_backbone("open_clip:hf-hub:some/clip", weights=tmp_path, **_OPTIONS)
 
 
-_SIGLIP_NAMES = (
-    (r"^vision_model\.", ""),
-    (r"^embeddings\.patch_embedding\.", "patch_embed.proj."),
-    (r"^embeddings\.position_embedding\.weight$", "pos_embed"),
-    (r"^encoder\.layers\.", "blocks."),
-    (r"^post_layernorm\.", "norm."),
-    (r"layer_norm(\d)", r"norm\1"),
-    (r"self_attn\.out_proj", "attn.proj"),
-    (r"^head\.probe$", "attn_pool.latent"),
-    (r"^head\.attention\.out_proj", "attn_pool.proj"),
-    (r"^head\.layernorm\.", "attn_pool.norm."),
-    (r"^head\.mlp\.", "attn_pool.mlp."),
-)
-
-
 def _siglip_as_published(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    tensors, own = {}, {_renamed(name, _SIGLIP_NAMES): value for name, value in model.state_dict().items()}
-    for name, value in own.items():
-        kind = name.rpartition(".")[2]
-        if ".self_attn.q_proj" in name:
-            parts = [own[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
-            tensors[f"{name.partition('.self_attn')[0]}.attn.qkv.{kind}"] = torch.cat(parts)
-        elif "head.attention.in_proj_" in name:
-            kind = kind.removeprefix("in_proj_")
-            tensors[f"attn_pool.q.{kind}"], tensors[f"attn_pool.kv.{kind}"] = value[:768].clone(), value[768:].clone()
-        elif ".self_attn." not in name:
-            tensors[name] = value[None].clone() if name == "pos_embed" else value.clone()
     text = {"text.ln_final.weight": torch.zeros(768), "logit_scale": torch.zeros(1), "logit_bias": torch.zeros(1)}
-    return {f"visual.trunk.{name}": value for name, value in tensors.items()} | text
+    return {f"visual.trunk.{name}": value for name, value in siglip_in_names_of_timm(model).items()} | text
 
 
 def test_siglip_gives_the_vector_that_transformers_gives(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import os
@@ -80,6 +81,14 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, told) -> N
     torch.save(own, tmp_path / "own.pth")
     with pytest.raises(WeightsError, match=told):
         load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
+
+
+def test_the_options_of_a_training_run_beside_the_weights_are_data(tmp_path, tensors) -> None:
+    """As MAE's code saves them, and so RETFound's."""
+    content = {"model": tensors, "args": argparse.Namespace(batch_size=64, lr=1e-3), "epoch": 799}
+    torch.save(content, tmp_path / "own.pth")
+    loaded = load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
+    assert loaded.spec.weights_digest == tensors_digest(tensors)
 
 
 class _Malice:
@@ -229,7 +238,9 @@ def test_a_pooling_or_size_that_there_is_not_is_told() -> None:
 
 
 # Where a pooling comes before the layers that make the network's own vector, or after them.
-_OTHER_LENGTHS = {("vgg16", "mean"): 512} | {(f"sam-vit-{size}", "neck"): 256 for size in "blh"}
+_OTHER_LENGTHS = {("vgg16", "mean"): 512, ("lvm-med-vit-b", "neck"): 256} | {
+    (f"sam-vit-{size}", "neck"): 256 for size in "blh"
+}
 
 
 # Those of OpenCLIP, whose projection has another length than its tokens, have their own test.
@@ -258,6 +269,7 @@ def test_every_entry_of_the_catalogue_exists_in_its_library_and_has_its_poolings
     for pooling, recipe in recipes.items():
         length = _OTHER_LENGTHS.get((name, pooling)) or (pooling.count("+") + 1) * entry.dim
         assert tuple(pool(features, recipe).shape) == (1, length), pooling
+    assert str(inside) == entry.inside
     assert entry.license
     assert entry.paper
     assert entry.pretraining
