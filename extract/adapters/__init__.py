@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..catalogue import SourceLibrary
 from .from_open_clip import OpenClipAdapter
+from .from_seem import SeemAdapter
 from .from_timm import TimmAdapter
 from .from_transformers import TransformersAdapter
 from .interface import Adapter, Features, Inside, Place, Wanted
@@ -16,6 +17,7 @@ ADAPTERS: dict[SourceLibrary, Adapter] = {
     "timm": TimmAdapter(),
     "hf": TransformersAdapter(),
     "open_clip": OpenClipAdapter(),
+    "seem": SeemAdapter(),
 }
 
 __all__ = ["ADAPTERS", "Adapter", "Features", "Inside", "Place", "Wanted"]

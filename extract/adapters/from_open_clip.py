@@ -23,6 +23,7 @@ from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
 from ..weights.clip import OPENAI_MARKS, image_tower
 from ..weights.loading import load_strictly
+from ..weights.published import recognise
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
@@ -50,7 +51,8 @@ class OpenClipAdapter:
         file = _local_file(entry.weights.path) if isinstance(entry.weights, Local) else _from_hub(entry)
         tensors = read_tensors(file)
         _require_same_activation(tensors, entry)
-        load_strictly(network, image_tower(tensors, network.state_dict()), file.name, entry)
+        values = image_tower(tensors, network.state_dict())
+        load_strictly(network, values, file.name, entry, looks_like=recognise(tensors))
         return network
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:

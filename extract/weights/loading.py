@@ -51,6 +51,7 @@ def load_strictly(
 
 def _in_words(layout: Published, values: Tensors) -> str:
     """The layout, and how deep and wide the network is that the file holds, which tells the variant."""
-    blocks = {match[1] for name in values if (match := re.search(r"\b(?:blocks|layer)\.(\d+)\.", name))}
-    width = next((len(value) for name, value in values.items() if name.endswith("norm1.weight")), None)
+    # With what comes before the number, which hierarchical networks begin anew in each stage.
+    blocks = {match[0] for name in values if (match := re.match(r".*?\b(?:blocks|layer)\.\d+\.", name))}
+    width = next((len(value) for name, value in values.items() if re.search(r"\bnorm1(_post)?\.weight$", name)), None)
     return f"{layout.title}, of {len(blocks)} blocks, {width} wide" if blocks else layout.title
