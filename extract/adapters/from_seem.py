@@ -126,9 +126,8 @@ class SeemFocalNet(FocalNet):
         self.norms = nn.ModuleList(_NORM(width) for width in widths)
         if variant.depthwise:
             self.stem.proj = nn.Conv2d(3, variant.width, kernel_size=7, stride=4, padding=3)
-            for stage, width in zip(self.layers, widths, strict=True):
-                blocks = (DepthwiseFocalBlock(width, variant.levels) for _ in range(stage.depth))
-                stage.blocks = nn.ModuleList(blocks)
+            for stage, depth, width in zip(self.layers, variant.depths, widths, strict=True):
+                stage.blocks = nn.ModuleList(DepthwiseFocalBlock(width, variant.levels) for _ in range(depth))
 
 
 # Not timm's own epsilon, but that of its FocalNet.
