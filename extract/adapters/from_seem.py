@@ -82,7 +82,7 @@ _MAPS = ("res2", "res3", "res4", "res5")
 """SEEM's names of its four maps, at 1/4, 1/8, 1/16 and 1/32 of the image's sides."""
 _COARSEST = 32
 _SIDE = 224
-"""Pixels at which SEEM's FocalNets were pre-trained; SEEM itself was then trained on larger images."""
+"""Pixels that SEEM's configuration names for the pre-training of both; SEEM itself was trained on larger images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +107,8 @@ _VARIANTS = {
 class SeemFocalNet(FocalNet):
     """FocalNet (Yang et al. 2022, arXiv 2203.11926) as SEEM has it: the map of each stage has a norm of its own.
 
-    Both variants take overlapping patches, put the norm of a block after what it norms, and divide a block's context
-    by the number of its levels.
+    Both variants take overlapping patches, put the norm of a block's half after it, and divide the context that a block
+    gathers by the number of its levels, the one of the whole image included.
     """
 
     def __init__(self, variant: _Variant) -> None:
@@ -125,6 +125,7 @@ class SeemFocalNet(FocalNet):
         self.norm = nn.Identity()
         self.norms = nn.ModuleList(_NORM(width) for width in widths)
         if variant.depthwise:
+            # timm's stem pads by 2, which is right for the large one.
             self.stem.proj = nn.Conv2d(3, variant.width, kernel_size=7, stride=4, padding=3)
             for stage, depth, width in zip(self.layers, variant.depths, widths, strict=True):
                 stage.blocks = nn.ModuleList(DepthwiseFocalBlock(width, variant.levels) for _ in range(depth))
