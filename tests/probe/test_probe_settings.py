@@ -25,6 +25,7 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
     [
         ("gbm:presett=dense", 'gbm has no setting presett; there are preset, rounds.* Did you mean "preset"'),
         ("gbm:preset=dens", 'gbm: preset must be dense or lightgbm-defaults .got "dens".'),
+        ("gbm:rounds=true", "gbm: rounds cannot be true"),
         ("gbm:rounds=2.5", "gbm: rounds must be a whole number .got 2.5."),
         ("gbm:", "write settings as gbm:name=value"),
         ("knn:k", "write settings as knn:name=value"),
