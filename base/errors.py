@@ -45,3 +45,7 @@ class OutputError(MedprobeError):
 
 class WorkerError(MedprobeError):
     """A process that a run had started ended before its work was done; what it had finished is kept."""
+
+
+class MedprobeWarning(UserWarning):
+    """Something is not as asked but the work goes on; the command line says it in one line."""

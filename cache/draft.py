@@ -111,7 +111,7 @@ class CacheDraft:
         return self._has_content(as_digests(digests))
 
     def _has_content(self, digests: np.ndarray) -> np.ndarray:
-        new = np.fromiter((key in self._new for key in digest_keys(digests)), bool, len(digests))
+        new = np.fromiter((key in self._new for key in digest_keys(digests).tolist()), bool, len(digests))
         return new | self._ledger.has_content(digests)
 
     def append(
@@ -141,7 +141,7 @@ class CacheDraft:
         fresh = np.flatnonzero(first_of_each(keys) & ~self._has_content(keys))
         if len(fresh):
             self._pending.add_vectors(keys[fresh], {pooling: matrix[fresh] for pooling, matrix in checked.items()})
-            self._new.update(digest_keys(keys[fresh]))
+            self._new.update(digest_keys(keys[fresh]).tolist())
         self._pending.add_entries(ids, keys, times)
         self._flush_if_due()
 

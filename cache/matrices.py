@@ -13,7 +13,7 @@ from ..base import CacheError
 from .layout import chunk_rows, dataset, hdf5_from, new_dataset, window_rows
 from .ledger import Ledger
 
-_BLOCK_BYTES = 128 * 2**20
+_BLOCK_BYTES = 16 * 2**20
 """Of float32 vectors: what a finaliser holds in memory at a time (and half of it again for float16)."""
 _WINDOW_BYTES = 16 * 2**20
 """What is read of one source at a time."""

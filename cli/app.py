@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from ..base.errors import MedprobeError
+from ..base.errors import MedprobeError, MedprobeWarning
 from . import backbones, cache, demo, doctor, extract, manifest, probe, report, stats
 from .console import remark
 
@@ -52,8 +54,21 @@ def options(
     context.obj = {"debug": debug}
 
 
+def _in_one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows our own warnings as what they say, without the place in the code; others as `otherwise` does."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, MedprobeWarning):
+            remark(f"note: {message}")
+        else:
+            otherwise(message, category, *place)
+
+    return show
+
+
 def main() -> None:
     """Runs the command line; a fault becomes one message and exit status 1, Ctrl-C status 130."""
+    warnings.showwarning = _in_one_line(warnings.showwarning)
     try:
         app()
     except MedprobeError as error:

@@ -117,6 +117,7 @@ def extract(
             how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
             remark(f"{one.spec.backbone}: {_dims(one.dims)} at {size} px, {how}")
             specs.append(one.spec)
+            _tell_of_kin(store, loaded.name, one.spec)
 
     try:
         if len(devices) > 1 and not dry_run:
@@ -143,7 +144,7 @@ def extract(
         remark("stopped; what is embedded is kept, the same command goes on from there")
         raise typer.Exit(130) from None
     except QuarantineError:
-        _tell(_published(store, loaded.name, [spec.fingerprint for spec in specs]), manifest)
+        _tell([cache for cache in _caches(store, loaded.name) if cache.spec in specs], manifest)
         raise
     _tell(caches, manifest)
     if len(caches) < len(recipes):
@@ -181,14 +182,30 @@ def _numbers(values: Sequence[float]) -> str:
     return ",".join(f"{value:.3f}" for value in values)
 
 
-def _published(store: Path, dataset: str, fingerprints: list[str]) -> list[EmbeddingCache]:
+def _tell_of_kin(store: Path, dataset: str, spec: EmbeddingSpec) -> None:
+    """Says so when a run begins a new cache where one stands that differs only in what computed it."""
+    from dataclasses import replace
+
+    there = [cache.spec for cache in _caches(store, dataset)]
+    if spec in there:
+        return
+    for kin in there:
+        if replace(kin, runtime=spec.runtime, precision=spec.precision) == spec:
+            remark(
+                f"note: this begins a new cache; the one here of {kin.backbone} was computed by {kin.runtime} in "
+                f"{kin.precision}, and --runtime {kin.runtime} --precision {kin.precision} goes on with that"
+            )
+
+
+def _caches(store: Path, dataset: str) -> list[EmbeddingCache]:
+    """All published ones; none where there is no folder yet, or every image was bad."""
     from ..base import CacheError
     from ..cache import find_caches
 
     try:
-        return [cache for cache in find_caches(store, dataset) if cache.spec.fingerprint in fingerprints]
+        return find_caches(store, dataset)
     except CacheError:
-        return []  # every image was bad, so there is no cache at all
+        return []
 
 
 def _tell(caches: Sequence[EmbeddingCache], manifest: Path) -> None:

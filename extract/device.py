@@ -17,6 +17,8 @@ from ..cache.spec import Precision, Runtime
 
 OPENVINO_STREAMS = 4
 """Batches that OpenVINO has under way at once, at most: with more, those of one call would not go round."""
+_NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "bad allocation")
+"""What CUDA, torch on CPUs and OpenVINO say when there is none left."""
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
 
 
@@ -158,7 +160,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return isinstance(error, RuntimeError) and (any(sign in text for sign in _NO_MEMORY))
 
 
 def is_lost(error: BaseException) -> bool:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..base import BackboneError, Bar, ImageError, QuarantineError, WorkerError, first_line, progress
+from ..base import BackboneError, Bar, QuarantineError, WorkerError, first_line, progress
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
-from ..manifests import Manifest, source_stamp
+from ..manifests import Manifest
 from .backbone import Backbone
 from .batching import BatchSize, recall, remember
 from .catalogue import LIBRARIES
@@ -117,7 +117,7 @@ class _Run:
         self.sample_ids = manifest.sample_ids
         self.drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
         self.meter = Meter()
-        self.stamps, self.unreadable = stamps_of(manifest)
+        self.stamps, self.unreadable = manifest.stamps()
         self.lacking = [draft.missing(self.sample_ids, self.stamps) for draft in self.drafts]
 
     def rows_to_do(self, shard: Shard | None) -> np.ndarray:
@@ -274,29 +274,6 @@ def rows_of_shard(rows: int, shard: Shard | None) -> np.ndarray:
     """Which of `rows` are the shard's, every n-th from the i-th: bool (rows,)."""
     number, count = shard or (1, 1)
     return np.arange(rows) % count == number - 1
-
-
-def stamps_of(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """The stamp of each row's file (N,) uint64, and why it has none (N,) object, empty text where it has one.
-
-    A file of several images is asked once, however many of them the manifest names.
-    """
-    known: dict[Path, tuple[int, str]] = {}
-    stamps = np.zeros(len(manifest), np.uint64)
-    reasons = np.full(len(manifest), "", object)
-    for row, source in enumerate(manifest.sources()):
-        stamp = known.get(source.path) or _stamp(source.path)
-        if source.frame is not None or source.member is not None:
-            known[source.path] = stamp
-        stamps[row], reasons[row] = stamp
-    return stamps, reasons
-
-
-def _stamp(path: Path) -> tuple[int, str]:
-    try:
-        return source_stamp(path), ""
-    except ImageError as error:
-        return 0, str(error)
 
 
 def _versions(backbone: Backbone) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..cache import CacheDraft
 from ..manifests import Manifest
 from .backbone import Backbone
-from .engine import Shard, rows_of_shard, stamps_of
+from .engine import Shard, rows_of_shard
 from .loader import Decoded, decode, default_workers
 
 _TRIED = 8
@@ -75,7 +75,7 @@ def forecast(
         OutputError: the store cannot be made.
     """
     drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
-    stamps, unreadable = stamps_of(manifest)
+    stamps, unreadable = manifest.stamps()
     mine = rows_of_shard(len(manifest), shard)
     missing = [mine & draft.missing(manifest.sample_ids, stamps) for draft in drafts]
     lacking = [one & (unreadable == "") for one in missing]

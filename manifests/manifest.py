@@ -122,6 +122,14 @@ class Manifest:
         """Where the images are, in the order of rows; each `Source` is made when it is asked for."""
         return self._sources
 
+    def stamps(self) -> tuple[np.ndarray, np.ndarray]:
+        """What tells the files apart from their older versions.
+
+        Returns:
+            The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty where it has one.
+        """
+        return self._sources.stamps()
+
     @cached_property
     def _sources(self) -> Sources:
         frames = column_of(self.table, "frame") if "frame" in self.table else None

@@ -63,6 +63,23 @@ class Sources(Sequence[Source]):
     def __iter__(self) -> Iterator[Source]:
         return (self[row] for row in range(len(self)))
 
+    def stamps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty text where it has one.
+
+        A file of several images is asked once, however many rows name it.
+        """
+        coded = self._paths.dictionary_encode()
+        asked: dict[Path, tuple[int, str]] = {}
+        stamps = np.zeros(len(coded.dictionary), np.uint64)
+        reasons = np.full(len(coded.dictionary), "", object)
+        for number, text in enumerate(coded.dictionary):
+            path = Source.parse(self._root, text.as_py()).path
+            if path not in asked:
+                asked[path] = _stamp_or_reason(path)
+            stamps[number], reasons[number] = asked[path]
+        rows = coded.indices.to_numpy(zero_copy_only=False)
+        return stamps[rows], reasons[rows]
+
 
 def source_stamp(path: Path) -> int:
     """A number (uint64) that changes when the file may have changed; read from its size and time, not its content.
@@ -76,6 +93,13 @@ def source_stamp(path: Path) -> int:
         raise ImageError(reason_of(error)) from error
     text = f"{status.st_size} {status.st_mtime_ns}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _stamp_or_reason(path: Path) -> tuple[int, str]:
+    try:
+        return source_stamp(path), ""
+    except ImageError as error:
+        return 0, str(error)
 
 
 def reason_of(error: OSError) -> str:

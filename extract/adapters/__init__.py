@@ -6,18 +6,28 @@ line here.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from ..catalogue import SourceLibrary
-from .from_open_clip import OpenClipAdapter
-from .from_seem import SeemAdapter
-from .from_timm import TimmAdapter
-from .from_transformers import TransformersAdapter
 from .interface import Adapter, Features, Inside, Place, Wanted
 
-ADAPTERS: dict[SourceLibrary, Adapter] = {
-    "timm": TimmAdapter(),
-    "hf": TransformersAdapter(),
-    "open_clip": OpenClipAdapter(),
-    "seem": SeemAdapter(),
+_PLACES: dict[SourceLibrary, tuple[str, str]] = {
+    "timm": ("from_timm", "TimmAdapter"),
+    "hf": ("from_transformers", "TransformersAdapter"),
+    "open_clip": ("from_open_clip", "OpenClipAdapter"),
+    "seem": ("from_seem", "SeemAdapter"),
 }
+
+
+class _Adapters(dict[SourceLibrary, Adapter]):
+    """Each library is imported when a backbone of it is first asked for, as some take seconds."""
+
+    def __missing__(self, source: SourceLibrary) -> Adapter:
+        module, name = _PLACES[source]
+        self[source] = getattr(import_module(f".{module}", __name__), name)()
+        return self[source]
+
+
+ADAPTERS = _Adapters()
 
 __all__ = ["ADAPTERS", "Adapter", "Features", "Inside", "Place", "Wanted"]

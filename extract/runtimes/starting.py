@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from ...base import MedprobeWarning
 from ...cache import EmbeddingSpec
 from ..adapters import Adapter
 from ..catalogue import LIBRARIES
@@ -49,6 +50,7 @@ def start(
         try:
             return start_openvino(vectors, spec.precision, store), spec
         except ConversionError as error:
-            warnings.warn(f"{spec.backbone}: torch runs this network instead of OpenVINO, as {error}.", stacklevel=3)
+            told = f"{spec.backbone}: torch runs this network instead of OpenVINO, as {error}."
+            warnings.warn(told, MedprobeWarning, stacklevel=3)
             spec = replace(spec, runtime="torch")
     return TorchEmbedder(vectors, device, spec.precision, compiled=compiled), spec

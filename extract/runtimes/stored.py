@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...base import OutputError, atomic_folder, fingerprint, first_line, user_cache
+from ...base import MedprobeWarning, OutputError, atomic_folder, fingerprint, first_line, user_cache
 from ...cache import EmbeddingSpec
 from ..device import openvino_batch
 
@@ -69,6 +69,7 @@ class StoredModel:
         except (OutputError, OSError, RuntimeError) as error:
             warnings.warn(
                 f"the converted network cannot be kept ({first_line(error)}); it will be converted again next time.",
+                MedprobeWarning,
                 stacklevel=2,
             )
 

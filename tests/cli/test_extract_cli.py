@@ -38,6 +38,22 @@ def test_extract_tells_what_it_does_where_it_went_and_what_is_next(medprobe, pet
     assert len(EmbeddingCache.open(path)) == 8
 
 
+def test_what_is_not_as_asked_is_said_in_one_line(medprobe, pets, monkeypatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pets))  # a file, so that nothing can be kept in it
+    said = medprobe("extract", pets, *_TINY[:-1], "openvino")
+    assert said.status == 0, said.err
+    [line] = [line for line in said.err.splitlines() if "cannot be kept" in line]
+    assert line.startswith("note: the converted network cannot be kept (")
+
+
+def test_a_new_cache_beside_one_that_was_computed_otherwise_is_said(medprobe, pets) -> None:
+    assert "note:" not in medprobe("extract", pets, *_TINY, "--precision", "fp32").err
+    assert "note:" not in medprobe("extract", pets, *_TINY, "--precision", "fp32").err
+    said = medprobe("extract", pets, *_TINY, "--precision", "bf16").err
+    assert "was computed by torch in fp32, and --runtime torch --precision fp32 goes on with that" in said
+
+
 def test_bad_images_end_in_a_status_and_a_list_and_the_rest_is_published(medprobe, pets) -> None:
     (pets.parent / "pets" / "cat" / "2.png").write_text("dear diary")
     (pets.parent / "pets" / "dog" / "5.png").unlink()

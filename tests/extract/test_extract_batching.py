@@ -89,8 +89,9 @@ def test_a_cache_folder_that_cannot_be_written_is_no_fault(tmp_path) -> None:
     assert recall("NVIDIA T4", "0123456789ab") is None
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("std::bad_alloc")])
 def test_an_out_of_memory_halves_tries_the_same_images_again_and_is_remembered(
-    gallery, tmp_path, tiny, monkeypatch
+    error, gallery, tmp_path, tiny, monkeypatch
 ) -> None:
     monkeypatch.setattr("medprobe.extract.engine.batch_sizes", lambda device: (16, 32))
     embed, sizes = type(tiny).embed, []
@@ -98,7 +99,7 @@ def test_an_out_of_memory_halves_tries_the_same_images_again_and_is_remembered(
     def small_memory(self, images):
         sizes.append(len(images))
         if len(images) > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return embed(self, images)
 
     monkeypatch.setattr(type(tiny), "embed", small_memory)

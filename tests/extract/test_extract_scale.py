@@ -1,0 +1,26 @@
+"""Size: memory that does not follow the number of images, and a run that goes on after a kill."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "extraction_scale.py"
+
+
+def _told(rows: int, folder: Path) -> dict[str, float]:
+    """The script's figures by name, of a run that was killed at a third, went on, and found nothing to do."""
+    words = [sys.executable, _SCRIPT, "--rows", str(rows), "--store", folder]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return {name: float(value.replace(",", "")) for name, value in re.findall(r"(\w+) ([\d,.]*\d)", said)}
+
+
+@pytest.mark.slow
+def test_ten_times_the_images_take_no_more_memory_and_a_killed_run_goes_on(tmp_path) -> None:
+    few, many = _told(6_000, tmp_path), _told(60_000, tmp_path)
+    assert many["killed_with_rows"] >= 20_000
+    assert many["peak_rss_mb"] <= 1.1 * few["peak_rss_mb"]
