@@ -11,7 +11,15 @@ from typing import Any, Literal, cast, get_args
 
 from ..base import BackboneError, did_you_mean, one_of
 
-SourceLibrary = Literal["timm", "hf", "open_clip"]
+SourceLibrary = Literal["timm", "hf", "open_clip", "seem"]
+
+LIBRARIES: dict[str, str] = {
+    "timm": "timm",
+    "hf": "transformers",
+    "open_clip": "open_clip_torch",
+    "seem": "timm",
+}
+"""The package whose version decides what the networks of a source compute."""
 
 
 @dataclass(frozen=True)

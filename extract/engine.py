@@ -15,6 +15,7 @@ from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest
 from .backbone import Backbone
 from .batching import BatchSize, recall, remember
+from .catalogue import LIBRARIES
 from .device import batch_sizes, describe, fixed_batch, free_memory, is_lost, is_out_of_memory
 from .loader import Decoded, decode, default_workers, geometry
 from .meter import Meter
@@ -276,6 +277,6 @@ def rows_of_shard(rows: int, shard: Shard | None) -> np.ndarray:
 
 
 def _versions(backbone: Backbone) -> dict[str, str]:
-    library = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch"}[backbone.entry.source]
+    library = LIBRARIES[backbone.entry.source]
     run_by = {"torch": ("torch",), "openvino": ("torch", "openvino")}[backbone.spec.runtime]
     return {name: version(name) for name in (*run_by, library, "pillow")}

@@ -15,6 +15,7 @@ _PLACES: dict[SourceLibrary, tuple[str, str]] = {
     "timm": ("from_timm", "TimmAdapter"),
     "hf": ("from_transformers", "TransformersAdapter"),
     "open_clip": ("from_open_clip", "OpenClipAdapter"),
+    "seem": ("from_seem", "SeemAdapter"),
 }
 
 

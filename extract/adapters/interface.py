@@ -24,11 +24,12 @@ class Inside:
     blocks: int = 0
     """Blocks that give tokens, numbered from 1; 0 where there are none."""
     maps: tuple[str, ...] = ()
-    """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides; `neck`."""
+    """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides, and `res2` to `res5`
+    of SEEM, likewise; `neck`."""
 
     def __str__(self) -> str:
         blocks = (f"@1..{self.blocks}",) if self.blocks else ()
-        stages = [name for name in self.maps if name.startswith("stage")]
+        stages = [name for name in self.maps if name.startswith(("stage", "res"))]
         others = [name for name in self.maps if name not in stages]
         return ", ".join((*blocks, *([f"{stages[0]}..{stages[-1]}"] if stages else []), *others))
 

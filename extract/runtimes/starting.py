@@ -12,12 +12,11 @@ from torch import nn
 from ...base import MedprobeWarning
 from ...cache import EmbeddingSpec
 from ..adapters import Adapter
+from ..catalogue import LIBRARIES
 from ..pooling import Recipe
 from .interface import Embedder
 from .on_torch import TorchEmbedder
 from .vectors import Vectors
-
-_LIBRARIES = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch"}
 
 
 def start(
@@ -47,7 +46,7 @@ def start(
         from .on_openvino import ConversionError, start_openvino
         from .stored import StoredModel
 
-        store = StoredModel.of(spec, _LIBRARIES[spec.model.partition(":")[0]])
+        store = StoredModel.of(spec, LIBRARIES[spec.model.partition(":")[0]])
         try:
             return start_openvino(vectors, spec.precision, store), spec
         except ConversionError as error:

@@ -67,11 +67,13 @@ def load_strictly(
     network.load_state_dict(values, strict=False)
 
 
-_BLOCK = re.compile(r"\b(?:(?:res)?blocks|layer|encoder\.layers)\.(\d+)\.")
+_BLOCK = re.compile(r"\b(?:(?:res)?blocks|layer|encoder\.layers)\.\d+\.")
+_NORM = re.compile(r"\b(norm1(_post)?|ln_1)\.weight$")
 
 
 def _in_words(layout: Published, values: Tensors) -> str:
     """The layout, and how deep and wide the network is that the file holds, which tells the variant."""
-    blocks = {match[1] for name in values if (match := _BLOCK.search(name))}
-    width = next((len(value) for name, value in values.items() if name.endswith(("norm1.weight", "ln_1.weight"))), None)
+    # With what comes before the number, which hierarchical networks begin anew in each stage.
+    blocks = {name[: match.end()] for name in values if (match := _BLOCK.search(name))}
+    width = next((len(value) for name, value in values.items() if _NORM.search(name)), None)
     return f"{layout.title}, of {len(blocks)} blocks, {width} wide" if blocks else layout.title

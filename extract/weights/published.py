@@ -220,6 +220,28 @@ BLIP = Published(
     "BLIP as Salesforce published it", (r"^visual_encoder\.pos_embed$", r"^visual_encoder\.blocks\."), _blip
 )
 
+_FOCALNET_OF_TIMM = (
+    (r"^norm(\d)\.", r"norms.\1."),
+    (r"^patch_embed\.", "stem."),
+    (r"\.norm(\d)\.", r".norm\1_post."),
+    (r"\.gamma_(\d)$", r".ls\1.gamma"),
+)
+
+
+def _seem(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """SEEM (github.com/UX-Decoder/Segment-Everything-Everywhere-All-At-Once): `seem_focal*.pt`, the image encoder.
+
+    timm makes a map smaller at the beginning of a stage, SEEM at the end of the one before; and timm's linear layers
+    are convolutions of 1 x 1.
+    """
+    encoder = _part(rename(tensors, (r"^module\.", "")), "backbone.")
+    found: Tensors = {}
+    for name, value in rename(encoder, *_FOCALNET_OF_TIMM).items():
+        at = re.sub(r"^layers\.(\d+)\.downsample\.", lambda old: f"layers.{int(old[1]) + 1}.downsample.", name)
+        found[at] = value[:, :, None, None] if value.ndim == 2 else value
+    return found
+
+
 PUBLISHED: tuple[Published, ...] = (
     Published(
         "DINOv2 as Meta published it",
@@ -253,4 +275,9 @@ PUBLISHED: tuple[Published, ...] = (
     ),
     Published("the image tower of a CLIP", (r"^class_embedding$", r"^transformer\.resblocks\."), _unchanged),
     BLIP,
+    Published(
+        "SEEM's FocalNet as its authors published it",
+        (r"^(module\.)?backbone\.patch_embed\.", r"^(module\.)?backbone\.layers\.\d+\.blocks\.\d+\.modulation\."),
+        _seem,
+    ),
 )

@@ -238,8 +238,12 @@ def test_a_pooling_or_size_that_there_is_not_is_told() -> None:
 
 
 # Where a pooling comes before the layers that make the network's own vector, or after them.
-_OTHER_LENGTHS = {("vgg16", "mean"): 512, ("lvm-med-vit-b", "neck"): 256} | {
-    (f"sam-vit-{size}", "neck"): 256 for size in "blh"
+_OTHER_LENGTHS = {("vgg16", "mean"): 512, ("lvm-med-vit-b", "neck"): 256}
+_OTHER_LENGTHS |= {(f"sam-vit-{size}", "neck"): 256 for size in "blh"}
+_OTHER_LENGTHS |= {
+    (f"seem-focalnet-{size}", f"res{2 + stage}"): width * 2**stage
+    for size, width in (("t", 96), ("l", 192))
+    for stage in range(3)
 }
 
 

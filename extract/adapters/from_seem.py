@@ -1,0 +1,155 @@
+"""SEEM's image encoders: timm's FocalNet under SEEM's norms, and for the tiny one a block that timm does not have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers import LayerNorm2d  # pyright: ignore[reportPrivateImportUsage]
+from timm.models.focalnet import FocalNet, FocalNetBlock
+from torch import nn
+
+from ...base import BackboneError, WeightsError, did_you_mean, one_of
+from ...cache import TransformSpec
+from ..catalogue import Entry, Local
+from ..weights.loading import in_own_names, load_strictly
+from ..weights.published import recognise
+from ..weights.tensors import read_tensors
+from .interface import Features, Inside, Place, Wanted, positions, require_multiple
+
+
+class SeemAdapter:
+    """SEEM's own: `focalnet-t`, whose weights are `seem_focalt_v0.pt`, and `focalnet-l`, `seem_focall_v1.pt`."""
+
+    def create(self, entry: Entry) -> nn.Module:
+        """See `Adapter.create`."""
+        if entry.model not in _VARIANTS:
+            near = did_you_mean(entry.model, _VARIANTS)
+            raise BackboneError(f'SEEM has no image encoder "{entry.model}" here.{near} There are {one_of(_VARIANTS)}.')
+        return SeemFocalNet(_VARIANTS[entry.model])
+
+    def load(self, entry: Entry) -> nn.Module:
+        """See `Adapter.load`."""
+        network = self.create(entry)
+        if not isinstance(entry.weights, Local):
+            raise WeightsError(
+                f"{entry.name}: SEEM's weights are for you to fetch; docs/backbones.md says where they are. Then name "
+                f'the backbone "{entry.name}@/path/to/FILE.pt".'
+            )
+        tensors = read_tensors(entry.weights.path)
+        file = entry.weights.path.name
+        values = in_own_names(tensors, network, file)
+        load_strictly(network, values, file, entry, looks_like=recognise(tensors))
+        return network
+
+    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+        """See `Adapter.transform`."""
+        side = size or _SIDE
+        return TransformSpec(
+            size=(side, side),
+            resize="short-side",
+            resize_to=side,
+            interpolation="bicubic",
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        )
+
+    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+        """See `Adapter.set_image_size`."""
+        # SEEM fills other sizes up with a border of zeros, which would go into the means.
+        require_multiple(size, _COARSEST)
+
+    def inside(self, network: nn.Module) -> Inside:
+        """See `Adapter.inside`."""
+        return Inside(maps=_MAPS)
+
+    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+        """See `Adapter.features`. What the network ends in is `res5`."""
+        model: Any = network
+        names = [name for name in _MAPS if name in wanted.inside or (wanted.end and name == _MAPS[-1])]
+        stages = [_MAPS.index(name) for name in names]
+        maps = model.forward_intermediates(images, indices=stages, stop_early=True, intermediates_only=True)
+        inside: dict[Place, Features] = {
+            name: Features(patches=positions(model.norms[stage](feature_map)))
+            for name, stage, feature_map in zip(names, stages, maps, strict=True)
+        }
+        return Features(patches=inside[_MAPS[-1]].patches if wanted.end else None, inside=inside)
+
+
+_MAPS = ("res2", "res3", "res4", "res5")
+"""SEEM's names of its four maps, at 1/4, 1/8, 1/16 and 1/32 of the image's sides."""
+_COARSEST = 32
+_SIDE = 224
+"""Pixels that SEEM's configuration names for the pre-training of both; SEEM itself was trained on larger images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Variant:
+    """What SEEM's own configuration says of one of its FocalNets."""
+
+    width: int
+    """Channels of the first stage; each further one has twice as many."""
+    depths: tuple[int, int, int, int]
+    levels: int
+    """Depthwise convolutions of growing size with which a block sees its surroundings."""
+    depthwise: bool
+    """Whether it is of the kind that SEEM calls `focal_dw`."""
+
+
+_VARIANTS = {
+    "focalnet-t": _Variant(width=96, depths=(2, 2, 6, 2), levels=3, depthwise=True),
+    "focalnet-l": _Variant(width=192, depths=(2, 2, 18, 2), levels=4, depthwise=False),
+}
+
+
+class SeemFocalNet(FocalNet):
+    """FocalNet (Yang et al. 2022, arXiv 2203.11926) as SEEM has it: the map of each stage has a norm of its own.
+
+    Both variants take overlapping patches, put the norm of a block's half after it, and divide the context that a block
+    gathers by the number of its levels, the one of the whole image included.
+    """
+
+    def __init__(self, variant: _Variant) -> None:
+        super().__init__(
+            num_classes=0,
+            embed_dim=variant.width,
+            depths=variant.depths,
+            focal_levels=(variant.levels,) * len(variant.depths),
+            drop_path_rate=0.0,
+            use_overlap_down=True,
+            **_BLOCK,
+        )
+        widths = [variant.width * 2**stage for stage in range(len(variant.depths))]
+        self.norm = nn.Identity()
+        self.norms = nn.ModuleList(_NORM(width) for width in widths)
+        if variant.depthwise:
+            # timm's stem pads by 2, which is right for the large one.
+            self.stem.proj = nn.Conv2d(3, variant.width, kernel_size=7, stride=4, padding=3)
+            for stage, depth, width in zip(self.layers, variant.depths, widths, strict=True):
+                stage.blocks = nn.ModuleList(DepthwiseFocalBlock(width, variant.levels) for _ in range(depth))
+
+
+# Not timm's own epsilon, but that of its FocalNet.
+_NORM: Any = partial(LayerNorm2d, eps=1e-5)
+_BLOCK: dict[str, Any] = {"use_post_norm": True, "normalize_modulator": True, "layerscale_value": 1e-4}
+
+
+class DepthwiseFocalBlock(FocalNetBlock):
+    """timm's block with a 3 x 3 depthwise convolution added before each half, and each norm after the half's sum.
+
+    It is the block of `focal_dw`, FocalNet-T in X-Decoder (Zou et al. 2023, arXiv 2212.11270) and SEEM.
+    """
+
+    def __init__(self, width: int, levels: int) -> None:
+        super().__init__(width, focal_level=levels, focal_window=3, norm_layer=_NORM, **_BLOCK)
+        self.dw1 = nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width)
+        self.dw2 = nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of a map (B, D, H, W), another of the same shape."""
+        x = x + self.dw1(x)
+        x = self.norm1_post(x + self.ls1(self.modulation(x)))
+        x = x + self.dw2(x)
+        return self.norm2_post(x + self.ls2(self.mlp(x)))
