@@ -47,6 +47,8 @@ $(VENV)/.bench: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/probe_engine.py
 	$(BIN)/python benchmarks/logistic_path.py
+	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/extraction_scale.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -26,6 +26,8 @@ SCHEMA = 1
 _TEXTS_AT_ONCE = 8192
 """Texts that are in memory twice while they are read."""
 _CHUNK_BYTES = 512 * 1024
+_CACHE_BYTES = 2 * _CHUNK_BYTES
+"""Of HDF5's cache of chunks, for each matrix. Whole chunks are read and written in order, so that more is of no use."""
 _FORMAT = ("v110", "v110")
 
 
@@ -103,7 +105,7 @@ def hdf5_into(descriptor: int) -> Iterator[h5py.File]:
     """
     sink = _Sink(descriptor)
     try:
-        with h5py.File(sink, "w", libver=_FORMAT) as file:  # pyright: ignore[reportArgumentType]
+        with h5py.File(sink, "w", libver=_FORMAT, rdcc_nbytes=_CACHE_BYTES) as file:  # pyright: ignore[reportArgumentType]
             yield file
     except Exception as error:
         if sink.error is not None:
@@ -121,7 +123,7 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
         CacheError: the file is absent, unreadable, truncated, damaged, or not of this layout.
     """
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE_BYTES) as file:
             _check_schema(file, path)
             yield file
     except FileNotFoundError as error:
