@@ -68,7 +68,7 @@ def load_strictly(
 
 
 _BLOCK = re.compile(r"\b(?:(?:res)?blocks|layer|encoder\.layers)\.\d+\.")
-_NORM = re.compile(r"\b(norm1(_post)?|ln_1)\.weight$")
+_NORM = re.compile(r"(norm1(_post)?|ln_1)\.weight$")
 
 
 def _in_words(layout: Published, values: Tensors) -> str:

@@ -274,8 +274,11 @@ def test_a_file_of_seem_given_to_another_backbone_is_told_by_what_it_looks_like(
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("image_encoder.neck.0.weight", "image_encoder.blocks.0.norm1.weight"), "looks like Segment Anything.*1 bl"),
-        (("mask_token", "blocks.0.ls1.gamma"), "looks like DINOv2"),
+        (
+            ("image_encoder.neck.0.weight", "image_encoder.blocks.0.mlp.lin1.weight"),
+            "looks like Segment Anything.*1 bl",
+        ),
+        (("mask_token", "pos_embed", "blocks.0.ls1.gamma"), "looks like DINOv2"),
         (("conv1.weight", "layer1.0.conv1.weight"), "not part of the model: conv1.weight"),
     ],
     ids=["sam", "dinov2", "resnet"],
