@@ -126,7 +126,8 @@ def _untrained(config: Any) -> nn.Module:
     if config.model_type == "blip":
         # transformers makes no BLIP of its image side alone by itself, and the text side would be built in vain.
         return BlipVisionModel(config.vision_config)
-    return _vision_part(AutoModel.from_config(config))
+    with _quiet():
+        return _vision_part(AutoModel.from_config(config))
 
 
 def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Module:
@@ -230,6 +231,7 @@ def _interpolation(network: nn.Module) -> dict[str, bool]:
     return {"interpolate_pos_encoding": True} if asked else {}
 
 
+@_quiet()
 def _config(entry: Entry) -> Any:
     from transformers import AutoConfig
 
