@@ -63,18 +63,25 @@ class _Batches(Dataset[Decoded]):
         failures: list[tuple[int, str]] = []
         for row in rows:
             try:
-                pixels = read_image(self.sources[row])
+                digest, made = self._make(row)
             except ImageError as error:
                 failures.append((row, str(error)))
                 continue
-            for one in self.geometries:
-                made = to_input(pixels, one)
+            for one, values in made.items():
                 if one not in inputs:
-                    inputs[one] = _shared(len(rows), made.shape)
-                inputs[one][len(done)] = torch.from_numpy(made)
+                    inputs[one] = _shared(len(rows), values.shape)
+                inputs[one][len(done)] = torch.from_numpy(values)
             done.append(row)
-            digests.append(content_digest(pixels))
+            digests.append(digest)
         return Decoded(done, digests, {one: batch[: len(done)] for one, batch in inputs.items()}, failures)
+
+    def _make(self, row: int) -> tuple[str, dict[TransformSpec, np.ndarray]]:
+        """The digest of an image, and its inputs by geometry; one that any geometry cannot take is at fault for all."""
+        try:
+            pixels = read_image(self.sources[row])
+            return content_digest(pixels), {one: to_input(pixels, one) for one in self.geometries}
+        except MemoryError as error:
+            raise ImageError("needs more memory than there is") from error
 
 
 def _shared(count: int, shape: tuple[int, ...]) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from ..base import ImageError
 from ..cache import TransformSpec
 
 _FILTERS = {
@@ -31,14 +32,17 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
         spec: the transform.
 
     Returns:
-        uint8 (C, height, width), C-contiguous, C being `spec.channels`.
+        uint8 (C, height, width), C-contiguous and of its own memory, C being `spec.channels`.
+
+    Raises:
+        ImageError: its sides are so unequal that it would be huge before the crop.
     """
     image = Image.fromarray(pixels)
     if spec.colour == "grey":
         image = image.convert("L")
     array = np.asarray(_crop(_resize(image, spec), spec.size))
     channels = np.broadcast_to(array, (spec.channels, *array.shape)) if array.ndim == 2 else array.transpose(2, 0, 1)
-    return np.ascontiguousarray(channels)
+    return np.array(channels, order="C")
 
 
 def _resize(image: Image.Image, spec: TransformSpec) -> Image.Image:
@@ -50,7 +54,21 @@ def _resize(image: Image.Image, spec: TransformSpec) -> Image.Image:
         width, height = int(spec.resize_to * image.width / image.height), spec.resize_to
     if image.size == (width, height):
         return image
+    _require_bounded(image, width, height)
     return image.resize((width, height), _FILTERS[spec.interpolation])
+
+
+def _require_bounded(image: Image.Image, width: int, height: int) -> None:
+    """Refuses what would be larger than any image that is read at all: a line of 1 x 20,000 becomes 224 x 4,480,000.
+
+    Resizing only what the crop keeps (Pillow's `box`) would do, but rounds otherwise than torchvision in most images.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise ImageError(
+            f"its {image.height:,} x {image.width:,} pixels become {height:,} x {width:,} when the short side is that "
+            f"of the network, more than the {limit:,} allowed; crop the image"
+        )
 
 
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -123,7 +123,9 @@ _BOMB = b"P5 60000 60000 255\n" + bytes(100)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_images_are_set_aside_with_reasons_and_all_others_published(gallery, tmp_path, tiny, workers) -> None:
+def test_bad_images_are_set_aside_with_reasons_and_all_others_published(
+    gallery, tmp_path, tiny, paint_image, workers
+) -> None:
     whole = gallery.source(5).path.read_bytes()
     faults = {
         0: (None, "missing"),
@@ -131,14 +133,15 @@ def test_bad_images_are_set_aside_with_reasons_and_all_others_published(gallery,
         7: (b"", "empty"),
         9: (b"dear diary\n" * 40, "text"),
         11: (_BOMB, "large|pixels"),
+        13: (paint_image(tmp_path / "line.png", 13, size=(1, 300_000)).read_bytes(), "short side"),
     }
     for row, (content, _) in faults.items():
         path = gallery.source(row).path
         path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(QuarantineError, match=r"5 of 22 images could not be embedded") as fault:
+    with pytest.raises(QuarantineError, match=r"6 of 22 images could not be embedded") as fault:
         extract(gallery, [tiny], tmp_path / "store", workers=workers, batch_size=4, **_QUIET)
     [cache] = find_caches(tmp_path / "store", gallery.name)
-    assert len(cache) == 17
+    assert len(cache) == 16
     assert verify_cache(cache.path) == []
     for row, (_, reason) in faults.items():
         told = cache.quarantine[gallery.sample_ids[row]]

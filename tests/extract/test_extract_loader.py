@@ -82,6 +82,30 @@ def test_inputs_are_those_of_each_image_in_the_order_of_rows(gallery, workers) -
     assert all(batch.inputs[geometry(_A)].is_shared() for batch in batches) is bool(workers)
 
 
+def test_an_image_that_memory_does_not_hold_is_set_aside_and_the_others_are_made(gallery, monkeypatch) -> None:
+    make, count = loader.to_input, iter(range(100))
+
+    def too_large_once(pixels, transform):
+        if next(count) == 3:
+            raise MemoryError
+        return make(pixels, transform)
+
+    monkeypatch.setattr(loader, "to_input", too_large_once)
+    [batch] = decode(gallery.sources(), range(4), [_A, _OTHER], batch_size=4, workers=0)
+    assert batch.failures == [(1, "needs more memory than there is")]
+    assert batch.rows == [0, 2, 3]
+    for transform in (_A, _OTHER):
+        meant = np.stack([make(read_image(gallery.source(row)), transform) for row in batch.rows])
+        np.testing.assert_array_equal(batch.keep(np.ones(3, bool), transform), meant)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_channel_inputs_are_made_without_a_warning(gallery) -> None:
+    grey = replace(_A, mean=(0.5,), std=(0.2,), colour="grey")
+    [batch] = decode(gallery.sources(), range(4), [grey], batch_size=4, workers=0)
+    assert batch.inputs[geometry(grey)].shape == (4, 1, 32, 32)
+
+
 def test_workers_wait_when_nobody_takes_what_they_made(gallery, tmp_path, monkeypatch) -> None:
     read = loader.read_image
     log = tmp_path / "read"

@@ -8,6 +8,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medprobe.base import ImageError
 from medprobe.cache import TransformSpec
 from medprobe.extract.transforms import to_input
 from PIL import Image
@@ -73,3 +74,12 @@ def test_a_grey_image_fills_three_channels() -> None:
     assert made.shape == (3, 8, 8)
     assert (made[0] == made[1]).all()
     assert (made[0] == made[2]).all()
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_a_line_that_would_be_huge_before_the_crop_is_refused(grey) -> None:
+    spec = _spec(size=(224, 224), resize="short-side", resize_to=224, interpolation="bicubic")
+    for height, width in ((20_000, 1), (1, 20_000)):
+        with pytest.raises(ImageError, match=rf"{height:,} x {width:,} pixels become .*4,480,000.*crop the image"):
+            to_input(_picture(height, width, 0, grey=grey), spec)
+    assert to_input(_picture(1500, 1, 0, grey=grey), spec).shape == (3, 224, 224)
