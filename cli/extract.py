@@ -98,7 +98,7 @@ def extract(
     loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
     if normal == "dataset":
-        normal = dataset_normalization(loaded, store, workers=workers)
+        normal = dataset_normalization(loaded, store, workers=workers, keep=not dry_run)
         remark(f"normalization of {loaded.name}: {_numbers(normal['rgb'].mean)}/{_numbers(normal['rgb'].std)}")
     shared = {
         "poolings": pooling,

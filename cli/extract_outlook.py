@@ -26,7 +26,8 @@ def tell_outlook(outlook: Outlook, store: Path, processes: int) -> None:
         say("Time: unknown; none of the images that were tried could be decoded.")
     else:
         on = f" on {processes} devices" if processes > 1 else ""
-        say(f"Time: about {duration(outlook.seconds / processes)}{on}, from eight images; other work makes it longer.")
+        tried = f", from {counted(outlook.tried, 'image')}; other work makes it longer" if outlook.tried else ""
+        say(f"Time: about {duration(outlook.seconds / processes)}{on}{tried}.")
     # A cache that only grows is still written anew, beside the older one.
     grown = [one for one in outlook.backbones if one.to_do]
     held = sum(one.bytes_published for one in grown)
@@ -35,7 +36,7 @@ def tell_outlook(outlook: Outlook, store: Path, processes: int) -> None:
     say(f"Disk: about {size(held)} in {store}, {size(most)} until published; {size(free)} are free.")
     if most > free:
         remark("the disk is too small for it; free some space or choose another --cache")
-    say("Nothing was written.")
+    say(f"Nothing was written in {store}.")
 
 
 def _row(one: Forecast) -> tuple[str, ...]:

@@ -7,14 +7,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ..base import BackboneError, ImageError, QuarantineError, atomic_path, canonical_json, make_folder, progress
+from ..base import BackboneError, ManifestError, QuarantineError, atomic_path, canonical_json, make_folder, progress
 from ..cache import Colour, TransformSpec
-from ..manifests import Manifest, source_stamp
+from ..manifests import Manifest
 from .loader import decode, default_workers
 
 _BATCH = 32
@@ -68,7 +69,7 @@ def read_normalization(text: str) -> Literal["model", "dataset"] | Normalization
 
 
 def dataset_normalization(
-    manifest: Manifest, store: Path, *, workers: int | None = None, show_progress: bool = True
+    manifest: Manifest, store: Path, *, workers: int | None = None, keep: bool = True, show_progress: bool = True
 ) -> dict[Colour, Normalization]:
     """Mean and standard deviation over the images of a manifest, in colour and in grey.
 
@@ -80,10 +81,12 @@ def dataset_normalization(
         manifest: the images; those that cannot be read are left out (`extract` quarantines them).
         store: the folder of all caches.
         workers: decoding processes; 0 decodes in this one. The default is all cores but one.
+        keep: False writes nothing.
         show_progress: a bar, or a line a minute where the output is no terminal.
 
     Raises:
         QuarantineError: no image can be read.
+        ManifestError: there is a split, but no training image.
     """
     rows = _rows(manifest)
     digest, file = _digest(manifest, rows), store / manifest.name / _FILE
@@ -103,7 +106,8 @@ def dataset_normalization(
     if not sums["rgb"].pixels:
         raise QuarantineError(f"none of the {len(rows):,} images of {manifest.name} can be read, so they have no mean.")
     found: dict[Colour, Normalization] = {colour: one.normalization() for colour, one in sums.items()}
-    _keep(file, digest, found)
+    if keep:
+        _keep(file, digest, found)
     return found
 
 
@@ -145,25 +149,26 @@ def _reference(colour: Colour) -> TransformSpec:
     )
 
 
-def _rows(manifest: Manifest) -> list[int]:
+def _rows(manifest: Manifest) -> np.ndarray:
     if "split" not in manifest.table:
-        return list(range(len(manifest)))
-    return np.flatnonzero((manifest.table["split"] == "train").to_numpy()).tolist()
+        return np.arange(len(manifest))
+    rows = np.flatnonzero((manifest.table["split"] == "train").to_numpy())
+    if not len(rows):
+        raise ManifestError(
+            f"{manifest.name} has a split but no image in train, so its normalization cannot be taken from training "
+            "images; use --normalization model, or numbers such as 0.286/0.267."
+        )
+    return rows
 
 
-def _digest(manifest: Manifest, rows: list[int]) -> str:
+def _digest(manifest: Manifest, rows: np.ndarray) -> str:
     """Which images were counted, as they lie on the disk."""
     hasher = blake2b(digest_size=16)
-    stamps: dict[Path, int] = {}
-    sources = manifest.sources()
-    for row in rows:
-        path = sources[row].path
-        if path not in stamps:
-            try:
-                stamps[path] = source_stamp(path)
-            except ImageError:
-                stamps[path] = 0
-        hasher.update(f"{manifest.sample_ids[row]}\0{stamps[path]}\n".encode())
+    stamps, _ = manifest.stamps()
+    seen = manifest.table.iloc[rows]
+    frames = seen["frame"] if "frame" in seen else repeat(None)
+    for sample, path, frame, stamp in zip(seen["sample_id"], seen["path"], frames, stamps[rows], strict=False):
+        hasher.update(f"{sample}\0{path}\0{frame}\0{stamp}\n".encode())
     return hasher.hexdigest()
 
 

@@ -50,6 +50,8 @@ class Outlook:
     """Images that any backbone lacks; each is decoded once."""
     unreadable: int
     """Of the manifest's files, those that are not there or may not be read."""
+    tried: int
+    """Images that were decoded, and embedded, to find out how long they take."""
     decode_seconds_each: float | None
     """Time of one process to decode an image and make its inputs; None where none had to be, or could be, tried."""
     seconds: float | None
@@ -66,9 +68,9 @@ def forecast(
 ) -> Outlook:
     """Says what `extract` would do with the same arguments; writes nothing.
 
-    Times come from eight of the images, spread over what there is to do: decoded in this process, embedded twice, the
-    second time counts. A run on a CPU decodes and computes on the same cores, so their times add up; beside a GPU the
-    slower of both counts.
+    Times come from eight of the images (all, where fewer are to do), spread over what there is to do: decoded in this
+    process, embedded twice, the second time counts. A run on a CPU decodes and computes on the same
+    cores, so their times add up; beside a GPU the slower of both counts.
 
     Raises:
         CacheError: a published cache is damaged.
@@ -102,6 +104,7 @@ def forecast(
         backbones=told,
         to_decode=len(rows),
         unreadable=int((mine & (unreadable != "")).sum()),
+        tried=len(batch.rows) if batch else 0,
         decode_seconds_each=decoding,
         seconds=_whole(told, len(rows), decoding, backbones[0].device.type, workers),
     )

@@ -193,10 +193,11 @@ def test_an_array_whose_tasks_are_not_evenly_spaced_is_refused(medprobe, pets, m
 
 
 def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(medprobe, pets) -> None:
-    said = medprobe("extract", pets, *_TINY, "--dry-run")
+    said = medprobe("extract", pets, *_TINY, "--dry-run", "--normalization", "dataset")
     assert said.status == 0, said.err
+    assert "normalization of pets" in said.err
     assert "To decode: 8 images, each once" in said.out
-    assert "Time: about" in said.out
+    assert "from 8 images" in said.out
     assert _line(said.out, "timm:test_vit@random")[1:4] == ["8", "0", "8"]
     assert not (pets.parent / "embeddings").exists()
     medprobe("extract", pets, *_TINY, "--shard", "1/2")
@@ -205,6 +206,7 @@ def test_a_dry_run_tells_what_is_to_do_and_writes_nothing(medprobe, pets) -> Non
     said = medprobe("extract", pets, *_TINY, "--dry-run")
     assert _line(said.out, "timm:test_vit@random")[1:4] == ["8", "4", "3"]
     assert "To decode: 3 images" in said.out
+    assert "from 3 images" in said.out
     assert "missing, or not to be read: 1 file;" in said.err
     assert sorted((pets.parent / "embeddings").rglob("*")) == before
 

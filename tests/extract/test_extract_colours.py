@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from medprobe.base import BackboneError, QuarantineError
+from medprobe.base import BackboneError, ManifestError, QuarantineError
 from medprobe.cache import TransformSpec
 from medprobe.extract import Normalization, dataset_normalization, load_backbone, read_normalization
 from medprobe.extract.transforms import to_input
-from medprobe.manifests import Manifest, Source, build_folder, read_image
+from medprobe.manifests import DatasetCard, Manifest, Source, build_folder, read_image
 from PIL import Image
 
 _TINY = "timm:test_vit@random"
@@ -125,6 +126,23 @@ def test_it_is_counted_once_and_again_when_an_image_changed(tmp_path, monkeypatc
     assert second != first
     (tmp_path / "store" / manifest.name / "normalization.json").write_text("{")
     assert dataset_normalization(manifest, tmp_path / "store", workers=0) == second
+
+
+def test_it_is_counted_again_when_the_manifest_names_other_pixels_of_the_same_file(tmp_path) -> None:
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (51, 102)]
+    (tmp_path / "images").mkdir()
+    pages[0].save(tmp_path / "images" / "pages.tif", save_all=True, append_images=pages[1:])
+    for page, mean in ((0, 0.2), (1, 0.4)):
+        table = pd.DataFrame({"sample_id": ["one"], "path": ["pages.tif"], "frame": [page], "label": ["cat"]})
+        card = DatasetCard(name="pages", task="multiclass", classes=["cat", "dog"], root=str(tmp_path / "images"))
+        made = dataset_normalization(Manifest(table, card), tmp_path / "store", workers=0)
+        assert made["grey"].mean == (mean,)
+
+
+def test_a_split_without_training_images_has_no_mean(tmp_path) -> None:
+    manifest = _saved(tmp_path, {"test/cat/0.png": _grey(), "val/dog/1.png": _grey()})
+    with pytest.raises(ManifestError, match="no image in train"):
+        dataset_normalization(manifest, tmp_path / "store", workers=0)
 
 
 def test_images_of_which_none_can_be_read_have_no_mean(tmp_path) -> None:
