@@ -49,8 +49,8 @@ class EmbeddingCache:
     dims: dict[str, int] = field(compare=False)
     """Vector length by pooling, in the spec's order."""
     info: dict[str, Any] = field(compare=False)
-    """schema, rows, content (digest of ids and pixels), created (UTC), device, versions, throughput (of the last run),
-    quarantined (count), dtypes (by pooling), bytes (of the file)."""
+    """schema, rows, content (digest of ids and pixels), created (UTC), device, versions, throughput (of the process
+    that published), quarantined (count), dtypes (by pooling), bytes (of the file)."""
 
     @classmethod
     def open(cls, path: Path | str) -> EmbeddingCache:

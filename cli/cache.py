@@ -72,7 +72,10 @@ def show(
     _say_block("spec", {"fingerprint": cache.spec.fingerprint, **{k: v for k, v in spec.items() if k != "transform"}})
     _say_block("transform", spec["transform"])
     _say_block("versions", cache.info["versions"])
-    _say_block("throughput", {"device": cache.info["device"] or "not recorded", **cache.info["throughput"]})
+    _say_block(
+        "throughput of the process that published",
+        {"device": cache.info["device"] or "not recorded", **cache.info["throughput"]},
+    )
     _say_block(f"quarantined: {cache.info['quarantined']:,}", cache.quarantine)
 
 

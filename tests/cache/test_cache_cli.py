@@ -22,6 +22,13 @@ def store(tmp_path_factory, make_spec, cohort_of):
     return store
 
 
+def test_show_says_whose_throughput_it_tells(medprobe, store) -> None:
+    [file] = (store / "cohort").glob("*.h5")
+    said = medprobe("cache", "show", file).out
+    assert "throughput of the process that published" in said
+    assert "12.5" in said
+
+
 def test_ls_lists_what_is_finished_and_what_is_not(medprobe, store, make_spec, monkeypatch) -> None:
     monkeypatch.chdir(store.parent)
     for said in (
