@@ -4,6 +4,7 @@ In: nothing of the project. Out: small helpers without a policy of their own.
 """
 
 from .canonical import canonical_json, fingerprint
+from .cores import usable_cores
 from .errors import (
     BackboneError,
     CacheError,
@@ -48,6 +49,7 @@ __all__ = [
     "no_such",
     "one_of",
     "progress",
+    "usable_cores",
     "user_cache",
     "writing",
 ]

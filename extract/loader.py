@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ..base import ImageError, WorkerError, first_line
+from ..base import ImageError, WorkerError, first_line, usable_cores
 from ..cache import TransformSpec
 from ..manifests import Source, content_digest, read_image
 from .transforms import to_input
@@ -139,4 +138,4 @@ def decode(
 
 def default_workers(processes: int = 1) -> int:
     """Decoding processes for each of `processes` on the cores that may be used: all but one, which feeds the device."""
-    return max(1, len(os.sched_getaffinity(0)) // processes - 1)
+    return max(1, usable_cores() // processes - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..base import usable_cores
 from ..cache import CacheDraft
 from ..manifests import Manifest
 from .backbone import Backbone
@@ -142,5 +142,5 @@ def _whole(
     computing = sum(one.to_do * (one.seconds_each or 0.0) for one in told)
     processes = default_workers() if workers is None else max(1, workers)
     if device == "cpu":
-        return computing + to_decode * decoding / (len(os.sched_getaffinity(0)) if workers != 0 else 1)
+        return computing + to_decode * decoding / (usable_cores() if workers != 0 else 1)
     return max(computing, to_decode * decoding / processes) if workers != 0 else computing + to_decode * decoding

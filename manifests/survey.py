@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base import ImageError, progress
+from ..base import ImageError, progress, usable_cores
 from .readers import content_digest, read_image
 from .source import Source
 
@@ -45,7 +44,7 @@ def survey_images(sources: Sequence[Source], *, workers: int | None = None, show
     with (
         # Pillow warns of odd tags in files that it reads all the same; entered here once, because it is process-wide.
         warnings.catch_warnings(action="ignore"),
-        ThreadPoolExecutor(workers or _cores()) as pool,
+        ThreadPoolExecutor(workers or usable_cores()) as pool,
         progress("Reading images", count, unit="images", enabled=show_progress) as bar,
     ):
         # A window of tasks rather than one for each of ten million images at once.
@@ -68,7 +67,3 @@ def _look_at_one(source: Source) -> tuple[str, str, bool]:
         return content_digest(read_image(source)), "", False
     except ImageError as error:
         return "", str(error), not source.path.exists()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
