@@ -94,7 +94,7 @@ def extract(
     from ..manifests import Manifest
 
     part = _shard(shard) if shard else None
-    devices, normal = choose_devices(device), read_normalization(normalization)
+    devices, normal = choose_devices(device, runtime), read_normalization(normalization)
     loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
     if normal == "dataset":

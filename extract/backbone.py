@@ -96,7 +96,7 @@ def load_backbone(
         WeightsError: the weights cannot be had, are not the pinned ones, or do not fit.
     """
     entry = resolve(name, weights=Path(weights) if weights else None)
-    place = choose_device("cpu" if runtime == "openvino" and device == "auto" else device)
+    place = choose_device(device, runtime)
     in_precision = choose_precision(precision, place)
     run_by = choose_runtime(runtime, in_precision, place)
     adapter = ADAPTERS[entry.source]

@@ -20,16 +20,17 @@ OPENVINO_STREAMS = 4
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "bad allocation")
 """What CUDA, torch on CPUs and OpenVINO say when there is none left."""
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
+AskedRuntime = Literal["auto", "torch", "openvino"]
 
 
-def choose_device(asked: str = "auto") -> torch.device:
-    """The device that `asked` names; `auto` is the first GPU where there is one, else the CPU.
+def choose_device(asked: str = "auto", runtime: AskedRuntime = "auto") -> torch.device:
+    """The device that `asked` names; `auto` is the first GPU where there is one and the runtime uses it, else the CPU.
 
     Raises:
         BackboneError: there is no such device.
     """
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if _auto_is_gpu(runtime) else "cpu")
     try:
         device = torch.device(asked)
     except RuntimeError as error:
@@ -39,16 +40,21 @@ def choose_device(asked: str = "auto") -> torch.device:
     return device
 
 
-def choose_devices(asked: str = "auto") -> list[str]:
-    """The devices that `asked` names, separated by commas; `auto` is all GPUs where there are any, else the CPU.
+def choose_devices(asked: str = "auto", runtime: AskedRuntime = "auto") -> list[str]:
+    """The devices that `asked` names, separated by commas; `auto` is all GPUs where `choose_device` takes one.
 
     Raises:
         BackboneError: there is no such device.
     """
     if asked == "auto":
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device().type]
+        gpus = torch.cuda.device_count() if _auto_is_gpu(runtime) else 0
+        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device(asked, runtime).type]
     return [str(choose_device(one.strip())) for one in asked.split(",")]
+
+
+def _auto_is_gpu(runtime: AskedRuntime) -> bool:
+    """Whether `auto` means GPUs; OpenVINO runs on CPUs alone here."""
+    return runtime != "openvino" and torch.cuda.is_available()
 
 
 def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
@@ -60,7 +66,7 @@ def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.devic
     return "bf16" if cpu_is_quick_at_bf16() else "fp32"
 
 
-def choose_runtime(asked: Literal["auto", "torch", "openvino"], precision: Precision, device: torch.device) -> Runtime:
+def choose_runtime(asked: AskedRuntime, precision: Precision, device: torch.device) -> Runtime:
     """`auto` is OpenVINO on a CPU where it is installed, else torch.
 
     Args:

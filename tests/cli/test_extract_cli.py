@@ -47,6 +47,16 @@ def test_what_is_not_as_asked_is_said_in_one_line(medprobe, pets, monkeypatch) -
     assert line.startswith("note: the converted network cannot be kept (")
 
 
+def test_openvino_is_not_given_the_gpu_that_auto_would_take(medprobe, pets, monkeypatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    said = medprobe("extract", pets, *_TINY[:-1], "openvino", "--dry-run")
+    assert said.status == 0, said.err
+    assert "openvino" in said.err
+    assert "on cpu" in said.err
+
+
 def test_a_new_cache_beside_one_that_was_computed_otherwise_is_said(medprobe, pets) -> None:
     assert "note:" not in medprobe("extract", pets, *_TINY, "--precision", "fp32").err
     assert "note:" not in medprobe("extract", pets, *_TINY, "--precision", "fp32").err
