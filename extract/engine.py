@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..base import BackboneError, Bar, QuarantineError, WorkerError, first_line, progress
+from ..base import BackboneError, QuarantineError, WorkerError, first_line, progress
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest
 from .backbone import Backbone
@@ -18,8 +18,10 @@ from .batching import BatchSize, recall, remember
 from .catalogue import LIBRARIES
 from .device import batch_sizes, describe, fixed_batch, free_memory, is_lost, is_out_of_memory
 from .loader import Decoded, decode, default_workers, geometry
-from .meter import Meter
+from .meter import Meter, Pace
 
+Told = Callable[[int, Pace], None]
+"""Is told of each batch: images that are done, and how fast the run is."""
 Shard = tuple[int, int]
 """This shard's number, from 1, and how many there are."""
 
@@ -62,8 +64,10 @@ def extract(
         WorkerError: a decoding process was killed; what is finished stays.
     """
 
-    def show(total: int) -> AbstractContextManager[Bar]:
-        return progress(f"Embedding {manifest.name}", total, unit="images", enabled=show_progress)
+    @contextmanager
+    def show(total: int) -> Iterator[Told]:
+        with progress(f"Embedding {manifest.name}", total, unit="images", enabled=show_progress) as bar:
+            yield lambda images, pace: bar.advance(images, note=str(pace))
 
     return extract_showing(
         show,
@@ -77,7 +81,7 @@ def extract(
 
 
 def extract_showing(
-    show: Callable[[int], AbstractContextManager[Bar]],
+    show: Callable[[int], AbstractContextManager[Told]],
     manifest: Manifest,
     backbones: Sequence[Backbone],
     store: Path,
@@ -90,13 +94,13 @@ def extract_showing(
     run = _Run(manifest, backbones, store, batch_size, workers)
     rows = run.rows_to_do(shard)
     try:
-        with show(len(rows)) as bar:
+        with show(len(rows)) as told:
             batches = decode(
                 run.sources, rows, run.transforms_for(rows), batch_size=run.rows_a_batch(), workers=workers
             )
             for batch in run.meter.waiting(batches):
                 run.take(batch)
-                bar.advance(len(batch.rows) + len(batch.failures), note=run.meter.note())
+                told(len(batch.rows) + len(batch.failures), run.meter.pace)
     finally:
         run.flush()
     run.remember_batch_sizes()

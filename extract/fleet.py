@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from ..base import Bar, MedprobeError, QuarantineError, WorkerError, progress
+from ..base import MedprobeError, QuarantineError, WorkerError, progress, usable_cores
 from ..cache import EmbeddingCache, EmbeddingSpec
 from ..manifests import Manifest
 from .backbone import load_backbone
-from .engine import Shard, extract_showing
+from .engine import Shard, Told, extract_showing
 from .loader import default_workers
+from .meter import Pace
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,29 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _Ready:
+    """Has loaded its backbones, and waits to be told whether to go on."""
+
     backbones: list[Loaded]
+
+
+@dataclass(frozen=True)
+class _Go:
+    """The one word that a process is told."""
+
+
+@dataclass(frozen=True)
+class _Begun:
     rows: int
 
 
 @dataclass(frozen=True)
 class _Advanced:
     images: int
-    note: str
+    pace: Pace
+
+
+_Word = TypeVar("_Word", _Ready, _Begun)
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,8 @@ def extract_on(
 
     Raises:
         QuarantineError: as `extract`.
-        WorkerError: a process ended early, or a device failed; says which, and what to do.
+        WorkerError: a process ended early, or a device failed; says which, and what to do. Before anything is embedded,
+            that a device would compute in another precision or runtime than the first.
         MedprobeError: what stopped every device for the same reason, as `extract` and `load_backbone` raise it.
     """
     number, count = shard or (1, 1)
@@ -113,15 +129,16 @@ def extract_on(
             shard=(number + count * place, count * len(devices)),
             batch_size=batch_size,
             workers=default_workers(len(devices)) if workers is None else workers,
-            threads=max(1, len(os.sched_getaffinity(0)) // len(devices)),
+            threads=max(1, usable_cores() // len(devices)),
         )
         for place, device in enumerate(devices)
     ]
     fleet = _Fleet(jobs, on_loaded)
     try:
+        fleet.go()
         with progress(f"Embedding {manifest.name}", fleet.rows_to_do(), unit="images", enabled=show_progress) as bar:
-            for device, advanced in fleet.advances():
-                bar.advance(advanced.images, note=f"{device}: {advanced.note}")
+            for images, pace in fleet.advances():
+                bar.advance(images, note=str(pace))
     finally:
         fleet.end()
     fleet.require_success()
@@ -134,6 +151,7 @@ class _Fleet:
     def __init__(self, jobs: Sequence[_Job], on_loaded: Callable[[Sequence[Loaded]], None]) -> None:
         self._on_loaded = on_loaded
         self._loaded: list[Loaded] | None = None
+        self._first_device = ""
         self._published: dict[str, EmbeddingCache] = {}
         self._told: set[Connection] = set()
         self._faults: list[tuple[str, MedprobeError]] = []
@@ -153,24 +171,32 @@ class _Fleet:
         fingerprints = [one.spec.fingerprint for one in self._loaded or []]
         return [self._published[one] for one in fingerprints if one in self._published]
 
-    def rows_to_do(self) -> int:
-        """Waits until every process has loaded its backbones (or ended); how many rows they have to do together."""
-        rows: dict[Connection, int] = {}
-        while waiting_for := [one for one in self._at_work if one not in rows]:
-            for connection, said in self._listen(waiting_for):
-                if isinstance(said, _Begun):
-                    rows[connection] = said.rows
-                    self._compare(said.backbones, self._at_work[connection][0])
-        return sum(rows.values())
+    def go(self) -> None:
+        """Lets the processes begin, once all have loaded their backbones (or ended).
 
-    def advances(self) -> Iterator[tuple[str, _Advanced]]:
-        """Yields what each device gets done, until every process has ended."""
+        Raises:
+            WorkerError: two would make different caches, so that their shares could not be put together.
+        """
+        for connection, said in self._first_words(_Ready):
+            self._compare(said.backbones, self._at_work[connection][0])
+        for connection in self._at_work:
+            with suppress(OSError):  # it has just ended, which is heard of in a moment
+                connection.send(_Go())
+
+    def rows_to_do(self) -> int:
+        """Waits until every process has begun (or ended); how many rows they have to do together."""
+        return sum(said.rows for _, said in self._first_words(_Begun))
+
+    def advances(self) -> Iterator[tuple[int, Pace]]:
+        """Yields how many images a device has got done, and how fast all are together, until all have ended."""
+        paces: dict[Connection, Pace] = {}
         while self._at_work:
             for connection, said in self._listen(list(self._at_work)):
                 if isinstance(said, _Advanced):
-                    yield self._at_work[connection][0], said
+                    paces[connection] = said.pace
+                    yield said.images, Pace.together([pace for one, pace in paces.items() if one in self._at_work])
 
-    def _listen(self, connections: Sequence[Connection]) -> Iterator[tuple[Connection, _Begun | _Advanced]]:
+    def _listen(self, connections: Sequence[Connection]) -> Iterator[tuple[Connection, _Ready | _Begun | _Advanced]]:
         """Waits for the next words of some processes; keeps what concerns the outcome and yields the rest."""
         ready = wait(connections)
         for connection in [one for one in connections if one in ready]:
@@ -189,13 +215,27 @@ class _Fleet:
                 case _:
                     yield connection, said
 
+    def _first_words(self, kind: type[_Word]) -> Iterator[tuple[Connection, _Word]]:
+        """Waits until each process has said such a word (or ended); yields the words as they come."""
+        heard: set[Connection] = set()
+        while waiting_for := [one for one in self._at_work if one not in heard]:
+            for connection, said in self._listen(waiting_for):
+                if isinstance(said, kind):
+                    heard.add(connection)
+                    yield connection, said
+
     def _compare(self, backbones: list[Loaded], device: str) -> None:
         if self._loaded is None:
-            self._loaded = backbones
+            self._loaded, self._first_device = backbones, device
             self._on_loaded(backbones)
-        elif [one.spec for one in backbones] != [one.spec for one in self._loaded]:
-            fault = "computes in another precision than the first device, so their shares cannot be put together; give"
-            self._faults.append((device, WorkerError(f"it {fault} --precision.")))
+            return
+        for one, first in zip(backbones, self._loaded, strict=True):
+            if one.spec != first.spec:
+                ways = [f"{spec.runtime} in {spec.precision}" for spec in (first.spec, one.spec)]
+                raise WorkerError(
+                    f"{one.spec.backbone}: {self._first_device} would compute with {ways[0]}, {device} with {ways[1]}, "
+                    "and what they make cannot be put together. Nothing was embedded; give --runtime and --precision."
+                )
 
     def _gone(self, connection: Connection) -> None:
         """A process has closed its end: it is done, has told a fault, or has died without a word."""
@@ -210,6 +250,8 @@ class _Fleet:
 
     def end(self) -> None:
         """Ends what is still at work, after a fault or Ctrl-C; each process writes what it has first."""
+        for connection in self._at_work:
+            connection.close()  # one that waits for a word, or would say one, ends by itself
         for ask, seconds in ((None, 10.0), (signal.SIGINT, 30.0), (signal.SIGKILL, 30.0)):
             for _, process in self._at_work.values():
                 # At a terminal Ctrl-C reaches every process by itself, so the first round only waits.
@@ -242,32 +284,35 @@ class _Fleet:
 def _work(connection: Connection, job: _Job) -> None:
     """What each process runs."""
     try:
-        if job.device == "cpu":
-            torch.set_num_threads(job.threads)
-        backbones = [load_backbone(**recipe, device=job.device) for recipe in job.recipes]
-        loaded = [Loaded(backbone.spec, backbone.dims) for backbone in backbones]
-
-        @contextmanager
-        def tell(rows: int) -> Iterator[Bar]:
-            connection.send(_Begun(loaded, rows))
-            yield _Teller(connection)
-
-        caches = extract_showing(
-            tell, job.manifest, backbones, job.store, batch_size=job.batch_size, workers=job.workers, shard=job.shard
-        )
-        connection.send(_Ended(caches))
-    except MedprobeError as error:
-        kind = next(one for one in type(error).__mro__ if one.__module__ == MedprobeError.__module__)
-        connection.send(_Failed(kind, str(error)))
-    except (KeyboardInterrupt, BrokenPipeError):
+        try:
+            connection.send(_Ended(_share(connection, job)))
+        except MedprobeError as error:
+            kind = next(one for one in type(error).__mro__ if one.__module__ == MedprobeError.__module__)
+            connection.send(_Failed(kind, str(error)))
+    except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         sys.exit(130)  # stopped, or the process that began all this is gone
 
 
-class _Teller:
-    """A bar whose other end is in the process that shows it."""
+def _share(connection: Connection, job: _Job) -> list[EmbeddingCache]:
+    """Embeds the share of one device; what was published."""
+    if job.device == "cpu":
+        torch.set_num_threads(job.threads)
+    backbones = [load_backbone(**recipe, device=job.device) for recipe in job.recipes]
+    connection.send(_Ready([Loaded(backbone.spec, backbone.dims) for backbone in backbones]))
+    _await_go(connection)
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    @contextmanager
+    def show(rows: int) -> Iterator[Told]:
+        connection.send(_Begun(rows))
+        yield lambda images, pace: connection.send(_Advanced(images, pace))
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._connection.send(_Advanced(steps, note))
+    return extract_showing(
+        show, job.manifest, backbones, job.store, batch_size=job.batch_size, workers=job.workers, shard=job.shard
+    )
+
+
+def _await_go(connection: Connection) -> None:
+    try:
+        connection.recv()
+    except EOFError:
+        sys.exit(130)  # refused, or the process that began all this is gone

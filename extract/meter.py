@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _NOW_S = 10.0
 """What counts as now."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a run is."""
+
+    now: float
+    """Images a second."""
+    mean: float
+    """Images a second."""
+    waiting_share: float
+
+    @classmethod
+    def together(cls, paces: Collection[Pace]) -> Pace:
+        """Of several runs at once: their rates add up, and they wait as much as they do on the average."""
+        waiting = sum(one.waiting_share for one in paces) / max(len(paces), 1)
+        return cls(sum(one.now for one in paces), sum(one.mean for one in paces), waiting)
+
+    def __str__(self) -> str:
+        now, mean = _in_words(self.now), _in_words(self.mean)
+        return f"{now} images/s now, {mean} mean, {self.waiting_share:.0%} waiting for decode"
 
 
 class Meter:
@@ -70,10 +92,10 @@ class Meter:
         (since, before), (until, after) = self._lately[0], self._lately[-1]
         return (after - before) / max(until - since, 1e-9)
 
-    def note(self) -> str:
+    @property
+    def pace(self) -> Pace:
         """For the progress bar."""
-        now, mean = _in_words(self.rate_now), _in_words(self.mean_rate)
-        return f"{now} images/s now, {mean} mean, {self.waiting_share:.0%} waiting for decode"
+        return Pace(self.rate_now, self.mean_rate, self.waiting_share)
 
     def summary(self) -> dict[str, Any]:
         """For the cache's attributes: images, seconds, images_per_s, waited_s, computed_s, waiting_share."""

@@ -12,7 +12,7 @@ import pytest
 from medprobe.base import BackboneError, QuarantineError, WorkerError
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.extract import extract, extract_on
-from medprobe.extract.device import choose_devices, is_lost
+from medprobe.extract.device import choose_device, choose_devices, is_lost
 from medprobe.extract.fleet import Loaded
 
 _RECIPE = {
@@ -77,6 +77,24 @@ def test_what_no_device_can_do_is_told_once(gallery, tmp_path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+class _ByDevice:
+    """A precision that is another in the second process: what stands here for two GPUs that choose differently."""
+
+    def __reduce__(self):
+        return eval, ("'bf16' if __import__('multiprocessing').current_process().name.endswith(':0') else 'fp32'",)
+
+
+@pytest.mark.slow
+def test_devices_that_would_make_different_caches_are_refused_before_anything_is_embedded(gallery, tmp_path) -> None:
+    recipe = {**_RECIPE, "precision": _ByDevice()}
+    with pytest.raises(
+        WorkerError, match=r"torch in (fp32|bf16), cpu.* with torch in .*give --runtime and --precision"
+    ):
+        extract_on(["cpu", "cpu:0"], gallery, [recipe], tmp_path / "store", **_QUIET)
+    assert not (tmp_path / "store").exists()
+    assert not _children()
+
+
 _SAME_SHARD = """
 import sys
 from medprobe.extract import extract, load_backbone
@@ -109,11 +127,14 @@ def test_one_shard_given_to_two_processes_by_mistake_does_no_harm(gallery_of, tm
     assert [found.name for found in cache.path.parent.iterdir()] == [cache.path.name]
 
 
-def test_all_gpus_are_taken_where_there_are_several(monkeypatch) -> None:
+def test_all_gpus_are_taken_where_there_are_several_unless_openvino_is_asked_for(monkeypatch) -> None:
     for count, devices in ((0, ["cpu"]), (1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])):
         monkeypatch.setattr("torch.cuda.is_available", lambda count=count: count > 0)
         monkeypatch.setattr("torch.cuda.device_count", lambda count=count: count)
         assert choose_devices("auto") == devices
+        assert choose_devices("auto", "torch") == devices
+        assert choose_device("auto", "torch").type == devices[0].split(":")[0]
+        assert choose_devices("auto", "openvino") == ["cpu"] == [str(choose_device("auto", "openvino"))]
     assert choose_devices("cuda:2, cuda:0") == ["cuda:2", "cuda:0"]
     with pytest.raises(BackboneError, match="no cuda:3 here"):
         choose_devices("cuda:0,cuda:3")
