@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..base import BackboneError, WeightsError, first_line
+from ..base import BackboneError, WeightsError, fingerprint, first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Random, Wheel, resolve
@@ -102,6 +102,7 @@ def load_backbone(
     adapter = ADAPTERS[entry.source]
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
+    config = adapter.config(network, entry)
     transform = _normalised(adapter.transform(network, entry, image_size or entry.image_size), normalization)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -117,6 +118,7 @@ def load_backbone(
         poolings=asked,
         precision=in_precision,
         runtime=run_by,
+        config_digest=fingerprint(config, digits=32) if config else "",
     )
     embedder, spec = start(network, adapter, spec, recipes, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -81,6 +81,13 @@ class Adapter(Protocol):
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """The preprocessing of the model's own config, scaled to `size` pixels; None is the model's own size."""
+        ...
+
+    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+        """What decides the forward pass and is in no tensor, where it came with the weights; else nothing.
+
+        JSON-like, without what changes no vector (versions, names of classes), and never a path.
+        """
         ...
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
