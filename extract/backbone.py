@@ -16,7 +16,15 @@ from ..base import BackboneError, WeightsError, fingerprint, first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Random, Wheel, resolve
-from .device import choose_device, choose_precision, choose_runtime
+from .device import (
+    choose_device,
+    choose_precision,
+    choose_runtime,
+    describe,
+    exact_fp32,
+    is_lost,
+    is_out_of_memory,
+)
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Embedder, start
@@ -168,10 +176,15 @@ class _Trial:
     def run(self, asked: Wanted) -> Features:
         black = torch.zeros(1, *self.shape, device=self.device)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_fp32(self.device, "fp32"):
                 return self.adapter.features(self.network, black, asked)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             _, height, width = self.shape
+            if is_lost(error) or is_out_of_memory(error):
+                raise BackboneError(
+                    f"{describe(self.device)} cannot run one image of {height} x {width} pixels ({first_line(error)}); "
+                    "use a smaller --image-size or another --device."
+                ) from error
             raise BackboneError(
                 f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."
             ) from error
