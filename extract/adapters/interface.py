@@ -25,7 +25,7 @@ class Inside:
     """Blocks that give tokens, numbered from 1; 0 where there are none."""
     maps: tuple[str, ...] = ()
     """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides, and `res2` to `res5`
-    of SEEM, likewise; `neck`."""
+    of SEEM, likewise; `neck`; `logits` of a linear head."""
 
     def __str__(self) -> str:
         blocks = (f"@1..{self.blocks}",) if self.blocks else ()
