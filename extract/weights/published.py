@@ -10,6 +10,7 @@ import torch
 
 from ...base import WeightsError
 from .clip import blip, image_tower
+from .naming import part, rename, without
 from .tensors import Tensors
 
 
@@ -36,32 +37,12 @@ def recognise(names: Iterable[str]) -> Published | None:
     return next((layout for layout in PUBLISHED if layout.fits(listed)), None)
 
 
-def rename(tensors: Tensors, *rules: tuple[str, str]) -> Tensors:
-    """The same tensors under names in which each pattern, in this order, is replaced."""
-    renamed: Tensors = {}
-    for name, value in tensors.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
-
-
-def without(tensors: Tensors, *patterns: str) -> Tensors:
-    """The tensors of which no pattern matches the name's beginning."""
-    return {name: value for name, value in tensors.items() if not any(re.match(each, name) for each in patterns)}
-
-
-def _part(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors under a prefix, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
 def _dinov2(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """Meta's DINOv2 (github.com/facebookresearch/dinov2): `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models.
 
     The backbone alone, or beside its linear head under `backbone.`; blocks perhaps in chunks, as training saves them.
     """
-    inner = _part(tensors, "backbone.") or tensors
+    inner = part(tensors, "backbone.") or tensors
     head = {name: value for name, value in tensors.items() if name.startswith("linear_head.")}
     inner = without(inner, r"linear_head\.", r"dino_head\.", r"ibot_head\.", r"head\.")
     inner = rename(inner, (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."))
@@ -118,7 +99,7 @@ def _dinov3(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
 
     Its rotary positions are computed and not learnt: the file's periods are only compared with those of the network.
     """
-    inner = _part(tensors, "backbone.") or tensors
+    inner = part(tensors, "backbone.") or tensors
     if not {"pos_embed", "embeddings.position_embeddings"} & target.keys():
         _require_periods(inner.get("rope_embed.periods"))
     kept = without(inner, r"rope_embed\.periods$", r"dino_head\.", r"ibot_head\.")
@@ -201,7 +182,7 @@ def _sam(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
 
     LVM-Med (github.com/duyhominhnguyen/LVM-Med: `lvmmed_vit.pth`) is that encoder alone, without its prefix.
     """
-    return rename(_part(tensors, "image_encoder.") or tensors, (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
+    return rename(part(tensors, "image_encoder.") or tensors, (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
 
 
 def _openclip(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
@@ -234,7 +215,7 @@ def _seem(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     timm makes a map smaller at the beginning of a stage, SEEM at the end of the one before; and timm's linear layers
     are convolutions of 1 x 1.
     """
-    encoder = _part(rename(tensors, (r"^module\.", "")), "backbone.")
+    encoder = part(rename(tensors, (r"^module\.", "")), "backbone.")
     found: Tensors = {}
     for name, value in rename(encoder, *_FOCALNET_OF_TIMM).items():
         at = re.sub(r"^layers\.(\d+)\.downsample\.", lambda old: f"layers.{int(old[1]) + 1}.downsample.", name)
