@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import torch
 
-from ...base import WeightsError
-from .naming import part, rename
+from ...base import WeightsError, one_of
+from .naming import part, rename, without
 from .published import recognise
 from .tensors import Tensors
 
@@ -19,21 +18,42 @@ Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
 def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used.
 
+    What is neither under the prefix nor known to be of no use keeps its name, so that loading tells of it.
     Or the names that the network's authors gave them, where those are known (`published.PUBLISHED`).
     """
     layout = recognise(tensors)
     if layout is not None:
         return layout.convert(tensors, target)
-    prefixes = ("", "module.", "backbone.", "model.", "encoder.", "visual.", "trunk.")
-    views = [{n.removeprefix(p): value for n, value in tensors.items() if n.startswith(p)} for p in prefixes]
     # The one that fits best, so that a tensor that is missing is told as such and not as a prefix that is wrong.
-    named = max(views, key=lambda view: len(view.keys() & target.keys()))
-    return {name: value for name, value in named.items() if name in target or not _is_head(name)}
+    prefix = max(_PREFIXES, key=lambda each: len(part(tensors, each).keys() & target.keys()))
+    own = _of_the_network(part(tensors, prefix), target)
+    # Not the backbone's, for all that is known: kept under its own name, so that loading tells of it.
+    beside = _of_the_network({n: value for n, value in tensors.items() if not n.startswith(prefix)}, target)
+    if twice := own.keys() & beside.keys():
+        raise WeightsError(
+            f"holds two networks: {one_of(sorted(twice), most=4)} both under {prefix!r} and without it. Save the one "
+            "that is meant in a file of its own."
+        )
+    return own | beside
 
 
-def _is_head(name: str) -> bool:
-    # TorchXRayVision's `op_threshs` are the working points of its classifier.
-    return re.match(r"(head|fc|classifier|head_dist|last_linear)\.|op_threshs$", name) is not None
+_PREFIXES = ("", "module.", "backbone.", "module.backbone.", "model.", "encoder.", "visual.", "trunk.")
+"""Under which training codes put the backbone."""
+
+_LEFT_OVER = (
+    # Classifiers. TorchXRayVision's `op_threshs` are the working points of its own.
+    r"(head|fc|classifier|head_dist|last_linear)\.",
+    r"op_threshs$",
+    # What pre-training without labels learns beside the backbone, and the count of an average of weights.
+    r"(projector|projection_head|predictor|prototypes|decoder)\.",
+    r"(mask_token|queue|queue_ptr|n_averaged)$",
+)
+"""Tensors of which it is known that no embedding needs them."""
+
+
+def _of_the_network(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    kept = without(tensors, *(rf"(module\.)?{each}" for each in _LEFT_OVER))
+    return {name: value for name, value in tensors.items() if name in target or name in kept}
 
 
 def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:

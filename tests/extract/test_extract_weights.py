@@ -41,8 +41,20 @@ def tensors() -> dict[str, torch.Tensor]:
         lambda tensors: {"model": {"state_dict": tensors}, "epoch": torch.tensor(3), "best": torch.tensor(0.9)},
         lambda tensors: {"model": {f"module.{name}": value for name, value in tensors.items()}},
         lambda tensors: {**tensors, "head.weight": torch.zeros(10, 64), "head.bias": torch.zeros(10)},
+        lambda tensors: {
+            **{f"module.backbone.{name}": value for name, value in tensors.items()},
+            "module.projection_head.0.weight": torch.zeros(10, 64),
+            "module.queue": torch.zeros(64, 10),
+        },
     ],
-    ids=["bare", "state_dict", "counters-that-are-tensors", "module-prefix", "with-a-classifier"],
+    ids=[
+        "bare",
+        "state_dict",
+        "counters-that-are-tensors",
+        "module-prefix",
+        "with-a-classifier",
+        "beside-a-projection",
+    ],
 )
 def test_a_pytorch_file_in_any_usual_wrapping_gives_the_same_backbone(tmp_path, tensors, wrap) -> None:
     torch.save(wrap(tensors), tmp_path / "own.pth")
@@ -83,6 +95,21 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, told) -> N
     change(own)
     torch.save(own, tmp_path / "own.pth")
     with pytest.raises(WeightsError, match=told):
+        load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ({"neck.weight": torch.zeros(2)}, "1 not part of the model: neck.weight"),
+        ({"backbone2.norm.weight": torch.zeros(64)}, r"1 not part of the model: backbone2\.norm\.weight"),
+        ({"norm.weight": torch.zeros(64)}, r"holds two networks: norm\.weight both under 'backbone\.' and without it"),
+    ],
+    ids=["neck", "second-backbone", "two-networks"],
+)
+def test_what_lies_beside_the_prefix_of_the_backbone_is_named(tmp_path, tensors, beside, told) -> None:
+    torch.save({f"backbone.{name}": value for name, value in tensors.items()} | beside, tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=rf"own\.pth: .*{told}"):
         load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
 
 
