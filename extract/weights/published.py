@@ -10,6 +10,7 @@ import torch
 
 from ...base import WeightsError
 from .clip import blip, image_tower
+from .naming import part, rename, without
 from .tensors import Tensors
 
 
@@ -36,32 +37,12 @@ def recognise(names: Iterable[str]) -> Published | None:
     return next((layout for layout in PUBLISHED if layout.fits(listed)), None)
 
 
-def rename(tensors: Tensors, *rules: tuple[str, str]) -> Tensors:
-    """The same tensors under names in which each pattern, in this order, is replaced."""
-    renamed: Tensors = {}
-    for name, value in tensors.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
-
-
-def without(tensors: Tensors, *patterns: str) -> Tensors:
-    """The tensors of which no pattern matches the name's beginning."""
-    return {name: value for name, value in tensors.items() if not any(re.match(each, name) for each in patterns)}
-
-
-def _part(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors under a prefix, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
 def _dinov2(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """Meta's DINOv2 (github.com/facebookresearch/dinov2): `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models.
 
     The backbone alone, or beside its linear head under `backbone.`; blocks perhaps in chunks, as training saves them.
     """
-    inner = _part(tensors, "backbone.") or tensors
+    inner = part(tensors, "backbone.") or tensors
     head = {name: value for name, value in tensors.items() if name.startswith("linear_head.")}
     inner = without(inner, r"linear_head\.", r"dino_head\.", r"ibot_head\.", r"head\.")
     inner = rename(inner, (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."))
@@ -118,7 +99,7 @@ def _dinov3(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
 
     Its rotary positions are computed and not learnt: the file's periods are only compared with those of the network.
     """
-    inner = _part(tensors, "backbone.") or tensors
+    inner = part(tensors, "backbone.") or tensors
     if not {"pos_embed", "embeddings.position_embeddings"} & target.keys():
         _require_periods(inner.get("rope_embed.periods"))
     kept = without(inner, r"rope_embed\.periods$", r"dino_head\.", r"ibot_head\.")
@@ -201,7 +182,7 @@ def _sam(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
 
     LVM-Med (github.com/duyhominhnguyen/LVM-Med: `lvmmed_vit.pth`) is that encoder alone, without its prefix.
     """
-    return rename(_part(tensors, "image_encoder.") or tensors, (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
+    return rename(part(tensors, "image_encoder.") or tensors, (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
 
 
 def _openclip(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
@@ -234,12 +215,69 @@ def _seem(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     timm makes a map smaller at the beginning of a stage, SEEM at the end of the one before; and timm's linear layers
     are convolutions of 1 x 1.
     """
-    encoder = _part(rename(tensors, (r"^module\.", "")), "backbone.")
+    encoder = part(rename(tensors, (r"^module\.", "")), "backbone.")
     found: Tensors = {}
-    for name, value in rename(encoder, *_FOCALNET_OF_TIMM).items():
-        at = re.sub(r"^layers\.(\d+)\.downsample\.", lambda old: f"layers.{int(old[1]) + 1}.downsample.", name)
-        found[at] = value[:, :, None, None] if value.ndim == 2 else value
+    for name, value in _one_stage_later(rename(encoder, *_FOCALNET_OF_TIMM)).items():
+        found[name] = value[:, :, None, None] if value.ndim == 2 else value
     return found
+
+
+def _vgg(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """VGG of torchvision: timm's, but for the two hidden layers of its classifier, which timm has as convolutions."""
+    named = rename(
+        without(tensors, r"classifier\.6\."),
+        (r"^classifier\.0\.", "pre_logits.fc1."),
+        (r"^classifier\.3\.", "pre_logits.fc2."),
+    )
+    return _in_shape(named, target)
+
+
+def _densenet(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """DenseNet of torchvision as its files have it, older than the names of its code, which are timm's."""
+    return rename(without(tensors, r"classifier\."), (r"\.(norm|conv)\.(\d)\.", r".\1\2."))
+
+
+def _swin(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Microsoft's Swin Transformer (github.com/microsoft/Swin-Transformer): `swin_*_patch4_window*.pth`.
+
+    Its maps are made smaller at the end of a stage, timm's at the beginning of the next; and it stores two tables that
+    follow from the sizes.
+    """
+    learnt = without(tensors, r"head\.", r".*\.(attn_mask|relative_position_index)$")
+    return _one_stage_later(learnt)
+
+
+def _one_stage_later(tensors: Tensors) -> Tensors:
+    """With what makes the maps smaller counted to the stage that it leads to, as timm counts."""
+    return {
+        re.sub(r"^layers\.(\d+)\.downsample\.", lambda old: f"layers.{int(old[1]) + 1}.downsample.", name): value
+        for name, value in tensors.items()
+    }
+
+
+_CONVNEXT = (
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample."),
+    (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+    (r"\.grn\.gamma$", ".mlp.grn.weight"),
+    (r"\.grn\.beta$", ".mlp.grn.bias"),
+    (r"^norm\.", "head.norm."),
+)
+
+
+def _convnext(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Meta's ConvNeXt and ConvNeXt V2 (github.com/facebookresearch/ConvNeXt): `convnext_*_224*.pth`."""
+    return _in_shape(rename(without(tensors, r"head\."), *_CONVNEXT), target)
+
+
+def _in_shape(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """With a linear layer as the convolution of the same numbers that `target` has for it, or the other way round."""
+    return {
+        name: value.reshape(target[name].shape) if name in target and target[name].numel() == value.numel() else value
+        for name, value in tensors.items()
+    }
 
 
 PUBLISHED: tuple[Published, ...] = (
@@ -279,5 +317,37 @@ PUBLISHED: tuple[Published, ...] = (
         "SEEM's FocalNet as its authors published it",
         (r"^(module\.)?backbone\.patch_embed\.", r"^(module\.)?backbone\.layers\.\d+\.blocks\.\d+\.modulation\."),
         _seem,
+    ),
+    Published(
+        "VGG as torchvision publishes it",
+        (r"^features\.0\.weight$", r"^classifier\.0\.weight$", r"^classifier\.3\.weight$"),
+        _vgg,
+    ),
+    Published(
+        "DenseNet as torchvision publishes it", (r"^features\.denseblock1\.denselayer1\.norm\.1\.weight$",), _densenet
+    ),
+    Published(
+        "Swin Transformer as Microsoft published it",
+        (r"^layers\.0\.downsample\.reduction\.weight$", r"\.attn\.relative_position_bias_table$"),
+        _swin,
+    ),
+    Published(
+        "ConvNeXt as Meta published it", (r"^downsample_layers\.0\.0\.weight$", r"^stages\.0\.0\.dwconv\."), _convnext
+    ),
+    # Known by sight and not read: timm has other weights of the same networks.
+    Published(
+        "torchvision's EfficientNet or ConvNeXt, whose names and layers are not timm's: fetch timm's own weights",
+        (r"^features\.0\.0\.weight$", r"^features\.\d+\.0\.block\.0\."),
+        _unchanged,
+    ),
+    Published(
+        "torchvision's Swin Transformer, whose names and layers are not timm's: fetch timm's own weights",
+        (r"^features\.0\.0\.weight$", r"^features\.1\.0\.attn\."),
+        _unchanged,
+    ),
+    Published(
+        "torchvision's ViT, whose names and layers are not timm's: fetch timm's own weights",
+        (r"^conv_proj\.weight$", r"^encoder\.layers\.encoder_layer_0\."),
+        _unchanged,
     ),
 )

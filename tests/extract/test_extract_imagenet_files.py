@@ -1,0 +1,158 @@
+"""Networks of ImageNet in the files of their authors: read to the number, or known by sight and refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import timm
+import torch
+import torchvision
+from medprobe.base import WeightsError
+from medprobe.extract import load_backbone
+from medprobe.extract.weights.layouts import as_published
+from published_networks import agree, linear, noise_images, normalised, saved, vit
+from torch import nn
+
+_OPTIONS = {"precision": "fp32", "device": "cpu"}
+
+
+def _of_torchvision(name: str) -> nn.Module:
+    """torchvision's network with random numbers, those of its norms included."""
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None).eval()
+    for name, value in network.state_dict().items():
+        if name.endswith("running_mean"):
+            value.normal_(std=0.1)
+        elif name.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    return network
+
+
+def _without_classes(network: nn.Module) -> nn.Module:
+    last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    network.set_submodule(last, nn.Identity())
+    return network
+
+
+def _as_densenets_files_have_it(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", name): value for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "theirs", "rewrite"),
+    [
+        ("vgg16", "vgg16", dict),
+        ("resnet50", "resnet50", dict),
+        ("densenet121", "densenet121", dict),
+        ("densenet121", "densenet121", _as_densenets_files_have_it),
+    ],
+    ids=["vgg16", "resnet50", "densenet121", "densenet121-as-on-disk"],
+)
+def test_torchvisions_files_give_what_torchvisions_networks_give(tmp_path, model, theirs, rewrite) -> None:
+    network = _of_torchvision(theirs)
+    path = saved(rewrite(network.state_dict()), tmp_path / "theirs.pth")
+    backbone = load_backbone(f"timm:{model}@{path}", poolings=["pooled"], **_OPTIONS)
+    with torch.inference_mode():
+        out = _without_classes(network)(normalised(backbone, noise_images(224, 1)))
+    agree(backbone.embed(noise_images(224, 1))["pooled"], out)
+
+
+@pytest.mark.parametrize(
+    ("model", "theirs"),
+    [
+        ("efficientnet_b0", "efficientnet_b0"),
+        ("convnext_tiny", "convnext_tiny"),
+        ("swin_tiny_patch4_window7_224", "swin_t"),
+        ("vit_base_patch16_224", "vit_b_16"),
+    ],
+)
+def test_torchvisions_files_that_timm_has_no_names_for_are_known_by_sight(tmp_path, model, theirs) -> None:
+    with torch.device("meta"):
+        network = torchvision.models.get_model(theirs, weights=None)
+    path = saved(network.to_empty(device="cpu").state_dict(), tmp_path / "theirs.pth")
+    with pytest.raises(WeightsError, match=r"theirs\.pth: .*looks like torchvision's .*fetch timm's own weights"):
+        load_backbone(f"timm:{model}@{path}", **_OPTIONS)
+
+
+def _in_names_of_microsoft(model: nn.Module) -> dict[str, torch.Tensor]:
+    """timm's Swin under the names of microsoft/Swin-Transformer, whose buffers are stored too."""
+    named = {}
+    for name, value in model.state_dict().items():
+        stage = re.match(r"layers\.(\d)\.downsample\.", name)
+        at = name.replace(f"layers.{stage[1]}.", f"layers.{int(stage[1]) - 1}.") if stage else name
+        named[at.replace("head.fc.", "head.")] = value
+    stored = ("attn_mask", "relative_position_index")
+    return named | {name: buffer for name, buffer in model.named_buffers() if name.endswith(stored)}
+
+
+_OF_META = (
+    (r"^stem\.", "downsample_layers.0."),
+    (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+    (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
+    (r"\.conv_dw\.", ".dwconv."),
+    (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+    (r"\.mlp\.grn\.weight$", ".grn.gamma"),
+    (r"\.mlp\.grn\.bias$", ".grn.beta"),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
+
+
+def _in_names_of_meta(model: nn.Module) -> dict[str, torch.Tensor]:
+    """timm's ConvNeXt under the names of facebookresearch/ConvNeXt."""
+    named = {}
+    for name, value in model.state_dict().items():
+        at = name
+        for pattern, replacement in _OF_META:
+            at = re.sub(pattern, replacement, at)
+        named[at] = value.reshape(1, 1, 1, -1) if ".grn." in at else value
+    return named
+
+
+def _target(model: str) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return timm.create_model(model, num_classes=0).state_dict()
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "publish"),
+    [
+        ("swin_tiny_patch4_window7_224", _in_names_of_microsoft),
+        ("convnext_tiny", _in_names_of_meta),
+        ("convnextv2_atto", _in_names_of_meta),
+    ],
+)
+def test_the_authors_names_are_what_timm_itself_converts_and_each_finds_its_place(model, publish) -> None:
+    """timm's own conversion, which is written apart from ours, is given the same file and must give the same."""
+    whole = timm.create_model(model)
+    published = publish(whole)
+    values = as_published(published, _target(model))
+    assert _shapes(values) == _shapes(_target(model))
+    family = timm.models.swin_transformer if "swin" in model else timm.models.convnext
+    converted = family.checkpoint_filter_fn(dict(published), whole)
+    assert all(torch.equal(value, converted[name]) for name, value in values.items())
+
+
+@pytest.mark.parametrize(
+    ("model", "publish"),
+    [("swin_base_patch4_window7_224", _in_names_of_microsoft), ("convnext_base", _in_names_of_meta)],
+)
+def test_every_tensor_of_the_larger_ones_has_its_place(model, publish) -> None:
+    with torch.device("meta"):
+        values = as_published(publish(timm.create_model(model)), _target(model))
+    assert _shapes(values) == _shapes(_target(model))
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_metas_deit_has_the_names_of_timm(distilled) -> None:
+    shapes = vit(768, 12, 16, 198 if distilled else 197) | linear("head", 1000, 768)
+    if distilled:
+        shapes |= {"dist_token": (1, 1, 768)} | linear("head_dist", 1000, 768)
+    model = "deit_base_distilled_patch16_224" if distilled else "deit_base_patch16_224"
+    values = as_published({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, _target(model))
+    assert _shapes(values) == _shapes(_target(model))
