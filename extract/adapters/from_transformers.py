@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,7 +42,8 @@ class TransformersAdapter:
         with _quiet():
             network, told = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
         vision = _vision_part(network)
-        prefix = "" if vision is network else "vision_model."
+        prefix = next((f"{name}." for name in _VISION_PARTS if getattr(network, name, None) is vision), "")
+        _require_used(vision, prefix, told, entry)
         missing = sorted(name.removeprefix(prefix) for name in told["missing_keys"] if name.startswith(prefix))
         _do_without(vision, missing, entry)
         return vision
@@ -142,9 +144,13 @@ def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Mod
     return network
 
 
+_VISION_PARTS = ("vision_model",)
+"""Where a model of transformers that is more than an image encoder keeps it."""
+
+
 def _vision_part(model: Any) -> nn.Module:
     """The image encoder of a model of images and texts."""
-    return getattr(model, "vision_model", model)
+    return next((part for name in _VISION_PARTS if (part := getattr(model, name, None)) is not None), model)
 
 
 def _has_class_token(network: nn.Module) -> bool:
@@ -160,6 +166,10 @@ def _read_one_file(entry: Entry) -> Tensors | None:
     return read_tensors(entry.weights.path)
 
 
+_TELLING: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""transformers is to tell what did not fit, and we refuse it, with the tensors' names."""
+
+
 def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, Any]]:
     """The model with tensors that our own reader has read; transformers knows the names of its older versions."""
     from transformers import MODEL_MAPPING
@@ -168,9 +178,7 @@ def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, 
     config = _config(entry)
     architecture: Any = MODEL_MAPPING[type(config)]
     try:
-        return architecture.from_pretrained(
-            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
-        )
+        return architecture.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32, **_TELLING)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{entry.weights.path.name}: does not fit {entry.model} ({first_line(error)}).") from error
 
@@ -179,7 +187,7 @@ def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
     from safetensors import SafetensorError
     from transformers import AutoModel
 
-    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, **_TELLING}
     if not isinstance(entry.weights, Local):
         with _hub(entry):
             return AutoModel.from_pretrained(entry.model, **options)
@@ -188,6 +196,62 @@ def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
         return AutoModel.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{folder.name}: no whole model of transformers ({first_line(error)}).") from error
+
+
+_BESIDE = re.compile(
+    r"\w*(classifier|head|decoder|projection|projector|predictor)\w*\.|(text|language|qformer|prompt)_\w+\."
+    r"|(vision|text|itm)_proj\.|(pooler|fc|cls|dino|ibot)\.|logit_(scale|bias)$|shared_image_embedding\."
+)
+"""What a file may hold beside an image encoder: what was trained on top of it, and the side of the texts."""
+_COMPUTED = re.compile(r"(position_ids|relative_position_index|relative_coords_table|num_batches_tracked|mask_token)$")
+"""What old files store and networks compute, and what pre-training alone uses."""
+
+
+def _require_used(network: nn.Module, prefix: str, told: dict[str, Any], entry: Entry) -> None:
+    """Every tensor of the image encoder has to have its place in the network, and its shape.
+
+    Args:
+        network: the image encoder.
+        prefix: under which the whole model keeps it.
+        told: what transformers tells of the loading.
+        entry: what was asked for, for errors.
+
+    Raises:
+        WeightsError: names what is left over or of another shape, which another network must have had.
+    """
+    extra = sorted(name for name in told["unexpected_keys"] if _is_left_over(name, network, prefix))
+    misshapen = sorted(
+        f"{name} {tuple(there)} instead of {tuple(wanted)}"
+        for name, there, wanted in told["mismatched_keys"]
+        if name.startswith(prefix)
+    )
+    faults = [
+        f"{len(names)} {what}: {one_of(names, most=4)}"
+        for names, what in ((extra, "not part of the model"), (misshapen, "of another shape"))
+        if names
+    ]
+    if not faults:
+        return
+    layout = recognise(told["unexpected_keys"])
+    looks = f" They look like {layout.title}." if layout else ""
+    raise WeightsError(
+        f"{entry.name}: the tensors do not fit the architecture that the config describes; {'; '.join(faults)}.{looks} "
+        "Use the config.json that was published with these weights."
+    )
+
+
+def _is_left_over(name: str, network: nn.Module, prefix: str) -> bool:
+    """Whether a tensor that found no place would have been one of the image encoder's."""
+    if prefix and not name.startswith(prefix):
+        return False
+    # Models with a head keep the encoder under a name of its own, which transformers tells and we do not need.
+    bases = (prefix, f"{getattr(network, 'base_model_prefix', '')}.", *(f"{part}." for part in _VISION_PARTS))
+    base = next((base for base in bases if len(base) > 1 and name.startswith(base)), "")
+    own = name.removeprefix(base)
+    if _COMPUTED.search(own):
+        return False
+    inside = own.split(".")[0] in dict(network.named_children())
+    return inside or not _BESIDE.match(own)
 
 
 def _do_without(network: Any, missing: list[str], entry: Entry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -108,4 +109,79 @@ def test_a_folder_that_lacks_tensors_or_is_damaged_is_told(tmp_path) -> None:
         load_backbone("hf:some/model", weights=folder, **_OPTIONS)
     (folder / "model.safetensors").write_bytes(b"\x00" * 50)
     with pytest.raises(WeightsError, match="no whole model"):
+        load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+_VIT = _SMALL | {"intermediate_size": 64}
+_TEXT = {k: _VIT[k] for k in ("hidden_size", "num_attention_heads", "intermediate_size")} | {"vocab_size": 50}
+
+
+def _with_config(folder: Path, **changed) -> Path:
+    """The folder, with a config.json that says something else than what its weights were made by."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    return folder
+
+
+def _deeper(**own) -> dict:
+    return _VIT | {"num_hidden_layers": 4} | own
+
+
+@pytest.mark.parametrize("as_one_file", [False, True])
+@pytest.mark.parametrize("model", [hf.ViTModel, hf.ViTForImageClassification])
+def test_weights_deeper_than_their_config_are_refused(model, as_one_file, tmp_path) -> None:
+    folder = _with_config(_saved(model(hf.ViTConfig(**_deeper())), tmp_path / "model"), num_hidden_layers=2)
+    place = folder / "model.safetensors" if as_one_file else folder
+    with pytest.raises(WeightsError, match=r"not part of the model: .*layers?\.2\..*config\.json"):
+        load_backbone("hf:some/model", weights=place, **_OPTIONS)
+
+
+def test_an_image_tower_deeper_than_its_config_is_refused_and_the_text_tower_is_nobodys_concern(tmp_path) -> None:
+    config = hf.CLIPConfig(vision_config=_deeper(), text_config=_TEXT | {"num_hidden_layers": 3})
+    folder = _saved(hf.CLIPModel(config), tmp_path / "model")
+    whole = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    told = json.loads((folder / "config.json").read_text())
+    _with_config(folder, text_config=told["text_config"] | {"num_hidden_layers": 1})
+    again = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    np.testing.assert_array_equal(again["cls"], whole["cls"])
+    _with_config(folder, vision_config=told["vision_config"] | {"num_hidden_layers": 2})
+    with pytest.raises(WeightsError, match=r"not part of the model: .*vision_model\.encoder\.layers\.2\."):
+        load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+def test_an_image_tower_takes_its_part_of_a_file_of_both_towers(tmp_path) -> None:
+    config = hf.CLIPConfig(vision_config=_VIT, text_config=_TEXT | {"num_hidden_layers": 1})
+    folder = _saved(hf.CLIPModel(config), tmp_path / "model")
+    whole = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    (folder / "config.json").write_text(json.dumps(hf.CLIPVisionConfig(**_VIT).to_dict()))
+    tower = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    np.testing.assert_array_equal(tower["cls"], whole["cls"])
+
+
+def test_a_tensor_that_has_no_place_is_refused_and_what_networks_compute_is_not(tmp_path) -> None:
+    folder = _saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    whole = load_backbone("hf:some/model", weights=folder, **_OPTIONS).spec.weights_digest
+    computed = {"embeddings.position_ids": torch.arange(5), "embeddings.mask_token": torch.zeros(1, 1, 32)}
+    save_file(tensors | computed, folder / "model.safetensors", {"format": "pt"})
+    assert load_backbone("hf:some/model", weights=folder, **_OPTIONS).spec.weights_digest == whole
+    for name in ("adapter.down.weight", "embeddings.register_tokens"):
+        save_file(tensors | {name: torch.zeros(2, 32)}, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(WeightsError, match=f"1 not part of the model: .*{name}"):
+            load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+@pytest.mark.parametrize("as_one_file", [False, True])
+def test_weights_wider_than_their_config_are_refused_with_both_shapes(as_one_file, tmp_path) -> None:
+    folder = _with_config(_saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model"), intermediate_size=48)
+    place = folder / "model.safetensors" if as_one_file else folder
+    with pytest.raises(WeightsError, match=r"6 of another shape: .*\(64,\) instead of \(48,\)"):
+        load_backbone("hf:some/model", weights=place, **_OPTIONS)
+
+
+def test_a_folder_in_its_authors_names_is_told_by_its_layout(tmp_path) -> None:
+    folder = _saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model")
+    names = ("mask_token", "pos_embed", "blocks.0.ls1.gamma")
+    save_file({name: torch.zeros(2, 32) for name in names}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match="look like DINOv2 as Meta published it"):
         load_backbone("hf:some/model", weights=folder, **_OPTIONS)
