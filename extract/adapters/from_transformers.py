@@ -20,9 +20,9 @@ from ..weights.loading import in_own_names, load_strictly
 from ..weights.places import from_hub_by_hand
 from ..weights.published import BLIP, Published, recognise
 from ..weights.tensors import Tensors, read_tensors
+from .image_processors import transform_of
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
-_PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -50,20 +50,7 @@ class TransformersAdapter:
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
-        processor = _processor(entry)
-        own = _pair(processor.get("crop_size") or processor["size"])
-        height, width = (size, size) if size else own
-        resize = _pair(processor["size"])
-        short_side = "shortest_edge" in processor["size"]
-        scaled = (round(resize[0] * height / own[0]), round(resize[1] * width / own[1]))
-        return TransformSpec(
-            size=(height, width),
-            resize="short-side" if short_side else "squash",
-            resize_to=scaled[0] if short_side else scaled,
-            interpolation=_PIL_FILTERS[int(processor.get("resample", 3))],  # pyright: ignore[reportArgumentType]
-            mean=tuple(processor.get("image_mean") or (0.0, 0.0, 0.0)),
-            std=tuple(processor.get("image_std") or (1.0, 1.0, 1.0)),
-        )
+        return transform_of(_processor(entry), size, entry.name)
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
@@ -330,14 +317,6 @@ def _processor(entry: Entry) -> dict[str, Any]:
         return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
     with _hub(entry):
         return ImageProcessingMixin.get_image_processor_dict(entry.model)[0]
-
-
-def _pair(size: dict[str, int] | int) -> tuple[int, int]:
-    if isinstance(size, int):
-        return size, size
-    if "shortest_edge" in size:
-        return size["shortest_edge"], size["shortest_edge"]
-    return size["height"], size["width"]
 
 
 @contextmanager

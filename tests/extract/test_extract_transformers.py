@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone
 from safetensors.torch import load_file, save_file
 
-_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+_SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 _PROCESSOR = '{"size": {"height": 28, "width": 28}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}'
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 
@@ -112,8 +119,10 @@ def test_a_folder_that_lacks_tensors_or_is_damaged_is_told(tmp_path) -> None:
         load_backbone("hf:some/model", weights=folder, **_OPTIONS)
 
 
-_VIT = _SMALL | {"intermediate_size": 64}
-_TEXT = {k: _VIT[k] for k in ("hidden_size", "num_attention_heads", "intermediate_size")} | {"vocab_size": 50}
+_VIT: dict[str, Any] = _SMALL | {"intermediate_size": 64}
+_TEXT: dict[str, Any] = {k: _VIT[k] for k in ("hidden_size", "num_attention_heads", "intermediate_size")} | {
+    "vocab_size": 50
+}
 
 
 def _with_config(folder: Path, **changed) -> Path:
