@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +59,9 @@ class TransformersAdapter:
         patch = getattr(config, "patch_size", None)
         if isinstance(patch, int):
             require_multiple(size, patch)
+        if _is_sam(network):
+            _set_size_of_sam(network, size)
+            return
         own = getattr(config, "image_size", None)
         # Rotary positions are computed for each size.
         interpolates = hasattr(network, "rope_embeddings") or any(
@@ -69,6 +73,8 @@ class TransformersAdapter:
     def inside(self, network: nn.Module) -> Inside:
         """See `Adapter.inside`."""
         config: Any = network.config
+        if _is_sam(network):
+            return Inside(config.num_hidden_layers, ("neck",))
         if config.model_type in _MAPS_BY_STAGE:
             return Inside(maps=tuple(f"stage{number + 1}" for number in range(len(config.depths))))
         blocks = getattr(config, "num_hidden_layers", None)
@@ -76,6 +82,8 @@ class TransformersAdapter:
 
     def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. These networks always run to their end."""
+        if _is_sam(network):
+            return _features_of_sam(network, images, wanted)
         options = {"output_hidden_states": True} if wanted.inside else {}
         out = network(images, **_interpolation(network), **options)
         last = out.last_hidden_state
@@ -90,6 +98,34 @@ class TransformersAdapter:
 
 _MAPS_BY_STAGE = {"convnext", "convnextv2", "regnet", "resnet"}
 """Architectures whose hidden states are the stages' maps, before the next stage makes them smaller."""
+
+
+def _is_sam(network: Any) -> bool:
+    return network.config.model_type == "sam_vision_model"
+
+
+def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """As through timm: the encoder ends in its last block, and the neck after it is a map of its own."""
+    out = network(images, output_hidden_states=True)
+    blocks = {place: out.hidden_states[place].flatten(1, 2) for place in wanted.inside if isinstance(place, int)}
+    inside: dict[Place, Features] = {place: Features(patches=tokens) for place, tokens in blocks.items()}
+    if "neck" in wanted.inside:
+        inside["neck"] = Features(patches=positions(out.last_hidden_state))
+    return Features(patches=out.hidden_states[-1].flatten(1, 2), inside=inside)
+
+
+def _set_size_of_sam(network: Any, size: tuple[int, int]) -> None:
+    """Resamples the absolute positions (1, H, W, D); the relative ones follow by themselves."""
+    embed = network.patch_embed
+    if tuple(embed.image_size) == size:
+        return
+    embed.image_size = size
+    if network.pos_embed is None:
+        return
+    grid = (size[0] // network.config.patch_size, size[1] // network.config.patch_size)
+    held = network.pos_embed.detach().permute(0, 3, 1, 2)
+    resampled = nn.functional.interpolate(held, size=grid, mode="bicubic", antialias=False)
+    network.pos_embed = nn.Parameter(resampled.permute(0, 2, 3, 1), requires_grad=False)
 
 
 def _normed(network: Any, out: Any, block: int) -> torch.Tensor:
@@ -131,7 +167,7 @@ def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Mod
     return network
 
 
-_VISION_PARTS = ("vision_model",)
+_VISION_PARTS = ("vision_model", "vision_encoder")
 """Where a model of transformers that is more than an image encoder keeps it."""
 
 
@@ -163,6 +199,8 @@ def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, 
 
     assert isinstance(entry.weights, Local)
     config = _config(entry)
+    if type(config) not in MODEL_MAPPING:
+        raise WeightsError(f"{entry.name}: transformers has no network for a config of {config.model_type}.")
     architecture: Any = MODEL_MAPPING[type(config)]
     try:
         return architecture.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32, **_TELLING)
@@ -179,6 +217,8 @@ def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
         with _hub(entry):
             return AutoModel.from_pretrained(entry.model, **options)
     folder = entry.weights.path
+    if (folder / "config.json").is_file():
+        options["config"] = _read_config(folder)
     try:
         return AutoModel.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
@@ -282,6 +322,24 @@ def _interpolation(network: nn.Module) -> dict[str, bool]:
     return {"interpolate_pos_encoding": True} if asked else {}
 
 
+def _read_config(folder: Path) -> Any:
+    """The architecture that a folder's config.json describes.
+
+    Raises:
+        WeightsError: it describes none.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise WeightsError(
+            f"{folder.name}/config.json: describes no architecture of transformers ({first_line(error)}). Put the "
+            "config.json there that was published with these weights."
+        ) from error
+
+
 @_quiet()
 def _config(entry: Entry) -> Any:
     from transformers import AutoConfig
@@ -293,7 +351,7 @@ def _config(entry: Entry) -> Any:
     if beside is not None:
         folder = beside if beside.is_dir() else beside.parent
         if (folder / "config.json").is_file():
-            return AutoConfig.from_pretrained(folder)
+            return _read_config(folder)
     with _hub(entry):
         return AutoConfig.from_pretrained(entry.model)
 

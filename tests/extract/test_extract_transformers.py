@@ -12,6 +12,8 @@ import torch
 import transformers as hf
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone
+from medprobe.extract.adapters.from_timm import TimmAdapter
+from medprobe.extract.adapters.interface import Wanted
 from safetensors.torch import load_file, save_file
 
 _SMALL: dict[str, Any] = {
@@ -194,3 +196,65 @@ def test_a_folder_in_its_authors_names_is_told_by_its_layout(tmp_path) -> None:
     save_file({name: torch.zeros(2, 32) for name in names}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(WeightsError, match="look like DINOv2 as Meta published it"):
         load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+_SAM: dict[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "patch_size": 16,
+    "window_size": 2, "global_attn_indexes": [1], "output_channels": 16, "mlp_dim": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("whole", [True, False])
+def test_segment_anything_gives_what_timm_gives(whole, size, tmp_path) -> None:
+    from timm.models.vision_transformer_sam import VisionTransformerSAM
+
+    model = hf.SamModel(hf.SamConfig(vision_config=_SAM)) if whole else hf.SamVisionModel(hf.SamVisionConfig(**_SAM))
+    folder = _saved(model, tmp_path / "model")
+    processor = hf.SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor.to_dict(), default=int))
+    poolings = ["mean", "mean@1", "neck"]
+    made = load_backbone(f"hf:some/sam@{folder}", poolings=poolings, image_size=size, **_OPTIONS)
+    timms = VisionTransformerSAM(
+        img_size=64, patch_size=16, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2, neck_chans=16, num_classes=0,
+        use_rel_pos=True, window_size=2, global_attn_indexes=(1,),
+    ).eval()  # fmt: skip
+    adapter, network = TimmAdapter(), timms
+    network.load_state_dict({_of_timm(name): value for name, value in model.vision_encoder.state_dict().items()})
+    adapter.set_image_size(network, (size, size))
+    images = _images(size=size)
+    shift, scale = (torch.tensor(each).reshape(3, 1, 1) for each in (processor.image_mean, processor.image_std))
+    with torch.inference_mode():
+        normalised = (torch.from_numpy(images).float() / 255 - shift) / scale
+        theirs = adapter.features(network, normalised, Wanted(inside=frozenset({1, "neck"})))
+    ours = made.embed(images)
+    expected = {"mean": theirs, "mean@1": theirs.inside[1], "neck": theirs.inside["neck"]}
+    for pooling, features in expected.items():
+        assert features.patches is not None
+        np.testing.assert_allclose(ours[pooling], features.patches.mean(1).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def _of_timm(name: str) -> str:
+    """A name of transformers' Segment Anything as timm has it."""
+    renamed = {
+        "layers.": "blocks.", "layer_norm1": "norm1", "layer_norm2": "norm2", "mlp.lin": "mlp.fc",
+        "patch_embed.projection": "patch_embed.proj",
+    }  # fmt: skip
+    if name.startswith("neck."):
+        places = {"conv1": "0", "layer_norm1": "1", "conv2": "2", "layer_norm2": "3"}
+        return ".".join(places.get(part, part) for part in name.split("."))
+    for theirs, timms in renamed.items():
+        name = name.replace(theirs, timms)
+    return name
+
+
+@pytest.mark.parametrize(
+    "config",
+    ['{"model_type": "no such"}', "{", '{"model_type": "vit", "hidden_size": "wide"}', "{}"],
+)
+def test_a_config_that_describes_nothing_is_told_by_its_file(config, tmp_path) -> None:
+    folder = _saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model")
+    (folder / "config.json").write_text(config)
+    for place in (folder, folder / "model.safetensors"):
+        with pytest.raises(WeightsError, match=r"model/config\.json: describes no architecture"):
+            load_backbone("hf:some/model", weights=place, **_OPTIONS)
