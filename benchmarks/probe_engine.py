@@ -44,7 +44,7 @@ from threadpoolctl import threadpool_limits
 
 KS = (1, 5, 11, 21, 51, 101)
 GBM_SEEDS = 20
-DATA = Path(os.environ.get("MEDPROBE_TESTDATA", "../shared/data")) / "brain-mri-embeddings.npz"
+DATA = Path(os.environ.get("MEDPROBE_TEST_DATA", "../shared/data")) / "brain-mri-embeddings.npz"
 
 
 @dataclass(frozen=True, eq=False)

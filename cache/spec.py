@@ -89,13 +89,16 @@ class EmbeddingSpec:
     model: str
     """The architecture in its library, e.g. `timm:tf_efficientnet_lite0`."""
     weights_digest: str
-    """SHA-256 of the weights as read, not of the file: a renamed file is the same weights."""
+    """SHA-256 of the weights as read, not of the file."""
     transform: TransformSpec
     poolings: tuple[str, ...]
     """Which tensors became vectors, in the order in which they are stored."""
     precision: Precision
     """What the network computed in."""
     runtime: Runtime = "torch"
+    config_digest: str = ""
+    """Of the architecture's config where one came with the weights, as the number of heads or the activation change no
+    tensor; empty where `model` says it all."""
 
     def __post_init__(self) -> None:
         for field in ("backbone", "model", "weights_digest"):
@@ -111,15 +114,24 @@ class EmbeddingSpec:
             raise ValueError(f"a pooling's name must not hold '/' or begin with '.', got {self.poolings}")
         _choice(self.precision, Precision, "precision")
         _choice(self.runtime, Runtime, "runtime")
+        if not isinstance(self.config_digest, str) or not re.fullmatch(r"[0-9a-f]*", self.config_digest):
+            raise ValueError(f"config_digest must be hexadecimal digits, got {self.config_digest!r}")
 
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
-        return fingerprint({"version": SPEC_VERSION, **asdict(self)})
+        return fingerprint({"version": SPEC_VERSION, **self._fields()})
 
     def to_json(self) -> str:
         """The spec as canonical JSON; `from_json` gives an equal spec back."""
-        return canonical_json(asdict(self))
+        return canonical_json(self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        """All fields but those that were added later and stand at their defaults, so that old names stay."""
+        fields = asdict(self)
+        if not self.config_digest:
+            del fields["config_digest"]
+        return fields
 
     @classmethod
     def from_json(cls, text: str) -> EmbeddingSpec:

@@ -12,11 +12,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..base import BackboneError, WeightsError, first_line
+from ..base import BackboneError, WeightsError, fingerprint, first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Random, Wheel, resolve
-from .device import choose_device, choose_precision, choose_runtime
+from .device import (
+    choose_device,
+    choose_precision,
+    choose_runtime,
+    describe,
+    exact_fp32,
+    is_lost,
+    is_out_of_memory,
+)
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Embedder, start
@@ -102,6 +110,7 @@ def load_backbone(
     adapter = ADAPTERS[entry.source]
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
+    config = adapter.config(network, entry)
     transform = _normalised(adapter.transform(network, entry, image_size or entry.image_size), normalization)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -117,6 +126,7 @@ def load_backbone(
         poolings=asked,
         precision=in_precision,
         runtime=run_by,
+        config_digest=fingerprint(config, digits=32) if config else "",
     )
     embedder, spec = start(network, adapter, spec, recipes, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
@@ -166,10 +176,15 @@ class _Trial:
     def run(self, asked: Wanted) -> Features:
         black = torch.zeros(1, *self.shape, device=self.device)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_fp32(self.device, "fp32"):
                 return self.adapter.features(self.network, black, asked)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             _, height, width = self.shape
+            if is_lost(error) or is_out_of_memory(error):
+                raise BackboneError(
+                    f"{describe(self.device)} cannot run one image of {height} x {width} pixels ({first_line(error)}); "
+                    "use a smaller --image-size or another --device."
+                ) from error
             raise BackboneError(
                 f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."
             ) from error

@@ -74,6 +74,14 @@ class OpenClipAdapter:
             std=tuple(config["std"]),
         )
 
+    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+        """See `Adapter.config`."""
+        own = _own_config(entry)
+        if own is entry.config or (not entry.model.startswith(_HUB) and not _config_beside(entry)):
+            return {}
+        config = own.get("model_cfg", own)
+        return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
+
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
         model: Any = network
@@ -178,15 +186,22 @@ def _config(entry: Entry) -> dict[str, Any]:
 
 
 def _own_config(entry: Entry) -> dict[str, Any]:
-    if isinstance(entry.weights, Local):
-        folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
-        if (folder / _CONFIG).is_file():
-            return _read_config(folder / _CONFIG)
+    beside = _config_beside(entry)
+    if beside:
+        return _read_config(beside)
     if entry.config is not None:
         return entry.config
     if entry.model.startswith(_HUB):
         return _hub_config(entry)
     return _library_config(entry)
+
+
+def _config_beside(entry: Entry) -> Path | None:
+    """The config that came with local weights."""
+    if not isinstance(entry.weights, Local):
+        return None
+    folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
+    return folder / _CONFIG if (folder / _CONFIG).is_file() else None
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,6 +56,10 @@ class SeemAdapter:
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
         )
+
+    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+        """See `Adapter.config`; the model's name says it all."""
+        return {}
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""

@@ -68,6 +68,10 @@ class TimmAdapter:
             colour="grey" if entry.channels == 1 else "rgb",
         )
 
+    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+        """See `Adapter.config`; the model's name says it all."""
+        return {}
+
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
         embed: Any = getattr(network, "patch_embed", None)

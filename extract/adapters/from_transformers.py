@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
@@ -25,6 +25,9 @@ from .image_processors import transform_of
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_NO_MATTER = {"architectures", "dtype", "id2label", "label2id", "problem_type", "torch_dtype", "transformers_version"}
+"""What a config says that changes no vector."""
 
 
 class TransformersAdapter:
@@ -52,6 +55,15 @@ class TransformersAdapter:
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         return transform_of(_processor(entry), size, entry.name)
+
+    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+        """See `Adapter.config`."""
+        brought = isinstance(entry.weights, Local) and (entry.weights.path / "config.json").is_file()
+        if entry.config is not None and not brought:
+            return {}
+        model: Any = network
+        config = model.config.to_diff_dict()
+        return {name: value for name, value in config.items() if name not in _NO_MATTER and name[:1] != "_"}
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ class Inside:
     """Blocks that give tokens, numbered from 1; 0 where there are none."""
     maps: tuple[str, ...] = ()
     """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides, and `res2` to `res5`
-    of SEEM, likewise; `neck`."""
+    of SEEM, likewise; `neck`; `logits` of a linear head."""
 
     def __str__(self) -> str:
         blocks = (f"@1..{self.blocks}",) if self.blocks else ()
@@ -81,6 +81,13 @@ class Adapter(Protocol):
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """The preprocessing of the model's own config, scaled to `size` pixels; None is the model's own size."""
+        ...
+
+    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+        """What decides the forward pass and is in no tensor, where it came with the weights; else nothing.
+
+        JSON-like, without what changes no vector (versions, names of classes), and never a path.
+        """
         ...
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:

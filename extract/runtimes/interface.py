@@ -17,7 +17,7 @@ class Embedder(Protocol):
         An image's vector does not depend on the batch that it comes in, beyond rounding.
 
         Args:
-            images: uint8 (B, 3, H, W) in main memory, B at least 1.
+            images: uint8 (B, C, H, W) in main memory, B at least 1.
 
         Returns:
             float32 (B, D) by pooling.

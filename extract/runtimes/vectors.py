@@ -38,7 +38,7 @@ class Vectors(nn.Module):
             self.register_buffer(name, channels, persistent=False)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Vectors float32 (B, D), one matrix per pooling, of uint8 images (B, 3, H, W)."""
+        """Vectors float32 (B, D), one matrix per pooling, of uint8 images (B, C, H, W)."""
         batch = (images.float() / 255 - self.mean) / self.std
         # Convolutions are quickest with channels last, and a transformer does not mind.
         batch = batch.contiguous(memory_format=torch.channels_last)

@@ -43,6 +43,7 @@ _SPECS = st.builds(
     poolings=st.lists(_POOLINGS, min_size=1, max_size=4, unique=True).map(tuple),
     precision=st.sampled_from(["fp32", "bf16"]),
     runtime=st.sampled_from(["torch", "openvino"]),
+    config_digest=st.sampled_from(["", "0a", "ff"]),
 )
 
 

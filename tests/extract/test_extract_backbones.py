@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from medprobe.base import BackboneError
 from medprobe.extract import load_backbone, resolve
 from medprobe.extract.transforms import to_input
 from medprobe.extract.weights.places import fetch
@@ -153,3 +154,14 @@ def test_bf16_keeps_the_direction_of_fp32() -> None:
     )
     assert _cosines(exact, quick).min() > 0.999
     assert not np.array_equal(exact, quick)
+
+
+def test_a_device_without_memory_is_not_called_a_fault_of_the_image_size(monkeypatch) -> None:
+    from medprobe.extract.adapters.from_timm import TimmAdapter
+
+    def full(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(TimmAdapter, "features", full)
+    with pytest.raises(BackboneError, match=r"cannot run one image of 160 x 160 pixels \(CUDA out of memory"):
+        load_backbone("timm:test_vit@random", device="cpu")

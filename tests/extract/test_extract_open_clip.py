@@ -190,6 +190,11 @@ def test_a_folder_with_its_own_config_needs_no_hub_and_its_config_decides(tmp_pa
     backbone = load_backbone("open_clip:hf-hub:some/clip", weights=tmp_path, **_OPTIONS)
     assert backbone.spec.poolings == ("proj",)
     assert (backbone.transform.resize, backbone.transform.std) == ("squash", (0.25,) * 3)
+    model["quick_gelu"] = False
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    other = load_backbone("open_clip:hf-hub:some/clip", weights=tmp_path, **_OPTIONS)
+    assert other.spec.weights_digest == backbone.spec.weights_digest
+    assert other.spec.fingerprint != backbone.spec.fingerprint
     (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {}}')
     with pytest.raises(WeightsError, match="no config of OpenCLIP"):
         load_backbone("open_clip:hf-hub:some/clip", weights=tmp_path, **_OPTIONS)
