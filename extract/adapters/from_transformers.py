@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +21,9 @@ from ..weights.loading import in_own_names, load_strictly
 from ..weights.places import from_hub_by_hand
 from ..weights.published import BLIP, Published, recognise
 from ..weights.tensors import Tensors, read_tensors
+from .image_processors import transform_of
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
 
-_PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _NO_MATTER = {"architectures", "dtype", "id2label", "label2id", "problem_type", "torch_dtype", "transformers_version"}
@@ -44,27 +46,15 @@ class TransformersAdapter:
         with _quiet():
             network, told = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
         vision = _vision_part(network)
-        prefix = "" if vision is network else "vision_model."
+        prefix = next((f"{name}." for name in _VISION_PARTS if getattr(network, name, None) is vision), "")
+        _require_used(vision, prefix, told, entry)
         missing = sorted(name.removeprefix(prefix) for name in told["missing_keys"] if name.startswith(prefix))
         _do_without(vision, missing, entry)
         return vision
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
-        processor = _processor(entry)
-        own = _pair(processor.get("crop_size") or processor["size"])
-        height, width = (size, size) if size else own
-        resize = _pair(processor["size"])
-        short_side = "shortest_edge" in processor["size"]
-        scaled = (round(resize[0] * height / own[0]), round(resize[1] * width / own[1]))
-        return TransformSpec(
-            size=(height, width),
-            resize="short-side" if short_side else "squash",
-            resize_to=scaled[0] if short_side else scaled,
-            interpolation=_PIL_FILTERS[int(processor.get("resample", 3))],  # pyright: ignore[reportArgumentType]
-            mean=tuple(processor.get("image_mean") or (0.0, 0.0, 0.0)),
-            std=tuple(processor.get("image_std") or (1.0, 1.0, 1.0)),
-        )
+        return transform_of(_processor(entry), size, entry.name)
 
     def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
         """See `Adapter.config`."""
@@ -81,6 +71,9 @@ class TransformersAdapter:
         patch = getattr(config, "patch_size", None)
         if isinstance(patch, int):
             require_multiple(size, patch)
+        if _is_sam(network):
+            _set_size_of_sam(network, size)
+            return
         own = getattr(config, "image_size", None)
         # Rotary positions are computed for each size.
         interpolates = hasattr(network, "rope_embeddings") or any(
@@ -92,6 +85,8 @@ class TransformersAdapter:
     def inside(self, network: nn.Module) -> Inside:
         """See `Adapter.inside`."""
         config: Any = network.config
+        if _is_sam(network):
+            return Inside(config.num_hidden_layers, ("neck",))
         if config.model_type in _MAPS_BY_STAGE:
             return Inside(maps=tuple(f"stage{number + 1}" for number in range(len(config.depths))))
         blocks = getattr(config, "num_hidden_layers", None)
@@ -99,6 +94,8 @@ class TransformersAdapter:
 
     def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. These networks always run to their end."""
+        if _is_sam(network):
+            return _features_of_sam(network, images, wanted)
         options = {"output_hidden_states": True} if wanted.inside else {}
         out = network(images, **_interpolation(network), **options)
         last = out.last_hidden_state
@@ -113,6 +110,34 @@ class TransformersAdapter:
 
 _MAPS_BY_STAGE = {"convnext", "convnextv2", "regnet", "resnet"}
 """Architectures whose hidden states are the stages' maps, before the next stage makes them smaller."""
+
+
+def _is_sam(network: Any) -> bool:
+    return network.config.model_type == "sam_vision_model"
+
+
+def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
+    """As through timm: the encoder ends in its last block, and the neck after it is a map of its own."""
+    out = network(images, output_hidden_states=True)
+    blocks = {place: out.hidden_states[place].flatten(1, 2) for place in wanted.inside if isinstance(place, int)}
+    inside: dict[Place, Features] = {place: Features(patches=tokens) for place, tokens in blocks.items()}
+    if "neck" in wanted.inside:
+        inside["neck"] = Features(patches=positions(out.last_hidden_state))
+    return Features(patches=out.hidden_states[-1].flatten(1, 2), inside=inside)
+
+
+def _set_size_of_sam(network: Any, size: tuple[int, int]) -> None:
+    """Resamples the absolute positions (1, H, W, D); the relative ones follow by themselves."""
+    embed = network.patch_embed
+    if tuple(embed.image_size) == size:
+        return
+    embed.image_size = size
+    if network.pos_embed is None:
+        return
+    grid = (size[0] // network.config.patch_size, size[1] // network.config.patch_size)
+    held = network.pos_embed.detach().permute(0, 3, 1, 2)
+    resampled = nn.functional.interpolate(held, size=grid, mode="bicubic", antialias=False)
+    network.pos_embed = nn.Parameter(resampled.permute(0, 2, 3, 1), requires_grad=False)
 
 
 def _normed(network: Any, out: Any, block: int) -> torch.Tensor:
@@ -154,9 +179,13 @@ def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Mod
     return network
 
 
+_VISION_PARTS = ("vision_model", "vision_encoder")
+"""Where a model of transformers that is more than an image encoder keeps it."""
+
+
 def _vision_part(model: Any) -> nn.Module:
     """The image encoder of a model of images and texts."""
-    return getattr(model, "vision_model", model)
+    return next((part for name in _VISION_PARTS if (part := getattr(model, name, None)) is not None), model)
 
 
 def _has_class_token(network: nn.Module) -> bool:
@@ -172,17 +201,21 @@ def _read_one_file(entry: Entry) -> Tensors | None:
     return read_tensors(entry.weights.path)
 
 
+_TELLING: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""transformers is to tell what did not fit, and we refuse it, with the tensors' names."""
+
+
 def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, Any]]:
     """The model with tensors that our own reader has read; transformers knows the names of its older versions."""
     from transformers import MODEL_MAPPING
 
     assert isinstance(entry.weights, Local)
     config = _config(entry)
+    if type(config) not in MODEL_MAPPING:
+        raise WeightsError(f"{entry.name}: transformers has no network for a config of {config.model_type}.")
     architecture: Any = MODEL_MAPPING[type(config)]
     try:
-        return architecture.from_pretrained(
-            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
-        )
+        return architecture.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32, **_TELLING)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{entry.weights.path.name}: does not fit {entry.model} ({first_line(error)}).") from error
 
@@ -191,15 +224,73 @@ def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
     from safetensors import SafetensorError
     from transformers import AutoModel
 
-    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, **_TELLING}
     if not isinstance(entry.weights, Local):
         with _hub(entry):
             return AutoModel.from_pretrained(entry.model, **options)
     folder = entry.weights.path
+    if (folder / "config.json").is_file():
+        options["config"] = _read_config(folder)
     try:
         return AutoModel.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{folder.name}: no whole model of transformers ({first_line(error)}).") from error
+
+
+_BESIDE = re.compile(
+    r"\w*(classifier|head|decoder|projection|projector|predictor)\w*\.|(text|language|qformer|prompt)_\w+\."
+    r"|(vision|text|itm)_proj\.|(pooler|fc|cls|dino|ibot)\.|logit_(scale|bias)$|shared_image_embedding\."
+)
+"""What a file may hold beside an image encoder: what was trained on top of it, and the side of the texts."""
+_COMPUTED = re.compile(r"(position_ids|relative_position_index|relative_coords_table|num_batches_tracked|mask_token)$")
+"""What old files store and networks compute, and what pre-training alone uses."""
+
+
+def _require_used(network: nn.Module, prefix: str, told: dict[str, Any], entry: Entry) -> None:
+    """Every tensor of the image encoder has to have its place in the network, and its shape.
+
+    Args:
+        network: the image encoder.
+        prefix: under which the whole model keeps it.
+        told: what transformers tells of the loading.
+        entry: what was asked for, for errors.
+
+    Raises:
+        WeightsError: names what is left over or of another shape, which another network must have had.
+    """
+    extra = sorted(name for name in told["unexpected_keys"] if _is_left_over(name, network, prefix))
+    misshapen = sorted(
+        f"{name} {tuple(there)} instead of {tuple(wanted)}"
+        for name, there, wanted in told["mismatched_keys"]
+        if name.startswith(prefix)
+    )
+    faults = [
+        f"{len(names)} {what}: {one_of(names, most=4)}"
+        for names, what in ((extra, "not part of the model"), (misshapen, "of another shape"))
+        if names
+    ]
+    if not faults:
+        return
+    layout = recognise(told["unexpected_keys"])
+    looks = f" They look like {layout.title}." if layout else ""
+    raise WeightsError(
+        f"{entry.name}: the tensors do not fit the architecture that the config describes; {'; '.join(faults)}.{looks} "
+        "Use the config.json that was published with these weights."
+    )
+
+
+def _is_left_over(name: str, network: nn.Module, prefix: str) -> bool:
+    """Whether a tensor that found no place would have been one of the image encoder's."""
+    if prefix and not name.startswith(prefix):
+        return False
+    # Models with a head keep the encoder under a name of its own, which transformers tells and we do not need.
+    bases = (prefix, f"{getattr(network, 'base_model_prefix', '')}.", *(f"{part}." for part in _VISION_PARTS))
+    base = next((base for base in bases if len(base) > 1 and name.startswith(base)), "")
+    own = name.removeprefix(base)
+    if _COMPUTED.search(own):
+        return False
+    inside = own.split(".")[0] in dict(network.named_children())
+    return inside or not _BESIDE.match(own)
 
 
 def _do_without(network: Any, missing: list[str], entry: Entry) -> None:
@@ -243,6 +334,24 @@ def _interpolation(network: nn.Module) -> dict[str, bool]:
     return {"interpolate_pos_encoding": True} if asked else {}
 
 
+def _read_config(folder: Path) -> Any:
+    """The architecture that a folder's config.json describes.
+
+    Raises:
+        WeightsError: it describes none.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise WeightsError(
+            f"{folder.name}/config.json: describes no architecture of transformers ({first_line(error)}). Put the "
+            "config.json there that was published with these weights."
+        ) from error
+
+
 @_quiet()
 def _config(entry: Entry) -> Any:
     from transformers import AutoConfig
@@ -254,7 +363,7 @@ def _config(entry: Entry) -> Any:
     if beside is not None:
         folder = beside if beside.is_dir() else beside.parent
         if (folder / "config.json").is_file():
-            return AutoConfig.from_pretrained(folder)
+            return _read_config(folder)
     with _hub(entry):
         return AutoConfig.from_pretrained(entry.model)
 
@@ -278,14 +387,6 @@ def _processor(entry: Entry) -> dict[str, Any]:
         return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
     with _hub(entry):
         return ImageProcessingMixin.get_image_processor_dict(entry.model)[0]
-
-
-def _pair(size: dict[str, int] | int) -> tuple[int, int]:
-    if isinstance(size, int):
-        return size, size
-    if "shortest_edge" in size:
-        return size["shortest_edge"], size["shortest_edge"]
-    return size["height"], size["width"]
 
 
 @contextmanager

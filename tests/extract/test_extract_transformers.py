@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,17 @@ import torch
 import transformers as hf
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone
+from medprobe.extract.adapters.from_timm import TimmAdapter
+from medprobe.extract.adapters.interface import Wanted
 from safetensors.torch import load_file, save_file
 
-_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+_SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 _PROCESSOR = '{"size": {"height": 28, "width": 28}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}'
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 
@@ -109,3 +119,142 @@ def test_a_folder_that_lacks_tensors_or_is_damaged_is_told(tmp_path) -> None:
     (folder / "model.safetensors").write_bytes(b"\x00" * 50)
     with pytest.raises(WeightsError, match="no whole model"):
         load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+_VIT: dict[str, Any] = _SMALL | {"intermediate_size": 64}
+_TEXT: dict[str, Any] = {k: _VIT[k] for k in ("hidden_size", "num_attention_heads", "intermediate_size")} | {
+    "vocab_size": 50
+}
+
+
+def _with_config(folder: Path, **changed) -> Path:
+    """The folder, with a config.json that says something else than what its weights were made by."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    return folder
+
+
+def _deeper(**own) -> dict:
+    return _VIT | {"num_hidden_layers": 4} | own
+
+
+@pytest.mark.parametrize("as_one_file", [False, True])
+@pytest.mark.parametrize("model", [hf.ViTModel, hf.ViTForImageClassification])
+def test_weights_deeper_than_their_config_are_refused(model, as_one_file, tmp_path) -> None:
+    folder = _with_config(_saved(model(hf.ViTConfig(**_deeper())), tmp_path / "model"), num_hidden_layers=2)
+    place = folder / "model.safetensors" if as_one_file else folder
+    with pytest.raises(WeightsError, match=r"not part of the model: .*layers?\.2\..*config\.json"):
+        load_backbone("hf:some/model", weights=place, **_OPTIONS)
+
+
+def test_an_image_tower_deeper_than_its_config_is_refused_and_the_text_tower_is_nobodys_concern(tmp_path) -> None:
+    config = hf.CLIPConfig(vision_config=_deeper(), text_config=_TEXT | {"num_hidden_layers": 3})
+    folder = _saved(hf.CLIPModel(config), tmp_path / "model")
+    whole = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    told = json.loads((folder / "config.json").read_text())
+    _with_config(folder, text_config=told["text_config"] | {"num_hidden_layers": 1})
+    again = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    np.testing.assert_array_equal(again["cls"], whole["cls"])
+    _with_config(folder, vision_config=told["vision_config"] | {"num_hidden_layers": 2})
+    with pytest.raises(WeightsError, match=r"not part of the model: .*vision_model\.encoder\.layers\.2\."):
+        load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+def test_an_image_tower_takes_its_part_of_a_file_of_both_towers(tmp_path) -> None:
+    config = hf.CLIPConfig(vision_config=_VIT, text_config=_TEXT | {"num_hidden_layers": 1})
+    folder = _saved(hf.CLIPModel(config), tmp_path / "model")
+    whole = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    (folder / "config.json").write_text(json.dumps(hf.CLIPVisionConfig(**_VIT).to_dict()))
+    tower = load_backbone("hf:some/model", weights=folder, **_OPTIONS).embed(_images())
+    np.testing.assert_array_equal(tower["cls"], whole["cls"])
+
+
+def test_a_tensor_that_has_no_place_is_refused_and_what_networks_compute_is_not(tmp_path) -> None:
+    folder = _saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    whole = load_backbone("hf:some/model", weights=folder, **_OPTIONS).spec.weights_digest
+    computed = {"embeddings.position_ids": torch.arange(5), "embeddings.mask_token": torch.zeros(1, 1, 32)}
+    save_file(tensors | computed, folder / "model.safetensors", {"format": "pt"})
+    assert load_backbone("hf:some/model", weights=folder, **_OPTIONS).spec.weights_digest == whole
+    for name in ("adapter.down.weight", "embeddings.register_tokens"):
+        save_file(tensors | {name: torch.zeros(2, 32)}, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(WeightsError, match=f"1 not part of the model: .*{name}"):
+            load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+@pytest.mark.parametrize("as_one_file", [False, True])
+def test_weights_wider_than_their_config_are_refused_with_both_shapes(as_one_file, tmp_path) -> None:
+    folder = _with_config(_saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model"), intermediate_size=48)
+    place = folder / "model.safetensors" if as_one_file else folder
+    with pytest.raises(WeightsError, match=r"6 of another shape: .*\(64,\) instead of \(48,\)"):
+        load_backbone("hf:some/model", weights=place, **_OPTIONS)
+
+
+def test_a_folder_in_its_authors_names_is_told_by_its_layout(tmp_path) -> None:
+    folder = _saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model")
+    names = ("mask_token", "pos_embed", "blocks.0.ls1.gamma")
+    save_file({name: torch.zeros(2, 32) for name in names}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match="look like DINOv2 as Meta published it"):
+        load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+
+
+_SAM: dict[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "patch_size": 16,
+    "window_size": 2, "global_attn_indexes": [1], "output_channels": 16, "mlp_dim": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("whole", [True, False])
+def test_segment_anything_gives_what_timm_gives(whole, size, tmp_path) -> None:
+    from timm.models.vision_transformer_sam import VisionTransformerSAM
+
+    model = hf.SamModel(hf.SamConfig(vision_config=_SAM)) if whole else hf.SamVisionModel(hf.SamVisionConfig(**_SAM))
+    folder = _saved(model, tmp_path / "model")
+    processor = hf.SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor.to_dict(), default=int))
+    poolings = ["mean", "mean@1", "neck"]
+    made = load_backbone(f"hf:some/sam@{folder}", poolings=poolings, image_size=size, **_OPTIONS)
+    timms = VisionTransformerSAM(
+        img_size=64, patch_size=16, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2, neck_chans=16, num_classes=0,
+        use_rel_pos=True, window_size=2, global_attn_indexes=(1,),
+    ).eval()  # fmt: skip
+    adapter, network = TimmAdapter(), timms
+    network.load_state_dict({_of_timm(name): value for name, value in model.vision_encoder.state_dict().items()})
+    adapter.set_image_size(network, (size, size))
+    images = _images(size=size)
+    shift, scale = (torch.tensor(each).reshape(3, 1, 1) for each in (processor.image_mean, processor.image_std))
+    with torch.inference_mode():
+        normalised = (torch.from_numpy(images).float() / 255 - shift) / scale
+        theirs = adapter.features(network, normalised, Wanted(inside=frozenset({1, "neck"})))
+    ours = made.embed(images)
+    expected = {"mean": theirs, "mean@1": theirs.inside[1], "neck": theirs.inside["neck"]}
+    for pooling, features in expected.items():
+        assert features.patches is not None
+        np.testing.assert_allclose(ours[pooling], features.patches.mean(1).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def _of_timm(name: str) -> str:
+    """A name of transformers' Segment Anything as timm has it."""
+    renamed = {
+        "layers.": "blocks.", "layer_norm1": "norm1", "layer_norm2": "norm2", "mlp.lin": "mlp.fc",
+        "patch_embed.projection": "patch_embed.proj",
+    }  # fmt: skip
+    if name.startswith("neck."):
+        places = {"conv1": "0", "layer_norm1": "1", "conv2": "2", "layer_norm2": "3"}
+        return ".".join(places.get(part, part) for part in name.split("."))
+    for theirs, timms in renamed.items():
+        name = name.replace(theirs, timms)
+    return name
+
+
+@pytest.mark.parametrize(
+    "config",
+    ['{"model_type": "no such"}', "{", '{"model_type": "vit", "hidden_size": "wide"}', "{}"],
+)
+def test_a_config_that_describes_nothing_is_told_by_its_file(config, tmp_path) -> None:
+    folder = _saved(hf.ViTModel(hf.ViTConfig(**_VIT)), tmp_path / "model")
+    (folder / "config.json").write_text(config)
+    for place in (folder, folder / "model.safetensors"):
+        with pytest.raises(WeightsError, match=r"model/config\.json: describes no architecture"):
+            load_backbone("hf:some/model", weights=place, **_OPTIONS)
