@@ -38,7 +38,7 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
         damaged = f", {draft.damaged} damaged" if draft.damaged else ""
         say(
             f"in progress: {draft.folder.parent.name}/{draft.name}: {draft.samples:,} samples in {draft.segments:,}"
-            f" segments{damaged}; run the same `medprobe extract` again to go on"
+            f" segment{'' if draft.segments == 1 else 's'}{damaged}; run the same `medprobe extract` again to go on"
         )
     faults = [listed.fault for listed in published if not listed.cache]
     for fault in faults:
@@ -56,9 +56,12 @@ def show(
     import json as json_text
     from dataclasses import asdict
 
+    from ..base import CacheError
     from ..cache import EmbeddingCache
-    from .console import say
+    from .console import command, say
 
+    if file.is_dir() or _store_of(file) != file:
+        raise CacheError(f"{file}: shows one cache at a time; `{command('cache', 'ls', file)}` names those there are.")
     cache = EmbeddingCache.open(file)
     spec = asdict(cache.spec)
     if json:
@@ -69,7 +72,9 @@ def show(
         cache.path.name, {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]}
     )
     _say_block("vectors", {name: f"{dim} x {cache.info['dtypes'][name]}" for name, dim in cache.dims.items()})
-    _say_block("spec", {"fingerprint": cache.spec.fingerprint, **{k: v for k, v in spec.items() if k != "transform"}})
+    _say_block(
+        "spec", {"fingerprint": cache.spec.fingerprint, **{k: v for k, v in spec.items() if k != "transform" and v}}
+    )
     _say_block("transform", spec["transform"])
     _say_block("versions", cache.info["versions"])
     _say_block(
@@ -129,4 +134,4 @@ def _say_block(title: str, facts: dict) -> None:
     say(title)
     for name, value in facts.items():
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        say(f"  {name:16}{text}")
+        say(f"  {name:15} {text}")

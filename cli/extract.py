@@ -30,7 +30,9 @@ def extract(
     pooling: Annotated[
         list[str] | None,
         typer.Option(
-            "--pooling", help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; see docs/backbones.md."
+            "--pooling",
+            help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; every backbone of the "
+            "run must have them. See docs/backbones.md.",
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,

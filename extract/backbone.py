@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..base import BackboneError, WeightsError, fingerprint, first_line
+from ..base import BackboneError, WeightsError, fingerprint, first_line, one_of
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Random, Wheel, resolve
@@ -111,6 +111,7 @@ def load_backbone(
     network = _with_weights(adapter, entry)
     digest = tensors_digest(network.state_dict())
     config = adapter.config(network, entry)
+    _require_finite(network, entry)
     transform = _normalised(adapter.transform(network, entry, image_size or entry.image_size), normalization)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -130,6 +131,15 @@ def load_backbone(
     )
     embedder, spec = start(network, adapter, spec, recipes, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
+
+
+def _require_finite(network: nn.Module, entry: Entry) -> None:
+    """Refuses weights of which a number is NaN or infinite, before it makes every vector so."""
+    odd = [n for n, value in network.state_dict().items() if value.is_floating_point() and not value.isfinite().all()]
+    if odd:
+        raise WeightsError(
+            f"{entry.name}: its weights hold NaN or infinity, in {one_of(odd, most=3)}; fetch them anew."
+        )
 
 
 def _normalised(

@@ -224,7 +224,7 @@ class _Run:
         rest = f"\n  and {len(reasons) - 10:,} more" if len(reasons) > 10 else ""
         raise QuarantineError(
             f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded (all others are):{told}{rest}\n"
-            "Mend or remove them and run the same command again; `medprobe cache show` lists them."
+            "Mend or remove them and run the same command again; `medprobe cache show` of the cache lists them."
         )
 
 

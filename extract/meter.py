@@ -33,7 +33,7 @@ class Pace:
 
     def __str__(self) -> str:
         now, mean = _in_words(self.now), _in_words(self.mean)
-        return f"{now} images/s now, {mean} mean, {self.waiting_share:.0%} waiting for decode"
+        return f"{now}/s now, {mean} mean, {self.waiting_share:.0%} waiting"
 
 
 class Meter:

@@ -76,4 +76,6 @@ def _in_words(layout: Published, values: Tensors) -> str:
     # With what comes before the number, which hierarchical networks begin anew in each stage.
     blocks = {name[: match.end()] for name in values if (match := _BLOCK.search(name))}
     width = next((len(value) for name, value in values.items() if _NORM.search(name)), None)
-    return f"{layout.title}, of {len(blocks)} blocks, {width} wide" if blocks else layout.title
+    if not blocks:
+        return layout.title
+    return f"{layout.title}, of {len(blocks)} blocks" + (f", {width} wide" if width else "")

@@ -61,6 +61,14 @@ def test_show_tells_what_it_was_made_with_and_what_is_missing(medprobe, store) -
     assert facts["spec"]["transform"]["size"] == [224, 224]
 
 
+def test_show_of_a_folder_or_manifest_says_how_to_find_a_cache(medprobe, store) -> None:
+    for place in (store, store.parent / "m.parquet"):
+        said = medprobe("cache", "show", place)
+        assert said.status == 1
+        assert "shows one cache at a time; `medprobe cache ls" in said.err
+        assert "damaged" not in said.err
+
+
 def test_verify_exits_with_the_problems(medprobe, tmp_path, store) -> None:
     assert medprobe("cache", "verify", store).status == 0
     [path] = (store / "cohort").glob("*.h5")

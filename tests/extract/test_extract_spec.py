@@ -6,7 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import timm
+import torch
 import transformers as hf
+from medprobe.base import WeightsError
 from medprobe.extract import load_backbone
 
 _OPTIONS = {"precision": "fp32", "device": "cpu", "runtime": "torch"}
@@ -41,6 +44,14 @@ def test_what_a_config_says_without_effect_changes_no_spec(folder) -> None:
     one = load_backbone("hf:some/vit", weights=folder, **_OPTIONS)
     _changed(folder, transformers_version="4.0", architectures=["ViTForImageClassification"], _name_or_path="/home/me")
     assert load_backbone("hf:some/vit", weights=folder, **_OPTIONS).spec == one.spec
+
+
+def test_weights_that_hold_nan_are_told_by_the_tensor(tmp_path) -> None:
+    network = timm.create_model("test_vit", num_classes=0)
+    network.norm.weight.data[3] = float("nan")
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=r"test_vit@own.pth: its weights hold NaN or infinity, in norm.weight;"):
+        load_backbone("timm:test_vit", weights=tmp_path / "own.pth", **_OPTIONS)
 
 
 def test_where_the_name_says_it_all_nothing_is_added() -> None:
