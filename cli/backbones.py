@@ -53,7 +53,7 @@ def _poolings(entry: Entry) -> str:
 
 def _places(entry: Entry) -> list[str]:
     """The places inside that are not named as poolings already."""
-    return [place for place in entry.inside.split(", ") if place and place not in entry.poolings]
+    return [place for place in entry.inside.split(", ") if place and not {*place.split("..")} <= {*entry.poolings}]
 
 
 def _origin(entry: Entry) -> str:

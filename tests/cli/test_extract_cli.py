@@ -285,3 +285,9 @@ def test_a_normalization_that_cannot_be_is_one_clear_line(medprobe, pets) -> Non
     said = medprobe("extract", pets, *_TINY, "--normalization", "imagenet")
     assert said.status == 1
     assert 'error: "imagenet" is no normalization; use model, dataset, or numbers' in said.err
+
+
+def test_a_map_that_is_a_pooling_is_not_named_twice(medprobe) -> None:
+    said = medprobe("backbones", "seem-focalnet-t").out
+    assert "res5, res4, res3, res2" in said
+    assert "res2..res5" not in medprobe("backbones").out
