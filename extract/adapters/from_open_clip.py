@@ -22,9 +22,8 @@ from ...base import BackboneError, WeightsError, did_you_mean, first_line, one_o
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
 from ..weights.clip import OPENAI_MARKS
-from ..weights.loading import in_own_names, load_strictly
+from ..weights.loading import load_file
 from ..weights.places import from_hub_by_hand
-from ..weights.published import recognise
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple
@@ -52,8 +51,7 @@ class OpenClipAdapter:
         file = _local_file(entry.weights.path) if isinstance(entry.weights, Local) else _from_hub(entry)
         tensors = read_tensors(file)
         _require_same_activation(tensors, entry)
-        values = in_own_names(tensors, network, file.name)
-        load_strictly(network, values, file.name, entry, looks_like=recognise(tensors))
+        load_file(network, tensors, file.name, entry)
         return network
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:

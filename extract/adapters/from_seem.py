@@ -15,10 +15,9 @@ from torch import nn
 from ...base import BackboneError, WeightsError, did_you_mean, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local
-from ..weights.loading import in_own_names, load_strictly
-from ..weights.published import recognise
+from ..weights.loading import load_file
 from ..weights.tensors import read_tensors
-from .interface import Features, Inside, Place, Wanted, positions, require_multiple
+from .interface import IMAGENET_MEAN, IMAGENET_STD, Features, Inside, Place, Wanted, positions, require_multiple
 
 
 class SeemAdapter:
@@ -40,9 +39,7 @@ class SeemAdapter:
                 f'the backbone "{entry.name}@/path/to/FILE.pt".'
             )
         tensors = read_tensors(entry.weights.path)
-        file = entry.weights.path.name
-        values = in_own_names(tensors, network, file)
-        load_strictly(network, values, file, entry, looks_like=recognise(tensors))
+        load_file(network, tensors, entry.weights.path.name, entry)
         return network
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
@@ -53,8 +50,8 @@ class SeemAdapter:
             resize="short-side",
             resize_to=side,
             interpolation="bicubic",
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
         )
 
     def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:

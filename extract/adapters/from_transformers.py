@@ -17,14 +17,12 @@ from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
 from ..weights.clip import blip_image_size
-from ..weights.loading import in_own_names, load_strictly
+from ..weights.loading import load_file
 from ..weights.places import from_hub_by_hand
 from ..weights.published import BLIP, Published, recognise
 from ..weights.tensors import Tensors, read_tensors
 from .image_processors import transform_of
-from .interface import Features, Inside, Place, Wanted, positions, require_multiple
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from .interface import IMAGENET_MEAN, IMAGENET_STD, Features, Inside, Place, Wanted, positions, require_multiple
 
 _NO_MATTER = {"architectures", "dtype", "id2label", "label2id", "problem_type", "torch_dtype", "transformers_version"}
 """What a config says that changes no vector."""
@@ -174,8 +172,7 @@ def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Mod
     if layout is BLIP and config.model_type == "blip":
         config.vision_config.image_size = blip_image_size(tensors)  # the file alone says at which it was trained
     network = _untrained(config)
-    where = entry.weights.path.name
-    load_strictly(network, in_own_names(tensors, network, where), where, entry, looks_like=layout)
+    load_file(network, tensors, entry.weights.path.name, entry)
     return network
 
 
@@ -384,7 +381,7 @@ def _processor(entry: Entry) -> dict[str, Any]:
         return entry.preprocessing
     if known and entry.config is not None:
         side = entry.image_size or entry.config["image_size"]
-        return {"size": {"shortest_edge": side}, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
+        return {"size": {"shortest_edge": side}, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
     with _hub(entry):
         return ImageProcessingMixin.get_image_processor_dict(entry.model)[0]
 

@@ -13,6 +13,9 @@ from ...base import BackboneError
 from ...cache import TransformSpec
 from ..catalogue import Entry
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, on the 0..1 scale: where neither a config nor its authors say more."""
+
 Place = int | str
 """A place inside a network: the number of a block, from 1, or the name of a feature map."""
 

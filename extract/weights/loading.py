@@ -11,7 +11,7 @@ from torch import nn
 from ...base import WeightsError, one_of
 from ..catalogue import Entry
 from .layouts import as_published
-from .published import Published
+from .published import Published, recognise
 from .tensors import Tensors
 
 
@@ -30,6 +30,15 @@ def in_own_names(tensors: Tensors, network: nn.Module, where: str) -> Tensors:
         return as_published(tensors, network.state_dict())
     except WeightsError as error:
         raise WeightsError(f"{where}: {error}") from error
+
+
+def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry) -> None:
+    """Loads the tensors of a file, whichever way its authors named them; `in_own_names`, then `load_strictly`.
+
+    Raises:
+        WeightsError: names what does not fit, and what the file looks like.
+    """
+    load_strictly(network, in_own_names(tensors, network, where), where, entry, looks_like=recognise(tensors))
 
 
 def load_strictly(

@@ -6,7 +6,6 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -149,9 +148,12 @@ def _loaded(name: str, file: Path, depth: int) -> tuple[nn.Module, TransformSpec
     return network, ADAPTERS["timm"].transform(network, entry, entry.image_size)
 
 
-def _cls(network: nn.Module, images: torch.Tensor) -> np.ndarray:
+def _agree_on_cls(network: nn.Module, theirs: nn.Module) -> None:
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        return ADAPTERS["timm"].features(network, images, Wanted()).cls.numpy()
+        made = ADAPTERS["timm"].features(network, images, Wanted()).cls.numpy()
+        expected = theirs(images).last_hidden_state[:, 0]
+    agree(made, expected)
 
 
 def test_retfound_is_read_with_decoder_and_options_and_gives_what_transformers_vit_gives(tmp_path) -> None:
@@ -167,11 +169,7 @@ def test_retfound_is_read_with_decoder_and_options_and_gives_what_transformers_v
     }
     torch.save(content, tmp_path / "RETFound_cfp_weights.pth")
     network, transform = _loaded("retfound", tmp_path / "RETFound_cfp_weights.pth", 2)
-    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    theirs = vit_of_transformers(encoder)
-    with torch.inference_mode():
-        expected = theirs(images).last_hidden_state[:, 0]
-    agree(_cls(network, images), expected)
+    _agree_on_cls(network, vit_of_transformers(encoder))
     assert (transform.resize_to, transform.interpolation) == (256, "bicubic")
 
 
@@ -180,11 +178,7 @@ def test_uni_gives_what_a_transformer_with_layer_scale_of_transformers_gives(tmp
     tensors = filled(vit_shapes(1024, 2, 16, 197) | scales)
     torch.save(tensors, tmp_path / "pytorch_model.bin")
     network, transform = _loaded("uni", tmp_path / "pytorch_model.bin", 2)
-    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    theirs = dinov2_of_transformers(tensors)
-    with torch.inference_mode():
-        expected = theirs(images).last_hidden_state[:, 0]
-    agree(_cls(network, images), expected)
+    _agree_on_cls(network, dinov2_of_transformers(tensors))
     assert (transform.resize_to, transform.interpolation) == (224, "bilinear")
 
 
