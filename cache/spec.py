@@ -99,6 +99,8 @@ class EmbeddingSpec:
     config_digest: str = ""
     """Of the architecture's config where one came with the weights, as the number of heads or the activation change no
     tensor; empty where `model` says it all."""
+    reading: str = ""
+    """How stored values became 8-bit pixels (`Reading.in_spec` of the manifest's card); empty at the default."""
 
     def __post_init__(self) -> None:
         for field in ("backbone", "model", "weights_digest"):
@@ -116,6 +118,8 @@ class EmbeddingSpec:
         _choice(self.runtime, Runtime, "runtime")
         if not isinstance(self.config_digest, str) or not re.fullmatch(r"[0-9a-f]*", self.config_digest):
             raise ValueError(f"config_digest must be hexadecimal digits, got {self.config_digest!r}")
+        if not isinstance(self.reading, str):
+            raise ValueError(f"reading must be canonical JSON as text, got {self.reading!r}")  # noqa: TRY004
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,9 +133,7 @@ class EmbeddingSpec:
     def _fields(self) -> dict[str, Any]:
         """All fields but those that were added later and stand at their defaults, so that old names stay."""
         fields = asdict(self)
-        if not self.config_digest:
-            del fields["config_digest"]
-        return fields
+        return {name: value for name, value in fields.items() if value or name not in ("config_digest", "reading")}
 
     @classmethod
     def from_json(cls, text: str) -> EmbeddingSpec:

@@ -157,7 +157,7 @@ def _write_and_read(folder: Path) -> Check:
 
 _EXTRAS = {
     "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "onnx"),
-    "medical": ("pydicom", "nibabel", "tifffile"),
+    "medical": ("pydicom", "pylibjpeg", "nibabel", "zarr"),
     "finetune": ("accelerate", "peft"),
     "openvino": ("openvino",),
     "cluster": ("dask", "distributed", "dask_jobqueue"),

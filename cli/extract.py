@@ -109,6 +109,7 @@ def extract(
         "precision": precision,
         "runtime": runtime,
         "compiled": compiled,
+        "reading": loaded.card.reading,
     }
     recipes = [{"name": name, **shared} for name in dict.fromkeys(backbone)]
     specs: list[EmbeddingSpec] = []

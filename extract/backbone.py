@@ -14,6 +14,7 @@ from torch import nn
 
 from ..base import BackboneError, WeightsError, fingerprint, first_line, one_of
 from ..cache import Colour, EmbeddingSpec, TransformSpec
+from ..manifests import Reading
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Random, Wheel, resolve
 from .device import (
@@ -81,6 +82,7 @@ def load_backbone(
     runtime: Literal["auto", "torch", "openvino"] = "auto",
     device: str = "auto",
     compiled: bool = False,
+    reading: Reading | None = None,
 ) -> Backbone:
     """Loads a backbone by name, frozen and in evaluation mode.
 
@@ -98,6 +100,8 @@ def load_backbone(
         device: `auto`, `cpu`, `cuda`, `cuda:1` ...
         compiled: put the network through `torch.compile`: minutes at first, then faster. Not part of the spec, as it
             changes rounding alone.
+        reading: the intensity policy of the manifest to be embedded (`manifest.card.reading`), which becomes part of
+            the spec; default the default policy.
 
     Raises:
         BackboneError: there is no such backbone, pooling, device or runtime, or it cannot take that image size.
@@ -128,6 +132,7 @@ def load_backbone(
         precision=in_precision,
         runtime=run_by,
         config_digest=fingerprint(config, digits=32) if config else "",
+        reading=reading.in_spec if reading else "",
     )
     embedder, spec = start(network, adapter, spec, recipes, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)

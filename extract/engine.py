@@ -116,6 +116,7 @@ class _Run:
         self, manifest: Manifest, backbones: Sequence[Backbone], store: Path, batch_size: int | None, workers: int
     ) -> None:
         self.manifest, self.backbones, self.asked, self.workers = manifest, list(backbones), batch_size, workers
+        _require_one_reading(manifest, backbones)
         self.sizes = [_batch_size(backbone, batch_size) for backbone in backbones]
         self.sources = manifest.sources()
         self.sample_ids = manifest.sample_ids
@@ -226,6 +227,20 @@ class _Run:
             f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded (all others are):{told}{rest}\n"
             "Mend or remove them and run the same command again; `medprobe cache show` of the cache lists them."
         )
+
+
+def _require_one_reading(manifest: Manifest, backbones: Sequence[Backbone]) -> None:
+    """Makes sure that each spec tells how this manifest's images are read.
+
+    Raises:
+        BackboneError: a backbone was loaded for another reading.
+    """
+    for backbone in backbones:
+        if backbone.spec.reading != manifest.card.reading.in_spec:
+            raise BackboneError(
+                f"{backbone.name}: was loaded for another reading of pixels than the card of {manifest.name} asks for; "
+                "give load_backbone reading=manifest.card.reading."
+            )
 
 
 def _batch_size(backbone: Backbone, asked: int | None) -> BatchSize:

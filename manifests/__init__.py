@@ -4,6 +4,7 @@ In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, un
 Nothing here knows of networks, caches or probes.
 """
 
+from .allocation import allocate, deal, shuffle_keys, shuffled
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
@@ -11,8 +12,11 @@ from .counts import class_counts
 from .finding import CODES, Code, Finding, Severity
 from .manifest import Manifest, refuse_existing
 from .montage import draw_montage
+from .pseudonyms import Pseudonyms
 from .readers import READERS, Reader, content_digest, read_image
+from .reading import Reading
 from .source import Source, source_stamp
+from .splits import SplitPreset, read_split, resplit
 from .units import Units
 
 __all__ = [
@@ -27,19 +31,28 @@ __all__ = [
     "DatasetCard",
     "Finding",
     "Manifest",
+    "Pseudonyms",
     "Reader",
+    "Reading",
     "Severity",
     "Source",
+    "SplitPreset",
     "Task",
     "Units",
+    "allocate",
     "build_csv",
     "build_folder",
     "build_npz",
     "check_manifest",
     "class_counts",
     "content_digest",
+    "deal",
     "draw_montage",
     "read_image",
+    "read_split",
     "refuse_existing",
+    "resplit",
+    "shuffle_keys",
+    "shuffled",
     "source_stamp",
 ]

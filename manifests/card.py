@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ..base import ManifestError, atomic_path, did_you_mean, one_of
+from .reading import DEFAULT_READING, Reading
 
 Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -51,6 +52,8 @@ class DatasetCard(BaseModel):
     """Further columns for subgroup scores, such as `sex`, `age`, `site`."""
     root: str = "."
     """Folder that the paths of the table start from, relative to the card's own folder."""
+    reading: Reading = DEFAULT_READING
+    """How stored values become 8-bit pixels, where the format leaves the choice (DICOM, NIfTI, 16 bits and floats)."""
     license: str = ""
     citation: str = ""
     description: str = ""
@@ -178,7 +181,10 @@ class DatasetCard(BaseModel):
 
     def to_yaml(self) -> str:
         """The card as YAML text."""
-        values = {key: value for key, value in self.model_dump().items() if value not in ("", [])}
+        values = {key: value for key, value in self.model_dump(mode="json").items() if value not in ("", [])}
+        values["reading"] = self.reading.model_dump(mode="json", exclude_defaults=True)
+        if not values["reading"]:
+            del values["reading"]
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 

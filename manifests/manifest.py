@@ -133,7 +133,7 @@ class Manifest:
     @cached_property
     def _sources(self) -> Sources:
         frames = column_of(self.table, "frame") if "frame" in self.table else None
-        return Sources(self.root, column_of(self.table, "path"), frames)
+        return Sources(self.root, column_of(self.table, "path"), frames, self.card.reading)
 
     def units(self) -> Units:
         """What gets one label and one prediction each, sorted by unit id.

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ..base import ImageError
+from .reading import DEFAULT_READING, Reading
 from .tables import as_arrow, as_numbers
 
-_CONTAINER = re.compile(r"^(?P<file>.*\.npz)#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
+_CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +28,26 @@ class Source:
     frame: int | None = None
     """Index into a file or array of several images, from 0; None where there is only one."""
     member: str | None = None
-    """Name of the array inside a container such as an npz file."""
+    """What follows `#` in the manifest: an array inside a container, or the axis along which a volume is cut."""
+    reading: Reading = DEFAULT_READING
+    """How stored values become 8-bit pixels."""
 
     @classmethod
-    def parse(cls, root: Path, text: str, frame: int | None = None) -> Source:
+    def parse(cls, root: Path, text: str, frame: int | None = None, reading: Reading = DEFAULT_READING) -> Source:
         """The source that the manifest's `path` column calls `text`; `file.npz#name` is an array of a container."""
         match = _CONTAINER.match(text)
         if match:
-            return cls(root / match["file"], frame, match["member"])
-        return cls(root / text, frame)
+            return cls(root / match["file"], frame, match["member"], reading)
+        return cls(root / text, frame, None, reading)
 
 
 class Sources(Sequence[Source]):
     """The sources of a manifest's rows, each made when it is asked for: ten million cost no more than their texts."""
 
-    def __init__(self, root: Path, paths: pd.Series, frames: pd.Series | None) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, paths: pd.Series, frames: pd.Series | None, reading: Reading = DEFAULT_READING
+    ) -> None:
+        self._root, self._reading = root, reading
         # One contiguous Arrow array: compact, quick to index, and pickled as two buffers.
         self._paths = as_arrow(paths)
         self._frames = None if frames is None else np.nan_to_num(as_numbers(frames), nan=-1).astype(np.int64)
@@ -58,7 +63,7 @@ class Sources(Sequence[Source]):
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         frame = -1 if self._frames is None else int(self._frames[index])
-        return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame)
+        return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame, self._reading)
 
     def __iter__(self) -> Iterator[Source]:
         return (self[row] for row in range(len(self)))

@@ -43,6 +43,23 @@ class Units:
     def __len__(self) -> int:
         return len(self.unit_id)
 
+    def classes_by_group(self, chosen: np.ndarray, classes: int) -> np.ndarray:
+        """Units of each class (multilabel: positives of each label) in each group, among the chosen.
+
+        Args:
+            chosen: (U,) bool.
+            classes: how many there are.
+
+        Returns:
+            (G, C) int64.
+        """
+        counts = np.zeros((len(self.group_id), classes), np.int64)
+        if self.y.ndim == 1:
+            np.add.at(counts, (self.group[chosen], self.y[chosen]), 1)
+        else:
+            np.add.at(counts, self.group[chosen], self.y[chosen].astype(np.int64))
+        return counts
+
     @classmethod
     def of(cls, manifest: Manifest) -> Units:
         """The units of `manifest`.

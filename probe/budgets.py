@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..base import ProbeError, one_of
-from ..manifests import Units
-from .allocation import shuffle_keys, shuffled
-from .protocols import class_counts
+from ..manifests import Units, shuffle_keys, shuffled
 from .resampling import Resample
 from .tables import WHOLE
 
@@ -145,7 +143,7 @@ def _counts(units: Units, train: np.ndarray, classes: int) -> np.ndarray:
     """Units of each class in each group, (G, C) int64; for multilabel (G, C + 1), the last of those without a label."""
     chosen = np.zeros(len(units), bool)
     chosen[train] = True
-    counts = class_counts(units, chosen, classes)
+    counts = units.classes_by_group(chosen, classes)
     if units.y.ndim == 1:
         return counts
     bare = chosen & (units.y.sum(axis=1) == 0)

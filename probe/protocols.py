@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..base import ProbeError, one_of
-from ..manifests import Units
-from .allocation import allocate, deal, shuffle_keys, shuffled
+from ..manifests import Units, allocate, deal, shuffle_keys, shuffled
 
 TRAIN, VAL, TEST, UNUSED = 0, 1, 2, 3
 _NAMES = ("train", "val", "test")
@@ -53,7 +52,7 @@ def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
             f"fractions of train, val and test must be positive and sum to one; got {tuple(asked.fractions)}."
         )
     shares = shares / shares.sum()
-    counts = class_counts(units, np.ones(len(units), bool), len(classes))
+    counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
     _require_groups(counts, classes, 3, "train, val and test each need one", "the data set has")
     keys = shuffle_keys(units.group_id)
     return lambda seed: [allocate(counts, shuffled(keys, seed), shares, np.ones(3, np.int64))[units.group]]
@@ -62,7 +61,7 @@ def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
 def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
     """The groups are dealt to folds; each fold is tested once, and val is drawn from the others."""
     folds = _checked_folds(FOLDS if asked.folds is None else asked.folds, len(units.group_id))
-    counts = class_counts(units, np.ones(len(units), bool), len(classes))
+    counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
     # Of two folds the one that is not tested must do for both train and val.
     each, why = (2, "of two folds each needs two") if folds == 2 else (1, f"each of {folds} folds needs one")
     _require_groups(counts, classes, folds * each, why, "the data set has")
@@ -118,7 +117,7 @@ def _from_pool(units: Units, fixed: np.ndarray, classes: list[str], why: str, th
     has_val = bool((fixed == VAL).any())
     shares = np.array([DRAWN, 0, 0, 1 - DRAWN]) if has_val else DRAWN * np.array([1 - VAL_SHARE, VAL_SHARE, 0, 0])
     shares[UNUSED] = 1 - DRAWN
-    counts = class_counts(units, fixed == TRAIN, len(classes))[pool]
+    counts = units.classes_by_group(fixed == TRAIN, len(classes))[pool]
     needed = np.array([1, int(not has_val), 0, 0])
     _require_groups(counts, classes, int(needed.sum()), why, there)
     keys = shuffle_keys(units.group_id[pool])
@@ -154,16 +153,6 @@ def _fixed_parts(units: Units) -> np.ndarray:
             " holdout, which never splits a group."
         )
     return parts
-
-
-def class_counts(units: Units, chosen: np.ndarray, classes: int) -> np.ndarray:
-    """Units of each class (multilabel: positives of each label) in each group, among the chosen: (G, C) int64."""
-    counts = np.zeros((len(units.group_id), classes), np.int64)
-    if units.y.ndim == 1:
-        np.add.at(counts, (units.group[chosen], units.y[chosen]), 1)
-    else:
-        np.add.at(counts, units.group[chosen], units.y[chosen].astype(np.int64))
-    return counts
 
 
 def _require_groups(counts: np.ndarray, classes: list[str], needed: int, why: str, there: str) -> None:

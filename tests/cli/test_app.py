@@ -45,8 +45,9 @@ def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield words, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from _commands(below, (*words, name))
+    # Asked for, not read: the builders' commands are found when they are needed.
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        yield from _commands(command.get_command(None, name), (*words, name))
 
 
 def test_help_is_shown_as_it_was_written(medprobe) -> None:

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.manifests import DatasetCard, Manifest, Units
+from medprobe.manifests import DatasetCard, Manifest, Units, allocate, shuffle_keys, shuffled
 from medprobe.probe import PROTOCOLS, Resample, draw_resamples, parse_seeds
-from medprobe.probe.allocation import allocate, shuffle_keys, shuffled
 from medprobe.probe.protocols import DRAWN, VAL_SHARE
 from medprobe.probe.resampling import MOST_SEEDS, check_seeds, resolve_protocol
 from random_cohorts import classes_in, cohorts, groups_with, units_of

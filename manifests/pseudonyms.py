@@ -1,0 +1,86 @@
+"""Patient ids made unreadable: a keyed hash, whose key stays beside the manifest."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..base import ManifestError
+from .manifest import Manifest
+from .tables import TEXT, as_words, column_of
+
+_DIGITS = 20
+"""Of a pseudonym: 80 bits, so that even ten million ids do not meet."""
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Gives each id another name, the same one for the same key; without the key nobody can try ids out.
+
+    Keyed BLAKE2b (RFC 7693), a pseudorandom function, so no separate HMAC is needed.
+    """
+
+    key: bytes
+
+    @classmethod
+    def at(cls, file: Path) -> Pseudonyms:
+        """With the key in `file`, which is made where it is missing, readable by its owner alone.
+
+        Raises:
+            ManifestError: the file holds no key.
+        """
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return cls(_read_key(file))
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            key = secrets.token_bytes(32)
+            opened.write(key.hex() + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        return cls(key)
+
+    def of(self, name: str) -> str:
+        """The pseudonym of one id; an empty one stays empty."""
+        return blake2b(name.encode(), key=self.key, digest_size=_DIGITS // 2).hexdigest() if name else ""
+
+    def hide_ids(self, manifest: Manifest) -> Manifest:
+        """`manifest` with its group and unit ids renamed, and its sample ids where one of them tells a group or unit.
+
+        A manifest that names neither groups nor units is returned as it is.
+        """
+        columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
+        if not columns:
+            return manifest
+        if any(_tells(manifest.table, name) for name in columns):
+            columns.append("sample_id")
+        renamed = {name: self._renamed(column_of(manifest.table, name)) for name in columns}
+        return Manifest(manifest.table.assign(**renamed), manifest.card, manifest.path)
+
+    def _renamed(self, ids: pd.Series) -> pd.Series:
+        codes, names = pd.factorize(as_words(ids))
+        return pd.Series(np.array([self.of(name) for name in names], object)[codes], dtype=TEXT)
+
+
+def _tells(table: pd.DataFrame, column: str) -> bool:
+    """Whether any sample id holds the id in `column` of its row."""
+    samples, ids = as_words(column_of(table, "sample_id")), as_words(column_of(table, column))
+    return any(name and name in sample for sample, name in zip(samples, ids, strict=True))
+
+
+def _read_key(file: Path) -> bytes:
+    try:
+        key = bytes.fromhex(file.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise ManifestError(
+            f"{file}: holds no key of 64 hexadecimal digits; move it away, or give --keep-ids."
+        ) from error
+    if len(key) != 32:
+        raise ManifestError(f"{file}: holds no key of 64 hexadecimal digits; move it away, or give --keep-ids.")
+    return key

@@ -1,0 +1,106 @@
+"""Official splits to choose from: those of published studies, to the row, and grouped, stratified ones."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..base import ManifestError, no_such
+from .allocation import allocate, shuffle_keys, shuffled
+from .manifest import Manifest
+from .structure import SPLITS
+
+_GROUPED = re.compile(r"grouped:(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?){1,2})(?:@(\d+))?")
+
+
+@dataclass(frozen=True)
+class SplitPreset:
+    """One way to give every sample of a manifest a part."""
+
+    summary: str
+    """One line, for help and messages."""
+    draw: Callable[[Manifest], np.ndarray]
+    """`train`, `val` or `test` for each row, (N,) object."""
+
+
+def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
+    """A split that is stratified by class and never tears a group, the same for any order of rows.
+
+    Args:
+        shares: of train, val and test, or of train and test; made to sum to one.
+        seed: whole number from 0.
+    """
+    names = SPLITS if len(shares) == 3 else ("train", "test")
+
+    def draw(manifest: Manifest) -> np.ndarray:
+        units = manifest.units()
+        counts = units.classes_by_group(np.ones(len(units), bool), len(manifest.card.classes))
+        fractions = np.array(shares) / sum(shares)
+        order = shuffled(shuffle_keys(units.group_id), seed)
+        part = allocate(counts, order, fractions, np.ones(len(names), np.int64))
+        return np.array(names, object)[part[units.group[units.sample_unit]]]
+
+    return SplitPreset("stratified by class, no group torn", draw)
+
+
+def huix2024(val: float, test: float) -> SplitPreset:
+    """The random split of Palés Huix et al. (WACV 2024, arXiv 2310.19522), to the row.
+
+    Rows are shuffled by Python's own `random.Random(42)`; the first `val + test` of them are held out, the first half
+    of those is val. By image, as the study did: no patient or lesion is kept together.
+
+    Args:
+        val: share of rows.
+        test: share of rows.
+    """
+
+    def draw(manifest: Manifest) -> np.ndarray:
+        order = list(range(len(manifest)))
+        random.Random(42).shuffle(order)
+        return _held_out(order, val, test)
+
+    return SplitPreset("by image, as Palés Huix et al. 2024 drew it", draw)
+
+
+def resplit(manifest: Manifest, text: str, own: Mapping[str, SplitPreset]) -> Manifest:
+    """`manifest` with the split that `text` names.
+
+    Args:
+        manifest: rows in the order of the published files, which the studies' own splits count by.
+        text: `grouped:70/15/15` (train, val, test) or `grouped:80/20` (train, test), with `@SEED` after it; or one of
+            `own`.
+        own: the presets of this data set.
+
+    Raises:
+        ManifestError: there is no such split.
+    """
+    return Manifest(manifest.table.assign(split=read_split(text, own).draw(manifest)), manifest.card, manifest.path)
+
+
+def read_split(text: str, own: Mapping[str, SplitPreset]) -> SplitPreset:
+    """The preset that `text` names; see `resplit`.
+
+    Raises:
+        ManifestError: there is none.
+    """
+    if text in own:
+        return own[text]
+    match = _GROUPED.fullmatch(text)
+    if not match:
+        raise ManifestError(f"--split: {no_such('split', text, (*own, 'grouped:70/15/15', 'grouped:80/20@7'))}")
+    shares = tuple(float(share) for share in match[1].split("/"))
+    if min(shares) <= 0:
+        raise ManifestError(f"--split {text}: every part needs a share above 0.")
+    return grouped(shares, int(match[2] or 0))
+
+
+def _held_out(order: list[int], val: float, test: float) -> np.ndarray:
+    held = order[: int(round((val + test) * len(order), 6))]
+    words = np.full(len(order), "train", object)
+    words[held[: len(held) // 2]] = "val"
+    words[held[len(held) // 2 :]] = "test"
+    return words
