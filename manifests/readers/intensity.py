@@ -1,0 +1,69 @@
+"""Stored values of any type and range become 8 bits: the one place that does it, for every format."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...base import ImageError
+from ..reading import Reading
+
+Bounds = tuple[float, float]
+"""The values that become 0 and 255."""
+
+_MOST_VALUES = 4_000_000
+"""Percentiles of more values than this are taken over evenly spaced ones: exact to the eye, and quick."""
+
+
+def chosen_bounds(values: np.ndarray, reading: Reading, stored: Bounds | None = None) -> Bounds:
+    """The values that become 0 and 255 under `reading`.
+
+    Args:
+        values: any shape and real type: what percentiles are taken over (a slice or a whole volume). NaN and infinity
+            are passed over.
+        reading: the manifest's intensity policy.
+        stored: the bounds that the file itself asks for, if it does.
+
+    Raises:
+        ImageError: percentiles are asked for and no value is finite.
+    """
+    if isinstance(reading.window, tuple):
+        centre, width = reading.window
+        return centre - width / 2, centre + width / 2
+    if reading.window == "stored" and stored is not None:
+        return stored
+    return percentile_bounds(values, reading.percentiles)
+
+
+def percentile_bounds(values: np.ndarray, percentiles: tuple[float, float]) -> Bounds:
+    """The two percentiles of the finite `values`; linear between neighbours, as `numpy.percentile` has them.
+
+    Raises:
+        ImageError: no value is finite.
+    """
+    flat = values.reshape(-1)
+    flat = flat[:: -(-flat.size // _MOST_VALUES)] if flat.size else flat
+    if flat.dtype.kind == "f":
+        flat = flat[np.isfinite(flat)]
+    if flat.size == 0:
+        raise ImageError("holds no finite value")
+    low, high = np.percentile(flat, percentiles)
+    return float(low), float(high)
+
+
+def to_8_bits(values: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """`values` with the first bound at 0 and the second at 255, linear between, cut off outside, rounded.
+
+    Where the bounds are equal all becomes 0, and NaN becomes 0 too.
+
+    Args:
+        values: any shape and real type.
+        bounds: from `chosen_bounds`.
+
+    Returns:
+        uint8, the shape of `values`.
+    """
+    low, high = bounds
+    if not high > low:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (values.astype(np.float64) - low) * (255.0 / (high - low))
+    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)).astype(np.uint8)
