@@ -47,21 +47,26 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
     return SplitPreset("stratified by class, no group torn", draw)
 
 
-def huix2024(val: float, test: float) -> SplitPreset:
+def huix2024(held: float) -> SplitPreset:
     """The random split of Palés Huix et al. (WACV 2024, arXiv 2310.19522), to the row.
 
-    Rows are shuffled by Python's own `random.Random(42)`; the first `val + test` of them are held out, the first half
-    of those is val. By image, as the study did: no patient or lesion is kept together.
+    Rows are shuffled by Python's own `random.Random(42)`; the first `held` of them are held out, the first half of
+    those is val. By image, as the study did: no patient or lesion is kept together. Both counts are rounded down, as
+    in the study's code (`get_validation_ids` in defaults/bases.py of github.com/joanaapa/Foundation-Medical).
 
     Args:
-        val: share of rows.
-        test: share of rows.
+        held: share of rows for val and test together.
     """
 
     def draw(manifest: Manifest) -> np.ndarray:
         order = list(range(len(manifest)))
         random.Random(42).shuffle(order)
-        return _held_out(order, val, test)
+        # In floating point, as the study's code counts: a rounded product could differ by a row.
+        kept = order[: int(len(order) * held)]
+        words = np.full(len(order), "train", object)
+        words[kept[: len(kept) // 2]] = "val"
+        words[kept[len(kept) // 2 :]] = "test"
+        return words
 
     return SplitPreset("by image, as Palés Huix et al. 2024 drew it", draw)
 
@@ -96,11 +101,3 @@ def read_split(text: str, own: Mapping[str, SplitPreset]) -> SplitPreset:
     if min(shares) <= 0:
         raise ManifestError(f"--split {text}: every part needs a share above 0.")
     return grouped(shares, int(match[2] or 0))
-
-
-def _held_out(order: list[int], val: float, test: float) -> np.ndarray:
-    held = order[: int(round((val + test) * len(order), 6))]
-    words = np.full(len(order), "train", object)
-    words[held[: len(held) // 2]] = "val"
-    words[held[len(held) // 2 :]] = "test"
-    return words

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
     """Reads a CSV or Parquet table, chosen by suffix.
 
     Args:
-        path: the table.
+        path: the table; a CSV file may be packed (.csv.gz).
         text: columns that are text whatever they look like (`001` stays `001`, `NA` stays `NA`); the others get
             the type they look like. A column that the table does not have is passed over.
 
@@ -35,14 +37,15 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
     Raises:
         ManifestError: the table is not there, is damaged, or two of its columns have one name.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    is_csv = path.name.lower().endswith((".csv", ".csv.gz"))
+    if not is_csv and path.suffix.lower() not in SUFFIXES:
         raise ManifestError(
             f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
         )
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such table.{_near_files(path)}")
     try:
-        table = _read_csv(path, text) if path.suffix.lower() == ".csv" else pq.read_table(path)
+        table = _read_csv(path, text) if is_csv else pq.read_table(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read: {_reason(error, path)}.") from error
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
@@ -138,6 +141,8 @@ def _reason(error: BaseException, path: Path) -> str:
     words = " ".join(str(error).split())
     if "Empty CSV file" in words:
         return "it is empty"
+    if path.suffix.lower() == ".gz" and "zlib" in words:
+        return "it is damaged or was cut off; fetch it again"
     if _is_wide_text(path) or "UTF8" in words or "utf-8" in words.lower():
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
     if re.search(r"Expected \d+ columns, got \d+", words):
@@ -155,9 +160,15 @@ def _is_wide_text(path: Path) -> bool:
         return path.suffix.lower() == ".csv" and b"\0" in file.read(512)
 
 
+def _open_text(path: Path) -> IO[str]:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
 def _ragged_rows(path: Path) -> str:
     """Where rows are longer or shorter than the header; Arrow reads in parallel and does not know."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _open_text(path) as file:
         rows = csv.reader(file)
         width = len(next(rows))
         ragged = [(rows.line_num, len(row)) for row in rows if row and len(row) != width]

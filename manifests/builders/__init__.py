@@ -10,9 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..manifest import Manifest
-from ..splits import SplitPreset
+from ..splits import SplitPreset, huix2024
+from .aptos2019 import build_aptos2019
+from .cbis_ddsm import CBIS_DDSM_SPLITS, build_cbis_ddsm
+from .chexpert import build_chexpert
+from .chexpert_split import CHEXPERT_SPLITS
 from .folder import build_folder
+from .ham10000 import build_ham10000
+from .isic2019 import build_isic2019
 from .medmnist import build_npz
+from .mimic_cxr import build_mimic_cxr
+from .nih_cxr14 import build_nih_cxr14
 from .table import build_csv
 
 __all__ = ["BUILDERS", "Builder", "build_csv", "build_folder", "build_npz"]
@@ -45,5 +53,44 @@ BUILDERS: dict[str, Builder] = {
         "arrays of images and labels in MedMNIST's layout",
         build_npz,
         "pneumoniamnist.npz --classes normal,pneumonia --out pneumonia.parquet",
+    ),
+    "aptos2019": Builder(
+        "APTOS 2019: fundus photographs, five grades of diabetic retinopathy",
+        build_aptos2019,
+        "APTOS2019 --split huix2024 --out aptos.parquet",
+        {"huix2024": huix2024(0.3)},
+    ),
+    "isic2019": Builder(
+        "ISIC 2019: dermoscopy, eight classes, grouped by lesion",
+        build_isic2019,
+        "ISIC2019 --split grouped:80/10/10 --out isic.parquet",
+        {"huix2024": huix2024(0.2)},
+    ),
+    "ham10000": Builder(
+        "HAM10000 or ISIC 2018, task 3: dermoscopy, seven classes, grouped by lesion",
+        build_ham10000,
+        "HAM10000 --split grouped:80/20 --out ham.parquet",
+    ),
+    "chexpert": Builder(
+        "CheXpert: chest radiographs, fourteen labels, grouped by patient",
+        build_chexpert,
+        "CheXpert-v1.0-small --frontal-only --uncertain ones --label Edema --label Cardiomegaly --out chexpert.parquet",
+        CHEXPERT_SPLITS,
+    ),
+    "cbis-ddsm": Builder(
+        "CBIS-DDSM: mammograms, benign or malignant, grouped by patient; or DDSM by lists",
+        build_cbis_ddsm,
+        "CBIS-DDSM --kind mass --unit breast --out cbis.parquet",
+        CBIS_DDSM_SPLITS,
+    ),
+    "nih-cxr14": Builder(
+        "NIH ChestX-ray14: chest radiographs, fourteen findings, grouped by patient",
+        build_nih_cxr14,
+        "ChestX-ray14 --out nih.parquet",
+    ),
+    "mimic-cxr": Builder(
+        "MIMIC-CXR-JPG: chest radiographs, fourteen labels, grouped by patient",
+        build_mimic_cxr,
+        "mimic-cxr-jpg --frontal-only --out mimic.parquet",
     ),
 }

@@ -23,6 +23,7 @@ SPLIT_WORDS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
     "dev": "val",
     "test": "test",
     "testing": "test",

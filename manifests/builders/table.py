@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, did_you_mean, one_of
+from ...base import ManifestError, one_of
 from ..card import Task
 from ..manifest import Manifest
 from ..source import Sources
-from ..tables import TEXT, as_words, column_of, read_table
-from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, silent, task_for
+from ..tables import TEXT, as_words, column_of
+from .columns import read_columns, read_split_words
+from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
 
 _LOOKED_AT = 500
 """Images looked for, spread over the table: a wrong root shows at once, and a large table costs little."""
@@ -87,7 +87,8 @@ def build_csv(
             class_order(_labels(column_of(made, "label"), label_columns[0], table)), classes, str(table)
         )
     if "split" in made:
-        made["split"] = _splits(column_of(made, "split"), str(split_column), table)
+        remedy = "Mend the column, or leave --split-column out and let each seed draw its own split."
+        made["split"] = read_split_words(column_of(made, "split"), str(split_column), table, remedy)
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
     root = table.parent if root is None else Path(root)
@@ -112,24 +113,7 @@ def _read(
     if not labels:
         raise ManifestError(f"{table}: no label column was named.")
     text = {theirs for ours, theirs in chosen.items() if ours != "frame"} | (set() if multilabel else set(labels))
-    given = read_table(table, text=text)
-    asked = dict.fromkeys([*chosen.values(), *labels, *attributes])
-    missing = [column for column in asked if column not in given.columns]
-    if missing:
-        found = [str(column) for column in given.columns]
-        hint = _separator_hint(found)
-        near = "".join(f'\n  no column "{name}".{"" if hint else did_you_mean(name, found)}' for name in missing)
-        raise ManifestError(f"{table}: a column that was named is not there:{near}\nIt has {one_of(found)}.{hint}")
-    if len(given) == 0:
-        raise ManifestError(f"{table}: has a header but no rows.")
-    return given
-
-
-def _separator_hint(found: list[str]) -> str:
-    for separator, said in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(found) == 1 and separator in found[0]:
-            return f" Its fields seem to be separated by {said}; save it with commas."
-    return ""
+    return read_columns(table, [*chosen.values(), *labels, *attributes], text=text)
 
 
 def _tidy(column: pd.Series) -> pd.Series:
@@ -167,30 +151,6 @@ def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None
             f"--classes ({one_of(classes)}) differs from the label columns ({one_of(names)}); a multilabel set has a "
             "column per class, so leave --classes out."
         )
-
-
-def _splits(words: pd.Series, column: str, table: Path) -> pd.Series:
-    """The column's words as train, val and test.
-
-    Raises:
-        ManifestError: a word names no split, or a row has none; each with its count.
-    """
-    known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
-    unknown = Counter(as_words(words)[known.isna().to_numpy(bool)])
-    if unknown:
-        listed = "".join(
-            f"\n  {rows:,} row{'s hold' if rows > 1 else ' holds'} {_quoted(word)}.{did_you_mean(word, SPLIT_WORDS)}"
-            for word, rows in unknown.most_common(10)
-        )
-        raise ManifestError(
-            f'{table}: column "{column}" must say train, val or test in every row:{listed}\n'
-            "Mend the column, or leave --split-column out and let each seed draw its own split."
-        )
-    return known
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if word else "nothing"
 
 
 def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path) -> None:

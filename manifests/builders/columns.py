@@ -1,0 +1,65 @@
+"""Wanted columns of a table of somebody else's, and what to say where they are not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ...base import ManifestError, did_you_mean, one_of
+from ..tables import TEXT, as_words, read_table
+from .common import SPLIT_WORDS
+
+
+def read_columns(table: Path, wanted: Iterable[str], *, text: Collection[str]) -> pd.DataFrame:
+    """Reads a table that has the `wanted` columns, and perhaps others.
+
+    Args:
+        table: a CSV or Parquet file.
+        wanted: names of columns.
+        text: columns that are text whatever they look like.
+
+    Raises:
+        ManifestError: it cannot be read, wanted columns are not there (all are named, each with the near ones), or
+            there are no rows.
+    """
+    given = read_table(table, text=text)
+    missing = [column for column in dict.fromkeys(wanted) if column not in given.columns]
+    if missing:
+        found = [str(column) for column in given.columns]
+        hint = _separator_hint(found)
+        near = "".join(f'\n  no column "{name}".{"" if hint else did_you_mean(name, found)}' for name in missing)
+        raise ManifestError(f"{table}: a column that was named is not there:{near}\nIt has {one_of(found)}.{hint}")
+    if len(given) == 0:
+        raise ManifestError(f"{table}: has a header but no rows.")
+    return given
+
+
+def read_split_words(words: pd.Series, column: str, table: Path, remedy: str) -> pd.Series:
+    """A column of words as train, val and test, in whichever spelling of `SPLIT_WORDS`.
+
+    Raises:
+        ManifestError: a word names no split, or a row has none; each with its count, and the `remedy`.
+    """
+    known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
+    unknown = Counter(as_words(words)[known.isna().to_numpy(bool)])
+    if unknown:
+        listed = "".join(
+            f"\n  {rows:,} row{'s hold' if rows > 1 else ' holds'} {_quoted(word)}.{did_you_mean(word, SPLIT_WORDS)}"
+            for word, rows in unknown.most_common(10)
+        )
+        raise ManifestError(f'{table}: column "{column}" must say train, val or test in every row:{listed}\n{remedy}')
+    return known
+
+
+def _separator_hint(found: list[str]) -> str:
+    for separator, said in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(found) == 1 and separator in found[0]:
+            return f" Its fields seem to be separated by {said}; save it with commas."
+    return ""
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if word else "nothing"
