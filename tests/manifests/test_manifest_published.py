@@ -1,0 +1,133 @@
+"""What every builder of a published data set promises, on a small tree in the layout of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from medprobe.base import ManifestError
+from medprobe.manifests import BUILDERS, Manifest, check_manifest, read_image
+from published_trees import TREES, Tree
+
+_TABLES = [name for name in TREES if name != "ddsm-lists"]
+
+
+@pytest.fixture(params=TREES)
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
+    return TREES[request.param](tmp_path / "published")
+
+
+@pytest.fixture(params=_TABLES)
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
+    """The sets whose rows stand in a table."""
+    return TREES[request.param](tmp_path / "published")
+
+
+def test_the_manifest_loads_and_checks_and_its_images_read(tree: Tree, tmp_path: Path) -> None:
+    notices: list[str] = []
+    built = tree.build(notice=notices.append)
+    manifest = Manifest.load(built.save(tmp_path / "elsewhere" / "m.parquet").path or "")
+    assert len(manifest) == tree.rows == len(set(manifest.sample_ids))
+    assert not any("missing" in notice for notice in notices)
+    assert [source.path for source in manifest.sources()] == [tree.src / image for image in tree.images]
+    assert all(read_image(source).shape == (9, 8, 3) for source in manifest.sources())
+    codes = {finding.code for finding in check_manifest(manifest, progress=False)}
+    # The published tables of CBIS-DDSM have patients on both sides, which the tree repeats.
+    assert codes <= {"rare-class", "unit-two-attributes"} | (
+        {"group-across-splits"} if tree.builder == "cbis-ddsm" else set()
+    )
+    assert manifest.card.license
+    assert manifest.card.citation
+
+
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tree: Tree) -> None:
+    plain = tree.build()
+    for file in (*tree.src.glob("*.csv"), *tree.src.glob("*/*.csv"), *tree.src.rglob("*.txt")):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert tree.build().digest == plain.digest
+
+
+def test_a_missing_image_is_told_and_its_row_stays_for_the_check_to_report(tree: Tree) -> None:
+    whole = tree.build()
+    (tree.src / tree.images[1]).unlink()
+    notices: list[str] = []
+    manifest = tree.build(notice=notices.append)
+    assert manifest.digest == whole.digest
+    assert any(f"1 image of {tree.rows} is missing" in notice for notice in notices)
+    findings = check_manifest(manifest, progress=False)
+    assert [finding.code for finding in findings].count("missing-file") == 1
+
+
+def test_without_any_image_there_is_no_manifest(tree: Tree) -> None:
+    for image in tree.images:
+        (tree.src / image).unlink()
+    with pytest.raises(ManifestError, match=f"not one of its {tree.rows} images is there"):
+        tree.build()
+
+
+def test_capital_letters_and_another_suffix_still_lead_to_the_image(tree: Tree) -> None:
+    image = tree.src / tree.images[1]
+    renamed = image.with_name(image.stem.upper() + ".PNG")
+    image.rename(renamed)
+    assert tree.build().source(1).path == renamed
+
+
+def test_a_missing_table_is_told_with_the_near_ones(table: Tree) -> None:
+    file = table.src / (table.table if "/" not in table.table else "ISIC2018_Task3_Training_LesionGroupings.csv")
+    file.rename(file.with_name("x" + file.name))
+    with pytest.raises(ManifestError) as refusal:
+        table.build()
+    assert file.name in str(refusal.value)
+    if table.table == file.name:
+        assert f'Did you mean "x{file.name}"' in str(refusal.value)
+
+
+def test_the_folder_above_is_told_from_the_folder_of_the_data_set(table: Tree) -> None:
+    if "/" not in table.table:
+        with pytest.raises(ManifestError, match='It is in "published"; give that folder'):
+            BUILDERS[table.builder].build(table.src.parent)
+    with pytest.raises(ManifestError, match="give the folder that it is in"):
+        BUILDERS[table.builder].build(table.file)
+    with pytest.raises(ManifestError, match="there is no such folder"):
+        BUILDERS[table.builder].build(table.src / "nowhere")
+
+
+def test_a_missing_column_is_told_with_the_near_ones(table: Tree) -> None:
+    table.change(table.label, table.label + "x")
+    with pytest.raises(ManifestError) as refusal:
+        table.build()
+    assert f'no column "{table.label}". Did you mean "{table.label}x"' in str(refusal.value)
+
+
+def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(table: Tree) -> None:
+    if table.builder != "cbis-ddsm":
+        table.repeat_row(2)
+    table.blank(1, table.label)
+    with pytest.raises(ManifestError) as refusal:
+        table.build()
+    said = str(refusal.value)
+    assert f'row 1: column "{table.label}" is blank' in said
+    if table.builder != "cbis-ddsm":
+        last = len(table.file.read_text(encoding="utf-8").splitlines()) - 1
+        assert f"stands in 2 rows (2, {last})" in said
+        assert "2 faults" in said or "3 faults" in said
+
+
+def test_nothing_of_the_data_set_is_changed(tree: Tree) -> None:
+    before = {path: path.read_bytes() for path in tree.src.rglob("*") if path.is_file()}
+    tree.build()
+    assert {path: path.read_bytes() for path in tree.src.rglob("*") if path.is_file()} == before
+
+
+def test_the_command_line_hides_ids_and_keeps_them_when_asked(tree: Tree, tmp_path: Path, medprobe) -> None:
+    raw = tree.build()
+    hidden = medprobe("manifest", "build", tree.builder, tree.src, "--out", tmp_path / "hidden.parquet")
+    kept = medprobe("manifest", "build", tree.builder, tree.src, "--keep-ids", "--out", tmp_path / "kept.parquet")
+    assert (hidden.status, kept.status) == (0, 0)
+    assert Manifest.load(tmp_path / "kept.parquet").digest == raw.digest
+    columns = [name for name in ("group_id", "unit_id") if name in raw.table]
+    masked = Manifest.load(tmp_path / "hidden.parquet").table
+    for name in columns:
+        assert masked[name].nunique() == raw.table[name].nunique()
+        assert not set(masked[name]) & set(raw.table[name])
+    assert (tmp_path / "hidden.key").exists() == bool(columns)
