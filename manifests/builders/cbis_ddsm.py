@@ -139,9 +139,10 @@ def _mammograms(rows: pd.DataFrame, unit: Unit, notice: Notice) -> pd.DataFrame:
     tested = rows.groupby(judged, sort=False)["test"].transform("any")
     both = rows.groupby("patient")["test"].nunique() > 1
     if both.any():
+        patients = counted(int(both.sum()), "patient is", "patients are")
         notice(
-            f"{counted(int(both.sum()), 'patient')} are in train of one table and in test of another; give --kind mass "
-            "or --kind calc, or --split grouped:80/20, to have each on one side."
+            f"{patients} in train of one table and in test of another; give --kind mass or --kind calc, or "
+            "--split grouped:80/20, to have each on one side."
         )
     made = pd.DataFrame(
         {
