@@ -57,13 +57,13 @@ def locate_images(
     Raises:
         ManifestError: not one of the images is there.
     """
-    listing = lru_cache(_FOLDERS_KEPT)(lambda folder: _listing(root / folder))
+    lookup = _Lookup(root, folders)
     paths, missing = [], []
     for row, name in enumerate(as_words(names.str.replace("\\", "/"))):
-        path = _found(name, folders, listing) or (elsewhere(name) if elsewhere and name else None)
+        path = (lookup.find(name) or (elsewhere(name) if elsewhere else None)) if name else None
         if path is None:
             missing.append(row)
-            path = name and _joined(folders[0], name if _stem(name) != name else name + suffix)
+            path = name and _prefix(folders[0], "") + (name if _stem(name) != name else name + suffix)
         paths.append(path)
     if len(missing) == len(paths):
         raise ManifestError(
@@ -84,15 +84,24 @@ def only_file_below(root: Path, folder: str) -> str | None:
     return files[0].relative_to(root).as_posix() if len(files) == 1 else None
 
 
-def _found(name: str, folders: Sequence[str], listing: Callable[[str], Listing]) -> str | None:
-    if not name:
-        return None
-    above, file = PurePosixPath(name).parent, PurePosixPath(name).name
-    places = [_joined(folder, str(above)) for folder in folders]
-    exact = (_joined(place, file) for place in places if file in listing(place)[0])
-    alike = (_joined(place, other) for place in places if (other := listing(place)[1].get(_stem(file).casefold())))
-    # Of the exact name first in all folders: another folder may hold a copy in another format.
-    return next(exact, None) or next(alike, None)
+class _Lookup:
+    """Finds files by name in folders whose listings are read once."""
+
+    def __init__(self, root: Path, folders: Sequence[str]) -> None:
+        self._listing = lru_cache(_FOLDERS_KEPT)(lambda place: _listing(root / place))
+        self._places = lru_cache(_FOLDERS_KEPT)(lambda above: tuple(_prefix(folder, above) for folder in folders))
+
+    def find(self, name: str) -> str | None:
+        """The path below the root, or None."""
+        above, _, file = name.rpartition("/")
+        places = self._places(above)
+        # The exact name first, in all folders: another folder may hold a copy in another format.
+        for place in places:
+            if file in self._listing(place)[0]:
+                return place + file
+        stem = _stem(file).casefold()
+        found = (place + self._listing(place)[1][stem] for place in places if stem in self._listing(place)[1])
+        return next(found, None)
 
 
 def _listing(folder: Path) -> Listing:
@@ -101,16 +110,19 @@ def _listing(folder: Path) -> Listing:
             names = sorted(entry.name for entry in entries if not entry.is_dir())
     except OSError:
         return frozenset(), {}
-    images = [name for name in names if name != _stem(name) and not name.startswith(".")]
-    images.sort(key=lambda name: _SUFFIXES.index(PurePosixPath(name).suffix.lower()), reverse=True)
+    images = [(_SUFFIXES.index(suffix.lower()), name) for name in names if (suffix := name[len(_stem(name)) :])]
+    # The first suffix last, where it takes the place of the others.
+    images = [name for _, name in sorted(images, reverse=True) if not name.startswith(".")]
     return frozenset(names), {_stem(name).casefold(): name for name in images}
 
 
 def _stem(name: str) -> str:
     """`name` without an image's suffix; a name may hold dots of its own."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and (dot + suffix).lower() in _SUFFIXES else name
 
 
-def _joined(folder: str, name: str) -> str:
-    return (PurePosixPath(folder) / name).as_posix()
+def _prefix(*folders: str) -> str:
+    """What a file's name is put behind: `images/part_1/`, or nothing for the root itself."""
+    place = PurePosixPath(*folders).as_posix()
+    return "" if place == "." else f"{place}/"
