@@ -13,9 +13,9 @@ from ..base import CacheError
 from .layout import chunk_rows, dataset, hdf5_from, new_dataset, window_rows
 from .ledger import Ledger
 
-_BLOCK_BYTES = 8 * 2**20
+_BLOCK_BYTES = 2 * 2**20
 """Of float32 vectors: what a finaliser holds in memory at a time (and half of it again for float16)."""
-_WINDOW_BYTES = 8 * 2**20
+_WINDOW_BYTES = 2 * 2**20
 """What is read of one source at a time."""
 _HALF_MAX = float(np.finfo(np.float16).max)
 _HALF_SMALLEST = 2.0**-13

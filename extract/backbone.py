@@ -16,7 +16,7 @@ from ..base import BackboneError, WeightsError, fingerprint, first_line, one_of
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from ..manifests import Reading
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
-from .catalogue import ByHand, Entry, Random, Wheel, resolve
+from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
 from .device import (
     choose_device,
     choose_precision,
@@ -29,6 +29,7 @@ from .device import (
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Embedder, start
+from .weights.hub import offline_without_hub
 from .weights.layouts import LAYOUTS
 from .weights.loading import load_strictly
 from .weights.places import fetch
@@ -174,7 +175,10 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
                 f"the weights of {entry.name} are for you to fetch: see {where}, then name the backbone "
                 f'"{entry.name}@/path/to/{file}".'
             )
-        case _:
+        case Hub():
+            with offline_without_hub():
+                return adapter.load(entry)
+        case Local():
             return adapter.load(entry)
 
 

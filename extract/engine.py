@@ -66,7 +66,7 @@ def extract(
 
     @contextmanager
     def show(total: int) -> Iterator[Told]:
-        with progress(f"Embedding {manifest.name}", total, unit="images", enabled=show_progress) as bar:
+        with progress(title(manifest, total, shard), total, unit="images", enabled=show_progress) as bar:
             yield lambda images, pace: bar.advance(images, note=str(pace))
 
     return extract_showing(
@@ -78,6 +78,12 @@ def extract(
         workers=default_workers() if workers is None else workers,
         shard=shard,
     )
+
+
+def title(manifest: Manifest, to_do: int, shard: Shard | None) -> str:
+    """What the progress is called: how much of it an earlier run did is part of the news."""
+    here = int(rows_of_shard(len(manifest), shard).sum()) - to_do
+    return f"Embedding {manifest.name}" + (f" ({here:,} are done)" if here else "")
 
 
 def extract_showing(

@@ -20,7 +20,7 @@ from ..base import MedprobeError, QuarantineError, WorkerError, progress, usable
 from ..cache import EmbeddingCache, EmbeddingSpec
 from ..manifests import Manifest
 from .backbone import load_backbone
-from .engine import Shard, Told, extract_showing
+from .engine import Shard, Told, extract_showing, title
 from .loader import default_workers
 from .meter import Pace
 
@@ -136,7 +136,8 @@ def extract_on(
     fleet = _Fleet(jobs, on_loaded)
     try:
         fleet.go()
-        with progress(f"Embedding {manifest.name}", fleet.rows_to_do(), unit="images", enabled=show_progress) as bar:
+        to_do = fleet.rows_to_do()
+        with progress(title(manifest, to_do, shard), to_do, unit="images", enabled=show_progress) as bar:
             for images, pace in fleet.advances():
                 bar.advance(images, note=str(pace))
     finally:

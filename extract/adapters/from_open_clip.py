@@ -22,8 +22,8 @@ from ...base import BackboneError, WeightsError, did_you_mean, first_line, one_o
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
 from ..weights.clip import OPENAI_MARKS
+from ..weights.hub import from_hub_by_hand
 from ..weights.loading import load_file
-from ..weights.places import from_hub_by_hand
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple

@@ -17,8 +17,8 @@ from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
 from ..weights.clip import blip_image_size
+from ..weights.hub import from_hub_by_hand
 from ..weights.loading import load_file
-from ..weights.places import from_hub_by_hand
 from ..weights.published import BLIP, Published, recognise
 from ..weights.tensors import Tensors, read_tensors
 from .image_processors import transform_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -10,8 +9,9 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
-from ...base import WeightsError, atomic_path, first_line, user_cache
+from ...base import WeightsError, atomic_path, user_cache
 from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
+from .hub import hub_folder
 
 _READ_BYTES = 2**20
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -41,35 +41,6 @@ def _in_hub_cache(entry: Entry) -> bool | None:
     repository = f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
     files = (hub_folder(repository) / "snapshots").glob("*/*")
     return any(file.suffix in WEIGHT_SUFFIXES for file in files)
-
-
-def hub_folder(repository: str) -> Path:
-    """Where the Hugging Face hub's client keeps a repository that it has downloaded."""
-    return hub_cache() / f"models--{repository.replace('/', '--')}"
-
-
-def hub_cache() -> Path:
-    """The folder of all repositories, by the client's own rule, and without importing it: it may not be installed."""
-    settings = os.environ
-    home = _expanded(settings.get("HF_HOME", f"{settings.get('XDG_CACHE_HOME', '~/.cache')}/huggingface"))
-    # The second is the older name of the first.
-    return _expanded(settings.get("HF_HUB_CACHE", settings.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")))
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(Path(path).expanduser()))
-
-
-def from_hub_by_hand(entry: Entry, repository: str, reason: Exception) -> str:
-    """The advice where the hub does not answer: what to fetch elsewhere, and the two places to put it."""
-    name = entry.name.partition("@")[0]
-    return (
-        f"the weights of {name} cannot be had from the model hub ({first_line(reason).rstrip('.')}).\n"
-        f"Where the hub can be reached run `hf download {repository} --local-dir FOLDER`, copy FOLDER to this machine, "
-        f'and name the backbone "{name}@FOLDER". Or copy what the hub\'s client has downloaded there, '
-        f"{hub_folder(repository).name} with all that is in it, to {hub_folder(repository)}. "
-        "If the model is gated, ask for access on its page and run `hf auth login` first."
-    )
 
 
 def wheel_file(weights: Wheel) -> Path:

@@ -38,6 +38,26 @@ def test_extract_tells_what_it_does_where_it_went_and_what_is_next(medprobe, pet
     assert len(EmbeddingCache.open(path)) == 8
 
 
+def test_backbones_of_one_run_may_have_poolings_of_their_own(medprobe, pets) -> None:
+    others = ("--image-size", "32", "--workers", "0", "--runtime", "torch", "--pooling", "mean")
+    backbones = ("-b", "timm:test_vit@random[cls, cls@1]", "-b", "timm:test_resnet@random[stage2]")
+    said = medprobe("extract", pets, *backbones, "-b", "timm:test_vit2@random", *others)
+    assert said.status == 0, said.err
+    poolings = {cache.spec.backbone: cache.spec.poolings for cache in find_caches(pets.parent / "embeddings", "pets")}
+    assert poolings == {
+        "timm:test_vit@random": ("cls", "cls@1"),
+        "timm:test_resnet@random": ("stage2",),
+        "timm:test_vit2@random": ("mean",),
+    }
+
+
+def test_a_run_that_had_nothing_to_do_says_so(medprobe, pets) -> None:
+    first = medprobe("extract", pets, *_TINY)
+    again = medprobe("extract", pets, *_TINY)
+    assert "complete before this run" not in first.out
+    assert "8 rows, cls 64-d, complete before this run" in again.out
+
+
 def test_what_is_not_as_asked_is_said_in_one_line(medprobe, pets, monkeypatch) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(pets))  # a file, so that nothing can be kept in it
