@@ -20,6 +20,8 @@ from ...base import ImageError
 from .dicom_codestream import Codestream, describe_jpeg, describe_jpeg2000
 from .dicom_header import UNDEFINED, YBR, Content, Header, Layout, read_header
 
+_STRIP = 2**20
+"""Pixels whose colours are converted at once."""
 _JPEG = (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes)
 
 
@@ -144,8 +146,14 @@ class DicomFile:
         if values.ndim == 3 and photometric in YBR:
             if values.dtype != np.uint8:
                 raise ImageError("has YBR colours of more than 8 bits")
-            return convert_color_space(values, "YBR_FULL", "RGB")
+            # By strips, since it passes through numbers of four times the size.
+            return np.concatenate([convert_color_space(strip, "YBR_FULL", "RGB") for strip in _strips(values)])
         return values
+
+
+def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
+    rows = max(1, _STRIP // values.shape[1])
+    return (values[start : start + rows] for start in range(0, len(values), rows))
 
 
 def _be_quiet() -> None:
