@@ -62,8 +62,9 @@ _STACKS: Memo[Stack] = Memo(_KEPT)
 def _opened(path: Path, member: str) -> Stack:
     import h5py
 
-    # No lock: it would fail on file systems without locks, and nothing is written.
-    file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHED_BYTES)
+    # Through a file of Python's: HDF5 would refuse to let this process write a file anew that it holds open itself, and
+    # would give the old one's content for the new one's.
+    file = h5py.File(path.open("rb"), "r", rdcc_nbytes=_CACHED_BYTES)
     if not member:
         raise ImageError(_which_to_write(path.name, file))
     return _stack(_found(file, member), member)

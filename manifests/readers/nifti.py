@@ -209,6 +209,7 @@ def _checked_orientation(header: Nifti1Header) -> np.ndarray:
     from nibabel.orientations import io_orientation
 
     affine = np.asarray(header.get_best_affine(), np.float64)
+    # What is no axis of a body, a column of zeros or a number that is none, has no place in the orientation.
     with np.errstate(all="ignore"):
         orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
     if not np.isfinite(orientation).all():
@@ -343,7 +344,8 @@ def _inflated(head: bytes) -> bytes:
     if head[:2] != b"\x1f\x8b":
         return head
     try:
-        return zlib.decompressobj(31).decompress(head, 8192)
+        # No more than the longest header: the checksum at the end is not a matter of what the file is.
+        return zlib.decompressobj(31).decompress(head, max(_HEADER))
     except zlib.error:
         return b""
 

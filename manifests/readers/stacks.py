@@ -22,6 +22,8 @@ from .intensity import Bounds, chosen_bounds, percentile_bounds, to_8_bits
 _MOST_CHUNK_BYTES = 256 * 2**20
 """Of one chunk of an array: it is decoded whole, and a header may declare anything."""
 _MOST_VOLUME_BYTES = 2**30
+_MOST_CHUNKS, _MOST_VOLUME_CHUNKS = 10_000, 50_000
+"""Of one image and of one volume: each chunk is a file or a look into an index, declared or not there."""
 _NARROW = 4
 """No volume is as narrow as this: (N, H, W, 4) is an image with alpha or some other channels."""
 
@@ -77,6 +79,8 @@ class Stack:
     layout: Layout
     what: str
     """The array's name, for messages."""
+    chunk: tuple[int, ...] | None = None
+    """Shape of what the array is cut into, if it is."""
     bounds: dict[tuple[int, tuple[float, float]], Bounds] = field(default_factory=dict)
     """Of volumes, by number and percentiles."""
 
@@ -93,7 +97,17 @@ class Stack:
         layout = Layout.of(tuple(int(length) for length in array.shape), what)
         if chunk is not None and math.prod(chunk) * dtype.itemsize > _MOST_CHUNK_BYTES:
             raise ImageError(f"{what} has chunks of more than {_MOST_CHUNK_BYTES:,} bytes; save it in smaller ones")
-        return cls(array, layout, what)
+        stack = cls(array, layout, what, chunk)
+        if stack.chunks_below(1 if layout.depth is None else 2) > _MOST_CHUNKS:
+            raise ImageError(f"{what} is cut into more than {_MOST_CHUNKS:,} chunks an image; save it in larger ones")
+        return stack
+
+    def chunks_below(self, leading: int) -> int:
+        """Over how many chunks one entry of the first `leading` axes is spread."""
+        if self.chunk is None:
+            return 1
+        lengths = zip(self.array.shape[leading:], self.chunk[leading:], strict=True)
+        return math.prod(-(-int(length) // max(1, int(part))) for length, part in lengths)
 
     def pixels(self, frame: int | None, reading: Reading) -> np.ndarray:
         """uint8, (H, W) or (H, W, 3).
@@ -118,10 +132,10 @@ class Stack:
         key = index[0], reading.percentiles
         if key not in self.bounds:
             size = self.layout.depth * values.nbytes
-            if size > _MOST_VOLUME_BYTES:
+            if size > _MOST_VOLUME_BYTES or self.chunks_below(1) > _MOST_VOLUME_CHUNKS:
                 raise ImageError(
-                    f"{self.what} holds volumes of {size:,} bytes, too large for percentiles over a volume; set "
-                    "`window`, or `scope: slice`, under `reading` in the card"
+                    f"{self.what} holds volumes of {size:,} bytes in {self.chunks_below(1):,} chunks, too much for "
+                    "percentiles over a volume; set `window`, or `scope: slice`, under `reading` in the card"
                 )
             self.bounds[key] = percentile_bounds(np.asarray(self.array[index[0]]), reading.percentiles)
         return self.bounds[key]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import math
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -124,16 +123,17 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 def _opened(folder: Path, described: Path, member: str) -> Stack:
     zarr = _zarr()
+    from .zarr_store import WholeChunks
+
     what = f'array "{member}"' if member else "the array"
     metadata = _parsed(described)
     _refuse_other_codecs(metadata, what)
-    is_third = described.name == "zarr.json"
-    array = zarr.open_array(
-        store=zarr.storage.LocalStore(folder, read_only=True), mode="r", zarr_format=3 if is_third else 2
-    )
-    # A shard is read whole or by its index, and a chunk of it is what is decoded.
-    largest = max((tuple(array.chunks), tuple(array.shards or ())), key=math.prod)
-    return Stack.of(array, largest, what)
+    store = zarr.storage.LocalStore(folder, read_only=True)
+    if _outermost(metadata) == "blosc":
+        store = WholeChunks(store)
+    array = zarr.open_array(store=store, mode="r", zarr_format=3 if described.name == "zarr.json" else 2)
+    # Of a shard its index and one chunk are read, so that chunks are what counts.
+    return Stack.of(array, tuple(array.chunks), what)
 
 
 def _refuse_other_codecs(metadata: Mapping[str, Any], what: str) -> None:
@@ -141,6 +141,12 @@ def _refuse_other_codecs(metadata: Mapping[str, Any], what: str) -> None:
     other = sorted(set(_codec_names([metadata.get(key) for key in ("codecs", "compressor", "filters")])) - _CODECS)
     if other:
         raise ImageError(f"{what} needs a codec that is not read here ({one_of(other)}); save it with blosc or gzip")
+
+
+def _outermost(metadata: Mapping[str, Any]) -> str | None:
+    """The codec that a chunk was packed with last."""
+    codecs = metadata.get("codecs") or [metadata.get("compressor")]
+    return next(_codec_names(codecs[-1:]), None) if isinstance(codecs, list) else None
 
 
 def _codec_names(found: Any) -> Iterator[str]:
