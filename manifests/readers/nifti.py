@@ -102,8 +102,8 @@ def mask_areas(path: Path, axis: Axis) -> np.ndarray:
     volume = _volume(path, None)
     if volume.is_colour:
         raise ImageError("holds colours; a mask is 0 outside and above 0 inside")
-    slices = np.moveaxis(volume.oriented, AXES[axis], 0)
-    return np.array([np.count_nonzero(volume.scaled(plane) > 0) for plane in slices], np.int64)
+    areas = [np.count_nonzero(volume.scaled(plane) > 0) for plane in volume.slices(axis)]
+    return np.array(areas, np.int64)
 
 
 def _cut(source: Source) -> tuple[Axis, int | None]:
@@ -236,12 +236,17 @@ class _Volume:
 
     def picture(self, axis: Axis, index: int, reading: Reading) -> np.ndarray:
         """One slice as it is looked at: uint8, (H, W) or (H, W, 3)."""
-        plane = np.ascontiguousarray(np.take(self.oriented, index, axis=AXES[axis])[::-1, ::-1].T)
+        plane = np.ascontiguousarray(self.slices(axis)[index][::-1, ::-1].T)
         if self.is_colour:
             return plane.view(np.uint8).reshape(*plane.shape, 3)
         with np.errstate(all="ignore"):
             values = self.scaled(plane)
             return to_8_bits(values, self._bounds(values, reading))
+
+    def slices(self, axis: Axis) -> np.ndarray:
+        """A view of the volume with `axis` first."""
+        # Not `np.take`, which would copy a volume that was turned for each slice.
+        return np.moveaxis(self.oriented, AXES[axis], 0)
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Stored values in the file's own units."""

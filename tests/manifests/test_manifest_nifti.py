@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from itertools import permutations, product
 from pathlib import Path
 
@@ -172,6 +173,16 @@ def test_a_volume_is_decoded_once_for_all_its_slices_and_a_damaged_one_too(tmp_p
     assert len(opened) == 2
     _saved(path, _NOISE + 1)
     assert _read(path, "sagittal", 0)[-1, -1] == min(255, _NOISE[0, 0, 0] + 1)
+
+
+def test_a_slice_of_a_large_volume_takes_the_memory_of_a_slice(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "v.nii", np.zeros((200, 200, 200), np.int16), np.diag([-1, -1, 1, 1]))
+    tracemalloc.start()
+    for axis in ("axial", "coronal", "sagittal"):
+        _read(path, axis, 100)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4e6 < path.stat().st_size
 
 
 def test_the_mask_chooses_the_slice_with_its_largest_part(tmp_path: Path) -> None:
