@@ -1,4 +1,4 @@
-"""Slices of NIfTI volumes, through nibabel's headers: `vol.nii.gz#axial` and a frame.
+"""Slices of NIfTI volumes, their headers through nibabel: `vol.nii.gz#axial` and a frame.
 
 A volume is turned to RAS+ first (`nibabel.as_closest_canonical`: axes swapped and flipped, never resampled), so that
 the first axis goes from left to right, the second from back to front, the third from below to above. `frame` counts
@@ -13,17 +13,12 @@ used. NIfTI-1 and NIfTI-2 are read, as they are or through gzip; a file is known
 from __future__ import annotations
 
 import gzip
-import math
 import re
-import struct
 import threading
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ...base import ImageError, did_you_mean, one_of
 from ..reading import Reading
@@ -31,33 +26,17 @@ from ..slices import AXES, Axis
 from ..source import Source, reason_of
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
 from .memo import Memo, file_key
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
+from .nifti_header import DAMAGE, Header, damage_in_words, header_length, inflated
 
 MOST_BYTES = 2**30
 """Of a volume that has to be decoded whole; a header may declare anything."""
 _MOST_INFLATED = 1032
 """Bytes that one byte of a gzip file can become at most."""
-_HEADER = {348: ("n+1", 344), 540: ("n+2", 4)}
-"""Magic of a single file, and where it stands, by the length of the header that a file begins with."""
-DAMAGE = (
-    zlib.error,
-    struct.error,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    OSError,
-    MemoryError,
-)
-"""What gzip, nibabel and numpy raise on damaged files, found by feeding them damaged files."""
 
 
 def recognises(head: bytes) -> bool:
     """Whether a file that starts with `head` is NIfTI, alone, gzipped, or one half of a pair."""
-    return _header_length(_inflated(head)) > 0
+    return header_length(inflated(head)) > 0
 
 
 def read(source: Source) -> np.ndarray:
@@ -77,7 +56,7 @@ def read(source: Source) -> np.ndarray:
     try:
         return volume.picture(axis, source.frame or 0, source.reading)
     except DAMAGE as error:
-        raise ImageError(_reason(error)) from error
+        raise ImageError(damage_in_words(error)) from error
 
 
 def slice_count(path: Path, axis: Axis) -> int:
@@ -86,7 +65,7 @@ def slice_count(path: Path, axis: Axis) -> int:
     Raises:
         ImageError: as `read`.
     """
-    header = _Header.of(path)
+    header = Header.of(path)
     return header.shape[int(np.flatnonzero(header.orientation[:, 0] == AXES[axis])[0])]
 
 
@@ -116,105 +95,6 @@ def _cut(source: Source) -> tuple[Axis, int | None]:
     if at and not re.fullmatch(r"[0-9]{1,9}", number):
         raise ImageError(f'"{number}" after @ is no index of the fourth dimension; write `{name}@0`')
     return name, int(number) if at else None  # pyright: ignore[reportReturnType]
-
-
-@dataclass(frozen=True, eq=False)
-class _Header:
-    """What a header says, checked."""
-
-    shape: tuple[int, int, int]
-    volumes: int
-    """Length of the fourth dimension."""
-    dtype: np.dtype
-    start: int
-    """Where the values of the first volume begin."""
-    slope: float
-    inter: float
-    orientation: np.ndarray
-    """(3, 2): the axis that each stored axis becomes, and 1 or -1, as nibabel has it."""
-
-    @classmethod
-    def of(cls, path: Path) -> _Header:
-        try:
-            with path.open("rb") as file:
-                return cls._parsed(_inflated(file.read(8192)))
-        except ImageError:
-            raise
-        except (*DAMAGE, _header_error()) as error:
-            raise ImageError(_reason(error)) from error
-
-    @classmethod
-    def _parsed(cls, head: bytes) -> _Header:
-        length = _header_length(head)
-        magic, place = _HEADER[length]
-        if len(head) < length:
-            raise ImageError("the file is cut off")
-        if head[place : place + 2] == b"ni":
-            raise ImageError("is one half of a .hdr/.img pair; convert the two to one .nii file")
-        if head[place : place + 3] != magic.encode():
-            raise ImageError("its header is damaged, or older than NIfTI (Analyze 7.5); convert it to one .nii file")
-        nifti1, nifti2 = _nibabel()
-        # Its own checks would print to the terminal what they find odd; what matters is checked here.
-        header = (nifti1.Nifti1Header if length == 348 else nifti2.Nifti2Header)(head[:length], check=False)
-        shape, volumes = _checked_shape(header)
-        slope, inter = header.get_slope_inter()
-        return cls(
-            shape=shape,
-            volumes=volumes,
-            dtype=_checked_dtype(header),
-            start=_checked_start(header, length),
-            slope=1.0 if slope is None else float(slope),
-            inter=float(inter or 0),
-            orientation=_checked_orientation(header),
-        )
-
-    @property
-    def volume_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-def _checked_shape(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
-    shape = tuple(int(length) for length in header.get_data_shape())
-    if not 2 <= len(shape) <= 7 or any(length < 1 for length in shape):
-        raise ImageError("the file is damaged: its header gives no size")
-    if any(length > 1 for length in shape[4:]):
-        raise ImageError(f"has {len(shape)} dimensions, {' x '.join(map(str, shape))}; volumes have three or four")
-    x, y, z, volumes = (*shape, 1, 1)[:4]
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and max(x * y, x * z, y * z) > limit:
-        raise ImageError(f"its header declares slices of more than {limit:,} pixels")
-    return (x, y, z), volumes
-
-
-def _checked_dtype(header: Nifti1Header) -> np.dtype:
-    try:
-        dtype = header.get_data_dtype()
-    except _header_error() as error:
-        raise ImageError("the file is damaged: its header gives no type of values that is known") from error
-    if dtype.names and dtype.itemsize != 3:
-        raise ImageError("holds colours with alpha; save it as RGB24 or grey")
-    if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize == 0):
-        raise ImageError(f"holds {dtype.name} values, which are no shades of grey")
-    return dtype
-
-
-def _checked_start(header: Nifti1Header, length: int) -> int:
-    start = int(header.get_data_offset())
-    if start < length:
-        raise ImageError("the file is damaged: its header gives no place of the values")
-    return start
-
-
-def _checked_orientation(header: Nifti1Header) -> np.ndarray:
-    from nibabel.orientations import io_orientation
-
-    affine = np.asarray(header.get_best_affine(), np.float64)
-    # What is no axis of a body, a column of zeros or a number that is none, has no place in the orientation.
-    with np.errstate(all="ignore"):
-        orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
-    if not np.isfinite(orientation).all():
-        raise ImageError("its header gives no orientation: the affine is degenerate")
-    return orientation.astype(int)
 
 
 @dataclass(eq=False)
@@ -275,7 +155,7 @@ def _volume(path: Path, number: int | None) -> _Volume:
 def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
     from nibabel.orientations import apply_orientation
 
-    header = _Header.of(path)
+    header = Header.of(path)
     if number is None and header.volumes > 1:
         raise ImageError(f"holds {header.volumes} volumes; name one in the column `path`, such as `#axial@0`")
     if (number or 0) >= header.volumes:
@@ -284,11 +164,11 @@ def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
         stored, held = _stored(path, header, number or 0)
         oriented = apply_orientation(stored.reshape(header.shape, order="F"), header.orientation)
     except DAMAGE as error:
-        raise ImageError(_reason(error)) from error
+        raise ImageError(damage_in_words(error)) from error
     return _Volume(stored, oriented, header.slope, header.inter), held
 
 
-def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
+def _stored(path: Path, header: Header, number: int) -> tuple[np.ndarray, int]:
     """The values of a volume in the order of the file, (voxels,), and how many bytes of memory they take."""
     size, begin = header.volume_bytes, header.start + number * header.volume_bytes
     there = path.stat().st_size
@@ -342,44 +222,3 @@ class _Inflating:
 
 
 _STREAMS: Memo[_Inflating] = Memo(2)
-
-
-def _inflated(head: bytes) -> bytes:
-    """The beginning of what a file holds, of which `head` is the beginning."""
-    if head[:2] != b"\x1f\x8b":
-        return head
-    try:
-        # No more than the longest header: the checksum at the end is not a matter of what the file is.
-        return zlib.decompressobj(31).decompress(head, max(_HEADER))
-    except zlib.error:
-        return b""
-
-
-def _header_length(head: bytes) -> int:
-    """The length that a NIfTI header begins with, in either byte order; 0 for other files."""
-    declared = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
-    return next((length for length in _HEADER if length in declared), 0)
-
-
-def _nibabel() -> tuple[Any, Any]:
-    try:
-        from nibabel import nifti1, nifti2
-    except ImportError as error:
-        raise ImageError('NIfTI is read through nibabel: pip install "medprobe[medical]"') from error
-    return nifti1, nifti2
-
-
-def _header_error() -> type[Exception]:
-    from nibabel.spatialimages import HeaderDataError
-
-    return HeaderDataError
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "needs more memory than there is"
-    if isinstance(error, EOFError):
-        return "the file is cut off"
-    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-        return reason_of(error)
-    return "the file is damaged: its header or its compression cannot be read"

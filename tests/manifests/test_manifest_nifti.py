@@ -117,6 +117,8 @@ def test_rgb_volumes_are_colour(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path: Path) -> None:
     path = _saved(tmp_path / "v.nii")
+    with pytest.raises(ImageError, match="no NIfTI"):
+        nifti.slice_count(Path(__file__), "axial")
     assert 'no axis "axail"' in _refusal(path, "axail")
     assert "no axial slice 7" in _refusal(path, frame=7)
     assert "7 axial slices; say which" in _refusal(path, frame=None)
