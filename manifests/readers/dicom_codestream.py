@@ -59,6 +59,9 @@ def describe_jpeg(frame: bytes) -> Codestream:
         (length,) = struct.unpack_from(">H", frame, place + 2)
         body = frame[place + 4 : place + 2 + length]
         if marker in _JPEG_KINDS:
+            # No compressed value looks like the end marker. Some decoders fill up what is cut off, in silence.
+            if frame.find(b"\xff\xd9", place) < 0:
+                raise ImageError("the file is cut off")
             return _frame_header(_JPEG_KINDS[marker], body, adobe)
         if 0xC5 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
             raise ImageError("compressed as a kind of JPEG (hierarchical or arithmetic) that is not read here")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,7 @@ from pydicom import Dataset, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.filereader import read_dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from ...base import ImageError
@@ -78,6 +78,7 @@ class Layout:
     frames: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
     planar: int
     photometric: str
@@ -181,9 +182,13 @@ class DicomFile:
         if stream is not None:
             self._check_stream(stream)
         plugin = self._plugin(stream)
-        values, said = get_decoder(self.syntax).as_array(
-            encapsulate([frame], has_bot=False), index=0, raw=True, decoding_plugin=plugin, **self._options(frames=1)
-        )
+        source = encapsulate([frame], has_bot=False)
+        try:
+            values, said = get_decoder(self.syntax).as_array(
+                source, index=0, raw=True, decoding_plugin=plugin, **self._options(frames=1)
+            )
+        except (RuntimeError, ValueError):
+            raise ImageError(f"the file is damaged: its pixels cannot be decoded ({self.syntax.name})") from None
         # Pillow has undone what an Adobe marker says of the colours; the others leave colours as they stand.
         as_rgb = plugin == "pillow" and stream is not None and stream.adobe
         return self._in_rgb(values, "RGB" if as_rgb else str(said["photometric_interpretation"]))
@@ -210,7 +215,7 @@ class DicomFile:
             )
         return plugin
 
-    def _options(self, frames: int | None = None) -> dict[str, object]:
+    def _options(self, frames: int | None = None) -> dict[str, Any]:
         """What pydicom's decoders want to be told."""
         layout = self.layout
         return {
@@ -331,13 +336,15 @@ def _layout(header: Dataset, element: str) -> Layout:
     photometric = header.get("PhotometricInterpretation")
     samples = _whole(header, "SamplesPerPixel", 1)
     allocated = _whole(header, "BitsAllocated")
+    stored = _whole(header, "BitsStored", allocated) if integers else allocated
     return Layout(
         rows=_whole(header, "Rows"),
         columns=_whole(header, "Columns"),
         samples=samples,
         frames=_whole(header, "NumberOfFrames", 1) or 1,
         bits_allocated=allocated,
-        bits_stored=_whole(header, "BitsStored", allocated) if integers else allocated,
+        bits_stored=stored,
+        high_bit=_whole(header, "HighBit", stored - 1) if integers else stored - 1,
         signed=bool(_whole(header, "PixelRepresentation", 0)) if integers else False,
         planar=_whole(header, "PlanarConfiguration", 0) if samples > 1 else 0,
         photometric=photometric.strip() if isinstance(photometric, str) else "",
@@ -374,6 +381,8 @@ def _check(layout: Layout, syntax: uid.UID) -> None:
     widths = {"PixelData": (1, 8, 16, 32, 64), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
     if layout.bits_allocated not in widths[layout.element] or not 1 <= layout.bits_stored <= layout.bits_allocated:
         raise ImageError("the file is damaged: its pixels have an impossible number of bits")
+    if layout.high_bit != layout.bits_stored - 1:
+        raise ImageError("has values that do not start at the lowest bit, which is not read here")
     if syntax.is_encapsulated:
         _check_compression(layout, syntax)
 
