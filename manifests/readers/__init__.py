@@ -14,7 +14,7 @@ import numpy as np
 
 from ...base import ImageError
 from ..source import Source, reason_of
-from . import npz, pillow
+from . import dicom, npz, pillow
 
 __all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_image"]
 
@@ -34,6 +34,8 @@ class Reader:
 
 
 READERS: tuple[Reader, ...] = (
+    # First, because a DICOM file may bear the mark of a TIFF at its start as well.
+    Reader("dicom", dicom.recognises, dicom.read),
     Reader("image", pillow.recognises, pillow.read),
     Reader("npz", npz.recognises, npz.read),
 )

@@ -1,0 +1,178 @@
+"""DICOM files, through pydicom: pixels as the file itself asks for them to be shown, and nothing else of it.
+
+The policy, for every transfer syntax:
+
+- grey values pass the modality LUT or rescale slope and intercept, then the window (`Reading.window`); MONOCHROME1 is
+  inverted, so that 0 is always black;
+- `stored` takes the first VOI LUT, else the first window with its VOI LUT function; where there is neither, unsigned
+  values of at most 8 bits without rescale keep their full range, and all others take the percentiles;
+- RGB, YBR and palette colours become RGB of 8 bits, the high ones, and are never windowed; colour profiles, overlays
+  and annotations are left out;
+- one frame is decoded at a time, and only after what the header declares was held against the limit for images.
+
+Of the header, the elements that say how pixels are stored are read, and no reason repeats a text that stands there.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...base import ImageError
+from ..reading import Reading
+from ..source import Source
+from .intensity import Bounds, chosen_bounds
+
+if TYPE_CHECKING:
+    from .dicom_file import DicomFile
+
+_KEPT = 64
+"""Files whose bounds are remembered per process: a run goes through the frames of one file after the other."""
+_MOST_FRAMES = 64
+"""Percentiles of a file of more frames than this are taken over evenly spaced ones."""
+_MOST_VALUES = 4_000_000
+"""Percentiles of more values than this are taken over evenly spaced ones."""
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and the decoders raise on damaged files, found by feeding them damaged files."""
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file that starts with `head` is DICOM: by its mark, or by two elements in order where it has none."""
+    return head[128:132] == b"DICM" or any(_two_elements(head, order) for order in "<>")
+
+
+def read(source: Source) -> np.ndarray:
+    """The pixels of one frame: uint8, (H, W) grey or (H, W, 3) RGB.
+
+    Raises:
+        ImageError: the file is damaged, cut off, too large, without pixels, compressed in a way that is not read or
+            whose decoder is not installed, or holds several frames and none or one beyond them is named.
+    """
+    try:
+        from .dicom_file import DicomFile
+    except ImportError as error:
+        raise ImageError('DICOM needs pydicom; pip install "medprobe[medical]"') from error
+    try:
+        with DicomFile.open(source.path) as file:
+            return _pixels(file, _chosen_frame(source.frame, file.layout.frames), source)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError("needs more memory than there is") from None
+    except _DAMAGE:
+        # Neither the text nor the chain of such an error is passed on: it may hold what stands in the header.
+        raise ImageError("the file is damaged: its header or its pixels cannot be read") from None
+
+
+def _two_elements(head: bytes, order: str) -> bool:
+    """Whether `head` starts with two data elements of group 2 or 8 in ascending order, as a file without mark does."""
+    first = _element(head, 0, order)
+    if first is None or first[0] >> 16 not in (0x0002, 0x0008):
+        return False
+    second = _element(head, first[1], order)
+    return second is not None and first[0] < second[0] and second[0] >> 16 <= 0x0010
+
+
+def _element(head: bytes, start: int, order: str) -> tuple[int, int] | None:
+    """Tag of the data element at `start`, and where the next one begins."""
+    if len(head) < start + 12:
+        return None
+    group, number = struct.unpack_from(f"{order}HH", head, start)
+    kind = head[start + 4 : start + 6]
+    if kind in _SHORT_VRS:
+        return group << 16 | number, start + 8 + struct.unpack_from(f"{order}H", head, start + 6)[0]
+    if kind in _LONG_VRS:
+        return group << 16 | number, start + 12 + struct.unpack_from(f"{order}L", head, start + 8)[0]
+    # Implicit VR: little endian always.
+    if order == ">":
+        return None
+    return group << 16 | number, start + 8 + struct.unpack_from("<L", head, start + 4)[0]
+
+
+def _chosen_frame(frame: int | None, count: int) -> int:
+    if frame is None and count > 1:
+        raise ImageError(f"holds {count} images; say which in the manifest's column `frame`, from 0")
+    if frame is not None and frame >= count:
+        raise ImageError(f"has no frame {frame}: it holds {count}, counted from 0")
+    return frame or 0
+
+
+def _pixels(file: DicomFile, frame: int, source: Source) -> np.ndarray:
+    from . import dicom_tables as tables
+
+    stored = file.frame(frame)
+    if file.layout.photometric == "PALETTE COLOR":
+        return tables.painted(stored, file.header)
+    if stored.ndim == 3:
+        return tables.eight_bits(stored, file.layout.bits_stored)
+    to_units = tables.modality(file.header, frame)
+    voi = tables.voi(file.header, frame) if source.reading.window == "stored" else None
+    if source.reading.window == "stored" and voi is None and file.layout.is_shown_as_stored and to_units.is_identity:
+        voi = tables.Window((0.0, 2.0**file.layout.bits_stored - 1))
+    if voi is None:
+        voi = tables.Window(_bounds(file, frame, stored, source))
+    grey = tables.mapped(stored, lambda values: voi(to_units(values)))
+    return 255 - grey if file.layout.photometric == "MONOCHROME1" else grey
+
+
+def _bounds(file: DicomFile, frame: int, stored: np.ndarray, source: Source) -> Bounds:
+    """What becomes 0 and 255 where neither the file nor the card names it: percentiles of the file or of the frame."""
+    reading = source.reading
+    if isinstance(reading.window, tuple):
+        return chosen_bounds(np.empty(0), reading)
+    if reading.scope == "slice" or file.layout.frames == 1:
+        return chosen_bounds(_sample(file, {frame: stored}), reading)
+    with _LOCK:
+        return _bounds_of_file(file, source.path, reading)
+
+
+_LOCK = threading.Lock()
+_MEMO: OrderedDict[tuple[str, int, int, tuple[float, float]], Bounds] = OrderedDict()
+
+
+def _bounds_of_file(file: DicomFile, path: Path, reading: Reading) -> Bounds:
+    status = path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size, reading.percentiles)
+    if key not in _MEMO:
+        count = min(file.layout.frames, _MOST_FRAMES)
+        frames = np.linspace(0, file.layout.frames - 1, count).round().astype(int)
+        step = -(-count * file.layout.pixels // _MOST_VALUES)
+        thinned = {int(frame): file.frame(int(frame)).reshape(-1)[::step].copy() for frame in frames}
+        _MEMO[key] = chosen_bounds(_sample(file, thinned), reading)
+    _MEMO.move_to_end(key)
+    while len(_MEMO) > _KEPT:
+        _MEMO.popitem(last=False)
+    return _MEMO[key]
+
+
+def _sample(file: DicomFile, stored: dict[int, np.ndarray]) -> np.ndarray:
+    """Values in the file's units, those that only fill up the picture left out."""
+    from . import dicom_tables as tables
+
+    parts = []
+    for frame, values in stored.items():
+        flat = values.reshape(-1)
+        flat = flat[:: -(-flat.size // _MOST_VALUES)]
+        flat = tables.without_padding(flat, file.header)
+        parts.append(np.asarray(tables.modality(file.header, frame)(flat)))
+    return np.concatenate(parts)
