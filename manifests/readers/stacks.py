@@ -33,7 +33,7 @@ class Layout:
     count: int
     """Frames in all."""
     image: tuple[int, ...]
-    """Shape of one frame as it is stored: (H, W), (H, W, 1) or (H, W, 3)."""
+    """Shape of one frame: (H, W) or (H, W, 3)."""
     depth: int | None = None
     """Slices a volume; None where each frame is an image by itself."""
 
@@ -45,7 +45,7 @@ class Layout:
             ImageError: it is no array of images or volumes, or its images are too large.
         """
         if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)):
-            layout = cls(shape[0], shape[1:])
+            layout = cls(shape[0], shape[1:] if shape[-1] == 3 else shape[1:3])
         elif len(shape) == 4 and shape[3] > _NARROW:
             layout = cls(shape[0] * shape[1], shape[2:], shape[1])
         else:
@@ -104,9 +104,7 @@ class Stack:
         if frame is None:
             raise ImageError("an array holds several images; say which in the manifest's column `frame`, from 0")
         index = self.layout.index(frame, self.what)
-        values = np.asarray(self.array[index])
-        if values.ndim == 3 and values.shape[2] == 1:
-            values = values[..., 0]
+        values = np.asarray(self.array[index]).reshape(self.layout.image)
         if values.dtype.kind == "b":
             return values.astype(np.uint8) * np.uint8(255)
         if values.dtype == np.uint8:
