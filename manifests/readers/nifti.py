@@ -209,7 +209,8 @@ def _checked_orientation(header: Nifti1Header) -> np.ndarray:
     from nibabel.orientations import io_orientation
 
     affine = np.asarray(header.get_best_affine(), np.float64)
-    orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    with np.errstate(all="ignore"):
+        orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
     if not np.isfinite(orientation).all():
         raise ImageError("its header gives no orientation: the affine is degenerate")
     return orientation.astype(int)

@@ -8,7 +8,9 @@ code by name.
 from __future__ import annotations
 
 import json
+import lzma
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,21 @@ _CODECS = {
     "fletcher32", "gzip", "lz4", "lzma", "quantize", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd",
 }  # fmt: skip
 """Of both formats; numcodecs' own stand in format 3 as `numcodecs.NAME`."""
-DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
-          AssertionError, RecursionError, MemoryError)  # fmt: skip
+DAMAGE = (
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    SystemError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
 """What zarr and its codecs raise on damaged stores, found by feeding them damaged stores."""
 
 
