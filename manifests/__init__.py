@@ -15,6 +15,7 @@ from .montage import draw_montage
 from .pseudonyms import Pseudonyms
 from .readers import READERS, Reader, content_digest, read_image
 from .reading import Reading
+from .slices import Axis, SliceChoice
 from .source import Source, source_stamp
 from .splits import SplitPreset, read_split, resplit
 from .units import Units
@@ -26,6 +27,7 @@ __all__ = [
     "METRIC_NAMES",
     "READERS",
     "TASKS",
+    "Axis",
     "Builder",
     "Code",
     "DatasetCard",
@@ -35,6 +37,7 @@ __all__ = [
     "Reader",
     "Reading",
     "Severity",
+    "SliceChoice",
     "Source",
     "SplitPreset",
     "Task",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from .reading import DEFAULT_READING, Reading
 from .tables import as_arrow, as_numbers
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
+_STORE_MARKS = ("zarr.json", ".zarray", ".zgroup")
+"""One of these is in every zarr store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class Sources(Sequence[Source]):
 def source_stamp(path: Path) -> int:
     """A number (uint64) that changes when the file may have changed; read from its size and time, not its content.
 
+    Of a zarr store, which is a folder: from those of every file below it.
+
     Raises:
         ImageError: the file is not there or cannot be asked.
     """
@@ -97,7 +102,25 @@ def source_stamp(path: Path) -> int:
     except OSError as error:
         raise ImageError(reason_of(error)) from error
     text = f"{status.st_size} {status.st_mtime_ns}"
+    if is_store(path):
+        text += "".join(f"\n{name} {size} {time}" for name, size, time in _files_below(path))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a path is a folder that holds a zarr store, of format 2 or 3."""
+    return any((folder / mark).is_file() for mark in _STORE_MARKS)
+
+
+def _files_below(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file below a folder, by name; a link to a folder is not followed."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = Path(parent, name)
+            status = file.lstat()
+            found.append((file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
+    return sorted(found)
 
 
 def _stamp_or_reason(path: Path) -> tuple[int, str]:

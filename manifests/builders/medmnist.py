@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, one_of
+from ...base import ImageError, ManifestError, one_of
 from ..card import Task
 from ..manifest import Manifest
 from ..readers.npz import DAMAGE, read_header
+from ..readers.stacks import Layout
+from ..slices import SliceChoice
 from ..structure import SPLITS
 from .common import Notice, assemble, silent, task_for
 
@@ -23,20 +25,23 @@ def build_npz(
     name: str | None = None,
     task: Task | None = None,
     classes: Sequence[str] | None = None,
+    slices: str = "all",
     root: Path | str | None = None,
     notice: Notice = silent,
 ) -> Manifest:
     """A manifest of the arrays of images and labels in an npz file; the images stay in it.
 
-    Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3). Labels are `{split}_labels`, whole numbers: (N,) or
-    (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing. `train_images[7]` is
-    called `train/0007`, with as many digits as the largest index of all splits has (at least four).
+    Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3), volumes (N, D, H, W). Labels are `{split}_labels`,
+    whole numbers: (N,) or (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing.
+    `train_images[7]` is called `train/0007`, with as many digits as the largest index of all splits has (at least
+    four). Of a volume each slice along D is a row, `train/0007/12`, and the volume is their unit.
 
     Args:
         file: the npz file.
         name: of the data set; default the file's stem.
         task: default binary for two classes, multiclass for more, multilabel for labels of several columns.
         classes: names of classes 0, 1, ...; default "0", "1", ...
+        slices: of volumes: all, middle:N (neighbours around the middle) or every:N.
         root: folder that paths start from; default the file's folder.
         notice: told which splits are not there.
 
@@ -45,6 +50,7 @@ def build_npz(
             of the arrays are told.
     """
     file = Path(file)
+    choice = _choice(slices, file)
     arrays = _arrays(file)
     splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
     faults = [fault for split in splits for fault in _faults(arrays, split)]
@@ -54,10 +60,10 @@ def build_npz(
         raise ManifestError(f"{file}: is not in MedMNIST's layout:" + "".join(f"\n  {fault}" for fault in faults))
     if len(splits) < len(SPLITS):
         notice(f"There are arrays for {one_of(splits)} only.")
-    labels = {split: _labels(file, split) for split in splits}
     root = file.parent if root is None else Path(root)
-    table = _table(labels, _path(file, root))
-    stacked = np.concatenate(list(labels.values()))
+    layouts = {split: Layout.of(arrays[f"{split}_images"][0], f"{split}_images") for split in splits}
+    table = _table(layouts, choice, _path(file, root), file)
+    stacked = np.concatenate([_labels(file, split) for split in splits])[table.pop("_of")]
     if stacked.shape[1] > 1:
         task, names = "multilabel", _names(classes, stacked.shape[1], file)
         table[names] = stacked.astype(np.int8)
@@ -92,8 +98,10 @@ def _faults(arrays: dict[str, tuple[tuple[int, ...], np.dtype]], split: str) -> 
     faults = []
     if dtype != np.uint8:
         faults.append(f"{images} holds {dtype}; it must be uint8, 0 to 255")
-    if len(shape) != 3 and not (len(shape) == 4 and shape[3] in (1, 3)):
-        faults.append(f"{images} has shape {shape}; it must be (N, H, W) or (N, H, W, 3), and volumes are not read")
+    try:
+        Layout.of(shape, images)
+    except ImageError as error:
+        faults.append(str(error))
     if label_dtype.kind not in "iub":
         faults.append(f"{labels} holds {label_dtype}; it must be whole numbers")
     if len(label_shape) not in (1, 2):
@@ -132,19 +140,38 @@ def _path(file: Path, root: Path) -> str:
         raise ManifestError(f"{file}: is not inside --root {root}.") from error
 
 
-def _table(labels: dict[str, np.ndarray], path: str) -> pd.DataFrame:
-    digits = max(4, *(len(str(len(rows) - 1)) for rows in labels.values()))
-    parts = [
-        pd.DataFrame(
-            {
-                "sample_id": [f"{split}/{row:0{digits}d}" for row in range(len(rows))],
-                "path": f"{path}#{split}_images",
-                "frame": np.arange(len(rows)),
-                "split": split,
-            }
+def _choice(slices: str, file: Path) -> SliceChoice:
+    choice = SliceChoice.parse(slices)
+    if choice.axis is not None or choice.kind == "largest-mask":
+        raise ManifestError(
+            f"{file}: --slices {slices}: an array has neither named axes nor a mask; write all, middle:5 or every:3."
         )
-        for split, rows in labels.items()
-    ]
+    return choice
+
+
+def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Path) -> pd.DataFrame:
+    """A row for each image, or each chosen slice; `_of` says which of all labels, one split after the other, it has."""
+    depths = {layout.depth for layout in layouts.values()}
+    if None in depths and len(depths) > 1:
+        raise ManifestError(f"{file}: holds images in one split and volumes in another.")
+    if None in depths and choice.kind != "all":
+        raise ManifestError(f"{file}: holds images, not volumes, so there are no slices to choose with --slices.")
+    samples = {split: layout.count // (layout.depth or 1) for split, layout in layouts.items()}
+    digits = max(4, *(len(str(count - 1)) for count in samples.values()))
+    parts, before = [], 0
+    for split, layout in layouts.items():
+        chosen = np.array(choice.frames(layout.depth or 1), np.int64)
+        sample, slice_ = np.repeat(np.arange(samples[split]), len(chosen)), np.tile(chosen, samples[split])
+        names = [f"{split}/{number:0{digits}d}" for number in sample]
+        part = pd.DataFrame({"sample_id": names, "path": f"{path}#{split}_images", "split": split})
+        part["frame"] = sample * (layout.depth or 1) + slice_
+        if layout.depth is not None:
+            width = len(str(layout.depth - 1))
+            part["sample_id"] = [f"{name}/{number:0{width}d}" for name, number in zip(names, slice_, strict=True)]
+            # Not the beginning of the sample's id: hashed units would take readable sample ids with them.
+            part["unit_id"] = [f"{split}_images[{number}]" for number in sample]
+        parts.append(part.assign(_of=before + sample))
+        before += samples[split]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
 from ...base import ImageError
-from ..source import Source, reason_of
-from . import dicom, npz, pillow
+from ..source import Source, is_store, reason_of
+from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
 
 __all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_image"]
 
 _HEAD = 512
 """Bytes that a reader may look at; DICOM has its mark at byte 128."""
+
+
+def _none(_: object) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Reader:
     """Given the first 512 bytes of a file: is it one of mine?"""
     read: Callable[[Source], np.ndarray]
     """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder."""
+    recognises_folder: Callable[[Path], bool] = _none
+    """Is this folder one of mine?"""
 
 
 READERS: tuple[Reader, ...] = (
@@ -38,6 +45,9 @@ READERS: tuple[Reader, ...] = (
     Reader("dicom", dicom.recognises, dicom.read),
     Reader("image", pillow.recognises, pillow.read),
     Reader("npz", npz.recognises, npz.read),
+    Reader("nifti", nifti.recognises, nifti.read),
+    Reader("hdf5", hdf5.recognises, hdf5.read),
+    Reader("zarr", _none, zarr_stacks.read, recognises_folder=is_store),
 )
 
 
@@ -50,18 +60,32 @@ def read_image(source: Source) -> np.ndarray:
     Raises:
         ImageError: a short reason that names no folder: missing, empty, cut off, damaged, too large, not an image.
     """
+    pixels = _reader_of(source.path).read(source)
+    if 0 in pixels.shape:
+        raise ImageError("has no pixels")
+    return pixels
+
+
+def _reader_of(path: Path) -> Reader:
+    """The reader that knows the content of a file, or a folder.
+
+    Raises:
+        ImageError: none does, or the file cannot be read.
+    """
     try:
-        with source.path.open("rb") as file:
+        with path.open("rb") as file:
             head = file.read(_HEAD)
+    except IsADirectoryError as error:
+        reader = next((reader for reader in READERS if reader.recognises_folder(path)), None)
+        if reader is None:
+            raise ImageError(reason_of(error)) from error
+        return reader
     except OSError as error:
         raise ImageError(reason_of(error)) from error
-    for reader in READERS:
-        if reader.recognises(head):
-            pixels = reader.read(source)
-            if 0 in pixels.shape:
-                raise ImageError("has no pixels")
-            return pixels
-    raise ImageError(_what_else(head))
+    reader = next((reader for reader in READERS if reader.recognises(head)), None)
+    if reader is None:
+        raise ImageError(_what_else(head))
+    return reader
 
 
 def looks_like_an_image(head: bytes) -> bool:

@@ -40,14 +40,18 @@ def percentile_bounds(values: np.ndarray, percentiles: tuple[float, float]) -> B
     Raises:
         ImageError: no value is finite.
     """
-    flat = values.reshape(-1)
-    flat = flat[:: -(-flat.size // _MOST_VALUES)] if flat.size else flat
+    flat = thinned(values.reshape(-1))
     if flat.dtype.kind == "f":
         flat = flat[np.isfinite(flat)]
     if flat.size == 0:
         raise ImageError("holds no finite value")
     low, high = np.percentile(flat, percentiles)
     return float(low), float(high)
+
+
+def thinned(flat: np.ndarray) -> np.ndarray:
+    """Evenly spaced ones of many values, (N,), as a view: those that percentiles are taken over."""
+    return flat[:: max(1, -(-flat.size // _MOST_VALUES))]
 
 
 def to_8_bits(values: np.ndarray, bounds: Bounds) -> np.ndarray:

@@ -1,20 +1,19 @@
 """Arrays of images in npz files, as MedMNIST publishes them: `file.npz#array` and a frame.
 
-An array is (N, H, W) for grey or (N, H, W, 3) for RGB, uint8.
+An array is uint8: (N, H, W) for grey, (N, H, W, 3) for RGB, or (N, D, H, W) for volumes, whose frame is
+`volume * D + slice` (see `stacks.py`).
 """
 
 from __future__ import annotations
 
 import lzma
 import math
-import os
 import struct
 import threading
 import tokenize
 import zipfile
 import zlib
-from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -23,9 +22,13 @@ from numpy.lib import format as npy
 
 from ...base import ImageError, did_you_mean, one_of
 from ..source import Source
+from .memo import Memo, file_key
+from .stacks import Layout
 
 _KEPT = 4
 """Arrays kept open or decoded per process: a run goes through one split after the other."""
+_KEPT_BYTES = 2**30
+"""Of decoded arrays."""
 _WHOLE_BYTES = 512 * 2**20
 """Arrays up to this size are decoded once and kept; larger ones are read forward frame by frame."""
 DAMAGE = (
@@ -63,61 +66,44 @@ def read(source: Source) -> np.ndarray:
         raise ImageError("an npz file holds several arrays; write `file.npz#array` in the column `path`")
     if source.frame is None:
         raise ImageError("an array holds several images; say which in the manifest's column `frame`, from 0")
+    member = source.member
     try:
-        with _LOCK:
-            stack = _stack(source.path, source.member)
-            if source.frame >= stack.count:
-                raise ImageError(f'array "{source.member}" has no frame {source.frame}: it holds {stack.count}, from 0')
-            return stack.frame(source.frame)
+        stack = _STACKS.get((*file_key(source.path), member), lambda: _opened(source.path, member))
+        stack.layout.index(source.frame, f'array "{member}"')
+        return stack.frame(source.frame)
     except DAMAGE as error:
         if isinstance(error, FileNotFoundError):
             raise ImageError("the file is missing") from error
         raise ImageError(f'array "{source.member}" cannot be read: the file is damaged or cut off') from error
 
 
-@dataclass
+@dataclass(eq=False)
 class _Stack:
     """An open array: decoded whole when it is small, else a stream that is read forward."""
 
-    shape: tuple[int, ...]
+    layout: Layout
     whole: np.ndarray | None
-    stream: IO[bytes] | None
+    """(frames, *image) where it is decoded."""
+    stream: IO[bytes] | None = None
     start: int = 0
-
-    @property
-    def count(self) -> int:
-        return self.shape[0]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """A stream has one position."""
 
     def frame(self, index: int) -> np.ndarray:
         if self.whole is not None:
             return self.whole[index].copy()
         assert self.stream is not None
-        size = math.prod(self.shape[1:])
-        # Forward seeks decompress and drop; a backward one starts again.
-        self.stream.seek(self.start + index * size)
-        return np.frombuffer(self.stream.read(size), np.uint8).reshape(self.shape[1:]).copy()
+        size = math.prod(self.layout.image)
+        with self.lock:
+            # Forward seeks decompress and drop; a backward one starts again.
+            self.stream.seek(self.start + index * size)
+            return np.frombuffer(self.stream.read(size), np.uint8).reshape(self.layout.image).copy()
 
 
-_LOCK = threading.Lock()
-_MEMO: OrderedDict[tuple[int, str, int, int, str], _Stack] = OrderedDict()
+_STACKS: Memo[_Stack] = Memo(_KEPT, _KEPT_BYTES)
 
 
-def _stack(path: Path, member: str) -> _Stack:
-    status = path.stat()
-    # The process id is part of the key because a forked worker must not share its parent's position in a stream.
-    key = (os.getpid(), str(path), status.st_mtime_ns, status.st_size, member)
-    if key in _MEMO:
-        _MEMO.move_to_end(key)
-        return _MEMO[key]
-    stack = _MEMO[key] = _opened(path, member)
-    while len(_MEMO) > _KEPT:
-        _, old = _MEMO.popitem(last=False)
-        if old.stream is not None and key[0] == os.getpid():
-            old.stream.close()
-    return stack
-
-
-def _opened(path: Path, member: str) -> _Stack:
+def _opened(path: Path, member: str) -> tuple[_Stack, int]:
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if member not in names:
@@ -125,22 +111,20 @@ def _opened(path: Path, member: str) -> _Stack:
         info = archive.getinfo(f"{member}.npy" if f"{member}.npy" in archive.namelist() else member)
         stream = archive.open(info)
     shape, fortran = _checked_header(stream, member, info.file_size)
-    start = stream.tell()
-    if not fortran and math.prod(shape) > _WHOLE_BYTES:
-        return _Stack(shape, None, stream, start)
+    layout = Layout.of(shape, f'array "{member}"')
+    start, size = stream.tell(), math.prod(shape)
+    if not fortran and size > _WHOLE_BYTES:
+        return _Stack(layout, None, stream, start), 0
     with stream:
-        data = stream.read(math.prod(shape))
-    return _Stack(shape, np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C"), None)
+        data = np.frombuffer(stream.read(size), np.uint8)
+    whole = data.reshape(shape, order="F" if fortran else "C").reshape(layout.count, *layout.image)
+    return _Stack(layout, whole), size
 
 
 def _checked_header(stream: IO[bytes], member: str, file_size: int) -> tuple[tuple[int, ...], bool]:
     shape, fortran, dtype = read_header(stream)
     if dtype != np.uint8:
         raise ImageError(f'array "{member}" holds {dtype}, not uint8; scale it to 0 to 255 and save it again')
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 3):
-        raise ImageError(f'array "{member}" has shape {shape}; images are (N, H, W) or (N, H, W, 3)')
     if math.prod(shape) > file_size:
         raise ImageError(f'array "{member}" is cut off')
     return shape, fortran

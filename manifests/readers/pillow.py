@@ -6,6 +6,9 @@ The colour policy, for every format:
 - what alpha hides stays hidden: an image with alpha is composited on black, the background of medical images;
 - 16-bit grey is scaled by its full range, `(v + 128) // 257`, so that equal values stay equal across images;
 - 1-bit becomes 0 and 255; 32-bit and floating-point images are refused, because no range of theirs is the right one;
+- a `window` in the card's `reading` other than `stored` applies to grey of more than 8 bits, and makes 32-bit and
+  floating-point images readable; percentiles are of the one image. Colour and 8-bit grey are never stretched;
+- JPEG is decoded smaller only where the card's `reading` sets `draft`;
 - the EXIF orientation is applied.
 """
 
@@ -19,7 +22,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...base import ImageError
+from ..reading import Reading
 from ..source import Source
+from .intensity import chosen_bounds, to_8_bits
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _SIGNATURES = (
@@ -67,7 +72,15 @@ def read(source: Source) -> np.ndarray:
     try:
         with _open(source) as image:
             _seek(image, source.frame)
-            return _pixels(ImageOps.exif_transpose(image))
+            if source.reading.draft is not None:
+                # Only JPEG heeds it: the smallest of its sizes at which neither side is shorter than this.
+                image.draft(None, (source.reading.draft, source.reading.draft))
+            # Pillow gives some 16-bit images 32 bits, and what it has turned no longer knows its format.
+            is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode == "F" or upright.mode.startswith("I"):
+                return _more_than_8_bits(upright, source.reading, is_16_bit=is_16_bit)
+            return _pixels(upright)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -103,18 +116,25 @@ def _seek(image: Image.Image, frame: int | None) -> None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        wide = np.asarray(image).astype(np.uint32)
-        return ((wide + 128) // 257).astype(np.uint8)
-    if image.mode in ("I", "F"):
-        raise ImageError(
-            f"has {'whole' if image.mode == 'I' else 'floating-point'} 32-bit pixels; save it as 8 or 16 bits"
-        )
     if image.mode in ("L", "1"):
         return np.array(image.convert("L"))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         return _on_black(image)
     return np.array(image.convert("RGB"))
+
+
+def _more_than_8_bits(image: Image.Image, reading: Reading, *, is_16_bit: bool) -> np.ndarray:
+    if reading.window == "stored" and is_16_bit:
+        wide = np.asarray(image).astype(np.uint32)
+        return ((wide + 128) // 257).astype(np.uint8)
+    if reading.window == "stored":
+        raise ImageError(
+            f"has {'floating-point' if image.mode == 'F' else 'whole'} 32-bit pixels, whose range is not known; set "
+            "`window` under `reading` in the card (`percentiles`, or `[centre, width]`), or save it as 8 or 16 bits"
+        )
+    values = np.asarray(image)
+    with np.errstate(all="ignore"):
+        return to_8_bits(values, chosen_bounds(values, reading))
 
 
 def _on_black(image: Image.Image) -> np.ndarray:

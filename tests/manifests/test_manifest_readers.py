@@ -197,7 +197,7 @@ def test_a_changed_npz_file_is_read_anew(tmp_path: Path) -> None:
         (np.zeros((2, 3, 3), np.uint8), None, "x", "frame"),
         (np.zeros((2, 3, 3), np.uint8), 0, None, "several arrays"),
         (np.zeros((2, 3, 3)), 0, "x", "float64"),
-        (np.zeros((2, 3, 3, 9), np.uint8), 0, "x", "shape"),
+        (np.zeros((2, 3, 3, 4), np.uint8), 0, "x", "shape"),
         (np.array([{}], object), 0, "x", "object|damaged"),
     ],
 )

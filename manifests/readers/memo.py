@@ -1,0 +1,89 @@
+"""The last few things that were opened or decoded, kept by each process: rows that name one file mostly stand together.
+
+What is kept is known by the file's size and time too, so a file that was written anew is read anew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from ...base import ImageError
+
+Kept = TypeVar("Kept")
+
+
+@dataclass
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    value: object = None
+    size: int = -1
+    """Bytes; -1 until it is made."""
+
+
+class Memo(Generic[Kept]):
+    """A few values by key, each made once however many threads ask for it.
+
+    A refusal is kept like a value, so that a damaged volume of 300 slices is decoded, and refused, once.
+    A forked process starts with none: it must not share positions in files, nor locks that were held.
+    """
+
+    def __init__(self, most: int, most_bytes: int | None = None) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self.forget()
+        os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """Keeps nothing any more."""
+        self._lock = threading.Lock()
+        self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], tuple[Kept, int]]) -> Kept:
+        """The value of `key`; where there is none, `make` gives it with the bytes that it holds.
+
+        The value used last is kept whatever its size.
+
+        Raises:
+            ImageError: `make` raised it, now or before.
+        """
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot())
+            self._slots.move_to_end(key)
+        with slot.lock:
+            if slot.size < 0:
+                self._fill(key, slot, make)
+        if isinstance(slot.value, ImageError):
+            raise ImageError(str(slot.value))
+        return slot.value  # pyright: ignore[reportReturnType]
+
+    def _fill(self, key: Hashable, slot: _Slot, make: Callable[[], tuple[Kept, int]]) -> None:
+        try:
+            slot.value, slot.size = make()
+        except ImageError as error:
+            slot.value, slot.size = error, 0
+        except BaseException:
+            with self._lock:
+                self._slots.pop(key, None)
+            raise
+        with self._lock:
+            while len(self._slots) > 1 and self._is_too_much():
+                self._slots.popitem(last=False)
+
+    def _is_too_much(self) -> bool:
+        held = sum(slot.size for slot in self._slots.values() if slot.size > 0)
+        return len(self._slots) > self._most or (self._most_bytes is not None and held > self._most_bytes)
+
+
+def file_key(path: Path) -> tuple[str, int, int]:
+    """Names a file as it is now: another one when it was written anew.
+
+    Raises:
+        OSError: the file is not there or cannot be asked.
+    """
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size

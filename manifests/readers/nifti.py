@@ -1,0 +1,378 @@
+"""Slices of NIfTI volumes, through nibabel's headers: `vol.nii.gz#axial` and a frame.
+
+A volume is turned to RAS+ first (`nibabel.as_closest_canonical`: axes swapped and flipped, never resampled), so that
+the first axis goes from left to right, the second from back to front, the third from below to above. `frame` counts
+slices from 0 along the third axis for `axial`, the second for `coronal`, the first for `sagittal`. A slice is laid out
+as radiologists look at it: the patient's right on the picture's left and the front above (axial) or the head above
+(coronal); the front on the left and the head above (sagittal). A pixel is a voxel, also where voxels are not square.
+
+Stored values pass the header's slope and intercept and then the manifest's reading; `cal_min` and `cal_max` are not
+used. NIfTI-1 and NIfTI-2 are read, as they are or through gzip; a file is known by its content.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import struct
+import threading
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ...base import ImageError, did_you_mean, one_of
+from ..reading import Reading
+from ..slices import AXES, Axis
+from ..source import Source, reason_of
+from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
+from .memo import Memo, file_key
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+MOST_BYTES = 2**30
+"""Of a volume that has to be decoded whole; a header may declare anything."""
+_MOST_INFLATED = 1032
+"""Bytes that one byte of a gzip file can become at most."""
+_HEADER = {348: ("n+1", 344), 540: ("n+2", 4)}
+"""Magic of a single file, and where it stands, by the length of the header that a file begins with."""
+DAMAGE = (
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    OSError,
+    MemoryError,
+)
+"""What gzip, nibabel and numpy raise on damaged files, found by feeding them damaged files."""
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file that starts with `head` is NIfTI, alone, gzipped, or one half of a pair."""
+    return _header_length(_inflated(head)) > 0
+
+
+def read(source: Source) -> np.ndarray:
+    """The pixels of one slice: uint8, (H, W), or (H, W, 3) of RGB volumes.
+
+    Raises:
+        ImageError: no axis or slice is named, there is no such slice or fourth index, the file is one half of a pair,
+            damaged or cut off, its values are no real numbers, or the volume is too large to be decoded.
+    """
+    axis, number = _cut(source)
+    volume = _volume(source.path, number)
+    count = volume.oriented.shape[AXES[axis]]
+    if source.frame is None and count > 1:
+        raise ImageError(f"holds {count} {axis} slices; say which in the manifest's column `frame`, from 0")
+    if (source.frame or 0) >= count:
+        raise ImageError(f"has no {axis} slice {source.frame}: it holds {count}, from 0")
+    try:
+        return volume.picture(axis, source.frame or 0, source.reading)
+    except DAMAGE as error:
+        raise ImageError(_reason(error)) from error
+
+
+def slice_count(path: Path, axis: Axis) -> int:
+    """How many slices the volume in `path` has along `axis`, read from its header.
+
+    Raises:
+        ImageError: as `read`.
+    """
+    header = _Header.of(path)
+    return header.shape[int(np.flatnonzero(header.orientation[:, 0] == AXES[axis])[0])]
+
+
+def mask_areas(path: Path, axis: Axis) -> np.ndarray:
+    """How many voxels above 0 each slice of a mask has along `axis`: what `SliceChoice.frames` asks for.
+
+    Returns:
+        int64, (slices,).
+
+    Raises:
+        ImageError: as `read`; or the mask holds colours or several volumes.
+    """
+    volume = _volume(path, None)
+    if volume.is_colour:
+        raise ImageError("holds colours; a mask is 0 outside and above 0 inside")
+    slices = np.moveaxis(volume.oriented, AXES[axis], 0)
+    return np.array([np.count_nonzero(volume.scaled(plane) > 0) for plane in slices], np.int64)
+
+
+def _cut(source: Source) -> tuple[Axis, int | None]:
+    """Axis and index of the fourth dimension that a path names after `#`."""
+    name, at, number = (source.member or "").partition("@")
+    if not source.member:
+        raise ImageError(f"a volume is cut along an axis; write `{source.path.name}#axial` in the column `path`")
+    if name not in AXES:
+        raise ImageError(f'there is no axis "{name}", only {one_of(AXES)}.{did_you_mean(name, AXES)}')
+    if at and not re.fullmatch(r"[0-9]{1,9}", number):
+        raise ImageError(f'"{number}" after @ is no index of the fourth dimension; write `{name}@0`')
+    return name, int(number) if at else None  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True, eq=False)
+class _Header:
+    """What a header says, checked."""
+
+    shape: tuple[int, int, int]
+    volumes: int
+    """Length of the fourth dimension."""
+    dtype: np.dtype
+    start: int
+    """Where the values of the first volume begin."""
+    slope: float
+    inter: float
+    orientation: np.ndarray
+    """(3, 2): the axis that each stored axis becomes, and 1 or -1, as nibabel has it."""
+
+    @classmethod
+    def of(cls, path: Path) -> _Header:
+        try:
+            with path.open("rb") as file:
+                return cls._parsed(_inflated(file.read(8192)))
+        except ImageError:
+            raise
+        except (*DAMAGE, _header_error()) as error:
+            raise ImageError(_reason(error)) from error
+
+    @classmethod
+    def _parsed(cls, head: bytes) -> _Header:
+        length = _header_length(head)
+        magic, place = _HEADER[length]
+        if len(head) < length:
+            raise ImageError("the file is cut off")
+        if head[place : place + 2] == b"ni":
+            raise ImageError("is one half of a .hdr/.img pair; convert the two to one .nii file")
+        if head[place : place + 3] != magic.encode():
+            raise ImageError("its header is damaged, or older than NIfTI (Analyze 7.5); convert it to one .nii file")
+        nifti1, nifti2 = _nibabel()
+        # Its own checks would print to the terminal what they find odd; what matters is checked here.
+        header = (nifti1.Nifti1Header if length == 348 else nifti2.Nifti2Header)(head[:length], check=False)
+        shape, volumes = _checked_shape(header)
+        slope, inter = header.get_slope_inter()
+        return cls(
+            shape=shape,
+            volumes=volumes,
+            dtype=_checked_dtype(header),
+            start=_checked_start(header, length),
+            slope=1.0 if slope is None else float(slope),
+            inter=float(inter or 0),
+            orientation=_checked_orientation(header),
+        )
+
+    @property
+    def volume_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _checked_shape(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
+    shape = tuple(int(length) for length in header.get_data_shape())
+    if not 2 <= len(shape) <= 7 or any(length < 1 for length in shape):
+        raise ImageError("the file is damaged: its header gives no size")
+    if any(length > 1 for length in shape[4:]):
+        raise ImageError(f"has {len(shape)} dimensions, {' x '.join(map(str, shape))}; volumes have three or four")
+    x, y, z, volumes = (*shape, 1, 1)[:4]
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and max(x * y, x * z, y * z) > limit:
+        raise ImageError(f"its header declares slices of more than {limit:,} pixels")
+    return (x, y, z), volumes
+
+
+def _checked_dtype(header: Nifti1Header) -> np.dtype:
+    try:
+        dtype = header.get_data_dtype()
+    except _header_error() as error:
+        raise ImageError("the file is damaged: its header gives no type of values that is known") from error
+    if dtype.names and dtype.itemsize != 3:
+        raise ImageError("holds colours with alpha; save it as RGB24 or grey")
+    if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize == 0):
+        raise ImageError(f"holds {dtype.name} values, which are no shades of grey")
+    return dtype
+
+
+def _checked_start(header: Nifti1Header, length: int) -> int:
+    start = int(header.get_data_offset())
+    if start < length:
+        raise ImageError("the file is damaged: its header gives no place of the values")
+    return start
+
+
+def _checked_orientation(header: Nifti1Header) -> np.ndarray:
+    from nibabel.orientations import io_orientation
+
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    with np.errstate(all="ignore"):
+        orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    if not np.isfinite(orientation).all():
+        raise ImageError("its header gives no orientation: the affine is degenerate")
+    return orientation.astype(int)
+
+
+@dataclass(eq=False)
+class _Volume:
+    """One volume as it is stored, and the same turned to RAS+."""
+
+    stored: np.ndarray
+    """(voxels,) in the order of the file."""
+    oriented: np.ndarray
+    """(X, Y, Z), a view of `stored`."""
+    slope: float
+    inter: float
+    bounds: dict[Reading, Bounds] = field(default_factory=dict)
+    """Of the whole volume, by reading."""
+
+    @property
+    def is_colour(self) -> bool:
+        return self.stored.dtype.names is not None
+
+    def picture(self, axis: Axis, index: int, reading: Reading) -> np.ndarray:
+        """One slice as it is looked at: uint8, (H, W) or (H, W, 3)."""
+        plane = np.ascontiguousarray(np.take(self.oriented, index, axis=AXES[axis])[::-1, ::-1].T)
+        if self.is_colour:
+            return plane.view(np.uint8).reshape(*plane.shape, 3)
+        with np.errstate(all="ignore"):
+            values = self.scaled(plane)
+            return to_8_bits(values, self._bounds(values, reading))
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Stored values in the file's own units."""
+        if (self.slope, self.inter) == (1.0, 0.0):
+            return values
+        return values.astype(np.float64) * self.slope + self.inter
+
+    def _bounds(self, values: np.ndarray, reading: Reading) -> Bounds:
+        if reading.scope == "slice":
+            return chosen_bounds(values, reading)
+        if reading not in self.bounds:
+            self.bounds[reading] = chosen_bounds(self.scaled(thinned(self.stored)), reading)
+        return self.bounds[reading]
+
+
+_VOLUMES: Memo[_Volume] = Memo(8, 512 * 2**20)
+
+
+def _volume(path: Path, number: int | None) -> _Volume:
+    try:
+        return _VOLUMES.get((*file_key(path), number), lambda: _opened(path, number))
+    except OSError as error:
+        raise ImageError(reason_of(error)) from error
+
+
+def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
+    from nibabel.orientations import apply_orientation
+
+    header = _Header.of(path)
+    if number is None and header.volumes > 1:
+        raise ImageError(f"holds {header.volumes} volumes; name one in the column `path`, such as `#axial@0`")
+    if (number or 0) >= header.volumes:
+        raise ImageError(f"has no volume {number}: it holds {header.volumes}, from 0")
+    try:
+        stored, held = _stored(path, header, number or 0)
+        oriented = apply_orientation(stored.reshape(header.shape, order="F"), header.orientation)
+    except DAMAGE as error:
+        raise ImageError(_reason(error)) from error
+    return _Volume(stored, oriented, header.slope, header.inter), held
+
+
+def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
+    """The values of a volume in the order of the file, (voxels,), and how many bytes of memory they take."""
+    size, begin = header.volume_bytes, header.start + number * header.volume_bytes
+    there = path.stat().st_size
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if begin + size > there * (_MOST_INFLATED if is_gzip else 1):
+        raise ImageError("the file is cut off: its header declares more values than it holds")
+    if not is_gzip:
+        # Only the pages of the slices that are asked for are read.
+        mapped = np.memmap(path, header.dtype, "r", begin, (size // header.dtype.itemsize,))
+        return mapped.view(np.ndarray), 0
+    if size > MOST_BYTES:
+        raise ImageError(f"a volume of {size:,} bytes is too large to be decoded; save it without gzip")
+    stream = _STREAMS.get(file_key(path), lambda: (_Inflating.of(path), 0))
+    data = stream.read(begin, size, is_last=number == header.volumes - 1)
+    return np.frombuffer(data, header.dtype), size
+
+
+@dataclass(eq=False)
+class _Inflating:
+    """An open gzip file: volumes of a series are read one after the other without starting again."""
+
+    file: gzip.GzipFile
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, path: Path) -> _Inflating:
+        return cls(gzip.GzipFile(fileobj=path.open("rb")))
+
+    def read(self, begin: int, size: int, *, is_last: bool) -> np.ndarray:
+        """uint8, (size,), from `begin`. After the last volume the rest is read too, since a checksum ends the file."""
+        data = np.empty(size, np.uint8)
+        with self.lock:
+            try:
+                self.file.seek(begin)
+                self._fill(memoryview(data))  # pyright: ignore[reportArgumentType]
+                while is_last and self.file.read(2**20):
+                    pass
+            except BaseException:
+                self.file.rewind()
+                raise
+        return data
+
+    def _fill(self, room: memoryview) -> None:
+        done = 0
+        while done < len(room):
+            count = self.file.readinto(room[done : done + 2**22])
+            if not count:
+                raise EOFError("truncated")
+            done += count
+
+
+_STREAMS: Memo[_Inflating] = Memo(2)
+
+
+def _inflated(head: bytes) -> bytes:
+    """The beginning of what a file holds, of which `head` is the beginning."""
+    if head[:2] != b"\x1f\x8b":
+        return head
+    try:
+        return zlib.decompressobj(31).decompress(head, 8192)
+    except zlib.error:
+        return b""
+
+
+def _header_length(head: bytes) -> int:
+    """The length that a NIfTI header begins with, in either byte order; 0 for other files."""
+    declared = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    return next((length for length in _HEADER if length in declared), 0)
+
+
+def _nibabel() -> tuple[Any, Any]:
+    try:
+        from nibabel import nifti1, nifti2
+    except ImportError as error:
+        raise ImageError('NIfTI is read through nibabel: pip install "medprobe[medical]"') from error
+    return nifti1, nifti2
+
+
+def _header_error() -> type[Exception]:
+    from nibabel.spatialimages import HeaderDataError
+
+    return HeaderDataError
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, EOFError):
+        return "the file is cut off"
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        return reason_of(error)
+    return "the file is damaged: its header or its compression cannot be read"

@@ -1,0 +1,170 @@
+"""Stacks of images in zarr stores, formats 2 and 3, through zarr: `stack.zarr#group/images` and a frame.
+
+A store is a folder of this machine. `readers/stacks.py` says how arrays are cut into frames. What an array says of
+itself is read here first, and only codecs that turn bytes into numbers are let through: others unpickle, or ask for
+code by name.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...base import ImageError, did_you_mean, one_of
+from ..source import Source, reason_of
+from .memo import Memo, file_key
+from .stacks import Stack
+
+_METADATA = ("zarr.json", ".zarray")
+_MOST_METADATA_BYTES = 4 * 2**20
+_MOST_SEARCHED = 1000
+_CODECS = {
+    "adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian", "fixedscaleoffset",
+    "fletcher32", "gzip", "lz4", "lzma", "quantize", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd",
+}  # fmt: skip
+"""Of both formats; numcodecs' own stand in format 3 as `numcodecs.NAME`."""
+DAMAGE = (
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    SystemError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
+"""What zarr and its codecs raise on damaged stores, found by feeding them damaged stores."""
+
+
+def read(source: Source) -> np.ndarray:
+    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
+
+    Raises:
+        ImageError: no array or frame is named, there is no such array or frame, the array is no stack of images,
+            needs a codec that is not let through, or cannot be decoded.
+    """
+    member = (source.member or "").strip("/")
+    try:
+        folder, described = _described(source.path, member)
+        stack = _STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0))
+        return stack.pixels(source.frame, source.reading)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError("needs more memory than there is") from error
+    except DAMAGE as error:
+        raise ImageError(_reason(error)) from error
+
+
+_STACKS: Memo[Stack] = Memo(4)
+
+
+def _described(store: Path, member: str) -> tuple[Path, Path]:
+    """The folder of an array, and the file in it that describes it."""
+    parts = member.split("/") if member else []
+    if any(part in ("", ".", "..") or "\\" in part for part in parts):
+        raise ImageError(f'"{member}" is no name of an array')
+    folder = store.joinpath(*parts)
+    described = _metadata_of(folder)
+    if described is None and not member:
+        names = list(_arrays_in(store))
+        several = "" if len(names) == 1 else f"; there are {one_of(names)}"
+        raise ImageError(
+            f"a zarr store holds arrays by name; write `{store.name}#{names[0]}` in the column `path`{several}"
+            if names
+            else "a zarr store without an array"
+        )
+    if described is None:
+        names = list(_arrays_in(store))
+        raise ImageError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
+    return folder, described
+
+
+def _metadata_of(folder: Path) -> Path | None:
+    """The file that describes an array in `folder`; None where the folder is none, or a group."""
+    for name in _METADATA:
+        file = folder / name
+        if file.is_file() and (name == ".zarray" or _parsed(file).get("node_type") != "group"):
+            return file
+    return None
+
+
+def _arrays_in(store: Path) -> Iterator[str]:
+    """The names of the arrays in a store, found without looking into chunks."""
+    waiting, looked_at = [store], 0
+    while waiting and looked_at < _MOST_SEARCHED:
+        folder = waiting.pop()
+        looked_at += 1
+        if _metadata_of(folder) is not None:
+            yield folder.relative_to(store).as_posix()
+        else:
+            waiting += sorted((one for one in folder.iterdir() if one.is_dir() and not one.is_symlink()), reverse=True)
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _MOST_METADATA_BYTES:
+        raise ImageError(f"{file.name} is larger than a description of an array can be")
+    found = json.loads(file.read_bytes())
+    if not isinstance(found, dict):
+        raise ImageError(f"the store is damaged: {file.name} describes nothing")
+    return found
+
+
+def _opened(folder: Path, described: Path, member: str) -> Stack:
+    zarr = _zarr()
+    what = f'array "{member}"' if member else "the array"
+    metadata = _parsed(described)
+    _refuse_other_codecs(metadata, what)
+    is_third = described.name == "zarr.json"
+    array = zarr.open_array(
+        store=zarr.storage.LocalStore(folder, read_only=True), mode="r", zarr_format=3 if is_third else 2
+    )
+    # A shard is read whole or by its index, and a chunk of it is what is decoded.
+    largest = max((tuple(array.chunks), tuple(array.shards or ())), key=math.prod)
+    return Stack.of(array, largest, what)
+
+
+def _refuse_other_codecs(metadata: Mapping[str, Any], what: str) -> None:
+    """Codecs are named anywhere below these fields: shards have codecs of their own."""
+    other = sorted(set(_codec_names([metadata.get(key) for key in ("codecs", "compressor", "filters")])) - _CODECS)
+    if other:
+        raise ImageError(f"{what} needs a codec that is not read here ({one_of(other)}); save it with blosc or gzip")
+
+
+def _codec_names(found: Any) -> Iterator[str]:
+    if isinstance(found, list):
+        for one in found:
+            yield from _codec_names(one)
+    elif isinstance(found, dict):
+        name = found.get("name", found.get("id"))
+        if name is not None:
+            yield str(name).removeprefix("numcodecs.")
+        for one in found.values():
+            if isinstance(one, dict | list):
+                yield from _codec_names(one)
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImageError('zarr stores are read through zarr: pip install "medprobe[medical]"') from error
+    return zarr
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return reason_of(error)
+    return "the store is damaged: the array cannot be read"
