@@ -18,9 +18,9 @@ from .chexpert_split import CHEXPERT_SPLITS
 from .folder import build_folder
 from .ham10000 import build_ham10000
 from .isic2019 import build_isic2019
-from .medmnist import build_npz
 from .mimic_cxr import build_mimic_cxr
 from .nih_cxr14 import build_nih_cxr14
+from .npz import build_npz
 from .table import build_csv
 
 __all__ = ["BUILDERS", "Builder", "build_csv", "build_folder", "build_npz"]
