@@ -1,0 +1,130 @@
+"""MedMNIST v2 and MedMNIST+ (Yang et al. 2023, Scientific Data 10, 41): 18 sets of 2-D and 3-D images by name.
+
+Layout as described at https://medmnist.com and https://github.com/MedMNIST/MedMNIST.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import md5
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from ...base import ManifestError, atomic_path, no_such, one_of, progress
+from ..manifest import Manifest
+from .common import Notice, silent
+from .medmnist_facts import SetFacts, all_sets
+from .npz import build_npz
+
+_CHUNK = 2**20
+_TIMEOUT_S = 60
+_CITATION = (
+    "Yang J, Shi R, Wei D, et al. MedMNIST v2 - a large-scale lightweight benchmark for 2D and 3D biomedical image "
+    "classification. Scientific Data 10:41, 2023. doi:10.1038/s41597-022-01721-8"
+)
+
+
+def build_medmnist(
+    dataset: Path | str,
+    *,
+    size: int | None = None,
+    slices: str = "all",
+    download: bool = False,
+    name: str | None = None,
+    notice: Notice = silent,
+) -> Manifest:
+    """A manifest of one of MedMNIST's 18 sets; the images stay in its npz file.
+
+    Task, classes and licence are the set's own: binary, multiclass, ordinal (retinamnist) or multilabel (chestmnist).
+    The splits are the published ones. The set names no patients, so an image, or a volume, is a group of its own.
+
+    Args:
+        dataset: name of the set, such as pneumoniamnist; looked for in ~/.medmnist, where the package medmnist keeps
+            it. Or an npz file that bears the package's name for it, such as data/pneumoniamnist_224.npz.
+        size: 28, 64, 128 or 224 pixels a side, 28 or 64 for 3-D sets; default 28.
+        slices: of the volumes of 3-D sets: all, middle:N (neighbours around the middle) or every:N.
+        download: fetch the file where it is not there, and compare its MD5 with the published one.
+        name: of the data set; default the name of the file.
+        notice: told where the file holds other numbers of samples than the published one.
+
+    Raises:
+        ManifestError: there is no such set or size, the file is not there (the message says where to put it and where
+            it is published), or is not in MedMNIST's layout.
+    """
+    facts, size, file = _find(dataset, size)
+    if not file.is_file():
+        if not download:
+            raise ManifestError(
+                f"{file}: there is no such file. Put it there from {facts.url(size)}, or add --download."
+            )
+        _fetch(facts, size, file)
+    manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
+    _tell_counts(manifest, facts, notice)
+    manifest.card.license, manifest.card.citation = facts.license, _CITATION
+    return manifest
+
+
+def _find(dataset: Path | str, size: int | None) -> tuple[SetFacts, int, Path]:
+    """The set, its size, and the file that should hold it.
+
+    Raises:
+        ManifestError: there is no such set, or it has no such size.
+    """
+    given, sets = Path(dataset), all_sets()
+    match = re.fullmatch(r"(?P<name>.*?)(?:_(?P<size>\d+))?", given.stem.lower())
+    name = match["name"] if match else ""
+    if name not in sets:
+        raise ManifestError(
+            f"{dataset}: {no_such('set of MedMNIST', name, sets)} Another npz file in the same layout is built by "
+            "`medprobe manifest build npz`."
+        )
+    facts, named = sets[name], int(match["size"]) if match and match["size"] else None
+    if size is not None and named is not None and named != size:
+        raise ManifestError(f"{dataset}: is named as of {named} pixels, and --size asks for {size}; leave one out.")
+    size = size or named or 28
+    if size not in facts.md5:
+        raise ManifestError(f"{dataset}: {facts.title} has no size {size}; it has {one_of(map(str, facts.md5))}.")
+    by_path = given.suffix.lower() == ".npz"
+    return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
+
+
+def _fetch(facts: SetFacts, size: int, file: Path) -> None:
+    """Downloads the published file to `file`, whole or not at all.
+
+    Raises:
+        ManifestError: it cannot be had, or is another than the published one.
+    """
+    url, digest = facts.url(size), md5(usedforsecurity=False)
+    try:
+        with atomic_path(file) as temporary:
+            with urlopen(url, timeout=_TIMEOUT_S) as answer, temporary.open("wb") as written:  # noqa: S310
+                total = int(answer.headers.get("Content-Length") or 0)
+                with progress(f"Downloading {file.name}", -(-total // _CHUNK), unit="MiB") as bar:
+                    while chunk := answer.read(_CHUNK):
+                        written.write(chunk)
+                        digest.update(chunk)
+                        bar.advance()
+            if digest.hexdigest() != facts.md5[size]:
+                raise ManifestError(
+                    f"{file}: what {url} gave is not the published file (MD5 {digest.hexdigest()}, not "
+                    f"{facts.md5[size]}), and was not kept. Try again later."
+                )
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ManifestError(
+            f"{file}: is not there, and cannot be fetched: {reason}. Where there is a network, fetch {url} and put it "
+            "there."
+        ) from error
+
+
+def _tell_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:
+    counts = manifest.unit_ids.groupby(manifest.table["split"]).nunique().to_dict()
+    others = [
+        f"{counts.get(split, 0):,} of {published:,} in {split}"
+        for split, published in facts.samples.items()
+        if counts.get(split, 0) != published
+    ]
+    if others:
+        notice(f"The file holds other numbers of samples than {facts.title} as published: {one_of(others)}.")
