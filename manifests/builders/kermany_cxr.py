@@ -3,15 +3,15 @@
 Layout as described at https://data.mendeley.com/datasets/rscbjbr9sj and, under the names that most copies have, at
 https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia.
 
-Who is whom. Files are numbered in four series, each from 1: `person1_bacteria_1`, `person1_virus_6`, `IM-0001-0001`
-and `NORMAL2-IM-0007-0001`. Each series was cut into runs for train, val and test: of `person*_bacteria`, 78 to 175 are
-test; of `person*_virus`, about 1 to 77 and 1609 to 1685; of `IM`, those below 0115; of `NORMAL2-IM`, those below 0382.
-So no number *of one series* is in train and in test, but a number by itself is: `person1` is bacterial in train (images
-1 and 2) and viral in test (images 6 to 13), `IM-0129` is in train and `NORMAL2-IM-0129` in test. Series that were
-counted apart say nothing of each other: the images of `person1008`, bacteria 2939 and virus 1691, both in train, are as
-far apart as any two. A patient here is therefore a number within its series, `person1_bacteria` another child than
-`person1_virus`. By number alone, unrelated children would be one and stand on both sides of the split. Whether a child
-was counted in two series, the published files do not tell.
+Who is whom. Files are numbered in four series, each from 1: `person1_bacteria_1`, `person1_virus_6`, `IM-0001-0001` and
+`NORMAL2-IM-0007-0001`. Listings of the published folders show each series cut into runs for train, val and test: of
+`person*_bacteria`, 78 to 175 are test; of `person*_virus`, about 1 to 77 and 1609 to 1685; of `IM`, those below 0115;
+of `NORMAL2-IM`, those below 0382. So no number *of one series* is in train and in test, but a number by itself is:
+`person1` is bacterial in train (images 1 and 2) and viral in test (images 6 to 13), `IM-0129` is in train and
+`NORMAL2-IM-0129` in test. Series that were counted apart say nothing of each other: the images of `person1008`,
+bacteria 2939 and virus 1691, both in train, are as far apart as any two. A patient here is therefore a number within
+its series, `person1_bacteria` another child than `person1_virus`. By number alone, unrelated children would be one and
+stand on both sides of the split. Whether a child was counted in two series, the published files do not tell.
 """
 
 from __future__ import annotations
