@@ -122,15 +122,16 @@ def _pixels(file: DicomFile, frame: int, source: Source) -> np.ndarray:
 
     stored = file.frame(frame)
     if file.layout.photometric == "PALETTE COLOR":
-        return tables.painted(stored, file.header)
+        return tables.painted(stored, file.elements)
     if stored.ndim == 3:
         return tables.eight_bits(stored, file.layout.bits_stored)
-    to_units = tables.modality(file.header, frame)
-    voi = tables.voi(file.header, frame) if source.reading.window == "stored" else None
-    if source.reading.window == "stored" and voi is None and file.layout.is_shown_as_stored and to_units.is_identity:
-        voi = tables.Window((0.0, 2.0**file.layout.bits_stored - 1))
-    if voi is None:
-        voi = tables.Window(_bounds(file, frame, stored, source))
+    to_units = tables.modality(file.elements, frame)
+    voi = None
+    if source.reading.window == "stored":
+        voi = tables.voi(file.elements, frame)
+        if voi is None and file.layout.is_shown_as_stored and to_units.is_identity:
+            voi = tables.Window((0.0, 2.0**file.layout.bits_stored - 1))
+    voi = voi or tables.Window(_bounds(file, frame, stored, source))
     grey = tables.mapped(stored, lambda values: voi(to_units(values)))
     return 255 - grey if file.layout.photometric == "MONOCHROME1" else grey
 
@@ -173,6 +174,6 @@ def _sample(file: DicomFile, stored: dict[int, np.ndarray]) -> np.ndarray:
     for frame, values in stored.items():
         flat = values.reshape(-1)
         flat = flat[:: -(-flat.size // _MOST_VALUES)]
-        flat = tables.without_padding(flat, file.header)
-        parts.append(np.asarray(tables.modality(file.header, frame)(flat)))
+        flat = tables.without_padding(flat, file.elements)
+        parts.append(np.asarray(tables.modality(file.elements, frame)(flat)))
     return np.concatenate(parts)

@@ -1,123 +1,33 @@
-"""A DICOM file as far as pixels go: those elements of its header that say how they are stored, and its frames."""
+"""The frames of a DICOM file: checked, decoded one at a time, in RGB where they are colours."""
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
-from PIL import Image
 from pydicom import Dataset, uid
-from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from ...base import ImageError
 from .dicom_codestream import Codestream, describe_jpeg, describe_jpeg2000
+from .dicom_header import UNDEFINED, YBR, Content, Header, Layout, read_header
 
-_MOST_INFLATED = 256 * 2**20
-"""Bytes to which a deflated file may grow."""
-_COLOURS = ("Red", "Green", "Blue")
-_KEYWORDS = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    *(f"{kind}PixelPadding{what}" for kind in ("", "Float", "DoubleFloat") for what in ("Value", "RangeLimit")),
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in _COLOURS),
-    *(f"{kind}{colour}PaletteColorLookupTableData" for kind in ("", "Segmented") for colour in _COLOURS),
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-)
-_TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None]
-_PIXEL_DATA = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-_SYNTAX = 0x00020010
-_UNDEFINED = 0xFFFFFFFF
-_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
-_YBR = ("YBR_FULL", "YBR_FULL_422")
-_YBR_OF_JPEG2000 = ("YBR_ICT", "YBR_RCT")
-_READ_HERE = (*_MONOCHROME, "PALETTE COLOR", "RGB", *_YBR, *_YBR_OF_JPEG2000)
-_RETIRED = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
 _JPEG = (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How pixels are stored, as the header declares it; checked."""
-
-    rows: int
-    columns: int
-    samples: int
-    """1, or 3 for colours."""
-    frames: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    planar: int
-    photometric: str
-    """One that is read here."""
-    element: str
-    """`PixelData`, `FloatPixelData` or `DoubleFloatPixelData`."""
-
-    @property
-    def pixels(self) -> int:
-        """Of one frame."""
-        return self.rows * self.columns
-
-    @property
-    def is_shown_as_stored(self) -> bool:
-        """Whether values mean greys where the file asks for no window: unsigned, of at most 8 bits."""
-        return self.element == "PixelData" and not self.signed and self.bits_stored <= 8
-
-    def bits_up_to(self, frames: int) -> int:
-        """Bits that so many uncompressed frames take."""
-        bits = frames * self.pixels * self.samples * self.bits_allocated
-        return bits // 3 * 2 if self.photometric == "YBR_FULL_422" else bits
-
-
-@dataclass(frozen=True)
 class DicomFile:
     """An open DICOM file."""
 
-    header: Dataset
-    """The elements that say how pixels are stored and shown; no other element was read."""
-    layout: Layout
-    syntax: uid.UID
-    """The transfer syntax: how the file is encoded and its pixels compressed."""
-    content: _Content
-    start: int
-    """Where the pixels' value starts in `content`."""
-    length: int
-    """Bytes of that value; 0xFFFFFFFF where it consists of fragments."""
-    kind: str
-    """The value representation of the pixels."""
+    def __init__(self, header: Header) -> None:
+        self._header = header
 
     @classmethod
     @contextmanager
@@ -125,28 +35,21 @@ class DicomFile:
         """Reads the header of the file at `path` and checks it.
 
         Raises:
-            ImageError: it holds no pixels, or pixels that are not read here, too large or not as declared.
+            ImageError: as `read_header`.
         """
         _be_quiet()
         with path.open("rb") as file:
-            content = _Content(file, os.fstat(file.fileno()).st_size)
-            syntax = _read_syntax(content)
-            if syntax == uid.DeflatedExplicitVRLittleEndian:
-                content = _inflated(content)
-            yield cls._parsed(content, syntax)
+            yield cls(read_header(Content(file, os.fstat(file.fileno()).st_size)))
 
-    @classmethod
-    def _parsed(cls, content: _Content, syntax: uid.UID | None) -> DicomFile:
-        implicit, little = _encoding(content, syntax)
-        header = read_dataset(content.as_file, implicit, little, stop_when=_at_pixels, specific_tags=list(_TAGS))
-        implicit = bool(header.original_encoding[0])
-        if syntax is None:
-            syntax = uid.ExplicitVRBigEndian if not little else uid.ExplicitVRLittleEndian
-            syntax = uid.ImplicitVRLittleEndian if implicit else syntax
-        element, kind, length = _pixel_element(content, implicit, little)
-        layout = _layout(header, element)
-        _check(layout, syntax)
-        return cls(header, layout, syntax, content, content.tell(), length, kind)
+    @property
+    def elements(self) -> Dataset:
+        """The elements that say how pixels are stored and shown."""
+        return self._header.elements
+
+    @property
+    def layout(self) -> Layout:
+        """How pixels are stored."""
+        return self._header.layout
 
     def frame(self, index: int) -> np.ndarray:
         """The stored values of one frame: (H, W), or (H, W, 3) unsigned RGB.
@@ -154,41 +57,45 @@ class DicomFile:
         Raises:
             ImageError: they are cut off, damaged, or cannot be decoded.
         """
-        self.content.seek(self.start)
-        self.content.whole = True
-        return self._compressed(index) if self.syntax.is_encapsulated else self._uncompressed(index)
+        self._header.content.seek(self._header.start)
+        self._header.content.whole = True
+        return self._compressed(index) if self._header.syntax.is_encapsulated else self._uncompressed(index)
 
     def _uncompressed(self, index: int) -> np.ndarray:
-        if self.length == _UNDEFINED:
+        if self._header.length == UNDEFINED:
             raise ImageError("the file is damaged: its pixels are compressed, and its header says that they are not")
-        if -(-self.layout.bits_up_to(index + 1) // 8) > self.length:
+        if -(-self.layout.bits_up_to(index + 1) // 8) > self._header.length:
             raise ImageError("the file is cut off or damaged: it holds fewer pixels than its header declares")
-        values, _ = get_decoder(self.syntax).as_array(self.content.as_file, index=index, raw=True, **self._options())
+        values, _ = get_decoder(self._header.syntax).as_array(
+            self._header.content.as_file, index=index, raw=True, **self._options()
+        )
         return self._in_rgb(values, self.layout.photometric)
 
     def _compressed(self, index: int) -> np.ndarray:
-        offsets = self.header.get("ExtendedOffsetTable"), self.header.get("ExtendedOffsetTableLengths")
+        offsets = self.elements.get("ExtendedOffsetTable"), self.elements.get("ExtendedOffsetTableLengths")
         frame = get_frame(
-            self.content.as_file,
+            self._header.content.as_file,
             index,
             number_of_frames=self.layout.frames,
             extended_offsets=None if None in offsets else cast("tuple[bytes, bytes]", offsets),
         )
         stream: Codestream | None = None
-        if self.syntax in uid.JPEG2000TransferSyntaxes:
+        if self._header.syntax in uid.JPEG2000TransferSyntaxes:
             stream, frame = describe_jpeg2000(frame)
-        elif self.syntax in _JPEG:
+        elif self._header.syntax in _JPEG:
             stream = describe_jpeg(frame)
         if stream is not None:
             self._check_stream(stream)
         plugin = self._plugin(stream)
         source = encapsulate([frame], has_bot=False)
         try:
-            values, said = get_decoder(self.syntax).as_array(
+            values, said = get_decoder(self._header.syntax).as_array(
                 source, index=0, raw=True, decoding_plugin=plugin, **self._options(frames=1)
             )
         except (RuntimeError, ValueError):
-            raise ImageError(f"the file is damaged: its pixels cannot be decoded ({self.syntax.name})") from None
+            raise ImageError(
+                f"the file is damaged: its pixels cannot be decoded ({self._header.syntax.name})"
+            ) from None
         # Pillow has undone what an Adobe marker says of the colours; the others leave colours as they stand.
         as_rgb = plugin == "pillow" and stream is not None and stream.adobe
         return self._in_rgb(values, "RGB" if as_rgb else str(said["photometric_interpretation"]))
@@ -204,14 +111,14 @@ class DicomFile:
         """The decoder, the same on every machine whatever else is installed: lossy pixels differ between decoders."""
         if stream is None:
             return "pydicom"
-        narrow = self.syntax == uid.JPEGBaseline8Bit or self.layout.bits_stored == 8
+        narrow = self._header.syntax == uid.JPEGBaseline8Bit or self.layout.bits_stored == 8
         plugin = "pillow" if stream.kind == "jpeg" and stream.precision == 8 and narrow else "pylibjpeg"
-        if plugin not in get_decoder(self.syntax).available_plugins:
+        if plugin not in get_decoder(self._header.syntax).available_plugins:
             name = "pylibjpeg-openjpeg" if stream.kind == "jpeg2000" else "pylibjpeg-libjpeg"
             raise ImageError(
-                f'{self.syntax.name} needs the decoder {name}; pip install "medprobe[medical]"'
+                f'{self._header.syntax.name} needs the decoder {name}; pip install "medprobe[medical]"'
                 if plugin == "pylibjpeg"
-                else f"{self.syntax.name} needs a Pillow that reads JPEG"
+                else f"{self._header.syntax.name} needs a Pillow that reads JPEG"
             )
         return plugin
 
@@ -229,38 +136,16 @@ class DicomFile:
             "planar_configuration": layout.planar,
             "photometric_interpretation": layout.photometric,
             "pixel_keyword": layout.element,
-            "pixel_vr": self.kind,
+            "pixel_vr": self._header.kind,
             "allow_excess_frames": False,
         }
 
     def _in_rgb(self, values: np.ndarray, photometric: str) -> np.ndarray:
-        if values.ndim == 3 and photometric in _YBR:
+        if values.ndim == 3 and photometric in YBR:
             if values.dtype != np.uint8:
                 raise ImageError("has YBR colours of more than 8 bits")
             return convert_color_space(values, "YBR_FULL", "RGB")
         return values
-
-
-class _Content:
-    """The bytes of a file, of which no more are asked for, and so reserved, than it has."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
-        self.seek, self.tell = file.seek, file.tell
-        self.whole = False
-        """Refuse to give a value in part; set once the header, which is searched in large steps, has been read."""
-
-    @property
-    def as_file(self) -> BinaryIO:
-        """To pydicom, which reads, seeks and tells, it is one."""
-        return cast("BinaryIO", self)
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._size - self.tell())
-        # Tags of 4 and 8 bytes are asked for until there are no more.
-        if self.whole and size > max(left, 8):
-            raise ImageError("the file is cut off")
-        return self._file.read(left if size < 0 else min(size, left))
 
 
 def _be_quiet() -> None:
@@ -271,126 +156,3 @@ def _be_quiet() -> None:
     """
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
     logging.getLogger("pydicom").propagate = False
-
-
-def _read_syntax(content: _Content) -> uid.UID | None:
-    """Reads the group that precedes the header proper, and no further; None where it does not tell the syntax."""
-    if content.read(132)[128:] != b"DICM":
-        content.seek(0)
-    meta = read_dataset(
-        content.as_file,
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, vr, length: tag >> 16 != 2,
-        specific_tags=[_SYNTAX],
-    )
-    syntax = meta.get("TransferSyntaxUID")
-    if syntax is None:
-        return None
-    if not isinstance(syntax, uid.UID) or syntax.name == str(syntax):
-        raise ImageError("is encoded in a way that is not of the DICOM standard (an unknown transfer syntax)")
-    return syntax
-
-
-def _encoding(content: _Content, syntax: uid.UID | None) -> tuple[bool, bool]:
-    """Whether value representations are implicit, and whether numbers are little endian."""
-    if syntax is not None:
-        return syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
-    start = content.tell()
-    head = content.read(6)
-    content.seek(start)
-    # The first group is a small number, so its larger byte is zero; pydicom corrects implicit to explicit by itself.
-    return True, not (head[:1] == b"\x00" and head[4:6].isalpha())
-
-
-def _inflated(content: _Content) -> _Content:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflater.decompress(content.read(), _MOST_INFLATED)
-    if inflater.unconsumed_tail:
-        raise ImageError(f"is deflated and inflates to more than {_MOST_INFLATED // 2**20} MiB (a decompression bomb)")
-    if not inflater.eof:
-        raise ImageError("the file is cut off")
-    return _Content(io.BytesIO(data), len(data))
-
-
-def _at_pixels(tag: int, vr: str | None, length: int) -> bool:
-    return tag in _PIXEL_DATA
-
-
-def _pixel_element(content: _Content, implicit: bool, little: bool) -> tuple[str, str, int]:
-    """The element that holds the pixels, its value representation and its length; `content` is then at its value."""
-    order = "<" if little else ">"
-    head = content.read(8)
-    if len(head) < 8:
-        raise ImageError("holds no pixels (a report, plan or waveform), or is cut off before them")
-    group, number = struct.unpack_from(f"{order}HH", head)
-    if implicit:
-        kind, (length,) = "OW", struct.unpack_from(f"{order}L", head, 4)
-    else:
-        kind, (length,) = head[4:6].decode("ascii", "replace"), struct.unpack(f"{order}L", content.read(4))
-    return _PIXEL_DATA[group << 16 | number], kind, length
-
-
-def _layout(header: Dataset, element: str) -> Layout:
-    integers = element == "PixelData"
-    photometric = header.get("PhotometricInterpretation")
-    samples = _whole(header, "SamplesPerPixel", 1)
-    allocated = _whole(header, "BitsAllocated")
-    stored = _whole(header, "BitsStored", allocated) if integers else allocated
-    return Layout(
-        rows=_whole(header, "Rows"),
-        columns=_whole(header, "Columns"),
-        samples=samples,
-        frames=_whole(header, "NumberOfFrames", 1) or 1,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=_whole(header, "HighBit", stored - 1) if integers else stored - 1,
-        signed=bool(_whole(header, "PixelRepresentation", 0)) if integers else False,
-        planar=_whole(header, "PlanarConfiguration", 0) if samples > 1 else 0,
-        photometric=photometric.strip() if isinstance(photometric, str) else "",
-        element=element,
-    )
-
-
-def _whole(header: Dataset, keyword: str, absent: int | None = None) -> int:
-    try:
-        value = header.get(keyword)
-        value = absent if value is None or value == "" else value
-        if isinstance(value, int):
-            return int(value)
-    except (ValueError, TypeError, OverflowError, struct.error):
-        # What pydicom says would repeat the value.
-        pass
-    raise ImageError(f"the file is damaged: its header has no usable {keyword}")
-
-
-def _check(layout: Layout, syntax: uid.UID) -> None:
-    """Refuses what is not read, or cannot be, before anything of it is decoded."""
-    if layout.photometric not in _READ_HERE:
-        known = layout.photometric in _RETIRED
-        raise ImageError(f"has the colours of {layout.photometric if known else 'an unknown kind'}, not read here")
-    if layout.samples != (1 if layout.photometric in (*_MONOCHROME, "PALETTE COLOR") else 3):
-        raise ImageError("the file is damaged: its number of samples a pixel does not fit its colours")
-    if layout.photometric in _YBR_OF_JPEG2000 and syntax not in uid.JPEG2000TransferSyntaxes:
-        raise ImageError("the file is damaged: it has colours of JPEG 2000 and is not compressed so")
-    if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
-        raise ImageError("has no pixels")
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and layout.pixels > limit:
-        raise ImageError(f"declares more than {limit:,} pixels a frame (a decompression bomb, or a slide in one piece)")
-    widths = {"PixelData": (1, 8, 16, 32, 64), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
-    if layout.bits_allocated not in widths[layout.element] or not 1 <= layout.bits_stored <= layout.bits_allocated:
-        raise ImageError("the file is damaged: its pixels have an impossible number of bits")
-    if layout.high_bit != layout.bits_stored - 1:
-        raise ImageError("has values that do not start at the lowest bit, which is not read here")
-    if syntax.is_encapsulated:
-        _check_compression(layout, syntax)
-
-
-def _check_compression(layout: Layout, syntax: uid.UID) -> None:
-    try:
-        get_decoder(syntax)
-    except NotImplementedError:
-        raise ImageError(f"is compressed as {syntax.name}, which is not read here") from None
-    if layout.element != "PixelData" or layout.bits_allocated == 1:
-        raise ImageError("the file is damaged: pixels of this kind are not stored compressed")

@@ -6,12 +6,11 @@ C.7.6.16.2 (the functional groups, in which files of many frames keep the same f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels.processing import apply_color_lut
 
 from ...base import ImageError
 from .intensity import Bounds, to_8_bits
@@ -47,7 +46,11 @@ class Table:
     """(N,) unsigned."""
     top: int
     """The largest value that an entry can have."""
-    is_identity: bool = False
+
+    @property
+    def is_identity(self) -> bool:
+        """A table counts as a change, whatever stands in it."""
+        return False
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """The entries for `values`, which may be fractions: the nearest entry."""
@@ -165,24 +168,14 @@ def painted(stored: np.ndarray, header: Dataset) -> np.ndarray:
     """The colours of a palette's indices: (H, W, 3) uint8.
 
     Args:
-        stored: (H, W), integers of at most 16 bits.
+        stored: (H, W), integers.
         header: holds the palette.
 
     Raises:
-        ImageError: the palette is of a kind that is not read.
+        ImageError: the palette is missing, damaged or of a kind that is not read.
     """
-    if stored.dtype.itemsize > 2:
-        raise ImageError("has a palette for more than 16 bits")
-    for colour in ("Red", "Green", "Blue"):
-        _check_segments(header.get(f"Segmented{colour}PaletteColorLookupTableData"), header)
-    depth = header.RedPaletteColorLookupTableDescriptor[2]
-    unsigned = np.dtype(f"u{stored.dtype.itemsize}")
-    native = np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
-    every = np.arange(2 ** (8 * stored.dtype.itemsize), dtype=unsigned).view(native.dtype)
-    colours = apply_color_lut(every.astype(np.int32), header)[:, :3]
-    if depth > 8:
-        colours = colours >> (depth - 8)
-    return colours.astype(np.uint8)[native.view(unsigned)]
+    tables = [_palette(header, colour) for colour in ("Red", "Green", "Blue")]
+    return np.stack([mapped(stored, table) for table in tables], axis=-1)
 
 
 def eight_bits(colours: np.ndarray, bits: int) -> np.ndarray:
@@ -222,29 +215,57 @@ def _linear(centre: float, width: float) -> Window:
 
 
 def _table(item: Dataset, header: Dataset) -> Table:
-    count, first, bits = (int(value) for value in item.LUTDescriptor)
+    """The table of a modality or VOI LUT sequence's item."""
+    return _described(item.LUTDescriptor, item.LUTData, header)
+
+
+def _described(descriptor: Sequence[int], data: bytes | Sequence[int], header: Dataset) -> Table:
+    count, first, bits = (int(value) for value in descriptor)
     count = count or 2**16
     # Written as unsigned where the values below it are negative; a table cannot reach beyond 16 bits.
     first -= 2**16 if first + count > 2**16 else 0
-    data = item.LUTData
-    if isinstance(data, bytes):
-        width = 1 if len(data) in (count, count + 1) and count > 1 else 2
-        data = np.frombuffer(data, f"{'<' if header.original_encoding[1] else '>'}u{width}")
-    entries = np.atleast_1d(np.asarray(data)).astype(np.int64)[:count] & (2**16 - 1)
+    words = (
+        _words(data, header, wide=len(data) >= 2 * count or count == 1) if isinstance(data, bytes) else np.asarray(data)
+    )
+    entries = np.atleast_1d(words).astype(np.int64)[:count] & (2**16 - 1)
     if len(entries) < count or not 1 <= bits <= 16:
         raise ImageError("the file is damaged: a lookup table is shorter than its description")
     return Table(first, entries.astype(np.uint16), 2**bits - 1)
 
 
-def _check_segments(data: bytes | None, header: Dataset) -> None:
-    """Refuses a segmented palette that refers to other parts of itself, since such a one may do so without end."""
+def _words(data: bytes, header: Dataset, *, wide: bool) -> np.ndarray:
+    kind = ("<u2" if header.original_encoding[1] else ">u2") if wide else "u1"
+    return np.frombuffer(data[: len(data) // np.dtype(kind).itemsize * np.dtype(kind).itemsize], kind)
+
+
+def _palette(header: Dataset, colour: str) -> Callable[[np.ndarray], np.ndarray]:
+    descriptor = header.get(f"{colour}PaletteColorLookupTableDescriptor")
+    data = header.get(f"{colour}PaletteColorLookupTableData")
+    segments = header.get(f"Segmented{colour}PaletteColorLookupTableData")
+    if descriptor is None or (data is None and segments is None):
+        raise ImageError("the file is damaged: it has colours of a palette and no palette")
     if data is None:
-        return
-    wide = header.RedPaletteColorLookupTableDescriptor[2] > 8
-    words = np.frombuffer(data, ("<u2" if header.original_encoding[1] else ">u2") if wide else "u1")
+        data = _expanded(_words(segments, header, wide=descriptor[2] > 8), int(descriptor[0]) or 2**16)
+    table = _described(descriptor, data, header)
+    # Entries of 8 bits stand in the upper half of a word where they are above 255.
+    bits = 16 if table.top < table.entries.max() else table.top.bit_length()
+    return Table(table.first, (table.entries >> max(0, bits - 8)).astype(np.uint8), 255)
+
+
+def _expanded(words: np.ndarray, count: int) -> list[int]:
+    """The entries of a segmented palette (C.7.9.2): runs of entries, and lines from the entry before to another."""
+    entries: list[int] = []
     place = 0
-    while place + 1 < len(words):
+    while place + 2 < len(words) and len(entries) < count:
         kind, length = int(words[place]), int(words[place + 1])
-        if kind > 1:
+        if kind == 0:
+            entries.extend(words[place + 2 : place + 2 + length].tolist())
+            place += 2 + length
+        elif kind == 1 and entries:
+            line = np.linspace(entries[-1], int(words[place + 2]), length + 1)[1:]
+            entries.extend(np.rint(line).astype(int).tolist())
+            place += 3
+        else:
+            # A segment that refers to others may do so without end.
             raise ImageError("has a palette with indirect segments, which is not read here")
-        place += 2 + (length if kind == 0 else 1)
+    return entries
