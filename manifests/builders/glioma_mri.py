@@ -59,8 +59,8 @@ def build_glioma_mri(
         grades: the table of grades; default the one table in `src` that has a column of grades.
         patient_column: names of the patient folders; default the column that holds most of them.
         grade_column: default the one column whose name has the word grade.
-        sequences: a word of the file's name, such as t1ce, or a pattern such as *T1_post*. Default all that every
-            patient has.
+        sequences: a word of the file's name, such as t1ce, or a pattern such as `*T1_post*`. Default all that
+            every patient has.
         slices: which slices are taken: axial, coronal or sagittal, then all, middle:N, every:N or largest-mask.
         mask: for largest-mask, the patient's file to measure the tumour in, named as a sequence is.
         incomplete: what to do with patients that lack a sequence; told either way.

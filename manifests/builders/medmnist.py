@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import re
 from hashlib import md5
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from ...base import ManifestError, atomic_path, no_such, one_of, progress
 from ..manifest import Manifest
@@ -96,6 +93,10 @@ def _fetch(facts: SetFacts, size: int, file: Path) -> None:
     Raises:
         ManifestError: it cannot be had, or is another than the published one.
     """
+    from http.client import HTTPException
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
     url, digest = facts.url(size), md5(usedforsecurity=False)
     try:
         with atomic_path(file) as temporary:
