@@ -187,7 +187,7 @@ def _help_of(name: str, builder: Builder) -> str:
 
 
 def _build(builder: Builder, source: Path, asked: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
-    from ..manifests import Pseudonyms, read_split, resplit
+    from ..manifests import Pseudonyms, identifying, read_split, resplit
 
     place = _ready(asked, source, common["overwrite"])
     reading = _reading(common["window"], per_slice=common["per_slice"])
@@ -204,10 +204,11 @@ def _build(builder: Builder, source: Path, asked: Path | None, common: dict[str,
     manifest.card.reading = reading
     if common["split"]:
         manifest = resplit(manifest, common["split"], builder.splits)
-    if not common["keep_ids"] and {"group_id", "unit_id"} & set(manifest.table):
+    if not common["keep_ids"] and (hidden := identifying(manifest)):
         key = place.with_suffix(".key")
         manifest = Pseudonyms.at(key).hide_ids(manifest)
-        _note(f"ids of groups and units are keyed hashes; who has {key.name} can link them, so keep it apart.")
+        kinds = ", ".join(f"{name.removesuffix('_id')}s" for name in hidden)
+        _note(f"ids of {kinds} are keyed hashes; who has {key.name} can link them, so keep it apart.")
     _finish(manifest, place)
 
 

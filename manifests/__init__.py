@@ -12,7 +12,7 @@ from .counts import class_counts
 from .finding import CODES, Code, Finding, Severity
 from .manifest import Manifest, refuse_existing
 from .montage import draw_montage
-from .pseudonyms import Pseudonyms
+from .pseudonyms import Pseudonyms, identifying
 from .readers import READERS, Reader, content_digest, read_image
 from .reading import Reading
 from .slices import Axis, SliceChoice
@@ -51,6 +51,7 @@ __all__ = [
     "content_digest",
     "deal",
     "draw_montage",
+    "identifying",
     "read_image",
     "read_split",
     "refuse_existing",

@@ -17,6 +17,8 @@ from .tables import TEXT, as_words, column_of
 
 _DIGITS = 20
 """Of a pseudonym: 80 bits, so that even ten million ids do not meet."""
+_UID = r"(?:^|[^0-9.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}"
+"""A DICOM UID (PS3.5, 9.1), alone or within an id: numbers without leading zeros and dots between, six or more."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,29 @@ class Pseudonyms:
         return blake2b(name.encode(), key=self.key, digest_size=_DIGITS // 2).hexdigest() if name else ""
 
     def hide_ids(self, manifest: Manifest) -> Manifest:
-        """`manifest` with its group and unit ids renamed, and its sample ids where one of them tells a group or unit.
+        """`manifest` with its group and unit ids renamed, and its sample ids where one of them tells who it is of.
 
-        A manifest that names neither groups nor units is returned as it is.
+        A sample id tells that where it holds the id of its group or unit, or a DICOM UID, which every archive that the
+        image went through can look up. A manifest in which nothing tells is returned as it is.
         """
-        columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
+        columns = identifying(manifest)
         if not columns:
             return manifest
-        if any(_tells(manifest.table, name) for name in columns):
-            columns.append("sample_id")
         renamed = {name: self._renamed(column_of(manifest.table, name)) for name in columns}
         return Manifest(manifest.table.assign(**renamed), manifest.card, manifest.path)
 
     def _renamed(self, ids: pd.Series) -> pd.Series:
         codes, names = pd.factorize(as_words(ids))
         return pd.Series(np.array([self.of(name) for name in names], object)[codes], dtype=TEXT)
+
+
+def identifying(manifest: Manifest) -> list[str]:
+    """The columns of `manifest` whose ids may tell who a sample is of."""
+    columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
+    samples = column_of(manifest.table, "sample_id")
+    if any(_tells(manifest.table, name) for name in columns) or samples.str.contains(_UID, regex=True).any():
+        columns.append("sample_id")
+    return columns
 
 
 def _tells(table: pd.DataFrame, column: str) -> bool:

@@ -12,15 +12,21 @@ from dataclasses import dataclass, field
 from ..manifest import Manifest
 from ..splits import SplitPreset, huix2024
 from .aptos2019 import build_aptos2019
+from .brain_tumor_mri import build_brain_tumor_mri
 from .cbis_ddsm import CBIS_DDSM_SPLITS, build_cbis_ddsm
 from .chexpert import build_chexpert
 from .chexpert_split import CHEXPERT_SPLITS
+from .dicom import build_dicom
 from .folder import build_folder
+from .glioma_mri import build_glioma_mri
 from .ham10000 import build_ham10000
+from .ichallenge_amd import build_ichallenge_amd
 from .isic2019 import build_isic2019
-from .medmnist import build_npz
+from .kermany_cxr import build_kermany_cxr
+from .medmnist import build_medmnist
 from .mimic_cxr import build_mimic_cxr
 from .nih_cxr14 import build_nih_cxr14
+from .npz import build_npz
 from .table import build_csv
 
 __all__ = ["BUILDERS", "Builder", "build_csv", "build_folder", "build_npz"]
@@ -53,6 +59,32 @@ BUILDERS: dict[str, Builder] = {
         "arrays of images and labels in MedMNIST's layout",
         build_npz,
         "pneumoniamnist.npz --classes normal,pneumonia --out pneumonia.parquet",
+    ),
+    "medmnist": Builder(
+        "one of MedMNIST's 18 sets by name, at 28 to 224 pixels", build_medmnist, "pneumoniamnist --size 224"
+    ),
+    "kermany-cxr": Builder(
+        "chest radiographs of children, normal or pneumonia (Kermany 2018)",
+        build_kermany_cxr,
+        "chest_xray --out kermany.parquet",
+    ),
+    "ichallenge-amd": Builder(
+        "fundus photographs with and without AMD (ADAM challenge)",
+        build_ichallenge_amd,
+        "Training400 --out amd.parquet",
+    ),
+    "brain-tumor-mri": Builder(
+        "brain MRI slices of three tumours or none (Nickparvar)", build_brain_tumor_mri, "brain-mri --out brain.parquet"
+    ),
+    "dicom": Builder(
+        "a tree of DICOM files and a table of labels by study, image or patient",
+        build_dicom,
+        "export --labels labels.csv --label-column diagnosis --attribute sex --out study.parquet",
+    ),
+    "glioma-mri": Builder(
+        "a folder of NIfTI volumes per patient, one a sequence, and a table of grades",
+        build_glioma_mri,
+        "brats --sequence t1ce --sequence t2 --sequence flair --slices axial:middle:5 --out glioma.parquet",
     ),
     "aptos2019": Builder(
         "APTOS 2019: fundus photographs, five grades of diabetic retinopathy",

@@ -1,0 +1,195 @@
+"""Images in class folders, `SRC/CLASS/` or `SRC/train/CLASS/`: what every builder of such a set reads them with."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ...base import ManifestError, counted, did_you_mean, one_of
+from ..readers import looks_like_an_image
+from .common import SPLIT_WORDS, Notice
+
+_IMAGE_SUFFIXES = {
+    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".pgm", ".ppm", ".pnm"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _ClassFolder:
+    """A folder whose images are of one class."""
+
+    path: Path
+    label: str
+    split: str | None
+
+
+def class_folder_table(src: Path, notice: Notice, *, classes: Sequence[str] | None = None) -> pd.DataFrame:
+    """The table of the images in class folders, with or without folders of splits above them.
+
+    Args:
+        src: the folder that paths start from.
+        notice: told what was left out and what looks odd.
+        classes: the only folders that are classes, in any case; others are passed over and told. Default: all are.
+
+    Returns:
+        `sample_id` and `path` (the path below `src`, suffix included), `label` and, under folders of splits, `split`;
+        sorted by `sample_id`.
+
+    Raises:
+        ManifestError: no such folder, no class folders, one of `classes` has none, or there are no images.
+    """
+    if not src.is_dir():
+        raise ManifestError(f"{src}: {'is a file, not a' if src.exists() else 'there is no such'} folder.")
+    folders = _class_folders(src, notice, classes)
+    found = [_row(src, folder, path) for folder, path in _images(src, folders, notice)]
+    if not found:
+        raise ManifestError(
+            f"{src}: its class folders hold no images. Expected SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg."
+        )
+    return pd.DataFrame(found).sort_values("sample_id", ignore_index=True)
+
+
+def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
+    """`src`, or `inner` in it where an archive was unpacked with that folder around the classes or splits."""
+    marks = {*SPLIT_WORDS, *(name.casefold() for name in classes)}
+
+    def holds_the_set(folder: Path) -> bool:
+        return folder.is_dir() and any(entry.name.casefold() in marks for entry in _folders(folder))
+
+    return src / inner if not holds_the_set(src) and holds_the_set(src / inner) else src
+
+
+def _row(src: Path, folder: _ClassFolder, path: Path) -> dict[str, str]:
+    relative = path.relative_to(src).as_posix()
+    row = {"sample_id": relative, "path": relative, "label": folder.label}
+    return row if folder.split is None else {**row, "split": folder.split}
+
+
+def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[tuple[_ClassFolder, Path]]:
+    """Every image, with the folder that gives it its class and split."""
+    ignored: Counter[str] = Counter()
+    deep = 0
+    for folder in folders:
+        count = 0
+        for file in _files(folder.path, notice):
+            if not _is_image(file):
+                ignored[file.suffix.lower() or "(no suffix)"] += 1
+                continue
+            count += 1
+            deep += file.parent != folder.path
+            yield folder, file
+        if count == 0:
+            notice(f"{folder.path.relative_to(src).as_posix()}/ holds no images and is left out.")
+    if ignored:
+        kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
+        notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
+    if deep:
+        notice(
+            f"There are {counted(deep, 'image')} in folders inside the class folders. If such a folder is a patient, "
+            "use `medprobe manifest build csv` with --group-column, or a patient may be on both sides of a split."
+        )
+
+
+def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None) -> list[_ClassFolder]:
+    """The class folders, each with its split.
+
+    Raises:
+        ManifestError: there are none, or folders of splits and of classes stand side by side.
+    """
+    folders = _folders(src)
+    if not folders:
+        raise ManifestError(
+            f"{src}: has no folders. Expected one folder a class, SRC/CLASS/*.jpg, or SRC/train/CLASS/*.jpg."
+        )
+    splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
+    if not splits:
+        _tell_of_loose_files(src, src, notice)
+        return _of_classes(src, [(None, folder) for folder in folders], notice, classes)
+    others = [folder for folder in folders if folder not in splits]
+    if others and classes is None:
+        raise ManifestError(
+            f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) stand beside others "
+            f"({one_of(folder.name for folder in others)}). Give the folder that holds the splits only, or the "
+            "classes only."
+        )
+    _tell_of_passed_over(src, others, notice)
+    found: list[tuple[str | None, Path]] = [
+        (split, folder) for above, split in splits.items() for folder in _folders(above)
+    ]
+    if not found:
+        raise ManifestError(
+            f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected SRC/train/CLASS/*.jpg."
+        )
+    for above in splits:
+        _tell_of_loose_files(above, src, notice)
+    return _of_classes(src, found, notice, classes)
+
+
+def _of_classes(
+    src: Path, found: list[tuple[str | None, Path]], notice: Notice, classes: Sequence[str] | None
+) -> list[_ClassFolder]:
+    """The folders that are classes.
+
+    Raises:
+        ManifestError: one of `classes` has no folder; all such are named, with the near ones that are there.
+    """
+    if classes is None:
+        return [_ClassFolder(folder, folder.name, split) for split, folder in found]
+    known = {name.casefold(): name for name in classes}
+    kept = [(split, folder) for split, folder in found if folder.name.casefold() in known]
+    missing = [name for name in classes if not any(folder.name.casefold() == name.casefold() for _, folder in kept)]
+    if missing:
+        there = sorted({folder.name for _, folder in found})
+        others = [name for name in there if name.casefold() not in known]
+        near = "".join(f"\n  there is no folder {name}/.{did_you_mean(name, others)}" for name in missing)
+        raise ManifestError(
+            f"{src}: is not in the layout of this data set:{near}\nExpected {one_of(f'{name}/' for name in classes)}, "
+            f"with or without train/ and test/ above them; found {one_of(there)}."
+        )
+    _tell_of_passed_over(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
+    return [_ClassFolder(folder, known[folder.name.casefold()], split) for split, folder in kept]
+
+
+def _tell_of_passed_over(src: Path, folders: list[Path], notice: Notice) -> None:
+    for folder in folders:
+        files = sum(len(names) for _, _, names in os.walk(folder))
+        where = folder.relative_to(src).as_posix()
+        notice(f"Passed over the folder {where}/ ({counted(files, 'file')}): neither a class nor a split.")
+
+
+def _tell_of_loose_files(folder: Path, src: Path, notice: Notice) -> None:
+    loose = sum(1 for file in folder.iterdir() if file.is_file() and not file.name.startswith(".") and _is_image(file))
+    if loose:
+        where = "the folder itself" if folder == src else f"{folder.name}/ itself"
+        notice(f"Left out {counted(loose, 'image')} in {where}, outside any class folder.")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(folder: Path, notice: Notice) -> Iterator[Path]:
+    """Every file below `folder` that is not hidden."""
+    links = 0
+    # Links inside are not followed: one that leads up would give the images of other classes this class's label.
+    for here, folders, files in os.walk(folder):
+        links += sum(Path(here, name).is_symlink() for name in folders)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+    if links:
+        notice(f"Did not follow {counted(links, 'link')} to folders inside {folder.name}/.")
+
+
+def _is_image(file: Path) -> bool:
+    if file.suffix.lower() in _IMAGE_SUFFIXES:
+        return True
+    try:
+        with file.open("rb") as opened:
+            return looks_like_an_image(opened.read(32))
+    except OSError:
+        return False

@@ -1,0 +1,178 @@
+"""What a manifest needs of a DICOM header, and no other element of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...base import ManifestError
+from ..readers import dicom, nifti
+from ..source import reason_of
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_ATTRIBUTES = {"sex": "PatientSex", "age": "PatientAge"}
+"""Read when they are asked for."""
+ATTRIBUTES = tuple(_ATTRIBUTES)
+_NEEDED = ("SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "NumberOfFrames")
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Pixel data as floats, doubles and whole numbers."""
+_AFTER_PIXELS = 0x7FE00010
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+"""Of the units of an age string (PS3.5, AS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """One file with pixels."""
+
+    file: Path
+    image: str
+    """SOPInstanceUID."""
+    study: str
+    """StudyInstanceUID."""
+    patient: str
+    """PatientID."""
+    modality: str
+    frames: int
+    attributes: tuple[object, ...]
+    """Of those asked for, in their order; None where the header does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A file that is no image of a DICOM study."""
+
+    what: str
+    """What it is instead, in the words of a message."""
+    plural: str
+
+
+OTHER_KIND = PassedOver("file of another kind", "files of other kinds")
+DICOMDIR = PassedOver("DICOMDIR", "DICOMDIRs")
+NO_PIXELS = PassedOver("DICOM file without pixels", "DICOM files without pixels")
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A DICOM file that cannot be used."""
+
+    file: Path
+    reason: str
+    """And what to do."""
+
+
+Header = ImageHeader | PassedOver | Unusable
+
+
+def require_pydicom() -> None:
+    """Makes sure that headers can be read, and keeps pydicom's remarks, which may repeat them, to itself.
+
+    Raises:
+        ManifestError: pydicom is not installed.
+    """
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise ManifestError('DICOM is read through pydicom: pip install "medprobe[medical]"') from error
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    logging.getLogger("pydicom").propagate = False
+
+
+def files_below(src: Path) -> list[Path]:
+    """Every file below `src` that is not hidden, in the order of their paths; links to folders are not followed."""
+    found = []
+    for here, folders, names in os.walk(src):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(Path(here, name) for name in names if not name.startswith("."))
+    return sorted(found)
+
+
+def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: bool = True) -> Header:
+    """What a file is, read up to its pixels.
+
+    Args:
+        file: any file.
+        attributes: some of `ATTRIBUTES`.
+        need_patient: whether an image without PatientID cannot be used.
+    """
+    try:
+        with file.open("rb") as opened:
+            if not dicom.recognises(opened.read(512)):
+                return OTHER_KIND
+            opened.seek(0)
+            dataset, has_pixels = _read(opened, (*_NEEDED, *(_ATTRIBUTES[name] for name in attributes)))
+            if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:  # pyright: ignore
+                return DICOMDIR
+            if not has_pixels:
+                return NO_PIXELS
+            return _image(file, dataset, attributes, need_patient=need_patient)
+    except OSError as error:
+        return Unusable(file, f"{reason_of(error)}; mend that or move it away")
+    except _damage():
+        # The text of such an error is not passed on, since it may hold what stands in the header.
+        return Unusable(file, "the file is damaged: its header cannot be read; fetch it again or move it away")
+
+
+def _damage() -> tuple[type[BaseException], ...]:
+    """What pydicom raises on damaged headers, found by feeding it damaged files."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (BytesLengthException, InvalidDicomError, AttributeError, AssertionError, RuntimeError, *nifti.DAMAGE)
+
+
+def _read(opened: Any, keywords: Sequence[str]) -> tuple[Dataset, bool]:
+    """The elements named, and whether pixels follow."""
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.filereader import read_partial
+
+    seen: list[int] = []
+
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        if tag in _PIXELS:
+            seen.append(tag)
+        return tag in _PIXELS or tag > _AFTER_PIXELS
+
+    tags: list[Any] = [tag_for_keyword(keyword) for keyword in keywords]
+    return read_partial(opened, at_pixels, force=True, specific_tags=tags), bool(seen)
+
+
+def _image(file: Path, dataset: Dataset, attributes: Sequence[str], *, need_patient: bool) -> Header:
+    words = {keyword: str(dataset.get(keyword) or "").strip() for keyword in _NEEDED}
+    blank = [keyword for keyword in _NEEDED[: 3 if need_patient else 2] if not words[keyword]]
+    if blank:
+        hint = "; if patients are named in the table of labels, say where with --group-column"
+        return Unusable(
+            file, f"its header has no {' and no '.join(blank)}{hint if blank == ['PatientID'] else '; move it away'}"
+        )
+    frames = int(words["NumberOfFrames"] or 1)
+    if not 1 <= frames <= file.stat().st_size:
+        return Unusable(file, "it declares more frames than it can hold; fetch it again or move it away")
+    told = {"sex": _sex, "age": _age}
+    return ImageHeader(
+        file=file,
+        image=words["SOPInstanceUID"],
+        study=words["StudyInstanceUID"],
+        patient=words["PatientID"],
+        modality=words["Modality"] or "OT",
+        frames=frames,
+        attributes=tuple(told[name](str(dataset.get(_ATTRIBUTES[name]) or "").strip()) for name in attributes),
+    )
+
+
+def _sex(text: str) -> str | None:
+    return text.upper() or None
+
+
+def _age(text: str) -> float | None:
+    """Years of an age string such as 045Y or 018M."""
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", text.upper())
+    return round(int(match[1]) * _YEARS[match[2]], 2) if match else None

@@ -1,0 +1,183 @@
+"""npz files in MedMNIST's layout: `{train,val,test}_{images,labels}` (Yang et al. 2023, Scientific Data 10, 41)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...base import ImageError, ManifestError, one_of
+from ..card import Task
+from ..manifest import Manifest
+from ..readers.npz import DAMAGE, read_header
+from ..readers.stacks import Layout
+from ..slices import SliceChoice
+from ..structure import SPLITS
+from .common import Notice, assemble, silent, task_for
+
+
+def build_npz(
+    file: Path | str,
+    *,
+    name: str | None = None,
+    task: Task | None = None,
+    classes: Sequence[str] | None = None,
+    slices: str = "all",
+    root: Path | str | None = None,
+    notice: Notice = silent,
+) -> Manifest:
+    """A manifest of the arrays of images and labels in an npz file; the images stay in it.
+
+    Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3), volumes (N, D, H, W). Labels are `{split}_labels`,
+    whole numbers: (N,) or (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing.
+    `train_images[7]` is called `train/0007`, with as many digits as the largest index of all splits has (at least
+    four). Of a volume each slice along D is a row, `train/0007/12`, and the volume is their unit.
+
+    Args:
+        file: the npz file.
+        name: of the data set; default the file's stem.
+        task: default binary for two classes, multiclass for more, multilabel for labels of several columns.
+        classes: names of classes 0, 1, ...; default "0", "1", ...
+        slices: of volumes: all, middle:N (neighbours around the middle) or every:N.
+        root: folder that paths start from; default the file's folder.
+        notice: told which splits are not there.
+
+    Raises:
+        ManifestError: no such file, no npz file, no pair of arrays, or arrays of other shapes and types; all faults
+            of the arrays are told.
+    """
+    file = Path(file)
+    choice = _choice(slices, file)
+    arrays = _arrays(file)
+    splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
+    faults = [fault for split in splits for fault in _faults(arrays, split)]
+    if not splits:
+        raise ManifestError(f"{file}: has no arrays train_images and train_labels, only {one_of(arrays)}.")
+    if faults:
+        raise ManifestError(f"{file}: is not in MedMNIST's layout:" + "".join(f"\n  {fault}" for fault in faults))
+    if len(splits) < len(SPLITS):
+        notice(f"There are arrays for {one_of(splits)} only.")
+    root = file.parent if root is None else Path(root)
+    layouts = {split: Layout.of(arrays[f"{split}_images"][0], f"{split}_images") for split in splits}
+    table = _table(layouts, choice, _path(file, root), file)
+    stacked = np.concatenate([_labels(file, split) for split in splits])[table.pop("_of")]
+    if stacked.shape[1] > 1:
+        task, names = "multilabel", _names(classes, stacked.shape[1], file)
+        table[names] = stacked.astype(np.int8)
+    else:
+        names = _names(classes, max(int(stacked.max()) + 1, 2), file)
+        table["label"] = np.array(names, object)[stacked[:, 0]]
+    return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
+
+
+def _arrays(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each array, read from the headers alone: images may be many."""
+    if not file.is_file():
+        raise ManifestError(f"{file}: there is no such file.")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = {}
+            for name in archive.namelist():
+                with archive.open(name) as stream:
+                    shape, _, dtype = read_header(stream)
+                found[name.removesuffix(".npy")] = (shape, dtype)
+    except DAMAGE as error:
+        raise ManifestError(f"{file}: is not an npz file, or was cut off.") from error
+    return found
+
+
+def _faults(arrays: dict[str, tuple[tuple[int, ...], np.dtype]], split: str) -> list[str]:
+    images, labels = f"{split}_images", f"{split}_labels"
+    missing = [name for name in (images, labels) if name not in arrays]
+    if missing:
+        return [f"{missing[0]} is missing"]
+    (shape, dtype), (label_shape, label_dtype) = arrays[images], arrays[labels]
+    faults = []
+    if dtype != np.uint8:
+        faults.append(f"{images} holds {dtype}; it must be uint8, 0 to 255")
+    try:
+        Layout.of(shape, images)
+    except ImageError as error:
+        faults.append(str(error))
+    if label_dtype.kind not in "iub":
+        faults.append(f"{labels} holds {label_dtype}; it must be whole numbers")
+    if len(label_shape) not in (1, 2):
+        faults.append(f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)")
+    if shape[:1] != label_shape[:1]:
+        faults.append(
+            f"{images} has {shape[0] if shape else 0:,} images, {labels} {label_shape[0] if label_shape else 0:,} rows"
+        )
+    return faults
+
+
+def _labels(file: Path, split: str) -> np.ndarray:
+    """(N, K) int64.
+
+    Raises:
+        ManifestError: the array cannot be read, or holds a negative class, or something other than 0 and 1.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            labels = archive[f"{split}_labels"].astype(np.int64)
+    except DAMAGE as error:
+        raise ManifestError(f"{file}: {split}_labels cannot be read: the file is damaged.") from error
+    labels = labels.reshape(len(labels), -1)
+    wrong = (labels < 0) if labels.shape[1] == 1 else (labels < 0) | (labels > 1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong.any(axis=1))[0])
+        meant = "a class is 0 or more" if labels.shape[1] == 1 else "a label of several is 0 or 1"
+        raise ManifestError(f"{file}: {split}_labels, row {row + 1:,} holds {labels[row][wrong[row]][0]}; {meant}.")
+    return labels
+
+
+def _path(file: Path, root: Path) -> str:
+    try:
+        return file.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError as error:
+        raise ManifestError(f"{file}: is not inside --root {root}.") from error
+
+
+def _choice(slices: str, file: Path) -> SliceChoice:
+    choice = SliceChoice.parse(slices)
+    if choice.axis is not None or choice.kind == "largest-mask":
+        raise ManifestError(
+            f"{file}: --slices {slices}: an array has neither named axes nor a mask; write all, middle:5 or every:3."
+        )
+    return choice
+
+
+def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Path) -> pd.DataFrame:
+    """A row for each image, or each chosen slice; `_of` says which of all labels, one split after the other, it has."""
+    depths = {layout.depth for layout in layouts.values()}
+    if None in depths and len(depths) > 1:
+        raise ManifestError(f"{file}: holds images in one split and volumes in another.")
+    if None in depths and choice.kind != "all":
+        raise ManifestError(f"{file}: holds images, not volumes, so there are no slices to choose with --slices.")
+    samples = {split: layout.count // (layout.depth or 1) for split, layout in layouts.items()}
+    digits = max(4, *(len(str(count - 1)) for count in samples.values()))
+    parts, before = [], 0
+    for split, layout in layouts.items():
+        chosen = np.array(choice.frames(layout.depth or 1), np.int64)
+        sample, slice_ = np.repeat(np.arange(samples[split]), len(chosen)), np.tile(chosen, samples[split])
+        names = [f"{split}/{number:0{digits}d}" for number in sample]
+        part = pd.DataFrame({"sample_id": names, "path": f"{path}#{split}_images", "split": split})
+        part["frame"] = sample * (layout.depth or 1) + slice_
+        if layout.depth is not None:
+            width = len(str(layout.depth - 1))
+            part["sample_id"] = [f"{name}/{number:0{width}d}" for name, number in zip(names, slice_, strict=True)]
+            # Not the beginning of the sample's id: hashed units would take readable sample ids with them.
+            part["unit_id"] = [f"{split}_images[{number}]" for number in sample]
+        parts.append(part.assign(_of=before + sample))
+        before += samples[split]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _names(classes: Sequence[str] | None, count: int, file: Path) -> list[str]:
+    if classes is None:
+        return [str(number) for number in range(count)]
+    if len(classes) < count:
+        raise ManifestError(f"{file}: has {count} classes (0 to {count - 1}), but --classes names {len(classes)}.")
+    return list(classes)

@@ -1,0 +1,283 @@
+"""A tree of DICOM files and a table of labels."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from medprobe.base import ManifestError
+from medprobe.manifests import BUILDERS, Manifest, read_image
+from medprobe.manifests.builders import dicom_headers as headers
+
+pydicom = pytest.importorskip("pydicom")
+build_dicom = BUILDERS["dicom"].build
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+_ROOT = "1.2.826.0.1.3680043.8.498"
+_SEX = {"PAT0": "F", "PAT1": "M", "PAT2": ""}
+_AGE = {"PAT0": "045Y", "PAT1": "018M", "PAT2": "old"}
+
+
+def _study(patient: int, study: int) -> str:
+    return f"{_ROOT}.{patient + 1}.{study + 1}"
+
+
+def _image(patient: int, study: int, image: int) -> str:
+    # Not below the study's id, as many archives number them.
+    return f"{_ROOT}.77.{100 + 100 * patient + 10 * study + image}"
+
+
+def _write(file: Path, patient: int, study: int, image: int, *, frames: int = 1, **elements: object) -> None:
+    """A small file with pixels that its ids alone decide; `elements` are set over the others, None takes one away."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    dataset.SOPInstanceUID = _image(patient, study, image)
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _study(patient, study), f"{_study(patient, study)}.9"
+    dataset.PatientID, dataset.PatientName = f"PAT{patient}", "SECRET^NAME"
+    dataset.PatientSex, dataset.PatientAge = _SEX[f"PAT{patient}"], _AGE[f"PAT{patient}"]
+    dataset.Modality = ("CR", "DX")[image % 2]
+    dataset.Rows, dataset.Columns = 6, 5
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.SamplesPerPixel, dataset.PixelRepresentation = 7, 1, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    if frames > 1:
+        dataset.NumberOfFrames = frames
+    seed = 100 * patient + 10 * study + image
+    dataset.PixelData = np.random.default_rng(seed).integers(0, 256, (frames, 6, 5), np.uint8).tobytes()
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(file, enforce_file_format=True)
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """Three patients, of whom the first has two studies; files under every sort of name, and others among them."""
+    tree = tmp_path / "export"
+    _write(tree / "a" / "one, first.dcm", 0, 0, 0)
+    _write(tree / "a" / "IM0001", 0, 0, 1)
+    _write(tree / "a" / "later.DCM", 0, 1, 0)
+    _write(tree / "b" / "IM0001", 1, 0, 0, frames=3)
+    _write(tree / "c" / "deep" / "x.jpg", 2, 0, 0)
+    _write(tree / "c" / "report.dcm", 2, 0, 1, PixelData=None)
+    (tree / "c" / "notes.txt").write_text("x")
+    (tree / "c" / ".hidden.dcm").write_bytes(b"x")
+    directory = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests" / "DICOMDIR"
+    shutil.copy(directory, tree / "DICOMDIR")
+    return tree
+
+
+def _labels(export: Path, rows: list[str], header: str = "Study Instance UID,finding,set") -> Path:
+    """A table as a spreadsheet saves it: with a byte order mark, and Windows line ends."""
+    table = export / "labels.csv"
+    table.write_text("\r\n".join(["\ufeff" + header, *rows, ""]), encoding="utf-8", newline="")
+    return table
+
+
+_BY_STUDY = [f"{_study(0, 0)}, ill ,train", f"{_study(0, 1)},well,train", f"{_study(1, 0)},ill,test",
+             f"{_study(2, 0)},well,test"]  # fmt: skip
+
+
+def test_studies_are_units_patients_are_groups_and_frames_are_samples(export: Path, tmp_path: Path) -> None:
+    table = _labels(export, _BY_STUDY)
+    before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
+    notices: list[str] = []
+    built = build_dicom(
+        export, labels=table, label_columns=["finding"], attributes=["sex", "age"], split_column="set",
+        notice=notices.append,
+    )  # fmt: skip
+    manifest = Manifest.load(built.save(tmp_path / "out" / "m.parquet").path)
+    rows = manifest.table.set_index("path")
+    assert len(manifest) == 3 + 3 + 1
+    assert rows.loc["a/one, first.dcm", ["sample_id", "unit_id", "group_id", "label", "modality"]].tolist() == [
+        _image(0, 0, 0), _study(0, 0), "PAT0", "ill", "CR"
+    ]  # fmt: skip
+    assert rows.loc["a/IM0001", "modality"] == "DX"
+    assert rows.loc["b/IM0001", "sample_id"].tolist() == [f"{_image(1, 0, 0)}/{frame:04d}" for frame in range(3)]
+    assert rows.loc["b/IM0001", "frame"].tolist() == [0, 1, 2]
+    units = manifest.units()
+    assert len(units) == 4
+    assert units.group_id.tolist() == ["PAT0", "PAT1", "PAT2"]
+    assert units.attributes["sex"].fillna("?").tolist() == ["F", "F", "M", "?"]
+    assert units.attributes["age"].fillna(-1).tolist() == [45, 45, 1.5, -1]
+    assert units.split is not None
+    assert units.split.tolist() == ["train", "train", "test", "test"]
+    assert manifest.card.task == "binary"
+    assert not set(manifest.table) - {"sample_id", "path", "frame", "unit_id", "group_id", "modality", "label", "split",
+                                      "sex", "age"}  # fmt: skip
+    assert {read_image(source).shape for source in manifest.sources()} == {(6, 5)}
+    assert "Left out 1 DICOMDIR, 1 file of another kind, 1 DICOM file without pixels." in notices
+    assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
+
+
+def test_attributes_are_read_only_when_asked_for(export: Path) -> None:
+    manifest = build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
+    assert not {"sex", "age"} & set(manifest.table)
+    assert manifest.card.attributes == []
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "units"),
+    [
+        ("patient_id,finding", ["PAT0,ill", "PAT1,well", "PAT2,well"], [_study(0, 0), _study(0, 1)]),
+        (
+            "SOPInstanceUID,finding",
+            [f"{_image(0, 0, 0)},ill", f"{_image(0, 0, 1)},well", f"{_image(0, 1, 0)},ill"],
+            [_image(0, 0, 0), _image(0, 0, 1), _image(0, 1, 0)],
+        ),
+        (
+            # The finest of several columns of ids is taken.
+            "PatientID,StudyInstanceUID,finding",
+            [f"PAT0,{_study(0, 0)},ill", f"PAT0,{_study(0, 1)},well"],
+            [_study(0, 0), _study(0, 1)],
+        ),
+    ],
+    ids=["by patient", "by image", "by study, with patients beside"],
+)
+def test_a_table_is_joined_on_the_ids_that_it_has(export: Path, header: str, rows: list[str], units: list[str]) -> None:
+    manifest = build_dicom(export, labels=_labels(export, rows, header), label_columns=["finding"])
+    assert [unit for unit in manifest.units().unit_id if unit in units] == units
+
+
+def test_a_column_of_another_name_is_joined_by_its_content(export: Path) -> None:
+    rows = ["PAT0,ill", "PAT1,well", "PAT2,well"]
+    table = _labels(export, rows, "case,finding")
+    manifest = build_dicom(export, labels=table, label_columns=["finding"], join="case", unit="patient")
+    assert manifest.units().unit_id.tolist() == ["PAT0", "PAT1", "PAT2"]
+
+
+def test_the_middle_frame_stands_for_a_file_of_several(export: Path) -> None:
+    manifest = build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"], frames="middle")
+    assert len(manifest) == 5
+    assert manifest.table["frame"].dropna().tolist() == [1]
+
+
+def test_several_label_columns_make_a_multilabel_task(export: Path) -> None:
+    rows = [f"{_study(0, 0)},1,0", f"{_study(0, 1)},0.0,0", f"{_study(1, 0)},1,1"]
+    table = _labels(export, rows, "StudyInstanceUID,edema,mass")
+    manifest = build_dicom(export, labels=table, label_columns=["edema", "mass"])
+    assert manifest.card.task == "multilabel"
+    assert manifest.units().y.tolist() == [[1, 0], [0, 0], [1, 1]]
+
+
+def test_what_has_no_partner_is_told_with_counts_and_without_ids(export: Path) -> None:
+    notices: list[str] = []
+    rows = [*_BY_STUDY[:2], f"{_ROOT}.404,ill,train", f"{_ROOT}.405,ill,train"]
+    manifest = build_dicom(export, labels=_labels(export, rows), label_columns=["finding"], notice=notices.append)
+    assert len(manifest) == 3
+    assert "Left out 2 images of 2 studies without a row in labels.csv." in notices
+    assert "Without an image in labels.csv: 2 rows (3, 4)." in notices
+    assert _ROOT not in "".join(notices)
+    assert "PAT" not in "".join(notices)
+
+
+def test_files_that_cannot_be_used_are_refused_all_at_once(export: Path) -> None:
+    shutil.copy(export / "a" / "IM0001", export / "b" / "copy.dcm")
+    _write(export / "d" / "nobody.dcm", 1, 1, 1, PatientID="")
+    _write(export / "d" / "many.dcm", 1, 1, 2, NumberOfFrames=99999999)
+    with pytest.raises(ManifestError) as refusal:
+        build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
+    told = str(refusal.value)
+    assert "3 faults" in told
+    assert "a/IM0001, b/copy.dcm have one SOPInstanceUID; keep one of them" in told
+    assert "d/nobody.dcm: its header has no PatientID; if patients are named in the table" in told
+    assert "d/many.dcm: it declares more frames than it can hold" in told
+
+
+def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Path) -> None:
+    for file in ("one, first.dcm", "IM0001", "later.DCM"):
+        dataset = pydicom.dcmread(export / "a" / file)
+        dataset.PatientID = ""
+        dataset.save_as(export / "a" / file)
+    rows = [f"{_study(0, 0)},ill,K1", f"{_study(0, 1)},well,K1", f"{_study(1, 0)},ill,K2"]
+    table = _labels(export, rows, "StudyInstanceUID,finding,who")
+    manifest = build_dicom(export, labels=table, label_columns=["finding"], group_column="who")
+    assert manifest.units().group_id.tolist() == ["K1", "K2"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "options", "message"),
+    [
+        ("StudyInstanceUID,finding", [f"{_study(0, 0)},", f"{_study(0, 1)},b"], {}, 'row 1: column "finding" is blank'),
+        ("StudyInstanceUID,finding", [f"{_study(0, 0)},a", f"{_study(0, 0)},a"], {}, "stands in 2 rows (1, 2)"),
+        ("StudyInstanceUID,finding", ["9.9.9.9.9.9,a", "9.9,b"], {}, "has no id in common with the 5 images"),
+        ("study,finding", [f"{_study(0, 0)},a"], {}, "no column is named SOPInstanceUID, StudyInstanceUID, PatientID"),
+        ("PatientID,finding", ["PAT0,a"], {"join": "patient"}, 'no column "patient". Did you mean "PatientID"?'),
+        ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"attributes": ["name"]}, 'unknown attribute "name"'),
+        ("PatientID,finding", ["PAT0,1", "PAT1,ill"], {"task": "multilabel"}, 'column "finding" holds "ill"'),
+        ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"unit": "exam"}, '--unit: unknown word "exam"'),
+        ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"frames": "axial:all"}, "frames have no axis or mask"),
+        ("PatientID,finding,set", ["PAT0,a,train", "PAT1,b,tset"], {"split_column": "set"}, 'Did you mean "test"'),
+    ],
+)
+def test_what_is_asked_or_written_amiss_is_told(export: Path, header, rows, options, message) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        build_dicom(export, labels=_labels(export, rows, header), **{"label_columns": ["finding"], **options})
+    assert message in str(refusal.value)
+
+
+def test_a_tree_without_images_is_refused_with_what_it_holds(tmp_path: Path, export: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "x.txt").write_text("x")
+    with pytest.raises(ManifestError, match="holds no DICOM images, only 1 file of another kind"):
+        build_dicom(tmp_path / "empty", labels=_labels(export, _BY_STUDY), label_columns=["finding"])
+
+
+def test_from_the_command_line_no_uid_or_patient_is_left_in_any_id(export: Path, tmp_path: Path, medprobe) -> None:
+    table = _labels(export, _BY_STUDY)
+    command = ("manifest", "build", "dicom", export, "--labels", table, "--label-column", "finding")
+    said = medprobe(*command, "--attribute", "age", "--frames", "middle:2", "--out", tmp_path / "m.csv")
+    assert said.status == 0, said.err
+    manifest = Manifest.load(tmp_path / "m.csv")
+    ids = manifest.table[["sample_id", "unit_id", "group_id"]].to_csv()
+    assert _ROOT not in ids
+    assert "PAT" not in ids
+    assert "ids of groups, units, samples are keyed hashes" in said.err
+    assert "SECRET" not in (tmp_path / "m.csv").read_text() + said.out + said.err
+    again = medprobe(*command, "--frames", "middle:2", "--out", tmp_path / "n.csv", "--keep-ids")
+    assert again.status == 0
+    assert _ROOT in (tmp_path / "n.csv").read_text()
+
+
+def test_sample_ids_that_hold_a_uid_are_hashed_in_any_manifest(tmp_path: Path, draw, medprobe) -> None:
+    for number in range(2):
+        draw(tmp_path / f"{_ROOT}.{number}.png", number)
+    rows = pd.DataFrame({"file": [f"{_ROOT}.{number}.png" for number in range(2)], "dx": ["a", "b"]})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    said = medprobe("manifest", "build", "csv", tmp_path / "t.csv", "--image-column", "file", "--label-column", "dx",
+                    "--out", tmp_path / "m.csv")  # fmt: skip
+    assert said.status == 0, said.err
+    assert _ROOT not in "".join(Manifest.load(tmp_path / "m.csv").sample_ids)
+
+
+def test_every_file_that_pydicom_ships_is_told_apart(tmp_path: Path) -> None:
+    tree = Path(pydicom.data.__file__).parent / "test_files"
+    found = {file.name: headers.read_header(file, ("sex", "age")) for file in headers.files_below(tree)}
+    assert {type(header) for header in found.values()} == {headers.ImageHeader, headers.PassedOver, headers.Unusable}
+    assert found["CT_small.dcm"].modality == "CT"
+    assert found["CT_small.dcm"].attributes == ("O", 0.0)
+    assert found["SC_rgb_rle_2frame.dcm"].frames == 2
+    assert found["rtplan.dcm"] == found["reportsi.dcm"] == headers.NO_PIXELS
+    assert found["DICOMDIR"] == headers.DICOMDIR
+    assert found["README.txt"] == headers.OTHER_KIND
+    assert "no PatientID" in found["ExplVR_BigEnd.dcm"].reason
+
+
+def test_damaged_headers_end_in_a_reason_and_never_in_a_crash(tmp_path: Path) -> None:
+    headers.require_pydicom()
+    tree, random = Path(pydicom.data.__file__).parent / "test_files", np.random.default_rng(0)
+    for name in ("CT_small.dcm", "MR_small_implicit.dcm", "image_dfl.dcm", "ExplVR_BigEnd.dcm", "no_meta.dcm"):
+        whole = np.frombuffer((tree / name).read_bytes(), np.uint8)
+        for _ in range(60):
+            damaged = whole[: random.integers(1, len(whole))].copy() if random.random() < 0.3 else whole.copy()
+            damaged[random.integers(0, min(len(damaged), 2500), 8)] = random.integers(0, 256, 8, np.uint8)
+            (tmp_path / "x").write_bytes(damaged.tobytes())
+            assert isinstance(headers.read_header(tmp_path / "x", ("sex", "age")), headers.Header)

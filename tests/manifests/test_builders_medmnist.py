@@ -1,0 +1,189 @@
+"""MedMNIST's sets by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from functools import partial
+from hashlib import md5
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from medprobe.base import ManifestError
+from medprobe.manifests import BUILDERS, Manifest, class_counts, read_image
+from medprobe.manifests.builders import medmnist, medmnist_facts
+
+build_medmnist = BUILDERS["medmnist"].build
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, with the package's folder in it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / ".medmnist").mkdir(parents=True)
+    return tmp_path / "home"
+
+
+def _write(file: Path, name: str, seed: int = 0) -> Path:
+    """A small set as the package stores it, of 6, 3 and 4 samples."""
+    facts, random = medmnist_facts.all_sets()[name], np.random.default_rng(seed)
+    arrays = {}
+    for split, count in {"train": 6, "val": 3, "test": 4}.items():
+        arrays[f"{split}_images"] = random.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+        if facts.task == "multilabel":
+            arrays[f"{split}_labels"] = random.integers(0, 2, (count, len(facts.classes)), dtype=np.uint8)
+        else:
+            arrays[f"{split}_labels"] = (np.arange(count) % len(facts.classes)).astype(np.uint8)[:, None]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, **arrays)
+    return file
+
+
+def test_the_table_of_facts_says_what_the_package_says() -> None:
+    if not find_spec("medmnist"):  # importing it would load torch
+        pytest.skip("medmnist is not installed")
+    assert medmnist_facts.packaged_sets() == medmnist_facts.listed_sets()
+    assert len(medmnist_facts.listed_sets()) == 18
+
+
+def test_the_facts_of_the_package_are_had_without_torch_or_a_folder_in_the_home(home: Path, without_torch: str) -> None:
+    import subprocess
+    import sys
+
+    (home / ".medmnist").rmdir()
+    code = (
+        f"{without_torch}\nfrom medprobe.manifests.builders.medmnist_facts import packaged_sets\n"
+        "import importlib.util as u; assert len(packaged_sets()) == (18 if u.find_spec('medmnist') else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not (home / ".medmnist").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "classes"),
+    [
+        ("pneumoniamnist", "binary", ["normal", "pneumonia"]),
+        ("bloodmnist", "multiclass", None),
+        ("retinamnist", "ordinal", ["0", "1", "2", "3", "4"]),
+        ("chestmnist", "multilabel", None),
+    ],
+)
+def test_a_set_has_its_own_task_and_classes(home: Path, name: str, task: str, classes: list[str] | None) -> None:
+    file = _write(home / ".medmnist" / f"{name}.npz", name)
+    manifest = Manifest.load(build_medmnist(name).save(home / "m.parquet").path)
+    assert manifest.card.task == task
+    assert manifest.card.classes == (classes or medmnist_facts.listed_sets()[name].classes)
+    assert manifest.card.license == "CC BY 4.0"
+    assert class_counts(manifest).shape[0] == len(manifest.card.classes)
+    with np.load(file) as arrays:
+        np.testing.assert_array_equal(read_image(manifest.source(7)), arrays["val_images"][1])
+
+
+def test_a_set_builds_alike_with_and_without_the_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(home / ".medmnist" / "dermamnist.npz", "dermamnist")
+    here = build_medmnist("dermamnist")
+    monkeypatch.setattr(medmnist_facts, "packaged_sets", dict)
+    there = build_medmnist("dermamnist")
+    assert (here.card, here.digest) == (there.card, there.digest)
+
+
+def test_each_size_is_a_file_of_its_own(home: Path) -> None:
+    _write(home / ".medmnist" / "breastmnist.npz", "breastmnist", seed=1)
+    _write(home / ".medmnist" / "breastmnist_224.npz", "breastmnist", seed=2)
+    large = build_medmnist("breastmnist", size=224)
+    assert large.name == "breastmnist_224"
+    assert large.table["path"].iloc[0] == "breastmnist_224.npz#train_images"
+    assert build_medmnist("breastmnist").table["path"].iloc[0] == "breastmnist.npz#train_images"
+
+
+def test_a_volume_is_a_unit_and_its_slices_are_samples(home: Path) -> None:
+    volumes = np.random.default_rng(0).integers(0, 256, (3, 7, 8, 8), dtype=np.uint8)
+    arrays = {f"{split}_images": volumes for split in ("train", "val", "test")}
+    labels = {f"{split}_labels": np.array([[0], [1], [1]], np.uint8) for split in ("train", "val", "test")}
+    np.savez_compressed(home / ".medmnist" / "nodulemnist3d_64.npz", **arrays, **labels)
+    notices: list[str] = []
+    manifest = build_medmnist("nodulemnist3d", size=64, slices="middle:3", notice=notices.append)
+    assert (len(manifest), len(manifest.units())) == (27, 9)
+    assert manifest.card.classes == ["benign", "malignant"]
+    assert any("3 of 1,158 in train" in notice for notice in notices)
+    np.testing.assert_array_equal(read_image(manifest.source(1)), volumes[0, 3])
+    assert len(build_medmnist("nodulemnist3d", size=64)) == 63
+
+
+def test_other_numbers_of_samples_than_published_are_told(tmp_path: Path) -> None:
+    notices: list[str] = []
+    build_medmnist(_write(tmp_path / "bloodmnist_64.npz", "bloodmnist"), notice=notices.append)
+    assert any("6 of 11,959 in train, 3 of 1,712 in val, 4 of 3,421 in test" in notice for notice in notices)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "message"),
+    [
+        ("pneumonia-mnist", None, 'Did you mean "pneumoniamnist"'),
+        ("organmnist3d", 224, "OrganMNIST3D has no size 224; it has 28, 64"),
+        ("bloodmnist_64.npz", 28, "named as of 64 pixels, and --size asks for 28"),
+        ("octmnist", 128, ".medmnist/octmnist_128.npz: there is no such file. Put it there from https://zenodo.org/"),
+        ("octmnist", 128, "/octmnist_128.npz?download=1, or add --download"),
+        ("some/octmnist.npz", None, "some/octmnist.npz: there is no such file. Put it there from https://zenodo.org/"),
+    ],
+)
+def test_what_cannot_be_built_is_told_with_what_to_do(home: Path, dataset: str, size: int | None, message: str) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        build_medmnist(dataset, size=size)
+    assert message in str(refusal.value)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A server of this machine in the place of Zenodo, with one small set whose MD5 is right."""
+    shelf = tmp_path / "shelf"
+    file = _write(shelf / "breastmnist.npz", "breastmnist")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(shelf)))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    facts = medmnist_facts.all_sets()["breastmnist"]
+    digest = md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    sets = {"breastmnist": dataclasses.replace(facts, md5={**facts.md5, 28: digest})}
+    monkeypatch.setattr(medmnist_facts, "_RECORD", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(medmnist, "all_sets", lambda: sets)
+    yield file
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_is_kept_when_it_is_the_published_file(home: Path, published: Path) -> None:
+    assert len(build_medmnist("breastmnist", download=True)) == 13
+    assert (home / ".medmnist" / "breastmnist.npz").read_bytes() == published.read_bytes()
+
+
+def test_a_download_of_something_else_is_not_kept(home: Path, published: Path) -> None:
+    _write(published, "breastmnist", seed=5)
+    with pytest.raises(ManifestError, match="not the published file"):
+        build_medmnist("breastmnist", download=True)
+    assert list((home / ".medmnist").iterdir()) == []
+
+
+def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(home: Path, published: Path) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        build_medmnist("breastmnist", size=64, download=True)
+    assert "breastmnist_64.npz: is not there, and cannot be fetched: " in str(refusal.value)
+    assert "breastmnist_64.npz?download=1 and put it there" in str(refusal.value)
+
+
+@pytest.mark.realdata
+def test_pneumoniamnist_by_name_from_the_command_line(realdata: Path, tmp_path: Path, medprobe) -> None:
+    out = tmp_path / "p.parquet"
+    said = medprobe("manifest", "build", "medmnist", realdata / "pneumoniamnist.npz", "--out", out)
+    assert said.status == 0, said.err
+    assert "3,882 of 4,708 in train" in said.err
+    manifest = Manifest.load(out)
+    assert class_counts(manifest).sum().to_dict() == {"train": 3882, "val": 524, "test": 624, "total": 5030}
+    assert manifest.card.classes == ["normal", "pneumonia"]
