@@ -183,7 +183,7 @@ def _in_processes(parts: Iterable[list[Source]], workers: int) -> Iterator[list[
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    pool = Parallel(n_jobs=workers, pre_dispatch="4*n_jobs", return_as="generator")
+    pool = Parallel(n_jobs=workers, return_as="generator")
     try:
         yield from cast("Iterator[list[Facts]]", pool(delayed(_facts_in_process)(part) for part in parts))
     except TerminatedWorkerError as error:

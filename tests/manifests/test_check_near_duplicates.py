@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.base import ManifestError
+from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec
 from medprobe.manifests import Finding, Manifest, build_folder, check_manifest
 from medprobe.manifests.checks.near_search import FARTHEST, near_hashes
 from PIL import Image
@@ -107,6 +108,31 @@ def test_embeddings_find_what_pixels_do_not(scans: Path) -> None:
 def test_embeddings_of_another_manifest_are_refused(scans: Path) -> None:
     with pytest.raises(ManifestError, match=r"48 samples"):
         check_manifest(build_folder(scans), embeddings={"net": np.zeros((3, 4))}, progress=False)
+
+
+def test_the_command_compares_the_embeddings_of_every_cache_it_finds(scans: Path, tmp_path: Path, medprobe) -> None:
+    manifest = build_folder(scans).save(tmp_path / "scans.parquet")
+    ids = manifest.sample_ids[::-1][:-1]  # another order than the rows', and one sample is not embedded
+    vectors = np.random.default_rng(0).standard_normal((len(ids), 16)).astype(np.float32)
+    vectors[list(ids).index("train/ill/ill-003.png")] = vectors[list(ids).index("test/well/well-305.png")]
+    squash = {"size": (8, 8), "resize": "squash", "resize_to": (8, 8), "interpolation": "bilinear"}
+    transform = TransformSpec(**squash, mean=(0.0,) * 3, std=(1.0,) * 3)
+    spec = EmbeddingSpec(
+        backbone="timm:net", model="timm:net", weights_digest="0" * 64, transform=transform, poolings=("pooled",),
+        precision="fp32",
+    )  # fmt: skip
+    stamps = np.arange(1, len(ids) + 1)
+    with CacheDraft.open(tmp_path / "embeddings", manifest.name, spec) as draft:
+        draft.append(ids, [f"{number:032x}" for number in stamps], stamps, {"pooled": vectors})
+        draft.publish(ids, stamps=stamps, device="cpu")
+    told = "train/ill/ill-003.png (train) ~ test/well/well-305.png (test): cosine 1.000"
+    status, said, _ = medprobe("manifest", "check", manifest.path)
+    assert (status, told in " ".join(said.split())) == (0, True)
+    (tmp_path / "embeddings").rename(tmp_path / "elsewhere")
+    assert "near-embedding" not in medprobe("manifest", "check", manifest.path).out
+    assert "near-embedding" in medprobe("manifest", "check", manifest.path, "--cache", tmp_path / "elsewhere").out
+    status, _, remarks = medprobe("manifest", "check", manifest.path, "--cache", tmp_path / "nowhere")
+    assert (status, "holds no embeddings" in remarks) == (1, True)
 
 
 @pytest.mark.realdata
