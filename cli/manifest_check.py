@@ -34,8 +34,9 @@ def check(
     fix: Annotated[
         Literal["drop-duplicates", "group-duplicates"] | None,
         typer.Option(
-            help="Write a new manifest in which identical images are dropped but for one, or tied into one group; "
-            "it is checked in place of the old one, which stays as it is."
+            metavar="HOW",
+            help="Write a new manifest: drop-duplicates keeps one of identical images, group-duplicates ties them "
+            "into one group. The new one is checked in place of the old one, which stays as it is.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new manifest of --fix.")] = None,
