@@ -49,6 +49,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/logistic_path.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/extraction_scale.py
+	$(BIN)/python benchmarks/manifest_check.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

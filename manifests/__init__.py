@@ -9,6 +9,7 @@ from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
 from .counts import class_counts
+from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .finding import CODES, Code, Finding, Severity
 from .manifest import Manifest, refuse_existing
 from .montage import draw_montage
@@ -18,12 +19,14 @@ from .reading import Reading
 from .slices import Axis, SliceChoice
 from .source import Source, source_stamp
 from .splits import SplitPreset, read_split, resplit
+from .survey import Survey, keep_survey, survey_images, survey_manifest
 from .units import Units
 
 __all__ = [
     "BUILDERS",
     "CHECKS",
     "CODES",
+    "FIXES",
     "METRIC_NAMES",
     "READERS",
     "TASKS",
@@ -32,6 +35,7 @@ __all__ = [
     "Code",
     "DatasetCard",
     "Finding",
+    "Fixed",
     "Manifest",
     "Pseudonyms",
     "Reader",
@@ -40,6 +44,7 @@ __all__ = [
     "SliceChoice",
     "Source",
     "SplitPreset",
+    "Survey",
     "Task",
     "Units",
     "allocate",
@@ -52,6 +57,9 @@ __all__ = [
     "deal",
     "draw_montage",
     "identifying",
+    "drop_duplicates",
+    "group_duplicates",
+    "keep_survey",
     "read_image",
     "read_split",
     "refuse_existing",
@@ -59,4 +67,6 @@ __all__ = [
     "shuffle_keys",
     "shuffled",
     "source_stamp",
+    "survey_images",
+    "survey_manifest",
 ]
