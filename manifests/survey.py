@@ -123,6 +123,13 @@ def survey_manifest(manifest: Manifest, *, workers: int | None = None, show_prog
     return survey
 
 
+def keep_survey(manifest: Manifest, survey: Survey) -> None:
+    """Keeps what is known already of the images of a saved manifest, so that the next survey need not look."""
+    from .survey_file import SurveyFile
+
+    SurveyFile.of(manifest).keep(survey)
+
+
 def survey_images(sources: Sequence[Source], *, workers: int | None = None, show_progress: bool = True) -> Survey:
     """Decodes and describes every image; keeps nothing.
 

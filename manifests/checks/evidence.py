@@ -14,7 +14,7 @@ from ..finding import Finding, finding
 from ..grouping import codes_of
 from ..labels import label_codes
 from ..manifest import Manifest
-from ..structure import MOST
+from ..structure import MOST, SPLITS
 from ..survey import Survey, survey_manifest
 from ..tables import column_of
 
@@ -74,6 +74,14 @@ class Evidence:
         rows = np.flatnonzero(self.survey.readable & ~self.survey.constant)
         codes, digests = pd.factorize(self.survey.digest[rows])
         return rows, codes, np.bincount(codes, minlength=len(digests)) > 1
+
+    def in_split_order(self, rows: np.ndarray) -> np.ndarray:
+        """`rows` with those of train first, then val, then test."""
+        if self.split is None:
+            return rows
+        order = {name: place for place, name in enumerate(SPLITS)}
+        places = [order.get(name, len(order)) for name in self.split.iloc[rows]]
+        return rows[np.argsort(places, kind="stable")]
 
     def named(self, rows: np.ndarray, *, with_split: bool = False, joint: str = " = ") -> str:
         """The sample ids of `rows`, the first few of them, joined."""

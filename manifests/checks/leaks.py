@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import pandas as pd
-
 from ...base import one_of
 from ..finding import Finding, finding, rows_in_words
 from ..grouping import codes_of, disagreeing, row_groups
-from ..structure import MOST, SPLITS
+from ..structure import MOST
 from .evidence import Evidence, uncounted
 
 
@@ -36,7 +33,7 @@ def pixels_across_splits(evidence: Evidence) -> Iterator[Finding]:
     rows, codes, shared = evidence.same_pixels
     torn = disagreeing(codes, len(shared), codes_of(evidence.split.iloc[rows])[0])
     for _, part in row_groups(codes, torn, most=MOST):
-        same = _in_split_order(rows[part], evidence.split)
+        same = evidence.in_split_order(rows[part])
         yield finding("pixels-across-splits", evidence.named(same, with_split=True), evidence.ids.iloc[same])
     yield from uncounted("pixels-across-splits", torn, "sets of identical images are on several sides of the split")
 
@@ -63,11 +60,6 @@ def pixels_repeated(evidence: Evidence) -> Iterator[Finding]:
     for _, part in row_groups(codes, repeated, most=MOST):
         yield finding("pixels-repeated", evidence.named(rows[part]), evidence.ids.iloc[rows[part]])
     yield from uncounted("pixels-repeated", repeated, "sets of identical images stand under different ids")
-
-
-def _in_split_order(rows: np.ndarray, split: pd.Series) -> np.ndarray:
-    order = {name: place for place, name in enumerate(SPLITS)}
-    return np.array(sorted(rows, key=lambda row: (order.get(split.iloc[row], len(order)), row)))
 
 
 def _label_of(evidence: Evidence, row: int) -> str:

@@ -74,7 +74,7 @@ class _Pairs:
         """The nearest first, since they are the surest; then how many more."""
         ranked = sorted(self.nearness.items(), key=lambda item: (-item[1][0], item[0]))
         for pair, (value, by) in ranked[:MOST]:
-            rows = np.array(pair)
+            rows = self.evidence.in_split_order(np.array(pair))
             named = self.evidence.named(rows, with_split=True, joint=" ~ ")
             message = f"{named}: {measure} {value:.3f}{f' ({by})' if by else ''}"
             yield finding(code, message, self.evidence.ids.iloc[rows])
