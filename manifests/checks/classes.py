@@ -59,7 +59,7 @@ def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:
     if distinct >= MANY_CLASSES and 2 * distinct >= len(units):
         message = f"{column} has {distinct:,} distinct labels for {counted(len(units), 'unit')}: it looks like an id"
         yield finding("label-like-id", message)
-    if "group_id" not in manifest.table or distinct < 2:
+    if "group_id" not in manifest.table or distinct < 2 or len(units) < RARE:
         return
     known = labels >= 0
     pairs = np.unique(np.stack([labels[known], codes_of(manifest.group_ids)[0][known]]), axis=1)
