@@ -95,8 +95,6 @@ def _rows_of(boxes: np.ndarray) -> Iterator[np.ndarray]:
     """Boxes that stand side by side on one line and are of like height, `FEWEST` and more: (L, 4) each."""
     if len(boxes) < FEWEST:
         return
-    from scipy.sparse.csgraph import connected_components
-
     top, bottom, left, right = boxes.T
     height = bottom - top
     higher = np.maximum(height[:, None], height)
@@ -105,7 +103,14 @@ def _rows_of(boxes: np.ndarray) -> Iterator[np.ndarray]:
     alike = higher <= 1.6 * np.minimum(height[:, None], height)
     gap = left - right[:, None]
     beside = (gap >= -2) & (gap <= 1.1 * higher) & (left > left[:, None])
-    _, row = connected_components(on_a_line & alike & beside, directed=False)
+    one, other = np.nonzero(on_a_line & alike & beside)
+    if len(one) < FEWEST - 1:
+        return
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(len(boxes), len(boxes)))
+    _, row = connected_components(links, directed=False)
     for number in np.flatnonzero(np.bincount(row) >= FEWEST):
         chosen = row == number
         # A staircase of marks is no line.
