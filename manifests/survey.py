@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from itertools import islice
+from typing import cast
 
 import numpy as np
 
-from ..base import progress, usable_cores
+from ..base import WorkerError, progress, usable_cores
 from .manifest import Manifest
 from .perceptual_hash import THUMBNAIL
 from .source import Source
 from .survey_facts import BINS, Facts, facts_of
 
+_FEW = 1000
+"""Images that threads have read before processes would have started."""
 _CHUNK = 32
 """Images per task: neighbours stay together, so that an array is read in order."""
 
@@ -101,7 +105,7 @@ def survey_manifest(manifest: Manifest, *, workers: int | None = None, show_prog
 
     Args:
         manifest: may have been loaded with `strict=False`.
-        workers: threads; default one per core.
+        workers: threads, or processes for many files; default one per core.
         show_progress: show a bar while images are decoded.
 
     Returns:
@@ -135,7 +139,7 @@ def survey_images(sources: Sequence[Source], *, workers: int | None = None, show
 
     Args:
         sources: where the images are.
-        workers: threads; default one per core. Threads do, because decoding and hashing leave Python's lock alone.
+        workers: threads, or processes for many files; default one per core.
         show_progress: show a bar.
     """
     survey = Survey.blank(len(sources))
@@ -151,19 +155,47 @@ def _looks(
     if len(rows) == 0:
         return
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    with (
-        # Pillow warns of odd tags in files that it reads all the same; entered here once, because it is process-wide.
-        warnings.catch_warnings(action="ignore"),
-        ThreadPoolExecutor(workers or usable_cores()) as pool,
-        progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar,
-    ):
+    workers = min(workers or usable_cores(), len(chunks))
+    # Looking for text keeps Python's lock, so threads gain nothing; but processes take a second to start, and each
+    # would hold an array of its own of a file of many frames.
+    look = _in_threads if len(rows) < _FEW or workers == 1 or _share_files(sources, rows) else _in_processes
+    with progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar:
+        parts = ([sources[int(row)] for row in chunk] for chunk in chunks)
+        for chunk, seen in zip(chunks, look(parts, workers), strict=True):
+            yield chunk, seen
+            bar.advance(len(seen))
+
+
+def _share_files(sources: Sequence[Source], rows: np.ndarray) -> bool:
+    """Whether some of the images, asked here and there, are frames of a file."""
+    return any(sources[int(row)].frame is not None for row in rows[:: -(-len(rows) // 100)])
+
+
+def _in_threads(parts: Iterable[list[Source]], workers: int) -> Iterator[list[Facts]]:
+    with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings(action="ignore"):
         # A window of tasks rather than one for each of ten million images at once.
-        for begin in range(0, len(chunks), 64):
-            window = chunks[begin : begin + 64]
-            parts = [[sources[int(row)] for row in chunk] for chunk in window]
-            for chunk, seen in zip(window, pool.map(_facts_of_all, parts), strict=True):
-                yield chunk, seen
-                bar.advance(len(seen))
+        waiting = iter(parts)
+        while window := list(islice(waiting, 64)):
+            yield from pool.map(_facts_of_all, window)
+
+
+def _in_processes(parts: Iterable[list[Source]], workers: int) -> Iterator[list[Facts]]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    pool = Parallel(n_jobs=workers, pre_dispatch="4*n_jobs", return_as="generator")
+    try:
+        yield from cast("Iterator[list[Facts]]", pool(delayed(_facts_in_process)(part) for part in parts))
+    except TerminatedWorkerError as error:
+        raise WorkerError(
+            "a process that read images ended before its work was done, most likely for want of memory; what was seen "
+            "is kept, so run the same command again. If it ends there too, an image that was not reached does it."
+        ) from error
+
+
+def _facts_in_process(sources: Sequence[Source]) -> list[Facts]:
+    with warnings.catch_warnings(action="ignore"):
+        return _facts_of_all(sources)
 
 
 def _facts_of_all(sources: Sequence[Source]) -> list[Facts]:

@@ -13,6 +13,7 @@ from ..grouping import codes_of
 from ..survey import Survey
 from .classes import RARE
 from .evidence import Evidence
+from .small_tree import grow
 
 TELLING = 0.7
 """Area under the ROC curve above which a class counts as told."""
@@ -75,16 +76,11 @@ def _features(survey: Survey) -> _Features:
 
 def _asked_on_unseen(values: np.ndarray, positive: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """The chance of being positive that a tree gives each row, which was fitted without the row's fold: (M,)."""
-    from sklearn.tree import DecisionTreeClassifier
-
     chances = np.zeros(len(values))
     for number in range(_FOLDS):
         unseen = fold == number
-        if not unseen.any() or len(np.unique(positive[~unseen])) < 2:
-            continue
-        tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=_least(values), random_state=0)
-        tree.fit(values[~unseen], positive[~unseen])
-        chances[unseen] = np.asarray(tree.predict_proba(values[unseen]))[:, 1]
+        tree = grow(values[~unseen], positive[~unseen], depth=_DEPTH, least=_least(values))
+        chances[unseen] = tree.chances(values[unseen])
     return chances
 
 
@@ -99,18 +95,14 @@ def _area(scores: np.ndarray, positive: np.ndarray) -> float:
 
 def _rule(features: _Features, positive: np.ndarray) -> str:
     """The one question that tells most, with how many of the class and of the others it is true of."""
-    from sklearn.tree import DecisionTreeClassifier
-
-    stump = DecisionTreeClassifier(max_depth=1, min_samples_leaf=_least(features.values), random_state=0)
-    tree = stump.fit(features.values, positive).tree_
-    column, cut = int(tree.feature[0]), float(tree.threshold[0])
-    if column < 0:
+    stump = grow(features.values, positive, depth=1, least=_least(features.values))
+    if stump.below is None:
         return "by several features together"
-    name, above = features.names[column], features.values[:, column] > cut
+    name, above = features.names[stump.column], features.values[:, stump.column] > stump.cut
     yes = bool(above[positive].mean() > above[~positive].mean())
     of_class, of_others = (float((above == yes)[some].mean()) for some in (positive, ~positive))
     unit = " bytes" if name == "file size" else " px"
-    asked = name if name.startswith("stored") else f"{name} {'above' if yes else 'up to'} {cut:,.0f}{unit}"
+    asked = name if name.startswith("stored") else f"{name} {'above' if yes else 'up to'} {stump.cut:,.0f}{unit}"
     asked = f"not {asked}" if name.startswith("stored") and not yes else asked
     return f"{asked} in {of_class:.0%} of it and {of_others:.0%} of the others"
 

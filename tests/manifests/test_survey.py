@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from medprobe.manifests import Manifest, Reading, Survey, build_npz, survey, survey_images, survey_manifest
+from medprobe.manifests import (
+    Manifest,
+    Reading,
+    Survey,
+    build_folder,
+    build_npz,
+    survey,
+    survey_images,
+    survey_manifest,
+)
 from PIL import Image
 
 
@@ -165,3 +174,23 @@ def test_a_place_that_cannot_be_written_keeps_nothing_and_says_nothing(pets: Man
 def test_a_survey_of_sources_keeps_nothing(pets: Manifest) -> None:
     assert survey_images(pets.sources(), show_progress=False).readable.all()
     assert not pets.path.with_suffix(".survey").exists()
+
+
+def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path: Path, draw, monkeypatch) -> None:
+    for number in range(70):
+        draw(tmp_path / f"{number % 2}" / f"{number:02d}.png", number)
+    (tmp_path / "0" / "00.png").write_text("no image")
+    sources = build_folder(tmp_path).sources()
+    by_threads = survey_images(sources, workers=2, show_progress=False)
+    monkeypatch.setattr(survey, "_FEW", 10)
+    monkeypatch.setattr(survey, "_in_threads", None)
+    by_processes = survey_images(sources, workers=2, show_progress=False)
+    assert _same(by_processes, by_threads)
+    assert list(by_processes.reason != "").count(True) == 1
+
+
+def test_frames_of_one_file_are_read_by_threads(tmp_path: Path, monkeypatch) -> None:
+    np.savez(tmp_path / "t.npz", train_images=np.zeros((70, 4, 4), np.uint8), train_labels=np.arange(70) % 2)
+    monkeypatch.setattr(survey, "_FEW", 10)
+    monkeypatch.setattr(survey, "_in_processes", None)
+    assert survey_images(build_npz(tmp_path / "t.npz").sources(), workers=2, show_progress=False).constant.all()
