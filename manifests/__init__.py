@@ -9,6 +9,7 @@ from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
 from .counts import class_counts
+from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .finding import CODES, Code, Finding, Severity
 from .manifest import Manifest, refuse_existing
 from .montage import draw_montage
@@ -17,12 +18,14 @@ from .readers import READERS, Reader, content_digest, read_image
 from .reading import Reading
 from .source import Source, source_stamp
 from .splits import SplitPreset, read_split, resplit
+from .survey import Survey, keep_survey, survey_images, survey_manifest
 from .units import Units
 
 __all__ = [
     "BUILDERS",
     "CHECKS",
     "CODES",
+    "FIXES",
     "METRIC_NAMES",
     "READERS",
     "TASKS",
@@ -30,6 +33,7 @@ __all__ = [
     "Code",
     "DatasetCard",
     "Finding",
+    "Fixed",
     "Manifest",
     "Pseudonyms",
     "Reader",
@@ -37,6 +41,7 @@ __all__ = [
     "Severity",
     "Source",
     "SplitPreset",
+    "Survey",
     "Task",
     "Units",
     "allocate",
@@ -48,6 +53,9 @@ __all__ = [
     "content_digest",
     "deal",
     "draw_montage",
+    "drop_duplicates",
+    "group_duplicates",
+    "keep_survey",
     "read_image",
     "read_split",
     "refuse_existing",
@@ -55,4 +63,6 @@ __all__ = [
     "shuffle_keys",
     "shuffled",
     "source_stamp",
+    "survey_images",
+    "survey_manifest",
 ]

@@ -36,12 +36,20 @@ CODES: dict[str, Code] = {
     "missing-file": Code("error", "the file is not there"),
     "unreadable-image": Code("error", "the file is no readable image"),
     "path-outside-root": Code("error", "a path leaves the card's root"),
+    "constant-image": Code("warning", "all pixels are the same"),
+    "extreme-aspect": Code("warning", "an image far from square"),
+    "burned-in-text": Code("warning", "what looks like text in pixels"),
     "group-across-splits": Code("error", "a group is on both sides of a split"),
     "pixels-across-splits": Code("error", "one image on both sides of a split"),
     "pixels-two-labels": Code("warning", "one image, different labels"),
     "pixels-repeated": Code("warning", "one image under several ids"),
+    "near-duplicate": Code("warning", "nearly one image in two splits or groups"),
+    "near-embedding": Code("warning", "alike to a network, in two splits or groups"),
+    "no-groups": Code("warning", "names look like several images a patient"),
     "unit-two-attributes": Code("warning", "a unit's samples differ in attribute"),
     "rare-class": Code("warning", "a class has under 10 units"),
+    "label-like-id": Code("warning", "labels look like ids"),
+    "format-tells-class": Code("warning", "a class is told by size or format alone"),
 }
 """Every code a finding may bear. They are stable, so scripts may rely on them; docs/checks.md has a section on each."""
 

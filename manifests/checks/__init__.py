@@ -1,0 +1,72 @@
+"""What may be wrong with a manifest that is well formed: images, leaks between splits, labels that mislead.
+
+In: a manifest, and where there are some, embeddings of its images. Out: `Finding`s, each with a stable code.
+A further check is one function, in the file that it belongs to, and one line in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..finding import Finding
+from ..manifest import Manifest
+from .classes import labels_like_ids, rare_classes, units_with_two_attributes
+from .evidence import Check, Evidence
+from .format_leaks import formats_that_tell_classes
+from .images import (
+    constant_images,
+    extreme_aspects,
+    images_with_text,
+    missing_files,
+    paths_outside_root,
+    unreadable_images,
+)
+from .leaks import groups_across_splits, pixels_across_splits, pixels_repeated, pixels_with_two_labels
+from .names import groups_in_names
+from .near_leaks import near_duplicates, near_embeddings
+
+__all__ = ["CHECKS", "Check", "Evidence", "check_manifest"]
+
+CHECKS: tuple[Check, ...] = (
+    missing_files,
+    unreadable_images,
+    paths_outside_root,
+    constant_images,
+    extreme_aspects,
+    images_with_text,
+    groups_across_splits,
+    pixels_across_splits,
+    pixels_with_two_labels,
+    pixels_repeated,
+    near_duplicates,
+    near_embeddings,
+    groups_in_names,
+    units_with_two_attributes,
+    rare_classes,
+    labels_like_ids,
+    formats_that_tell_classes,
+)
+"""In the order in which their findings are told."""
+
+
+def check_manifest(
+    manifest: Manifest, *, embeddings: Mapping[str, np.ndarray] | None = None, progress: bool = True
+) -> list[Finding]:
+    """Looks for everything that is known to go wrong, decoding each image once, and again only when it has changed.
+
+    Args:
+        manifest: may have been loaded with `strict=False`, so that structural faults are reported with the rest.
+        embeddings: by the name of what made them, float (N, D) in the order of the manifest's rows; NaN throughout a
+            row that has none. They find images that are alike though their pixels are not.
+        progress: show a bar while images are read and embeddings compared.
+
+    Returns:
+        All findings: structural faults first, then in the order of `CHECKS`. docs/checks.md explains the codes.
+
+    Raises:
+        ManifestError: embeddings have another number of rows than the manifest.
+    """
+    evidence = Evidence(manifest, dict(embeddings or {}), progress)
+    return [*manifest.faults, *(found for check in CHECKS for found in check(evidence))]

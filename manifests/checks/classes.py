@@ -1,0 +1,71 @@
+"""What is wrong with labels and attributes, though each is a known one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...base import counted, one_of
+from ..finding import Finding, finding
+from ..grouping import codes_of, first_rows
+from ..tables import column_of
+from ..units import torn_units
+from .evidence import Evidence
+
+RARE = 10
+"""A class with fewer units than this cannot be divided into train, val and test with something to measure in each."""
+MANY_CLASSES = 10
+"""Fewer distinct labels are classes, however few the units."""
+
+
+def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
+    """A unit whose samples disagree in an attribute, so that it belongs to no subgroup."""
+    manifest = evidence.manifest
+    if "unit_id" not in manifest.table:
+        return
+    codes, units = codes_of(manifest.unit_ids)
+    for name in manifest.card.attributes:
+        torn = torn_units(column_of(manifest.table, name), codes, len(units))
+        if torn.any():
+            message = (
+                f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '
+                "whose value counts as unknown"
+            )
+            yield finding("unit-two-attributes", message, evidence.ids[torn[codes]])
+
+
+def rare_classes(evidence: Evidence) -> Iterator[Finding]:
+    """A class with too few units to divide."""
+    codes, units = codes_of(evidence.manifest.unit_ids)
+    labels = evidence.labels[first_rows(codes, len(units))]
+    for number, name in enumerate(evidence.manifest.card.classes):
+        count = int((labels[:, number] == 1).sum() if labels.ndim == 2 else (labels == number).sum())
+        if count < RARE:
+            message = (
+                f'class "{name}" has {counted(count, "unit")}; under {RARE} there is little to train on or to measure'
+            )
+            yield finding("rare-class", message)
+
+
+def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:
+    """A label column that names each unit, or each group, rather than what it shows."""
+    manifest, labels = evidence.manifest, evidence.labels
+    if labels.ndim == 2:
+        return
+    column = f'column "{manifest.card.label_column}"'
+    units = codes_of(manifest.unit_ids)[1]
+    distinct = len(np.unique(labels[labels >= 0]))
+    if distinct >= MANY_CLASSES and 2 * distinct >= len(units):
+        message = f"{column} has {distinct:,} distinct labels for {counted(len(units), 'unit')}: it looks like an id"
+        yield finding("label-like-id", message)
+    if "group_id" not in manifest.table or distinct < 2 or len(units) < RARE:
+        return
+    known = labels >= 0
+    pairs = np.unique(np.stack([labels[known], codes_of(manifest.group_ids)[0][known]]), axis=1)
+    if pairs.shape[1] == distinct:
+        message = (
+            f'every class of {column} is in one single "group_id", so that no split can have a class on both sides; '
+            "one of the two columns looks like the wrong one"
+        )
+        yield finding("label-like-id", message)

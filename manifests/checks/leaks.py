@@ -1,0 +1,67 @@
+"""What stands on both sides of a split, or would: groups and identical pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...base import one_of
+from ..finding import Finding, finding, rows_in_words
+from ..grouping import codes_of, disagreeing, row_groups
+from ..structure import MOST
+from .evidence import Evidence, uncounted
+
+
+def groups_across_splits(evidence: Evidence) -> Iterator[Finding]:
+    """A group, that is a patient, on both sides of a split."""
+    if evidence.split is None:
+        return
+    codes, groups = codes_of(evidence.manifest.group_ids)
+    torn = disagreeing(codes, len(groups), codes_of(evidence.split)[0])
+    # A row without a group is reported as such.
+    torn &= groups != ""
+    for group, rows in row_groups(codes, torn, most=MOST):
+        sides = one_of(sorted(evidence.split.iloc[rows].unique()))
+        message = f'group "{groups[group]}" is on several sides of the split ({sides}): {rows_in_words(rows)}'
+        yield finding("group-across-splits", message, evidence.ids.iloc[rows])
+    yield from uncounted("group-across-splits", torn, "groups are on several sides of the split")
+
+
+def pixels_across_splits(evidence: Evidence) -> Iterator[Finding]:
+    """Identical images on both sides of a split."""
+    if evidence.split is None:
+        return
+    rows, codes, shared = evidence.same_pixels
+    torn = disagreeing(codes, len(shared), codes_of(evidence.split.iloc[rows])[0])
+    for _, part in row_groups(codes, torn, most=MOST):
+        same = evidence.in_split_order(rows[part])
+        yield finding("pixels-across-splits", evidence.named(same, with_split=True), evidence.ids.iloc[same])
+    yield from uncounted("pixels-across-splits", torn, "sets of identical images are on several sides of the split")
+
+
+def pixels_with_two_labels(evidence: Evidence) -> Iterator[Finding]:
+    """Identical images that are labelled differently."""
+    rows, codes, shared = evidence.same_pixels
+    torn = disagreeing(codes, len(shared), evidence.labels[rows])
+    for _, part in row_groups(codes, torn, most=MOST):
+        named = " = ".join(f"{evidence.ids.iloc[row]}{_label_of(evidence, row)}" for row in rows[part][:6])
+        more = f" and {len(part) - 6:,} more" if len(part) > 6 else ""
+        yield finding("pixels-two-labels", named + more, evidence.ids.iloc[rows[part]])
+    yield from uncounted("pixels-two-labels", torn, "sets of identical images have different labels")
+
+
+def pixels_repeated(evidence: Evidence) -> Iterator[Finding]:
+    """Identical images under different ids, within one split (or where there is none) and in different units."""
+    rows, codes, shared = evidence.same_pixels
+    units = codes_of(evidence.manifest.unit_ids.iloc[rows])[0]
+    # Samples of one unit are fused: equal slices of one volume are no repetition.
+    repeated = shared & disagreeing(codes, len(shared), units)
+    if evidence.split is not None:
+        repeated &= ~disagreeing(codes, len(shared), codes_of(evidence.split.iloc[rows])[0])
+    for _, part in row_groups(codes, repeated, most=MOST):
+        yield finding("pixels-repeated", evidence.named(rows[part]), evidence.ids.iloc[rows[part]])
+    yield from uncounted("pixels-repeated", repeated, "sets of identical images stand under different ids")
+
+
+def _label_of(evidence: Evidence, row: int) -> str:
+    card = evidence.manifest.card
+    return "" if card.task == "multilabel" else f" ({evidence.manifest.table[card.label_column].iloc[row]})"

@@ -1,0 +1,97 @@
+"""Pairs that are near each other among very many: of 64-bit hashes, and of vectors. Bounded memory, no index kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...base import Bar
+
+FARTHEST = 7
+"""Bits in which two hashes may differ and are still found, every one of them."""
+_BANDS, _BAND_BITS = 4, 16
+_PAIRS = 2**20
+"""Pairs looked at in one go."""
+_QUERIES, _MEMBERS = 1024, 4096
+"""Rows of a block of products."""
+
+
+def near_hashes(hashes: np.ndarray, part: np.ndarray) -> Iterator[np.ndarray]:
+    """All pairs from different parts whose hashes differ in at most `FARTHEST` bits.
+
+    Multi-index hashing (Norouzi, Punjani and Fleet 2012, "Fast Search in Hamming Space with Multi-Index Hashing"): of
+    four bands of 16 bits, two hashes with at most seven different bits have one that differs in at most one bit, so
+    only hashes that agree in a band, or all but agree, are compared.
+
+    Args:
+        hashes: (N,) uint64.
+        part: (N,) int64; pairs within one part are passed over.
+
+    Yields:
+        (P, 2) int64, the lower row first. A pair may come several times.
+    """
+    for band in range(_BANDS):
+        keys = (hashes >> np.uint64(band * _BAND_BITS)).astype(np.uint16)
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        for flipped in (0, *(1 << bit for bit in range(_BAND_BITS))):
+            wanted = keys ^ np.uint16(flipped)
+            first, last = (np.searchsorted(ordered, wanted, side) for side in ("left", "right"))
+            for rows, places in _expanded(first, last):
+                yield _near(hashes, part, rows, order[places])
+
+
+def _expanded(first: np.ndarray, last: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each row beside each place from its first to its last, about `_PAIRS` at a time."""
+    ends = np.cumsum(last - first)
+    start = 0
+    while start < len(first):
+        done = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS, "right")))
+        counts = (last - first)[start:stop]
+        rows = np.repeat(np.arange(start, stop), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        yield rows, np.repeat(first[start:stop], counts) + within
+        start = stop
+
+
+def _near(hashes: np.ndarray, part: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    apart = (one < other) & (part[one] != part[other])
+    one, other = one[apart], other[apart]
+    near = _bits(hashes[one] ^ hashes[other]) <= FARTHEST
+    return np.stack([one[near], other[near]], axis=1)
+
+
+def _bits(numbers: np.ndarray) -> np.ndarray:
+    """How many bits are set: (N,) of uint64 to (N,) int64, by sums over ever wider fields."""
+    masks = (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F)
+    for mask, shift in zip(map(np.uint64, masks), map(np.uint64, (1, 2, 4)), strict=True):
+        numbers = (numbers & mask) + ((numbers >> shift) & mask)
+    return ((numbers * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.int64)
+
+
+def near_vectors(
+    vectors: np.ndarray, part: np.ndarray, least: float, bar: Bar
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All pairs from different parts whose cosine is at least `least`, by products of blocks.
+
+    Args:
+        vectors: float32 (N, D) of length 1.
+        part: (N,) int64.
+        least: cosine.
+        bar: advanced by the rows that have been compared with all later ones.
+
+    Yields:
+        (P, 2) int64, the lower row first, and the cosines, (P,) float32.
+    """
+    for start in range(0, len(vectors), _QUERIES):
+        queries = vectors[start : start + _QUERIES]
+        for begin in range(start, len(vectors), _MEMBERS):
+            cosines = queries @ vectors[begin : begin + _MEMBERS].T
+            one, other = np.nonzero(cosines >= least)
+            found = cosines[one, other]
+            pairs = np.stack([one + start, other + begin], axis=1)
+            apart = (pairs[:, 0] < pairs[:, 1]) & (part[pairs[:, 0]] != part[pairs[:, 1]])
+            yield pairs[apart], found[apart]
+        bar.advance(len(queries))

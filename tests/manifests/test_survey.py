@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from medprobe.manifests import (
+    Manifest,
+    Reading,
+    Survey,
+    build_folder,
+    build_npz,
+    survey,
+    survey_images,
+    survey_manifest,
+)
+from PIL import Image
+
+
+def _same(one: Survey, other: Survey) -> bool:
+    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Survey))
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded, as they are decoded."""
+    seen: list[str] = []
+    look = survey.facts_of
+
+    def noted(source):
+        seen.append(source.path.name)
+        return look(source)
+
+    monkeypatch.setattr(survey, "facts_of", noted)
+    return seen
+
+
+def test_a_survey_says_what_an_image_is(class_folders: Path, pets: Manifest) -> None:
+    first = class_folders / "train/cat/00.png"
+    Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20, 1).repeat(3, 2)).save(first, format="JPEG")
+    seen = survey_manifest(pets, show_progress=False)
+    row = list(pets.sample_ids).index("train/cat/00.png")
+    assert (seen.height[row], seen.width[row], seen.stored[row]) == (12, 20, "JPEG RGB")
+    assert seen.bytes[row] == first.stat().st_size
+    assert seen.histogram[row].sum() == 240
+    assert seen.histogram[row][0] == (np.asarray(Image.open(first).convert("L")) < 8).sum()
+    assert seen.thumbnail[row].dtype == np.uint8
+    assert list(seen.stored[row + 1 : row + 3]) == ["PNG L", "PNG L"]
+
+
+def test_an_unchanged_image_is_never_decoded_again(pets: Manifest, looked_at: list[str]) -> None:
+    first = survey_manifest(pets, show_progress=False)
+    assert len(looked_at) == 43
+    looked_at.clear()
+    assert _same(survey_manifest(Manifest.load(pets.path), show_progress=False), first)
+    assert looked_at == []
+
+
+def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
+    pets: Manifest, class_folders: Path, looked_at: list[str], draw
+) -> None:
+    before = survey_manifest(pets, show_progress=False)
+    looked_at.clear()
+    draw(class_folders / "train/cat/03.png", 777)
+    (class_folders / "train/cat/04.png").unlink()
+    draw(class_folders / "train/cat/new.png", 778)
+    grown = pets.table.iloc[::-1].reset_index(drop=True)
+    grown.loc[len(grown)] = {**grown.iloc[0], "sample_id": "new", "path": "train/cat/new.png"}
+    after = survey_manifest(Manifest(grown, pets.card, pets.path), show_progress=False)
+    assert sorted(looked_at) == ["03.png", "04.png", "new.png"]
+    rows = {path: row for row, path in enumerate(grown["path"])}
+    assert after.missing[rows["train/cat/04.png"]]
+    assert after.digest[rows["train/cat/03.png"]] != before.digest[list(pets.table["path"]).index("train/cat/03.png")]
+    kept = [path for path in pets.table["path"] if path[-6:] not in ("03.png", "04.png")]
+    places = [list(pets.table["path"]).index(path) for path in kept]
+    assert _same(after.take(np.array([rows[path] for path in kept])), before.take(np.array(places)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty", "schema"])
+def test_a_survey_that_cannot_be_trusted_is_made_anew(pets: Manifest, looked_at: list[str], damage: str) -> None:
+    file = pets.path.with_suffix(".survey")
+    first = survey_manifest(pets, show_progress=False)
+    whole = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif damage == "flipped":
+        middle = len(whole) // 3
+        file.write_bytes(
+            whole[:middle] + bytes(byte ^ 255 for byte in whole[middle : middle + 40]) + whole[middle + 40 :]
+        )
+    elif damage == "foreign":
+        pq.write_table(pq.read_table(pets.path), file)
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        table = pq.read_table(file)
+        pq.write_table(
+            table.replace_schema_metadata({"survey": table.schema.metadata[b"survey"].replace(b"1", b"0")}), file
+        )
+    looked_at.clear()
+    assert _same(survey_manifest(pets, show_progress=False), first)
+    assert len(looked_at) == 43
+    looked_at.clear()
+    survey_manifest(pets, show_progress=False)
+    assert looked_at == []
+
+
+def test_another_reading_is_another_survey(pets: Manifest, looked_at: list[str]) -> None:
+    survey_manifest(pets, show_progress=False)
+    looked_at.clear()
+    card = pets.card.model_copy(update={"reading": Reading(window="percentiles")})
+    survey_manifest(Manifest(pets.table, card, pets.path), show_progress=False)
+    assert len(looked_at) == 43
+
+
+def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_at: list[str], monkeypatch) -> None:
+    count = 0
+    look = survey.facts_of
+
+    def stopped(source):
+        nonlocal count
+        count += 1
+        if count > 40:
+            raise KeyboardInterrupt
+        return look(source)
+
+    monkeypatch.setattr(survey, "facts_of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        survey_manifest(pets, workers=1, show_progress=False)
+    monkeypatch.setattr(survey, "facts_of", look)
+    looked_at.clear()
+    survey_manifest(pets, show_progress=False)
+    assert len(looked_at) == 11  # the first chunk of 32 was kept
+
+
+def test_the_survey_file_holds_no_names(pets: Manifest, class_folders: Path, tmp_path: Path) -> None:
+    (class_folders / "train/cat/00.png").rename(class_folders / "train/cat/Jane-Doe.png")
+    table = pets.table.assign(path=pets.table["path"].str.replace("train/cat/00", "train/cat/Jane-Doe"))
+    survey_manifest(Manifest(table, pets.card, pets.path), show_progress=False)
+    file = pq.read_table(pets.path.with_suffix(".survey"))
+    said = str(file.to_pydict()) + str(file.schema.metadata)
+    assert not any(name in said for name in ("Jane", "train", "cat", str(tmp_path)))
+    assert file.num_rows == 43
+
+
+def test_frames_of_one_file_are_told_apart(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "t.npz", train_images=images, train_labels=np.arange(40) % 2)
+    manifest = build_npz(tmp_path / "t.npz").save(tmp_path / "m.parquet")
+    first = survey_manifest(manifest, show_progress=False)
+    assert len(set(first.digest)) == 40
+    assert set(first.stored) == {"npz grey"}
+    assert _same(survey_manifest(manifest, show_progress=False), first)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_no_error(pets: Manifest) -> None:
+    pets.path.parent.chmod(0o500)
+    try:
+        assert survey_manifest(pets, show_progress=False).readable.all()
+    finally:
+        pets.path.parent.chmod(0o700)
+
+
+def test_a_place_that_cannot_be_written_keeps_nothing_and_says_nothing(pets: Manifest) -> None:
+    pets.path.with_suffix(".survey").mkdir()
+    assert survey_manifest(pets, show_progress=False).readable.all()
+    assert list(pets.path.with_suffix(".survey").iterdir()) == []
+
+
+def test_a_survey_of_sources_keeps_nothing(pets: Manifest) -> None:
+    assert survey_images(pets.sources(), show_progress=False).readable.all()
+    assert not pets.path.with_suffix(".survey").exists()
+
+
+def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path: Path, draw, monkeypatch) -> None:
+    for number in range(70):
+        draw(tmp_path / f"{number % 2}" / f"{number:02d}.png", number)
+    (tmp_path / "0" / "00.png").write_text("no image")
+    sources = build_folder(tmp_path).sources()
+    by_threads = survey_images(sources, workers=2, show_progress=False)
+    monkeypatch.setattr(survey, "_FEW", 10)
+    monkeypatch.setattr(survey, "_in_threads", None)
+    by_processes = survey_images(sources, workers=2, show_progress=False)
+    assert _same(by_processes, by_threads)
+    assert list(by_processes.reason != "").count(True) == 1
+
+
+def test_frames_of_one_file_are_read_by_threads(tmp_path: Path, monkeypatch) -> None:
+    np.savez(tmp_path / "t.npz", train_images=np.zeros((70, 4, 4), np.uint8), train_labels=np.arange(70) % 2)
+    monkeypatch.setattr(survey, "_FEW", 10)
+    monkeypatch.setattr(survey, "_in_processes", None)
+    assert survey_images(build_npz(tmp_path / "t.npz").sources(), workers=2, show_progress=False).constant.all()
