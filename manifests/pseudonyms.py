@@ -69,8 +69,13 @@ class Pseudonyms:
 
 
 def _tells(table: pd.DataFrame, column: str) -> bool:
-    """Whether any sample id holds the id in `column` of its row."""
+    """Whether any sample id holds the id in `column` of its row, or is the path of its file.
+
+    Files and folders are often called after the patient.
+    """
     samples, ids = as_words(column_of(table, "sample_id")), as_words(column_of(table, column))
+    if (samples == as_words(column_of(table, "path"))).any():
+        return True
     return any(name and name in sample for sample, name in zip(samples, ids, strict=True))
 
 
