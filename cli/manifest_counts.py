@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .console import say, show_table
+from .words import NONE, number
 
 if TYPE_CHECKING:
-    from ..manifests import Manifest
+    import pandas as pd
+
+    from ..manifests import AttributeCounts, Manifest
+
+_MOST_CLASSES = 6
+"""Classes up to which the values of an attribute are counted class by class."""
 
 
 def tell_counts(manifest: Manifest) -> None:
+    """Images of each class and split, and how far from balanced the classes are."""
     from ..base import counted
     from ..manifests import class_counts
 
@@ -26,3 +34,69 @@ def tell_counts(manifest: Manifest) -> None:
     if len(rows) > 1 and manifest.card.task != "multilabel":
         rows.append(["total", *(f"{count:,}" for count in counts.sum())])
     show_table(columns, rows, right=columns[1:])
+    say(_balance(manifest))
+
+
+def tell_more_counts(manifest: Manifest) -> None:
+    """Groups and their sizes, and the values of attributes."""
+    from ..manifests import attribute_counts, group_counts
+
+    if {"unit_id", "group_id"} & set(manifest.table):
+        _tell_groups(group_counts(manifest), of_units="unit_id" in manifest.table)
+    for counts in attribute_counts(manifest):
+        _tell_attribute(counts)
+
+
+def _balance(manifest: Manifest) -> str:
+    from ..manifests import class_balance
+
+    balance = class_balance(manifest)
+    multilabel = manifest.card.task == "multilabel"
+    what = "label" if multilabel else "class"
+    of_units = "units" if "unit_id" in manifest.table else "images"
+    said = f"Largest {what}: {balance.largest}, {balance.largest_share:.1%} of {of_units}; "
+    if balance.ratio == 1:
+        said = f"Every {what} has {balance.largest_share:.1%} of {of_units}."
+    elif math.isfinite(balance.ratio):
+        said += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({balance.smallest_share:.1%})."
+    else:
+        said += f"{balance.smallest} has none."
+    where = "on test" if balance.scored_on == "test" else "here"
+    answer = "the commoner answer to each label" if multilabel else "the majority class"
+    return f"{said}\nAlways giving {answer} has an accuracy of {number(balance.constant_accuracy)} {where}."
+
+
+def _tell_groups(counts: pd.DataFrame, *, of_units: bool) -> None:
+    kinds = ["units", "images"] if of_units else ["images"]
+    columns = ["split", "groups", *kinds, *(f"{kind} of a group" for kind in kinds)]
+    rows = [
+        [
+            str(split),
+            *(f"{int(row[kind]):,}" for kind in columns[1 : 2 + len(kinds)]),
+            *(f"{_short(row[f'{kind}_median'])}, at most {_short(row[f'{kind}_largest'])}" for kind in kinds),
+        ]
+        for split, row in counts.iterrows()
+    ]
+    show_table(
+        columns, rows, title="Groups (patients), with the median and the most that a group has", right=columns[1:]
+    )
+
+
+def _tell_attribute(counts: AttributeCounts) -> None:
+    missing = f", {counts.missing:,} units without a value" if counts.missing else ""
+    title = f"{counts.name}: {counts.distinct:,} different values{missing}"
+    if counts.spread is not None:
+        columns = ["units of", *counts.spread.columns]
+        rows = [[name, f"{row.iloc[0]:,.0f}", *map(_short, row.iloc[1:])] for name, row in counts.spread.iterrows()]
+        show_table(columns, rows, title=title, right=columns[1:])
+    elif counts.values is None:
+        say(f"{title}; nearly every unit has its own, so they are not listed.")
+    else:
+        shown = counts.values if counts.values.shape[1] <= _MOST_CLASSES + 1 else counts.values[["units"]]
+        columns = ["value", *shown.columns]
+        rows = [[str(name), *(f"{count:,}" for count in row)] for name, row in shown.iterrows()]
+        show_table(columns, rows, title=title, right=columns[1:])
+
+
+def _short(value: float) -> str:
+    return NONE if math.isnan(value) else f"{value:,.6g}"

@@ -5,14 +5,16 @@ Nothing here knows of networks, caches or probes.
 """
 
 from .allocation import allocate, deal, shuffle_keys, shuffled
+from .attributes import AttributeCounts, attribute_counts
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
-from .counts import class_counts
+from .counts import ClassBalance, class_balance, class_counts, group_counts
+from .croissant import Publication, write_croissant
 from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .finding import CODES, Code, Finding, Severity
 from .manifest import Manifest, refuse_existing
-from .montage import draw_montage
+from .montage import TILE, Examples, class_examples, draw_montage
 from .pseudonyms import Pseudonyms, identifying
 from .readers import READERS, Reader, content_digest, read_image
 from .reading import Reading
@@ -30,14 +32,19 @@ __all__ = [
     "METRIC_NAMES",
     "READERS",
     "TASKS",
+    "TILE",
+    "AttributeCounts",
     "Axis",
     "Builder",
+    "ClassBalance",
     "Code",
     "DatasetCard",
+    "Examples",
     "Finding",
     "Fixed",
     "Manifest",
     "Pseudonyms",
+    "Publication",
     "Reader",
     "Reading",
     "Severity",
@@ -48,17 +55,21 @@ __all__ = [
     "Task",
     "Units",
     "allocate",
+    "attribute_counts",
     "build_csv",
     "build_folder",
     "build_npz",
     "check_manifest",
+    "class_balance",
     "class_counts",
+    "class_examples",
     "content_digest",
     "deal",
     "draw_montage",
-    "identifying",
     "drop_duplicates",
+    "group_counts",
     "group_duplicates",
+    "identifying",
     "keep_survey",
     "read_image",
     "read_split",
@@ -69,4 +80,5 @@ __all__ = [
     "source_stamp",
     "survey_images",
     "survey_manifest",
+    "write_croissant",
 ]

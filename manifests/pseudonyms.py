@@ -55,8 +55,9 @@ class Pseudonyms:
     def hide_ids(self, manifest: Manifest) -> Manifest:
         """`manifest` with its group and unit ids renamed, and its sample ids where one of them tells who it is of.
 
-        A sample id tells that where it holds the id of its group or unit, or a DICOM UID, which every archive that the
-        image went through can look up. A manifest in which nothing tells is returned as it is.
+        A sample id tells that where it holds the id of its group or unit, where it is the path of its file, or where it
+        holds a DICOM UID, which every archive that the image went through can look up. A manifest in which nothing
+        tells is returned as it is.
         """
         columns = identifying(manifest)
         if not columns:
@@ -79,8 +80,13 @@ def identifying(manifest: Manifest) -> list[str]:
 
 
 def _tells(table: pd.DataFrame, column: str) -> bool:
-    """Whether any sample id holds the id in `column` of its row."""
+    """Whether any sample id holds the id in `column` of its row, or is the path of its file.
+
+    Files and folders are often called after the patient.
+    """
     samples, ids = as_words(column_of(table, "sample_id")), as_words(column_of(table, column))
+    if (samples == as_words(column_of(table, "path"))).any():
+        return True
     return any(name and name in sample for sample, name in zip(samples, ids, strict=True))
 
 

@@ -103,6 +103,15 @@ def as_words(column: pd.Series) -> np.ndarray:
     return column.astype(object).where(column.notna(), "").map(str).to_numpy(dtype=object)
 
 
+def as_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """`column` as codes (N,) int32 into its distinct texts, and those as an object array; "" where a cell is missing.
+
+    For columns of few words, which would be ten million objects otherwise.
+    """
+    encoded = as_arrow(column).dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_numpy(zero_copy_only=False)
+
+
 def is_blank(column: pd.Series) -> np.ndarray:
     """Which cells are missing, empty or white space: (N,) bool."""
     missing = column.isna().to_numpy(bool)

@@ -14,7 +14,7 @@ from .words import NONE, listed, lower_first
 MOST_CLASSES = 60
 """Classes up to which a table on the page names each."""
 
-_TASKS = {
+TASKS = {
     "binary": "binary classification",
     "multiclass": "multiclass classification",
     "ordinal": "ordinal classification",
@@ -33,7 +33,7 @@ def about_data(findings: Findings) -> list[tuple[str, str]]:
     """The data set in a few lines: name of the fact, and the fact."""
     data, tested = findings.run.info["dataset"], findings.run.info.get("external")
     facts = [
-        ("Task", f"{_TASKS.get(data['task'], data['task'])}, {counted(len(data['classes']), 'class', 'classes')}"),
+        ("Task", f"{TASKS.get(data['task'], data['task'])}, {counted(len(data['classes']), 'class', 'classes')}"),
         ("Units", f"{data['units']:,} (what gets one label and one prediction)"),
         ("Groups", f"{data['groups']:,} (patients, or whatever must not straddle train and test)"),
         ("Images", f"{data['samples']:,}"),

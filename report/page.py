@@ -2,73 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..probe import remarks
 from . import citing, facts
 from .drawn import Drawn
 from .findings import Findings
-from .svg import inline, palette
+from .rendering import figure_on_page, render
 from .tables import Table, classes_table, comparisons_table
-from .theme import DARK, LIGHT
 from .verdict import Conclusion
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _MOST_REMARKS = 5
 """Remarks that stand beside the verdict; a section further down has all if there are more."""
-# What HTML has no way to write; names may hold anything.
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-
-_PERCENT = re.compile(r"(\d) %")
-"""A number and its sign, which no line break shall part."""
-# The point of a number joins nothing.
-_PIECES = re.compile(r"\s+|(?:[^\s_/:@.-]|\.(?=\d)){1,24}(?:[_/:@-]|\.(?!\d))*\s*|(?:[_/:@-]|\.(?!\d))+\s*")
-"""Parts of a text between which a line may break: what joins the parts of names ends one, and so do 24 letters."""
 
 
 def render_page(
     findings: Findings, verdict: Conclusion, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
 ) -> str:
     """The HTML of a report."""
-    from jinja2 import Environment, StrictUndefined
-
-    # Every name comes from data, so everything is escaped but what `_content` marks as ours.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = _breakable
-    template = environment.from_string(_resource("page.html.j2"))
-    page = template.render(_content(findings, verdict, figures, tables))
-    page = _PERCENT.sub("\\1\u00a0%", page)
-    return _CONTROLS.sub("\ufffd", page).lstrip() + "\n"
-
-
-def _breakable(text: str) -> Markup:
-    """Escapes a text and lets a line break inside long names."""
-    from markupsafe import Markup, escape
-
-    parts = [escape(part) if part[-1].isspace() else escape(part) + Markup("<wbr>") for part in _PIECES.findall(text)]
-    return Markup("").join(parts).removesuffix("<wbr>")
-
-
-def _resource(name: str) -> str:
-    return files(__spec__.parent).joinpath(name).read_text(encoding="utf-8")
+    return render("page.html.j2", _content(findings, verdict, figures, tables))
 
 
 def _content(
     findings: Findings, verdict: Conclusion, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
 ) -> dict[str, Any]:
     """What the template's names stand for."""
-    from markupsafe import Markup
-
-    # Safe: our own style sheet, our own colours, and drawings in which every letter is a path.
-    ours = {"css": _resource("page.css"), "light": palette(LIGHT), "dark": palette(DARK)}
     return {
-        **{name: Markup(text) for name, text in ours.items()},  # noqa: S704
-        "figures": {name: _on_page(drawn) for name, drawn in figures.items()},
+        "figures": {name: figure_on_page(drawn) for name, drawn in figures.items()},
         "tables": tables,
         "name": findings.name,
         "task": findings.run.task,
@@ -78,13 +39,6 @@ def _content(
         **_extra_tables(findings),
         **_words(findings),
     }
-
-
-def _on_page(drawn: Drawn) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    drawing = Markup(inline(drawn.svg, drawn.name))  # noqa: S704
-    return {"title": drawn.title, "caption": drawn.caption, "told": drawn.told, "inline": drawing}
 
 
 def _sections(findings: Findings, figures: Mapping[str, Drawn]) -> list[tuple[str, str]]:

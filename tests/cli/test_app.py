@@ -24,6 +24,8 @@ _VERBS = (
     ("manifest", "build", "npz"),
     ("manifest", "check"),
     ("manifest", "show"),
+    ("manifest", "export"),
+    ("manifest", "export", "croissant"),
     ("backbones",),
     ("extract",),
     ("cache",),

@@ -8,11 +8,11 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from html_page import HtmlPage
 from medprobe.base import ReportError
 from medprobe.probe import Run, summarise
 from medprobe.report import write_report
@@ -20,48 +20,8 @@ from medprobe.report.citing import commands
 from medprobe.report.findings import read_findings
 from medprobe.report.verdict import conclude
 
-_VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}
 _LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "form", "image"}
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")
-
-
-class _Page(HTMLParser):
-    """Elements, attributes and text of a page; faults in nesting are collected."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.faults: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(text)
-        self.close()
-        self.faults += [f"<{tag}> is never closed" for tag in self.open]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if len(attrs) != len(dict(attrs)):
-            self.faults.append(f"an attribute of <{tag}> stands twice")
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(f"</{tag}> closes nothing")
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.text.append(data)
-
-    def attributes(self, name: str) -> list[str]:
-        return [attrs[name] or "" for _, attrs in self.elements if name in attrs]
-
-    @property
-    def words(self) -> str:
-        return " ".join("".join(self.text).split())
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +31,7 @@ def pages(reported: dict[str, Path]) -> dict[str, str]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_page_loads_nothing_from_anywhere(pages: dict[str, str], task: str) -> None:
-    page = _Page(pages[task])
+    page = HtmlPage(pages[task])
     assert not {tag for tag, _ in page.elements} & _LOADING
     links = [
         link for name in ("href", "src", "xlink:href", "srcset", "data", "action") for link in page.attributes(name)
@@ -87,7 +47,7 @@ def test_a_page_loads_nothing_from_anywhere(pages: dict[str, str], task: str) ->
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_page_is_balanced_and_every_id_is_one_of_a_kind(pages: dict[str, str], task: str) -> None:
-    page = _Page(pages[task])
+    page = HtmlPage(pages[task])
     assert page.faults == []
     ids = page.attributes("id")
     assert [name for name, count in Counter(ids).items() if count > 1] == []
@@ -99,7 +59,7 @@ def test_a_page_is_balanced_and_every_id_is_one_of_a_kind(pages: dict[str, str],
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_page_can_be_read_without_eyes(pages: dict[str, str], task: str) -> None:
-    page = _Page(pages[task])
+    page = HtmlPage(pages[task])
     assert ("html", {"lang": "en"}) in page.elements
     assert pages[task].startswith("<!DOCTYPE html>")
     assert re.search(r"<title>[^<]+</title>", pages[task])
@@ -141,7 +101,7 @@ def test_a_page_tells_no_patient_no_path_and_no_hour(pages: dict[str, str], repo
 
 def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> None:
     verdict = conclude(read_findings(runs["binary"]))
-    words = _Page(pages["binary"]).words
+    words = HtmlPage(pages["binary"]).words
     assert words.index(verdict.headline) < words.index("Scores")
     for line in verdict.lines:
         assert " ".join(line.split()) in words
@@ -149,14 +109,14 @@ def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> N
 
 def test_a_page_shows_every_system_with_its_numbers(pages: dict[str, str], runs: dict[str, Path]) -> None:
     for task, folder in runs.items():
-        words = _Page(pages[task]).words
+        words = HtmlPage(pages[task]).words
         for row in summarise(Run.load(folder)).to_dict("records"):
             assert row["backbone"] in words
             assert f"{row['mean']:.3f}" in words
 
 
 def test_a_page_has_the_facts_of_data_embeddings_and_methods(pages: dict[str, str], runs: dict[str, Path]) -> None:
-    words = _Page(pages["multiclass"]).words
+    words = HtmlPage(pages["multiclass"]).words
     info = Run.load(runs["multiclass"]).info
     for fact in ("CC-BY-4.0", "Doe et al. 2020", info["dataset"]["digest"], "torch 2.6.0", "32 × 32"):
         assert fact in words
@@ -182,7 +142,7 @@ def test_a_metric_without_any_value_is_refused_with_the_reason(official: Path) -
 
 
 def test_an_official_split_is_told_with_its_counts(official: Path) -> None:
-    page = _Page(write_report(official, metric="accuracy").read_text(encoding="utf-8"))
+    page = HtmlPage(write_report(official, metric="accuracy").read_text(encoding="utf-8"))
     words = page.words.replace("\u00a0", " ")
     assert "Protocol official: the test part is the data set's own" in words
     assert "each of 2 seeds draws 90 % of the training groups" in words
@@ -219,7 +179,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]
 
 def test_names_with_markup_are_shown_not_run(nasty: Path) -> None:
     text = write_report(nasty).read_text(encoding="utf-8")
-    page = _Page(text)
+    page = HtmlPage(text)
     assert page.faults == []
     assert not {tag for tag, _ in page.elements} & _LOADING
     assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
