@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...base import ManifestError
-from ..readers import dicom, nifti
+from ..readers import dicom
 from ..source import reason_of
 
 if TYPE_CHECKING:
@@ -80,11 +78,10 @@ def require_pydicom() -> None:
         ManifestError: pydicom is not installed.
     """
     try:
-        import pydicom  # noqa: F401
+        from ..readers.dicom_file import silence_pydicom
     except ImportError as error:
         raise ManifestError('DICOM is read through pydicom: pip install "medprobe[medical]"') from error
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-    logging.getLogger("pydicom").propagate = False
+    silence_pydicom()
 
 
 def files_below(src: Path) -> list[Path]:
@@ -117,16 +114,9 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
             return _image(file, dataset, attributes, need_patient=need_patient)
     except OSError as error:
         return Unusable(file, f"{reason_of(error)}; mend that or move it away")
-    except _damage():
+    except dicom.damage():
         # The text of such an error is not passed on, since it may hold what stands in the header.
         return Unusable(file, "the file is damaged: its header cannot be read; fetch it again or move it away")
-
-
-def _damage() -> tuple[type[BaseException], ...]:
-    """What pydicom raises on damaged headers, found by feeding it damaged files."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    return (BytesLengthException, InvalidDicomError, AttributeError, AssertionError, RuntimeError, *nifti.DAMAGE)
 
 
 def _read(opened: Any, keywords: Sequence[str]) -> tuple[Dataset, bool]:

@@ -51,7 +51,7 @@ def build_kermany_cxr(
 
     Binary, PNEUMONIA against NORMAL; the splits are the folders train, val and test. Patients come from the file
     names, a number within its series: person1_bacteria_1.jpeg is of person1_bacteria and not of person1_virus, which
-    is another child. The second chest_xray and the __MACOSX that the published archive holds are passed over.
+    is another child. The second chest_xray and the `__MACOSX` that the published archive holds are passed over.
 
     Args:
         src: the folder chest_xray, or the one that it is in.

@@ -51,7 +51,6 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""What pydicom and the decoders raise on damaged files, found by feeding them damaged files."""
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
@@ -79,9 +78,16 @@ def read(source: Source) -> np.ndarray:
         raise
     except MemoryError:
         raise ImageError("needs more memory than there is") from None
-    except _DAMAGE:
+    except damage():
         # Neither the text nor the chain of such an error is passed on: it may hold what stands in the header.
         raise ImageError("the file is damaged: its header or its pixels cannot be read") from None
+
+
+def damage() -> tuple[type[BaseException], ...]:
+    """What pydicom and the decoders raise on damaged files, found by feeding them damaged files."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (BytesLengthException, InvalidDicomError, *_DAMAGE)
 
 
 def _two_elements(head: bytes, order: str) -> bool:

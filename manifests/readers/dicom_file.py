@@ -39,7 +39,7 @@ class DicomFile:
         Raises:
             ImageError: as `read_header`.
         """
-        _be_quiet()
+        silence_pydicom()
         with path.open("rb") as file:
             yield cls(read_header(Content(file, os.fstat(file.fileno()).st_size)))
 
@@ -156,7 +156,7 @@ def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
     return (values[start : start + rows] for start in range(0, len(values), rows))
 
 
-def _be_quiet() -> None:
+def silence_pydicom() -> None:
     """Keeps pydicom's remarks about odd headers, which may repeat them, out of the user's terminal and logs.
 
     From the first DICOM file on, for the whole process: to switch it off and on again around each read would, with

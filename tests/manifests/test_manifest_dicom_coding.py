@@ -205,6 +205,14 @@ def test_no_value_of_a_damaged_header_is_repeated(tmp_path: Path) -> None:
         assert "SECR" not in f"{refusal.value} {refusal.value.__cause__}"
 
 
+def test_an_element_whose_type_does_not_fit_its_length_is_damage(tmp_path: Path) -> None:
+    content = written(tmp_path / "i.dcm", dataset(RAMP)).read_bytes()
+    assert b"\x02\x00\x10\x00UI" in content
+    (tmp_path / "i.dcm").write_bytes(content.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x10\x00FD"))
+    with pytest.raises(ImageError, match="damaged"):
+        read(tmp_path / "i.dcm")
+
+
 def test_a_decoder_that_is_not_installed_is_named(tmp_path: Path, monkeypatch) -> None:
     path = compressed(tmp_path / "i.dcm", dataset(RAMP[:12, :10]), [HTJ2K], uid.HTJ2KLossless)
     monkeypatch.delitem(get_decoder(uid.HTJ2KLossless)._available, "pylibjpeg")
