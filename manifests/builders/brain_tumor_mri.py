@@ -15,7 +15,7 @@ _CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
 
 
 def build_brain_tumor_mri(src: Path | str, *, name: str | None = None, notice: Notice = silent) -> Manifest:
-    """A manifest of the Brain Tumor MRI Dataset as Kaggle has it: Training/glioma/*.jpg, Testing/notumor/*.jpg.
+    """A manifest of the Brain Tumor MRI Dataset as Kaggle has it: `Training/glioma/*.jpg`, `Testing/notumor/*.jpg`.
 
     Four classes: glioma, meningioma, notumor, pituitary. Training is the split train and Testing the split test; the
     folders may be spelt train and test. The set names no patients, and holds copies of images on both sides of its

@@ -22,7 +22,7 @@ _PUBLISHED = {"Non-AMD": 311, "AMD": 89}
 
 
 def build_ichallenge_amd(src: Path | str, *, name: str | None = None, notice: Notice = silent) -> Manifest:
-    """A manifest of the 400 fundus photographs of iChallenge-AMD: Training400/AMD/*.jpg, Training400/Non-AMD/*.jpg.
+    """A manifest of the 400 fundus photographs of iChallenge-AMD: `Training400/AMD/*.jpg`, `Training400/Non-AMD/*.jpg`.
 
     Binary, AMD against Non-AMD (89 and 311 photographs as published). The masks of discs and lesions and the table of
     foveas beside them are passed over. The set has no official split and names no patients: a photograph is a group of

@@ -47,7 +47,7 @@ class _Name(NamedTuple):
 def build_kermany_cxr(
     src: Path | str, *, subtype: bool = False, name: str | None = None, notice: Notice = silent
 ) -> Manifest:
-    """A manifest of Kermany's chest radiographs: chest_xray/train/NORMAL/*.jpeg, chest_xray/test/PNEUMONIA/*.jpeg.
+    """A manifest of Kermany's chest radiographs: `chest_xray/train/NORMAL/*.jpeg`, `chest_xray/test/PNEUMONIA/*.jpeg`.
 
     Binary, PNEUMONIA against NORMAL; the splits are the folders train, val and test. Patients come from the file
     names, a number within its series: person1_bacteria_1.jpeg is of person1_bacteria and not of person1_virus, which
