@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .console import say, show_table
-from .words import NONE, number
+from .words import NONE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ _MOST_CLASSES = 6
 def tell_counts(manifest: Manifest) -> None:
     """Images of each class and split, and how far from balanced the classes are."""
     from ..base import counted
-    from ..manifests import class_counts
+    from ..manifests import balance_in_words, class_counts
 
     units, table = manifest.units(), manifest.table
     said = [counted(len(manifest), "image")]
@@ -34,7 +34,7 @@ def tell_counts(manifest: Manifest) -> None:
     if len(rows) > 1 and manifest.card.task != "multilabel":
         rows.append(["total", *(f"{count:,}" for count in counts.sum())])
     show_table(columns, rows, right=columns[1:])
-    say(_balance(manifest))
+    say("\n".join(balance_in_words(manifest)))
 
 
 def tell_more_counts(manifest: Manifest) -> None:
@@ -45,25 +45,6 @@ def tell_more_counts(manifest: Manifest) -> None:
         _tell_groups(group_counts(manifest), of_units="unit_id" in manifest.table)
     for counts in attribute_counts(manifest):
         _tell_attribute(counts)
-
-
-def _balance(manifest: Manifest) -> str:
-    from ..manifests import class_balance
-
-    balance = class_balance(manifest)
-    multilabel = manifest.card.task == "multilabel"
-    what = "label" if multilabel else "class"
-    of_units = "units" if "unit_id" in manifest.table else "images"
-    said = f"Largest {what}: {balance.largest}, {balance.largest_share:.1%} of {of_units}; "
-    if balance.ratio == 1:
-        said = f"Every {what} has {balance.largest_share:.1%} of {of_units}."
-    elif math.isfinite(balance.ratio):
-        said += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({balance.smallest_share:.1%})."
-    else:
-        said += f"{balance.smallest} has none."
-    where = "on test" if balance.scored_on == "test" else "here"
-    answer = "the commoner answer to each label" if multilabel else "the majority class"
-    return f"{said}\nAlways giving {answer} has an accuracy of {number(balance.constant_accuracy)} {where}."
 
 
 def _tell_groups(counts: pd.DataFrame, *, of_units: bool) -> None:

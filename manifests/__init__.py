@@ -9,7 +9,7 @@ from .attributes import AttributeCounts, attribute_counts
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
-from .counts import ClassBalance, class_balance, class_counts, group_counts
+from .counts import ClassBalance, balance_in_words, class_balance, class_counts, group_counts
 from .croissant import Publication, write_croissant
 from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .finding import CODES, Code, Finding, Severity
@@ -56,6 +56,7 @@ __all__ = [
     "Units",
     "allocate",
     "attribute_counts",
+    "balance_in_words",
     "build_csv",
     "build_folder",
     "build_npz",

@@ -85,6 +85,26 @@ def class_balance(manifest: Manifest) -> ClassBalance:
     )
 
 
+def balance_in_words(manifest: Manifest) -> list[str]:
+    """`class_balance` in two sentences, for a terminal and a page.
+
+    Raises:
+        ManifestError: the manifest is not sound.
+    """
+    balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
+    what, of = "label" if multilabel else "class", "units" if "unit_id" in manifest.table else "images"
+    first = f"Largest {what}: {balance.largest}, {balance.largest_share:.1%} of {of}; "
+    if balance.ratio == 1:
+        first = f"Every {what} has {balance.largest_share:.1%} of {of}."
+    elif np.isfinite(balance.ratio):
+        first += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({balance.smallest_share:.1%})."
+    else:
+        first += f"{balance.smallest} has none."
+    answer = "the commoner answer to each label" if multilabel else "the majority class"
+    where = "on test" if balance.scored_on == "test" else "here"
+    return [first, f"Always giving {answer} has an accuracy of {balance.constant_accuracy:.3f} {where}."]
+
+
 def _constant_accuracy(learnt: np.ndarray, scored: np.ndarray, classes: int) -> float:
     """Of the commonest answer among the labels `learnt`, over the labels `scored`."""
     if learnt.ndim == 2:

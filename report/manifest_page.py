@@ -16,7 +16,7 @@ from ..manifests import (
     Manifest,
     Survey,
     attribute_counts,
-    class_balance,
+    balance_in_words,
     class_counts,
     class_examples,
     survey_manifest,
@@ -35,7 +35,7 @@ from .manifest_tables import (
 )
 from .rendering import figure_on_page, render
 from .theme import LIGHT, drawing, figure_bytes
-from .words import listed, number
+from .words import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def _content(manifest: Manifest, survey: Survey, per_class: int) -> dict[str, An
     return {
         "name": manifest.name,
         "headline": _headline(manifest),
-        "balance": _balance(manifest),
+        "balance": balance_in_words(manifest),
         "remarks": list(_remarks(manifest, survey, attributes)),
         "facts": _facts(manifest),
         "figures": {drawn.name: figure_on_page(drawn) for drawn in _figures(manifest, survey)},
@@ -96,23 +96,6 @@ def _headline(manifest: Manifest) -> str:
     kind = "label" if manifest.card.task == "multilabel" else "class"
     classes = counted(len(manifest.card.classes), kind, "classes" if kind == "class" else None)
     return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} in {classes}"
-
-
-def _balance(manifest: Manifest) -> list[str]:
-    balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
-    kind = "label" if multilabel else "class"
-    of = "units" if "unit_id" in manifest.table else "images"
-    largest = f"The largest {kind} is {balance.largest}, with {percent(balance.largest_share)} of {of}"
-    if balance.ratio == 1:
-        first = f"Every {kind} has {percent(balance.largest_share)} of {of}."
-    elif np.isfinite(balance.ratio):
-        first = f"{largest}, {balance.ratio:,.1f} times as many as {balance.smallest}, the smallest."
-    else:
-        first = f"{largest}; {balance.smallest} has none."
-    answer = "the commoner answer to each label" if multilabel else "the majority class"
-    where = "on test" if balance.scored_on == "test" else "here"
-    chance = f"Always giving {answer} has an accuracy of {number(balance.constant_accuracy)} {where}"
-    return [first, f"{chance}: what an accuracy has to be held against."]
 
 
 def _remarks(manifest: Manifest, survey: Survey, attributes: list[AttributeCounts]) -> Iterator[str]:

@@ -80,7 +80,7 @@ def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
     words = HtmlPage(text).words.replace("\u00a0", " ")
     for told in (
         "24 images of 12 groups in 2 classes",
-        "Every class has 50.0 % of images.",
+        "Every class has 50.0% of images.",
         "Always giving the majority class has an accuracy of 0.333 on test",
         "1 image could not be read:",
         "Nearly every unit has its own value of who",
