@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +24,8 @@ _TEXT = ("digest", "stored")
 _NUMBERS = ("bytes", "height", "width", "constant", "letters", "hash")
 _ARRAYS = ("thumbnail", "histogram")
 _KEY_BYTES = 16
+_DECODERS = ("pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "nibabel", "h5py", "zarr")
+"""Whose other version may give other pixels, or refuse what this one reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,8 @@ class SurveyFile:
     """The file of a manifest's survey: Parquet, a row for each image that could be read.
 
     A row is found by a digest of the manifest's `path` and `frame` and holds the stamp of the file, so neither ids nor
-    paths are in it. A file that is damaged, of another schema, of another intensity policy or of another version of
-    the decoder counts as none.
+    paths are in it. A file that is damaged, of another schema, of another root or intensity policy, or made with
+    another version of a decoder, counts as none.
     """
 
     manifest: Manifest
@@ -82,7 +84,12 @@ class SurveyFile:
     def _made_by(self) -> str:
         """What must be the same for a row to be trusted."""
         return canonical_json(
-            {"schema": SCHEMA, "reading": self.manifest.card.reading.in_spec, "pillow": PIL.__version__}
+            {
+                "schema": SCHEMA,
+                "root": self.manifest.card.root,
+                "reading": self.manifest.card.reading.in_spec,
+                "decoders": {name: _version(name) for name in _DECODERS},
+            }
         )
 
     def _read(self) -> pa.Table | None:
@@ -111,6 +118,13 @@ class SurveyFile:
         )
         joined = b"".join(blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in texts)
         return np.frombuffer(joined, f"S{_KEY_BYTES}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _to_survey(table: pa.Table) -> Survey:

@@ -190,6 +190,6 @@ def _is_image(file: Path) -> bool:
         return True
     try:
         with file.open("rb") as opened:
-            return looks_like_an_image(opened.read(32))
+            return looks_like_an_image(opened.read(512))
     except OSError:
         return False

@@ -221,13 +221,19 @@ def _table(
             "frame": frame,
             "label": table.grade[patient.name],
             "unit_id": patient.name,
-            "group_id": patient.name,
+            "group_id": _person(patient.name),
             "modality": sequence.strip("*?") or sequence,
         }
         for patient, (frames, _) in zip(patients, answers, strict=True)
         for sequence, chosen in frames.items()
         for frame in chosen
     )
+
+
+def _person(folder: str) -> str:
+    """Whose folder it is: BraTS 2021 and later end a visit's name in its number, `BraTS-GLI-00001-000`."""
+    visit = re.fullmatch(r"(BraTS-[A-Za-z]+-\d+)-\d{3}", folder)
+    return visit[1] if visit else folder
 
 
 def _slices(

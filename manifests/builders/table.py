@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pandas as pd
 
 from ...base import ManifestError, one_of
 from ..card import Task
+from ..finding import rows_in_words
 from ..manifest import Manifest
 from ..source import Sources
 from ..tables import TEXT, as_words, column_of
@@ -78,6 +81,10 @@ def build_csv(
     multilabel = len(label_columns) > 1 or task == "multilabel"
     given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
     made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
+    root = table.parent if root is None else Path(root)
+    made["path"] = _from_root(column_of(made, "path"), root, image_column, table)
+    if id_column is None:
+        made["sample_id"] = made["path"]
     if multilabel:
         task, names = "multilabel", list(label_columns)
         _refuse_other_order(classes, names)
@@ -91,7 +98,6 @@ def build_csv(
         made["split"] = read_split_words(column_of(made, "split"), str(split_column), table, remedy)
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
-    root = table.parent if root is None else Path(root)
     _look_for_images(made, root, image_column, table)
     if id_column is None and made["sample_id"].duplicated().any():
         notice("Some images stand in several rows, so the path cannot be the id; name a column with --id-column.")
@@ -145,6 +151,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _from_root(paths: pd.Series, root: Path, column: str, table: Path) -> pd.Series:
+    """`paths` with `/` between folders and starting at `root`, also where they were absolute.
+
+    Raises:
+        ManifestError: absolute paths lead elsewhere; all rows are told.
+    """
+    paths = paths.str.replace("\\", "/", regex=False)
+    start = f"{root.resolve().as_posix().rstrip('/')}/"
+    paths = paths.str.replace(re.compile(f"^{re.escape(start)}"), "", regex=True)
+    outside = np.flatnonzero(paths.str.match(r"^(?:/|~|[A-Za-z]:/)").fillna(False).to_numpy(bool))
+    if len(outside):
+        raise ManifestError(
+            f'{table}: column "{column}" holds absolute paths that do not lead into the folder "{root}", in '
+            f"{rows_in_words(outside)}. Give --root a folder above all images; a manifest keeps paths from there, so "
+            "that it can move and tells nobody how a disk is laid out."
+        )
+    return paths
+
+
 def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None:
     if classes is not None and list(classes) != names:
         raise ManifestError(
@@ -158,7 +183,7 @@ def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path) -
         raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
     rows = np.unique(np.linspace(0, len(made) - 1, min(len(made), _LOOKED_AT)).astype(int))
     sources = Sources(root, column_of(made, "path").iloc[rows], None)
-    if not any(source.path.is_file() for source in sources):
+    if not any(os.path.exists(source.path) for source in sources):  # noqa: PTH110  (a zarr store is a folder)
         raise ManifestError(
             f'{table}: none of the {len(rows)} images looked for exists; the first is "{made["path"].iloc[0]}" in the '
             f'folder "{root}". Is "{column}" the column of paths, and --root the folder they start from?'

@@ -66,6 +66,12 @@ class Evidence:
         return codes_of(self.manifest.group_ids if self.split is None else self.split)[0]
 
     @cached_property
+    def person(self) -> np.ndarray:
+        """(N,) int64 codes of groups, where they are named; else as `part`, as nothing tells who is alike."""
+        named = "group_id" in self.manifest.table
+        return codes_of(self.manifest.group_ids)[0] if named else self.part
+
+    @cached_property
     def same_pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows that show something, the code of each one's digest, and which digests several rows share.
 

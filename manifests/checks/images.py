@@ -83,9 +83,8 @@ def _of_many(code: str, rows: np.ndarray, evidence: Evidence, what: str) -> Iter
     """One finding for all rows, since such images come by the thousand or not at all."""
     if len(rows) == 0:
         return
-    paths = evidence.manifest.table["path"]
-    files = ", ".join(paths.iloc[row] for row in rows[:3])
-    message = f"{rows_in_words(rows)}: {files}{', ...' if len(rows) > 3 else ''}: {what}"
+    named = ", ".join(evidence.ids.iloc[rows[:3]])
+    message = f"{rows_in_words(rows)}: {named}{', ...' if len(rows) > 3 else ''}: {what}"
     yield finding(code, message, evidence.ids.iloc[rows])
 
 

@@ -44,7 +44,7 @@ def near_embeddings(evidence: Evidence) -> Iterator[Finding]:
     for name, matrix in evidence.embeddings.items():
         vectors, rows = _centred(matrix)
         with progress(f"Comparing {name}", len(rows), unit="images", enabled=evidence.show_progress) as bar:
-            for pairs, cosines in near_vectors(vectors, evidence.part[rows], NEAR, bar):
+            for pairs, cosines in near_vectors(vectors, evidence.person[rows], NEAR, bar):
                 found.add(rows[pairs], cosines, NEAR, by=name)
                 if found.full:
                     break

@@ -90,6 +90,8 @@ def _reader_of(path: Path) -> Reader:
         return reader
     except OSError as error:
         raise ImageError(reason_of(error)) from error
+    except ValueError as error:  # a NUL in the name
+        raise ImageError("the name is none that a file can have") from error
     reader = next((reader for reader in READERS if reader.recognises(head)), None)
     if reader is None:
         raise ImageError(_what_else(head))
@@ -97,8 +99,8 @@ def _reader_of(path: Path) -> Reader:
 
 
 def looks_like_an_image(head: bytes) -> bool:
-    """Whether a file that starts with `head` is a single image (not an archive of arrays)."""
-    return pillow.recognises(head)
+    """Whether a file that starts with `head`, 512 bytes, is an image and not an archive of arrays or a volume."""
+    return pillow.recognises(head) or dicom.recognises(head)
 
 
 def content_digest(pixels: np.ndarray) -> str:

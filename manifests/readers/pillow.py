@@ -27,6 +27,7 @@ from ..source import Source
 from .intensity import chosen_bounds, to_8_bits
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_STRIP_PIXELS = 4_000_000
 _SIGNATURES = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
@@ -77,10 +78,10 @@ def read(source: Source) -> np.ndarray:
                 image.draft(None, (source.reading.draft, source.reading.draft))
             # Pillow gives some 16-bit images 32 bits, and what it has turned no longer knows its format.
             is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode == "F" or upright.mode.startswith("I"):
-                return _more_than_8_bits(upright, source.reading, is_16_bit=is_16_bit)
-            return _pixels(upright)
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode == "F" or image.mode.startswith("I"):
+                return _more_than_8_bits(image, source.reading, is_16_bit=is_16_bit)
+            return _pixels(image)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -139,10 +140,16 @@ def _more_than_8_bits(image: Image.Image, reading: Reading, *, is_16_bit: bool) 
 
 def _on_black(image: Image.Image) -> np.ndarray:
     grey = image.mode in ("L", "LA", "La")
-    colours = image.convert("LA" if grey else "RGBA")
-    black = Image.new(colours.mode, colours.size, (0, 255) if grey else (0, 0, 0, 255))
-    black.paste(colours, mask=colours.getchannel("A"))
-    return np.array(black.convert("L" if grey else "RGB"))
+    made = np.empty((image.height, image.width) if grey else (image.height, image.width, 3), np.uint8)
+    # By strips: the copies that this takes would be several times a large image.
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        colours = strip.convert("LA" if grey else "RGBA")
+        black = Image.new(colours.mode, colours.size, (0, 255) if grey else (0, 0, 0, 255))
+        black.paste(colours, mask=colours.getchannel("A"))
+        made[top : top + strip.height] = np.asarray(black.convert("L" if grey else "RGB"))
+    return made
 
 
 def _bomb() -> str:

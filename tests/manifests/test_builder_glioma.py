@@ -69,6 +69,16 @@ def test_a_sample_is_a_slice_and_a_unit_is_a_patient_with_its_sequences(brats: P
     assert {path: path.read_bytes() for path in brats.rglob("*") if path.is_file()} == before
 
 
+def test_two_visits_of_one_patient_are_two_units_of_one_group(tmp_path: Path) -> None:
+    names = ["BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000"]
+    for seed, name in enumerate(names):
+        _volume(tmp_path / "brats" / name / f"{name}-t1c.nii", np.random.default_rng(seed).random((6, 6, 6)))
+    _write_grades(tmp_path / "brats", [f"{name},{grade}," for name, grade in zip(names, "343", strict=True)])
+    units = build_glioma(tmp_path / "brats").units()
+    assert units.unit_id.tolist() == names
+    assert units.group_id[units.group].tolist() == ["BraTS-GLI-00001", "BraTS-GLI-00001", "BraTS-GLI-00002"]
+
+
 def test_by_default_every_sequence_that_all_have_is_taken_and_no_mask(brats: Path) -> None:
     _volume(brats / "G, 001" / "G, 001_dwi.nii", np.ones((4, 4, 4), np.int16))
     notices: list[str] = []

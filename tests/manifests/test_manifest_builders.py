@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, build_csv, build_folder, build_npz, class_counts, read_image
+from PIL import Image
 
 
 def test_class_folders_under_splits_give_every_image_its_class_and_split(class_folders: Path) -> None:
@@ -238,3 +240,46 @@ def test_without_out_a_manifest_is_named_after_its_source(class_folders, tmp_pat
     again = medprobe("manifest", "build", "folder", "pets")
     assert again.status == 1
     assert "--overwrite" in again.err
+
+
+def test_absolute_paths_below_the_root_are_kept_from_there(tmp_path: Path) -> None:
+    images = [tmp_path / "images" / f"{number}.png" for number in range(4)]
+    for path in images:
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    table = pd.DataFrame({"file": [*map(str, images[:3]), "images\\3.png"], "dx": list("abab")})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    manifest = build_csv(tmp_path / "t.csv", image_column="file", label_columns=["dx"])
+    assert manifest.table["path"].tolist() == [f"images/{number}.png" for number in range(4)]
+    assert manifest.table["sample_id"].tolist() == manifest.table["path"].tolist()
+
+
+def test_absolute_paths_that_lead_elsewhere_are_refused_with_their_rows(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    table = pd.DataFrame({"file": ["a.png", str(tmp_path / "b.png"), "C:/c.png"], "dx": list("aba")})
+    table.to_csv(tmp_path / "below" / "t.csv", index=False)
+    with pytest.raises(ManifestError, match=r"2 rows \(2, 3\).*--root"):
+        build_csv(tmp_path / "below" / "t.csv", image_column="file", label_columns=["dx"])
+
+
+def test_a_table_may_name_arrays_of_hdf5_and_zarr(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["images"] = pixels
+    zarr = pytest.importorskip("zarr")
+    zarr.open_group(tmp_path / "s.zarr", mode="w").create_array("images", data=pixels)
+    for stack in ("s.h5", "s.zarr"):
+        rows = {"id": list("wxyz"), "file": f"{stack}#images", "n": range(4), "dx": list("abab")}
+        pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+        columns = {"image_column": "file", "label_columns": ["dx"], "id_column": "id", "frame_column": "n"}
+        manifest = build_csv(tmp_path / "t.csv", **columns)
+        np.testing.assert_array_equal(read_image(manifest.source(2)), pixels[2])
+
+
+def test_class_folders_may_hold_dicom_under_any_name(tmp_path: Path) -> None:
+    data = pytest.importorskip("pydicom.data")
+    small = (Path(data.__file__).parent / "test_files" / "CT_small.dcm").read_bytes()
+    for place in ("a/IM1", "b/IM1.dcm"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_bytes(small)
+    assert build_folder(tmp_path).table["sample_id"].tolist() == ["a/IM1", "b/IM1.dcm"]

@@ -116,6 +116,29 @@ def test_another_reading_is_another_survey(pets: Manifest, looked_at: list[str])
     assert len(looked_at) == 43
 
 
+def test_another_root_is_another_survey(tmp_path: Path) -> None:
+    """Two exports may hold files of one name, size and time."""
+    seen = []
+    for number, root in enumerate(("one", "two")):
+        for place in ("a/1.bmp", "b/2.bmp"):
+            path = tmp_path / root / place
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (9, 8), dtype=np.uint8)).save(path)
+            os.utime(path, ns=(0, 0))
+        manifest = build_folder(tmp_path / root, name="both").save(tmp_path / "both.parquet")
+        seen.append(survey_manifest(manifest, show_progress=False))
+    assert seen[0].bytes.tolist() == seen[1].bytes.tolist()
+    assert not set(seen[0].digest) & set(seen[1].digest)
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_file_and_no_end(pets: Manifest) -> None:
+    table = pets.table.copy()
+    table.loc[0, "path"] = "x" * 300 + ".png"
+    seen = survey_manifest(Manifest(table, pets.card, pets.path), show_progress=False)
+    assert seen.missing.tolist() == [True] + [False] * 42
+    assert "too long" in seen.reason[0]
+
+
 def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_at: list[str], monkeypatch) -> None:
     count = 0
     look = survey.facts_of
