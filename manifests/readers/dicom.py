@@ -16,10 +16,7 @@ Of the header, the elements that say how pixels are stored are read, and no reas
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
-from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +24,8 @@ import numpy as np
 from ...base import ImageError
 from ..reading import Reading
 from ..source import Source
-from .intensity import Bounds, chosen_bounds
+from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned
+from .memo import Memo, file_key
 
 if TYPE_CHECKING:
     from .dicom_file import DicomFile
@@ -36,8 +34,6 @@ _KEPT = 64
 """Files whose bounds are remembered per process: a run goes through the frames of one file after the other."""
 _MOST_FRAMES = 64
 """Percentiles of a file of more frames than this are taken over evenly spaced ones."""
-_MOST_VALUES = 4_000_000
-"""Percentiles of more values than this are taken over evenly spaced ones."""
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -149,27 +145,19 @@ def _bounds(file: DicomFile, frame: int, stored: np.ndarray, source: Source) -> 
         return chosen_bounds(np.empty(0), reading)
     if reading.scope == "slice" or file.layout.frames == 1:
         return chosen_bounds(_sample(file, {frame: stored}), reading)
-    with _LOCK:
-        return _bounds_of_file(file, source.path, reading)
+    key = (*file_key(source.path), reading.percentiles)
+    return _BOUNDS.get(key, lambda: (_bounds_of_file(file, reading), 0))
 
 
-_LOCK = threading.Lock()
-_MEMO: OrderedDict[tuple[str, int, int, tuple[float, float]], Bounds] = OrderedDict()
+_BOUNDS: Memo[Bounds] = Memo(_KEPT)
 
 
-def _bounds_of_file(file: DicomFile, path: Path, reading: Reading) -> Bounds:
-    status = path.stat()
-    key = (str(path), status.st_mtime_ns, status.st_size, reading.percentiles)
-    if key not in _MEMO:
-        count = min(file.layout.frames, _MOST_FRAMES)
-        frames = np.linspace(0, file.layout.frames - 1, count).round().astype(int)
-        step = -(-count * file.layout.pixels // _MOST_VALUES)
-        thinned = {int(frame): file.frame(int(frame)).reshape(-1)[::step].copy() for frame in frames}
-        _MEMO[key] = chosen_bounds(_sample(file, thinned), reading)
-    _MEMO.move_to_end(key)
-    while len(_MEMO) > _KEPT:
-        _MEMO.popitem(last=False)
-    return _MEMO[key]
+def _bounds_of_file(file: DicomFile, reading: Reading) -> Bounds:
+    count = min(file.layout.frames, _MOST_FRAMES)
+    frames = np.linspace(0, file.layout.frames - 1, count).round().astype(int)
+    step = -(-count * file.layout.pixels // MOST_VALUES)
+    sample = {int(frame): file.frame(int(frame)).reshape(-1)[::step].copy() for frame in frames}
+    return chosen_bounds(_sample(file, sample), reading)
 
 
 def _sample(file: DicomFile, stored: dict[int, np.ndarray]) -> np.ndarray:
@@ -178,8 +166,6 @@ def _sample(file: DicomFile, stored: dict[int, np.ndarray]) -> np.ndarray:
 
     parts = []
     for frame, values in stored.items():
-        flat = values.reshape(-1)
-        flat = flat[:: -(-flat.size // _MOST_VALUES)]
-        flat = tables.without_padding(flat, file.elements)
+        flat = tables.without_padding(thinned(values.reshape(-1)), file.elements)
         parts.append(np.asarray(tables.modality(file.elements, frame)(flat)))
     return np.concatenate(parts)

@@ -10,7 +10,7 @@ from ..reading import Reading
 Bounds = tuple[float, float]
 """The values that become 0 and 255."""
 
-_MOST_VALUES = 4_000_000
+MOST_VALUES = 4_000_000
 """Percentiles of more values than this are taken over evenly spaced ones: exact to the eye, and quick."""
 
 
@@ -51,7 +51,7 @@ def percentile_bounds(values: np.ndarray, percentiles: tuple[float, float]) -> B
 
 def thinned(flat: np.ndarray) -> np.ndarray:
     """Evenly spaced ones of many values, (N,), as a view: those that percentiles are taken over."""
-    return flat[:: max(1, -(-flat.size // _MOST_VALUES))]
+    return flat[:: max(1, -(-flat.size // MOST_VALUES))]
 
 
 def to_8_bits(values: np.ndarray, bounds: Bounds) -> np.ndarray:
