@@ -105,6 +105,20 @@ def test_embeddings_find_what_pixels_do_not(scans: Path) -> None:
     assert _found(manifest, "near-embedding", embeddings={"net": np.full_like(vectors, np.nan)}) == []
 
 
+def test_embeddings_are_compared_across_groups_also_within_a_split(scans: Path) -> None:
+    """Another protocol draws the split anew."""
+    built = build_folder(scans)
+    vectors = np.random.default_rng(0).standard_normal((len(built), 32)).astype(np.float32) + 5
+    train = np.flatnonzero(built.table["split"] == "train")
+    vectors[train[1]] = vectors[train[2]] = vectors[train[0]] + 0.01
+    groups = built.sample_ids.copy()
+    groups[train[1]] = groups[train[0]]
+    manifest = Manifest(built.table.assign(group_id=groups), built.card)
+    pairs = {found.samples for found in _found(manifest, "near-embedding", embeddings={"net": vectors})}
+    ids = built.sample_ids[train]
+    assert pairs == {(ids[0], ids[2]), (ids[1], ids[2])}
+
+
 def test_embeddings_of_another_manifest_are_refused(scans: Path) -> None:
     with pytest.raises(ManifestError, match=r"48 samples"):
         check_manifest(build_folder(scans), embeddings={"net": np.zeros((3, 4))}, progress=False)
