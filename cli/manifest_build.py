@@ -222,6 +222,8 @@ def _ready(asked: Path | None, source: Path, overwrite: bool) -> Path:
         raise OutputError(f"{out}: --out must end in .parquet or .csv.")
     if out.resolve() == source.resolve():
         raise OutputError(f"{out}: this is the table itself, which is never changed; give another name with --out.")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"{out}: the folder {out.parent} does not exist; make it, or choose another --out.")
     if not overwrite:
         refuse_existing(out)
     return out
@@ -255,7 +257,8 @@ def _reading(window: str | None, *, per_slice: bool) -> Reading:
         elif kind in ("stored", "percentiles") and not numbers:
             fields |= {"window": kind} if window else {}
         else:
-            fields |= {"window": tuple(float(number) for number in (window or "").split(","))}
+            centre, width = (float(number) for number in (window or "").split(","))
+            fields |= {"window": (centre, width)}
         return Reading(**fields)
     except ValidationError as error:
         raise ManifestError(f"--window {window}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error

@@ -15,7 +15,7 @@ from ..card import Task
 from ..finding import rows_in_words
 from ..manifest import Manifest
 from ..source import Sources
-from ..tables import TEXT, as_words, column_of
+from ..tables import TEXT, as_text, as_words, column_of
 from .columns import read_columns, read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
 
@@ -50,7 +50,7 @@ def build_csv(
         table: the table; it is not changed.
         image_column: paths of the images, relative to `root`.
         label_columns: one column of class names, or several of 0 and 1.
-        id_column: sample ids; default the image path.
+        id_column: sample ids; default the image path, with the frame after it.
         unit_column: what gets one prediction (an exam, a lesion); default the sample.
         group_column: what must not straddle train and test (the patient); default the unit.
         split_column: train, val or test.
@@ -84,7 +84,7 @@ def build_csv(
     root = table.parent if root is None else Path(root)
     made["path"] = _from_root(column_of(made, "path"), root, image_column, table)
     if id_column is None:
-        made["sample_id"] = made["path"]
+        made["sample_id"] = _ids_of(made)
     if multilabel:
         task, names = "multilabel", list(label_columns)
         _refuse_other_order(classes, names)
@@ -93,6 +93,8 @@ def build_csv(
         names = agree_on_classes(
             class_order(_labels(column_of(made, "label"), label_columns[0], table)), classes, str(table)
         )
+    if task == "ordinal" and classes is None and not all(name.lstrip("-").isdigit() for name in names):
+        notice(f"The order of classes is that of their names: {', '.join(names)}; give another with --classes.")
     if "split" in made:
         remedy = "Mend the column, or leave --split-column out and let each seed draw its own split."
         made["split"] = read_split_words(column_of(made, "split"), str(split_column), table, remedy)
@@ -149,6 +151,15 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _ids_of(made: pd.DataFrame) -> pd.Series:
+    """The path, and the frame after it where a row names one."""
+    paths = column_of(made, "path")
+    if "frame" not in made:
+        return paths
+    frames = as_text(column_of(made, "frame"))
+    return paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))
 
 
 def _from_root(paths: pd.Series, root: Path, column: str, table: Path) -> pd.Series:

@@ -274,6 +274,19 @@ def test_a_table_may_name_arrays_of_hdf5_and_zarr(tmp_path: Path) -> None:
         columns = {"image_column": "file", "label_columns": ["dx"], "id_column": "id", "frame_column": "n"}
         manifest = build_csv(tmp_path / "t.csv", **columns)
         np.testing.assert_array_equal(read_image(manifest.source(2)), pixels[2])
+        without = build_csv(tmp_path / "t.csv", **{**columns, "id_column": None})
+        assert without.sample_ids[2] == f"{stack}#images/0002"
+
+
+def test_an_order_of_classes_that_is_only_alphabetical_is_told(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    pd.DataFrame({"file": "a.png", "n": range(3), "dx": ["low", "medium", "high"]}).to_csv(tmp_path / "t.csv")
+    columns = {"image_column": "file", "label_columns": ["dx"], "frame_column": "n", "task": "ordinal"}
+    told: list[str] = []
+    build_csv(tmp_path / "t.csv", **columns, notice=told.append)
+    build_csv(tmp_path / "t.csv", **columns, classes=["low", "medium", "high"], notice=told.append)
+    assert len(told) == 1
+    assert "high, low, medium" in told[0]
 
 
 def test_class_folders_may_hold_dicom_under_any_name(tmp_path: Path) -> None:
