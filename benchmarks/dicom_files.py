@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from medprobe.base import ImageError
 from medprobe.manifests import Source, read_image
@@ -76,8 +77,8 @@ def _outcome(path: Path) -> str:
     return f"{count} frames of {', '.join(sorted(shapes))}"
 
 
-def _shape(pixels: object) -> str:
-    return " x ".join(map(str, pixels.shape))  # type: ignore[attr-defined]
+def _shape(pixels: np.ndarray) -> str:
+    return " x ".join(map(str, pixels.shape))
 
 
 def main() -> None:

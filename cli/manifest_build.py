@@ -206,7 +206,7 @@ def _build(builder: Builder, source: Path, asked: Path | None, common: dict[str,
         manifest = resplit(manifest, common["split"], builder.splits)
     if not common["keep_ids"] and (hidden := identifying(manifest)):
         key = place.with_suffix(".key")
-        manifest = Pseudonyms.at(key).hide_ids(manifest)
+        manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
         kinds = ", ".join(f"{name.removesuffix('_id')}s" for name in hidden)
         _note(f"ids of {kinds} are keyed hashes; who has {key.name} can link them, so keep it apart.")
     _finish(manifest, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -52,16 +53,8 @@ class Pseudonyms:
         """The pseudonym of one id; an empty one stays empty."""
         return blake2b(name.encode(), key=self.key, digest_size=_DIGITS // 2).hexdigest() if name else ""
 
-    def hide_ids(self, manifest: Manifest) -> Manifest:
-        """`manifest` with its group and unit ids renamed, and its sample ids where one of them tells who it is of.
-
-        A sample id tells that where it holds the id of its group or unit, where it is the path of its file, or where it
-        holds a DICOM UID, which every archive that the image went through can look up. A manifest in which nothing
-        tells is returned as it is.
-        """
-        columns = identifying(manifest)
-        if not columns:
-            return manifest
+    def hide_ids(self, manifest: Manifest, columns: Sequence[str]) -> Manifest:
+        """`manifest` with the ids in `columns` renamed; `identifying` says which of them tell who a sample is of."""
         renamed = {name: self._renamed(column_of(manifest.table, name)) for name in columns}
         return Manifest(manifest.table.assign(**renamed), manifest.card, manifest.path)
 
@@ -71,7 +64,11 @@ class Pseudonyms:
 
 
 def identifying(manifest: Manifest) -> list[str]:
-    """The columns of `manifest` whose ids may tell who a sample is of."""
+    """The columns of `manifest` whose ids may tell who a sample is of.
+
+    Those of groups and units; and sample ids where one holds the id of its group or unit, or the path of its file where
+    groups or units are named, or a DICOM UID, which every archive that the image went through can look up.
+    """
     columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
     samples = column_of(manifest.table, "sample_id")
     if any(_tells(manifest.table, name) for name in columns) or samples.str.contains(_UID, regex=True).any():
@@ -80,14 +77,13 @@ def identifying(manifest: Manifest) -> list[str]:
 
 
 def _tells(table: pd.DataFrame, column: str) -> bool:
-    """Whether any sample id holds the id in `column` of its row, or is the path of its file.
+    """Whether any sample id holds the id in `column` of its row, or the path of its file.
 
     Files and folders are often called after the patient.
     """
-    samples, ids = as_words(column_of(table, "sample_id")), as_words(column_of(table, column))
-    if (samples == as_words(column_of(table, "path"))).any():
-        return True
-    return any(name and name in sample for sample, name in zip(samples, ids, strict=True))
+    samples = as_words(column_of(table, "sample_id"))
+    named = (as_words(column_of(table, name)) for name in (column, "path"))
+    return any(name and name in sample for names in named for sample, name in zip(samples, names, strict=True))
 
 
 def _read_key(file: Path) -> bytes:

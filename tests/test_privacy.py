@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from medprobe.manifests import BUILDERS
 from PIL import Image
 
 _TINY = ("-b", "timm:test_vit@random", "--image-size", 32, "--workers", 0, "--runtime", "torch")
@@ -178,7 +177,6 @@ def test_no_name_id_or_folder_of_a_table_of_patients_is_in_anything_that_is_made
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-@pytest.mark.skipif("dicom" not in BUILDERS, reason="there is no builder of DICOM trees")
 def test_nothing_of_a_dicom_header_but_what_was_asked_for_is_in_anything_that_is_made(work: Work) -> None:
     _plant_dicoms(work)
     columns = ("--labels", "list.csv", "--label-column", "finding", "--attribute", "sex")

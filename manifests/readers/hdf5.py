@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
-from ..source import Source, reason_of
+from ..source import Source
 from .memo import Memo, file_key
-from .stacks import Stack
+from .stacks import Stack, in_words
 
 if TYPE_CHECKING:
     import h5py
@@ -45,15 +45,9 @@ def read(source: Source) -> np.ndarray:
             leads out of the file, or cannot be decoded.
     """
     member = (source.member or "").strip("/")
-    try:
+    with in_words(DAMAGE, "the file is damaged or cut off: the array cannot be read"):
         stack = _STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0))
         return stack.pixels(source.frame, source.reading)
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageError("needs more memory than there is") from error
-    except DAMAGE as error:
-        raise ImageError(_reason(error)) from error
 
 
 _STACKS: Memo[Stack] = Memo(_KEPT)
@@ -125,9 +119,3 @@ def _stacks_in(file: h5py.File) -> Iterator[tuple[str, Stack]]:
 
     file.visititems(look)
     return iter(seen)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError | PermissionError):
-        return reason_of(error)
-    return "the file is damaged or cut off: the array cannot be read"

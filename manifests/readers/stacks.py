@@ -9,6 +9,8 @@ volumes and the scope is `volume`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,7 @@ from PIL import Image
 
 from ...base import ImageError
 from ..reading import Reading
+from ..source import reason_of
 from .intensity import Bounds, chosen_bounds, percentile_bounds, to_8_bits
 
 _MOST_CHUNK_BYTES = 256 * 2**20
@@ -26,6 +29,25 @@ _MOST_CHUNKS, _MOST_VOLUME_CHUNKS = 10_000, 50_000
 """Of one image and of one volume: each chunk is a file or a look into an index, declared or not there."""
 _NARROW = 4
 """No volume is as narrow as this: (N, H, W, 4) is an image with alpha or some other channels."""
+
+
+@contextmanager
+def in_words(damage: tuple[type[BaseException], ...], otherwise: str) -> Iterator[None]:
+    """Makes an `ImageError` of what a library raises while the block opens and reads an array.
+
+    Args:
+        damage: what the library raises on damaged files.
+        otherwise: the reason, unless the operating system or the memory is it.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError("needs more memory than there is") from error
+    except damage as error:
+        asked = isinstance(error, FileNotFoundError | PermissionError)
+        raise ImageError(reason_of(error) if asked else otherwise) from error
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
-from ..source import Source, reason_of
+from ..source import Source
 from .memo import Memo, file_key
-from .stacks import Stack
+from .stacks import Stack, in_words
 
 _METADATA = ("zarr.json", ".zarray")
 _MOST_METADATA_BYTES = 4 * 2**20
@@ -55,16 +55,10 @@ def read(source: Source) -> np.ndarray:
             needs a codec that is not let through, or cannot be decoded.
     """
     member = (source.member or "").strip("/")
-    try:
+    with in_words(DAMAGE, "the store is damaged: the array cannot be read"):
         folder, described = _described(source.path, member)
         stack = _STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0))
         return stack.pixels(source.frame, source.reading)
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageError("needs more memory than there is") from error
-    except DAMAGE as error:
-        raise ImageError(_reason(error)) from error
 
 
 _STACKS: Memo[Stack] = Memo(4)
@@ -168,9 +162,3 @@ def _zarr() -> Any:
     except ImportError as error:
         raise ImageError('zarr stores are read through zarr: pip install "medprobe[medical]"') from error
     return zarr
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError | PermissionError):
-        return reason_of(error)
-    return "the store is damaged: the array cannot be read"

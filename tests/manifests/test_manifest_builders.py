@@ -278,6 +278,19 @@ def test_a_table_may_name_arrays_of_hdf5_and_zarr(tmp_path: Path) -> None:
         assert without.sample_ids[2] == f"{stack}#images/0002"
 
 
+def test_ids_made_of_paths_and_frames_are_hidden_where_patients_are_named(tmp_path: Path, medprobe) -> None:
+    with h5py.File(tmp_path / "Smith.h5", "w") as file:
+        file["images"] = np.zeros((4, 8, 8), np.uint8)
+    rows = {"file": "Smith.h5#images", "n": range(4), "dx": list("abab"), "who": list("PQRS")}
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    asked = ("--image-column", "file", "--label-column", "dx", "--frame-column", "n", "--group-column", "who")
+    said = medprobe("manifest", "build", "csv", tmp_path / "t.csv", *asked, "--out", tmp_path / "m.parquet")
+    assert said.status == 0, said.err
+    ids = Manifest.load(tmp_path / "m.parquet").sample_ids
+    assert len(set(ids)) == 4
+    assert not any("Smith" in name for name in ids)
+
+
 def test_an_order_of_classes_that_is_only_alphabetical_is_told(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
     pd.DataFrame({"file": "a.png", "n": range(3), "dx": ["low", "medium", "high"]}).to_csv(tmp_path / "t.csv")
