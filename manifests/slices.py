@@ -16,6 +16,8 @@ AXES: dict[str, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 """The axis of a volume in RAS+ orientation along which slices are counted."""
 _KINDS = ("all", "middle", "every", "largest-mask")
 _MAY_BE = f"It may be all, middle:5, every:3 or largest-mask, after an axis ({one_of(AXES)}): axial:middle:5."
+_FRAMES = ("all", "middle", "every")
+_FRAMES_MAY_BE = "It may be all, middle, middle:5 (neighbours around the middle) or every:3."
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class SliceChoice:
 
     @classmethod
     def parse(cls, text: str) -> SliceChoice:
-        """The choice that `text` names: `[AXIS:]all`, `[AXIS:]middle:N`, `[AXIS:]every:N`, `[AXIS:]largest-mask`.
+        """The choice that `text`, given as `--slices`, names.
+
+        `[AXIS:]all`, `[AXIS:]middle:N`, `[AXIS:]every:N`, `[AXIS:]largest-mask`.
 
         Raises:
             ManifestError: it names none; says what may be written.
@@ -41,12 +45,28 @@ class SliceChoice:
         if kind not in _KINDS:
             known = AXES if axis is None and words else _KINDS
             what = "axis" if known is AXES else "choice of slices"
-            raise ManifestError(f'slices "{text}": {no_such(what, kind, known)} {_MAY_BE}')
-        takes_number = kind in ("middle", "every")
-        if len(words) != takes_number or not all(re.fullmatch("[1-9][0-9]{0,8}", word) for word in words):
-            wanted = f"{kind}:N with N of 1 or more" if takes_number else f"{kind} alone"
-            raise ManifestError(f'slices "{text}": write {wanted}. {_MAY_BE}')
-        return cls(axis, kind, int(words[0]) if words else 1)  # pyright: ignore[reportArgumentType]
+            raise ManifestError(f"--slices {text}: {no_such(what, kind, known)} {_MAY_BE}")
+        return cls(axis, kind, _number(kind, words, f"--slices {text}", _MAY_BE))  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def parse_frames(cls, text: str, option: str) -> SliceChoice:
+        """The choice that `text` names among frames without anatomy: `all`, `middle`, `middle:N`, `every:N`.
+
+        Args:
+            text: what was given.
+            option: where, such as `--frames`, for messages.
+
+        Raises:
+            ManifestError: it names none; says what may be written.
+        """
+        kind, *words = text.strip().split(":")
+        where = f"{option} {text}"
+        if kind in (*AXES, "largest-mask"):
+            raise ManifestError(f"{where}: frames have neither named axes nor a mask. {_FRAMES_MAY_BE}")
+        if kind not in _FRAMES:
+            raise ManifestError(f"{where}: {no_such('choice of frames', kind, _FRAMES)} {_FRAMES_MAY_BE}")
+        number = 1 if kind == "middle" and not words else _number(kind, words, where, _FRAMES_MAY_BE)
+        return cls(None, kind, number)  # pyright: ignore[reportArgumentType]
 
     def frames(self, count: int, mask_areas: Sequence[int] | np.ndarray | None = None) -> list[int]:
         """Indices of the chosen slices, ascending.
@@ -77,3 +97,16 @@ class SliceChoice:
         if not (areas > 0).any():
             raise ManifestError("the mask is empty, so no slice has the largest part of it.")
         return int(areas.argmax())
+
+
+def _number(kind: str, words: list[str], where: str, may_be: str) -> int:
+    """What follows `middle` or `every`; 1 where nothing has to follow.
+
+    Raises:
+        ManifestError: too much, too little or no number follows.
+    """
+    takes_number = kind in ("middle", "every")
+    if len(words) != takes_number or not all(re.fullmatch("[1-9][0-9]{0,8}", word) for word in words):
+        wanted = f"{kind}:N with N of 1 or more" if takes_number else f"{kind} alone"
+        raise ManifestError(f"{where}: write {wanted}. {may_be}")
+    return int(words[0]) if words else 1

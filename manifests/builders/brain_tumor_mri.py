@@ -12,6 +12,7 @@ from .class_folders import class_folder_table, unpacked
 from .common import Notice, assemble, silent
 
 _CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
+_LAYOUT = "Training/CLASS/*.jpg and Testing/CLASS/*.jpg with the classes glioma, meningioma, notumor and pituitary"
 
 
 def build_brain_tumor_mri(src: Path | str, *, name: str | None = None, notice: Notice = silent) -> Manifest:
@@ -30,7 +31,7 @@ def build_brain_tumor_mri(src: Path | str, *, name: str | None = None, notice: N
         ManifestError: no such folder, a class has no folder, or there are no images.
     """
     src = unpacked(Path(src), "brain-tumor-mri-dataset", _CLASSES)
-    table = class_folder_table(src, notice, classes=_CLASSES)
+    table = class_folder_table(src, notice, classes=_CLASSES, layout=_LAYOUT)
     notice(
         "The set names no patients, so slices of one patient may be on both sides of a split and scores too high; "
         "`medprobe manifest check` finds at least the exact copies."

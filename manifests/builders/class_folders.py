@@ -12,11 +12,11 @@ import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..readers import looks_like_an_image
-from .common import SPLIT_WORDS, Notice
+from .common import SPLIT_WORDS, Notice, require_folder
+from .images import IMAGE_SUFFIXES
 
-_IMAGE_SUFFIXES = {
-    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".pgm", ".ppm", ".pnm"
-}  # fmt: skip
+ANY_CLASSES = "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg"
+"""The layout of class folders whatever the classes are called."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,22 @@ class _ClassFolder:
     split: str | None
 
 
-def class_folder_table(src: Path, notice: Notice, *, classes: Sequence[str] | None = None) -> pd.DataFrame:
+def class_folder_table(
+    src: Path,
+    notice: Notice,
+    *,
+    classes: Sequence[str] | None = None,
+    layout: str = ANY_CLASSES,
+    instead: str = "give the folder that it is in",
+) -> pd.DataFrame:
     """The table of the images in class folders, with or without folders of splits above them.
 
     Args:
         src: the folder that paths start from.
         notice: told what was left out and what looks odd.
         classes: the only folders that are classes, in any case; others are passed over and told. Default: all are.
+        layout: how the set is laid out, for messages.
+        instead: what to do where `src` is a file, for messages.
 
     Returns:
         `sample_id` and `path` (the path below `src`, suffix included), `label` and, under folders of splits, `split`;
@@ -43,14 +52,11 @@ def class_folder_table(src: Path, notice: Notice, *, classes: Sequence[str] | No
     Raises:
         ManifestError: no such folder, no class folders, one of `classes` has none, or there are no images.
     """
-    if not src.is_dir():
-        raise ManifestError(f"{src}: {'is a file, not a' if src.exists() else 'there is no such'} folder.")
-    folders = _class_folders(src, notice, classes)
+    require_folder(src, instead)
+    folders = _class_folders(src, notice, classes, layout)
     found = [_row(src, folder, path) for folder, path in _images(src, folders, notice)]
     if not found:
-        raise ManifestError(
-            f"{src}: its class folders hold no images. Expected SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg."
-        )
+        raise ManifestError(f"{src}: its class folders hold no images. Expected {layout}.")
     return pd.DataFrame(found).sort_values("sample_id", ignore_index=True)
 
 
@@ -95,7 +101,7 @@ def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[
         )
 
 
-def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None) -> list[_ClassFolder]:
+def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, layout: str) -> list[_ClassFolder]:
     """The class folders, each with its split.
 
     Raises:
@@ -103,13 +109,11 @@ def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None) -> 
     """
     folders = _folders(src)
     if not folders:
-        raise ManifestError(
-            f"{src}: has no folders. Expected one folder a class, SRC/CLASS/*.jpg, or SRC/train/CLASS/*.jpg."
-        )
+        raise ManifestError(f"{src}: has no folders, and each class is one. Expected {layout}.")
     splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
     if not splits:
         _tell_of_loose_files(src, src, notice)
-        return _of_classes(src, [(None, folder) for folder in folders], notice, classes)
+        return _of_classes(src, [(None, folder) for folder in folders], notice, classes, layout)
     others = [folder for folder in folders if folder not in splits]
     if others and classes is None:
         raise ManifestError(
@@ -123,15 +127,15 @@ def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None) -> 
     ]
     if not found:
         raise ManifestError(
-            f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected SRC/train/CLASS/*.jpg."
+            f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected {layout}."
         )
     for above in splits:
         _tell_of_loose_files(above, src, notice)
-    return _of_classes(src, found, notice, classes)
+    return _of_classes(src, found, notice, classes, layout)
 
 
 def _of_classes(
-    src: Path, found: list[tuple[str | None, Path]], notice: Notice, classes: Sequence[str] | None
+    src: Path, found: list[tuple[str | None, Path]], notice: Notice, classes: Sequence[str] | None, layout: str
 ) -> list[_ClassFolder]:
     """The folders that are classes.
 
@@ -148,8 +152,8 @@ def _of_classes(
         others = [name for name in there if name.casefold() not in known]
         near = "".join(f"\n  there is no folder {name}/.{did_you_mean(name, others)}" for name in missing)
         raise ManifestError(
-            f"{src}: is not in the layout of this data set:{near}\nExpected {one_of(f'{name}/' for name in classes)}, "
-            f"with or without train/ and test/ above them; found {one_of(there)}."
+            f"{src}: is not in the layout of this data set:{near}\nExpected {layout}; found "
+            f"{one_of(f'{name}/' for name in there)}."
         )
     _tell_of_passed_over(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
     return [_ClassFolder(folder, known[folder.name.casefold()], split) for split, folder in kept]
@@ -186,7 +190,7 @@ def _files(folder: Path, notice: Notice) -> Iterator[Path]:
 
 
 def _is_image(file: Path) -> bool:
-    if file.suffix.lower() in _IMAGE_SUFFIXES:
+    if file.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
         with file.open("rb") as opened:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
-from ...base import ManifestError, did_you_mean, one_of
+from ...base import ManifestError, counted, did_you_mean, one_of
 from ..tables import TEXT, as_words, read_table
 from .common import SPLIT_WORDS
 
 
-def read_columns(table: Path, wanted: Iterable[str], *, text: Collection[str]) -> pd.DataFrame:
+def read_columns(
+    table: Path, wanted: Iterable[str], *, text: Collection[str], named_by: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """Reads a table that has the `wanted` columns, and perhaps others.
 
     Args:
         table: a CSV or Parquet file.
         wanted: names of columns.
+        named_by: the option that names a column, such as `--label-column`. A column that is not here is looked for
+            under the name that it is published by.
         text: columns that are text whatever they look like.
 
     Raises:
@@ -30,8 +35,13 @@ def read_columns(table: Path, wanted: Iterable[str], *, text: Collection[str]) -
     if missing:
         found = [str(column) for column in given.columns]
         hint = _separator_hint(found)
-        near = "".join(f'\n  no column "{name}".{"" if hint else did_you_mean(name, found)}' for name in missing)
-        raise ManifestError(f"{table}: a column that was named is not there:{near}\nIt has {one_of(found)}.{hint}")
+        near = "".join(
+            f'\n  {_asker(name, named_by)}no column "{name}".{"" if hint else did_you_mean(name, found)}'
+            for name in missing
+        )
+        published = "" if set(missing) <= set(named_by) else " Columns are looked for by their published names."
+        lacks = counted(len(missing), "column")
+        raise ManifestError(f"{table}: lacks {lacks}:{near}\nIt has {one_of(found)}.{hint or published}")
     if len(given) == 0:
         raise ManifestError(f"{table}: has a header but no rows.")
     return given
@@ -52,6 +62,10 @@ def read_split_words(words: pd.Series, column: str, table: Path, remedy: str) ->
         )
         raise ManifestError(f'{table}: column "{column}" must say train, val or test in every row:{listed}\n{remedy}')
     return known
+
+
+def _asker(column: str, named_by: Mapping[str, str]) -> str:
+    return f"{named_by[column]}: " if column in named_by else ""
 
 
 def _separator_hint(found: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,10 +29,35 @@ SPLIT_WORDS = {
     "testing": "test",
 }
 """Spellings of the three splits, in lower case."""
+_IDS = {
+    r'^sample_id ".*" stands in ': 'one value of column "sample_id" stands in ',
+    r'^unit ".*" has samples with ': 'one value of column "unit_id" has rows with ',
+    r"(?<=different groups) \(.*\)(?=: \d)": "",
+    r'(?<=row) (\d[\d,]*) \(sample_id ".*?"\)(?=: )': r" \1",
+}
+"""Where a finding about the structure of a table tells ids, and what stands there instead."""
 
 
 def silent(sentence: str) -> None:
     """The `Notice` that keeps quiet."""
+
+
+def require_folder(folder: Path, instead: str = "give the folder that it is in") -> None:
+    """Makes sure that there is such a folder.
+
+    Args:
+        folder: what was given.
+        instead: what to do where it is a file.
+
+    Raises:
+        ManifestError: there is none; folders beside it with a near name are named.
+    """
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise ManifestError(f"{folder}: is a file; {instead}.")
+    near = did_you_mean(folder.name, (beside.name for beside in folder.parent.glob("*/")))
+    raise ManifestError(f"{folder}: there is no such folder.{near}")
 
 
 def class_order(labels: Iterable[str]) -> list[str]:
@@ -48,23 +73,50 @@ def task_for(classes: Sequence[str], task: Task | None) -> Task:
     return task or ("binary" if len(classes) == 2 else "multiclass")
 
 
-def agree_on_classes(found: list[str], given: Sequence[str] | None, where: str) -> list[str]:
+def agree_on_classes(
+    found: Sequence[str], given: Sequence[str] | None, where: str, notice: Notice, *, only_one: str
+) -> list[str]:
     """The classes in the order `given`, or as `found` where none are.
 
+    Args:
+        found: distinct labels, in order.
+        given: classes that the user names.
+        where: what the labels are from, for messages.
+        notice: told of given classes that were not found.
+        only_one: what to do where a single class was found, as a sentence.
+
     Raises:
-        ManifestError: a class that was found is not among the given ones.
+        ManifestError: a class that was found is not among the given ones, or there is only one and none are given.
     """
     if given is None:
-        return found
+        if len(found) == 1:
+            raise ManifestError(
+                f'{where}: holds one class only, "{found[0]}"; a task needs at least two classes. {only_one}'
+            )
+        return list(found)
     unknown = [name for name in found if name not in given]
     if unknown:
         near = "".join(did_you_mean(name, given) for name in unknown[:1])
         raise ManifestError(f"{where}: holds classes that --classes leaves out: {one_of(unknown)}.{near}")
+    tell_of_empty_classes(found, given, notice)
     return list(given)
 
 
+def tell_of_empty_classes(found: Collection[str], classes: Sequence[str], notice: Notice) -> None:
+    """Tells of `classes` that are not `found`: they may be meant, or one may be a name too many."""
+    for name in classes:
+        if name not in found:
+            notice(f'Class "{name}" has no sample here; it stays among the classes.')
+
+
 def assemble(
-    table: pd.DataFrame, where: str, root: Path, *, columns: Mapping[str, str] = MappingProxyType({}), **card: object
+    table: pd.DataFrame,
+    where: str,
+    root: Path,
+    *,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    remedies: Mapping[str, str] = MappingProxyType({}),
+    **card: object,
 ) -> Manifest:
     """A manifest of `table` whose paths start at `root`.
 
@@ -73,16 +125,24 @@ def assemble(
         where: what it was made from, for messages.
         root: the folder that paths start from.
         columns: what the user calls the manifest's columns, for messages.
+        remedies: by the code of a finding, what to do where it is not plain.
         card: the fields of the card.
 
     Raises:
-        ManifestError: names `where`, and every fault of table and card.
+        ManifestError: names `where`, and every fault of table and card, by rows and columns: ids may be a patient's.
     """
     manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
     if not manifest.faults:
         return manifest
-    messages = [fault.message for fault in manifest.faults]
+    messages = [_without_ids(fault.message) + remedies.get(fault.code, "") for fault in manifest.faults]
     for ours, theirs in columns.items():
         messages = [message.replace(f'column "{ours}"', f'column "{theirs}"') for message in messages]
     # One column of the user's may serve as two of ours, and is told of once.
     raise ManifestError(refusal(where, list(dict.fromkeys(messages))))
+
+
+def _without_ids(message: str) -> str:
+    """What is wrong with the rows of a table, without the ids in them."""
+    for pattern, words in _IDS.items():
+        message = re.sub(pattern, words, message, flags=re.DOTALL)
+    return message

@@ -68,12 +68,14 @@ def _refuse_faults(made: pd.DataFrame, src: Path) -> None:
         raise ManifestError(f"{src / LISTS}: the lists are empty.")
     place = [f"{file.name}, name {number + 1:,}" for file, number in zip(made["file"], _within(made), strict=True)]
     faults = [
-        f'{place[row]}: "{made["sample_id"].iloc[row]}" does not begin with normal, benign or cancer'
+        f"{place[row]}: does not begin with normal, benign or cancer"
         for row in (made["label"].isna()).to_numpy(bool).nonzero()[0]
     ]
-    for sample, rows in made.groupby("sample_id", sort=False).indices.items():
-        if len(rows) > 1:
-            faults.append(f'"{sample}" is listed {len(rows):,} times: {"; ".join(place[row] for row in rows[:3])}')
+    faults += [
+        f"one image is listed {len(rows):,} times: {'; '.join(place[row] for row in rows[:3])}"
+        for rows in made.groupby("sample_id", sort=False).indices.values()
+        if len(rows) > 1
+    ]
     if faults:
         raise ManifestError(refusal(str(src / LISTS), faults))
 

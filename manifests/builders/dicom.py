@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, counted, did_you_mean, no_such, one_of
+from ...base import ManifestError, counted, no_such, one_of
 from ..card import Task
-from ..finding import refusal, rows_in_words
+from ..finding import refusal
 from ..manifest import Manifest
 from ..slices import SliceChoice
-from ..tables import as_words, read_table
+from ..tables import as_words
 from .columns import read_split_words
-from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
 from .dicom_headers import (
     ATTRIBUTES,
     Header,
@@ -30,18 +29,9 @@ from .dicom_headers import (
     read_header,
     require_pydicom,
 )
+from .dicom_labels import Level, joined_on, read_labels, refuse_torn_units, tell_of_unmatched
 from .headers import read_all
 from .label_columns import choose_word
-from .published import PublishedTable, refuse_faults
-
-Level = Literal["image", "study", "patient"]
-_KEYWORDS: dict[Level, str] = {"image": "SOPInstanceUID", "study": "StudyInstanceUID", "patient": "PatientID"}
-_SPELLINGS: dict[Level, set[str]] = {
-    "image": {"sopinstanceuid", "sopuid", "instanceuid", "imageuid"},
-    "study": {"studyinstanceuid", "studyuid"},
-    "patient": {"patientid", "patient"},
-}
-"""Names of columns, in small letters and without what stands between words; the finest comes first."""
 
 
 def build_dicom(
@@ -73,7 +63,8 @@ def build_dicom(
         label_columns: one column of class names, or several of 0 and 1.
         join: the table's column of ids; default one named SOPInstanceUID, StudyInstanceUID or PatientID, the first of
             these that there is. Which of the three ids it holds is told by its content.
-        unit: what gets one prediction. Default the study; the image where the table has a row per image.
+        unit: what gets one prediction: image, study or patient. Default the study; the image where the table has a
+            row per image.
         frames: of files of several images: all, middle, middle:N (neighbours around the middle) or every:N.
         attributes: sex or age (in years), for subgroup scores.
         group_column: the table's column of patients, instead of PatientID.
@@ -88,19 +79,22 @@ def build_dicom(
             of one SOPInstanceUID, or nothing in common between the files and the table; all of a kind are told.
     """
     src, file = Path(src), Path(labels)
-    choice = _choice(frames)
+    choice = SliceChoice.parse_frames(frames, "--frames")
     if unit is not None:
         choose_word("unit", unit, get_args(Level))
     _refuse_attributes(attributes)
     multilabel = len(label_columns) > 1 or task == "multilabel"
-    others = [column for column in (group_column, split_column) if column]
-    table, key = _read_labels(file, label_columns, join, others, multilabel=multilabel)
+    others = {group_column: "--group-column", split_column: "--split-column"}
+    others = {column: option for column, option in others.items() if column}
+    table, key = read_labels(file, label_columns, join, others, multilabel=multilabel)
     headers = _read_headers(src, file, attributes, notice, need_patient=group_column is None)
-    level = _joined_on(table, key, headers)
+    level = joined_on(table, key, headers)
     rows = table.row_of(key, pd.Series([getattr(header, level) for header in headers], dtype="string"))
-    _tell_of_unmatched(table, headers, rows, notice)
-    kept = [(header, row) for header, row in zip(headers, rows, strict=True) if row >= 0]
-    made, taken = _table(src, kept, choice, unit or ("image" if level == "image" else "study"), attributes)
+    tell_of_unmatched(table, headers, rows, notice)
+    headers, rows = [header for header, row in zip(headers, rows, strict=True) if row >= 0], rows[rows >= 0]
+    unit = unit or ("image" if level == "image" else "study")
+    _tell_of_stretched_slices(headers, notice)
+    made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
     if group_column:
         made["group_id"] = as_words(table[group_column])[taken]
     if split_column:
@@ -112,7 +106,11 @@ def build_dicom(
             made[column] = pd.to_numeric(table[column]).to_numpy(np.int8)[taken]
     else:
         made["label"] = as_words(table[label_columns[0]])[taken]
-        names = agree_on_classes(class_order(made["label"]), classes, str(file))
+        remedy = f'Is "{label_columns[0]}" the column of labels?'
+        names = agree_on_classes(class_order(made["label"]), classes, str(file), notice, only_one=remedy)
+    given = {"group_id": group_column, "split": split_column, **{ours: ours for ours in names if multilabel}}
+    given |= {} if multilabel else {"label": label_columns[0]}
+    refuse_torn_units(table, made, taken, unit, {ours: theirs for ours, theirs in given.items() if theirs})
     return assemble(
         made,
         str(src),
@@ -125,53 +123,10 @@ def build_dicom(
     )
 
 
-def _choice(frames: str) -> SliceChoice:
-    choice = SliceChoice.parse("middle:1" if frames == "middle" else frames)
-    if choice.axis is not None or choice.kind == "largest-mask":
-        raise ManifestError(f"--frames {frames}: write all, middle, middle:N or every:N; frames have no axis or mask.")
-    return choice
-
-
 def _refuse_attributes(attributes: Sequence[str]) -> None:
     unknown = [name for name in attributes if name not in ATTRIBUTES]
     if unknown:
         raise ManifestError(f"--attribute: {no_such('attribute', unknown[0], ATTRIBUTES)}")
-
-
-def _read_labels(
-    file: Path, label_columns: Sequence[str], join: str | None, others: Sequence[str], *, multilabel: bool
-) -> tuple[PublishedTable, str]:
-    """The table, and its column of ids.
-
-    Raises:
-        ManifestError: a column is not there, no column is one of ids, or rows are blank or repeated; all are told.
-    """
-    if not label_columns:
-        raise ManifestError(f"{file}: no label column was named.")
-    columns = [str(column) for column in read_table(file, text=()).columns]
-    key = join or _key_column(file, columns)
-    table = PublishedTable(file, list(dict.fromkeys([key, *label_columns, *others])))
-    table.need_filled(key, *others)
-    table.need_distinct(key)
-    for column in label_columns:
-        if multilabel:
-            table.numbers(column, (0, 1))
-        else:
-            table.need_filled(column)
-    refuse_faults(table)
-    return table, key
-
-
-def _key_column(file: Path, columns: Sequence[str]) -> str:
-    for spellings in _SPELLINGS.values():
-        fit = [column for column in columns if re.sub(r"[\W_]+", "", column).lower() in spellings]
-        if len(fit) == 1:
-            return fit[0]
-    wanted = one_of(_KEYWORDS.values())
-    near = "".join(did_you_mean(keyword, columns) for keyword in _KEYWORDS.values())
-    raise ManifestError(
-        f"{file}: no column is named {wanted}.{near} Name the column of ids with --join; there are {one_of(columns)}."
-    )
 
 
 def _read_headers(
@@ -183,14 +138,13 @@ def _read_headers(
         ManifestError: no such folder, no images, files that cannot be used, or two of one SOPInstanceUID.
     """
     require_pydicom()
-    if not src.is_dir():
-        raise ManifestError(f"{src}: {'is a file, not a' if src.exists() else 'there is no such'} folder.")
+    require_folder(src)
     files = [file for file in files_below(src) if file.resolve() != labels.resolve()]
     read = partial(read_header, attributes=attributes, need_patient=need_patient)
     headers = read_all(read, files, "Reading headers")
     passed = Counter(header for header in headers if isinstance(header, PassedOver))
     images = [header for header in headers if isinstance(header, ImageHeader)]
-    faults = _unusable(headers, src) + _twice(images, src)
+    faults = _unusable(headers, src) + _twice(images, src) + _shared_studies(images, src, need_patient=need_patient)
     if faults:
         raise ManifestError(refusal(str(src), faults))
     left_out = one_of(counted(count, kind.what, kind.plural) for kind, count in passed.most_common())
@@ -216,36 +170,29 @@ def _twice(images: Sequence[ImageHeader], src: Path) -> list[str]:
     return [f"{one_of(files)} have one SOPInstanceUID; keep one of them" for files in by_id.values() if len(files) > 1]
 
 
-def _joined_on(table: PublishedTable, key: str, headers: Sequence[ImageHeader]) -> Level:
-    """Which of the ids the column holds: the one that it has most in common with.
-
-    Raises:
-        ManifestError: it has nothing in common with any.
-    """
-    there = set(as_words(table[key]))
-    common: list[tuple[int, Level]] = [
-        (len(there & {getattr(header, level) for header in headers}), level) for level in _KEYWORDS
+def _shared_studies(images: Sequence[ImageHeader], src: Path, *, need_patient: bool) -> list[str]:
+    """Studies of several patients, by a file of each: a study is one patient's."""
+    found: dict[str, dict[str, str]] = {}
+    for header in images if need_patient else ():
+        found.setdefault(header.study, {}).setdefault(header.patient, header.file.relative_to(src).as_posix())
+    return [
+        f"{one_of(files.values())} have one StudyInstanceUID and different PatientIDs; mend the files, or name the "
+        "table's column of patients with --group-column"
+        for files in found.values()
+        if len(files) > 1
     ]
-    if not any(count for count, _ in common):
-        raise ManifestError(
-            f'{table.file}: column "{key}" has no id in common with the {counted(len(headers), "image")}; tried '
-            f"{one_of(_KEYWORDS.values())}. Is it the right column (--join), and were the files given other ids?"
-        )
-    return max(common, key=lambda pair: pair[0])[1]
 
 
-def _tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, notice: Notice) -> None:
-    # Told by their number, not by their ids: a notice may end in a log.
-    without_row = [header for header, row in zip(headers, rows, strict=True) if row < 0]
-    if without_row:
-        studies = len({header.study for header in without_row})
+def _tell_of_stretched_slices(headers: Sequence[ImageHeader], notice: Notice) -> None:
+    """Tells of volumes in a file a slice that ask for no window: nothing relates their slices' greys to each other."""
+    files = Counter(header.series for header in headers if header.is_bare_slice)
+    series = sum(count > 1 for count in files.values())
+    if series:
         notice(
-            f"Left out {counted(len(without_row), 'image')} of {counted(studies, 'study', 'studies')} without a row in "
-            f"{table.file.name}."
+            f"{counted(series, 'series', 'series')} {'has' if series == 1 else 'have'} a file for each slice and no "
+            "window in the files. Without --window CENTRE,WIDTH each slice is stretched between its own percentiles, "
+            "so that greys of neighbouring slices do not compare; for CT give a window such as --window 40,400."
         )
-    unused = np.setdiff1d(np.arange(len(table)), rows)
-    if len(unused):
-        notice(f"Without an image in {table.file.name}: {rows_in_words(unused)}.")
 
 
 def _table(

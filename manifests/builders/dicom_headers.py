@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 _ATTRIBUTES = {"sex": "PatientSex", "age": "PatientAge"}
 """Read when they are asked for."""
 ATTRIBUTES = tuple(_ATTRIBUTES)
+_SERIES = "SeriesInstanceUID"
+_SHOWN = (
+    "SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "BitsAllocated", "PixelRepresentation",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTSequence",
+    "VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+"""How greys are to be shown."""
+_SLICED = ("CT", "MR", "PT")
+"""Modalities of volumes, which may lie in a file a slice."""
 _NEEDED = ("SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "NumberOfFrames")
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Pixel data as floats, doubles and whole numbers."""
@@ -41,6 +50,10 @@ class ImageHeader:
     """PatientID."""
     modality: str
     frames: int
+    series: str
+    """SeriesInstanceUID; empty where the file names none."""
+    is_bare_slice: bool
+    """Whether it is one slice of a volume, in greys that the file asks no window for."""
     attributes: tuple[object, ...]
     """Of those asked for, in their order; None where the header does not tell."""
 
@@ -106,7 +119,9 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
             if not dicom.recognises(opened.read(512)):
                 return OTHER_KIND
             opened.seek(0)
-            dataset, has_pixels = _read(opened, (*_NEEDED, *(_ATTRIBUTES[name] for name in attributes)))
+            dataset, has_pixels = _read(
+                opened, (*_NEEDED, _SERIES, *_SHOWN, *(_ATTRIBUTES[name] for name in attributes))
+            )
             if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:  # pyright: ignore
                 return DICOMDIR
             if not has_pixels:
@@ -154,6 +169,8 @@ def _image(file: Path, dataset: Dataset, attributes: Sequence[str], *, need_pati
         patient=words["PatientID"],
         modality=words["Modality"] or "OT",
         frames=frames,
+        series=str(dataset.get(_SERIES) or "").strip(),
+        is_bare_slice=words["Modality"] in _SLICED and frames == 1 and dicom.lacks_window(dataset),
         attributes=tuple(told[name](str(dataset.get(_ATTRIBUTES[name]) or "").strip()) for name in attributes),
     )
 

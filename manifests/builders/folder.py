@@ -8,8 +8,12 @@ from pathlib import Path
 from ...base import ManifestError
 from ..card import Task
 from ..manifest import Manifest
-from .class_folders import class_folder_table
+from .class_folders import ANY_CLASSES, class_folder_table
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+
+_BUILDERS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "csv", ".npz": "npz", ".dcm": "dicom"}
+"""Who takes a file of this suffix, or a folder of such."""
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
 def build_folder(
@@ -43,6 +47,17 @@ def build_folder(
             f"{src}: a folder gives an image one label; for several, list the images in a table with a column of 0 "
             "and 1 per class, and use `medprobe manifest build csv`."
         )
-    table = class_folder_table(src, notice)
-    names = agree_on_classes(class_order(table["label"]), classes, str(src))
+    table = class_folder_table(src, notice, instead=_instead(src))
+    remedy = f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes."
+    names = agree_on_classes(class_order(table["label"]), classes, str(src), notice, only_one=remedy)
     return assemble(table, str(src), src, name=name or src.resolve().name, task=task_for(names, task), classes=names)
+
+
+def _instead(file: Path) -> str:
+    """What to do with a file that was given in place of a folder."""
+    builder = next((name for suffix, name in _BUILDERS.items() if file.name.lower().endswith(suffix)), None)
+    if builder:
+        return f"such a one is built by `medprobe manifest build {builder}`, and class folders by this command"
+    if file.name.lower().endswith(_PACKED):
+        return "unpack it, and give the folder"
+    return "give the folder that the class folders are in"

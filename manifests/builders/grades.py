@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..card import Task
+from ..finding import rows_in_words
 from ..tables import SUFFIXES, as_words, read_table
-from .common import Notice
+from .common import Notice, require_folder
 from .published import PublishedTable, refuse_faults
 
 _NUMBER = re.compile(r"[0-9]+|I{1,3}|IV", re.IGNORECASE)
@@ -26,6 +27,12 @@ class Grades:
     """By the name of the patient."""
     grade: dict[str, str]
     """By the name of the patient."""
+    row: dict[str, int]
+    """In the table, from 0, by the name of the patient: what a message calls a patient by."""
+
+    def rows_of(self, patients: Sequence[str]) -> str:
+        """Which patients, in the words of a message and without their names."""
+        return f"{rows_in_words([self.row[name] for name in patients])} of {self.file.name}"
 
 
 def read_grades(
@@ -37,28 +44,27 @@ def read_grades(
         ManifestError: no such folder or table, no column is the one of patients or of grades, or rows are blank or
             repeated; all such rows are told.
     """
-    if not src.is_dir():
-        raise ManifestError(f"{src}: {'is a file, not a' if src.exists() else 'there is no such'} folder.")
+    require_folder(src)
     folders = _patient_folders(src)
     file = _only_table(src, grade_column) if table is None else Path(table)
     columns = _columns(file)
     grade = grade_column or _grade_column(file, columns)
-    opened = PublishedTable(
-        file, [grade, *(name for name in columns if name != grade)] if grade in columns else [grade]
-    )
+    others = [name for name in columns if name != grade] if grade in columns else []
+    opened = PublishedTable(file, [grade, *others], named_by={grade: "--grade-column"})
     patient = _patient_column(opened, folders, patient_column)
     opened.need_filled(patient, grade)
     opened.need_distinct(patient)
     names = as_words(opened[patient])
     for name in dict.fromkeys(names):
         if len(folders.get(name, ())) > 1:
-            where = one_of(folder.relative_to(src).as_posix() for folder in folders[name])
-            opened.blame(names == name, f'column "{patient}": there are several folders {name}/: {where}')
+            opened.blame(names == name, f'column "{patient}": there are several folders of this name; keep one of them')
     refuse_faults(opened)
     grades = dict(zip(names, as_words(opened[grade]), strict=True))
-    _tell_of_unmatched(grades, folders, notice)
     there = {name: folders[name][0] for name in grades if name in folders}
-    return Grades(file, there, {name: grades[name] for name in there})
+    rows = {name: row for row, name in enumerate(names)}
+    table = Grades(file, there, {name: grades[name] for name in there}, rows)
+    _tell_of_unmatched(table, patient, folders, notice)
+    return table
 
 
 def task_of_grades(grades: Sequence[str]) -> Task:
@@ -82,10 +88,15 @@ def _only_table(src: Path, grade_column: str | None) -> Path:
     fit = [file for file in tables if (grade_column in _columns(file) if grade_column else _with_grade(_columns(file)))]
     if len(fit) == 1:
         return fit[0]
-    what = f"several tables have a column of grades: {one_of(file.name for file in fit)}" if fit else (
-        f"no table here has a column of grades; found {one_of(file.name for file in tables) or 'no .csv or .parquet'}"
-    )  # fmt: skip
-    raise ManifestError(f"{src}: {what}. Name the table with --grades, and its column with --grade-column.")
+    if fit:
+        what = f"several tables have a column of grades: {one_of(file.name for file in fit)}"
+    else:
+        wanted = f'a column "{grade_column}"' if grade_column else "a column of grades"
+        columns = [column for file in tables for column in _columns(file)]
+        has = f"; columns are {one_of(columns)}.{did_you_mean(grade_column or 'grade', columns)}" if columns else "."
+        what = f"no table here has {wanted}; found {one_of(file.name for file in tables) or 'no .csv or .parquet'}{has}"
+    ending = "" if what.endswith((".", "?")) else "."
+    raise ManifestError(f"{src}: {what}{ending} Name the table with --grades, and its column with --grade-column.")
 
 
 def _columns(file: Path) -> list[str]:
@@ -109,32 +120,39 @@ def _patient_column(table: PublishedTable, folders: dict[str, list[Path]], asked
     columns = [str(column) for column in table.rows.columns]
     if asked is not None and asked not in columns:
         raise ManifestError(
-            f'{table.file}: no column "{asked}".{did_you_mean(asked, columns)} It has {one_of(columns)}.'
+            f'{table.file}: --patient-column: no column "{asked}".{did_you_mean(asked, columns)} It has '
+            f"{one_of(columns)}."
         )
     matches = {column: len(set(as_words(table[column])) & set(folders)) for column in ([asked] if asked else columns)}
     best = max(matches, key=lambda column: matches[column])
     if matches[best] == 0:
         which = f'column "{asked}" holds no name' if asked else "no column holds the name"
         raise ManifestError(
-            f"{table.file}: {which} of a patient's folder; folders are called {one_of(folders, most=4) or 'nothing'}. "
-            "Write the folders' names into a column and name it with --patient-column."
+            f"{table.file}: {which} of a patient's folder, and there {_are(len(folders))}. Write the folders' names "
+            "into a column and name it with --patient-column."
         )
     return best
 
 
-def _tell_of_unmatched(grades: dict[str, str], folders: dict[str, list[Path]], notice: Notice) -> None:
-    without_folder = [name for name in grades if name not in folders]
+def _are(folders: int) -> str:
+    return f"{'is' if folders == 1 else 'are'} {counted(folders, 'folder')}"
+
+
+def _tell_of_unmatched(table: Grades, column: str, folders: dict[str, list[Path]], notice: Notice) -> None:
+    # By rows and numbers: folders are called after patients.
+    without_folder = [name for name in table.row if name not in folders]
     if without_folder:
-        notice(f"Left out {counted(len(without_folder), 'patient')} of the table without a folder.")
-    parents = {folder.parent for name in grades for folder in folders.get(name, ())}
+        patients = counted(len(without_folder), "patient")
+        notice(f"Left out {patients} without a folder: {table.rows_of(without_folder)}.")
+    parents = {folder.parent for name in table.row for folder in folders.get(name, ())}
     ungraded = [
         folder
         for name, there in folders.items()
         for folder in there
-        if name not in grades and folder.parent in parents and folder not in parents
+        if name not in table.row and folder.parent in parents and folder not in parents
     ]
     if ungraded:
         notice(
-            f"Left out {counted(len(ungraded), 'folder')} without a row in the table: "
-            f"{one_of((folder.name for folder in ungraded), most=4)}."
+            f"Left out {counted(len(ungraded), 'folder')} without a row in {table.file.name}: compare the folders' "
+            f'names with its column "{column}".'
         )

@@ -44,7 +44,14 @@ def build_ham10000(src: Path | str, *, name: str | None = None, notice: Notice =
         folders = find_folders(src, "ISIC2018_Task3_Training_Input", "ISIC2018_Task3_Training_Input/*")
     else:
         made, file = _from_metadata(src), _METADATA
-        folders = find_folders(src, "HAM10000_images_part_*", "HAM10000_images_part_*/*", "HAM10000_images", "images")
+        folders = find_folders(
+            src,
+            "HAM10000_images_part_1",
+            "HAM10000_images_part_*",
+            "HAM10000_images_part_*/*",
+            "HAM10000_images",
+            "images",
+        )
     where = str(src / file)
     made["path"] = locate_images(made["sample_id"], src, folders, where=where, notice=notice, suffix=".jpg")
     return assemble(

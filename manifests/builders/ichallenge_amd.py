@@ -17,6 +17,7 @@ from .class_folders import class_folder_table, unpacked
 from .common import Notice, assemble, silent
 
 _CLASSES = ["Non-AMD", "AMD"]
+_LAYOUT = "Training400/AMD/A0001.jpg and Training400/Non-AMD/N0001.jpg"
 _INITIALS = {"N": "Non-AMD", "A": "AMD"}
 _PUBLISHED = {"Non-AMD": 311, "AMD": 89}
 
@@ -37,7 +38,7 @@ def build_ichallenge_amd(src: Path | str, *, name: str | None = None, notice: No
         ManifestError: no such folder, a class has no folder, or a photograph's name is of the other class.
     """
     src = unpacked(Path(src), "Training400", _CLASSES)
-    table = class_folder_table(src, notice, classes=_CLASSES)
+    table = class_folder_table(src, notice, classes=_CLASSES, layout=_LAYOUT)
     _refuse_misplaced(table, src)
     _tell_counts(table, notice)
     return assemble(

@@ -10,11 +10,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, counted, one_of
-from ..tables import TEXT, as_words
+from ...base import ManifestError, counted
+from ..finding import rows_in_words
+from ..source import Source
+from ..tables import TEXT, as_codes, as_words
 from .common import Notice
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".gif", ".jp2", ".pgm", ".ppm", ".pnm",
+)  # fmt: skip
 """Of single images; where one name stands under several, the first is taken."""
 _FOLDERS_KEPT = 1024
 """Listings of folders kept at a time: rows of one folder mostly stand together, and a data set may have 200,000."""
@@ -23,10 +27,19 @@ Listing = tuple[frozenset[str], dict[str, str]]
 """The names in a folder, and the name of the image that each folded stem belongs to."""
 
 
-def find_folders(root: Path, *patterns: str) -> list[str]:
-    """The folders below `root` that `patterns` (of `Path.glob`) match, in the order of the patterns; "." if none."""
-    found = (folder for pattern in patterns for folder in sorted(root.glob(pattern)) if folder.is_dir())
-    return list(dict.fromkeys(folder.relative_to(root).as_posix() for folder in found)) or ["."]
+def find_folders(root: Path, home: str, *patterns: str) -> list[str]:
+    """The folders below `root` that images are looked for in.
+
+    Args:
+        root: the folder that paths start from.
+        home: the folder that the images are published in.
+        patterns: of `Path.glob`, for folders that they may also be in.
+
+    Returns:
+        Those that there are, in the order of the patterns; where there are none, `home` and `root` itself.
+    """
+    found = (folder for pattern in (home, *patterns) for folder in sorted(root.glob(pattern)) if folder.is_dir())
+    return list(dict.fromkeys(folder.relative_to(root).as_posix() for folder in found)) or [home, "."]
 
 
 def locate_images(
@@ -38,21 +51,23 @@ def locate_images(
     notice: Notice,
     suffix: str = "",
     elsewhere: Callable[[str], str | None] | None = None,
+    remedy: str = "Unpack the images there, or give the folder that holds both table and images.",
 ) -> pd.Series:
     """The path below `root` of each image.
 
     A name is taken as it stands if there is such a file in one of the folders, the first of them first; else a file of
     the same stem in any capital letters under another image's suffix, or none in the name. An image that is nowhere
-    keeps its name in the first folder, so that the checks report it; the number of those is told.
+    keeps its name in the first folder, so that the checks report it; the rows of those are told.
 
     Args:
         names: file names or relative paths.
         root: the folder that paths start from.
         folders: where to look, relative to `root`.
         where: the table, for messages.
-        notice: told how many are missing.
+        notice: told which rows' are missing.
         suffix: what a missing image's name ends in, if the name has no suffix.
         elsewhere: a last place to look, given the name.
+        remedy: what to do where not one is there.
 
     Raises:
         ManifestError: not one of the images is there.
@@ -63,19 +78,62 @@ def locate_images(
         path = (lookup.find(name) or (elsewhere(name) if elsewhere else None)) if name else None
         if path is None:
             missing.append(row)
-            path = name and _prefix(folders[0], "") + (name if _stem(name) != name else name + suffix)
+            path = name and (name if _stem(name) != name else name + suffix)
         paths.append(path)
+    # Where images lie beside the table, a missing one would too.
+    apart = len(missing) == len(paths) or (root / folders[0]).is_dir()
+    for row in missing:
+        paths[row] = paths[row] and _prefix(folders[0] if apart else ".", "") + paths[row]
+    found = pd.Series(np.array(paths, object), dtype=TEXT)
+    tell_of_missing(missing, found, root, where=where, remedy=remedy, notice=notice)
+    return found
+
+
+def look_for_images(paths: pd.Series, root: Path, *, where: str, remedy: str, notice: Notice) -> None:
+    """Tells which of the images that `paths` name below `root` are not there.
+
+    Args:
+        paths: as in a manifest, `#` before an array of a container; blank ones are another question.
+        root: the folder that paths start from.
+        where: the table, for messages.
+        remedy: what to do where not one is there.
+        notice: told which rows' are missing.
+
+    Raises:
+        ManifestError: not one of the images is there.
+    """
+    names_in = lru_cache(_FOLDERS_KEPT)(_names_in)
+
+    def is_there(text: str) -> bool:
+        path = Source.parse(root, text).path
+        # Asked by name as well: some file systems know a name in other letters. A zarr store is a folder.
+        return path.name in names_in(path.parent) or os.path.exists(path)  # noqa: PTH110  (a NUL in it is no error)
+
+    codes, texts = as_codes(paths)
+    there = np.array([is_there(text) for text in texts], bool)[codes]
+    tell_of_missing(np.flatnonzero(~there), paths, root, where=where, remedy=remedy, notice=notice)
+
+
+def tell_of_missing(
+    missing: Sequence[int] | np.ndarray, paths: pd.Series, root: Path, *, where: str, remedy: str, notice: Notice
+) -> None:
+    """Tells the rows whose images are missing; not by their names, which may be a patient's.
+
+    Raises:
+        ManifestError: not one of the images is there, so that the folder or the column is likely wrong.
+    """
+    if len(missing) == 0:
+        return
     if len(missing) == len(paths):
         raise ManifestError(
-            f'{where}: not one of its {counted(len(paths), "image")} is there; the first would be "{paths[0]}" in the '
-            f'folder "{root}". Looked in {one_of(folders, most=6)}; unpack the images there.'
+            f'{where}: not one of its {counted(len(paths), "image")} is in the folder "{root}"; the first would be '
+            f'"{paths.iloc[0]}". {remedy}'
         )
-    if missing:
-        notice(
-            f"{counted(len(missing), 'image')} of {len(paths):,} {'is' if len(missing) == 1 else 'are'} missing, the "
-            f'first is "{paths[missing[0]]}"; the rows stay, and `medprobe manifest check` lists them.'
-        )
-    return pd.Series(np.array(paths, object), dtype=TEXT)
+    which = f"that of {rows_in_words(missing)}" if len(missing) == 1 else f"those of {rows_in_words(missing)}"
+    notice(
+        f"{counted(len(missing), 'image')} of {len(paths):,} {'is' if len(missing) == 1 else 'are'} missing: {which} "
+        "of the manifest. The rows stay, and `medprobe manifest check` names the files."
+    )
 
 
 def only_file_below(root: Path, folder: str) -> str | None:
@@ -104,13 +162,21 @@ class _Lookup:
         return next(found, None)
 
 
+def _names_in(folder: Path) -> frozenset[str]:
+    """The names of files and folders in a folder; none where it cannot be read."""
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208  (names are all that is wanted)
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def _listing(folder: Path) -> Listing:
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.is_dir())
     except OSError:
         return frozenset(), {}
-    images = [(_SUFFIXES.index(suffix.lower()), name) for name in names if (suffix := name[len(_stem(name)) :])]
+    images = [(IMAGE_SUFFIXES.index(suffix.lower()), name) for name in names if (suffix := name[len(_stem(name)) :])]
     # The first suffix last, where it takes the place of the others.
     images = [name for _, name in sorted(images, reverse=True) if not name.startswith(".")]
     return frozenset(names), {_stem(name).casefold(): name for name in images}
@@ -119,7 +185,7 @@ def _listing(folder: Path) -> Listing:
 def _stem(name: str) -> str:
     """`name` without an image's suffix; a name may hold dots of its own."""
     stem, dot, suffix = name.rpartition(".")
-    return stem if stem and (dot + suffix).lower() in _SUFFIXES else name
+    return stem if stem and (dot + suffix).lower() in IMAGE_SUFFIXES else name
 
 
 def _prefix(*folders: str) -> str:

@@ -53,7 +53,9 @@ def build_isic2019(src: Path | str, *, name: str | None = None, notice: Notice =
     lesion = metadata.matched("lesion_id", rows)
     if alone := int(lesion.isna().sum()):
         notice(f"{alone:,} of {len(truth):,} images have no lesion_id; each is a group of its own.")
-    folders = find_folders(src, "ISIC_2019_Training_Input*", "ISIC_2019_Training_Input/*", "train")
+    folders = find_folders(
+        src, "ISIC_2019_Training_Input", "ISIC_2019_Training_Input*", "ISIC_2019_Training_Input/*", "train"
+    )
     made = pd.DataFrame(
         {
             "sample_id": truth["image"],

@@ -30,6 +30,7 @@ from .class_folders import class_folder_table, unpacked
 from .common import Notice, assemble, silent
 
 _FOLDERS = ["NORMAL", "PNEUMONIA"]
+_LAYOUT = "chest_xray/train/NORMAL/*.jpeg and chest_xray/train/PNEUMONIA/*.jpeg, beside train/ also val/ and test/"
 _SUBTYPES = ["NORMAL", "BACTERIA", "VIRUS"]
 _NUMBERED = re.compile(r"(?P<patient>person\d+_(?P<cause>bacteria|virus))_\d+", re.IGNORECASE)
 _NORMAL = re.compile(r"(?P<patient>(?:NORMAL\d*-)?IM-\d+)-\d+(?:-\d+)*", re.IGNORECASE)
@@ -64,7 +65,7 @@ def build_kermany_cxr(
             class; all such files are told.
     """
     src = unpacked(Path(src), "chest_xray", _FOLDERS)
-    table = class_folder_table(src, notice, classes=_FOLDERS)
+    table = class_folder_table(src, notice, classes=_FOLDERS, layout=_LAYOUT)
     names = _read_names(table, src)
     table["group_id"] = pd.Series([one.patient for one in names], dtype=TEXT)
     if subtype:

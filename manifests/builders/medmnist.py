@@ -5,15 +5,19 @@ Layout as described at https://medmnist.com and https://github.com/MedMNIST/MedM
 
 from __future__ import annotations
 
+import os
 import re
 from hashlib import md5
 from pathlib import Path
+from typing import Literal
 
-from ...base import ManifestError, atomic_path, no_such, one_of, progress
+from ...base import ManifestError, atomic_path, did_you_mean, one_of, progress
 from ..manifest import Manifest
 from .common import Notice, silent
 from .medmnist_facts import SetFacts, all_sets
-from .npz import build_npz
+from .npz import build_npz, read_shapes
+
+Size = Literal["28", "64", "128", "224"]
 
 _CHUNK = 2**20
 _TIMEOUT_S = 60
@@ -26,7 +30,7 @@ _CITATION = (
 def build_medmnist(
     dataset: Path | str,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     slices: str = "all",
     download: bool = False,
     name: str | None = None,
@@ -41,29 +45,41 @@ def build_medmnist(
         dataset: name of the set, such as pneumoniamnist; looked for in ~/.medmnist, where the package medmnist keeps
             it. Or an npz file that bears the package's name for it, such as data/pneumoniamnist_224.npz.
         size: 28, 64, 128 or 224 pixels a side, 28 or 64 for 3-D sets; default 28.
-        slices: of the volumes of 3-D sets: all, middle:N (neighbours around the middle) or every:N.
+        slices: of the volumes of 3-D sets: all, middle, middle:N (neighbours around the middle) or every:N.
         download: fetch the file where it is not there, and compare its MD5 with the published one.
         name: of the data set; default the name of the file.
         notice: told where the file holds other numbers of samples than the published one.
 
     Raises:
         ManifestError: there is no such set or size, the file is not there (the message says where to put it and where
-            it is published), or is not in MedMNIST's layout.
+            it is published), holds images of another size, or is not in MedMNIST's layout.
     """
-    facts, size, file = _find(dataset, size)
+    try:
+        return _build(dataset, size, slices, name, notice, download=download)
+    except ManifestError as error:
+        # A home is called after its user.
+        raise ManifestError(str(error).replace(f"{Path.home()}{os.sep}", f"~{os.sep}")) from error
+
+
+def _build(
+    dataset: Path | str, asked: str | None, slices: str, name: str | None, notice: Notice, *, download: bool
+) -> Manifest:
+    facts, size, file = _find(dataset, asked)
     if not file.is_file():
         if not download:
             raise ManifestError(
                 f"{file}: there is no such file. Put it there from {facts.url(size)}, or add --download."
             )
         _fetch(facts, size, file)
+    if asked or file.stem.lower() != facts.name:
+        _refuse_other_size(file, facts, size)
     manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
     _tell_counts(manifest, facts, notice)
     manifest.card.license, manifest.card.citation = facts.license, _CITATION
     return manifest
 
 
-def _find(dataset: Path | str, size: int | None) -> tuple[SetFacts, int, Path]:
+def _find(dataset: Path | str, asked: str | None) -> tuple[SetFacts, int, Path]:
     """The set, its size, and the file that should hold it.
 
     Raises:
@@ -74,17 +90,35 @@ def _find(dataset: Path | str, size: int | None) -> tuple[SetFacts, int, Path]:
     name = match["name"] if match else ""
     if name not in sets:
         raise ManifestError(
-            f"{dataset}: {no_such('set of MedMNIST', name, sets)} Another npz file in the same layout is built by "
-            "`medprobe manifest build npz`."
+            f"{dataset}: is no set of MedMNIST; there are {one_of(sets, most=len(sets))}.{did_you_mean(name, sets)} "
+            "Another npz file in the same layout is built by `medprobe manifest build npz`."
         )
-    facts, named = sets[name], int(match["size"]) if match and match["size"] else None
-    if size is not None and named is not None and named != size:
-        raise ManifestError(f"{dataset}: is named as of {named} pixels, and --size asks for {size}; leave one out.")
-    size = size or named or 28
-    if size not in facts.md5:
-        raise ManifestError(f"{dataset}: {facts.title} has no size {size}; it has {one_of(map(str, facts.md5))}.")
-    by_path = given.suffix.lower() == ".npz"
+    facts, named = sets[name], match["size"] if match else None
+    asked = None if asked is None else str(asked)
+    if asked is not None and named is not None and named != asked:
+        raise ManifestError(f"{dataset}: is named as of {named} pixels, and --size asks for {asked}; leave one out.")
+    wanted, sizes = asked or named or "28", {str(size): size for size in facts.md5}
+    if wanted not in sizes:
+        where = dataset if asked is None else f"--size {asked}"
+        raise ManifestError(f"{where}: {facts.title} has no size {wanted}; it has {one_of(sizes)}.")
+    size, by_path = sizes[wanted], given.suffix.lower() == ".npz"
     return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
+
+
+def _refuse_other_size(file: Path, facts: SetFacts, size: int) -> None:
+    """Makes sure that a file holds the size that was asked for, or that it is named after.
+
+    Raises:
+        ManifestError: it does not, or is no npz file.
+    """
+    shapes = [shape for name, (shape, _) in read_shapes(file).items() if name.endswith("_images")]
+    held = {shape[2] for shape in shapes if len(shape) > 2}
+    if held - {size}:
+        pixels = one_of(str(pixels) for pixels in sorted(held))
+        raise ManifestError(
+            f"{file}: holds images of {pixels} pixels a side, and {size} are asked for; leave --size out, or give "
+            f"{facts.file_name(size)} as it is published at {facts.url(size)}."
+        )
 
 
 def _fetch(facts: SetFacts, size: int, file: Path) -> None:

@@ -87,7 +87,8 @@ def build_mimic_cxr(
     if unit == "image":
         made = made.drop(columns="unit_id")
     root = src if root is None else Path(root)
-    made["path"] = locate_images(made["path"], root, where=str(images.file), notice=notice)
+    remedy = "Unpack the images there, or name the folder that holds files/ with --root."
+    made["path"] = locate_images(made["path"], root, where=str(images.file), notice=notice, remedy=remedy)
     return assemble(
         made,
         str(images.file),

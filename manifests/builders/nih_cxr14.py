@@ -58,7 +58,7 @@ def build_nih_cxr14(
     found = read_findings(table, "Finding Labels", _LABELS, "No Finding")
     split = _published_split(table, train_file, test_file)
     refuse_faults(table)
-    folders = find_folders(src, "images_*/images", "images_*", "images", "images/*")
+    folders = find_folders(src, "images_001/images", "images_*/images", "images_*", "images", "images/*")
     sex = next((table[column] for column in _SEX if column in table.rows), table.get("Patient Sex"))
     made = pd.DataFrame(
         {

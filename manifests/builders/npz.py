@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...base import ImageError, ManifestError, one_of
+from ...base import ImageError, ManifestError, did_you_mean, one_of
 from ..card import Task
 from ..manifest import Manifest
 from ..readers.npz import DAMAGE, read_header
 from ..readers.stacks import Layout
 from ..slices import SliceChoice
 from ..structure import SPLITS
-from .common import Notice, assemble, silent, task_for
+from ..tables import as_words, column_of
+from .common import Notice, assemble, silent, task_for, tell_of_empty_classes
 
 
 def build_npz(
@@ -41,17 +42,17 @@ def build_npz(
         name: of the data set; default the file's stem.
         task: default binary for two classes, multiclass for more, multilabel for labels of several columns.
         classes: names of classes 0, 1, ...; default "0", "1", ...
-        slices: of volumes: all, middle:N (neighbours around the middle) or every:N.
+        slices: of volumes: all, middle, middle:N (neighbours around the middle) or every:N.
         root: folder that paths start from; default the file's folder.
-        notice: told which splits are not there.
+        notice: told which splits are not there, and which classes have no sample.
 
     Raises:
         ManifestError: no such file, no npz file, no pair of arrays, or arrays of other shapes and types; all faults
             of the arrays are told.
     """
     file = Path(file)
-    choice = _choice(slices, file)
-    arrays = _arrays(file)
+    choice = SliceChoice.parse_frames(slices, "--slices")
+    arrays = read_shapes(file)
     splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
     faults = [fault for split in splits for fault in _faults(arrays, split)]
     if not splits:
@@ -66,17 +67,29 @@ def build_npz(
     stacked = np.concatenate([_labels(file, split) for split in splits])[table.pop("_of")]
     if stacked.shape[1] > 1:
         task, names = "multilabel", _names(classes, stacked.shape[1], file)
+        if len(names) > stacked.shape[1]:
+            raise ManifestError(
+                f"{file}: has {stacked.shape[1]} labels a sample, but --classes names {len(names)}; name one a column."
+            )
         table[names] = stacked.astype(np.int8)
     else:
         names = _names(classes, max(int(stacked.max()) + 1, 2), file)
         table["label"] = np.array(names, object)[stacked[:, 0]]
+        tell_of_empty_classes(set(as_words(column_of(table, "label"))), names, notice)
     return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
 
 
-def _arrays(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and dtype of each array, read from the headers alone: images may be many."""
+def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each array of an npz file, read from the headers alone: images may be many.
+
+    Raises:
+        ManifestError: there is no such file, or it is no npz file.
+    """
     if not file.is_file():
-        raise ManifestError(f"{file}: there is no such file.")
+        near = did_you_mean(file.name, (beside.name for beside in file.parent.glob("*.npz")))
+        raise ManifestError(
+            f"{file}: {'is a folder' if file.is_dir() else 'there is no such file'}; give an npz file.{near}"
+        )
     try:
         with zipfile.ZipFile(file) as archive:
             found = {}
@@ -138,15 +151,6 @@ def _path(file: Path, root: Path) -> str:
         return file.resolve().relative_to(root.resolve()).as_posix()
     except ValueError as error:
         raise ManifestError(f"{file}: is not inside --root {root}.") from error
-
-
-def _choice(slices: str, file: Path) -> SliceChoice:
-    choice = SliceChoice.parse(slices)
-    if choice.axis is not None or choice.kind == "largest-mask":
-        raise ManifestError(
-            f"{file}: --slices {slices}: an array has neither named axes nor a mask; write all, middle:5 or every:3."
-        )
-    return choice
 
 
 def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Path) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from ..grouping import codes_of, row_groups
 from ..structure import MOST
 from ..tables import TEXT, as_words, column_of
 from .columns import read_columns
+from .common import require_folder
 
 
 class PublishedTable:
@@ -24,13 +26,26 @@ class PublishedTable:
     left out.
     """
 
-    def __init__(self, file: Path, columns: Sequence[str], *, optional: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        file: Path,
+        columns: Sequence[str],
+        *,
+        optional: Iterable[str] = (),
+        named_by: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Reads `file`; columns that are neither wanted nor optional are passed over.
+
+        Args:
+            file: a CSV or Parquet file.
+            columns: wanted.
+            optional: read where they are there.
+            named_by: as in `read_columns`.
 
         Raises:
             ManifestError: a wanted column is not there (the near ones are named), or there are no rows.
         """
-        given = read_columns(file, columns, text={*columns, *optional})
+        given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
         kept = [*columns, *(name for name in optional if name in given)]
         self.file = file
         self.rows = pd.DataFrame({name: column_of(given, name).fillna("").str.strip() for name in kept})
@@ -53,7 +68,10 @@ class PublishedTable:
             self.faults.append(f"{rows_in_words(rows)}: {what}")
 
     def blame_values(self, wrong: pd.Series | np.ndarray, column: str, known: Iterable[str], what: str) -> None:
-        """Notes each distinct text that stands in `column` in the rows of `wrong`, with its rows and the near ones."""
+        """Notes each distinct text that stands in `column` in the rows of `wrong`, with its rows and the near ones.
+
+        Only for columns of labels and the like: what may be a patient's is told by its rows alone, with `blame`.
+        """
         rows = np.flatnonzero(np.asarray(wrong, bool))
         if len(rows) == 0:
             return
@@ -75,8 +93,10 @@ class PublishedTable:
         """No two rows have the same text in this column; blanks are another question."""
         rows = np.flatnonzero((self[column].duplicated(keep=False) & (self[column] != "")).to_numpy(bool))
         codes, values = codes_of(self[column].iloc[rows])
-        for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            self.faults.append(f'{column} "{values[code]}" stands in {rows_in_words(rows[part])}; keep one of them')
+        for _, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
+            where = rows_in_words(rows[part])
+            # Not the value itself: such columns name patients and their images.
+            self.faults.append(f'one value of column "{column}" stands in {where}; keep one of them')
         if len(values) > MOST:
             self.faults.append(f'{len(values) - MOST:,} other values of "{column}" stand in several rows')
 
@@ -90,7 +110,7 @@ class PublishedTable:
         """What the named parts of `pattern` are in each row: a column a part, blank where the text does not fit."""
         parts = self[column].str.extract(pattern).fillna("")
         first = column_of(parts, str(parts.columns[0]))
-        self.blame_values((first == "") & (self[column] != ""), column, (), meaning)
+        self.blame((first == "") & (self[column] != ""), f'column "{column}": {meaning}')
         return parts
 
     def numbers(self, column: str, allowed: Sequence[int], *, blank: bool = False) -> np.ndarray:
@@ -159,9 +179,7 @@ def find_tables(folder: Path, *wanted: str | Sequence[str]) -> list[Path]:
     Raises:
         ManifestError: no such folder, or files are missing: all are named, with the near ones that are there.
     """
-    if not folder.is_dir():
-        what = "is a file; give the folder that it is in" if folder.exists() else "there is no such folder"
-        raise ManifestError(f"{folder}: {what}.")
+    require_folder(folder)
     names = [(name,) if isinstance(name, str) else tuple(name) for name in wanted]
     found = [find_file(folder, *alternatives) for alternatives in names]
     missing = [alternatives for alternatives, file in zip(names, found, strict=True) if file is None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,13 @@ from ...base import ManifestError, one_of
 from ..card import Task
 from ..finding import rows_in_words
 from ..manifest import Manifest
-from ..source import Sources
 from ..tables import TEXT, as_text, as_words, column_of
 from .columns import read_columns, read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+from .images import look_for_images
 
-_LOOKED_AT = 500
-"""Images looked for, spread over the table: a wrong root shows at once, and a large table costs little."""
+_OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}
+"""What stands before `-column` in the options that name the manifest's columns, where it is not their own name."""
 
 
 def build_csv(
@@ -61,7 +60,7 @@ def build_csv(
         name: of the data set; default the table's stem.
         task: default binary for two classes, multiclass for more, multilabel for several label columns.
         classes: their order; default sorted. Not for several label columns, whose order is the order given.
-        notice: told what looks odd.
+        notice: told what looks odd, and which rows' images are missing.
 
     Raises:
         ManifestError: a column does not exist (the near ones are named), a field is blank, an id stands twice, or not
@@ -90,9 +89,9 @@ def build_csv(
         _refuse_other_order(classes, names)
     else:
         made["label"] = _tidy(column_of(given, label_columns[0]))
-        names = agree_on_classes(
-            class_order(_labels(column_of(made, "label"), label_columns[0], table)), classes, str(table)
-        )
+        found = class_order(_labels(column_of(made, "label"), label_columns[0], table))
+        remedy = f'Is "{label_columns[0]}" the column of labels?'
+        names = agree_on_classes(found, classes, str(table), notice, only_one=remedy)
     if task == "ordinal" and classes is None and not all(name.lstrip("-").isdigit() for name in names):
         notice(f"The order of classes is that of their names: {', '.join(names)}; give another with --classes.")
     if "split" in made:
@@ -100,14 +99,13 @@ def build_csv(
         made["split"] = read_split_words(column_of(made, "split"), str(split_column), table, remedy)
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
-    _look_for_images(made, root, image_column, table)
-    if id_column is None and made["sample_id"].duplicated().any():
-        notice("Some images stand in several rows, so the path cannot be the id; name a column with --id-column.")
+    _look_for_images(made, root, image_column, table, notice)
     return assemble(
         made,
         str(table),
         root,
         columns={**chosen, "label": label_columns[0]},
+        remedies={"duplicate-id": _remedy_of_repeats(id_column, frame_column)},
         name=name or table.stem,
         task=task_for(names, task),
         classes=names,
@@ -121,7 +119,9 @@ def _read(
     if not labels:
         raise ManifestError(f"{table}: no label column was named.")
     text = {theirs for ours, theirs in chosen.items() if ours != "frame"} | (set() if multilabel else set(labels))
-    return read_columns(table, [*chosen.values(), *labels, *attributes], text=text)
+    options = {theirs: f"--{_OPTIONS.get(ours, ours)}-column" for ours, theirs in chosen.items()}
+    options |= dict.fromkeys(labels, "--label-column") | dict.fromkeys(attributes, "--attribute")
+    return read_columns(table, options, text=text, named_by=options)
 
 
 def _tidy(column: pd.Series) -> pd.Series:
@@ -189,13 +189,15 @@ def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None
         )
 
 
-def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path) -> None:
+def _remedy_of_repeats(id_column: str | None, frame_column: str | None) -> str:
+    if id_column is not None:
+        return "; give each row an id of its own, or remove all but one"
+    frames = "" if frame_column else ", or the frames of one file with --frame-column"
+    return f"; remove all but one, or name a column that tells the rows apart with --id-column{frames}"
+
+
+def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path, notice: Notice) -> None:
     if not root.is_dir():
         raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
-    rows = np.unique(np.linspace(0, len(made) - 1, min(len(made), _LOOKED_AT)).astype(int))
-    sources = Sources(root, column_of(made, "path").iloc[rows], None)
-    if not any(os.path.exists(source.path) for source in sources):  # noqa: PTH110  (a zarr store is a folder)
-        raise ManifestError(
-            f'{table}: none of the {len(rows)} images looked for exists; the first is "{made["path"].iloc[0]}" in the '
-            f'folder "{root}". Is "{column}" the column of paths, and --root the folder they start from?'
-        )
+    remedy = f'Is "{column}" the column of paths? The folder that they start from is named with --root.'
+    look_for_images(column_of(made, "path"), root, where=str(table), remedy=remedy, notice=notice)

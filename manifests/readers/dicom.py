@@ -28,6 +28,8 @@ from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned
 from .memo import Memo, file_key
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from .dicom_file import DicomFile
 
 _KEPT = 64
@@ -77,6 +79,26 @@ def read(source: Source) -> np.ndarray:
     except damage():
         # Neither the text nor the chain of such an error is passed on: it may hold what stands in the header.
         raise ImageError("the file is damaged: its header or its pixels cannot be read") from None
+
+
+def lacks_window(elements: Dataset) -> bool:
+    """Whether a file of greys leaves it to percentiles how they are shown, under the reading `stored`.
+
+    Args:
+        elements: of its header; those that say how pixels are stored and shown.
+    """
+    from . import dicom_tables as tables
+
+    if str(elements.get("PhotometricInterpretation", "")).strip() not in ("MONOCHROME1", "MONOCHROME2"):
+        return False
+    try:
+        if tables.voi(elements, 0) is not None:
+            return False
+        bits = int(elements.get("BitsStored") or elements.get("BitsAllocated") or 16)
+        as_stored = bits <= 8 and not elements.get("PixelRepresentation") and tables.modality(elements, 0).is_identity
+    except (ImageError, *damage()):
+        return False  # whoever reads its pixels says what is wrong with it
+    return not as_stored
 
 
 def damage() -> tuple[type[BaseException], ...]:

@@ -1,0 +1,133 @@
+"""The table of labels beside a tree of DICOM files: its column of ids, and which of its rows are of which image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ...base import ManifestError, counted, did_you_mean, one_of
+from ..finding import rows_in_words
+from ..tables import as_words, column_of, read_table
+from .common import Notice
+from .dicom_headers import ImageHeader
+from .published import PublishedTable, refuse_faults
+
+Level = Literal["image", "study", "patient"]
+KEYWORDS: dict[Level, str] = {"image": "SOPInstanceUID", "study": "StudyInstanceUID", "patient": "PatientID"}
+_SPELLINGS: dict[Level, set[str]] = {
+    "image": {"sopinstanceuid", "sopuid", "instanceuid", "imageuid"},
+    "study": {"studyinstanceuid", "studyuid"},
+    "patient": {"patientid", "patient"},
+}
+"""Names of columns, in small letters and without what stands between words; the finest comes first."""
+
+
+def read_labels(
+    file: Path, label_columns: Sequence[str], join: str | None, others: Mapping[str, str], *, multilabel: bool
+) -> tuple[PublishedTable, str]:
+    """The table, and its column of ids.
+
+    Args:
+        file: a CSV or Parquet table.
+        label_columns: one column of class names, or several of 0 and 1.
+        join: the column of ids, where it is named.
+        others: further columns, by the option that names each.
+        multilabel: whether labels are 0 and 1.
+
+    Raises:
+        ManifestError: a column is not there, no column is one of ids, or rows are blank or repeated; all are told.
+    """
+    if not label_columns:
+        raise ManifestError(f"{file}: no label column was named.")
+    columns = [str(column) for column in read_table(file, text=()).columns]
+    key = join or _key_column(file, columns)
+    named_by = {**others, **dict.fromkeys(label_columns, "--label-column"), key: "--join"}
+    table = PublishedTable(file, list(named_by), named_by=named_by)
+    table.need_filled(key, *others)
+    table.need_distinct(key)
+    for column in label_columns:
+        if multilabel:
+            table.numbers(column, (0, 1))
+        else:
+            table.need_filled(column)
+    refuse_faults(table)
+    return table, key
+
+
+def _key_column(file: Path, columns: Sequence[str]) -> str:
+    for spellings in _SPELLINGS.values():
+        fit = [column for column in columns if re.sub(r"[\W_]+", "", column).lower() in spellings]
+        if len(fit) == 1:
+            return fit[0]
+    wanted = one_of(KEYWORDS.values())
+    near = "".join(did_you_mean(keyword, columns) for keyword in KEYWORDS.values())
+    raise ManifestError(
+        f"{file}: no column is named {wanted}, which are looked for where --join names none.{near} Name the column of "
+        f"ids with --join; there are {one_of(columns)}."
+    )
+
+
+def joined_on(table: PublishedTable, key: str, headers: Sequence[ImageHeader]) -> Level:
+    """Which of the ids the column holds: the one that it has most in common with.
+
+    Raises:
+        ManifestError: it has nothing in common with any.
+    """
+    there = set(as_words(table[key]))
+    common: list[tuple[int, Level]] = [
+        (len(there & {getattr(header, level) for header in headers}), level) for level in KEYWORDS
+    ]
+    if not any(count for count, _ in common):
+        raise ManifestError(
+            f'{table.file}: column "{key}" has no id in common with the {counted(len(headers), "image")}; tried '
+            f"{one_of(KEYWORDS.values())}. Is it the right column (--join), and were the files given other ids?"
+        )
+    return max(common, key=lambda pair: pair[0])[1]
+
+
+def tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, notice: Notice) -> None:
+    # Told by their number, not by their ids: a notice may end in a log.
+    without_row = [header for header, row in zip(headers, rows, strict=True) if row < 0]
+    if without_row:
+        studies = len({header.study for header in without_row})
+        notice(
+            f"Left out {counted(len(without_row), 'image')} of {counted(studies, 'study', 'studies')} without a row in "
+            f"{table.file.name}."
+        )
+    unused = np.setdiff1d(np.arange(len(table)), rows)
+    if len(unused):
+        notice(f"Without an image in {table.file.name}: {rows_in_words(unused)}.")
+
+
+def refuse_torn_units(
+    table: PublishedTable, made: pd.DataFrame, taken: np.ndarray, unit: Level, columns: Mapping[str, str]
+) -> None:
+    """Makes sure that all images of a unit have one label, one group and one split.
+
+    Args:
+        table: the labels.
+        made: the manifest's table, a row a frame, (N,).
+        taken: (N,), the row of the labels that each belongs to.
+        unit: what gets one prediction.
+        columns: what the table calls the manifest's columns that it gave.
+
+    Raises:
+        ManifestError: rows of the table disagree; all are told by their numbers.
+    """
+    for ours, theirs in columns.items():
+        units = column_of(made, "unit_id")
+        torn = (made.groupby("unit_id")[ours].transform("nunique") > 1).to_numpy(bool)
+        for part in pd.Series(taken[torn]).groupby(as_words(units)[torn]).unique():
+            rows = rows_in_words(np.sort(part))
+            remedy = f"give --unit {_finer(unit)}, or mend them"
+            table.faults.append(f'{rows}: are of one {unit} and differ in column "{theirs}"; {remedy}')
+    refuse_faults(table)
+
+
+def _finer(unit: Level) -> Level:
+    return "study" if unit == "patient" else "image"
