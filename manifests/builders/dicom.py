@@ -16,8 +16,6 @@ from ..card import Task
 from ..finding import refusal
 from ..manifest import Manifest
 from ..slices import SliceChoice
-from ..tables import as_words
-from .columns import read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
 from .dicom_headers import (
     ATTRIBUTES,
@@ -29,7 +27,15 @@ from .dicom_headers import (
     read_header,
     require_pydicom,
 )
-from .dicom_labels import Level, joined_on, read_labels, refuse_torn_units, tell_of_unmatched
+from .dicom_labels import (
+    Level,
+    add_columns,
+    joined_on,
+    read_labels,
+    refuse_torn_units,
+    table_columns,
+    tell_of_unmatched,
+)
 from .headers import read_all
 from .label_columns import choose_word
 
@@ -93,29 +99,23 @@ def build_dicom(
     tell_of_unmatched(table, headers, rows, notice)
     headers, rows = [header for header, row in zip(headers, rows, strict=True) if row >= 0], rows[rows >= 0]
     unit = unit or ("image" if level == "image" else "study")
+    if unit == "study" and group_column is None:
+        _refuse_shared_studies(headers, src)
     _tell_of_stretched_slices(headers, notice)
     made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
-    if group_column:
-        made["group_id"] = as_words(table[group_column])[taken]
-    if split_column:
-        remedy = "Mend the column, or leave --split-column out and let each seed draw its own split."
-        made["split"] = as_words(read_split_words(table[split_column], split_column, file, remedy))[taken]
+    columns = table_columns(label_columns, group_column, split_column, multilabel=multilabel)
+    add_columns(made, table, taken, columns, multilabel=multilabel)
+    refuse_torn_units(table, made, taken, unit, columns)
     if multilabel:
         task, names = "multilabel", list(label_columns)
-        for column in names:
-            made[column] = pd.to_numeric(table[column]).to_numpy(np.int8)[taken]
     else:
-        made["label"] = as_words(table[label_columns[0]])[taken]
         remedy = f'Is "{label_columns[0]}" the column of labels?'
         names = agree_on_classes(class_order(made["label"]), classes, str(file), notice, only_one=remedy)
-    given = {"group_id": group_column, "split": split_column, **{ours: ours for ours in names if multilabel}}
-    given |= {} if multilabel else {"label": label_columns[0]}
-    refuse_torn_units(table, made, taken, unit, {ours: theirs for ours, theirs in given.items() if theirs})
     return assemble(
         made,
         str(src),
         src,
-        columns={"label": label_columns[0]},
+        columns=columns,
         name=name or src.resolve().name,
         task=task_for(names, task),
         classes=names,
@@ -144,7 +144,7 @@ def _read_headers(
     headers = read_all(read, files, "Reading headers")
     passed = Counter(header for header in headers if isinstance(header, PassedOver))
     images = [header for header in headers if isinstance(header, ImageHeader)]
-    faults = _unusable(headers, src) + _twice(images, src) + _shared_studies(images, src, need_patient=need_patient)
+    faults = _unusable(headers, src) + _twice(images, src)
     if faults:
         raise ManifestError(refusal(str(src), faults))
     left_out = one_of(counted(count, kind.what, kind.plural) for kind, count in passed.most_common())
@@ -170,17 +170,23 @@ def _twice(images: Sequence[ImageHeader], src: Path) -> list[str]:
     return [f"{one_of(files)} have one SOPInstanceUID; keep one of them" for files in by_id.values() if len(files) > 1]
 
 
-def _shared_studies(images: Sequence[ImageHeader], src: Path, *, need_patient: bool) -> list[str]:
-    """Studies of several patients, by a file of each: a study is one patient's."""
+def _refuse_shared_studies(images: Sequence[ImageHeader], src: Path) -> None:
+    """Makes sure that each study is of one patient.
+
+    Raises:
+        ManifestError: studies are of several; all are told, by a file of each patient.
+    """
     found: dict[str, dict[str, str]] = {}
-    for header in images if need_patient else ():
+    for header in images:
         found.setdefault(header.study, {}).setdefault(header.patient, header.file.relative_to(src).as_posix())
-    return [
+    faults = [
         f"{one_of(files.values())} have one StudyInstanceUID and different PatientIDs; mend the files, or name the "
         "table's column of patients with --group-column"
         for files in found.values()
         if len(files) > 1
     ]
+    if faults:
+        raise ManifestError(refusal(str(src), faults))
 
 
 def _tell_of_stretched_slices(headers: Sequence[ImageHeader], notice: Notice) -> None:

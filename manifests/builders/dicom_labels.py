@@ -13,6 +13,7 @@ import pandas as pd
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..finding import rows_in_words
 from ..tables import as_words, column_of, read_table
+from .columns import read_split_words
 from .common import Notice
 from .dicom_headers import ImageHeader
 from .published import PublishedTable, refuse_faults
@@ -91,6 +92,7 @@ def joined_on(table: PublishedTable, key: str, headers: Sequence[ImageHeader]) -
 
 
 def tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, notice: Notice) -> None:
+    """Tells how many images have no row, -1 of `rows` (N,), and which rows have no image."""
     # Told by their number, not by their ids: a notice may end in a log.
     without_row = [header for header, row in zip(headers, rows, strict=True) if row < 0]
     if without_row:
@@ -104,6 +106,37 @@ def tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], row
         notice(f"Without an image in {table.file.name}: {rows_in_words(unused)}.")
 
 
+def table_columns(labels: Sequence[str], group: str | None, split: str | None, *, multilabel: bool) -> dict[str, str]:
+    """What the table calls the manifest's columns that it gives."""
+    given = {"group_id": group, "split": split}
+    given |= {name: name for name in labels} if multilabel else {"label": labels[0]}
+    return {ours: theirs for ours, theirs in given.items() if theirs}
+
+
+def add_columns(
+    made: pd.DataFrame, table: PublishedTable, taken: np.ndarray, columns: Mapping[str, str], *, multilabel: bool
+) -> None:
+    """Writes what the table says into the manifest's table.
+
+    Args:
+        made: the manifest's table, a row a frame, (N,).
+        table: the labels.
+        taken: (N,), the row of the labels that each belongs to.
+        columns: of `table_columns`.
+        multilabel: whether labels are 0 and 1.
+
+    Raises:
+        ManifestError: a word names no split.
+    """
+    for ours, theirs in columns.items():
+        words = table[theirs]
+        if ours == "split":
+            remedy = "Mend the column, or leave --split-column out and let each seed draw its own split."
+            words = read_split_words(words, theirs, table.file, remedy)
+        numbers = multilabel and ours not in ("split", "group_id")
+        made[ours] = (pd.to_numeric(words).to_numpy(np.int8) if numbers else as_words(words))[taken]
+
+
 def refuse_torn_units(
     table: PublishedTable, made: pd.DataFrame, taken: np.ndarray, unit: Level, columns: Mapping[str, str]
 ) -> None:
@@ -114,7 +147,7 @@ def refuse_torn_units(
         made: the manifest's table, a row a frame, (N,).
         taken: (N,), the row of the labels that each belongs to.
         unit: what gets one prediction.
-        columns: what the table calls the manifest's columns that it gave.
+        columns: of `table_columns`.
 
     Raises:
         ManifestError: rows of the table disagree; all are told by their numbers.

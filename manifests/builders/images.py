@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = (
 _FOLDERS_KEPT = 1024
 """Listings of folders kept at a time: rows of one folder mostly stand together, and a data set may have 200,000."""
 
+_SEVERAL = ("are", "those", "rows stay", "files")
+
 Listing = tuple[frozenset[str], dict[str, str]]
 """The names in a folder, and the name of the image that each folded stem belongs to."""
 
@@ -129,10 +131,10 @@ def tell_of_missing(
             f'{where}: not one of its {counted(len(paths), "image")} is in the folder "{root}"; the first would be '
             f'"{paths.iloc[0]}". {remedy}'
         )
-    which = f"that of {rows_in_words(missing)}" if len(missing) == 1 else f"those of {rows_in_words(missing)}"
+    are, those, rows_stay, files = ("is", "that", "row stays", "file") if len(missing) == 1 else _SEVERAL
     notice(
-        f"{counted(len(missing), 'image')} of {len(paths):,} {'is' if len(missing) == 1 else 'are'} missing: {which} "
-        "of the manifest. The rows stay, and `medprobe manifest check` names the files."
+        f"{counted(len(missing), 'image')} of {len(paths):,} {are} missing: {those} of {rows_in_words(missing)} of the "
+        f"manifest. The {rows_stay}, and `medprobe manifest check` names the {files}."
     )
 
 

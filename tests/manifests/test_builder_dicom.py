@@ -214,7 +214,12 @@ def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Pa
         ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"attributes": ["name"]}, 'unknown attribute "name"'),
         ("PatientID,finding", ["PAT0,1", "PAT1,ill"], {"task": "multilabel"}, 'column "finding" holds "ill"'),
         ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"unit": "exam"}, '--unit: unknown word "exam"'),
-        ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"frames": "axial:all"}, "frames have no axis or mask"),
+        (
+            "PatientID,finding",
+            ["PAT0,a", "PAT1,b"],
+            {"frames": "axial:all"},
+            "frames have neither named axes nor a mask",
+        ),
         ("PatientID,finding,set", ["PAT0,a,train", "PAT1,b,tset"], {"split_column": "set"}, 'Did you mean "test"'),
     ],
 )

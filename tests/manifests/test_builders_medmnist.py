@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -28,12 +29,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def _write(file: Path, name: str, seed: int = 0) -> Path:
+def _write(file: Path, name: str, seed: int = 0, size: int = 28) -> Path:
     """A small set as the package stores it, of 6, 3 and 4 samples."""
     facts, random = medmnist_facts.all_sets()[name], np.random.default_rng(seed)
     arrays = {}
     for split, count in {"train": 6, "val": 3, "test": 4}.items():
-        arrays[f"{split}_images"] = random.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+        arrays[f"{split}_images"] = random.integers(0, 256, (count, size, size), dtype=np.uint8)
         if facts.task == "multilabel":
             arrays[f"{split}_labels"] = random.integers(0, 2, (count, len(facts.classes)), dtype=np.uint8)
         else:
@@ -93,30 +94,30 @@ def test_a_set_builds_alike_with_and_without_the_package(home: Path, monkeypatch
 
 def test_each_size_is_a_file_of_its_own(home: Path) -> None:
     _write(home / ".medmnist" / "breastmnist.npz", "breastmnist", seed=1)
-    _write(home / ".medmnist" / "breastmnist_224.npz", "breastmnist", seed=2)
-    large = build_medmnist("breastmnist", size=224)
+    _write(home / ".medmnist" / "breastmnist_224.npz", "breastmnist", seed=2, size=224)
+    large = build_medmnist("breastmnist", size="224")
     assert large.name == "breastmnist_224"
     assert large.table["path"].iloc[0] == "breastmnist_224.npz#train_images"
     assert build_medmnist("breastmnist").table["path"].iloc[0] == "breastmnist.npz#train_images"
 
 
 def test_a_volume_is_a_unit_and_its_slices_are_samples(home: Path) -> None:
-    volumes = np.random.default_rng(0).integers(0, 256, (3, 7, 8, 8), dtype=np.uint8)
+    volumes = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 28), dtype=np.uint8)
     arrays = {f"{split}_images": volumes for split in ("train", "val", "test")}
     labels = {f"{split}_labels": np.array([[0], [1], [1]], np.uint8) for split in ("train", "val", "test")}
-    np.savez_compressed(home / ".medmnist" / "nodulemnist3d_64.npz", **arrays, **labels)
+    np.savez_compressed(home / ".medmnist" / "nodulemnist3d.npz", **arrays, **labels)
     notices: list[str] = []
-    manifest = build_medmnist("nodulemnist3d", size=64, slices="middle:3", notice=notices.append)
+    manifest = build_medmnist("nodulemnist3d", size="28", slices="middle:3", notice=notices.append)
     assert (len(manifest), len(manifest.units())) == (27, 9)
     assert manifest.card.classes == ["benign", "malignant"]
     assert any("3 of 1,158 in train" in notice for notice in notices)
-    np.testing.assert_array_equal(read_image(manifest.source(1)), volumes[0, 3])
-    assert len(build_medmnist("nodulemnist3d", size=64)) == 63
+    np.testing.assert_array_equal(read_image(manifest.source(1)), volumes[0, 13])
+    assert len(build_medmnist("nodulemnist3d")) == 3 * 3 * 28
 
 
 def test_other_numbers_of_samples_than_published_are_told(tmp_path: Path) -> None:
     notices: list[str] = []
-    build_medmnist(_write(tmp_path / "bloodmnist_64.npz", "bloodmnist"), notice=notices.append)
+    build_medmnist(_write(tmp_path / "bloodmnist_64.npz", "bloodmnist", size=64), notice=notices.append)
     assert any("6 of 11,959 in train, 3 of 1,712 in val, 4 of 3,421 in test" in notice for notice in notices)
 
 
@@ -124,17 +125,38 @@ def test_other_numbers_of_samples_than_published_are_told(tmp_path: Path) -> Non
     ("dataset", "size", "message"),
     [
         ("pneumonia-mnist", None, 'Did you mean "pneumoniamnist"'),
-        ("organmnist3d", 224, "OrganMNIST3D has no size 224; it has 28, 64"),
-        ("bloodmnist_64.npz", 28, "named as of 64 pixels, and --size asks for 28"),
-        ("octmnist", 128, ".medmnist/octmnist_128.npz: there is no such file. Put it there from https://zenodo.org/"),
-        ("octmnist", 128, "/octmnist_128.npz?download=1, or add --download"),
+        ("nothing", None, "synapsemnist3d"),
+        ("organmnist3d", "224", "--size 224: OrganMNIST3D has no size 224; it has 28, 64"),
+        ("organmnist3d_224", None, "organmnist3d_224: OrganMNIST3D has no size 224; it has 28, 64"),
+        ("octmnist", "big", "--size big: OCTMNIST has no size big; it has 28, 64, 128, 224"),
+        ("bloodmnist_64.npz", "28", "named as of 64 pixels, and --size asks for 28"),
+        (
+            "octmnist",
+            "128",
+            "~/.medmnist/octmnist_128.npz: there is no such file. Put it there from https://zenodo.org/",
+        ),
+        ("octmnist", "128", "/octmnist_128.npz?download=1, or add --download"),
         ("some/octmnist.npz", None, "some/octmnist.npz: there is no such file. Put it there from https://zenodo.org/"),
     ],
 )
-def test_what_cannot_be_built_is_told_with_what_to_do(home: Path, dataset: str, size: int | None, message: str) -> None:
+def test_what_cannot_be_built_is_told_with_what_to_do(home: Path, dataset: str, size: str | None, message: str) -> None:
     with pytest.raises(ManifestError) as refusal:
         build_medmnist(dataset, size=size)
     assert message in str(refusal.value)
+    assert str(home) not in str(refusal.value)
+
+
+def test_a_file_of_another_size_than_asked_for_is_refused_with_both(home: Path, tmp_path: Path, medprobe) -> None:
+    plain = _write(tmp_path / "breastmnist.npz", "breastmnist")
+    renamed = _write(home / ".medmnist" / "breastmnist_64.npz", "breastmnist")
+    with pytest.raises(ManifestError, match="holds images of 28 pixels a side, and 224 are asked for; leave --size"):
+        build_medmnist(plain, size="224")
+    with pytest.raises(ManifestError, match="holds images of 28 pixels a side, and 64 are asked for"):
+        build_medmnist(renamed)
+    said = medprobe("manifest", "build", "medmnist", "breastmnist", "--size", "64", "--out", tmp_path / "m.csv")
+    assert said.status == 1
+    assert f"error: ~{os.sep}.medmnist{os.sep}breastmnist_64.npz: holds images of 28 pixels a side" in said.err
+    assert len(build_medmnist(plain, size="28")) == len(build_medmnist(plain)) == 13
 
 
 @pytest.fixture
@@ -173,7 +195,7 @@ def test_a_download_of_something_else_is_not_kept(home: Path, published: Path) -
 
 def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(home: Path, published: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
-        build_medmnist("breastmnist", size=64, download=True)
+        build_medmnist("breastmnist", size="64", download=True)
     assert "breastmnist_64.npz: is not there, and cannot be fetched: " in str(refusal.value)
     assert "breastmnist_64.npz?download=1 and put it there" in str(refusal.value)
 

@@ -137,11 +137,17 @@ def test_a_parquet_table_gives_the_manifest_that_its_csv_gives(cohort: Path) -> 
         ({"image_column": "File", "group_column": "patients"}, 'no column "patients". Did you mean "patient"?'),
         ({"image_column": "File", "group_column": "patients"}, '"File". Did you mean "file"?'),
         ({"split_column": "sex"}, 'column "sex" must say train, val or test'),
-        ({"root": "img"}, "none of the 12 images looked for exists"),
+        (
+            {"root": "img"},
+            'not one of its 12 images is in the folder "img"; the first would be "img/a,00.png". Is "file" the',
+        ),
         ({"root": "nowhere"}, "does not exist"),
         ({"classes": ["mel"]}, "that --classes leaves out: nv"),
-        ({"id_column": "patient"}, 'sample_id "000" stands in 6 rows (1, 2, 3, ...)'),
-        ({"unit_column": "edema"}, 'unit "0" has samples with different groups (000, 001)'),
+        (
+            {"id_column": "patient"},
+            'one value of column "patient" stands in 6 rows (1, 2, 3, ...); give each row an id of its own',
+        ),
+        ({"unit_column": "edema"}, 'one value of column "edema" has rows with different groups: 6 rows (1, 3, 5, ...)'),
         ({"label_columns": ["edema", "sex"]}, 'column "sex" holds "f", but a multilabel column holds 0 or 1'),
     ],
 )
@@ -156,7 +162,7 @@ def test_a_table_that_does_not_fit_is_refused_in_the_words_of_its_owner(cohort, 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("img,dx\n1.png,a\n2.png,\n3.png,b\n", 'row 2 (sample_id "2.png"): column "dx" is blank'),
+        ("img,dx\n1.png,a\n2.png,\n3.png,b\n", 'row 2: column "dx" is blank'),
         ("img,dx\n1.png,a\n,b\n", 'row 2: column "img" is blank'),
         ("img,dx\n1.png,0.0\n1.png,1.0\n", 'column "dx" holds decimal numbers (0.0, 1.0)'),
         ("img;dx\n1.png;a\n", "separated by semicolons"),

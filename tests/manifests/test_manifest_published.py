@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,73 @@ def test_a_missing_image_is_told_and_its_row_stays_for_the_check_to_report(tree:
 def test_without_any_image_there_is_no_manifest(tree: Tree) -> None:
     for image in tree.images:
         (tree.src / image).unlink()
-    with pytest.raises(ManifestError, match=f"not one of its {tree.rows} images is there"):
+    with pytest.raises(ManifestError) as refusal:
         tree.build()
+    said = str(refusal.value)
+    assert f'not one of its {tree.rows} images is in the folder "{tree.src}"; the first would be "' in said
+    assert "Unpack the images there, or " in said
+    assert ("--root" in said) == (tree.builder == "mimic-cxr")
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("aptos2019", "train_images/000000000000.png"),
+        ("isic2019", "ISIC_2019_Training_Input/ISIC_0000000.jpg"),
+        ("ham10000", "HAM10000_images_part_1/ISIC_0024306.jpg"),
+        ("isic2018", "ISIC2018_Task3_Training_Input/ISIC_0024306.jpg"),
+        ("ddsm-lists", "ddsm_raw/normal_01-A_0002_1.LEFT_CC.LJPEG.1.jpg"),
+        ("nih-cxr14", "images_001/images/00000001_000.png"),
+    ],
+)
+def test_a_folder_of_images_that_is_not_there_is_named(tmp_path: Path, name: str, first: str) -> None:
+    tree = TREES[name](tmp_path / "published")
+    for image in tree.images:
+        (tree.src / image).unlink()
+    for folder in sorted(tree.src.rglob("*/"), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    with pytest.raises(ManifestError, match=f'the first would be "{re.escape(first)}"'):
+        tree.build()
+
+
+def test_images_beside_the_table_are_found_and_a_missing_one_is_looked_for_there(tmp_path: Path) -> None:
+    tree = TREES["aptos2019"](tmp_path)
+    for image in tree.images:
+        (tree.src / image).rename(tree.src / Path(image).name)
+    (tree.src / "train_images").rmdir()
+    (tree.src / Path(tree.images[2]).name).unlink()
+    notices: list[str] = []
+    assert tree.build(notice=notices.append).table["path"].tolist() == [Path(image).name for image in tree.images]
+    assert ["1 image of 10 is missing: that of row 3 of the manifest." in notice for notice in notices] == [True]
+
+
+_WHO = {"aptos2019": "id_code", "isic2019": "image", "ham10000": "image_id", "isic2018": "image", "chexpert": "Path",
+        "nih-cxr14": "Image Index", "mimic-cxr": "dicom_id"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _WHO)
+def test_a_row_that_stands_twice_is_told_without_who_it_is_of(tmp_path: Path, name: str) -> None:
+    tree = TREES[name](tmp_path / "published")
+    column = _WHO[name]
+    tree.repeat_row(2)
+    head, _, row, *_ = tree.file.read_text(encoding="utf-8").splitlines()
+    value = row.split(",")[head.split(",").index(column)]
+    with pytest.raises(ManifestError) as refusal:
+        tree.build()
+    assert f'one value of column "{column}" stands in 2 rows (2, {tree.file.read_text().count(chr(10)) - 1})' in str(
+        refusal.value
+    ) or name in ("chexpert",)
+    assert value not in str(refusal.value)
+
+
+def test_what_is_missing_is_told_without_its_name(tree: Tree) -> None:
+    (tree.src / tree.images[1]).unlink()
+    notices: list[str] = []
+    tree.build(notice=notices.append)
+    told = [notice for notice in notices if "missing" in notice]
+    assert told == [f"1 image of {tree.rows} is missing: that of row 2 of the manifest. The row stays, and "
+                    "`medprobe manifest check` names the file."]  # fmt: skip
 
 
 def test_capital_letters_and_another_suffix_still_lead_to_the_image(tree: Tree) -> None:
