@@ -229,6 +229,81 @@ def test_what_is_asked_or_written_amiss_is_told(export: Path, header, rows, opti
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("PatientID,finding", ["PAT0,a", "PAT1,b", "PAT1,b"]),
+        ("StudyInstanceUID,finding", [f"{_study(0, 0)},a", f"{_study(1, 0)},b", f"{_study(1, 0)},b"]),
+        ("SOPInstanceUID,finding", [f"{_image(0, 0, 0)},a", f"{_image(0, 0, 1)},b", f"{_image(0, 0, 1)},b"]),
+    ],
+)
+def test_ids_that_stand_twice_are_told_by_rows_alone(export: Path, header: str, rows: list[str]) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        build_dicom(export, labels=_labels(export, rows, header), label_columns=["finding"])
+    said = str(refusal.value)
+    assert f'one value of column "{header.split(",")[0]}" stands in 2 rows (2, 3)' in said
+    assert "PAT" not in said
+    assert _ROOT not in said
+
+
+def test_a_patient_of_two_labels_is_told_by_the_rows_of_the_table(export: Path) -> None:
+    table = _labels(export, _BY_STUDY)
+    with pytest.raises(ManifestError) as refusal:
+        build_dicom(export, labels=table, label_columns=["finding"], unit="patient")
+    assert str(refusal.value) == (
+        f'{table}, 2 rows (1, 2): are of one patient and differ in column "finding"; give --unit study, or mend them.'
+    )
+
+
+def test_a_study_of_two_patients_is_told_by_its_files(export: Path) -> None:
+    _write(export / "d" / "other.dcm", 1, 0, 1, PatientID="PAT9")
+    with pytest.raises(ManifestError) as refusal:
+        build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
+    said = str(refusal.value)
+    assert "b/IM0001, d/other.dcm have one StudyInstanceUID and different PatientIDs" in said
+    assert "PAT1" not in said
+    assert _ROOT not in said
+
+
+_GREYS = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "Modality": "CT"}
+
+
+@pytest.mark.parametrize(
+    ("elements", "told"),
+    [
+        ({}, True),
+        ({"WindowCenter": 40, "WindowWidth": 400}, False),
+        ({"Modality": "DX"}, False),
+        ({"NumberOfFrames": 2}, False),
+        ({"BitsStored": 8, "HighBit": 7}, False),
+        ({"BitsStored": 8, "HighBit": 7, "RescaleSlope": 2, "RescaleIntercept": -5}, True),
+        ({"WindowCenter": 40, "WindowWidth": 0}, True),
+    ],
+    ids=["bare", "window", "radiograph", "frames", "8 bits", "8 bits rescaled", "no width"],
+)
+def test_series_whose_slices_would_be_stretched_one_by_one_are_told_of(
+    tmp_path: Path, elements: dict, told: bool
+) -> None:
+    rows = []
+    for patient in range(2):
+        for image in range(3):
+            pixels = np.random.default_rng(image).integers(0, 200, (elements.get("NumberOfFrames", 1), 6, 5), np.uint16)
+            values = {**_GREYS, **elements, "PixelData": pixels.tobytes()}
+            _write(tmp_path / "tree" / f"{patient}{image}.dcm", patient, 0, image, **values)
+        rows.append(f"PAT{patient},{'ab'[patient]}")
+    notices: list[str] = []
+    table = _labels(tmp_path, rows, "PatientID,finding")
+    build_dicom(tmp_path / "tree", labels=table, label_columns=["finding"], notice=notices.append)
+    assert ["2 series have a file for each slice and no window" in notice for notice in notices] == [True] * told
+    assert all("--window CENTRE,WIDTH" in notice for notice in notices)
+
+
+def test_the_help_names_the_choices_of_units_and_frames(medprobe) -> None:
+    said = " ".join(medprobe("manifest", "build", "dicom", "--help").out.replace("│", " ").split())
+    assert "image, study or patient" in said
+    assert "all, middle, middle:N" in said
+
+
 def test_a_tree_without_images_is_refused_with_what_it_holds(tmp_path: Path, export: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.txt").write_text("x")

@@ -116,9 +116,7 @@ def test_a_row_that_stands_twice_is_told_without_who_it_is_of(tmp_path: Path, na
     value = row.split(",")[head.split(",").index(column)]
     with pytest.raises(ManifestError) as refusal:
         tree.build()
-    assert f'one value of column "{column}" stands in 2 rows (2, {tree.file.read_text().count(chr(10)) - 1})' in str(
-        refusal.value
-    ) or name in ("chexpert",)
+    assert f'one value of column "{column}" stands in 2 rows (2, ' in str(refusal.value)
     assert value not in str(refusal.value)
 
 
@@ -126,9 +124,11 @@ def test_what_is_missing_is_told_without_its_name(tree: Tree) -> None:
     (tree.src / tree.images[1]).unlink()
     notices: list[str] = []
     tree.build(notice=notices.append)
-    told = [notice for notice in notices if "missing" in notice]
-    assert told == [f"1 image of {tree.rows} is missing: that of row 2 of the manifest. The row stays, and "
-                    "`medprobe manifest check` names the file."]  # fmt: skip
+    [told] = [notice for notice in notices if "missing" in notice]
+    assert told == (
+        f"1 image of {tree.rows} is missing: that of row 2 of the manifest. The row stays, and "
+        "`medprobe manifest check` names the file."
+    )
 
 
 def test_capital_letters_and_another_suffix_still_lead_to_the_image(tree: Tree) -> None:
