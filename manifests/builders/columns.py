@@ -54,6 +54,11 @@ def read_split_words(words: pd.Series, column: str, table: Path, remedy: str) ->
         ManifestError: a word names no split, or a row has none; each with its count, and the `remedy`.
     """
     known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
+    if known.isna().all():
+        # What such a column holds may be a patient's, and is not repeated.
+        raise ManifestError(
+            f'{table}: column "{column}" says train, val or test in no row; is it the column of the split?\n{remedy}'
+        )
     unknown = Counter(as_words(words)[known.isna().to_numpy(bool)])
     if unknown:
         listed = "".join(

@@ -58,8 +58,9 @@ def build_dicom(
 ) -> Manifest:
     """A manifest of a tree of DICOM files, with labels from a table by SOPInstanceUID, StudyInstanceUID or PatientID.
 
-    A file is known as DICOM by its content, not by its name. Of its header these are read: the three ids, Modality,
-    NumberOfFrames, and PatientSex and PatientAge where they are asked for. A sample is a frame; the group is the
+    A file is known as DICOM by its content, not by its name. Of its header these are read: the three ids and that of
+    the series, Modality, NumberOfFrames, how greys are shown, and PatientSex and PatientAge where they are asked for. A
+    sample is a frame; the group is the
     patient. Files of other kinds, DICOMDIR, files without pixels, images without a row in the table and rows without
     an image are left out and told.
 
@@ -78,11 +79,12 @@ def build_dicom(
         name: of the data set; default the folder's name.
         task: default binary for two classes, multiclass for more, multilabel for several label columns.
         classes: their order; default sorted. Not for several label columns.
-        notice: told what was left out.
+        notice: told what was left out, and of slices that would be stretched one by one.
 
     Raises:
         ManifestError: no such folder, table or column, rows at fault, files that are damaged or lack an id, two files
-            of one SOPInstanceUID, or nothing in common between the files and the table; all of a kind are told.
+            of one SOPInstanceUID, a unit of several labels, groups or splits, or nothing in common between the files
+            and the table; all of a kind are told, by rows and files and without an id.
     """
     src, file = Path(src), Path(labels)
     choice = SliceChoice.parse_frames(frames, "--frames")

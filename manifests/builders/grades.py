@@ -62,9 +62,9 @@ def read_grades(
     grades = dict(zip(names, as_words(opened[grade]), strict=True))
     there = {name: folders[name][0] for name in grades if name in folders}
     rows = {name: row for row, name in enumerate(names)}
-    table = Grades(file, there, {name: grades[name] for name in there}, rows)
-    _tell_of_unmatched(table, patient, folders, notice)
-    return table
+    found = Grades(file, there, {name: grades[name] for name in there}, rows)
+    _tell_of_unmatched(found, patient, folders, notice)
+    return found
 
 
 def task_of_grades(grades: Sequence[str]) -> Task:

@@ -62,6 +62,7 @@ def build_npz(
     if len(splits) < len(SPLITS):
         notice(f"There are arrays for {one_of(splits)} only.")
     root = file.parent if root is None else Path(root)
+    _refuse_other_widths({f"{split}_labels": arrays[f"{split}_labels"][0] for split in splits}, file)
     layouts = {split: Layout.of(arrays[f"{split}_images"][0], f"{split}_images") for split in splits}
     table = _table(layouts, choice, _path(file, root), file)
     stacked = np.concatenate([_labels(file, split) for split in splits])[table.pop("_of")]
@@ -119,11 +120,25 @@ def _faults(arrays: dict[str, tuple[tuple[int, ...], np.dtype]], split: str) -> 
         faults.append(f"{labels} holds {label_dtype}; it must be whole numbers")
     if len(label_shape) not in (1, 2):
         faults.append(f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)")
+    if shape[:1] == (0,):
+        faults.append(f"{images} holds no image; leave an empty split out")
     if shape[:1] != label_shape[:1]:
         faults.append(
             f"{images} has {shape[0] if shape else 0:,} images, {labels} {label_shape[0] if label_shape else 0:,} rows"
         )
     return faults
+
+
+def _refuse_other_widths(shapes: dict[str, tuple[int, ...]], file: Path) -> None:
+    """Makes sure that all splits have equally many labels a sample, given the `shapes` of their labels.
+
+    Raises:
+        ManifestError: they have not.
+    """
+    widths = {name: max((1, *shape[1:])) for name, shape in shapes.items()}
+    if len(set(widths.values())) > 1:
+        told = one_of(f"{name} {width}" for name, width in widths.items())
+        raise ManifestError(f"{file}: labels a sample differ between the splits: {told}; give all the same columns.")
 
 
 def _labels(file: Path, split: str) -> np.ndarray:
@@ -150,7 +165,7 @@ def _path(file: Path, root: Path) -> str:
     try:
         return file.resolve().relative_to(root.resolve()).as_posix()
     except ValueError as error:
-        raise ManifestError(f"{file}: is not inside --root {root}.") from error
+        raise ManifestError(f"{file}: is not inside --root {root}; give a folder above it.") from error
 
 
 def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Path) -> pd.DataFrame:

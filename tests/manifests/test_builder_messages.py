@@ -190,6 +190,22 @@ def test_more_names_than_columns_of_labels_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_arrays_that_are_empty_or_differ_between_splits_are_refused(tmp_path: Path) -> None:
+    images = np.zeros((2, 4, 4), np.uint8)
+    np.savez(tmp_path / "e.npz", train_images=images[:0], train_labels=np.zeros(0, np.uint8))
+    _refused(lambda: build_npz(tmp_path / "e.npz"), "train_images holds no image; leave an empty split out")
+    one, two = np.array([0, 1]), np.array([[0, 1], [1, 0]])
+    np.savez(tmp_path / "d.npz", train_images=images, train_labels=one, val_images=images, val_labels=two)
+    _refused(lambda: build_npz(tmp_path / "d.npz"), "differ between the splits: train_labels 1, val_labels 2")
+
+
+def test_a_column_that_is_no_split_is_told_without_what_stands_in_it(cohort: Path) -> None:
+    said = _refused(
+        lambda: build_csv(cohort, **_COLUMNS, split_column="who"), 'column "who" says train, val or test in no row'
+    )
+    assert "Kowalczyk" not in said
+
+
 def test_a_path_that_is_no_npz_file_is_told_with_the_near_ones(tmp_path: Path) -> None:
     np.savez(tmp_path / "pneumonia.npz", x=np.zeros(1))
     _refused(lambda: build_npz(tmp_path / "pneumona.npz"), "there is no such file", 'Did you mean "pneumonia.npz"?')

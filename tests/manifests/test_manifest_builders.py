@@ -136,7 +136,7 @@ def test_a_parquet_table_gives_the_manifest_that_its_csv_gives(cohort: Path) -> 
     [
         ({"image_column": "File", "group_column": "patients"}, 'no column "patients". Did you mean "patient"?'),
         ({"image_column": "File", "group_column": "patients"}, '"File". Did you mean "file"?'),
-        ({"split_column": "sex"}, 'column "sex" must say train, val or test'),
+        ({"split_column": "sex"}, 'column "sex" says train, val or test in no row'),
         (
             {"root": "img"},
             'not one of its 12 images is in the folder "img"; the first would be "img/a,00.png". Is "file" the',
