@@ -104,9 +104,11 @@ def agree_on_classes(
 
 def tell_of_empty_classes(found: Collection[str], classes: Sequence[str], notice: Notice) -> None:
     """Tells of `classes` that are not `found`: they may be meant, or one may be a name too many."""
-    for name in classes:
-        if name not in found:
-            notice(f'Class "{name}" has no sample here; it stays among the classes.')
+    empty = [f'"{name}"' for name in classes if name not in found]
+    if len(empty) == 1:
+        notice(f"Class {empty[0]} has no sample here; it stays among the classes.")
+    elif empty:
+        notice(f"Classes {one_of(empty)} have no sample here; they stay among the classes.")
 
 
 def assemble(

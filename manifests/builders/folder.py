@@ -57,7 +57,7 @@ def _instead(file: Path) -> str:
     """What to do with a file that was given in place of a folder."""
     builder = next((name for suffix, name in _BUILDERS.items() if file.name.lower().endswith(suffix)), None)
     if builder:
-        return f"such a one is built by `medprobe manifest build {builder}`, and class folders by this command"
+        return f"use `medprobe manifest build {builder}` for it, or give the folder that class folders are in"
     if file.name.lower().endswith(_PACKED):
         return "unpack it, and give the folder"
     return "give the folder that the class folders are in"

@@ -72,7 +72,7 @@ def _build(
             )
         _fetch(facts, size, file)
     if asked or file.stem.lower() != facts.name:
-        _refuse_other_size(file, facts, size)
+        _refuse_other_size(file, facts, size, "leave --size out" if asked else "give the file its own name")
     manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
     _tell_counts(manifest, facts, notice)
     manifest.card.license, manifest.card.citation = facts.license, _CITATION
@@ -105,7 +105,7 @@ def _find(dataset: Path | str, asked: str | None) -> tuple[SetFacts, int, Path]:
     return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
 
 
-def _refuse_other_size(file: Path, facts: SetFacts, size: int) -> None:
+def _refuse_other_size(file: Path, facts: SetFacts, size: int, remedy: str) -> None:
     """Makes sure that a file holds the size that was asked for, or that it is named after.
 
     Raises:
@@ -116,8 +116,8 @@ def _refuse_other_size(file: Path, facts: SetFacts, size: int) -> None:
     if held - {size}:
         pixels = one_of(str(pixels) for pixels in sorted(held))
         raise ManifestError(
-            f"{file}: holds images of {pixels} pixels a side, and {size} are asked for; leave --size out, or give "
-            f"{facts.file_name(size)} as it is published at {facts.url(size)}."
+            f"{file}: holds images of {pixels} pixels a side, and {size} are asked for; {remedy}, or put the file "
+            f"of that size there from {facts.url(size)}."
         )
 
 
