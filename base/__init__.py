@@ -19,6 +19,7 @@ from .errors import (
     WeightsError,
     WorkerError,
 )
+from .faults import fault_in_words
 from .files import atomic_folder, atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import Bar, progress
 from .text import counted, did_you_mean, first_line, no_such, one_of
@@ -42,6 +43,7 @@ __all__ = [
     "canonical_json",
     "counted",
     "did_you_mean",
+    "fault_in_words",
     "fingerprint",
     "first_line",
     "fsync_folder",

@@ -8,13 +8,32 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..base.errors import MedprobeError, MedprobeWarning
+from ..base.text import first_line
 from . import backbones, cache, demo, doctor, extract, manifest, probe, report, stats
 from .console import remark
 
+
+class _Verbs(TyperGroup):
+    """Every verb, whose options that are no number, too small or not among the choices are told of in plain words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from ..base.faults import fault_in_words
+
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # From some version on typer asks pydantic, and repeats what that says.
+            if faults := getattr(error.__cause__, "errors", None):
+                error.message = f"{fault_in_words(faults()[0])}."
+            raise
+
+
 app = typer.Typer(
     name="medprobe",
+    cls=_Verbs,
     help="Finds out which pretrained vision backbone to use for a medical-imaging task, with which probe, "
     "and how sure the answer is.",
     epilog="Start with `medprobe demo`, then `medprobe manifest build folder MY_IMAGES --out my.parquet`.",
@@ -67,7 +86,11 @@ def _in_one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
 
 
 def main() -> None:
-    """Runs the command line; a fault becomes one message and exit status 1, Ctrl-C status 130."""
+    """Runs the command line.
+
+    A fault becomes one message and exit status 1; a command, argument or option that is missing or misspelt, or a value
+    that is no number or not among the choices that its help lists, status 2; Ctrl-C status 130.
+    """
     warnings.showwarning = _in_one_line(warnings.showwarning)
     try:
         app()
@@ -81,5 +104,5 @@ def main() -> None:
         if "--debug" in sys.argv[1:]:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        remark(f"error: {where}{error.strerror or error}")
+        remark(f"error: {where}{error.strerror or first_line(error)}")
         sys.exit(1)

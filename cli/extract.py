@@ -169,25 +169,29 @@ def _named(text: str) -> dict[str, Any]:
 
 
 def _shard(text: str) -> tuple[int, int]:
+    from ..base import MedprobeError
+
     if text == "slurm":
         return _slurm_shard()
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise typer.BadParameter(f'"{text}" is no shard; write 1/4, 2/4, 3/4 and 4/4', param_hint="--shard")
+        raise MedprobeError(f"--shard {text}: is no shard; write 1/4, 2/4, 3/4 and 4/4.")
     return int(number), int(count)
 
 
 def _slurm_shard() -> tuple[int, int]:
     """This task's place in its job array, whatever numbers the array begins with and steps by."""
+    from ..base import MedprobeError
+
     try:
         task, first, last, step = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "MAX", "STEP"))
     except (KeyError, ValueError):
-        told = "slurm: this is no task of a job array (sbatch --array=1-4); write 1/4 and so on"
-        raise typer.BadParameter(told, param_hint="--shard") from None
+        told = "--shard slurm: this is no task of a job array (sbatch --array=1-4); write 1/4 and so on."
+        raise MedprobeError(told) from None
     count = (last - first) // step + 1
     if os.environ.get("SLURM_ARRAY_TASK_COUNT", str(count)) != str(count):
-        told = "slurm: the tasks of this array are not evenly spaced; write --array=1-4, or --shard 1/4 and so on"
-        raise typer.BadParameter(told, param_hint="--shard")
+        told = "the tasks of this array are not evenly spaced; write --array=1-4, or --shard 1/4 and so on."
+        raise MedprobeError(f"--shard slurm: {told}")
     return (task - first) // step + 1, count
 
 

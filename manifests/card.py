@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from ..base import ManifestError, atomic_path, did_you_mean, one_of
+from ..base import ManifestError, atomic_path, did_you_mean, fault_in_words, first_line, one_of
 from .reading import DEFAULT_READING, Reading
 
 Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
@@ -159,17 +159,21 @@ class DatasetCard(BaseModel):
         Raises:
             ManifestError: it is not there, is not YAML, or a field is missing, unknown or wrong (all are named).
         """
+        text = ""
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
+            values = yaml.safe_load(text)
         except FileNotFoundError as error:
             raise ManifestError(
                 f"{path}: the dataset card is missing. A manifest is a table and a YAML card of the same name beside "
                 "it; `medprobe manifest build` writes both."
             ) from error
         except yaml.YAMLError as error:
-            raise ManifestError(f"{path}: not valid YAML{_line_of(error)}.") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ManifestError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+            raise ManifestError(f"{path}: {_not_yaml(error, text)}.") from error
+        except UnicodeDecodeError as error:
+            raise ManifestError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
+        except OSError as error:
+            raise ManifestError(f"{path}: cannot be read: {error.strerror or first_line(error)}.") from error
         if not isinstance(values, dict):
             raise ManifestError(f"{path}: holds no fields; a card has at least `name`, `task` and `classes`.")
         return cls.of(str(path), **{str(key): value for key, value in values.items()})
@@ -189,19 +193,33 @@ class DatasetCard(BaseModel):
 
 
 def _in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
-    field = ".".join(str(part) for part in fault["loc"])
+    field, within = _place(fault["loc"])
     if fault["type"] == "missing":
         return f'the field "{field}" is missing.'
     if fault["type"] == "extra_forbidden":
-        return f'unknown field "{field}".{did_you_mean(field, DatasetCard.model_fields)}'
+        return f'unknown field "{field}".{did_you_mean(str(fault["loc"][-1]), within.model_fields)}'
     if field == "version":
         return f"format version {values['version']!r} is not one that this medprobe reads (1); install a newer one."
     if field == "task":
         given = str(values["task"])
         return f'task "{given}" is not one of {one_of(TASKS)}.{did_you_mean(given, TASKS)}'
-    return f"{field}: {fault['msg'].removeprefix('Value error, ')}."
+    told = fault_in_words(fault)
+    return f"{field}: {told}{'' if told.endswith('?') else '.'}"
 
 
-def _line_of(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f", line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else ""
+def _place(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
+    """What the place of a fault is to a user, such as `reading.window`, and the model that it is a field of."""
+    names = "".join(f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in location)
+    return names.removeprefix("."), Reading if location[0] == "reading" and len(location) > 1 else DatasetCard
+
+
+def _not_yaml(error: yaml.YAMLError, text: str) -> str:
+    """Where YAML cannot be read on, and what the reason mostly is; the library's own words need a grammar at hand."""
+    mark, lines = getattr(error, "problem_mark", None), text.splitlines()
+    if mark is None:
+        return "not valid YAML: it holds a control character; delete it"
+    shown = f" ({lines[mark.line].strip()[:60]})" if mark.line < len(lines) and lines[mark.line].strip() else ""
+    return (
+        f"not valid YAML, line {mark.line + 1}{shown} or just above it. Close every quote and bracket, put a text that "
+        'holds ": " or starts with a sign in quotes, and indent with blanks, never with tabs'
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -12,7 +13,25 @@ Window = Literal["stored", "percentiles"] | tuple[float, float]
 
 
 def _as_window(window: object) -> object:
-    return tuple(window) if isinstance(window, list) else window
+    """A list as a tuple; refuses here what is no window, since a union would tell of each of its parts."""
+    if window in ("stored", "percentiles"):
+        return window
+    if not _two_numbers(window):
+        raise ValueError("must be stored, percentiles, or [centre, width], such as [40, 400]")
+    return window if isinstance(window, tuple) else tuple(window)  # pyright: ignore[reportArgumentType]
+
+
+def _as_percentiles(percentiles: object) -> object:
+    if not _two_numbers(percentiles):
+        raise ValueError("must be two numbers from 0 to 100, such as [0.5, 99.5]")
+    return percentiles
+
+
+def _two_numbers(value: object) -> bool:
+    """Whether a value is a pair of finite numbers."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    return all(isinstance(one, int | float) and not isinstance(one, bool) and isfinite(one) for one in value)
 
 
 class Reading(BaseModel):
@@ -29,7 +48,7 @@ class Reading(BaseModel):
     where a file asks for nothing (NIfTI, stacks of floats), its percentiles. `percentiles`: always those. Or `[centre,
     width]` in the file's own units, after its rescale slope and intercept (Hounsfield units in CT). 8-bit grey and
     colour images of ordinary formats are never stretched."""
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    percentiles: Annotated[tuple[float, float], BeforeValidator(_as_percentiles)] = (0.5, 99.5)
     """The percentiles of the values that become 0 and 255; between them, linear."""
     scope: Literal["volume", "slice"] = "volume"
     """What percentiles are taken over: the whole file (a NIfTI volume, all frames of a DICOM, one volume of a stack),
