@@ -12,24 +12,30 @@ import typer
 from typer.core import TyperGroup
 
 from .console import command, remark, say
+from .manifest_build_options import COMMON, SHARED, Out, Settled, settle, with_own_splits
 from .manifest_counts import tell_counts
 
 if TYPE_CHECKING:
-    from ..manifests import Builder, Manifest, Reading
+    from ..manifests import Builder, Manifest
 
 
 class _Builders(TyperGroup):
     """Looks the builders up when they are asked for, so that other commands do not wait for pandas."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        from ..manifests import BUILDERS
-
-        return list(BUILDERS)
+        self._find()
+        return list(self.commands)  # in the order of `BUILDERS`
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        from ..manifests import BUILDERS
+        self._find()
+        return super().get_command(ctx, cmd_name)
 
-        return _command_of(cmd_name, BUILDERS[cmd_name]) if cmd_name in BUILDERS else None
+    def _find(self) -> None:
+        """Makes the commands once; typer then knows them, and names the near ones of one that there is not."""
+        if not self.commands:
+            from ..manifests import BUILDERS
+
+            self.commands.update({name: _command_of(name, builder) for name, builder in BUILDERS.items()})
 
 
 app = typer.Typer(
@@ -46,66 +52,6 @@ def _builders() -> None:
     """Gives the group its own help, although its commands are found later."""
 
 
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        help="The manifest: a .parquet or .csv file; its card goes beside it.",
-        show_default="the source's name, .parquet",
-    ),
-]
-Name = Annotated[str | None, typer.Option(help="Name of the data set.", show_default="stem of the manifest")]
-Task = Annotated[
-    str | None, typer.Option(help="binary, multiclass, ordinal or multilabel.", show_default="from the classes")
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        help="Class names in order, separated by commas; for `binary` the second is positive.", show_default="sorted"
-    ),
-]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        help="Draw a split: `grouped:70/15/15` or `grouped:80/20`, stratified by class with no group torn, `@SEED` "
-        "after it for another one{own}.",
-        show_default="the data set's own, if any",
-    ),
-]
-KeepIds = Annotated[
-    bool,
-    typer.Option(
-        "--keep-ids",
-        help="Keep ids of patients and units as they are. Else they become keyed hashes; the key is put beside the "
-        "manifest (.key) and never in it.",
-    ),
-]
-Window = Annotated[
-    str | None,
-    typer.Option(
-        help="Stored values that become 0 to 255: stored, percentiles, percentiles:LOW,HIGH, or CENTRE,WIDTH in the "
-        "file's own units.",
-        show_default="stored, else percentiles:0.5,99.5",
-    ),
-]
-PerSlice = Annotated[
-    bool, typer.Option("--per-slice", help="Take percentiles over each slice instead of the whole volume.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is there.")]
-
-_COMMON: dict[str, tuple[Any, Any]] = {
-    "split": (Split, None),
-    "window": (Window, None),
-    "per_slice": (PerSlice, False),
-    "keep_ids": (KeepIds, False),
-    "overwrite": (Overwrite, False),
-}
-"""Options of every builder, which are no business of the builders themselves."""
-_SHARED = {"name": Name, "task": Task, "classes": Classes}
-"""Options that many builders have, and how they are typed."""
-
-
 def _command_of(name: str, builder: Builder) -> Any:
     """The command that asks for what `builder` takes."""
     function = builder.build
@@ -115,14 +61,14 @@ def _command_of(name: str, builder: Builder) -> Any:
     source, options = parameters[0], [one for one in parameters[1:] if one.name != "notice"]
 
     def run(**given: Any) -> None:
-        common = {key: given.pop(key) for key in _COMMON}
+        common = {key: given.pop(key) for key in COMMON}
         _build(builder, given.pop(source.name), given.pop("out"), common, given)
 
     typed = [
         (source.name, Annotated[Path, typer.Argument(help=helps.get(source.name), show_default=False)], source.empty),
         ("out", Out, None),
         *(_option(one, hints[one.name], helps.get(one.name, "")) for one in options),
-        *((key, _with_own_splits(kind, builder), default) for key, (kind, default) in _COMMON.items()),
+        *((key, with_own_splits(kind, builder), default) for key, (kind, default) in COMMON.items()),
     ]
     keyword = inspect.Parameter.KEYWORD_ONLY
     signed = [inspect.Parameter(key, keyword, default=default, annotation=kind) for key, kind, default in typed]
@@ -139,8 +85,8 @@ def _command_of(name: str, builder: Builder) -> Any:
 def _option(parameter: inspect.Parameter, hint: Any, text: str) -> tuple[str, Any, Any]:
     """Name, type and default of the option for one keyword of a builder."""
     default = parameter.default
-    if parameter.name in _SHARED:
-        return parameter.name, _SHARED[parameter.name], None
+    if parameter.name in SHARED:
+        return parameter.name, SHARED[parameter.name], None
     switch = f"--{parameter.name.replace('_', '-')}"
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if hint is bool:
@@ -163,14 +109,6 @@ def _singular(switch: str) -> str:
     return switch.removesuffix("s")
 
 
-def _with_own_splits(kind: Any, builder: Builder) -> Any:
-    if kind is not Split:
-        return kind
-    own = "".join(f"; or `{name}`, {preset.summary}" for name, preset in builder.splits.items())
-    option = get_args(Split)[1]
-    return Annotated[str | None, typer.Option(help=option.help.format(own=own), show_default=option.show_default)]
-
-
 def _argument_helps(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     """The lines of a docstring's `Args:`, as sentences."""
     text = inspect.getdoc(function) or ""
@@ -186,86 +124,49 @@ def _help_of(name: str, builder: Builder) -> str:
     return f"{text}\n\nExample: `medprobe manifest build {name} {builder.example}`"
 
 
-def _build(builder: Builder, source: Path, asked: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
-    from ..manifests import Pseudonyms, identifying, read_split, resplit
+def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
+    from ..manifests import reading_matters
 
-    place = _ready(asked, source, common["overwrite"])
-    reading = _reading(common["window"], per_slice=common["per_slice"])
-    if common["split"]:
-        read_split(common["split"], builder.splits)  # refuses an unknown one before anything is read
-    takes = inspect.signature(builder.build).parameters
-    if "name" in takes:
-        options["name"] = options.get("name") or place.stem
-    if "task" in takes:
-        options["task"] = _task(options.get("task"))
-    if "classes" in takes:
-        options["classes"] = _names(options.get("classes"))
+    settled = settle(builder, source, out, common, options)
     manifest = builder.build(source, **options, notice=_note)
-    manifest.card.reading = reading
-    if common["split"]:
-        manifest = resplit(manifest, common["split"], builder.splits)
-    if not common["keep_ids"] and (hidden := identifying(manifest)):
-        key = place.with_suffix(".key")
+    manifest.card.reading = settled.reading
+    if settled.reading.in_spec and not reading_matters(manifest, settled.reading):
+        option = "--window" if common["window"] else "--per-slice"
+        _note(f"{option} makes no difference to the images that were tried; 8-bit ones stay as they are.")
+    if settled.split:
+        manifest = _with_split(manifest, settled.split, builder)
+    _finish(_with_hidden_ids(manifest, settled), settled.place)
+
+
+def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
+    from ..manifests import resplit
+
+    drawn = resplit(manifest, text, builder.splits)
+    if "split" in manifest.table and not manifest.table["split"].equals(drawn.table["split"]):
+        own = manifest.table["split"].value_counts()
+        counts = ", ".join(f"{own[split]:,} in {split}" for split in ("train", "val", "test") if split in own)
+        _note(f"--split {text} takes the place of the data set's own split ({counts}).")
+    return drawn
+
+
+def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
+    """The manifest with hashes in the place of ids that tell who is who, unless they are to be kept."""
+    from ..manifests import Pseudonyms, identifying
+
+    key, own = settled.key, settled.place.with_suffix(".key")
+    hidden = identifying(manifest) if key else []
+    if key and hidden:
         manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
         kinds = ", ".join(f"{name.removesuffix('_id')}s" for name in hidden)
         _note(f"ids of {kinds} are keyed hashes; who has {key.name} can link them, so keep it apart.")
-    _finish(manifest, place)
-
-
-def _ready(asked: Path | None, source: Path, overwrite: bool) -> Path:
-    """Where the manifest goes; refuses a place that would not do, before anything is read."""
-    from ..base import OutputError
-    from ..manifests import refuse_existing
-
-    out = asked or Path(f"{source.absolute().name.removesuffix(source.suffix)}.parquet")
-    if out.suffix.lower() not in (".parquet", ".csv"):
-        raise OutputError(f"{out}: --out must end in .parquet or .csv.")
-    if out.resolve() == source.resolve():
-        raise OutputError(f"{out}: this is the table itself, which is never changed; give another name with --out.")
-    if not out.absolute().parent.is_dir():
-        raise OutputError(f"{out}: the folder {out.parent} does not exist; make it, or choose another --out.")
-    if not overwrite:
-        refuse_existing(out)
-    return out
-
-
-def _task(task: str | None) -> Any:
-    from ..base import ManifestError, no_such
-    from ..manifests import TASKS
-
-    if task is not None and task not in TASKS:
-        raise ManifestError(f"--task: {no_such('task', task, TASKS)}")
-    return task
-
-
-def _names(classes: str | None) -> list[str] | None:
-    return None if classes is None else [name.strip() for name in classes.split(",")]
-
-
-def _reading(window: str | None, *, per_slice: bool) -> Reading:
-    """The reading that `--window` and `--per-slice` ask for."""
-    from pydantic import ValidationError
-
-    from ..base import ManifestError
-    from ..manifests import Reading
-
-    fields: dict[str, Any] = {"scope": "slice"} if per_slice else {}
-    kind, _, numbers = (window or "stored").partition(":")
-    try:
-        if kind == "percentiles" and numbers:
-            fields |= {"window": kind, "percentiles": tuple(float(number) for number in numbers.split(","))}
-        elif kind in ("stored", "percentiles") and not numbers:
-            fields |= {"window": kind} if window else {}
-        else:
-            centre, width = (float(number) for number in (window or "").split(","))
-            fields |= {"window": (centre, width)}
-        return Reading(**fields)
-    except ValidationError as error:
-        raise ManifestError(f"--window {window}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
-    except ValueError as error:
-        raise ManifestError(
-            f"--window {window}: write stored, percentiles, percentiles:LOW,HIGH or CENTRE,WIDTH, such as 40,400."
-        ) from error
+    elif key and key != own:
+        _note(f"there are no ids to hash, so {key} is not used.")
+    if own.exists() and not (hidden and key and key.resolve() == own.resolve()):
+        _note(
+            f"{own.name} is there and not the key of this manifest; it stays, since another may have been made with "
+            "it. If none was, delete it."
+        )
+    return manifest
 
 
 def _note(sentence: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import remark, say, show_table
+from .console import command, remark, say, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 _COMPARED_UNASKED = 50_000
 """Samples up to which embeddings are compared without being asked for; the time grows with the square."""
+
+
+def _explain(code: str | None) -> None:
+    if code:
+        from rich.markdown import Markdown
+
+        from .checks_page import section_of
+        from .console import out
+
+        text = section_of(code)
+        say(f"{code}\n")
+        out().print(Markdown(text, hyperlinks=False), soft_wrap=False)
+        raise typer.Exit
 
 
 def check(
@@ -41,15 +54,21 @@ def check(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new manifest of --fix.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is at --out.")] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", callback=_explain, is_eager=True, help="Say what a finding means and what to do, and exit."
+        ),
+    ] = None,
 ) -> None:
     """Looks for missing, damaged and repeated images, faulty labels, and leaks between splits.
 
-    Ends with status 1 when there is an error, 0 when there are only warnings (1 with `--strict`). docs/checks.md
-    explains each code. What was seen of the images is kept beside the manifest, so a second check reads only those
-    that have changed.
+    Ends with status 1 when there is an error, 0 when there are only warnings (1 with `--strict`). What was seen of the
+    images is kept beside the manifest, so a second check reads only those that have changed.
 
     Examples: `medprobe manifest check brain.parquet`;
-    `medprobe manifest check brain.parquet --fix group-duplicates --out brain-grouped.parquet`
+    `medprobe manifest check brain.parquet --fix group-duplicates --out brain-grouped.parquet`;
+    `medprobe manifest check --explain near-duplicate`
     """
     from ..manifests import Manifest, check_manifest
 
@@ -150,7 +169,8 @@ def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
     errors = sum(found.severity == "error" for found in findings)
     said = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
     say(f"{manifest.name}: {counted(len(manifest), 'image')} checked, {said}.")
-    remark("docs/checks.md says what each finding means and what to do about it.")
+    first = command("manifest", "check", "--explain", _errors_first(by_code)[0][0])
+    remark(f"What a finding means and what to do about it: {first}")
 
 
 def _errors_first(by_code: dict[str, list[Finding]]) -> list[tuple[str, list[Finding]]]:

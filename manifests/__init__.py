@@ -18,6 +18,7 @@ from .montage import TILE, Examples, class_examples, draw_montage
 from .pseudonyms import Pseudonyms, identifying
 from .readers import READERS, Reader, content_digest, read_image
 from .reading import Reading
+from .reading_effect import reading_matters
 from .slices import Axis, SliceChoice
 from .source import Source, source_stamp
 from .splits import SplitPreset, read_split, resplit
@@ -74,6 +75,7 @@ __all__ = [
     "keep_survey",
     "read_image",
     "read_split",
+    "reading_matters",
     "refuse_existing",
     "resplit",
     "shuffle_keys",

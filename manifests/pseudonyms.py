@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..base import ManifestError
+from ..base import ManifestError, writing
 from .manifest import Manifest
 from .tables import TEXT, as_words, column_of
 
 _DIGITS = 20
 """Of a pseudonym: 80 bits, so that even ten million ids do not meet."""
+_KEY_BYTES = 32
 _UID = r"(?:^|[^0-9.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}"
 """A DICOM UID (PS3.5, 9.1), alone or within an id: numbers without leading zeros and dots between, six or more."""
 
@@ -37,17 +38,19 @@ class Pseudonyms:
 
         Raises:
             ManifestError: the file holds no key.
+            OutputError: it is not there and cannot be made.
         """
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(_read_key(file))
-        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-            key = secrets.token_bytes(32)
-            opened.write(key.hex() + "\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-        return cls(key)
+        with writing(file):
+            try:
+                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return cls(_read_key(file))
+            with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+                key = secrets.token_bytes(_KEY_BYTES)
+                opened.write(key.hex() + "\n")
+                opened.flush()
+                os.fsync(opened.fileno())
+            return cls(key)
 
     def of(self, name: str) -> str:
         """The pseudonym of one id; an empty one stays empty."""
@@ -88,11 +91,14 @@ def _tells(table: pd.DataFrame, column: str) -> bool:
 
 def _read_key(file: Path) -> bytes:
     try:
-        key = bytes.fromhex(file.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
+        with file.open("rb") as opened:
+            # A little more than a key and its line end, so that what is no key is not read whole.
+            key = bytes.fromhex(opened.read(2 * _KEY_BYTES + 8).decode("ascii"))
+    except (OSError, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
         raise ManifestError(
-            f"{file}: holds no key of 64 hexadecimal digits; move it away, or give --keep-ids."
-        ) from error
-    if len(key) != 32:
-        raise ManifestError(f"{file}: holds no key of 64 hexadecimal digits; move it away, or give --keep-ids.")
+            f"{file}: holds no key of {2 * _KEY_BYTES} hexadecimal digits; name another file with --key, move this one "
+            "away, or give --keep-ids."
+        )
     return key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -76,12 +77,12 @@ def resplit(manifest: Manifest, text: str, own: Mapping[str, SplitPreset]) -> Ma
 
     Args:
         manifest: rows in the order of the published files, which the studies' own splits count by.
-        text: `grouped:70/15/15` (train, val, test) or `grouped:80/20` (train, test), with `@SEED` after it; or one of
-            `own`.
+        text: `grouped:70/15/15` (train, val, test) or `grouped:80/20` (train, test), shares that sum to 100 or to 1,
+            with `@SEED` after it; or one of `own`.
         own: the presets of this data set.
 
     Raises:
-        ManifestError: there is no such split.
+        ManifestError: there is no such split, or the shares do not sum to a whole.
     """
     return Manifest(manifest.table.assign(split=read_split(text, own).draw(manifest)), manifest.card, manifest.path)
 
@@ -90,7 +91,7 @@ def read_split(text: str, own: Mapping[str, SplitPreset]) -> SplitPreset:
     """The preset that `text` names; see `resplit`.
 
     Raises:
-        ManifestError: there is none.
+        ManifestError: there is none, or the shares do not sum to a whole.
     """
     if text in own:
         return own[text]
@@ -100,4 +101,10 @@ def read_split(text: str, own: Mapping[str, SplitPreset]) -> SplitPreset:
     shares = tuple(float(share) for share in match[1].split("/"))
     if min(shares) <= 0:
         raise ManifestError(f"--split {text}: every part needs a share above 0.")
+    total = math.fsum(shares)
+    if not (math.isclose(total, 100) or math.isclose(total, 1)):
+        raise ManifestError(
+            f"--split {text}: the shares sum to {total:g}, not to 100 (or 1). Write all of train, val and test, such "
+            "as grouped:70/15/15, or train and test, such as grouped:80/20."
+        )
     return grouped(shares, int(match[2] or 0))

@@ -147,11 +147,22 @@ def _fetch(facts: SetFacts, size: int, file: Path) -> None:
                     f"{facts.md5[size]}), and was not kept. Try again later."
                 )
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
         raise ManifestError(
-            f"{file}: is not there, and cannot be fetched: {reason}. Where there is a network, fetch {url} and put it "
-            "there."
+            f"{file}: is not there, and cannot be fetched: {_why_not(error, url)}. Where there is a network, fetch "
+            f"{url} and put it there."
         ) from error
+
+
+def _why_not(error: Exception, url: str) -> str:
+    from urllib.error import HTTPError
+    from urllib.parse import urlsplit
+
+    host = urlsplit(url).hostname
+    if isinstance(error, HTTPError):
+        return f"{host} answers with status {error.code}"
+    if isinstance(getattr(error, "reason", error), TimeoutError):
+        return f"{host} did not answer within {_TIMEOUT_S} s"
+    return f"no connection to {host}, or it broke off"
 
 
 def _tell_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:

@@ -184,7 +184,7 @@ def find_tables(folder: Path, *wanted: str | Sequence[str]) -> list[Path]:
     found = [find_file(folder, *alternatives) for alternatives in names]
     missing = [alternatives for alternatives, file in zip(names, found, strict=True) if file is None]
     if missing:
-        raise ManifestError(f"{folder}: {_lacks(folder, missing)}")
+        raise ManifestError(f"{folder}:{_lacks(folder, missing)}")
     return [file for file in found if file is not None]
 
 
@@ -217,5 +217,5 @@ def _lacks(folder: Path, missing: list[tuple[str, ...]]) -> str:
         inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and find_file(entry, *names)]
         hint = f' It is in "{inside[0].name}"; give that folder.' if inside else did_you_mean(names[0], there)
         told.append(f"there is no {' or '.join(names)}.{hint}")
-    listed = told[0] if len(told) == 1 else "".join(f"\n  {line}" for line in told)
+    listed = f" {told[0]}" if len(told) == 1 else "".join(f"\n  {line}" for line in told)
     return f"{listed}\nIt holds {one_of(there) or 'nothing'}."
