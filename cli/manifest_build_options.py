@@ -235,10 +235,14 @@ def _key(asked: Path | None, place: Path, *, keep_ids: bool) -> Path | None:
 
 
 def _name(name: str | None) -> str | None:
+    from ..base import ManifestError
     from ..manifests import DatasetCard
 
     if name is not None:
-        DatasetCard.of(f"--name {name}", name=name, task="binary", classes=["no", "yes"])
+        try:
+            DatasetCard.of("", name=name, task="binary", classes=["no", "yes"])
+        except ManifestError as error:
+            raise ManifestError(f'--name "{name}"{str(error).removeprefix(": name")}') from error
     return name
 
 

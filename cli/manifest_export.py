@@ -10,7 +10,7 @@ import typer
 from .console import remark, say
 
 if TYPE_CHECKING:
-    from ..manifests import Manifest
+    from ..manifests import Manifest, Publication
 
 ManifestFile = Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
@@ -25,7 +25,11 @@ def croissant(
     url: Annotated[str, typer.Option(help="Page of the data set.", show_default=False)] = "",
     creator: Annotated[
         list[str] | None,
-        typer.Option(help="Person or organisation who made it. Repeat it for several.", show_default=False),
+        typer.Option(help="Person who made it. Repeat it for several.", show_default=False),
+    ] = None,
+    organization: Annotated[
+        list[str] | None,
+        typer.Option(help="Organisation that made it. Repeat it for several.", show_default=False),
     ] = None,
     published: Annotated[str, typer.Option(help="Day of publication, YYYY-MM-DD.", show_default=False)] = "",
     version: Annotated[str, typer.Option(help="Version, MAJOR.MINOR.PATCH.", show_default=False)] = "",
@@ -41,30 +45,34 @@ def croissant(
     from ..base import OutputError
     from ..manifests import Manifest, Publication, write_croissant
 
+    publication = Publication(
+        url=url, creators=creator or (), organizations=organization or (), published=published, version=version
+    )
+    publication.require_sound()
     place = out or manifest.with_name(f"{manifest.stem}.croissant.json")
     if place.suffix.lower() not in (".json", ".jsonld"):
         raise OutputError(f"{place}: --out must end in .json or .jsonld.")
     if place.exists() and not overwrite:
         raise OutputError(f"{place}: is there already; choose another --out, or add --overwrite to replace it.")
     loaded = Manifest.load(manifest)
-    publication = Publication(url=url, creators=creator or (), published=published, version=version)
     write_croissant(loaded, place, publication=publication, with_ids=with_ids)
     say(f"Wrote {place}.")
-    _tell_what_lacks(loaded, publication)
+    _tell_what_lacks(loaded, publication, manifest.with_suffix(".yaml"))
 
 
-def _tell_what_lacks(manifest: Manifest, publication: object) -> None:
+def _tell_what_lacks(manifest: Manifest, publication: Publication, card: Path) -> None:
     """Names what Croissant asks for and neither card nor options said."""
-    card = [field for field in ("license", "citation", "description") if not getattr(manifest.card, field)]
-    options = [
-        f"--{option}"
-        for option, field in (
-            ("url", "url"), ("creator", "creators"), ("published", "published"), ("version", "version"),
-        )
-        if not getattr(publication, field)
-    ]  # fmt: skip
-    if card:
-        remark(f"note: the card has no {', '.join(card)}; a published data set should.")
+    fields = [field for field in ("license", "citation", "description") if not getattr(manifest.card, field)]
+    given = {
+        "--url": publication.url,
+        "--creator": publication.creators or publication.organizations,
+        "--published": publication.published,
+        "--version": publication.version,
+    }
+    options = [option for option, value in given.items() if not value]
+    if fields:
+        lines = ", ".join(f"`{field}: ...`" for field in fields)
+        remark(f"note: a published data set has a {', '.join(fields)}; write {lines} into {card}, and export again.")
     if options:
         remark(f"note: for publication Croissant also asks for {', '.join(options)}.")
 

@@ -86,7 +86,9 @@ class Publication:
     url: str = ""
     """The page of the data set."""
     creators: Sequence[str] = ()
-    """People or organisations who made it."""
+    """People who made it."""
+    organizations: Sequence[str] = ()
+    """Organisations that made it."""
     published: str = ""
     """The day it was published, YYYY-MM-DD."""
     version: str = ""
@@ -99,6 +101,8 @@ class Publication:
             ManifestError: names every one that cannot.
         """
         faults = []
+        if not all(name.strip() for name in (*self.creators, *self.organizations)):
+            faults.append("the name of a creator or organisation is blank")
         if self.url and not re.match(r"https?://\S+$", self.url):
             faults.append(f'the URL "{self.url}" does not start with https:// or http://')
         if self.version and not _VERSION.fullmatch(self.version):
@@ -108,7 +112,7 @@ class Publication:
         except ValueError:
             faults.append(f'the date "{self.published}" is not YYYY-MM-DD, such as 2024-05-31')
         if faults:
-            raise ManifestError(f"For a Croissant file {'; '.join(faults)}.")
+            raise ManifestError(f"Not fit for a Croissant file: {'; '.join(faults)}.")
 
 
 def write_croissant(
@@ -165,7 +169,10 @@ def _about(manifest: Manifest, publication: Publication) -> dict[str, Any]:
         "license": f"https://spdx.org/licenses/{card.license}.html" if _SPDX.fullmatch(card.license) else card.license,
         "citeAs": card.citation,
         "url": publication.url,
-        "creator": [{"@type": "sc:Organization", "name": name} for name in publication.creators],
+        "creator": [
+            *({"@type": "sc:Person", "name": name} for name in publication.creators),
+            *({"@type": "sc:Organization", "name": name} for name in publication.organizations),
+        ],
         "datePublished": publication.published,
         "version": publication.version,
     }

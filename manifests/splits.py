@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base import ManifestError, no_such
+from ..base import ManifestError, counted, no_such, one_of
 from .allocation import allocate, shuffle_keys, shuffled
 from .manifest import Manifest
 from .structure import SPLITS
@@ -34,6 +34,8 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
     Args:
         shares: of train, val and test, or of train and test; made to sum to one.
         seed: whole number from 0.
+
+    Drawing raises `ManifestError` where there are too few groups to give each part one.
     """
     names = SPLITS if len(shares) == 3 else ("train", "test")
 
@@ -43,6 +45,12 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
         fractions = np.array(shares) / sum(shares)
         order = shuffled(shuffle_keys(units.group_id), seed)
         part = allocate(counts, order, fractions, np.ones(len(names), np.int64))
+        empty = [name for number, name in enumerate(names) if number not in part]
+        if empty:
+            raise ManifestError(
+                f"--split: {counted(len(part), 'group')} cannot fill {one_of(names)}, nothing is left for "
+                f"{one_of(empty)}. A group (a patient) is never torn: ask for fewer parts, or leave --split out."
+            )
         return np.array(names, object)[part[units.group[units.sample_unit]]]
 
     return SplitPreset("stratified by class, no group torn", draw)

@@ -84,10 +84,63 @@ def test_the_version_is_that_of_the_package() -> None:
     assert _medprobe("--version").stdout.strip() == f"medprobe {version('medprobe')}"
 
 
-def test_an_unknown_verb_exits_with_2_and_names_the_near_one() -> None:
-    run = _medprobe("extrac")
-    assert run.returncode == 2
-    assert "extract" in run.stderr
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("extrac",), "extract"),
+        (("manifest", "chek"), "check"),
+        (("manifest", "build", "fodler"), "folder"),
+        (("manifest", "build", "brain_tumor_mri"), "brain-tumor-mri"),
+        (("manifest", "export", "croisant"), "croissant"),
+        (("cache", "verfy"), "verify"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, tuple) else words,
+)
+def test_an_unknown_verb_of_any_group_exits_with_2_and_names_the_near_one(medprobe, words, near) -> None:
+    said = medprobe(*words)
+    assert said.status == 2
+    assert f"No such command '{words[-1]}'. Did you mean '{near}'?" in " ".join(said.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("check", "m.csv", "--most", "0"), "'--most': must be at least 1, not \"0\"."),
+        (("check", "m.csv", "--most", "few"), "'--most': must be a whole number, not \"few\"."),
+        (("check", "m.csv", "--fix", "foo"), "'--fix': 'foo' is not one of 'drop-duplicates', 'group-duplicates'."),
+        (("show", "m.csv", "--per-class", "41"), "'--per-class': must be at most 40, not \"41\"."),
+        (("build", "medmnist", "pneumoniamnist", "--size", "big"), "'--size': must be a whole number, not \"big\"."),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
+)
+def test_a_value_of_the_wrong_kind_is_told_in_words_with_what_is_right(medprobe, words, told) -> None:
+    said = medprobe("manifest", *words)
+    assert said.status == 2
+    assert told in " ".join(said.err.replace("│", "").split())
+
+
+def test_every_code_of_a_check_is_explained_without_a_manifest(medprobe) -> None:
+    from medprobe.manifests import CODES
+
+    for code, meant in CODES.items():
+        said = medprobe("manifest", "check", "--explain", code)
+        assert said.status == 0, said.err
+        assert said.out.startswith(f"{code}\n\n{meant.severity.capitalize()}. ")
+        assert "#" not in said.out
+    said = medprobe("manifest", "check", "--explain", "near-duplicates")
+    assert said.status == 1
+    assert 'Did you mean "near-duplicate"' in said.err
+
+
+def test_the_explanations_are_installed_with_the_package() -> None:
+    import tomllib
+
+    from medprobe.cli.checks_page import PAGE
+
+    setuptools = tomllib.loads((PAGE.parent.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "medprobe.docs" in setuptools["packages"]
+    assert setuptools["package-dir"]["medprobe.docs"] == PAGE.parent.name
+    assert PAGE.name in setuptools["package-data"]["medprobe.docs"]
 
 
 def test_a_fault_is_one_message_without_a_traceback_unless_asked(tmp_path) -> None:

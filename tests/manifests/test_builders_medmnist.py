@@ -196,8 +196,18 @@ def test_a_download_of_something_else_is_not_kept(home: Path, published: Path) -
 def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(home: Path, published: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
         build_medmnist("breastmnist", size="64", download=True)
-    assert "breastmnist_64.npz: is not there, and cannot be fetched: " in str(refusal.value)
+    told = "breastmnist_64.npz: is not there, and cannot be fetched: 127.0.0.1 answers with status 404. Where"
+    assert told in str(refusal.value)
     assert "breastmnist_64.npz?download=1 and put it there" in str(refusal.value)
+
+
+def test_without_a_network_a_download_says_so_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing listens at the port of "discard", and no name is looked up.
+    monkeypatch.setattr(medmnist_facts, "_RECORD", "http://127.0.0.1:9")
+    with pytest.raises(ManifestError) as refusal:
+        build_medmnist("breastmnist", download=True)
+    assert "cannot be fetched: no connection to 127.0.0.1, or it broke off. Where" in str(refusal.value)
+    assert "Errno" not in str(refusal.value)
 
 
 @pytest.mark.realdata

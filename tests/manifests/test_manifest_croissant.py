@@ -13,7 +13,13 @@ from medprobe.manifests import DatasetCard, Manifest, Publication, write_croissa
 
 mlcroissant = pytest.importorskip("mlcroissant")
 
-_PUBLISHED = Publication(url="https://example.org/toy", creators=("A. Doe",), published="2024-05-31", version="1.0.0")
+_PUBLISHED = Publication(
+    url="https://example.org/toy",
+    creators=("A. Doe",),
+    organizations=("Clinic",),
+    published="2024-05-31",
+    version="1.0.0",
+)
 
 
 @pytest.fixture
@@ -135,6 +141,35 @@ def test_export_says_what_a_published_set_lacks_and_replaces_nothing_unasked(coh
     assert said.status == 0, said.err
     assert (tmp_path / "toy.croissant.json").exists()
     assert "asks for --url, --creator, --published." in said.err
+    assert "`license" not in said.err  # the card has one
     assert medprobe("manifest", "export", "croissant", manifest.path).status == 1
     assert medprobe("manifest", "export", "croissant", manifest.path, "--overwrite").status == 0
     assert medprobe("manifest", "export", "croissant", manifest.path, "--out", tmp_path / "toy.txt").status == 1
+
+
+def test_who_made_it_is_a_person_or_an_organisation_as_was_said(cohort, tmp_path, medprobe) -> None:
+    manifest = cohort.save(tmp_path / "toy.parquet")
+    people = ("--creator", "A. Doe", "--creator", "B. Roe", "--organization", "Clinic")
+    said = medprobe("manifest", "export", "croissant", manifest.path, *people)
+    assert said.status == 0, said.err
+    assert "--creator" not in said.err
+    creators = json.loads((tmp_path / "toy.croissant.json").read_text())["creator"]
+    kinds = [(one["@type"], one["name"]) for one in creators]
+    assert kinds == [("sc:Person", "A. Doe"), ("sc:Person", "B. Roe"), ("sc:Organization", "Clinic")]
+    alone = medprobe("manifest", "export", "croissant", manifest.path, "--organization", "Clinic", "--overwrite")
+    assert "--creator" not in alone.err
+    assert medprobe("manifest", "export", "croissant", manifest.path, "--creator", " ", "--overwrite").status == 1
+
+
+def test_what_the_card_lacks_is_told_with_the_file_to_write_it_into(cohort, tmp_path, medprobe) -> None:
+    card = cohort.card.model_copy(update={"license": "", "citation": ""})
+    manifest = Manifest(cohort.table, card).save(tmp_path / "toy.parquet")
+    said = medprobe("manifest", "export", "croissant", manifest.path)
+    assert f"write `license: ...`, `citation: ...` into {tmp_path / 'toy.yaml'}, and export again." in said.err
+
+
+def test_wrong_options_are_told_before_a_file_that_is_there(cohort, tmp_path, medprobe) -> None:
+    manifest = cohort.save(tmp_path / "toy.parquet")
+    (tmp_path / "toy.croissant.json").touch()
+    said = medprobe("manifest", "export", "croissant", manifest.path, "--version", "1")
+    assert 'the version "1" is not MAJOR.MINOR.PATCH' in said.err

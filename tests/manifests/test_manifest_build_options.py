@@ -1,0 +1,179 @@
+"""The options that all builders share: refused together and in words, and never silently without effect."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from medprobe.manifests import DatasetCard, Manifest, Reading, reading_matters
+from PIL import Image
+
+
+@pytest.fixture
+def build(class_folders: Path, tmp_path: Path, medprobe: Callable) -> Callable:
+    """`build(out, *options)`: a manifest of a table of the class folders with two images a patient, into `out`."""
+    files = sorted(class_folders.rglob("*.png"))
+    pd.DataFrame(
+        {
+            "file": [file.relative_to(tmp_path).as_posix() for file in files],
+            "dx": [file.parent.name for file in files],
+            "patient": [f"{file.parent.parent.name}-{number // 2}" for number, file in enumerate(files)],
+            "part": [file.parent.parent.name for file in files],
+        }
+    ).to_csv(tmp_path / "list.csv", index=False)
+    columns = ("--image-column", "file", "--label-column", "dx", "--group-column", "patient")
+    return lambda out, *options: medprobe(
+        "manifest", "build", "csv", tmp_path / "list.csv", *columns, "--out", tmp_path / out, *options
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--split", "grouped:70/15"), "--split grouped:70/15: the shares sum to 85, not to 100 (or 1)."),
+        (("--split", "grouped:50/25/20"), "the shares sum to 95"),
+        (("--split", "grouped:0.7/0.2"), "the shares sum to 0.9"),
+        (("--split", "grouped:100/0"), "every part needs a share above 0"),
+        (("--split", ""), 'unknown split ""; there are grouped:70/15/15'),
+        (("--split", "huix2024"), "is a split of aptos2019, isic2019, chexpert, cbis-ddsm alone"),
+        (("--split", "grouped:80/20", "--split-column", "part"), "--split-column takes one that is there; give one of"),
+        (("--window", "foo"), "--window foo: write stored, percentiles, percentiles:LOW,HIGH or CENTRE,WIDTH"),
+        (("--window", "40"), "--window 40: write stored"),
+        (("--window", "40,0"), "its width is above 0, not 0."),
+        (("--window", "40,nan"), "--window 40,nan: write stored"),
+        (("--window", "percentiles:3"), "--window percentiles:3: write stored"),
+        (("--window", "percentiles:3,2,1"), "--window percentiles:3,2,1: write stored"),
+        (("--window", "percentiles:9,3"), "percentiles ascend between 0 and 100, not 9 and 3."),
+        (("--window", ""), "--window : write stored"),
+        (("--task", "multi"), 'Did you mean "multilabel"'),
+        (("--classes", "cat,,dog"), "--classes cat,,dog: a name is blank"),
+        (("--name", "a/b"), '--name "a/b": a name becomes a folder'),
+        (("--key", "nowhere/k"), "--key nowhere/k: the folder nowhere does not exist"),
+        (("--key", "k", "--keep-ids"), "--keep-ids hashes none; give one of them."),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
+)
+def test_a_wrong_option_is_one_clear_message_before_anything_is_made(build, tmp_path, options, told) -> None:
+    said = build("m.parquet", *options)
+    assert said.status == 1
+    assert said.err.startswith("error: ")
+    assert told in said.err
+    for raw in ("Input should", "Field required", "Tuple", "Value error"):
+        assert raw not in said.err
+    assert {file.name for file in tmp_path.iterdir()} == {"list.csv", "pets"}
+
+
+def test_all_wrong_options_are_told_at_once_and_so_is_a_manifest_that_is_there(build, tmp_path) -> None:
+    assert build("m.parquet").status == 0
+    before = (tmp_path / "m.parquet").read_bytes()
+    said = build("m.parquet", "--window", "foo", "--split", "nonsense", "--task", "multi", "--name", ".x")
+    assert said.status == 1
+    assert said.err.startswith("error: 5 options are wrong:\n")
+    for told in ("--window foo", '"nonsense"', '"multi"', '--name ".x"', "m.parquet: exists already"):
+        assert told in said.err
+    assert (tmp_path / "m.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("shares", ["70/30", "0.7/0.3", "33.3/33.3/33.4", "0.5/0.25/0.25@3"])
+def test_shares_that_sum_to_100_or_to_1_are_taken(build, tmp_path, shares) -> None:
+    said = build("m.parquet", "--split", f"grouped:{shares}")
+    assert said.status == 0, said.err
+    assert len(set(Manifest.load(tmp_path / "m.parquet").table["split"])) == shares.count("/") + 1
+
+
+def test_too_few_groups_for_the_parts_are_refused(build) -> None:
+    said = build("m.parquet", "--group-column", "part", "--split", "grouped:70/15/15")
+    assert said.status == 1
+    assert "2 groups cannot fill train, val, test, nothing is left for val." in said.err
+
+
+def test_a_split_that_takes_the_place_of_the_data_sets_own_is_told(class_folders, tmp_path, medprobe) -> None:
+    command = ("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.parquet")
+    said = medprobe(*command, "--split", "grouped:80/20")
+    assert said.status == 0, said.err
+    told = "note: --split grouped:80/20 takes the place of the data set's own split (23 in train, 20 in test)."
+    assert told in said.err
+    assert "takes the place" not in medprobe(*command, "--overwrite").err
+
+
+def test_one_key_gives_a_patient_one_id_in_two_manifests(build, tmp_path) -> None:
+    key = tmp_path / "shared.key"
+    for out in ("a.parquet", "b.csv"):
+        said = build(out, "--key", key)
+        assert said.status == 0, said.err
+        assert "who has shared.key can link them" in said.err
+    build("c.parquet")
+    first, second, other = (
+        Manifest.load(tmp_path / out).table["group_id"] for out in ("a.parquet", "b.csv", "c.parquet")
+    )
+    assert first.tolist() == second.tolist()
+    assert not set(first) & set(other)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert [file.name for file in sorted(tmp_path.glob("*.key"))] == ["c.key", "shared.key"]
+
+
+@pytest.mark.parametrize("content", [None, "", "00" * 31, "00" * 33, "zz" * 32, "é" * 64], ids=repr)
+def test_a_file_that_is_no_key_is_refused_and_left_as_it_is(build, tmp_path, content) -> None:
+    file = tmp_path / "file"
+    file.mkdir() if content is None else file.write_text(content, encoding="utf-8")
+    said = build("m.parquet", "--key", file)
+    assert said.status == 1
+    assert f"{file}: holds no key of 64 hexadecimal digits; name another file with --key" in said.err
+    assert content is None or file.read_text(encoding="utf-8") == content
+    assert not (tmp_path / "m.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["m.parquet", "m.yaml"])
+def test_a_key_cannot_be_where_the_manifest_goes(build, tmp_path, name) -> None:
+    said = build("m.parquet", "--key", tmp_path / name)
+    assert said.status == 1
+    assert "is where the manifest goes; name another file." in said.err
+
+
+@pytest.mark.parametrize("options", [("--keep-ids",), ("--key", "other.key")], ids=" ".join)
+def test_a_key_that_the_manifest_no_longer_has_stays_and_is_told(build, tmp_path, options, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "m.key is there" not in build("m.parquet").err
+    key = (tmp_path / "m.key").read_bytes()
+    said = build("m.parquet", "--overwrite", *options)
+    assert said.status == 0, said.err
+    assert "note: m.key is there and not the key of this manifest; it stays" in said.err
+    assert (tmp_path / "m.key").read_bytes() == key
+    assert "m.key is there" not in build("m.parquet", "--overwrite").err
+
+
+def test_a_key_that_nothing_was_hashed_with_is_told_and_not_made(class_folders, tmp_path, medprobe) -> None:
+    key = tmp_path / "shared.key"
+    said = medprobe("manifest", "build", "folder", class_folders, "--key", key, "--out", tmp_path / "m.csv")
+    assert said.status == 0, said.err
+    assert f"there are no ids to hash, so {key} is not used." in said.err
+    assert not key.exists()
+
+
+def test_a_window_without_effect_on_8_bit_images_is_told(build) -> None:
+    assert "--window makes no difference to the images that were tried" in build("a.parquet", "--window", "40,400").err
+    assert "--per-slice makes no difference" in build("b.parquet", "--per-slice").err
+    assert "makes no difference" not in build("c.parquet").err
+
+
+def test_a_reading_matters_where_it_changes_a_pixel_or_makes_an_image_readable(tmp_path: Path) -> None:
+    window = Reading(window=(1000.0, 500.0))
+    card = DatasetCard(name="t", task="binary", classes=["a", "b"])
+    ramp = np.arange(300).reshape(15, 20) * 10
+    for kind, matters in ((np.uint8, False), (np.uint16, True), (np.float32, True)):
+        Image.fromarray(ramp.astype(kind)).save(tmp_path / f"{np.dtype(kind)}.tif")
+        table = pd.DataFrame({"sample_id": ["x"], "path": [str(tmp_path / f"{np.dtype(kind)}.tif")], "label": ["a"]})
+        assert reading_matters(Manifest(table, card), window) is matters
+    absent = pd.DataFrame({"sample_id": ["x"], "path": ["nowhere.png"], "label": ["a"]})
+    assert reading_matters(Manifest(absent, card), window)  # nothing is claimed of what was not seen
+
+
+def test_several_missing_tables_end_no_line_with_a_blank(tmp_path, medprobe) -> None:
+    (tmp_path / "empty").mkdir()
+    said = medprobe("manifest", "build", "chexpert", tmp_path / "empty", "--out", tmp_path / "m.csv")
+    assert said.status == 1
+    assert f"error: {tmp_path / 'empty'}:\n  there is no train.csv.\n" in said.err
