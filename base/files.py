@@ -36,14 +36,17 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = _reason(error)
+        reason = _reason(error, target)
         if reason is None:
             raise
         raise OutputError(f"{target}: cannot be written: {reason}.") from error
 
 
-def _reason(error: BaseException) -> str | None:
+def _reason(error: BaseException, target: Path) -> str | None:
     number = getattr(error, "errno", None)
+    # Only of the folder itself: something else that was missing, such as a file to read, has a message of its own.
+    if number == errno.ENOENT and Path(getattr(error, "filename", None) or "").parent == target.parent:
+        return "the folder is gone, or takes no files; choose another folder"
     if number in _REASONS:
         return _REASONS[number]
     for code, reason in _REASONS.items():

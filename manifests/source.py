@@ -101,6 +101,8 @@ def source_stamp(path: Path) -> int:
         status = path.stat()
     except OSError as error:
         raise ImageError(reason_of(error)) from error
+    except ValueError as error:  # a NUL in the name
+        raise ImageError("the name is none that a file can have") from error
     text = f"{status.st_size} {status.st_mtime_ns}"
     if is_store(path):
         text += "".join(f"\n{name} {size} {time}" for name, size, time in _files_below(path))

@@ -160,6 +160,8 @@ def _reason(error: BaseException, path: Path) -> str:
         return "it is not a Parquet file, or was cut off"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if path.suffix.lower() == ".parquet":
+        return f"it is damaged; fetch it or build it again ({words[:120].rstrip('.')})"
     return words[:200].rstrip(".")
 
 

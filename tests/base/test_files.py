@@ -35,6 +35,22 @@ def test_a_file_where_a_folder_is_needed_is_an_output_error(tmp_path: Path) -> N
         temporary.write_text("")
 
 
+def test_a_folder_that_takes_no_files_is_told_without_a_temporary_name(tmp_path: Path) -> None:
+    target = tmp_path / "gone" / "x.csv"
+
+    def write() -> None:
+        with atomic_path(target) as temporary:
+            target.parent.rmdir()
+            temporary.write_text("")
+
+    with pytest.raises(OutputError) as refusal:
+        write()
+    assert str(refusal.value).startswith(f"{target}: cannot be written: the folder is gone, or takes no files")
+    assert "tmp.csv" not in str(refusal.value).replace(str(tmp_path), "")
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "y.csv"):
+        (tmp_path / "elsewhere" / "read").read_text()
+
+
 def test_a_full_disk_is_an_output_error_that_says_so() -> None:
     with (
         pytest.raises(OutputError, match="disk is full"),

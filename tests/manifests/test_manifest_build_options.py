@@ -177,3 +177,28 @@ def test_several_missing_tables_end_no_line_with_a_blank(tmp_path, medprobe) -> 
     said = medprobe("manifest", "build", "chexpert", tmp_path / "empty", "--out", tmp_path / "m.csv")
     assert said.status == 1
     assert f"error: {tmp_path / 'empty'}:\n  there is no train.csv.\n" in said.err
+
+
+def test_a_check_says_how_to_have_its_first_finding_explained(build, class_folders, tmp_path, medprobe) -> None:
+    build("m.parquet")
+    next(class_folders.rglob("*.png")).unlink()
+    said = medprobe("manifest", "check", tmp_path / "m.parquet")
+    assert said.status == 1
+    assert "medprobe manifest check --explain missing-file" in said.err
+
+
+def test_a_path_that_no_file_can_have_is_a_finding(tmp_path, medprobe) -> None:
+    (tmp_path / "m.csv").write_bytes(b"sample_id,path,label\na,1\x002.png,cat\n")
+    DatasetCard(name="m", task="binary", classes=["cat", "dog"]).save(tmp_path / "m.yaml")
+    said = medprobe("manifest", "check", tmp_path / "m.csv")
+    assert said.status == 1
+    assert "missing-file:" in said.out
+
+
+def test_a_damaged_parquet_file_is_called_so(pets, medprobe) -> None:
+    content = bytearray(pets.path.read_bytes())
+    content[-600:-100] = bytes(byte ^ 0x5A for byte in content[-600:-100])
+    pets.path.write_bytes(content)
+    said = medprobe("manifest", "check", pets.path)
+    assert said.status == 1
+    assert "cannot be read: it is damaged; fetch it or build it again" in said.err
