@@ -42,8 +42,7 @@ def backbones(
     show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"], whole=["name"])
     say(
         "The first pooling is the default; places inside such as @1..12 are for cls@9, mean@9 or cls@last4. "
-        "`medprobe backbones NAME` tells more of one. timm:, hf: and open_clip:MODEL name any other; see "
-        "docs/backbones.md."
+        "`medprobe backbones NAME` tells more of one. timm:, hf: and open_clip:MODEL name any other."
     )
 
 

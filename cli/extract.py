@@ -37,7 +37,7 @@ def extract(
         typer.Option(
             "--pooling",
             help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; every backbone that names none of "
-            "its own must have them. See docs/backbones.md.",
+            "its own must have them. `medprobe backbones NAME` lists those of one.",
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,
