@@ -22,7 +22,8 @@ from .reading_effect import reading_matters
 from .slices import Axis, SliceChoice
 from .source import Source, source_stamp
 from .splits import SplitPreset, read_split, resplit
-from .survey import Survey, keep_survey, survey_images, survey_manifest
+from .survey import Survey
+from .surveying import keep_survey, survey_images, survey_manifest
 from .units import Units
 
 __all__ = [

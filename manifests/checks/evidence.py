@@ -15,7 +15,8 @@ from ..grouping import codes_of
 from ..labels import label_codes
 from ..manifest import Manifest
 from ..structure import MOST, SPLITS
-from ..survey import Survey, survey_manifest
+from ..survey import Survey
+from ..surveying import survey_manifest
 from ..tables import column_of
 
 _NAMED = 6
