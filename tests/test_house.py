@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,25 @@ def test_every_package_is_listed_and_typed() -> None:
     }
     assert found == listed
     assert all((_ROOT / name.removeprefix("medprobe.").replace(".", "/") / "py.typed").exists() for name in listed)
+
+
+def test_no_file_needs_one_that_needs_it() -> None:
+    """Imports inside functions count too: they would hide a circle, not break it."""
+    modules = {path.relative_to(_ROOT).with_suffix("").parts: path for path in _modules()}
+    needs = {name: _needed(path) & set(modules) - {name} for name, path in modules.items()}
+    tuple(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
+
+
+def _needed(path: Path) -> set[tuple[str, ...]]:
+    """The modules, and names that may be modules, which relative imports in `path` name, but for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for_types = {id(node) for guard in guards for node in ast.walk(guard)}
+    folder, found = path.relative_to(_ROOT).parent.parts, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in for_types:
+            start = (*folder[: len(folder) - node.level + 1], *(node.module.split(".") if node.module else ()))
+            # `from . import name` is of a neighbour, and the package around both is on its way in already.
+            reached = [*([start] if node.module else []), *((*start, alias.name) for alias in node.names)]
+            found |= {name for one in reached for name in (one, (*one, "__init__"))}
+    return found

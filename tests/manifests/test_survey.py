@@ -13,9 +13,9 @@ from medprobe.manifests import (
     Survey,
     build_folder,
     build_npz,
-    survey,
     survey_images,
     survey_manifest,
+    surveying,
 )
 from PIL import Image
 
@@ -28,13 +28,13 @@ def _same(one: Survey, other: Survey) -> bool:
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded, as they are decoded."""
     seen: list[str] = []
-    look = survey.facts_of
+    look = surveying.facts_of
 
     def noted(source):
         seen.append(source.path.name)
         return look(source)
 
-    monkeypatch.setattr(survey, "facts_of", noted)
+    monkeypatch.setattr(surveying, "facts_of", noted)
     return seen
 
 
@@ -141,7 +141,7 @@ def test_a_name_that_no_file_can_have_is_a_missing_file_and_no_end(pets: Manifes
 
 def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_at: list[str], monkeypatch) -> None:
     count = 0
-    look = survey.facts_of
+    look = surveying.facts_of
 
     def stopped(source):
         nonlocal count
@@ -150,10 +150,10 @@ def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_a
             raise KeyboardInterrupt
         return look(source)
 
-    monkeypatch.setattr(survey, "facts_of", stopped)
+    monkeypatch.setattr(surveying, "facts_of", stopped)
     with pytest.raises(KeyboardInterrupt):
         survey_manifest(pets, workers=1, show_progress=False)
-    monkeypatch.setattr(survey, "facts_of", look)
+    monkeypatch.setattr(surveying, "facts_of", look)
     looked_at.clear()
     survey_manifest(pets, show_progress=False)
     assert len(looked_at) == 11  # the first chunk of 32 was kept
@@ -205,8 +205,8 @@ def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path:
     (tmp_path / "0" / "00.png").write_text("no image")
     sources = build_folder(tmp_path).sources()
     by_threads = survey_images(sources, workers=2, show_progress=False)
-    monkeypatch.setattr(survey, "_FEW", 10)
-    monkeypatch.setattr(survey, "_in_threads", None)
+    monkeypatch.setattr(surveying, "_FEW", 10)
+    monkeypatch.setattr(surveying, "_in_threads", None)
     by_processes = survey_images(sources, workers=2, show_progress=False)
     assert _same(by_processes, by_threads)
     assert list(by_processes.reason != "").count(True) == 1
@@ -214,6 +214,6 @@ def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path:
 
 def test_frames_of_one_file_are_read_by_threads(tmp_path: Path, monkeypatch) -> None:
     np.savez(tmp_path / "t.npz", train_images=np.zeros((70, 4, 4), np.uint8), train_labels=np.arange(70) % 2)
-    monkeypatch.setattr(survey, "_FEW", 10)
-    monkeypatch.setattr(survey, "_in_processes", None)
+    monkeypatch.setattr(surveying, "_FEW", 10)
+    monkeypatch.setattr(surveying, "_in_processes", None)
     assert survey_images(build_npz(tmp_path / "t.npz").sources(), workers=2, show_progress=False).constant.all()
