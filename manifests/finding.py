@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,38 +19,106 @@ class Code(NamedTuple):
     """An error makes results wrong or the work impossible; a warning may be meant."""
     meaning: str
     """In a few words."""
+    remedy: str
+    """What to do about it, in a sentence or two."""
+    thing: tuple[str, str] = ("image", "images")
+    """What each finding is of, one and several, such as a pair; an image is a row of the manifest."""
 
+
+_CLASSES, _COPIES = ("class", "classes"), ("set of identical images", "sets of identical images")
+_GROUPS, _PAIRS, _UNITS = ("group", "groups"), ("pair", "pairs"), ("unit", "units")
 
 CODES: dict[str, Code] = {
-    "empty-manifest": Code("error", "there are no rows"),
-    "blank-id": Code("error", "a sample, unit or group has no id"),
-    "duplicate-id": Code("error", "several rows have one sample_id"),
-    "blank-path": Code("error", "a row names no image"),
-    "blank-label": Code("error", "a row has no label"),
-    "unknown-label": Code("error", "a label is not in the card"),
-    "unknown-split": Code("error", "not train, val or test"),
-    "bad-frame": Code("error", "a frame is no whole number"),
-    "unit-two-labels": Code("error", "a unit's samples differ in label"),
-    "unit-two-groups": Code("error", "a unit's samples differ in group"),
-    "unit-two-splits": Code("error", "a unit's samples differ in split"),
-    "missing-file": Code("error", "the file is not there"),
-    "unreadable-image": Code("error", "the file is no readable image"),
-    "path-outside-root": Code("error", "a path leaves the card's root"),
-    "constant-image": Code("warning", "all pixels are the same"),
-    "extreme-aspect": Code("warning", "an image far from square"),
-    "burned-in-text": Code("warning", "what looks like text in pixels"),
-    "group-across-splits": Code("error", "a group is on both sides of a split"),
-    "pixels-across-splits": Code("error", "one image on both sides of a split"),
-    "pixels-two-labels": Code("warning", "one image, different labels"),
-    "pixels-repeated": Code("warning", "one image under several ids"),
-    "near-duplicate": Code("warning", "nearly one image in two splits or groups"),
-    "near-embedding": Code("warning", "alike to a network, in two splits or groups"),
-    "no-groups": Code("warning", "names look like several images a patient"),
-    "unit-two-attributes": Code("warning", "a unit's samples differ in attribute"),
-    "rare-class": Code("warning", "a class has under 10 units"),
-    "label-like-id": Code("warning", "labels look like ids"),
-    "format-tells-class": Code("warning", "a class is told by size or format alone"),
-}
+    "empty-manifest": Code("error", "there are no rows", "Build the manifest again.", ("table", "tables")),
+    "blank-id": Code("error", "a sample, unit or group has no id", "Fill the field, or leave the row out."),
+    "duplicate-id": Code(
+        "error", "several rows have one sample_id", "Give each row an id of its own, or remove those pasted twice.",
+        ("id", "ids"),
+    ),
+    "blank-path": Code("error", "a row names no image", "Fill the field, or leave the row out."),
+    "blank-label": Code("error", "a row has no label", "Fill the field, or leave the row out."),
+    "unknown-label": Code("error", "a label is not in the card", "Mend the label, or add the class to the card."),
+    "unknown-split": Code("error", "not train, val or test", "Write one of the three words."),
+    "bad-frame": Code("error", "a frame is no whole number", "Write a number from 0 up, or nothing for one image."),
+    "unit-two-labels": Code(
+        "error", "a unit's samples differ in label", "Mend the label, or name smaller units in unit_id.", _UNITS
+    ),
+    "unit-two-groups": Code(
+        "error", "a unit's samples differ in group", "Mend unit_id or group_id: a unit is of one patient.", _UNITS
+    ),
+    "unit-two-splits": Code("error", "a unit's samples differ in split", "Put the whole unit on one side.", _UNITS),
+    "missing-file": Code(
+        "error", "the file is not there",
+        "Fetch the file, or mend the path; where all are missing, the card's root is wrong.",
+    ),
+    "unreadable-image": Code(
+        "error", "the file is no readable image", "Fetch the file again, convert it, or leave the row out."
+    ),
+    "path-outside-root": Code(
+        "error", "a path leaves the card's root", "Set the card's root to a folder above all images."
+    ),
+    "constant-image": Code("warning", "all pixels are the same", "Leave it out: it can teach and test nothing."),
+    "extreme-aspect": Code(
+        "warning", "an image far from square",
+        "Look at it; most networks squash or crop it to a square. Crop it, cut it into parts, or leave it out.",
+    ),
+    "burned-in-text": Code(
+        "warning", "what looks like text in pixels",
+        "Look at the images, the surest first; if it is text, mask it in all classes alike, since it may tell the "
+        "hospital, the diagnosis or the patient.",
+    ),
+    "group-across-splits": Code(
+        "error", "a group is on both sides of a split",
+        "Put the whole group on one side, or leave out the column split: networks recognise patients, so test scores "
+        "are too high.", _GROUPS,
+    ),
+    "pixels-across-splits": Code(
+        "error", "one image on both sides of a split",
+        "Test scores are too high, as the same image was trained on. `--fix drop-duplicates` or "
+        "`--fix group-duplicates` writes a manifest without it.", _COPIES,
+    ),
+    "pixels-two-labels": Code(
+        "warning", "one image, different labels",
+        "One of the labels is wrong, or the image shows both; ask whoever labelled it, or leave it out of test.",
+        _COPIES,
+    ),
+    "pixels-repeated": Code(
+        "warning", "one image under several ids",
+        "It counts twice, and a split drawn anew may put it on both sides. `--fix drop-duplicates` keeps one, "
+        "`--fix group-duplicates` keeps them together.", _COPIES,
+    ),
+    "near-duplicate": Code(
+        "warning", "nearly one image in two splits or groups",
+        "Look at a few, the nearest first; if they show one scan or one patient, give the pair one group_id and draw "
+        "the split anew. 1.000 is alike but for brightness, contrast and fine detail.", _PAIRS,
+    ),
+    "near-embedding": Code(
+        "warning", "alike to a network, in two splits or groups",
+        "Look at a few, the nearest first; if they show one scan or one patient, give the pair one group_id and draw "
+        "the split anew.", _PAIRS,
+    ),
+    "no-groups": Code(
+        "warning", "names look like several images a patient",
+        "Name the patient of each image in a column group_id, for instance with `build csv --group-column`.",
+    ),
+    "unit-two-attributes": Code(
+        "warning", "a unit's samples differ in attribute",
+        "Mend the attribute; until then its value is unknown for the unit in subgroup scores.", _UNITS,
+    ),
+    "rare-class": Code(
+        "warning", "a class has under 10 units", "Gather more, merge classes, or leave it out and say so.", _CLASSES
+    ),
+    "label-like-id": Code(
+        "warning", "labels look like ids", "Make sure that the card's label_column is the right one.",
+        ("column", "columns"),
+    ),
+    "format-tells-class": Code(
+        "warning", "a class is told by size or format alone",
+        "A network may learn how files were stored instead of the disease. Bring all images to one size, mode and "
+        "format; where file size alone tells, try a set from another source. AUC 0.5 is chance, 1 is certain.",
+        _CLASSES,
+    ),
+}  # fmt: skip
 """Every code a finding may bear. They are stable, so scripts may rely on them; docs/checks.md has a section on each."""
 
 
@@ -65,12 +133,25 @@ class Finding:
     message: str
     """What is wrong, where (row, sample, column), and what to do where it is not plain."""
     samples: tuple[str, ...] = ()
-    """The sample ids concerned, all of them."""
+    """The sample ids of all images concerned; none where it is the table as a whole."""
+    rows: tuple[int, ...] = ()
+    """Their rows, counted from 1, the header left out."""
+    count: int = 1
+    """How many things it tells of (`Code.thing`): several where they are not told one by one."""
 
 
-def finding(code: str, message: str, samples: Iterable[str] = ()) -> Finding:
-    """A finding of the severity that its code has."""
-    return Finding(code, CODES[code].severity, message, tuple(samples))
+def finding(code: str, message: str, concerned: pd.Series | None = None, *, count: int = 1) -> Finding:
+    """A finding of the severity that its code has.
+
+    Args:
+        code: one of `CODES`.
+        message: what is wrong, where, and what to do where it is not plain.
+        concerned: the sample ids of the images concerned, under their positions in the table, from 0.
+        count: how many things are told of.
+    """
+    ids = pd.Series(dtype=object) if concerned is None else concerned
+    rows = tuple(int(row) + 1 for row in ids.index)
+    return Finding(code, CODES[code].severity, message, tuple(ids.fillna("")), rows, count)
 
 
 def refusal(where: str, messages: Sequence[str], *, most: int = 10) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from ..base import ManifestError, did_you_mean, one_of
+from ..base import ManifestError, counted, did_you_mean, one_of
 from .card import DatasetCard
-from .finding import Finding, finding, rows_in_words
+from .finding import CODES, Finding, finding, rows_in_words
 from .grouping import codes_of, disagreeing, row_groups
 from .labels import label_codes
 from .tables import as_numbers, as_words, column_of, is_blank
@@ -73,9 +73,10 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     codes, names = codes_of(ids.iloc[rows])
     for code, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
         name = names[code]
-        yield finding("duplicate-id", f'sample_id "{name}" stands in {rows_in_words(rows[part])}', [name])
-    if len(names) > MOST:
-        yield finding("duplicate-id", f"{len(names) - MOST:,} other sample_ids stand in several rows", names[MOST:])
+        yield finding(
+            "duplicate-id", f'sample_id "{name}" stands in {rows_in_words(rows[part])}', _ids(table, rows[part])
+        )
+    yield from _rest("duplicate-id", "other sample_id", " in several rows", table, rows, codes)
 
 
 def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -86,9 +87,8 @@ def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
         for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
             where = rows_in_words(rows[part], column_of(table, "sample_id"))
             message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
-            yield finding("unknown-label", message, _ids(table, rows[part]))
-        if len(values) > MOST:
-            yield finding("unknown-label", f'column "{column}" holds {len(values) - MOST:,} other unknown labels')
+            yield finding("unknown-label", message, _ids(table, rows[part]), count=len(part))
+        yield from _rest("unknown-label", "other unknown label", f' in column "{column}"', table, rows, codes)
 
 
 def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -104,9 +104,8 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
             f'{rows_in_words(rows[part], column_of(table, "sample_id"))}: column "split" holds {said}; '
             f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
         )
-        yield finding("unknown-split", message, _ids(table, rows[part]))
-    if len(values) > MOST:
-        yield finding("unknown-split", f'column "split" holds {len(values) - MOST:,} other words')
+        yield finding("unknown-split", message, _ids(table, rows[part]), count=len(part))
+    yield from _rest("unknown-split", "other word", ' in column "split"', table, rows, codes)
 
 
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -119,7 +118,7 @@ def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     if len(rows):
         where = rows_in_words(rows, column_of(table, "sample_id"))
         message = f'{where}: column "frame" holds "{frames.iloc[rows[0]]}"; a frame is a whole number from 0 up'
-        yield finding("bad-frame", message, _ids(table, rows))
+        yield finding("bad-frame", message, _ids(table, rows), count=len(rows))
 
 
 def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -140,8 +139,8 @@ def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Findin
             has = f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})" if column in table else ""
             message = f'unit "{units[unit]}" has samples with different {what}{has}: {rows_in_words(rows)}'
             yield finding(code, message, _ids(table, rows))
-        if torn.sum() > MOST:
-            yield finding(code, f"{torn.sum() - MOST:,} other units have samples with different {what}")
+        rows = np.flatnonzero(torn[codes])
+        yield from _rest(code, "other unit", f" whose samples have different {what}", table, rows, codes[rows])
 
 
 STRUCTURE: tuple[Check, ...] = (
@@ -165,7 +164,7 @@ def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Finding]:
     if len(rows):
         where = rows_in_words(rows, column_of(table, "sample_id"))
         message = f'{where}: column "{column}" is blank; fill it or leave the row out'
-        yield finding(code, message, _ids(table, rows))
+        yield finding(code, message, _ids(table, rows), count=len(rows))
 
 
 def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:
@@ -176,8 +175,20 @@ def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:
     return ~((numbers == 0) | (numbers == 1)) & ~is_blank(labels)
 
 
-def _ids(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
-    return as_words(column_of(table, "sample_id").iloc[rows])
+def _rest(
+    code: str, thing: str, which: str, table: pd.DataFrame, rows: np.ndarray, codes: np.ndarray
+) -> Iterator[Finding]:
+    """Counts the things that were not told one by one; `codes` says of which thing, in their order, each row is."""
+    things = np.unique(codes)[MOST:]
+    if len(things):
+        left = rows[np.isin(codes, things)]
+        # Where a thing is an image, as many are told of as there are rows.
+        count = len(left) if CODES[code].thing[0] == "image" else len(things)
+        yield finding(code, f"{counted(len(things), thing)}{which}", _ids(table, left), count=count)
+
+
+def _ids(table: pd.DataFrame, rows: np.ndarray) -> pd.Series:
+    return column_of(table, "sample_id").iloc[rows]
 
 
 def _remedy(label: str, card: DatasetCard) -> str:

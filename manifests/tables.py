@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from ..base import ManifestError, did_you_mean, one_of
+from ..base import ManifestError, counted, did_you_mean, one_of
 
 SUFFIXES = (".parquet", ".csv")
 TEXT = pd.StringDtype("pyarrow")
@@ -184,5 +184,5 @@ def _ragged_rows(path: Path) -> str:
         width = len(next(rows))
         ragged = [(rows.line_num, len(row)) for row in rows if row and len(row) != width]
     line, fields = ragged[0] if ragged else (0, 0)
-    others = f" (and {len(ragged) - 1:,} other lines)" if len(ragged) > 1 else ""
+    others = f" (and {counted(len(ragged) - 1, 'other line')})" if len(ragged) > 1 else ""
     return f"line {line} has {fields} fields, the header {width}{others}; put a field that holds a comma in quotes"

@@ -32,20 +32,23 @@ def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
                 f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '
                 "whose value counts as unknown"
             )
-            yield finding("unit-two-attributes", message, evidence.ids[torn[codes]])
+            yield finding("unit-two-attributes", message, evidence.ids[torn[codes]], count=int(torn.sum()))
 
 
 def rare_classes(evidence: Evidence) -> Iterator[Finding]:
     """A class with too few units to divide."""
     codes, units = codes_of(evidence.manifest.unit_ids)
-    labels = evidence.labels[first_rows(codes, len(units))]
-    for number, name in enumerate(evidence.manifest.card.classes):
-        count = int((labels[:, number] == 1).sum() if labels.ndim == 2 else (labels == number).sum())
+    manifest, first = evidence.manifest, first_rows(codes, len(units))
+    unit = "unit" if "unit_id" in manifest.table else "image"
+    for number, name in enumerate(manifest.card.classes):
+        labels = evidence.labels
+        has = labels[:, number] == 1 if labels.ndim == 2 else labels == number
+        count = int(has[first].sum())
         if count < RARE:
             message = (
-                f'class "{name}" has {counted(count, "unit")}; under {RARE} there is little to train on or to measure'
+                f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train on or to measure'
             )
-            yield finding("rare-class", message)
+            yield finding("rare-class", message, evidence.ids[has])
 
 
 def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:

@@ -101,8 +101,20 @@ class Evidence:
 Check = Callable[[Evidence], Iterator[Finding]]
 
 
-def uncounted(code: str, chosen: np.ndarray, what: str) -> Iterator[Finding]:
-    """Tells how many of the `chosen` were not told one by one."""
-    rest = int(chosen.sum()) - MOST
-    if rest > 0:
-        yield finding(code, f"{rest:,} other {what}")
+def untold(
+    code: str, chosen: np.ndarray, what: tuple[str, str], ids: pd.Series, codes: np.ndarray
+) -> Iterator[Finding]:
+    """Tells how many of the `chosen` were not told one by one.
+
+    Args:
+        code: of the finding.
+        chosen: bool, one per thing.
+        what: the thing, one and several.
+        ids: sample ids of M rows.
+        codes: (M,) int64, the thing that each row is of.
+    """
+    rest = np.zeros(len(chosen), bool)
+    rest[np.flatnonzero(chosen)[MOST:]] = True
+    if rest.any():
+        count = int(rest.sum())
+        yield finding(code, f"{counted(count, *what)}", ids[rest[codes]], count=count)

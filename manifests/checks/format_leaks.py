@@ -53,7 +53,8 @@ def formats_that_tell_classes(evidence: Evidence) -> Iterator[Finding]:
             continue  # too few to tell a rule from chance
         area = _area(_asked_on_unseen(features.values, positive, fold[group]), positive)
         if area > TELLING:
-            message = f'class "{name}" can be told without its pixels (AUC {area:.2f}): {_rule(features, positive)}'
+            rule = _rule(features, positive)
+            message = f'class "{name}" can be told without looking at a pixel (AUC {area:.2f}): {rule}'
             yield finding("format-tells-class", message, evidence.ids.iloc[rows[positive]])
 
 
@@ -97,14 +98,19 @@ def _rule(features: _Features, positive: np.ndarray) -> str:
     """The one question that tells most, with how many of the class and of the others it is true of."""
     stump = grow(features.values, positive, depth=1, least=_least(features.values))
     if stump.below is None:
-        return "by several features together"
+        return "by several features of their files together"
     name, above = features.names[stump.column], features.values[:, stump.column] > stump.cut
     yes = bool(above[positive].mean() > above[~positive].mean())
     of_class, of_others = (float((above == yes)[some].mean()) for some in (positive, ~positive))
-    unit = " bytes" if name == "file size" else " px"
-    asked = name if name.startswith("stored") else f"{name} {'above' if yes else 'up to'} {stump.cut:,.0f}{unit}"
-    asked = f"not {asked}" if name.startswith("stored") and not yes else asked
-    return f"{asked} in {of_class:.0%} of it and {of_others:.0%} of the others"
+    return f"{of_class:.0%} of its images are {_in_words(name, stump.cut, yes)}, of the others {of_others:.0%}"
+
+
+def _in_words(feature: str, cut: float, above: bool) -> str:
+    """What is true of images that have more of a feature than `cut`, or not more."""
+    if feature.startswith("stored"):
+        return feature if above else f"not {feature}"
+    size = f"{'more than' if above else 'at most'} {cut:,.0f}"
+    return {"file size": f"of {size} bytes", "height": f"{size} px high", "width": f"{size} px wide"}[feature]
 
 
 def _least(values: np.ndarray) -> int:

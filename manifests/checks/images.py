@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...base import counted
 from ..finding import Finding, finding, rows_in_words
 from ..structure import MOST
 from ..tables import column_of, is_blank
@@ -27,7 +28,7 @@ def paths_outside_root(evidence: Evidence) -> Iterator[Finding]:
     if len(rows):
         where = rows_in_words(rows, evidence.ids)
         message = f'{where}: column "path" leads outside the card\'s root; set `root` higher and write paths from there'
-        yield finding("path-outside-root", message, evidence.ids.iloc[rows])
+        yield finding("path-outside-root", message, evidence.ids.iloc[rows], count=len(rows))
 
 
 def missing_files(evidence: Evidence) -> Iterator[Finding]:
@@ -35,9 +36,8 @@ def missing_files(evidence: Evidence) -> Iterator[Finding]:
     rows = np.flatnonzero(evidence.survey.missing)
     paths = evidence.manifest.table["path"]
     for row in rows[:MOST]:
-        yield finding("missing-file", f"row {row + 1:,}: no file {paths.iloc[row]}", [evidence.ids.iloc[row]])
-    if len(rows) > MOST:
-        yield finding("missing-file", f"{len(rows) - MOST:,} other files are missing", evidence.ids.iloc[rows[MOST:]])
+        yield finding("missing-file", f"row {row + 1:,}: no file {paths.iloc[row]}", evidence.ids.iloc[[row]])
+    yield from _rest("missing-file", rows, "other file that is missing", "other files that are missing", evidence)
 
 
 def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
@@ -47,10 +47,9 @@ def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
     paths = evidence.manifest.table["path"]
     for row in rows[:MOST]:
         message = f"row {row + 1:,}: {paths.iloc[row]}: {evidence.survey.reason[row]}"
-        yield finding("unreadable-image", message, [evidence.ids.iloc[row]])
-    if len(rows) > MOST:
-        message = f"{len(rows) - MOST:,} other images cannot be read"
-        yield finding("unreadable-image", message, evidence.ids.iloc[rows[MOST:]])
+        yield finding("unreadable-image", message, evidence.ids.iloc[[row]])
+    what = ("other image that cannot be read", "other images that cannot be read")
+    yield from _rest("unreadable-image", rows, *what, evidence)
 
 
 def constant_images(evidence: Evidence) -> Iterator[Finding]:
@@ -85,7 +84,14 @@ def _of_many(code: str, rows: np.ndarray, evidence: Evidence, what: str) -> Iter
         return
     named = ", ".join(evidence.ids.iloc[rows[:3]])
     message = f"{rows_in_words(rows)}: {named}{', ...' if len(rows) > 3 else ''}: {what}"
-    yield finding(code, message, evidence.ids.iloc[rows])
+    yield finding(code, message, evidence.ids.iloc[rows], count=len(rows))
+
+
+def _rest(code: str, rows: np.ndarray, one: str, several: str, evidence: Evidence) -> Iterator[Finding]:
+    """Counts the rows that were not told one by one."""
+    rest = rows[MOST:]
+    if len(rest):
+        yield finding(code, counted(len(rest), one, several), evidence.ids.iloc[rest], count=len(rest))
 
 
 def _climbs(path: str) -> bool:

@@ -8,7 +8,9 @@ from ...base import one_of
 from ..finding import Finding, finding, rows_in_words
 from ..grouping import codes_of, disagreeing, row_groups
 from ..structure import MOST
-from .evidence import Evidence, uncounted
+from .evidence import Evidence, untold
+
+_OTHERS = ("other set of identical images", "other sets of identical images")
 
 
 def groups_across_splits(evidence: Evidence) -> Iterator[Finding]:
@@ -23,7 +25,8 @@ def groups_across_splits(evidence: Evidence) -> Iterator[Finding]:
         sides = one_of(sorted(evidence.split.iloc[rows].unique()))
         message = f'group "{groups[group]}" is on several sides of the split ({sides}): {rows_in_words(rows)}'
         yield finding("group-across-splits", message, evidence.ids.iloc[rows])
-    yield from uncounted("group-across-splits", torn, "groups are on several sides of the split")
+    what = ("other group on several sides of the split", "other groups on several sides of the split")
+    yield from untold("group-across-splits", torn, what, evidence.ids, codes)
 
 
 def pixels_across_splits(evidence: Evidence) -> Iterator[Finding]:
@@ -35,7 +38,7 @@ def pixels_across_splits(evidence: Evidence) -> Iterator[Finding]:
     for _, part in row_groups(codes, torn, most=MOST):
         same = evidence.in_split_order(rows[part])
         yield finding("pixels-across-splits", evidence.named(same, with_split=True), evidence.ids.iloc[same])
-    yield from uncounted("pixels-across-splits", torn, "sets of identical images are on several sides of the split")
+    yield from untold("pixels-across-splits", torn, _OTHERS, evidence.ids.iloc[rows], codes)
 
 
 def pixels_with_two_labels(evidence: Evidence) -> Iterator[Finding]:
@@ -46,7 +49,7 @@ def pixels_with_two_labels(evidence: Evidence) -> Iterator[Finding]:
         named = " = ".join(f"{evidence.ids.iloc[row]}{_label_of(evidence, row)}" for row in rows[part][:6])
         more = f" and {len(part) - 6:,} more" if len(part) > 6 else ""
         yield finding("pixels-two-labels", named + more, evidence.ids.iloc[rows[part]])
-    yield from uncounted("pixels-two-labels", torn, "sets of identical images have different labels")
+    yield from untold("pixels-two-labels", torn, _OTHERS, evidence.ids.iloc[rows], codes)
 
 
 def pixels_repeated(evidence: Evidence) -> Iterator[Finding]:
@@ -59,7 +62,7 @@ def pixels_repeated(evidence: Evidence) -> Iterator[Finding]:
         repeated &= ~disagreeing(codes, len(shared), codes_of(evidence.split.iloc[rows])[0])
     for _, part in row_groups(codes, repeated, most=MOST):
         yield finding("pixels-repeated", evidence.named(rows[part]), evidence.ids.iloc[rows[part]])
-    yield from uncounted("pixels-repeated", repeated, "sets of identical images stand under different ids")
+    yield from untold("pixels-repeated", repeated, _OTHERS, evidence.ids.iloc[rows], codes)
 
 
 def _label_of(evidence: Evidence, row: int) -> str:

@@ -43,7 +43,7 @@ def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
                 f"{whose} as if a patient had several, such as {example}; name patients in group_id, or scores will "
                 "be too good"
             )
-            yield finding("no-groups", message, evidence.ids.iloc[shared])
+            yield finding("no-groups", message, evidence.ids.iloc[shared], count=len(shared))
             return
 
 

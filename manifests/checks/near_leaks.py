@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...base import progress
+from ...base import counted, progress
 from ..finding import Finding, finding
 from ..perceptual_hash import THUMBNAIL
 from ..structure import MOST
@@ -39,9 +39,11 @@ def near_duplicates(evidence: Evidence) -> Iterator[Finding]:
 
 
 def near_embeddings(evidence: Evidence) -> Iterator[Finding]:
-    """Images that a network sees as one, across splits or groups."""
+    """Images that a network sees as one, across splits or groups; by each of the embeddings on its own."""
     found = _Pairs(evidence)
     for name, matrix in evidence.embeddings.items():
+        if found.full:
+            break
         vectors, rows = _centred(matrix)
         with progress(f"Comparing {name}", len(rows), unit="images", enabled=evidence.show_progress) as bar:
             for pairs, cosines in near_vectors(vectors, evidence.person[rows], NEAR, bar):
@@ -56,7 +58,8 @@ class _Pairs:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.nearness: dict[tuple[int, int], tuple[float, str]] = {}
+        self.nearness: dict[tuple[int, int], tuple[float, str, int]] = {}
+        """By rows: how near they are, by what they are nearest, and by how many they were found."""
 
     @property
     def full(self) -> bool:
@@ -67,23 +70,26 @@ class _Pairs:
         # Identical pixels have findings of their own.
         new = (nearness >= least) & (digest[pairs[:, 0]] != digest[pairs[:, 1]])
         for (one, other), value in zip(pairs[new].tolist(), nearness[new].tolist(), strict=True):
-            if value > self.nearness.get((one, other), (0.0, ""))[0]:
-                self.nearness[one, other] = value, by
+            nearest, by_nearest, times = self.nearness.get((one, other), (0.0, "", 0))
+            if value > nearest:
+                nearest, by_nearest = value, by
+            self.nearness[one, other] = nearest, by_nearest, times + 1
 
     def told(self, code: str, measure: str) -> Iterator[Finding]:
         """The nearest first, since they are the surest; then how many more."""
         ranked = sorted(self.nearness.items(), key=lambda item: (-item[1][0], item[0]))
-        for pair, (value, by) in ranked[:MOST]:
+        for pair, (value, by, times) in ranked[:MOST]:
             rows = self.evidence.in_split_order(np.array(pair))
             named = self.evidence.named(rows, with_split=True, joint=" ~ ")
-            message = f"{named}: {measure} {value:.3f}{f' ({by})' if by else ''}"
+            others = f", and near by {counted(times - 1, 'other cache')}" if times > 1 else ""
+            message = f"{named}: {measure} {value:.3f}{f' ({by}{others})' if by else ''}"
             yield finding(code, message, self.evidence.ids.iloc[rows])
         rest = ranked[MOST:]
         if rest:
             samples = np.unique([pair for pair, _ in rest])
             most = " and the search was ended" if self.full else ""
-            message = f"{len(rest):,} other pairs are nearly as much alike{most}"
-            yield finding(code, message, self.evidence.ids.iloc[samples])
+            message = f"{counted(len(rest), 'other pair')} nearly as much alike{most}"
+            yield finding(code, message, self.evidence.ids.iloc[samples], count=len(rest))
 
 
 def _likeness(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -119,16 +119,16 @@ def test_all_faults_of_a_table_and_its_images_are_reported_together(tmp_path: Pa
     (tmp_path / "t.png").write_text("text")
     (tmp_path / "m.yaml").write_text("name: m\ntask: binary\nclasses: [x, y]\nattributes: [sex]\n")
     found = set(_codes(Manifest.load(tmp_path / "m.csv", strict=False)))
-    table = {code for code, (severity, _) in CODES.items() if severity == "error"}
+    table = {code for code, kind in CODES.items() if kind.severity == "error"}
     assert found == table - {"empty-manifest", "pixels-across-splits"} | {"unit-two-attributes", "rare-class"}
 
 
 def test_every_code_has_its_section_in_the_docs() -> None:
     text = (_ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     assert re.findall(r"^### `([\w-]+)`", text, re.MULTILINE) == list(CODES)
-    for code, (severity, _) in CODES.items():
+    for code, kind in CODES.items():
         section = text.split(f"### `{code}`")[1].split("###")[0]
-        assert section.strip().startswith(severity.capitalize()), code
+        assert section.strip().startswith(kind.severity.capitalize()), code
 
 
 def test_a_montage_shows_every_class_and_survives_broken_images(class_folders: Path, tmp_path: Path) -> None:
