@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import command, remark, say, show_table
+from .prose import wrapped
+from .words import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
+    from ..cache import EmbeddingCache
     from ..manifests import Finding, Manifest
 
 _COMPARED_UNASKED = 50_000
@@ -74,8 +77,9 @@ def check(
 
     _refuse_half_a_fix(manifest, fix, out, overwrite=overwrite)
     # A fix needs a sound table; a check tells what is not sound.
-    loaded = _fixed(Manifest.load(manifest), fix, out) if fix and out else Manifest.load(manifest, strict=False)
-    findings = check_manifest(loaded, embeddings=_embeddings(loaded, manifest, cache))
+    given = Manifest.load(manifest, strict=bool(fix))
+    loaded = _fixed(given, fix, out) if fix and out else given
+    findings = check_manifest(loaded, embeddings=_embeddings(loaded, given, cache))
     if as_json:
         _tell_as_json(findings)
     else:
@@ -102,90 +106,136 @@ def _refuse_half_a_fix(manifest: Path, fix: str | None, out: Path | None, *, ove
 
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
-    """The new manifest, saved, with what was seen of its images, and told of."""
+    """The new manifest, saved, with what was seen of its images, and told of; the old one if it needs no fix."""
     from ..manifests import FIXES, keep_survey, survey_manifest
 
     survey = survey_manifest(manifest)
     done = FIXES[fix](manifest, survey)
-    saved = done.manifest.save(out)
+    if not done.changed:
+        about = f"so {out} was not written; the findings below are about {manifest.path}"
+        remark(wrapped(f"{fix}: there is nothing to do, {about}."))
+        return manifest
+    saved = done.manifest.named(out.stem).save(out)
     keep_survey(saved, survey.take(done.rows))
     for sentence in done.told:
-        remark(f"{fix}: {sentence}")
-    remark(f"Wrote {out} and {out.with_suffix('.yaml').name}; the findings below are about it.")
+        remark(wrapped(f"{fix}: {sentence}."))
+    if saved.name != manifest.name:
+        remark(
+            wrapped(
+                f'The new data set is named "{saved.name}", so that its results are not taken for those of '
+                f'"{manifest.name}"; embeddings made under the old name serve it if you change `name` back in its card.'
+            )
+        )
+    remark(wrapped(f"Wrote {out} and {out.with_suffix('.yaml').name}; the findings below are about it."))
     return saved
 
 
-def _embeddings(loaded: Manifest, manifest: Path, asked: Path | None) -> dict[str, np.ndarray]:
-    """A matrix a cache, (N, D) in the order of rows, NaN where a sample is not in it."""
-    import numpy as np
+def _embeddings(loaded: Manifest, given: Manifest, asked: Path | None) -> dict[str, np.ndarray]:
+    """A matrix a cache, (N, D) in the order of rows, NaN where a sample is not in it, by what made it.
 
+    Args:
+        loaded: what is checked.
+        given: as it was before a fix, which gave it another name; its caches are of the same images.
+        asked: the folder of caches that the user named.
+    """
     from ..base import CacheError, counted
     from ..cache import default_store, find_caches
 
-    store = asked or default_store(manifest)
+    store = asked or default_store(given.path or ".")
     try:
-        caches = find_caches(store, loaded.name)
+        caches = find_caches(store, given.name)
     except CacheError:
         if asked:
             raise
         return {}
     if not asked and len(loaded) > _COMPARED_UNASKED:
-        remark(f"note: embeddings of {counted(len(loaded), 'image')} take long to compare; --cache {store} does it")
+        images = counted(len(loaded), "image")
+        remark(wrapped(f"note: embeddings of {images} take long to compare; --cache {store} does it"))
         return {}
+    backbones = [one.spec.backbone for one in caches]
     matrices = {}
     for one in caches:
-        vectors = one.load(one.poolings[0])
-        rows = {sample: row for row, sample in enumerate(one.sample_ids)}
-        place = np.array([rows.get(sample, -1) for sample in loaded.sample_ids], np.int64)
-        matrix = vectors[place] if len(vectors) else np.empty((len(place), vectors.shape[1]), np.float32)
-        matrix[place < 0] = np.nan
-        matrices[one.spec.backbone] = matrix
+        # Of a backbone at two sizes, say, there are two caches.
+        several = backbones.count(one.spec.backbone) > 1
+        name = f"{one.spec.backbone}{f'@{one.spec.fingerprint}' if several else ''}, {one.poolings[0]}"
+        matrices[name] = _in_row_order(one, loaded)
+    told = "; ".join(matrices)
+    remark(wrapped(f"note: embeddings are compared by {counted(len(matrices), 'cache')} of {store}: {told}"))
     return matrices
 
 
+def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
+    """The first pooling of a cache, (N, D) in the order of the manifest's rows, NaN where a sample is not in it."""
+    import numpy as np
+
+    vectors = cache.load(cache.poolings[0])
+    rows = {sample: row for row, sample in enumerate(cache.sample_ids)}
+    place = np.array([rows.get(sample, -1) for sample in manifest.sample_ids], np.int64)
+    matrix = vectors[place] if len(vectors) else np.empty((len(place), vectors.shape[1]), np.float32)
+    matrix[place < 0] = np.nan
+    return matrix
+
+
 def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
-    """A table of codes with their numbers, then what was found under each."""
+    """A table of codes with the images they are about, then what was found under each."""
     from ..base import counted
     from ..manifests import CODES
 
     by_code: dict[str, list[Finding]] = {}
-    for found in findings:
+    for found in sorted(findings, key=lambda found: found.severity):
         by_code.setdefault(found.code, []).append(found)
     if not findings:
-        say(f"{manifest.name}: {counted(len(manifest), 'image')} checked, nothing found.")
+        say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked, nothing found."))
         return
     show_table(
-        ["severity", "finding", "number", "meaning"],
-        [[same[0].severity, code, f"{len(same):,}", CODES[code].meaning] for code, same in _errors_first(by_code)],
-        right=["number"],
+        ["severity", "finding", "images", "meaning"],
+        [[same[0].severity, code, _images(same), CODES[code].meaning] for code, same in by_code.items()],
+        right=["images"],
+        whole=["severity", "finding", "images"],
     )
-    for code, same in _errors_first(by_code):
-        say(f"{code}:")
+    for code, same in by_code.items():
+        things = counted(sum(found.count for found in same), *CODES[code].thing)
+        say(wrapped(f"{code}, {things}. {CODES[code].remedy}"))
         for found in same[:most]:
-            say(_wrapped(found.message))
+            say(wrapped(_with_files(found), first="  ", rest="    "))
         if len(same) > most:
-            say(f"  and {len(same) - most:,} more; --most {len(same)} or --json lists them")
+            say(wrapped(f"and {len(same) - most:,} more; --most {len(same)} or --json lists them", first="  "))
         say("")
-    errors = sum(found.severity == "error" for found in findings)
-    said = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
-    say(f"{manifest.name}: {counted(len(manifest), 'image')} checked, {said}.")
-    first = command("manifest", "check", "--explain", _errors_first(by_code)[0][0])
+    say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked; {_in_sum(findings)}."))
+    first = command("manifest", "check", "--explain", next(iter(by_code)))
     remark(f"What a finding means and what to do about it: {first}")
 
 
-def _errors_first(by_code: dict[str, list[Finding]]) -> list[tuple[str, list[Finding]]]:
-    return sorted(by_code.items(), key=lambda item: item[1][0].severity)
+def _images(findings: Sequence[Finding]) -> str:
+    """How many images findings are about, each counted once; a dash where they are about the table as a whole."""
+    rows = {row for found in findings for row in found.rows}
+    return f"{len(rows):,}" if rows else NONE
 
 
-def _wrapped(text: str) -> str:
-    """`text` indented, broken at blanks to 80 columns; a long path is not broken, so that it can be copied."""
-    from textwrap import fill
+def _in_sum(findings: Sequence[Finding]) -> str:
+    """`errors of 1 kind in 20 images, warnings of 2 kinds in 899 images`."""
+    from ..base import counted
 
-    return fill(text, 80, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    said = []
+    for severity in ("error", "warning"):
+        of_it = [found for found in findings if found.severity == severity]
+        kinds = counted(len({found.code for found in of_it}), "kind")
+        rows = {row for found in of_it for row in found.rows}
+        where = f" in {counted(len(rows), 'image')}" if rows else ""
+        said.append(f"{severity}s of {kinds}{where}" if of_it else f"no {severity}s")
+    return ", ".join(said)
+
+
+def _with_files(found: Finding) -> str:
+    """The message, and the files that it is about where it does not name them as samples."""
+    files = [file for file in found.files if file and file not in found.message]
+    return f"{found.message} ({' and '.join(files)})" if files else found.message
 
 
 def _tell_as_json(findings: Sequence[Finding]) -> None:
     import json
     from dataclasses import asdict
 
-    typer.echo(json.dumps([asdict(found) for found in findings], indent=1, ensure_ascii=False))
+    # A file of findings may be passed on; rows and sample ids say which files they are of.
+    told = [{key: value for key, value in asdict(found).items() if key != "files"} for found in findings]
+    typer.echo(json.dumps(told, indent=1, ensure_ascii=False))

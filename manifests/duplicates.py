@@ -25,7 +25,12 @@ class Fixed:
     rows: np.ndarray
     """(M,) int64: which rows of the old manifest are in the new one."""
     told: tuple[str, ...]
-    """What was done, in sentences with counts."""
+    """What was done, in sentences with counts; nothing where there was nothing to do."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the new manifest is another than the old one."""
+        return bool(self.told)
 
 
 Fix = Callable[[Manifest, Survey], Fixed]
@@ -59,7 +64,7 @@ def drop_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
     if not left.any():
         raise ManifestError(f"{manifest.path or manifest.name}: all images are copies with different labels.")
     copies, images = counted(int(surplus.sum()), "copy", "copies"), counted(int((repeated & ~disputed).sum()), "image")
-    told = [f"dropped {copies} of {images}{_by_split(manifest, rows[surplus])}"]
+    told = [f"dropped {copies} of {images}{_by_split(manifest, rows[surplus])}"] if surplus.any() else []
     if refused.any():
         copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
         why = "with different labels, since nobody can tell which is right"
@@ -95,7 +100,7 @@ def group_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
     table = manifest.table.assign(group_id=pd.Series(name[merged][group], dtype=TEXT))
     tied = np.bincount(merged)[merged] > 1
     became = counted(len(np.unique(merged[tied])), "group")
-    told = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"]
+    told = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
     if "group_id" not in manifest.table and tied.any():
         told.append("the new column group_id ties copies together and names no patients")
     if "split" in table:

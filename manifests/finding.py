@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -138,9 +139,14 @@ class Finding:
     """Their rows, counted from 1, the header left out."""
     count: int = 1
     """How many things it tells of (`Code.thing`): several where they are not told one by one."""
+    files: tuple[str, ...] = ()
+    """Paths below the card's root that must be seen to understand it. They may be called after patients, so they are
+    told to whoever sits at the terminal, and go into no file."""
 
 
-def finding(code: str, message: str, concerned: pd.Series | None = None, *, count: int = 1) -> Finding:
+def finding(
+    code: str, message: str, concerned: pd.Series | None = None, *, count: int = 1, files: Sequence[str] = ()
+) -> Finding:
     """A finding of the severity that its code has.
 
     Args:
@@ -148,10 +154,31 @@ def finding(code: str, message: str, concerned: pd.Series | None = None, *, coun
         message: what is wrong, where, and what to do where it is not plain.
         concerned: the sample ids of the images concerned, under their positions in the table, from 0.
         count: how many things are told of.
+        files: values of the column `path` that must be seen; of one that leaves the root the last part is kept.
     """
     ids = pd.Series(dtype=object) if concerned is None else concerned
     rows = tuple(int(row) + 1 for row in ids.index)
-    return Finding(code, CODES[code].severity, message, tuple(ids.fillna("")), rows, count)
+    below_root = tuple(map(_below_root, files))
+    return Finding(code, CODES[code].severity, message, tuple(ids.fillna("")), rows, count, below_root)
+
+
+def leaves_root(path: str) -> bool:
+    """Whether a path of a manifest is absolute or, read from left to right, ever stands above where it began."""
+    path = path.replace("\\", "/")
+    if re.match(r"/|[A-Za-z]:/|~", path):
+        return True
+    depth = 0
+    for part in path.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            return True
+    return False
+
+
+def _below_root(path: str) -> str:
+    # What stands above the root tells how a disk is laid out, and often whose it is.
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return f".../{name}" if leaves_root(path) else path
 
 
 def refusal(where: str, messages: Sequence[str], *, most: int = 10) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import counted
-from ..finding import Finding, finding, rows_in_words
+from ..finding import Finding, finding, leaves_root, rows_in_words
 from ..structure import MOST
 from ..tables import column_of, is_blank
 from .evidence import Evidence
@@ -24,7 +24,7 @@ def paths_outside_root(evidence: Evidence) -> Iterator[Finding]:
     absolute = paths.str.match(r"^(?:/|[A-Za-z]:/|~)").to_numpy(bool)
     # Only the few paths with ".." in them are walked one by one.
     dotted = np.flatnonzero(paths.str.contains("..", regex=False).to_numpy(bool))
-    rows = np.union1d(np.flatnonzero(absolute), [row for row in dotted if _climbs(paths.iloc[row])]).astype(int)
+    rows = np.union1d(np.flatnonzero(absolute), [row for row in dotted if leaves_root(paths.iloc[row])]).astype(int)
     if len(rows):
         where = rows_in_words(rows, evidence.ids)
         message = f'{where}: column "path" leads outside the card\'s root; set `root` higher and write paths from there'
@@ -34,9 +34,8 @@ def paths_outside_root(evidence: Evidence) -> Iterator[Finding]:
 def missing_files(evidence: Evidence) -> Iterator[Finding]:
     """An image that is not where the manifest says."""
     rows = np.flatnonzero(evidence.survey.missing)
-    paths = evidence.manifest.table["path"]
     for row in rows[:MOST]:
-        yield finding("missing-file", f"row {row + 1:,}: no file {paths.iloc[row]}", evidence.ids.iloc[[row]])
+        yield _of_one("missing-file", int(row), "the file is not there", evidence)
     yield from _rest("missing-file", rows, "other file that is missing", "other files that are missing", evidence)
 
 
@@ -44,10 +43,8 @@ def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
     """A file that is there but is no image that can be read."""
     blank = is_blank(column_of(evidence.manifest.table, "path"))
     rows = np.flatnonzero((evidence.survey.reason != "") & ~evidence.survey.missing & ~blank)
-    paths = evidence.manifest.table["path"]
     for row in rows[:MOST]:
-        message = f"row {row + 1:,}: {paths.iloc[row]}: {evidence.survey.reason[row]}"
-        yield finding("unreadable-image", message, evidence.ids.iloc[[row]])
+        yield _of_one("unreadable-image", int(row), str(evidence.survey.reason[row]), evidence)
     what = ("other image that cannot be read", "other images that cannot be read")
     yield from _rest("unreadable-image", rows, *what, evidence)
 
@@ -87,18 +84,14 @@ def _of_many(code: str, rows: np.ndarray, evidence: Evidence, what: str) -> Iter
     yield finding(code, message, evidence.ids.iloc[rows], count=len(rows))
 
 
+def _of_one(code: str, row: int, what: str, evidence: Evidence) -> Finding:
+    message = f"{rows_in_words([row], evidence.ids)}: {what}"
+    path = str(column_of(evidence.manifest.table, "path").fillna("").iloc[row])
+    return finding(code, message, evidence.ids.iloc[[row]], files=[path])
+
+
 def _rest(code: str, rows: np.ndarray, one: str, several: str, evidence: Evidence) -> Iterator[Finding]:
     """Counts the rows that were not told one by one."""
     rest = rows[MOST:]
     if len(rest):
         yield finding(code, counted(len(rest), one, several), evidence.ids.iloc[rest], count=len(rest))
-
-
-def _climbs(path: str) -> bool:
-    """Whether a path, read from left to right, ever stands above where it began."""
-    depth = 0
-    for part in path.split("/"):
-        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
-        if depth < 0:
-            return True
-    return False

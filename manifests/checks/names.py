@@ -37,13 +37,13 @@ def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
         shared = _shared_names(names, evidence)
         if shared is not None:
             rows = np.flatnonzero(names == names[shared[0]])
-            example = " and ".join(paths[row] for row in rows[:2])
             message = (
                 f"there is no column group_id, but {counted(len(shared), 'image')} of {len(names):,} look by their "
-                f"{whose} as if a patient had several, such as {example}; name patients in group_id, or scores will "
-                "be too good"
+                f"{whose} as if a patient had several, such as rows {rows[0] + 1:,} and {rows[1] + 1:,}; scores will "
+                "be too good if they do"
             )
-            yield finding("no-groups", message, evidence.ids.iloc[shared], count=len(shared))
+            files = [paths[row] for row in rows[:2]]
+            yield finding("no-groups", message, evidence.ids.iloc[shared], count=len(shared), files=files)
             return
 
 
