@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import manifest_build, manifest_check, manifest_export
 from .console import command, remark, say
 from .manifest_counts import tell_counts, tell_more_counts
+from .prose import wrapped
+
+if TYPE_CHECKING:
+    from ..manifests import Manifest
+
+_LOOKED_AT_UNASKED = 50_000
+"""Images up to which counting them includes opening each, which is kept for `check`."""
 
 app = typer.Typer(
     help="Build, check, show and export manifests: tables of images with their labels.",
@@ -49,19 +56,35 @@ def show(
     place = out or manifest.with_name(f"{manifest.stem}-montage.png")
     if place.suffix.lower() not in (".png", ".html"):
         raise OutputError(f"{place}: --out must end in .png or .html.")
-    if out is not None and out.exists() and not overwrite:
+    kept = place.exists() and not overwrite
+    if kept and out is not None:
         raise OutputError(f"{out}: is there already; choose another --out, or add --overwrite to replace it.")
     loaded = Manifest.load(manifest)
     tell_counts(loaded)
     tell_more_counts(loaded)
-    if place.suffix.lower() == ".html":
+    is_page = place.suffix.lower() == ".html"
+    _tell_remarks(loaded, look=is_page or len(loaded) <= _LOOKED_AT_UNASKED)
+    if kept:
+        remark(wrapped(f"{place} is there already and stays as it is; --overwrite draws it anew."))
+    elif is_page:
         from ..report import write_manifest_page
 
-        say(f"Page: {write_manifest_page(loaded, place, per_class=per_class)}")
+        say(wrapped(f"Page: {write_manifest_page(loaded, place, per_class=per_class)}"))
     else:
-        say(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}")
-        if out is None:
-            page = manifest.with_name(f"{manifest.stem}.html")
-            remark(
-                f"For a page with sizes and grey levels as well: {command('manifest', 'show', manifest, '-o', page)}"
-            )
+        say(wrapped(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}"))
+    if out is None:
+        page = manifest.with_name(f"{manifest.stem}.html")
+        remark("For a page with sizes and grey levels as well:")
+        remark(f"  {command('manifest', 'show', manifest, '-o', page)}")
+
+
+def _tell_remarks(manifest: Manifest, *, look: bool) -> None:
+    """What a reader should know before relying on the counts; `look` at the images, which may be many."""
+    from ..base import counted
+    from ..manifests import manifest_remarks, survey_manifest
+
+    for sentence in manifest_remarks(manifest, survey_manifest(manifest) if look else None):
+        say(wrapped(f"note: {sentence}"))
+    if not look:
+        images = counted(len(manifest), "image")
+        say(wrapped(f"note: whether all {images} can be read was not looked at; `medprobe manifest check` does it."))

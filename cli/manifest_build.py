@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .console import command, remark, say
 from .manifest_build_options import COMMON, SHARED, Out, Settled, settle, with_own_splits
 from .manifest_counts import tell_counts
+from .prose import wrapped
 
 if TYPE_CHECKING:
     from ..manifests import Builder, Manifest
@@ -50,6 +51,10 @@ app = typer.Typer(
 @app.callback()
 def _builders() -> None:
     """Gives the group its own help, although its commands are found later."""
+
+
+_WHOSE_IDS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
+"""Whom the ids of a column tell of."""
 
 
 def _command_of(name: str, builder: Builder) -> Any:
@@ -157,8 +162,12 @@ def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
     hidden = identifying(manifest) if key else []
     if key and hidden:
         manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
-        kinds = ", ".join(f"{name.removesuffix('_id')}s" for name in hidden)
-        _note(f"ids of {kinds} are keyed hashes; who has {key.name} can link them, so keep it apart.")
+        *most, last = (word for column, word in _WHOSE_IDS.items() if column in hidden)
+        kinds = f"{', '.join(most)} and {last}" if most else last
+        _note(
+            f"the manifest has keyed hashes in place of the ids of {kinds}. Whoever has {key.name} can link them to "
+            "the ids, so keep it apart from the manifest."
+        )
     elif key and key != own:
         _note(f"there are no ids to hash, so {key} is not used.")
     if own.exists() and not (hidden and key and key.resolve() == own.resolve()):
@@ -170,14 +179,14 @@ def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
 
 
 def _note(sentence: str) -> None:
-    remark(f"note: {sentence}")
+    remark(wrapped(f"note: {sentence}"))
 
 
 def _finish(manifest: Manifest, place: Path) -> None:
     _keep_what_people_wrote(manifest, place)
     manifest = manifest.save(place)
     tell_counts(manifest)
-    say(f"Wrote {place} and {place.with_suffix('.yaml').name}.")
+    say(wrapped(f"Wrote {place} and {place.with_suffix('.yaml').name}."))
     remark(f"Next: {command('manifest', 'check', place)}")
 
 

@@ -9,7 +9,7 @@ from .attributes import AttributeCounts, attribute_counts
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task
 from .checks import CHECKS, check_manifest
-from .counts import ClassBalance, balance_in_words, class_balance, class_counts, group_counts
+from .counts import ClassBalance, balance_in_words, class_balance, class_counts, counted_things, group_counts
 from .croissant import Publication, write_croissant
 from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .finding import CODES, Code, Finding, Severity
@@ -19,6 +19,7 @@ from .pseudonyms import Pseudonyms, identifying
 from .readers import READERS, Reader, content_digest, read_image
 from .reading import Reading
 from .reading_effect import reading_matters
+from .remarks import manifest_remarks
 from .slices import Axis, SliceChoice
 from .source import Source, source_stamp
 from .splits import SplitPreset, read_split, resplit
@@ -67,6 +68,7 @@ __all__ = [
     "class_counts",
     "class_examples",
     "content_digest",
+    "counted_things",
     "deal",
     "draw_montage",
     "drop_duplicates",
@@ -74,6 +76,7 @@ __all__ = [
     "group_duplicates",
     "identifying",
     "keep_survey",
+    "manifest_remarks",
     "read_image",
     "read_split",
     "reading_matters",

@@ -62,7 +62,7 @@ def _is_measured(column: pd.Series, distinct: int) -> bool:
 
 def _values(column: pd.Series, y: np.ndarray, classes: list[str]) -> pd.DataFrame:
     codes, values = pd.factorize(column)
-    names = as_words(pd.Series(values))
+    names = as_words(_whole_where_possible(pd.Series(values)))
     known = codes >= 0
     counts = np.bincount(codes[known], minlength=len(names))
     order = np.lexsort((names.astype(str), -counts))[:MOST_VALUES]
@@ -75,6 +75,12 @@ def _values(column: pd.Series, y: np.ndarray, classes: list[str]) -> pd.DataFram
     ]
     index = pd.Index(names[order], name=column.name)
     return pd.DataFrame(np.column_stack([counts[order], *of_class]), index=index, columns=["units", *classes])
+
+
+def _whole_where_possible(values: pd.Series) -> pd.Series:
+    """Whole numbers that stood beside missing ones, and so became decimals, as whole numbers again: 1.0 as 1."""
+    is_whole = pd.api.types.is_float_dtype(values.dtype) and (values % 1 == 0).all()
+    return values.astype("Int64") if is_whole else values
 
 
 def _spread(numbers: np.ndarray, y: np.ndarray, classes: list[str]) -> pd.DataFrame:

@@ -92,17 +92,29 @@ def balance_in_words(manifest: Manifest) -> list[str]:
         ManifestError: the manifest is not sound.
     """
     balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
-    what, of = "label" if multilabel else "class", "units" if "unit_id" in manifest.table else "images"
-    first = f"Largest {what}: {balance.largest}, {balance.largest_share:.1%} of {of}; "
+    what, of = "label" if multilabel else "class", f"{counted_things(manifest)}s"
+    first = f"Largest {what}: {balance.largest}, {_percent(balance.largest_share)} of {of}; "
     if balance.ratio == 1:
-        first = f"Every {what} has {balance.largest_share:.1%} of {of}."
+        first = f"Every {what} has {_percent(balance.largest_share)} of {of}."
     elif np.isfinite(balance.ratio):
-        first += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({balance.smallest_share:.1%})."
+        first += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({_percent(balance.smallest_share)})."
     else:
         first += f"{balance.smallest} has none."
     answer = "the commoner answer to each label" if multilabel else "the majority class"
     where = "on test" if balance.scored_on == "test" else "here"
     return [first, f"Always giving {answer} has an accuracy of {balance.constant_accuracy:.3f} {where}."]
+
+
+def counted_things(manifest: Manifest) -> str:
+    """What gets one label and is counted: `unit`, or `image` where the manifest names no units."""
+    return "unit" if "unit_id" in manifest.table else "image"
+
+
+def _percent(share: float) -> str:
+    """`12.5%`; `0%` for nothing, and for next to nothing `under 0.1%`."""
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    return f"{share:.1%}" if share else "0%"
 
 
 def _constant_accuracy(learnt: np.ndarray, scored: np.ndarray, classes: int) -> float:

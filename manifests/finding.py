@@ -58,10 +58,11 @@ CODES: dict[str, Code] = {
     "path-outside-root": Code(
         "error", "a path leaves the card's root", "Set the card's root to a folder above all images."
     ),
-    "constant-image": Code("warning", "all pixels are the same", "Leave it out: it can teach and test nothing."),
+    "constant-image": Code("warning", "all pixels are the same", "Leave them out: they can teach and test nothing."),
     "extreme-aspect": Code(
         "warning", "an image far from square",
-        "Look at it; most networks squash or crop it to a square. Crop it, cut it into parts, or leave it out.",
+        "Look at them; most networks squash or crop an image to a square. Crop them, cut them into parts, or leave "
+        "them out.",
     ),
     "burned-in-text": Code(
         "warning", "what looks like text in pixels",
@@ -75,8 +76,8 @@ CODES: dict[str, Code] = {
     ),
     "pixels-across-splits": Code(
         "error", "one image on both sides of a split",
-        "Test scores are too high, as the same image was trained on. `--fix drop-duplicates` or "
-        "`--fix group-duplicates` writes a manifest without it.", _COPIES,
+        "What is tested was trained on, so scores are too high. `--fix` writes a manifest without such sets: "
+        "drop-duplicates keeps one of each, group-duplicates puts each on one side.", _COPIES,
     ),
     "pixels-two-labels": Code(
         "warning", "one image, different labels",
@@ -85,8 +86,8 @@ CODES: dict[str, Code] = {
     ),
     "pixels-repeated": Code(
         "warning", "one image under several ids",
-        "It counts twice, and a split drawn anew may put it on both sides. `--fix drop-duplicates` keeps one, "
-        "`--fix group-duplicates` keeps them together.", _COPIES,
+        "They count several times, and a split drawn anew may put them on both sides. `--fix` keeps one of each set "
+        "(drop-duplicates) or keeps each together (group-duplicates).", _COPIES,
     ),
     "near-duplicate": Code(
         "warning", "nearly one image in two splits or groups",

@@ -19,6 +19,8 @@ from ..manifests import (
     balance_in_words,
     class_counts,
     class_examples,
+    counted_things,
+    manifest_remarks,
     survey_manifest,
 )
 from .drawn import Drawn
@@ -40,9 +42,6 @@ from .words import listed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
-
-_MOST_UNREAD = 5
-"""Reasons why images could not be read that are told one by one."""
 
 
 def write_manifest_page(manifest: Manifest, out: Path, *, per_class: int = 8, progress: bool = True) -> Path:
@@ -100,21 +99,11 @@ def _headline(manifest: Manifest) -> str:
 
 def _remarks(manifest: Manifest, survey: Survey, attributes: list[AttributeCounts]) -> Iterator[str]:
     """What a reader should know before relying on the numbers."""
-    unread = len(survey) - int(survey.readable.sum())
-    if unread:
-        yield f"{counted(unread, 'image')} could not be read: {_why(survey)}."
-    if "group_id" not in manifest.table:
-        yield "No column names patients, so several images of one patient may be on both sides of a split."
+    yield from manifest_remarks(manifest, survey)
     for counts in attributes:
         if counts.values is None and counts.spread is None:
-            yield f"Nearly every unit has its own value of {counts.name}, so the values are not listed here."
-
-
-def _why(survey: Survey) -> str:
-    reasons, counts = np.unique(survey.reason[~survey.readable].astype(str), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    told = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_UNREAD]]
-    return "; ".join([*told, *(["and others"] if len(order) > _MOST_UNREAD else [])])
+            thing = counted_things(manifest)
+            yield f"Nearly every {thing} has its own value of {counts.name}, so the values are not listed here."
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import counted, one_of
+from ..counts import counted_things
 from ..finding import Finding, finding
 from ..grouping import codes_of, first_rows
 from ..tables import column_of
@@ -39,7 +40,7 @@ def rare_classes(evidence: Evidence) -> Iterator[Finding]:
     """A class with too few units to divide."""
     codes, units = codes_of(evidence.manifest.unit_ids)
     manifest, first = evidence.manifest, first_rows(codes, len(units))
-    unit = "unit" if "unit_id" in manifest.table else "image"
+    unit = counted_things(manifest)
     for number, name in enumerate(manifest.card.classes):
         labels = evidence.labels
         has = labels[:, number] == 1 if labels.ndim == 2 else labels == number

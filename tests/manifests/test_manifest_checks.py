@@ -207,7 +207,8 @@ def test_the_ten_leaks_of_the_brain_images_are_found_and_no_more(medprobe, reald
     for one, other in pairs:
         pixels = [np.asarray(Image.open(realdata / "brain-mri" / name)) for name in (one, other)]
         np.testing.assert_array_equal(*pixels)
-    assert "10 errors, " in said
+    assert "pixels-across-splits, 10 sets of identical images." in said
+    assert "errors of 1 kind in 20 images" in said
 
 
 def test_a_primary_metric_that_does_not_exist_is_told_before_anything_is_embedded(pets, tmp_path, medprobe) -> None:

@@ -139,5 +139,5 @@ def test_show_tells_groups_and_attributes(medprobe, draw, tmp_path) -> None:
     saved = manifest.save(tmp_path / "toy.csv")
     said = medprobe("manifest", "show", saved.path)
     assert said.status == 0, said.err
-    assert "2, at most 2" in said.out
+    assert "2 (max 2)" in said.out
     assert "sex: 2 different values" in said.out

@@ -83,7 +83,7 @@ def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
         "Every class has 50.0% of images.",
         "Always giving the majority class has an accuracy of 0.333 on test",
         "1 image could not be read:",
-        "Nearly every unit has its own value of who",
+        "Nearly every image has its own value of who",
         "3 different sizes, widths from 16 to 30 and heights from 20 to 40 pixels",
         "PNG RGB",
         "site: units by value and class.",
