@@ -70,7 +70,7 @@ def _content(manifest: Manifest, survey: Survey, per_class: int) -> dict[str, An
     from importlib.metadata import version
 
     attributes = attribute_counts(manifest)
-    tables = [attribute_table(counts, place) for place, counts in enumerate(attributes)]
+    tables = [attribute_table(counts, place, counted_things(manifest)) for place, counts in enumerate(attributes)]
     return {
         "name": manifest.name,
         "headline": _headline(manifest),
@@ -92,9 +92,9 @@ def _headline(manifest: Manifest) -> str:
     units, table = manifest.units(), manifest.table
     of = [counted(len(units.group_id), "group")] if "group_id" in table else []
     of = [counted(len(units), "unit"), *of] if "unit_id" in table else of
-    kind = "label" if manifest.card.task == "multilabel" else "class"
-    classes = counted(len(manifest.card.classes), kind, "classes" if kind == "class" else None)
-    return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} in {classes}"
+    kinds = ("label", "labels") if manifest.card.task == "multilabel" else ("class", "classes")
+    classes, joint = counted(len(manifest.card.classes), *kinds), "with" if kinds[0] == "label" else "in"
+    return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
 
 
 def _remarks(manifest: Manifest, survey: Survey, attributes: list[AttributeCounts]) -> Iterator[str]:

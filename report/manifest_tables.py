@@ -24,7 +24,13 @@ def classes_table(manifest: Manifest) -> Table:
     has = truth(manifest)
     shares, of_units = has.mean(axis=0), has.sum(axis=0)
     apart = len(units) != len(manifest)
-    columns = ("Class", *(str(name).capitalize() for name in counts.columns), *(["Units"] if apart else []), "Share")
+    kind = "label" if manifest.card.task == "multilabel" else "class"
+    columns = (
+        kind.capitalize(),
+        *(str(name).capitalize() for name in counts.columns),
+        *(["Units"] if apart else []),
+        "Share",
+    )
     rows = [
         (
             str(name),
@@ -34,7 +40,6 @@ def classes_table(manifest: Manifest) -> Table:
         )
         for place, name in enumerate(counts.index[:MOST_CLASSES])
     ]
-    kind = "label" if manifest.card.task == "multilabel" else "class"
     caption = f"Images of each {kind}" + (" by split" if len(counts.columns) > 1 else "")
     caption += f", and the share of {'units' if apart else 'images'} that have it."
     if len(counts) > MOST_CLASSES:
@@ -56,16 +61,23 @@ def groups_table(manifest: Manifest) -> Table:
     return Table("group_counts", caption, columns, tuple(rows), 1)
 
 
-def attribute_table(counts: AttributeCounts, place: int) -> Table | None:
-    """The values of an attribute, or the spread of its numbers; None where the values may be names."""
-    missing = f" {counted(counts.missing, 'unit')} without a value." if counts.missing else ""
+def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | None:
+    """The values of an attribute, or the spread of its numbers; None where the values may be names.
+
+    Args:
+        counts: of the attribute.
+        place: its number on the page.
+        thing: what has a value each: `unit` or `image`.
+    """
+    missing = f" {counted(counts.missing, thing)} without a value." if counts.missing else ""
+    things = f"{thing.capitalize()}s"
     if counts.spread is not None:
         rows = [
             (str(name), f"{row.iloc[0]:,.0f}", *map(_number, row.iloc[1:]))
             for name, row in list(counts.spread.iterrows())[: MOST_CLASSES + 1]
         ]
-        columns = ("Units of", "Units", "Smallest", "Lower quartile", "Median", "Upper quartile", "Largest")
-        return Table(f"attribute-{place}", f"{counts.name}, over units.{missing}", columns, tuple(rows), 1)
+        columns = (f"{things} of", things, "Smallest", "Lower quartile", "Median", "Upper quartile", "Largest")
+        return Table(f"attribute-{place}", f"{counts.name}, over {thing}s.{missing}", columns, tuple(rows), 1)
     if counts.values is None:
         return None
     shown = counts.values if counts.values.shape[1] <= _MOST_COLUMNS + 1 else counts.values[["units"]]
@@ -73,8 +85,8 @@ def attribute_table(counts: AttributeCounts, place: int) -> Table | None:
     rest = counts.distinct - len(shown)
     more = f" The commonest {len(shown)} of {counts.distinct:,} values." if rest else ""
     by_class = " and class" if shown.shape[1] > 1 else ""
-    caption = f"{counts.name}: units by value{by_class}.{more}{missing}"
-    return Table(f"attribute-{place}", caption, ("Value", "Units", *map(str, shown.columns[1:])), tuple(rows), 1)
+    caption = f"{counts.name}: {thing}s by value{by_class}.{more}{missing}"
+    return Table(f"attribute-{place}", caption, ("Value", things, *map(str, shown.columns[1:])), tuple(rows), 1)
 
 
 def files_table(manifest: Manifest, survey: Survey) -> Table:
@@ -114,8 +126,10 @@ def sample_truth(manifest: Manifest) -> np.ndarray:
 
 
 def percent(share: float) -> str:
-    """`12.5 %`."""
-    return f"{100 * share:.1f} %"
+    """`12.5 %`; `0 %` for nothing, and for next to nothing `under 0.1 %`."""
+    if 0 < share < 0.0005:
+        return "under 0.1 %"
+    return f"{100 * share:.1f} %" if share else "0 %"
 
 
 def _range(numbers: np.ndarray) -> str:
