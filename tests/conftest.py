@@ -50,12 +50,12 @@ class Said(NamedTuple):
 
 @pytest.fixture
 def medprobe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """`medprobe(*words)`: runs the command line in this process, on a terminal of 80 columns."""
+    """`medprobe(*words)`: runs the command line in this process, on a terminal of 80 columns or as asked."""
     from medprobe.cli.app import main
 
-    def run(*words: object) -> Said:
+    def run(*words: object, columns: int = 80) -> Said:
         monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setenv("COLUMNS", str(columns))
         status = 0
         try:
             main()

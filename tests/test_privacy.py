@@ -209,6 +209,10 @@ def test_an_image_that_cannot_be_read_is_set_aside_without_its_name(work: Work) 
     work.run("extract", "cohort.parquet", *_TINY, status=1)
     [cache] = Path("embeddings").rglob("*.h5")
     work.run("cache", "show", cache)
+    work.run("manifest", "show", "cohort.parquet")
     work.run("manifest", "show", "cohort.parquet", "--out", "cohort.html")
     assert "could not be read" in Path("cohort.html").read_text()
+    # Findings in a file name rows; those at the terminal name the files too, for whoever mends them.
+    work.run("manifest", "check", "cohort.parquet", "--json", status=1)
+    assert "unreadable-image" in work.said["manifest check cohort.parquet --json"]
     assert work.leaks(exempt=["cohort.parquet", "cohort.key"]) == []
