@@ -86,7 +86,7 @@ def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
         "Nearly every image has its own value of who",
         "3 different sizes, widths from 16 to 30 and heights from 20 to 40 pixels",
         "PNG RGB",
-        "site: units by value and class.",
+        "site: images by value and class.",
         "Doe 2024",
         "<b>benign</b>",
     ):
@@ -138,6 +138,7 @@ def test_many_classes_without_groups_or_readable_images_still_make_a_page(tmp_pa
     assert "140 images could not be read: the file is missing (140)." in page.words
     assert "The first 60 of 70." in page.words
     assert "No column names patients" in page.words
+    assert ("140 images with 70 labels" if task == "multilabel" else "140 images in 70 classes") in page.words
 
 
 def test_show_writes_the_page_where_it_is_asked_to(cohort: Manifest, tmp_path: Path, medprobe) -> None:
