@@ -60,7 +60,7 @@ def _opened(path: Path, member: str) -> Stack:
     # would give the old one's content for the new one's.
     file = h5py.File(path.open("rb"), "r", rdcc_nbytes=_CACHED_BYTES)
     if not member:
-        raise ImageError(_which_to_write(path.name, file))
+        raise ImageError(_which_to_write(file))
     return _stack(_found(file, member), member)
 
 
@@ -95,12 +95,12 @@ def _stack(found: Any, member: str) -> Stack:
     return Stack.of(found, found.chunks, what)
 
 
-def _which_to_write(name: str, file: h5py.File) -> str:
+def _which_to_write(file: h5py.File) -> str:
     names = [name for name, _ in _stacks_in(file)]
     if not names:
         return "an HDF5 file without an array of images: none is (N, H, W), (N, H, W, 3) or (N, D, H, W)"
     several = "" if len(names) == 1 else f"; there are {one_of(names)}"
-    return f"an HDF5 file holds arrays by name; write `{name}#{names[0]}` in the column `path`{several}"
+    return f"an HDF5 file holds arrays by name; write `#{names[0]}` after its name in the column `path`{several}"
 
 
 def _stacks_in(file: h5py.File) -> Iterator[tuple[str, Stack]]:

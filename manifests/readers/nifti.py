@@ -89,7 +89,7 @@ def _cut(source: Source) -> tuple[Axis, int | None]:
     """Axis and index of the fourth dimension that a path names after `#`."""
     name, at, number = (source.member or "").partition("@")
     if not source.member:
-        raise ImageError(f"a volume is cut along an axis; write `{source.path.name}#axial` in the column `path`")
+        raise ImageError("a volume is cut along an axis; write `#axial` after its name in the column `path`")
     if name not in AXES:
         raise ImageError(f'there is no axis "{name}", only {one_of(AXES)}.{did_you_mean(name, AXES)}')
     if at and not re.fullmatch(r"[0-9]{1,9}", number):

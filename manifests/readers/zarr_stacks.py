@@ -75,7 +75,7 @@ def _described(store: Path, member: str) -> tuple[Path, Path]:
         names = list(_arrays_in(store))
         several = "" if len(names) == 1 else f"; there are {one_of(names)}"
         raise ImageError(
-            f"a zarr store holds arrays by name; write `{store.name}#{names[0]}` in the column `path`{several}"
+            f"a zarr store holds arrays by name; write `#{names[0]}` after its name in the column `path`{several}"
             if names
             else "a zarr store without an array"
         )
