@@ -202,8 +202,7 @@ def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
             say(wrapped(f"and {len(same) - most:,} more; --most {len(same)} or --json lists them", first="  "))
         say("")
     say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked; {_in_sum(findings)}."))
-    first = command("manifest", "check", "--explain", next(iter(by_code)))
-    remark(f"What a finding means and what to do about it: {first}")
+    remark(f"More: {command('manifest', 'check', '--explain', next(iter(by_code)))}")
 
 
 def _images(findings: Sequence[Finding]) -> str:

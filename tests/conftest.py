@@ -47,6 +47,11 @@ class Said(NamedTuple):
     out: str
     err: str
 
+    @property
+    def notes(self) -> str:
+        """`err` in one line, however it was broken to fit the terminal."""
+        return " ".join(self.err.split())
+
 
 @pytest.fixture
 def medprobe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
