@@ -1,6 +1,7 @@
 """What a table must be to be a manifest at all: checks that need no image.
 
-Loading refuses a manifest that fails one of them.
+Loading refuses a manifest that fails one of them, and so does building one, when ids may still be those of patients:
+messages name rows and columns, never an id.
 """
 
 from __future__ import annotations
@@ -71,11 +72,9 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     if len(rows) == 0:
         return
     codes, names = codes_of(ids.iloc[rows])
-    for code, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
-        name = names[code]
-        yield finding(
-            "duplicate-id", f'sample_id "{name}" stands in {rows_in_words(rows[part])}', _ids(table, rows[part])
-        )
+    for _, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
+        message = f'{rows_in_words(rows[part])}: the same value in column "sample_id"'
+        yield finding("duplicate-id", message, _ids(table, rows[part]))
     yield from _rest("duplicate-id", "other sample_id", " in several rows", table, rows, codes)
 
 
@@ -85,7 +84,7 @@ def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
         rows = np.flatnonzero(_unknown(column_of(table, column), card))
         codes, values = codes_of(column_of(table, column).iloc[rows])
         for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            where = rows_in_words(rows[part], column_of(table, "sample_id"))
+            where = rows_in_words(rows[part])
             message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
             yield finding("unknown-label", message, _ids(table, rows[part]), count=len(part))
         yield from _rest("unknown-label", "other unknown label", f' in column "{column}"', table, rows, codes)
@@ -101,7 +100,7 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
         said = f'"{values[code]}"' if values[code].strip() else "nothing"
         message = (
-            f'{rows_in_words(rows[part], column_of(table, "sample_id"))}: column "split" holds {said}; '
+            f'{rows_in_words(rows[part])}: column "split" holds {said}; '
             f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
         )
         yield finding("unknown-split", message, _ids(table, rows[part]), count=len(part))
@@ -116,7 +115,7 @@ def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     numbers = as_numbers(frames)
     rows = np.flatnonzero(~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0)))
     if len(rows):
-        where = rows_in_words(rows, column_of(table, "sample_id"))
+        where = rows_in_words(rows)
         message = f'{where}: column "frame" holds "{frames.iloc[rows[0]]}"; a frame is a whole number from 0 up'
         yield finding("bad-frame", message, _ids(table, rows), count=len(rows))
 
@@ -135,9 +134,10 @@ def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Findin
         if values is None:
             continue
         torn = disagreeing(codes, len(units), values)
-        for unit, rows in row_groups(codes, torn, most=MOST):
-            has = f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})" if column in table else ""
-            message = f'unit "{units[unit]}" has samples with different {what}{has}: {rows_in_words(rows)}'
+        for _, rows in row_groups(codes, torn, most=MOST):
+            message = f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}'
+            if code != "unit-two-groups" and column in table:  # groups are patients
+                message += f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})"
             yield finding(code, message, _ids(table, rows))
         rows = np.flatnonzero(torn[codes])
         yield from _rest(code, "other unit", f" whose samples have different {what}", table, rows, codes[rows])
@@ -162,7 +162,7 @@ def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Finding]:
         return
     rows = np.flatnonzero(is_blank(column_of(table, column)))
     if len(rows):
-        where = rows_in_words(rows, column_of(table, "sample_id"))
+        where = rows_in_words(rows)
         message = f'{where}: column "{column}" is blank; fill it or leave the row out'
         yield finding(code, message, _ids(table, rows), count=len(rows))
 

@@ -29,13 +29,6 @@ SPLIT_WORDS = {
     "testing": "test",
 }
 """Spellings of the three splits, in lower case."""
-_IDS = {
-    r'^sample_id ".*" stands in ': 'one value of column "sample_id" stands in ',
-    r'^unit ".*" has samples with ': 'one value of column "unit_id" has rows with ',
-    r"(?<=different groups) \(.*\)(?=: \d)": "",
-    r'(?<=row) (\d[\d,]*) \(sample_id ".*?"\)(?=: )': r" \1",
-}
-"""Where a finding about the structure of a table tells ids, and what stands there instead."""
 
 
 def silent(sentence: str) -> None:
@@ -136,15 +129,8 @@ def assemble(
     manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
     if not manifest.faults:
         return manifest
-    messages = [_without_ids(fault.message) + remedies.get(fault.code, "") for fault in manifest.faults]
+    messages = [fault.message + remedies.get(fault.code, "") for fault in manifest.faults]
     for ours, theirs in columns.items():
         messages = [message.replace(f'column "{ours}"', f'column "{theirs}"') for message in messages]
     # One column of the user's may serve as two of ours, and is told of once.
     raise ManifestError(refusal(where, list(dict.fromkeys(messages))))
-
-
-def _without_ids(message: str) -> str:
-    """What is wrong with the rows of a table, without the ids in them."""
-    for pattern, words in _IDS.items():
-        message = re.sub(pattern, words, message, flags=re.DOTALL)
-    return message

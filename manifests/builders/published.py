@@ -94,9 +94,8 @@ class PublishedTable:
         rows = np.flatnonzero((self[column].duplicated(keep=False) & (self[column] != "")).to_numpy(bool))
         codes, values = codes_of(self[column].iloc[rows])
         for _, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            where = rows_in_words(rows[part])
             # Not the value itself: such columns name patients and their images.
-            self.faults.append(f'one value of column "{column}" stands in {where}; keep one of them')
+            self.faults.append(f'{rows_in_words(rows[part])}: the same value in column "{column}"; keep one of them')
         if len(values) > MOST:
             self.faults.append(f'{len(values) - MOST:,} other values of "{column}" stand in several rows')
 

@@ -207,7 +207,7 @@ def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Pa
     ("header", "rows", "options", "message"),
     [
         ("StudyInstanceUID,finding", [f"{_study(0, 0)},", f"{_study(0, 1)},b"], {}, 'row 1: column "finding" is blank'),
-        ("StudyInstanceUID,finding", [f"{_study(0, 0)},a", f"{_study(0, 0)},a"], {}, "stands in 2 rows (1, 2)"),
+        ("StudyInstanceUID,finding", [f"{_study(0, 0)},a", f"{_study(0, 0)},a"], {}, "2 rows (1, 2): the same value"),
         ("StudyInstanceUID,finding", ["9.9.9.9.9.9,a", "9.9,b"], {}, "has no id in common with the 5 images"),
         ("study,finding", [f"{_study(0, 0)},a"], {}, "no column is named SOPInstanceUID, StudyInstanceUID, PatientID"),
         ("PatientID,finding", ["PAT0,a"], {"join": "patient"}, 'no column "patient". Did you mean "PatientID"?'),
@@ -241,7 +241,7 @@ def test_ids_that_stand_twice_are_told_by_rows_alone(export: Path, header: str, 
     with pytest.raises(ManifestError) as refusal:
         build_dicom(export, labels=_labels(export, rows, header), label_columns=["finding"])
     said = str(refusal.value)
-    assert f'one value of column "{header.split(",")[0]}" stands in 2 rows (2, 3)' in said
+    assert f'2 rows (2, 3): the same value in column "{header.split(",")[0]}"' in said
     assert "PAT" not in said
     assert _ROOT not in said
 

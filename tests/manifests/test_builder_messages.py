@@ -71,7 +71,7 @@ def test_a_row_that_stands_twice_is_told_with_the_right_remedy(cohort: Path) -> 
     notices: list[str] = []
     _refused(
         lambda: build_csv(cohort, **_COLUMNS, notice=notices.append),
-        'one value of column "file" stands in 2 rows (1, 7); remove all but one, or name a column that tells the rows '
+        '2 rows (1, 7): the same value in column "file"; remove all but one, or name a column that tells the rows '
         "apart with --id-column",
     )
     assert notices == []
@@ -80,7 +80,7 @@ def test_a_row_that_stands_twice_is_told_with_the_right_remedy(cohort: Path) -> 
 def test_units_of_two_minds_are_told_by_column_and_rows(cohort: Path) -> None:
     said = _refused(
         lambda: build_csv(cohort, **{**_COLUMNS, "unit_column": "who", "group_column": None}),
-        'one value of column "who" has rows with different labels (a, b): 2 rows (1, 2)',
+        '2 rows (1, 2): one unit in column "who", different labels (a, b)',
     )
     assert "Kowalczyk" not in said
 

@@ -145,9 +145,9 @@ def test_a_parquet_table_gives_the_manifest_that_its_csv_gives(cohort: Path) -> 
         ({"classes": ["mel"]}, "that --classes leaves out: nv"),
         (
             {"id_column": "patient"},
-            'one value of column "patient" stands in 6 rows (1, 2, 3, ...); give each row an id of its own',
+            '6 rows (1, 2, 3, ...): the same value in column "patient"; give each row an id of its own',
         ),
-        ({"unit_column": "edema"}, 'one value of column "edema" has rows with different groups: 6 rows (1, 3, 5, ...)'),
+        ({"unit_column": "edema"}, '6 rows (1, 3, 5, ...): one unit in column "edema", different groups'),
         ({"label_columns": ["edema", "sex"]}, 'column "sex" holds "f", but a multilabel column holds 0 or 1'),
     ],
 )
