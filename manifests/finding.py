@@ -182,13 +182,21 @@ def _below_root(path: str) -> str:
     return f".../{name}" if leaves_root(path) else path
 
 
-def refusal(where: str, messages: Sequence[str], *, most: int = 10) -> str:
-    """The text that refuses `where` for all its faults at once; after `most`, the rest are counted."""
+def refusal(where: str, messages: Sequence[str], counts: Sequence[int] = (), *, most: int = 10) -> str:
+    """The text that refuses `where` for all its faults at once; after `most` messages, the rest are counted.
+
+    Args:
+        where: what is refused.
+        messages: what is wrong.
+        counts: how many faults each message tells of; one where nothing is said.
+        most: how many messages are told.
+    """
     if len(messages) == 1:
         return f"{where}, {messages[0]}{'' if messages[0].endswith(('.', '?')) else '.'}"
+    counts = counts or [1] * len(messages)
     told = "".join(f"\n  {message}" for message in messages[:most])
-    rest = f"\n  and {len(messages) - most:,} more" if len(messages) > most else ""
-    return f"{where}: {len(messages):,} faults:{told}{rest}"
+    rest = f"\n  and {sum(counts[most:]):,} more" if len(messages) > most else ""
+    return f"{where}: {sum(counts):,} faults:{told}{rest}"
 
 
 def rows_in_words(rows: np.ndarray | Sequence[int], ids: pd.Series | None = None, *, most: int = 3) -> str:

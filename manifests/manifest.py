@@ -185,7 +185,9 @@ class Manifest:
             ManifestError: tells the faults.
         """
         if self.faults:
-            raise ManifestError(refusal(str(self.path or self.name), [fault.message for fault in self.faults]))
+            messages = [fault.message for fault in self.faults]
+            counts = [fault.count for fault in self.faults]
+            raise ManifestError(refusal(str(self.path or self.name), messages, counts))
         return self
 
 

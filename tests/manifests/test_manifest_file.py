@@ -122,6 +122,15 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         assert word in str(refusal.value)
 
 
+def test_faults_that_are_too_many_to_be_told_one_by_one_are_counted(tmp_path: Path) -> None:
+    rows = "".join(f"s{row % 300},{row},a\n" for row in range(600))
+    with pytest.raises(ManifestError) as refusal:
+        Manifest.load(_write(tmp_path, f"sample_id,path,label\n{rows}"))
+    first, *_, last = str(refusal.value).splitlines()
+    assert first.endswith(": 300 faults:")
+    assert last == "  and 290 more"
+
+
 def test_a_faulty_manifest_is_never_saved(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="the same value"):
         _toy(sample_id=["s", "s", "t"]).save(tmp_path / "toy.csv")
