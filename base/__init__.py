@@ -22,7 +22,7 @@ from .errors import (
 from .faults import fault_in_words
 from .files import atomic_folder, atomic_path, fsync_folder, make_folder, user_cache, writing
 from .progress import Bar, progress
-from .text import counted, did_you_mean, first_line, no_such, one_of
+from .text import counted, did_you_mean, first_line, no_such, one_of, percent
 
 __all__ = [
     "BackboneError",
@@ -50,6 +50,7 @@ __all__ = [
     "make_folder",
     "no_such",
     "one_of",
+    "percent",
     "progress",
     "usable_cores",
     "user_cache",

@@ -18,6 +18,13 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def percent(share: float) -> str:
+    """`12.5%`; `0%` for nothing, and for next to nothing `under 0.1%`."""
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    return f"{share:.1%}" if share else "0%"
+
+
 def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
     """` Did you mean "x"?` for the names nearest to `name`, or an empty string; case is ignored."""
     by_folded = {candidate.casefold(): candidate for candidate in names}

@@ -13,7 +13,7 @@ from .manifest_counts import tell_counts, tell_more_counts
 from .prose import wrapped
 
 if TYPE_CHECKING:
-    from ..manifests import Manifest
+    from ..manifests import Manifest, Survey
 
 _LOOKED_AT_UNASKED = 50_000
 """Images up to which counting them includes opening each, which is kept for `check`."""
@@ -51,7 +51,7 @@ def show(
     Example: `medprobe manifest show brain.parquet --out brain.html`
     """
     from ..base import OutputError
-    from ..manifests import Manifest, draw_montage
+    from ..manifests import Manifest, draw_montage, survey_manifest
 
     place = out or manifest.with_name(f"{manifest.stem}-montage.png")
     if place.suffix.lower() not in (".png", ".html"):
@@ -63,13 +63,14 @@ def show(
     tell_counts(loaded)
     tell_more_counts(loaded)
     is_page = place.suffix.lower() == ".html"
-    _tell_remarks(loaded, look=is_page or len(loaded) <= _LOOKED_AT_UNASKED)
+    survey = survey_manifest(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
+    _tell_remarks(loaded, survey)
     if kept:
         remark(wrapped(f"{place} is there already and stays as it is; --overwrite draws it anew."))
     elif is_page:
         from ..report import write_manifest_page
 
-        say(wrapped(f"Page: {write_manifest_page(loaded, place, per_class=per_class)}"))
+        say(wrapped(f"Page: {write_manifest_page(loaded, place, survey=survey, per_class=per_class)}"))
     else:
         say(wrapped(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}"))
     if out is None:
@@ -78,13 +79,13 @@ def show(
         remark(f"  {command('manifest', 'show', manifest, '-o', page)}")
 
 
-def _tell_remarks(manifest: Manifest, *, look: bool) -> None:
-    """What a reader should know before relying on the counts; `look` at the images, which may be many."""
+def _tell_remarks(manifest: Manifest, survey: Survey | None) -> None:
+    """What a reader should know before relying on the counts; without a survey, that nobody looked at the images."""
     from ..base import counted
-    from ..manifests import manifest_remarks, survey_manifest
+    from ..manifests import manifest_remarks
 
-    for sentence in manifest_remarks(manifest, survey_manifest(manifest) if look else None):
+    for sentence in manifest_remarks(manifest, survey):
         say(wrapped(f"note: {sentence}"))
-    if not look:
+    if survey is None:
         images = counted(len(manifest), "image")
         say(wrapped(f"note: whether all {images} can be read was not looked at; `medprobe manifest check` does it."))

@@ -199,7 +199,8 @@ def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
         for found in same[:most]:
             say(wrapped(_with_files(found), first="  ", rest="    "))
         if len(same) > most:
-            say(wrapped(f"and {len(same) - most:,} more; --most {len(same)} or --json lists them", first="  "))
+            left = sum(found.count for found in same[most:])
+            say(wrapped(f"and {left:,} more; --most {len(same)} tells of more, --json of each", first="  "))
         say("")
     say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked; {_in_sum(findings)}."))
     remark(f"More: {command('manifest', 'check', '--explain', next(iter(by_code)))}")
@@ -207,8 +208,14 @@ def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
 
 def _images(findings: Sequence[Finding]) -> str:
     """How many images findings are about, each counted once; a dash where they are about the table as a whole."""
-    rows = {row for found in findings for row in found.rows}
-    return f"{len(rows):,}" if rows else NONE
+    count = _distinct_rows(findings)
+    return f"{count:,}" if count else NONE
+
+
+def _distinct_rows(findings: Sequence[Finding]) -> int:
+    import numpy as np
+
+    return len(np.unique(np.concatenate([found.rows for found in findings]))) if findings else 0
 
 
 def _in_sum(findings: Sequence[Finding]) -> str:
@@ -219,8 +226,8 @@ def _in_sum(findings: Sequence[Finding]) -> str:
     for severity in ("error", "warning"):
         of_it = [found for found in findings if found.severity == severity]
         kinds = counted(len({found.code for found in of_it}), "kind")
-        rows = {row for found in of_it for row in found.rows}
-        where = f" in {counted(len(rows), 'image')}" if rows else ""
+        images = _distinct_rows(of_it)
+        where = f" in {counted(images, 'image')}" if images else ""
         said.append(f"{severity}s of {kinds}{where}" if of_it else f"no {severity}s")
     return ", ".join(said)
 
@@ -233,8 +240,17 @@ def _with_files(found: Finding) -> str:
 
 def _tell_as_json(findings: Sequence[Finding]) -> None:
     import json
-    from dataclasses import asdict
 
     # A file of findings may be passed on; rows and sample ids say which files they are of.
-    told = [{key: value for key, value in asdict(found).items() if key != "files"} for found in findings]
+    told = [
+        {
+            "code": found.code,
+            "severity": found.severity,
+            "message": found.message,
+            "samples": found.samples,
+            "rows": found.rows.tolist(),
+            "count": found.count,
+        }
+        for found in findings
+    ]
     typer.echo(json.dumps(told, indent=1, ensure_ascii=False))

@@ -28,10 +28,10 @@ _LEAST_NAME = 16
 def tell_counts(manifest: Manifest) -> None:
     """Images of each class and split, and how far from balanced the classes are."""
     from ..base import counted
-    from ..manifests import balance_in_words, class_counts
+    from ..manifests import balance_in_words, class_counts, class_words
 
     units, table = manifest.units(), manifest.table
-    kind = _class_or_label(manifest)
+    kind = class_words(manifest.card.task)
     said = [counted(len(manifest), "image")]
     said += [counted(len(units), "unit")] if "unit_id" in table else []
     said += [counted(len(units.group_id), "group")] if "group_id" in table else []
@@ -49,19 +49,15 @@ def tell_counts(manifest: Manifest) -> None:
 
 def tell_more_counts(manifest: Manifest) -> None:
     """Groups and their sizes, and the values of attributes."""
-    from ..manifests import attribute_counts, counted_things, group_counts
+    from ..manifests import attribute_counts, class_words, counted_things, group_counts, group_words
 
     if {"unit_id", "group_id"} & set(manifest.table):
-        _tell_groups(group_counts(manifest), of_units="unit_id" in manifest.table)
+        _tell_groups(group_counts(manifest), group_words(manifest), of_units="unit_id" in manifest.table)
     for counts in attribute_counts(manifest):
-        _tell_attribute(counts, counted_things(manifest), _class_or_label(manifest)[0])
+        _tell_attribute(counts, counted_things(manifest), class_words(manifest.card.task)[0])
 
 
-def _class_or_label(manifest: Manifest) -> tuple[str, str]:
-    return ("label", "labels") if manifest.card.task == "multilabel" else ("class", "classes")
-
-
-def _tell_groups(counts: pd.DataFrame, *, of_units: bool) -> None:
+def _tell_groups(counts: pd.DataFrame, what: str, *, of_units: bool) -> None:
     kinds = ["units", "images"] if of_units else ["images"]
     columns = ["split", "groups", *kinds, *(f"{kind} a group" for kind in kinds)]
     rows = [
@@ -72,7 +68,7 @@ def _tell_groups(counts: pd.DataFrame, *, of_units: bool) -> None:
         ]
         for split, row in counts.iterrows()
     ]
-    title = "Groups (patients), and the median and maximum of what one has"
+    title = f"Groups ({what}), and the median and maximum of what one has"
     show_table(columns, rows, title=wrapped(title), right=columns[1:])
 
 

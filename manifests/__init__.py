@@ -7,9 +7,17 @@ Nothing here knows of networks, caches or probes.
 from .allocation import allocate, deal, shuffle_keys, shuffled
 from .attributes import AttributeCounts, attribute_counts
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
-from .card import METRIC_NAMES, TASKS, DatasetCard, Task
+from .card import METRIC_NAMES, TASKS, DatasetCard, Task, class_words
 from .checks import CHECKS, check_manifest
-from .counts import ClassBalance, balance_in_words, class_balance, class_counts, counted_things, group_counts
+from .counts import (
+    ClassBalance,
+    balance_in_words,
+    class_balance,
+    class_counts,
+    counted_things,
+    group_counts,
+    group_words,
+)
 from .croissant import Publication, write_croissant
 from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .finding import CODES, Code, Finding, Severity
@@ -67,6 +75,7 @@ __all__ = [
     "class_balance",
     "class_counts",
     "class_examples",
+    "class_words",
     "content_digest",
     "counted_things",
     "deal",
@@ -74,6 +83,7 @@ __all__ = [
     "drop_duplicates",
     "group_counts",
     "group_duplicates",
+    "group_words",
     "identifying",
     "keep_survey",
     "manifest_remarks",

@@ -31,6 +31,11 @@ METRIC_NAMES: dict[Task, tuple[str, ...]] = {
 _RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality"}
 
 
+def class_words(task: str) -> tuple[str, str]:
+    """What a class is called under `task`, one and several: a unit has one class, and any number of labels."""
+    return ("label", "labels") if task == "multilabel" else ("class", "classes")
+
+
 class DatasetCard(BaseModel):
     """Task, classes, metric and licence of a data set; a YAML file beside the table, under the same stem."""
 
@@ -50,6 +55,8 @@ class DatasetCard(BaseModel):
     """Column of class names; not used by `multilabel`, which has a 0/1 column per class."""
     attributes: list[str] = []
     """Further columns for subgroup scores, such as `sex`, `age`, `site`."""
+    groups: Literal["patients", "copies"] = "patients"
+    """What `group_id` ties: the images of a patient (or a lesion, a case), or copies of an image and nothing more."""
     root: str = "."
     """Folder that the paths of the table start from, relative to the card's own folder."""
     reading: Reading = DEFAULT_READING
@@ -186,6 +193,8 @@ class DatasetCard(BaseModel):
     def to_yaml(self) -> str:
         """The card as YAML text."""
         values = {key: value for key, value in self.model_dump(mode="json").items() if value not in ("", [])}
+        if self.groups == "patients":
+            del values["groups"]
         values["reading"] = self.reading.model_dump(mode="json", exclude_defaults=True)
         if not values["reading"]:
             del values["reading"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..base import percent
 from .labels import label_codes
 from .manifest import Manifest
 from .structure import SPLITS
@@ -93,11 +94,11 @@ def balance_in_words(manifest: Manifest) -> list[str]:
     """
     balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
     what, of = "label" if multilabel else "class", f"{counted_things(manifest)}s"
-    first = f"Largest {what}: {balance.largest}, {_percent(balance.largest_share)} of {of}; "
+    first = f"Largest {what}: {balance.largest}, {percent(balance.largest_share)} of {of}; "
     if balance.ratio == 1:
-        first = f"Every {what} has {_percent(balance.largest_share)} of {of}."
+        first = f"Every {what} has {percent(balance.largest_share)} of {of}."
     elif np.isfinite(balance.ratio):
-        first += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({_percent(balance.smallest_share)})."
+        first += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({percent(balance.smallest_share)})."
     else:
         first += f"{balance.smallest} has none."
     answer = "the commoner answer to each label" if multilabel else "the majority class"
@@ -110,18 +111,18 @@ def counted_things(manifest: Manifest) -> str:
     return "unit" if "unit_id" in manifest.table else "image"
 
 
-def _percent(share: float) -> str:
-    """`12.5%`; `0%` for nothing, and for next to nothing `under 0.1%`."""
-    if 0 < share < 0.0005:
-        return "under 0.1%"
-    return f"{share:.1%}" if share else "0%"
-
-
 def _constant_accuracy(learnt: np.ndarray, scored: np.ndarray, classes: int) -> float:
     """Of the commonest answer among the labels `learnt`, over the labels `scored`."""
     if learnt.ndim == 2:
         return float((scored == (learnt.mean(axis=0) >= 0.5)).mean())
     return float((scored == _per_class(learnt, classes).argmax()).mean())
+
+
+def group_words(manifest: Manifest) -> str:
+    """What the groups of a manifest are: `patients`, `copies of an image`, or `one a unit` where none are named."""
+    if "group_id" not in manifest.table:
+        return "one a unit"
+    return "patients" if manifest.names_patients else "copies of an image"
 
 
 def group_counts(manifest: Manifest) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ManifestError, counted
+from .card import DatasetCard
 from .grouping import codes_of, disagreeing, first_rows
 from .labels import label_codes
 from .manifest import Manifest
@@ -69,7 +70,7 @@ def drop_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
         copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
         why = "with different labels, since nobody can tell which is right"
         told.append(f"dropped all {copies} of {images} {why}{_by_split(manifest, rows[refused])}")
-    return _fixed(manifest, manifest.table[left], np.flatnonzero(left), told)
+    return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), told)
 
 
 def group_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
@@ -101,12 +102,14 @@ def group_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
     tied = np.bincount(merged)[merged] > 1
     became = counted(len(np.unique(merged[tied])), "group")
     told = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
-    if "group_id" not in manifest.table and tied.any():
-        told.append("the new column group_id ties copies together and names no patients")
+    card = manifest.card
+    if "group_id" not in manifest.table:
+        card = card.model_copy(update={"groups": "copies"})
+        told += ["the new column group_id ties copies together and names no patients"] if tied.any() else []
     if "split" in table:
         table["split"], moved = _torn_to_train(manifest, merged[group])
         told += moved
-    return _fixed(manifest, table, np.arange(len(table)), told)
+    return _fixed(manifest, card, table, np.arange(len(table)), told)
 
 
 FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates": group_duplicates}
@@ -153,6 +156,5 @@ def _by_split(manifest: Manifest, rows: np.ndarray) -> str:
     return f" ({', '.join(f'{count:,} from {name}' for name, count in counts if count)})"
 
 
-def _fixed(manifest: Manifest, table: pd.DataFrame, rows: np.ndarray, told: list[str]) -> Fixed:
-    card = manifest.card.model_copy(deep=True)
-    return Fixed(Manifest(table, card, manifest.path), rows, tuple(told))
+def _fixed(manifest: Manifest, card: DatasetCard, table: pd.DataFrame, rows: np.ndarray, told: list[str]) -> Fixed:
+    return Fixed(Manifest(table, card.model_copy(deep=True), manifest.path), rows, tuple(told))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ..base import counted
+
 Severity = Literal["error", "warning"]
+
+
+_IMAGES = ("image", "images")
+_ABSOLUTE = r"/|[A-Za-z]:/|~"
 
 
 class Code(NamedTuple):
@@ -22,7 +28,7 @@ class Code(NamedTuple):
     """In a few words."""
     remedy: str
     """What to do about it, in a sentence or two."""
-    thing: tuple[str, str] = ("image", "images")
+    thing: tuple[str, str] = _IMAGES
     """What each finding is of, one and several, such as a pair; an image is a row of the manifest."""
 
 
@@ -86,8 +92,8 @@ CODES: dict[str, Code] = {
     ),
     "pixels-repeated": Code(
         "warning", "one image under several ids",
-        "They count several times, and a split drawn anew may put them on both sides. `--fix` keeps one of each set "
-        "(drop-duplicates) or keeps each together (group-duplicates).", _COPIES,
+        "They count several times; `--fix drop-duplicates` keeps one of each set. Where they are in different groups, "
+        "a split drawn anew may put them on both sides; `--fix group-duplicates` keeps each set together.", _COPIES,
     ),
     "near-duplicate": Code(
         "warning", "nearly one image in two splits or groups",
@@ -124,7 +130,11 @@ CODES: dict[str, Code] = {
 """Every code a finding may bear. They are stable, so scripts may rely on them; docs/checks.md has a section on each."""
 
 
-@dataclass(frozen=True)
+MOST = 200
+"""Things of one code that are told one by one before the rest are only counted."""
+
+
+@dataclass(frozen=True, eq=False)
 class Finding:
     """One fault or doubt about a manifest."""
 
@@ -134,39 +144,78 @@ class Finding:
     """As `CODES` has it."""
     message: str
     """What is wrong, where (row, sample, column), and what to do where it is not plain."""
-    samples: tuple[str, ...] = ()
-    """The sample ids of all images concerned; none where it is the table as a whole."""
-    rows: tuple[int, ...] = ()
-    """Their rows, counted from 1, the header left out."""
-    count: int = 1
+    rows: np.ndarray
+    """(K,) int64: the rows of all images concerned, counted from 1, the header left out; none where it is the table as
+    a whole."""
+    ids: pd.Series
+    """The sample ids of the whole table: a fault of ten million rows must not hold a text for each."""
+    count: int
     """How many things it tells of (`Code.thing`): several where they are not told one by one."""
     files: tuple[str, ...] = ()
     """Paths below the card's root that must be seen to understand it. They may be called after patients, so they are
     told to whoever sits at the terminal, and go into no file."""
 
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The sample ids of `rows`, blank where missing."""
+        return tuple(self.ids.iloc[self.rows - 1].fillna(""))
+
 
 def finding(
-    code: str, message: str, concerned: pd.Series | None = None, *, count: int = 1, files: Sequence[str] = ()
+    code: str,
+    message: str,
+    ids: pd.Series | None = None,
+    rows: np.ndarray | Sequence[int] = (),
+    *,
+    things: int = 1,
+    files: Sequence[str] = (),
 ) -> Finding:
     """A finding of the severity that its code has.
 
     Args:
         code: one of `CODES`.
         message: what is wrong, where, and what to do where it is not plain.
-        concerned: the sample ids of the images concerned, under their positions in the table, from 0.
-        count: how many things are told of.
+        ids: the sample ids of the whole table.
+        rows: positions in the table of the images concerned, from 0.
+        things: how many things are told of; where a thing is an image, there are as many as rows.
         files: values of the column `path` that must be seen; of one that leaves the root the last part is kept.
     """
-    ids = pd.Series(dtype=object) if concerned is None else concerned
-    rows = tuple(int(row) + 1 for row in ids.index)
-    below_root = tuple(map(_below_root, files))
-    return Finding(code, CODES[code].severity, message, tuple(ids.fillna("")), rows, count, below_root)
+    ids = pd.Series(dtype=object) if ids is None else ids
+    at = np.asarray(rows, np.int64) + 1
+    count = len(at) if CODES[code].thing == _IMAGES and len(at) else things
+    return Finding(code, CODES[code].severity, message, at, ids, count, tuple(map(_below_root, files)))
+
+
+def untold(
+    code: str,
+    what: tuple[str, str],
+    chosen: np.ndarray,
+    ids: pd.Series,
+    codes: np.ndarray,
+    rows: np.ndarray | None = None,
+) -> Iterator[Finding]:
+    """The finding that counts what is left after `MOST` of the `chosen` things were told one by one, if any is.
+
+    Args:
+        code: of the finding.
+        what: the things, one and several, with what is wrong with them.
+        chosen: bool, one per thing.
+        ids: the sample ids of the whole table.
+        codes: (M,) int64: the thing that each row is of.
+        rows: (M,) int64: positions of these rows in the table; all of them where left out.
+    """
+    rest = np.zeros(len(chosen), bool)
+    rest[np.flatnonzero(chosen)[MOST:]] = True
+    if rest.any():
+        left = np.flatnonzero(rest[codes])
+        things = int(rest.sum())
+        yield finding(code, counted(things, *what), ids, left if rows is None else rows[left], things=things)
 
 
 def leaves_root(path: str) -> bool:
     """Whether a path of a manifest is absolute or, read from left to right, ever stands above where it began."""
     path = path.replace("\\", "/")
-    if re.match(r"/|[A-Za-z]:/|~", path):
+    if re.match(_ABSOLUTE, path):
         return True
     depth = 0
     for part in path.split("/"):
@@ -174,6 +223,16 @@ def leaves_root(path: str) -> bool:
         if depth < 0:
             return True
     return False
+
+
+def outside_root(paths: pd.Series) -> np.ndarray:
+    """Which paths `leaves_root` is true of: (N,) bool."""
+    paths = paths.fillna("").str.replace("\\", "/")
+    outside = paths.str.match(_ABSOLUTE).to_numpy(bool)
+    # Only the few with ".." in them are walked one by one.
+    for row in np.flatnonzero(paths.str.contains("..", regex=False).to_numpy(bool)):
+        outside[row] = leaves_root(paths.iloc[row])
+    return outside
 
 
 def _below_root(path: str) -> str:

@@ -103,6 +103,11 @@ class Manifest:
         return self.card.name
 
     @property
+    def names_patients(self) -> bool:
+        """Whether a column tells which images are of one patient (or of one lesion, or whatever a group is)."""
+        return "group_id" in self.table and self.card.groups == "patients"
+
+    @property
     def root(self) -> Path:
         """The folder that paths start from; absolute."""
         start = Path.cwd() if self.path is None else self.path.parent.resolve()

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
 from ..base import ImageError, ManifestError, atomic_path, counted
+from .card import class_words
 from .labels import label_codes
 from .manifest import Manifest
 from .readers import read_image
@@ -142,10 +143,9 @@ def _tile(manifest: Manifest, row: int) -> Image.Image | None:
 
 
 def _subtitle(manifest: Manifest) -> str:
-    kinds = ("label", "labels") if manifest.card.task == "multilabel" else ("class", "classes")
     classes = len(manifest.card.classes)
     left_out = f", the first {_MOST_CLASSES} shown" if classes > _MOST_CLASSES else ""
-    return f"{counted(len(manifest), 'image')}, {counted(classes, *kinds)}{left_out}"
+    return f"{counted(len(manifest), 'image')}, {counted(classes, *class_words(manifest.card.task))}{left_out}"
 
 
 def _label_width(names: list[list[str]], chosen: list[Examples], label: _Font, small: _Font) -> int:

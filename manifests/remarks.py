@@ -24,7 +24,7 @@ def manifest_remarks(manifest: Manifest, survey: Survey | None = None) -> Iterat
     unread = 0 if survey is None else len(survey) - int(survey.readable.sum())
     if survey is not None and unread:
         yield f"{counted(unread, 'image')} could not be read: {_why(survey)}."
-    if "group_id" not in manifest.table:
+    if not manifest.names_patients:
         yield "No column names patients, so several images of one patient may be on both sides of a split."
 
 

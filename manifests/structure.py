@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from ..base import ManifestError, counted, did_you_mean, one_of
+from ..base import ManifestError, did_you_mean, one_of
 from .card import DatasetCard
-from .finding import CODES, Finding, finding, rows_in_words
+from .finding import MOST, Finding, finding, rows_in_words, untold
 from .grouping import codes_of, disagreeing, row_groups
 from .labels import label_codes
 from .tables import as_numbers, as_words, column_of, is_blank
 
-MOST = 200
-"""Findings of one code about single units, values or files before the rest are only counted."""
 SPLITS = ("train", "val", "test")
 
 Check = Callable[[pd.DataFrame, DatasetCard], Iterator[Finding]]
@@ -74,8 +72,9 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     codes, names = codes_of(ids.iloc[rows])
     for _, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
         message = f'{rows_in_words(rows[part])}: the same value in column "sample_id"'
-        yield finding("duplicate-id", message, _ids(table, rows[part]))
-    yield from _rest("duplicate-id", "other sample_id", " in several rows", table, rows, codes)
+        yield finding("duplicate-id", message, _ids(table), rows[part])
+    what = ("other sample_id in several rows", "other sample_ids in several rows")
+    yield from untold("duplicate-id", what, np.ones(len(names), bool), ids, codes, rows)
 
 
 def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -86,8 +85,9 @@ def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
         for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
             where = rows_in_words(rows[part])
             message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
-            yield finding("unknown-label", message, _ids(table, rows[part]), count=len(part))
-        yield from _rest("unknown-label", "other unknown label", f' in column "{column}"', table, rows, codes)
+            yield finding("unknown-label", message, _ids(table), rows[part])
+        what = (f'other unknown label in column "{column}"', f'other unknown labels in column "{column}"')
+        yield from untold("unknown-label", what, np.ones(len(values), bool), _ids(table), codes, rows)
 
 
 def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -103,8 +103,9 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
             f'{rows_in_words(rows[part])}: column "split" holds {said}; '
             f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
         )
-        yield finding("unknown-split", message, _ids(table, rows[part]), count=len(part))
-    yield from _rest("unknown-split", "other word", ' in column "split"', table, rows, codes)
+        yield finding("unknown-split", message, _ids(table), rows[part])
+    what = ('other word in column "split"', 'other words in column "split"')
+    yield from untold("unknown-split", what, np.ones(len(values), bool), _ids(table), codes, rows)
 
 
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -115,9 +116,8 @@ def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     numbers = as_numbers(frames)
     rows = np.flatnonzero(~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0)))
     if len(rows):
-        where = rows_in_words(rows)
-        message = f'{where}: column "frame" holds "{frames.iloc[rows[0]]}"; a frame is a whole number from 0 up'
-        yield finding("bad-frame", message, _ids(table, rows), count=len(rows))
+        message = f'{rows_in_words(rows)}: column "frame" holds no frame, which is a whole number from 0 up'
+        yield finding("bad-frame", message, _ids(table), rows)
 
 
 def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
@@ -138,9 +138,9 @@ def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Findin
             message = f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}'
             if code != "unit-two-groups" and column in table:  # groups are patients
                 message += f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})"
-            yield finding(code, message, _ids(table, rows))
-        rows = np.flatnonzero(torn[codes])
-        yield from _rest(code, "other unit", f" whose samples have different {what}", table, rows, codes[rows])
+            yield finding(code, message, _ids(table), rows)
+        others = (f"other unit with different {what}", f"other units with different {what}")
+        yield from untold(code, others, torn, _ids(table), codes)
 
 
 STRUCTURE: tuple[Check, ...] = (
@@ -164,7 +164,7 @@ def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Finding]:
     if len(rows):
         where = rows_in_words(rows)
         message = f'{where}: column "{column}" is blank; fill it or leave the row out'
-        yield finding(code, message, _ids(table, rows), count=len(rows))
+        yield finding(code, message, _ids(table), rows)
 
 
 def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:
@@ -175,20 +175,8 @@ def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:
     return ~((numbers == 0) | (numbers == 1)) & ~is_blank(labels)
 
 
-def _rest(
-    code: str, thing: str, which: str, table: pd.DataFrame, rows: np.ndarray, codes: np.ndarray
-) -> Iterator[Finding]:
-    """Counts the things that were not told one by one; `codes` says of which thing, in their order, each row is."""
-    things = np.unique(codes)[MOST:]
-    if len(things):
-        left = rows[np.isin(codes, things)]
-        # Where a thing is an image, as many are told of as there are rows.
-        count = len(left) if CODES[code].thing[0] == "image" else len(things)
-        yield finding(code, f"{counted(len(things), thing)}{which}", _ids(table, left), count=count)
-
-
-def _ids(table: pd.DataFrame, rows: np.ndarray) -> pd.Series:
-    return column_of(table, "sample_id").iloc[rows]
+def _ids(table: pd.DataFrame) -> pd.Series:
+    return column_of(table, "sample_id")
 
 
 def _remedy(label: str, card: DatasetCard) -> str:

@@ -18,7 +18,7 @@ def caveats(cohort: Cohort, protocol: str) -> list[str]:
 
 
 def _names_groups(side: Side) -> bool:
-    return bool({"group_id", "unit_id"} & set(side.manifest.table.columns))
+    return side.manifest.names_patients or "unit_id" in side.manifest.table
 
 
 def _no_groups(side: Side, *, alone: bool) -> list[str]:
@@ -26,7 +26,7 @@ def _no_groups(side: Side, *, alone: bool) -> list[str]:
         return []
     which = "the manifest" if alone else f"the manifest of {side.manifest.name}"
     why = "if patients have several, scores are too good and intervals too narrow"
-    return [f"{which} names no patients (it has no group_id), so each image counts as one: {why}"]
+    return [f"{which} names no patients, so each image counts as one: {why}"]
 
 
 def _shared_groups(cohort: Cohort) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base import counted
+from ..manifests import class_words
 from ..probe import DRAWS
 from .findings import Findings
 from .tables import Table
@@ -70,7 +71,7 @@ def class_counts(findings: Findings) -> Table:
     else:
         counts = {**data["units_per_class_and_split"], "All": data["units_per_class"]}
     rows = [(name, *(f"{count[name]:,}" for count in counts.values())) for name in data["classes"][:MOST_CLASSES]]
-    kind = "label" if data["task"] == "multilabel" else "class"
+    kind, _ = class_words(data["task"])
     caption = f"Units of each {kind}" + (" by the data set's own split." if len(counts) > 1 and not tested else ".")
     if len(data["classes"]) > MOST_CLASSES:
         caption += f" The first {MOST_CLASSES} of {len(data['classes'])} classes."

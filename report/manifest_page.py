@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import atomic_path, counted
+from ..base import atomic_path, counted, percent
 from ..manifests import (
     AttributeCounts,
     Manifest,
@@ -19,6 +19,7 @@ from ..manifests import (
     balance_in_words,
     class_counts,
     class_examples,
+    class_words,
     counted_things,
     manifest_remarks,
     survey_manifest,
@@ -31,7 +32,6 @@ from .manifest_tables import (
     classes_table,
     files_table,
     groups_table,
-    percent,
     sample_truth,
     sizes,
 )
@@ -44,22 +44,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def write_manifest_page(manifest: Manifest, out: Path, *, per_class: int = 8, progress: bool = True) -> Path:
+def write_manifest_page(manifest: Manifest, out: Path, *, survey: Survey | None = None, per_class: int = 8) -> Path:
     """Writes the page of a manifest: counts, examples of each class, sizes and grey levels of its images.
 
     It holds pixels, names of classes and values of attributes, but no id of a sample, unit or group and no path.
 
     Args:
-        manifest: what to show; every image is decoded unless that was done before.
+        manifest: what to show.
         out: the HTML file.
+        survey: what was seen of the images; without it every image is decoded, unless that was kept.
         per_class: examples of each class.
-        progress: show a bar while images are read.
 
     Raises:
         ManifestError: the manifest is not sound.
         OutputError: `out` cannot be written.
     """
-    page = render("manifest.html.j2", _content(manifest, survey_manifest(manifest, show_progress=progress), per_class))
+    seen = survey_manifest(manifest) if survey is None else survey
+    page = render("manifest.html.j2", _content(manifest, seen, per_class))
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
@@ -92,7 +93,7 @@ def _headline(manifest: Manifest) -> str:
     units, table = manifest.units(), manifest.table
     of = [counted(len(units.group_id), "group")] if "group_id" in table else []
     of = [counted(len(units), "unit"), *of] if "unit_id" in table else of
-    kinds = ("label", "labels") if manifest.card.task == "multilabel" else ("class", "classes")
+    kinds = class_words(manifest.card.task)
     classes, joint = counted(len(manifest.card.classes), *kinds), "with" if kinds[0] == "label" else "in"
     return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
 
@@ -125,7 +126,7 @@ def _figures(manifest: Manifest, survey: Survey) -> Iterator[Drawn]:
     cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
     told = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
     parts = "a colour a split; " if len(counts.columns) > 1 else ""
-    kind = "label" if manifest.card.task == "multilabel" else "class"
+    kind, _ = class_words(manifest.card.task)
     yield _drawn("classes", f"Images of each {kind}", f"A bar a {kind}, {parts}the number is of all.{cut}",
                  f"Images: {told}.", lambda: classes_figure(counts))  # fmt: skip
     found = sizes(survey)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..base import counted
-from ..manifests import AttributeCounts, Manifest, Survey, class_counts, group_counts
+from ..base import counted, percent
+from ..manifests import AttributeCounts, Manifest, Survey, class_counts, class_words, group_counts, group_words
 from .tables import Table
 from .words import NONE
 
@@ -24,7 +24,7 @@ def classes_table(manifest: Manifest) -> Table:
     has = truth(manifest)
     shares, of_units = has.mean(axis=0), has.sum(axis=0)
     apart = len(units) != len(manifest)
-    kind = "label" if manifest.card.task == "multilabel" else "class"
+    kind, _ = class_words(manifest.card.task)
     columns = (
         kind.capitalize(),
         *(str(name).capitalize() for name in counts.columns),
@@ -56,7 +56,7 @@ def groups_table(manifest: Manifest) -> Table:
         (str(split), *(_whole(row[name]) for name in ("groups", *kinds, *of_group))) for split, row in counts.iterrows()
     ]
     headings = [f"{kind.capitalize()} of a group, {what}" for kind in kinds for what in ("median", "most")]
-    caption = "Groups (patients, or whatever must not straddle train and test), and the median and the most of each."
+    caption = f"Groups ({group_words(manifest)}), and the median and the most of each."
     columns = ("Split", "Groups", *(kind.capitalize() for kind in kinds), *headings)
     return Table("group_counts", caption, columns, tuple(rows), 1)
 
@@ -123,13 +123,6 @@ def truth(manifest: Manifest) -> np.ndarray:
 def sample_truth(manifest: Manifest) -> np.ndarray:
     """Which classes each sample has, in the order of rows: (N, C) bool."""
     return truth(manifest)[manifest.units().sample_unit]
-
-
-def percent(share: float) -> str:
-    """`12.5 %`; `0 %` for nothing, and for next to nothing `under 0.1 %`."""
-    if 0 < share < 0.0005:
-        return "under 0.1 %"
-    return f"{100 * share:.1f} %" if share else "0 %"
 
 
 def _range(numbers: np.ndarray) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..manifests import class_words
 from ..probe import remarks
 from . import citing, facts
 from .drawn import Drawn
@@ -43,7 +44,7 @@ def _content(
 
 def _sections(findings: Findings, figures: Mapping[str, Drawn]) -> list[tuple[str, str]]:
     """The anchors and titles of the contents."""
-    classes = "Labels" if findings.run.task == "multilabel" else "Classes"
+    classes = class_words(findings.run.task)[1].capitalize()
     sections = {
         "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "learning": "Low-data curve",
         "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 import pandas as pd
 
 from ..base import counted
+from ..manifests import class_words
 from ..probe import VERDICT_TESTS
 from .curves import MOST_COUNTED, MOST_LABELLED
 from .details import confusion, frequent_confusions, per_class
@@ -178,7 +179,7 @@ def classes_table(findings: Findings, most: int | None = None) -> Table:
     run, best = findings.run, findings.best
     raw = per_class(findings.predicted[findings.best_system], run.classes)
     shown = raw if most is None or len(raw) <= most else raw.sort_values("recall_mean", kind="stable").head(most)
-    kind = "label" if run.task == "multilabel" else "class"
+    kind, _ = class_words(run.task)
     numbered = len(raw) > MOST_LABELLED  # where the confusion matrix has numbers for names
     measures = {
         "recall": "Recall", "specificity": "Specificity", "precision": "Precision", "f1": "F1", "roc_auc": "ROC-AUC",

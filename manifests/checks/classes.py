@@ -33,7 +33,9 @@ def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
                 f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '
                 "whose value counts as unknown"
             )
-            yield finding("unit-two-attributes", message, evidence.ids[torn[codes]], count=int(torn.sum()))
+            yield finding(
+                "unit-two-attributes", message, evidence.ids, np.flatnonzero(torn[codes]), things=int(torn.sum())
+            )
 
 
 def rare_classes(evidence: Evidence) -> Iterator[Finding]:
@@ -49,7 +51,7 @@ def rare_classes(evidence: Evidence) -> Iterator[Finding]:
             message = (
                 f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train on or to measure'
             )
-            yield finding("rare-class", message, evidence.ids[has])
+            yield finding("rare-class", message, evidence.ids, np.flatnonzero(has))
 
 
 def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..finding import Finding, finding
+from ..finding import Finding
 from ..grouping import codes_of
 from ..labels import label_codes
 from ..manifest import Manifest
-from ..structure import MOST, SPLITS
+from ..structure import SPLITS
 from ..survey import Survey
 from ..surveying import survey_manifest
 from ..tables import column_of
@@ -40,7 +40,7 @@ class Evidence:
                     f"manifest's {counted(len(self.manifest), 'sample')}."
                 )
 
-    @property
+    @cached_property
     def ids(self) -> pd.Series:
         """The sample ids, blank where missing."""
         return column_of(self.manifest.table, "sample_id").fillna("")
@@ -68,9 +68,8 @@ class Evidence:
 
     @cached_property
     def person(self) -> np.ndarray:
-        """(N,) int64 codes of groups, where they are named; else as `part`, as nothing tells who is alike."""
-        named = "group_id" in self.manifest.table
-        return codes_of(self.manifest.group_ids)[0] if named else self.part
+        """(N,) int64 codes of patients, where they are named; else as `part`, as nothing tells who is alike."""
+        return codes_of(self.manifest.group_ids)[0] if self.manifest.names_patients else self.part
 
     @cached_property
     def same_pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,22 +98,3 @@ class Evidence:
 
 
 Check = Callable[[Evidence], Iterator[Finding]]
-
-
-def untold(
-    code: str, chosen: np.ndarray, what: tuple[str, str], ids: pd.Series, codes: np.ndarray
-) -> Iterator[Finding]:
-    """Tells how many of the `chosen` were not told one by one.
-
-    Args:
-        code: of the finding.
-        chosen: bool, one per thing.
-        what: the thing, one and several.
-        ids: sample ids of M rows.
-        codes: (M,) int64, the thing that each row is of.
-    """
-    rest = np.zeros(len(chosen), bool)
-    rest[np.flatnonzero(chosen)[MOST:]] = True
-    if rest.any():
-        count = int(rest.sum())
-        yield finding(code, f"{counted(count, *what)}", ids[rest[codes]], count=count)

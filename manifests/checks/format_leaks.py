@@ -55,7 +55,7 @@ def formats_that_tell_classes(evidence: Evidence) -> Iterator[Finding]:
         if area > TELLING:
             rule = _rule(features, positive)
             message = f'class "{name}" can be told without looking at a pixel (AUC {area:.2f}): {rule}'
-            yield finding("format-tells-class", message, evidence.ids.iloc[rows[positive]])
+            yield finding("format-tells-class", message, evidence.ids, rows[positive])
 
 
 def _chosen_rows(evidence: Evidence) -> np.ndarray:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...base import counted
-from ..finding import Finding, finding, leaves_root, rows_in_words
-from ..structure import MOST
+from ..finding import MOST, Finding, finding, outside_root, rows_in_words, untold
 from ..tables import column_of, is_blank
 from .evidence import Evidence
 
@@ -20,15 +18,11 @@ _SIDES_FROM = 16
 
 def paths_outside_root(evidence: Evidence) -> Iterator[Finding]:
     """An absolute path, or one that climbs out of the card's root."""
-    paths = column_of(evidence.manifest.table, "path").fillna("").str.replace("\\", "/")
-    absolute = paths.str.match(r"^(?:/|[A-Za-z]:/|~)").to_numpy(bool)
-    # Only the few paths with ".." in them are walked one by one.
-    dotted = np.flatnonzero(paths.str.contains("..", regex=False).to_numpy(bool))
-    rows = np.union1d(np.flatnonzero(absolute), [row for row in dotted if leaves_root(paths.iloc[row])]).astype(int)
+    rows = np.flatnonzero(outside_root(column_of(evidence.manifest.table, "path")))
     if len(rows):
         where = rows_in_words(rows, evidence.ids)
         message = f'{where}: column "path" leads outside the card\'s root; set `root` higher and write paths from there'
-        yield finding("path-outside-root", message, evidence.ids.iloc[rows], count=len(rows))
+        yield finding("path-outside-root", message, evidence.ids, rows)
 
 
 def missing_files(evidence: Evidence) -> Iterator[Finding]:
@@ -36,7 +30,7 @@ def missing_files(evidence: Evidence) -> Iterator[Finding]:
     rows = np.flatnonzero(evidence.survey.missing)
     for row in rows[:MOST]:
         yield _of_one("missing-file", int(row), "the file is not there", evidence)
-    yield from _rest("missing-file", rows, "other file that is missing", "other files that are missing", evidence)
+    yield from _others("missing-file", ("other file that is missing", "other files that are missing"), rows, evidence)
 
 
 def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
@@ -46,7 +40,7 @@ def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
     for row in rows[:MOST]:
         yield _of_one("unreadable-image", int(row), str(evidence.survey.reason[row]), evidence)
     what = ("other image that cannot be read", "other images that cannot be read")
-    yield from _rest("unreadable-image", rows, *what, evidence)
+    yield from _others("unreadable-image", what, rows, evidence)
 
 
 def constant_images(evidence: Evidence) -> Iterator[Finding]:
@@ -81,17 +75,14 @@ def _of_many(code: str, rows: np.ndarray, evidence: Evidence, what: str) -> Iter
         return
     named = ", ".join(evidence.ids.iloc[rows[:3]])
     message = f"{rows_in_words(rows)}: {named}{', ...' if len(rows) > 3 else ''}: {what}"
-    yield finding(code, message, evidence.ids.iloc[rows], count=len(rows))
+    yield finding(code, message, evidence.ids, rows)
 
 
 def _of_one(code: str, row: int, what: str, evidence: Evidence) -> Finding:
     message = f"{rows_in_words([row], evidence.ids)}: {what}"
     path = str(column_of(evidence.manifest.table, "path").fillna("").iloc[row])
-    return finding(code, message, evidence.ids.iloc[[row]], files=[path])
+    return finding(code, message, evidence.ids, [row], files=[path])
 
 
-def _rest(code: str, rows: np.ndarray, one: str, several: str, evidence: Evidence) -> Iterator[Finding]:
-    """Counts the rows that were not told one by one."""
-    rest = rows[MOST:]
-    if len(rest):
-        yield finding(code, counted(len(rest), one, several), evidence.ids.iloc[rest], count=len(rest))
+def _others(code: str, what: tuple[str, str], rows: np.ndarray, evidence: Evidence) -> Iterator[Finding]:
+    return untold(code, what, np.ones(len(rows), bool), evidence.ids, np.arange(len(rows)), rows)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...base import one_of
-from ..finding import Finding, finding, rows_in_words
+from ..finding import MOST, Finding, finding, rows_in_words, untold
 from ..grouping import codes_of, disagreeing, row_groups
-from ..structure import MOST
-from .evidence import Evidence, untold
+from .evidence import Evidence
 
 _OTHERS = ("other set of identical images", "other sets of identical images")
 
@@ -24,9 +23,9 @@ def groups_across_splits(evidence: Evidence) -> Iterator[Finding]:
     for group, rows in row_groups(codes, torn, most=MOST):
         sides = one_of(sorted(evidence.split.iloc[rows].unique()))
         message = f'group "{groups[group]}" is on several sides of the split ({sides}): {rows_in_words(rows)}'
-        yield finding("group-across-splits", message, evidence.ids.iloc[rows])
+        yield finding("group-across-splits", message, evidence.ids, rows)
     what = ("other group on several sides of the split", "other groups on several sides of the split")
-    yield from untold("group-across-splits", torn, what, evidence.ids, codes)
+    yield from untold("group-across-splits", what, torn, evidence.ids, codes)
 
 
 def pixels_across_splits(evidence: Evidence) -> Iterator[Finding]:
@@ -37,8 +36,8 @@ def pixels_across_splits(evidence: Evidence) -> Iterator[Finding]:
     torn = disagreeing(codes, len(shared), codes_of(evidence.split.iloc[rows])[0])
     for _, part in row_groups(codes, torn, most=MOST):
         same = evidence.in_split_order(rows[part])
-        yield finding("pixels-across-splits", evidence.named(same, with_split=True), evidence.ids.iloc[same])
-    yield from untold("pixels-across-splits", torn, _OTHERS, evidence.ids.iloc[rows], codes)
+        yield finding("pixels-across-splits", evidence.named(same, with_split=True), evidence.ids, same)
+    yield from untold("pixels-across-splits", _OTHERS, torn, evidence.ids, codes, rows)
 
 
 def pixels_with_two_labels(evidence: Evidence) -> Iterator[Finding]:
@@ -48,8 +47,8 @@ def pixels_with_two_labels(evidence: Evidence) -> Iterator[Finding]:
     for _, part in row_groups(codes, torn, most=MOST):
         named = " = ".join(f"{evidence.ids.iloc[row]}{_label_of(evidence, row)}" for row in rows[part][:6])
         more = f" and {len(part) - 6:,} more" if len(part) > 6 else ""
-        yield finding("pixels-two-labels", named + more, evidence.ids.iloc[rows[part]])
-    yield from untold("pixels-two-labels", torn, _OTHERS, evidence.ids.iloc[rows], codes)
+        yield finding("pixels-two-labels", named + more, evidence.ids, rows[part])
+    yield from untold("pixels-two-labels", _OTHERS, torn, evidence.ids, codes, rows)
 
 
 def pixels_repeated(evidence: Evidence) -> Iterator[Finding]:
@@ -61,8 +60,8 @@ def pixels_repeated(evidence: Evidence) -> Iterator[Finding]:
     if evidence.split is not None:
         repeated &= ~disagreeing(codes, len(shared), codes_of(evidence.split.iloc[rows])[0])
     for _, part in row_groups(codes, repeated, most=MOST):
-        yield finding("pixels-repeated", evidence.named(rows[part]), evidence.ids.iloc[rows[part]])
-    yield from untold("pixels-repeated", repeated, _OTHERS, evidence.ids.iloc[rows], codes)
+        yield finding("pixels-repeated", evidence.named(rows[part]), evidence.ids, rows[part])
+    yield from untold("pixels-repeated", _OTHERS, repeated, evidence.ids, codes, rows)
 
 
 def _label_of(evidence: Evidence, row: int) -> str:

@@ -28,7 +28,7 @@ _LAST_FIELD = re.compile(r"^(?P<name>.*\d.*?)(?:[\s_.\-(]+[A-Za-z0-9]+\)?|(?<=\d
 def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
     """No group column, though file names (or the folders around them) look like several images a patient."""
     table = evidence.manifest.table
-    if "group_id" in table:
+    if evidence.manifest.names_patients:
         return
     paths = [path.partition("#")[0].replace("\\", "/") for path in as_words(column_of(table, "path"))]
     if len(set(paths)) < len(paths):  # frames of a file; what they have in common is no matter of names
@@ -38,12 +38,12 @@ def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
         if shared is not None:
             rows = np.flatnonzero(names == names[shared[0]])
             message = (
-                f"there is no column group_id, but {counted(len(shared), 'image')} of {len(names):,} look by their "
+                f"no column names patients, but {counted(len(shared), 'image')} of {len(names):,} look by their "
                 f"{whose} as if a patient had several, such as rows {rows[0] + 1:,} and {rows[1] + 1:,}; scores will "
                 "be too good if they do"
             )
             files = [paths[row] for row in rows[:2]]
-            yield finding("no-groups", message, evidence.ids.iloc[shared], count=len(shared), files=files)
+            yield finding("no-groups", message, evidence.ids, shared, files=files)
             return
 
 

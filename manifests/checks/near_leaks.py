@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import counted, progress
-from ..finding import Finding, finding
+from ..finding import MOST, Finding, finding
 from ..perceptual_hash import THUMBNAIL
-from ..structure import MOST
 from .evidence import Evidence
 from .near_search import near_hashes, near_vectors
 
@@ -83,13 +82,13 @@ class _Pairs:
             named = self.evidence.named(rows, with_split=True, joint=" ~ ")
             others = f", and near by {counted(times - 1, 'other cache')}" if times > 1 else ""
             message = f"{named}: {measure} {value:.3f}{f' ({by}{others})' if by else ''}"
-            yield finding(code, message, self.evidence.ids.iloc[rows])
+            yield finding(code, message, self.evidence.ids, rows)
         rest = ranked[MOST:]
         if rest:
             samples = np.unique([pair for pair, _ in rest])
             most = " and the search was ended" if self.full else ""
             message = f"{counted(len(rest), 'other pair')} nearly as much alike{most}"
-            yield finding(code, message, self.evidence.ids.iloc[samples], count=len(rest))
+            yield finding(code, message, self.evidence.ids, samples, things=len(rest))
 
 
 def _likeness(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:

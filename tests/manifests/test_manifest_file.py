@@ -98,8 +98,8 @@ _FAULTS = [
     ({"label": ["a", "1.0", "b"]}, 'written as a decimal number; write "1"'),
     ({"split": ["train", "Train", "test"]}, 'column "split" holds "Train"; write train, val or test. Did you mean'),
     ({"split": ["train", None, "test"]}, 'column "split" holds nothing'),
-    ({"frame": [0, -1, 2]}, 'column "frame" holds "-1"'),
-    ({"frame": [0, 0.5, 2]}, 'column "frame" holds "0.5"'),
+    ({"frame": [0, -1, 2]}, 'column "frame" holds no frame'),
+    ({"frame": [0, 0.5, 2]}, 'column "frame" holds no frame'),
     ({"group_id": ["p", "p", ""]}, 'column "group_id" is blank'),
     ({"unit_id": ["u", "u", "v"]}, '2 rows (1, 2): one unit in column "unit_id", different labels (a, b)'),
 ]

@@ -176,7 +176,7 @@ def test_findings_count_the_images_that_they_are_about(class_folders: Path, tmp_
 
 
 def test_findings_that_are_not_told_one_by_one_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("structure", "checks.images", "checks.leaks", "checks.evidence"):
+    for module in ("finding", "structure", "checks.images", "checks.leaks"):
         monkeypatch.setattr(f"medprobe.manifests.{module}.MOST", 2)
     rows = range(12)
     table = pd.DataFrame({
@@ -191,6 +191,36 @@ def test_findings_that_are_not_told_one_by_one_still_count(tmp_path: Path, monke
         assert len(of_code) == 3
         assert sum(found.count for found in of_code) == things, code
         assert sorted(row for found in of_code for row in found.rows) == list(range(1, 13)), code
+
+
+def test_what_is_not_told_is_counted_by_things(tmp_path: Path, medprobe) -> None:
+    table = pd.DataFrame({"sample_id": [f"s{row}" for row in range(450)], "path": "no.png", "label": "a"})
+    table.to_csv(tmp_path / "m.csv", index=False)
+    DatasetCard(name="m", task="binary", classes=["a", "b"]).save(tmp_path / "m.yaml")
+    said = medprobe("manifest", "check", tmp_path / "m.csv", "--most", 1)
+    assert "missing-file, 450 images. " in said.out
+    assert "and 449 more; --most 201 tells of more, --json of each" in said.out
+
+
+def test_groups_that_tie_copies_are_not_taken_for_patients(tmp_path: Path, medprobe) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (49, 16, 16), np.uint8)
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image if number else pixels[48]).save(tmp_path / f"images/P{number // 2:04d}_{number % 2}.png")
+    names = sorted(place.name for place in (tmp_path / "images").iterdir())
+    pd.DataFrame({"sample_id": names, "path": names, "label": ["a", "b"] * 24 + ["a"]}).to_csv(
+        tmp_path / "m.csv", index=False
+    )
+    DatasetCard(name="m", task="binary", classes=["a", "b"], root="images").save(tmp_path / "m.yaml")
+    fixed = tmp_path / "fixed.csv"
+    said = medprobe("manifest", "check", tmp_path / "m.csv", "--fix", "group-duplicates", "--out", fixed)
+    assert "no-groups" in said.out
+    assert DatasetCard.load(fixed.with_suffix(".yaml")).groups == "copies"
+    shown = medprobe("manifest", "show", fixed).out
+    assert "No column names patients" in shown
+    assert "Groups (copies of an image)" in shown
+    again = medprobe("manifest", "check", fixed, "--fix", "group-duplicates", "--out", tmp_path / "again.csv")
+    assert "there is nothing to do" in again.notes
 
 
 def _embed(manifest: Manifest, store: Path, vectors: np.ndarray, *, size: int, poolings: tuple[str, ...]) -> str:

@@ -51,6 +51,15 @@ def test_a_survey_says_what_an_image_is(class_folders: Path, pets: Manifest) -> 
     assert list(seen.stored[row + 1 : row + 3]) == ["PNG L", "PNG L"]
 
 
+def test_what_is_kept_does_not_say_where_the_images_are(pets: Manifest) -> None:
+    pets.card.root = str(pets.root)
+    survey_manifest(pets, show_progress=False)
+    assert pets.path
+    kept = pets.path.with_suffix(".survey").read_bytes()
+    assert pets.root.name.encode() not in kept
+    assert pq.read_schema(pets.path.with_suffix(".survey")).metadata[b"survey"]
+
+
 def test_an_unchanged_image_is_never_decoded_again(pets: Manifest, looked_at: list[str]) -> None:
     first = survey_manifest(pets, show_progress=False)
     assert len(looked_at) == 43
