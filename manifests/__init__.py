@@ -4,6 +4,7 @@ In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, un
 Nothing here knows of networks, caches or probes.
 """
 
+from .alike import spelling_remarks
 from .allocation import allocate, deal, shuffle_keys, shuffled
 from .attributes import AttributeCounts, attribute_counts
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
@@ -95,6 +96,7 @@ __all__ = [
     "shuffle_keys",
     "shuffled",
     "source_stamp",
+    "spelling_remarks",
     "survey_images",
     "survey_manifest",
     "write_croissant",

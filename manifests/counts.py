@@ -95,15 +95,20 @@ def balance_in_words(manifest: Manifest) -> list[str]:
     balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
     what, of = "label" if multilabel else "class", f"{counted_things(manifest)}s"
     first = f"Largest {what}: {balance.largest}, {percent(balance.largest_share)} of {of}; "
-    if balance.ratio == 1:
+    if balance.largest_share == balance.smallest_share:
         first = f"Every {what} has {percent(balance.largest_share)} of {of}."
     elif np.isfinite(balance.ratio):
-        first += f"{balance.ratio:,.1f} times as many as {balance.smallest} ({percent(balance.smallest_share)})."
+        first += f"{_times(balance.ratio)} as many as {balance.smallest} ({percent(balance.smallest_share)})."
     else:
         first += f"{balance.smallest} has none."
     answer = "the commoner answer to each label" if multilabel else "the majority class"
     where = "on test" if balance.scored_on == "test" else "here"
     return [first, f"Always giving {answer} has an accuracy of {balance.constant_accuracy:.3f} {where}."]
+
+
+def _times(ratio: float) -> str:
+    """`2.5 times`; `1.02 times` where one digit would say that there is no difference."""
+    return f"{ratio:,.1f} times" if ratio >= 1.05 else f"{max(ratio, 1.001):.3g} times"
 
 
 def counted_things(manifest: Manifest) -> str:
@@ -115,7 +120,10 @@ def _constant_accuracy(learnt: np.ndarray, scored: np.ndarray, classes: int) -> 
     """Of the commonest answer among the labels `learnt`, over the labels `scored`."""
     if learnt.ndim == 2:
         return float((scored == (learnt.mean(axis=0) >= 0.5)).mean())
-    return float((scored == _per_class(learnt, classes).argmax()).mean())
+    counts = _per_class(learnt, classes)
+    # Of several that are equally common, the one that does best: it is what a score has to beat.
+    commonest = np.flatnonzero(counts == counts.max())
+    return max(float((scored == answer).mean()) for answer in commonest)
 
 
 def group_words(manifest: Manifest) -> str:

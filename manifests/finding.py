@@ -116,6 +116,16 @@ CODES: dict[str, Code] = {
     "rare-class": Code(
         "warning", "a class has under 10 units", "Gather more, merge classes, or leave it out and say so.", _CLASSES
     ),
+    "absent-class": Code(
+        "warning", "a class is absent from a split",
+        "Draw another split (`build --split grouped:80/20`), gather more, or leave the class out and say so: a class "
+        "that train lacks cannot be learnt, one that test lacks cannot be scored.", _CLASSES,
+    ),
+    "alike-names": Code(
+        "warning", "classes or groups that differ only in spelling",
+        "If they are one, write them alike in the table and build again: else a class is cut in two, or a patient "
+        "stands on both sides of a split.", ("set of names", "sets of names"),
+    ),
     "label-like-id": Code(
         "warning", "labels look like ids", "Make sure that the card's label_column is the right one.",
         ("column", "columns"),

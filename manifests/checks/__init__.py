@@ -12,7 +12,7 @@ import numpy as np
 
 from ..finding import Finding
 from ..manifest import Manifest
-from .classes import labels_like_ids, rare_classes, units_with_two_attributes
+from .classes import absent_classes, alike_names, labels_like_ids, rare_classes, units_with_two_attributes
 from .evidence import Check, Evidence
 from .format_leaks import formats_that_tell_classes
 from .images import (
@@ -45,6 +45,8 @@ CHECKS: tuple[Check, ...] = (
     groups_in_names,
     units_with_two_attributes,
     rare_classes,
+    absent_classes,
+    alike_names,
     labels_like_ids,
     formats_that_tell_classes,
 )

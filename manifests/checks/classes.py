@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ...base import counted, one_of
+from ..alike import WRITTEN, alike
 from ..counts import counted_things
-from ..finding import Finding, finding
-from ..grouping import codes_of, first_rows
+from ..finding import MOST, Finding, finding, untold
+from ..grouping import codes_of, first_rows, row_groups
+from ..structure import SPLITS
 from ..tables import column_of
 from ..units import torn_units
 from .evidence import Evidence
@@ -44,14 +46,62 @@ def rare_classes(evidence: Evidence) -> Iterator[Finding]:
     manifest, first = evidence.manifest, first_rows(codes, len(units))
     unit = counted_things(manifest)
     for number, name in enumerate(manifest.card.classes):
-        labels = evidence.labels
-        has = labels[:, number] == 1 if labels.ndim == 2 else labels == number
+        has = _has(evidence, number)
         count = int(has[first].sum())
         if count < RARE:
             message = (
                 f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train on or to measure'
             )
             yield finding("rare-class", message, evidence.ids, np.flatnonzero(has))
+
+
+def absent_classes(evidence: Evidence) -> Iterator[Finding]:
+    """A class of which one part of the split has nothing, though another has."""
+    if evidence.split is None:
+        return
+    parts = [name for name in SPLITS if (evidence.split == name).any()]
+    for number, name in enumerate(evidence.manifest.card.classes):
+        has = _has(evidence, number)
+        having = set(evidence.split[has])
+        lacking = [part for part in parts if part not in having]
+        if having and lacking:
+            message = f'class "{name}" has nothing in {" and ".join(lacking)}'
+            yield finding("absent-class", message, evidence.ids, np.flatnonzero(has))
+
+
+def alike_names(evidence: Evidence) -> Iterator[Finding]:
+    """Classes, and groups, that are the same but for how they are written."""
+    classes = evidence.manifest.card.classes
+    for same in alike(classes):
+        rows = np.flatnonzero(np.any([_has(evidence, int(number)) for number in same], axis=0))
+        message = f"classes {_quoted(classes[number] for number in same)} differ only {WRITTEN}"
+        yield finding("alike-names", message, evidence.ids, rows)
+    if evidence.manifest.names_patients:
+        yield from _alike_groups(evidence)
+
+
+def _alike_groups(evidence: Evidence) -> Iterator[Finding]:
+    codes, groups = codes_of(evidence.manifest.group_ids)
+    sets = alike(groups)
+    set_of = np.full(len(groups), len(sets), np.int64)
+    for number, same in enumerate(sets):
+        set_of[same] = number
+    chosen = np.arange(len(sets) + 1) < len(sets)
+    for number, rows in row_groups(set_of[codes], chosen, most=MOST):
+        message = f"groups {_quoted(groups[sets[number]])} differ only {WRITTEN}"
+        yield finding("alike-names", message, evidence.ids, rows)
+    what = ("other set of groups", "other sets of groups")
+    yield from untold("alike-names", what, chosen, evidence.ids, set_of[codes])
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return one_of((f'"{name}"' for name in names), most=3)
+
+
+def _has(evidence: Evidence, number: int) -> np.ndarray:
+    """Which rows have a class: (N,) bool."""
+    labels = evidence.labels
+    return labels[:, number] == 1 if labels.ndim == 2 else labels == number
 
 
 def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:

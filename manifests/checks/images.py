@@ -46,7 +46,10 @@ def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
 def constant_images(evidence: Evidence) -> Iterator[Finding]:
     """Images all of whose pixels are the same."""
     rows = np.flatnonzero(evidence.survey.constant)
-    yield from _of_many("constant-image", rows, evidence, "all pixels are the same")
+    what = "all pixels are the same"
+    if evidence.manifest.card.reading.in_spec:
+        what += "; the card's `reading` may leave nothing of them (another --window shows more)"
+    yield from _of_many("constant-image", rows, evidence, what)
 
 
 def extreme_aspects(evidence: Evidence) -> Iterator[Finding]:
