@@ -1,4 +1,8 @@
-"""`medprobe manifest build NAME`: a command for each builder, made from its signature and its docstring."""
+"""`medprobe manifest build NAME`: a command for each builder, made from its signature and its docstring.
+
+Two keywords of a builder are no options: `notice` takes its remarks, and `reading`, where a builder has it, is given
+what `--window` and `--per-slice` ask for.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +57,8 @@ def _builders() -> None:
     """Gives the group its own help, although its commands are found later."""
 
 
+_NO_OPTIONS = ("notice", "reading")
+"""Keywords of builders that the command line fills in by itself."""
 _WHOSE_IDS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
 """Whom the ids of a column tell of."""
 
@@ -63,7 +69,7 @@ def _command_of(name: str, builder: Builder) -> Any:
     helps = dict(_argument_helps(function))
     hints = get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())
-    source, options = parameters[0], [one for one in parameters[1:] if one.name != "notice"]
+    source, options = parameters[0], [one for one in parameters[1:] if one.name not in _NO_OPTIONS]
 
     def run(**given: Any) -> None:
         common = {key: given.pop(key) for key in COMMON}
@@ -133,7 +139,9 @@ def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, A
     from ..manifests import reading_matters
 
     settled = settle(builder, source, out, common, options)
-    manifest = builder.build(source, **options, notice=_note)
+    given = {"notice": _note, "reading": settled.reading}
+    wanted = {name: given[name] for name in _NO_OPTIONS if name in inspect.signature(builder.build).parameters}
+    manifest = builder.build(source, **settled.options, **wanted)
     manifest.card.reading = settled.reading
     if settled.reading.in_spec and not reading_matters(manifest, settled.reading):
         option = "--window" if common["window"] else "--per-slice"
@@ -191,14 +199,19 @@ def _finish(manifest: Manifest, place: Path) -> None:
 
 
 def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:
-    """Takes licence, citation and description over from a card that is about to be replaced."""
-    from ..base import ManifestError
+    """Takes licence, citation and description over from a card of the same data that is about to be replaced."""
+    from ..base import ManifestError, one_of
     from ..manifests import DatasetCard
 
+    file = place.with_suffix(".yaml")
     try:
-        old = DatasetCard.load(place.with_suffix(".yaml"))
+        old = DatasetCard.load(file)
     except ManifestError:
         return  # there is none, or it says nothing that can be read
-    for field in ("license", "citation", "description"):
-        if not getattr(manifest.card, field):
+    fields = ("license", "citation", "description")
+    wanted = [field for field in fields if getattr(old, field) and not getattr(manifest.card, field)]
+    if (place.parent / old.root).resolve() == manifest.root.resolve():
+        for field in wanted:
             setattr(manifest.card, field, getattr(old, field))
+    elif wanted:
+        _note(f"{one_of(wanted)} of the {file.name} that is replaced are not taken over: its images were elsewhere.")

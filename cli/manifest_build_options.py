@@ -1,4 +1,8 @@
-"""What every `manifest build` command asks besides its builder's own options, found wrong before anything is read."""
+"""What every `manifest build` command asks besides its builder's own options, and which of all options are wrong.
+
+Told together, before anything is read: whatever is wrong with the options here, and a word for one of the builder's own
+that is not among those it may be. What can be wrong with the rest (columns, files, slices) the builder tells itself.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
+
+from .manifest_place import require_name, require_place
 
 if TYPE_CHECKING:
     from ..manifests import Builder, Reading
@@ -98,7 +104,7 @@ def with_own_splits(kind: Any, builder: Builder) -> Any:
 
 @dataclass(frozen=True)
 class Settled:
-    """What the common options ask for."""
+    """What the options ask for."""
 
     place: Path
     """Where the manifest goes."""
@@ -107,12 +113,14 @@ class Settled:
     """As `resplit` takes it; None leaves the data set's own."""
     key: Path | None
     """The file of the key; None keeps ids."""
+    options: dict[str, Any]
+    """Those that the builder takes, as it takes them."""
 
 
 def settle(
-    builder: Builder, source: Path, out: Path | None, common: Mapping[str, Any], options: dict[str, Any]
+    builder: Builder, source: Path, out: Path | None, common: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Settled:
-    """Reads the options that are common or shared; those that `builder` takes are put into `options` as it takes them.
+    """Reads the options: `common` as the command line asks them of every builder, `options` as it asks them for one.
 
     Raises:
         MedprobeError: options are wrong, or the manifest cannot go where it should; all are told.
@@ -128,23 +136,22 @@ def settle(
             faults.append(error)
             return None
 
+    place, hints = _place(out, source), get_type_hints(builder.build)
     reading = asked(lambda: _reading(common["window"], per_slice=common["per_slice"]))
     split = asked(lambda: _split(common["split"], builder, options))
-    place = _place(out, source)
-    key = asked(lambda: _key(common["key"], place, keep_ids=common["keep_ids"]))
-    for name, read in (("name", _name), ("task", _task), ("classes", _classes)):
-        if name in options:
-            options[name] = asked(lambda name=name, read=read: read(options[name]))
-    if "name" in options:
-        options["name"] = options["name"] or place.stem
-    asked(lambda: _require_place(place, source, overwrite=common["overwrite"]))
+    key = asked(lambda: _key(common["key"], place, options, keep_ids=common["keep_ids"]))
+    taken = {
+        name: asked(lambda name=name, given=given: _taken(name, given, hints[name], place))
+        for name, given in options.items()
+    }
+    asked(lambda: require_place(place, _inputs(source, options), overwrite=common["overwrite"]))
     if len(faults) == 1:
         raise faults[0]
     if faults:
         told = "".join(f"\n  {fault}" for fault in faults)
         raise MedprobeError(f"{len(faults)} options are wrong:{told}") from faults[0]
     assert reading is not None
-    return Settled(place, reading, split, key)
+    return Settled(place, reading, split, key, taken)
 
 
 def _reading(window: str | None, *, per_slice: bool) -> Reading:
@@ -214,13 +221,20 @@ def _split_options(builder: Builder) -> list[str]:
     return [name for name in inspect.signature(builder.build).parameters if name.startswith("split")]
 
 
-def _key(asked: Path | None, place: Path, *, keep_ids: bool) -> Path | None:
-    """The file of the key: the one that `--key` names, of which it is known that it is one or may be made."""
+def _key(asked: Path | None, place: Path, options: Mapping[str, Any], *, keep_ids: bool) -> Path | None:
+    """The file of the key, of which it is known that it is one or may be made.
+
+    The one beside the manifest is looked at where a column of patients or units is named, so that it will be used. Else
+    only what a builder finds shows whether there are ids to hash, and a damaged key is no fault of a build without any.
+    """
     from ..base import ManifestError, OutputError
     from ..manifests import Pseudonyms
 
     if asked is None:
-        return None if keep_ids else place.with_suffix(".key")
+        own = None if keep_ids else place.with_suffix(".key")
+        if own and own.exists() and any(options.get(name) for name in ("group_column", "unit_column")):
+            Pseudonyms.at(own)
+        return own
     if keep_ids:
         raise ManifestError(
             f"--key {asked}: is what ids are hashed with, and --keep-ids hashes none; give one of them."
@@ -234,15 +248,25 @@ def _key(asked: Path | None, place: Path, *, keep_ids: bool) -> Path | None:
     return asked
 
 
-def _name(name: str | None) -> str | None:
-    from ..base import ManifestError
-    from ..manifests import DatasetCard
+def _taken(option: str, given: Any, hint: Any, place: Path) -> Any:
+    """What the builder is given for one of its options."""
+    match option:
+        case "name":
+            return _name(given, place)
+        case "task":
+            return _task(given)
+        case "classes":
+            return _classes(given)
+        case _:
+            return _word(option, given, hint)
 
-    if name is not None:
-        try:
-            DatasetCard.of("", name=name, task="binary", classes=["no", "yes"])
-        except ManifestError as error:
-            raise ManifestError(f'--name "{name}"{str(error).removeprefix(": name")}') from error
+
+def _name(name: str | None, place: Path) -> str:
+    if name is None:
+        told, remedy = f'the name "{place.stem}"', "It is the stem of the manifest: give a --name, or another --out."
+        require_name(place.stem, told, remedy)
+        return place.stem
+    require_name(name, f'--name "{name}"')
     return name
 
 
@@ -264,24 +288,21 @@ def _classes(classes: str | None) -> list[str] | None:
     return names
 
 
+def _word(option: str, given: Any, hint: Any) -> Any:
+    """What was given for an option of the builder's own, which may have to be one of the words of its hint."""
+    from ..base import ManifestError, no_such
+
+    words = [word for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for word in get_args(kind)]
+    if words and given is not None and given not in words:
+        raise ManifestError(f"--{option.replace('_', '-')}: {no_such('word', given, words)}")
+    return given
+
+
 def _place(asked: Path | None, source: Path) -> Path:
     return asked or Path(f"{source.absolute().name.removesuffix(source.suffix)}.parquet")
 
 
-def _require_place(out: Path, source: Path, *, overwrite: bool) -> None:
-    """Makes sure that the manifest may go to `out`.
-
-    Raises:
-        OutputError: it may not.
-    """
-    from ..base import OutputError
-    from ..manifests import refuse_existing
-
-    if out.suffix.lower() not in (".parquet", ".csv"):
-        raise OutputError(f"{out}: --out must end in .parquet or .csv.")
-    if out.resolve() == source.resolve():
-        raise OutputError(f"{out}: this is the table itself, which is never changed; give another name with --out.")
-    if not out.absolute().parent.is_dir():
-        raise OutputError(f"{out}: the folder {out.parent} does not exist; make it, or choose another --out.")
-    if not overwrite:
-        refuse_existing(out)
+def _inputs(source: Path, options: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """What is read, in words: the source, and the paths that options name."""
+    named = [(f"what --{name.replace('_', '-')} names", at) for name, at in options.items() if isinstance(at, Path)]
+    return [("what the manifest is built from", source), *named]

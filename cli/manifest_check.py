@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import command, remark, say, show_table
+from .manifest_place import require_name, require_place
 from .prose import wrapped
 from .words import NONE
 
@@ -24,7 +25,7 @@ _COMPARED_UNASKED = 50_000
 
 
 def _explain(code: str | None) -> None:
-    if code:
+    if code is not None:
         from rich.markdown import Markdown
 
         from .checks_page import section_of
@@ -50,7 +51,6 @@ def check(
     fix: Annotated[
         Literal["drop-duplicates", "group-duplicates"] | None,
         typer.Option(
-            metavar="HOW",
             help="Write a new manifest: drop-duplicates keeps one of identical images, group-duplicates ties them "
             "into one group. The new one is checked in place of the old one, which stays as it is.",
         ),
@@ -91,18 +91,14 @@ def check(
 def _refuse_half_a_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
     """Makes sure, before anything is read, that a fix has a place to go that is not the manifest itself."""
     from ..base import OutputError
-    from ..manifests import refuse_existing
 
     if (fix is None) != (out is None):
         raise OutputError("--fix and --out go together: the old manifest is never changed, so name the new one.")
     if out is None:
         return
-    if out.suffix.lower() not in (".parquet", ".csv"):
-        raise OutputError(f"{out}: --out must end in .parquet or .csv.")
-    if out.resolve().with_suffix("") == manifest.resolve().with_suffix(""):
-        raise OutputError(f"{out}: this is the manifest itself, which is never changed; give another name with --out.")
-    if not overwrite:
-        refuse_existing(out)
+    inputs = [("the manifest itself", file) for file in (manifest, manifest.with_suffix(".yaml"))]
+    require_place(out, inputs, overwrite=overwrite)
+    require_name(out.stem, f'{out}: the name "{out.stem}"', "The new data set is named after --out; choose another.")
 
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:

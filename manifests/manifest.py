@@ -196,14 +196,28 @@ class Manifest:
         return self
 
 
-def refuse_existing(path: Path) -> None:
-    """Makes sure that nothing is overwritten by a manifest at `path`.
+def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+    """Makes sure that a manifest at `path` replaces nothing, or (`overwrite`) nothing but another manifest.
 
     Raises:
-        OutputError: the table or its card is there.
+        OutputError: the table or its card is there; with `overwrite`, and is not of a manifest that can be read.
     """
-    there = [file for file in (path, path.with_suffix(".yaml")) if file.exists()]
-    if there:
+    card = path.with_suffix(".yaml")
+    there = [file for file in (path, card) if file.exists()]
+    if not there:
+        return
+    try:
+        if path.exists():
+            Manifest.load(path, strict=False)
+        else:
+            DatasetCard.load(card)
+    except ManifestError as error:
+        why = f" ({error})" if card.exists() else ""
+        raise OutputError(
+            f"{there[0]}: exists already and is no manifest{why}, and nothing else is ever replaced; choose another "
+            "--out, or move it away."
+        ) from error
+    if not overwrite:
         raise OutputError(f"{there[0]}: exists already; choose another --out, or add --overwrite to replace it.")
 
 

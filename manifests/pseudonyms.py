@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from ..base import ManifestError, writing
+from ..base import ManifestError, fsync_folder, writing
 from .manifest import Manifest
 from .tables import TEXT, as_words, column_of
 
 _DIGITS = 20
 """Of a pseudonym: 80 bits, so that even ten million ids do not meet."""
 _KEY_BYTES = 32
+_TELLING_DIGITS, _TELLING_LETTERS = 4, 3
+"""From how many on a number or a name is looked for within others too; shorter ones would be there by chance."""
+_WORD, _BETWEEN = re.compile(r"[^\W\d_]+|\d+"), re.compile(r"[\W_]+")
 _UID = r"(?:^|[^0-9.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}"
 """A DICOM UID (PS3.5, 9.1), alone or within an id: numbers without leading zeros and dots between, six or more."""
 
@@ -41,16 +48,9 @@ class Pseudonyms:
             OutputError: it is not there and cannot be made.
         """
         with writing(file):
-            try:
-                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                return cls(_read_key(file))
-            with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-                key = secrets.token_bytes(_KEY_BYTES)
-                opened.write(key.hex() + "\n")
-                opened.flush()
-                os.fsync(opened.fileno())
-            return cls(key)
+            if not file.exists():
+                _make_key(file)
+            return cls(_read_key(file))
 
     def of(self, name: str) -> str:
         """The pseudonym of one id; an empty one stays empty."""
@@ -69,24 +69,86 @@ class Pseudonyms:
 def identifying(manifest: Manifest) -> list[str]:
     """The columns of `manifest` whose ids may tell who a sample is of.
 
-    Those of groups and units; and sample ids where one holds the id of its group or unit, or the path of its file where
-    groups or units are named, or a DICOM UID, which every archive that the image went through can look up.
+    Those of groups and units; and sample ids where groups or units are named and any sample id tells that of its row
+    (`_tells`) or holds the path of its file, since files and folders are often called after the patient; or where one
+    holds a DICOM UID, which every archive that the image went through can look up.
     """
     columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
     samples = column_of(manifest.table, "sample_id")
-    if any(_tells(manifest.table, name) for name in columns) or samples.str.contains(_UID, regex=True).any():
+    if samples.str.contains(_UID, regex=True).any() or any(_any_tells(manifest.table, name) for name in columns):
         columns.append("sample_id")
     return columns
 
 
-def _tells(table: pd.DataFrame, column: str) -> bool:
-    """Whether any sample id holds the id in `column` of its row, or the path of its file.
+def _any_tells(table: pd.DataFrame, column: str) -> bool:
+    """Whether any sample id tells the id in `column` of its row, or holds the path of its file."""
+    rows = (as_words(column_of(table, name)) for name in ("sample_id", "path", column))
+    return any(_holds(sample, path) or _tells(sample, path, name) for sample, path, name in zip(*rows, strict=True))
 
-    Files and folders are often called after the patient.
+
+def _tells(sample: str, path: str, name: str) -> bool:
+    """Whether a sample id holds an id, or holds the stem of its file and a part of the id.
+
+    Such a part is a word of letters or a long number; a short one may be the same by chance.
     """
-    samples = as_words(column_of(table, "sample_id"))
-    named = (as_words(column_of(table, name)) for name in (column, "path"))
-    return any(name and name in sample for names in named for sample, name in zip(samples, names, strict=True))
+    if _holds(sample, name):
+        return True
+    words = {*_words(sample)}
+    shared = words.intersection(_words(name))
+    return any(map(_is_long, shared)) and words.issuperset(_words(PurePosixPath(path).stem))
+
+
+def _holds(text: str, name: str) -> bool:
+    """Whether all words of `name` are words of `text`, in any order, or `name` is within it and long enough."""
+    words = _words(name)
+    if not words:
+        return False
+    joined = _joined(name)
+    return (_is_long(joined) and joined in _joined(text)) or {*words}.issubset(_words(text))
+
+
+def _is_long(word: str) -> bool:
+    return len(word) >= (_TELLING_DIGITS if word.isdecimal() else _TELLING_LETTERS)
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str) -> tuple[str, ...]:
+    """The names and numbers in `text`, whatever stands between them, without case and leading zeros.
+
+    `Kowalczyk_007`, `kowalczyk7` and `KOWALCZYK 07` are one.
+    """
+    return tuple(word.lstrip("0") or "0" for word in _WORD.findall(_folded(text)))
+
+
+@lru_cache(maxsize=1024)
+def _joined(text: str) -> str:
+    """The letters and digits of `text` without what is between them."""
+    return _BETWEEN.sub("", _folded(text))
+
+
+def _folded(text: str) -> str:
+    """`text` without case and accents, which file systems and tables write in several ways."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def _make_key(file: Path) -> None:
+    """Puts a new key at `file`, whole or not at all; one that another process puts there meanwhile stays."""
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            opened.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        # A link, because a rename would take the place of a key with which another process hashes already.
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+        fsync_folder(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read_key(file: Path) -> bytes:

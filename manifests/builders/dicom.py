@@ -15,6 +15,7 @@ from ...base import ManifestError, counted, no_such, one_of
 from ..card import Task
 from ..finding import refusal
 from ..manifest import Manifest
+from ..reading import DEFAULT_READING, Reading
 from ..slices import SliceChoice
 from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
 from .dicom_headers import (
@@ -54,6 +55,7 @@ def build_dicom(
     name: str | None = None,
     task: Task | None = None,
     classes: Sequence[str] | None = None,
+    reading: Reading = DEFAULT_READING,
     notice: Notice = silent,
 ) -> Manifest:
     """A manifest of a tree of DICOM files, with labels from a table by SOPInstanceUID, StudyInstanceUID or PatientID.
@@ -79,6 +81,7 @@ def build_dicom(
         name: of the data set; default the folder's name.
         task: default binary for two classes, multiclass for more, multilabel for several label columns.
         classes: their order; default sorted. Not for several label columns.
+        reading: how the images will be read; decides what `notice` is told, and nothing in the manifest.
         notice: told what was left out, and of slices that would be stretched one by one.
 
     Raises:
@@ -103,7 +106,8 @@ def build_dicom(
     unit = unit or ("image" if level == "image" else "study")
     if unit == "study" and group_column is None:
         _refuse_shared_studies(headers, src)
-    _tell_of_stretched_slices(headers, notice)
+    if not isinstance(reading.window, tuple):
+        _tell_of_stretched_slices(headers, notice)
     made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
     columns = table_columns(label_columns, group_column, split_column, multilabel=multilabel)
     add_columns(made, table, taken, columns, multilabel=multilabel)
