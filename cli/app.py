@@ -88,8 +88,9 @@ def _in_one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
 def main() -> None:
     """Runs the command line.
 
-    A fault becomes one message and exit status 1; a command, argument or option that is missing or misspelt, or a value
-    that is no number or not among the choices that its help lists, status 2; Ctrl-C status 130.
+    A fault becomes one message and exit status 1. Status 2 is of what cannot be taken in at all: a command, argument or
+    option that is missing or misspelt, or a value that is not of the kind which the help shows beside the option (a
+    number, a number within bounds, one of the words between bars). Ctrl-C ends with status 130.
     """
     warnings.showwarning = _in_one_line(warnings.showwarning)
     try:

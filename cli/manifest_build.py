@@ -16,7 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 from .console import command, remark, say
-from .manifest_build_options import COMMON, SHARED, Out, Settled, settle, with_own_splits
+from .manifest_build_options import COMMON, SHARED, Out, with_own_splits
+from .manifest_build_settled import Settled, settle
 from .manifest_counts import tell_counts
 from .prose import wrapped
 

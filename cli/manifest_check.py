@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,8 +49,9 @@ def check(
         ),
     ] = None,
     fix: Annotated[
-        Literal["drop-duplicates", "group-duplicates"] | None,
+        str | None,
         typer.Option(
+            metavar="HOW",
             help="Write a new manifest: drop-duplicates keeps one of identical images, group-duplicates ties them "
             "into one group. The new one is checked in place of the old one, which stays as it is.",
         ),
@@ -75,9 +76,9 @@ def check(
     """
     from ..manifests import Manifest, check_manifest
 
-    _refuse_half_a_fix(manifest, fix, out, overwrite=overwrite)
+    _refuse_impossible_fix(manifest, fix, out, overwrite=overwrite)
     # A fix needs a sound table; a check tells what is not sound.
-    given = Manifest.load(manifest, strict=bool(fix))
+    given = Manifest.load(manifest, strict=fix is not None)
     loaded = _fixed(given, fix, out) if fix and out else given
     findings = check_manifest(loaded, embeddings=_embeddings(loaded, given, cache))
     if as_json:
@@ -88,10 +89,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _refuse_half_a_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
-    """Makes sure, before anything is read, that a fix has a place to go that is not the manifest itself."""
-    from ..base import OutputError
+def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
+    """Makes sure, before anything is read, that there is such a fix and a place where it may go."""
+    from ..base import ManifestError, OutputError, no_such
+    from ..manifests import FIXES
 
+    if fix is not None and fix not in FIXES:
+        raise ManifestError(f"--fix: {no_such('word', fix, FIXES)}")
     if (fix is None) != (out is None):
         raise OutputError("--fix and --out go together: the old manifest is never changed, so name the new one.")
     if out is None:

@@ -107,7 +107,6 @@ def test_an_unknown_verb_of_any_group_exits_with_2_and_names_the_near_one(medpro
     [
         (("check", "m.csv", "--most", "0"), "'--most': must be at least 1, not \"0\"."),
         (("check", "m.csv", "--most", "few"), "'--most': must be a whole number, not \"few\"."),
-        (("check", "m.csv", "--fix", "foo"), "'--fix': 'foo' is not one of 'drop-duplicates', 'group-duplicates'."),
         (("show", "m.csv", "--per-class", "41"), "'--per-class': must be at most 40, not \"41\"."),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
@@ -116,6 +115,18 @@ def test_a_value_of_the_wrong_kind_is_told_in_words_with_what_is_right(medprobe,
     said = medprobe("manifest", *words)
     assert said.status == 2
     assert told in " ".join(said.err.replace("│", "").split())
+
+
+def test_a_word_that_an_option_does_not_know_is_a_fault_that_names_the_near_one(medprobe) -> None:
+    said = medprobe("manifest", "check", "m.csv", "--fix", "drop-duplicate", "--out", "n.csv")
+    assert said.status == 1
+    assert '--fix: unknown word "drop-duplicate"' in said.notes
+    assert 'Did you mean "drop-duplicates"' in said.notes
+
+
+def test_a_word_that_is_not_of_the_kind_beside_its_option_ends_with_2(medprobe) -> None:
+    assert "auto|torch|openvino" in medprobe("extract", "--help").out
+    assert medprobe("extract", "m.csv", "--backbone", "x", "--runtime", "foo").status == 2
 
 
 def test_every_code_of_a_check_is_explained_without_a_manifest(medprobe) -> None:
@@ -129,6 +140,9 @@ def test_every_code_of_a_check_is_explained_without_a_manifest(medprobe) -> None
     said = medprobe("manifest", "check", "--explain", "near-duplicates")
     assert said.status == 1
     assert 'Did you mean "near-duplicate"' in said.err
+    said = medprobe("manifest", "check", "--explain", "")
+    assert said.status == 1
+    assert 'unknown code ""' in said.err
 
 
 def test_the_explanations_are_installed_with_the_package() -> None:

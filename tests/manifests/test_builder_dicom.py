@@ -298,6 +298,21 @@ def test_series_whose_slices_would_be_stretched_one_by_one_are_told_of(
     assert all("--window CENTRE,WIDTH" in notice for notice in notices)
 
 
+@pytest.mark.parametrize(
+    ("window", "told"), [((), True), (("--window", "percentiles"), True), (("--window", "40,400"), False)], ids=str
+)
+def test_stretched_slices_are_not_told_of_where_a_window_is_given(tmp_path: Path, medprobe, window, told) -> None:
+    for patient in range(2):
+        for image in range(2):
+            values = {**_GREYS, "PixelData": np.full((6, 5), image + patient, np.uint16).tobytes()}
+            _write(tmp_path / "tree" / f"{patient}{image}.dcm", patient, 0, image, **values)
+    table = _labels(tmp_path, ["PAT0,a", "PAT1,b"], "PatientID,finding")
+    columns = ("--labels", table, "--label-column", "finding", "--out", tmp_path / "m.csv")
+    said = medprobe("manifest", "build", "dicom", tmp_path / "tree", *columns, *window)
+    assert said.status == 0, said.err
+    assert ("2 series have a file for each slice and no window" in said.notes) is told
+
+
 def test_the_help_names_the_choices_of_units_and_frames(medprobe) -> None:
     said = " ".join(medprobe("manifest", "build", "dicom", "--help").out.replace("│", " ").split())
     assert "image, study or patient" in said

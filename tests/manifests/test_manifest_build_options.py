@@ -78,6 +78,39 @@ def test_all_wrong_options_are_told_at_once_and_so_is_a_manifest_that_is_there(b
     assert (tmp_path / "m.parquet").read_bytes() == before
 
 
+def test_words_for_a_builders_own_options_are_told_with_the_others_before_anything_is_read(tmp_path, medprobe) -> None:
+    options = ("--incomplete", "leave", "--window", "foo", "--out", tmp_path / "m.txt")
+    said = medprobe("manifest", "build", "glioma-mri", tmp_path / "nowhere", *options)
+    assert said.status == 1
+    assert said.err.startswith("error: 3 options are wrong:\n")
+    assert '--incomplete: unknown word "leave"; there are refuse, leave-out.' in said.notes
+    assert "nowhere" not in said.err
+    said = medprobe(
+        "manifest", "build", "chexpert", tmp_path / "nowhere", "--unit", "x", "--valid", "y", "--split", "z"
+    )
+    assert said.err.startswith("error: 3 options are wrong:\n")
+    for told in ('--unit: unknown word "x"', '--valid: unknown word "y"', 'unknown split "z"'):
+        assert told in said.err
+
+
+@pytest.mark.parametrize("words", [("build", "csv", "list.csv"), ("check", "m.parquet")], ids=" ".join)
+@pytest.mark.parametrize(("out", "told"), [("a:b.parquet", 'the name "a:b"'), ("no/x.parquet", "the folder no does")])
+def test_a_place_that_cannot_be_is_refused_before_anything_is_read(
+    build, tmp_path, medprobe, monkeypatch, words, out, told
+) -> None:
+    assert build("m.parquet").status == 0
+    monkeypatch.chdir(tmp_path)
+    columns = ("--image-column", "file", "--label-column", "dx")
+    before = {file.name for file in tmp_path.iterdir()}
+    (tmp_path / "list.csv").write_text("no table at all")
+    said = medprobe("manifest", *words, *(columns if "csv" in words else ("--fix", "group-duplicates")), "--out", out)
+    assert said.status == 1
+    assert told in said.notes
+    assert "--out" in said.err
+    assert ("--name" in said.err) is ("csv" in words and ":" in out)
+    assert {file.name for file in tmp_path.iterdir()} == before  # no folder, no survey
+
+
 @pytest.mark.parametrize("shares", ["70/30", "0.7/0.3", "33.3/33.3/33.4", "0.5/0.25/0.25@3"])
 def test_shares_that_sum_to_100_or_to_1_are_taken(build, tmp_path, shares) -> None:
     said = build("m.parquet", "--split", f"grouped:{shares}")
@@ -125,6 +158,22 @@ def test_a_file_that_is_no_key_is_refused_and_left_as_it_is(build, tmp_path, con
     assert f"{file}: holds no key of 64 hexadecimal digits; name another file with --key" in said.err
     assert content is None or file.read_text(encoding="utf-8") == content
     assert not (tmp_path / "m.parquet").exists()
+
+
+def test_a_damaged_key_beside_the_manifest_is_told_with_the_other_faults_where_it_will_be_used(build, tmp_path) -> None:
+    (tmp_path / "m.key").write_text("")
+    said = build("m.parquet", "--task", "foo")
+    assert said.status == 1
+    assert said.err.startswith("error: 2 options are wrong:\n")
+    assert "m.key: holds no key of 64 hexadecimal digits" in said.err
+    assert build("m.parquet", "--keep-ids").status == 0
+
+
+def test_a_damaged_key_beside_the_manifest_stops_no_build_without_ids(class_folders, tmp_path, medprobe) -> None:
+    (tmp_path / "m.key").write_text("")
+    said = medprobe("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.csv")
+    assert said.status == 0, said.err
+    assert (tmp_path / "m.key").read_text() == ""
 
 
 @pytest.mark.parametrize("name", ["m.parquet", "m.yaml"])

@@ -1,0 +1,82 @@
+"""Keyed ids: which of them tell who is who, and a key that is whole and one, whatever happens while it is made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pandas as pd
+import pytest
+from medprobe.manifests import DatasetCard, Manifest, Pseudonyms, identifying
+
+
+def _identifying(sample: str, path: str, group: str) -> list[str]:
+    table = pd.DataFrame({"sample_id": [sample], "path": [path], "label": ["a"], "group_id": [group]})
+    return identifying(Manifest(table, DatasetCard(name="t", task="binary", classes=["a", "b"])))
+
+
+@pytest.mark.parametrize(
+    ("sample", "path", "group"),
+    [
+        ("Kowalczyk00_0", "sc/Kowalczyk00_0.png", "kowalczyk00"),
+        ("KOWALCZYK-07", "x.png", "Kowalczyk_7"),
+        ("anna kowalczyk 7 left", "x.png", "Kowalczyk, Anna"),
+        ("Mu\u0308ller_1", "x.png", "M\u00dcLLER"),
+        ("annakim1", "x.png", "Kim"),
+        ("201901237712", "x.png", "7712"),
+        ("s1_0", "x.png", "1"),
+        ("scan-7-0", "x.png", "007"),
+        ("Kowalczyk-7700-31-0", "a/Kowalczyk-7700-31-0.png", "MRN-7700-31"),
+        ("kowalczyk.png", "a/Kowalczyk.PNG", "Kowalczyk00"),
+        ("Doe/1.png", "doe/1.png", "P-9"),
+        ("张伟_1", "x.png", "张伟"),
+    ],
+)
+def test_a_sample_id_that_tells_its_group_in_any_spelling_is_identifying(sample, path, group) -> None:
+    assert _identifying(sample, path, group) == ["group_id", "sample_id"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "path", "group"),
+    [
+        ("s10", "x.png", "1"),
+        ("s1234", "x.png", "123"),
+        ("ISIC_0000001", "t/ISIC_0000001.jpg", "HAM_0000118"),
+        ("scan0", "Kowalczyk00/scan0.png", "kowalczyk00"),
+        ("img-31", "img-31.png", "MRN-77-31"),
+        ("annabel", "x.png", "An"),
+        ("a", "x.png", "__"),
+        ("a", "x.png", ""),
+    ],
+)
+def test_a_sample_id_that_is_like_its_group_by_chance_is_left(sample, path, group) -> None:
+    assert _identifying(sample, path, group) == ["group_id"]
+
+
+def test_builds_at_once_hash_with_one_key(tmp_path: Path) -> None:
+    for number in range(20):
+        start = Barrier(8)
+
+        def make(_: int, file: Path = tmp_path / f"{number}.key", start: Barrier = start) -> bytes:
+            start.wait()
+            return Pseudonyms.at(file).key
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(make, range(8)))) == 1
+    assert {file.suffix for file in tmp_path.iterdir()} == {".key"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+
+
+def test_an_interrupt_leaves_no_half_of_a_key(tmp_path: Path, monkeypatch) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Pseudonyms.at(tmp_path / "m.key")
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+    assert Pseudonyms.at(tmp_path / "m.key") == Pseudonyms.at(tmp_path / "m.key")
