@@ -7,7 +7,6 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -143,12 +142,22 @@ def _make_key(file: Path) -> None:
             opened.write(secrets.token_hex(_KEY_BYTES) + "\n")
             opened.flush()
             os.fsync(opened.fileno())
-        # A link, because a rename would take the place of a key with which another process hashes already.
-        with suppress(FileExistsError):
-            os.link(temporary, file)
+        _move_unless_there(temporary, file)
         fsync_folder(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _move_unless_there(temporary: Path, file: Path) -> None:
+    """A link, because a rename would take the place of a key with which another process hashes already."""
+    try:
+        os.link(temporary, file)
+    except FileExistsError:
+        return
+    except OSError:
+        # exFAT and some network drives know no links; what else may be wrong a rename meets too.
+        if not file.exists():
+            temporary.rename(file)
 
 
 def _read_key(file: Path) -> bytes:

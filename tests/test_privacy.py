@@ -101,9 +101,12 @@ def _plant_scans(work: Work) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 120 + 100 * (number % 2), (40, 36), np.uint8)).save(path)
             rows.append(
-                (str(path), patient, ("benign", "malignant")[number % 2], f"{surname}, seen at home", "fm"[scan])
-            )
-    columns = ["file", "patient", "finding", "bemerkung", "sex"]
+                (
+                    str(path), str(path.absolute()), path.stem, patient, ("benign", "malignant")[number % 2],
+                    f"{surname}, seen at home", "fm"[scan],
+                )
+            )  # fmt: skip
+    columns = ["file", "whole", "image", "patient", "finding", "bemerkung", "sex"]
     pd.DataFrame(rows, columns=columns).to_csv("list.csv", index=False)
     work.planted += ["seen at home", "bemerkung"]
     work.inputs = {file for file in work.folder.rglob("*") if file.is_file()}
@@ -166,6 +169,15 @@ def _study(work: Work, table: str) -> None:
     work.run("report", f"runs/{name}")
 
 
+def _look_at(table: str, work: Work) -> None:
+    """What shows most of a manifest's ids."""
+    name = Path(table).stem
+    work.run("manifest", "check", table, "--json")
+    work.run("manifest", "show", table, "--out", f"{name}.html")
+    work.run("manifest", "export", "croissant", table, "--with-ids", "--out", f"{name}.ids.json")
+    work.run("extract", table, *_TINY)
+
+
 def test_no_name_id_or_folder_of_a_table_of_patients_is_in_anything_that_is_made(work: Work) -> None:
     _plant_scans(work)
     columns = ("--image-column", "file", "--label-column", "finding", "--group-column", "patient", "--attribute", "sex")
@@ -173,6 +185,41 @@ def test_no_name_id_or_folder_of_a_table_of_patients_is_in_anything_that_is_made
     _study(work, "cohort.parquet")
     assert work.leaks(exempt=["cohort.parquet", "cohort.key"]) == []
     table = pd.read_parquet("cohort.parquet").drop(columns="path").to_csv()
+    assert not [secret for secret in work.planted if secret.lower() in table.lower()]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("--image-column", "file", "--id-column", "image", "--group-column", "patient"),
+        ("--image-column", "file", "--id-column", "image", "--unit-column", "patient"),
+        ("--image-column", "whole", "--root", "{folder}", "--group-column", "patient"),
+        ("--image-column", "whole", "--root", "{folder}/scans", "--id-column", "image", "--group-column", "patient"),
+    ],
+    ids=["ids", "units", "root", "ids below a root"],
+)
+def test_no_name_or_id_is_told_whatever_the_ids_and_paths_of_a_table_are(work: Work, columns: tuple[str, ...]) -> None:
+    _plant_scans(work)
+    words = [word.format(folder=work.folder) for word in columns]
+    work.run("manifest", "build", "csv", "list.csv", *words, "--label-column", "finding", "--out", "cohort.parquet")
+    _look_at("cohort.parquet", work)
+    assert work.leaks(exempt=["cohort.parquet", "cohort.key"]) == []
+    table = pd.read_parquet("cohort.parquet").drop(columns="path").to_csv()
+    assert not [secret for secret in work.planted if secret.lower() in table.lower()]
+
+
+@pytest.mark.parametrize("fix", ["drop-duplicates", "group-duplicates"])
+def test_no_name_or_id_is_in_a_fixed_manifest_or_told_of_it(work: Work, fix: str) -> None:
+    _plant_scans(work)
+    first, *_, last = sorted(Path("scans").rglob("*.png"))
+    last.write_bytes(first.read_bytes())
+    columns = ("--image-column", "file", "--label-column", "finding", "--group-column", "patient")
+    work.run("manifest", "build", "csv", "list.csv", *columns, "--out", "cohort.parquet")
+    work.run("manifest", "check", "cohort.parquet", "--fix", fix, "--out", "fixed.parquet", "--json")
+    assert f"{fix}: " in " ".join(work.said.values())
+    _look_at("fixed.parquet", work)
+    assert work.leaks(exempt=["cohort.parquet", "cohort.key", "fixed.parquet"]) == []
+    table = pd.read_parquet("fixed.parquet").drop(columns="path").to_csv()
     assert not [secret for secret in work.planted if secret.lower() in table.lower()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -80,3 +81,13 @@ def test_an_interrupt_leaves_no_half_of_a_key(tmp_path: Path, monkeypatch) -> No
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
     assert Pseudonyms.at(tmp_path / "m.key") == Pseudonyms.at(tmp_path / "m.key")
+
+
+def test_a_drive_that_knows_no_links_gets_a_key_too(tmp_path: Path, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    made = Pseudonyms.at(tmp_path / "m.key")
+    assert Pseudonyms.at(tmp_path / "m.key") == made
+    assert [file.name for file in tmp_path.iterdir()] == ["m.key"]
