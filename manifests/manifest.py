@@ -212,7 +212,7 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         else:
             DatasetCard.load(card)
     except ManifestError as error:
-        why = f" ({error})" if card.exists() else ""
+        why = f" ({str(error).rstrip('.')})" if card.exists() else ""
         raise OutputError(
             f"{there[0]}: exists already and is no manifest{why}, and nothing else is ever replaced; choose another "
             "--out, or move it away."
