@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,8 +9,9 @@ from types import MappingProxyType
 import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..tables import TEXT, as_words, read_table
+from ..tables import TEXT, read_table
 from .common import SPLIT_WORDS
+from .faults import Faults
 
 
 def read_columns(
@@ -47,26 +47,26 @@ def read_columns(
     return given
 
 
-def read_split_words(words: pd.Series, column: str, table: Path, remedy: str) -> pd.Series:
+def read_split_words(words: pd.Series, column: str, faults: Faults, remedy: str) -> pd.Series | None:
     """A column of words as train, val and test, in whichever spelling of `SPLIT_WORDS`.
 
-    Raises:
-        ManifestError: a word names no split, or a row has none; each with its count, and the `remedy`.
+    Args:
+        words: (N,) text.
+        column: what the table calls them.
+        faults: words that name no split, and rows that have none, are noted here with their rows.
+        remedy: what to do about them.
+
+    Returns:
+        (N,) text; None where something was noted.
     """
     known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
-    if known.isna().all():
+    wrong = known.isna().to_numpy(bool)
+    if wrong.all():
         # What such a column holds may be a patient's, and is not repeated.
-        raise ManifestError(
-            f'{table}: column "{column}" says train, val or test in no row; is it the column of the split?\n{remedy}'
-        )
-    unknown = Counter(as_words(words)[known.isna().to_numpy(bool)])
-    if unknown:
-        listed = "".join(
-            f"\n  {rows:,} row{'s hold' if rows > 1 else ' holds'} {_quoted(word)}.{did_you_mean(word, SPLIT_WORDS)}"
-            for word, rows in unknown.most_common(10)
-        )
-        raise ManifestError(f'{table}: column "{column}" must say train, val or test in every row:{listed}\n{remedy}')
-    return known
+        faults.note(f'column "{column}" says train, val or test in no row; is it the column of the split? Or {remedy}')
+    else:
+        faults.blame_values(wrong, words.fillna(""), column, SPLIT_WORDS, f"write train, val or test, or {remedy}")
+    return None if wrong.any() else known
 
 
 def _asker(column: str, named_by: Mapping[str, str]) -> str:
@@ -78,7 +78,3 @@ def _separator_hint(found: list[str]) -> str:
         if len(found) == 1 and separator in found[0]:
             return f" Its fields seem to be separated by {said}; save it with commas."
     return ""
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if word else "nothing"

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ...base import ManifestError, did_you_mean, one_of
 from ..card import DatasetCard, Task
-from ..finding import refusal
 from ..manifest import Manifest
+from .faults import Faults, refuse
 
 Notice = Callable[[str], None]
 """Told what a builder noticed and a user should know, one sentence at a time."""
@@ -67,32 +67,30 @@ def task_for(classes: Sequence[str], task: Task | None) -> Task:
 
 
 def agree_on_classes(
-    found: Sequence[str], given: Sequence[str] | None, where: str, notice: Notice, *, only_one: str
+    found: Sequence[str], given: Sequence[str] | None, faults: Faults, notice: Notice, *, only_one: str
 ) -> list[str]:
     """The classes in the order `given`, or as `found` where none are.
+
+    Noted are classes that were found and are not among the given ones, and a single class where none are given. What
+    is returned then still makes a card, so that `assemble` can tell everything else that is wrong.
 
     Args:
         found: distinct labels, in order.
         given: classes that the user names.
-        where: what the labels are from, for messages.
+        faults: noted in.
         notice: told of given classes that were not found.
         only_one: what to do where a single class was found, as a sentence.
-
-    Raises:
-        ManifestError: a class that was found is not among the given ones, or there is only one and none are given.
     """
     if given is None:
         if len(found) == 1:
-            raise ManifestError(
-                f'{where}: holds one class only, "{found[0]}"; a task needs at least two classes. {only_one}'
-            )
-        return list(found)
+            faults.note(f'holds one class only, "{found[0]}"; a task needs at least two classes. {only_one}')
+        return [*found, *(f"another class {number}" for number in range(len(found), 2))]
     unknown = [name for name in found if name not in given]
     if unknown:
         near = "".join(did_you_mean(name, given) for name in unknown[:1])
-        raise ManifestError(f"{where}: holds classes that --classes leaves out: {one_of(unknown)}.{near}")
+        faults.note(f"holds classes that --classes leaves out: {one_of(unknown)}.{near}", len(unknown))
     tell_of_empty_classes(found, given, notice)
-    return list(given)
+    return [*given, *unknown]
 
 
 def tell_of_empty_classes(found: Collection[str], classes: Sequence[str], notice: Notice) -> None:
@@ -109,6 +107,7 @@ def assemble(
     where: str,
     root: Path,
     *,
+    noted: Faults | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
     remedies: Mapping[str, str] = MappingProxyType({}),
     **card: object,
@@ -119,6 +118,7 @@ def assemble(
         table: the manifest's table.
         where: what it was made from, for messages.
         root: the folder that paths start from.
+        noted: faults of `where` that were found before, which are told with the others.
         columns: what the user calls the manifest's columns, for messages.
         remedies: by the code of a finding, what to do where it is not plain.
         card: the fields of the card.
@@ -126,11 +126,20 @@ def assemble(
     Raises:
         ManifestError: names `where`, and every fault of table and card, by rows and columns: ids may be a patient's.
     """
-    manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
-    if not manifest.faults:
-        return manifest
-    messages = [fault.message + remedies.get(fault.code, "") for fault in manifest.faults]
-    for ours, theirs in columns.items():
-        messages = [message.replace(f'column "{ours}"', f'column "{theirs}"') for message in messages]
-    # One column of the user's may serve as two of ours, and is told of once.
-    raise ManifestError(refusal(where, list(dict.fromkeys(messages))))
+    faults = noted or Faults(where)
+    try:
+        manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
+    except ManifestError:
+        # What was noted is nearer to the cause: classes that the table does not have give a card that cannot be.
+        refuse(faults)
+        raise
+    for fault in manifest.faults:
+        # One column of the user's may serve as two of ours, and is told of once.
+        faults.note(_in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count)
+    refuse(faults)
+    return manifest
+
+
+def _in_words_of(columns: Mapping[str, str], message: str) -> str:
+    """`message` with the user's names of columns in the place of ours, each exchanged once."""
+    return re.sub('column "([^"]*)"', lambda match: f'column "{columns.get(match[1], match[1])}"', message)

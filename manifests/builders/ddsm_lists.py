@@ -13,7 +13,7 @@ from ..structure import SPLITS
 from ..tables import TEXT, column_of
 from .common import Notice, assemble
 from .images import find_folders, locate_images
-from .published import find_tables, read_lines
+from .published import find_tables, read_lists
 
 LISTS = "ddsm_raw_image_lists"
 """The folder of `train.txt`, `val.txt` and `test.txt`."""
@@ -30,7 +30,8 @@ def build_from_lists(src: Path, name: str, notice: Notice) -> Manifest:
         ManifestError: a list is not there, lines are at fault (all are told), or there are no images.
     """
     files = find_tables(src / LISTS, *(f"{split}.txt" for split in SPLITS))
-    lines = [(file, split, line) for file, split in zip(files, SPLITS, strict=True) for line in read_lines(file)]
+    lists = zip(files, SPLITS, read_lists(*files), strict=True)
+    lines = [(file, split, line) for file, split, names in lists for line in names]
     made = pd.DataFrame(lines, columns=["file", "split", "sample_id"])
     made["sample_id"] = column_of(made, "sample_id").astype(TEXT).str.replace("\\", "/")
     prefix = column_of(made, "sample_id").str.extract(r"([^/_]*)_?[^/]*$")[0].str.lower()

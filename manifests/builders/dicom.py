@@ -97,7 +97,7 @@ def build_dicom(
     multilabel = len(label_columns) > 1 or task == "multilabel"
     others = {group_column: "--group-column", split_column: "--split-column"}
     others = {column: option for column, option in others.items() if column}
-    table, key = read_labels(file, label_columns, join, others, multilabel=multilabel)
+    table, key = read_labels(file, label_columns, join, others, split_column, multilabel=multilabel)
     headers = _read_headers(src, file, attributes, notice, need_patient=group_column is None)
     level = joined_on(table, key, headers)
     rows = table.row_of(key, pd.Series([getattr(header, level) for header in headers], dtype="string"))
@@ -111,12 +111,12 @@ def build_dicom(
     made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
     columns = table_columns(label_columns, group_column, split_column, multilabel=multilabel)
     add_columns(made, table, taken, columns, multilabel=multilabel)
-    refuse_torn_units(table, made, taken, unit, columns)
     if multilabel:
         task, names = "multilabel", list(label_columns)
     else:
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        names = agree_on_classes(class_order(made["label"]), classes, str(file), notice, only_one=remedy)
+        names = agree_on_classes(class_order(made["label"]), classes, table.faults, notice, only_one=remedy)
+    refuse_torn_units(table, made, taken, unit, columns)
     return assemble(
         made,
         str(src),

@@ -29,7 +29,13 @@ _SPELLINGS: dict[Level, set[str]] = {
 
 
 def read_labels(
-    file: Path, label_columns: Sequence[str], join: str | None, others: Mapping[str, str], *, multilabel: bool
+    file: Path,
+    label_columns: Sequence[str],
+    join: str | None,
+    others: Mapping[str, str],
+    split_column: str | None,
+    *,
+    multilabel: bool,
 ) -> tuple[PublishedTable, str]:
     """The table, and its column of ids.
 
@@ -38,10 +44,12 @@ def read_labels(
         label_columns: one column of class names, or several of 0 and 1.
         join: the column of ids, where it is named.
         others: further columns, by the option that names each.
+        split_column: the one of them that holds the split; becomes train, val and test.
         multilabel: whether labels are 0 and 1.
 
     Raises:
-        ManifestError: a column is not there, no column is one of ids, or rows are blank or repeated; all are told.
+        ManifestError: a column is not there, no column is one of ids, rows are blank or repeated, or words name no
+            split; all are told.
     """
     if not label_columns:
         raise ManifestError(f"{file}: no label column was named.")
@@ -49,8 +57,12 @@ def read_labels(
     key = join or _key_column(file, columns)
     named_by = {**others, **dict.fromkeys(label_columns, "--label-column"), key: "--join"}
     table = PublishedTable(file, list(named_by), named_by=named_by)
-    table.need_filled(key, *others)
+    table.need_filled(key, *(column for column in others if column != split_column))
     table.need_distinct(key)
+    if split_column:
+        remedy = "leave --split-column out and let each seed draw its own split"
+        words = read_split_words(table[split_column], split_column, table.faults, remedy)
+        table.rows[split_column] = table[split_column] if words is None else words
     for column in label_columns:
         if multilabel:
             table.numbers(column, (0, 1))
@@ -124,15 +136,9 @@ def add_columns(
         taken: (N,), the row of the labels that each belongs to.
         columns: of `table_columns`.
         multilabel: whether labels are 0 and 1.
-
-    Raises:
-        ManifestError: a word names no split.
     """
     for ours, theirs in columns.items():
         words = table[theirs]
-        if ours == "split":
-            remedy = "Mend the column, or leave --split-column out and let each seed draw its own split."
-            words = read_split_words(words, theirs, table.file, remedy)
         numbers = multilabel and ours not in ("split", "group_id")
         made[ours] = (pd.to_numeric(words).to_numpy(np.int8) if numbers else as_words(words))[taken]
 
@@ -140,7 +146,7 @@ def add_columns(
 def refuse_torn_units(
     table: PublishedTable, made: pd.DataFrame, taken: np.ndarray, unit: Level, columns: Mapping[str, str]
 ) -> None:
-    """Makes sure that all images of a unit have one label, one group and one split.
+    """Makes sure that all images of a unit have one label, one group and one split, and that nothing else was noted.
 
     Args:
         table: the labels.
@@ -158,7 +164,7 @@ def refuse_torn_units(
         for part in pd.Series(taken[torn]).groupby(as_words(units)[torn]).unique():
             rows = rows_in_words(np.sort(part))
             remedy = f"give --unit {_finer(unit)}, or mend them"
-            table.faults.append(f'{rows}: are of one {unit} and differ in column "{theirs}"; {remedy}')
+            table.faults.note(f'{rows}: are of one {unit} and differ in column "{theirs}"; {remedy}')
     refuse_faults(table)
 
 

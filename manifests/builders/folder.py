@@ -10,6 +10,7 @@ from ..card import Task
 from ..manifest import Manifest
 from .class_folders import ANY_CLASSES, class_folder_table
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+from .faults import Faults
 
 _BUILDERS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "csv", ".npz": "npz", ".dcm": "dicom"}
 """Who takes a file of this suffix, or a folder of such."""
@@ -49,8 +50,17 @@ def build_folder(
         )
     table = class_folder_table(src, notice, instead=_instead(src))
     remedy = f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes."
-    names = agree_on_classes(class_order(table["label"]), classes, str(src), notice, only_one=remedy)
-    return assemble(table, str(src), src, name=name or src.resolve().name, task=task_for(names, task), classes=names)
+    faults = Faults(str(src))
+    names = agree_on_classes(class_order(table["label"]), classes, faults, notice, only_one=remedy)
+    return assemble(
+        table,
+        str(src),
+        src,
+        noted=faults,
+        name=name or src.resolve().name,
+        task=task_for(names, task),
+        classes=names,
+    )
 
 
 def _instead(file: Path) -> str:

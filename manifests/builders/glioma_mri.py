@@ -21,6 +21,7 @@ from ..manifest import Manifest
 from ..readers.nifti import mask_areas, slice_count
 from ..slices import SliceChoice
 from .common import Notice, agree_on_classes, assemble, class_order, silent
+from .faults import Faults, refuse
 from .grades import Grades, read_grades, task_of_grades
 from .headers import read_all
 from .label_columns import choose_word
@@ -77,7 +78,9 @@ def build_glioma_mri(
     made = _table(patients, names, mask, choice, table, src)
     found = _order(class_order(made["label"]))
     remedy = "Is that the column of grades? Name another with --grade-column."
-    ordered = agree_on_classes(found, classes, str(table.file), notice, only_one=remedy)
+    faults = Faults(str(table.file))
+    ordered = agree_on_classes(found, classes, faults, notice, only_one=remedy)
+    refuse(faults)
     return assemble(
         made,
         str(src),

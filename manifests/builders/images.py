@@ -15,6 +15,7 @@ from ..finding import rows_in_words
 from ..source import Source
 from ..tables import TEXT, as_codes, as_words
 from .common import Notice
+from .faults import Faults
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".gif", ".jp2", ".pgm", ".ppm", ".pnm",
@@ -87,22 +88,21 @@ def locate_images(
     for row in missing:
         paths[row] = paths[row] and _prefix(folders[0] if apart else ".", "") + paths[row]
     found = pd.Series(np.array(paths, object), dtype=TEXT)
-    tell_of_missing(missing, found, root, where=where, remedy=remedy, notice=notice)
+    if missing and len(missing) == len(found):
+        raise ManifestError(f"{where}: {_none_there(found, root, remedy)}")
+    _tell_of_missing(missing, len(found), notice)
     return found
 
 
-def look_for_images(paths: pd.Series, root: Path, *, where: str, remedy: str, notice: Notice) -> None:
+def look_for_images(paths: pd.Series, root: Path, *, faults: Faults, remedy: str, notice: Notice) -> None:
     """Tells which of the images that `paths` name below `root` are not there.
 
     Args:
         paths: as in a manifest, `#` before an array of a container; blank ones are another question.
         root: the folder that paths start from.
-        where: the table, for messages.
-        remedy: what to do where not one is there.
+        faults: of the table; noted is that not one of the images is there.
+        remedy: what to do then.
         notice: told which rows' are missing.
-
-    Raises:
-        ManifestError: not one of the images is there.
     """
     names_in = lru_cache(_FOLDERS_KEPT)(_names_in)
 
@@ -112,28 +112,30 @@ def look_for_images(paths: pd.Series, root: Path, *, where: str, remedy: str, no
         return path.name in names_in(path.parent) or os.path.exists(path)  # noqa: PTH110  (a NUL in it is no error)
 
     codes, texts = as_codes(paths)
-    there = np.array([is_there(text) for text in texts], bool)[codes]
-    tell_of_missing(np.flatnonzero(~there), paths, root, where=where, remedy=remedy, notice=notice)
+    missing = np.array([bool(text) and not is_there(text) for text in texts], bool)
+    if missing.any() and missing[texts != ""].all():
+        faults.note(_none_there(paths, root, remedy))
+    else:
+        _tell_of_missing(np.flatnonzero(missing[codes]), len(paths), notice)
 
 
-def tell_of_missing(
-    missing: Sequence[int] | np.ndarray, paths: pd.Series, root: Path, *, where: str, remedy: str, notice: Notice
-) -> None:
-    """Tells the rows whose images are missing; not by their names, which may be a patient's.
+def _none_there(paths: pd.Series, root: Path, remedy: str) -> str:
+    """What to say where not one image is there, so that the folder or the column is likely wrong."""
+    # One path is told, although it may hold a patient's name: what is wrong with a folder is not seen without.
+    first = next((path for path in as_words(paths) if path), "")
+    return (
+        f'not one of its {counted(len(paths), "image")} is in the folder "{root}"; the first would be "{first}". '
+        f"{remedy}"
+    )
 
-    Raises:
-        ManifestError: not one of the images is there, so that the folder or the column is likely wrong.
-    """
+
+def _tell_of_missing(missing: Sequence[int] | np.ndarray, images: int, notice: Notice) -> None:
+    """Tells the rows whose images are missing; not by their names, which may be a patient's."""
     if len(missing) == 0:
         return
-    if len(missing) == len(paths):
-        raise ManifestError(
-            f'{where}: not one of its {counted(len(paths), "image")} is in the folder "{root}"; the first would be '
-            f'"{paths.iloc[0]}". {remedy}'
-        )
     are, those, rows_stay, files = ("is", "that", "row stays", "file") if len(missing) == 1 else _SEVERAL
     notice(
-        f"{counted(len(missing), 'image')} of {len(paths):,} {are} missing: {those} of {rows_in_words(missing)} of the "
+        f"{counted(len(missing), 'image')} of {images:,} {are} missing: {those} of {rows_in_words(missing)} of the "
         f"manifest. The {rows_stay}, and `medprobe manifest check` names the {files}."
     )
 

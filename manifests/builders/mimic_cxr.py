@@ -69,9 +69,11 @@ def build_mimic_cxr(
     of_split = splits.row_of("dicom_id", images["dicom_id"])
     images.blame((of_split < 0) & (images["dicom_id"] != ""), f"no row of {splits.file.name} has the image's split")
     owner = studies.matched("subject_id", of_study).fillna(images["subject_id"])
-    images.blame(owner != images["subject_id"], f"{studies.file.name} has the study under another subject_id")
+    other = (owner != images["subject_id"]) & (images["subject_id"] != "")
+    images.blame(other, f"{studies.file.name} has the study under another subject_id")
+    words = read_split_words(splits["split"], "split", splits.faults, "fetch the table again")
     refuse_faults(images, studies, splits)
-    words = read_split_words(splits["split"], "split", splits.file, "Fetch the table again.")
+    assert words is not None
     made = pd.DataFrame(
         {
             "sample_id": images["dicom_id"],
@@ -114,7 +116,7 @@ def _open(src: Path, labeller: Labeller) -> list[PublishedTable]:
     )
     images.need_filled("dicom_id", "subject_id", "study_id")
     studies.need_filled("subject_id", "study_id")
-    splits.need_filled("dicom_id", "split")
+    splits.need_filled("dicom_id")
     for table, key in ((images, "dicom_id"), (studies, "study_id"), (splits, "dicom_id")):
         table.need_distinct(key)
     return [images, studies, splits]

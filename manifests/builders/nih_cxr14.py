@@ -13,7 +13,7 @@ from ..tables import TEXT
 from .common import Notice, assemble, silent
 from .images import find_folders, locate_images
 from .label_columns import choose_labels, read_findings
-from .published import PublishedTable, find_tables, read_lines, refuse_faults
+from .published import PublishedTable, find_tables, read_lists, refuse_faults
 
 _LABELS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -87,7 +87,7 @@ def build_nih_cxr14(
 
 def _published_split(table: PublishedTable, train_file: Path, test_file: Path) -> pd.Series:
     """Train or test for each image; one in neither list or in both is noted."""
-    train, test = (table["Image Index"].isin(read_lines(file)).to_numpy(bool) for file in (train_file, test_file))
+    train, test = (table["Image Index"].isin(names).to_numpy(bool) for names in read_lists(train_file, test_file))
     table.blame(train & test, f"the image is in both {train_file.name} and {test_file.name}")
     outside = ~train & ~test & (table["Image Index"] != "").to_numpy(bool)
     table.blame(outside, f"the image is in neither {train_file.name} nor {test_file.name}")

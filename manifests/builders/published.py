@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, did_you_mean, one_of
-from ..finding import refusal, rows_in_words
-from ..grouping import codes_of, row_groups
-from ..structure import MOST
 from ..tables import TEXT, as_words, column_of
 from .columns import read_columns
 from .common import require_folder
+from .faults import Faults, refuse
 
 
 class PublishedTable:
@@ -49,7 +47,7 @@ class PublishedTable:
         kept = [*columns, *(name for name in optional if name in given)]
         self.file = file
         self.rows = pd.DataFrame({name: column_of(given, name).fillna("").str.strip() for name in kept})
-        self.faults: list[str] = []
+        self.faults = Faults(str(file))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,26 +61,11 @@ class PublishedTable:
 
     def blame(self, wrong: pd.Series | np.ndarray, what: str) -> None:
         """Notes that the rows of `wrong` (N,) bool `what`, such as `have no split`, where there are any."""
-        rows = np.flatnonzero(np.asarray(wrong, bool))
-        if len(rows):
-            self.faults.append(f"{rows_in_words(rows)}: {what}")
+        self.faults.blame(wrong, what)
 
     def blame_values(self, wrong: pd.Series | np.ndarray, column: str, known: Iterable[str], what: str) -> None:
-        """Notes each distinct text that stands in `column` in the rows of `wrong`, with its rows and the near ones.
-
-        Only for columns of labels and the like: what may be a patient's is told by its rows alone, with `blame`.
-        """
-        rows = np.flatnonzero(np.asarray(wrong, bool))
-        if len(rows) == 0:
-            return
-        known = list(known)
-        codes, values = codes_of(self[column].iloc[rows])
-        for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            near = did_you_mean(values[code], known)
-            said = f'"{values[code]}"' if values[code] else "nothing"
-            self.faults.append(f'{rows_in_words(rows[part])}: column "{column}" holds {said}; {what}.{near}')
-        if len(values) > MOST:
-            self.faults.append(f'column "{column}" holds {len(values) - MOST:,} other such values')
+        """Notes each distinct text that stands in `column` in the rows of `wrong`; see `Faults.blame_values`."""
+        self.faults.blame_values(wrong, self[column], column, known, what)
 
     def need_filled(self, *columns: str) -> None:
         """Every row has something in these columns."""
@@ -91,13 +74,7 @@ class PublishedTable:
 
     def need_distinct(self, column: str) -> None:
         """No two rows have the same text in this column; blanks are another question."""
-        rows = np.flatnonzero((self[column].duplicated(keep=False) & (self[column] != "")).to_numpy(bool))
-        codes, values = codes_of(self[column].iloc[rows])
-        for _, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            # Not the value itself: such columns name patients and their images.
-            self.faults.append(f'{rows_in_words(rows[part])}: the same value in column "{column}"; keep one of them')
-        if len(values) > MOST:
-            self.faults.append(f'{len(values) - MOST:,} other values of "{column}" stand in several rows')
+        self.faults.blame_repeats(self[column], column)
 
     def need_known(self, column: str, known: Iterable[str]) -> None:
         """Every row has one of the `known` texts in this column, or nothing."""
@@ -163,9 +140,7 @@ def refuse_faults(*tables: PublishedTable) -> None:
     Raises:
         ManifestError: tells the faults of all tables.
     """
-    told = [refusal(str(table.file), table.faults) for table in tables if table.faults]
-    if told:
-        raise ManifestError("\n".join(told))
+    refuse(*(table.faults for table in tables))
 
 
 def find_tables(folder: Path, *wanted: str | Sequence[str]) -> list[Path]:
@@ -195,18 +170,22 @@ def find_file(folder: Path, *names: str) -> Path | None:
     return next(iter((*exact, *others)), None)
 
 
-def read_lines(file: Path) -> list[str]:
-    """The lines of a list of names, without blanks around them; empty ones are passed over.
+def read_lists(*files: Path) -> list[list[str]]:
+    """The lines of lists of names, without blanks around them; empty ones are passed over.
 
     Raises:
-        ManifestError: the file cannot be read, or is not UTF-8 text.
+        ManifestError: files cannot be read, or are not UTF-8 text; all are told.
     """
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{file}: cannot be read as a list of names in UTF-8 text.") from error
-    return [line for line in lines if line]
+    lists, faults = [], []
+    for file in files:
+        try:
+            content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+            lists.append([line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()])
+        except (OSError, EOFError, UnicodeDecodeError):
+            faults.append(f"{file}: cannot be read as a list of names in UTF-8 text.")
+    if faults:
+        raise ManifestError("\n".join(faults))
+    return lists
 
 
 def _lacks(folder: Path, missing: list[tuple[str, ...]]) -> str:

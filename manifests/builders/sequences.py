@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..finding import refusal
 from .common import Notice
+from .faults import Faults
 from .grades import Grades
 
 _SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
@@ -118,29 +118,32 @@ def complete_patients(
     wanted = [*names, *([mask] if mask else [])]
     _refuse_unknown(patients, names, mask, src)
     lacking: dict[str, list[str]] = {}
-    faults = []
+    several: list[str] = []
     for patient in patients:
         found = {name: len(patient.matching(name)) for name in wanted}
         if missing := [name for name, count in found.items() if count == 0]:
             lacking.setdefault(one_of(missing), []).append(patient.name)
-        faults += [
+        several += [
             f"{table.rows_of([patient.name])}: the patient's folder has {count} files of {name}; name the sequence "
             "more narrowly"
             for name, count in found.items()
             if count > 1
         ]
-    left_out = [name for patients_ in lacking.values() for name in patients_]
-    if lacking and (incomplete == "refuse" or len(left_out) == len(patients)):
-        told = [
-            f"{table.rows_of(lack)}: no file of {missing} in the patient's folder" for missing, lack in lacking.items()
-        ]
-        hint = "add --incomplete leave-out to go on without such patients"
-        raise ManifestError(refusal(str(src), [*told, *faults]) + f"\nMend the folders, or {hint}.")
+    left_out = {name for patients_ in lacking.values() for name in patients_}
+    refused = bool(lacking) and (incomplete == "refuse" or len(left_out) == len(patients))
+    faults = Faults(str(src))
+    if refused:
+        for missing, lack in lacking.items():
+            faults.note(f"{table.rows_of(lack)}: no file of {missing} in the patient's folder", len(lack))
+    for fault in several:
+        faults.note(fault)
     if faults:
-        raise ManifestError(refusal(str(src), faults))
+        hint = "\nMend the folders, or add --incomplete leave-out to go on without such patients." if refused else ""
+        raise ManifestError(f"{faults}{hint}")
     if lacking:
         count = f"{len(left_out)} of {counted(len(patients), 'patient')}"
-        notice(f"Left out {count} that lack a sequence: {table.rows_of(left_out)}.")
+        rows = table.rows_of([patient.name for patient in patients if patient.name in left_out])
+        notice(f"Left out {count} that lack a sequence: {rows}.")
     return [patient for patient in patients if patient.name not in left_out]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +10,12 @@ import pandas as pd
 
 from ...base import ManifestError, one_of
 from ..card import Task
-from ..finding import rows_in_words
+from ..finding import leaves_root
 from ..manifest import Manifest
 from ..tables import TEXT, as_text, as_words, column_of
 from .columns import read_columns, read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+from .faults import Faults
 from .images import look_for_images
 
 _OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}
@@ -78,32 +78,27 @@ def build_csv(
     }
     chosen = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
     multilabel = len(label_columns) > 1 or task == "multilabel"
+    root = _root(table, root)
     given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
-    made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
-    root = table.parent if root is None else Path(root)
-    made["path"] = _from_root(column_of(made, "path"), root, image_column, table)
-    if id_column is None:
-        made["sample_id"] = _ids_of(made)
+    faults = Faults(str(table))
+    made = _placed(given, chosen, root, faults, notice, name_by_path=id_column is None)
     if multilabel:
         task, names = "multilabel", list(label_columns)
         _refuse_other_order(classes, names)
     else:
         made["label"] = _tidy(column_of(given, label_columns[0]))
-        found = class_order(_labels(column_of(made, "label"), label_columns[0], table))
+        found = class_order(_labels(column_of(made, "label"), label_columns[0], faults))
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        names = agree_on_classes(found, classes, str(table), notice, only_one=remedy)
+        names = agree_on_classes(found, classes, faults, notice, only_one=remedy)
     if task == "ordinal" and classes is None and not all(name.lstrip("-").isdigit() for name in names):
         notice(f"The order of classes is that of their names: {', '.join(names)}; give another with --classes.")
-    if "split" in made:
-        remedy = "Mend the column, or leave --split-column out and let each seed draw its own split."
-        made["split"] = read_split_words(column_of(made, "split"), str(split_column), table, remedy)
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
-    _look_for_images(made, root, image_column, table, notice)
     return assemble(
         made,
         str(table),
         root,
+        noted=faults,
         columns={**chosen, "label": label_columns[0]},
         remedies={"duplicate-id": _remedy_of_repeats(id_column, frame_column)},
         name=name or table.stem,
@@ -111,6 +106,18 @@ def build_csv(
         classes=names,
         attributes=list(attributes),
     )
+
+
+def _root(table: Path, root: Path | str | None) -> Path:
+    """The folder that paths start from.
+
+    Raises:
+        ManifestError: there is none.
+    """
+    folder = table.parent if root is None else Path(root)
+    if root is not None and not folder.is_dir():
+        raise ManifestError(f"{folder}: the folder that image paths start from (--root) does not exist.")
+    return folder
 
 
 def _read(
@@ -124,23 +131,58 @@ def _read(
     return read_columns(table, options, text=text, named_by=options)
 
 
+def _placed(
+    given: pd.DataFrame,
+    chosen: dict[str, str],
+    root: Path,
+    faults: Faults,
+    notice: Notice,
+    *,
+    name_by_path: bool,
+) -> pd.DataFrame:
+    """The manifest's table but for labels and attributes; paths start at `root`.
+
+    Args:
+        given: the user's table.
+        chosen: the user's column for each of ours.
+        root: the folder that paths start from.
+        faults: noted are paths that leave it, a folder without one of the images, and words that name no split; a
+            column of splits with such a word is left out.
+        notice: told which rows' images are missing.
+        name_by_path: whether sample ids are made from paths and frames.
+    """
+    made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
+    made["path"] = _from_root(column_of(made, "path"), root)
+    outside = np.array([leaves_root(path) for path in as_words(column_of(made, "path"))], bool)
+    faults.blame(
+        outside,
+        f'column "{chosen["path"]}" leads out of the folder "{root}"; give --root a folder above all images, since a '
+        "manifest keeps paths from there, so that it can move and tells nobody how a disk is laid out",
+    )
+    remedy = f'Is "{chosen["path"]}" the column of paths? The folder that they start from is named with --root.'
+    look_for_images(column_of(made, "path").mask(outside), root, faults=faults, remedy=remedy, notice=notice)
+    if name_by_path:
+        made["sample_id"] = _ids_of(made)
+    if "split" in made:
+        remedy = "leave --split-column out and let each seed draw its own split"
+        words = read_split_words(column_of(made, "split"), chosen["split"], faults, remedy)
+        made = made.drop(columns="split") if words is None else made.assign(split=words)
+    return made
+
+
 def _tidy(column: pd.Series) -> pd.Series:
     """Text without the blanks around it; other types as they are."""
     return column.str.strip() if column.dtype == TEXT else column
 
 
-def _labels(labels: pd.Series, column: str, table: Path) -> list[str]:
-    """The distinct labels.
-
-    Raises:
-        ManifestError: they are decimal numbers, so no classes.
-    """
+def _labels(labels: pd.Series, column: str, faults: Faults) -> list[str]:
+    """The distinct labels; decimal numbers, which are no classes, are noted."""
     distinct = sorted(label for label in set(as_words(labels)) if label.strip())
     decimal = [label for label in distinct if "." in label and _is_number(label)]
     if decimal:
-        raise ManifestError(
-            f'{table}: column "{column}" holds decimal numbers ({one_of(decimal, most=4)}), and a class is a '
-            "name. Write whole numbers or words; a column of measurements cannot be a label."
+        faults.note(
+            f'column "{column}" holds decimal numbers ({one_of(decimal, most=4)}), and a class is a name. Write whole '
+            "numbers or words; a column of measurements cannot be a label."
         )
     return distinct
 
@@ -162,23 +204,10 @@ def _ids_of(made: pd.DataFrame) -> pd.Series:
     return paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))
 
 
-def _from_root(paths: pd.Series, root: Path, column: str, table: Path) -> pd.Series:
-    """`paths` with `/` between folders and starting at `root`, also where they were absolute.
-
-    Raises:
-        ManifestError: absolute paths lead elsewhere; all rows are told.
-    """
-    paths = paths.str.replace("\\", "/", regex=False)
+def _from_root(paths: pd.Series, root: Path) -> pd.Series:
+    """`paths` with `/` between folders and starting at `root`, also where they were absolute."""
     start = f"{root.resolve().as_posix().rstrip('/')}/"
-    paths = paths.str.replace(re.compile(f"^{re.escape(start)}"), "", regex=True)
-    outside = np.flatnonzero(paths.str.match(r"^(?:/|~|[A-Za-z]:/)").fillna(False).to_numpy(bool))
-    if len(outside):
-        raise ManifestError(
-            f'{table}: column "{column}" holds absolute paths that do not lead into the folder "{root}", in '
-            f"{rows_in_words(outside)}. Give --root a folder above all images; a manifest keeps paths from there, so "
-            "that it can move and tells nobody how a disk is laid out."
-        )
-    return paths
+    return paths.str.replace("\\", "/", regex=False).str.removeprefix(start)
 
 
 def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None:
@@ -194,10 +223,3 @@ def _remedy_of_repeats(id_column: str | None, frame_column: str | None) -> str:
         return "; give each row an id of its own, or remove all but one"
     frames = "" if frame_column else ", or the frames of one file with --frame-column"
     return f"; remove all but one, or name a column that tells the rows apart with --id-column{frames}"
-
-
-def _look_for_images(made: pd.DataFrame, root: Path, column: str, table: Path, notice: Notice) -> None:
-    if not root.is_dir():
-        raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
-    remedy = f'Is "{column}" the column of paths? The folder that they start from is named with --root.'
-    look_for_images(column_of(made, "path"), root, where=str(table), remedy=remedy, notice=notice)

@@ -252,7 +252,7 @@ def test_mimic_tables_that_disagree_are_refused(tmp_path: Path) -> None:
              "row 8: no row of mimic-cxr-2.0.0-split.csv has the image's split")  # fmt: skip
     mended = mimic_cxr(tmp_path / "other")
     mended.change("validate", "hold-out", "mimic-cxr-2.0.0-split.csv")
-    _refused(mended.build, 'column "split" must say train, val or test in every row', '1 row holds "hold-out"')
+    _refused(mended.build, 'row 5: column "split" holds "hold-out"; write train, val or test')
 
 
 def test_nih_findings_become_columns_and_ages_become_years(tmp_path: Path) -> None:
