@@ -6,7 +6,6 @@ Layout as described at https://medmnist.com and https://github.com/MedMNIST/MedM
 from __future__ import annotations
 
 import os
-import re
 from hashlib import md5
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from typing import Literal
 from ...base import ManifestError, atomic_path, did_you_mean, one_of, progress
 from ..manifest import Manifest
 from .common import Notice, silent
-from .medmnist_facts import SetFacts, all_sets
+from .medmnist_facts import SetFacts, all_sets, name_and_size
 from .npz import build_npz, read_shapes
 
 Size = Literal["28", "64", "128", "224"]
@@ -86,14 +85,13 @@ def _find(dataset: Path | str, asked: str | None) -> tuple[SetFacts, int, Path]:
         ManifestError: there is no such set, or it has no such size.
     """
     given, sets = Path(dataset), all_sets()
-    match = re.fullmatch(r"(?P<name>.*?)(?:_(?P<size>\d+))?", given.stem.lower())
-    name = match["name"] if match else ""
+    name, named = name_and_size(given.stem)
     if name not in sets:
         raise ManifestError(
             f"{dataset}: is no set of MedMNIST; there are {one_of(sets, most=len(sets))}.{did_you_mean(name, sets)} "
             "Another npz file in the same layout is built by `medprobe manifest build npz`."
         )
-    facts, named = sets[name], match["size"] if match else None
+    facts = sets[name]
     asked = None if asked is None else str(asked)
     if asked is not None and named is not None and named != asked:
         raise ManifestError(f"{dataset}: is named as of {named} pixels, and --size asks for {asked}; leave one out.")
@@ -167,10 +165,5 @@ def _why_not(error: Exception, url: str) -> str:
 
 def _tell_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:
     counts = manifest.unit_ids.groupby(manifest.table["split"]).nunique().to_dict()
-    others = [
-        f"{counts.get(split, 0):,} of {published:,} in {split}"
-        for split, published in facts.samples.items()
-        if counts.get(split, 0) != published
-    ]
-    if others:
+    if others := facts.differences(counts):
         notice(f"The file holds other numbers of samples than {facts.title} as published: {one_of(others)}.")

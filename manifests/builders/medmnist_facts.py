@@ -6,6 +6,7 @@ From `INFO` of the installed package `medmnist`; where it is not installed, from
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..card import Task
 
@@ -49,9 +52,41 @@ class SetFacts:
         """How the package names the file, `pneumoniamnist.npz` at 28 pixels and `pneumoniamnist_224.npz` at others."""
         return f"{self.name}.npz" if size == 28 else f"{self.name}_{size}.npz"
 
+    def differences(self, samples: Mapping[Any, int]) -> list[str]:
+        """Where the numbers of `samples` in each split are not the published ones, such as `3 of 524 in val`."""
+        return [
+            f"{samples.get(split, 0):,} of {published:,} in {split}"
+            for split, published in self.samples.items()
+            if samples.get(split, 0) != published
+        ]
+
     def url(self, size: int) -> str:
         """Where the file is published."""
         return f"{_RECORD}/{self.file_name(size)}?download=1"
+
+
+def name_and_size(stem: str) -> tuple[str, str | None]:
+    """What a file's name without its suffix says: the set, in small letters, and the size, None where it says none."""
+    match = re.fullmatch(r"(.*?)(?:_(\d+))?", stem.lower())
+    assert match is not None
+    return match[1], match[2]
+
+
+def recognise(stem: str, samples: Mapping[str, int], labels: np.ndarray) -> SetFacts | None:
+    """The set that a file most likely holds: it is called so, and is the published one or a part of it.
+
+    Args:
+        stem: the file's name without its suffix.
+        samples: of each split that the file has. One has the published number, and none has more.
+        labels: (N, K) whole numbers, of all splits; they fit the classes of the set.
+    """
+    facts = all_sets().get(name_and_size(stem)[0])
+    if facts is None:
+        return None
+    columns = len(facts.classes) if facts.task == "multilabel" else 1
+    fits = labels.shape[1] == columns and (columns > 1 or labels.max() < len(facts.classes))
+    whole = any(count == facts.samples[split] for split, count in samples.items())
+    return facts if fits and whole and all(count <= facts.samples[split] for split, count in samples.items()) else None
 
 
 def all_sets() -> dict[str, SetFacts]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...base import ImageError, ManifestError, did_you_mean, one_of
 from ..card import Task
+from ..finding import rows_in_words
 from ..manifest import Manifest
 from ..readers.npz import DAMAGE, read_header
 from ..readers.stacks import Layout
@@ -18,6 +19,8 @@ from ..slices import SliceChoice
 from ..structure import SPLITS
 from ..tables import as_words, column_of
 from .common import Notice, assemble, silent, task_for, tell_of_empty_classes
+from .faults import Faults, refuse
+from .medmnist_facts import recognise
 
 
 def build_npz(
@@ -35,16 +38,18 @@ def build_npz(
     Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3), volumes (N, D, H, W). Labels are `{split}_labels`,
     whole numbers: (N,) or (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing.
     `train_images[7]` is called `train/0007`, with as many digits as the largest index of all splits has (at least
-    four). Of a volume each slice along D is a row, `train/0007/12`, and the volume is their unit.
+    four). Of a volume each slice along D is a row, `train/0007/12`, and the volume is their unit. A file that is called
+    as one of MedMNIST's sets and has the published number of samples in a split, and in none more, is taken for it.
 
     Args:
         file: the npz file.
         name: of the data set; default the file's stem.
-        task: default binary for two classes, multiclass for more, multilabel for labels of several columns.
-        classes: names of classes 0, 1, ...; default "0", "1", ...
+        task: default that of the set of MedMNIST; else binary for two classes, multiclass for more, multilabel for
+            labels of several columns.
+        classes: names of classes 0, 1, ...; default those of the set of MedMNIST, else "0", "1", ...
         slices: of volumes: all, middle, middle:N (neighbours around the middle) or every:N.
         root: folder that paths start from; default the file's folder.
-        notice: told which splits are not there, and which classes have no sample.
+        notice: told which splits are not there, which classes have no sample, and for which set a file is taken.
 
     Raises:
         ManifestError: no such file, no npz file, no pair of arrays, or arrays of other shapes and types; all faults
@@ -52,32 +57,76 @@ def build_npz(
     """
     file = Path(file)
     choice = SliceChoice.parse_frames(slices, "--slices")
+    layouts, width = _layouts(file, notice)
+    root = file.parent if root is None else Path(root)
+    table = _table(layouts, choice, _path(file, root), file)
+    labels = _read_labels(file, list(layouts))
+    count = max(int(labels.max()) + 1, 2) if width == 1 else width
+    task, classes = _published(file, layouts, labels, task, classes, notice)
+    names = _names(classes, count, file)
+    labels = labels[table.pop("_of")]
+    if width > 1:
+        task = "multilabel"
+        if len(names) > width:
+            raise ManifestError(
+                f"{file}: has {width} labels a sample, but --classes names {len(names)}; name one a column."
+            )
+        table[names] = labels.astype(np.int8)
+    else:
+        table["label"] = np.array(names, object)[labels[:, 0]]
+        tell_of_empty_classes(set(as_words(column_of(table, "label"))), names, notice)
+    return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
+
+
+def _layouts(file: Path, notice: Notice) -> tuple[dict[str, Layout], int]:
+    """The layout of the images of each split, and how many columns the labels have.
+
+    Raises:
+        ManifestError: the file cannot be read, or arrays are missing, of another shape or type, or do not go together;
+            all are told.
+    """
     arrays = read_shapes(file)
     splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
-    faults = [fault for split in splits for fault in _faults(arrays, split)]
     if not splits:
         raise ManifestError(f"{file}: has no arrays train_images and train_labels, only {one_of(arrays)}.")
+    faults = [fault for split in splits for fault in _faults(arrays, split)]
+    shapes = {name: arrays[name][0] for split in splits if (name := f"{split}_labels") in arrays}
+    widths = {name: max((1, *shape[1:])) for name, shape in shapes.items()}
+    if len(set(widths.values())) > 1:
+        told = one_of(f"{name} {width}" for name, width in widths.items())
+        faults.append(f"labels a sample differ between the splits: {told}; give all the same columns")
     if faults:
         raise ManifestError(f"{file}: is not in MedMNIST's layout:" + "".join(f"\n  {fault}" for fault in faults))
     if len(splits) < len(SPLITS):
         notice(f"There are arrays for {one_of(splits)} only.")
-    root = file.parent if root is None else Path(root)
-    _refuse_other_widths({f"{split}_labels": arrays[f"{split}_labels"][0] for split in splits}, file)
     layouts = {split: Layout.of(arrays[f"{split}_images"][0], f"{split}_images") for split in splits}
-    table = _table(layouts, choice, _path(file, root), file)
-    stacked = np.concatenate([_labels(file, split) for split in splits])[table.pop("_of")]
-    if stacked.shape[1] > 1:
-        task, names = "multilabel", _names(classes, stacked.shape[1], file)
-        if len(names) > stacked.shape[1]:
-            raise ManifestError(
-                f"{file}: has {stacked.shape[1]} labels a sample, but --classes names {len(names)}; name one a column."
-            )
-        table[names] = stacked.astype(np.int8)
-    else:
-        names = _names(classes, max(int(stacked.max()) + 1, 2), file)
-        table["label"] = np.array(names, object)[stacked[:, 0]]
-        tell_of_empty_classes(set(as_words(column_of(table, "label"))), names, notice)
-    return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
+    return layouts, next(iter(widths.values()))
+
+
+def _published(
+    file: Path,
+    layouts: dict[str, Layout],
+    labels: np.ndarray,
+    task: Task | None,
+    classes: Sequence[str] | None,
+    notice: Notice,
+) -> tuple[Task | None, Sequence[str] | None]:
+    """Task and classes as given; what is not, from MedMNIST where the file is one of its sets, which is told."""
+    samples = {split: layout.count // (layout.depth or 1) for split, layout in layouts.items()}
+    facts = recognise(file.stem, samples, labels)
+    if facts is None or len(classes or facts.classes) != len(facts.classes):
+        return task, classes
+    so = []
+    if classes is None:
+        so.append(f"the classes are {one_of(facts.classes, most=20)} (--classes names others)")
+    if task is None and facts.task not in (task_for(facts.classes, None), "multilabel"):
+        # The others follow from the arrays.
+        so.append(f"the task is {facts.task} (--task names another)")
+    if so:
+        part = facts.differences(samples)
+        has = f" It has {one_of(part)}." if part else ""
+        notice(f"By its name and its numbers of samples this is {facts.title}, so {' and '.join(so)}.{has}")
+    return task or facts.task, facts.classes if classes is None else classes
 
 
 def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -129,36 +178,31 @@ def _faults(arrays: dict[str, tuple[tuple[int, ...], np.dtype]], split: str) -> 
     return faults
 
 
-def _refuse_other_widths(shapes: dict[str, tuple[int, ...]], file: Path) -> None:
-    """Makes sure that all splits have equally many labels a sample, given the `shapes` of their labels.
+def _read_labels(file: Path, splits: Sequence[str]) -> np.ndarray:
+    """The labels of all splits, one after the other: (N, K) int64.
 
     Raises:
-        ManifestError: they have not.
+        ManifestError: arrays cannot be read, or hold a negative class, or something other than 0 and 1; all are told.
     """
-    widths = {name: max((1, *shape[1:])) for name, shape in shapes.items()}
-    if len(set(widths.values())) > 1:
-        told = one_of(f"{name} {width}" for name, width in widths.items())
-        raise ManifestError(f"{file}: labels a sample differ between the splits: {told}; give all the same columns.")
-
-
-def _labels(file: Path, split: str) -> np.ndarray:
-    """(N, K) int64.
-
-    Raises:
-        ManifestError: the array cannot be read, or holds a negative class, or something other than 0 and 1.
-    """
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            labels = archive[f"{split}_labels"].astype(np.int64)
-    except DAMAGE as error:
-        raise ManifestError(f"{file}: {split}_labels cannot be read: the file is damaged.") from error
-    labels = labels.reshape(len(labels), -1)
-    wrong = (labels < 0) if labels.shape[1] == 1 else (labels < 0) | (labels > 1)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong.any(axis=1))[0])
-        meant = "a class is 0 or more" if labels.shape[1] == 1 else "a label of several is 0 or 1"
-        raise ManifestError(f"{file}: {split}_labels, row {row + 1:,} holds {labels[row][wrong[row]][0]}; {meant}.")
-    return labels
+    faults, read = Faults(str(file)), []
+    for split in splits:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                labels = archive[f"{split}_labels"].astype(np.int64)
+        except DAMAGE:
+            faults.note(f"{split}_labels cannot be read: the file is damaged")
+            continue
+        labels = labels.reshape(len(labels), -1)
+        one = labels.shape[1] == 1
+        wrong = (labels < 0) | (labels > 1 if not one else False)
+        if wrong.any():
+            rows = np.flatnonzero(wrong.any(axis=1))
+            values = one_of(map(str, np.unique(labels[wrong])), most=4)
+            meant = "a class is 0 or more" if one else "a label of several is 0 or 1"
+            faults.note(f"{split}_labels, {rows_in_words(rows)}: here stands {values}, and {meant}", len(rows))
+        read.append(labels)
+    refuse(faults)
+    return np.concatenate(read)
 
 
 def _path(file: Path, root: Path) -> str:
