@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,13 +31,21 @@ class Tree:
     images: list[str] = field(default_factory=list)
     """Path below `src` of each row's image, in the order of rows."""
     rows: int = 0
+    given: str = ""
+    """What is given to the builder, below `src`."""
+    options: dict[str, object] = field(default_factory=dict)
+    """What the builder needs besides."""
+    free_names: bool = True
+    """Whether images may be called anything."""
+    shape: tuple[int, ...] = (9, 8, 3)
+    """Of each image."""
 
     @property
     def file(self) -> Path:
         return self.src / self.table
 
     def build(self, **options: object) -> Manifest:
-        return BUILDERS[self.builder].build(self.src, **options)
+        return BUILDERS[self.builder].build(self.src / self.given, **{**self.options, **options})
 
     def add_images(self, paths: Iterable[str]) -> None:
         for path in paths:
@@ -49,6 +58,24 @@ class Tree:
         text = path.read_text(encoding="utf-8")
         assert old in text
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def rename_image(self, row: int, ending: str) -> None:
+        """Writes `ending` behind the name of a row's image, in the folder and wherever a table or a list names it."""
+        old = self.images[row]
+        stem = old.removesuffix(Path(old).suffix)
+        renamed = {one: one.replace(stem, stem + ending) for one in (old, stem)}
+        renamed |= {Path(one).name: Path(new).name for one, new in renamed.items()}
+        (self.src / old).rename(self.src / renamed[old])
+        self.images[row] = renamed[old]
+        for file in self.src.rglob("*.txt"):
+            write(file, [renamed.get(line, line) for line in file.read_text(encoding="utf-8").splitlines()])
+        for file in self.src.rglob("*.csv"):
+            with file.open(encoding="utf-8", newline="") as opened:
+                rows = list(csv.reader(opened))
+            with file.open("w", encoding="utf-8", newline="") as opened:
+                csv.writer(opened).writerows(
+                    [renamed.get(cell, cell.replace(f"/{old}", f"/{renamed[old]}")) for cell in cells] for cells in rows
+                )
 
     def repeat_row(self, row: int) -> None:
         """Writes a row, counted from 1, a second time at the end of the table."""
