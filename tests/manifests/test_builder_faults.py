@@ -1,0 +1,194 @@
+"""Everything that is wrong with a table is told at once, counted, and in the words of its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from folder_trees import make
+from medprobe.base import ManifestError
+from medprobe.manifests import BUILDERS, Manifest, build_csv, build_npz
+from medprobe.manifests.builders import medmnist_facts
+from published_trees import TREES, write
+
+
+def _said(build: Callable) -> str:
+    with pytest.raises(ManifestError) as refusal:
+        build()
+    return str(refusal.value)
+
+
+def test_columns_that_are_called_like_others_of_ours_are_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", ["path,file,dx", "1,a.png,x", "1,b.png,y", "2,,x"])
+    (tmp_path / "a.png").write_bytes(b"x")
+    said = _said(
+        lambda: build_csv(tmp_path / "t.csv", image_column="file", id_column="path", label_columns=["dx"])
+    ).splitlines()
+    assert said[1].startswith('  2 rows (1, 2): the same value in column "path"')
+    assert said[2].startswith('  row 3: column "file" is blank')
+
+
+def test_as_many_faults_are_counted_when_a_table_is_built_from_as_when_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    ids = [f"i{row}" for row in range(1000)] + [f"i{row}" for row in range(300)]
+    labels = [""] * 500 + ["x", "y"] * 400
+    table = pd.DataFrame({"sample_id": ids, "path": "a.png", "label": labels})
+    table.to_csv(tmp_path / "m.csv", index=False)
+    (tmp_path / "m.yaml").write_text("name: m\ntask: binary\nclasses: [x, y]\nroot: .\n")
+    columns = {"image_column": "path", "id_column": "sample_id", "label_columns": ["label"]}
+    built = _said(lambda: build_csv(tmp_path / "m.csv", **columns))
+    loaded = _said(lambda: Manifest.load(tmp_path / "m.csv"))
+    assert ": 800 faults:" in built
+    assert ": 800 faults:" in loaded
+    assert built.splitlines()[-1] == loaded.splitlines()[-1]
+
+
+def test_faults_of_a_published_table_are_counted_by_row_and_by_repeated_value(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", ["id_code,diagnosis", *(f"a{row % 300},{row % 2 * 9}" for row in range(600))])
+    assert ": 600 faults:" in _said(lambda: BUILDERS["aptos2019"].build(tmp_path))
+
+
+def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
+    tree = make("csv", tmp_path / "set")
+    rows = ["/elsewhere/x.png,a,P8,train", "../y.png,b,P9,trian", "scans/0.png,,P0,trian", "scans/0.png,a,P0,"]
+    write(tree.file, [*tree.file.read_text().splitlines(), *rows])
+    said = _said(lambda: tree.build(classes=["a", "c"]))
+    assert said.startswith(f"{tree.file}: 8 faults:")
+    for words in (
+        f'2 rows (7, 8): column "file" leads out of the folder "{tree.src}"; give --root a folder above all images',
+        '2 rows (8, 9): column "set" holds "trian"; write train, val or test',
+        'Did you mean "train',
+        'row 10: column "set" holds nothing',
+        'row 9: column "dx" is blank',
+        '3 rows (1, 9, 10): the same value in column "file"',
+        "holds classes that --classes leaves out: b.",
+    ):
+        assert words in said
+    assert "elsewhere" not in said
+
+
+def test_one_class_alone_hides_no_other_fault(tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", ["file,dx", "a.png,tumour", "b.png,", "c.png,"])
+    said = _said(lambda: build_csv(tmp_path / "t.csv", image_column="file", label_columns=["dx"]))
+    assert ": 4 faults:" in said
+    for words in ("not one of its 3 images", 'one class only, "tumour"', '2 rows (2, 3): column "dx" is blank'):
+        assert words in said
+
+
+def test_words_of_a_split_are_told_beside_the_other_faults_of_every_table(tmp_path: Path) -> None:
+    tree = TREES["mimic-cxr"](tmp_path / "mimic")
+    tree.change("validate", "hold-out", "mimic-cxr-2.0.0-split.csv")
+    tree.blank(1, "study_id")
+    said = _said(tree.build)
+    assert 'mimic-cxr-2.0.0-split.csv, row 5: column "split" holds "hold-out"' in said
+    assert 'mimic-cxr-2.0.0-metadata.csv, row 1: column "study_id" is blank' in said
+    dicom = make("dicom", tmp_path / "dicom")
+    head, *rows = dicom.file.read_text().splitlines()
+    write(dicom.file, [f"{head},set", f"{rows[0]},tset", *(f"{row},train" for row in rows[1:])])
+    dicom.blank(2, "finding")
+    said = _said(lambda: dicom.build(split_column="set"))
+    assert 'row 1: column "set" holds "tset"' in said
+    assert 'row 2: column "finding" is blank' in said
+
+
+def test_all_lists_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    tree = TREES["nih-cxr14"](tmp_path / "nih")
+    for name in ("train_val_list.txt", "test_list.txt"):
+        (tree.src / name).write_bytes(b"\xff\xfe\0")
+    said = _said(tree.build)
+    assert said.count("cannot be read as a list of names") == 2
+
+
+def test_wrong_labels_of_arrays_are_told_for_all_rows_and_splits(tmp_path: Path) -> None:
+    images = np.zeros((4, 6, 6), np.uint8)
+    labels = {"train_labels": np.array([0, -1, 1, -7]), "test_labels": np.array([0, 1, -2, 1])}
+    np.savez(tmp_path / "t.npz", train_images=images, test_images=images, **labels)
+    said = _said(lambda: build_npz(tmp_path / "t.npz"))
+    assert ": 3 faults:" in said
+    assert "train_labels, 2 rows (2, 4): here stands -7, -1, and a class is 0 or more" in said
+    assert "test_labels, row 3: here stands -2" in said
+
+
+def test_shapes_that_do_not_go_together_are_told_beside_the_others(tmp_path: Path) -> None:
+    images = np.zeros((2, 6, 6), np.uint8)
+    labels = {"train_labels": np.array([0, 1]), "test_labels": np.array([[0, 1], [1, 0]])}
+    np.savez(tmp_path / "t.npz", train_images=images.astype(float), test_images=images, **labels)
+    said = _said(lambda: build_npz(tmp_path / "t.npz"))
+    assert "train_images holds float64" in said
+    assert "labels a sample differ between the splits: train_labels 1, test_labels 2" in said
+
+
+def _set(file: Path, name: str, splits: dict[str, int], labels: int = 1) -> Path:
+    arrays = {}
+    for split, count in splits.items():
+        arrays[f"{split}_images"] = np.zeros((count, 2, 2), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count * labels).reshape(count, labels) % 2).astype(np.uint8)
+    np.savez(file.with_name(name), **arrays)
+    return file.with_name(name)
+
+
+@pytest.mark.parametrize("name", ["retinamnist.npz", "RetinaMNIST_64.npz"])
+def test_arrays_of_a_published_set_have_its_classes_and_task(tmp_path: Path, name: str) -> None:
+    notices: list[str] = []
+    file = _set(tmp_path / "x", name, {"train": 1080, "val": 120, "test": 400})
+    card = build_npz(file, notice=notices.append).card
+    facts = medmnist_facts.all_sets()["retinamnist"]
+    assert (card.classes, card.task) == (facts.classes, "ordinal")
+    assert (
+        "this is RetinaMNIST, so the classes are 0, 1, 2, 3, 4 (--classes names others) and the task is ordinal"
+        in (notices[0])
+    )
+    given = build_npz(file, classes=list("abcde"), task="multiclass", notice=notices.append).card
+    assert (given.classes, given.task) == (list("abcde"), "multiclass")
+    assert build_npz(file, classes=list("abcdef")).card.task == "multiclass"
+
+
+def test_a_part_of_a_published_set_is_told_as_such(tmp_path: Path) -> None:
+    notices: list[str] = []
+    file = _set(tmp_path / "x", "breastmnist.npz", {"train": 500, "val": 78, "test": 156})
+    assert build_npz(file, notice=notices.append).card.classes == medmnist_facts.all_sets()["breastmnist"].classes
+    assert notices[0].endswith("(--classes names others). It has 500 of 546 in train.")
+
+
+def test_arrays_of_a_published_set_with_several_labels_have_their_names(tmp_path: Path) -> None:
+    file = _set(tmp_path / "x", "chestmnist_128.npz", {"val": 11219}, labels=14)
+    card = build_npz(file).card
+    assert (card.classes, card.task) == (medmnist_facts.all_sets()["chestmnist"].classes, "multilabel")
+
+
+@pytest.mark.parametrize(
+    ("name", "splits", "labels"),
+    [
+        ("breast.npz", {"train": 546, "val": 78, "test": 156}, 1),
+        ("breastmnist.npz", {"train": 40, "val": 30, "test": 20}, 1),
+        ("breastmnist.npz", {"train": 600, "val": 78, "test": 156}, 1),
+        ("breastmnist.npz", {"train": 546, "val": 78, "test": 156}, 2),
+    ],
+    ids=["another name", "other numbers", "more than published", "several labels"],
+)
+def test_other_arrays_are_not_taken_for_a_published_set(
+    tmp_path: Path, name: str, splits: dict[str, int], labels: int
+) -> None:
+    notices: list[str] = []
+    assert build_npz(_set(tmp_path / "x", name, splits, labels), notice=notices.append).card.classes == ["0", "1"]
+    assert notices == []
+
+
+@pytest.mark.realdata
+def test_pneumoniamnist_as_an_npz_file_has_its_classes_named(realdata: Path) -> None:
+    notices: list[str] = []
+    manifest = build_npz(realdata / "pneumoniamnist.npz", notice=notices.append)
+    assert (manifest.card.classes, manifest.card.task) == (["normal", "pneumonia"], "binary")
+    assert "this is PneumoniaMNIST, so the classes are normal, pneumonia (--classes names others)" in notices[0]
+
+
+def test_patients_that_lack_a_sequence_are_counted_one_by_one(tmp_path: Path) -> None:
+    tree = make("glioma-mri", tmp_path / "set")
+    for number in (0, 2):
+        (tree.src / tree.images[number]).unlink()
+    assert ", 2 rows (1, 3) of grades.csv: no file of t2" in _said(tree.build)
+    (tree.src / "P2" / "b_t2.nii").write_bytes((tree.src / tree.images[1]).read_bytes())
+    assert ": 3 faults:" in _said(tree.build)
