@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, did_you_mean
-from ..finding import refusal, rows_in_words
+from ..finding import MOST, refusal, rows_in_words
 from ..grouping import codes_of, row_groups
-from ..structure import MOST
 
 
 class Faults:

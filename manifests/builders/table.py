@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, one_of
 from ..card import Task
-from ..finding import leaves_root
+from ..finding import outside_root
 from ..manifest import Manifest
 from ..tables import TEXT, as_text, as_words, column_of
 from .columns import read_columns, read_split_words
@@ -153,7 +152,7 @@ def _placed(
     """
     made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
     made["path"] = _from_root(column_of(made, "path"), root)
-    outside = np.array([leaves_root(path) for path in as_words(column_of(made, "path"))], bool)
+    outside = outside_root(column_of(made, "path"))
     faults.blame(
         outside,
         f'column "{chosen["path"]}" leads out of the folder "{root}"; give --root a folder above all images, since a '
