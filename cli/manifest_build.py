@@ -137,7 +137,7 @@ def _help_of(name: str, builder: Builder) -> str:
 
 
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
-    from ..manifests import reading_matters
+    from ..manifests import reading_matters, spelling_remarks
 
     settled = settle(builder, source, out, common, options)
     given = {"notice": _note, "reading": settled.reading}
@@ -147,6 +147,8 @@ def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, A
     if settled.reading.in_spec and not reading_matters(manifest, settled.reading):
         option = "--window" if common["window"] else "--per-slice"
         _note(f"{option} makes no difference to the images that were tried; 8-bit ones stay as they are.")
+    for sentence in spelling_remarks(manifest):
+        _note(sentence)
     if settled.split:
         manifest = _with_split(manifest, settled.split, builder)
     _finish(_with_hidden_ids(manifest, settled), settled.place)
@@ -170,7 +172,10 @@ def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
     key, own = settled.key, settled.place.with_suffix(".key")
     hidden = identifying(manifest) if key else []
     if key and hidden:
+        _refuse_ids_as_attributes(manifest, hidden)
         manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
+        if key.stat().st_mode & 0o077:
+            _note(f"{key.name} can be read by others than its owner; `chmod 600 {key}` mends that.")
         *most, last = (word for column, word in _WHOSE_IDS.items() if column in hidden)
         kinds = f"{', '.join(most)} and {last}" if most else last
         _note(
@@ -185,6 +190,19 @@ def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
             "it. If none was, delete it."
         )
     return manifest
+
+
+def _refuse_ids_as_attributes(manifest: Manifest, hidden: list[str]) -> None:
+    """An attribute keeps its values, so one that repeats the ids would tell what the hashes hide."""
+    from ..base import ManifestError
+
+    for name in manifest.card.attributes:
+        told = next((ids for ids in hidden if manifest.table[name].astype("string").equals(manifest.table[ids])), None)
+        if told:
+            raise ManifestError(
+                f'attribute "{name}" repeats the column "{told}", whose ids become keyed hashes; leave the attribute '
+                "out, or keep all ids with --keep-ids."
+            )
 
 
 def _note(sentence: str) -> None:

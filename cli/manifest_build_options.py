@@ -27,7 +27,9 @@ Task = Annotated[
 Classes = Annotated[
     str | None,
     typer.Option(
-        help="Class names in order, separated by commas; for `binary` the second is positive.", show_default="sorted"
+        help="Class names in order, separated by commas; for `binary` the second is positive. A name in double quotes "
+        "may hold a comma.",
+        show_default="sorted",
     ),
 ]
 Split = Annotated[

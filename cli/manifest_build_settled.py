@@ -7,6 +7,7 @@ builder tells itself.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -195,8 +196,11 @@ def _task(task: str | None) -> str | None:
 def _classes(classes: str | None) -> list[str] | None:
     from ..base import ManifestError
 
-    names = None if classes is None else [name.strip() for name in classes.split(",")]
-    if names is not None and not all(names):
+    if classes is None:
+        return None
+    # As a row of CSV, so that a name may hold a comma: 'no,"yes, benign"'.
+    names = [name.strip() for name in next(csv.reader([classes], skipinitialspace=True), [])]
+    if not names or not all(names):
         raise ManifestError(f"--classes {classes}: a name is blank; write them all, with commas between: no,yes.")
     return names
 
@@ -212,7 +216,12 @@ def _word(option: str, given: Any, hint: Any) -> Any:
 
 
 def _place(asked: Path | None, source: Path) -> Path:
-    return asked or Path(f"{source.absolute().name.removesuffix(source.suffix)}.parquet")
+    from ..base import OutputError
+
+    stem = source.absolute().name.removesuffix(source.suffix)
+    if not asked and not stem:
+        raise OutputError(f"{source}: gives the manifest no name; say with --out where it goes.")
+    return asked or Path(f"{stem}.parquet")
 
 
 def _inputs(source: Path, options: Mapping[str, Any]) -> list[tuple[str, Path]]:

@@ -200,12 +200,19 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     """Makes sure that a manifest at `path` replaces nothing, or (`overwrite`) nothing but another manifest.
 
     Raises:
-        OutputError: the table or its card is there; with `overwrite`, and is not of a manifest that can be read.
+        OutputError: the table or its card is there; with `overwrite`, and is not of a manifest that can be read, or the
+            card is that of a table with the other suffix, which would be left under a card that is not its own.
     """
     card = path.with_suffix(".yaml")
     there = [file for file in (path, card) if file.exists()]
     if not there:
         return
+    others = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    owner = next((other for other in others if other.exists()), None)
+    if owner and not path.exists():
+        raise OutputError(
+            f"{path}: its card would be {card.name}, which is that of {owner.name}; choose another --out."
+        )
     try:
         if path.exists():
             Manifest.load(path, strict=False)

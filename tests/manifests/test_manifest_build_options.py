@@ -253,3 +253,27 @@ def test_a_damaged_parquet_file_is_called_so(pets, medprobe) -> None:
     said = medprobe("manifest", "check", pets.path)
     assert said.status == 1
     assert "cannot be read: it is damaged; fetch it or build it again" in said.err
+
+
+def test_a_name_of_a_class_may_hold_a_comma(build, tmp_path) -> None:
+    listed = (tmp_path / "list.csv").read_text(encoding="utf-8")
+    (tmp_path / "list.csv").write_text(listed.replace(",cat", ',"cat, tame"'), encoding="utf-8")
+    said = build("m.csv", "--classes", 'dog, "cat, tame"')
+    assert said.status == 0, said.err
+    assert Manifest.load(tmp_path / "m.csv").card.classes == ["dog", "cat, tame"]
+
+
+def test_an_attribute_that_repeats_hashed_ids_is_refused(build, tmp_path) -> None:
+    said = build("m.csv", "--attribute", "patient")
+    assert said.status == 1
+    assert 'attribute "patient" repeats the column "group_id", whose ids become keyed hashes' in said.notes
+    assert build("m.csv", "--attribute", "patient", "--keep-ids").status == 0
+
+
+def test_a_key_that_others_can_read_is_told(build, tmp_path) -> None:
+    key = tmp_path / "shared.key"
+    assert "can be read by others" not in build("a.csv", "--key", key).notes
+    key.chmod(0o644)
+    said = build("b.csv", "--key", key)
+    assert "shared.key can be read by others than its owner; `chmod 600" in said.notes
+    assert key.stat().st_mode & 0o777 == 0o644

@@ -34,7 +34,7 @@ def test_the_manifest_loads_and_checks_and_its_images_read(tree: Tree, tmp_path:
     assert all(read_image(source).shape == (9, 8, 3) for source in manifest.sources())
     codes = {finding.code for finding in check_manifest(manifest, progress=False)}
     # The published tables of CBIS-DDSM have patients on both sides, which the tree repeats.
-    assert codes <= {"rare-class", "unit-two-attributes"} | (
+    assert codes <= {"rare-class", "absent-class", "unit-two-attributes"} | (
         {"group-across-splits"} if tree.builder == "cbis-ddsm" else set()
     )
     assert manifest.card.license

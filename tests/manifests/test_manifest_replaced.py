@@ -137,3 +137,13 @@ def test_what_people_wrote_of_other_data_is_not_taken_over_and_that_is_told(buil
     told = "note: license, description of the m.yaml that is replaced are not taken over: its images were elsewhere."
     assert told in building(class_folders / "train")
     assert (DatasetCard.load(card).license, DatasetCard.load(card).description) == ("", "")
+
+
+def test_a_card_is_never_taken_from_the_table_of_the_other_suffix(class_folders, tmp_path, medprobe) -> None:
+    build = ("manifest", "build", "folder", class_folders, "--overwrite", "--out")
+    assert medprobe(*build, tmp_path / "m.parquet", "--window", "300,200").status == 0
+    with _untouched(tmp_path):
+        said = medprobe(*build, tmp_path / "m.csv")
+        assert said.status == 1
+        assert "its card would be m.yaml, which is that of m.parquet; choose another --out." in said.notes
+    assert medprobe(*build, tmp_path / "m.parquet").status == 0
