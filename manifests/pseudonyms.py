@@ -74,15 +74,18 @@ def identifying(manifest: Manifest) -> list[str]:
     """
     columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
     samples = column_of(manifest.table, "sample_id")
-    if samples.str.contains(_UID, regex=True).any() or any(_any_tells(manifest.table, name) for name in columns):
+    if samples.str.contains(_UID, regex=True).any() or _any_tells(manifest.table, columns):
         columns.append("sample_id")
     return columns
 
 
-def _any_tells(table: pd.DataFrame, column: str) -> bool:
-    """Whether any sample id tells the id in `column` of its row, or holds the path of its file."""
-    rows = (as_words(column_of(table, name)) for name in ("sample_id", "path", column))
-    return any(_holds(sample, path) or _tells(sample, path, name) for sample, path, name in zip(*rows, strict=True))
+def _any_tells(table: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether any sample id tells an id in `columns` of its row, or holds the path of its file."""
+    rows = (as_words(column_of(table, name)) for name in ("sample_id", "path", *columns))
+    return bool(columns) and any(
+        _holds(sample, path) or any(_tells(sample, path, name) for name in names)
+        for sample, path, *names in zip(*rows, strict=True)
+    )
 
 
 def _tells(sample: str, path: str, name: str) -> bool:
