@@ -10,6 +10,7 @@ from .attributes import AttributeCounts, attribute_counts
 from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
 from .card import METRIC_NAMES, TASKS, DatasetCard, Task, class_words
 from .checks import CHECKS, check_manifest
+from .codes import CODES, Code, Severity
 from .counts import (
     ClassBalance,
     balance_in_words,
@@ -21,7 +22,7 @@ from .counts import (
 )
 from .croissant import Publication, write_croissant
 from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
-from .finding import CODES, Code, Finding, Severity
+from .finding import Finding
 from .manifest import Manifest, refuse_existing
 from .montage import TILE, Examples, class_examples, draw_montage
 from .pseudonyms import Pseudonyms, identifying
