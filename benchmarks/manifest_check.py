@@ -1,11 +1,12 @@
 """How long `medprobe manifest check` takes, and the memory of a very long table; one line each, `name value`.
 
     python benchmarks/manifest_check.py [--images 7000] [--data ../shared/data/brain-mri]
-    python benchmarks/manifest_check.py --rows 10000000
+    python benchmarks/manifest_check.py --rows 10000000 [--faulty]
 
 The first makes 224-px JPEGs out of real scans, each turned, cropped and brightened another way, and checks them twice,
 each time in a process of its own, start included. The second writes a CSV table and loads, validates and counts it
-without opening an image. Peak memory is `ru_maxrss`.
+without opening an image; with `--faulty` each row has a blank label, a blank group and an unknown split, and the table
+is refused. Peak memory is `ru_maxrss`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from PIL import Image
 
 _COUNT = """
 import sys, time, resource
+from medprobe.base import ManifestError
 from medprobe.cli.manifest_counts import tell_counts
 from medprobe.manifests import Manifest
 start = time.perf_counter()
-tell_counts(Manifest.load(sys.argv[1]))
+try:
+    tell_counts(Manifest.load(sys.argv[1]))
+except ManifestError as error:
+    print(error)
 print("load_and_count_s", round(time.perf_counter() - start, 1))
 print("peak_rss_gb", round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2))
 """
@@ -65,7 +70,7 @@ def check_twice(data: Path, folder: Path, count: int) -> None:
     print(f"survey_mb {(folder / 'scans.survey').stat().st_size / 1e6:.1f}", flush=True)
 
 
-def count_rows(folder: Path, rows: int) -> None:
+def count_rows(folder: Path, rows: int, *, faulty: bool) -> None:
     """Writes a table of `rows` images of 20 a patient, loads it in a process of its own and tells its counts."""
     table = folder / "many.csv"
     classes = ["glioma", "meningioma", "notumor", "pituitary"]
@@ -74,9 +79,12 @@ def count_rows(folder: Path, rows: int) -> None:
         for row in range(rows):
             patient = row // 20
             side = ("train", "train", "train", "val", "test")[patient % 5]
+            label, group = classes[patient % 4], f"p{patient:07d}"
+            if faulty:
+                label, group, side = "", "", "trian"
             file.write(
-                f"p{patient:07d}/{row:08d},images/p{patient:07d}/{row:08d}.jpg,{classes[patient % 4]},"
-                f"e{row // 4:08d},p{patient:07d},{side},{'fm'[patient % 2]},{20 + patient % 70}\n"
+                f"p{patient:07d}/{row:08d},images/p{patient:07d}/{row:08d}.jpg,{label},"
+                f"e{row // 4:08d},{group},{side},{'fm'[patient % 2]},{20 + patient % 70}\n"
             )
     attributes = "attributes: [sex, age]\n"
     table.with_suffix(".yaml").write_text(f"name: many\ntask: multiclass\nclasses: {classes}\n{attributes}")
@@ -90,10 +98,11 @@ def main() -> None:
     shared = os.environ.get("MEDPROBE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(shared) / "brain-mri", help="folder of the scans")
     parser.add_argument("--rows", type=int, help="measure a table of so many rows instead")
+    parser.add_argument("--faulty", action="store_true", help="with --rows: every row has three faults")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         if asked.rows:
-            count_rows(Path(place), asked.rows)
+            count_rows(Path(place), asked.rows, faulty=asked.faulty)
         else:
             check_twice(asked.data, Path(place), asked.images)
 
