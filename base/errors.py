@@ -43,6 +43,10 @@ class OutputError(MedprobeError):
     """A result cannot be written: the disk is full, the folder is read-only, or something is in the way."""
 
 
+class FolderGoneError(OutputError, FileNotFoundError):
+    """The folder of a result went away while it was written. Whoever shares folders may catch it and try again."""
+
+
 class WorkerError(MedprobeError):
     """A process that a run had started ended before its work was done; what it had finished is kept."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import FolderGoneError, OutputError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder, then run the same command again",
@@ -36,17 +36,23 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = _reason(error, target)
+        if _is_of_the_folder(error, target):
+            raise FolderGoneError(
+                f"{target}: cannot be written: the folder is gone, or takes no files; choose another folder."
+            ) from error
+        reason = _reason(error)
         if reason is None:
             raise
         raise OutputError(f"{target}: cannot be written: {reason}.") from error
 
 
-def _reason(error: BaseException, target: Path) -> str | None:
+def _is_of_the_folder(error: BaseException, target: Path) -> bool:
+    """Whether a file beside `target` was not there: what else was missing, such as one to read, tells that itself."""
+    return isinstance(error, FileNotFoundError) and bool(error.filename) and Path(error.filename).parent == target.parent
+
+
+def _reason(error: BaseException) -> str | None:
     number = getattr(error, "errno", None)
-    # Only of the folder itself: something else that was missing, such as a file to read, has a message of its own.
-    if number == errno.ENOENT and Path(getattr(error, "filename", None) or "").parent == target.parent:
-        return "the folder is gone, or takes no files; choose another folder"
     if number in _REASONS:
         return _REASONS[number]
     for code, reason in _REASONS.items():
