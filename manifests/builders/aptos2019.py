@@ -41,7 +41,15 @@ def build_aptos2019(src: Path | str, *, name: str | None = None, notice: Notice 
     made = pd.DataFrame(
         {
             "sample_id": table["id_code"],
-            "path": locate_images(table["id_code"], src, folders, where=str(file), notice=notice, suffix=".png"),
+            "path": locate_images(
+                table["id_code"],
+                src,
+                folders,
+                where=str(file),
+                first='row 1, column "id_code"',
+                notice=notice,
+                suffix=".png",
+            ),
             "label": table["diagnosis"].map({str(grade): word for grade, word in enumerate(_GRADES)}),
         }
     )

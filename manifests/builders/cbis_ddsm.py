@@ -18,6 +18,7 @@ from .common import Notice, assemble, silent
 from .images import find_folders, locate_images, only_file_below
 from .label_columns import choose_word
 from .published import PublishedTable, find_file, find_tables, open_tables, refuse_faults
+from .walk import walk
 
 Unit = Literal["image", "breast"]
 
@@ -71,6 +72,7 @@ def build_cbis_ddsm(
     rows = _abnormalities(src, [kind for kind in _KINDS if kind in kinds or not kinds])
     made = _mammograms(rows, unit, notice)
     where = str(src)
+    walk(src, linked=1)
     folders = list(dict.fromkeys([*find_folders(src, "CBIS-DDSM"), "."]))
 
     def only_image(path: str) -> str | None:
@@ -78,7 +80,9 @@ def build_cbis_ddsm(
         return next(filter(None, (only_file_below(src, f"{folder}/{exam}") for folder in folders)), None)
 
     paths = column_of(made, "path")
-    made["path"] = locate_images(paths, src, folders, where=where, notice=notice, elsewhere=only_image)
+    made["path"] = locate_images(
+        paths, src, folders, where=where, first=f'row 1, column "{_IMAGE}"', notice=notice, elsewhere=only_image
+    )
     return assemble(
         made,
         where,

@@ -63,18 +63,18 @@ def build_chexpert(
     chosen = choose_labels(labels, CHEXPERT_LABELS)
     files = find_tables(src, "train.csv", *(() if valid == "none" else ("valid.csv",)))
     tables = open_tables(*((file, [*_COLUMNS, *CHEXPERT_LABELS], []) for file in files))
-    parts = [_rows(table, chosen, uncertain, frontal_only=frontal_only) for table in tables]
+    read = [_rows(table, chosen, uncertain) for table in tables]
     refuse_faults(*tables)
+    parts = _kept(read, frontal_only=frontal_only, notice=notice)
     if valid != "none":
         parts = [part.assign(split=split) for part, split in zip(parts, ("train", valid), strict=True)]
     made = pd.concat(parts, ignore_index=True)
-    if left_out := sum(map(len, tables)) - len(made):
-        notice(f"Left out {counted(left_out, 'row')}: lateral views, or an uncertain label.")
-    else:
+    first = next((f'row {row:,}, column "Path"' for row in made["published_row"]), "row 1")
+    if len(made) == sum(map(len, tables)):
         made = made.drop(columns="published_row")
     if unit == "image":
         made = made.drop(columns="unit_id")
-    made["path"] = locate_images(made["sample_id"], src, where=str(files[0]), notice=notice)
+    made["path"] = locate_images(made["sample_id"], src, where=str(files[0]), first=first, notice=notice)
     return assemble(
         made,
         str(files[0]),
@@ -89,15 +89,13 @@ def build_chexpert(
     )
 
 
-def _rows(table: PublishedTable, chosen: list[str], uncertain: Uncertain, *, frontal_only: bool) -> pd.DataFrame:
-    """The rows of one table that stay; faults are noted in it."""
+def _rows(table: PublishedTable, chosen: list[str], uncertain: Uncertain) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of one table, and which are sure of every chosen label, (N,) bool; faults are noted in it."""
     table.need_filled("Path", "Frontal/Lateral")
     table.need_distinct("Path")
     table.need_known("Frontal/Lateral", ("Frontal", "Lateral"))
     place = table.need_pattern("Path", _PATH, "it must end in patient00001/study1/view1_frontal.jpg or the like")
-    found, kept = read_uncertain(table, chosen, uncertain)
-    if frontal_only:
-        kept &= (table["Frontal/Lateral"] == "Frontal").to_numpy(bool)
+    found, sure = read_uncertain(table, chosen, uncertain)
     made = pd.DataFrame(
         {
             "sample_id": column_of(place, "image").str.replace("\\", "/"),
@@ -111,4 +109,15 @@ def _rows(table: PublishedTable, chosen: list[str], uncertain: Uncertain, *, fro
             "published_row": np.arange(1, len(table) + 1),
         }
     )
-    return made[kept]
+    return made, sure
+
+
+def _kept(read: list[tuple[pd.DataFrame, np.ndarray]], *, frontal_only: bool, notice: Notice) -> list[pd.DataFrame]:
+    """The rows of each table that stay; the others are told."""
+    frontal = [(made["view"] == "Frontal").to_numpy(bool) | (not frontal_only) for made, _ in read]
+    unsure = sum(int((~sure).sum()) for _, sure in read)
+    lateral = sum(int((sure & ~seen).sum()) for (_, sure), seen in zip(read, frontal, strict=True))
+    for left_out, why in ((unsure, "a chosen label is uncertain"), (lateral, "the view is lateral")):
+        if left_out:
+            notice(f"Left out {counted(left_out, 'row')}: {why}.")
+    return [made[sure & seen] for (made, sure), seen in zip(read, frontal, strict=True)]

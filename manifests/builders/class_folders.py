@@ -13,10 +13,13 @@ import pandas as pd
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..readers import looks_like_an_image
 from .common import SPLIT_WORDS, Notice, require_folder
-from .images import IMAGE_SUFFIXES
+from .lookup import IMAGE_SUFFIXES
+from .walk import walk
 
 ANY_CLASSES = "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg"
 """The layout of class folders whatever the classes are called."""
+_LINKED = 2
+"""Levels at which links to folders are followed: a split or a class may be one."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,12 @@ def class_folder_table(
         sorted by `sample_id`.
 
     Raises:
-        ManifestError: no such folder, no class folders, one of `classes` has none, or there are no images.
+        ManifestError: no such folder, folders that cannot be read (all are told), no class folders, one of `classes`
+            has none, or there are no images.
     """
     require_folder(src, instead)
+    # Before anything is told: a folder that cannot be read is not one without images.
+    walk(src, linked=_LINKED)
     folders = _class_folders(src, notice, classes, layout)
     found = [_row(src, folder, path) for folder, path in _images(src, folders, notice)]
     if not found:
@@ -65,7 +71,9 @@ def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
     marks = {*SPLIT_WORDS, *(name.casefold() for name in classes)}
 
     def holds_the_set(folder: Path) -> bool:
-        return folder.is_dir() and any(entry.name.casefold() in marks for entry in _folders(folder))
+        # One that cannot be read is told of later.
+        readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)  # noqa: PTH112  (does not raise)
+        return readable and any(entry.name.casefold() in marks for entry in _folders(folder))
 
     return src / inner if not holds_the_set(src) and holds_the_set(src / inner) else src
 
@@ -96,8 +104,8 @@ def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[
         notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
     if deep:
         notice(
-            f"There are {counted(deep, 'image')} in folders inside the class folders. If such a folder is a patient, "
-            "use `medprobe manifest build csv` with --group-column, or a patient may be on both sides of a split."
+            f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If such a "
+            "folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be on both sides of a split."
         )
 
 
@@ -140,23 +148,52 @@ def _of_classes(
     """The folders that are classes.
 
     Raises:
-        ManifestError: one of `classes` has no folder; all such are named, with the near ones that are there.
+        ManifestError: one of `classes` has no folder, or none in one of the splits; all such are named, with the near
+            ones that are there.
     """
     if classes is None:
+        _tell_of_gaps(found, notice)
         return [_ClassFolder(folder, folder.name, split) for split, folder in found]
     known = {name.casefold(): name for name in classes}
     kept = [(split, folder) for split, folder in found if folder.name.casefold() in known]
     missing = [name for name in classes if not any(folder.name.casefold() == name.casefold() for _, folder in kept)]
-    if missing:
-        there = sorted({folder.name for _, folder in found})
-        others = [name for name in there if name.casefold() not in known]
-        near = "".join(f"\n  there is no folder {name}/.{did_you_mean(name, others)}" for name in missing)
+    gaps = _gaps(kept, found)
+    if missing or gaps:
+        others = sorted({folder.name for _, folder in found if folder.name.casefold() not in known})
+        faults = [f"there is no folder {name}/.{did_you_mean(name, others)}" for name in missing]
+        faults += [f"there is no folder {known[name]}/ in {parts}.{did_you_mean(name, others)}" for name, parts in gaps]
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        # Counted and not named: in a wrong folder the names may be patients'.
+        there = len({folder for _, folder in found})
         raise ManifestError(
-            f"{src}: is not in the layout of this data set:{near}\nExpected {layout}; found "
-            f"{one_of(f'{name}/' for name in there)}."
+            f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
+            f"{'is' if there == 1 else 'are'} {counted(there, 'folder')} where the classes should be."
         )
     _tell_of_passed_over(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
     return [_ClassFolder(folder, known[folder.name.casefold()], split) for split, folder in kept]
+
+
+def _gaps(kept: list[tuple[str | None, Path]], found: list[tuple[str | None, Path]]) -> list[tuple[str, str]]:
+    """Classes, folded, that some split has and another lacks, with the folders of those that lack it.
+
+    Args:
+        kept: folders of classes, with their splits.
+        found: these and the others beside them.
+    """
+    parts: dict[str, dict[str, None]] = {}
+    for split, folder in found:
+        if split is not None:
+            parts.setdefault(split, {})[f"{folder.parent.name}/"] = None
+    there = {(split, folder.name.casefold()) for split, folder in kept}
+    classes = dict.fromkeys(folder.name.casefold() for _, folder in kept)
+    gaps = ((name, [split for split in parts if (split, name) not in there]) for name in classes)
+    return [(name, one_of(" or ".join(parts[split]) for split in lack)) for name, lack in gaps if lack]
+
+
+def _tell_of_gaps(found: list[tuple[str | None, Path]], notice: Notice) -> None:
+    for name, parts in _gaps(found, found):
+        label = next(folder.name for _, folder in found if folder.name.casefold() == name)
+        notice(f"There is no folder {label}/ in {parts}.")
 
 
 def _tell_of_passed_over(src: Path, folders: list[Path], notice: Notice) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from ...base import ManifestError, did_you_mean, one_of
 from ..card import DatasetCard, Task
 from ..manifest import Manifest
 from .faults import Faults, refuse
+from .walk import require_readable
 
 Notice = Callable[[str], None]
 """Told what a builder noticed and a user should know, one sentence at a time."""
@@ -36,18 +38,20 @@ def silent(sentence: str) -> None:
 
 
 def require_folder(folder: Path, instead: str = "give the folder that it is in") -> None:
-    """Makes sure that there is such a folder.
+    """Makes sure that there is such a folder, and that what is in it can be listed.
 
     Args:
         folder: what was given.
         instead: what to do where it is a file.
 
     Raises:
-        ManifestError: there is none; folders beside it with a near name are named.
+        ManifestError: there is none, and folders beside it with a near name are named; or it cannot be read.
     """
-    if folder.is_dir():
+    # Not of `Path`, which raises where a folder above may not be entered.
+    if os.path.isdir(folder):  # noqa: PTH112
+        require_readable(folder)
         return
-    if folder.exists():
+    if os.path.exists(folder):  # noqa: PTH110
         raise ManifestError(f"{folder}: is a file; {instead}.")
     near = did_you_mean(folder.name, (beside.name for beside in folder.parent.glob("*/")))
     raise ManifestError(f"{folder}: there is no such folder.{near}")

@@ -46,7 +46,9 @@ def build_from_lists(src: Path, name: str, notice: Notice) -> Manifest:
         )
     where = str(src / LISTS)
     folders = find_folders(src, "ddsm_raw")
-    made["path"] = locate_images(column_of(made, "sample_id"), src, folders, where=where, notice=notice)
+    made["path"] = locate_images(
+        column_of(made, "sample_id"), src, folders, where=where, first=f"{files[0].name}, name 1", notice=notice
+    )
     return assemble(
         made.drop(columns="file"),
         where,

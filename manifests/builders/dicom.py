@@ -24,13 +24,13 @@ from .dicom_headers import (
     ImageHeader,
     PassedOver,
     Unusable,
-    files_below,
     read_header,
     require_pydicom,
 )
 from .dicom_labels import (
     Level,
     add_columns,
+    compare_groups,
     joined_on,
     read_labels,
     refuse_torn_units,
@@ -39,6 +39,7 @@ from .dicom_labels import (
 )
 from .headers import read_all
 from .label_columns import choose_word
+from .walk import files_below
 
 
 def build_dicom(
@@ -76,7 +77,8 @@ def build_dicom(
             row per image.
         frames: of files of several images: all, middle, middle:N (neighbours around the middle) or every:N.
         attributes: sex or age (in years), for subgroup scores.
-        group_column: the table's column of patients, instead of PatientID.
+        group_column: the table's column of patients, for files that name none. Where they name some, no PatientID may
+            be in several groups.
         split_column: the table's column of train, val and test.
         name: of the data set; default the folder's name.
         task: default binary for two classes, multiclass for more, multilabel for several label columns.
@@ -86,7 +88,8 @@ def build_dicom(
 
     Raises:
         ManifestError: no such folder, table or column, rows at fault, files that are damaged or lack an id, two files
-            of one SOPInstanceUID, a unit of several labels, groups or splits, or nothing in common between the files
+            of one SOPInstanceUID, a unit of several labels, groups or splits, a
+            PatientID in several groups, or nothing in common between the files
             and the table; all of a kind are told, by rows and files and without an id.
     """
     src, file = Path(src), Path(labels)
@@ -106,6 +109,8 @@ def build_dicom(
     unit = unit or ("image" if level == "image" else "study")
     if unit == "study" and group_column is None:
         _refuse_shared_studies(headers, src)
+    if group_column is not None:
+        compare_groups(table, headers, rows, group_column, notice)
     if not isinstance(reading.window, tuple):
         _tell_of_stretched_slices(headers, notice)
     made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
@@ -141,7 +146,8 @@ def _read_headers(
     """The headers of all images below `src`, in the order of their paths.
 
     Raises:
-        ManifestError: no such folder, no images, files that cannot be used, or two of one SOPInstanceUID.
+        ManifestError: no such folder, folders that cannot be read, no images, files that cannot be used, or two of
+            one SOPInstanceUID.
     """
     require_pydicom()
     require_folder(src)

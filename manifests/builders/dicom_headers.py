@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,15 +94,6 @@ def require_pydicom() -> None:
     except ImportError as error:
         raise ManifestError('DICOM is read through pydicom: pip install "medprobe[medical]"') from error
     silence_pydicom()
-
-
-def files_below(src: Path) -> list[Path]:
-    """Every file below `src` that is not hidden, in the order of their paths; links to folders are not followed."""
-    found = []
-    for here, folders, names in os.walk(src):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(Path(here, name) for name in names if not name.startswith("."))
-    return sorted(found)
 
 
 def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: bool = True) -> Header:

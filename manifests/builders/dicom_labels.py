@@ -118,6 +118,44 @@ def tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], row
         notice(f"Without an image in {table.file.name}: {rows_in_words(unused)}.")
 
 
+def compare_groups(
+    table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, column: str, notice: Notice
+) -> None:
+    """Notes PatientIDs that fall into several groups, and tells of groups that hold several PatientIDs.
+
+    One PatientID in all files tells nobody apart, as some exports have it, and only that is told.
+
+    Args:
+        table: the labels.
+        headers: of N images.
+        rows: (N,), the row of the labels that each belongs to.
+        column: the table's column of groups.
+        notice: told of what may be meant.
+    """
+    groups = as_words(table[column])[rows]
+    pairs = pd.DataFrame({"patient": [header.patient for header in headers], "group": groups, "row": rows})
+    pairs = pairs[pairs["patient"] != ""]
+    by_patient = pairs.groupby("patient", sort=False)
+    if len(by_patient) == 1 and len(headers) > 1 and pairs["group"].nunique() > 1:
+        notice(f'All files have one PatientID, which tells nobody apart; the groups are those of column "{column}".')
+        return
+    torn = by_patient["group"].transform("nunique") > 1
+    for _, part in pairs[torn].groupby("patient", sort=False):
+        rows_of_one = rows_in_words(np.unique(part["row"]))
+        table.faults.note(
+            f'{rows_of_one}: are of one PatientID and {part["group"].nunique():,} groups of column "{column}"; mend '
+            "the column, or leave --group-column out to have each PatientID as a group"
+        )
+    several = int((pairs.groupby("group")["patient"].nunique() > 1).sum())
+    if several:
+        patients = int(by_patient.ngroups)
+        notice(
+            f'{counted(several, "group")} of column "{column}" {"holds" if several == 1 else "hold"} more than one '
+            f"PatientID ({counted(pairs['group'].nunique(), 'group')}, {counted(patients, 'PatientID')} in all); right "
+            "if patients were registered again, else mend the column."
+        )
+
+
 def table_columns(labels: Sequence[str], group: str | None, split: str | None, *, multilabel: bool) -> dict[str, str]:
     """What the table calls the manifest's columns that it gives."""
     given = {"group_id": group, "split": split}

@@ -13,8 +13,11 @@ from ..finding import rows_in_words
 from ..tables import SUFFIXES, as_words, read_table
 from .common import Notice, require_folder
 from .published import PublishedTable, refuse_faults
+from .walk import walk
 
 _NUMBER = re.compile(r"[0-9]+|I{1,3}|IV", re.IGNORECASE)
+_LINKED = 2
+"""Levels at which links to folders are followed: a patient's folder may be one."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,11 @@ def read_grades(
     """The grades of the patients in `src`.
 
     Raises:
-        ManifestError: no such folder or table, no column is the one of patients or of grades, or rows are blank or
-            repeated; all such rows are told.
+        ManifestError: no such folder or table, folders that cannot be read (all are told), no column is the one of
+            patients or of grades, or rows are blank or repeated; all such rows are told.
     """
     require_folder(src)
+    walk(src, linked=_LINKED)
     folders = _patient_folders(src)
     file = _only_table(src, grade_column) if table is None else Path(table)
     columns = _columns(file)

@@ -40,10 +40,10 @@ def build_ham10000(src: Path | str, *, name: str | None = None, notice: Notice =
     """
     src = Path(src)
     if src.is_dir() and not find_file(src, _METADATA) and _challenge_truth(src):
-        made, file = _from_challenge(src), _TRUTH + ".csv"
+        made, file, first = _from_challenge(src), _TRUTH + ".csv", 'row 1, column "image"'
         folders = find_folders(src, "ISIC2018_Task3_Training_Input", "ISIC2018_Task3_Training_Input/*")
     else:
-        made, file = _from_metadata(src), _METADATA
+        made, file, first = _from_metadata(src), _METADATA, 'row 1, column "image_id"'
         folders = find_folders(
             src,
             "HAM10000_images_part_1",
@@ -53,7 +53,9 @@ def build_ham10000(src: Path | str, *, name: str | None = None, notice: Notice =
             "images",
         )
     where = str(src / file)
-    made["path"] = locate_images(made["sample_id"], src, folders, where=where, notice=notice, suffix=".jpg")
+    made["path"] = locate_images(
+        made["sample_id"], src, folders, where=where, first=first, notice=notice, suffix=".jpg"
+    )
     return assemble(
         made,
         where,

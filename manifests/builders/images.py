@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,18 +15,10 @@ from ..source import Source
 from ..tables import TEXT, as_codes, as_words
 from .common import Notice
 from .faults import Faults
-
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".gif", ".jp2", ".pgm", ".ppm", ".pnm",
-)  # fmt: skip
-"""Of single images; where one name stands under several, the first is taken."""
-_FOLDERS_KEPT = 1024
-"""Listings of folders kept at a time: rows of one folder mostly stand together, and a data set may have 200,000."""
+from .lookup import Lookup, prefix, stem_of
+from .walk import files_below
 
 _SEVERAL = ("are", "those", "rows stay", "files")
-
-Listing = tuple[frozenset[str], dict[str, str]]
-"""The names in a folder, and the name of the image that each folded stem belongs to."""
 
 
 def find_folders(root: Path, home: str, *patterns: str) -> list[str]:
@@ -51,6 +42,7 @@ def locate_images(
     folders: Sequence[str] = (".",),
     *,
     where: str,
+    first: str,
     notice: Notice,
     suffix: str = "",
     elsewhere: Callable[[str], str | None] | None = None,
@@ -58,74 +50,91 @@ def locate_images(
 ) -> pd.Series:
     """The path below `root` of each image.
 
-    A name is taken as it stands if there is such a file in one of the folders, the first of them first; else a file of
-    the same stem in any capital letters under another image's suffix, or none in the name. An image that is nowhere
-    keeps its name in the first folder, so that the checks report it; the rows of those are told.
+    Each is looked for as `Lookup.find` does, the first of the folders first. An image that is nowhere keeps its name in
+    the first folder, so that the checks report it; the rows of those are told.
 
     Args:
         names: file names or relative paths.
         root: the folder that paths start from.
         folders: where to look, relative to `root`.
         where: the table, for messages.
+        first: what names the first image, such as `row 1, column "id"`, for messages: a name may be a patient's.
         notice: told which rows' are missing.
         suffix: what a missing image's name ends in, if the name has no suffix.
         elsewhere: a last place to look, given the name.
         remedy: what to do where not one is there.
 
     Raises:
-        ManifestError: not one of the images is there.
+        ManifestError: not one of the images is there, or folders cannot be read.
     """
-    lookup = _Lookup(root, folders)
+    lookup = Lookup(root, folders)
     paths, missing = [], []
     for row, name in enumerate(as_words(names.str.replace("\\", "/"))):
         path = (lookup.find(name) or (elsewhere(name) if elsewhere else None)) if name else None
         if path is None:
             missing.append(row)
-            path = name and (name if _stem(name) != name else name + suffix)
+            path = name and (name if stem_of(name) != name else name + suffix)
         paths.append(path)
+    lookup.refuse_closed()
     # Where images lie beside the table, a missing one would too.
     apart = len(missing) == len(paths) or (root / folders[0]).is_dir()
     for row in missing:
-        paths[row] = paths[row] and _prefix(folders[0] if apart else ".", "") + paths[row]
-    found = pd.Series(np.array(paths, object), dtype=TEXT)
-    if missing and len(missing) == len(found):
-        raise ManifestError(f"{where}: {_none_there(found, root, remedy)}")
-    _tell_of_missing(missing, len(found), notice)
-    return found
+        paths[row] = paths[row] and prefix(folders[0] if apart else ".", "") + paths[row]
+    if missing and len(missing) == len(paths):
+        # One that is not there is called as it is published, and not after a patient.
+        first += "" if (root / folders[0]).is_dir() else f", in {prefix(folders[0])}, which is not there,"
+        raise ManifestError(f"{where}: {_none_there(len(paths), root, first, remedy)}")
+    _tell_of_missing(missing, len(paths), notice)
+    return pd.Series(np.array(paths, object), dtype=TEXT)
 
 
-def look_for_images(paths: pd.Series, root: Path, *, faults: Faults, remedy: str, notice: Notice) -> None:
-    """Tells which of the images that `paths` name below `root` are not there.
+def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, remedy: str, notice: Notice) -> pd.Series:
+    """`paths` as the images are called on disk, which `Lookup.find` may know in other letters; others as they are.
 
     Args:
         paths: as in a manifest, `#` before an array of a container; blank ones are another question.
         root: the folder that paths start from.
+        column: what the table calls them.
         faults: of the table; noted is that not one of the images is there.
         remedy: what to do then.
         notice: told which rows' are missing.
+
+    Raises:
+        ManifestError: folders cannot be read; all are told.
     """
-    names_in = lru_cache(_FOLDERS_KEPT)(_names_in)
-
-    def is_there(text: str) -> bool:
-        path = Source.parse(root, text).path
-        # Asked by name as well: some file systems know a name in other letters. A zarr store is a folder.
-        return path.name in names_in(path.parent) or os.path.exists(path)  # noqa: PTH110  (a NUL in it is no error)
-
+    lookup = Lookup(root)
     codes, texts = as_codes(paths)
-    missing = np.array([bool(text) and not is_there(text) for text in texts], bool)
+    found = [_find(lookup, text) if text else "" for text in texts]
+    lookup.refuse_closed()
+    missing = np.array([path is None for path in found], bool)
     if missing.any() and missing[texts != ""].all():
-        faults.note(_none_there(paths, root, remedy))
+        row = int(np.flatnonzero(missing[codes])[0])
+        faults.note(_none_there(len(paths), root, f'row {row + 1:,}, column "{column}"', remedy))
     else:
         _tell_of_missing(np.flatnonzero(missing[codes]), len(paths), notice)
+    renamed = [text if path is None else path for path, text in zip(found, texts, strict=True)]
+    if renamed == list(texts):
+        return paths
+    return pd.Series(np.array(renamed, object)[codes], paths.index, dtype=TEXT).mask(paths.isna())
 
 
-def _none_there(paths: pd.Series, root: Path, remedy: str) -> str:
+def _find(lookup: Lookup, text: str) -> str | None:
+    """`text` with the file as it is called on disk; None where there is none."""
+    source = Source.parse(lookup.root, text)
+    member = "" if source.member is None else f"#{source.member}"
+    name = text.removesuffix(member)
+    # Asked of the disk as well: some file systems know a name in other letters.
+    if lookup.has(name) or os.path.exists(source.path):  # noqa: PTH110  (a NUL in it is no error)
+        return text
+    found = lookup.find(name)
+    return None if found is None else found + member
+
+
+def _none_there(images: int, root: Path, first: str, remedy: str) -> str:
     """What to say where not one image is there, so that the folder or the column is likely wrong."""
-    # One path is told, although it may hold a patient's name: what is wrong with a folder is not seen without.
-    first = next((path for path in as_words(paths) if path), "")
     return (
-        f'not one of its {counted(len(paths), "image")} is in the folder "{root}"; the first would be "{first}". '
-        f"{remedy}"
+        f'not one of its {counted(images, "image")} is in the folder "{root}", where that of {first} was looked for '
+        f"first. {remedy}"
     )
 
 
@@ -142,57 +151,7 @@ def _tell_of_missing(missing: Sequence[int] | np.ndarray, images: int, notice: N
 
 def only_file_below(root: Path, folder: str) -> str | None:
     """The path below `root` of the one file somewhere in `folder`; None where there is none, or are several."""
-    files = [file for file in (root / folder).rglob("*") if file.is_file() and not file.name.startswith(".")]
+    if not (root / folder).is_dir():
+        return None
+    files = files_below(root / folder)
     return files[0].relative_to(root).as_posix() if len(files) == 1 else None
-
-
-class _Lookup:
-    """Finds files by name in folders whose listings are read once."""
-
-    def __init__(self, root: Path, folders: Sequence[str]) -> None:
-        self._listing = lru_cache(_FOLDERS_KEPT)(lambda place: _listing(root / place))
-        self._places = lru_cache(_FOLDERS_KEPT)(lambda above: tuple(_prefix(folder, above) for folder in folders))
-
-    def find(self, name: str) -> str | None:
-        """The path below the root, or None."""
-        above, _, file = name.rpartition("/")
-        places = self._places(above)
-        # The exact name first, in all folders: another folder may hold a copy in another format.
-        for place in places:
-            if file in self._listing(place)[0]:
-                return place + file
-        stem = _stem(file).casefold()
-        found = (place + self._listing(place)[1][stem] for place in places if stem in self._listing(place)[1])
-        return next(found, None)
-
-
-def _names_in(folder: Path) -> frozenset[str]:
-    """The names of files and folders in a folder; none where it cannot be read."""
-    try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208  (names are all that is wanted)
-    except (OSError, ValueError):
-        return frozenset()
-
-
-def _listing(folder: Path) -> Listing:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.is_dir())
-    except OSError:
-        return frozenset(), {}
-    images = [(IMAGE_SUFFIXES.index(suffix.lower()), name) for name in names if (suffix := name[len(_stem(name)) :])]
-    # The first suffix last, where it takes the place of the others.
-    images = [name for _, name in sorted(images, reverse=True) if not name.startswith(".")]
-    return frozenset(names), {_stem(name).casefold(): name for name in images}
-
-
-def _stem(name: str) -> str:
-    """`name` without an image's suffix; a name may hold dots of its own."""
-    stem, dot, suffix = name.rpartition(".")
-    return stem if stem and (dot + suffix).lower() in IMAGE_SUFFIXES else name
-
-
-def _prefix(*folders: str) -> str:
-    """What a file's name is put behind: `images/part_1/`, or nothing for the root itself."""
-    place = PurePosixPath(*folders).as_posix()
-    return "" if place == "." else f"{place}/"

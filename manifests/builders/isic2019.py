@@ -59,7 +59,15 @@ def build_isic2019(src: Path | str, *, name: str | None = None, notice: Notice =
     made = pd.DataFrame(
         {
             "sample_id": truth["image"],
-            "path": locate_images(truth["image"], src, folders, where=str(truth_file), notice=notice, suffix=".jpg"),
+            "path": locate_images(
+                truth["image"],
+                src,
+                folders,
+                where=str(truth_file),
+                first='row 1, column "image"',
+                notice=notice,
+                suffix=".jpg",
+            ),
             "label": label,
             "group_id": lesion.fillna(truth["image"]),
             "sex": metadata.matched("sex", rows),

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ...base import ManifestError
+from ...base import ManifestError, counted
 from ..finding import refusal
 from ..manifest import Manifest
 from ..tables import TEXT, as_words, column_of
@@ -121,6 +121,6 @@ def _tell_of_small_val(table: pd.DataFrame, notice: Notice) -> None:
     rows = int((table["split"] == "val").sum()) if "split" in table else 0
     if 0 < rows < 100:
         notice(
-            f"Only {rows} images are in val, too few to choose by; --split grouped:80/10/10 draws another split in "
-            "which no patient is torn."
+            f"The published val has only {counted(rows, 'image')}, too few to choose by; a split that is drawn, such "
+            "as --split grouped:80/10/10, has more and tears no patient."
         )

@@ -85,15 +85,18 @@ def build_mimic_cxr(
         }
     )
     made[chosen] = found.to_numpy()[of_study]
-    made = made[_kept(images, of_study, sure, frontal_only=frontal_only, notice=notice)].reset_index(drop=True)
+    kept = _kept(images, of_study, sure, frontal_only=frontal_only, notice=notice)
+    made = made[kept].reset_index(drop=True)
     if unit == "image":
         made = made.drop(columns="unit_id")
     root = src if root is None else Path(root)
     remedy = "Unpack the images there, or name the folder that holds files/ with --root."
-    made["path"] = locate_images(made["path"], root, where=str(images.file), notice=notice, remedy=remedy)
+    first = f'row {int(kept.argmax()) + 1:,}, columns "subject_id", "study_id" and "dicom_id"'
+    where = str(images.file)
+    made["path"] = locate_images(made["path"], root, where=where, first=first, notice=notice, remedy=remedy)
     return assemble(
         made,
-        str(images.file),
+        where,
         root,
         name=name or "mimic-cxr",
         task="multilabel",
@@ -108,7 +111,8 @@ def _open(src: Path, labeller: Labeller) -> list[PublishedTable]:
     """Images, studies and splits, looked through for what needs no other table."""
     kinds = ("metadata", labeller, "split")
     names = [[f"mimic-cxr-2.0.0-{kind}.csv{packed}" for packed in ("", ".gz")] for kind in kinds]
-    files = find_tables(src, *names)
+    others = [f"mimic-cxr-2.0.0-{other}.csv{packed}" for other in get_args(Labeller) for packed in ("", ".gz")]
+    files = find_tables(src, *names, others=others)
     images, studies, splits = open_tables(
         (files[0], ["dicom_id", "subject_id", "study_id", "ViewPosition"], []),
         (files[1], ["subject_id", "study_id", *CHEXPERT_LABELS], []),

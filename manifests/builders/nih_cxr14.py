@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ...base import counted
 from ..manifest import Manifest
 from ..tables import TEXT
 from .common import Notice, assemble, silent
@@ -22,6 +23,8 @@ _LABELS = (
 """In the order of Wang et al. 2017."""
 _SEX = ("Patient Gender", "Patient Sex")
 """Renamed between the releases of 2017 and 2020."""
+_OLDEST = 120
+"""In years; the published table has ages above 400, which are slips."""
 
 
 def build_nih_cxr14(
@@ -63,12 +66,14 @@ def build_nih_cxr14(
     made = pd.DataFrame(
         {
             "sample_id": table["Image Index"],
-            "path": locate_images(table["Image Index"], src, folders, where=str(file), notice=notice),
+            "path": locate_images(
+                table["Image Index"], src, folders, where=str(file), first='row 1, column "Image Index"', notice=notice
+            ),
             **{label: found[label] for label in chosen},
             "group_id": table["Patient ID"],
             "split": split,
             "sex": sex.replace("", pd.NA),
-            "age": _years(table["Patient Age"]),
+            "age": _plausible(_years(table["Patient Age"]), notice),
             "view": table["View Position"].replace("", pd.NA),
         }
     )
@@ -99,3 +104,13 @@ def _years(ages: pd.Series) -> pd.Series:
     parts = ages.str.extract(r"^(\d+)([YMD]?)$")
     per_year = parts[1].map({"": 1.0, "Y": 1.0, "M": 12.0, "D": 365.25}).astype("float64")
     return pd.to_numeric(parts[0], errors="coerce").astype("float64") // per_year
+
+
+def _plausible(years: pd.Series, notice: Notice) -> pd.Series:
+    """`years` without ages that nobody reaches, whose number is told."""
+    slips = years > _OLDEST
+    if slips.any():
+        count = int(slips.sum())
+        what = "stands in the table and is" if count == 1 else "stand in the table and are"
+        notice(f"{counted(count, 'age')} above {_OLDEST} years {what} left blank.")
+    return years.mask(slips)

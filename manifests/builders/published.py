@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, did_you_mean, one_of
+from ...base import ManifestError, counted, did_you_mean, one_of
 from ..tables import TEXT, as_words, column_of
 from .columns import read_columns
 from .common import require_folder
 from .faults import Faults, refuse
+from .walk import require_readable
 
 
 class PublishedTable:
@@ -143,12 +145,13 @@ def refuse_faults(*tables: PublishedTable) -> None:
     refuse(*(table.faults for table in tables))
 
 
-def find_tables(folder: Path, *wanted: str | Sequence[str]) -> list[Path]:
+def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[str] = ()) -> list[Path]:
     """The files of a data set, each under one of the names it is published by; capital letters make no difference.
 
     Args:
         folder: what was downloaded.
         wanted: a name, or several of which one will do, for each file.
+        others: names of files that are of the data set and not wanted now, so that none is taken for a misspelt one.
 
     Raises:
         ManifestError: no such folder, or files are missing: all are named, with the near ones that are there.
@@ -158,12 +161,15 @@ def find_tables(folder: Path, *wanted: str | Sequence[str]) -> list[Path]:
     found = [find_file(folder, *alternatives) for alternatives in names]
     missing = [alternatives for alternatives, file in zip(names, found, strict=True) if file is None]
     if missing:
-        raise ManifestError(f"{folder}:{_lacks(folder, missing)}")
+        raise ManifestError(
+            f"{folder}:{_lacks(folder, missing, {*others, *(name for alternatives in names for name in alternatives)})}"
+        )
     return [file for file in found if file is not None]
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
     """The first of `names` that is a file in `folder`, whatever its capital letters; None where none is."""
+    require_readable(folder)
     there = {file.name.casefold(): file for file in sorted(folder.iterdir(), reverse=True) if file.is_file()}
     exact = [folder / name for name in names if (folder / name).is_file()]
     others = [there[name.casefold()] for name in names if name.casefold() in there]
@@ -188,12 +194,19 @@ def read_lists(*files: Path) -> list[list[str]]:
     return lists
 
 
-def _lacks(folder: Path, missing: list[tuple[str, ...]]) -> str:
-    there = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str]) -> str:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  (does not raise)
+    known = {name.casefold() for name in known}
+    misspelt = [entry.name for entry in entries if entry.name.casefold() not in known]
     told = []
     for names in missing:
-        inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and find_file(entry, *names)]
-        hint = f' It is in "{inside[0].name}"; give that folder.' if inside else did_you_mean(names[0], there)
+        inside = next(
+            (entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and find_file(entry, *names)), None
+        )
+        hint = f' It is in "{inside.name}"; give that folder.' if inside else did_you_mean(names[0], misspelt)
         told.append(f"there is no {' or '.join(names)}.{hint}")
     listed = f" {told[0]}" if len(told) == 1 else "".join(f"\n  {line}" for line in told)
-    return f"{listed}\nIt holds {one_of(there) or 'nothing'}."
+    # Counted and not named: in a wrong folder the names may be patients'.
+    holds = f"{counted(len(folders), 'folder')} and {counted(len(entries) - len(folders), 'file')}"
+    return f"{listed}\nThe folder holds {holds if entries else 'nothing'}."

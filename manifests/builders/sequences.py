@@ -17,6 +17,7 @@ from ...base import ManifestError, counted, did_you_mean, one_of
 from .common import Notice
 from .faults import Faults
 from .grades import Grades
+from .walk import files_below
 
 _SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _MASK_WORDS = {"seg", "segmentation", "mask", "label", "labels", "gtv", "roi"}
@@ -35,9 +36,8 @@ class Patient:
     def of(cls, folder: Path, name: str) -> Patient:
         """The patient of this name, in whose `folder` files are looked for."""
         files: dict[str, list[Path]] = {}
-        for file in sorted(folder.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-            if not hidden and _SUFFIX.search(file.name) and file.is_file():
+        for file in files_below(folder):
+            if _SUFFIX.search(file.name):
                 files.setdefault(_rest(file, name), []).append(file)
         return cls(name, files)
 

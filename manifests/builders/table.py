@@ -15,7 +15,7 @@ from ..tables import TEXT, as_text, as_words, column_of
 from .columns import read_columns, read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
 from .faults import Faults
-from .images import look_for_images
+from .images import find_images
 
 _OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}
 """What stands before `-column` in the options that name the manifest's columns, where it is not their own name."""
@@ -80,7 +80,9 @@ def build_csv(
     root = _root(table, root)
     given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
     faults = Faults(str(table))
-    made = _placed(given, chosen, root, faults, notice, name_by_path=id_column is None)
+    # Told when there is a manifest: where rows are refused, none stays, and no check would name anything.
+    remarks: list[str] = []
+    made = _placed(given, chosen, root, faults, remarks.append, name_by_path=id_column is None)
     if multilabel:
         task, names = "multilabel", list(label_columns)
         _refuse_other_order(classes, names)
@@ -88,12 +90,12 @@ def build_csv(
         made["label"] = _tidy(column_of(given, label_columns[0]))
         found = class_order(_labels(column_of(made, "label"), label_columns[0], faults))
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        names = agree_on_classes(found, classes, faults, notice, only_one=remedy)
+        names = agree_on_classes(found, classes, faults, remarks.append, only_one=remedy)
     if task == "ordinal" and classes is None and not all(name.lstrip("-").isdigit() for name in names):
-        notice(f"The order of classes is that of their names: {', '.join(names)}; give another with --classes.")
+        remarks.append(f"The order of classes is that of their names: {', '.join(names)}; give another with --classes.")
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
-    return assemble(
+    manifest = assemble(
         made,
         str(table),
         root,
@@ -105,6 +107,9 @@ def build_csv(
         classes=names,
         attributes=list(attributes),
     )
+    for remark in remarks:
+        notice(remark)
+    return manifest
 
 
 def _root(table: Path, root: Path | str | None) -> Path:
@@ -152,6 +157,8 @@ def _placed(
     """
     made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
     made["path"] = _from_root(column_of(made, "path"), root)
+    if name_by_path:
+        made["sample_id"] = _ids_of(made)
     outside = outside_root(column_of(made, "path"))
     faults.blame(
         outside,
@@ -159,9 +166,14 @@ def _placed(
         "manifest keeps paths from there, so that it can move and tells nobody how a disk is laid out",
     )
     remedy = f'Is "{chosen["path"]}" the column of paths? The folder that they start from is named with --root.'
-    look_for_images(column_of(made, "path").mask(outside), root, faults=faults, remedy=remedy, notice=notice)
-    if name_by_path:
-        made["sample_id"] = _ids_of(made)
+    made["path"] = find_images(
+        column_of(made, "path").mask(outside),
+        root,
+        column=chosen["path"],
+        faults=faults,
+        remedy=remedy,
+        notice=notice,
+    ).where(~outside, made["path"])
     if "split" in made:
         remedy = "leave --split-column out and let each seed draw its own split"
         words = read_split_words(column_of(made, "split"), chosen["split"], faults, remedy)

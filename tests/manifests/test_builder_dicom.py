@@ -11,6 +11,7 @@ import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, read_image
 from medprobe.manifests.builders import dicom_headers as headers
+from medprobe.manifests.builders.walk import files_below
 
 pydicom = pytest.importorskip("pydicom")
 build_dicom = BUILDERS["dicom"].build
@@ -355,7 +356,7 @@ def test_sample_ids_that_hold_a_uid_are_hashed_in_any_manifest(tmp_path: Path, d
 
 def test_every_file_that_pydicom_ships_is_told_apart(tmp_path: Path) -> None:
     tree = Path(pydicom.data.__file__).parent / "test_files"
-    found = {file.name: headers.read_header(file, ("sex", "age")) for file in headers.files_below(tree)}
+    found = {file.name: headers.read_header(file, ("sex", "age")) for file in files_below(tree)}
     assert {type(header) for header in found.values()} == {headers.ImageHeader, headers.PassedOver, headers.Unusable}
     assert found["CT_small.dcm"].modality == "CT"
     assert found["CT_small.dcm"].attributes == ("O", 0.0)

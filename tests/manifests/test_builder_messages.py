@@ -59,11 +59,11 @@ def test_a_table_without_any_of_its_images_names_the_folder_and_the_options(coho
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     said = _refused(
         lambda: build_csv(cohort, **_COLUMNS),
-        f'not one of its 6 images is in the folder "{tmp_path}"; the first would be "images/0.png"',
+        f'not one of its 6 images is in the folder "{tmp_path}", where that of row 1, column "file" was looked for',
         'Is "file" the column of paths?',
         "--root",
     )
-    assert said.count("images/") == 1
+    assert "images/" not in said
 
 
 def test_a_row_that_stands_twice_is_told_with_the_right_remedy(cohort: Path) -> None:

@@ -65,30 +65,31 @@ def test_without_any_image_there_is_no_manifest(tree: Tree) -> None:
     with pytest.raises(ManifestError) as refusal:
         tree.build()
     said = str(refusal.value)
-    assert f'not one of its {tree.rows} images is in the folder "{tree.src}"; the first would be "' in said
+    assert f'not one of its {tree.rows} images is in the folder "{tree.src}", where that of ' in said
+    assert not any(Path(image).stem in said for image in tree.images)
     assert "Unpack the images there, or " in said
     assert ("--root" in said) == (tree.builder == "mimic-cxr")
 
 
 @pytest.mark.parametrize(
-    ("name", "first"),
+    ("name", "folder", "first"),
     [
-        ("aptos2019", "train_images/000000000000.png"),
-        ("isic2019", "ISIC_2019_Training_Input/ISIC_0000000.jpg"),
-        ("ham10000", "HAM10000_images_part_1/ISIC_0024306.jpg"),
-        ("isic2018", "ISIC2018_Task3_Training_Input/ISIC_0024306.jpg"),
-        ("ddsm-lists", "ddsm_raw/normal_01-A_0002_1.LEFT_CC.LJPEG.1.jpg"),
-        ("nih-cxr14", "images_001/images/00000001_000.png"),
+        ("aptos2019", "train_images/", 'row 1, column "id_code"'),
+        ("isic2019", "ISIC_2019_Training_Input/", 'row 1, column "image"'),
+        ("ham10000", "HAM10000_images_part_1/", 'row 1, column "image_id"'),
+        ("isic2018", "ISIC2018_Task3_Training_Input/", 'row 1, column "image"'),
+        ("ddsm-lists", "ddsm_raw/", "train.txt, name 1"),
+        ("nih-cxr14", "images_001/images/", 'row 1, column "Image Index"'),
     ],
 )
-def test_a_folder_of_images_that_is_not_there_is_named(tmp_path: Path, name: str, first: str) -> None:
+def test_a_folder_of_images_that_is_not_there_is_named(tmp_path: Path, name: str, folder: str, first: str) -> None:
     tree = TREES[name](tmp_path / "published")
     for image in tree.images:
         (tree.src / image).unlink()
-    for folder in sorted(tree.src.rglob("*/"), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()
-    with pytest.raises(ManifestError, match=f'the first would be "{re.escape(first)}"'):
+    for place in sorted(tree.src.rglob("*/"), reverse=True):
+        if not any(place.iterdir()):
+            place.rmdir()
+    with pytest.raises(ManifestError, match=f"where that of {first}, in {folder}, which is not there, was looked for"):
         tree.build()
 
 

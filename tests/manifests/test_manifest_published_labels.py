@@ -177,7 +177,7 @@ def test_rows_left_out_are_told_and_the_others_say_where_they_stood(tmp_path: Pa
     manifest = chexpert(tmp_path).build(frontal_only=True, valid="none", notice=notices.append)
     assert set(manifest.table["view"]) == {"Frontal"}
     assert manifest.table["published_row"].tolist() == [row for row in range(1, 19) if row % 3 != 2]
-    assert notices == ["Left out 6 rows: lateral views, or an uncertain label."]
+    assert notices == ["Left out 6 rows: the view is lateral."]
 
 
 def test_chexpert_tells_the_faults_of_both_tables(tmp_path: Path) -> None:

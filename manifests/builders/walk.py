@@ -1,0 +1,82 @@
+"""Folders that are walked: one that cannot be read is refused, since its images would be missed in silence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from errno import EACCES
+from pathlib import Path
+
+from ...base import ManifestError
+from ..finding import refusal
+
+
+def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
+    """Every folder from `root` down, with the names of its files; what is hidden is left out.
+
+    Args:
+        root: a folder.
+        linked: how many levels below `root` links to folders are followed; deeper ones are not, since one that leads
+            up would never end.
+
+    Returns:
+        Folders, and the files of each, in the order of their names.
+
+    Raises:
+        ManifestError: folders cannot be read; all are told, by the path below `root`.
+    """
+    found: list[tuple[Path, list[str]]] = []
+    closed: list[OSError] = []
+    for place, folders, files in os.walk(root, onerror=closed.append, followlinks=True):
+        here = Path(place)
+        if not os.access(here, os.X_OK):
+            closed.append(PermissionError(EACCES, "Permission denied", place))
+        depth = len(here.relative_to(root).parts)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (depth < linked or not (here / name).is_symlink())
+        )
+        found.append((here, sorted(name for name in files if not name.startswith("."))))
+    refuse_closed(root, closed)
+    return found
+
+
+def files_below(root: Path) -> list[Path]:
+    """Every file below `root` that is not hidden, in the order of their paths; links to folders are not followed.
+
+    Raises:
+        ManifestError: folders cannot be read; all are told.
+    """
+    return sorted(here / name for here, names in walk(root) for name in names)
+
+
+def require_readable(folder: Path) -> None:
+    """Makes sure that what is in a folder can be listed.
+
+    Raises:
+        ManifestError: it cannot.
+    """
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        refuse_closed(folder, [error])
+
+
+def refuse_closed(root: Path, errors: Iterable[OSError]) -> None:
+    """Goes on only if there are no errors of folders that could not be read.
+
+    Raises:
+        ManifestError: there are; all folders are told, by the path below `root`.
+    """
+    told = sorted(f"{_below(root, Path(error.filename))}: {_reason(error)}" for error in errors)
+    if told:
+        raise ManifestError(refusal(str(root), list(dict.fromkeys(told))))
+
+
+def _below(root: Path, folder: Path) -> str:
+    return "the folder itself" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "no permission to read the folder; mend that or move it away"
+    return f"the folder cannot be read ({error.strerror or type(error).__name__}); mend that or move it away"
