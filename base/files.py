@@ -48,7 +48,8 @@ def writing(target: Path) -> Iterator[None]:
 
 def _is_of_the_folder(error: BaseException, target: Path) -> bool:
     """Whether a file beside `target` was not there: what else was missing, such as one to read, tells that itself."""
-    return isinstance(error, FileNotFoundError) and bool(error.filename) and Path(error.filename).parent == target.parent
+    missing = error.filename if isinstance(error, FileNotFoundError) else None
+    return bool(missing) and Path(missing).parent == target.parent
 
 
 def _reason(error: BaseException) -> str | None:
