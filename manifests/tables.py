@@ -6,7 +6,7 @@ import csv
 import gzip
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -120,6 +120,18 @@ def is_blank(column: pd.Series) -> np.ndarray:
     return missing
 
 
+def other_separator(names: Sequence[str]) -> str:
+    """What seems to stand between fields in the place of commas, in words, or nothing.
+
+    Args:
+        names: the header as it reads when commas separate fields.
+    """
+    for separator, said in ((";", 'semicolons (";")'), ("\t", "tabs"), ("|", 'bars ("|")')):
+        if sum(name.count(separator) for name in names) >= max(1, len(names)):
+            return said
+    return ""
+
+
 def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
     return pacsv.read_csv(
         path,
@@ -181,7 +193,10 @@ def _ragged_rows(path: Path) -> str:
     """Where rows are longer or shorter than the header; Arrow reads in parallel and does not know."""
     with _open_text(path) as file:
         rows = csv.reader(file)
-        width = len(next(rows))
+        header = next(rows)
+        if other := other_separator(header):
+            return f"its fields seem to be separated by {other}; save it with commas"
+        width = len(header)
         ragged = [(rows.line_num, len(row)) for row in rows if row and len(row) != width]
     line, fields = ragged[0] if ragged else (0, 0)
     others = f" (and {counted(len(ragged) - 1, 'other line')})" if len(ragged) > 1 else ""

@@ -104,8 +104,9 @@ def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[
         notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
     if deep:
         notice(
-            f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If such a "
-            "folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be on both sides of a split."
+            f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
+            "such a folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be on "
+            "both sides of a split."
         )
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..tables import TEXT, read_table
+from ..tables import TEXT, other_separator, read_table
 from .common import SPLIT_WORDS
 from .faults import Faults
 
@@ -74,7 +74,5 @@ def _asker(column: str, named_by: Mapping[str, str]) -> str:
 
 
 def _separator_hint(found: list[str]) -> str:
-    for separator, said in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(found) == 1 and separator in found[0]:
-            return f" Its fields seem to be separated by {said}; save it with commas."
-    return ""
+    other = other_separator(found)
+    return f" Its fields seem to be separated by {other}; save it with commas." if other else ""

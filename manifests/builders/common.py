@@ -138,8 +138,9 @@ def assemble(
         refuse(faults)
         raise
     for fault in manifest.faults:
+        row = int(fault.rows[0]) - 1 if len(fault.rows) else -1
         # One column of the user's may serve as two of ours, and is told of once.
-        faults.note(_in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count)
+        faults.note(_in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count, row=row)
     refuse(faults)
     return manifest
 

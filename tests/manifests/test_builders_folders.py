@@ -62,7 +62,7 @@ def test_kermany_has_its_splits_and_no_image_twice(chest_xray: Path, tmp_path: P
     told = "\n".join(notices)
     assert "Passed over the folder __MACOSX/ (16 files)" in told
     assert "Passed over the folder chest_xray/ (16 files)" in told
-    assert "Only 2 images are in val" in told
+    assert "The published val has only 2 images" in told
     assert before.items() <= _before(tmp_path).items()
 
 

@@ -1,0 +1,156 @@
+"""Messages of builders in which a patient's name could stand and does not, and what they say instead."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import folder_trees
+import pytest
+from medprobe.base import ManifestError
+from medprobe.manifests import BUILDERS
+
+
+def _refusal(name: str, src: Path, **options: object) -> str:
+    with pytest.raises(ManifestError) as refusal:
+        BUILDERS[name].build(src, **options)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["aptos2019", "isic2019", "ham10000", "chexpert", "nih-cxr14", "mimic-cxr"])
+def test_a_wrong_folder_is_counted_and_not_listed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "DOE_JOHN").mkdir()
+    (tmp_path / "DOE_JANE.png").touch()
+    said = _refusal(name, tmp_path)
+    assert "DOE" not in said
+    assert "The folder holds 1 folder and 1 file." in said
+
+
+def test_folders_where_classes_should_be_are_counted(tmp_path: Path, draw) -> None:
+    draw(tmp_path / "DOE_JOHN" / "1.png", 0)
+    for name in ("brain-tumor-mri", "ichallenge-amd", "kermany-cxr"):
+        said = _refusal(name, tmp_path)
+        assert "DOE" not in said
+        assert "there is 1 folder where the classes should be" in said
+
+
+def test_a_table_of_another_labeller_is_not_taken_for_a_misspelt_one(tmp_path: Path) -> None:
+    tree = folder_trees.make("mimic-cxr", tmp_path / "src")
+    for file in tree.src.glob("*negbio*"):
+        file.unlink()
+    said = _refusal("mimic-cxr", tree.src, labeller="negbio")
+    assert "negbio" in said
+    assert "Did you mean" not in said
+
+
+@pytest.mark.parametrize("gap", ["Training/notumor", "Testing/glioma"])
+def test_a_class_that_one_part_lacks_is_refused(tmp_path: Path, gap: str) -> None:
+    tree = folder_trees.make("brain-tumor-mri", tmp_path / "src")
+    (tree.src / gap).rename(tmp_path / "elsewhere")
+    part, name = gap.split("/")
+    said = _refusal("brain-tumor-mri", tree.src)
+    assert f"there is no folder {name}/ in {part}/" in said
+    assert "Expected Training/CLASS" in said
+
+
+def test_a_class_that_one_split_lacks_is_told(tmp_path: Path) -> None:
+    tree = folder_trees.make("folder", tmp_path / "src")
+    (tree.src / "train" / "b").rename(tmp_path / "elsewhere")
+    notices: list[str] = []
+    tree.build(notice=notices.append)
+    assert notices == ["There is no folder b/ in train/."]
+
+
+def test_a_table_names_images_in_other_letters_another_unicode_form_or_suffix(tmp_path: Path) -> None:
+    tree = folder_trees.make("csv", tmp_path / "src")
+    composed, decomposed = "Zürich", unicodedata.normalize("NFD", "Zürich")
+    (tree.src / "scans" / "0.png").rename(tree.src / "scans" / f"{composed}.png")
+    (tree.src / "scans" / "1.png").rename(tree.src / "scans" / f"{decomposed}.png")
+    (tree.src / "scans").rename(tree.src / composed)
+    (tree.src / composed / "2.png").rename(tree.src / composed / "B.PNG")
+    named = [f"{decomposed}/{decomposed}.png", f"{decomposed}/b.jpg", f"{composed}/3.png"]
+    for old, new in zip((0, 2, 3), named, strict=True):
+        tree.change(f"scans/{old}.png", new)
+    tree.change("scans/1.png", f"{decomposed}/x.png")
+    notices: list[str] = []
+    manifest = tree.build(notice=notices.append)
+    paths = manifest.table["path"].tolist()
+    assert paths[2:4] == [f"{composed}/B.PNG", f"{composed}/3.png"]
+    assert paths[0].startswith(f"{composed}/")
+    assert (tree.src / paths[0]).is_file()
+    assert manifest.sample_ids[2] == f"{decomposed}/b.jpg"
+    assert [notice.split(".")[0] for notice in notices] == [
+        "3 images of 6 are missing: those of 3 rows (2, 5, 6) of the manifest"
+    ]
+
+
+def test_missing_images_are_not_told_of_a_table_that_is_refused(tmp_path: Path) -> None:
+    tree = folder_trees.make("csv", tmp_path / "src")
+    (tree.src / tree.images[0]).unlink()
+    tree.repeat_row(3)
+    notices: list[str] = []
+    with pytest.raises(ManifestError):
+        tree.build(notice=notices.append)
+    assert notices == []
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_seen_also_where_fields_hold_commas(tmp_path: Path, separator: str, said: str) -> None:
+    tree = folder_trees.make("csv", tmp_path / "src")
+    lines = tree.file.read_text().replace(",", separator).splitlines()
+    tree.file.write_text("\n".join([*lines, separator.join(["scans/0.png", "a, or b", "P9", "train"])]))
+    with pytest.raises(ManifestError, match=f"separated by {said}.*; save it with commas"):
+        tree.build()
+
+
+def test_ages_that_nobody_reaches_are_left_blank_and_counted(tmp_path: Path) -> None:
+    tree = folder_trees.make("nih-cxr14", tmp_path / "src")
+    before = tree.build().table["age"]
+    cells = tree.file.read_text().splitlines()[1].split(",")
+    place = tree.file.read_text().splitlines()[0].split(",").index("Patient Age")
+    tree.change(",".join(cells), ",".join([*cells[:place], "411Y", *cells[place + 1 :]]))
+    notices: list[str] = []
+    after = tree.build(notice=notices.append).table["age"]
+    assert notices == ["1 age above 120 years stands in the table and is left blank."]
+    assert after.isna().tolist() == [True, *before.isna().tolist()[1:]]
+
+
+def _patients(tmp_path: Path, patients: list[str], groups: str) -> tuple[str, list[str]]:
+    """What is refused, and what is told, of four files of `patients` whose rows are in `groups`."""
+    made = pytest.importorskip("made_dicom")
+    import numpy as np
+
+    rows = ["SOPInstanceUID,dx,who"]
+    for number, (patient, group) in enumerate(zip(patients, groups, strict=True)):
+        ids = {"PatientID": patient, "StudyInstanceUID": f"1.2.{number}", "SOPInstanceUID": f"1.4.{number}"}
+        made.written(tmp_path / f"{number}.dcm", made.dataset(np.zeros((4, 4), np.uint8), Modality="DX", **ids))
+        rows.append(f"1.4.{number},{'ab'[number % 2]},{group}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    notices: list[str] = []
+    options = {"labels": tmp_path / "labels.csv", "label_columns": ["dx"], "group_column": "who"}
+    try:
+        BUILDERS["dicom"].build(tmp_path, **options, notice=notices.append)
+    except ManifestError as error:
+        return str(error), notices
+    return "", notices
+
+
+def test_a_patient_of_the_files_in_several_groups_is_refused_by_rows(tmp_path: Path) -> None:
+    said, _ = _patients(tmp_path, ["DOE", "DOE", "ROE", "POE"], "ABCD")
+    assert '2 rows (1, 2): are of one PatientID and 2 groups of column "who"' in said
+    assert "DOE" not in said
+
+
+def test_a_group_of_several_patients_of_the_files_is_told(tmp_path: Path) -> None:
+    said, notices = _patients(tmp_path, ["DOE", "ROE", "POE", "LOE"], "AABC")
+    assert said == ""
+    assert "".join(notices) == (
+        '1 group of column "who" holds more than one PatientID (3 groups, 4 PatientIDs in all); right if patients were '
+        "registered again, else mend the column."
+    )
+
+
+def test_one_patient_in_all_files_is_nobody(tmp_path: Path) -> None:
+    said, notices = _patients(tmp_path, ["ANON"] * 4, "AABC")
+    assert said == ""
+    assert notices == ['All files have one PatientID, which tells nobody apart; the groups are those of column "who".']
