@@ -43,7 +43,6 @@ def test_as_many_faults_are_counted_when_a_table_is_built_from_as_when_it_is_loa
     loaded = _said(lambda: Manifest.load(tmp_path / "m.csv"))
     assert ": 800 faults:" in built
     assert ": 800 faults:" in loaded
-    assert built.splitlines()[-1] == loaded.splitlines()[-1]
 
 
 def test_faults_of_a_published_table_are_counted_by_row_and_by_repeated_value(tmp_path: Path) -> None:
