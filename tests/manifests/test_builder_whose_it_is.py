@@ -154,3 +154,12 @@ def test_one_patient_in_all_files_is_nobody(tmp_path: Path) -> None:
     said, notices = _patients(tmp_path, ["ANON"] * 4, "AABC")
     assert said == ""
     assert notices == ['All files have one PatientID, which tells nobody apart; the groups are those of column "who".']
+
+
+def test_faults_are_told_in_the_order_of_rows(tmp_path: Path) -> None:
+    tree = folder_trees.make("aptos2019", tmp_path / "src")
+    lines = tree.file.read_text().splitlines()
+    lines[2], lines[3] = "x,9", ",1"
+    tree.file.write_text("\n".join(lines))
+    said = _refusal("aptos2019", tree.src)
+    assert said.index("row 2:") < said.index("row 3:")
