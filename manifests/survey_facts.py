@@ -41,7 +41,7 @@ def facts_of(source: Source) -> Facts:
     try:
         pixels = read_image(source)
     except ImageError as error:
-        return Facts(reason=str(error), missing=not os.path.exists(source.path))  # noqa: PTH110  (a name that is too long is missing)
+        return Facts(reason=str(error), missing=not os.path.exists(source.path))
     grey = Image.fromarray(pixels).convert("L")
     levels = np.array(grey.histogram(), np.uint32)
     looks, thumbnail = perceptual_hash(grey)

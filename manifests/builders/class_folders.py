@@ -72,7 +72,7 @@ def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
 
     def holds_the_set(folder: Path) -> bool:
         # One that cannot be read is told of later.
-        readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)  # noqa: PTH112  (does not raise)
+        readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
         return readable and any(entry.name.casefold() in marks for entry in _folders(folder))
 
     return src / inner if not holds_the_set(src) and holds_the_set(src / inner) else src

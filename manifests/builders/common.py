@@ -48,10 +48,10 @@ def require_folder(folder: Path, instead: str = "give the folder that it is in")
         ManifestError: there is none, and folders beside it with a near name are named; or it cannot be read.
     """
     # Not of `Path`, which raises where a folder above may not be entered.
-    if os.path.isdir(folder):  # noqa: PTH112
+    if os.path.isdir(folder):
         require_readable(folder)
         return
-    if os.path.exists(folder):  # noqa: PTH110
+    if os.path.exists(folder):
         raise ManifestError(f"{folder}: is a file; {instead}.")
     near = did_you_mean(folder.name, (beside.name for beside in folder.parent.glob("*/")))
     raise ManifestError(f"{folder}: there is no such folder.{near}")

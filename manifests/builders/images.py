@@ -124,7 +124,7 @@ def _find(lookup: Lookup, text: str) -> str | None:
     member = "" if source.member is None else f"#{source.member}"
     name = text.removesuffix(member)
     # Asked of the disk as well: some file systems know a name in other letters.
-    if lookup.has(name) or os.path.exists(source.path):  # noqa: PTH110  (a NUL in it is no error)
+    if lookup.has(name) or os.path.exists(source.path):
         return text
     found = lookup.find(name)
     return None if found is None else found + member

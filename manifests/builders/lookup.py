@@ -75,7 +75,7 @@ class Lookup:
 
     def _as_written(self, folder: str) -> str:
         """`folder` as it is called on disk; one that is not there as it is given."""
-        if os.path.isdir(self.root / folder):  # noqa: PTH112  (a NUL in it is no error)
+        if os.path.isdir(self.root / folder):
             return folder
         above, _, last = folder.rpartition("/")
         above = prefix(self._as_written(above)) if above else ""

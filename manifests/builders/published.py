@@ -196,7 +196,7 @@ def read_lists(*files: Path) -> list[list[str]]:
 
 def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str]) -> str:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  (does not raise)
+    folders = [entry for entry in entries if os.path.isdir(entry)]
     known = {name.casefold() for name in known}
     misspelt = [entry.name for entry in entries if entry.name.casefold() not in known]
     told = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def folder(src: Path) -> Tree:
 
 
 def kermany_cxr(src: Path) -> Tree:
-    tree = Tree("kermany-cxr", src, "", "", free_names=False)
+    tree = Tree("kermany-cxr", src, "", "")
     tree.add_images(["test/NORMAL/IM-0001-0001.png", "test/PNEUMONIA/person1_virus_6.png",
                      "train/NORMAL/IM-0115-0001.png", "train/PNEUMONIA/person1_bacteria_1.png"])  # fmt: skip
     return tree
@@ -79,7 +78,7 @@ def dicom(src: Path) -> Tree:
 
 
 def npz(src: Path) -> Tree:
-    tree = Tree("npz", src, "", "", given="scans.npz", free_names=False, shape=(9, 8))
+    tree = Tree("npz", src, "", "", given="scans.npz", shape=(9, 8))
     src.mkdir(parents=True)
     images = np.random.default_rng(0).integers(0, 256, (4, 9, 8), np.uint8)
     np.savez(src / "scans.npz", train_images=images, train_labels=np.array([0, 1, 0, 1]))
@@ -91,11 +90,13 @@ CLASS_FOLDERS = {"folder": folder, "kermany-cxr": kermany_cxr, "ichallenge-amd":
                  "brain-tumor-mri": brain_tumor_mri}  # fmt: skip
 OWN_TABLES = {"csv": csv, "glioma-mri": glioma_mri, "dicom": dicom}
 ALL: dict[str, Callable[[Path], Tree]] = {**TREES, **CLASS_FOLDERS, **OWN_TABLES, "npz": npz}
+FREE_NAMES = [name for name in ALL if name not in ("kermany-cxr", "npz")]
+"""Those whose images may be called anything."""
 _NEEDS = {"glioma-mri": "nibabel", "dicom": "pydicom"}
 
 
 def make(name: str, src: Path) -> Tree:
     """The tree of this name at `src`; skips where the library that writes it is missing."""
-    if name in _NEEDS and not importlib.util.find_spec(_NEEDS[name]):
-        pytest.skip(f"{_NEEDS[name]} is not installed")
+    if name in _NEEDS:
+        pytest.importorskip(_NEEDS[name])
     return ALL[name](src)

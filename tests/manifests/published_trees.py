@@ -35,8 +35,6 @@ class Tree:
     """What is given to the builder, below `src`."""
     options: dict[str, object] = field(default_factory=dict)
     """What the builder needs besides."""
-    free_names: bool = True
-    """Whether images may be called anything."""
     shape: tuple[int, ...] = (9, 8, 3)
     """Of each image."""
 
