@@ -20,8 +20,8 @@ from unittest import mock
 import lightgbm as lgb
 import numpy as np
 from medprobe.probe import GBMProbe
-from medprobe.probe import gbm as gbm_room
-from medprobe.probe.neighbours import comparable, search
+from medprobe.probe.estimators import gbm as gbm_room
+from medprobe.probe.estimators._neighbors import comparable, search
 from probe_engine import DATA, Task, real
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold, train_test_split

@@ -20,10 +20,12 @@ from unittest.mock import patch
 
 import joblib
 import numpy as np
-from medprobe.probe import PROBES, Block, Resample, find_metric, logistic_engine
-from medprobe.probe.linear import Solution, solve
-from medprobe.probe.logistic import GRID
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.evaluate import Resample, find_metric
+from medprobe.probe import PROBES, Block
+from medprobe.probe.engines import logreg as logistic_engine
+from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.estimators._logistic_solver.solver import Solution, solve
+from medprobe.probe.estimators.logistic import GRID
 from probe_engine import DATA, Task, real, synthetic
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler

@@ -26,7 +26,7 @@ from PIL import Image
 _COUNT = """
 import sys, time, resource
 from medprobe.base import ManifestError
-from medprobe.cli.manifest_counts import tell_counts
+from medprobe.cli.manifest.counts import tell_counts
 from medprobe.manifests import Manifest
 start = time.perf_counter()
 try:

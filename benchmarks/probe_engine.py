@@ -32,10 +32,10 @@ import pandas as pd
 from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import PROBES, GBMProbe, run_probes
-from medprobe.probe.knn import vote
-from medprobe.probe.logistic import GRID
-from medprobe.probe.neighbours import NeighbourLists, Question, list_neighbours
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.estimators._neighbors import NeighbourLists, Question, list_neighbours
+from medprobe.probe.estimators.knn import vote
+from medprobe.probe.estimators.logistic import GRID
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier

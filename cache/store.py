@@ -15,18 +15,7 @@ import pandas as pd
 from numpy.typing import DTypeLike
 
 from ..base import CacheError, did_you_mean, one_of
-from .layout import (
-    SCHEMA,
-    dataset,
-    encode,
-    get_array,
-    get_int,
-    get_json,
-    get_strings,
-    get_text,
-    hdf5_from,
-    window_rows,
-)
+from .layout import SCHEMA, dataset, encode, get_array, get_int, get_json, get_strings, get_text, hdf5_from, window_rows
 from .ledger import NOWHERE, as_ids, unique_index
 from .names import file_stem, fingerprint_in
 from .segments import DIGEST_BYTES, len_of, matrix_dims

@@ -12,8 +12,11 @@ from typer.core import TyperGroup
 
 from ..base.errors import MedprobeError, MedprobeWarning
 from ..base.text import first_line
-from . import backbones, cache, demo, doctor, extract, manifest, probe, report, stats
-from .console import remark
+from . import backbones, cache, demo, doctor, extract, report
+from .manifest import app as manifest
+from .probe import app as probe
+from .probe import stats
+from .terminal.console import remark
 
 
 class _Verbs(TyperGroup):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import say, show_table
+from .terminal.console import say, show_table
 
 if TYPE_CHECKING:
     from ..extract import Entry

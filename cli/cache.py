@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .words import size
+from .terminal.formatting import size
 
 if TYPE_CHECKING:
     from ..cache import EmbeddingCache
@@ -24,7 +24,7 @@ _STORE = typer.Argument(help="The folder of caches, or a manifest (its caches ar
 def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     """List the caches of a store, finished and unfinished."""
     from ..cache.finding import list_store
-    from .console import remark, say, show_table
+    from .terminal.console import remark, say, show_table
 
     published, drafts = list_store(_store_of(store))
     caches = [listed.cache for listed in published if listed.cache]
@@ -58,7 +58,7 @@ def show(
 
     from ..base import CacheError
     from ..cache import EmbeddingCache
-    from .console import command, say
+    from .terminal.console import command, say
 
     if file.is_dir() or _store_of(file) != file:
         raise CacheError(f"{file}: shows one cache at a time; `{command('cache', 'ls', file)}` names those there are.")
@@ -91,7 +91,7 @@ def verify(
     """Read every byte of a cache, or of all: checksums, finite values, unique ids. Exit status 1 with the problems."""
     from ..cache.finding import files_in
     from ..cache.verify import verify_cache, verify_segment
-    from .console import remark, say
+    from .terminal.console import remark, say
 
     published, segments = ([target], []) if target.suffix == ".h5" else files_in(_store_of(target))
     problems: list[str] = []
@@ -129,7 +129,7 @@ def _row(cache: "EmbeddingCache") -> tuple[str, ...]:
 
 
 def _say_block(title: str, facts: dict) -> None:
-    from .console import say
+    from .terminal.console import say
 
     say(title)
     for name, value in facts.items():

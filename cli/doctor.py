@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .console import say, show_table
+from .terminal.console import say, show_table
 
 _LOW_DISK_BYTES = 5 * 2**30
 """Below so much free space a run over a large cohort may well fill the disk."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .console import command, remark, say
-from .extract_outlook import tell_outlook
+from .extract_estimate import tell_outlook
+from .terminal.console import command, remark, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,15 +17,7 @@ from ..cache import Colour, EmbeddingSpec, TransformSpec
 from ..manifests import Reading
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
-from .device import (
-    choose_device,
-    choose_precision,
-    choose_runtime,
-    describe,
-    exact_fp32,
-    is_lost,
-    is_out_of_memory,
-)
+from .device import choose_device, choose_precision, choose_runtime, describe, exact_fp32, is_lost, is_out_of_memory
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Embedder, start

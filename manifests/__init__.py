@@ -4,14 +4,29 @@ In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, un
 Nothing here knows of networks, caches or probes.
 """
 
-from .alike import spelling_remarks
-from .allocation import allocate, deal, shuffle_keys, shuffled
-from .attributes import AttributeCounts, attribute_counts
-from .builders import BUILDERS, Builder, build_csv, build_folder, build_npz
-from .card import METRIC_NAMES, TASKS, DatasetCard, Task, class_words
+from .builders.folder import build_folder
+from .builders.npz import build_npz
+from .builders.policy_effect import reading_matters
+from .builders.table import build_csv
 from .checks import CHECKS, check_manifest
-from .codes import CODES, Code, Severity
-from .counts import (
+from .checks.fix_duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
+from .checks.spelling import spelling_remarks
+from .croissant import Publication, write_croissant
+from .image_stats.scan import keep_survey, survey_images, survey_manifest
+from .image_stats.table import Survey
+from .manifest import Manifest, refuse_existing
+from .pseudonyms import Pseudonyms, identifying
+from .readers import READERS, Reader, content_digest, read_image
+from .readers.slices import Axis, SliceChoice
+from .readers.source import Source, source_stamp
+from .registry import BUILDERS, Builder
+from .schema.card import METRIC_NAMES, TASKS, DatasetCard, Task, class_words
+from .schema.intensity_policy import Reading
+from .schema.units import Units
+from .splits import SplitPreset, read_split, resplit
+from .stratified_groups import allocate, deal, shuffle_keys, shuffled
+from .summary.attributes import AttributeCounts, attribute_counts
+from .summary.counts import (
     ClassBalance,
     balance_in_words,
     class_balance,
@@ -20,22 +35,9 @@ from .counts import (
     group_counts,
     group_words,
 )
-from .croissant import Publication, write_croissant
-from .duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
-from .finding import Finding
-from .manifest import Manifest, refuse_existing
-from .montage import TILE, Examples, class_examples, draw_montage
-from .pseudonyms import Pseudonyms, identifying
-from .readers import READERS, Reader, content_digest, read_image
-from .reading import Reading
-from .reading_effect import reading_matters
-from .remarks import manifest_remarks
-from .slices import Axis, SliceChoice
-from .source import Source, source_stamp
-from .splits import SplitPreset, read_split, resplit
-from .survey import Survey
-from .surveying import keep_survey, survey_images, survey_manifest
-from .units import Units
+from .summary.warnings import manifest_remarks
+from .validation.codes import CODES, Code, Severity
+from .validation.finding import Finding
 
 __all__ = [
     "BUILDERS",
@@ -45,14 +47,12 @@ __all__ = [
     "METRIC_NAMES",
     "READERS",
     "TASKS",
-    "TILE",
     "AttributeCounts",
     "Axis",
     "Builder",
     "ClassBalance",
     "Code",
     "DatasetCard",
-    "Examples",
     "Finding",
     "Fixed",
     "Manifest",
@@ -76,12 +76,10 @@ __all__ = [
     "check_manifest",
     "class_balance",
     "class_counts",
-    "class_examples",
     "class_words",
     "content_digest",
     "counted_things",
     "deal",
-    "draw_montage",
     "drop_duplicates",
     "group_counts",
     "group_duplicates",

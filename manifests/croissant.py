@@ -20,9 +20,9 @@ import pandas as pd
 
 from ..base import ManifestError, OutputError, atomic_path
 from .manifest import Manifest
-from .source import Source
-from .structure import SPLITS
-from .tables import as_words, column_of
+from .readers.source import Source
+from .schema.columns import as_words, column_of
+from .validation.structure import SPLITS
 
 _CONTEXT = {
     "@language": "en",

@@ -15,13 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..base import ManifestError, OutputError, atomic_path, canonical_json
-from .card import DatasetCard
-from .finding import Finding, refusal
-from .labels import label_codes
-from .source import Source, Sources
-from .structure import STRUCTURE, require_columns
-from .tables import SUFFIXES, as_arrow, as_numbers, as_text, as_words, column_of, is_blank, read_table, write_table
-from .units import Units
+from .readers.source import Source, Sources
+from .schema.card import DatasetCard
+from .schema.columns import (
+    SUFFIXES,
+    as_arrow,
+    as_numbers,
+    as_text,
+    as_words,
+    column_of,
+    is_blank,
+    read_table,
+    write_table,
+)
+from .schema.labels import label_codes
+from .schema.units import Units
+from .validation.finding import Finding, refusal
+from .validation.structure import STRUCTURE, require_columns
 
 _TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality")
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..base import ManifestError, fsync_folder, writing
 from .manifest import Manifest
-from .tables import TEXT, as_words, column_of
+from .schema.columns import TEXT, as_words, column_of
 
 _DIGITS = 20
 """Of a pseudonym: 80 bits, so that even ten million ids do not meet."""

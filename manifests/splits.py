@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..base import ManifestError, counted, no_such, one_of
-from .allocation import allocate, shuffle_keys, shuffled
 from .manifest import Manifest
-from .structure import SPLITS
+from .stratified_groups import allocate, shuffle_keys, shuffled
+from .validation.structure import SPLITS
 
 _GROUPED = re.compile(r"grouped:(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?){1,2})(?:@(\d+))?")
 

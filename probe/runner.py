@@ -10,23 +10,23 @@ import numpy as np
 
 from ..base import ProbeError, one_of, progress
 from ..cache import EmbeddingCache
+from ..evaluate.metrics.registry import find_metric, metrics_for
+from ..evaluate.resampling.protocols import HOLDOUT, settings_of
+from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples, resolve_protocol
+from ..evaluate.resampling.train_size import Budget, budgets_of, cut_down
+from ..evaluate.results.recorder import Recorder
+from ..evaluate.results.run import Run
 from ..manifests import Manifest, Units
-from .attributes import subgroups_of
-from .block import Block
-from .budgets import Budget, budgets_of, cut_down
-from .caveats import caveats
-from .cohort import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
-from .facts import gather_facts
-from .features import backbone_labels, choose_poolings, on_columns
-from .fusing import PREDICTIONS
-from .kind import ProbeKind
-from .listing import find_probes
-from .metrics import find_metric, metrics_for
-from .protocols import HOLDOUT, settings_of
-from .records import Recorder
-from .resampling import Resample, check_seeds, draw_resamples, resolve_protocol
-from .results import Run
-from .workers import JoblibWorkers
+from .data.data_warnings import caveats
+from .data.features import backbone_labels, choose_poolings, on_columns
+from .data.fusion import PREDICTIONS
+from .data.probe_data import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
+from .data.subgroup_labels import subgroups_of
+from .engines.parallel import JoblibWorkers
+from .engines.probe import ProbeKind
+from .engines.registry import find_probes
+from .engines.task import Block
+from .run_info import gather_facts
 
 _MOST_CLASSES = 1000
 
@@ -51,23 +51,21 @@ class _Plan:
     def blocks(self, X: np.ndarray, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[Budget, Block]]:
         """What is asked of one matrix, a block a budget."""
         cohort, card = self.cohort, self.cohort.sides[0].manifest.card
-        position = np.cumsum(cohort.usable) - 1
-        y, unit = cohort.units.y[cohort.usable], cohort.row_unit
-        fused_later = fusing == PREDICTIONS
+        unit = np.flatnonzero(cohort.usable)
+        unit = unit[cohort.row_unit] if fusing == PREDICTIONS else unit
         for budget, resamples in self.budgets:
-            renumbered = [resample.renumbered(position) for resample in resamples]
             yield (
                 budget,
                 Block(
                     X=X,
-                    y=y[unit] if fused_later else y,
-                    resamples=tuple(r.rows(unit) if fused_later else r for r in renumbered),
+                    y=cohort.units.y[unit],
+                    resamples=tuple(resample.rows(unit) for resample in resamples),
                     task=card.task,
                     classes=tuple(card.classes),
                     metric=find_metric(metric),
                     # Val is far larger than a budget: fitted on both, all budgets would be much the same.
                     refit=refit and budget.whole,
-                    unit=unit if fused_later else None,
+                    unit=unit,
                 ),
             )
 
@@ -146,7 +144,7 @@ def run_probes(
     )
     labels = backbone_labels(caches)
     subgroups, dropped = subgroups_of(plan.cohort.units)
-    recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units, plan.drawn), []
+    recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units), []
     with _bar(manifest.name, plan, enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
@@ -155,8 +153,8 @@ def run_probes(
             for budget, block in plan.blocks(X, chosen_by.name, fusing=fusing, refit=refit):
                 for kind in plan.kinds:
                     system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
-                    for outcome in kind.solve(block, workers):
-                        recorder.add(system, block, outcome)
+                    for result in kind.solve(block, workers):
+                        recorder.add(system, result)
                         bar.advance(note=f"{labels[cache]} {kind.name}")
 
         # In a function of its own, so that no name holds one matrix while the next is read.

@@ -5,9 +5,10 @@ beside it; of several runs, the diagram of their ranks; of a manifest, the page 
 Nothing is fitted here and no score is computed otherwise than in the probe room, so report and results cannot disagree.
 """
 
-from .making import Report, make_report, write_report
-from .manifest_page import write_manifest_page
-from .ranks import draw_ranking
-from .verdict import Conclusion
+from .manifest.montage import draw_montage
+from .manifest.page import write_manifest_page
+from .plots.critical_difference import draw_ranking
+from .run.build import Report, make_report, write_report
+from .run.verdict import Conclusion
 
-__all__ = ["Conclusion", "Report", "draw_ranking", "make_report", "write_manifest_page", "write_report"]
+__all__ = ["Conclusion", "Report", "draw_montage", "draw_ranking", "make_report", "write_manifest_page", "write_report"]

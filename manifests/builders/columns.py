@@ -9,9 +9,9 @@ from types import MappingProxyType
 import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..tables import TEXT, other_separator, read_table
+from ..schema.columns import TEXT, other_separator, read_table
+from ..validation.faults import Faults
 from .common import SPLIT_WORDS
-from .faults import Faults
 
 
 def read_columns(

@@ -11,9 +11,9 @@ from types import MappingProxyType
 import pandas as pd
 
 from ...base import ManifestError, did_you_mean, one_of
-from ..card import DatasetCard, Task
 from ..manifest import Manifest
-from .faults import Faults, refuse
+from ..schema.card import DatasetCard, Task
+from ..validation.faults import Faults, refuse
 from .walk import require_readable
 
 Notice = Callable[[str], None]

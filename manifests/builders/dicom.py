@@ -12,21 +12,13 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted, no_such, one_of
-from ..card import Task
-from ..finding import refusal
 from ..manifest import Manifest
-from ..reading import DEFAULT_READING, Reading
-from ..slices import SliceChoice
+from ..readers.slices import SliceChoice
+from ..schema.card import Task
+from ..schema.intensity_policy import DEFAULT_READING, Reading
+from ..validation.finding import refusal
 from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
-from .dicom_headers import (
-    ATTRIBUTES,
-    Header,
-    ImageHeader,
-    PassedOver,
-    Unusable,
-    read_header,
-    require_pydicom,
-)
+from .dicom_headers import ATTRIBUTES, Header, ImageHeader, PassedOver, Unusable, read_header, require_pydicom
 from .dicom_labels import (
     Level,
     add_columns,

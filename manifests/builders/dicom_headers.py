@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...base import ManifestError
 from ..readers import dicom
-from ..source import reason_of
+from ..readers.source import reason_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset

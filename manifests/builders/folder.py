@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...base import ManifestError
-from ..card import Task
 from ..manifest import Manifest
+from ..schema.card import Task
+from ..validation.faults import Faults
 from .class_folders import ANY_CLASSES, class_folder_table
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
-from .faults import Faults
 
 _BUILDERS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "csv", ".npz": "npz", ".dcm": "dicom"}
 """Who takes a file of this suffix, or a folder of such."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..card import Task
-from ..finding import rows_in_words
-from ..tables import SUFFIXES, as_words, read_table
+from ..schema.card import Task
+from ..schema.columns import SUFFIXES, as_words, read_table
+from ..validation.finding import rows_in_words
 from .common import Notice, require_folder
-from .published import PublishedTable, refuse_faults
+from .label_table import PublishedTable, refuse_faults
 from .walk import walk
 
 _NUMBER = re.compile(r"[0-9]+|I{1,3}|IV", re.IGNORECASE)

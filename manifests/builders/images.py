@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..finding import rows_in_words
-from ..source import Source
-from ..tables import TEXT, as_codes, as_words
+from ..readers.source import Source
+from ..schema.columns import TEXT, as_codes, as_words
+from ..validation.faults import Faults
+from ..validation.finding import rows_in_words
 from .common import Notice
-from .faults import Faults
 from .lookup import Lookup, prefix, stem_of
 from .walk import files_below
 

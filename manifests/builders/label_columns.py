@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, no_such
-from ..tables import TEXT, as_words
-from .published import PublishedTable
+from ..schema.columns import TEXT, as_words
+from .label_table import PublishedTable
 
 Uncertain = Literal["zeros", "ones", "ignore"]
 """What becomes of labels that a report left open; the words are those of Irvin et al. 2019 (arXiv 1901.07031)."""

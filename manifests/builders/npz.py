@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 
 from ...base import ImageError, ManifestError, did_you_mean, one_of
-from ..card import Task
-from ..finding import rows_in_words
+from ..datasets.medmnist_facts import recognise
 from ..manifest import Manifest
+from ..readers.image_stack import Layout
 from ..readers.npz import DAMAGE, read_header
-from ..readers.stacks import Layout
-from ..slices import SliceChoice
-from ..structure import SPLITS
-from ..tables import as_words, column_of
+from ..readers.slices import SliceChoice
+from ..schema.card import Task
+from ..schema.columns import as_words, column_of
+from ..validation.faults import Faults, refuse
+from ..validation.finding import rows_in_words
+from ..validation.structure import SPLITS
 from .common import Notice, assemble, silent, task_for, tell_of_empty_classes
-from .faults import Faults, refuse
-from .medmnist_facts import recognise
 
 
 def build_npz(

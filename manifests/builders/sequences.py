@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from ...base import ManifestError, counted, did_you_mean, one_of
+from ..validation.faults import Faults
 from .common import Notice
-from .faults import Faults
 from .grades import Grades
 from .walk import files_below
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from ...base import ManifestError, one_of
-from ..card import Task
-from ..finding import outside_root
 from ..manifest import Manifest
-from ..tables import TEXT, as_text, as_words, column_of
+from ..schema.card import Task
+from ..schema.columns import TEXT, as_text, as_words, column_of
+from ..validation.faults import Faults
+from ..validation.finding import outside_root
 from .columns import read_columns, read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
-from .faults import Faults
 from .images import find_images
 
 _OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}

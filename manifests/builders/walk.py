@@ -8,7 +8,7 @@ from errno import EACCES
 from pathlib import Path
 
 from ...base import ManifestError
-from ..finding import refusal
+from ..validation.finding import refusal
 
 
 def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..finding import Finding
 from ..manifest import Manifest
-from .classes import absent_classes, alike_names, labels_like_ids, rare_classes, units_with_two_attributes
-from .evidence import Check, Evidence
-from .format_leaks import formats_that_tell_classes
+from ..validation.finding import Finding
+from .context import Check, Evidence
 from .images import (
     constant_images,
     extreme_aspects,
@@ -23,9 +21,11 @@ from .images import (
     paths_outside_root,
     unreadable_images,
 )
-from .leaks import groups_across_splits, pixels_across_splits, pixels_repeated, pixels_with_two_labels
-from .names import groups_in_names
-from .near_leaks import near_duplicates, near_embeddings
+from .labels import absent_classes, alike_names, labels_like_ids, rare_classes, units_with_two_attributes
+from .near_duplicates import near_duplicates, near_embeddings
+from .patients_in_paths import groups_in_names
+from .shortcuts import formats_that_tell_classes
+from .split_leakage import groups_across_splits, pixels_across_splits, pixels_repeated, pixels_with_two_labels
 
 __all__ = ["CHECKS", "Check", "Evidence", "check_manifest"]
 

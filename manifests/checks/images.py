@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..finding import MOST, Finding, finding, outside_root, rows_in_words, untold
-from ..tables import column_of, is_blank
-from .evidence import Evidence
+from ..schema.columns import column_of, is_blank
+from ..validation.finding import MOST, Finding, finding, outside_root, rows_in_words, untold
+from .context import Evidence
 
 EXTREME = 4
 """Sides in a proportion above this leave next to nothing of an image in a square input."""

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ...base import ImageError
-from ..source import Source, is_store, reason_of
-from . import dicom, guard, hdf5, nifti, npz, pillow, zarr_stacks
+from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
+from . import subprocess_reader as guard
+from .source import Source, is_store, reason_of
 
 __all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_here", "read_image"]
 

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...base import ImageError
-from ..reading import Reading
-from ..source import Source
+from ..schema.intensity_policy import Reading
+from .cache import Memo, file_key
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned
-from .memo import Memo, file_key
+from .source import Source
 
 if TYPE_CHECKING:
     from pydicom import Dataset

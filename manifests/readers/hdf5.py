@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
-from ..source import Source
-from .memo import Memo, file_key
-from .stacks import Stack, in_words
+from .cache import Memo, file_key
+from .image_stack import Stack, in_words
+from .source import Source
 
 if TYPE_CHECKING:
     import h5py

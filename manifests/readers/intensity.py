@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...base import ImageError
-from ..reading import Reading
+from ..schema.intensity_policy import Reading
 
 Bounds = tuple[float, float]
 """The values that become 0 and 255."""

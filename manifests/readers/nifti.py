@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
-from ..reading import Reading
-from ..slices import AXES, Axis
-from ..source import Source, reason_of
+from ..schema.intensity_policy import Reading
+from .cache import Memo, file_key
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
-from .memo import Memo, file_key
 from .nifti_header import DAMAGE, Header, damage_in_words, header_length, inflated
+from .slices import AXES, Axis
+from .source import Source, reason_of
 
 MOST_BYTES = 2**30
 """Of a volume that has to be decoded whole; a header may declare anything."""

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ...base import ImageError
-from ..source import reason_of
+from .source import reason_of
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ...base import ImageError, did_you_mean, one_of
-from ..source import Source
-from .memo import Memo, file_key
-from .stacks import Layout
+from .cache import Memo, file_key
+from .image_stack import Layout
+from .source import Source
 
 _KEPT = 4
 """Arrays kept open or decoded per process: a run goes through one split after the other."""

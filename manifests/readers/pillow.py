@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...base import ImageError
-from ..reading import Reading
-from ..source import Source
+from ..schema.intensity_policy import Reading
 from .intensity import chosen_bounds, to_8_bits
+from .source import Source
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _STRIP_PIXELS = 4_000_000

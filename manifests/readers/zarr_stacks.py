@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
-from ..source import Source
-from .memo import Memo, file_key
-from .stacks import Stack, in_words
+from .cache import Memo, file_key
+from .image_stack import Stack, in_words
+from .source import Source
 
 _METADATA = ("zarr.json", ".zarray")
 _MOST_METADATA_BYTES = 4 * 2**20

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.manifests import DatasetCard, Finding, Manifest, check_manifest, spelling_remarks
-from medprobe.manifests.alike import alike
+from medprobe.manifests.checks.spelling import alike
 
 
 def _manifest(tmp_path: Path, **columns: list[str]) -> Manifest:

@@ -10,7 +10,7 @@ import pytest
 from medprobe.base import ManifestError
 from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec
 from medprobe.manifests import BUILDERS, Manifest, content_digest, read_image
-from medprobe.probe.features import find_coverage, load_features
+from medprobe.probe.data.features import find_coverage, load_features
 
 nibabel = pytest.importorskip("nibabel")
 build_glioma = BUILDERS["glioma-mri"].build

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, class_counts, read_image
-from medprobe.manifests.builders import medmnist, medmnist_facts
+from medprobe.manifests.datasets import medmnist, medmnist_facts
 
 build_medmnist = BUILDERS["medmnist"].build
 
@@ -57,7 +57,7 @@ def test_the_facts_of_the_package_are_had_without_torch_or_a_folder_in_the_home(
 
     (home / ".medmnist").rmdir()
     code = (
-        f"{without_torch}\nfrom medprobe.manifests.builders.medmnist_facts import packaged_sets\n"
+        f"{without_torch}\nfrom medprobe.manifests.datasets.medmnist_facts import packaged_sets\n"
         "import importlib.util as u; assert len(packaged_sets()) == (18 if u.find_spec('medmnist') else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

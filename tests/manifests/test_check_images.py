@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.manifests import DatasetCard, Finding, Manifest, build_folder, check_manifest
-from medprobe.manifests.burned_text import FEWEST, letters_in_a_row
+from medprobe.manifests.image_stats.burned_in_text import FEWEST, letters_in_a_row
 from PIL import Image, ImageDraw, ImageFont
 
 

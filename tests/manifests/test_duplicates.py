@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ManifestError
+from medprobe.evaluate import draw_resamples
 from medprobe.manifests import (
     FIXES,
     DatasetCard,
@@ -20,7 +21,6 @@ from medprobe.manifests import (
     group_duplicates,
     survey_manifest,
 )
-from medprobe.probe import draw_resamples
 
 
 def _survey(contents: list[int], constant: tuple[int, ...] = ()) -> Survey:

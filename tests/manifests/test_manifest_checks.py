@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import CODES, DatasetCard, Manifest, build_folder, build_npz, check_manifest, draw_montage
+from medprobe.manifests import CODES, DatasetCard, Manifest, build_folder, build_npz, check_manifest
+from medprobe.report import draw_montage
 from PIL import Image
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import pytest
 import zarr
 from medprobe.base import ImageError
 from medprobe.manifests import READERS, Source, read_image
-from medprobe.manifests.readers import guard
+from medprobe.manifests.readers import subprocess_reader as guard
 
 _PROGRAM = """
 import os, signal, sys

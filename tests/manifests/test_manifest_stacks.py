@@ -11,7 +11,8 @@ import pytest
 import zarr
 from medprobe.base import ImageError, ManifestError
 from medprobe.manifests import Reading, Source, build_npz, read_image, source_stamp
-from medprobe.manifests.readers import read_here, stacks
+from medprobe.manifests.readers import image_stack as stacks
+from medprobe.manifests.readers import read_here
 
 _RNG = np.random.default_rng(0)
 _GREY = _RNG.integers(0, 256, (5, 9, 7), dtype=np.uint8)

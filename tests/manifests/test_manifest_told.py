@@ -108,7 +108,7 @@ def test_show_tells_the_images_that_cannot_be_read_and_that_no_patients_are_name
 
 
 def test_show_counts_millions_without_opening_them(pets: Manifest, medprobe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medprobe.cli.manifest._LOOKED_AT_UNASKED", 42)
+    monkeypatch.setattr("medprobe.cli.manifest.app._LOOKED_AT_UNASKED", 42)
     said = medprobe("manifest", "show", pets.path)
     assert said.status == 0
     assert "whether all 43 images can be read was not looked at" in said.out
@@ -176,7 +176,7 @@ def test_findings_count_the_images_that_they_are_about(class_folders: Path, tmp_
 
 
 def test_findings_that_are_not_told_one_by_one_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("finding", "structure", "checks.images", "checks.leaks"):
+    for module in ("validation.finding", "validation.structure", "checks.images", "checks.split_leakage"):
         monkeypatch.setattr(f"medprobe.manifests.{module}.MOST", 2)
     rows = range(12)
     table = pd.DataFrame({

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from medprobe.manifests import TILE, DatasetCard, Manifest, draw_montage
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.report.manifest.montage import TILE, draw_montage
 from PIL import Image
 
 _HOLE = (238, 240, 242)

@@ -7,16 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from medprobe.manifests import (
-    Manifest,
-    Reading,
-    Survey,
-    build_folder,
-    build_npz,
-    survey_images,
-    survey_manifest,
-    surveying,
-)
+from medprobe.manifests import Manifest, Reading, Survey, build_folder, build_npz, survey_images, survey_manifest
+from medprobe.manifests.image_stats import scan as surveying
 from PIL import Image
 
 

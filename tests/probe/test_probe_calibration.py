@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError, ReportError
-from medprobe.manifests import Manifest
-from medprobe.probe import (
+from medprobe.evaluate import (
     METRICS,
     Predicted,
     Run,
@@ -28,8 +27,9 @@ from medprobe.probe import (
     summarise,
     temperature_table,
 )
-from medprobe.probe.attributes import subgroup_column
-from medprobe.probe.bootstrap import GroupDraws, bca, find_interval, mean_over_seeds, percentiles
+from medprobe.evaluate.statistics.bootstrap import GroupDraws, bca, find_interval, mean_over_seeds, percentiles
+from medprobe.manifests import Manifest
+from medprobe.probe.data.subgroup_labels import subgroup_column
 from scipy import stats
 
 # --- BCa
@@ -105,7 +105,7 @@ def test_bca_falls_back_on_percentiles_where_it_cannot_be_had_and_says_why() -> 
 
 
 def test_bca_is_another_interval_of_the_same_mean_for_systems_and_for_differences(run: Run) -> None:
-    from medprobe.probe import compare_backbones
+    from medprobe.evaluate import compare_backbones
 
     plain, corrected = (summarise(run, interval=kind) for kind in ("percentile", "bca"))
     assert plain["mean"].tolist() == corrected["mean"].tolist()

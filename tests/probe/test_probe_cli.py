@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import Medprobe, assert_refused, process
+from medprobe.evaluate import Run
 from medprobe.manifests import Manifest
-from medprobe.probe import PROBES, Run
+from medprobe.probe import PROBES
 
 
 def test_the_help_has_an_example_and_says_what_every_option_is() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import Medprobe, assert_refused, process
+from medprobe.evaluate import Run
 from medprobe.manifests import Manifest
-from medprobe.probe import Run
 
 
 def _caches(table: Path) -> list[Path]:
@@ -151,7 +151,7 @@ def test_no_scores_are_printed_that_are_not_saved(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("medprobe.probe.tables.write", full)
+    monkeypatch.setattr("medprobe.evaluate.results.schemas.write", full)
     out = tmp_path / "run"
     refused = medprobe("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", out)
     assert_refused(*refused, out, "the disk is full")

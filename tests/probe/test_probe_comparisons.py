@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ReportError
-from medprobe.probe import (
+from medprobe.evaluate import (
     METRICS,
     Run,
     System,
@@ -22,8 +22,8 @@ from medprobe.probe import (
     system_labels,
     verdicts,
 )
-from medprobe.probe.bootstrap import GroupDraws, mean_over_seeds
-from medprobe.probe.comparisons import bootstrap_test
+from medprobe.evaluate.statistics.bootstrap import GroupDraws, mean_over_seeds
+from medprobe.evaluate.statistics.comparison import bootstrap_test
 
 ACCURACY = METRICS["accuracy"]
 

@@ -9,12 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import CacheError, MedprobeError, ProbeError
-from medprobe.manifests import Manifest
-from medprobe.probe import (
+from medprobe.evaluate import (
     METRICS,
-    Block,
     Budget,
-    CentroidProbe,
     Resample,
     Run,
     budgets_in_order,
@@ -23,12 +20,13 @@ from medprobe.probe import (
     cut_down,
     draw_resamples,
     replay,
-    run_probes,
     summarise,
     verdicts,
 )
-from medprobe.probe.bootstrap import GroupDraws
-from medprobe.probe.choosing import Chooser
+from medprobe.evaluate.statistics.bootstrap import GroupDraws
+from medprobe.manifests import Manifest
+from medprobe.probe import Block, CentroidProbe, run_probes
+from medprobe.probe.engines.model_selection import Chooser
 
 ALL = ("logreg", "knn", "gbm", "centroid")
 

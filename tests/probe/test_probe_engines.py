@@ -11,26 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from medprobe.base import ProbeError
-from medprobe.probe import (
-    METRICS,
-    PROBES,
-    Block,
-    CentroidProbe,
-    GBMProbe,
-    KNNProbe,
-    LogisticProbe,
-    Metric,
-    Outcome,
-    Resample,
-    Scored,
-    evaluate,
-    find_metric,
-)
-from medprobe.probe.centroid import GRID as TEMPERATURES
-from medprobe.probe.choosing import PATIENCE, Chooser
-from medprobe.probe.knn import GRID as K_GRID
-from medprobe.probe.logistic import GRID as C_GRID
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.evaluate import METRICS, FitResult, Metric, Resample, Scored, evaluate, find_metric
+from medprobe.probe import PROBES, Block, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
+from medprobe.probe.engines.centroid import GRID as TEMPERATURES
+from medprobe.probe.engines.model_selection import PATIENCE, Chooser
+from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.estimators.knn import GRID as K_GRID
+from medprobe.probe.estimators.logistic import GRID as C_GRID
 
 WORKERS = JoblibWorkers(1)
 
@@ -53,7 +40,7 @@ def _block(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, 
     return Block(X, y, tuple(resamples), task, tuple("abc"[:classes]), find_metric(metric), refit)
 
 
-def _solve(name: str, block: Block) -> list[Outcome]:
+def _solve(name: str, block: Block) -> list[FitResult]:
     return list(PROBES[name].solve(block, WORKERS))
 
 
@@ -83,7 +70,7 @@ def test_knn_chooses_and_predicts_as_a_plain_loop_over_k(task: str, metric: str,
         rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
         probe.fit(block.X[rows], block.y[rows])
         assert outcome.params == params
-        assert outcome.seed == resample.seed
+        assert outcome.resample.seed == resample.seed
         np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import CacheError, ProbeError
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe.features import backbone_labels, choose_poolings, features_shape, find_coverage, load_features
-from medprobe.probe.fusing import PREDICTIONS, covered, fuse
+from medprobe.probe.data.features import backbone_labels, choose_poolings, features_shape, find_coverage, load_features
+from medprobe.probe.data.fusion import PREDICTIONS, covered, fuse
 
 Samples = tuple[np.ndarray, np.ndarray, int, np.ndarray]
 

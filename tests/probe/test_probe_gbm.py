@@ -10,7 +10,7 @@ import pytest
 from made_up_rows import classified, labelled
 from medprobe.manifests import Manifest
 from medprobe.probe import GBMProbe
-from medprobe.probe.gbm import PRESETS
+from medprobe.probe.estimators.gbm import PRESETS
 
 
 def test_gbm_defaults_are_plain_lightgbm() -> None:

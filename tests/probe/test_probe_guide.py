@@ -6,9 +6,15 @@ import threading
 
 import numpy as np
 import pytest
-from medprobe.probe import METRICS, PROBES, Block, Resample, logistic_engine
-from medprobe.probe.linear import Guide, Problems, Rows, lapack, solve
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.evaluate import METRICS, Resample
+from medprobe.probe import PROBES, Block
+from medprobe.probe.engines import logreg as logistic_engine
+from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.estimators._logistic_solver import lapack
+from medprobe.probe.estimators._logistic_solver.guide import Guide
+from medprobe.probe.estimators._logistic_solver.problems import Problems
+from medprobe.probe.estimators._logistic_solver.rows import Rows
+from medprobe.probe.estimators._logistic_solver.solver import solve
 from sklearn.datasets import make_classification
 
 GRID = (1e-3, 0.1, 1.0, 100.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up_rows import classified, labelled
 from medprobe.probe import KNNProbe
-from medprobe.probe.knn import vote
+from medprobe.probe.estimators.knn import vote
 from sklearn.neighbors import KNeighborsClassifier
 
 
@@ -81,7 +81,7 @@ def test_knn_answers_the_same_in_blocks_as_at_once(monkeypatch: pytest.MonkeyPat
     X, y = classified(n=400)
     probe = KNNProbe(9).fit(X[:200], y[:200])
     whole = probe.kneighbors(X[200:])
-    monkeypatch.setattr("medprobe.probe.neighbours._CELLS", 200 * 7)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._CELLS", 200 * 7)
     in_blocks = probe.kneighbors(X[200:])
     np.testing.assert_array_equal(whole[1], in_blocks[1])
     np.testing.assert_allclose(whole[0], in_blocks[0], atol=1e-12)

@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.probe import LogisticPath, LogisticProbe
-from medprobe.probe.linear import Predictor, Problems, Rows, curvature, rows, solve
+from medprobe.probe.estimators._logistic_solver import curvature, rows
+from medprobe.probe.estimators._logistic_solver.path import Predictor
+from medprobe.probe.estimators._logistic_solver.problems import Problems
+from medprobe.probe.estimators._logistic_solver.rows import Rows
+from medprobe.probe.estimators._logistic_solver.solver import solve
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from medprobe.probe import PROBES, Block, Resample, find_metric
-from medprobe.probe.choosing import Chooser
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.evaluate import Resample, find_metric
+from medprobe.probe import PROBES, Block
+from medprobe.probe.engines.model_selection import Chooser
+from medprobe.probe.engines.parallel import JoblibWorkers
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medprobe.probe.neighbours import NeighbourLists, Question, comparable, list_neighbours, nearest, search
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.estimators._neighbors import NeighbourLists, Question, comparable, list_neighbours, nearest, search
 
 WORKERS = JoblibWorkers(1)
 
@@ -62,14 +62,14 @@ def _asserted_exact(lists: NeighbourLists, questions: list[Question]) -> None:
 
 @pytest.mark.parametrize("longest", [0, 3, 40, 5000])
 def test_lists_that_are_not_worth_it_change_nothing(longest, monkeypatch) -> None:
-    monkeypatch.setattr("medprobe.probe.neighbours._LONGEST", longest)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._LONGEST", longest)
     X = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
     questions = _questions(300, 3, 0.2, 1, 10)
     _asserted_exact(list_neighbours(X, questions, WORKERS), questions)
 
 
 def test_a_row_whose_list_would_run_dry_gets_a_longer_one(monkeypatch) -> None:
-    monkeypatch.setattr("medprobe.probe.neighbours._SPARE", -2.0)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._SPARE", -2.0)
     X = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
     questions = _questions(400, 2, 0.5, 1, 20)
     lists = list_neighbours(X, questions, WORKERS)
@@ -104,7 +104,7 @@ def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others() -> None
 
 
 def test_few_members_beside_many_are_searched_among_and_cost_the_others_no_list(monkeypatch) -> None:
-    monkeypatch.setattr("medprobe.probe.neighbours._LONGEST", 100)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._LONGEST", 100)
     X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
     few, many = (_questions(900, 2, share, 1, 15) for share in (0.03, 0.8))
     lists = list_neighbours(X, [*few, *many], WORKERS)
@@ -114,7 +114,7 @@ def test_few_members_beside_many_are_searched_among_and_cost_the_others_no_list(
 
 def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     X = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
-    monkeypatch.setattr("medprobe.probe.neighbours._CELLS", 40_000)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._CELLS", 40_000)
     questions = _questions(500, 3, 0.7, 0, 15)
     one, two = (list_neighbours(X, questions, JoblibWorkers(jobs)) for jobs in (1, 2))
     np.testing.assert_array_equal(one.found, two.found)

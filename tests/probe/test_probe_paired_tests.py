@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.probe.delong import auc_components, delong_test
-from medprobe.probe.multiplicity import benjamini_hochberg, find_correction, holm
-from medprobe.probe.paired import mcnemar_test, twice_the_median, wilcoxon_test
+from medprobe.evaluate.statistics.delong import auc_components, delong_test
+from medprobe.evaluate.statistics.multiple_testing import benjamini_hochberg, find_correction, holm
+from medprobe.evaluate.statistics.paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
@@ -145,7 +145,7 @@ def test_groups_of_several_units_are_tossed_as_a_whole(differences: list[int]) -
 def test_many_large_groups_are_tested_by_the_normal_approximation(monkeypatch: pytest.MonkeyPatch) -> None:
     differences = np.random.default_rng(0).integers(-9, 11, 400)
     exact, is_exact = mcnemar_test(differences)
-    monkeypatch.setattr("medprobe.probe.paired._MOST_STEPS", 10)
+    monkeypatch.setattr("medprobe.evaluate.statistics.paired_tests._MOST_STEPS", 10)
     near, is_near_exact = mcnemar_test(differences)
     assert (is_exact, is_near_exact) == (True, False)
     assert near == pytest.approx(exact, abs=0.01)

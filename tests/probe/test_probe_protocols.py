@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
+from medprobe.evaluate import Budget, Resample, budgets_of, cut_down, draw_resamples, parse_fractions, parse_shots
+from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
 from medprobe.manifests import DatasetCard, Manifest, Units, deal
-from medprobe.probe import Budget, Resample, beside, budgets_of, cut_down, draw_resamples, parse_fractions, parse_shots
-from medprobe.probe.protocols import DRAWN, VAL_SHARE
+from medprobe.probe import beside
 from random_cohorts import classes_in, cohorts, groups_with, units_of
 
 PARTS = ("train", "val", "test")

@@ -10,7 +10,7 @@ import pytest
 import scikit_posthocs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medprobe.probe.ranks import cliques, friedman_test, nemenyi_test, ranks_of
+from medprobe.evaluate.statistics.friedman import cliques, friedman_test, nemenyi_test, ranks_of
 from scipy import stats
 
 # Demsar 2006, table 6: AUC of C4.5 as it is, with m tuned, with cf tuned, with both, on 14 data sets.

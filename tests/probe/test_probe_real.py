@@ -9,11 +9,7 @@ import pandas as pd
 import pytest
 from medprobe.cache import EmbeddingCache
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe import (
-    KNNProbe,
-    LogisticProbe,
-    run_probes,
-)
+from medprobe.probe import KNNProbe, LogisticProbe, run_probes
 from threadpoolctl import threadpool_limits
 
 

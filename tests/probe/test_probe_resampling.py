@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
+from medprobe.evaluate import PROTOCOLS, Resample, draw_resamples, parse_seeds
+from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
+from medprobe.evaluate.resampling.resample import MOST_SEEDS, check_seeds, resolve_protocol
 from medprobe.manifests import DatasetCard, Manifest, Units, allocate, shuffle_keys, shuffled
-from medprobe.probe import PROTOCOLS, Resample, draw_resamples, parse_seeds
-from medprobe.probe.protocols import DRAWN, VAL_SHARE
-from medprobe.probe.resampling import MOST_SEEDS, check_seeds, resolve_protocol
 from random_cohorts import classes_in, cohorts, groups_with, units_of
 
 PARTS = ("train", "val", "test")

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from medprobe.base import OutputError, ReportError
-from medprobe.probe import Run, refuse_occupied
-from medprobe.probe.results import SCHEMA
+from medprobe.evaluate import Run, refuse_occupied
+from medprobe.evaluate.results.run import SCHEMA
 
 FILES = {"run.json", "scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"}
 
@@ -189,7 +189,7 @@ def test_a_fault_while_writing_leaves_the_older_run_and_nothing_else(
         return full() if path.suffix == ".tmp" else rename(path, target)  # pyright: ignore[reportReturnType]
 
     if step == "write":
-        monkeypatch.setattr("medprobe.probe.tables.write", full)
+        monkeypatch.setattr("medprobe.evaluate.results.schemas.write", full)
     else:
         monkeypatch.setattr(Path, "rename", fails_for_drafts)
     with pytest.raises(OutputError, match="disk is full"):
@@ -204,7 +204,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_run(run: Run, tmp_path: Path) -> No
     run.save(tmp_path / "source")
     code = textwrap.dedent("""
         import sys
-        from medprobe.probe import Run
+        from medprobe.evaluate import Run
         run = Run.load(sys.argv[1])
         print("ready", flush=True)
         while True:

@@ -10,19 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import CacheError, MedprobeError, ProbeError
+from medprobe.evaluate import Run, metrics_for
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe import (
-    PROBES,
-    Block,
-    Outcome,
-    ProbeKind,
-    ProbeSettings,
-    Run,
-    metrics_for,
-    run_probes,
-)
-from medprobe.probe.block import Workers
-from medprobe.probe.neighbours import _CELLS
+from medprobe.probe import PROBES, Block, ProbeKind, ProbeSettings, run_probes
+from medprobe.probe.engines.task import Workers
+from medprobe.probe.estimators._neighbors import _CELLS
 
 ALL = ("logreg", "knn", "gbm")
 
@@ -202,10 +194,11 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
         for r in block.resamples:
             share = np.bincount(block.y[block.fitted_on(r)], minlength=len(block.classes)) / len(block.fitted_on(r))
             val, test = (np.tile(share, (len(rows), 1)) for rows in (r.val, r.test))
-            yield Outcome(r.seed, r.fold, val, test, {"share": share.round(3).tolist()}, notes=["guesses"])
+            params = {"share": share.round(3).tolist()}
+            yield block.result(r, val_proba=val, test_proba=test, params=params, notes=["guesses"])
 
     guess = ProbeKind("guess", "Class shares", Rule(), solve)
-    monkeypatch.setattr("medprobe.probe.listing.PROBES", {**PROBES, "guess": guess})
+    monkeypatch.setattr("medprobe.probe.engines.registry.PROBES", {**PROBES, "guess": guess})
     run = study.probe(probes=["guess", "knn"], seeds=range(3))
     assert seen == [(3, 8), (3, 8)]
     auc = run.scores.query("probe == 'guess' and metric == 'roc_auc'")["value"]
@@ -271,7 +264,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
 def test_what_cannot_be_done_is_said_before_any_work(
     study, wrong: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medprobe.probe.cohort.load_features", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr("medprobe.probe.data.probe_data.load_features", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(MedprobeError, match=told.replace("(", r"\(")):
         study.probe(**wrong)
 

@@ -26,8 +26,9 @@ def peak():
 _CODE = """
 import json, sys
 import numpy as np
-from medprobe.probe import PROBES, Block, Resample, find_metric
-from medprobe.probe.workers import JoblibWorkers
+from medprobe.evaluate import Resample, find_metric
+from medprobe.probe import PROBES, Block
+from medprobe.probe.engines.parallel import JoblibWorkers
 
 rows, width = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)

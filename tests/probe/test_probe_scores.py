@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
+from medprobe.evaluate import ALIASES, METRICS, Scored, evaluate, find_metric, metrics_for
 from medprobe.manifests import METRIC_NAMES
-from medprobe.probe import ALIASES, METRICS, Scored, evaluate, find_metric, metrics_for
 from sklearn import metrics as sk
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 from medprobe.base import ProbeError
-from medprobe.probe import (
-    PROBES,
-    find_probes,
-)
+from medprobe.probe import PROBES, find_probes
 
 
 def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart(study) -> None:

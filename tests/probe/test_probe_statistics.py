@@ -11,18 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.probe import (
-    METRICS,
-    Predicted,
-    Run,
-    Scored,
-    corrected_t_test,
-    evaluate,
-    holm,
-    summarise,
-)
-from medprobe.probe.bootstrap import GroupDraws, mean_over_seeds, percentiles
-from medprobe.probe.comparisons import bootstrap_test
+from medprobe.evaluate import METRICS, Predicted, Run, Scored, corrected_t_test, evaluate, holm, summarise
+from medprobe.evaluate.statistics.bootstrap import GroupDraws, mean_over_seeds, percentiles
+from medprobe.evaluate.statistics.comparison import bootstrap_test
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
@@ -109,7 +100,7 @@ def test_a_draw_is_what_repeating_the_drawn_patients_would_give() -> None:
 def test_draws_come_out_the_same_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     predicted = _predicted(np.random.default_rng(0), 40, 0.8)
     whole = GroupDraws([predicted], 200).values(ACCURACY, [predicted])
-    monkeypatch.setattr("medprobe.probe.bootstrap._CELLS", 7 * 160)
+    monkeypatch.setattr("medprobe.evaluate.statistics.bootstrap._CELLS", 7 * 160)
     np.testing.assert_array_equal(GroupDraws([predicted], 200).values(ACCURACY, [predicted]), whole)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ProbeError
-from medprobe.manifests import Manifest
-from medprobe.probe import (
+from medprobe.evaluate import (
     Run,
     benjamini_hochberg,
     compare,
@@ -24,8 +23,9 @@ from medprobe.probe import (
     rankings_table,
     replay,
 )
-from medprobe.probe.delong import delong_test
-from medprobe.probe.paired import mcnemar_test
+from medprobe.evaluate.statistics.delong import delong_test
+from medprobe.evaluate.statistics.paired_tests import mcnemar_test
+from medprobe.manifests import Manifest
 from medprobe.report import draw_ranking
 
 Medprobe = Callable[..., tuple[int, str, str]]

@@ -6,9 +6,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from medprobe.probe import METRICS, Scored, corrected_t_test, evaluate
-from medprobe.probe.delong import delong_test
-from medprobe.probe.paired import wilcoxon_test
+from medprobe.evaluate import METRICS, Scored, corrected_t_test, evaluate
+from medprobe.evaluate.statistics.delong import delong_test
+from medprobe.evaluate.statistics.paired_tests import wilcoxon_test
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 

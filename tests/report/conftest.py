@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
+from medprobe.evaluate import Run
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe import Run, run_probes
+from medprobe.probe import run_probes
 from medprobe.report import write_report
 
 UNITS = 90

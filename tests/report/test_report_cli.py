@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from medprobe.report.findings import read_findings
-from medprobe.report.verdict import conclude
+from medprobe.report.run.data import read_findings
+from medprobe.report.run.verdict import conclude
 
 Run = Callable[..., tuple[int, str, str]]
 

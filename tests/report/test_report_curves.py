@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from medprobe.report import make_report, write_report
-from medprobe.report.drawn import draw_figures
-from medprobe.report.findings import Findings, read_findings
-from medprobe.report.learning import Scale
-from medprobe.report.tables import TABLES
+from medprobe.report.plots.learning_curve import Scale
+from medprobe.report.run.data import Findings, read_findings
+from medprobe.report.run.figures import draw_figures
+from medprobe.report.run.tables import TABLES
 
 BUDGETS = {"shots": [2, 8], "train_fraction": [1.0]}
 

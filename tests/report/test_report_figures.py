@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medprobe.probe import METRICS, Predicted, Run, Scored, evaluate
-from medprobe.report import curves, details, figures
-from medprobe.report.drawn import draw_figures, look_of
-from medprobe.report.findings import Findings, read_findings
-from medprobe.report.svg import inline
-from medprobe.report.theme import DARK, LIGHT, drawing, figure_bytes
-from medprobe.report.words import shortened
+from medprobe.evaluate import METRICS, Predicted, Run, Scored, evaluate
+from medprobe.report.elements.svg import inline
+from medprobe.report.elements.text import shortened
+from medprobe.report.elements.theme import DARK, LIGHT, drawing, figure_bytes
+from medprobe.report.plots import curve_data as details
+from medprobe.report.plots import curves
+from medprobe.report.plots import scores as figures
+from medprobe.report.run.data import Findings, read_findings
+from medprobe.report.run.figures import draw_figures, look_of
 from sklearn import metrics as reference
 
 

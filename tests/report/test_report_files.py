@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 from medprobe.base import OutputError, ReportError
-from medprobe.probe import Run
+from medprobe.evaluate import Run
 from medprobe.report import write_report
 from PIL import Image
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from html_page import HtmlPage
 from medprobe.base import ReportError
-from medprobe.probe import Run, summarise
+from medprobe.evaluate import Run, summarise
 from medprobe.report import write_report
-from medprobe.report.citing import commands
-from medprobe.report.findings import read_findings
-from medprobe.report.verdict import conclude
+from medprobe.report.run.citation import commands
+from medprobe.report.run.data import read_findings
+from medprobe.report.run.verdict import conclude
 
 _LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "form", "image"}
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.probe import METRICS, Run, compare_backbones, summarise
+from medprobe.evaluate import METRICS, Run, compare_backbones, summarise
 from medprobe.report import write_report
-from medprobe.report.formats import as_csv, as_latex, as_markdown, latex_text
-from medprobe.report.tables import Table
+from medprobe.report.elements.table_formats import as_csv, as_latex, as_markdown, latex_text
+from medprobe.report.run.tables import Table
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")
 

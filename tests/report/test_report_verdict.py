@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from medprobe.base import ReportError
-from medprobe.probe import Run, parse_seeds
+from medprobe.evaluate import Run, parse_seeds
 from medprobe.report import Conclusion, make_report
-from medprobe.report.citing import commands
-from medprobe.report.findings import read_findings
-from medprobe.report.verdict import conclude
+from medprobe.report.run.citation import commands
+from medprobe.report.run.data import read_findings
+from medprobe.report.run.verdict import conclude
 
 
 def verdict_of(folder: Path, metric: str | None = None) -> Conclusion:

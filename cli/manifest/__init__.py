@@ -1,0 +1,4 @@
+"""`medprobe manifest`: build, check, show.
+
+In: options typed by a user. Out: manifests, diagnostics, pages.
+"""

@@ -1,0 +1,94 @@
+"""The verbs of `manifest`: build one from what there is, check it, show what is in it, export it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..terminal.console import command, remark, say
+from ..terminal.wrapping import wrapped
+from . import build as manifest_build
+from . import check as manifest_check
+from . import export as manifest_export
+from .counts import tell_counts, tell_more_counts
+
+if TYPE_CHECKING:
+    from ...manifests import Manifest, Survey
+
+_LOOKED_AT_UNASKED = 50_000
+"""Images up to which counting them includes opening each, which is kept for `check`."""
+
+app = typer.Typer(
+    help="Build, check, show and export manifests: tables of images with their labels.",
+    epilog="Example: `medprobe manifest check brain.parquet`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.add_typer(manifest_build.app, name="build")
+app.command("check")(manifest_check.check)
+app.add_typer(manifest_export.app, name="export")
+
+ManifestFile = Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)]
+
+
+@app.command("show")
+def show(
+    manifest: ManifestFile,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A .png for a picture of examples; a .html for one page with examples, counts, sizes and grey levels.",
+            show_default="<manifest>-montage.png",
+        ),
+    ] = None,
+    per_class: Annotated[int, typer.Option(min=1, max=40, help="Examples of each class.")] = 8,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Counts what is in a manifest (classes, splits, groups, attributes), and shows examples of each class.
+
+    Example: `medprobe manifest show brain.parquet --out brain.html`
+    """
+    from ...base import OutputError
+    from ...manifests import Manifest, survey_manifest
+    from ...report import draw_montage
+
+    place = out or manifest.with_name(f"{manifest.stem}-montage.png")
+    if place.suffix.lower() not in (".png", ".html"):
+        raise OutputError(f"{place}: --out must end in .png or .html.")
+    kept = place.exists() and not overwrite
+    if kept and out is not None:
+        raise OutputError(f"{out}: is there already; choose another --out, or add --overwrite to replace it.")
+    loaded = Manifest.load(manifest)
+    tell_counts(loaded)
+    tell_more_counts(loaded)
+    is_page = place.suffix.lower() == ".html"
+    survey = survey_manifest(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
+    _tell_remarks(loaded, survey)
+    if kept:
+        remark(wrapped(f"{place} is there already and stays as it is; --overwrite draws it anew."))
+    elif is_page:
+        from ...report import write_manifest_page
+
+        say(wrapped(f"Page: {write_manifest_page(loaded, place, survey=survey, per_class=per_class)}"))
+    else:
+        say(wrapped(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}"))
+    if out is None:
+        page = manifest.with_name(f"{manifest.stem}.html")
+        remark("For a page with sizes and grey levels as well:")
+        remark(f"  {command('manifest', 'show', manifest, '-o', page)}")
+
+
+def _tell_remarks(manifest: Manifest, survey: Survey | None) -> None:
+    """What a reader should know before relying on the counts; without a survey, that nobody looked at the images."""
+    from ...base import counted
+    from ...manifests import manifest_remarks
+
+    for sentence in manifest_remarks(manifest, survey):
+        say(wrapped(f"note: {sentence}"))
+    if survey is None:
+        images = counted(len(manifest), "image")
+        say(wrapped(f"note: whether all {images} can be read was not looked at; `medprobe manifest check` does it."))

@@ -1,0 +1,236 @@
+"""`medprobe manifest build NAME`: a command for each builder, made from its signature and its docstring.
+
+Two keywords of a builder are no options: `notice` takes its remarks, and `reading`, where a builder has it, is given
+what `--window` and `--per-slice` ask for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+import typer
+from typer.core import TyperGroup
+
+from ..terminal.console import command, remark, say
+from ..terminal.wrapping import wrapped
+from .build_options import COMMON, SHARED, Out, with_own_splits
+from .build_validation import Settled, settle
+from .counts import tell_counts
+
+if TYPE_CHECKING:
+    from ...manifests import Builder, Manifest
+
+
+class _Builders(TyperGroup):
+    """Looks the builders up when they are asked for, so that other commands do not wait for pandas."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._find()
+        return list(self.commands)  # in the order of `BUILDERS`
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        self._find()
+        return super().get_command(ctx, cmd_name)
+
+    def _find(self) -> None:
+        """Makes the commands once; typer then knows them, and names the near ones of one that there is not."""
+        if not self.commands:
+            from ...manifests import BUILDERS
+
+            self.commands.update({name: _command_of(name, builder) for name, builder in BUILDERS.items()})
+
+
+app = typer.Typer(
+    cls=_Builders,
+    help="Build a manifest from folders, tables, arrays, or a published data set as it was downloaded.",
+    epilog="Example: `medprobe manifest build folder images --out brain.parquet`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback()
+def _builders() -> None:
+    """Gives the group its own help, although its commands are found later."""
+
+
+_NO_OPTIONS = ("notice", "reading")
+"""Keywords of builders that the command line fills in by itself."""
+_WHOSE_IDS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
+"""Whom the ids of a column tell of."""
+
+
+def _command_of(name: str, builder: Builder) -> Any:
+    """The command that asks for what `builder` takes."""
+    function = builder.build
+    helps = dict(_argument_helps(function))
+    hints = get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    source, options = parameters[0], [one for one in parameters[1:] if one.name not in _NO_OPTIONS]
+
+    def run(**given: Any) -> None:
+        common = {key: given.pop(key) for key in COMMON}
+        _build(builder, given.pop(source.name), given.pop("out"), common, given)
+
+    typed = [
+        (source.name, Annotated[Path, typer.Argument(help=helps.get(source.name), show_default=False)], source.empty),
+        ("out", Out, None),
+        *(_option(one, hints[one.name], helps.get(one.name, "")) for one in options),
+        *((key, with_own_splits(kind, builder), default) for key, (kind, default) in COMMON.items()),
+    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signed = [inspect.Parameter(key, keyword, default=default, annotation=kind) for key, kind, default in typed]
+    run.__signature__ = inspect.Signature(signed)  # pyright: ignore[reportFunctionMemberAccess]
+    run.__annotations__ = {key: kind for key, kind, _ in typed}
+    run.__doc__ = _help_of(name, builder)
+    alone = typer.Typer(
+        add_completion=False, rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}
+    )
+    alone.command(name, short_help=builder.summary)(run)
+    return typer.main.get_command(alone)
+
+
+def _option(parameter: inspect.Parameter, hint: Any, text: str) -> tuple[str, Any, Any]:
+    """Name, type and default of the option for one keyword of a builder."""
+    default = parameter.default
+    if parameter.name in SHARED:
+        return parameter.name, SHARED[parameter.name], None
+    switch = f"--{parameter.name.replace('_', '-')}"
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if hint is bool:
+        return parameter.name, Annotated[bool, typer.Option(switch, help=text)], default
+    if _is_many(hint) or any(_is_many(kind) for kind in kinds):
+        many = Annotated[list[str], typer.Option(_singular(switch), help=f"{text} Repeat it for several.")]
+        return parameter.name, many, inspect.Parameter.empty if default is inspect.Parameter.empty else []
+    kind: Any = Path if Path in kinds else int if int in kinds else float if float in kinds else str
+    if all(isinstance(choice, str) for choice in kinds):
+        text += f" One of {', '.join(kinds)}."
+    kept = default if default is inspect.Parameter.empty or not isinstance(default, Path) else str(default)
+    return parameter.name, Annotated[kind | None if default is None else kind, typer.Option(switch, help=text)], kept
+
+
+def _is_many(hint: Any) -> bool:
+    return getattr(hint, "__origin__", None) is Sequence
+
+
+def _singular(switch: str) -> str:
+    return switch.removesuffix("s")
+
+
+def _argument_helps(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """The lines of a docstring's `Args:`, as sentences."""
+    text = inspect.getdoc(function) or ""
+    section = re.search(r"^Args:\n((?: +.*\n|\n)*)", text + "\n", re.MULTILINE)
+    for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
+        words = " ".join(match[2].split())
+        yield match[1], words[0].upper() + words[1:]
+
+
+def _help_of(name: str, builder: Builder) -> str:
+    """What the builder's docstring says before its arguments, and an example."""
+    text = (inspect.getdoc(builder.build) or "").split("\nArgs:")[0].strip()
+    return f"{text}\n\nExample: `medprobe manifest build {name} {builder.example}`"
+
+
+def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
+    from ...manifests import reading_matters, spelling_remarks
+
+    settled = settle(builder, source, out, common, options)
+    given = {"notice": _note, "reading": settled.reading}
+    wanted = {name: given[name] for name in _NO_OPTIONS if name in inspect.signature(builder.build).parameters}
+    manifest = builder.build(source, **settled.options, **wanted)
+    manifest.card.reading = settled.reading
+    if settled.reading.in_spec and not reading_matters(manifest, settled.reading):
+        option = "--window" if common["window"] else "--per-slice"
+        _note(f"{option} makes no difference to the images that were tried; 8-bit ones stay as they are.")
+    for sentence in spelling_remarks(manifest):
+        _note(sentence)
+    if settled.split:
+        manifest = _with_split(manifest, settled.split, builder)
+    _finish(_with_hidden_ids(manifest, settled), settled.place)
+
+
+def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
+    from ...manifests import resplit
+
+    drawn = resplit(manifest, text, builder.splits)
+    if "split" in manifest.table and not manifest.table["split"].equals(drawn.table["split"]):
+        own = manifest.table["split"].value_counts()
+        counts = ", ".join(f"{own[split]:,} in {split}" for split in ("train", "val", "test") if split in own)
+        _note(f"--split {text} takes the place of the data set's own split ({counts}).")
+    return drawn
+
+
+def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
+    """The manifest with hashes in the place of ids that tell who is who, unless they are to be kept."""
+    from ...manifests import Pseudonyms, identifying
+
+    key, own = settled.key, settled.place.with_suffix(".key")
+    hidden = identifying(manifest) if key else []
+    if key and hidden:
+        _refuse_ids_as_attributes(manifest, hidden)
+        manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
+        if key.stat().st_mode & 0o077:
+            _note(f"{key.name} can be read by others than its owner; `chmod 600 {key}` mends that.")
+        *most, last = (word for column, word in _WHOSE_IDS.items() if column in hidden)
+        kinds = f"{', '.join(most)} and {last}" if most else last
+        _note(
+            f"the manifest has keyed hashes in place of the ids of {kinds}. Whoever has {key.name} can link them to "
+            "the ids, so keep it apart from the manifest."
+        )
+    elif key and key != own:
+        _note(f"there are no ids to hash, so {key} is not used.")
+    if own.exists() and not (hidden and key and key.resolve() == own.resolve()):
+        _note(
+            f"{own.name} is there and not the key of this manifest; it stays, since another may have been made with "
+            "it. If none was, delete it."
+        )
+    return manifest
+
+
+def _refuse_ids_as_attributes(manifest: Manifest, hidden: list[str]) -> None:
+    """An attribute keeps its values, so one that repeats the ids would tell what the hashes hide."""
+    from ...base import ManifestError
+
+    for name in manifest.card.attributes:
+        told = next((ids for ids in hidden if manifest.table[name].astype("string").equals(manifest.table[ids])), None)
+        if told:
+            raise ManifestError(
+                f'attribute "{name}" repeats the column "{told}", whose ids become keyed hashes; leave the attribute '
+                "out, or keep all ids with --keep-ids."
+            )
+
+
+def _note(sentence: str) -> None:
+    remark(wrapped(f"note: {sentence}"))
+
+
+def _finish(manifest: Manifest, place: Path) -> None:
+    _keep_what_people_wrote(manifest, place)
+    manifest = manifest.save(place)
+    tell_counts(manifest)
+    say(wrapped(f"Wrote {place} and {place.with_suffix('.yaml').name}."))
+    remark(f"Next: {command('manifest', 'check', place)}")
+
+
+def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:
+    """Takes licence, citation and description over from a card of the same data that is about to be replaced."""
+    from ...base import ManifestError, one_of
+    from ...manifests import DatasetCard
+
+    file = place.with_suffix(".yaml")
+    try:
+        old = DatasetCard.load(file)
+    except ManifestError:
+        return  # there is none, or it says nothing that can be read
+    fields = ("license", "citation", "description")
+    wanted = [field for field in fields if getattr(old, field) and not getattr(manifest.card, field)]
+    if (place.parent / old.root).resolve() == manifest.root.resolve():
+        for field in wanted:
+            setattr(manifest.card, field, getattr(old, field))
+    elif wanted:
+        _note(f"{one_of(wanted)} of the {file.name} that is replaced are not taken over: its images were elsewhere.")

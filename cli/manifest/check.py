@@ -1,0 +1,256 @@
+"""The verb `manifest check`: what is wrong with a manifest, and a new one without its duplicates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..terminal.console import command, remark, say, show_table
+from ..terminal.formatting import NONE
+from ..terminal.wrapping import wrapped
+from .output_path import require_name, require_place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from ...cache import EmbeddingCache
+    from ...manifests import Finding, Manifest
+
+_COMPARED_UNASKED = 50_000
+"""Samples up to which embeddings are compared without being asked for; the time grows with the square."""
+
+
+def _explain(code: str | None) -> None:
+    if code is not None:
+        from rich.markdown import Markdown
+
+        from ..terminal.console import out
+        from .checks_page import section_of
+
+        text = section_of(code)
+        say(f"{code}\n")
+        out().print(Markdown(text, hyperlinks=False), soft_wrap=False)
+        raise typer.Exit
+
+
+def check(
+    manifest: Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)],
+    most: Annotated[int, typer.Option(min=1, help="Findings of one kind to list.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every finding as JSON, with its sample ids.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with status 1 on warnings too.")] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of caches whose embeddings are compared too.", show_default="embeddings beside the manifest"
+        ),
+    ] = None,
+    fix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Write a new manifest: drop-duplicates keeps one of identical images, group-duplicates ties them "
+            "into one group. The new one is checked in place of the old one, which stays as it is.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new manifest of --fix.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is at --out.")] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", callback=_explain, is_eager=True, help="Say what a finding means and what to do, and exit."
+        ),
+    ] = None,
+) -> None:
+    """Looks for missing, damaged and repeated images, faulty labels, and leaks between splits.
+
+    Ends with status 1 when there is an error, 0 when there are only warnings (1 with `--strict`). What was seen of the
+    images is kept beside the manifest, so a second check reads only those that have changed.
+
+    Examples: `medprobe manifest check brain.parquet`;
+    `medprobe manifest check brain.parquet --fix group-duplicates --out brain-grouped.parquet`;
+    `medprobe manifest check --explain near-duplicate`
+    """
+    from ...manifests import Manifest, check_manifest
+
+    _refuse_impossible_fix(manifest, fix, out, overwrite=overwrite)
+    # A fix needs a sound table; a check tells what is not sound.
+    given = Manifest.load(manifest, strict=fix is not None)
+    loaded = _fixed(given, fix, out) if fix and out else given
+    findings = check_manifest(loaded, embeddings=_embeddings(loaded, given, cache))
+    if as_json:
+        _tell_as_json(findings)
+    else:
+        _tell(loaded, findings, most)
+    if any(strict or found.severity == "error" for found in findings):
+        raise typer.Exit(1)
+
+
+def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
+    """Makes sure, before anything is read, that there is such a fix and a place where it may go."""
+    from ...base import ManifestError, OutputError, no_such
+    from ...manifests import FIXES
+
+    if fix is not None and fix not in FIXES:
+        raise ManifestError(f"--fix: {no_such('word', fix, FIXES)}")
+    if (fix is None) != (out is None):
+        raise OutputError("--fix and --out go together: the old manifest is never changed, so name the new one.")
+    if out is None:
+        return
+    inputs = [("the manifest itself", file) for file in (manifest, manifest.with_suffix(".yaml"))]
+    require_place(out, inputs, overwrite=overwrite)
+    require_name(out.stem, f'{out}: the name "{out.stem}"', "The new data set is named after --out; choose another.")
+
+
+def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
+    """The new manifest, saved, with what was seen of its images, and told of; the old one if it needs no fix."""
+    from ...manifests import FIXES, keep_survey, survey_manifest
+
+    survey = survey_manifest(manifest)
+    done = FIXES[fix](manifest, survey)
+    if not done.changed:
+        about = f"so {out} was not written; the findings below are about {manifest.path}"
+        remark(wrapped(f"{fix}: there is nothing to do, {about}."))
+        return manifest
+    saved = done.manifest.named(out.stem).save(out)
+    keep_survey(saved, survey.take(done.rows))
+    for sentence in done.told:
+        remark(wrapped(f"{fix}: {sentence}."))
+    if saved.name != manifest.name:
+        remark(
+            wrapped(
+                f'The new data set is named "{saved.name}", so that its results are not taken for those of '
+                f'"{manifest.name}"; embeddings made under the old name serve it if you change `name` back in its card.'
+            )
+        )
+    remark(wrapped(f"Wrote {out} and {out.with_suffix('.yaml').name}; the findings below are about it."))
+    return saved
+
+
+def _embeddings(loaded: Manifest, given: Manifest, asked: Path | None) -> dict[str, np.ndarray]:
+    """A matrix a cache, (N, D) in the order of rows, NaN where a sample is not in it, by what made it.
+
+    Args:
+        loaded: what is checked.
+        given: as it was before a fix, which gave it another name; its caches are of the same images.
+        asked: the folder of caches that the user named.
+    """
+    from ...base import CacheError, counted
+    from ...cache import default_store, find_caches
+
+    store = asked or default_store(given.path or ".")
+    try:
+        caches = find_caches(store, given.name)
+    except CacheError:
+        if asked:
+            raise
+        return {}
+    if not asked and len(loaded) > _COMPARED_UNASKED:
+        images = counted(len(loaded), "image")
+        remark(wrapped(f"note: embeddings of {images} take long to compare; --cache {store} does it"))
+        return {}
+    backbones = [one.spec.backbone for one in caches]
+    matrices = {}
+    for one in caches:
+        # Of a backbone at two sizes, say, there are two caches.
+        several = backbones.count(one.spec.backbone) > 1
+        name = f"{one.spec.backbone}{f'@{one.spec.fingerprint}' if several else ''}, {one.poolings[0]}"
+        matrices[name] = _in_row_order(one, loaded)
+    told = "; ".join(matrices)
+    remark(wrapped(f"note: embeddings are compared by {counted(len(matrices), 'cache')} of {store}: {told}"))
+    return matrices
+
+
+def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
+    """The first pooling of a cache, (N, D) in the order of the manifest's rows, NaN where a sample is not in it."""
+    import numpy as np
+
+    vectors = cache.load(cache.poolings[0])
+    rows = {sample: row for row, sample in enumerate(cache.sample_ids)}
+    place = np.array([rows.get(sample, -1) for sample in manifest.sample_ids], np.int64)
+    matrix = vectors[place] if len(vectors) else np.empty((len(place), vectors.shape[1]), np.float32)
+    matrix[place < 0] = np.nan
+    return matrix
+
+
+def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
+    """A table of codes with the images they are about, then what was found under each."""
+    from ...base import counted
+    from ...manifests import CODES
+
+    by_code: dict[str, list[Finding]] = {}
+    for found in sorted(findings, key=lambda found: found.severity):
+        by_code.setdefault(found.code, []).append(found)
+    if not findings:
+        say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked, nothing found."))
+        return
+    show_table(
+        ["severity", "finding", "images", "meaning"],
+        [[same[0].severity, code, _images(same), CODES[code].meaning] for code, same in by_code.items()],
+        right=["images"],
+        whole=["severity", "finding", "images"],
+    )
+    for code, same in by_code.items():
+        things = counted(sum(found.count for found in same), *CODES[code].thing)
+        say(wrapped(f"{code}, {things}. {CODES[code].remedy}"))
+        for found in same[:most]:
+            say(wrapped(_with_files(found), first="  ", rest="    "))
+        if len(same) > most:
+            left = sum(found.count for found in same[most:])
+            say(wrapped(f"and {left:,} more; --most {len(same)} tells of more, --json of each", first="  "))
+        say("")
+    say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked; {_in_sum(findings)}."))
+    remark(f"More: {command('manifest', 'check', '--explain', next(iter(by_code)))}")
+
+
+def _images(findings: Sequence[Finding]) -> str:
+    """How many images findings are about, each counted once; a dash where they are about the table as a whole."""
+    count = _distinct_rows(findings)
+    return f"{count:,}" if count else NONE
+
+
+def _distinct_rows(findings: Sequence[Finding]) -> int:
+    import numpy as np
+
+    return len(np.unique(np.concatenate([found.rows for found in findings]))) if findings else 0
+
+
+def _in_sum(findings: Sequence[Finding]) -> str:
+    """`errors of 1 kind in 20 images, warnings of 2 kinds in 899 images`."""
+    from ...base import counted
+
+    said = []
+    for severity in ("error", "warning"):
+        of_it = [found for found in findings if found.severity == severity]
+        kinds = counted(len({found.code for found in of_it}), "kind")
+        images = _distinct_rows(of_it)
+        where = f" in {counted(images, 'image')}" if images else ""
+        said.append(f"{severity}s of {kinds}{where}" if of_it else f"no {severity}s")
+    return ", ".join(said)
+
+
+def _with_files(found: Finding) -> str:
+    """The message, and the files that it is about where it does not name them as samples."""
+    files = [file for file in found.files if file and file not in found.message]
+    return f"{found.message} ({' and '.join(files)})" if files else found.message
+
+
+def _tell_as_json(findings: Sequence[Finding]) -> None:
+    import json
+
+    # A file of findings may be passed on; rows and sample ids say which files they are of.
+    told = [
+        {
+            "code": found.code,
+            "severity": found.severity,
+            "message": found.message,
+            "samples": found.samples,
+            "rows": found.rows.tolist(),
+            "count": found.count,
+        }
+        for found in findings
+    ]
+    typer.echo(json.dumps(told, indent=1, ensure_ascii=False))

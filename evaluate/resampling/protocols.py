@@ -1,0 +1,193 @@
+"""How a seed draws: each protocol, and what it asks of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...base import ProbeError, one_of
+from ...manifests import Units, allocate, deal, shuffle_keys, shuffled
+
+TRAIN, VAL, TEST, UNUSED = 0, 1, 2, 3
+_NAMES = ("train", "val", "test")
+
+HOLDOUT = (0.7, 0.1, 0.2)
+"""Shares of train, val and test under `holdout`."""
+DRAWN = 0.9
+"""Share of the training groups that a seed draws where the test is fixed: `official` and `external`."""
+VAL_SHARE = 0.2
+"""Share of what may be trained on that chooses, where the manifest or the fractions do not say."""
+FOLDS = 5
+"""Folds of `kfold`, unless others are asked for."""
+MOST_FOLDS = 100
+_MANY_CLASSES = 20
+"""From so many on, classes that stand in one group each are more likely ids."""
+
+FIXED_TEST = frozenset({"official", "external"})
+"""Protocols under which every seed has the same test."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user may set about a protocol."""
+
+    fractions: tuple[float, float, float] = HOLDOUT
+    """Of train, val and test under `holdout`."""
+    folds: int | None = None
+    """Of `kfold`; None for the usual number."""
+
+
+Draw = Callable[[int], Sequence[np.ndarray]]
+"""From a seed to the part of each unit, (U,) int64; one array a fold, one in all where the protocol has no folds."""
+
+
+def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
+    """All three parts are drawn."""
+    shares = np.asarray(asked.fractions, np.float64)
+    if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() <= 0 or abs(shares.sum() - 1) > 1e-6:
+        raise ProbeError(
+            f"fractions of train, val and test must be positive and sum to one; got {tuple(asked.fractions)}."
+        )
+    shares = shares / shares.sum()
+    counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
+    _require_groups(counts, classes, 3, "train, val and test each need one", "the data set has")
+    keys = shuffle_keys(units.group_id)
+    return lambda seed: [allocate(counts, shuffled(keys, seed), shares, np.ones(3, np.int64))[units.group]]
+
+
+def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
+    """The groups are dealt to folds; each fold is tested once, and val is drawn from the others."""
+    folds = _checked_folds(FOLDS if asked.folds is None else asked.folds, len(units.group_id))
+    counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
+    # Of two folds the one that is not tested must do for both train and val.
+    each, why = (2, "of two folds each needs two") if folds == 2 else (1, f"each of {folds} folds needs one")
+    _require_groups(counts, classes, folds * each, why, "the data set has")
+    keys = shuffle_keys(units.group_id)
+
+    def draw(seed: int) -> list[np.ndarray]:
+        fold_of = deal(counts, shuffled(keys, seed), folds, needed=each)
+        return [_without_fold(fold_of != fold, counts, keys, seed, fold)[units.group] for fold in range(folds)]
+
+    return draw
+
+
+def _without_fold(rest: np.ndarray, counts: np.ndarray, keys: np.ndarray, seed: int, fold: int) -> np.ndarray:
+    """The part of each group, (G,), where the `rest` (G,) bool makes train and val and the others are tested."""
+    part = np.full(len(rest), TEST, np.int64)
+    pool = np.flatnonzero(rest)
+    # An order of its own for each fold: by that of the folds, val would nearly always be the last fold.
+    order = shuffled(keys[pool], seed, stream=1 + 2 * fold)
+    part[pool] = allocate(counts[pool], order, np.array([1 - VAL_SHARE, VAL_SHARE]), np.ones(2, np.int64))
+    return part
+
+
+def _checked_folds(folds: int, groups: int) -> int:
+    if int(folds) != folds or not 2 <= folds <= MOST_FOLDS:
+        raise ProbeError(f"{folds} folds: give a whole number from 2 to {MOST_FOLDS}; 5 and 10 are usual.")
+    if groups < folds:
+        raise ProbeError(
+            f"{folds} folds, but there are {groups:,} groups (patients, or images where the manifest names no groups)"
+            " only, and a group is never split. Ask for fewer folds."
+        )
+    return int(folds)
+
+
+def official(units: Units, classes: list[str], asked: Asked) -> Draw:
+    """The manifest's test under every seed; its val where it has one."""
+    del asked
+    fixed = _fixed_parts(units)
+    has_val = bool((fixed == VAL).any())
+    why = "training needs one" if has_val else "train and val each need one, and the manifest names no val"
+    return _from_pool(units, fixed, classes, why, "the training part has")
+
+
+def external(units: Units, classes: list[str], asked: Asked) -> Draw:
+    """`units` of two manifests, of which the first is drawn from (split `train`) and the second tested (`test`)."""
+    del asked
+    why = "train and val each need one"
+    return _from_pool(units, _fixed_parts(units), classes, why, "the manifest that is trained on has")
+
+
+def _from_pool(units: Units, fixed: np.ndarray, classes: list[str], why: str, there: str) -> Draw:
+    """Draws from the groups of the `fixed` (U,) training part; the rest stays as it is."""
+    pool = np.unique(units.group[fixed == TRAIN])
+    has_val = bool((fixed == VAL).any())
+    shares = np.array([DRAWN, 0, 0, 1 - DRAWN]) if has_val else DRAWN * np.array([1 - VAL_SHARE, VAL_SHARE, 0, 0])
+    shares[UNUSED] = 1 - DRAWN
+    counts = units.classes_by_group(fixed == TRAIN, len(classes))[pool]
+    needed = np.array([1, int(not has_val), 0, 0])
+    _require_groups(counts, classes, int(needed.sum()), why, there)
+    keys = shuffle_keys(units.group_id[pool])
+
+    def draw(seed: int) -> list[np.ndarray]:
+        of_group = np.full(len(units.group_id), UNUSED, np.int64)
+        of_group[pool] = allocate(counts, shuffled(keys, seed), shares, needed)
+        return [np.where(fixed == TRAIN, of_group[units.group], fixed)]
+
+    return draw
+
+
+def _fixed_parts(units: Units) -> np.ndarray:
+    """The part that the manifest gives each unit, (U,) int64.
+
+    Raises:
+        ProbeError: there is no train or no test, or a group stands in two parts.
+    """
+    split = np.full(len(units), "") if units.split is None else units.split
+    absent = [name for name in ("train", "test") if not (split == name).any()]
+    if absent:
+        raise ProbeError(
+            f"the protocol official needs the manifest's own split, and no unit is in {' or '.join(absent)}."
+            " Add a `split` column (train, val, test), or use the protocol holdout."
+        )
+    parts = np.select([split == name for name in _NAMES], [TRAIN, VAL, TEST], UNUSED)
+    inside = [np.bincount(units.group[parts == part], minlength=len(units.group_id)) > 0 for part in (TRAIN, VAL, TEST)]
+    torn = int((np.sum(inside, axis=0) > 1).sum())
+    if torn:
+        raise ProbeError(
+            f"{torn:,} of {len(units.group_id):,} groups stand in several parts of the manifest's split, so its test"
+            " score would be too good. `medprobe manifest check` lists them: mend the split, or use the protocol"
+            " holdout, which never splits a group."
+        )
+    return parts
+
+
+def _require_groups(counts: np.ndarray, classes: list[str], needed: int, why: str, there: str) -> None:
+    found = (counts > 0).sum(axis=0)
+    few = [f'"{classes[c]}" ({found[c]})' for c in np.flatnonzero(found < needed)]
+    if few:
+        raise ProbeError(
+            f"too few groups (patients, or images where the manifest names no groups) of {one_of(few)}: {why}, so a"
+            f" class needs {needed}, and {there} only the number in brackets. Merge the class with another, take it"
+            f" out of the card and the table, or add cases.{_on_ids(found)}"
+        )
+
+
+def _on_ids(found: np.ndarray) -> str:
+    """Whether the classes look like ids rather than findings: many of them, most in one group each."""
+    alone = int((found == 1).sum())
+    if len(found) < _MANY_CLASSES or 2 * alone <= len(found):
+        return ""
+    return f" {alone:,} of {len(found):,} classes stand in one group each: is the label column one of ids?"
+
+
+def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int | None) -> dict[str, Any]:
+    """What a reader must know of how a protocol drew, for run.json."""
+    return {
+        "holdout": dict(zip(_NAMES, fractions, strict=False)),
+        "kfold": {"folds": folds or FOLDS, "val_share_of_the_other_folds": VAL_SHARE},
+        "official": {"drawn_share_of_training_groups": DRAWN, "val_share_without_official_val": VAL_SHARE},
+        "external": {"drawn_share_of_training_groups": DRAWN, "val_share": VAL_SHARE},
+    }[protocol]
+
+
+PROTOCOLS: dict[str, Callable[[Units, list[str], Asked], Draw]] = {
+    "official": official,
+    "holdout": holdout,
+    "kfold": kfold,
+    "external": external,
+}
+"""How a seed draws. A further protocol is one function, its settings, and one line here."""

@@ -1,0 +1,149 @@
+"""What a seed controls: which units train, which choose, which are scored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+
+from ...base import ProbeError, no_such, one_of
+from ...manifests import Units
+from .protocols import HOLDOUT, PROTOCOLS, TEST, TRAIN, VAL, Asked
+
+MOST_SEEDS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Resample:
+    """The units that one seed draws; every backbone, probe and fine-tuning sees the same ones.
+
+    The arrays are sorted int64 positions into `Units`; no group is in two of them.
+    """
+
+    seed: int
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    fold: int = 0
+    """Which of the seed's folds is the test; 0 where the protocol has no folds."""
+
+    @property
+    def words(self) -> str:
+        """What to call it in a message."""
+        return f"seed {self.seed}, fold {self.fold}" if self.fold else f"seed {self.seed}"
+
+    def within(self, usable: np.ndarray) -> Resample:
+        """This resample without the units that `usable` (U,) bool rules out."""
+        train, val, test = (part[usable[part]] for part in (self.train, self.val, self.test))
+        return replace(self, train=train, val=val, test=test)
+
+    def rows(self, unit: np.ndarray) -> Resample:
+        """This resample in rows, where row `r` belongs to the unit `unit[r]`."""
+        train, val, test = (np.flatnonzero(np.isin(unit, part)) for part in (self.train, self.val, self.test))
+        return replace(self, train=train, val=val, test=test)
+
+    def units(self, unit: np.ndarray) -> Resample:
+        """The inverse of `rows`: this resample in units, where row `r` belongs to the unit `unit[r]`."""
+        train, val, test = (np.unique(unit[part]) for part in (self.train, self.val, self.test))
+        return replace(self, train=train, val=val, test=test)
+
+
+def draw_resamples(
+    units: Units,
+    seeds: int | Sequence[int],
+    *,
+    classes: Sequence[str],
+    protocol: str = "auto",
+    fractions: tuple[float, float, float] = HOLDOUT,
+    folds: int | None = None,
+) -> list[Resample]:
+    """Draws one resample a seed (under `kfold` one a seed and fold), stratified by class and never splitting a group.
+
+    A resample depends on the units and the seed alone: not on the order of the manifest's rows, nor on anything that
+    is probed.
+
+    Args:
+        units: what to draw from; U units.
+        seeds: whole numbers, none twice; or how many.
+        classes: names by label code, for messages.
+        protocol: `official` keeps the manifest's test, and its val where it has one; the seed draws 90 % of the
+            training groups, and a fifth of those for val where there is none. `holdout` draws all three parts.
+            `kfold` deals the groups to folds, tests each once, and draws a fifth of the others for val. `external` is
+            for the units of two manifests side by side (`beside`). `auto` is `kfold` where folds are asked for, else
+            `official` where the manifest has train and test, else `holdout`.
+        fractions: shares of train, val and test for `holdout`.
+        folds: of `kfold`; 5 by default.
+
+    Raises:
+        ProbeError: no seed, an unknown protocol, a split that does not allow it, a group on both sides of the split,
+            fewer groups than folds, or a class with too few groups (all such classes are named).
+    """
+    protocol = resolve_protocol(protocol, units, folds)
+    seeds = check_seeds(seeds)
+    draw = PROTOCOLS[protocol](units, list(classes), Asked(fractions, folds))
+    return [_resample(seed, part, fold) for seed in seeds for fold, part in enumerate(draw(seed))]
+
+
+def resolve_protocol(protocol: str, units: Units, folds: int | None = None) -> str:
+    """`auto` made into a protocol.
+
+    Raises:
+        ProbeError: there is no such protocol, or it has no folds and some are asked for.
+    """
+    if protocol == "auto":
+        has = set() if units.split is None else set(units.split.tolist())
+        return "kfold" if folds is not None else "official" if {"train", "test"} <= has else "holdout"
+    if protocol not in PROTOCOLS:
+        raise ProbeError(no_such("protocol", protocol, ("auto", *PROTOCOLS)))
+    if folds is not None and protocol != "kfold":
+        raise ProbeError(f"the protocol {protocol} has no folds; leave them out, or use the protocol kfold.")
+    return protocol
+
+
+def check_seeds(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds as a list; a number is how many, from 0 on.
+
+    Raises:
+        ProbeError: there are none or too many, one is negative or not a whole number, or one stands there twice.
+    """
+    if isinstance(seeds, Integral):
+        seeds = range(int(seeds))
+    if isinstance(seeds, str) or not isinstance(seeds, Sized):
+        raise ProbeError(f"seeds {seeds!r}: give a number of seeds such as 20, or a list such as [3, 5, 7].")
+    if len(seeds) > MOST_SEEDS:
+        raise ProbeError(f"{len(seeds):,} seeds: at most {MOST_SEEDS:,} resamples can be drawn; 20 to 100 are usual.")
+    given = list(seeds)
+    if not given:
+        raise ProbeError("no seeds: at least one resample is needed. Give a number of seeds such as 20, or a list.")
+    wrong = [seed for seed in given if int(seed) != seed or not 0 <= seed < 2**31]
+    if wrong:
+        raise ProbeError(f"a seed is a whole number from 0 to 2,147,483,647; got {one_of(map(str, wrong), most=5)}.")
+    listed = [int(seed) for seed in given]
+    twice = sorted(seed for seed, times in Counter(listed).items() if times > 1)
+    if twice:
+        raise ProbeError(f"seeds given twice: {one_of(map(str, twice))}. The same seed draws the same resample.")
+    return listed
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`20` as the seeds 0 to 19; `3,5,7` as those three (`3,` as one).
+
+    Raises:
+        ProbeError: `text` is neither, or asks for none.
+    """
+    try:
+        numbers = [int(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise ProbeError(f'--seeds "{text}": give a number of seeds such as 20, or a list such as 3,5,7.') from None
+    if "," in text:
+        return check_seeds(numbers)
+    if not numbers or numbers[0] < 1:
+        raise ProbeError(f"--seeds {text}: at least one seed is needed, e.g. --seeds 20.")
+    return check_seeds(range(numbers[0]))
+
+
+def _resample(seed: int, part: np.ndarray, fold: int) -> Resample:
+    return Resample(seed, *(np.flatnonzero(part == which) for which in (TRAIN, VAL, TEST)), fold=fold)

@@ -1,0 +1,38 @@
+"""What one system predicted for one resample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..resampling.resample import Resample
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fitted system's predictions for the val and test units of one resample, and how it was fitted.
+
+    Probabilities are (n, C) float32, one row per unit in the order of the resample's part, columns in the order of
+    the classes. They are rounded as they are stored, so that statistics of the stored predictions equal the run's.
+    """
+
+    resample: Resample
+    """In positions of the manifest's units."""
+    val_proba: np.ndarray
+    """Of the val units, by the chosen model fitted on train."""
+    test_proba: np.ndarray
+    """Of the test units, by the model that is tested."""
+    params: Mapping[str, Any]
+    """The chosen hyper-parameters, JSON-like."""
+    converged: bool = True
+    gradient: float | None = None
+    """Relative gradient where the solver stopped; None for systems without one."""
+    notes: Sequence[str] = ()
+    """Remarks that a reader of the table must see."""
+    fit_s: float = 0.0
+    """Seconds of model selection and fitting."""
+    predict_s: float = 0.0
+    """Seconds of predicting the test part."""

@@ -1,0 +1,99 @@
+"""Predictions read back as arrays, system by system, for every statistic that needs more than the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...base import ReportError
+from ..metrics.functions import Scored
+from ..resampling.train_size import WHOLE
+from .run import Run
+from .schemas import RESAMPLE, SYSTEM
+
+
+class System(NamedTuple):
+    """What a row of results is about."""
+
+    dataset: str
+    backbone: str
+    fingerprint: str
+    pooling: str
+    probe: str
+    budget: str = WHOLE
+    """How much of the training part it was given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """The test, or the val, of one system under one resample; n units."""
+
+    seed: int
+    unit: np.ndarray
+    """(n,) position in the manifest's units."""
+    group: np.ndarray
+    """(n,) code of the group."""
+    scored: Scored
+    """Truth and probabilities."""
+    fold: int = 0
+    """0 where the protocol has no folds."""
+
+
+def replay(run: Run, split: str = "test") -> dict[System, list[Predicted]]:
+    """The predictions of every system, by seed and fold, in the order of the names.
+
+    Args:
+        run: the results.
+        split: `test`, by the model that is tested; or `val`, by the model that was fitted on train alone.
+
+    Raises:
+        ReportError: there are none, or a row's probabilities do not fit the classes.
+    """
+    table = run.predictions[(run.predictions["split"] == split).to_numpy(bool)]
+    if table.empty:
+        raise ReportError(f"the run holds no predictions for {split}; run `medprobe probe` again.")
+    proba = _matrix(table["proba"], np.float64, len(run.classes), "proba")
+    labels = run.task == "multilabel"
+    y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
+    unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
+    found: dict[System, list[Predicted]] = {}
+    for (*names, seed, fold), rows in sorted(_blocks(table, [*SYSTEM, *RESAMPLE]).items(), key=lambda item: item[0]):
+        scored = Scored(y[rows], proba[rows], run.task, run.classes)
+        found.setdefault(System(*names), []).append(Predicted(int(seed), unit[rows], group[rows], scored, int(fold)))
+    return found
+
+
+def seeds_of(predicted: Sequence[Predicted]) -> set[int]:
+    """The seeds that occur; under kfold several folds have one."""
+    return {p.seed for p in predicted}
+
+
+def _blocks(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], Any]:
+    """Where the rows of each key are: a slice, or positions where the table is in another order than a run's."""
+    codes = np.stack([pd.factorize(table[key])[0] for key in keys])
+    starts = np.flatnonzero(np.r_[True, (codes[:, 1:] != codes[:, :-1]).any(axis=0)])
+    places: dict[tuple[Any, ...], list[slice]] = {}
+    heads = table[list(keys)].iloc[starts].itertuples(index=False, name=None)
+    for key, start, stop in zip(heads, starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True):
+        places.setdefault(key, []).append(slice(start, stop))
+    return {
+        key: found[0] if len(found) == 1 else np.concatenate([np.r_[place] for place in found])
+        for key, found in places.items()
+    }
+
+
+def _matrix(column: pd.Series, dtype: type, width: int, name: str) -> np.ndarray:
+    """(N, width) from a column of lists, without an object a row."""
+    lists = pa.array(column)
+    lengths = pc.call_function("unique", [pc.call_function("list_value_length", [lists])]).to_pylist()
+    if lengths != [width]:
+        raise ReportError(
+            f"predictions: {name} has rows of {sorted(lengths)} values, the data set has {width} classes."
+        )
+    return pc.call_function("list_flatten", [lists]).to_numpy().astype(dtype).reshape(-1, width)

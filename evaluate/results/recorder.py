@@ -1,0 +1,122 @@
+"""From fit results to the rows of the result tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ...base import canonical_json
+from ...manifests import DatasetCard, Units
+from ..metrics.functions import Scored
+from ..metrics.registry import evaluate, metrics_for
+from .fit_result import FitResult
+from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, as_frame, in_order, predictions_schema
+
+Names = tuple[str, str, str, str, str]
+"""backbone, fingerprint, pooling, probe, budget."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """Rows of the predictions that have all their names in common."""
+
+    system: tuple[str, ...]
+    seed: int
+    fold: int
+    split: str
+    unit: np.ndarray
+    """(n,) int64, rising."""
+    proba: np.ndarray
+    """(n, C) float32."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Where it stands in the table."""
+        return (*self.system, self.seed, self.fold, self.split)
+
+
+class Recorder:
+    """Collects the results of a run, in whatever order they come, and gives them back as tables in one order."""
+
+    def __init__(self, card: DatasetCard, protocol: str, units: Units) -> None:
+        self.card, self.protocol, self.units = card, protocol, units
+        self._metrics = metrics_for(card.task)
+        self._scores: list[tuple[Any, ...]] = []
+        self._timings: list[tuple[Any, ...]] = []
+        self._predictions: list[_Predicted] = []
+
+    def add(self, names: Names, result: FitResult) -> None:
+        """Scores a result on val and test and keeps its predictions."""
+        system, resample = (self.card.name, *names), result.resample
+        where = (*system, self.protocol, resample.seed, resample.fold)
+        about = (
+            canonical_json(dict(result.params)),
+            *(len(part) for part in (resample.train, resample.val, resample.test)),
+            result.converged,
+            result.gradient,
+            "; ".join(result.notes),
+        )
+        for split, unit, proba in (
+            ("val", resample.val, result.val_proba),
+            ("test", resample.test, result.test_proba),
+        ):
+            scored = Scored(self.units.y[unit], proba.astype(np.float64), self.card.task, tuple(self.card.classes))
+            for metric in self._metrics:
+                values, remark = evaluate(metric, scored)
+                self._scores.append((*where, split, metric.name, _number(values[0]), remark, *about))
+            self._predictions.append(_Predicted(system, resample.seed, resample.fold, split, unit, proba))
+        self._timings.append((*system, resample.seed, resample.fold, result.fit_s, result.predict_s))
+
+    def scores(self) -> pd.DataFrame:
+        """One metric of one system, seed, fold and part per row."""
+        table = pd.DataFrame(self._scores, columns=SCORES.names)
+        rank = {metric.name: place for place, metric in enumerate(self._metrics)}
+        table = table.assign(_rank=table["metric"].map(rank))
+        return in_order(table, [*SYSTEM, *RESAMPLE, "split", "_rank"]).drop(columns="_rank")
+
+    def predictions(self) -> pd.DataFrame:
+        """One val or test unit of one system, seed and fold per row."""
+        schema = predictions_schema(self.card.task)
+        parts = sorted(self._predictions, key=lambda part: part.key)
+        unit = np.concatenate([part.unit for part in parts])
+        rows = [len(part.unit) for part in parts]
+        y = self.units.y[unit]
+        columns = {
+            **{name: _repeated([part.key[place] for part in parts], rows)
+               for place, name in enumerate([*SYSTEM, *RESAMPLE, "split"])},
+            "unit": pa.array(unit),
+            "group": pa.array(self.units.group[unit]),
+            "y": _lists([y]) if y.ndim == 2 else pa.array(y),
+            "proba": _lists([part.proba for part in parts]),
+        }  # fmt: skip
+        return as_frame(pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema))
+
+    def timings(self) -> pd.DataFrame:
+        """Seconds per system, seed and fold."""
+        return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, *RESAMPLE])
+
+
+def _repeated(values: list[Any], counts: list[int]) -> pa.Array:
+    """Each value as often as is said, without an object a row."""
+    distinct = sorted(set(values))
+    place = {value: code for code, value in enumerate(distinct)}
+    codes = np.repeat(np.array([place[value] for value in values], np.int32), counts)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(distinct)).dictionary_decode()
+
+
+def _lists(matrices: list[np.ndarray]) -> pa.ChunkedArray:
+    """The rows of matrices of one width as lists; a chunk a matrix, since one may not hold over two billion numbers."""
+    return pa.chunked_array([
+        pa.ListArray.from_arrays(
+            np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32), pa.array(matrix.ravel())
+        )
+        for matrix in matrices
+    ])  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,230 @@
+"""A run: what was found, as tables and a page of facts, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from ...base import OutputError, ReportError, fsync_folder, one_of, writing
+from . import schemas
+
+SCHEMA = 2
+"""Version of the run folder; docs/results.md says when it goes up."""
+_KIND = "medprobe run"
+_INFO = "run.json"
+_OURS = {
+    *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet", _INFO),
+    *("report.html", "figures", "tables"),
+}
+"""What may stand in a run's folder and be replaced together with it."""
+_SEALED = ("scores", "predictions", "units")
+"""Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
+
+
+_STATED: dict[str, type] = {
+    "rows": dict,
+    "digests": dict,
+    "dataset": dict,
+    "probes": dict,
+    "metric": str,
+    "protocol": str,
+    "refit": bool,
+    "seeds": list,
+    "budgets": dict,
+    "warnings": list,
+}
+"""What run.json must hold to be read, and as what."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again."""
+
+    scores: pd.DataFrame
+    """One metric of one system, seed, fold and part (val or test) per row; docs/results.md has the columns."""
+    predictions: pd.DataFrame
+    """One val or test unit of one system, seed and fold per row, with its group's code, its label and its
+    probabilities. The columns of lists are Arrow's; `replay` gives arrays."""
+    timings: pd.DataFrame
+    """Seconds per system, seed and fold; apart from the scores, which are the same bits whenever they are made."""
+    units: pd.DataFrame
+    """One attribute of one unit per row: which subgroup it is in. Without a row where none is known."""
+    info: Mapping[str, Any]
+    """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
+
+    @property
+    def task(self) -> str:
+        """The data set's task."""
+        return str(self.info["dataset"]["task"])
+
+    @property
+    def classes(self) -> list[str]:
+        """The data set's classes, in the order of the probabilities."""
+        return list(self.info["dataset"]["classes"])
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that hyper-parameters were chosen by and systems are compared in."""
+        return str(self.info["metric"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must be told about the run."""
+        return list(self.info["warnings"])
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+        """Writes the run as a folder, whole or not at all; returns the folder.
+
+        An older run there is removed only when the new one is complete. With it goes the report made of it.
+
+        Raises:
+            OutputError: the folder is there and `overwrite` is False, holds something else than a run, or cannot be
+                written.
+        """
+        folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
+        refuse_occupied(folder, overwrite=overwrite)
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+            try:
+                self._write(draft)
+                _put_in_place(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        return folder
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir()
+        for name, schema in _schemas(self.task).items():
+            schemas.write(getattr(self, name), schema, folder / f"{name}.parquet")
+        rows = {name: len(getattr(self, name)) for name in _schemas(self.task)}
+        digests = {name: _digest(folder / f"{name}.parquet") for name in _SEALED}
+        stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
+        text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
+        (folder / _INFO).write_text(text + "\n", encoding="utf-8")
+        for path in folder.iterdir():
+            fsync_folder(path)  # which a file takes too
+        fsync_folder(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Run:
+        """Reads a run's folder.
+
+        Raises:
+            ReportError: it is not there, is no run's folder, is of a newer version, or is damaged.
+        """
+        folder = Path(folder)
+        info = _read_info(folder)
+        rows, digests = info.pop("rows"), info.pop("digests")
+        expected = _schemas(info["dataset"]["task"])
+        read = {name: schemas.read(folder / f"{name}.parquet", schema) for name, schema in expected.items()}
+        wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
+        wrong += [
+            name for name in _SEALED if name not in wrong and digests.get(name) != _digest(folder / f"{name}.parquet")
+        ]
+        if wrong:
+            raise ReportError(
+                f"{folder}: {one_of(wrong)} and {_INFO} are not of one run: a file was altered, damaged or taken from"
+                " another run. Run `medprobe probe` again."
+            )
+        return cls(**read, info=info)
+
+
+def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
+    """Makes sure that a run may be written as `folder`; worth asking before the hours of work.
+
+    Raises:
+        OutputError: something is there that must not be replaced, or nothing can be written there.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"{folder}: is not a folder; choose another --out.")
+    _refuse_unwritable(folder)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
+    if strangers or not (folder / _INFO).is_file():
+        raise OutputError(
+            f"{folder}: holds what is no part of a run ({one_of(strangers, most=3) or 'no run.json'}), so it is left"
+            " alone; choose another --out."
+        )
+    if not overwrite:
+        raise OutputError(f"{folder}: a run is there already; choose another --out, or add --overwrite to replace it.")
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    above = next(parent for parent in folder.parents if parent.exists())
+    # A try tells more than the permission bits: of read-only mounts, quotas, and folders that are no real ones.
+    trial = above / f".{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with writing(folder):
+            trial.mkdir()
+            trial.rmdir()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
+
+
+def _digest(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _schemas(task: str) -> dict[str, pa.Schema]:
+    return {
+        "scores": schemas.SCORES,
+        "predictions": schemas.predictions_schema(task),
+        "timings": schemas.TIMINGS,
+        "units": schemas.UNITS,
+    }
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    if not folder.exists() or not any(folder.iterdir()):
+        draft.rename(folder)  # one step, onto an empty folder too
+    else:
+        # A full folder cannot be replaced in one step; were we killed between these two, both would still be there.
+        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+        folder.rename(old)
+        try:
+            draft.rename(folder)
+        except BaseException:
+            old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    fsync_folder(folder.parent)
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / _INFO
+    if folder.is_file():
+        raise ReportError(f"{folder}: is a file; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: there is no such run folder; `medprobe probe … --out {folder}` makes one.")
+    if not path.is_file():
+        raise ReportError(f"{folder}: is no run folder (it has no {_INFO}); give the one that `medprobe probe` wrote.")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path}: is damaged ({error}). Run `medprobe probe` again.") from error
+    if not isinstance(info, dict) or info.pop("kind", None) != _KIND:
+        raise ReportError(f"{path}: does not describe a run of medprobe; give the folder that `medprobe probe` wrote.")
+    schema = info.pop("schema", None)
+    if schema != SCHEMA:
+        raise ReportError(
+            f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it."
+        )
+    wrong = [key for key, kind in _STATED.items() if not isinstance(info.get(key), kind)]
+    if not wrong:
+        wrong = [f"dataset.{key}" for key in ("name", "task", "classes") if key not in info["dataset"]]
+    if wrong:
+        raise ReportError(f"{path}: is damaged, {one_of(wrong)} is missing or wrong. Run `medprobe probe` again.")
+    return info

@@ -1,0 +1,95 @@
+"""The columns of the result tables, their types, and their one order of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...base import ReportError
+
+SYSTEM = ("dataset", "backbone", "fingerprint", "pooling", "probe", "budget")
+"""The columns that say which system a row is about."""
+RESAMPLE = ("seed", "fold")
+"""The columns that say which resample a row is about."""
+
+_NAMES = [(name, pa.string()) for name in SYSTEM]
+_DRAWN = [("seed", pa.int32()), ("fold", pa.int16())]
+
+SCORES = pa.schema(
+    [
+        *_NAMES,
+        ("protocol", pa.string()),
+        *_DRAWN,
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("reason", pa.string()),
+        ("params", pa.string()),
+        ("n_train", pa.int32()),
+        ("n_val", pa.int32()),
+        ("n_test", pa.int32()),
+        ("converged", pa.bool_()),
+        ("gradient", pa.float64()),
+        ("note", pa.string()),
+    ]
+)
+UNITS = pa.schema([("unit", pa.int32()), ("group", pa.int32()), ("attribute", pa.string()), ("value", pa.string())])
+TIMINGS = pa.schema([*_NAMES, *_DRAWN, ("fit_s", pa.float64()), ("predict_s", pa.float64())])
+
+
+def predictions_schema(task: str) -> pa.Schema:
+    """Columns of the predictions; a label is one number, or for multilabel a list of 0 and 1."""
+    return pa.schema(
+        [
+            *_NAMES,
+            *_DRAWN,
+            ("split", pa.string()),
+            ("unit", pa.int32()),
+            ("group", pa.int32()),
+            ("y", pa.list_(pa.int8()) if task == "multilabel" else pa.int16()),
+            ("proba", pa.list_(pa.float32())),
+        ]
+    )
+
+
+def write(table: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
+    """Writes a table so that equal tables are equal bytes: typed columns, no index, nothing of pandas' own."""
+    arrays = [_array(table[field.name], field.type) for field in schema]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
+
+
+def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Reads what `write` wrote.
+
+    Raises:
+        ReportError: the file is missing, damaged, or lacks columns.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise ReportError(f"{path}: is missing; the run is not whole. Run `medprobe probe` again.") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ReportError(f"{path}: is damaged or no Parquet file. Run `medprobe probe` again.") from error
+    absent = [field.name for field in schema if field.name not in table.column_names]
+    if absent:
+        raise ReportError(f"{path}: lacks the columns {', '.join(absent)}; it was not written by `medprobe probe`.")
+    return as_frame(table.select(schema.names))
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """A table for pandas, in which a column of lists stays what it is in Arrow: an object a row takes minutes."""
+    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+
+
+def in_order(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The rows in the order of `keys`, so that the order in which work ended is not seen."""
+    return table.sort_values(list(keys), kind="stable", ignore_index=True)
+
+
+def _array(column: pd.Series, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    array = pa.array(column, type=None if isinstance(column.dtype, pd.ArrowDtype) else kind, from_pandas=True)
+    return array if array.type == kind else array.cast(kind)

@@ -1,0 +1,116 @@
+"""Calibration of a run's systems as tables: its scores and their parts, the bins, and what a temperature would mend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..metrics.calibration import bin_chances, brier_parts, stated_and_true
+from ..metrics.functions import Scored
+from ..metrics.registry import METRICS, Metric, evaluate
+from ..results.predictions import Predicted, replay, seeds_of
+from ..results.run import Run
+from ..results.schemas import SYSTEM
+from .temperature import at_edge, at_temperature, fit_temperature
+
+_SCALED = ("log_loss", "ece", "brier")
+"""Metrics that a temperature can change: what is called stays the same."""
+
+
+def calibration_table(run: Run) -> pd.DataFrame:
+    """How well calibrated every system is on test.
+
+    Returns:
+        One row per system, means over seeds: `log_loss`, `ece`, `brier`, and the parts of `brier`: `reliability` -
+        `resolution` + `uncertainty` + `within` (`brier_parts` describes them); `n_seeds`.
+
+    Raises:
+        ReportError: the run's predictions do not fit its facts.
+    """
+    rows = []
+    for system, predicted in replay(run).items():
+        parts = [brier_parts(p.scored) for p in predicted]
+        names = ("reliability", "resolution", "uncertainty", "within")
+        rows.append({
+            **system._asdict(),
+            **{name: _mean_of(METRICS[name], [p.scored for p in predicted]) for name in _SCALED},
+            **{name: float(np.mean([getattr(part, name) for part in parts])) for name in names},
+            "n_seeds": len(seeds_of(predicted)),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def reliability_table(run: Run) -> pd.DataFrame:
+    """What every system stated against what came true, all seeds together, in 15 bins of equal mass.
+
+    Returns:
+        One row per system and bin: `bin` (from 1), `stated` (mean chance), `true` (share that came true), `count`
+        (predictions). The chance is of the positive class (binary), of every label (multilabel), else of the class
+        that is called. Equal chances share a bin, so a system may have fewer.
+
+    Raises:
+        ReportError: the run's predictions do not fit its facts.
+    """
+    parts = []
+    for system, predicted in replay(run).items():
+        pairs = [stated_and_true(p.scored) for p in predicted]
+        chance, came_true = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        bins = bin_chances(chance, came_true)
+        number = np.arange(1, len(bins.count) + 1)
+        columns = {"bin": number, "stated": bins.stated, "true": bins.true, "count": bins.count}
+        parts.append(pd.DataFrame({**system._asdict(), **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def temperature_table(run: Run) -> pd.DataFrame:
+    """What one temperature a seed, fitted on val, would do to the chances on test.
+
+    It is fitted on what the model that knows train alone says of val, and applied to what the tested model says of
+    test. These are one model where a run was made without refitting; else the tested one has seen val too, and its
+    best temperature may be a little another.
+
+    Returns:
+        One row per system: `temperature` (median over seeds; above 1 means that chances were too sure), `lowest`,
+        `highest`; means over seeds of `log_loss`, `ece` and `brier` and of the same `_after` scaling; `n_seeds`;
+        `note`, if temperatures lie at an end of what is looked at.
+
+    Raises:
+        ReportError: the run's predictions do not fit its facts.
+    """
+    val = {system: {(p.seed, p.fold): p for p in predicted} for system, predicted in replay(run, "val").items()}
+    return pd.DataFrame(
+        [
+            {**system._asdict(), **_effect(predicted, [val[system][p.seed, p.fold] for p in predicted])}
+            for system, predicted in replay(run).items()
+        ],
+        columns=_TEMPERATURE,
+    )
+
+
+_TEMPERATURE = [
+    *(*SYSTEM, "temperature", "lowest", "highest"),
+    *(f"{name}{when}" for name in _SCALED for when in ("", "_after")),
+    *("n_seeds", "note"),
+]
+
+
+def _effect(test: Sequence[Predicted], val: Sequence[Predicted]) -> dict[str, object]:
+    temperatures = [fit_temperature(p.scored) for p in val]
+    before = [p.scored for p in test]
+    after = [at_temperature(scored, t) for scored, t in zip(before, temperatures, strict=True)]
+    edges = sum(map(at_edge, temperatures))
+    return {
+        "temperature": float(np.median(temperatures)),
+        "lowest": min(temperatures),
+        "highest": max(temperatures),
+        **{name: _mean_of(METRICS[name], before) for name in _SCALED},
+        **{f"{name}_after": _mean_of(METRICS[name], after) for name in _SCALED},
+        "n_seeds": len(seeds_of(test)),
+        "note": f"{edges} of {len(test)} temperatures are at an end of the range" if edges else "",
+    }
+
+
+def _mean_of(metric: Metric, scored: Sequence[Scored]) -> float:
+    return float(np.mean([evaluate(metric, one)[0][0] for one in scored]))

@@ -1,0 +1,272 @@
+"""Which backbone is better, and whether the data can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..metrics.registry import find_metric
+from ..resampling.protocols import FIXED_TEST
+from ..resampling.train_size import WHOLE
+from ..results.predictions import System, seeds_of
+from ..results.run import Run
+from ..results.schemas import RESAMPLE
+from .bootstrap import DRAWS, find_interval, mean_over_seeds
+from .multiple_testing import ALPHA, find_correction
+from .pairing import WITHIN, Pair, pairs, system_labels
+from .summary import Evidence, evidence_of, interval_of, require_metric
+
+VERDICT_TESTS = {
+    "corrected-t": "corrected resampled t-test",
+    "bootstrap": "paired bootstrap over groups and seeds",
+    "none": "no test",
+}
+"""What the verdict may rest on, by its name in the tables, in words."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of one probe and budget: which system is best, and from which others the data tell it apart."""
+
+    probe: str
+    budget: str
+    metric: str
+    best: str
+    mean: float
+    second: str
+    """The runner-up; "" where there is no other system."""
+    difference: float
+    """How much better the best is than the runner-up, in the metric's own direction; never negative."""
+    p_adjusted: float
+    """Of best against runner-up; NaN where there is none."""
+    significant: bool
+    """Whether the best is told apart from the runner-up."""
+    beaten: tuple[str, ...]
+    """Systems that the best is significantly better than."""
+    tied: tuple[str, ...]
+    """Systems that the data do not tell apart from the best."""
+
+
+def compare_backbones(
+    run: Run,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+    correction: str = "holm",
+) -> pd.DataFrame:
+    """Compares every two backbones (and poolings) within each probe and budget, paired on the same resamples and units.
+
+    Args:
+        run: the results.
+        metric: its name; the run's own by default.
+        confidence: of the interval.
+        draws: of the bootstrap.
+        interval: of `INTERVALS`.
+        correction: of `CORRECTIONS`, for the number of rows.
+
+    Returns:
+        One row per probe, budget and pair. `dataset`, `probe`, `budget`, `metric`, `a`, `b` (backbones, with `/pooling`
+        where a backbone has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its interval under the
+        same draws of groups; `test` (`corrected-t` under holdout and kfold, `bootstrap` where the test is fixed,
+        `none`), `p`; `p_adjusted` over all rows by `correction`; `significant` (`p_adjusted` < 0.05); `n_seeds`;
+        `note`, why there is no p-value or no interval, or why it is of another kind. docs/statistics.md says what the
+        p-values mean.
+
+    Raises:
+        ProbeError: no such metric, interval or correction.
+        ReportError: the run's predictions do not fit its facts.
+    """
+    return compare(
+        run,
+        "backbones",
+        metric=metric,
+        confidence=confidence,
+        draws=draws,
+        interval=interval,
+        correction=correction,
+    )
+
+
+def compare(
+    run: Run,
+    between: str = "backbones",
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+    correction: str = "holm",
+) -> pd.DataFrame:
+    """Compares every two backbones within each probe, or every two probes on each backbone.
+
+    `between="backbones"` is `compare_backbones`, which describes the arguments. Under `"probes"` the column `backbone`
+    takes the place of `probe`, and `a` and `b` are probes.
+    """
+    chosen = require_metric(run, metric)
+    find_interval(interval)
+    adjust = find_correction(correction)
+    known = evidence_of(run, chosen, draws)
+    rows = [
+        _compare(run, pair, known[pair.first], known[pair.second], WITHIN[between], confidence, interval)
+        for pair in pairs([evidence.system for evidence in known], between)
+    ]
+    table = pd.DataFrame(rows, columns=["dataset", WITHIN[between], *_COLUMNS])
+    table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
+    table["correction"] = correction
+    table["significant"] = (table["p_adjusted"] < ALPHA).to_numpy(bool)
+    return table
+
+
+_COLUMNS = [
+    *("budget", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
+    *("test", "p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
+]
+
+
+def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[Verdict]:
+    """Says for every probe and budget which system is best, from the tables of `summarise` and `compare_backbones`."""
+    systems = [System(*row) for row in summary[list(System._fields)].itertuples(index=False)]
+    names = system_labels(systems)
+    labelled = summary.assign(label=[names[system] for system in systems])
+    return [_verdict(rows, comparisons) for _, rows in labelled.groupby(["probe", "budget"], sort=False)]
+
+
+def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
+    probe, budget = str(rows["probe"].iloc[0]), str(rows["budget"].iloc[0])
+    among = comparisons[(comparisons["probe"] == probe) & (comparisons["budget"] == budget)]
+    metric = find_metric(str(rows["metric"].iloc[0]))
+    ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
+    best, others = str(ranked["label"].iloc[0]), [str(name) for name in ranked["label"].iloc[1:]]
+    told = {name: among[among["a"].isin([best, name]) & among["b"].isin([best, name])].iloc[0] for name in others}
+    beaten = tuple(name for name in others if told[name]["significant"])
+    second = others[0] if others else ""
+    return Verdict(
+        probe=probe,
+        budget=budget,
+        metric=metric.name,
+        best=best,
+        mean=float(ranked["mean"].iloc[0]),
+        second=second,
+        difference=abs(float(told[second]["difference"])) if others else np.nan,
+        p_adjusted=float(told[second]["p_adjusted"]) if others else np.nan,
+        significant=second in beaten,
+        beaten=beaten,
+        tied=tuple(name for name in others if name not in beaten),
+    )
+
+
+def _compare(
+    run: Run, pair: Pair, a: Evidence, b: Evidence, within: str, confidence: float, interval: str
+) -> dict[str, object]:
+    both = np.isfinite(a.values) & np.isfinite(b.values)
+    differences = (a.values - b.values)[both]
+    apart = a.drawn - b.drawn
+    left_out, groups = lambda: a.left_out - b.left_out, a.groups
+    bounds = interval_of(interval, a.values - b.values, apart, left_out, confidence, groups=groups)
+    test, p, note = _test(run, differences, mean_over_seeds(apart), a, groups=groups)
+    return {
+        "dataset": pair.dataset,
+        within: pair.within,
+        "budget": pair.budget,
+        "metric": a.metric.name,
+        "a": pair.a,
+        "b": pair.b,
+        "mean_a": a.values[both].mean() if both.any() else np.nan,
+        "mean_b": b.values[both].mean() if both.any() else np.nan,
+        "difference": differences.mean() if both.any() else np.nan,
+        "low": bounds.low,
+        "high": bounds.high,
+        "test": test,
+        "p": p,
+        "n_seeds": len(seeds_of([p for p, known in zip(a.predicted, both, strict=True) if known])),
+        "note": "; ".join(part for part in (note, bounds.note) if part),
+    }
+
+
+def _test(
+    run: Run, differences: np.ndarray, drawn: np.ndarray, side: Evidence, *, groups: int
+) -> tuple[str, float, str]:
+    """The test that the verdict rests on, its p-value, and a remark.
+
+    Under holdout and kfold each resample has its own test units, and the corrected t speaks for both training and
+    testing. Under official and external all seeds share one test: how they differ says nothing of other patients, so
+    the bootstrap must.
+    """
+    if len(differences) == 0:
+        return "none", np.nan, "not defined in any seed"
+    if run.info["protocol"] in FIXED_TEST:
+        return "bootstrap", *bootstrap_test(differences, drawn, groups=groups)
+    ratio = _test_to_train(run, side)
+    p = corrected_t_test(differences, ratio)
+    if np.isnan(p):
+        what = "fold" if run.info["protocol"] == "kfold" else "seed"
+        why = f"one {what}" if len(differences) == 1 else f"all {what}s differ by the same"
+        p, note = bootstrap_test(differences, drawn, groups=groups)
+        return "bootstrap", p, "; ".join(part for part in (f"{why}: no corrected t", note) if part)
+    return "corrected-t", p, ""
+
+
+def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
+    """Two-sided p-value of the corrected resampled t-test (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366).
+
+    Args:
+        differences: (J,) paired differences, one a resample.
+        test_to_train: units tested over units trained on.
+
+    Returns:
+        The p-value; 1 where all differences are zero; NaN where there is one, or they are all equal and not zero: then
+        there is no variance to test against.
+    """
+    count = len(differences)
+    if count and not differences.any():
+        return 1.0
+    if count < 2 or np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        return np.nan
+    error = np.sqrt((1 / count + test_to_train) * differences.var(ddof=1))
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, df=count - 1))
+
+
+def bootstrap_test(differences: np.ndarray, drawn: np.ndarray, *, groups: int) -> tuple[float, str]:
+    """Two-sided p-value of the mean difference over seeds, against both its sources of error.
+
+    The error of testing on these groups is the spread of the bootstrap `drawn` (B,); that of training on these
+    subsets is the seeds' own variance over their number. The ratio is held against t with `groups` - 1 degrees of
+    freedom: smoother than counting draws, whose smallest p-value would never pass a correction for many comparisons.
+
+    Returns:
+        The p-value, NaN where one group or undefined draws leave nothing to go by; and a remark.
+    """
+    defined = drawn[np.isfinite(drawn)]
+    if not differences.any() and (len(defined) == 0 or not defined.any()):
+        return 1.0, ""
+    if groups < 2 or 2 * len(defined) < len(drawn):
+        return np.nan, "one group in the test" if groups < 2 else "not defined in most draws"
+    training = differences.var(ddof=1) / len(differences) if len(differences) > 1 else 0.0
+    error = np.sqrt(defined.var(ddof=1) + training)
+    note = "one seed: the error of training is not in the p-value" if len(differences) == 1 else ""
+    if error <= 1e-12 * abs(differences.mean()):
+        # Every draw gives the same difference: the draws bound the p-value, and no more is known.
+        return 2 / (len(drawn) + 1), note
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
+
+
+def _test_to_train(run: Run, side: Evidence) -> float:
+    """Units tested over units that the tested model was fitted on, mean over resamples; 1/(k - 1) for k folds.
+
+    The ratio stands for how much two resamples have in common. What a budget leaves to train on says nothing of that:
+    there it is taken from the share of the data that a resample tests.
+    """
+    scores, settings = run.scores, run.info["protocol_settings"]
+    if side.system.budget != WHOLE:
+        share = 1 / settings["folds"] if run.info["protocol"] == "kfold" else settings["test"]
+        return share / (1 - share)
+    drawn = {(p.seed, p.fold) for p in side.predicted}
+    sizes = scores[scores["budget"] == WHOLE].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
+    sizes = sizes[sizes.index.isin(drawn)]
+    fitted = sizes["n_train"] + (sizes["n_val"] if run.info["refit"] else 0)
+    return float((sizes["n_test"] / fitted).mean())

@@ -1,0 +1,47 @@
+"""p-values adjusted for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from scipy import stats
+
+from ...base import ProbeError, no_such
+
+ALPHA = 0.05
+"""Below which an adjusted p-value is called significant."""
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted."""
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), by SciPy; NaN is not counted."""
+    adjusted = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        adjusted[known] = stats.false_discovery_control(p[known], method="bh")
+    return adjusted
+
+
+CORRECTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"holm": holm, "bh": benjamini_hochberg}
+"""Ways of adjusting. A further one is one function and one entry here."""
+
+
+def find_correction(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The correction called `name`.
+
+    Raises:
+        ProbeError: there is none of that name.
+    """
+    if name not in CORRECTIONS:
+        raise ProbeError(no_such("correction", name, CORRECTIONS))
+    return CORRECTIONS[name]

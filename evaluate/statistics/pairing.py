@@ -1,0 +1,68 @@
+"""What is compared with what: backbones under one probe, or probes on one backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from ...base import ProbeError, did_you_mean, one_of
+from ..results.predictions import System
+
+WITHIN = {"backbones": "probe", "probes": "backbone"}
+"""What may be compared, and what is then the same on both sides."""
+
+
+class Pair(NamedTuple):
+    """Two systems of one data set and one budget."""
+
+    dataset: str
+    budget: str
+    within: str
+    """The probe or the backbone that both have."""
+    a: str
+    b: str
+    first: int
+    """Positions among the systems."""
+    second: int
+
+
+def pairs(systems: Sequence[System], between: str) -> Iterator[Pair]:
+    """Every two that can be compared, in the order of the names.
+
+    Raises:
+        ProbeError: `between` is none of `WITHIN`.
+    """
+    sides = list(zip(systems, sides_of(systems, between), strict=True))
+    order = sorted(range(len(sides)), key=lambda i: (sides[i][1][0], sides[i][0].budget, sides[i][0]))
+    for first, second in combinations(order, 2):
+        (one, (within, a)), (other, (same, b)) = sides[first], sides[second]
+        if (one.dataset, one.budget, within) == (other.dataset, other.budget, same):
+            yield Pair(one.dataset, one.budget, within, a, b, first, second)
+
+
+def sides_of(systems: Sequence[System], between: str) -> list[tuple[str, str]]:
+    """For each system, what stays the same in a comparison and what is compared: a probe and a backbone, or turned.
+
+    Raises:
+        ProbeError: `between` is none of `WITHIN`.
+    """
+    if between not in WITHIN:
+        near = did_you_mean(between, WITHIN)
+        raise ProbeError(f'nothing to compare between "{between}"; there are {one_of(WITHIN)}.{near}')
+    labels = system_labels(list(systems))
+    named = [(system.probe, labels[system]) for system in systems]
+    return named if between == "backbones" else [(backbone, probe) for probe, backbone in named]
+
+
+def system_labels(systems: list[System]) -> dict[System, str]:
+    """What to call each system beside its probe: the backbone, with its pooling where it has several."""
+    poolings: dict[tuple[str, str], set[str]] = {}
+    for system in systems:
+        poolings.setdefault((system.dataset, system.backbone), set()).add(system.pooling)
+    return {
+        system: f"{system.backbone}/{system.pooling}"
+        if len(poolings[system.dataset, system.backbone]) > 1
+        else system.backbone
+        for system in systems
+    }

@@ -1,0 +1,236 @@
+"""Ranks of backbones (or probes) over several runs, one a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from ...base import ProbeError, one_of
+from ..metrics.registry import Metric, find_metric
+from ..results.predictions import System
+from ..results.run import Run
+from ..results.schemas import SYSTEM
+from .friedman import Friedman, cliques, friedman_test, nemenyi_test, ranks_of
+from .multiple_testing import ALPHA
+from .paired_tests import wilcoxon_test
+from .pairing import WITHIN, sides_of
+from .summary import require_metric
+
+_FEW_SETS = 6
+"""Below so many data sets Wilcoxon's test cannot reach 0.05, and Friedman's distribution is rough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """How k backbones under one probe (or probes on one backbone) rank over N data sets."""
+
+    between: str
+    within: str
+    """The probe, or the backbone, that all have."""
+    budget: str
+    names: tuple[str, ...]
+    """The best first."""
+    datasets: tuple[str, ...]
+    metrics: tuple[str, ...]
+    """What each data set was judged by."""
+    scores: np.ndarray
+    """(N, k) mean over seeds, in the order of `datasets` and `names`."""
+    mean_ranks: np.ndarray
+    """(k,), rising; 1 would be the best of every data set."""
+    friedman: Friedman | None
+    """None for two, which need no test before the one of the pair."""
+    test: str
+    """Of pairs: `nemenyi`, or `wilcoxon` for two."""
+    critical_difference: float
+    """Mean ranks further apart than this are told apart; NaN for two."""
+    p: np.ndarray
+    """(k, k) of pairs."""
+    alpha: float
+    notes: tuple[str, ...]
+
+    @property
+    def apart(self) -> np.ndarray:
+        """(k, k) bool: which pairs are told apart. None are unless Friedman's test finds that any differ."""
+        asked = self.friedman is None or self.friedman.p < self.alpha
+        return (self.p < self.alpha) & asked & ~np.eye(len(self.names), dtype=bool)
+
+    @property
+    def cliques(self) -> list[tuple[int, int]]:
+        """First and last place of each run of neighbours that are not told apart."""
+        return cliques(self.mean_ranks, self.apart)
+
+
+def rank_over_datasets(
+    runs: Sequence[Run], *, between: str = "backbones", metric: str | None = None, alpha: float = ALPHA
+) -> list[Ranking]:
+    """Ranks backbones within each probe, or probes on each backbone, over the data sets of several runs.
+
+    Args:
+        runs: one a data set.
+        between: `backbones` or `probes`.
+        metric: its name; each run's own by default, since ranks may mix metrics.
+        alpha: chance of an error that the tests are held to.
+
+    Returns:
+        One ranking per probe (or backbone) and budget under which at least two are in every run.
+
+    Raises:
+        ProbeError: fewer than two runs, two of one data set, no such metric, or nothing that all runs share.
+    """
+    names = [str(run.info["dataset"]["name"]) for run in runs]
+    _require_data_sets(names)
+    metrics = [require_metric(run, metric) for run in runs]
+    scores = pd.concat(
+        [_means(run, chosen, between) for run, chosen in zip(runs, metrics, strict=True)], ignore_index=True
+    )
+    judged = tuple(chosen.name for chosen in metrics)
+    found = [
+        ranking
+        for (within, budget), rows in scores.groupby(["within", "budget"], sort=True)
+        for ranking in _ranking(rows, between, str(within), str(budget), names, judged, alpha)
+    ]
+    if not found:
+        raise ProbeError(
+            f"no two {between} have a score under the same {WITHIN[between]} in all of {one_of(names)}: there is"
+            " nothing to rank. Probe the same ones on each data set."
+        )
+    return found
+
+
+def _require_data_sets(names: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise ProbeError(f"ranks need runs of at least two data sets, here is {one_of(names) or 'none'}; name more.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ProbeError(f"ranks need one run a data set, there are several of {one_of(twice)}; leave one of each.")
+
+
+def _means(run: Run, metric: Metric, between: str) -> pd.DataFrame:
+    """`dataset`, `within`, `budget`, `name`, `fingerprint` and `score` (more is better) of every system."""
+    scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
+    means = scores.groupby(list(SYSTEM), sort=True)["value"].mean().reset_index()
+    systems = [System(*row) for row in means[list(SYSTEM)].itertuples(index=False)]
+    sides = pd.DataFrame(sides_of(systems, between), columns=["within", "name"])
+    return sides.assign(
+        dataset=means["dataset"],
+        budget=means["budget"],
+        fingerprint=means["fingerprint"],
+        score=_signs([metric.name])[0] * means["value"].astype("float64"),
+    )
+
+
+def _ranking(
+    rows: pd.DataFrame,
+    between: str,
+    within: str,
+    budget: str,
+    datasets: Sequence[str],
+    metrics: tuple[str, ...],
+    alpha: float,
+) -> Iterator[Ranking]:
+    wide = rows.pivot_table(index="dataset", columns="name", values="score", dropna=False).reindex(list(datasets))
+    whole = wide.columns[wide.notna().all(axis=0)]
+    if len(whole) < 2:
+        return
+    scores = wide[whole].to_numpy(np.float64)
+    means = ranks_of(scores).mean(axis=0)
+    order = np.argsort(means, kind="stable")
+    scores, means = scores[:, order], means[order]
+    if len(whole) == 2:
+        p = wilcoxon_test(scores[:, 0] - scores[:, 1])
+        friedman, test, critical, table = None, "wilcoxon", np.nan, np.array([[1.0, p], [p, 1.0]])
+    else:
+        found = nemenyi_test(means, len(scores), alpha)
+        friedman, test, critical, table = friedman_test(scores), "nemenyi", found.critical_difference, found.p
+    yield Ranking(
+        between=between,
+        within=within,
+        budget=budget,
+        names=tuple(str(whole[place]) for place in order),
+        datasets=tuple(datasets),
+        metrics=metrics,
+        scores=scores * _signs(metrics)[:, None],
+        mean_ranks=means,
+        friedman=friedman,
+        test=test,
+        critical_difference=critical,
+        p=table,
+        alpha=alpha,
+        notes=(*_on_friedman(friedman), *_notes(rows, wide, list(whole), between)),
+    )
+
+
+def _signs(metrics: Sequence[str]) -> np.ndarray:
+    """(N,) 1 where more is better, else -1."""
+    return np.array([1.0 if find_metric(name).greater_is_better else -1.0 for name in metrics])
+
+
+def _on_friedman(friedman: Friedman | None) -> Iterator[str]:
+    if friedman is not None and np.isnan(friedman.f):
+        yield "every data set gives the same order: no F, the exact p decides"
+    elif friedman is not None and np.isnan(friedman.p_exact):
+        yield "too many orders to count for an exact p: that of F decides"
+
+
+def _notes(rows: pd.DataFrame, wide: pd.DataFrame, whole: list[str], between: str) -> Iterator[str]:
+    lacking = [str(name) for name in wide.columns if name not in whole]
+    if lacking:
+        yield f"left out, without a score in some data set: {one_of(lacking)}"
+    if len(wide) < _FEW_SETS:
+        yield f"{len(wide)} data sets: too few to find much"
+    if between == "backbones":
+        specs = rows[rows["name"].isin(whole)].groupby("name")["fingerprint"].nunique()
+        mixed = [str(name) for name in specs.index[specs > 1]]
+        if mixed:
+            yield f"embedded under several specs, not the same in each data set: {one_of(mixed)}"
+
+
+def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
+    """The rankings as one table, a row per ranked name.
+
+    Returns:
+        `probe` or `backbone` (what all have; under the name `within` with `between`), `budget`, `rank` (place),
+        `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f`, `p_exact`
+        (Friedman; missing for two), `critical_difference`, `alpha`, `not_apart`: the names that it is not told apart
+        from, and `note`, on the whole ranking.
+    """
+    rows = []
+    for ranking in rankings:
+        apart = ranking.apart
+        two = [] if ranking.friedman else ["of two: Wilcoxon's signed ranks, no Friedman and no critical difference"]
+        tested = ranking.friedman._asdict() if ranking.friedman else dict.fromkeys(Friedman._fields, np.nan)
+        for place, name in enumerate(ranking.names):
+            others = [other for at, other in enumerate(ranking.names) if at != place and not apart[place, at]]
+            rows.append({
+                "between": ranking.between, "within": ranking.within, "budget": ranking.budget, "rank": place + 1,
+                "name": name, "mean_rank": ranking.mean_ranks[place], "n_datasets": len(ranking.datasets), **tested,
+                "critical_difference": ranking.critical_difference, "alpha": ranking.alpha,
+                "not_apart": "; ".join(others), "note": "; ".join([*two, *ranking.notes]),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def rank_pairs_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
+    """Every pair of every ranking: `a` and `b`, their mean ranks, the `test`, its `p`, and whether `told_apart`."""
+    rows = [
+        {
+            "between": ranking.between,
+            "within": ranking.within,
+            "budget": ranking.budget,
+            "a": ranking.names[first],
+            "b": ranking.names[second],
+            "rank_a": ranking.mean_ranks[first],
+            "rank_b": ranking.mean_ranks[second],
+            "test": ranking.test,
+            "p": ranking.p[first, second],
+            "told_apart": bool(ranking.apart[first, second]),
+        }
+        for ranking in rankings
+        for first, second in combinations(range(len(ranking.names)), 2)
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,230 @@
+"""One line a system: its mean score, how much seeds differ, and how sure the mean is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import pandas as pd
+
+from ...base import ProbeError
+from ..metrics.registry import Metric, evaluate, find_metric, metrics_for
+from ..resampling.train_size import WHOLE
+from ..results.predictions import Predicted, System, replay, seeds_of
+from ..results.run import Run
+from ..results.schemas import SYSTEM
+from .bootstrap import DRAWS, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
+
+FEW_GROUPS = 20
+"""Below so many test groups a bootstrap interval is rough, and is said to be."""
+
+
+def summarise(
+    run: Run,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    interval: str = "percentile",
+) -> pd.DataFrame:
+    """Sums up every system of a run in one metric of its test.
+
+    Args:
+        run: the results.
+        metric: its name; the run's own by default.
+        confidence: of the interval, between 0 and 1.
+        draws: of the bootstrap.
+        interval: of `INTERVALS`: `percentile`, or `bca`, which is corrected for bias and skewness.
+
+    Returns:
+        One row per system, sorted by probe, by budget (the smallest first), and by score, the best first. `dataset`,
+        `backbone`, `fingerprint`, `pooling`, `probe`, `budget`, `metric`; `mean` over seeds, and under kfold over their
+        folds; `sd` over seeds, of their means over folds (the spread of training, and under holdout of the test drawn;
+        not the error of the mean); `low` and `high`, the interval of the mean under a bootstrap over groups;
+        `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean units a seed); `note`, why
+        something is missing, or that an interval is rough.
+
+    Raises:
+        ProbeError: no such metric or interval, or a confidence or number of draws that makes no sense.
+        ReportError: the run's predictions do not fit its facts.
+    """
+    chosen = require_metric(run, metric)
+    _require_sense(confidence, draws)
+    find_interval(interval)
+    rows = [_row(evidence, confidence, interval) for evidence in evidence_of(run, chosen, draws)]
+    table = pd.DataFrame(rows)
+    key = -table["mean"] if chosen.greater_is_better else table["mean"]
+    place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
+    keyed = table.assign(_key=key, _budget=table["budget"].map(place))
+    ordered = keyed.sort_values(["probe", "_budget", "_key", *SYSTEM], ignore_index=True)
+    return ordered.drop(columns=["_key", "_budget"])
+
+
+def budgets_in_order(run: Run) -> list[str]:
+    """The budgets of a run by the units that they leave to train on, the smallest first."""
+    sizes = run.scores.groupby("budget")["n_train"].mean()
+    return sorted(map(str, sizes.index), key=lambda name: (sizes[name], name == WHOLE, name))
+
+
+def require_metric(run: Run, name: str | None) -> Metric:
+    """The metric called `name`, or the run's own.
+
+    Raises:
+        ProbeError: there is none of that name, or not for the run's task.
+    """
+    metric = find_metric(name or run.primary_metric)
+    if metric not in metrics_for(run.task):
+        raise ProbeError(f"{metric.name} is not defined for a {run.task} task.")
+    return metric
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of one system in one metric; J resamples: a seed each, under kfold a seed and fold each."""
+
+    system: System
+    metric: Metric
+    predicted: list[Predicted]
+    values: np.ndarray
+    """(J,), NaN where not defined; the very figures of the scores table."""
+    drawn: np.ndarray
+    """(J, draws): under draws of groups that are the same for every system, so that differences are paired."""
+    bootstrap: GroupDraws
+
+    @property
+    def groups(self) -> int:
+        """In any test of any system."""
+        return len(self.bootstrap.groups)
+
+    @cached_property
+    def left_out(self) -> np.ndarray:
+        """(J, G): without each group in turn. Worked out when it is asked for, since few intervals need it."""
+        return self.bootstrap.leaving_out(self.metric, self.predicted)
+
+    @property
+    def seed_means(self) -> np.ndarray:
+        """The mean over the folds of each seed in which the metric is defined at all: (S,)."""
+        return seed_means(self.values, [p.seed for p in self.predicted])
+
+
+def seed_means(values: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+    """(S,) means over the folds of each seed that has a value at all, from (J,) values and the seed of each."""
+    by_seed: dict[int, list[float]] = {}
+    for seed, value in zip(seeds, values, strict=True):
+        if np.isfinite(value):
+            by_seed.setdefault(seed, []).append(value)
+    return np.array([np.mean(found) for found in by_seed.values()])
+
+
+def mean_and_sd(values: np.ndarray, seeds: Sequence[int]) -> tuple[float, float]:
+    """Mean over the resamples (J,) that have a value, and standard deviation of the seeds' means; NaN of too few."""
+    defined, of_seeds = values[np.isfinite(values)], seed_means(values, seeds)
+    mean = float(defined.mean()) if len(defined) else np.nan
+    return mean, float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else np.nan
+
+
+def summarise_metrics(run: Run) -> pd.DataFrame:
+    """Every system in every metric of its test, without intervals, which take long.
+
+    Returns:
+        One row per system and metric: `dataset` to `budget`, `metric`, and `mean` and `sd` as in `summarise`.
+    """
+    scores = run.scores[run.scores["split"] == "test"]
+    rows = [
+        (*names, *mean_and_sd(rows["value"].to_numpy(np.float64), rows["seed"].tolist()))
+        for names, rows in scores.groupby([*SYSTEM, "metric"], sort=False)
+    ]
+    return pd.DataFrame(rows, columns=[*SYSTEM, "metric", "mean", "sd"])
+
+
+def interval_of(
+    kind: str,
+    values: np.ndarray,
+    drawn: np.ndarray,
+    left_out: Callable[[], np.ndarray],
+    confidence: float,
+    *,
+    groups: int,
+) -> Bounds:
+    """The interval of a mean over resamples.
+
+    Args:
+        kind: of `INTERVALS`.
+        values: (J,) of the resamples, NaN where not defined.
+        drawn: (J, draws).
+        left_out: gives (J, G); asked for only where the interval needs it.
+        confidence: of the interval.
+        groups: how many there are in any test; of one there is no interval.
+    """
+    estimate = float(mean_over_seeds(values[:, None])[0])
+    if np.isnan(estimate):
+        return NO_BOUNDS
+    if groups == 1:
+        return ONE_GROUP
+    without_each = mean_over_seeds(left_out()) if kind == "bca" else np.empty(0)
+    return find_interval(kind)(estimate, mean_over_seeds(drawn), without_each, confidence)
+
+
+# Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
+@lru_cache(maxsize=2)
+def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
+    """The evidence on every system of a run, in the order of their names."""
+    systems = replay(run)
+    bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
+    return tuple(
+        Evidence(
+            system,
+            metric,
+            predicted,
+            np.array([evaluate(metric, p.scored)[0][0] for p in predicted]),
+            bootstrap.values(metric, predicted),
+            bootstrap,
+        )
+        for system, predicted in systems.items()
+    )
+
+
+def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, object]:
+    values, predicted = evidence.values, evidence.predicted
+    mean, sd = mean_and_sd(values, [p.seed for p in predicted])
+    groups = len(np.unique(np.concatenate([p.group for p in predicted])))
+    bounds = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence, groups=groups)
+    return {
+        **evidence.system._asdict(),
+        "metric": evidence.metric.name,
+        "mean": mean,
+        "sd": sd,
+        "low": bounds.low,
+        "high": bounds.high,
+        "n_seeds": len(evidence.seed_means),
+        "n_groups": groups,
+        "n_test": sum(len(p.unit) for p in predicted) / len(seeds_of(predicted)),
+        "note": "; ".join(_notes(evidence, groups, bounds)),
+    }
+
+
+def _notes(evidence: Evidence, groups: int, bounds: Bounds) -> list[str]:
+    told, values = [], evidence.values
+    undefined = int(np.isnan(values).sum())
+    if undefined:
+        what = "folds" if any(p.fold for p in evidence.predicted) else "seeds"
+        told.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
+    if len(evidence.seed_means) == 1:
+        told.append("one seed: no spread")
+    if bounds.note:
+        told.append(bounds.note)
+    if bounds.low == bounds.high:
+        # The rule of three (Hanley and Lippman-Hand 1983, doi 10.1001/jama.1983.03330370053031).
+        told.append(f"all draws agree, so the interval is too narrow: the true error may be as large as 3 in {groups}")
+    elif np.isfinite(bounds.low) and groups < FEW_GROUPS:
+        told.append(f"{groups} groups: the interval is rough")
+    return told
+
+
+def _require_sense(confidence: float, draws: int) -> None:
+    if not 0 < confidence < 1:
+        raise ProbeError(f"confidence must be between 0 and 1, e.g. 0.95; got {confidence}.")
+    if draws < 100:
+        raise ProbeError(f"a bootstrap needs at least 100 draws, better 1,000; got {draws}.")

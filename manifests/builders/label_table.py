@@ -1,0 +1,212 @@
+"""The tables of a published data set: found, read as text, and looked through for every fault before any is told."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from ...base import ManifestError, counted, did_you_mean, one_of
+from ..schema.columns import TEXT, as_words, column_of
+from ..validation.faults import Faults, refuse
+from .columns import read_columns
+from .common import require_folder
+from .walk import require_readable
+
+
+class PublishedTable:
+    """One table of a data set, its wanted columns as text without blanks around it, and what is wrong with its rows.
+
+    The questions below note what they find; `refuse_faults` tells all of it at once. Rows count from 1, the header
+    left out.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        columns: Sequence[str],
+        *,
+        optional: Iterable[str] = (),
+        named_by: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Reads `file`; columns that are neither wanted nor optional are passed over.
+
+        Args:
+            file: a CSV or Parquet file.
+            columns: wanted.
+            optional: read where they are there.
+            named_by: as in `read_columns`.
+
+        Raises:
+            ManifestError: a wanted column is not there (the near ones are named), or there are no rows.
+        """
+        given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
+        kept = [*columns, *(name for name in optional if name in given)]
+        self.file = file
+        self.rows = pd.DataFrame({name: column_of(given, name).fillna("").str.strip() for name in kept})
+        self.faults = Faults(str(file))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> pd.Series:
+        return column_of(self.rows, column)
+
+    def get(self, column: str) -> pd.Series:
+        """The column, blank in every row where the table does not have it."""
+        return self[column] if column in self.rows else pd.Series([""] * len(self), dtype=TEXT)
+
+    def blame(self, wrong: pd.Series | np.ndarray, what: str) -> None:
+        """Notes that the rows of `wrong` (N,) bool `what`, such as `have no split`, where there are any."""
+        self.faults.blame(wrong, what)
+
+    def blame_values(self, wrong: pd.Series | np.ndarray, column: str, known: Iterable[str], what: str) -> None:
+        """Notes each distinct text that stands in `column` in the rows of `wrong`; see `Faults.blame_values`."""
+        self.faults.blame_values(wrong, self[column], column, known, what)
+
+    def need_filled(self, *columns: str) -> None:
+        """Every row has something in these columns."""
+        for column in columns:
+            self.blame(self[column] == "", f'column "{column}" is blank; fill it or leave the row out')
+
+    def need_distinct(self, column: str) -> None:
+        """No two rows have the same text in this column; blanks are another question."""
+        self.faults.blame_repeats(self[column], column)
+
+    def need_known(self, column: str, known: Iterable[str]) -> None:
+        """Every row has one of the `known` texts in this column, or nothing."""
+        known = list(known)
+        wrong = ~self[column].isin([*known, ""])
+        self.blame_values(wrong, column, known, f"it must be one of {one_of(known)}")
+
+    def need_pattern(self, column: str, pattern: str, meaning: str) -> pd.DataFrame:
+        """What the named parts of `pattern` are in each row: a column a part, blank where the text does not fit."""
+        parts = self[column].str.extract(pattern).fillna("")
+        first = column_of(parts, str(parts.columns[0]))
+        self.blame((first == "") & (self[column] != ""), f'column "{column}": {meaning}')
+        return parts
+
+    def numbers(self, column: str, allowed: Sequence[int], *, blank: bool = False) -> np.ndarray:
+        """The column as numbers, (N,) float64; NaN where a cell is blank or, which is noted, not among `allowed`.
+
+        Args:
+            column: `1`, `1.0` and `-1.0` are all understood.
+            allowed: what may stand there.
+            blank: whether nothing may.
+        """
+        numbers = pd.Series(pd.to_numeric(self[column], errors="coerce")).to_numpy("float64", na_value=np.nan)
+        empty = (self[column] == "").to_numpy(bool)
+        if not blank:
+            self.need_filled(column)
+        wrong = ~np.isin(numbers, allowed) & ~empty
+        self.blame_values(wrong, column, (), f"it must be one of {one_of(map(str, allowed))}")
+        return np.where(wrong, np.nan, numbers)
+
+    def row_of(self, column: str, keys: pd.Series) -> np.ndarray:
+        """The row of this table that has each of `keys` in `column`: (K,) int64, -1 where none has it."""
+        first = ~self[column].duplicated().to_numpy(bool)
+        rows = np.flatnonzero(first)
+        return np.append(rows, -1)[pd.Index(as_words(self[column].iloc[rows])).get_indexer(pd.Index(as_words(keys)))]
+
+    def matched(self, column: str, rows: np.ndarray) -> pd.Series:
+        """The column at `rows` as `row_of` gives them; missing where a row is -1 or blank."""
+        words = np.append(as_words(self[column]), "")[rows]
+        return pd.Series(words, dtype=TEXT).replace("", pd.NA).astype(TEXT)
+
+
+def open_tables(*asked: tuple[Path, Sequence[str], Iterable[str]]) -> list[PublishedTable]:
+    """Opens several tables: each a file, the wanted columns and the optional ones.
+
+    Raises:
+        ManifestError: tables cannot be read or lack columns; all are told.
+    """
+    opened, faults = [], []
+    for file, columns, optional in asked:
+        try:
+            opened.append(PublishedTable(file, columns, optional=optional))
+        except ManifestError as error:
+            faults.append(str(error))
+    if faults:
+        raise ManifestError("\n".join(faults))
+    return opened
+
+
+def refuse_faults(*tables: PublishedTable) -> None:
+    """Goes on only if nothing was noted.
+
+    Raises:
+        ManifestError: tells the faults of all tables.
+    """
+    refuse(*(table.faults for table in tables))
+
+
+def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[str] = ()) -> list[Path]:
+    """The files of a data set, each under one of the names it is published by; capital letters make no difference.
+
+    Args:
+        folder: what was downloaded.
+        wanted: a name, or several of which one will do, for each file.
+        others: names of files that are of the data set and not wanted now, so that none is taken for a misspelt one.
+
+    Raises:
+        ManifestError: no such folder, or files are missing: all are named, with the near ones that are there.
+    """
+    require_folder(folder)
+    names = [(name,) if isinstance(name, str) else tuple(name) for name in wanted]
+    found = [find_file(folder, *alternatives) for alternatives in names]
+    missing = [alternatives for alternatives, file in zip(names, found, strict=True) if file is None]
+    if missing:
+        raise ManifestError(
+            f"{folder}:{_lacks(folder, missing, {*others, *(name for alternatives in names for name in alternatives)})}"
+        )
+    return [file for file in found if file is not None]
+
+
+def find_file(folder: Path, *names: str) -> Path | None:
+    """The first of `names` that is a file in `folder`, whatever its capital letters; None where none is."""
+    require_readable(folder)
+    there = {file.name.casefold(): file for file in sorted(folder.iterdir(), reverse=True) if file.is_file()}
+    exact = [folder / name for name in names if (folder / name).is_file()]
+    others = [there[name.casefold()] for name in names if name.casefold() in there]
+    return next(iter((*exact, *others)), None)
+
+
+def read_lists(*files: Path) -> list[list[str]]:
+    """The lines of lists of names, without blanks around them; empty ones are passed over.
+
+    Raises:
+        ManifestError: files cannot be read, or are not UTF-8 text; all are told.
+    """
+    lists, faults = [], []
+    for file in files:
+        try:
+            content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+            lists.append([line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()])
+        except (OSError, EOFError, UnicodeDecodeError):
+            faults.append(f"{file}: cannot be read as a list of names in UTF-8 text.")
+    if faults:
+        raise ManifestError("\n".join(faults))
+    return lists
+
+
+def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str]) -> str:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in entries if os.path.isdir(entry)]
+    known = {name.casefold() for name in known}
+    misspelt = [entry.name for entry in entries if entry.name.casefold() not in known]
+    told = []
+    for names in missing:
+        inside = next(
+            (entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and find_file(entry, *names)), None
+        )
+        hint = f' It is in "{inside.name}"; give that folder.' if inside else did_you_mean(names[0], misspelt)
+        told.append(f"there is no {' or '.join(names)}.{hint}")
+    listed = f" {told[0]}" if len(told) == 1 else "".join(f"\n  {line}" for line in told)
+    # Counted and not named: in a wrong folder the names may be patients'.
+    holds = f"{counted(len(folders), 'folder')} and {counted(len(entries) - len(folders), 'file')}"
+    return f"{listed}\nThe folder holds {holds if entries else 'nothing'}."

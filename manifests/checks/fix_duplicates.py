@@ -1,0 +1,160 @@
+"""Manifests without the harm that identical images do: copies dropped, or tied into one group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ...base import ManifestError, counted
+from ..image_stats.table import Survey
+from ..manifest import Manifest
+from ..schema.card import DatasetCard
+from ..schema.columns import TEXT, as_words, column_of
+from ..schema.grouping import codes_of, disagreeing, first_rows
+from ..schema.labels import label_codes
+from ..validation.structure import SPLITS
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """A new manifest and what was done to the old one, which is as it was."""
+
+    manifest: Manifest
+    rows: np.ndarray
+    """(M,) int64: which rows of the old manifest are in the new one."""
+    told: tuple[str, ...]
+    """What was done, in sentences with counts; nothing where there was nothing to do."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the new manifest is another than the old one."""
+        return bool(self.told)
+
+
+Fix = Callable[[Manifest, Survey], Fixed]
+
+
+def drop_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
+    """Keeps one of identical images: the one in test, else in val, else in train, so that a published test stays whole.
+
+    Of several in one part the first row is kept. Where identical images have different labels all are dropped: one of
+    the labels is wrong, and nobody here can know which. Copies inside one unit stay, such as equal slices of a volume,
+    and a unit that loses a sample keeps the others. Constant images stay: they are no sign of a shared patient.
+
+    Args:
+        manifest: sound.
+        survey: of its N images; an image that could not be read stays.
+
+    Raises:
+        ManifestError: the manifest is not sound, or nothing would be left.
+    """
+    rows, content, count = _same_pixels(manifest.require_sound(), survey)
+    unit = codes_of(manifest.unit_ids)[0][rows]
+    repeated = disagreeing(content, count, unit)
+    disputed = disagreeing(content, count, label_codes(manifest.table, manifest.card)[rows])
+    # The first row of each content when rows stand in the order in which they are worth keeping.
+    order = np.argsort(_rank_of_split(manifest)[rows], kind="stable")
+    keeper = order[first_rows(content[order], count)]
+    surplus = (repeated & ~disputed)[content] & (unit != unit[keeper][content])
+    refused = disputed[content]
+    left = np.ones(len(manifest), bool)
+    left[rows[surplus | refused]] = False
+    if not left.any():
+        raise ManifestError(f"{manifest.path or manifest.name}: all images are copies with different labels.")
+    copies, images = counted(int(surplus.sum()), "copy", "copies"), counted(int((repeated & ~disputed).sum()), "image")
+    told = [f"dropped {copies} of {images}{_by_split(manifest, rows[surplus])}"] if surplus.any() else []
+    if refused.any():
+        copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
+        why = "with different labels, since nobody can tell which is right"
+        told.append(f"dropped all {copies} of {images} {why}{_by_split(manifest, rows[refused])}")
+    return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), told)
+
+
+def group_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
+    """Puts identical images into one group, which no resample divides; units and samples stay as they are.
+
+    Groups that share pixels become one, named after the first of them by code point. A group that then stands on
+    several sides of the split moves to train as a whole, so that nothing in test was ever trained on and the new test
+    is a part of the published one. Constant images tie nothing together.
+
+    Args:
+        manifest: sound.
+        survey: of its N images; an image that could not be read keeps its group.
+
+    Raises:
+        ManifestError: the manifest is not sound, or a part of the split would be left empty.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows, content, count = _same_pixels(manifest.require_sound(), survey)
+    group, groups = codes_of(manifest.group_ids)
+    # Groups and contents are the nodes, each image an edge: what hangs together is one group.
+    ties = (np.ones(len(rows), bool), (group[rows], len(groups) + content))
+    _, component = connected_components(coo_array(ties, shape=(len(groups) + count,) * 2), directed=False)
+    merged = np.unique(component[: len(groups)], return_inverse=True)[1]
+    # Groups are sorted, so the first of each component is the first by code point.
+    name = groups[first_rows(merged, int(merged.max()) + 1)]
+    table = manifest.table.assign(group_id=pd.Series(name[merged][group], dtype=TEXT))
+    tied = np.bincount(merged)[merged] > 1
+    became = counted(len(np.unique(merged[tied])), "group")
+    told = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
+    card = manifest.card
+    if "group_id" not in manifest.table:
+        card = card.model_copy(update={"groups": "copies"})
+        told += ["the new column group_id ties copies together and names no patients"] if tied.any() else []
+    if "split" in table:
+        table["split"], moved = _torn_to_train(manifest, merged[group])
+        told += moved
+    return _fixed(manifest, card, table, np.arange(len(table)), told)
+
+
+FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates": group_duplicates}
+"""What `medprobe manifest check --fix` can do."""
+
+
+def _same_pixels(manifest: Manifest, survey: Survey) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows that show something, the code of each one's content, and how many contents there are."""
+    rows = np.flatnonzero(survey.readable & ~survey.constant)
+    content, digests = pd.factorize(survey.digest[rows])
+    return rows, content, len(digests)
+
+
+def _rank_of_split(manifest: Manifest) -> np.ndarray:
+    """How much a row's part is worth keeping, 0 first: test, val, train. (N,) int64."""
+    if "split" not in manifest.table:
+        return np.zeros(len(manifest), np.int64)
+    ranks = {name: rank for rank, name in enumerate(reversed(SPLITS))}
+    return np.array([ranks[name] for name in as_words(column_of(manifest.table, "split"))], np.int64)
+
+
+def _torn_to_train(manifest: Manifest, group: np.ndarray) -> tuple[pd.Series, list[str]]:
+    """The split with every group that stands on several sides moved to train, and what moved, in a sentence."""
+    split = as_words(column_of(manifest.table, "split"))
+    torn = disagreeing(group, int(group.max()) + 1, split)
+    moved = torn[group] & (split != "train")
+    lost = set(split) - set(split[~moved]) - {"train"}
+    if lost:
+        raise ManifestError(
+            f"{manifest.path or manifest.name}: each image of {' and '.join(sorted(lost))} shares a group with train, "
+            "so none would be left there; leave out the column split, and let each seed draw its own."
+        )
+    told = f"moved {counted(int(torn.sum()), 'group')} from several sides of the split to train as a whole"
+    where = _by_split(manifest, np.flatnonzero(moved))
+    return pd.Series(np.where(moved, "train", split), dtype=TEXT), [told + where] if moved.any() else []
+
+
+def _by_split(manifest: Manifest, rows: np.ndarray) -> str:
+    """` (3 from train, 10 from test)`, or nothing where there is no split or no row."""
+    if "split" not in manifest.table or len(rows) == 0:
+        return ""
+    split = as_words(column_of(manifest.table, "split").iloc[rows])
+    counts = [(name, int((split == name).sum())) for name in SPLITS]
+    return f" ({', '.join(f'{count:,} from {name}' for name, count in counts if count)})"
+
+
+def _fixed(manifest: Manifest, card: DatasetCard, table: pd.DataFrame, rows: np.ndarray, told: list[str]) -> Fixed:
+    return Fixed(Manifest(table, card.model_copy(deep=True), manifest.path), rows, tuple(told))

@@ -1,0 +1,114 @@
+"""Images that are alike, though not pixel by pixel, on both sides of a split: by what they look like, and by
+their embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...base import counted, progress
+from ..image_stats.perceptual_hash import THUMBNAIL
+from ..validation.finding import MOST, Finding, finding
+from .context import Evidence
+from .near_search import near_hashes, near_vectors
+
+ALIKE = 0.98
+"""Correlation of two thumbnails from which on they show one scan; measured on brain images (docs/checks.md)."""
+NEAR = 0.95
+"""Cosine of two embeddings, their mean taken away, from which on they are of one scan (docs/checks.md)."""
+_FLAT = 4.0
+"""Standard deviation, in grey levels, of a thumbnail that shows too little to be compared."""
+_MOST_PAIRS = 100_000
+"""A search ends with these; so many say that the split is beside the point."""
+
+
+def near_duplicates(evidence: Evidence) -> Iterator[Finding]:
+    """Copies that were compressed again, resized, or shown in another window, across splits or groups."""
+    survey = evidence.survey
+    spread = survey.thumbnail.reshape(len(survey), THUMBNAIL**2).std(axis=1)
+    rows = np.flatnonzero(survey.readable & ~survey.constant & (spread >= _FLAT))
+    found = _Pairs(evidence)
+    for pairs in near_hashes(survey.hash[rows], evidence.part[rows]):
+        found.add(rows[pairs], _likeness(survey.thumbnail, rows[pairs]), ALIKE)
+        if found.full:
+            break
+    yield from found.told("near-duplicate", "alike")
+
+
+def near_embeddings(evidence: Evidence) -> Iterator[Finding]:
+    """Images that a network sees as one, across splits or groups; by each of the embeddings on its own."""
+    found = _Pairs(evidence)
+    for name, matrix in evidence.embeddings.items():
+        if found.full:
+            break
+        vectors, rows = _centred(matrix)
+        with progress(f"Comparing {name}", len(rows), unit="images", enabled=evidence.show_progress) as bar:
+            for pairs, cosines in near_vectors(vectors, evidence.person[rows], NEAR, bar):
+                found.add(rows[pairs], cosines, NEAR, by=name)
+                if found.full:
+                    break
+    yield from found.told("near-embedding", "cosine")
+
+
+class _Pairs:
+    """Pairs of different images that were found, with how near they are and by what."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.nearness: dict[tuple[int, int], tuple[float, str, int]] = {}
+        """By rows: how near they are, by what they are nearest, and by how many they were found."""
+
+    @property
+    def full(self) -> bool:
+        return len(self.nearness) >= _MOST_PAIRS
+
+    def add(self, pairs: np.ndarray, nearness: np.ndarray, least: float, by: str = "") -> None:
+        digest = self.evidence.survey.digest
+        # Identical pixels have findings of their own.
+        new = (nearness >= least) & (digest[pairs[:, 0]] != digest[pairs[:, 1]])
+        for (one, other), value in zip(pairs[new].tolist(), nearness[new].tolist(), strict=True):
+            nearest, by_nearest, times = self.nearness.get((one, other), (0.0, "", 0))
+            if value > nearest:
+                nearest, by_nearest = value, by
+            self.nearness[one, other] = nearest, by_nearest, times + 1
+
+    def told(self, code: str, measure: str) -> Iterator[Finding]:
+        """The nearest first, since they are the surest; then how many more."""
+        ranked = sorted(self.nearness.items(), key=lambda item: (-item[1][0], item[0]))
+        for pair, (value, by, times) in ranked[:MOST]:
+            rows = self.evidence.in_split_order(np.array(pair))
+            named = self.evidence.named(rows, with_split=True, joint=" ~ ")
+            others = f", and near by {counted(times - 1, 'other cache')}" if times > 1 else ""
+            message = f"{named}: {measure} {value:.3f}{f' ({by}{others})' if by else ''}"
+            yield finding(code, message, self.evidence.ids, rows)
+        rest = ranked[MOST:]
+        if rest:
+            samples = np.unique([pair for pair, _ in rest])
+            most = " and the search was ended" if self.full else ""
+            message = f"{counted(len(rest), 'other pair')} nearly as much alike{most}"
+            yield finding(code, message, self.evidence.ids, samples, things=len(rest))
+
+
+def _likeness(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Correlation of the thumbnails of each pair, which brightness and contrast do not change: (P,) float32."""
+    parts = np.array_split(pairs, max(1, len(pairs) // 10_000))
+    return np.concatenate([_correlation(thumbnails[part[:, 0]], thumbnails[part[:, 1]]) for part in parts])
+
+
+def _correlation(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    some, others = (pixels.reshape(len(pixels), THUMBNAIL**2).astype(np.float32) for pixels in (some, others))
+    some, others = (pixels - pixels.mean(axis=1, keepdims=True) for pixels in (some, others))
+    return (some * others).sum(axis=1) / np.sqrt((some**2).sum(axis=1) * (others**2).sum(axis=1))
+
+
+def _centred(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors without what all have in common, of length 1, float32 (M, D), and the rows (M,) they are of."""
+    rows = np.flatnonzero(np.isfinite(matrix).all(axis=1))
+    vectors = matrix[rows].astype(np.float32)
+    vectors -= vectors.mean(axis=0) if len(rows) else 0
+    lengths = np.linalg.norm(vectors, axis=1)
+    rows, vectors, lengths = (kept[lengths > 0] for kept in (rows, vectors, lengths))
+    vectors /= lengths[:, None]
+    return vectors, rows

@@ -1,0 +1,70 @@
+"""Patients in file names, where the manifest names no groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ...base import counted
+from ..schema.columns import as_words, column_of
+from ..schema.grouping import codes_of, disagreeing
+from ..validation.finding import Finding, finding
+from .context import Evidence
+
+_FEWEST_SHARED = 5
+"""Names that several images share, at least; fewer are chance."""
+_SHARE = 0.1
+"""Of images whose name is shared, at least."""
+_NAMES_PER_CLASS = 3
+"""A name for every class, or for every class and split, is that of a folder or a batch, not of a patient."""
+# What is left of a name without its last field must still hold a number: `P001_1`, `person1_bacteria_2`, `10_left`
+# and `007b` name someone; `0001`, `Tr-gl_0001` and `scan (12)` do not.
+_LAST_FIELD = re.compile(r"^(?P<name>.*\d.*?)(?:[\s_.\-(]+[A-Za-z0-9]+\)?|(?<=\d)[A-Za-z])$")
+
+
+def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
+    """No group column, though file names (or the folders around them) look like several images a patient."""
+    table = evidence.manifest.table
+    if evidence.manifest.names_patients:
+        return
+    paths = [path.partition("#")[0].replace("\\", "/") for path in as_words(column_of(table, "path"))]
+    if len(set(paths)) < len(paths):  # frames of a file; what they have in common is no matter of names
+        return
+    for names, whose in ((_prefixes(paths), "names"), (_folders(paths), "folders")):
+        shared = _shared_names(names, evidence)
+        if shared is not None:
+            rows = np.flatnonzero(names == names[shared[0]])
+            message = (
+                f"no column names patients, but {counted(len(shared), 'image')} of {len(names):,} look by their "
+                f"{whose} as if a patient had several, such as rows {rows[0] + 1:,} and {rows[1] + 1:,}; scores will "
+                "be too good if they do"
+            )
+            files = [paths[row] for row in rows[:2]]
+            yield finding("no-groups", message, evidence.ids, shared, files=files)
+            return
+
+
+def _shared_names(names: np.ndarray, evidence: Evidence) -> np.ndarray | None:
+    """The rows whose name another unit has too, if that looks like patients."""
+    codes, distinct = codes_of(pd.Series(names))
+    shared = disagreeing(codes, len(distinct), codes_of(evidence.manifest.unit_ids)[0]) & (distinct != "")
+    rows = np.flatnonzero(shared[codes])
+    named = int((distinct != "").sum())
+    batches = _NAMES_PER_CLASS * len(evidence.manifest.card.classes)
+    like_patients = shared.sum() >= _FEWEST_SHARED and named > batches and len(rows) >= _SHARE * len(names)
+    return rows if like_patients else None
+
+
+def _prefixes(paths: list[str]) -> np.ndarray:
+    """The name of each file without its suffix and its last field, "" where that does not name anyone: (N,) object."""
+    matches = (_LAST_FIELD.match(path.rpartition("/")[2].rpartition(".")[0]) for path in paths)
+    return np.array([match["name"] if match else "" for match in matches], object)
+
+
+def _folders(paths: list[str]) -> np.ndarray:
+    """The folder of each file where its name holds a number, else "": (N,) object."""
+    folders = (path.rpartition("/")[0] for path in paths)
+    return np.array([folder if re.search(r"\d", folder.rpartition("/")[2]) else "" for folder in folders], object)

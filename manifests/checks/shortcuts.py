@@ -1,0 +1,117 @@
+"""Classes that can be told without looking at the picture: from how its file was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..image_stats.table import Survey
+from ..schema.grouping import codes_of
+from ..stratified_groups import shuffle_keys, shuffled
+from ..validation.finding import Finding, finding
+from .context import Evidence
+from .labels import RARE
+from .small_tree import grow
+
+TELLING = 0.7
+"""Area under the ROC curve above which a class counts as told."""
+_FOLDS, _DEPTH = 5, 3
+_LEAF = 0.01
+"""Share of the rows that a leaf of the tree holds at least, and five rows."""
+_MOST_ROWS = 50_000
+"""A tree of depth 3 learns nothing from more."""
+_MOST_KINDS = 8
+"""Ways of being stored that get a feature each, the most frequent ones."""
+
+
+class _Features(NamedTuple):
+    """What is known of M images without their pixels; features that are the same for all are left out."""
+
+    names: list[str]
+    values: np.ndarray
+    """(M, F) float64; 0 or 1 for a way of being stored."""
+
+
+def formats_that_tell_classes(evidence: Evidence) -> Iterator[Finding]:
+    """A class that a small decision tree tells from image size, stored mode or file size alone, on unseen groups.
+
+    One tree a class against all others, fitted on four fifths of the groups and asked about the rest, five times.
+    """
+    rows = _chosen_rows(evidence)
+    features = _features(evidence.survey.take(rows))
+    if not features.names:
+        return
+    group, groups = codes_of(evidence.manifest.group_ids.iloc[rows])
+    fold = np.empty(len(groups), np.int64)
+    fold[shuffled(shuffle_keys(groups), 0)] = np.arange(len(groups)) % _FOLDS
+    for number, name in enumerate(evidence.manifest.card.classes):
+        labels = evidence.labels[rows]
+        positive = labels[:, number] == 1 if labels.ndim == 2 else labels == number
+        if min(len(np.unique(group[positive])), len(np.unique(group[~positive]))) < RARE:
+            continue  # too few to tell a rule from chance
+        area = _area(_asked_on_unseen(features.values, positive, fold[group]), positive)
+        if area > TELLING:
+            rule = _rule(features, positive)
+            message = f'class "{name}" can be told without looking at a pixel (AUC {area:.2f}): {rule}'
+            yield finding("format-tells-class", message, evidence.ids, rows[positive])
+
+
+def _chosen_rows(evidence: Evidence) -> np.ndarray:
+    """Readable and labelled rows, evenly spaced where there are very many."""
+    labels = evidence.labels
+    labelled = (labels >= 0).all(axis=1) if labels.ndim == 2 else labels >= 0
+    rows = np.flatnonzero(evidence.survey.readable & labelled)
+    return rows[:: -(-len(rows) // _MOST_ROWS)] if len(rows) else rows
+
+
+def _features(survey: Survey) -> _Features:
+    numbers = {"height": survey.height, "width": survey.width, "file size": survey.bytes}
+    kinds, counts = np.unique(survey.stored.astype(str), return_counts=True)
+    for kind in kinds[np.argsort(-counts, kind="stable")][:_MOST_KINDS]:
+        numbers[f"stored as {kind}"] = survey.stored == kind
+    varied = {name: values for name, values in numbers.items() if len(values) and (values != values[0]).any()}
+    return _Features(list(varied), np.array(list(varied.values()), np.float64).T)
+
+
+def _asked_on_unseen(values: np.ndarray, positive: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """The chance of being positive that a tree gives each row, which was fitted without the row's fold: (M,)."""
+    chances = np.zeros(len(values))
+    for number in range(_FOLDS):
+        unseen = fold == number
+        tree = grow(values[~unseen], positive[~unseen], depth=_DEPTH, least=_least(values))
+        chances[unseen] = tree.chances(values[unseen])
+    return chances
+
+
+def _area(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve; ties count half."""
+    _, level = np.unique(scores, return_inverse=True)
+    ups, downs = np.bincount(level[positive], minlength=level.max() + 1), np.bincount(level[~positive])
+    downs = np.pad(downs, (0, len(ups) - len(downs)))
+    below = np.cumsum(downs) - downs / 2
+    return float((below * ups).sum() / (ups.sum() * downs.sum()))
+
+
+def _rule(features: _Features, positive: np.ndarray) -> str:
+    """The one question that tells most, with how many of the class and of the others it is true of."""
+    stump = grow(features.values, positive, depth=1, least=_least(features.values))
+    if stump.below is None:
+        return "by several features of their files together"
+    name, above = features.names[stump.column], features.values[:, stump.column] > stump.cut
+    yes = bool(above[positive].mean() > above[~positive].mean())
+    of_class, of_others = (float((above == yes)[some].mean()) for some in (positive, ~positive))
+    return f"{of_class:.0%} of its images are {_in_words(name, stump.cut, yes)}, of the others {of_others:.0%}"
+
+
+def _in_words(feature: str, cut: float, above: bool) -> str:
+    """What is true of images that have more of a feature than `cut`, or not more."""
+    if feature.startswith("stored"):
+        return feature if above else f"not {feature}"
+    size = f"{'more than' if above else 'at most'} {cut:,.0f}"
+    return {"file size": f"of {size} bytes", "height": f"{size} px high", "width": f"{size} px wide"}[feature]
+
+
+def _least(values: np.ndarray) -> int:
+    return max(5, int(_LEAF * len(values)))

@@ -1,0 +1,61 @@
+"""Names that differ only in how they are written, such as `Benign` and `benign `, or patients `007` and `7`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...base import counted, one_of
+from ..manifest import Manifest
+from ..schema.grouping import codes_of, first_rows
+from ..validation.finding import rows_in_words
+
+WRITTEN = "in capitals, blanks, Unicode form or leading zeros"
+"""How alike names may differ, for messages."""
+_TOLD = 3
+"""Sets of alike ids of which rows are named."""
+
+
+def alike(names: Iterable[str]) -> list[np.ndarray]:
+    """Sets of names that are one but for capitals, blanks, invisible characters, Unicode form or leading zeros.
+
+    Args:
+        names: N distinct ones.
+
+    Returns:
+        The positions (K,) int64 in `names` of each set of two or more, in the order of their first ones.
+    """
+    folded = pc.call_function("utf8_normalize", [pa.array(list(names), pa.string())], pc.Utf8NormalizeOptions("NFKC"))
+    folded = pc.call_function("utf8_lower", [folded])
+    for pattern, instead in ((r"\p{Cf}", ""), (r"\s+", " "), (r"^ | $", ""), (r"(^|[^0-9.])0+([0-9])", r"\1\2")):
+        options = pc.ReplaceSubstringOptions(pattern, instead)
+        folded = pc.call_function("replace_substring_regex", [folded], options)
+    codes = folded.dictionary_encode().indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    sets = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    return [same for same in sets if len(same) > 1]
+
+
+def spelling_remarks(manifest: Manifest) -> Iterator[str]:
+    """Sentences about classes and groups that differ only in how they are written; groups are named by rows alone.
+
+    To be asked before ids are hashed: nothing can be told of them afterwards.
+    """
+    for same in alike(manifest.card.classes):
+        names = one_of(f'"{manifest.card.classes[place]}"' for place in same)
+        yield f"The classes {names} differ only {WRITTEN}; if they are one, write them alike and build again."
+    if not manifest.names_patients:
+        return
+    codes, groups = codes_of(manifest.group_ids)
+    sets = alike(groups)
+    if sets:
+        first = first_rows(codes, len(groups))
+        rows = "; ".join(rows_in_words(np.sort(first[same])) for same in sets[:_TOLD])
+        more = f" and {len(sets) - _TOLD:,} more" if len(sets) > _TOLD else ""
+        yield (
+            f"{counted(len(sets), 'set')} of groups (patients) differ only {WRITTEN}: {rows}{more}. If they are the "
+            "same patients, write them alike and build again, else one may stand on both sides of a split."
+        )

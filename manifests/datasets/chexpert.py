@@ -1,0 +1,123 @@
+"""CheXpert: chest radiographs with fourteen labels read from reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from ...base import counted
+from ..builders.common import Notice, assemble, silent
+from ..builders.images import locate_images
+from ..builders.label_columns import CHEXPERT_LABELS, Uncertain, choose_labels, choose_word, read_uncertain
+from ..builders.label_table import PublishedTable, find_tables, open_tables, refuse_faults
+from ..manifest import Manifest
+from ..schema.columns import column_of
+
+Valid = Literal["val", "test", "none"]
+Unit = Literal["study", "image"]
+
+_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
+_PATH = r"(?P<image>(?:[^/\\]+[/\\])?(?P<patient>patient\d+)[/\\](?P<study>study\d+)[/\\][^/\\]+)$"
+"""The folders before the image's are the release, `CheXpert-v1.0-small`: `src`, which may have another name here."""
+
+
+def build_chexpert(
+    src: Path | str,
+    *,
+    labels: Sequence[str] = (),
+    uncertain: Uncertain = "zeros",
+    frontal_only: bool = False,
+    valid: Valid = "val",
+    unit: Unit = "study",
+    name: str | None = None,
+    notice: Notice = silent,
+) -> Manifest:
+    """A manifest of CheXpert: 224,316 radiographs of 65,240 patients, fourteen labels each, patients kept together.
+
+    Reads `train.csv` and `valid.csv` (`Path`, `Sex`, `Age`, `Frontal/Lateral`, `AP/PA`, fourteen columns of 1, 0, -1
+    or nothing) and the images that `Path` names from the folder above, `CheXpert-v1.0-small/train/patient00001/...`,
+    whatever `src` itself is called. A blank label is 0; where none is 1, "No Finding" is. Patient and study are read
+    from the path. Where rows are left out, a column `published_row` says which row of its table each is. Described in
+    Irvin et al. 2019 (arXiv 1901.07031) and at https://stanfordmlgroup.github.io/competitions/chexpert.
+
+    Args:
+        src: the folder that holds train.csv; becomes the manifest's root.
+        labels: one of the fourteen; default all.
+        uncertain: what -1 becomes: 0, 1, or the row is left out if a chosen label is -1.
+        frontal_only: leave lateral views out.
+        valid: the part that valid.csv becomes; none leaves it and the split out.
+        unit: what gets one prediction: a study, to which labels belong, or each image.
+        name: of the data set; default "chexpert".
+        notice: told how many rows were left out and which images are missing.
+
+    Raises:
+        ManifestError: a file or a column is not there, rows are at fault (all are told), or there are no images.
+    """
+    src = Path(src)
+    choose_word("valid", valid, get_args(Valid))
+    choose_word("unit", unit, get_args(Unit))
+    chosen = choose_labels(labels, CHEXPERT_LABELS)
+    files = find_tables(src, "train.csv", *(() if valid == "none" else ("valid.csv",)))
+    tables = open_tables(*((file, [*_COLUMNS, *CHEXPERT_LABELS], []) for file in files))
+    read = [_rows(table, chosen, uncertain) for table in tables]
+    refuse_faults(*tables)
+    parts = _kept(read, frontal_only=frontal_only, notice=notice)
+    if valid != "none":
+        parts = [part.assign(split=split) for part, split in zip(parts, ("train", valid), strict=True)]
+    made = pd.concat(parts, ignore_index=True)
+    first = next((f'row {row:,}, column "Path"' for row in made["published_row"]), "row 1")
+    if len(made) == sum(map(len, tables)):
+        made = made.drop(columns="published_row")
+    if unit == "image":
+        made = made.drop(columns="unit_id")
+    made["path"] = locate_images(made["sample_id"], src, where=str(files[0]), first=first, notice=notice)
+    return assemble(
+        made,
+        str(files[0]),
+        src,
+        name=name or "chexpert",
+        task="multilabel",
+        classes=chosen,
+        # The views of one study differ, so a view is no attribute of a study.
+        attributes=["sex", "age", *(("view", "projection") if unit == "image" else ())],
+        license="Stanford University Dataset Research Use Agreement",
+        citation="Irvin, Rajpurkar et al. 2019. CheXpert. AAAI, arXiv 1901.07031.",
+    )
+
+
+def _rows(table: PublishedTable, chosen: list[str], uncertain: Uncertain) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of one table, and which are sure of every chosen label, (N,) bool; faults are noted in it."""
+    table.need_filled("Path", "Frontal/Lateral")
+    table.need_distinct("Path")
+    table.need_known("Frontal/Lateral", ("Frontal", "Lateral"))
+    place = table.need_pattern("Path", _PATH, "it must end in patient00001/study1/view1_frontal.jpg or the like")
+    found, sure = read_uncertain(table, chosen, uncertain)
+    made = pd.DataFrame(
+        {
+            "sample_id": column_of(place, "image").str.replace("\\", "/"),
+            **{label: found[label] for label in chosen},
+            "unit_id": column_of(place, "patient") + "/" + column_of(place, "study"),
+            "group_id": place["patient"],
+            "sex": table["Sex"].replace("", pd.NA),
+            "age": pd.to_numeric(table["Age"], errors="coerce"),
+            "view": table["Frontal/Lateral"],
+            "projection": table["AP/PA"].replace("", pd.NA),
+            "published_row": np.arange(1, len(table) + 1),
+        }
+    )
+    return made, sure
+
+
+def _kept(read: list[tuple[pd.DataFrame, np.ndarray]], *, frontal_only: bool, notice: Notice) -> list[pd.DataFrame]:
+    """The rows of each table that stay; the others are told."""
+    frontal = [(made["view"] == "Frontal").to_numpy(bool) | (not frontal_only) for made, _ in read]
+    unsure = sum(int((~sure).sum()) for _, sure in read)
+    lateral = sum(int((sure & ~seen).sum()) for (_, sure), seen in zip(read, frontal, strict=True))
+    for left_out, why in ((unsure, "a chosen label is uncertain"), (lateral, "the view is lateral")):
+        if left_out:
+            notice(f"Left out {counted(left_out, 'row')}: {why}.")
+    return [made[sure & seen] for (made, sure), seen in zip(read, frontal, strict=True)]

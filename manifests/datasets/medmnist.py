@@ -1,0 +1,169 @@
+"""MedMNIST v2 and MedMNIST+ (Yang et al. 2023, Scientific Data 10, 41): 18 sets of 2-D and 3-D images by name.
+
+Layout as described at https://medmnist.com and https://github.com/MedMNIST/MedMNIST.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import md5
+from pathlib import Path
+from typing import Literal
+
+from ...base import ManifestError, atomic_path, did_you_mean, one_of, progress
+from ..builders.common import Notice, silent
+from ..builders.npz import build_npz, read_shapes
+from ..manifest import Manifest
+from .medmnist_facts import SetFacts, all_sets, name_and_size
+
+Size = Literal["28", "64", "128", "224"]
+
+_CHUNK = 2**20
+_TIMEOUT_S = 60
+_CITATION = (
+    "Yang J, Shi R, Wei D, et al. MedMNIST v2 - a large-scale lightweight benchmark for 2D and 3D biomedical image "
+    "classification. Scientific Data 10:41, 2023. doi:10.1038/s41597-022-01721-8"
+)
+
+
+def build_medmnist(
+    dataset: Path | str,
+    *,
+    size: Size | None = None,
+    slices: str = "all",
+    download: bool = False,
+    name: str | None = None,
+    notice: Notice = silent,
+) -> Manifest:
+    """A manifest of one of MedMNIST's 18 sets; the images stay in its npz file.
+
+    Task, classes and licence are the set's own: binary, multiclass, ordinal (retinamnist) or multilabel (chestmnist).
+    The splits are the published ones. The set names no patients, so an image, or a volume, is a group of its own.
+
+    Args:
+        dataset: name of the set, such as pneumoniamnist; looked for in ~/.medmnist, where the package medmnist keeps
+            it. Or an npz file that bears the package's name for it, such as data/pneumoniamnist_224.npz.
+        size: 28, 64, 128 or 224 pixels a side, 28 or 64 for 3-D sets; default 28.
+        slices: of the volumes of 3-D sets: all, middle, middle:N (neighbours around the middle) or every:N.
+        download: fetch the file where it is not there, and compare its MD5 with the published one.
+        name: of the data set; default the name of the file.
+        notice: told where the file holds other numbers of samples than the published one.
+
+    Raises:
+        ManifestError: there is no such set or size, the file is not there (the message says where to put it and where
+            it is published), holds images of another size, or is not in MedMNIST's layout.
+    """
+    try:
+        return _build(dataset, size, slices, name, notice, download=download)
+    except ManifestError as error:
+        # A home is called after its user.
+        raise ManifestError(str(error).replace(f"{Path.home()}{os.sep}", f"~{os.sep}")) from error
+
+
+def _build(
+    dataset: Path | str, asked: str | None, slices: str, name: str | None, notice: Notice, *, download: bool
+) -> Manifest:
+    facts, size, file = _find(dataset, asked)
+    if not file.is_file():
+        if not download:
+            raise ManifestError(
+                f"{file}: there is no such file. Put it there from {facts.url(size)}, or add --download."
+            )
+        _fetch(facts, size, file)
+    if asked or file.stem.lower() != facts.name:
+        _refuse_other_size(file, facts, size, "leave --size out" if asked else "give the file its own name")
+    manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
+    _tell_counts(manifest, facts, notice)
+    manifest.card.license, manifest.card.citation = facts.license, _CITATION
+    return manifest
+
+
+def _find(dataset: Path | str, asked: str | None) -> tuple[SetFacts, int, Path]:
+    """The set, its size, and the file that should hold it.
+
+    Raises:
+        ManifestError: there is no such set, or it has no such size.
+    """
+    given, sets = Path(dataset), all_sets()
+    name, named = name_and_size(given.stem)
+    if name not in sets:
+        raise ManifestError(
+            f"{dataset}: is no set of MedMNIST; there are {one_of(sets, most=len(sets))}.{did_you_mean(name, sets)} "
+            "Another npz file in the same layout is built by `medprobe manifest build npz`."
+        )
+    facts = sets[name]
+    asked = None if asked is None else str(asked)
+    if asked is not None and named is not None and named != asked:
+        raise ManifestError(f"{dataset}: is named as of {named} pixels, and --size asks for {asked}; leave one out.")
+    wanted, sizes = asked or named or "28", {str(size): size for size in facts.md5}
+    if wanted not in sizes:
+        where = dataset if asked is None else f"--size {asked}"
+        raise ManifestError(f"{where}: {facts.title} has no size {wanted}; it has {one_of(sizes)}.")
+    size, by_path = sizes[wanted], given.suffix.lower() == ".npz"
+    return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
+
+
+def _refuse_other_size(file: Path, facts: SetFacts, size: int, remedy: str) -> None:
+    """Makes sure that a file holds the size that was asked for, or that it is named after.
+
+    Raises:
+        ManifestError: it does not, or is no npz file.
+    """
+    shapes = [shape for name, (shape, _) in read_shapes(file).items() if name.endswith("_images")]
+    held = {shape[2] for shape in shapes if len(shape) > 2}
+    if held - {size}:
+        pixels = one_of(str(pixels) for pixels in sorted(held))
+        raise ManifestError(
+            f"{file}: holds images of {pixels} pixels a side, and {size} are asked for; {remedy}, or put the file "
+            f"of that size there from {facts.url(size)}."
+        )
+
+
+def _fetch(facts: SetFacts, size: int, file: Path) -> None:
+    """Downloads the published file to `file`, whole or not at all.
+
+    Raises:
+        ManifestError: it cannot be had, or is another than the published one.
+    """
+    from http.client import HTTPException
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    url, digest = facts.url(size), md5(usedforsecurity=False)
+    try:
+        with atomic_path(file) as temporary:
+            with urlopen(url, timeout=_TIMEOUT_S) as answer, temporary.open("wb") as written:  # noqa: S310
+                total = int(answer.headers.get("Content-Length") or 0)
+                with progress(f"Downloading {file.name}", -(-total // _CHUNK), unit="MiB") as bar:
+                    while chunk := answer.read(_CHUNK):
+                        written.write(chunk)
+                        digest.update(chunk)
+                        bar.advance()
+            if digest.hexdigest() != facts.md5[size]:
+                raise ManifestError(
+                    f"{file}: what {url} gave is not the published file (MD5 {digest.hexdigest()}, not "
+                    f"{facts.md5[size]}), and was not kept. Try again later."
+                )
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise ManifestError(
+            f"{file}: is not there, and cannot be fetched: {_why_not(error, url)}. Where there is a network, fetch "
+            f"{url} and put it there."
+        ) from error
+
+
+def _why_not(error: Exception, url: str) -> str:
+    from urllib.error import HTTPError
+    from urllib.parse import urlsplit
+
+    host = urlsplit(url).hostname
+    if isinstance(error, HTTPError):
+        return f"{host} answers with status {error.code}"
+    if isinstance(getattr(error, "reason", error), TimeoutError):
+        return f"{host} did not answer within {_TIMEOUT_S} s"
+    return f"no connection to {host}, or it broke off"
+
+
+def _tell_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:
+    counts = manifest.unit_ids.groupby(manifest.table["split"]).nunique().to_dict()
+    if others := facts.differences(counts):
+        notice(f"The file holds other numbers of samples than {facts.title} as published: {one_of(others)}.")

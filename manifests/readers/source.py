@@ -1,0 +1,143 @@
+"""Where the pixels of a sample are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import pandas as pd
+
+from ...base import ImageError
+from ..schema.columns import as_arrow, as_numbers
+from ..schema.intensity_policy import DEFAULT_READING, Reading
+
+_CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
+_STORE_MARKS = ("zarr.json", ".zarray", ".zgroup")
+"""One of these is in every zarr store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image: a file, or one frame of a file. Small and picklable, so that worker processes can be handed it."""
+
+    path: Path
+    """The file; absolute when it comes from a manifest."""
+    frame: int | None = None
+    """Index into a file or array of several images, from 0; None where there is only one."""
+    member: str | None = None
+    """What follows `#` in the manifest: an array inside a container, or the axis along which a volume is cut."""
+    reading: Reading = DEFAULT_READING
+    """How stored values become 8-bit pixels."""
+
+    @classmethod
+    def parse(cls, root: Path, text: str, frame: int | None = None, reading: Reading = DEFAULT_READING) -> Source:
+        """The source that the manifest's `path` column calls `text`; `file.npz#name` is an array of a container."""
+        match = _CONTAINER.match(text)
+        if match:
+            return cls(root / match["file"], frame, match["member"], reading)
+        return cls(root / text, frame, None, reading)
+
+
+class Sources(Sequence[Source]):
+    """The sources of a manifest's rows, each made when it is asked for: ten million cost no more than their texts."""
+
+    def __init__(
+        self, root: Path, paths: pd.Series, frames: pd.Series | None, reading: Reading = DEFAULT_READING
+    ) -> None:
+        self._root, self._reading = root, reading
+        # One contiguous Arrow array: compact, quick to index, and pickled as two buffers.
+        self._paths = as_arrow(paths)
+        self._frames = None if frames is None else np.nan_to_num(as_numbers(frames), nan=-1).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Source]: ...
+    def __getitem__(self, index: int | slice) -> Source | list[Source]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        frame = -1 if self._frames is None else int(self._frames[index])
+        return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame, self._reading)
+
+    def __iter__(self) -> Iterator[Source]:
+        return (self[row] for row in range(len(self)))
+
+    def stamps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty text where it has one.
+
+        A file of several images is asked once, however many rows name it.
+        """
+        coded = self._paths.dictionary_encode()
+        asked: dict[Path, tuple[int, str]] = {}
+        stamps = np.zeros(len(coded.dictionary), np.uint64)
+        reasons = np.full(len(coded.dictionary), "", object)
+        for number, text in enumerate(coded.dictionary):
+            path = Source.parse(self._root, text.as_py()).path
+            if path not in asked:
+                asked[path] = _stamp_or_reason(path)
+            stamps[number], reasons[number] = asked[path]
+        rows = coded.indices.to_numpy(zero_copy_only=False)
+        return stamps[rows], reasons[rows]
+
+
+def source_stamp(path: Path) -> int:
+    """A number (uint64) that changes when the file may have changed; read from its size and time, not its content.
+
+    Of a zarr store, which is a folder: from those of every file below it.
+
+    Raises:
+        ImageError: the file is not there or cannot be asked.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ImageError(reason_of(error)) from error
+    except ValueError as error:  # a NUL in the name
+        raise ImageError("the name is none that a file can have") from error
+    text = f"{status.st_size} {status.st_mtime_ns}"
+    if is_store(path):
+        text += "".join(f"\n{name} {size} {time}" for name, size, time in _files_below(path))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a path is a folder that holds a zarr store, of format 2 or 3."""
+    return any((folder / mark).is_file() for mark in _STORE_MARKS)
+
+
+def _files_below(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file below a folder, by name; a link to a folder is not followed."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = Path(parent, name)
+            status = file.lstat()
+            found.append((file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
+    return sorted(found)
+
+
+def _stamp_or_reason(path: Path) -> tuple[int, str]:
+    try:
+        return source_stamp(path), ""
+    except ImageError as error:
+        return 0, str(error)
+
+
+def reason_of(error: OSError) -> str:
+    """Why the operating system would not give a file, in words and without its folder."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "the file is missing"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    if isinstance(error, PermissionError):
+        return "no permission to read the file"
+    return f"the file cannot be read: {error.strerror or type(error).__name__}"

@@ -1,0 +1,234 @@
+"""The dataset card: what a table of samples cannot say about itself."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from ...base import ManifestError, atomic_path, did_you_mean, fault_in_words, first_line, one_of
+from .intensity_policy import DEFAULT_READING, Reading
+
+Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+_PRIMARY_METRIC: dict[Task, str] = {
+    "binary": "roc_auc",
+    "multiclass": "macro_recall",
+    "ordinal": "quadratic_kappa",
+    "multilabel": "roc_auc",
+}
+_FOR_ALL = ("accuracy", "balanced_accuracy", "macro_recall", "macro_f1", "roc_auc", "average_precision")
+_PROBABILITIES = ("log_loss", "brier", "ece")
+METRIC_NAMES: dict[Task, tuple[str, ...]] = {
+    task: (*_FOR_ALL, *(("quadratic_kappa",) if task == "ordinal" else ()), *_PROBABILITIES) for task in TASKS
+}
+"""What may be a primary metric. Known here so that a card is found wrong before anything is embedded."""
+_RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality"}
+
+
+def class_words(task: str) -> tuple[str, str]:
+    """What a class is called under `task`, one and several: a unit has one class, and any number of labels."""
+    return ("label", "labels") if task == "multilabel" else ("class", "classes")
+
+
+class DatasetCard(BaseModel):
+    """Task, classes, metric and licence of a data set; a YAML file beside the table, under the same stem."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    version: Literal[1] = 1
+    """Version of the manifest format; docs/formats.md says when it changes."""
+    name: str
+    """Names the data set in results and its folder of caches, so it holds no slash."""
+    task: Task
+    """`ordinal` takes the order of `classes`."""
+    classes: list[str]
+    """In order for `ordinal`; for `binary` the second is the positive class; for `multilabel` the label columns."""
+    primary_metric: Annotated[str, Field(validate_default=True)] = ""
+    """What hyper-parameters are chosen by; default by task: ROC-AUC, macro recall, quadratic kappa, mean ROC-AUC."""
+    label_column: str = "label"
+    """Column of class names; not used by `multilabel`, which has a 0/1 column per class."""
+    attributes: list[str] = []
+    """Further columns for subgroup scores, such as `sex`, `age`, `site`."""
+    groups: Literal["patients", "copies"] = "patients"
+    """What `group_id` ties: the images of a patient (or a lesion, a case), or copies of an image and nothing more."""
+    root: str = "."
+    """Folder that the paths of the table start from, relative to the card's own folder."""
+    reading: Reading = DEFAULT_READING
+    """How stored values become 8-bit pixels, where the format leaves the choice (DICOM, NIfTI, 16 bits and floats)."""
+    license: str = ""
+    citation: str = ""
+    description: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not name.strip() or name != name.strip() or name.startswith(".") or len(name) > 100:
+            raise ValueError("a name has 1 to 100 characters, no dot at its start and no blanks around it")
+        if any(character in '/\\:*?"<>|' or not character.isprintable() for character in name):
+            raise ValueError('a name becomes a folder, so it holds none of / \\ : * ? " < > |')
+        return name
+
+    @field_validator("classes", "attributes", mode="before")
+    @classmethod
+    def _names_are_text(cls, names: Any) -> Any:
+        if not isinstance(names, list):
+            return names
+        for name in names:
+            if isinstance(name, bool | float) or name is None:
+                raise ValueError(f"YAML reads this name as {name!r}, not as text; put it in quotes")
+        return [str(name) if isinstance(name, int) else name for name in names]
+
+    @field_validator("classes", "attributes")
+    @classmethod
+    def _names_are_distinct(cls, names: list[str]) -> list[str]:
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"named twice: {one_of(twice)}")
+        if any(not name.strip() for name in names):
+            raise ValueError("a name is blank")
+        # A line break inside a name would not come back from YAML as it went in.
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for name in names for character in name):
+            raise ValueError("a name holds a line break or a control character")
+        return names
+
+    @field_validator("classes")
+    @classmethod
+    def _fit_the_task(cls, classes: list[str], info: ValidationInfo) -> list[str]:
+        task = info.data.get("task")
+        if task == "binary" and len(classes) != 2:
+            raise ValueError(f"a binary task has two classes, here are {len(classes)}: {one_of(classes)}")
+        if task == "multilabel" and not classes:
+            raise ValueError("a multilabel task needs at least one class")
+        if task in ("multiclass", "ordinal") and len(classes) < 2:
+            raise ValueError(f"a {task} task needs at least two classes, here are {len(classes)}")
+        if task == "multilabel" and _RESERVED & set(classes):
+            raise ValueError(f"these columns have another meaning: {one_of(sorted(_RESERVED & set(classes)))}")
+        return classes
+
+    @field_validator("primary_metric")
+    @classmethod
+    def _metric_by_task(cls, metric: str, info: ValidationInfo) -> str:
+        task = info.data.get("task", "binary")
+        if metric and metric not in METRIC_NAMES[task]:
+            near = did_you_mean(metric, METRIC_NAMES[task])
+            raise ValueError(
+                f'there is no metric "{metric}" for a {task} task; use {one_of(METRIC_NAMES[task])}.{near}'
+            )
+        return metric or _PRIMARY_METRIC[task]
+
+    @field_validator("label_column")
+    @classmethod
+    def _label_is_its_own_column(cls, column: str) -> str:
+        if column in _RESERVED:
+            raise ValueError(f'the column "{column}" has another meaning')
+        return column
+
+    @field_validator("attributes")
+    @classmethod
+    def _attributes_are_their_own_columns(cls, attributes: list[str], info: ValidationInfo) -> list[str]:
+        labels = info.data.get("classes", []) if info.data.get("task") == "multilabel" else []
+        taken = (_RESERVED | set(labels) | {info.data.get("label_column")}) & set(attributes)
+        if taken:
+            raise ValueError(f"these columns have another meaning: {one_of(sorted(map(str, taken)))}")
+        return attributes
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The columns of the table that hold labels: one, or one per class for `multilabel`."""
+        return self.classes if self.task == "multilabel" else [self.label_column]
+
+    @classmethod
+    def of(cls, where: str, **values: Any) -> DatasetCard:
+        """A card of `values`.
+
+        Raises:
+            ManifestError: names `where` and every field that is wrong.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = [_in_words(dict(fault), values) for fault in error.errors()]
+            listed = faults[0] if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
+            raise ManifestError(
+                f"{where}: {'' if len(faults) == 1 else 'several fields are wrong:'}{listed}"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> DatasetCard:
+        """Reads a card.
+
+        Raises:
+            ManifestError: it is not there, is not YAML, or a field is missing, unknown or wrong (all are named).
+        """
+        text = ""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            values = yaml.safe_load(text)
+        except FileNotFoundError as error:
+            raise ManifestError(
+                f"{path}: the dataset card is missing. A manifest is a table and a YAML card of the same name beside "
+                "it; `medprobe manifest build` writes both."
+            ) from error
+        except yaml.YAMLError as error:
+            raise ManifestError(f"{path}: {_not_yaml(error, text)}.") from error
+        except UnicodeDecodeError as error:
+            raise ManifestError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
+        except OSError as error:
+            raise ManifestError(f"{path}: cannot be read: {error.strerror or first_line(error)}.") from error
+        if not isinstance(values, dict):
+            raise ManifestError(f"{path}: holds no fields; a card has at least `name`, `task` and `classes`.")
+        return cls.of(str(path), **{str(key): value for key, value in values.items()})
+
+    def save(self, path: Path) -> None:
+        """Writes the card as YAML, whole or not at all; fields that were left empty are left out."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(self.to_yaml(), encoding="utf-8")
+
+    def to_yaml(self) -> str:
+        """The card as YAML text."""
+        values = {key: value for key, value in self.model_dump(mode="json").items() if value not in ("", [])}
+        if self.groups == "patients":
+            del values["groups"]
+        values["reading"] = self.reading.model_dump(mode="json", exclude_defaults=True)
+        if not values["reading"]:
+            del values["reading"]
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
+    field, within = _place(fault["loc"])
+    if fault["type"] == "missing":
+        return f'the field "{field}" is missing.'
+    if fault["type"] == "extra_forbidden":
+        return f'unknown field "{field}".{did_you_mean(str(fault["loc"][-1]), within.model_fields)}'
+    if field == "version":
+        return f"format version {values['version']!r} is not one that this medprobe reads (1); install a newer one."
+    if field == "task":
+        given = str(values["task"])
+        return f'task "{given}" is not one of {one_of(TASKS)}.{did_you_mean(given, TASKS)}'
+    told = fault_in_words(fault)
+    return f"{field}: {told}{'' if told.endswith('?') else '.'}"
+
+
+def _place(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
+    """What the place of a fault is to a user, such as `reading.window`, and the model that it is a field of."""
+    names = "".join(f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in location)
+    return names.removeprefix("."), Reading if location[0] == "reading" and len(location) > 1 else DatasetCard
+
+
+def _not_yaml(error: yaml.YAMLError, text: str) -> str:
+    """Where YAML cannot be read on, and what the reason mostly is; the library's own words need a grammar at hand."""
+    mark, lines = getattr(error, "problem_mark", None), text.splitlines()
+    if mark is None:
+        return "not valid YAML: it holds a control character; delete it"
+    shown = f" ({lines[mark.line].strip()[:60]})" if mark.line < len(lines) and lines[mark.line].strip() else ""
+    return (
+        f"not valid YAML, line {mark.line + 1}{shown} or just above it. Close every quote and bracket, put a text that "
+        'holds ": " or starts with a sign in quotes, and indent with blanks, never with tabs'
+    )

@@ -1,0 +1,203 @@
+"""Tables on disk: CSV and Parquet in, CSV and Parquet out, with text kept as text."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from ...base import ManifestError, counted, did_you_mean, one_of
+
+SUFFIXES = (".parquet", ".csv")
+TEXT = pd.StringDtype("pyarrow")
+"""The dtype of every text column: compact, the same in pandas 2 and 3, and never a number by accident."""
+
+
+def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
+    """Reads a CSV or Parquet table, chosen by suffix.
+
+    Args:
+        path: the table; a CSV file may be packed (.csv.gz).
+        text: columns that are text whatever they look like (`001` stays `001`, `NA` stays `NA`); the others get
+            the type they look like. A column that the table does not have is passed over.
+
+    Returns:
+        One column per column of the file; blank fields are missing.
+
+    Raises:
+        ManifestError: the table is not there, is damaged, or two of its columns have one name.
+    """
+    is_csv = path.name.lower().endswith((".csv", ".csv.gz"))
+    if not is_csv and path.suffix.lower() not in SUFFIXES:
+        raise ManifestError(
+            f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
+        )
+    if not path.is_file():
+        raise ManifestError(f"{path}: there is no such table.{_near_files(path)}")
+    try:
+        table = _read_csv(path, text) if is_csv else pq.read_table(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot be read: {_reason(error, path)}.") from error
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
+    frame = _to_pandas(table)
+    for column in set(text) & set(frame.columns):
+        frame[column] = as_text(column_of(frame, column))
+    return frame
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes `table` as CSV or Parquet, chosen by suffix; row labels are left out."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    if path.suffix.lower() == ".csv":
+        pacsv.write_csv(arrow, path)
+    else:
+        pq.write_table(arrow, path, compression="zstd")
+
+
+def column_of(table: pd.DataFrame, name: str) -> pd.Series:
+    """One column; a name that two columns bear has been refused before."""
+    column = table[name]
+    assert isinstance(column, pd.Series)
+    return column
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """`column` as text: whole numbers without a decimal point, missing values kept missing."""
+    if column.dtype == TEXT:
+        return column
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_object_dtype(column.dtype):
+        # Cell by cell, because an object column may mix numbers and text; a whole table never comes this way.
+        return column.map(lambda cell: cell if pd.isna(cell) else str(cell)).astype(TEXT)
+    return column.astype(TEXT)
+
+
+def as_numbers(column: pd.Series) -> np.ndarray:
+    """`column` as (N,) float64, NaN where a cell is missing or no number."""
+    return pd.Series(pd.to_numeric(column, errors="coerce")).to_numpy("float64", na_value=np.nan)
+
+
+def as_arrow(column: pd.Series) -> pa.Array:
+    """`column` as one contiguous Arrow array of text, "" where a cell is missing."""
+    array = pa.array(as_text(column).fillna(""), type=pa.large_string(), from_pandas=True)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def as_words(column: pd.Series) -> np.ndarray:
+    """`column` as an (N,) object array of str, "" where a cell is missing."""
+    if column.dtype == TEXT:
+        return column.fillna("").to_numpy(dtype=object)
+    return column.astype(object).where(column.notna(), "").map(str).to_numpy(dtype=object)
+
+
+def as_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """`column` as codes (N,) int32 into its distinct texts, and those as an object array; "" where a cell is missing.
+
+    For columns of few words, which would be ten million objects otherwise.
+    """
+    encoded = as_arrow(column).dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_numpy(zero_copy_only=False)
+
+
+def is_blank(column: pd.Series) -> np.ndarray:
+    """Which cells are missing, empty or white space: (N,) bool."""
+    missing = column.isna().to_numpy(bool)
+    if isinstance(column.dtype, pd.StringDtype):
+        return missing | (column.fillna("").str.strip() == "").to_numpy(bool)
+    return missing
+
+
+def other_separator(names: Sequence[str]) -> str:
+    """What seems to stand between fields in the place of commas, in words, or nothing.
+
+    Args:
+        names: the header as it reads when commas separate fields.
+    """
+    for separator, said in ((";", 'semicolons (";")'), ("\t", "tabs"), ("|", 'bars ("|")')):
+        if sum(name.count(separator) for name in names) >= max(1, len(names)):
+            return said
+    return ""
+
+
+def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
+    return pacsv.read_csv(
+        path,
+        parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        convert_options=pacsv.ConvertOptions(
+            column_types={name: pa.large_string() for name in text},
+            # Only an empty field is missing: "NA" may be a class, a site or a patient.
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    types = {pa.string(): TEXT, pa.large_string(): TEXT}
+    # The pandas notes in a Parquet file are ignored: an index that someone saved is no column of a manifest.
+    return table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
+
+
+def _near_files(path: Path) -> str:
+    # The suffix is left out of the comparison: all tables have it in common.
+    files = [file for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES]
+    near = sorted(file.name for file in files if did_you_mean(path.stem, [file.stem]))
+    return f" Did you mean {one_of(near, most=3)}?" if near else ""
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    words = " ".join(str(error).split())
+    if "Empty CSV file" in words:
+        return "it is empty"
+    if path.suffix.lower() == ".gz" and "zlib" in words:
+        return "it is damaged or was cut off; fetch it again"
+    if _is_wide_text(path) or "UTF8" in words or "utf-8" in words.lower():
+        return "it is not UTF-8 text; save it as CSV (UTF-8)"
+    if re.search(r"Expected \d+ columns, got \d+", words):
+        return _ragged_rows(path)
+    if "Parquet magic bytes" in words or "Parquet file size" in words:
+        return "it is not a Parquet file, or was cut off"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if path.suffix.lower() == ".parquet":
+        return f"it is damaged; fetch it or build it again ({words[:120].rstrip('.')})"
+    return words[:200].rstrip(".")
+
+
+def _is_wide_text(path: Path) -> bool:
+    """Whether a file is UTF-16 or UTF-32, as spreadsheets export "Unicode text"."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".csv" and b"\0" in file.read(512)
+
+
+def _open_text(path: Path) -> IO[str]:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _ragged_rows(path: Path) -> str:
+    """Where rows are longer or shorter than the header; Arrow reads in parallel and does not know."""
+    with _open_text(path) as file:
+        rows = csv.reader(file)
+        header = next(rows)
+        if other := other_separator(header):
+            return f"its fields seem to be separated by {other}; save it with commas"
+        width = len(header)
+        ragged = [(rows.line_num, len(row)) for row in rows if row and len(row) != width]
+    line, fields = ragged[0] if ragged else (0, 0)
+    others = f" (and {counted(len(ragged) - 1, 'other line')})" if len(ragged) > 1 else ""
+    return f"line {line} has {fields} fields, the header {width}{others}; put a field that holds a comma in quotes"

@@ -1,0 +1,23 @@
+"""Labels as numbers, in the order of the card's classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .card import DatasetCard
+from .columns import as_codes, as_numbers, column_of
+
+
+def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
+    """The labels of `table` by position in `card.classes`.
+
+    Returns:
+        (N,) int64, or (N, C) int8 of 0 and 1 for `multilabel`. -1 where a label is blank or unknown, which only a
+        manifest that was loaded leniently can have.
+    """
+    if card.task != "multilabel":
+        codes, names = as_codes(column_of(table, card.label_column))
+        return pd.Index(card.classes).get_indexer(pd.Index(names, dtype=object)).astype(np.int64)[codes]
+    columns = (as_numbers(column_of(table, name)) for name in card.classes)
+    return np.stack([np.where((column == 0) | (column == 1), column, -1).astype(np.int8) for column in columns], axis=1)

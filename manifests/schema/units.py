@@ -1,0 +1,105 @@
+"""Units: what gets one label and one prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .columns import as_codes, as_words, column_of
+from .grouping import codes_of, disagreeing, first_rows
+from .labels import label_codes
+
+if TYPE_CHECKING:
+    from ..manifest import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of a manifest, sorted by `unit_id`, so that they do not depend on the order of the table's rows.
+
+    U units, N samples, C classes.
+    """
+
+    unit_id: np.ndarray
+    """(U,) object array of str, sorted by code point."""
+    group: np.ndarray
+    """(U,) int64: position in `group_id`."""
+    group_id: np.ndarray
+    """(G,) object array of str, sorted by code point. Stays in memory: group ids are written to no result."""
+    split: np.ndarray | None
+    """(U,) of `train`, `val`, `test`; None when the manifest has no such column."""
+    y: np.ndarray
+    """(U,) int64: position in the card's classes; for `multilabel` (U, C) int8 of 0 and 1."""
+    sample_unit: np.ndarray
+    """(N,) int64: the unit of each row of the manifest. The only field that follows the order of rows."""
+    attributes: pd.DataFrame
+    """U rows, one column per attribute of the card; missing where the samples of a unit disagree."""
+    modality: np.ndarray | None
+    """(N,) object array of str: the modality of each row; None when the manifest has no such column."""
+
+    def __len__(self) -> int:
+        return len(self.unit_id)
+
+    def classes_by_group(self, chosen: np.ndarray, classes: int) -> np.ndarray:
+        """Units of each class (multilabel: positives of each label) in each group, among the chosen.
+
+        Args:
+            chosen: (U,) bool.
+            classes: how many there are.
+
+        Returns:
+            (G, C) int64.
+        """
+        counts = np.zeros((len(self.group_id), classes), np.int64)
+        if self.y.ndim == 1:
+            np.add.at(counts, (self.group[chosen], self.y[chosen]), 1)
+        else:
+            np.add.at(counts, self.group[chosen], self.y[chosen].astype(np.int64))
+        return counts
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Units:
+        """The units of `manifest`.
+
+        Raises:
+            ManifestError: the manifest is not sound; a unit whose samples disagree in label, group or split is one
+                of the faults.
+        """
+        manifest.require_sound()
+        table, card = manifest.table, manifest.card
+        sample_unit, unit_id = codes_of(manifest.unit_ids)
+        first = first_rows(sample_unit, len(unit_id))
+        group, group_id = codes_of(manifest.group_ids.iloc[first])
+        return cls(
+            unit_id=unit_id,
+            group=group,
+            group_id=group_id,
+            split=_splits(column_of(table, "split"))[first] if "split" in table else None,
+            y=label_codes(table, card)[first],
+            sample_unit=sample_unit,
+            attributes=_attributes(table, card.attributes, sample_unit, first),
+            modality=as_words(column_of(table, "modality")) if "modality" in table else None,
+        )
+
+
+def torn_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
+    """Which units have samples that disagree in `column`: bool (count,)."""
+    return disagreeing(codes, count, pd.factorize(column, use_na_sentinel=False)[0])
+
+
+def _splits(column: pd.Series) -> np.ndarray:
+    codes, words = as_codes(column)
+    return words.astype("<U5")[codes]
+
+
+def _attributes(table: pd.DataFrame, names: list[str], sample_unit: np.ndarray, first: np.ndarray) -> pd.DataFrame:
+    columns = {}
+    for name in names:
+        column = column_of(table, name)
+        # One sample's value would depend on which row came first, so a unit of two minds has none.
+        torn = torn_units(column, sample_unit, len(first))
+        columns[name] = column.iloc[first].reset_index(drop=True).mask(torn)
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(first)))

@@ -1,0 +1,4 @@
+"""Counts of classes, groups and attributes, and what to warn of.
+
+In: a manifest. Out: tables and sentences.
+"""

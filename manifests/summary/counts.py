@@ -1,0 +1,171 @@
+"""How many there are of what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ...base import percent
+from ..manifest import Manifest
+from ..schema.columns import as_codes, column_of
+from ..schema.labels import label_codes
+from ..validation.structure import SPLITS
+
+
+def class_counts(manifest: Manifest) -> pd.DataFrame:
+    """Samples per class and split.
+
+    Returns:
+        int64, one row per class of the card in its order, one column per split that occurs (`all` where the manifest
+        has none) and, where there are several, `total`. In a multilabel set a sample counts in each of its classes.
+    """
+    card, table = manifest.card, manifest.table
+    labels = label_codes(table, card)
+    codes, words = as_codes(column_of(table, "split")) if "split" in table else (np.zeros(len(table), int), ["all"])
+    places = {word: place for place, word in enumerate(words)}
+    names = [name for name in (*SPLITS, "all") if name in places]
+    counts = {name: _per_class(labels[codes == places[name]], len(card.classes)) for name in names}
+    frame = pd.DataFrame(counts, index=pd.Index(card.classes, name="class"), dtype=np.int64)
+    if len(names) > 1:
+        frame["total"] = frame.sum(axis=1)
+    return frame
+
+
+def _per_class(labels: np.ndarray, classes: int) -> np.ndarray:
+    if labels.ndim == 2:
+        return (labels == 1).sum(axis=0)
+    return np.bincount(labels[labels >= 0], minlength=classes)
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """How unequal the classes are, counted over units, and what a constant answer would score."""
+
+    largest: str
+    """The class, or label, that most units have; the first of equals."""
+    largest_share: float
+    """Its share of all units."""
+    smallest: str
+    """The class, or label, that the fewest units have."""
+    smallest_share: float
+    constant_accuracy: float
+    """Accuracy of always giving the commonest answer, in multilabel for each label by itself. Where there is an
+    official split, the answer is train's and the accuracy that on test; else both are of all units."""
+    scored_on: str
+    """`test`, or `all` units."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as many units the largest class has as the smallest; infinite where that one has none."""
+        return self.largest_share / self.smallest_share if self.smallest_share else float("inf")
+
+
+def class_balance(manifest: Manifest) -> ClassBalance:
+    """The majority class, the imbalance, and the accuracy that a score has to be held against.
+
+    Raises:
+        ManifestError: the manifest is not sound.
+    """
+    units, classes = manifest.units(), manifest.card.classes
+    y, every = units.y, slice(None)
+    shares = _per_class(y, len(classes)) / len(units)
+    learnt, scored = every, every
+    split_up = units.split is not None and {"train", "test"} <= set(np.unique(units.split))
+    if units.split is not None and split_up:
+        learnt, scored = units.split == "train", units.split == "test"
+    largest, smallest = int(shares.argmax()), int(shares.argmin())
+    return ClassBalance(
+        classes[largest],
+        float(shares[largest]),
+        classes[smallest],
+        float(shares[smallest]),
+        _constant_accuracy(y[learnt], y[scored], len(classes)),
+        "test" if split_up else "all",
+    )
+
+
+def balance_in_words(manifest: Manifest) -> list[str]:
+    """`class_balance` in two sentences, for a terminal and a page.
+
+    Raises:
+        ManifestError: the manifest is not sound.
+    """
+    balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
+    what, of = "label" if multilabel else "class", f"{counted_things(manifest)}s"
+    first = f"Largest {what}: {balance.largest}, {percent(balance.largest_share)} of {of}; "
+    if balance.largest_share == balance.smallest_share:
+        first = f"Every {what} has {percent(balance.largest_share)} of {of}."
+    elif np.isfinite(balance.ratio):
+        first += f"{_times(balance.ratio)} as many as {balance.smallest} ({percent(balance.smallest_share)})."
+    else:
+        first += f"{balance.smallest} has none."
+    answer = "the commoner answer to each label" if multilabel else "the majority class"
+    where = "on test" if balance.scored_on == "test" else "here"
+    return [first, f"Always giving {answer} has an accuracy of {balance.constant_accuracy:.3f} {where}."]
+
+
+def _times(ratio: float) -> str:
+    """`2.5 times`; `1.02 times` where one digit would say that there is no difference."""
+    return f"{ratio:,.1f} times" if ratio >= 1.05 else f"{max(ratio, 1.001):.3g} times"
+
+
+def counted_things(manifest: Manifest) -> str:
+    """What gets one label and is counted: `unit`, or `image` where the manifest names no units."""
+    return "unit" if "unit_id" in manifest.table else "image"
+
+
+def _constant_accuracy(learnt: np.ndarray, scored: np.ndarray, classes: int) -> float:
+    """Of the commonest answer among the labels `learnt`, over the labels `scored`."""
+    if learnt.ndim == 2:
+        return float((scored == (learnt.mean(axis=0) >= 0.5)).mean())
+    counts = _per_class(learnt, classes)
+    # Of several that are equally common, the one that does best: it is what a score has to beat.
+    commonest = np.flatnonzero(counts == counts.max())
+    return max(float((scored == answer).mean()) for answer in commonest)
+
+
+def group_words(manifest: Manifest) -> str:
+    """What the groups of a manifest are: `patients`, `copies of an image`, or `one a unit` where none are named."""
+    if "group_id" not in manifest.table:
+        return "one a unit"
+    return "patients" if manifest.names_patients else "copies of an image"
+
+
+def group_counts(manifest: Manifest) -> pd.DataFrame:
+    """Groups, units and images of each split, and how many a group has of them.
+
+    Returns:
+        One row per split that occurs and, where there are several, `total`; `all` alone where there is no split.
+        Columns `groups`, `units`, `images` (int64), `units_median`, `units_largest`, `images_median`,
+        `images_largest` (of a group; float64). A group on both sides of a split counts on each.
+
+    Raises:
+        ManifestError: the manifest is not sound.
+    """
+    units = manifest.units()
+    images = np.bincount(units.sample_unit, minlength=len(units))
+    parts = {}
+    if units.split is not None:
+        parts = {name: units.split == name for name in SPLITS if (units.split == name).any()}
+    if len(parts) != 1:
+        parts["total" if parts else "all"] = np.ones(len(units), bool)
+    rows = {name: _of_groups(units.group[chosen], images[chosen]) for name, chosen in parts.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").astype(dict.fromkeys(("groups", "units", "images"), np.int64))
+
+
+def _of_groups(group: np.ndarray, images: np.ndarray) -> dict[str, float]:
+    """Of chosen units, (n,) their groups and their numbers of images."""
+    units = np.bincount(group)
+    there = units > 0
+    units, pictures = units[there], np.bincount(group, weights=images)[there]
+    return {
+        "groups": len(units),
+        "units": len(group),
+        "images": int(images.sum()),
+        "units_median": float(np.median(units)),
+        "units_largest": float(units.max()),
+        "images_median": float(np.median(pictures)),
+        "images_largest": float(pictures.max()),
+    }

@@ -1,0 +1,57 @@
+"""Nearest class mean, resample by resample."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat
+
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from ..estimators.centroid import CentroidProbe
+from .model_selection import Chooser
+from .probe import AsGrid, ProbeKind, ProbeSettings, seed_by_seed
+from .task import Block
+
+GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Temperatures, from the least to the most cautious; they change how sure the probe is, rarely what it calls."""
+
+
+class CentroidSettings(ProbeSettings):
+    """How the probe `centroid` is fitted."""
+
+    temperature: Annotated[tuple[PositiveFloat, ...], AsGrid, Field(examples=["temperature=[0.03,0.1]"])] = GRID
+    """Grid, chosen from on val."""
+    center: bool = True
+    """Whether the training mean is subtracted first."""
+    normalize: bool = True
+    """Whether rows get unit length."""
+
+
+def solve_one(block: Block, settings: CentroidSettings, resample: Resample) -> FitResult:
+    """The means of train, the temperature chosen on val, the means of train and val for the test."""
+    start = time.perf_counter()
+    probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
+    probe.fit(block.X[resample.train], block.y[resample.train])
+    chooser = Chooser(block, resample)
+    for temperature in reversed(settings.temperature):  # the most cautious is the simplest
+        probe.set_params(temperature=temperature)
+        chooser.consider({"temperature": temperature}, probe.predict_proba(block.X[resample.val]))
+    probe.set_params(**chooser.params)
+    if block.refit:
+        rows = block.fitted_on(resample)
+        probe.fit(block.X[rows], block.y[rows])
+    fitted = time.perf_counter()
+    return block.result(
+        resample,
+        val_proba=chooser.proba,
+        test_proba=probe.predict_proba(block.X[resample.test]),
+        params=chooser.params,
+        notes=chooser.notes(len(settings.temperature)),
+        fit_s=fitted - start,
+        predict_s=time.perf_counter() - fitted,
+    )
+
+
+CENTROID = ProbeKind("centroid", "Nearest class mean", CentroidSettings(), seed_by_seed(solve_one))

@@ -1,0 +1,58 @@
+"""Gradient boosting, resample by resample."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from pydantic import PositiveInt
+
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from ..estimators.gbm import PRESETS, GBMProbe
+from .probe import ProbeKind, ProbeSettings, seed_by_seed
+from .task import Block
+
+
+class GBMSettings(ProbeSettings):
+    """How the probe `gbm` is fitted."""
+
+    preset: Literal["dense", "lightgbm-defaults"] = "dense"
+    """`dense` is made for embeddings; `lightgbm-defaults` takes the features as they are."""
+    rounds: PositiveInt = 300
+    """The most rounds of boosting."""
+    early_stopping_rounds: PositiveInt = 10
+    """Rounds without a lower log-loss on val after which it stops."""
+
+    def facts(self) -> dict[str, Any]:
+        """With what the preset stands for."""
+        return {**super().facts(), **PRESETS[self.preset]}
+
+
+def solve_one(block: Block, settings: GBMSettings, resample: Resample) -> FitResult:
+    """Boosting until val's log-loss rises, then the same rounds on train and val."""
+    start = time.perf_counter()
+    probe = GBMProbe(
+        settings.preset, n_estimators=settings.rounds, early_stopping_rounds=settings.early_stopping_rounds
+    )
+    train, val = resample.train, resample.val
+    probe.fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
+    val_proba = probe.predict_proba(block.X[val])
+    rounds = probe.rounds_ if block.wide else probe.rounds_[0]
+    notes = [f"boosting used all {probe.n_estimators} rounds"] if max(probe.rounds_) >= probe.n_estimators else []
+    if block.refit:
+        rows = block.fitted_on(resample)
+        probe.refit(block.X[rows], block.y[rows])
+    fitted = time.perf_counter()
+    return block.result(
+        resample,
+        val_proba=val_proba,
+        test_proba=probe.predict_proba(block.X[resample.test]),
+        params={"rounds": rounds},
+        notes=notes,
+        fit_s=fitted - start,
+        predict_s=time.perf_counter() - fitted,
+    )
+
+
+GBM = ProbeKind("gbm", "Gradient boosting", GBMSettings(), seed_by_seed(solve_one))

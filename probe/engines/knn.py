@@ -1,0 +1,100 @@
+"""k nearest neighbours over many resamples: one search serves every seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
+from ..estimators.knn import GRID, TEMPERATURE, vote
+from .model_selection import Chooser
+from .probe import AsGrid, ProbeKind, ProbeSettings
+from .task import Block, Workers
+
+
+class KNNSettings(ProbeSettings):
+    """How the probe `knn` is fitted."""
+
+    k: Annotated[tuple[PositiveInt, ...], AsGrid, Field(examples=["k=[1,5,21]"])] = GRID
+    """Grid, chosen from on val; values beyond the training rows are left out."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """Distance between embeddings."""
+    weights: Literal["distance", "uniform", "softmax"] = "distance"
+    """Weight of a neighbour's vote: the inverse of its distance, the same for all, or exp(similarity / temperature)."""
+    temperature: PositiveFloat = TEMPERATURE
+    """Of `weights=softmax`."""
+
+    def grid(self, rows: int) -> list[int]:
+        """The values of k that `rows` training rows can answer; where they can answer none, all of them vote."""
+        return [k for k in self.k if k <= rows] or [rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What every seed's work needs."""
+
+    block: Block
+    settings: KNNSettings
+    lists: NeighbourLists
+    search_s: float
+    """Seconds of finding the lists, by seed."""
+
+    def votes(self, found: np.ndarray, rows: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+        """(len(ks), n, C) from the distances and rows of neighbours."""
+        by = {"weights": self.settings.weights, "temperature": self.settings.temperature}
+        return vote(found, self.block.y[rows], len(self.block.classes), ks, **by)
+
+
+def solve(block: Block, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
+    """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
+    start = time.perf_counter()
+    questions = [question for resample in block.resamples for question in _questions(block, settings, resample)]
+    lists = list_neighbours(block.X, questions, workers, metric=settings.metric)
+    search_s = (time.perf_counter() - start) / len(block.resamples)
+    return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples, threads=True)
+
+
+def _questions(block: Block, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
+    """Of val and of test."""
+    k = max(settings.k)
+    return Question(resample.val, resample.train, k), Question(resample.test, block.fitted_on(resample), k)
+
+
+def _solve_one(shared: _Shared, resample: Resample) -> FitResult:
+    start = time.perf_counter()
+    block, lists, settings = shared.block, shared.lists, shared.settings
+    grid = settings.grid(len(resample.train))
+    of_val, of_test = _questions(block, settings, resample)
+    found, rows = lists.among(of_val, max(grid))
+    chooser = Chooser(block, resample)
+    for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
+        chooser.consider({"k": k}, proba)  # many neighbours make the simpler model
+    fitted = time.perf_counter()
+    k = chooser.params["k"]
+    found, rows = lists.among(of_test, k)
+    return block.result(
+        resample,
+        val_proba=chooser.proba,
+        test_proba=shared.votes(found, rows, [k])[0],
+        params=chooser.params,
+        notes=[*chooser.notes(len(grid), limit={"k": 1}), *_left_out(settings, len(resample.train))],
+        fit_s=fitted - start + shared.search_s,
+        predict_s=time.perf_counter() - fitted,
+    )
+
+
+def _left_out(settings: KNNSettings, rows: int) -> list[str]:
+    over = [k for k in settings.k if k > rows]
+    if len(over) == len(settings.k):
+        return [f"train is smaller than k={over[0]}: all of it votes"]
+    return [f"k from {over[0]} left out: train is smaller"] if over else []
+
+
+KNN = ProbeKind("knn", "k nearest neighbours", KNNSettings(), solve)

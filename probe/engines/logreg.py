@@ -1,0 +1,306 @@
+"""The engine of the probe `logreg`: the paths of many resamples side by side."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from ..estimators._logistic_solver.guide import Guide
+from ..estimators._logistic_solver.path import Predictor
+from ..estimators._logistic_solver.problems import Problems, chances
+from ..estimators._logistic_solver.rows import Rows
+from ..estimators._logistic_solver.solver import Solution, solve
+from ..estimators.logistic import GRID
+from .model_selection import Chooser
+from .probe import AsGrid, ProbeKind, ProbeSettings
+from .task import Block, Workers
+
+_WIDE = 80
+"""Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
+_GUIDED = 4
+"""Resamples from which on a path of their mean, walked ahead of them, is worth it."""
+_ALIKE = 0.5
+"""Share of all rows that a resample must learn from, on average, to be much like the others."""
+_AT_ONCE = 8192
+"""Test rows predicted at a time."""
+
+
+class LogisticSettings(ProbeSettings):
+    """How the probe `logreg` is fitted."""
+
+    C: Annotated[tuple[PositiveFloat, ...], AsGrid, Field(examples=["C=[0.01,1,100], or --C 0.01,1,100"])] = GRID
+    """Grid, chosen from on val."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced`: every class weighs the same."""
+    stop_path: bool = True
+    """Whether the path over C ends once values are worse on val."""
+    tol: PositiveFloat = 1e-3
+    """Relative gradient at which the solver stops; the objective is then within about its square of the optimum."""
+    max_iter: PositiveInt = 300
+    """Most steps of the solver for one value of C."""
+
+
+def solve_block(block: Block, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
+    """Resamples in chunks: wide products for all of a chunk, chunks side by side.
+
+    How resamples are divided follows from their number alone, so that no result depends on the number of workers.
+    """
+    used = np.unique(np.concatenate([np.r_[resample.train, resample.val] for resample in block.resamples]))
+    if not block.wide and len(block.classes) > 2:
+        used = used[np.argsort(block.y[used], kind="stable")]
+    rows = Rows(block.X, used)
+    shared = _Shared(block, settings, rows, used)
+    wide = len(block.classes) if block.wide or len(block.classes) > 2 else 1
+    count = len(block.resamples)
+    chunks = min(count, 2 * -(-count * wide // (2 * _WIDE)))  # even, so that two cores end together
+    parts = [block.resamples[part[0] : part[-1] + 1] for part in np.array_split(np.arange(count), chunks)]
+    with shared.guide(ahead=workers.n_jobs > 1) or nullcontext() as guide:
+        for outcomes in workers.map(_solve_chunk, replace(shared, guided=guide), parts, threads=True):
+            yield from outcomes
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What all chunks see."""
+
+    block: Block
+    settings: LogisticSettings
+    rows: Rows
+    used: np.ndarray
+    """(n,) rows of the block that `rows` holds, in its order."""
+    guided: Guide | None = None
+    """By the mean of the resamples; None where they are few, or not much alike."""
+
+    def problems(self, parts: Sequence[np.ndarray]) -> Problems:
+        """Learning from each of the parts, rows of the block."""
+        inside = np.zeros((len(parts), len(self.block.X)), bool)
+        for line, part in zip(inside, parts, strict=True):
+            line[part] = True
+        return self._problems(inside[:, self.used])
+
+    def guide(self, *, ahead: bool) -> Guide | None:
+        """Of all resamples, if there is to be one."""
+        share = np.zeros(len(self.block.X))
+        for resample in self.block.resamples:
+            share[resample.train] += 1 / len(self.block.resamples)
+        share = share[self.used]
+        if len(self.block.resamples) < _GUIDED or share.mean() < _ALIKE:
+            return None
+        ours = self.settings
+        return Guide(self._problems(share[None]), ours.C, tol=ours.tol / 2, max_iter=ours.max_iter, ahead=ahead)
+
+    def guidance(self, C: float) -> Solution | None:
+        """The guide's at one of the values of the grid."""
+        return self.guided and self.guided.at(self.settings.C.index(C))
+
+    def _problems(self, members: np.ndarray) -> Problems:
+        classes = 2 if self.block.wide else len(self.block.classes)
+        y = self.block.y[self.used]
+        return Problems.of(self.rows, y, classes, members, class_weight=self.settings.class_weight)
+
+    @property
+    def labels(self) -> int:
+        """Problems a resample."""
+        return len(self.block.classes) if self.block.wide else 1
+
+
+@dataclass(eq=False)
+class _Walk:
+    """One resample on its way along the path; `best` of its chooser is a `_Model`."""
+
+    resample: Resample
+    chooser: Chooser
+    val: np.ndarray
+    """(n_val,) where the val rows stand among the shared rows."""
+    last: float = 0.0
+    stuck: list[float] = field(default_factory=list)
+    """Values of C at which the solver did not reach its tolerance."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Of one resample at one value of C."""
+
+    points: np.ndarray
+    """(labels, P) float64."""
+    coefficients: np.ndarray
+    """(labels * K, d) float64 weights of the shared rows' columns."""
+    intercepts: np.ndarray
+    """(labels * K,) float64."""
+    gap: float
+    """Relative gradient, the largest of all labels."""
+    converged: bool
+
+    @classmethod
+    def all_of(cls, problems: Problems, found: Solution, labels: int) -> list[_Model]:
+        """One for each resample, which has `labels` problems."""
+        weights, intercepts = problems.coefficients(found.points)
+        parts = [slice(start, start + labels) for start in range(0, len(problems), labels)]
+        return [
+            cls(
+                points=found.points[mine],
+                coefficients=np.concatenate(weights[mine]),
+                intercepts=intercepts[mine].ravel(),
+                gap=float(found.gap[mine].max()),
+                converged=bool(found.converged[mine].all()),
+            )
+            for mine in parts
+        ]
+
+
+def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitResult]:
+    start = time.perf_counter()
+    walks = [_Walk(r, Chooser(shared.block, r), _places(shared.used, r.val)) for r in resamples]
+    _walk(shared, walks)
+    models = _refitted(shared, walks) if shared.block.refit else [walk.chooser.best for walk in walks]
+    fitted = time.perf_counter()
+    tested = _tested(shared, walks, models)
+    ended = time.perf_counter()
+    each = (fitted - start) / len(walks), (ended - fitted) / len(walks)
+    return [
+        _outcome(shared, walk, proba, model, each) for walk, proba, model in zip(walks, tested, models, strict=True)
+    ]
+
+
+def _walk(shared: _Shared, walks: list[_Walk]) -> None:
+    """Goes along C with all, and considers each optimum on val; a walk that has seen enough stays behind."""
+    problems = shared.problems([walk.resample.train for walk in walks])
+    predictor, moving, labels = Predictor(problems), list(walks), shared.labels
+    for C in shared.settings.C:
+        found = _solved(shared, problems.at(C), predictor)
+        proba = problems.probabilities(found.points)
+        models = _Model.all_of(problems, found, labels)
+        for s, (walk, model) in enumerate(zip(moving, models, strict=True)):
+            mine = slice(s * labels, (s + 1) * labels)
+            walk.last = C
+            if not model.converged:
+                walk.stuck.append(C)
+            said = _as_proba(shared.block, proba[:, mine, walk.val].reshape(-1, len(walk.val)).T, walk.resample.train)
+            if walk.chooser.consider({"C": C}, said):
+                walk.chooser.best = model
+        further = [s for s, walk in enumerate(moving) if not (shared.settings.stop_path and walk.chooser.exhausted)]
+        if not further:
+            break
+        if len(further) < len(moving):
+            which = (np.array(further)[:, None] * labels + np.arange(labels)).ravel()
+            problems, moving = problems.among(which), [moving[s] for s in further]
+            predictor.keep(which)
+
+
+def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Solution:
+    """All problems at one C, begun where the guide's optimum and the last differences from it point."""
+    C = float(problems.C[0])
+    guidance = shared.guidance(C)
+    origin = 0.0 if guidance is None else np.tile(guidance.points, (len(problems) // shared.labels, 1))
+    found = solve(
+        problems,
+        origin + predictor.at(C),
+        tol=shared.settings.tol,
+        max_iter=shared.settings.max_iter,
+        like=guidance,
+    )
+    predictor.add(C, found.points - origin)
+    return found
+
+
+def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
+    """At the chosen C, on train and val; once for those that learn the same."""
+    alike: dict[Any, list[int]] = defaultdict(list)
+    for number, walk in enumerate(walks):
+        learnt_from = np.sort(shared.block.fitted_on(walk.resample))
+        alike[walk.chooser.params["C"], learnt_from.tobytes()].append(number)
+    models: list[Any] = [None] * len(walks)
+    for C in sorted({C for C, _ in alike}):
+        groups = [numbers for (c, _), numbers in alike.items() if c == C]
+        firsts = [walks[numbers[0]] for numbers in groups]
+        problems = shared.problems([shared.block.fitted_on(walk.resample) for walk in firsts])
+        guidance = shared.guidance(C)
+        found = solve(
+            problems.at(C),
+            np.concatenate([walk.chooser.best.points for walk in firsts]),
+            tol=shared.settings.tol,
+            max_iter=shared.settings.max_iter,
+            like=guidance,
+        )
+        for model, numbers in zip(_Model.all_of(problems, found, shared.labels), groups, strict=True):
+            for number in numbers:
+                models[number] = model
+    return models
+
+
+def _tested(shared: _Shared, walks: list[_Walk], models: list[_Model]) -> list[np.ndarray]:
+    """(n_test, C) probabilities of each model for its test rows; at once for those that have the same."""
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for number, walk in enumerate(walks):
+        alike[walk.resample.test.tobytes()].append(number)
+    said: list[Any] = [None] * len(walks)
+    for numbers in alike.values():
+        test = walks[numbers[0]].resample.test
+        for number, of_one in zip(numbers, _chances(shared, test, [models[n] for n in numbers]), strict=True):
+            said[number] = _as_proba(shared.block, of_one, shared.block.fitted_on(walks[number].resample))
+    return said
+
+
+def _chances(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndarray:
+    """(M, m, outputs) by each of the models for the same rows of the block."""
+    weights = np.concatenate([model.coefficients for model in models]).T.astype(shared.block.X.dtype)
+    intercepts = np.stack([model.intercepts for model in models])
+    out = np.empty((*intercepts.shape, len(test)))
+    for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
+        part = slice(start, start + _AT_ONCE)
+        logits = (shared.rows.standardized(shared.block.X[test[part]]) @ weights).astype(np.float64)
+        out[:, :, part] = logits.T.reshape(*intercepts.shape, -1) + intercepts[:, :, None]
+    if shared.block.wide or len(shared.block.classes) == 2:
+        return chances(out[None])[0].transpose(0, 2, 1)
+    return chances(out.transpose(1, 0, 2)).transpose(1, 2, 0)
+
+
+def _as_proba(block: Block, chances: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:
+    """(m, C) probabilities from (m, outputs); a label that never changes where it is learnt is sure."""
+    if block.wide:
+        seen = block.y[learnt_from]
+        constant = np.flatnonzero((seen == seen[0]).all(axis=0))
+        chances[:, constant] = seen[0, constant]
+        return chances
+    return chances if chances.shape[1] > 1 else np.concatenate([1 - chances, chances], axis=1)
+
+
+def _outcome(
+    shared: _Shared, walk: _Walk, test_proba: np.ndarray, model: _Model, seconds: tuple[float, float]
+) -> FitResult:
+    grid = shared.settings.C
+    notes = walk.chooser.notes(len(grid))
+    if walk.stuck:
+        where = ", ".join(f"{C:g}" for C in walk.stuck)
+        notes.append(f"not converged after {shared.settings.max_iter} steps at C={where}")
+    if grid[-1] > walk.last:
+        notes.append(f"path ended at C={walk.last:g}")
+    return shared.block.result(
+        walk.resample,
+        val_proba=walk.chooser.proba,
+        test_proba=test_proba,
+        params=walk.chooser.params,
+        converged=model.converged,
+        gradient=model.gap,
+        notes=notes,
+        fit_s=seconds[0],
+        predict_s=seconds[1],
+    )
+
+
+def _places(used: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Where each of `rows` stands in `used`."""
+    order = np.argsort(used, kind="stable")
+    return order[np.searchsorted(used, rows, sorter=order)]
+
+
+LOGREG = ProbeKind("logreg", "Logistic regression", LogisticSettings(), solve_block)

@@ -1,0 +1,85 @@
+"""Choosing a hyper-parameter on val."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...evaluate.metrics.registry import METRICS, evaluate
+from ...evaluate.resampling.resample import Resample
+from .task import Block
+
+PATIENCE = 3
+"""Candidates in a row that are no better and less likely than the best, after which a path may end early."""
+SPAN = 10 ** (14 / 11)
+"""Factor from the first of these to the last that they must cover: that of three neighbours in the default grid of C.
+On a finer grid three neighbours are nearly the same model, and noise alone may put them in a falling row."""
+_ROUNDING = 1 - 1e-4
+"""Values of a grid are written with six digits."""
+
+
+class Chooser:
+    """Takes candidates from the simplest to the most complex and keeps the best on val.
+
+    Of equals the likelier one (by log-loss) is taken: on a small val many are equal, and a ranking can be perfect under
+    probabilities that are all near a half. Of those that are equal in both the simpler stays. Where the metric is not
+    defined on val (an AUC with one class), the log-loss alone chooses and a note says so.
+
+    Attributes:
+        best: whatever was kept with the best candidate; None before the first.
+        params: of the best.
+        proba: (n_val, C), of the best.
+    """
+
+    def __init__(self, block: Block, resample: Resample) -> None:
+        self.block, self.val = block, resample.val
+        self.metric = block.metric
+        self.best: Any = None
+        self.params: dict[str, Any] = {}
+        self.proba = np.empty(0)
+        self._value = self._loss = np.nan
+        self._lowest_loss = np.inf
+        self._worse: list[Any] = []
+        self._undefined = False
+        self._seen: list[Any] = []
+
+    def consider(self, params: dict[str, Any], proba: np.ndarray) -> bool:
+        """Whether this candidate is the best so far; then set `best` to what is needed of it."""
+        scored = self.block.scored(self.val, proba)
+        value = float(evaluate(self.metric, scored)[0][0])
+        loss = float(evaluate(METRICS["log_loss"], scored)[0][0])
+        self._undefined |= bool(np.isnan(value))
+        self._seen.append(params)
+        by_loss = np.isnan(value) or np.isnan(self._value) or value == self._value
+        won = len(self._seen) == 1 or (loss < self._loss if by_loss else self.metric.better(value, self._value))
+        if won:
+            self._value, self._loss, self.params, self.proba = value, loss, params, proba
+        # A plateau on which the likelihood still rises (one class called for all, say) is no end of the path.
+        self._worse = [*self._worse, params] if not won and loss > self._lowest_loss else []
+        self._lowest_loss = min(self._lowest_loss, loss)
+        return won
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last candidates were each no better by the metric and worse by the log-loss.
+
+        There must be `PATIENCE` of them, of which the last is `SPAN` times as large as the first.
+        """
+        if len(self._worse) < PATIENCE:
+            return False
+        first, last = self._worse[0], self._worse[-1]
+        covered = max(abs(math.log(last[name] / first[name])) for name in last)
+        return covered >= math.log(SPAN * _ROUNDING)
+
+    def notes(self, grid: int, *, limit: dict[str, Any] | None = None) -> list[str]:
+        """What a reader must know of the choice, out of a grid of `grid` values; nothing can lie beyond `limit`."""
+        told = []
+        if self._undefined:
+            told.append(f"{self.metric.name} is not defined on val; chosen by log-loss")
+        ends = [self._seen[0], *(self._seen[-1:] if len(self._seen) == grid else [])]
+        if grid > 1 and self.params in ends and self.params != limit:
+            words = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
+            told.append(f"{words} is at the grid's edge")
+        return told

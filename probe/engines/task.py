@@ -1,0 +1,116 @@
+"""The interface between the runner and a probe: one task in, one fit result per resample out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...evaluate.metrics.functions import Scored
+from ...evaluate.metrics.registry import Metric
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from ..data.fusion import fuse
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Everything that one probe is asked of one set of features: all resamples at once.
+
+    A probe fits rows and answers in rows. What stands behind a row is not its business: `scored` fuses the rows of a
+    unit, and whoever scores or compares probabilities does it through `scored`.
+
+    Whole rather than seed by seed, so that an engine may share work between seeds and along its grid.
+    """
+
+    X: np.ndarray
+    """(R, D) float32, finite, C-contiguous; to be read only. Workers may see it as a memory map."""
+    y: np.ndarray
+    """(R,) int64 codes, or (R, C) int8 for multilabel."""
+    resamples: tuple[Resample, ...]
+    """In rows of X."""
+    task: str
+    classes: tuple[str, ...]
+    metric: Metric
+    """What hyper-parameters are chosen by, on val."""
+    refit: bool
+    """Whether the chosen model is fitted again on train and val before the test."""
+    unit: np.ndarray | None = None
+    """(R,) int64: the position of each row's unit among the manifest's units; None where rows are the units."""
+
+    @cached_property
+    def wide(self) -> bool:
+        """Whether there is a column of y per class (multilabel)."""
+        return self.y.ndim == 2
+
+    def fitted_on(self, resample: Resample) -> np.ndarray:
+        """The rows that the tested model is fitted on, sorted."""
+        return np.sort(np.r_[resample.train, resample.val]) if self.refit else resample.train
+
+    def scored(self, rows: np.ndarray, proba: np.ndarray) -> Scored:
+        """Predictions for the units of `rows`, with their labels."""
+        y = self.y[rows]
+        if not self._rows_are_units:
+            y = y[np.unique(self._unit[rows], return_index=True)[1]]
+        return Scored(y, self._fused(rows, proba).astype(np.float64), self.task, self.classes)
+
+    def result(
+        self,
+        resample: Resample,
+        *,
+        val_proba: np.ndarray,
+        test_proba: np.ndarray,
+        params: Mapping[str, Any],
+        **fit: Any,
+    ) -> FitResult:
+        """The result of one of the resamples, in units.
+
+        Args:
+            resample: one of `resamples`, in rows.
+            val_proba: (n, C) of the rows of val.
+            test_proba: (n, C) of the rows of test.
+            params: the chosen hyper-parameters, JSON-like.
+            **fit: the other fields of `FitResult`.
+        """
+        return FitResult(
+            resample=resample.units(self._unit),
+            val_proba=self._fused(resample.val, val_proba),
+            test_proba=self._fused(resample.test, test_proba),
+            params=params,
+            **fit,
+        )
+
+    @cached_property
+    def _unit(self) -> np.ndarray:
+        return np.arange(len(self.X)) if self.unit is None else self.unit
+
+    @cached_property
+    def _rows_are_units(self) -> bool:
+        return bool((np.diff(self._unit) > 0).all())
+
+    def _fused(self, rows: np.ndarray, proba: np.ndarray) -> np.ndarray:
+        """Probabilities of the units of `rows`, (n, C) float32: of each the mean over its rows."""
+        if self._rows_are_units:
+            return proba.astype(np.float32)
+        units, unit = np.unique(self._unit[rows], return_inverse=True)
+        return fuse(proba, unit, len(units))
+
+
+class Workers(Protocol):
+    """Where an engine sends work that can go side by side."""
+
+    n_jobs: int
+    """How many at a time."""
+
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
+    ) -> Iterator[Any]:
+        """`function(shared, item)` for each item, in the order of the items, one BLAS thread each.
+
+        `shared` is a block, or what an engine has found out for all items; its large arrays travel as memory maps.
+        `threads` asks for threads instead of processes: for short work that numpy does, which lets others run.
+        """
+        ...

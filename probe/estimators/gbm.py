@@ -1,0 +1,215 @@
+"""Gradient-boosted trees on frozen embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.utils.validation import check_is_fitted
+
+from ._labels import MultilabelMixin, encode_labels
+from ._validation import checked_pair, checked_rows, require_one_of, require_whole
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading
+    # principal components are few and independent, so that shallow trees on some of them do better in a tenth of the
+    # time. A number of columns a tree rather than a share: of the few components that few rows have a share is too few.
+    # One random cut a column and node (extremely randomised trees; Geurts et al. 2006) rather than the best of all
+    # keeps the trees from following the noise. docs/performance.md has what was tried.
+    "dense": {
+        "components": 192,
+        "columns": 40,
+        "learning_rate": 0.2,
+        "num_leaves": 15,
+        "max_depth": 4,
+        "max_bin": 63,
+        "extra_trees": True,
+    },
+    "lightgbm-defaults": {"components": None, "columns": None},
+}
+"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are, and the most `columns`
+that a tree looks at, or None for all."""
+_ROUNDING = 100
+"""Variances below so many times the float's precision, of the largest one, are errors of rounding."""
+
+
+class _Binned:
+    """Rows that are cut into bins once and learnt from once a label."""
+
+    def __init__(self, features: np.ndarray, watched: np.ndarray | None, settings: dict[str, Any]) -> None:
+        import lightgbm as lgb  # here, since it takes as long to import as all else together
+
+        self.settings = settings
+        self.data = lgb.Dataset(features, params=settings)
+        self.watched = None if watched is None else lgb.Dataset(watched, reference=self.data)
+
+    def boost(self, target: np.ndarray, check: np.ndarray | None, rounds: int, patience: int) -> Any:
+        """A booster of `target` (n,), stopped early where there are rows that are watched, of labels `check`."""
+        import lightgbm as lgb
+
+        self.data.set_label(target)
+        if self.watched is None:
+            return lgb.train(self.settings, self.data, rounds)
+        self.watched.set_label(check)
+        stop = lgb.early_stopping(patience, verbose=False)
+        return lgb.train(self.settings, self.data, rounds, valid_sets=[self.watched], callbacks=[stop])
+
+
+class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
+    """LightGBM, with a preset made for dense embeddings; one booster a label for multilabel.
+
+    Parameters
+    ----------
+    preset : {"dense", "lightgbm-defaults"}, default="dense"
+        "dense": PCA to at most 192 whitened components, fitted on the training rows, then shallow trees of random
+        cuts on few bins.
+        "lightgbm-defaults": LightGBM's own settings on the features as they are, but for the rounds, which are
+        `n_estimators` and end early as in "dense"; LightGBM's own number is 100.
+    n_estimators : int, default=300
+        Rounds of boosting; the most of them where there is an `eval_set`.
+    early_stopping_rounds : int, default=10
+        With an `eval_set`: stop when its log-loss has not fallen for so many rounds, and keep the best.
+    random_state : int, default=0
+        Seeds the PCA and the drawing of columns and cuts.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or of shape (n_labels,) for multilabel
+    pca_ : sklearn.decomposition.PCA or None
+    boosters_ : list
+        LightGBM boosters: one, or one a label (for a label that is the same in every row, its share of them: 0 or 1).
+    rounds_ : list of int
+        Rounds that are kept of each; 0 for a label that is the same in every row.
+    """  # noqa: D416  (numpydoc, as scikit-learn has it)
+
+    def __init__(
+        self,
+        preset: str = "dense",
+        *,
+        n_estimators: int = 300,
+        early_stopping_rounds: int = 10,
+        random_state: int = 0,
+    ) -> None:
+        self.preset = preset
+        self.n_estimators = n_estimators
+        self.early_stopping_rounds = early_stopping_rounds
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, eval_set: tuple[Any, Any] | None = None) -> GBMProbe:
+        """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels).
+
+        Parameters
+        ----------
+        X, y : array-like
+            Training rows and labels.
+        eval_set : tuple of array-like, default=None
+            Rows and labels that say when to stop; every class of theirs must occur in `y`.
+        """
+        require_one_of("preset", self.preset, PRESETS)
+        require_whole("n_estimators", self.n_estimators)
+        require_whole("early_stopping_rounds", self.early_stopping_rounds)
+        require_whole("random_state", self.random_state, least=0)
+        X, y = checked_pair(self, X, y, ensure_min_samples=2)
+        y, self.classes_, self.multilabel_ = encode_labels(self, y)
+        held_out = None if eval_set is None else self._checked(*eval_set)
+        count = y.shape[1] if self.multilabel_ else 1
+        self._boost(X, y, held_out, rounds=[self.n_estimators] * count)
+        return self
+
+    def refit(self, X: Any, y: Any) -> GBMProbe:
+        """Fits again, to other rows, with the rounds that were found.
+
+        A label for which there was nothing to boost keeps its share of the rows as its chance.
+        """
+        check_is_fitted(self)
+        X, y = checked_pair(self, X, y, reset=False)
+        y, self.classes_, self.multilabel_ = encode_labels(self, y)
+        self._boost(X, y, None, rounds=self.rounds_)
+        return self
+
+    def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        X, y = checked_pair(self, X, y, reset=False)
+        if self.multilabel_:
+            return X, y.astype(np.int8)
+        codes = np.searchsorted(self.classes_, y)
+        if not np.array_equal(self.classes_[np.minimum(codes, len(self.classes_) - 1)], y):
+            raise ValueError("eval_set holds a class that the training labels do not")
+        return X, codes
+
+    def _boost(
+        self, X: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray] | None, rounds: list[int]
+    ) -> None:
+        components = PRESETS[self.preset]["components"]
+        self.pca_ = None if components is None else _fit_pca(X, components, self.random_state)
+        features = self._features(X)
+        watched = None if held_out is None else self._features(held_out[0])
+        targets = list(y.T) if self.multilabel_ else [y]
+        checks = (
+            [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
+        )
+        classes = 2 if self.multilabel_ else len(self.classes_)
+        binned = _Binned(features, watched, self._settings(len(features), features.shape[1], classes))
+        self.boosters_, self.rounds_ = [], []
+        for target, check, most in zip(targets, checks, rounds, strict=True):
+            if most == 0 or (target == target[0]).all():
+                self.boosters_.append(float(target.mean()))
+                self.rounds_.append(0)
+                continue
+            booster = binned.boost(target, check, most, self.early_stopping_rounds)
+            self.boosters_.append(booster)
+            self.rounds_.append(booster.best_iteration or most)
+
+    def _settings(self, rows: int, columns: int, classes: int) -> dict[str, Any]:
+        settings = dict(PRESETS[self.preset])
+        del settings["components"]
+        most = settings.pop("columns")
+        if most is not None:
+            settings["feature_fraction"] = min(1.0, most / columns)
+        if self.preset == "dense":
+            settings["min_data_in_leaf"] = int(np.clip(rows // (10 * classes), 1, 20))
+        objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
+        # One thread and one histogram layout, so that the trees do not depend on the machine's load.
+        fixed = {"num_threads": 1, "deterministic": True, "force_col_wise": True, "verbose": -1}
+        return {**settings, **objective, **fixed, "seed": self.random_state}
+
+    def _features(self, X: np.ndarray) -> np.ndarray:
+        return X if self.pca_ is None else self.pca_.transform(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
+        check_is_fitted(self)
+        X = checked_rows(self, X)
+        features = self._features(X)
+        columns = [self._predict_one(booster, features) for booster in self.boosters_]
+        if self.multilabel_:
+            return np.stack(columns, axis=1)
+        return columns[0] if columns[0].ndim == 2 else np.stack([1 - columns[0], columns[0]], axis=1)
+
+    def _predict_one(self, booster: Any, features: np.ndarray) -> np.ndarray:
+        if isinstance(booster, float):
+            return np.full(len(features), booster)
+        return np.asarray(booster.predict(features, num_threads=1))
+
+
+def _fit_pca(X: np.ndarray, components: int, seed: int) -> PCA:
+    """The leading components, without those that are rounding alone.
+
+    Constant or dependent columns leave components of no variance; whitened, they would be noise as large as the rest,
+    and another noise on every machine.
+    """
+    with np.errstate(invalid="ignore"):  # shares of no variance at all, where every column is constant
+        pca = _pca(X, min(components, len(X) - 1, X.shape[1]), seed)
+        variance = pca.explained_variance_
+        real = int((variance > _ROUNDING * np.finfo(variance.dtype).eps * variance[0]).sum())
+        return pca if real == len(variance) else _pca(X, max(1, real), seed)
+
+
+def _pca(X: np.ndarray, count: int, seed: int) -> PCA:
+    """The solver follows from the shape alone."""
+    if min(X.shape[1], len(X)) > 4 * count:
+        passes: Any = 2  # scikit-learn's annotation knows "auto" alone
+        return PCA(count, whiten=True, svd_solver="randomized", iterated_power=passes, random_state=seed).fit(X)
+    return PCA(count, whiten=True, svd_solver="covariance_eigh" if X.shape[1] <= 512 else "full").fit(X)

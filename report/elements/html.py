@@ -1,0 +1,66 @@
+"""Templates to HTML: one file that loads nothing and runs nothing, in which everything from the data is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from .figure import Drawn
+from .svg import inline, palette
+from .theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# What HTML has no way to write; names may hold anything.
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+_PERCENT = re.compile(r"(\d) %")
+"""A number and its sign, which no line break shall part."""
+# The point of a number joins nothing.
+_PIECES = re.compile(r"\s+|(?:[^\s_/:@.-]|\.(?=\d)){1,24}(?:[_/:@-]|\.(?!\d))*\s*|(?:[_/:@-]|\.(?!\d))+\s*")
+"""Parts of a text between which a line may break: what joins the parts of names ends one, and so do 24 letters."""
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """The HTML of a template of this room under `content`, with the style sheet and the colours of all pages."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    # Every name comes from data, so everything is escaped but what is marked as ours.
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_resource),
+    )
+    environment.filters["breakable"] = _breakable
+    # Safe: our own style sheet and our own colours.
+    ours = {"css": _resource("page.css"), "light": palette(LIGHT), "dark": palette(DARK)}
+    marked = {name: Markup(text) for name, text in ours.items()}  # noqa: S704
+    page = environment.get_template(template).render({**marked, **content})
+    page = _PERCENT.sub("\\1\u00a0%", page)
+    return _CONTROLS.sub("\ufffd", page).lstrip() + "\n"
+
+
+def figure_on_page(drawn: Drawn) -> dict[str, Any]:
+    """What the template needs of a figure; safe, for every letter of a drawing is a path."""
+    from markupsafe import Markup
+
+    drawing = Markup(inline(drawn.svg, drawn.name))  # noqa: S704
+    return {"title": drawn.title, "caption": drawn.caption, "told": drawn.told, "inline": drawing}
+
+
+def _breakable(text: str) -> Markup:
+    """Escapes a text and lets a line break inside long names."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) if part[-1].isspace() else escape(part) + Markup("<wbr>") for part in _PIECES.findall(text)]
+    return Markup("").join(parts).removesuffix("<wbr>")
+
+
+def _resource(name: str) -> str:
+    return files(__spec__.parent.rpartition(".")[0]).joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,105 @@
+"""How a table is written: CSV to compute with, Markdown and LaTeX to cite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from .table import Table
+from .text import MINUS, NONE
+
+
+def as_csv(table: Table) -> str:
+    """The table at full precision, with the names of the columns as the code has them."""
+    return table.raw.to_csv(index=False, lineterminator="\n")
+
+
+def as_markdown(table: Table) -> str:
+    """A pipe table; the caption above it."""
+    head = [_markdown_text(column) for column in table.columns]
+    body = [[_markdown_text(cell) for cell in row] for row in table.rows]
+    body = [[f"**{c}**" for c in row] if place in table.strong else row for place, row in enumerate(body)]
+    widths = [max(3, *(len(row[k]) for row in [head, *body])) for k in range(len(head))]
+    rule = ["-" * width if table.is_name(k) else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
+    lines = [_markdown_row(row, widths, table) for row in [head, rule, *body]]
+    return f"{_markdown_text(table.caption)}\n\n" + "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Sequence[str], widths: Sequence[int], table: Table) -> str:
+    padded = [
+        cell.ljust(width) if table.is_name(k) else cell.rjust(width)
+        for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return f"| {' | '.join(padded)} |"
+
+
+def _markdown_text(text: str) -> str:
+    """`text` with the signs that Markdown would take for its own made harmless."""
+    for sign in "\\|*_`<>[]~$&":
+        text = text.replace(sign, "\\" + sign)
+    return " ".join(text.split())
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    MINUS: "$-$",
+    NONE: "--",
+    "↓": r"$\downarrow$",
+    "|": r"\textbar{}",
+    # At the start of a row the row break before it would take these for its own.
+    "[": "{[}",
+    "*": "{*}",
+}
+
+
+def latex_text(text: str) -> str:
+    """`text` with every sign that LaTeX would take for its own escaped."""
+    escaped = "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    # Of two hyphens LaTeX would make a dash. A dash for no value stands alone and is meant.
+    return escaped if escaped == "--" else re.sub("-(?=-)", "-{}", escaped)
+
+
+def as_latex(table: Table) -> str:
+    """A floating table in booktabs style, to be set with the package of that name."""
+    alignment = "".join("l" if table.is_name(k) else "r" for k in range(len(table.columns)))
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{latex_text(table.caption)}}}",
+        f"  \\label{{tab:{table.name.replace('_', '-')}}}",
+        f"  \\begin{{tabular}}{{{alignment}}}",
+        r"    \toprule",
+        _latex_row([latex_text(column) for column in table.columns]),
+        r"    \midrule",
+        *(_latex_row(_latex_cells(row, strong=place in table.strong)) for place, row in enumerate(table.rows)),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cells(row: Sequence[str], *, strong: bool) -> list[str]:
+    escaped = [latex_text(cell) for cell in row]
+    return [rf"\textbf{{{cell}}}" for cell in escaped] if strong else escaped
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return f"    {' & '.join(cells)} \\\\"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"csv": as_csv, "md": as_markdown, "tex": as_latex}
+"""How a table is written, by suffix. A further format is one function and one line here."""

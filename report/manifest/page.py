@@ -1,0 +1,195 @@
+"""The page of a manifest: what is in it, in one HTML file that loads nothing and runs nothing."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...base import atomic_path, counted, percent
+from ...manifests import (
+    AttributeCounts,
+    Manifest,
+    Survey,
+    attribute_counts,
+    balance_in_words,
+    class_counts,
+    class_words,
+    counted_things,
+    manifest_remarks,
+    survey_manifest,
+)
+from ..elements.figure import Drawn
+from ..elements.html import figure_on_page, render
+from ..elements.text import listed
+from ..elements.theme import LIGHT, drawing, figure_bytes
+from ..run.methods import TASKS
+from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure
+from .montage import class_examples
+from .tables import attribute_table, classes_table, files_table, groups_table, sample_truth, sizes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+
+def write_manifest_page(manifest: Manifest, out: Path, *, survey: Survey | None = None, per_class: int = 8) -> Path:
+    """Writes the page of a manifest: counts, examples of each class, sizes and grey levels of its images.
+
+    It holds pixels, names of classes and values of attributes, but no id of a sample, unit or group and no path.
+
+    Args:
+        manifest: what to show.
+        out: the HTML file.
+        survey: what was seen of the images; without it every image is decoded, unless that was kept.
+        per_class: examples of each class.
+
+    Raises:
+        ManifestError: the manifest is not sound.
+        OutputError: `out` cannot be written.
+    """
+    seen = survey_manifest(manifest) if survey is None else survey
+    page = render("manifest.html.j2", _content(manifest, seen, per_class))
+    with atomic_path(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return out
+
+
+def _content(manifest: Manifest, survey: Survey, per_class: int) -> dict[str, Any]:
+    """What the template's names stand for."""
+    from importlib.metadata import version
+
+    attributes = attribute_counts(manifest)
+    tables = [attribute_table(counts, place, counted_things(manifest)) for place, counts in enumerate(attributes)]
+    return {
+        "name": manifest.name,
+        "headline": _headline(manifest),
+        "balance": balance_in_words(manifest),
+        "remarks": list(_remarks(manifest, survey, attributes)),
+        "facts": _facts(manifest),
+        "figures": {drawn.name: figure_on_page(drawn) for drawn in _figures(manifest, survey)},
+        "classes": classes_table(manifest),
+        "examples": _examples(manifest, per_class),
+        "groups": groups_table(manifest) if {"group_id", "unit_id"} & set(manifest.table) else None,
+        "attributes": [table for table in tables if table],
+        "files": files_table(manifest, survey) if survey.readable.any() else None,
+        "sizes": _sizes_in_words(survey),
+        "medprobe_version": version("medprobe"),
+    }
+
+
+def _headline(manifest: Manifest) -> str:
+    units, table = manifest.units(), manifest.table
+    of = [counted(len(units.group_id), "group")] if "group_id" in table else []
+    of = [counted(len(units), "unit"), *of] if "unit_id" in table else of
+    kinds = class_words(manifest.card.task)
+    classes, joint = counted(len(manifest.card.classes), *kinds), "with" if kinds[0] == "label" else "in"
+    return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
+
+
+def _remarks(manifest: Manifest, survey: Survey, attributes: list[AttributeCounts]) -> Iterator[str]:
+    """What a reader should know before relying on the numbers."""
+    yield from manifest_remarks(manifest, survey)
+    for counts in attributes:
+        if counts.values is None and counts.spread is None:
+            thing = counted_things(manifest)
+            yield f"Nearly every {thing} has its own value of {counts.name}, so the values are not listed here."
+
+
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    card = manifest.card
+    facts = [
+        ("Description", card.description),
+        ("Task", TASKS[card.task]),
+        ("Primary metric", card.primary_metric),
+        ("Licence", card.license or "not stated"),
+        ("Citation", card.citation or "not stated"),
+        ("Intensities", card.reading.in_spec or "as each format asks"),
+        ("Manifest digest", manifest.digest),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _figures(manifest: Manifest, survey: Survey) -> Iterator[Drawn]:
+    counts = class_counts(manifest).drop(columns="total", errors="ignore")
+    cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
+    told = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
+    parts = "a colour a split; " if len(counts.columns) > 1 else ""
+    kind, _ = class_words(manifest.card.task)
+    yield _drawn("classes", f"Images of each {kind}", f"A bar a {kind}, {parts}the number is of all.{cut}",
+                 f"Images: {told}.", lambda: classes_figure(counts))  # fmt: skip
+    found = sizes(survey)
+    if len(found) > 1:
+        yield _drawn("sizes", "Sizes of images",
+                     "A disc a size, its area by the number of images. On the dashed line are squares.",
+                     _sizes_in_words(survey), lambda: sizes_figure(found))  # fmt: skip
+    histograms = _histograms(manifest, survey)
+    if histograms:
+        yield _intensities(histograms)
+
+
+def _intensities(histograms: list[tuple[str, np.ndarray]]) -> Drawn:
+    levels = (np.arange(len(histograms[0][1])) + 0.5) * 256 / len(histograms[0][1])
+    told = ", ".join(f"{name} {float(shares @ levels):.0f}" for name, shares in histograms)
+    return _drawn(
+        "intensities", "Grey levels",
+        "The share of pixels at each grey level (the luma of colours), mean over images, so that large ones count no"
+        " more than small ones. Classes that differ may be told apart by brightness alone.",
+        f"Mean grey level: {told}.", lambda: intensity_figure(histograms),
+    )  # fmt: skip
+
+
+def _histograms(manifest: Manifest, survey: Survey) -> list[tuple[str, np.ndarray]]:
+    """The mean histogram of each class that has an image, or of all where classes are too many to be told apart."""
+    read = survey.readable
+    if not read.any():
+        return []
+    shares = survey.histogram[read] / survey.histogram[read].sum(axis=1, keepdims=True)
+    if len(manifest.card.classes) > MOST_LINES:
+        return [("all images", shares.mean(axis=0))]
+    has = sample_truth(manifest)[read]
+    chosen = ((name, shares[has[:, place]]) for place, name in enumerate(manifest.card.classes))
+    return [(name, of_class.mean(axis=0)) for name, of_class in chosen if len(of_class)]
+
+
+def _drawn(name: str, title: str, caption: str, told: str, draw: Callable[[], Figure]) -> Drawn:
+    with drawing(LIGHT):
+        # The page alone shows these figures, so there is no PNG of them.
+        return Drawn(name, title, caption, told, figure_bytes(draw(), "svg"), b"")
+
+
+def _sizes_in_words(survey: Survey) -> str:
+    found = sizes(survey)
+    if len(found) == 0:
+        return "No image could be read."
+    common = found.iloc[0]
+    size = f"{common['width']:,} × {common['height']:,} pixels (width × height)"
+    if len(found) == 1:
+        return f"All images are {size}."
+    ranges = [f"{name}s from {found[name].min():,} to {found[name].max():,}" for name in ("width", "height")]
+    share = percent(common["images"] / found["images"].sum())
+    return f"{len(found):,} different sizes, {ranges[0]} and {ranges[1]} pixels; the commonest is {size}, {share}."
+
+
+def _examples(manifest: Manifest, per_class: int) -> list[dict[str, Any]]:
+    """Each class with its pictures, as the template shows them."""
+    return [
+        {
+            "name": examples.name,
+            "count": counted(examples.count, "image"),
+            "tiles": [_picture(tile) for tile in examples.tiles],
+        }
+        for examples in class_examples(manifest, per_class=per_class)
+    ]
+
+
+def _picture(tile: Image.Image | None) -> dict[str, Any] | None:
+    if tile is None:
+        return None
+    buffer = io.BytesIO()
+    tile.save(buffer, format="PNG", optimize=True)
+    return {"data": b64encode(buffer.getvalue()).decode(), "width": tile.width, "height": tile.height}

@@ -1,0 +1,4 @@
+"""Figures drawn with matplotlib.
+
+In: tables and curves. Out: matplotlib figures.
+"""

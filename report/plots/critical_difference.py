@@ -1,0 +1,88 @@
+"""The critical-difference diagram: mean ranks on a line, and bars over those that are not told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...evaluate import Ranking
+from ..elements.text import shortened
+from ..elements.theme import LIGHT, Theme, new_figure, svg_and_png
+from .scores import WIDTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LINE = 0.24
+"""Inches between names."""
+_BAR = 0.11
+"""Inches between bars."""
+_MIDDLE = (0.36, 0.64)
+"""Where the line of ranks is, as shares of the width; names stand on both sides."""
+_LONGEST = 25
+"""Letters of a name that fit beside it."""
+
+
+def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
+    """The critical-difference diagram of a ranking (Demsar 2006) as SVG and as PNG; equal rankings, equal bytes."""
+    return svg_and_png(lambda: ranking_figure(ranking, LIGHT))
+
+
+def ranking_figure(ranking: Ranking, theme: Theme) -> Figure:
+    """Mean ranks, the best on the left, with the critical difference to scale and a bar over each run of equals."""
+    count, bars = len(ranking.names), ranking.cliques
+    on_left = (count + 1) // 2
+    below = 0.16 + _BAR * len(bars)
+    top, depth = 0.85, below + _LINE * on_left + 0.1
+    figure = new_figure(WIDTH, top + depth)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 1), ylim=(-depth, top))
+    axes.axis("off")
+    _rule(axes, ranking, theme)
+    for place, (first, last) in enumerate(bars):
+        ends = [_across(ranking, ranking.mean_ranks[at]) for at in (first, last)]
+        height = -0.12 - _BAR * place
+        axes.plot([ends[0] - 0.006, ends[1] + 0.006], [height, height], color=theme.accent(0), linewidth=3.2, zorder=3)
+    for place in range(count):
+        left = place < on_left
+        line = place if left else count - 1 - place
+        _name(axes, ranking, place, -(below + _LINE * (line + 0.5)), theme, left=left)
+    return figure
+
+
+def _across(ranking: Ranking, rank: float) -> float:
+    """Where a rank stands, as a share of the figure's width."""
+    low, high = _MIDDLE
+    return low + (high - low) * (rank - 1) / (len(ranking.names) - 1)
+
+
+def _rule(axes: Axes, ranking: Ranking, theme: Theme) -> None:
+    count = len(ranking.names)
+    axes.plot(_MIDDLE, [0, 0], color=theme.ink, linewidth=1.0)
+    step = max(1, count // 10)
+    for rank in range(1, count + 1):
+        x, named = _across(ranking, rank), (rank - 1) % step == 0
+        axes.plot([x, x], [0, 0.07 if named else 0.04], color=theme.ink, linewidth=0.8)
+        if named:
+            axes.text(x, 0.1, str(rank), ha="center", va="bottom", fontsize=8)
+    judged = f"mean rank over {len(ranking.datasets)} data sets,\n1 is best"
+    axes.text(0.985, 0.42, judged, ha="right", va="center", fontsize=8, color=theme.quiet)
+    # A difference beyond the whole line tells nobody apart, and is not drawn over the words.
+    if ranking.critical_difference <= count - 1:
+        start, end = _MIDDLE[0], _across(ranking, 1 + ranking.critical_difference)
+        axes.plot([start, end], [0.42, 0.42], color=theme.ink, linewidth=1.0)
+        for x in (start, end):
+            axes.plot([x, x], [0.38, 0.46], color=theme.ink, linewidth=1.0)
+        told = f"critical difference {ranking.critical_difference:.2f}"
+        axes.text((start + end) / 2, 0.49, told, ha="center", va="bottom", fontsize=8)
+
+
+def _name(axes: Axes, ranking: Ranking, place: int, y: float, theme: Theme, *, left: bool) -> None:
+    rank = float(ranking.mean_ranks[place])
+    x, edge = _across(ranking, rank), _MIDDLE[0] - 0.02 if left else _MIDDLE[1] + 0.02
+    axes.plot([x, x, edge], [0, y, y], color=theme.quiet, linewidth=0.8, zorder=1)
+    name = shortened(ranking.names[place], _LONGEST)
+    text = f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}"
+    start = edge - 0.006 if left else edge + 0.006
+    axes.text(start, y, text, ha="right" if left else "left", va="center", fontsize=7.5)

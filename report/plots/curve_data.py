@@ -1,0 +1,131 @@
+"""What a score hides: which classes are mistaken for which, and whether the probabilities can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ...evaluate import BINS, CLASS_SCORES, Predicted, bin_chances, class_scores, confusion_of, stated_and_true
+
+_PER_BIN = 30
+"""Predictions that a point needs, lest it be noise."""
+_GRID = np.linspace(0, 1, 201)
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Which class is called which, mean over seeds."""
+
+    shares: np.ndarray
+    """(C, C) of the units of class i those called j; each row sums to one, or is NaN where no seed tests the class."""
+    counts: np.ndarray
+    """(C, C) units a seed."""
+
+
+def confusion(predicted: Sequence[Predicted]) -> Confusion:
+    """The confusion matrix of a system; not for multilabel, where no class excludes another."""
+    counts = np.stack([confusion_of(p.scored) for p in predicted])
+    totals = counts.sum(axis=2, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    return Confusion(_mean(shares), counts.mean(axis=0))
+
+
+def per_class(predicted: Sequence[Predicted], classes: Sequence[str]) -> pd.DataFrame:
+    """How a system does on each class, one against the rest.
+
+    Returns:
+        One row per class in the order of the card: `class`, `units` (with the class, a seed), and the mean over seeds
+        (`_mean`) and their standard deviation (`_sd`) of each of `CLASS_SCORES`; NaN where no seed defines it.
+    """
+    seeds = [class_scores(p.scored) for p in predicted]
+    columns: dict[str, object] = {
+        "class": list(classes),
+        "units": np.mean([p.scored.truth.sum(axis=0) for p in predicted], axis=0),
+    }
+    for name in CLASS_SCORES:
+        values = np.stack([seed[name] for seed in seeds])
+        columns[f"{name}_mean"], columns[f"{name}_sd"] = _mean(values), _sd(values)
+    return pd.DataFrame(columns)
+
+
+def frequent_confusions(matrix: Confusion, classes: Sequence[str], most: int = 20) -> pd.DataFrame:
+    """The wrong calls that are made most often: `truth`, `called`, `units` (a seed), `share` (of the true class)."""
+    off = matrix.counts.copy()
+    np.fill_diagonal(off, 0)
+    places = [divmod(int(flat), len(classes)) for flat in np.argsort(-off, axis=None, kind="stable")[:most]]
+    rows = [(classes[i], classes[j], off[i, j], matrix.shares[i, j]) for i, j in places if off[i, j] > 0]
+    return pd.DataFrame(rows, columns=["truth", "called", "units", "share"])
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Stated chances against what came true, in bins of equal mass, all seeds together."""
+
+    stated: np.ndarray
+    """(b,) mean chance of a bin, rising."""
+    true: np.ndarray
+    """(b,) share of the bin's predictions that came true."""
+    histogram: np.ndarray
+    """(20,) share of all predictions in each twentieth of 0 to 1."""
+
+
+def reliability(predicted: Sequence[Predicted]) -> Reliability:
+    """How far a system's probabilities can be taken at their word.
+
+    Binary: the chance of the positive class. Multilabel: the chance of every label. Else: the chance of the class that
+    is called. Equal chances share a bin, so that the order of units never matters.
+    """
+    pairs = [stated_and_true(p.scored) for p in predicted]
+    chance, came_true = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    bins = bin_chances(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, BINS)))
+    histogram = np.histogram(chance, bins=20, range=(0, 1))[0] / len(chance)
+    return Reliability(bins.stated, bins.true, histogram)
+
+
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """A receiver operating characteristic, averaged over seeds at each false positive rate (Fawcett 2006)."""
+
+    false: np.ndarray
+    """(g,) false positive rate."""
+    found: np.ndarray
+    """(g,) mean true positive rate."""
+    sd: np.ndarray
+    """(g,) its standard deviation over seeds; NaN of one seed."""
+
+
+def roc(predicted: Sequence[Predicted]) -> Roc | None:
+    """The curve of a binary system; None where every test has one class alone."""
+    from sklearn.metrics import roc_curve
+
+    curves = []
+    for p in predicted:
+        positive = p.scored.truth[:, 1]
+        if positive.any() and not positive.all():
+            false, found, _ = roc_curve(positive, p.scored.proba[:, 1], drop_intermediate=False)
+            curves.append(np.interp(_GRID, false, found))
+    if not curves:
+        return None
+    values = np.stack(curves)
+    # A curve starts where nothing is called positive, whatever its first step gains at no cost.
+    return Roc(np.r_[0, _GRID], np.r_[0, _mean(values)], np.r_[np.nan if len(curves) == 1 else 0, _sd(values)])
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is defined."""
+    defined = np.isfinite(values)
+    return _ratio(np.where(defined, values, 0).sum(axis=0), defined.sum(axis=0))
+
+
+def _sd(values: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is defined; NaN of fewer than two."""
+    count = np.isfinite(values).sum(axis=0)
+    squared = np.where(np.isfinite(values), (values - _mean(values)) ** 2, 0).sum(axis=0)
+    return np.sqrt(_ratio(squared, count - 1))

@@ -1,0 +1,211 @@
+"""The figures of results: scores with their intervals, paired differences, and how seeds spread."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..elements.text import interval, lower_first, number, p_value, shortened, signed
+from ..elements.theme import MARKERS, Theme, new_figure, place_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_ROWS = 40
+"""Rows beyond which a figure shows the best ones alone."""
+_ROW = 0.235
+"""Inches a row takes."""
+WIDTH = 6.6
+"""Inches across."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the figures of one report share, so that a colour or a shape means one thing throughout."""
+
+    theme: Theme
+    metric_label: str
+    backbones: Sequence[str]
+    """Labels, in the order of the colours."""
+    probes: Sequence[str]
+    """Names, in the order of the shapes."""
+    greater_is_better: bool = True
+    limits: tuple[float, float] = (0.0, 1.0)
+    """Smallest and largest value that the metric can take."""
+
+    def colour(self, backbone: str) -> str:
+        """Of a backbone, in every figure."""
+        return self.theme.accent(self.backbones.index(backbone))
+
+    def dash(self, backbone: str) -> object:
+        """Line style of a backbone, in every figure."""
+        return self.theme.dash(self.backbones.index(backbone))
+
+    def marker(self, probe: str) -> str:
+        """Shape of a probe, in every figure."""
+        return MARKERS[self.probes.index(probe) % len(MARKERS)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a figure that reads like a table."""
+
+    y: float
+    row: pd.Series
+
+
+def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Figure:
+    """Every system's mean with its interval over the dots of its seeds, grouped by backbone, the best first.
+
+    Args:
+        summary: `label`, `probe`, `probe_label`, `mean`, `low`, `high`, the best first.
+        seeds: `label`, `probe`, `seed`, `value`.
+        look: colours, shapes and names.
+    """
+    groups = [(str(label), rows) for label, rows in summary.head(MOST_ROWS).groupby("label", sort=False)]
+    placed, headings, bottom = _grouped_rows(groups)
+    figure = new_figure(WIDTH, 0.62 + _ROW * (bottom + 0.5))
+    axes = figure.add_subplot()
+    for item in placed:
+        label, probe = str(item.row["label"]), str(item.row["probe"])
+        values = seeds[(seeds["label"] == label) & (seeds["probe"] == probe)]["value"].to_numpy()
+        _seed_dots(axes, values, item.y + 0.28, look)
+        _estimate(axes, item, look.colour(label), look.marker(probe), look.theme)
+        _right_text(axes, item.y, f"{number(item.row['mean'])}  [{interval(item.row['low'], item.row['high'])}]")
+    _headings(figure, axes, headings, look.theme)
+    _right_text(axes, -0.05, "mean  [95 % interval]", look.theme.quiet)
+    place_rows(axes, [i.y for i in placed], [str(i.row["probe_label"]) for i in placed], top=-0.7, bottom=bottom)
+    axes.set_xlabel(_axis_label(look))
+    axes.grid(axis="x")
+    _keep_in_range(axes, look.limits)
+    return figure
+
+
+def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
+    """A forest plot: by how much each probe's best backbone leads the others.
+
+    Args:
+        comparisons: `probe`, `probe_label`, `a` (the better), `b`, `advantage` with `advantage_low` and
+            `advantage_high`, `p_adjusted`, `significant`.
+        look: colours, shapes and names.
+    """
+    rows = comparisons.head(MOST_ROWS)
+    keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 36)) + " against"
+    groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
+    placed, headings, bottom = _grouped_rows(groups)
+    figure = new_figure(WIDTH, 0.75 + _ROW * (bottom + 0.5))
+    axes = figure.add_subplot()
+    axes.axvline(0, color=look.theme.quiet, linewidth=0.9, zorder=1)
+    for item in placed:
+        _difference(axes, item, look)
+        star = "  *" if item.row["significant"] else ""
+        text = f"{signed(item.row['advantage'])}   {p_value(item.row['p_adjusted'])}{star}"
+        _right_text(axes, item.y, text)
+    _headings(figure, axes, headings, look.theme)
+    _right_text(axes, -0.05, "lead   Holm p", look.theme.quiet)
+    place_rows(axes, [i.y for i in placed], [shortened(str(i.row["b"]), 36) for i in placed], top=-0.7, bottom=bottom)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -0.04 * (high - low)), high)
+    axes.set_xlabel(
+        f"Lead in {lower_first(look.metric_label)} with 95 % interval\n(right of zero the heading's is better)"
+    )
+    axes.grid(axis="x")
+    return figure
+
+
+def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
+    """Every seed's score, one panel a probe; a thin line joins the backbones that one seed gave the same resample.
+
+    Args:
+        seeds: `label`, `probe`, `probe_label`, `seed`, `value`.
+        look: colours, shapes and names.
+    """
+    probes = [probe for probe in look.probes if (seeds["probe"] == probe).any()]
+    labels = [label for label in look.backbones if (seeds["label"] == label).any()]
+    figure = new_figure(WIDTH, 0.85 + 0.34 * len(labels))
+    panels = figure.subplots(1, len(probes), sharey=True, squeeze=False)[0]
+    for axes, probe in zip(panels, probes, strict=True):
+        part = seeds[seeds["probe"] == probe]
+        wide = part.pivot_table(index="label", columns="seed", values="value").reindex(labels)
+        axes.plot(wide.to_numpy(), np.arange(len(labels)), color=look.theme.faint, linewidth=0.6, zorder=1)
+        for y, label in enumerate(labels):
+            values = wide.loc[label].to_numpy()
+            axes.plot(values, np.full(len(values), y), "o", color=look.colour(label), markersize=3, alpha=0.55, mew=0)
+            axes.plot(np.nanmean(values) if np.isfinite(values).any() else [], [y] if np.isfinite(values).any() else [],
+                      "|", color=look.theme.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
+        title = str(part["probe_label"].iloc[0])
+        axes.set_title(textwrap.fill(title, 14) if len(probes) > 2 else title)
+        axes.grid(axis="x")
+        axes.locator_params(axis="x", nbins=4)
+        place_rows(
+            axes, range(len(labels)), [shortened(label, 32) for label in labels], top=-0.5, bottom=len(labels) - 0.5
+        )
+    figure.supxlabel(_axis_label(look), fontsize=8.5)
+    return figure
+
+
+def _grouped_rows(groups: Sequence[tuple[str, pd.DataFrame]]) -> tuple[list[_Row], list[tuple[float, str]], float]:
+    """Places rows under headings from the top down: the rows, the headings, and where the list ends."""
+    placed, headings, y = [], [], 0.0
+    for heading, rows in groups:
+        y += 0.75
+        headings.append((y, heading))
+        for _, row in rows.iterrows():
+            y += 1
+            placed.append(_Row(y, row))
+        y += 0.25
+    return placed, headings, y + 0.45
+
+
+def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]], theme: Theme) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
+    # From the figure's edge and outside its layout: a long name must not squeeze the axes. In ink, not in the
+    # backbone's colour: letters need more contrast than marks do.
+    across = blended_transform_factory(figure.transSubfigure, axes.transData)
+    for y, text in headings:
+        axes.text(
+            0.008, y, shortened(text, 66), transform=across, va="center", ha="left", weight="bold",
+            bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3, in_layout=False,
+        )  # fmt: skip
+
+
+def _estimate(axes: Axes, item: _Row, colour: str, marker: str, theme: Theme) -> None:
+    mean, low, high = (float(item.row[name]) for name in ("mean", "low", "high"))
+    axes.plot([low, high], [item.y, item.y], color=colour, linewidth=1.8, zorder=2)
+    axes.plot(mean, item.y, marker, color=colour, markersize=6, mec=theme.paper, mew=0.8, zorder=4)
+
+
+def _seed_dots(axes: Axes, values: np.ndarray, y: float, look: Look) -> None:
+    axes.plot(values, np.full(len(values), y), "o", color=look.theme.quiet, markersize=2.6, alpha=0.55, mew=0, zorder=1)
+
+
+def _difference(axes: Axes, item: _Row, look: Look) -> None:
+    colour = look.colour(str(item.row["a"]))
+    lead, low, high = (float(item.row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
+    axes.plot([low, high], [item.y, item.y], color=colour, linewidth=1.8, zorder=2)
+    # Filled where significant, hollow where not: told apart without colour.
+    face = colour if item.row["significant"] else look.theme.paper
+    marker = look.marker(str(item.row["probe"]))
+    axes.plot(lead, item.y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)
+
+
+def _right_text(axes: Axes, y: float, text: str, colour: str | None = None) -> None:
+    axes.text(1.015, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left", fontsize=8, color=colour)
+
+
+def _axis_label(look: Look) -> str:
+    return f"{look.metric_label} on test" + ("" if look.greater_is_better else " (lower is better)")
+
+
+def _keep_in_range(axes: Axes, limits: tuple[float, float]) -> None:
+    """Shows no values that the metric cannot take, but lets a mark at the very end be seen whole."""
+    low, high = axes.get_xlim()
+    margin = 0.015 * (high - low)
+    axes.set_xlim(max(low, limits[0] - margin), min(high, limits[1] + margin))

@@ -1,0 +1,98 @@
+"""How a run is repeated, and how it is cited."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ...base import counted
+from ...evaluate import HOLDOUT
+from ..elements.text import lower_first, number
+from .data import Findings
+
+
+def commands(findings: Findings) -> list[str]:
+    """What repeats the run and this page, from the manifest and its caches."""
+    info = findings.run.info
+    manifest, out = f"{findings.name}.parquet", f"runs/{findings.name}-again"
+    words = ["medprobe", "probe", manifest]
+    for cache in info["caches"]:
+        # With the fingerprint, so that a cache of another size or precision made since is not taken in.
+        words += ["--backbone", f"{cache['spec']['backbone']}@{cache['fingerprint']}"]
+    for pooling in dict.fromkeys(findings.summary["pooling"]):
+        words += ["--pooling", str(pooling)]
+    for probe in info["probes"]:
+        words += ["--probe", probe]
+    words += ["--protocol", info["protocol"], "--seeds", _seeds(info["seeds"]), "--metric", info["metric"]]
+    words += _protocol_options(info)
+    words += ["--fusing", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
+    return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", findings.metric.name])]
+
+
+def _protocol_options(info: Mapping[str, Any]) -> list[str]:
+    words = ["--folds", str(info["protocol_settings"]["folds"])] if info["protocol"] == "kfold" else []
+    if info.get("external"):
+        words += ["--external", f"{info['external']['name']}.parquet"]
+    for option, fact in (("--shots", "shots"), ("--train-fraction", "train_fraction")):
+        sizes = [f"{budget[fact]:.12g}" for budget in info["budgets"].values() if fact in budget]
+        words += [option, ",".join(sizes)] if sizes else []
+    return words
+
+
+def unsaid(findings: Findings) -> str:
+    """What the commands cannot repeat, or nothing."""
+    info = findings.run.info
+    usual = dict(zip(("train", "val", "test"), HOLDOUT, strict=True))
+    if info["protocol"] == "holdout" and info["protocol_settings"] != usual:
+        return "The shares of the parts are not the usual ones; give them to run_probes in Python as `fractions`."
+    return ""
+
+
+def _seeds(seeds: list[int]) -> str:
+    if seeds == list(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+
+
+def sentence_to_cite(findings: Findings) -> str:
+    """The result in a sentence for a paper, with what a reader of it needs."""
+    best, info = findings.best, findings.run.info
+    spread = "" if best["sd"] != best["sd"] else f", SD over seeds {number(best['sd'])}"
+    ends = f"95 % CI {number(best['low'])}–{number(best['high'])}" if best["low"] == best["low"] else "no interval"
+    backbones = counted(findings.summary["backbone"].nunique(), "frozen backbone")
+    data = f"({info['dataset']['groups']:,} groups, {info['dataset']['units']:,} units){_tested_on(info)}"
+    system = f"{best['label']} with {lower_first(best['probe_label'])}{_trained_on(findings)}"
+    return (
+        f"Of {backbones} on {findings.name} {data}, {system} had the best {lower_first(findings.metric.label)}:"
+        f" {number(best['mean'])} ({ends} by a bootstrap over groups{spread};"
+        f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
+        f" medprobe {info['versions'].get('medprobe', '')})."
+    )
+
+
+def _tested_on(info: Mapping[str, Any]) -> str:
+    tested = info.get("external")
+    return f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
+
+
+def _trained_on(findings: Findings) -> str:
+    return f" under the budget {findings.best['budget'].replace('%', ' %')}" if findings.has_curve else ""
+
+
+def references(findings: Findings) -> list[str]:
+    """What a paper that uses these numbers should cite."""
+    info = findings.run.info
+    works = [f"The medprobe authors. medprobe, version {info['versions'].get('medprobe', '')}. Software."]
+    if info["dataset"]["citation"]:
+        works.append(f"Data set: {info['dataset']['citation']}")
+    if info.get("external") and info["external"]["citation"]:
+        works.append(f"External data set: {info['external']['citation']}")
+    works.append("The papers of the backbones, and the licences of their weights.")
+    if (findings.comparisons["test"] == "corrected-t").any():
+        works.append("Nadeau, Bengio. Inference for the generalization error. Machine Learning 52, 2003.")
+        if info["protocol"] == "kfold":
+            works.append("Bouckaert, Frank. Evaluating the replicability of significance tests. PAKDD 2004.")
+    if findings.comparisons["p"].notna().any():
+        works.append("Holm. A simple sequentially rejective multiple test procedure. Scand. J. Statistics 6, 1979.")
+    return works

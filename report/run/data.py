@@ -1,0 +1,264 @@
+"""Everything that a report tells, gathered from a run once and put into the order of reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...base import ProbeError, ReportError, one_of
+from ...evaluate import (
+    WHOLE,
+    Metric,
+    Predicted,
+    Run,
+    System,
+    Verdict,
+    budgets_in_order,
+    compare_backbones,
+    find_metric,
+    metrics_for,
+    replay,
+    summarise,
+    summarise_metrics,
+    verdicts,
+)
+from ...evaluate import system_labels as labels_of
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """A run with its statistics, in one metric."""
+
+    run: Run
+    metric: Metric
+    every_system: pd.DataFrame
+    """As `summarise` gives it, the largest budget and in it the best system first; with `label` (backbone, and pooling
+    where it has several) and `probe_label`."""
+    every_comparison: pd.DataFrame
+    """As `compare_backbones` gives it, the largest budget first, turned so that `a` is the better of the two; with
+    `probe_label`. `advantage`, `advantage_low` and `advantage_high` are the difference in the direction in which more
+    is better."""
+
+    @cached_property
+    def budgets(self) -> list[str]:
+        """The budgets of the run, the smallest first."""
+        return budgets_in_order(self.run)
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether train was cut down, so that there is a low-data curve."""
+        return self.budgets != [WHOLE]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The systems of the largest budget, the best first: what the verdict and the figures are about."""
+        return self._largest(self.every_system)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The comparisons within the largest budget."""
+        return self._largest(self.every_comparison)
+
+    def _largest(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["budget"] == self.budgets[-1]].reset_index(drop=True)
+
+    @property
+    def tested(self) -> int:
+        """How many comparisons Holm's correction is for."""
+        return int(self.every_comparison["p"].notna().sum())
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Of each probe under each budget, the probes in their order and the smallest budget first."""
+        place = {budget: place for place, budget in enumerate(self.budgets)}
+        found = verdicts(self.every_system, self.every_comparison)
+        return sorted(found, key=lambda one: (self.probes.index(one.probe), place[one.budget]))
+
+    @cached_property
+    def training_units(self) -> dict[str, float]:
+        """Units that each budget leaves to train on, mean over the resamples."""
+        return {str(name): float(mean) for name, mean in self.run.scores.groupby("budget")["n_train"].mean().items()}
+
+    @property
+    def draw(self) -> str:
+        """What a single test is called: `seed`, or under kfold `fold`."""
+        return "fold" if self.run.info["protocol"] == "kfold" else "seed"
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+        return str(self.run.info["dataset"]["name"])
+
+    @property
+    def best(self) -> pd.Series:
+        """The row of the summary with the best mean."""
+        return self.summary.iloc[0]
+
+    @property
+    def best_system(self) -> System:
+        """What the best row is about."""
+        return System(*(str(self.best[field]) for field in System._fields))
+
+    @cached_property
+    def backbones(self) -> list[str]:
+        """The labels that colours follow, in the order of the run's caches so that they stay when scores change."""
+        order = {cache["backbone"]: place for place, cache in enumerate(self.run.info["caches"])}
+        pairs = self.summary[["backbone", "label"]].drop_duplicates().itertuples(index=False)
+        return [str(label) for backbone, label in sorted(pairs, key=lambda pair: (order.get(pair[0], 0), pair[1]))]
+
+    @cached_property
+    def probes(self) -> list[str]:
+        """Names of the probes, in the order of the run."""
+        return [name for name in self.run.info["probes"] if (self.summary["probe"] == name).any()]
+
+    @cached_property
+    def predicted(self) -> dict[System, list[Predicted]]:
+        """The test predictions, by system and seed."""
+        return replay(self.run)
+
+    @cached_property
+    def contenders(self) -> pd.DataFrame:
+        """The best row of each backbone among those with the winning probe: who the curves are drawn for."""
+        rows = self.summary[self.summary["probe"] == self.best["probe"]]
+        return rows.drop_duplicates("backbone", ignore_index=True)
+
+    @cached_property
+    def runner_up(self) -> pd.Series | None:
+        """The comparison of the best system with the best one of another backbone under the same probe, if any."""
+        others = self.contenders[self.contenders["backbone"] != self.best["backbone"]]
+        return None if others.empty else self.compared(str(self.best["label"]), str(others["label"].iloc[0]))
+
+    def compared(self, a: str, b: str, probe: str = "") -> pd.Series | None:
+        """The comparison of two labels under a probe (the winning one by default), if there is one."""
+        rows = self.comparisons[self.comparisons["probe"] == (probe or self.best["probe"])]
+        rows = rows[rows["a"].isin([a, b]) & rows["b"].isin([a, b])]
+        return None if rows.empty else rows.iloc[0]
+
+    @cached_property
+    def against_best(self) -> pd.DataFrame:
+        """Of the comparisons those of each probe's best system with the others, in the order of the probes."""
+        leaders = self.summary.drop_duplicates("probe").set_index("probe")["label"]
+        rows = self.comparisons[self.comparisons["a"] == self.comparisons["probe"].map(leaders)]
+        place = {probe: k for k, probe in enumerate(self.probes)}
+        key = rows["probe"].map(place)
+        return rows.assign(_place=key).sort_values(["_place", "advantage"], ignore_index=True).drop(columns="_place")
+
+    def probe_label(self, probe: str) -> str:
+        """What a probe is called in a text."""
+        return str(self.run.info["probes"].get(probe, {}).get("label", probe))
+
+    @cached_property
+    def seed_values(self) -> pd.DataFrame:
+        """The metric on test by `label`, `probe` and `seed` (the mean over its folds), where it is defined."""
+        scores = self.run.scores
+        rows = scores[(scores["split"] == "test") & (scores["metric"] == self.metric.name) & scores["value"].notna()]
+        keys = list(System._fields)
+        named = rows.merge(self.summary[[*keys, "label", "probe_label"]], on=keys, validate="many_to_one")
+        of_seed = ["label", "probe", "probe_label", "seed"]
+        return named.groupby(of_seed, sort=False)["value"].mean().reset_index()
+
+    @cached_property
+    def all_metrics(self) -> pd.DataFrame:
+        """One row per system, best first: `label`, `probe_label`, mean and sd as in the summary of every metric."""
+        keys = list(System._fields)
+        wide = summarise_metrics(self.run).pivot(index=keys, columns="metric", values=["mean", "sd"])
+        wide.columns = [f"{metric}_{part}" for part, metric in wide.columns]
+        names = [f"{m.name}_{part}" for m in self.metrics for part in ("mean", "sd")]
+        table = self.every_system[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")
+        return table.reindex(columns=[*keys, "label", "probe_label", *names])
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """Those that the run was scored in."""
+        known = metrics_for(self.run.task)
+        scored = set(self.run.scores["metric"])
+        return [metric for metric in known if metric.name in scored]
+
+
+def read_findings(folder: Path, metric: str | None = None) -> Findings:
+    """Reads a run's folder and works out its statistics.
+
+    Args:
+        folder: what `medprobe probe` wrote.
+        metric: the one to judge by; the run's own by default.
+
+    Raises:
+        ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
+    """
+    run = Run.load(folder)
+    _require_facts(run, folder)
+    try:
+        chosen = find_metric(metric or run.primary_metric)
+        summary = _summary(run, chosen)
+        comparisons = _comparisons(run, chosen, summary)
+    except ProbeError as error:
+        raise ReportError(f"{folder}: {error}") from error
+    findings = Findings(run, chosen, summary, comparisons)
+    if not findings.summary["mean"].notna().any():
+        notes = "; ".join(sorted(set(findings.summary["note"]))) or "no values"
+        raise ReportError(
+            f"{folder}: {chosen.name} has no value for any system ({notes}). Report on another metric with --metric."
+        )
+    return findings
+
+
+_FACTS = ("caches", "fusing", "probes", "protocol_settings", "versions")
+_DATA_FACTS = (
+    *("name", "task", "classes", "license", "citation", "samples", "units", "groups", "units_left_out"),
+    *("samples_left_out", "units_per_class", "units_per_class_and_split", "digest"),
+)
+
+
+def _require_facts(run: Run, folder: Path) -> None:
+    absent = [name for name in _FACTS if name not in run.info]
+    absent += [f"dataset.{name}" for name in _DATA_FACTS if name not in run.info["dataset"]]
+    if absent:
+        raise ReportError(f"{folder / 'run.json'}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
+
+
+def _summary(run: Run, metric: Metric) -> pd.DataFrame:
+    table = summarise(run, metric=metric.name)
+    labels = labels_of([System(*row) for row in table[list(System._fields)].itertuples(index=False)])
+    names = [labels[System(*row)] for row in table[list(System._fields)].itertuples(index=False)]
+    table = table.assign(label=names, probe_label=table["probe"].map(_probe_labels(run)))
+    ordered = table.sort_values("mean", ascending=not metric.greater_is_better, kind="stable", na_position="last")
+    return _largest_first(run, ordered)
+
+
+def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
+    return table.sort_values("budget", key=lambda names: -names.map(place), kind="stable", ignore_index=True)
+
+
+def _comparisons(run: Run, metric: Metric, summary: pd.DataFrame) -> pd.DataFrame:
+    table = compare_backbones(run, metric=metric.name)
+    table = table.assign(probe_label=table["probe"].map(_probe_labels(run)))
+    # By the order of the summary rather than by the sign of the difference, so that equal means have an order too.
+    rank = {(row.probe, row.budget, row.label): place for place, row in enumerate(summary.itertuples())}
+    sides = table[["probe", "budget", "a", "b"]].itertuples(index=False)
+    behind = [rank[probe, budget, b] < rank[probe, budget, a] for probe, budget, a, b in sides]
+    turned = _turned(table, np.array(behind, dtype=bool))
+    sign = 1.0 if metric.greater_is_better else -1.0
+    ends = np.sort(sign * turned[["low", "high"]].to_numpy(np.float64), axis=1)
+    turned = turned.assign(advantage=sign * turned["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])
+    return _largest_first(run, turned)
+
+
+def _turned(table: pd.DataFrame, where: np.ndarray) -> pd.DataFrame:
+    """`table` with a and b swapped in the rows `where` (bool)."""
+    out = table.copy()
+    for one, other in (("a", "b"), ("mean_a", "mean_b")):
+        out[one], out[other] = table[one].mask(where, table[other]), table[other].mask(where, table[one])
+    # 0 - x rather than -x: no row shall end in a minus zero.
+    out["difference"] = table["difference"].mask(where, 0 - table["difference"])
+    out["low"], out["high"] = table["low"].mask(where, 0 - table["high"]), table["high"].mask(where, 0 - table["low"])
+    return out
+
+
+def _probe_labels(run: Run) -> dict[str, Any]:
+    return {name: settings.get("label", name) for name, settings in run.info["probes"].items()}

@@ -1,0 +1,261 @@
+"""What was done to which data, in words: the cohort, the embeddings, the protocol, the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...base import counted
+from ...evaluate import DRAWS
+from ...manifests import class_words
+from ..elements.table import Table
+from ..elements.text import NONE, listed, lower_first
+from .data import Findings
+
+MOST_CLASSES = 60
+"""Classes up to which a table on the page names each."""
+
+TASKS = {
+    "binary": "binary classification",
+    "multiclass": "multiclass classification",
+    "ordinal": "ordinal classification",
+    "multilabel": "multilabel classification",
+}
+_FUSINGS = {
+    "mean": "The images of a unit are averaged into one vector.",
+    "max": "The images of a unit become one vector by the largest value of each feature.",
+    "concat": "The images of a unit become one vector: averaged within a modality, modalities side by side.",
+    "predictions": "A probe is fitted on images, each with its unit's label; the probability of a unit is the mean over"
+    " its images.",
+}
+
+
+def about_data(findings: Findings) -> list[tuple[str, str]]:
+    """The data set in a few lines: name of the fact, and the fact."""
+    data, tested = findings.run.info["dataset"], findings.run.info.get("external")
+    facts = [
+        ("Task", f"{TASKS.get(data['task'], data['task'])}, {counted(len(data['classes']), 'class', 'classes')}"),
+        ("Units", f"{data['units']:,} (what gets one label and one prediction)"),
+        ("Groups", f"{data['groups']:,} (patients, or whatever must not straddle train and test)"),
+        ("Images", f"{data['samples']:,}"),
+        ("Left out", _left_out(data)),
+        ("Licence", data["license"] or "not stated"),
+        ("Citation", data["citation"] or "not stated"),
+        ("Manifest digest", data["digest"]),
+    ]
+    if tested:
+        facts.append(("Tested on", _about_external(tested)))
+    return [(name, str(text)) for name, text in facts]
+
+
+def _about_external(data: Mapping[str, Any]) -> str:
+    return (
+        f"{data['name']}: {counted(data['units'], 'unit')} of {counted(data['groups'], 'group')},"
+        f" {counted(data['samples'], 'image')}; left out: {_left_out(data)}; licence {data['license'] or 'not stated'};"
+        f" citation {data['citation'] or 'not stated'}; manifest digest {data['digest']}"
+    )
+
+
+def _left_out(data: Mapping[str, Any]) -> str:
+    images, units = data["samples_left_out"], data["units_left_out"]
+    if not images and not units:
+        return "nothing"
+    return f"{counted(images, 'image')} and {counted(units, 'unit')}, for every backbone alike"
+
+
+def class_counts(findings: Findings) -> Table:
+    """Units of each class, in all and by the data set's own split; of an external test beside them."""
+    data, tested = findings.run.info["dataset"], findings.run.info.get("external")
+    if tested:  # the data set's own split plays no part then
+        counts = {data["name"]: data["units_per_class"], f"{tested['name']} (test)": tested["units_per_class"]}
+    else:
+        counts = {**data["units_per_class_and_split"], "All": data["units_per_class"]}
+    rows = [(name, *(f"{count[name]:,}" for count in counts.values())) for name in data["classes"][:MOST_CLASSES]]
+    kind, _ = class_words(data["task"])
+    caption = f"Units of each {kind}" + (" by the data set's own split." if len(counts) > 1 and not tested else ".")
+    if len(data["classes"]) > MOST_CLASSES:
+        caption += f" The first {MOST_CLASSES} of {len(data['classes'])} classes."
+    return Table("class_counts", caption, (kind.capitalize(), *map(str, counts)), tuple(rows), 1)
+
+
+def embeddings(findings: Findings) -> Table:
+    """What each backbone's embeddings were made with."""
+    rows = [
+        (
+            str(cache["backbone"]),
+            str(cache["fingerprint"]),
+            str(cache["spec"]["model"]),
+            str(cache["spec"]["weights_digest"])[:12],
+            _input(cache["spec"]["transform"]),
+            ", ".join(f"{pooling} ({dim})" for pooling, dim in cache["dims"].items()),
+            ", ".join(filter(None, (cache["spec"]["precision"], cache["spec"].get("runtime"), cache["device"]))),
+            f"{cache['quarantined']:,}",
+        )
+        for cache in findings.run.info["caches"]
+    ]
+    columns = (
+        *("Backbone", "Fingerprint", "Model", "Weights (SHA-256)", "Input", "Vectors", "Computed in"),
+        "Unreadable images",
+    )
+    caption = (
+        "The embeddings. A fingerprint stands for everything that could change the numbers; in brackets the length of"
+        " each vector."
+    )
+    return Table("embeddings", caption, columns, tuple(rows), 7)
+
+
+def _input(transform: Mapping[str, Any]) -> str:
+    height, width = transform["size"]
+    how = {"short-side": "centre crop", "squash": "aspect ignored"}
+    return f"{height} × {width}, {transform['interpolation']}, {how.get(transform['resize'], transform['resize'])}"
+
+
+def protocol(findings: Findings) -> list[str]:
+    """What was done, a paragraph each."""
+    info = findings.run.info
+    probes = listed([lower_first(findings.probe_label(name)) for name in info["probes"]])
+    fitted = (
+        "then fitted again on training and validation together, and scored once on test"
+        if info["refit"]
+        else "then scored once on test, as fitted on the training part"
+    )
+    paragraphs = [
+        _resampling(info),
+        *_cutting(findings),
+        (
+            f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
+            f" Hyper-parameters were chosen on validation by {_metric_label(findings)}; the chosen model was {fitted}."
+            " Nothing, scaling included, was ever fitted on test units."
+        ),
+    ]
+    if info["dataset"]["samples"] > info["dataset"]["units"]:
+        paragraphs.append(_FUSINGS.get(info["fusing"], f"Images of a unit are fused by {info['fusing']}."))
+    return paragraphs
+
+
+def _metric_label(findings: Findings) -> str:
+    chosen_by = findings.run.primary_metric
+    return next((lower_first(metric.label) for metric in findings.metrics if metric.name == chosen_by), chosen_by)
+
+
+def _resampling(info: Mapping[str, Any]) -> str:
+    same = "Every backbone and probe sees the same parts, and no group is ever on two sides."
+    told = {"official": _official, "external": _external, "kfold": _kfold, "holdout": _holdout}[info["protocol"]]
+    return f"Protocol {info['protocol']}: {told(info, _each_seed(len(info['seeds'])))} {same}"
+
+
+def _holdout(info: Mapping[str, Any], each: str) -> str:
+    shares = ", ".join(f"{_percent(info['protocol_settings'][name])} {name}" for name in ("train", "val", "test"))
+    return f"{each} draws its own parts ({shares}), stratified by class."
+
+
+def _kfold(info: Mapping[str, Any], each: str) -> str:
+    settings = info["protocol_settings"]
+    return (
+        f"{each} deals the groups to {settings['folds']} folds, stratified by class, and tests each fold once; of the"
+        f" other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score of a"
+        " seed is the mean over its folds."
+    )
+
+
+def _official(info: Mapping[str, Any], each: str) -> str:
+    settings = info["protocol_settings"]
+    val = (
+        "The data set's own validation part chooses."
+        if "val" in info["dataset"]["units_per_class_and_split"]
+        else f"Of these, {_percent(settings['val_share_without_official_val'])} choose hyper-parameters."
+    )
+    drawn = _percent(settings["drawn_share_of_training_groups"])
+    return (
+        f"the test part is the data set's own, the same for all seeds; {each} draws {drawn} of the training groups,"
+        f" stratified by class. {val}"
+    )
+
+
+def _external(info: Mapping[str, Any], each: str) -> str:
+    settings = info["protocol_settings"]
+    drawn, val = (_percent(settings[name]) for name in ("drawn_share_of_training_groups", "val_share"))
+    return (
+        f"the test is the whole of another data set, {info['external']['name']}, the same for all seeds; {each} draws"
+        f" {drawn} of the groups of {info['dataset']['name']}, stratified by class, of which {val} choose"
+        " hyper-parameters."
+    )
+
+
+def _cutting(findings: Findings) -> list[str]:
+    if not findings.has_curve:
+        return []
+    text = (
+        f"For the low-data curve the training part of each {findings.draw} was cut down to {listed(findings.budgets)}"
+        " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
+        " budget are among those of a larger one of its kind. Validation and test stayed whole, and no tested model was"
+        " fitted on validation. The verdict and, where nothing else is said, the figures are of the largest budget."
+    )
+    return [text]
+
+
+def _each_seed(seeds: int) -> str:
+    return "the one seed" if seeds == 1 else f"each of {seeds} seeds"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+_TESTS = {
+    "corrected-t": "Two backbones are compared under one probe, seed by seed on the same resamples, by the corrected"
+    " resampled t-test of Nadeau and Bengio (2003), which allows for training sets that overlap.",
+    "bootstrap": "Two backbones are compared under one probe on the same test units by a paired bootstrap over groups,"
+    " to which the variance between seeds is added; the ratio is held against Student's t.",
+}
+
+
+def statistics(findings: Findings) -> list[str]:
+    """What the numbers beside the scores mean, a paragraph each."""
+    used = [text for name, text in _TESTS.items() if (findings.comparisons["test"] == name).any()]
+    folds = " and over the folds of each" if findings.draw == "fold" else ""
+    spread = (
+        f"Mean: over seeds{folds}. SD: the standard deviation over seeds, which tells how much another draw changes a"
+        " score; it is not the error of the mean, for seeds share their patients."
+    )
+    interval = (
+        f"95 % interval: percentiles of the mean under {DRAWS:,} bootstrap draws of whole groups, the same draws for"
+        " every system, so that several images of one patient count as one piece of evidence."
+    )
+    paragraphs = [spread, interval, *used]
+    if used:
+        count = findings.tested
+        paragraphs.append(
+            f"p-values are two-sided and corrected by Holm (1979) for {counted(count, 'comparison')};"
+            " below 0.05 a difference is called significant. Not significant does not mean equal: the interval of the"
+            " difference says what is still possible."
+        )
+    return paragraphs
+
+
+def versions(findings: Findings) -> list[tuple[str, str]]:
+    """Of the programs: those of the probes, then those that made each backbone's embeddings."""
+    run = [f"{name} {version}" for name, version in findings.run.info["versions"].items()]
+    made = [
+        (
+            f"Embeddings of {cache['backbone']}",
+            ", ".join(f"{name} {v}" for name, v in cache["versions"].items()) or NONE,
+        )
+        for cache in findings.run.info["caches"]
+    ]
+    return [("Probes and scores", ", ".join(run)), *made]
+
+
+def settings(findings: Findings) -> list[tuple[str, str]]:
+    """Of each probe: what it was fitted with."""
+    return [
+        (
+            findings.probe_label(name),
+            ", ".join(f"{key} = {_value(value)}" for key, value in kind.items() if key != "label"),
+        )
+        for name, kind in findings.run.info["probes"].items()
+    ]
+
+
+def _value(value: Any) -> str:
+    return f"{{{', '.join(map(str, value))}}}" if isinstance(value, list) else str(value)
