@@ -21,7 +21,7 @@ import lightgbm as lgb
 import numpy as np
 from medprobe.probe import GBMProbe
 from medprobe.probe.estimators import gbm as gbm_room
-from medprobe.probe.estimators._neighbors import comparable, search
+from medprobe.probe.estimators._neighbors import normalize_rows, search
 from probe_engine import DATA, Task, real
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -110,7 +110,7 @@ def compare_with_faiss(rounds: int = 3) -> None:
     rng = np.random.default_rng(0)
     faiss.omp_set_num_threads(1)
     for members, queries in ((7_000, 7_000), (20_000, 5_000), (100_000, 2_000)):
-        X = comparable(rng.standard_normal((members, 768), dtype=np.float32), "cosine")
+        X = normalize_rows(rng.standard_normal((members, 768), dtype=np.float32), "cosine")
         index = faiss.IndexFlatIP(768)
         index.add(X)
         own, other = [], []

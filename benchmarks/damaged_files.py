@@ -18,12 +18,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 from medprobe.base import ImageError
-from medprobe.manifests import Reading, Source, read_image
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image, features
 
 _SUFFIXES = (".png", ".jpg", ".tif", ".npz", ".nii", ".nii.gz", ".h5", ".dcm", ".zarr", ".txt", "")
 _NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 2**32 - 1, 2**16, 2**15 - 1, 2**63 - 1, 255)
-_AS_STORED, _PERCENTILES = Reading(), Reading(window="percentiles")
+_AS_STORED, _PERCENTILES = IntensityPolicy(), IntensityPolicy(window="percentiles")
 _MOST_BYTES = 150_000
 """Of a seed: in larger files most damage is in pixels, where it is found soon or not at all."""
 
@@ -37,7 +37,7 @@ class Seed:
     """By path below the folder; one file under the empty path."""
     member: str | None = None
     frame: int | None = None
-    reading: Reading = _AS_STORED
+    reading: IntensityPolicy = _AS_STORED
 
     def written(self, place: Path) -> Source:
         """Writes it at `place`, where nothing is, and says how it is read."""

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from damaged_files import Seed, damaged, seeds
 from medprobe.base import ImageError
-from medprobe.manifests import READERS, Reading, Source, read_image
+from medprobe.manifests import READERS, IntensityPolicy, Source, read_image
 
 _SECONDS = 5.0
 _BYTES = 10**9
@@ -77,7 +77,7 @@ def child() -> None:
     for line in sys.stdin:
         path, frame, member, reading = json.loads(line)
         before, start = _held(reset=True), time.perf_counter()
-        end, text = _read(Source(Path(path), frame, member, Reading.model_validate(reading)))
+        end, text = _read(Source(Path(path), frame, member, IntensityPolicy.model_validate(reading)))
         seconds = time.perf_counter() - start
         print(json.dumps({"end": end, "text": text, "seconds": seconds, "bytes": _held() - before}), file=answers)
         answers.flush()

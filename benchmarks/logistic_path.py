@@ -21,7 +21,7 @@ from unittest.mock import patch
 import joblib
 import numpy as np
 from medprobe.evaluate import Resample, find_metric
-from medprobe.probe import PROBES, Block
+from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
 from medprobe.probe.engines.parallel import JoblibWorkers
 from medprobe.probe.estimators._logistic_solver.solver import Solution, solve
@@ -32,15 +32,15 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 
-def block_of(task: Task) -> Block:
+def block_of(task: Task) -> ProbeTask:
     """Each seed learns from its part, 90 % of the training rows, and chooses on the rest of them."""
     train = np.setdiff1d(np.arange(len(task.X)), task.test)
     drawn = [Resample(s, part, np.setdiff1d(train, part), task.test) for s, part in enumerate(task.parts)]
     classes = tuple(map(str, range(task.classes)))
-    return Block(task.X, task.y, tuple(drawn), "multiclass", classes, find_metric("accuracy"), refit=False)
+    return ProbeTask(task.X, task.y, tuple(drawn), "multiclass", classes, find_metric("accuracy"), refit=False)
 
 
-def ours(block: Block, *, stop_path: bool) -> None:
+def ours(block: ProbeTask, *, stop_path: bool) -> None:
     kind = PROBES["logreg"].configured(stop_path=stop_path)
     assert all(outcome.converged for outcome in kind.solve(block, JoblibWorkers(-1)))
 
@@ -60,7 +60,7 @@ def objective(Z: np.ndarray, y: np.ndarray, W: np.ndarray, b: np.ndarray, C: flo
     return float(C * loss.sum() + (W.astype(np.float64) ** 2).sum() / 2)
 
 
-def peer(block: Block, seeds: int, estimator: Callable[..., Any], *, parallel: bool = True) -> list[float]:
+def peer(block: ProbeTask, seeds: int, estimator: Callable[..., Any], *, parallel: bool = True) -> list[float]:
     parts = [resample.train for resample in block.resamples[:seeds]]
     scaled = [(StandardScaler().fit_transform(block.X[part]), block.y[part]) for part in parts]
     work = [(estimator, Z, y, C, 1 if parallel else None) for Z, y in scaled for C in GRID]
@@ -69,7 +69,7 @@ def peer(block: Block, seeds: int, estimator: Callable[..., Any], *, parallel: b
     return [peer_fit(*one) for one in work]
 
 
-def our_objectives(block: Block) -> np.ndarray:
+def our_objectives(block: ProbeTask) -> np.ndarray:
     """(seeds, 12) values that the engine ends at, heard at its solver."""
     heard: list[np.ndarray] = []
 
@@ -95,7 +95,7 @@ def peers() -> Iterator[tuple[str, Callable[..., Any], bool]]:
         yield "intelex-serial", Intel, False
 
 
-def compare(name: str, block: Block, peer_seeds: int, rounds: int) -> None:
+def compare(name: str, block: ProbeTask, peer_seeds: int, rounds: int) -> None:
     ours(block, stop_path=False)  # the first call of each side loads libraries and starts processes
     peer(block, 1, LogisticRegression)
     times: dict[str, list[float]] = {}
@@ -122,7 +122,7 @@ def compare(name: str, block: Block, peer_seeds: int, rounds: int) -> None:
             )
 
 
-def check_against_float64(name: str, block: Block) -> None:
+def check_against_float64(name: str, block: ProbeTask) -> None:
     """The engine's values for C <= 1 against scikit-learn in float64, run until nothing moves."""
     grid = [C for C in GRID if C <= 1]
     mine, worst = our_objectives(block), 0.0

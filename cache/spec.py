@@ -100,7 +100,7 @@ class EmbeddingSpec:
     """Of the architecture's config where one came with the weights, as the number of heads or the activation change no
     tensor; empty where `model` says it all."""
     reading: str = ""
-    """How stored values became 8-bit pixels (`Reading.in_spec` of the manifest's card); empty at the default."""
+    """How stored values became 8-bit pixels (`IntensityPolicy.in_spec`); empty at the default."""
 
     def __post_init__(self) -> None:
         for field in ("backbone", "model", "weights_digest"):

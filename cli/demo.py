@@ -40,12 +40,12 @@ def demo(
 
     Example: `medprobe demo --out /tmp/demo`
     """
-    from ..evaluate import refuse_occupied
+    from ..evaluate import check_output_dir
     from ..report import write_report
     from .probe.summary import show_summary
 
     _claim(folder)
-    refuse_occupied(folder / "run", overwrite=True)
+    check_output_dir(folder / "run", overwrite=True)
     manifest = _digits(folder)
     remark(f"1/3  {len(manifest):,} images of digits; embedding them with {' and '.join(_BACKBONES)}")
     caches = _embed(manifest)

@@ -97,7 +97,14 @@ def extract(
     """
     from ..base import QuarantineError
     from ..cache import default_store
-    from ..extract import choose_devices, dataset_normalization, extract_on, forecast, load_backbone, read_normalization
+    from ..extract import (
+        choose_devices,
+        dataset_normalization,
+        estimate_cost,
+        extract_on,
+        load_backbone,
+        read_normalization,
+    )
     from ..extract import extract as run
     from ..manifests import Manifest
 
@@ -146,7 +153,7 @@ def extract(
                 backbones.append(load_backbone(**recipe, device=devices[0]))
                 introduce(backbones[-1:])
             if dry_run:
-                tell_outlook(forecast(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
+                tell_outlook(estimate_cost(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
                 return
             caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
     except KeyboardInterrupt:

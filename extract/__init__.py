@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .engine import extract
     from .fleet import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
-    from .outlook import forecast
+    from .outlook import estimate_cost
 
 __all__ = [
     "Backbone",
@@ -28,9 +28,9 @@ __all__ = [
     "catalogue",
     "choose_devices",
     "dataset_normalization",
+    "estimate_cost",
     "extract",
     "extract_on",
-    "forecast",
     "load_backbone",
     "read_normalization",
     "resolve",
@@ -46,7 +46,7 @@ _LAZY = {
     "read_normalization": "normalization",
     "choose_devices": "device",
     "extract_on": "fleet",
-    "forecast": "outlook",
+    "estimate_cost": "outlook",
 }
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..base import BackboneError, WeightsError, fingerprint, first_line, one_of
 from ..cache import Colour, EmbeddingSpec, TransformSpec
-from ..manifests import Reading
+from ..manifests import IntensityPolicy
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
 from .device import choose_device, choose_precision, choose_runtime, describe, exact_fp32, is_lost, is_out_of_memory
@@ -75,7 +75,7 @@ def load_backbone(
     runtime: Literal["auto", "torch", "openvino"] = "auto",
     device: str = "auto",
     compiled: bool = False,
-    reading: Reading | None = None,
+    reading: IntensityPolicy | None = None,
 ) -> Backbone:
     """Loads a backbone by name, frozen and in evaluation mode.
 

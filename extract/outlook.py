@@ -58,7 +58,7 @@ class Outlook:
     """Of the whole run on this device; None where it could not be told."""
 
 
-def forecast(
+def estimate_cost(
     manifest: Manifest,
     backbones: Sequence[Backbone],
     store: Path | str,

@@ -6,25 +6,25 @@ Nothing here knows of networks, caches or probes.
 
 from .builders.folder import build_folder
 from .builders.npz import build_npz
-from .builders.policy_effect import reading_matters
+from .builders.policy_effect import policy_matters
 from .builders.table import build_csv
 from .checks import CHECKS, check_manifest
 from .checks.fix_duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
-from .checks.spelling import spelling_remarks
+from .checks.spelling import spelling_warnings
 from .croissant import Publication, write_croissant
-from .image_stats.scan import keep_survey, survey_images, survey_manifest
-from .image_stats.table import Survey
+from .image_stats.scan import compute_image_stats, manifest_image_stats, store_image_stats
+from .image_stats.table import ImageStats
 from .manifest import Manifest, refuse_existing
-from .pseudonyms import Pseudonyms, identifying
+from .pseudonyms import Pseudonyms, columns_with_ids
 from .readers import READERS, Reader, content_digest, read_image
 from .readers.slices import Axis, SliceChoice
 from .readers.source import Source, source_stamp
 from .registry import BUILDERS, Builder
 from .schema.card import METRIC_NAMES, TASKS, DatasetCard, Task, class_words
-from .schema.intensity_policy import Reading
+from .schema.intensity_policy import IntensityPolicy
 from .schema.units import Units
 from .splits import SplitPreset, read_split, resplit
-from .stratified_groups import allocate, deal, shuffle_keys, shuffled
+from .stratified_groups import assign_folds, shuffle_keys, shuffled, stratified_group_split
 from .summary.attributes import AttributeCounts, attribute_counts
 from .summary.counts import (
     ClassBalance,
@@ -35,7 +35,7 @@ from .summary.counts import (
     group_counts,
     group_words,
 )
-from .summary.warnings import manifest_remarks
+from .summary.warnings import manifest_warnings
 from .validation.codes import CODES, Code, Severity
 from .validation.finding import Finding
 
@@ -55,19 +55,19 @@ __all__ = [
     "DatasetCard",
     "Finding",
     "Fixed",
+    "ImageStats",
+    "IntensityPolicy",
     "Manifest",
     "Pseudonyms",
     "Publication",
     "Reader",
-    "Reading",
     "Severity",
     "SliceChoice",
     "Source",
     "SplitPreset",
-    "Survey",
     "Task",
     "Units",
-    "allocate",
+    "assign_folds",
     "attribute_counts",
     "balance_in_words",
     "build_csv",
@@ -77,26 +77,26 @@ __all__ = [
     "class_balance",
     "class_counts",
     "class_words",
+    "columns_with_ids",
+    "compute_image_stats",
     "content_digest",
     "counted_things",
-    "deal",
     "drop_duplicates",
     "group_counts",
     "group_duplicates",
     "group_words",
-    "identifying",
-    "keep_survey",
-    "manifest_remarks",
+    "manifest_image_stats",
+    "manifest_warnings",
+    "policy_matters",
     "read_image",
     "read_split",
-    "reading_matters",
     "refuse_existing",
     "resplit",
     "shuffle_keys",
     "shuffled",
     "source_stamp",
-    "spelling_remarks",
-    "survey_images",
-    "survey_manifest",
+    "spelling_warnings",
+    "store_image_stats",
+    "stratified_group_split",
     "write_croissant",
 ]

@@ -56,7 +56,7 @@ class Pseudonyms:
         return blake2b(name.encode(), key=self.key, digest_size=_DIGITS // 2).hexdigest() if name else ""
 
     def hide_ids(self, manifest: Manifest, columns: Sequence[str]) -> Manifest:
-        """`manifest` with the ids in `columns` renamed; `identifying` says which of them tell who a sample is of."""
+        """`manifest` with the ids in `columns` hashed; `columns_with_ids` says which columns identify a patient."""
         renamed = {name: self._renamed(column_of(manifest.table, name)) for name in columns}
         return Manifest(manifest.table.assign(**renamed), manifest.card, manifest.path)
 
@@ -65,7 +65,7 @@ class Pseudonyms:
         return pd.Series(np.array([self.of(name) for name in names], object)[codes], dtype=TEXT)
 
 
-def identifying(manifest: Manifest) -> list[str]:
+def columns_with_ids(manifest: Manifest) -> list[str]:
     """The columns of `manifest` whose ids may tell who a sample is of.
 
     Those of groups and units; and sample ids where groups or units are named and any sample id tells that of its row

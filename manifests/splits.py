@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base import ManifestError, counted, no_such, one_of
 from .manifest import Manifest
-from .stratified_groups import allocate, shuffle_keys, shuffled
+from .stratified_groups import shuffle_keys, shuffled, stratified_group_split
 from .validation.structure import SPLITS
 
 _GROUPED = re.compile(r"grouped:(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?){1,2})(?:@(\d+))?")
@@ -44,7 +44,7 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
         counts = units.classes_by_group(np.ones(len(units), bool), len(manifest.card.classes))
         fractions = np.array(shares) / sum(shares)
         order = shuffled(shuffle_keys(units.group_id), seed)
-        part = allocate(counts, order, fractions, np.ones(len(names), np.int64))
+        part = stratified_group_split(counts, order, fractions, np.ones(len(names), np.int64))
         empty = [name for number, name in enumerate(names) if number not in part]
         if empty:
             raise ManifestError(

@@ -36,7 +36,9 @@ def _splitmix64(values: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def allocate(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, needed: np.ndarray) -> np.ndarray:
+def stratified_group_split(
+    counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, needed: np.ndarray
+) -> np.ndarray:
     """Assigns each group to one part.
 
     Args:
@@ -60,8 +62,8 @@ def allocate(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, neede
     return part
 
 
-def deal(counts: np.ndarray, order: np.ndarray, folds: int, *, needed: int) -> np.ndarray:
-    """Assigns each group to one of `folds` equal folds, (G,) int64; arguments as for `allocate`.
+def assign_folds(counts: np.ndarray, order: np.ndarray, folds: int, *, needed: int) -> np.ndarray:
+    """Assigns each group to one of `folds` equal folds, (G,) int64; arguments as for `stratified_group_split`.
 
     Where every group has one unit, folds differ by at most one unit, and so does each class between them. Where every
     group has one class, each fold has `needed` groups of every class that has so many for each. A class of n groups is

@@ -1,13 +1,13 @@
 """Embeddings to results: resamples, probes, scores, tables, intervals and comparisons.
 
 In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) and the statistics computed from it.
-Nothing here knows of images or torch; a probe gets a whole `Block` of resamples, so that a faster engine slips under.
+Nothing here knows of images or torch; an engine gets all resamples of a `ProbeTask` at once, so it can share work.
 """
 
-from .data.probe_data import beside
-from .engines.probe import ProbeKind, ProbeSettings
-from .engines.registry import PROBES, configure_all, find_probes
-from .engines.task import Block
+from .data.probe_data import concat_units
+from .engines.probe import Probe, ProbeSettings
+from .engines.registry import PROBES, resolve_probes, set_params
+from .engines.task import ProbeTask
 from .estimators.centroid import CentroidProbe
 from .estimators.gbm import GBMProbe
 from .estimators.knn import KNNProbe
@@ -16,16 +16,16 @@ from .runner import run_probes
 
 __all__ = [
     "PROBES",
-    "Block",
     "CentroidProbe",
     "GBMProbe",
     "KNNProbe",
     "LogisticPath",
     "LogisticProbe",
-    "ProbeKind",
+    "Probe",
     "ProbeSettings",
-    "beside",
-    "configure_all",
-    "find_probes",
+    "ProbeTask",
+    "concat_units",
+    "resolve_probes",
     "run_probes",
+    "set_params",
 ]

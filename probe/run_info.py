@@ -14,22 +14,22 @@ from ..cache import EmbeddingCache
 from ..evaluate.resampling.train_size import Budget
 from ..manifests import Units
 from .data.features import backbone_labels
-from .data.probe_data import Cohort, Side
-from .engines.probe import ProbeKind
+from .data.probe_data import ProbeData, SplitSource
+from .engines.probe import Probe
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
 
-def gather_facts(
-    cohort: Cohort,
+def run_info(
+    cohort: ProbeData,
     *,
-    kinds: Sequence[ProbeKind[Any]],
+    kinds: Sequence[Probe[Any]],
     metric: str,
     protocol: str,
     settings: Mapping[str, Any],
     seeds: Sequence[int],
     budgets: Sequence[Budget],
-    fusing: str,
+    aggregation: str,
     refit: bool,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def gather_facts(
         "protocol_settings": settings,
         "seeds": [int(seed) for seed in seeds],
         "budgets": {budget.name: _about_budget(budget, refit=refit) for budget in budgets},
-        "fusing": fusing,
+        "fusing": aggregation,
         "refit": refit and all(budget.whole for budget in budgets),
         "probes": {kind.name: {"label": kind.label, **kind.settings.facts()} for kind in kinds},
         "caches": [_about_cache(*pair) for pair in zip(labels, trained.caches, strict=True)],
@@ -61,7 +61,7 @@ def _about_budget(budget: Budget, *, refit: bool) -> dict[str, Any]:
     return {**size, "tested_model_fitted_on": "the train that is left, never val"}
 
 
-def _about_data(side: Side) -> dict[str, Any]:
+def _about_data(side: SplitSource) -> dict[str, Any]:
     manifest, units, coverage, card = side.manifest, side.units, side.coverage, side.manifest.card
     return {
         "name": card.name,

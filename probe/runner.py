@@ -13,20 +13,20 @@ from ..cache import EmbeddingCache
 from ..evaluate.metrics.registry import find_metric, metrics_for
 from ..evaluate.resampling.protocols import HOLDOUT, settings_of
 from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples, resolve_protocol
-from ..evaluate.resampling.train_size import Budget, budgets_of, cut_down
+from ..evaluate.resampling.train_size import Budget, budgets_of, subsample_train
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..manifests import Manifest, Units
-from .data.data_warnings import caveats
+from .data.data_warnings import data_warnings
 from .data.features import backbone_labels, choose_poolings, on_columns
 from .data.fusion import PREDICTIONS
-from .data.probe_data import Cohort, Side, beside, in_terms_of, matched, require_same_modalities
+from .data.probe_data import ProbeData, SplitSource, align_classes, concat_units, matched, require_same_modalities
 from .data.subgroup_labels import subgroups_of
 from .engines.parallel import JoblibWorkers
-from .engines.probe import ProbeKind
-from .engines.registry import find_probes
-from .engines.task import Block
-from .run_info import gather_facts
+from .engines.probe import Probe
+from .engines.registry import resolve_probes
+from .engines.task import ProbeTask
+from .run_info import run_info
 
 _MOST_CLASSES = 1000
 
@@ -39,24 +39,26 @@ External = tuple[Manifest, Caches]
 class _Plan:
     """What will be run, with everything that can be wrong about it found out."""
 
-    cohort: Cohort
+    cohort: ProbeData
     protocol: str
     drawn: list[Resample]
     """In positions of the cohort's units."""
     budgets: list[tuple[Budget, list[Resample]]]
     """Each with what it leaves of `drawn`."""
     features: list[tuple[int, str]]
-    kinds: list[ProbeKind[Any]]
+    kinds: list[Probe[Any]]
 
-    def blocks(self, X: np.ndarray, metric: str, *, fusing: str, refit: bool) -> Iterator[tuple[Budget, Block]]:
+    def blocks(
+        self, X: np.ndarray, metric: str, *, aggregation: str, refit: bool
+    ) -> Iterator[tuple[Budget, ProbeTask]]:
         """What is asked of one matrix, a block a budget."""
         cohort, card = self.cohort, self.cohort.sides[0].manifest.card
         unit = np.flatnonzero(cohort.usable)
-        unit = unit[cohort.row_unit] if fusing == PREDICTIONS else unit
+        unit = unit[cohort.row_unit] if aggregation == PREDICTIONS else unit
         for budget, resamples in self.budgets:
             yield (
                 budget,
-                Block(
+                ProbeTask(
                     X=X,
                     y=cohort.units.y[unit],
                     resamples=tuple(resample.rows(unit) for resample in resamples),
@@ -79,7 +81,7 @@ def run_probes(
     manifest: Manifest,
     caches: Caches,
     *,
-    probes: str | ProbeKind[Any] | Sequence[str | ProbeKind[Any]] = ("logreg", "knn", "gbm"),
+    probes: str | Probe[Any] | Sequence[str | Probe[Any]] = ("logreg", "knn", "gbm"),
     protocol: str = "auto",
     seeds: int | Sequence[int] = 20,
     poolings: str | Sequence[str] | None = None,
@@ -89,7 +91,7 @@ def run_probes(
     shots: int | Sequence[int] = (),
     train_fraction: float | Sequence[float] = (),
     external: External | None = None,
-    fusing: str = "mean",
+    aggregation: str = "mean",
     refit: bool = True,
     n_jobs: int = -1,
     progress: bool = True,
@@ -114,7 +116,7 @@ def run_probes(
         train_fraction: shares that train is cut down to, up to 1; further budgets of the same curve.
         external: a manifest with the same classes and its caches. The first manifest is then trained on, whatever
             split it has, and the whole of this one is the test.
-        fusing: how the samples of a unit become one: their vectors by `mean`, `max` or `concat` (by modality), or
+        aggregation: how the samples of a unit become one: their vectors by `mean`, `max` or `concat` (by modality), or
             their `predictions` by the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
         n_jobs: processes, or threads for logreg and knn; -1 for one on every core.
@@ -133,7 +135,7 @@ def run_probes(
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)
     plan = _plan(
-        _cohort(manifest, caches, external, fusing),
+        _cohort(manifest, caches, external, aggregation),
         probes=probes,
         protocol=_with_external(protocol, external),
         fractions=fractions,
@@ -148,9 +150,9 @@ def run_probes(
     with _bar(manifest.name, plan, enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
-            X = plan.cohort.features(cache, pooling, fusing)
+            X = plan.cohort.features(cache, pooling, aggregation)
             columns.extend(on_columns(f"{labels[cache]}, {pooling}", X))
-            for budget, block in plan.blocks(X, chosen_by.name, fusing=fusing, refit=refit):
+            for budget, block in plan.blocks(X, chosen_by.name, aggregation=aggregation, refit=refit):
                 for kind in plan.kinds:
                     system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
                     for result in kind.solve(block, workers):
@@ -160,7 +162,7 @@ def run_probes(
         # In a function of its own, so that no name holds one matrix while the next is read.
         for cache, pooling in plan.features:
             probe_features(cache, pooling)
-    facts = gather_facts(
+    facts = run_info(
         plan.cohort,
         kinds=plan.kinds,
         metric=chosen_by.name,
@@ -168,9 +170,9 @@ def run_probes(
         settings=settings_of(plan.protocol, fractions, folds),
         seeds=seeds,
         budgets=budgets,
-        fusing=fusing,
+        aggregation=aggregation,
         refit=refit,
-        warnings=[*plan.cohort.warnings, *dropped, *caveats(plan.cohort, plan.protocol), *dict.fromkeys(columns)],
+        warnings=[*plan.cohort.warnings, *dropped, *data_warnings(plan.cohort, plan.protocol), *dict.fromkeys(columns)],
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
 
@@ -179,7 +181,9 @@ def _listed(caches: Caches) -> list[EmbeddingCache]:
     return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 
-def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: External | None, fusing: str) -> Cohort:
+def _cohort(
+    manifest: Manifest, caches: Sequence[EmbeddingCache], external: External | None, aggregation: str
+) -> ProbeData:
     """The units to be probed, and which of them all caches cover."""
     if not caches:
         raise ProbeError(f"{manifest.name}: no caches are given; `medprobe extract` makes them.")
@@ -188,20 +192,20 @@ def _cohort(manifest: Manifest, caches: Sequence[EmbeddingCache], external: Exte
             f"{manifest.name}: {len(manifest.card.classes):,} classes. Is the label column one of ids? At most"
             f" {_MOST_CLASSES:,} can be probed; name another label_column in the card."
         )
-    trained = Side.of(manifest, caches, fusing)
+    trained = SplitSource.of(manifest, caches, aggregation)
     if external is None:
-        return Cohort((trained,), trained.units)
+        return ProbeData((trained,), trained.units)
     other, its_caches = external
-    tested = Side.of(in_terms_of(manifest, other), matched(caches, _listed(its_caches)), fusing)
-    if fusing == "concat":
+    tested = SplitSource.of(align_classes(manifest, other), matched(caches, _listed(its_caches)), aggregation)
+    if aggregation == "concat":
         require_same_modalities(trained, tested)
-    return Cohort((trained, tested), beside(trained.units, tested.units))
+    return ProbeData((trained, tested), concat_units(trained.units, tested.units))
 
 
 def _plan(
-    cohort: Cohort,
+    cohort: ProbeData,
     *,
-    probes: str | ProbeKind[Any] | Sequence[str | ProbeKind[Any]],
+    probes: str | Probe[Any] | Sequence[str | Probe[Any]],
     protocol: str,
     fractions: tuple[float, float, float],
     folds: int | None,
@@ -211,13 +215,13 @@ def _plan(
 ) -> _Plan:
     trained, units = cohort.sides[0], cohort.units
     classes = trained.manifest.card.classes
-    kinds, features = find_probes(probes), choose_poolings(trained.caches, poolings)
+    kinds, features = resolve_probes(probes), choose_poolings(trained.caches, poolings)
     protocol = resolve_protocol(protocol, units, folds)
     resamples = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
     drawn = [resample.within(cohort.usable) for resample in resamples]
     for resample in drawn:
         _require_all_classes(units, resample, classes)
-    cut = [(budget, cut_down(units, drawn, budget, classes=classes)) for budget in budgets]
+    cut = [(budget, subsample_train(units, drawn, budget, classes=classes)) for budget in budgets]
     return _Plan(cohort, protocol, drawn, cut, features, kinds)
 
 

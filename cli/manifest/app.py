@@ -15,7 +15,7 @@ from . import export as manifest_export
 from .counts import tell_counts, tell_more_counts
 
 if TYPE_CHECKING:
-    from ...manifests import Manifest, Survey
+    from ...manifests import ImageStats, Manifest
 
 _LOOKED_AT_UNASKED = 50_000
 """Images up to which counting them includes opening each, which is kept for `check`."""
@@ -53,7 +53,7 @@ def show(
     Example: `medprobe manifest show brain.parquet --out brain.html`
     """
     from ...base import OutputError
-    from ...manifests import Manifest, survey_manifest
+    from ...manifests import Manifest, manifest_image_stats
     from ...report import draw_montage
 
     place = out or manifest.with_name(f"{manifest.stem}-montage.png")
@@ -66,7 +66,7 @@ def show(
     tell_counts(loaded)
     tell_more_counts(loaded)
     is_page = place.suffix.lower() == ".html"
-    survey = survey_manifest(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
+    survey = manifest_image_stats(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
     _tell_remarks(loaded, survey)
     if kept:
         remark(wrapped(f"{place} is there already and stays as it is; --overwrite draws it anew."))
@@ -82,12 +82,12 @@ def show(
         remark(f"  {command('manifest', 'show', manifest, '-o', page)}")
 
 
-def _tell_remarks(manifest: Manifest, survey: Survey | None) -> None:
+def _tell_remarks(manifest: Manifest, survey: ImageStats | None) -> None:
     """What a reader should know before relying on the counts; without a survey, that nobody looked at the images."""
     from ...base import counted
-    from ...manifests import manifest_remarks
+    from ...manifests import manifest_warnings
 
-    for sentence in manifest_remarks(manifest, survey):
+    for sentence in manifest_warnings(manifest, survey):
         say(wrapped(f"note: {sentence}"))
     if survey is None:
         images = counted(len(manifest), "image")

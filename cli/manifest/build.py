@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from ..terminal.console import command, remark, say
 from ..terminal.wrapping import wrapped
 from .build_options import COMMON, SHARED, Out, with_own_splits
-from .build_validation import Settled, settle
+from .build_validation import BuildOptions, check_build_options
 from .counts import tell_counts
 
 if TYPE_CHECKING:
@@ -137,17 +137,17 @@ def _help_of(name: str, builder: Builder) -> str:
 
 
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
-    from ...manifests import reading_matters, spelling_remarks
+    from ...manifests import policy_matters, spelling_warnings
 
-    settled = settle(builder, source, out, common, options)
+    settled = check_build_options(builder, source, out, common, options)
     given = {"notice": _note, "reading": settled.reading}
     wanted = {name: given[name] for name in _NO_OPTIONS if name in inspect.signature(builder.build).parameters}
     manifest = builder.build(source, **settled.options, **wanted)
     manifest.card.reading = settled.reading
-    if settled.reading.in_spec and not reading_matters(manifest, settled.reading):
+    if settled.reading.in_spec and not policy_matters(manifest, settled.reading):
         option = "--window" if common["window"] else "--per-slice"
         _note(f"{option} makes no difference to the images that were tried; 8-bit ones stay as they are.")
-    for sentence in spelling_remarks(manifest):
+    for sentence in spelling_warnings(manifest):
         _note(sentence)
     if settled.split:
         manifest = _with_split(manifest, settled.split, builder)
@@ -165,12 +165,12 @@ def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
     return drawn
 
 
-def _with_hidden_ids(manifest: Manifest, settled: Settled) -> Manifest:
+def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
     """The manifest with hashes in the place of ids that tell who is who, unless they are to be kept."""
-    from ...manifests import Pseudonyms, identifying
+    from ...manifests import Pseudonyms, columns_with_ids
 
     key, own = settled.key, settled.place.with_suffix(".key")
-    hidden = identifying(manifest) if key else []
+    hidden = columns_with_ids(manifest) if key else []
     if key and hidden:
         _refuse_ids_as_attributes(manifest, hidden)
         manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)

@@ -18,18 +18,18 @@ from .build_options import split_options
 from .output_path import require_name, require_place
 
 if TYPE_CHECKING:
-    from ...manifests import Builder, Reading
+    from ...manifests import Builder, IntensityPolicy
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Settled:
+class BuildOptions:
     """What the options ask for."""
 
     place: Path
     """Where the manifest goes."""
-    reading: Reading
+    reading: IntensityPolicy
     split: str | None
     """As `resplit` takes it; None leaves the data set's own."""
     key: Path | None
@@ -38,9 +38,9 @@ class Settled:
     """Those that the builder takes, as it takes them."""
 
 
-def settle(
+def check_build_options(
     builder: Builder, source: Path, out: Path | None, common: Mapping[str, Any], options: Mapping[str, Any]
-) -> Settled:
+) -> BuildOptions:
     """Reads the options: `common` as the command line asks them of every builder, `options` as it asks them for one.
 
     Raises:
@@ -72,15 +72,15 @@ def settle(
         told = "".join(f"\n  {fault}" for fault in faults)
         raise MedprobeError(f"{len(faults)} options are wrong:{told}") from faults[0]
     assert reading is not None
-    return Settled(place, reading, split, key, taken)
+    return BuildOptions(place, reading, split, key, taken)
 
 
-def _reading(window: str | None, *, per_slice: bool) -> Reading:
+def _reading(window: str | None, *, per_slice: bool) -> IntensityPolicy:
     """The reading that `--window` and `--per-slice` ask for."""
     from pydantic import ValidationError
 
     from ...base import ManifestError, fault_in_words
-    from ...manifests import Reading
+    from ...manifests import IntensityPolicy
 
     fields: dict[str, Any] = {"scope": "slice"} if per_slice else {}
     kind, _, numbers = (window or "").partition(":")
@@ -91,7 +91,7 @@ def _reading(window: str | None, *, per_slice: bool) -> Reading:
             fields |= {"window": kind, "percentiles": _pair(numbers)}
         elif window is not None:
             fields |= {"window": _pair(window)}
-        return Reading(**fields)
+        return IntensityPolicy(**fields)
     except ValidationError as error:
         raise ManifestError(f"--window {window}: {fault_in_words(dict(error.errors()[0]))}.") from error
     except ValueError as error:

@@ -107,16 +107,16 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     """The new manifest, saved, with what was seen of its images, and told of; the old one if it needs no fix."""
-    from ...manifests import FIXES, keep_survey, survey_manifest
+    from ...manifests import FIXES, manifest_image_stats, store_image_stats
 
-    survey = survey_manifest(manifest)
+    survey = manifest_image_stats(manifest)
     done = FIXES[fix](manifest, survey)
     if not done.changed:
         about = f"so {out} was not written; the findings below are about {manifest.path}"
         remark(wrapped(f"{fix}: there is nothing to do, {about}."))
         return manifest
     saved = done.manifest.named(out.stem).save(out)
-    keep_survey(saved, survey.take(done.rows))
+    store_image_stats(saved, survey.take(done.rows))
     for sentence in done.told:
         remark(wrapped(f"{fix}: {sentence}."))
     if saved.name != manifest.name:

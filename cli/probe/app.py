@@ -28,7 +28,7 @@ def _show_settings(asked: bool) -> None:
 
 
 if TYPE_CHECKING:
-    from ...probe import ProbeKind
+    from ...probe import Probe
 
 
 def probe(
@@ -88,7 +88,7 @@ def probe(
     metric: Annotated[
         str | None, typer.Option(help="What hyper-parameters are chosen by. [default: the card's primary metric]")
     ] = None,
-    fusing: Annotated[
+    aggregation: Annotated[
         str,
         typer.Option(
             help="How the images of a unit become one: their vectors by mean, max or concat (by modality), or their"
@@ -120,7 +120,7 @@ def probe(
     Example: `medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain`
     """
     from ...cache import default_store, find_caches
-    from ...evaluate import parse_fractions, parse_seeds, parse_shots, refuse_occupied
+    from ...evaluate import check_output_dir, parse_fractions, parse_seeds, parse_shots
     from ...manifests import Manifest
     from ...probe import run_probes
     from .summary import show_summary
@@ -130,7 +130,7 @@ def probe(
     shares = parse_fractions(train_fraction) if train_fraction is not None else []
     _refuse_store_alone(external, external_cache)
     kinds = _asked(probe or ["logreg", "knn", "gbm"], C=grid_of_c, stop_path=stop_path)
-    refuse_occupied(out, overwrite=overwrite)
+    check_output_dir(out, overwrite=overwrite)
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
     tested = None
@@ -149,7 +149,7 @@ def probe(
         external=tested,
         poolings=pooling or None,
         metric=metric,
-        fusing=fusing,
+        aggregation=aggregation,
         refit=refit,
         n_jobs=jobs,
     )
@@ -159,12 +159,12 @@ def probe(
     say(f"Next:  {command('report', out)}")
 
 
-def _asked(names: list[str], **path: Any) -> list[ProbeKind[Any]]:
+def _asked(names: list[str], **path: Any) -> list[Probe[Any]]:
     """The probes by their names, `logreg` with those settings of its `path` that were given (are not None)."""
-    from ...probe import configure_all, find_probes
+    from ...probe import resolve_probes, set_params
 
     given = {setting: value for setting, value in path.items() if value is not None}
-    return configure_all(find_probes(names), "logreg", given) if given else find_probes(names)
+    return set_params(resolve_probes(names), "logreg", given) if given else resolve_probes(names)
 
 
 def _refuse_store_alone(external: Path | None, store: Path | None) -> None:

@@ -59,13 +59,13 @@ def stats(
 
     Example: `medprobe stats runs/brain runs/chest runs/skin --between probes`
     """
-    from ...evaluate import Run, gather_statistics
+    from ...evaluate import Run, compute_statistics
     from .stats_tables import show_statistics
 
     if out is not None:
         _refuse_place(out)
     loaded = [Run.load(folder) for folder in run]
-    found = gather_statistics(
+    found = compute_statistics(
         loaded,
         between=between,
         metric=metric,
@@ -102,14 +102,14 @@ def _refuse_place(out: Path) -> None:
 
 def _write(found: Statistics, out: Path) -> None:
     from ...base import atomic_path
-    from ...evaluate import WHOLE
+    from ...evaluate import FULL_TRAIN
     from ...report import draw_ranking
 
     for name, table in found.tables.items():
         with atomic_path(out / f"{name}.csv") as path:
             table.to_csv(path, index=False, lineterminator="\n")
     for ranking in found.rankings:
-        budget = "" if ranking.budget == WHOLE else f"-{ranking.budget}"
+        budget = "" if ranking.budget == FULL_TRAIN else f"-{ranking.budget}"
         stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within}{budget}")
         for suffix, drawn in zip(("svg", "png"), draw_ranking(ranking), strict=True):
             with atomic_path(out / f"{stem}.{suffix}") as path:

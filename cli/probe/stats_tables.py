@@ -239,9 +239,9 @@ def _numbers(columns: dict[str, str]) -> _Cells:
 
 
 def _with_budget(name: str, row: dict) -> str:
-    from ...evaluate import WHOLE
+    from ...evaluate import FULL_TRAIN
 
-    return name if row["budget"] == WHOLE else f"{name}, {row['budget']}"
+    return name if row["budget"] == FULL_TRAIN else f"{name}, {row['budget']}"
 
 
 def _metric_label(table: pd.DataFrame) -> str:

@@ -76,16 +76,16 @@ def _stands_apart(summary: pd.DataFrame) -> list[str]:
 
 def _curve(summary: pd.DataFrame) -> bool:
     """Whether train was cut down."""
-    from ...evaluate import WHOLE
+    from ...evaluate import FULL_TRAIN
 
-    return set(summary["budget"]) != {WHOLE}
+    return set(summary["budget"]) != {FULL_TRAIN}
 
 
 def _sentence(run: Run, verdict: Verdict) -> str:
-    from ...evaluate import WHOLE, find_metric
+    from ...evaluate import FULL_TRAIN, find_metric
 
     label = run.info["probes"][verdict.probe]["label"]
-    label += f", {verdict.budget}" if verdict.budget != WHOLE else ""
+    label += f", {verdict.budget}" if verdict.budget != FULL_TRAIN else ""
     if math.isnan(verdict.mean):
         return f"{label}: {find_metric(verdict.metric).label} is not defined for any backbone, so nothing is compared."
     if not verdict.second:

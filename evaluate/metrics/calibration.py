@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .binning import BINS, Ranked
-from .functions import Scored
+from .functions import LabeledPredictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Bins:
     """(b,) predictions."""
 
 
-def bin_chances(chance: np.ndarray, came_true: np.ndarray, most: int = BINS) -> Bins:
+def calibration_curve(chance: np.ndarray, came_true: np.ndarray, most: int = BINS) -> Bins:
     """Reliability data.
 
     Args:
@@ -38,7 +38,7 @@ def bin_chances(chance: np.ndarray, came_true: np.ndarray, most: int = BINS) -> 
     return Bins(stated / count[used], true / count[used], count[used])
 
 
-def stated_and_true(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+def confidence_and_correctness(scored: LabeledPredictions) -> tuple[np.ndarray, np.ndarray]:
     """The chances that a reader would act on, and which came true.
 
     Binary: the chance of the positive class. Multilabel: the chance of every label. Else: of the class that is called.
@@ -65,7 +65,7 @@ class BrierParts:
     """What binning leaves out: chances that differ inside a bin. Zero for chances that are equal inside each."""
 
 
-def brier_parts(scored: Scored, most: int = BINS) -> BrierParts:
+def brier_parts(scored: LabeledPredictions, most: int = BINS) -> BrierParts:
     """Murphy's partition (1973) over bins of equal mass.
 
     His is exact for chances of few values. Chances of any value are put into bins, and what differs inside a bin is
@@ -83,7 +83,7 @@ def brier_parts(scored: Scored, most: int = BINS) -> BrierParts:
 
 
 def _parts(chance: np.ndarray, truth: np.ndarray, most: int) -> tuple[float, float, float, float]:
-    bins, base = bin_chances(chance, truth, most), float(truth.mean())
+    bins, base = calibration_curve(chance, truth, most), float(truth.mean())
     share = bins.count / len(chance)
     return (
         float(((chance - truth) ** 2).mean()),

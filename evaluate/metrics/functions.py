@@ -19,7 +19,7 @@ SMALLEST = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class LabeledPredictions:
     """Predictions and the truth: n units, C classes."""
 
     y: np.ndarray
@@ -53,34 +53,34 @@ class Scored:
         return [1] if self.task == "binary" else list(range(self.proba.shape[1]))
 
 
-def accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Share of right predictions; multilabel: mean over labels, not the share of units right in all of them."""
     right = (scored.predicted == scored.y).reshape(len(scored), -1).mean(axis=1)
     return _mean(weights, right)
 
 
-def balanced_accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def balanced_accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean recall of the classes; multilabel: mean over labels of the mean of sensitivity and specificity."""
     counts = counts_of(scored, weights)
     return _over_classes((counts.recall + counts.specificity) / 2 if scored.multilabel else counts.recall)
 
 
-def macro_f1(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def macro_f1(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean F1 of the classes that occur in the truth; multilabel: of the labels that do."""
     return _over_classes(counts_of(scored, weights).f1)
 
 
-def roc_auc(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def roc_auc(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve, ties counted half; mean over classes one-vs-rest, or over labels."""
     return _over_columns(scored, weights, one_auc)
 
 
-def average_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def average_precision(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Sum over thresholds of precision times the gain in recall; mean over classes one-vs-rest, or over labels."""
     return _over_columns(scored, weights, one_average_precision)
 
 
-def quadratic_kappa(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def quadratic_kappa(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Cohen's kappa with quadratic weights (Cohen 1968, doi 10.1037/h0026256)."""
     called = confusion(scored, weights)
     distance = np.subtract.outer(np.arange(called.shape[1]), np.arange(called.shape[1])) ** 2.0
@@ -90,7 +90,7 @@ def quadratic_kappa(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return 1 - _ratio(observed, expected)
 
 
-def log_loss(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def log_loss(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean negative logarithm of the probability of the truth; multilabel: mean over labels."""
     proba = np.clip(scored.proba, SMALLEST, 1 - SMALLEST)
     if scored.multilabel:
@@ -98,7 +98,7 @@ def log_loss(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return _mean(weights, -np.log(proba[np.arange(len(scored)), scored.y]))
 
 
-def brier(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def brier(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean squared error of the probabilities: of the positive class (binary), summed over classes, mean of labels."""
     squared = (scored.proba - scored.truth) ** 2
     if scored.multilabel:
@@ -106,7 +106,7 @@ def brier(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return _mean(weights, squared[:, 1] if scored.task == "binary" else squared.sum(axis=1))
 
 
-def ece(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def ece(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Expected calibration error in 15 bins of equal mass (Nixon et al. 2019, arXiv 1904.01685).
 
     Confidence is that of the predicted class (Guo et al. 2017); for multilabel it is the chance of each label, and
@@ -118,7 +118,7 @@ def ece(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return _one_ece(scored.proba.max(axis=1), scored.predicted == scored.y, weights)
 
 
-def remark(metric: str, scored: Scored) -> str:
+def remark(metric: str, scored: LabeledPredictions) -> str:
     """What a reader must be told: classes left out of a mean over classes, or why there is no value."""
     present: np.ndarray = np.logical_or.reduce(scored.truth, axis=0)
     full: np.ndarray = np.logical_and.reduce(scored.truth, axis=0)
@@ -157,7 +157,7 @@ def _over_classes(values: np.ndarray) -> np.ndarray:
     return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 
 
-def confusion(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def confusion(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """(B, C, C) weight of truth i called j; not for multilabel."""
     classes = scored.proba.shape[1]
     cells, cell = np.unique(scored.y * classes + scored.predicted, return_inverse=True)
@@ -202,7 +202,7 @@ class Counts:
         return np.where(self.hits + self.misses > 0, f1, np.nan)
 
 
-def counts_of(scored: Scored, weights: np.ndarray) -> Counts:
+def counts_of(scored: LabeledPredictions, weights: np.ndarray) -> Counts:
     """Counts under (B, n) weights."""
     if scored.multilabel:
         truth, predicted = scored.truth, scored.predicted.astype(bool)
@@ -215,7 +215,7 @@ def counts_of(scored: Scored, weights: np.ndarray) -> Counts:
 
 
 def _over_columns(
-    scored: Scored, weights: np.ndarray, one: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    scored: LabeledPredictions, weights: np.ndarray, one: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
     columns = [one(scored.proba[:, c], scored.truth[:, c], weights) for c in scored.binary_columns]
     return _over_classes(np.stack(columns, axis=1))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .functions import Scored, confusion, counts_of, one_auc, one_average_precision
+from .functions import LabeledPredictions, confusion, counts_of, one_auc, one_average_precision
 
 CLASS_SCORES = ("recall", "specificity", "precision", "f1", "roc_auc", "average_precision")
 """Of one class against the rest."""
 
 
-def class_scores(scored: Scored) -> dict[str, np.ndarray]:
+def class_scores(scored: LabeledPredictions) -> dict[str, np.ndarray]:
     """Every one of `CLASS_SCORES` of every class (or label): (C,) by name, NaN where it is not defined.
 
     As in macro F1, a class that no unit has has no F1.
@@ -25,6 +25,6 @@ def class_scores(scored: Scored) -> dict[str, np.ndarray]:
     }
 
 
-def confusion_of(scored: Scored) -> np.ndarray:
+def confusion_of(scored: LabeledPredictions) -> np.ndarray:
     """(C, C) units of class i that are called j; not for multilabel, where no class excludes another."""
     return confusion(scored, np.ones((1, len(scored))))[0]

@@ -10,8 +10,9 @@ import numpy as np
 
 from ...base import ProbeError, no_such
 from ...manifests import TASKS, Task
+from ...manifests.schema.card import METRIC_ALIASES
 from . import functions
-from .functions import Scored
+from .functions import LabeledPredictions
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Metric:
     """Tasks that it is reported for."""
     meaning: str
     """One line for a reader who does not know it."""
-    function: Callable[[Scored, np.ndarray], np.ndarray]
+    function: Callable[[LabeledPredictions, np.ndarray], np.ndarray]
     """(B,) values for (B, n) weights; NaN where it is not defined."""
 
     def better(self, value: float, than: float) -> bool:
@@ -102,9 +103,6 @@ METRICS: Mapping[str, Metric] = {
 }
 """Every score by name. A further one is one function in functions.py and one entry here."""
 
-ALIASES = {"macro_recall": "balanced_accuracy"}
-"""Other names of the same figure; it is computed, and reported, once."""
-
 
 def find_metric(name: str) -> Metric:
     """The metric called `name`, or by another of its names.
@@ -112,9 +110,9 @@ def find_metric(name: str) -> Metric:
     Raises:
         ProbeError: there is none (names the near ones).
     """
-    found = METRICS.get(ALIASES.get(name, name))
+    found = METRICS.get(METRIC_ALIASES.get(name.lower().replace("-", "_"), name))
     if found is None:
-        raise ProbeError(no_such("metric", name, (*METRICS, *ALIASES)))
+        raise ProbeError(no_such("metric", name, METRICS))
     return found
 
 
@@ -124,7 +122,7 @@ def metrics_for(task: str, *, also: Iterable[str] = ()) -> list[Metric]:
     return [metric for metric in METRICS.values() if cast(Task, task) in metric.tasks or metric.name in wanted]
 
 
-def evaluate(metric: Metric, scored: Scored, weights: np.ndarray | None = None) -> tuple[np.ndarray, str]:
+def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | None = None) -> tuple[np.ndarray, str]:
     """A metric under one or many weightings, and what a reader must be told of it.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...base import ProbeError, one_of
-from ...manifests import Units, allocate, deal, shuffle_keys, shuffled
+from ...manifests import Units, assign_folds, shuffle_keys, shuffled, stratified_group_split
 
 TRAIN, VAL, TEST, UNUSED = 0, 1, 2, 3
 _NAMES = ("train", "val", "test")
@@ -55,7 +55,9 @@ def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
     counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
     _require_groups(counts, classes, 3, "train, val and test each need one", "the data set has")
     keys = shuffle_keys(units.group_id)
-    return lambda seed: [allocate(counts, shuffled(keys, seed), shares, np.ones(3, np.int64))[units.group]]
+    return lambda seed: [
+        stratified_group_split(counts, shuffled(keys, seed), shares, np.ones(3, np.int64))[units.group]
+    ]
 
 
 def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
@@ -68,7 +70,7 @@ def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
     keys = shuffle_keys(units.group_id)
 
     def draw(seed: int) -> list[np.ndarray]:
-        fold_of = deal(counts, shuffled(keys, seed), folds, needed=each)
+        fold_of = assign_folds(counts, shuffled(keys, seed), folds, needed=each)
         return [_without_fold(fold_of != fold, counts, keys, seed, fold)[units.group] for fold in range(folds)]
 
     return draw
@@ -80,7 +82,7 @@ def _without_fold(rest: np.ndarray, counts: np.ndarray, keys: np.ndarray, seed: 
     pool = np.flatnonzero(rest)
     # An order of its own for each fold: by that of the folds, val would nearly always be the last fold.
     order = shuffled(keys[pool], seed, stream=1 + 2 * fold)
-    part[pool] = allocate(counts[pool], order, np.array([1 - VAL_SHARE, VAL_SHARE]), np.ones(2, np.int64))
+    part[pool] = stratified_group_split(counts[pool], order, np.array([1 - VAL_SHARE, VAL_SHARE]), np.ones(2, np.int64))
     return part
 
 
@@ -124,7 +126,7 @@ def _from_pool(units: Units, fixed: np.ndarray, classes: list[str], why: str, th
 
     def draw(seed: int) -> list[np.ndarray]:
         of_group = np.full(len(units.group_id), UNUSED, np.int64)
-        of_group[pool] = allocate(counts, shuffled(keys, seed), shares, needed)
+        of_group[pool] = stratified_group_split(counts, shuffled(keys, seed), shares, needed)
         return [np.where(fixed == TRAIN, of_group[units.group], fixed)]
 
     return draw

@@ -12,7 +12,7 @@ from ...base import ProbeError, one_of
 from ...manifests import Units, shuffle_keys, shuffled
 from .resample import Resample
 
-WHOLE = "all"
+FULL_TRAIN = "all"
 """The budget of a system that trains on all that its protocol draws."""
 
 
@@ -30,7 +30,7 @@ class Budget:
         """As it stands in the tables: `all`, `1 shot`, `5 shots`, `10%`."""
         if self.shots is not None:
             return f"{self.shots} shot{'s' if self.shots != 1 else ''}"
-        return WHOLE if self.share is None else f"{100 * self.share:.6g}%"
+        return FULL_TRAIN if self.share is None else f"{100 * self.share:.6g}%"
 
     @property
     def whole(self) -> bool:
@@ -44,13 +44,13 @@ class Budget:
         Raises:
             ProbeError: none is called so.
         """
-        if name == WHOLE:
+        if name == FULL_TRAIN:
             return cls()
         if found := re.fullmatch(r"(\d+) shots?", name):
             return cls(shots=int(found[1]))
         if found := re.fullmatch(r"([\d.e-]+)%", name):
             return cls(share=float(found[1]) / 100)
-        raise ProbeError(f'"{name}" is no budget; there are {WHOLE}, such as 5 shots, and such as 10%.')
+        raise ProbeError(f'"{name}" is no budget; there are {FULL_TRAIN}, such as 5 shots, and such as 10%.')
 
     def wanted(self, available: np.ndarray) -> np.ndarray:
         """How many units of each class are wanted of those `available`: two (C,) int64."""
@@ -104,7 +104,9 @@ def parse_fractions(text: str) -> list[float]:
     return [float(word) for word in _numbers(text, number, "--train-fraction", "shares such as 0.01,0.1,1")]
 
 
-def cut_down(units: Units, resamples: Iterable[Resample], budget: Budget, *, classes: Sequence[str]) -> list[Resample]:
+def subsample_train(
+    units: Units, resamples: Iterable[Resample], budget: Budget, *, classes: Sequence[str]
+) -> list[Resample]:
     """The resamples with their train cut down to a budget; val and test stay as they are.
 
     Each class takes groups in an order that the seed draws, until it has as many units as it is to have. The order is

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...base import ReportError
-from ..metrics.functions import Scored
-from ..resampling.train_size import WHOLE
+from ..metrics.functions import LabeledPredictions
+from ..resampling.train_size import FULL_TRAIN
 from .run import Run
 from .schemas import RESAMPLE, SYSTEM
 
 
-class System(NamedTuple):
+class SystemKey(NamedTuple):
     """What a row of results is about."""
 
     dataset: str
@@ -26,12 +26,12 @@ class System(NamedTuple):
     fingerprint: str
     pooling: str
     probe: str
-    budget: str = WHOLE
+    budget: str = FULL_TRAIN
     """How much of the training part it was given."""
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
+class ResamplePredictions:
     """The test, or the val, of one system under one resample; n units."""
 
     seed: int
@@ -39,13 +39,13 @@ class Predicted:
     """(n,) position in the manifest's units."""
     group: np.ndarray
     """(n,) code of the group."""
-    scored: Scored
+    scored: LabeledPredictions
     """Truth and probabilities."""
     fold: int = 0
     """0 where the protocol has no folds."""
 
 
-def replay(run: Run, split: str = "test") -> dict[System, list[Predicted]]:
+def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list[ResamplePredictions]]:
     """The predictions of every system, by seed and fold, in the order of the names.
 
     Args:
@@ -62,14 +62,16 @@ def replay(run: Run, split: str = "test") -> dict[System, list[Predicted]]:
     labels = run.task == "multilabel"
     y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
     unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
-    found: dict[System, list[Predicted]] = {}
+    found: dict[SystemKey, list[ResamplePredictions]] = {}
     for (*names, seed, fold), rows in sorted(_blocks(table, [*SYSTEM, *RESAMPLE]).items(), key=lambda item: item[0]):
-        scored = Scored(y[rows], proba[rows], run.task, run.classes)
-        found.setdefault(System(*names), []).append(Predicted(int(seed), unit[rows], group[rows], scored, int(fold)))
+        scored = LabeledPredictions(y[rows], proba[rows], run.task, run.classes)
+        found.setdefault(SystemKey(*names), []).append(
+            ResamplePredictions(int(seed), unit[rows], group[rows], scored, int(fold))
+        )
     return found
 
 
-def seeds_of(predicted: Sequence[Predicted]) -> set[int]:
+def seeds_of(predicted: Sequence[ResamplePredictions]) -> set[int]:
     """The seeds that occur; under kfold several folds have one."""
     return {p.seed for p in predicted}
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...base import canonical_json
 from ...manifests import DatasetCard, Units
-from ..metrics.functions import Scored
+from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import evaluate, metrics_for
 from .fit_result import FitResult
 from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, as_frame, in_order, predictions_schema
@@ -64,7 +64,9 @@ class Recorder:
             ("val", resample.val, result.val_proba),
             ("test", resample.test, result.test_proba),
         ):
-            scored = Scored(self.units.y[unit], proba.astype(np.float64), self.card.task, tuple(self.card.classes))
+            scored = LabeledPredictions(
+                self.units.y[unit], proba.astype(np.float64), self.card.task, tuple(self.card.classes)
+            )
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)
                 self._scores.append((*where, split, metric.name, _number(values[0]), remark, *about))

@@ -54,7 +54,7 @@ class Run:
     """One metric of one system, seed, fold and part (val or test) per row; docs/results.md has the columns."""
     predictions: pd.DataFrame
     """One val or test unit of one system, seed and fold per row, with its group's code, its label and its
-    probabilities. The columns of lists are Arrow's; `replay` gives arrays."""
+    probabilities. The columns of lists are Arrow's; `predictions_by_system` gives arrays."""
     timings: pd.DataFrame
     """Seconds per system, seed and fold; apart from the scores, which are the same bits whenever they are made."""
     units: pd.DataFrame
@@ -92,7 +92,7 @@ class Run:
                 written.
         """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
-        refuse_occupied(folder, overwrite=overwrite)
+        check_output_dir(folder, overwrite=overwrite)
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -140,7 +140,7 @@ class Run:
         return cls(**read, info=info)
 
 
-def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
+def check_output_dir(folder: Path, *, overwrite: bool) -> None:
     """Makes sure that a run may be written as `folder`; worth asking before the hours of work.
 
     Raises:

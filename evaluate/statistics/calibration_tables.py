@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..metrics.calibration import bin_chances, brier_parts, stated_and_true
-from ..metrics.functions import Scored
+from ..metrics.calibration import brier_parts, calibration_curve, confidence_and_correctness
+from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import METRICS, Metric, evaluate
-from ..results.predictions import Predicted, replay, seeds_of
+from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
 from ..results.run import Run
 from ..results.schemas import SYSTEM
-from .temperature import at_edge, at_temperature, fit_temperature
+from .temperature import apply_temperature, at_edge, fit_temperature
 
 _SCALED = ("log_loss", "ece", "brier")
 """Metrics that a temperature can change: what is called stays the same."""
@@ -30,7 +30,7 @@ def calibration_table(run: Run) -> pd.DataFrame:
         ReportError: the run's predictions do not fit its facts.
     """
     rows = []
-    for system, predicted in replay(run).items():
+    for system, predicted in predictions_by_system(run).items():
         parts = [brier_parts(p.scored) for p in predicted]
         names = ("reliability", "resolution", "uncertainty", "within")
         rows.append({
@@ -54,10 +54,10 @@ def reliability_table(run: Run) -> pd.DataFrame:
         ReportError: the run's predictions do not fit its facts.
     """
     parts = []
-    for system, predicted in replay(run).items():
-        pairs = [stated_and_true(p.scored) for p in predicted]
+    for system, predicted in predictions_by_system(run).items():
+        pairs = [confidence_and_correctness(p.scored) for p in predicted]
         chance, came_true = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        bins = bin_chances(chance, came_true)
+        bins = calibration_curve(chance, came_true)
         number = np.arange(1, len(bins.count) + 1)
         columns = {"bin": number, "stated": bins.stated, "true": bins.true, "count": bins.count}
         parts.append(pd.DataFrame({**system._asdict(), **columns}))
@@ -79,11 +79,14 @@ def temperature_table(run: Run) -> pd.DataFrame:
     Raises:
         ReportError: the run's predictions do not fit its facts.
     """
-    val = {system: {(p.seed, p.fold): p for p in predicted} for system, predicted in replay(run, "val").items()}
+    val = {
+        system: {(p.seed, p.fold): p for p in predicted}
+        for system, predicted in predictions_by_system(run, "val").items()
+    }
     return pd.DataFrame(
         [
             {**system._asdict(), **_effect(predicted, [val[system][p.seed, p.fold] for p in predicted])}
-            for system, predicted in replay(run).items()
+            for system, predicted in predictions_by_system(run).items()
         ],
         columns=_TEMPERATURE,
     )
@@ -96,10 +99,10 @@ _TEMPERATURE = [
 ]
 
 
-def _effect(test: Sequence[Predicted], val: Sequence[Predicted]) -> dict[str, object]:
+def _effect(test: Sequence[ResamplePredictions], val: Sequence[ResamplePredictions]) -> dict[str, object]:
     temperatures = [fit_temperature(p.scored) for p in val]
     before = [p.scored for p in test]
-    after = [at_temperature(scored, t) for scored, t in zip(before, temperatures, strict=True)]
+    after = [apply_temperature(scored, t) for scored, t in zip(before, temperatures, strict=True)]
     edges = sum(map(at_edge, temperatures))
     return {
         "temperature": float(np.median(temperatures)),
@@ -112,5 +115,5 @@ def _effect(test: Sequence[Predicted], val: Sequence[Predicted]) -> dict[str, ob
     }
 
 
-def _mean_of(metric: Metric, scored: Sequence[Scored]) -> float:
+def _mean_of(metric: Metric, scored: Sequence[LabeledPredictions]) -> float:
     return float(np.mean([evaluate(metric, one)[0][0] for one in scored]))

@@ -10,13 +10,13 @@ from scipy import stats
 
 from ..metrics.registry import find_metric
 from ..resampling.protocols import FIXED_TEST
-from ..resampling.train_size import WHOLE
-from ..results.predictions import System, seeds_of
+from ..resampling.train_size import FULL_TRAIN
+from ..results.predictions import SystemKey, seeds_of
 from ..results.run import Run
 from ..results.schemas import RESAMPLE
-from .bootstrap import DRAWS, find_interval, mean_over_seeds
+from .bootstrap import N_BOOTSTRAP, find_interval, mean_over_seeds
 from .multiple_testing import ALPHA, find_correction
-from .pairing import WITHIN, Pair, pairs, system_labels
+from .pairing import COMPARISON_AXES, Pair, pairs, system_labels
 from .summary import Evidence, evidence_of, interval_of, require_metric
 
 VERDICT_TESTS = {
@@ -55,7 +55,7 @@ def compare_backbones(
     *,
     metric: str | None = None,
     confidence: float = 0.95,
-    draws: int = DRAWS,
+    draws: int = N_BOOTSTRAP,
     interval: str = "percentile",
     correction: str = "holm",
 ) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def compare(
     *,
     metric: str | None = None,
     confidence: float = 0.95,
-    draws: int = DRAWS,
+    draws: int = N_BOOTSTRAP,
     interval: str = "percentile",
     correction: str = "holm",
 ) -> pd.DataFrame:
@@ -112,10 +112,10 @@ def compare(
     adjust = find_correction(correction)
     known = evidence_of(run, chosen, draws)
     rows = [
-        _compare(run, pair, known[pair.first], known[pair.second], WITHIN[between], confidence, interval)
+        _compare(run, pair, known[pair.first], known[pair.second], COMPARISON_AXES[between], confidence, interval)
         for pair in pairs([evidence.system for evidence in known], between)
     ]
-    table = pd.DataFrame(rows, columns=["dataset", WITHIN[between], *_COLUMNS])
+    table = pd.DataFrame(rows, columns=["dataset", COMPARISON_AXES[between], *_COLUMNS])
     table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
     table["correction"] = correction
     table["significant"] = (table["p_adjusted"] < ALPHA).to_numpy(bool)
@@ -130,7 +130,7 @@ _COLUMNS = [
 
 def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[Verdict]:
     """Says for every probe and budget which system is best, from the tables of `summarise` and `compare_backbones`."""
-    systems = [System(*row) for row in summary[list(System._fields)].itertuples(index=False)]
+    systems = [SystemKey(*row) for row in summary[list(SystemKey._fields)].itertuples(index=False)]
     names = system_labels(systems)
     labelled = summary.assign(label=[names[system] for system in systems])
     return [_verdict(rows, comparisons) for _, rows in labelled.groupby(["probe", "budget"], sort=False)]
@@ -262,11 +262,11 @@ def _test_to_train(run: Run, side: Evidence) -> float:
     there it is taken from the share of the data that a resample tests.
     """
     scores, settings = run.scores, run.info["protocol_settings"]
-    if side.system.budget != WHOLE:
+    if side.system.budget != FULL_TRAIN:
         share = 1 / settings["folds"] if run.info["protocol"] == "kfold" else settings["test"]
         return share / (1 - share)
     drawn = {(p.seed, p.fold) for p in side.predicted}
-    sizes = scores[scores["budget"] == WHOLE].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
+    sizes = scores[scores["budget"] == FULL_TRAIN].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
     sizes = sizes[sizes.index.isin(drawn)]
     fitted = sizes["n_train"] + (sizes["n_val"] if run.info["refit"] else 0)
     return float((sizes["n_test"] / fitted).mean())

@@ -15,7 +15,7 @@ from .comparison import compare
 from .multiple_testing import find_correction
 from .pairing import sides_of
 from .ranking import Ranking, rank_over_datasets, rank_pairs_table, rankings_table
-from .significance import FURTHER, further_tests
+from .significance import SIGNIFICANCE_TESTS, significance_tests
 from .subgroups import subgroup_scores
 from .summary import require_metric, summarise
 
@@ -35,7 +35,7 @@ class Statistics:
     """One per probe or backbone; empty of one run."""
 
 
-def gather_statistics(
+def compute_statistics(
     runs: Sequence[Run],
     *,
     between: str = "backbones",
@@ -54,7 +54,7 @@ def gather_statistics(
         between: compare `backbones` within each probe, or `probes` on each backbone.
         metric: its name; each run's own by default.
         interval: of `INTERVALS`.
-        tests: of `FURTHER`, and `verdict` for none of them; all by default.
+        tests: of `SIGNIFICANCE_TESTS`, and `verdict` for none of them; all by default.
         correction: of `CORRECTIONS`; all that is called significant rests on it.
         subgroups: whether to score the subgroups of each attribute.
         calibration: whether to look into calibration and temperature scaling.
@@ -75,7 +75,7 @@ def gather_statistics(
         tables["comparisons"] = _of_each(runs, lambda run: compare(run, between, **rested))
     if further and not ranks_only:
         asked = {"between": between, "metric": metric, "tests": further, "correction": correction}
-        tables["tests"] = _of_each(runs, lambda run: further_tests(run, **asked))
+        tables["tests"] = _of_each(runs, lambda run: significance_tests(run, **asked))
     if calibration:
         looked_into = {
             "calibration": calibration_table, "reliability": reliability_table, "temperature": temperature_table
@@ -99,12 +99,12 @@ def _require_words(between: str, interval: str, tests: Sequence[str] | None, cor
     find_interval(interval)
     find_correction(correction)
     sides_of([], between)
-    known = [VERDICT, *FURTHER]
+    known = [VERDICT, *SIGNIFICANCE_TESTS]
     unknown = [name for name in tests or () if name not in known]
     if unknown:
         near = "".join(did_you_mean(name, known) for name in unknown)
         raise ProbeError(f"unknown test {one_of(unknown)}; there are {one_of(known)}.{near}")
-    return [name for name in FURTHER if not tests or name in tests]
+    return [name for name in SIGNIFICANCE_TESTS if not tests or name in tests]
 
 
 def _of_each(runs: Sequence[Run], table_of: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:

@@ -7,9 +7,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ...base import ProbeError, did_you_mean, one_of
-from ..results.predictions import System
+from ..results.predictions import SystemKey
 
-WITHIN = {"backbones": "probe", "probes": "backbone"}
+COMPARISON_AXES = {"backbones": "probe", "probes": "backbone"}
 """What may be compared, and what is then the same on both sides."""
 
 
@@ -27,11 +27,11 @@ class Pair(NamedTuple):
     second: int
 
 
-def pairs(systems: Sequence[System], between: str) -> Iterator[Pair]:
+def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[Pair]:
     """Every two that can be compared, in the order of the names.
 
     Raises:
-        ProbeError: `between` is none of `WITHIN`.
+        ProbeError: `between` is none of `COMPARISON_AXES`.
     """
     sides = list(zip(systems, sides_of(systems, between), strict=True))
     order = sorted(range(len(sides)), key=lambda i: (sides[i][1][0], sides[i][0].budget, sides[i][0]))
@@ -41,21 +41,21 @@ def pairs(systems: Sequence[System], between: str) -> Iterator[Pair]:
             yield Pair(one.dataset, one.budget, within, a, b, first, second)
 
 
-def sides_of(systems: Sequence[System], between: str) -> list[tuple[str, str]]:
+def sides_of(systems: Sequence[SystemKey], between: str) -> list[tuple[str, str]]:
     """For each system, what stays the same in a comparison and what is compared: a probe and a backbone, or turned.
 
     Raises:
-        ProbeError: `between` is none of `WITHIN`.
+        ProbeError: `between` is none of `COMPARISON_AXES`.
     """
-    if between not in WITHIN:
-        near = did_you_mean(between, WITHIN)
-        raise ProbeError(f'nothing to compare between "{between}"; there are {one_of(WITHIN)}.{near}')
+    if between not in COMPARISON_AXES:
+        near = did_you_mean(between, COMPARISON_AXES)
+        raise ProbeError(f'nothing to compare between "{between}"; there are {one_of(COMPARISON_AXES)}.{near}')
     labels = system_labels(list(systems))
     named = [(system.probe, labels[system]) for system in systems]
     return named if between == "backbones" else [(backbone, probe) for probe, backbone in named]
 
 
-def system_labels(systems: list[System]) -> dict[System, str]:
+def system_labels(systems: list[SystemKey]) -> dict[SystemKey, str]:
     """What to call each system beside its probe: the backbone, with its pooling where it has several."""
     poolings: dict[tuple[str, str], set[str]] = {}
     for system in systems:

@@ -12,13 +12,13 @@ import pandas as pd
 
 from ...base import ProbeError, one_of
 from ..metrics.registry import Metric, find_metric
-from ..results.predictions import System
+from ..results.predictions import SystemKey
 from ..results.run import Run
 from ..results.schemas import SYSTEM
 from .friedman import Friedman, cliques, friedman_test, nemenyi_test, ranks_of
 from .multiple_testing import ALPHA
 from .paired_tests import wilcoxon_test
-from .pairing import WITHIN, sides_of
+from .pairing import COMPARISON_AXES, sides_of
 from .summary import require_metric
 
 _FEW_SETS = 6
@@ -96,8 +96,8 @@ def rank_over_datasets(
     ]
     if not found:
         raise ProbeError(
-            f"no two {between} have a score under the same {WITHIN[between]} in all of {one_of(names)}: there is"
-            " nothing to rank. Probe the same ones on each data set."
+            f"no two {between} have a score under the same {COMPARISON_AXES[between]} in all of {one_of(names)}: nothing"
+            " can be ranked. Probe the same ones on each data set."
         )
     return found
 
@@ -114,7 +114,7 @@ def _means(run: Run, metric: Metric, between: str) -> pd.DataFrame:
     """`dataset`, `within`, `budget`, `name`, `fingerprint` and `score` (more is better) of every system."""
     scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
     means = scores.groupby(list(SYSTEM), sort=True)["value"].mean().reset_index()
-    systems = [System(*row) for row in means[list(SYSTEM)].itertuples(index=False)]
+    systems = [SystemKey(*row) for row in means[list(SYSTEM)].itertuples(index=False)]
     sides = pd.DataFrame(sides_of(systems, between), columns=["within", "name"])
     return sides.assign(
         dataset=means["dataset"],

@@ -7,7 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from ..metrics.registry import find_metric
-from ..results.predictions import System
+from ..results.predictions import SystemKey
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SYSTEM
 from .pairing import system_labels
@@ -49,10 +49,10 @@ def _on_scores(run: Run, summary: pd.DataFrame) -> list[str]:
 
 def _on_summary(run: Run, summary: pd.DataFrame) -> list[str]:
     """The notes of the summary; one that is true of every system is said once."""
-    labels = system_labels([System(*row) for row in summary[list(SYSTEM)].itertuples(index=False)])
+    labels = system_labels([SystemKey(*row) for row in summary[list(SYSTEM)].itertuples(index=False)])
     told = []
     for note, rows in summary[summary["note"] != ""].groupby("note", sort=False):
-        systems = [System(*row) for row in rows[list(SYSTEM)].itertuples(index=False)]
+        systems = [SystemKey(*row) for row in rows[list(SYSTEM)].itertuples(index=False)]
         names = ", ".join(f"{labels[system]} with {_label(run, system.probe)}" for system in systems)
         told.append(f"every system: {note}" if len(rows) == len(summary) > 1 else f"{names}: {note}")
     return told

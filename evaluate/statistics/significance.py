@@ -10,12 +10,12 @@ import pandas as pd
 
 from ...base import ProbeError, did_you_mean, one_of
 from ..metrics.registry import METRICS, Metric, evaluate
-from ..results.predictions import Predicted, replay, seeds_of
+from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
 from ..results.run import Run
 from .delong import DeLong, delong_test
 from .multiple_testing import ALPHA, find_correction
 from .paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
-from .pairing import WITHIN, Pair, pairs
+from .pairing import COMPARISON_AXES, Pair, pairs
 from .summary import require_metric
 
 
@@ -31,11 +31,11 @@ class _Finding:
     note: str = ""
 
 
-_Both = Sequence[tuple[Predicted, Predicted]]
+_Both = Sequence[tuple[ResamplePredictions, ResamplePredictions]]
 """Two systems, resample by resample."""
 
 
-def further_tests(
+def significance_tests(
     run: Run,
     *,
     between: str = "backbones",
@@ -49,7 +49,7 @@ def further_tests(
         run: the results.
         between: `backbones` or `probes`.
         metric: what `wilcoxon` compares; the run's own by default. `delong` compares ROC-AUC and `mcnemar` accuracy.
-        tests: of `FURTHER`; all by default.
+        tests: of `SIGNIFICANCE_TESTS`; all by default.
         correction: of `CORRECTIONS`, over all rows of one test.
 
     Returns:
@@ -62,12 +62,12 @@ def further_tests(
         ReportError: the run's predictions do not fit its facts.
     """
     chosen, adjust = require_metric(run, metric), find_correction(correction)
-    systems = replay(run)
+    systems = predictions_by_system(run)
     predicted = list(systems.values())
     found = list(pairs(list(systems), between))
     parts = []
     for name in _require_tests(tests):
-        rows = [row for pair in found for row in _rows(name, pair, predicted, chosen, WITHIN[between])]
+        rows = [row for pair in found for row in _rows(name, pair, predicted, chosen, COMPARISON_AXES[between])]
         table = pd.DataFrame(rows, columns=_columns(between))
         table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
         table["correction"] = correction
@@ -78,25 +78,27 @@ def further_tests(
 
 def _columns(between: str) -> list[str]:
     return [
-        *("test", "dataset", WITHIN[between], "budget", "a", "b", "metric", "class", "difference"),
+        *("test", "dataset", COMPARISON_AXES[between], "budget", "a", "b", "metric", "class", "difference"),
         *("p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
     ]
 
 
 def _require_tests(names: Sequence[str] | None) -> list[str]:
-    wanted = list(dict.fromkeys(FURTHER if names is None else names))
-    unknown = [name for name in wanted if name not in FURTHER]
+    wanted = list(dict.fromkeys(SIGNIFICANCE_TESTS if names is None else names))
+    unknown = [name for name in wanted if name not in SIGNIFICANCE_TESTS]
     if unknown or not wanted:
-        near = "".join(did_you_mean(name, FURTHER) for name in unknown)
-        raise ProbeError(f"unknown test {one_of(unknown) or '(none is named)'}; there are {one_of(FURTHER)}.{near}")
+        near = "".join(did_you_mean(name, SIGNIFICANCE_TESTS) for name in unknown)
+        raise ProbeError(
+            f"unknown test {one_of(unknown) or '(none is named)'}; there are {one_of(SIGNIFICANCE_TESTS)}.{near}"
+        )
     return wanted
 
 
 def _rows(
-    test: str, pair: Pair, predicted: Sequence[list[Predicted]], metric: Metric, within: str
+    test: str, pair: Pair, predicted: Sequence[list[ResamplePredictions]], metric: Metric, within: str
 ) -> Iterator[dict[str, object]]:
     both = list(zip(predicted[pair.first], predicted[pair.second], strict=True))
-    for finding in FURTHER[test](both, metric):
+    for finding in SIGNIFICANCE_TESTS[test](both, metric):
         yield {
             "test": test,
             "dataset": pair.dataset,
@@ -166,7 +168,7 @@ def _mcnemar_of(sides: _Both) -> tuple[float, bool]:
     return mcnemar_test(np.rint(np.bincount(code, weights=gained)).astype(np.int64))
 
 
-def _right(predicted: Predicted) -> np.ndarray:
+def _right(predicted: ResamplePredictions) -> np.ndarray:
     """(n,) right calls of each unit: 0 or 1, for multilabel up to the number of labels."""
     scored = predicted.scored
     return (scored.predicted == scored.y).reshape(len(scored), -1).sum(axis=1).astype(np.int64)
@@ -180,7 +182,7 @@ def _by_test(both: _Both, *, one_a_fold: bool) -> list[_Both]:
     first = both[0][0].unit
     if all(np.array_equal(a.unit, first) for a, _ in both):
         return [both]
-    parts: dict[tuple[int, int], list[tuple[Predicted, Predicted]]] = {}
+    parts: dict[tuple[int, int], list[tuple[ResamplePredictions, ResamplePredictions]]] = {}
     for a, b in both:
         parts.setdefault((a.seed, a.fold if one_a_fold else 0), []).append((a, b))
     return list(parts.values())
@@ -191,7 +193,7 @@ def _one_p(p: Sequence[float]) -> tuple[float, str]:
     return twice_the_median(np.array(p)), f"twice the median p of {known} tests" if known > 1 else ""
 
 
-FURTHER: Mapping[str, Callable[[_Both, Metric], Iterator[_Finding]]] = {
+SIGNIFICANCE_TESTS: Mapping[str, Callable[[_Both, Metric], Iterator[_Finding]]] = {
     "wilcoxon": _wilcoxon,
     "delong": _delong,
     "mcnemar": _mcnemar,

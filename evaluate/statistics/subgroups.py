@@ -10,9 +10,9 @@ import pandas as pd
 
 from ...base import ProbeError
 from ..metrics.registry import Metric, evaluate
-from ..results.predictions import Predicted, System, replay, seeds_of
+from ..results.predictions import ResamplePredictions, SystemKey, predictions_by_system, seeds_of
 from ..results.run import Run
-from .bootstrap import DRAWS, NO_BOUNDS, GroupDraws, Interval, find_interval, mean_over_seeds
+from .bootstrap import N_BOOTSTRAP, NO_BOUNDS, GroupDraws, Interval, find_interval, mean_over_seeds
 from .summary import require_metric
 
 FEWEST_GROUPS = 10
@@ -25,7 +25,7 @@ class _Part:
 
     attribute: str
     subgroup: str
-    predicted: list[Predicted]
+    predicted: list[ResamplePredictions]
     values: np.ndarray
     """(S,), NaN where not defined."""
     drawn: np.ndarray
@@ -46,7 +46,7 @@ def subgroup_scores(
     *,
     metric: str | None = None,
     confidence: float = 0.95,
-    draws: int = DRAWS,
+    draws: int = N_BOOTSTRAP,
     interval: str = "percentile",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores every system on the test units of each subgroup of each attribute.
@@ -74,7 +74,7 @@ def subgroup_scores(
             f"{run.info['dataset']['name']}: the run knows no attributes of its units. List columns of the manifest"
             " under `attributes` in its card (such as sex, age, site) and run `medprobe probe` again."
         )
-    systems = replay(run)
+    systems = predictions_by_system(run)
     bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
     scores, gaps = [], []
     for system, predicted in systems.items():
@@ -87,14 +87,14 @@ def subgroup_scores(
 
 
 _SCORES = [
-    *(*System._fields, "attribute", "subgroup", "metric", "mean", "low", "high"),
+    *(*SystemKey._fields, "attribute", "subgroup", "metric", "mean", "low", "high"),
     *("n_seeds", "n_groups", "n_test", "reason", "note"),
 ]
-_GAPS = [*System._fields, "attribute", "metric", "best", "worst", "gap", "low", "high", "reason", "note"]
+_GAPS = [*SystemKey._fields, "attribute", "metric", "best", "worst", "gap", "low", "high", "reason", "note"]
 
 
 def _parts(
-    predicted: Sequence[Predicted],
+    predicted: Sequence[ResamplePredictions],
     attribute: str,
     rows: pd.DataFrame,
     metric: Metric,
@@ -115,7 +115,7 @@ def _parts(
         yield _Part(attribute, str(subgroup), inside, values, drawn, left_out, groups, reason)
 
 
-def _only(predicted: Predicted, chosen: np.ndarray) -> Predicted:
+def _only(predicted: ResamplePredictions, chosen: np.ndarray) -> ResamplePredictions:
     scored = predicted.scored
     return replace(
         predicted,
@@ -125,7 +125,7 @@ def _only(predicted: Predicted, chosen: np.ndarray) -> Predicted:
     )
 
 
-def _why_not(predicted: Sequence[Predicted], values: np.ndarray, groups: int) -> str:
+def _why_not(predicted: Sequence[ResamplePredictions], values: np.ndarray, groups: int) -> str:
     """Why a subgroup has no number; "" where it has one."""
     if groups == 0:
         return "none in any test"

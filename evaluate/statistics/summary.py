@@ -11,11 +11,11 @@ import pandas as pd
 
 from ...base import ProbeError
 from ..metrics.registry import Metric, evaluate, find_metric, metrics_for
-from ..resampling.train_size import WHOLE
-from ..results.predictions import Predicted, System, replay, seeds_of
+from ..resampling.train_size import FULL_TRAIN
+from ..results.predictions import ResamplePredictions, SystemKey, predictions_by_system, seeds_of
 from ..results.run import Run
 from ..results.schemas import SYSTEM
-from .bootstrap import DRAWS, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
+from .bootstrap import N_BOOTSTRAP, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
 
 FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and is said to be."""
@@ -26,7 +26,7 @@ def summarise(
     *,
     metric: str | None = None,
     confidence: float = 0.95,
-    draws: int = DRAWS,
+    draws: int = N_BOOTSTRAP,
     interval: str = "percentile",
 ) -> pd.DataFrame:
     """Sums up every system of a run in one metric of its test.
@@ -65,7 +65,7 @@ def summarise(
 def budgets_in_order(run: Run) -> list[str]:
     """The budgets of a run by the units that they leave to train on, the smallest first."""
     sizes = run.scores.groupby("budget")["n_train"].mean()
-    return sorted(map(str, sizes.index), key=lambda name: (sizes[name], name == WHOLE, name))
+    return sorted(map(str, sizes.index), key=lambda name: (sizes[name], name == FULL_TRAIN, name))
 
 
 def require_metric(run: Run, name: str | None) -> Metric:
@@ -84,9 +84,9 @@ def require_metric(run: Run, name: str | None) -> Metric:
 class Evidence:
     """What is known of one system in one metric; J resamples: a seed each, under kfold a seed and fold each."""
 
-    system: System
+    system: SystemKey
     metric: Metric
-    predicted: list[Predicted]
+    predicted: list[ResamplePredictions]
     values: np.ndarray
     """(J,), NaN where not defined; the very figures of the scores table."""
     drawn: np.ndarray
@@ -171,7 +171,7 @@ def interval_of(
 @lru_cache(maxsize=2)
 def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
     """The evidence on every system of a run, in the order of their names."""
-    systems = replay(run)
+    systems = predictions_by_system(run)
     bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
     return tuple(
         Evidence(

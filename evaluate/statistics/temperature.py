@@ -8,13 +8,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, logit, softmax
 
-from ..metrics.functions import SMALLEST, Scored
+from ..metrics.functions import SMALLEST, LabeledPredictions
 
 RANGE = (0.05, 20.0)
 """Temperatures that are looked at. Where every unit of val is called right, ever colder is ever better."""
 
 
-def fit_temperature(scored: Scored) -> float:
+def fit_temperature(scored: LabeledPredictions) -> float:
     """The temperature with the least log-loss (Guo et al. 2017, arXiv 1706.04599); one for all labels of multilabel.
 
     Logits are the logarithms of the stored probabilities, none taken for smaller than 1.2e-7; for one class of many
@@ -43,18 +43,18 @@ def at_edge(temperature: float) -> bool:
     return bool(temperature < RANGE[0] * 1.01 or temperature > RANGE[1] / 1.01)
 
 
-def at_temperature(scored: Scored, temperature: float) -> Scored:
+def apply_temperature(scored: LabeledPredictions, temperature: float) -> LabeledPredictions:
     """The same units with their probabilities scaled; what is called stays the same."""
     logits = _logits(scored) / temperature
     return replace(scored, proba=expit(logits) if scored.multilabel else softmax(logits, axis=1))
 
 
-def _logits(scored: Scored) -> np.ndarray:
+def _logits(scored: LabeledPredictions) -> np.ndarray:
     proba = np.clip(scored.proba, SMALLEST, 1 - SMALLEST)
     return logit(proba) if scored.multilabel else np.log(proba)
 
 
-def _loss(scored: Scored, logits: np.ndarray) -> float:
+def _loss(scored: LabeledPredictions, logits: np.ndarray) -> float:
     if scored.multilabel:
         return -float(log_expit(np.where(scored.truth, logits, -logits)).mean())
     return -float(log_softmax(logits, axis=1)[np.arange(len(scored)), scored.y].mean())

@@ -15,7 +15,7 @@ from ...base import ManifestError, counted, no_such, one_of
 from ..manifest import Manifest
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
-from ..schema.intensity_policy import DEFAULT_READING, Reading
+from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..validation.finding import refusal
 from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
 from .dicom_headers import ATTRIBUTES, Header, ImageHeader, PassedOver, Unusable, read_header, require_pydicom
@@ -48,7 +48,7 @@ def build_dicom(
     name: str | None = None,
     task: Task | None = None,
     classes: Sequence[str] | None = None,
-    reading: Reading = DEFAULT_READING,
+    reading: IntensityPolicy = DEFAULT_READING,
     notice: Notice = silent,
 ) -> Manifest:
     """A manifest of a tree of DICOM files, with labels from a table by SOPInstanceUID, StudyInstanceUID or PatientID.

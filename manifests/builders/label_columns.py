@@ -101,7 +101,7 @@ def read_uncertain(
     return pd.DataFrame({name: ones[:, CHEXPERT_LABELS.index(name)].astype(np.int8) for name in labels}), kept
 
 
-def read_findings(table: PublishedTable, column: str, labels: Sequence[str], none: str) -> pd.DataFrame:
+def load_report_data(table: PublishedTable, column: str, labels: Sequence[str], none: str) -> pd.DataFrame:
     """A column of findings separated by bars, as a column of int8 a label.
 
     Args:

@@ -10,10 +10,10 @@ from ...base import ImageError
 from ..manifest import Manifest
 from ..readers import read_image
 from ..readers.source import Source
-from ..schema.intensity_policy import DEFAULT_READING, Reading
+from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 
 
-def reading_matters(manifest: Manifest, reading: Reading) -> bool:
+def policy_matters(manifest: Manifest, reading: IntensityPolicy) -> bool:
     """Whether `reading` gives other pixels than the default one, as far as three images tell.
 
     The first, the middle and the last row are read both ways, which is quick and finds the common case: where all
@@ -28,7 +28,7 @@ def reading_matters(manifest: Manifest, reading: Reading) -> bool:
     return not known or not all(known)
 
 
-def _same(source: Source, reading: Reading) -> bool | None:
+def _same(source: Source, reading: IntensityPolicy) -> bool | None:
     """Whether one image has the same pixels by default; None where it cannot be read."""
     try:
         asked = read_image(replace(source, reading=reading))

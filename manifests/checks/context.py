@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..image_stats.scan import survey_manifest
-from ..image_stats.table import Survey
+from ..image_stats.scan import manifest_image_stats
+from ..image_stats.table import ImageStats
 from ..manifest import Manifest
 from ..schema.columns import column_of
 from ..schema.grouping import codes_of
@@ -46,9 +46,9 @@ class Evidence:
         return column_of(self.manifest.table, "sample_id").fillna("")
 
     @cached_property
-    def survey(self) -> Survey:
+    def survey(self) -> ImageStats:
         """What was seen of each image."""
-        return survey_manifest(self.manifest, show_progress=self.show_progress)
+        return manifest_image_stats(self.manifest, show_progress=self.show_progress)
 
     @cached_property
     def labels(self) -> np.ndarray:

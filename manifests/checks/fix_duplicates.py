@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..image_stats.table import Survey
+from ..image_stats.table import ImageStats
 from ..manifest import Manifest
 from ..schema.card import DatasetCard
 from ..schema.columns import TEXT, as_words, column_of
@@ -34,10 +34,10 @@ class Fixed:
         return bool(self.told)
 
 
-Fix = Callable[[Manifest, Survey], Fixed]
+Fix = Callable[[Manifest, ImageStats], Fixed]
 
 
-def drop_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
+def drop_duplicates(manifest: Manifest, survey: ImageStats) -> Fixed:
     """Keeps one of identical images: the one in test, else in val, else in train, so that a published test stays whole.
 
     Of several in one part the first row is kept. Where identical images have different labels all are dropped: one of
@@ -73,7 +73,7 @@ def drop_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
     return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), told)
 
 
-def group_duplicates(manifest: Manifest, survey: Survey) -> Fixed:
+def group_duplicates(manifest: Manifest, survey: ImageStats) -> Fixed:
     """Puts identical images into one group, which no resample divides; units and samples stay as they are.
 
     Groups that share pixels become one, named after the first of them by code point. A group that then stands on
@@ -116,7 +116,7 @@ FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates":
 """What `medprobe manifest check --fix` can do."""
 
 
-def _same_pixels(manifest: Manifest, survey: Survey) -> tuple[np.ndarray, np.ndarray, int]:
+def _same_pixels(manifest: Manifest, survey: ImageStats) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows that show something, the code of each one's content, and how many contents there are."""
     rows = np.flatnonzero(survey.readable & ~survey.constant)
     content, digests = pd.factorize(survey.digest[rows])

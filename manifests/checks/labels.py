@@ -9,7 +9,7 @@ import numpy as np
 from ...base import counted, one_of
 from ..schema.columns import column_of
 from ..schema.grouping import codes_of, first_rows, row_groups
-from ..schema.units import torn_units
+from ..schema.units import inconsistent_units
 from ..summary.counts import counted_things
 from ..validation.finding import MOST, Finding, finding, untold
 from ..validation.structure import SPLITS
@@ -29,7 +29,7 @@ def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
         return
     codes, units = codes_of(manifest.unit_ids)
     for name in manifest.card.attributes:
-        torn = torn_units(column_of(manifest.table, name), codes, len(units))
+        torn = inconsistent_units(column_of(manifest.table, name), codes, len(units))
         if torn.any():
             message = (
                 f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '

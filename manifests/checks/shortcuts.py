@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..image_stats.table import Survey
+from ..image_stats.table import ImageStats
 from ..schema.grouping import codes_of
 from ..stratified_groups import shuffle_keys, shuffled
 from ..validation.finding import Finding, finding
@@ -66,7 +66,7 @@ def _chosen_rows(evidence: Evidence) -> np.ndarray:
     return rows[:: -(-len(rows) // _MOST_ROWS)] if len(rows) else rows
 
 
-def _features(survey: Survey) -> _Features:
+def _features(survey: ImageStats) -> _Features:
     numbers = {"height": survey.height, "width": survey.width, "file size": survey.bytes}
     kinds, counts = np.unique(survey.stored.astype(str), return_counts=True)
     for kind in kinds[np.argsort(-counts, kind="stable")][:_MOST_KINDS]:

@@ -39,7 +39,7 @@ def alike(names: Iterable[str]) -> list[np.ndarray]:
     return [same for same in sets if len(same) > 1]
 
 
-def spelling_remarks(manifest: Manifest) -> Iterator[str]:
+def spelling_warnings(manifest: Manifest) -> Iterator[str]:
     """Sentences about classes and groups that differ only in how they are written; groups are named by rows alone.
 
     To be asked before ids are hashed: nothing can be told of them afterwards.

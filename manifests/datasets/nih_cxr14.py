@@ -11,7 +11,7 @@ import pandas as pd
 from ...base import counted
 from ..builders.common import Notice, assemble, silent
 from ..builders.images import find_folders, locate_images
-from ..builders.label_columns import choose_labels, read_findings
+from ..builders.label_columns import choose_labels, load_report_data
 from ..builders.label_table import PublishedTable, find_tables, read_lists, refuse_faults
 from ..manifest import Manifest
 from ..schema.columns import TEXT
@@ -58,7 +58,7 @@ def build_nih_cxr14(
     )
     table.need_filled("Image Index", "Finding Labels", "Patient ID")
     table.need_distinct("Image Index")
-    found = read_findings(table, "Finding Labels", _LABELS, "No Finding")
+    found = load_report_data(table, "Finding Labels", _LABELS, "No Finding")
     split = _published_split(table, train_file, test_file)
     refuse_faults(table)
     folders = find_folders(src, "images_001/images", "images_*/images", "images_*", "images", "images/*")

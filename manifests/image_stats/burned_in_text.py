@@ -102,8 +102,8 @@ def _rows_of(boxes: np.ndarray) -> Iterator[np.ndarray]:
     on_a_line = (np.abs(bottom[:, None] - bottom) <= leeway) | (np.abs(top[:, None] - top) <= leeway)
     alike = higher <= 1.6 * np.minimum(height[:, None], height)
     gap = left - right[:, None]
-    beside = (gap >= -2) & (gap <= 1.1 * higher) & (left > left[:, None])
-    one, other = np.nonzero(on_a_line & alike & beside)
+    concat_units = (gap >= -2) & (gap <= 1.1 * higher) & (left > left[:, None])
+    one, other = np.nonzero(on_a_line & alike & concat_units)
     if len(one) < FEWEST - 1:
         return
     from scipy.sparse import coo_array

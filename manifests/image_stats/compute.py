@@ -20,7 +20,7 @@ BINS = 32
 
 
 class Facts(NamedTuple):
-    """Of one image; `Survey` has the same fields as arrays, and says what each is."""
+    """Of one image; `ImageStats` has the same fields as arrays, and says what each is."""
 
     digest: str = ""
     reason: str = ""

@@ -15,7 +15,7 @@ from ..manifest import Manifest
 from ..readers.source import Source
 from .compute import Facts, facts_of
 from .store import SurveyFile
-from .table import Survey
+from .table import ImageStats
 
 _FEW = 1000
 """Images that threads have read before processes would have started."""
@@ -23,7 +23,7 @@ _CHUNK = 32
 """Images per task: neighbours stay together, so that an array is read in order."""
 
 
-def survey_manifest(manifest: Manifest, *, workers: int | None = None, show_progress: bool = True) -> Survey:
+def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show_progress: bool = True) -> ImageStats:
     """What there is to know of every image of a manifest, each decoded once and never again while it is unchanged.
 
     What was seen is kept beside the manifest (`<stem>.survey`, docs/formats.md), by the time and size of each file; a
@@ -51,12 +51,14 @@ def survey_manifest(manifest: Manifest, *, workers: int | None = None, show_prog
     return survey
 
 
-def keep_survey(manifest: Manifest, survey: Survey) -> None:
+def store_image_stats(manifest: Manifest, survey: ImageStats) -> None:
     """Keeps what is known already of the images of a saved manifest, so that the next survey need not look."""
     SurveyFile.of(manifest).keep(survey)
 
 
-def survey_images(sources: Sequence[Source], *, workers: int | None = None, show_progress: bool = True) -> Survey:
+def compute_image_stats(
+    sources: Sequence[Source], *, workers: int | None = None, show_progress: bool = True
+) -> ImageStats:
     """Decodes and describes every image; keeps nothing.
 
     Args:
@@ -64,7 +66,7 @@ def survey_images(sources: Sequence[Source], *, workers: int | None = None, show
         workers: threads, or processes for many files; default one per core.
         show_progress: show a bar.
     """
-    survey = Survey.blank(len(sources))
+    survey = ImageStats.blank(len(sources))
     for rows, seen in _looks(sources, np.arange(len(sources)), workers, show_progress):
         survey.note(rows, seen)
     return survey

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ...base import OutputError, atomic_path, fingerprint
 from ..manifest import Manifest
 from ..schema.columns import as_arrow, as_numbers, column_of
-from .table import Survey
+from .table import ImageStats
 
 SCHEMA = 1
 """Goes up when what is kept changes, or how an image is looked at."""
@@ -46,13 +46,13 @@ class SurveyFile:
         """The file beside `manifest`: `brain.survey` for `brain.parquet`."""
         return cls(manifest, manifest.path and manifest.path.with_suffix(".survey"))
 
-    def recall(self) -> tuple[Survey, np.ndarray]:
+    def recall(self) -> tuple[ImageStats, np.ndarray]:
         """What is known of the manifest's images.
 
         Returns:
             A survey of all N rows, blank where nothing is known, and which rows are known, (N,) bool.
         """
-        survey = Survey.blank(len(self.manifest))
+        survey = ImageStats.blank(len(self.manifest))
         known = np.zeros(len(survey), bool)
         stamps, reasons = self._stamps
         table = self._read()
@@ -66,7 +66,7 @@ class SurveyFile:
         survey.put(np.flatnonzero(known), _to_survey(table).take(place[known]))
         return survey, known
 
-    def keep(self, survey: Survey) -> None:
+    def keep(self, survey: ImageStats) -> None:
         """Writes what can be kept of `survey`, whole or not at all; a folder that cannot be written keeps nothing."""
         if self.path is None:
             return
@@ -128,8 +128,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _to_survey(table: pa.Table) -> Survey:
-    survey = Survey.blank(len(table))
+def _to_survey(table: pa.Table) -> ImageStats:
+    survey = ImageStats.blank(len(table))
     for name in (*_TEXT, *_NUMBERS):
         getattr(survey, name)[:] = table[name].to_numpy()
     for name in _ARRAYS:

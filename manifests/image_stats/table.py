@@ -12,7 +12,7 @@ from .perceptual_hash import THUMBNAIL
 
 
 @dataclass(frozen=True, eq=False)
-class Survey:
+class ImageStats:
     """What was seen of the images of N samples, in the order of rows.
 
     Where an image could not be read, only `reason` and `missing` say something; all else is 0, False or "".
@@ -52,7 +52,7 @@ class Survey:
         return self.digest != ""
 
     @classmethod
-    def blank(cls, count: int) -> Survey:
+    def blank(cls, count: int) -> ImageStats:
         """A survey of `count` images of which nothing is known yet."""
         shapes = {"thumbnail": (count, THUMBNAIL, THUMBNAIL), "histogram": (count, BINS)}
         dtypes = {
@@ -70,11 +70,11 @@ class Survey:
             arrays[name].fill("")
         return cls(**arrays)
 
-    def take(self, rows: np.ndarray) -> Survey:
+    def take(self, rows: np.ndarray) -> ImageStats:
         """The same of some rows, in that order; `rows` as numpy indexes them."""
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def put(self, rows: np.ndarray, other: Survey) -> None:
+    def put(self, rows: np.ndarray, other: ImageStats) -> None:
         """Writes what `other` has seen into `rows`."""
         for field in fields(self):
             getattr(self, field.name)[rows] = getattr(other, field.name)

@@ -2,8 +2,8 @@
 
 The policy, for every transfer syntax:
 
-- grey values pass the modality LUT or rescale slope and intercept, then the window (`Reading.window`); MONOCHROME1 is
-  inverted, so that 0 is always black;
+- grey values pass the modality LUT or rescale slope and intercept, then the window (`IntensityPolicy.window`);
+  MONOCHROME1 is inverted, so that 0 is always black;
 - `stored` takes the first VOI LUT, else the first window with its VOI LUT function; where there is neither, unsigned
   values of at most 8 bits without rescale keep their full range, and all others take the percentiles;
 - RGB, YBR and palette colours become RGB of 8 bits, the high ones, and are never windowed; colour profiles, overlays
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...base import ImageError
-from ..schema.intensity_policy import Reading
+from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned
 from .source import Source
@@ -174,7 +174,7 @@ def _bounds(file: DicomFile, frame: int, stored: np.ndarray, source: Source) -> 
 _BOUNDS: Memo[Bounds] = Memo(_KEPT)
 
 
-def _bounds_of_file(file: DicomFile, reading: Reading) -> Bounds:
+def _bounds_of_file(file: DicomFile, reading: IntensityPolicy) -> Bounds:
     count = min(file.layout.frames, _MOST_FRAMES)
     frames = np.linspace(0, file.layout.frames - 1, count).round().astype(int)
     step = -(-count * file.layout.pixels // MOST_VALUES)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ...base import ImageError
-from ..schema.intensity_policy import Reading
+from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, percentile_bounds, to_8_bits
 from .source import reason_of
 
@@ -131,7 +131,7 @@ class Stack:
         lengths = zip(self.array.shape[leading:], self.chunk[leading:], strict=True)
         return math.prod(-(-int(length) // max(1, int(part))) for length, part in lengths)
 
-    def pixels(self, frame: int | None, reading: Reading) -> np.ndarray:
+    def pixels(self, frame: int | None, reading: IntensityPolicy) -> np.ndarray:
         """uint8, (H, W) or (H, W, 3).
 
         Raises:
@@ -148,7 +148,7 @@ class Stack:
         with np.errstate(all="ignore"):
             return to_8_bits(values, self._bounds(values, index, reading))
 
-    def _bounds(self, values: np.ndarray, index: tuple[int, ...], reading: Reading) -> Bounds:
+    def _bounds(self, values: np.ndarray, index: tuple[int, ...], reading: IntensityPolicy) -> Bounds:
         if self.layout.depth is None or reading.scope == "slice" or isinstance(reading.window, tuple):
             return chosen_bounds(values, reading)
         key = index[0], reading.percentiles

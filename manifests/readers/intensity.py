@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...base import ImageError
-from ..schema.intensity_policy import Reading
+from ..schema.intensity_policy import IntensityPolicy
 
 Bounds = tuple[float, float]
 """The values that become 0 and 255."""
@@ -14,7 +14,7 @@ MOST_VALUES = 4_000_000
 """Percentiles of more values than this are taken over evenly spaced ones: exact to the eye, and quick."""
 
 
-def chosen_bounds(values: np.ndarray, reading: Reading, stored: Bounds | None = None) -> Bounds:
+def chosen_bounds(values: np.ndarray, reading: IntensityPolicy, stored: Bounds | None = None) -> Bounds:
     """The values that become 0 and 255 under `reading`.
 
     Args:

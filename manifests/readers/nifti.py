@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
-from ..schema.intensity_policy import Reading
+from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
 from .nifti_header import DAMAGE, Header, damage_in_words, header_length, inflated
@@ -107,14 +107,14 @@ class _Volume:
     """(X, Y, Z), a view of `stored`."""
     slope: float
     inter: float
-    bounds: dict[Reading, Bounds] = field(default_factory=dict)
+    bounds: dict[IntensityPolicy, Bounds] = field(default_factory=dict)
     """Of the whole volume, by reading."""
 
     @property
     def is_colour(self) -> bool:
         return self.stored.dtype.names is not None
 
-    def picture(self, axis: Axis, index: int, reading: Reading) -> np.ndarray:
+    def picture(self, axis: Axis, index: int, reading: IntensityPolicy) -> np.ndarray:
         """One slice as it is looked at: uint8, (H, W) or (H, W, 3)."""
         plane = np.ascontiguousarray(self.slices(axis)[index][::-1, ::-1].T)
         if self.is_colour:
@@ -134,7 +134,7 @@ class _Volume:
             return values
         return values.astype(np.float64) * self.slope + self.inter
 
-    def _bounds(self, values: np.ndarray, reading: Reading) -> Bounds:
+    def _bounds(self, values: np.ndarray, reading: IntensityPolicy) -> Bounds:
         if reading.scope == "slice":
             return chosen_bounds(values, reading)
         if reading not in self.bounds:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...base import ImageError
-from ..schema.intensity_policy import Reading
+from ..schema.intensity_policy import IntensityPolicy
 from .intensity import chosen_bounds, to_8_bits
 from .source import Source
 
@@ -124,7 +124,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _more_than_8_bits(image: Image.Image, reading: Reading, *, is_16_bit: bool) -> np.ndarray:
+def _more_than_8_bits(image: Image.Image, reading: IntensityPolicy, *, is_16_bit: bool) -> np.ndarray:
     if reading.window == "stored" and is_16_bit:
         wide = np.asarray(image).astype(np.uint32)
         return ((wide + 128) // 257).astype(np.uint8)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ...base import ImageError
 from ..schema.columns import as_arrow, as_numbers
-from ..schema.intensity_policy import DEFAULT_READING, Reading
+from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 _STORE_MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -32,11 +32,13 @@ class Source:
     """Index into a file or array of several images, from 0; None where there is only one."""
     member: str | None = None
     """What follows `#` in the manifest: an array inside a container, or the axis along which a volume is cut."""
-    reading: Reading = DEFAULT_READING
+    reading: IntensityPolicy = DEFAULT_READING
     """How stored values become 8-bit pixels."""
 
     @classmethod
-    def parse(cls, root: Path, text: str, frame: int | None = None, reading: Reading = DEFAULT_READING) -> Source:
+    def parse(
+        cls, root: Path, text: str, frame: int | None = None, reading: IntensityPolicy = DEFAULT_READING
+    ) -> Source:
         """The source that the manifest's `path` column calls `text`; `file.npz#name` is an array of a container."""
         match = _CONTAINER.match(text)
         if match:
@@ -48,7 +50,7 @@ class Sources(Sequence[Source]):
     """The sources of a manifest's rows, each made when it is asked for: ten million cost no more than their texts."""
 
     def __init__(
-        self, root: Path, paths: pd.Series, frames: pd.Series | None, reading: Reading = DEFAULT_READING
+        self, root: Path, paths: pd.Series, frames: pd.Series | None, reading: IntensityPolicy = DEFAULT_READING
     ) -> None:
         self._root, self._reading = root, reading
         # One contiguous Arrow array: compact, quick to index, and pickled as two buffers.

@@ -28,7 +28,7 @@ from typing import IO, Any
 import numpy as np
 
 from ...base import ImageError
-from ..schema.intensity_policy import Reading
+from ..schema.intensity_policy import IntensityPolicy
 from .source import Source
 
 _SECONDS, _SECONDS_PER_MB, _MOST_SECONDS = 4.0, 1.0, 600.0
@@ -40,7 +40,7 @@ _CRASHED = "the file is damaged: its decoder crashed"
 _ENDLESS = "the file is damaged: its decoder does not come to an end"
 
 
-class Guard:
+class SubprocessReader:
     """The process that reads for this one. Threads wait for each other; a forked process has a guard of its own."""
 
     def __init__(self, program: str | None = None) -> None:
@@ -109,7 +109,7 @@ class Guard:
             return process.wait()
 
 
-GUARD = Guard()
+GUARD = SubprocessReader()
 """Of this process."""
 
 
@@ -175,7 +175,7 @@ def serve(read: Callable[[Source], np.ndarray]) -> None:
     with suppress(BrokenPipeError):
         for line in sys.stdin.buffer:
             path, frame, member, reading = json.loads(line.decode("utf-8", "surrogatepass"))
-            source = Source(Path(path), frame, member, Reading.model_validate(reading))
+            source = Source(Path(path), frame, member, IntensityPolicy.model_validate(reading))
             _allow(source.path)
             _answer(source, read, answers)
             answers.flush()

@@ -11,23 +11,35 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ...base import ManifestError, atomic_path, did_you_mean, fault_in_words, first_line, one_of
-from .intensity_policy import DEFAULT_READING, Reading
+from .intensity_policy import DEFAULT_READING, IntensityPolicy
 
 Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 _PRIMARY_METRIC: dict[Task, str] = {
     "binary": "roc_auc",
-    "multiclass": "macro_recall",
+    "multiclass": "balanced_accuracy",
     "ordinal": "quadratic_kappa",
     "multilabel": "roc_auc",
 }
-_FOR_ALL = ("accuracy", "balanced_accuracy", "macro_recall", "macro_f1", "roc_auc", "average_precision")
+_FOR_ALL = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision")
 _PROBABILITIES = ("log_loss", "brier", "ece")
 METRIC_NAMES: dict[Task, tuple[str, ...]] = {
     task: (*_FOR_ALL, *(("quadratic_kappa",) if task == "ordinal" else ()), *_PROBABILITIES) for task in TASKS
 }
 """What may be a primary metric. Known here so that a card is found wrong before anything is embedded."""
+METRIC_ALIASES = {
+    **dict.fromkeys(("macro_recall", "mean_recall", "bacc", "balanced_acc"), "balanced_accuracy"),
+    **dict.fromkeys(("acc",), "accuracy"),
+    **dict.fromkeys(("f1", "f1_macro", "f1_score"), "macro_f1"),
+    **dict.fromkeys(("auc", "auroc", "rocauc", "roc"), "roc_auc"),
+    **dict.fromkeys(("ap", "auprc", "pr_auc", "map", "mean_average_precision"), "average_precision"),
+    **dict.fromkeys(("kappa", "qwk", "cohen_kappa"), "quadratic_kappa"),
+    **dict.fromkeys(("nll", "cross_entropy", "logloss"), "log_loss"),
+    **dict.fromkeys(("brier_score",), "brier"),
+    **dict.fromkeys(("calibration_error", "expected_calibration_error"), "ece"),
+}
+"""Other names under which a metric is found; results have the one name."""
 _RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality"}
 
 
@@ -50,7 +62,7 @@ class DatasetCard(BaseModel):
     classes: list[str]
     """In order for `ordinal`; for `binary` the second is the positive class; for `multilabel` the label columns."""
     primary_metric: Annotated[str, Field(validate_default=True)] = ""
-    """What hyper-parameters are chosen by; default by task: ROC-AUC, macro recall, quadratic kappa, mean ROC-AUC."""
+    """What hyper-parameters are chosen by; default by task: ROC-AUC, balanced accuracy, quadratic kappa, mean ROC-AUC."""
     label_column: str = "label"
     """Column of class names; not used by `multilabel`, which has a 0/1 column per class."""
     attributes: list[str] = []
@@ -59,7 +71,7 @@ class DatasetCard(BaseModel):
     """What `group_id` ties: the images of a patient (or a lesion, a case), or copies of an image and nothing more."""
     root: str = "."
     """Folder that the paths of the table start from, relative to the card's own folder."""
-    reading: Reading = DEFAULT_READING
+    reading: IntensityPolicy = DEFAULT_READING
     """How stored values become 8-bit pixels, where the format leaves the choice (DICOM, NIfTI, 16 bits and floats)."""
     license: str = ""
     citation: str = ""
@@ -115,6 +127,7 @@ class DatasetCard(BaseModel):
     @classmethod
     def _metric_by_task(cls, metric: str, info: ValidationInfo) -> str:
         task = info.data.get("task", "binary")
+        metric = METRIC_ALIASES.get(metric.lower().replace("-", "_"), metric)
         if metric and metric not in METRIC_NAMES[task]:
             near = did_you_mean(metric, METRIC_NAMES[task])
             raise ValueError(
@@ -219,7 +232,7 @@ def _in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
 def _place(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
     """What the place of a fault is to a user, such as `reading.window`, and the model that it is a field of."""
     names = "".join(f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in location)
-    return names.removeprefix("."), Reading if location[0] == "reading" and len(location) > 1 else DatasetCard
+    return names.removeprefix("."), IntensityPolicy if location[0] == "reading" and len(location) > 1 else DatasetCard
 
 
 def _not_yaml(error: yaml.YAMLError, text: str) -> str:

@@ -34,7 +34,7 @@ def _two_numbers(value: object) -> bool:
     return all(isinstance(one, int | float) and not isinstance(one, bool) and isfinite(one) for one in value)
 
 
-class Reading(BaseModel):
+class IntensityPolicy(BaseModel):
     """The intensity policy of a manifest: which range of stored values becomes 0 to 255.
 
     Part of the dataset card, and of the embedding spec where it is not the default, so that pixels that were read
@@ -78,5 +78,5 @@ class Reading(BaseModel):
         return canonical_json(changed) if changed else ""
 
 
-DEFAULT_READING = Reading()
+DEFAULT_READING = IntensityPolicy()
 """What a card that says nothing means."""

@@ -85,7 +85,7 @@ class Units:
         )
 
 
-def torn_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
+def inconsistent_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
     """Which units have samples that disagree in `column`: bool (count,)."""
     return disagreeing(codes, count, pd.factorize(column, use_na_sentinel=False)[0])
 
@@ -100,6 +100,6 @@ def _attributes(table: pd.DataFrame, names: list[str], sample_unit: np.ndarray, 
     for name in names:
         column = column_of(table, name)
         # One sample's value would depend on which row came first, so a unit of two minds has none.
-        torn = torn_units(column, sample_unit, len(first))
+        torn = inconsistent_units(column, sample_unit, len(first))
         columns[name] = column.iloc[first].reset_index(drop=True).mask(torn)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(first)))

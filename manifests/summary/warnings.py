@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import counted
-from ..image_stats.table import Survey
+from ..image_stats.table import ImageStats
 from ..manifest import Manifest
 
 _MOST_REASONS = 5
 """Reasons why images could not be read that are told one by one."""
 
 
-def manifest_remarks(manifest: Manifest, survey: Survey | None = None) -> Iterator[str]:
+def manifest_warnings(manifest: Manifest, survey: ImageStats | None = None) -> Iterator[str]:
     """Sentences about images that cannot be read and patients that are not named; they name no file and no id.
 
     Args:
@@ -28,7 +28,7 @@ def manifest_remarks(manifest: Manifest, survey: Survey | None = None) -> Iterat
         yield "No column names patients, so several images of one patient may be on both sides of a split."
 
 
-def _why(survey: Survey) -> str:
+def _why(survey: ImageStats) -> str:
     reasons, counts = np.unique(survey.reason[~survey.readable].astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     told = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_REASONS]]

@@ -6,22 +6,22 @@ import numpy as np
 
 from ...base import counted
 from ...evaluate.resampling.protocols import FIXED_TEST
-from .probe_data import Cohort, Side
+from .probe_data import ProbeData, SplitSource
 
 _SEE = "`medprobe manifest check` lists them"
 
 
-def caveats(cohort: Cohort, protocol: str) -> list[str]:
+def data_warnings(cohort: ProbeData, protocol: str) -> list[str]:
     """Warnings that belong beside every score of a run under `protocol`."""
     named = [told for side in cohort.sides for told in _no_groups(side, alone=len(cohort.sides) == 1)]
     return [*named, *_shared_groups(cohort), *_shared_pixels(cohort, protocol)]
 
 
-def _names_groups(side: Side) -> bool:
+def _names_groups(side: SplitSource) -> bool:
     return side.manifest.names_patients or "unit_id" in side.manifest.table
 
 
-def _no_groups(side: Side, *, alone: bool) -> list[str]:
+def _no_groups(side: SplitSource, *, alone: bool) -> list[str]:
     if _names_groups(side):
         return []
     which = "the manifest" if alone else f"the manifest of {side.manifest.name}"
@@ -29,7 +29,7 @@ def _no_groups(side: Side, *, alone: bool) -> list[str]:
     return [f"{which} names no patients, so each image counts as one: {why}"]
 
 
-def _shared_groups(cohort: Cohort) -> list[str]:
+def _shared_groups(cohort: ProbeData) -> list[str]:
     """Group ids that both manifests have. Those of manifests that name no groups are names of files."""
     if len(cohort.sides) == 1 or not all(_names_groups(side) for side in cohort.sides):
         return []
@@ -43,7 +43,7 @@ def _shared_groups(cohort: Cohort) -> list[str]:
     return [told] if shared else []
 
 
-def _shared_pixels(cohort: Cohort, protocol: str) -> list[str]:
+def _shared_pixels(cohort: ProbeData, protocol: str) -> list[str]:
     digests = np.concatenate([_digests(side) for side in cohort.sides])
     _, content = np.unique(digests, axis=0, return_inverse=True)
     units, unit = cohort.units, np.flatnonzero(cohort.usable)[cohort.row_unit]
@@ -58,7 +58,7 @@ def _shared_pixels(cohort: Cohort, protocol: str) -> list[str]:
     return [f"{counted(shared, 'image')} {told}{see}"] if shared else []
 
 
-def _digests(side: Side) -> np.ndarray:
+def _digests(side: SplitSource) -> np.ndarray:
     """(M, B) uint8, of the pixels of each covered sample; any of the caches tells, for all hold the same ones."""
     cache = side.caches[0]
     return cache.content_digests[cache.rows_of(side.coverage.sample_ids)]

@@ -11,7 +11,7 @@ from ...base import CacheError, ProbeError, did_you_mean, one_of
 from ...cache import EmbeddingCache
 from ...manifests import Manifest, Units
 from ..estimators._validation import LARGEST
-from .fusion import PREDICTIONS, Cells, covered, fuse_into, require_fusing
+from .fusion import PREDICTIONS, Cells, aggregate_into, check_aggregation, covered
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,17 @@ class Coverage:
         return int(self.usable.sum())
 
 
-def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCache], fusing: str) -> Coverage:
+def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCache], aggregation: str) -> Coverage:
     """Finds what all caches hold. Quarantined samples are left out, with a warning; missing ones are a fault.
 
     Raises:
         CacheError: a cache is of another data set, or samples were never extracted (says what to run).
-        ProbeError: nothing is left, or the fusing is unknown or impossible here.
+        ProbeError: nothing is left, or the aggregation is unknown or impossible here.
     """
     _require_own(manifest, caches)
-    require_fusing(fusing)
-    if fusing == "concat" and units.modality is None:
-        raise ProbeError(f"{manifest.name}: fusing by concat needs the column `modality`; add it, or fuse by mean.")
+    check_aggregation(aggregation)
+    if aggregation == "concat" and units.modality is None:
+        raise ProbeError(f"{manifest.name}: aggregation by concat needs the column `modality`; add it, or use mean.")
     ids = manifest.sample_ids
     quarantined = {sample for cache in caches for sample in cache.quarantine}
     kept = np.fromiter((sample not in quarantined for sample in ids), bool, len(ids))
@@ -56,9 +56,9 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(ids[rows], kind="stable")]
     modality = None if units.modality is None else units.modality[rows]
-    if fusing == "concat":
+    if aggregation == "concat":
         _require_modalities(manifest, units, modality)
-    usable = covered(units.sample_unit[rows], len(units), how=fusing, modality=modality)
+    usable = covered(units.sample_unit[rows], len(units), how=aggregation, modality=modality)
     if not usable.any():
         raise ProbeError(
             f"{manifest.name}: no unit has the samples it needs; see the quarantine in `medprobe cache show`."
@@ -72,7 +72,7 @@ def find_coverage(manifest: Manifest, units: Units, caches: Sequence[EmbeddingCa
         unit=position[units.sample_unit[rows]],
         usable=usable,
         modality=None if modality is None else modality[inside],
-        warnings=_left_out(int((~kept).sum()), len(ids), int((~usable).sum()), len(usable), fusing),
+        warnings=_left_out(int((~kept).sum()), len(ids), int((~usable).sum()), len(usable), aggregation),
     )
 
 
@@ -104,7 +104,7 @@ def _require_modalities(manifest: Manifest, units: Units, modality: np.ndarray |
 
 
 def load_features(
-    cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str, *, out: np.ndarray | None = None
+    cache: EmbeddingCache, pooling: str, coverage: Coverage, aggregation: str, *, out: np.ndarray | None = None
 ) -> np.ndarray:
     """One vector per usable unit, (U', D) float32; where predictions are fused, one per covered sample, (M, D).
 
@@ -114,16 +114,16 @@ def load_features(
         cache: of embeddings.
         pooling: which of its matrices.
         coverage: of the manifest by all caches.
-        fusing: as was given to `find_coverage`.
+        aggregation: as was given to `find_coverage`.
         out: C-contiguous, of the shape said by `features_shape`, to be filled and returned.
 
     Raises:
         CacheError: there is no such pooling, or the file is damaged.
         ProbeError: a value is not finite or too large (says which samples), or all vectors are the same.
     """
-    cells = _cells(coverage, fusing)
+    cells = _cells(coverage, aggregation)
     if out is None:
-        out = np.empty(features_shape(cache, pooling, coverage, fusing), np.float32)
+        out = np.empty(features_shape(cache, pooling, coverage, aggregation), np.float32)
     order = cells.order
     ids = coverage.sample_ids[order]
     in_place = out.reshape(-1, cache.dim(pooling)) if cells.single else None
@@ -136,24 +136,24 @@ def load_features(
             " images (are they all blank?) and extract again."
         )
     if in_place is None:
-        fuse_into(out, X, cells.taken(order), fusing)
+        aggregate_into(out, X, cells.taken(order), aggregation)
     return out
 
 
-def features_shape(cache: EmbeddingCache, pooling: str, coverage: Coverage, fusing: str) -> tuple[int, int]:
+def features_shape(cache: EmbeddingCache, pooling: str, coverage: Coverage, aggregation: str) -> tuple[int, int]:
     """Rows and columns of what `load_features` gives.
 
     Raises:
         CacheError: there is no such pooling.
     """
-    cells = _cells(coverage, fusing)
+    cells = _cells(coverage, aggregation)
     return cells.units, cells.apart * cache.dim(pooling)
 
 
-def _cells(coverage: Coverage, fusing: str) -> Cells:
-    if fusing == PREDICTIONS:
+def _cells(coverage: Coverage, aggregation: str) -> Cells:
+    if aggregation == PREDICTIONS:
         return Cells(np.arange(len(coverage.rows)), len(coverage.rows), 1)
-    return Cells.of(coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
+    return Cells.of(coverage.unit, coverage.units, how=aggregation, modality=coverage.modality)
 
 
 def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
@@ -219,11 +219,11 @@ def backbone_labels(caches: Sequence[EmbeddingCache]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}@{cache.spec.fingerprint}" for name, cache in labels]
 
 
-def _left_out(samples: int, all_samples: int, units: int, all_units: int, fusing: str) -> list[str]:
+def _left_out(samples: int, all_samples: int, units: int, all_units: int, aggregation: str) -> list[str]:
     told = []
     if samples:
         told.append(f"{samples:,} of {all_samples:,} samples could not be embedded and are left out (quarantined)")
     if units:
-        why = " (a modality is missing)" if fusing == "concat" else ""
+        why = " (a modality is missing)" if aggregation == "concat" else ""
         told.append(f"{units:,} of {all_units:,} units have no embedding{why} and are left out, for every backbone")
     return told

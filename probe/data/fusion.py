@@ -13,8 +13,8 @@ _AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Fusing:
-    """A way of fusing vectors: how those of one cell (a unit, or a modality of a unit) become one."""
+class Aggregation:
+    """A way of aggregating vectors: how those of one cell (a unit, or a modality of a unit) become one."""
 
     reduce: np.ufunc
     averaged: bool
@@ -23,12 +23,12 @@ class Fusing:
     """Whether the modalities of a unit are fused apart and stand side by side."""
 
 
-FUSINGS: dict[str, Fusing] = {
-    "mean": Fusing(np.add, averaged=True),
-    "max": Fusing(np.maximum, averaged=False),
-    "concat": Fusing(np.add, averaged=True, by_modality=True),
+AGGREGATIONS: dict[str, Aggregation] = {
+    "mean": Aggregation(np.add, averaged=True),
+    "max": Aggregation(np.maximum, averaged=False),
+    "concat": Aggregation(np.add, averaged=True, by_modality=True),
 }
-"""Ways of fusing vectors. A further one is one line here."""
+"""Ways of aggregating vectors. A further one is one line here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +44,13 @@ class Cells:
 
     @classmethod
     def of(cls, unit: np.ndarray, units: int, *, how: str, modality: np.ndarray | None) -> Cells:
-        """The arguments are those of `fuse`, which says what is raised."""
-        if how not in FUSINGS:
-            raise ProbeError(no_such("fusing", how, FUSINGS))
-        if not FUSINGS[how].by_modality:
+        """The arguments are those of `aggregate`, which says what is raised."""
+        if how not in AGGREGATIONS:
+            raise ProbeError(no_such("aggregation", how, AGGREGATIONS))
+        if not AGGREGATIONS[how].by_modality:
             return cls(unit, units, 1)
         if modality is None:
-            raise ProbeError("fusing by concat needs the column `modality` in the manifest; add it, or fuse by mean.")
+            raise ProbeError("aggregation by concat needs the column `modality` in the manifest; add it, or use mean.")
         names, codes = np.unique(modality.astype(str), return_inverse=True)
         return cls(unit * len(names) + codes, units, len(names))
 
@@ -74,7 +74,7 @@ class Cells:
         return replace(self, cell=self.cell[order])
 
 
-def fuse(
+def aggregate(
     X: np.ndarray, unit: np.ndarray, units: int, *, how: str = "mean", modality: np.ndarray | None = None
 ) -> np.ndarray:
     """Fuses the samples of each unit.
@@ -96,13 +96,13 @@ def fuse(
     """
     cells = Cells.of(unit, units, how=how, modality=modality)
     out = np.empty((units, cells.apart * X.shape[1]), np.float32)
-    fuse_into(out, X, cells, how)
+    aggregate_into(out, X, cells, how)
     return out
 
 
-def fuse_into(out: np.ndarray, X: np.ndarray, cells: Cells, how: str) -> None:
+def aggregate_into(out: np.ndarray, X: np.ndarray, cells: Cells, how: str) -> None:
     """Fills `out`, (U, apart * D), with the fused rows of `X`, (N, D); a stretch of cells at a time."""
-    flat, way, counts = out.reshape(-1, X.shape[1]), FUSINGS[how], cells.counts
+    flat, way, counts = out.reshape(-1, X.shape[1]), AGGREGATIONS[how], cells.counts
     if cells.single:
         flat[cells.cell] = X
         return
@@ -122,12 +122,12 @@ def fuse_into(out: np.ndarray, X: np.ndarray, cells: Cells, how: str) -> None:
 
 
 def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.ndarray | None = None) -> np.ndarray:
-    """Which units have the samples that `fuse` needs: (U,) bool. `modality` holds at least one name for `concat`.
+    """Which units have the samples that `aggregate` needs: (U,) bool. `modality` holds at least one name for `concat`.
 
     Args:
         unit: (N,) the unit of each sample that there is.
         units: U.
-        how: as for `fuse`; where predictions are fused, one sample is enough.
+        how: as for `aggregate`; where predictions are fused, one sample is enough.
         modality: (N,) of the samples that there are.
     """
     if how == PREDICTIONS:
@@ -140,12 +140,12 @@ PREDICTIONS = "predictions"
 """Fusing after the probe instead: it is fitted on samples, and a unit's probability is the mean of its samples'."""
 
 
-def require_fusing(how: str) -> None:
+def check_aggregation(how: str) -> None:
     """Makes sure that samples can be fused so.
 
     Raises:
         ProbeError: there is no such way.
     """
-    known = (*FUSINGS, PREDICTIONS)
+    known = (*AGGREGATIONS, PREDICTIONS)
     if how not in known:
-        raise ProbeError(no_such("fusing", how, known))
+        raise ProbeError(no_such("aggregation", how, known))

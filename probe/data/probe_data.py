@@ -16,7 +16,7 @@ from .features import Coverage, features_shape, find_coverage, load_features
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class SplitSource:
     """A manifest with its caches, and what they can speak for."""
 
     manifest: Manifest
@@ -25,17 +25,17 @@ class Side:
     coverage: Coverage
 
     @classmethod
-    def of(cls, manifest: Manifest, caches: Sequence[EmbeddingCache], fusing: str) -> Side:
+    def of(cls, manifest: Manifest, caches: Sequence[EmbeddingCache], aggregation: str) -> SplitSource:
         """Finds out what the caches cover; raises what `find_coverage` does."""
         units = manifest.units()
-        return cls(manifest, units, caches, find_coverage(manifest, units, caches, fusing))
+        return cls(manifest, units, caches, find_coverage(manifest, units, caches, aggregation))
 
 
 @dataclass(frozen=True, eq=False)
-class Cohort:
+class ProbeData:
     """One manifest or two, their units beside each other."""
 
-    sides: tuple[Side, ...]
+    sides: tuple[SplitSource, ...]
     """Of the manifest that is trained on; and of the one that is tested, where that is another."""
     units: Units
     """U units: those of the first manifest, then those of the second."""
@@ -58,19 +58,21 @@ class Cohort:
             return list(self.sides[0].coverage.warnings)
         return [f"{side.manifest.name}: {told}" for side in self.sides for told in side.coverage.warnings]
 
-    def features(self, cache: int, pooling: str, fusing: str) -> np.ndarray:
+    def features(self, cache: int, pooling: str, aggregation: str) -> np.ndarray:
         """One vector per usable unit, (U', D) float32; where predictions are fused, one per covered sample, (M, D)."""
         caches = [side.caches[cache] for side in self.sides]
-        shapes = [features_shape(c, pooling, side.coverage, fusing) for c, side in zip(caches, self.sides, strict=True)]
+        shapes = [
+            features_shape(c, pooling, side.coverage, aggregation) for c, side in zip(caches, self.sides, strict=True)
+        ]
         X = np.empty((sum(rows for rows, _ in shapes), shapes[0][1]), np.float32)
         start = 0
         for its_cache, side, (rows, _) in zip(caches, self.sides, shapes, strict=True):
-            load_features(its_cache, pooling, side.coverage, fusing, out=X[start : start + rows])
+            load_features(its_cache, pooling, side.coverage, aggregation, out=X[start : start + rows])
             start += rows
         return X
 
 
-def beside(trained: Units, tested: Units) -> Units:
+def concat_units(trained: Units, tested: Units) -> Units:
     """The units of two manifests as one: those of the second follow, and so do its groups.
 
     A group id that stands in both is two groups: a number that two hospitals give is seldom the same patient.
@@ -91,7 +93,7 @@ def beside(trained: Units, tested: Units) -> Units:
     )
 
 
-def in_terms_of(trained: Manifest, tested: Manifest) -> Manifest:
+def align_classes(trained: Manifest, tested: Manifest) -> Manifest:
     """`tested` with its classes in the order of `trained`, so that a label has the same code in both.
 
     Raises:
@@ -118,7 +120,7 @@ def in_terms_of(trained: Manifest, tested: Manifest) -> Manifest:
     return Manifest(tested.table, tested.card.model_copy(update={"classes": list(ours)}), tested.path)
 
 
-def require_same_modalities(trained: Side, tested: Side) -> None:
+def require_same_modalities(trained: SplitSource, tested: SplitSource) -> None:
     """Makes sure that vectors put side by side by modality mean the same in both manifests.
 
     Raises:

@@ -10,9 +10,9 @@ from pydantic import Field, PositiveFloat
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.centroid import CentroidProbe
-from .model_selection import Chooser
-from .probe import AsGrid, ProbeKind, ProbeSettings, seed_by_seed
-from .task import Block
+from .model_selection import ModelSelector
+from .probe import AsGrid, Probe, ProbeSettings, per_resample
+from .task import ProbeTask
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Temperatures, from the least to the most cautious; they change how sure the probe is, rarely what it calls."""
@@ -29,12 +29,12 @@ class CentroidSettings(ProbeSettings):
     """Whether rows get unit length."""
 
 
-def solve_one(block: Block, settings: CentroidSettings, resample: Resample) -> FitResult:
+def solve_one(block: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
     """The means of train, the temperature chosen on val, the means of train and val for the test."""
     start = time.perf_counter()
     probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
     probe.fit(block.X[resample.train], block.y[resample.train])
-    chooser = Chooser(block, resample)
+    chooser = ModelSelector(block, resample)
     for temperature in reversed(settings.temperature):  # the most cautious is the simplest
         probe.set_params(temperature=temperature)
         chooser.consider({"temperature": temperature}, probe.predict_proba(block.X[resample.val]))
@@ -54,4 +54,4 @@ def solve_one(block: Block, settings: CentroidSettings, resample: Resample) -> F
     )
 
 
-CENTROID = ProbeKind("centroid", "Nearest class mean", CentroidSettings(), seed_by_seed(solve_one))
+CENTROID = Probe("centroid", "Nearest class mean", CentroidSettings(), per_resample(solve_one))

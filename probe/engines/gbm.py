@@ -10,8 +10,8 @@ from pydantic import PositiveInt
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.gbm import PRESETS, GBMProbe
-from .probe import ProbeKind, ProbeSettings, seed_by_seed
-from .task import Block
+from .probe import Probe, ProbeSettings, per_resample
+from .task import ProbeTask
 
 
 class GBMSettings(ProbeSettings):
@@ -29,7 +29,7 @@ class GBMSettings(ProbeSettings):
         return {**super().facts(), **PRESETS[self.preset]}
 
 
-def solve_one(block: Block, settings: GBMSettings, resample: Resample) -> FitResult:
+def solve_one(block: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
     """Boosting until val's log-loss rises, then the same rounds on train and val."""
     start = time.perf_counter()
     probe = GBMProbe(
@@ -55,4 +55,4 @@ def solve_one(block: Block, settings: GBMSettings, resample: Resample) -> FitRes
     )
 
 
-GBM = ProbeKind("gbm", "Gradient boosting", GBMSettings(), seed_by_seed(solve_one))
+GBM = Probe("gbm", "Gradient boosting", GBMSettings(), per_resample(solve_one))

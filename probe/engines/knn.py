@@ -14,9 +14,9 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
 from ..estimators.knn import GRID, TEMPERATURE, vote
-from .model_selection import Chooser
-from .probe import AsGrid, ProbeKind, ProbeSettings
-from .task import Block, Workers
+from .model_selection import ModelSelector
+from .probe import AsGrid, Probe, ProbeSettings
+from .task import ProbeTask, Workers
 
 
 class KNNSettings(ProbeSettings):
@@ -40,7 +40,7 @@ class KNNSettings(ProbeSettings):
 class _Shared:
     """What every seed's work needs."""
 
-    block: Block
+    block: ProbeTask
     settings: KNNSettings
     lists: NeighbourLists
     search_s: float
@@ -52,7 +52,7 @@ class _Shared:
         return vote(found, self.block.y[rows], len(self.block.classes), ks, **by)
 
 
-def solve(block: Block, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
+def solve(block: ProbeTask, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
     questions = [question for resample in block.resamples for question in _questions(block, settings, resample)]
@@ -61,7 +61,7 @@ def solve(block: Block, workers: Workers, settings: KNNSettings) -> Iterator[Fit
     return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples, threads=True)
 
 
-def _questions(block: Block, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
+def _questions(block: ProbeTask, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
     """Of val and of test."""
     k = max(settings.k)
     return Question(resample.val, resample.train, k), Question(resample.test, block.fitted_on(resample), k)
@@ -73,7 +73,7 @@ def _solve_one(shared: _Shared, resample: Resample) -> FitResult:
     grid = settings.grid(len(resample.train))
     of_val, of_test = _questions(block, settings, resample)
     found, rows = lists.among(of_val, max(grid))
-    chooser = Chooser(block, resample)
+    chooser = ModelSelector(block, resample)
     for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
         chooser.consider({"k": k}, proba)  # many neighbours make the simpler model
     fitted = time.perf_counter()
@@ -97,4 +97,4 @@ def _left_out(settings: KNNSettings, rows: int) -> list[str]:
     return [f"k from {over[0]} left out: train is smaller"] if over else []
 
 
-KNN = ProbeKind("knn", "k nearest neighbours", KNNSettings(), solve)
+KNN = Probe("knn", "k nearest neighbours", KNNSettings(), solve)

@@ -20,9 +20,9 @@ from ..estimators._logistic_solver.problems import Problems, chances
 from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
 from ..estimators.logistic import GRID
-from .model_selection import Chooser
-from .probe import AsGrid, ProbeKind, ProbeSettings
-from .task import Block, Workers
+from .model_selection import ModelSelector
+from .probe import AsGrid, Probe, ProbeSettings
+from .task import ProbeTask, Workers
 
 _WIDE = 80
 """Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
@@ -49,7 +49,7 @@ class LogisticSettings(ProbeSettings):
     """Most steps of the solver for one value of C."""
 
 
-def solve_block(block: Block, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
+def solve_block(block: ProbeTask, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
     """Resamples in chunks: wide products for all of a chunk, chunks side by side.
 
     How resamples are divided follows from their number alone, so that no result depends on the number of workers.
@@ -72,7 +72,7 @@ def solve_block(block: Block, workers: Workers, settings: LogisticSettings) -> I
 class _Shared:
     """What all chunks see."""
 
-    block: Block
+    block: ProbeTask
     settings: LogisticSettings
     rows: Rows
     used: np.ndarray
@@ -118,7 +118,7 @@ class _Walk:
     """One resample on its way along the path; `best` of its chooser is a `_Model`."""
 
     resample: Resample
-    chooser: Chooser
+    chooser: ModelSelector
     val: np.ndarray
     """(n_val,) where the val rows stand among the shared rows."""
     last: float = 0.0
@@ -159,7 +159,7 @@ class _Model:
 
 def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitResult]:
     start = time.perf_counter()
-    walks = [_Walk(r, Chooser(shared.block, r), _places(shared.used, r.val)) for r in resamples]
+    walks = [_Walk(r, ModelSelector(shared.block, r), _places(shared.used, r.val)) for r in resamples]
     _walk(shared, walks)
     models = _refitted(shared, walks) if shared.block.refit else [walk.chooser.best for walk in walks]
     fitted = time.perf_counter()
@@ -264,7 +264,7 @@ def _chances(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndar
     return chances(out.transpose(1, 0, 2)).transpose(1, 2, 0)
 
 
-def _as_proba(block: Block, chances: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:
+def _as_proba(block: ProbeTask, chances: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:
     """(m, C) probabilities from (m, outputs); a label that never changes where it is learnt is sure."""
     if block.wide:
         seen = block.y[learnt_from]
@@ -303,4 +303,4 @@ def _places(used: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(used, rows, sorter=order)]
 
 
-LOGREG = ProbeKind("logreg", "Logistic regression", LogisticSettings(), solve_block)
+LOGREG = Probe("logreg", "Logistic regression", LogisticSettings(), solve_block)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...evaluate.metrics.registry import METRICS, evaluate
 from ...evaluate.resampling.resample import Resample
-from .task import Block
+from .task import ProbeTask
 
 PATIENCE = 3
 """Candidates in a row that are no better and less likely than the best, after which a path may end early."""
@@ -20,7 +20,7 @@ _ROUNDING = 1 - 1e-4
 """Values of a grid are written with six digits."""
 
 
-class Chooser:
+class ModelSelector:
     """Takes candidates from the simplest to the most complex and keeps the best on val.
 
     Of equals the likelier one (by log-loss) is taken: on a small val many are equal, and a ranking can be perfect under
@@ -33,7 +33,7 @@ class Chooser:
         proba: (n_val, C), of the best.
     """
 
-    def __init__(self, block: Block, resample: Resample) -> None:
+    def __init__(self, block: ProbeTask, resample: Resample) -> None:
         self.block, self.val = block, resample.val
         self.metric = block.metric
         self.best: Any = None

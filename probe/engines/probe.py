@@ -12,7 +12,7 @@ from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from .params import Setting, describe, faults, read_grid
-from .task import Block, Workers
+from .task import ProbeTask, Workers
 
 
 class ProbeSettings(BaseModel):
@@ -49,12 +49,12 @@ class ProbeSettings(BaseModel):
 
 
 Settings = TypeVar("Settings", bound=ProbeSettings)
-Engine = Callable[[Block, Workers, Settings], Iterator[FitResult]]
+Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
 """Yields one outcome per resample, in their order."""
 
 
 @dataclass(frozen=True)
-class ProbeKind(Generic[Settings]):
+class Probe(Generic[Settings]):
     """A probe as the runner knows it. A faster engine takes the place of `engine`; nothing else changes."""
 
     family: str
@@ -85,11 +85,11 @@ class ProbeKind(Generic[Settings]):
         """What can be set, with the defaults."""
         return describe(type(self.settings))
 
-    def solve(self, block: Block, workers: Workers) -> Iterator[FitResult]:
+    def solve(self, block: ProbeTask, workers: Workers) -> Iterator[FitResult]:
         """One outcome per resample of the block, in their order."""
         return self.engine(block, workers, self.settings)
 
-    def configured(self, **changes: Any) -> ProbeKind[Settings]:
+    def configured(self, **changes: Any) -> Probe[Settings]:
         """This probe with other settings.
 
         Raises:
@@ -109,10 +109,10 @@ class ProbeKind(Generic[Settings]):
         return replace(self, settings=settings)
 
 
-def seed_by_seed(solve_one: Callable[[Block, Settings, Resample], FitResult]) -> Engine[Settings]:
+def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]) -> Engine[Settings]:
     """The plain engine: every resample on its own, side by side over the workers."""
 
-    def solve(block: Block, workers: Workers, settings: Settings) -> Iterator[FitResult]:
+    def solve(block: ProbeTask, workers: Workers, settings: Settings) -> Iterator[FitResult]:
         return workers.map(_Unpacked(solve_one), (block, settings), block.resamples)
 
     return solve
@@ -122,9 +122,9 @@ def seed_by_seed(solve_one: Callable[[Block, Settings, Resample], FitResult]) ->
 class _Unpacked:
     """A class rather than a closure, which a process could not be sent."""
 
-    solve_one: Callable[[Block, Any, Resample], FitResult]
+    solve_one: Callable[[ProbeTask, Any, Resample], FitResult]
 
-    def __call__(self, shared: tuple[Block, Any], resample: Resample) -> FitResult:
+    def __call__(self, shared: tuple[ProbeTask, Any], resample: Resample) -> FitResult:
         return self.solve_one(*shared, resample)
 
 

@@ -13,12 +13,12 @@ from .centroid import CENTROID
 from .gbm import GBM
 from .knn import KNN
 from .logreg import LOGREG
-from .probe import ProbeKind
+from .probe import Probe
 
-PROBES: Mapping[str, ProbeKind[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
+PROBES: Mapping[str, Probe[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
 
 
-def find_probes(wanted: str | ProbeKind[Any] | Iterable[str | ProbeKind[Any]]) -> list[ProbeKind[Any]]:
+def resolve_probes(wanted: str | Probe[Any] | Iterable[str | Probe[Any]]) -> list[Probe[Any]]:
     """The probes that are meant, each once, in the order given.
 
     Args:
@@ -28,7 +28,7 @@ def find_probes(wanted: str | ProbeKind[Any] | Iterable[str | ProbeKind[Any]]) -
     Raises:
         ProbeError: none is named, one is unknown (all such are named, with the near ones), or a setting is wrong.
     """
-    given = list(dict.fromkeys([wanted] if isinstance(wanted, (str, ProbeKind)) else wanted))
+    given = list(dict.fromkeys([wanted] if isinstance(wanted, (str, Probe)) else wanted))
     families = [name.partition(":")[0] for name in given if isinstance(name, str)]
     unknown = [family for family in families if family not in PROBES]
     if unknown:
@@ -43,7 +43,7 @@ def find_probes(wanted: str | ProbeKind[Any] | Iterable[str | ProbeKind[Any]]) -
     return kinds
 
 
-def configure_all(kinds: Iterable[ProbeKind[Any]], family: str, given: Mapping[str, Any]) -> list[ProbeKind[Any]]:
+def set_params(kinds: Iterable[Probe[Any]], family: str, given: Mapping[str, Any]) -> list[Probe[Any]]:
     """`kinds`, with the settings `given` for every one of `family`.
 
     Raises:
@@ -63,7 +63,7 @@ def configure_all(kinds: Iterable[ProbeKind[Any]], family: str, given: Mapping[s
     return configured
 
 
-def _agreeing(kind: ProbeKind[Any], given: Mapping[str, Any]) -> ProbeKind[Any]:
+def _agreeing(kind: Probe[Any], given: Mapping[str, Any]) -> Probe[Any]:
     after = kind.configured(**given)
     for setting in kind.settings.model_fields_set.intersection(given):
         own, asked = (getattr(settings, setting) for settings in (kind.settings, after.settings))
@@ -75,7 +75,7 @@ def _agreeing(kind: ProbeKind[Any], given: Mapping[str, Any]) -> ProbeKind[Any]:
     return after
 
 
-def _configured(text: str) -> ProbeKind[Any]:
+def _configured(text: str) -> Probe[Any]:
     family, asked, settings = text.partition(":")
     if not asked:
         return PROBES[family]

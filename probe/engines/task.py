@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...evaluate.metrics.functions import Scored
+from ...evaluate.metrics.functions import LabeledPredictions
 from ...evaluate.metrics.registry import Metric
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from ..data.fusion import fuse
+from ..data.fusion import aggregate
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class ProbeTask:
     """Everything that one probe is asked of one set of features: all resamples at once.
 
     A probe fits rows and answers in rows. What stands behind a row is not its business: `scored` fuses the rows of a
@@ -50,12 +50,12 @@ class Block:
         """The rows that the tested model is fitted on, sorted."""
         return np.sort(np.r_[resample.train, resample.val]) if self.refit else resample.train
 
-    def scored(self, rows: np.ndarray, proba: np.ndarray) -> Scored:
+    def scored(self, rows: np.ndarray, proba: np.ndarray) -> LabeledPredictions:
         """Predictions for the units of `rows`, with their labels."""
         y = self.y[rows]
         if not self._rows_are_units:
             y = y[np.unique(self._unit[rows], return_index=True)[1]]
-        return Scored(y, self._fused(rows, proba).astype(np.float64), self.task, self.classes)
+        return LabeledPredictions(y, self._fused(rows, proba).astype(np.float64), self.task, self.classes)
 
     def result(
         self,
@@ -96,7 +96,7 @@ class Block:
         if self._rows_are_units:
             return proba.astype(np.float32)
         units, unit = np.unique(self._unit[rows], return_inverse=True)
-        return fuse(proba, unit, len(units))
+        return aggregate(proba, unit, len(units))
 
 
 class Workers(Protocol):

@@ -25,7 +25,7 @@ _SPARE = 5.0
 """Standard deviations by which a list is longer than needed on average."""
 
 
-def comparable(X: np.ndarray, metric: str) -> np.ndarray:
+def normalize_rows(X: np.ndarray, metric: str) -> np.ndarray:
     """`X` as `distances` wants it: rows of unit length for cosine (a row of zeros stays), else as it is."""
     if metric == "euclidean":
         return X
@@ -167,7 +167,7 @@ def list_neighbours(
         workers: where blocks of rows are searched side by side.
         metric: `cosine` or `euclidean`.
     """
-    X = comparable(X, metric)
+    X = normalize_rows(X, metric)
     asked = _Asked.of([question for question in questions if question.listed(len(X))], len(X))
     shape = (len(X), asked.length)
     lists = NeighbourLists(X, metric, np.empty(shape, X.dtype), np.empty(shape, np.int32))

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._labels import MultilabelMixin, encode_labels
-from ._neighbors import comparable
+from ._neighbors import normalize_rows
 from ._validation import checked_pair, checked_rows, require_flag, require_positive
 
 
@@ -57,7 +57,7 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def _prepared(self, X: np.ndarray) -> np.ndarray:
-        return comparable(X - self.mean_, "cosine" if self.normalize else "euclidean")
+        return normalize_rows(X - self.mean_, "cosine" if self.normalize else "euclidean")
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""

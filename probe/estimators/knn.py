@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._labels import MultilabelMixin, encode_labels
-from ._neighbors import METRICS, comparable, search
+from ._neighbors import METRICS, normalize_rows, search
 from ._validation import checked_pair, checked_rows, require_one_of, require_positive, require_whole
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
@@ -71,7 +71,7 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         require_positive("temperature", self.temperature)
         X, y = checked_pair(self, X, y)
         self.y_, self.classes_, self.multilabel_ = encode_labels(self, y)
-        self.X_ = comparable(X, self.metric)
+        self.X_ = normalize_rows(X, self.metric)
         self.n_neighbors_ = min(self.n_neighbors, len(X))
         if self.n_neighbors_ < self.n_neighbors:
             warnings.warn(
@@ -89,7 +89,7 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
             require_whole("n_neighbors", n_neighbors)
         X = checked_rows(self, X)
         k = min(n_neighbors or self.n_neighbors, len(self.X_))
-        return search(comparable(X, self.metric), self.X_, k, self.metric)
+        return search(normalize_rows(X, self.metric), self.X_, k, self.metric)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes), each row summing to one; for multilabel per label."""

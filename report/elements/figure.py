@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedFigure:
     """A finished figure."""
 
     name: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from .figure import Drawn
+from .figure import RenderedFigure
 from .svg import inline, palette
 from .theme import DARK, LIGHT
 
@@ -46,7 +46,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     return _CONTROLS.sub("\ufffd", page).lstrip() + "\n"
 
 
-def figure_on_page(drawn: Drawn) -> dict[str, Any]:
+def figure_on_page(drawn: RenderedFigure) -> dict[str, Any]:
     """What the template needs of a figure; safe, for every letter of a drawing is a path."""
     from markupsafe import Markup
 

@@ -13,17 +13,17 @@ import numpy as np
 from ...base import atomic_path, counted, percent
 from ...manifests import (
     AttributeCounts,
+    ImageStats,
     Manifest,
-    Survey,
     attribute_counts,
     balance_in_words,
     class_counts,
     class_words,
     counted_things,
-    manifest_remarks,
-    survey_manifest,
+    manifest_image_stats,
+    manifest_warnings,
 )
-from ..elements.figure import Drawn
+from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
 from ..elements.text import listed
 from ..elements.theme import LIGHT, drawing, figure_bytes
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def write_manifest_page(manifest: Manifest, out: Path, *, survey: Survey | None = None, per_class: int = 8) -> Path:
+def write_manifest_page(manifest: Manifest, out: Path, *, survey: ImageStats | None = None, per_class: int = 8) -> Path:
     """Writes the page of a manifest: counts, examples of each class, sizes and grey levels of its images.
 
     It holds pixels, names of classes and values of attributes, but no id of a sample, unit or group and no path.
@@ -52,14 +52,14 @@ def write_manifest_page(manifest: Manifest, out: Path, *, survey: Survey | None 
         ManifestError: the manifest is not sound.
         OutputError: `out` cannot be written.
     """
-    seen = survey_manifest(manifest) if survey is None else survey
+    seen = manifest_image_stats(manifest) if survey is None else survey
     page = render("manifest.html.j2", _content(manifest, seen, per_class))
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
 
 
-def _content(manifest: Manifest, survey: Survey, per_class: int) -> dict[str, Any]:
+def _content(manifest: Manifest, survey: ImageStats, per_class: int) -> dict[str, Any]:
     """What the template's names stand for."""
     from importlib.metadata import version
 
@@ -91,9 +91,9 @@ def _headline(manifest: Manifest) -> str:
     return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
 
 
-def _remarks(manifest: Manifest, survey: Survey, attributes: list[AttributeCounts]) -> Iterator[str]:
+def _remarks(manifest: Manifest, survey: ImageStats, attributes: list[AttributeCounts]) -> Iterator[str]:
     """What a reader should know before relying on the numbers."""
-    yield from manifest_remarks(manifest, survey)
+    yield from manifest_warnings(manifest, survey)
     for counts in attributes:
         if counts.values is None and counts.spread is None:
             thing = counted_things(manifest)
@@ -114,7 +114,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text]
 
 
-def _figures(manifest: Manifest, survey: Survey) -> Iterator[Drawn]:
+def _figures(manifest: Manifest, survey: ImageStats) -> Iterator[RenderedFigure]:
     counts = class_counts(manifest).drop(columns="total", errors="ignore")
     cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
     told = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
@@ -132,7 +132,7 @@ def _figures(manifest: Manifest, survey: Survey) -> Iterator[Drawn]:
         yield _intensities(histograms)
 
 
-def _intensities(histograms: list[tuple[str, np.ndarray]]) -> Drawn:
+def _intensities(histograms: list[tuple[str, np.ndarray]]) -> RenderedFigure:
     levels = (np.arange(len(histograms[0][1])) + 0.5) * 256 / len(histograms[0][1])
     told = ", ".join(f"{name} {float(shares @ levels):.0f}" for name, shares in histograms)
     return _drawn(
@@ -143,7 +143,7 @@ def _intensities(histograms: list[tuple[str, np.ndarray]]) -> Drawn:
     )  # fmt: skip
 
 
-def _histograms(manifest: Manifest, survey: Survey) -> list[tuple[str, np.ndarray]]:
+def _histograms(manifest: Manifest, survey: ImageStats) -> list[tuple[str, np.ndarray]]:
     """The mean histogram of each class that has an image, or of all where classes are too many to be told apart."""
     read = survey.readable
     if not read.any():
@@ -156,13 +156,13 @@ def _histograms(manifest: Manifest, survey: Survey) -> list[tuple[str, np.ndarra
     return [(name, of_class.mean(axis=0)) for name, of_class in chosen if len(of_class)]
 
 
-def _drawn(name: str, title: str, caption: str, told: str, draw: Callable[[], Figure]) -> Drawn:
+def _drawn(name: str, title: str, caption: str, told: str, draw: Callable[[], Figure]) -> RenderedFigure:
     with drawing(LIGHT):
         # The page alone shows these figures, so there is no PNG of them.
-        return Drawn(name, title, caption, told, figure_bytes(draw(), "svg"), b"")
+        return RenderedFigure(name, title, caption, told, figure_bytes(draw(), "svg"), b"")
 
 
-def _sizes_in_words(survey: Survey) -> str:
+def _sizes_in_words(survey: ImageStats) -> str:
     found = sizes(survey)
     if len(found) == 0:
         return "No image could be read."

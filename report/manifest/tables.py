@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted, percent
-from ...manifests import AttributeCounts, Manifest, Survey, class_counts, class_words, group_counts, group_words
+from ...manifests import AttributeCounts, ImageStats, Manifest, class_counts, class_words, group_counts, group_words
 from ..elements.table import Table
 from ..elements.text import NONE
 
@@ -89,7 +89,7 @@ def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | 
     return Table(f"attribute-{place}", caption, ("Value", things, *map(str, shown.columns[1:])), tuple(rows), 1)
 
 
-def files_table(manifest: Manifest, survey: Survey) -> Table:
+def files_table(manifest: Manifest, survey: ImageStats) -> Table:
     """Kinds of files with their sizes in pixels, class by class: a kind that one class has for itself gives it away."""
     has, names = sample_truth(manifest), manifest.card.classes
     by_class = len(names) <= _MOST_COLUMNS
@@ -107,7 +107,7 @@ def files_table(manifest: Manifest, survey: Survey) -> Table:
     return Table("files", caption, columns, tuple(rows), 1)
 
 
-def sizes(survey: Survey) -> pd.DataFrame:
+def sizes(survey: ImageStats) -> pd.DataFrame:
     """`width`, `height` and `images` of every size, the commonest first."""
     found = pd.DataFrame({"width": survey.width[survey.readable], "height": survey.height[survey.readable]})
     counts = found.groupby(["width", "height"]).size().reset_index(name="images")

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...evaluate import BINS, CLASS_SCORES, Predicted, bin_chances, class_scores, confusion_of, stated_and_true
+from ...evaluate import (
+    BINS,
+    CLASS_SCORES,
+    ResamplePredictions,
+    calibration_curve,
+    class_scores,
+    confidence_and_correctness,
+    confusion_of,
+)
 
 _PER_BIN = 30
 """Predictions that a point needs, lest it be noise."""
@@ -25,7 +33,7 @@ class Confusion:
     """(C, C) units a seed."""
 
 
-def confusion(predicted: Sequence[Predicted]) -> Confusion:
+def confusion(predicted: Sequence[ResamplePredictions]) -> Confusion:
     """The confusion matrix of a system; not for multilabel, where no class excludes another."""
     counts = np.stack([confusion_of(p.scored) for p in predicted])
     totals = counts.sum(axis=2, keepdims=True)
@@ -33,7 +41,7 @@ def confusion(predicted: Sequence[Predicted]) -> Confusion:
     return Confusion(_mean(shares), counts.mean(axis=0))
 
 
-def per_class(predicted: Sequence[Predicted], classes: Sequence[str]) -> pd.DataFrame:
+def per_class(predicted: Sequence[ResamplePredictions], classes: Sequence[str]) -> pd.DataFrame:
     """How a system does on each class, one against the rest.
 
     Returns:
@@ -72,15 +80,15 @@ class Reliability:
     """(20,) share of all predictions in each twentieth of 0 to 1."""
 
 
-def reliability(predicted: Sequence[Predicted]) -> Reliability:
+def reliability(predicted: Sequence[ResamplePredictions]) -> Reliability:
     """How far a system's probabilities can be taken at their word.
 
     Binary: the chance of the positive class. Multilabel: the chance of every label. Else: the chance of the class that
     is called. Equal chances share a bin, so that the order of units never matters.
     """
-    pairs = [stated_and_true(p.scored) for p in predicted]
+    pairs = [confidence_and_correctness(p.scored) for p in predicted]
     chance, came_true = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    bins = bin_chances(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, BINS)))
+    bins = calibration_curve(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, BINS)))
     histogram = np.histogram(chance, bins=20, range=(0, 1))[0] / len(chance)
     return Reliability(bins.stated, bins.true, histogram)
 
@@ -97,7 +105,7 @@ class Roc:
     """(g,) its standard deviation over seeds; NaN of one seed."""
 
 
-def roc(predicted: Sequence[Predicted]) -> Roc | None:
+def roc(predicted: Sequence[ResamplePredictions]) -> Roc | None:
     """The curve of a binary system; None where every test has one class alone."""
     from sklearn.metrics import roc_curve
 

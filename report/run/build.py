@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...base import atomic_path, writing
 from ..elements.table_formats import FORMATS
-from .data import read_findings
+from .data import load_report_data
 from .figures import FIGURES, draw_figures
 from .page import render_page
 from .tables import TABLES
@@ -61,7 +61,7 @@ def make_report(folder: Path | str, *, metric: str | None = None) -> Report:
     Raises:
         ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
     """
-    findings = read_findings(Path(folder), metric)
+    findings = load_report_data(Path(folder), metric)
     verdict, figures = conclude(findings), draw_figures(findings)
     tables = {name: table for name, build in TABLES.items() if (table := build(findings)) is not None}
     files = {}

@@ -9,10 +9,10 @@ from typing import Any
 from ...base import counted
 from ...evaluate import HOLDOUT
 from ..elements.text import lower_first, number
-from .data import Findings
+from .data import ReportData
 
 
-def commands(findings: Findings) -> list[str]:
+def commands(findings: ReportData) -> list[str]:
     """What repeats the run and this page, from the manifest and its caches."""
     info = findings.run.info
     manifest, out = f"{findings.name}.parquet", f"runs/{findings.name}-again"
@@ -26,7 +26,7 @@ def commands(findings: Findings) -> list[str]:
         words += ["--probe", probe]
     words += ["--protocol", info["protocol"], "--seeds", _seeds(info["seeds"]), "--metric", info["metric"]]
     words += _protocol_options(info)
-    words += ["--fusing", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
+    words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
     return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", findings.metric.name])]
 
 
@@ -40,7 +40,7 @@ def _protocol_options(info: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def unsaid(findings: Findings) -> str:
+def unsaid(findings: ReportData) -> str:
     """What the commands cannot repeat, or nothing."""
     info = findings.run.info
     usual = dict(zip(("train", "val", "test"), HOLDOUT, strict=True))
@@ -55,7 +55,7 @@ def _seeds(seeds: list[int]) -> str:
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
-def sentence_to_cite(findings: Findings) -> str:
+def sentence_to_cite(findings: ReportData) -> str:
     """The result in a sentence for a paper, with what a reader of it needs."""
     best, info = findings.best, findings.run.info
     spread = "" if best["sd"] != best["sd"] else f", SD over seeds {number(best['sd'])}"
@@ -76,11 +76,11 @@ def _tested_on(info: Mapping[str, Any]) -> str:
     return f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
 
 
-def _trained_on(findings: Findings) -> str:
+def _trained_on(findings: ReportData) -> str:
     return f" under the budget {findings.best['budget'].replace('%', ' %')}" if findings.has_curve else ""
 
 
-def references(findings: Findings) -> list[str]:
+def references(findings: ReportData) -> list[str]:
     """What a paper that uses these numbers should cite."""
     info = findings.run.info
     works = [f"The medprobe authors. medprobe, version {info['versions'].get('medprobe', '')}. Software."]

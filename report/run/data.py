@@ -12,17 +12,17 @@ import pandas as pd
 
 from ...base import ProbeError, ReportError, one_of
 from ...evaluate import (
-    WHOLE,
+    FULL_TRAIN,
     Metric,
-    Predicted,
+    ResamplePredictions,
     Run,
-    System,
+    SystemKey,
     Verdict,
     budgets_in_order,
     compare_backbones,
     find_metric,
     metrics_for,
-    replay,
+    predictions_by_system,
     summarise,
     summarise_metrics,
     verdicts,
@@ -31,7 +31,7 @@ from ...evaluate import system_labels as labels_of
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class ReportData:
     """A run with its statistics, in one metric."""
 
     run: Run
@@ -52,7 +52,7 @@ class Findings:
     @property
     def has_curve(self) -> bool:
         """Whether train was cut down, so that there is a low-data curve."""
-        return self.budgets != [WHOLE]
+        return self.budgets != [FULL_TRAIN]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -100,9 +100,9 @@ class Findings:
         return self.summary.iloc[0]
 
     @property
-    def best_system(self) -> System:
+    def best_system(self) -> SystemKey:
         """What the best row is about."""
-        return System(*(str(self.best[field]) for field in System._fields))
+        return SystemKey(*(str(self.best[field]) for field in SystemKey._fields))
 
     @cached_property
     def backbones(self) -> list[str]:
@@ -117,9 +117,9 @@ class Findings:
         return [name for name in self.run.info["probes"] if (self.summary["probe"] == name).any()]
 
     @cached_property
-    def predicted(self) -> dict[System, list[Predicted]]:
+    def predicted(self) -> dict[SystemKey, list[ResamplePredictions]]:
         """The test predictions, by system and seed."""
-        return replay(self.run)
+        return predictions_by_system(self.run)
 
     @cached_property
     def contenders(self) -> pd.DataFrame:
@@ -157,7 +157,7 @@ class Findings:
         """The metric on test by `label`, `probe` and `seed` (the mean over its folds), where it is defined."""
         scores = self.run.scores
         rows = scores[(scores["split"] == "test") & (scores["metric"] == self.metric.name) & scores["value"].notna()]
-        keys = list(System._fields)
+        keys = list(SystemKey._fields)
         named = rows.merge(self.summary[[*keys, "label", "probe_label"]], on=keys, validate="many_to_one")
         of_seed = ["label", "probe", "probe_label", "seed"]
         return named.groupby(of_seed, sort=False)["value"].mean().reset_index()
@@ -165,7 +165,7 @@ class Findings:
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
         """One row per system, best first: `label`, `probe_label`, mean and sd as in the summary of every metric."""
-        keys = list(System._fields)
+        keys = list(SystemKey._fields)
         wide = summarise_metrics(self.run).pivot(index=keys, columns="metric", values=["mean", "sd"])
         wide.columns = [f"{metric}_{part}" for part, metric in wide.columns]
         names = [f"{m.name}_{part}" for m in self.metrics for part in ("mean", "sd")]
@@ -180,7 +180,7 @@ class Findings:
         return [metric for metric in known if metric.name in scored]
 
 
-def read_findings(folder: Path, metric: str | None = None) -> Findings:
+def load_report_data(folder: Path, metric: str | None = None) -> ReportData:
     """Reads a run's folder and works out its statistics.
 
     Args:
@@ -198,7 +198,7 @@ def read_findings(folder: Path, metric: str | None = None) -> Findings:
         comparisons = _comparisons(run, chosen, summary)
     except ProbeError as error:
         raise ReportError(f"{folder}: {error}") from error
-    findings = Findings(run, chosen, summary, comparisons)
+    findings = ReportData(run, chosen, summary, comparisons)
     if not findings.summary["mean"].notna().any():
         notes = "; ".join(sorted(set(findings.summary["note"]))) or "no values"
         raise ReportError(
@@ -223,8 +223,8 @@ def _require_facts(run: Run, folder: Path) -> None:
 
 def _summary(run: Run, metric: Metric) -> pd.DataFrame:
     table = summarise(run, metric=metric.name)
-    labels = labels_of([System(*row) for row in table[list(System._fields)].itertuples(index=False)])
-    names = [labels[System(*row)] for row in table[list(System._fields)].itertuples(index=False)]
+    labels = labels_of([SystemKey(*row) for row in table[list(SystemKey._fields)].itertuples(index=False)])
+    names = [labels[SystemKey(*row)] for row in table[list(SystemKey._fields)].itertuples(index=False)]
     table = table.assign(label=names, probe_label=table["probe"].map(_probe_labels(run)))
     ordered = table.sort_values("mean", ascending=not metric.greater_is_better, kind="stable", na_position="last")
     return _largest_first(run, ordered)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...base import counted
-from ...evaluate import Metric, System, evaluate, find_metric
-from ..elements.figure import Drawn
+from ...evaluate import Metric, SystemKey, evaluate, find_metric
+from ..elements.figure import RenderedFigure
 from ..elements.text import interval, lower_first, number, p_value, signed
 from ..elements.theme import LIGHT, svg_and_png
 from ..plots import curves
 from ..plots import scores as scores_plots
 from ..plots.curve_data import Confusion, confusion, reliability, roc
 from ..plots.learning_curve import Scale, learning_figure
-from .data import Findings
+from .data import ReportData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ class _Sketch:
     draw: Callable[[], Figure]
 
 
-def draw_figures(findings: Findings) -> dict[str, Drawn]:
+def draw_figures(findings: ReportData) -> dict[str, RenderedFigure]:
     """Every figure that the run has something to show in, by name, in the order of the page."""
     drawn = {}
     for name, sketch_of in FIGURES.items():
@@ -44,12 +44,12 @@ def draw_figures(findings: Findings) -> dict[str, Drawn]:
     return drawn
 
 
-def _finish(name: str, sketch: _Sketch) -> Drawn:
+def _finish(name: str, sketch: _Sketch) -> RenderedFigure:
     svg, png = svg_and_png(sketch.draw)
-    return Drawn(name, sketch.title, sketch.caption, sketch.told, svg, png)
+    return RenderedFigure(name, sketch.title, sketch.caption, sketch.told, svg, png)
 
 
-def look_of(findings: Findings) -> scores_plots.Look:
+def look_of(findings: ReportData) -> scores_plots.Look:
     """What all figures of a report share."""
     metric = findings.metric
     return scores_plots.Look(
@@ -57,7 +57,7 @@ def look_of(findings: Findings) -> scores_plots.Look:
     )
 
 
-def _scores(findings: Findings) -> _Sketch:
+def _scores(findings: ReportData) -> _Sketch:
     summary, best = findings.summary, findings.best
     shown = min(len(summary), scores_plots.MOST_ROWS)
     cut = f" The best {shown} of {len(summary)} systems are drawn; the table has all." if shown < len(summary) else ""
@@ -74,7 +74,7 @@ def _scores(findings: Findings) -> _Sketch:
     )
 
 
-def _differences(findings: Findings) -> _Sketch | None:
+def _differences(findings: ReportData) -> _Sketch | None:
     rows = findings.against_best
     if rows.empty:
         return None
@@ -94,7 +94,7 @@ def _differences(findings: Findings) -> _Sketch | None:
     )
 
 
-def _seeds(findings: Findings) -> _Sketch | None:
+def _seeds(findings: ReportData) -> _Sketch | None:
     if findings.seed_values["seed"].nunique() < 2:
         return None
     spread = findings.summary.dropna(subset="sd").head(scores_plots.MOST_ROWS)
@@ -111,7 +111,7 @@ def _seeds(findings: Findings) -> _Sketch | None:
     )
 
 
-def _learning(findings: Findings) -> _Sketch | None:
+def _learning(findings: ReportData) -> _Sketch | None:
     if len(findings.budgets) < 2:
         return None
     every, best = findings.every_system, findings.best
@@ -132,7 +132,7 @@ def _learning(findings: Findings) -> _Sketch | None:
     )
 
 
-def _confusion(findings: Findings) -> _Sketch | None:
+def _confusion(findings: ReportData) -> _Sketch | None:
     classes = findings.run.classes
     if findings.run.task == "multilabel" or len(classes) > curves.MOST_DRAWN:
         return None
@@ -162,7 +162,7 @@ def _confusion_told(matrix: Confusion, classes: list[str]) -> str:
     return f"Share of each class that is found: {', '.join(found)}."
 
 
-def _calibration(findings: Findings) -> _Sketch:
+def _calibration(findings: ReportData) -> _Sketch:
     ece = find_metric("ece")
     lines = _contenders(findings, ece, "error", reliability)
     task, classes = findings.run.task, findings.run.classes
@@ -178,7 +178,7 @@ def _calibration(findings: Findings) -> _Sketch:
     )
 
 
-def _roc(findings: Findings) -> _Sketch | None:
+def _roc(findings: ReportData) -> _Sketch | None:
     if findings.run.task != "binary":
         return None
     lines = _contenders(findings, find_metric("roc_auc"), "AUC", roc)
@@ -194,14 +194,14 @@ def _roc(findings: Findings) -> _Sketch | None:
     )
 
 
-def _contenders(findings: Findings, metric: Metric, name: str, values: Callable) -> list[curves.Curve]:
+def _contenders(findings: ReportData, metric: Metric, name: str, values: Callable) -> list[curves.Curve]:
     """A curve for the best system of each backbone under the winning probe, the best `MOST_CURVES`."""
     return list(_each_curve(findings, metric, name, values))[:MOST_CURVES]
 
 
-def _each_curve(findings: Findings, metric: Metric, name: str, values: Callable) -> Iterator[curves.Curve]:
+def _each_curve(findings: ReportData, metric: Metric, name: str, values: Callable) -> Iterator[curves.Curve]:
     for _, row in findings.contenders.head(MOST_CURVES).iterrows():
-        predicted = findings.predicted[System(*(str(row[field]) for field in System._fields))]
+        predicted = findings.predicted[SystemKey(*(str(row[field]) for field in SystemKey._fields))]
         found = values(predicted)
         if found is not None:
             seeds = [float(evaluate(metric, p.scored)[0][0]) for p in predicted]
@@ -210,14 +210,14 @@ def _each_curve(findings: Findings, metric: Metric, name: str, values: Callable)
             yield curves.Curve(str(row["label"]), curves.noted(name, mean), found)
 
 
-def _which(findings: Findings, what: str) -> str:
+def _which(findings: ReportData, what: str) -> str:
     count = len(findings.contenders)
     probe = lower_first(findings.probe_label(str(findings.best["probe"])))
     cut = f" The best {MOST_CURVES} of {count} backbones are drawn." if count > MOST_CURVES else ""
     return f" All curves are of {probe}, the winning probe.{cut}" if count > 1 else ""
 
 
-FIGURES: dict[str, Callable[[Findings], _Sketch | None]] = {
+FIGURES: dict[str, Callable[[ReportData], _Sketch | None]] = {
     "scores": _scores,
     "differences": _differences,
     "seeds": _seeds,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...base import counted
-from ...evaluate import DRAWS
+from ...evaluate import N_BOOTSTRAP
 from ...manifests import class_words
 from ..elements.table import Table
 from ..elements.text import NONE, listed, lower_first
-from .data import Findings
+from .data import ReportData
 
 MOST_CLASSES = 60
 """Classes up to which a table on the page names each."""
@@ -30,7 +30,7 @@ _FUSINGS = {
 }
 
 
-def about_data(findings: Findings) -> list[tuple[str, str]]:
+def about_data(findings: ReportData) -> list[tuple[str, str]]:
     """The data set in a few lines: name of the fact, and the fact."""
     data, tested = findings.run.info["dataset"], findings.run.info.get("external")
     facts = [
@@ -63,7 +63,7 @@ def _left_out(data: Mapping[str, Any]) -> str:
     return f"{counted(images, 'image')} and {counted(units, 'unit')}, for every backbone alike"
 
 
-def class_counts(findings: Findings) -> Table:
+def class_counts(findings: ReportData) -> Table:
     """Units of each class, in all and by the data set's own split; of an external test beside them."""
     data, tested = findings.run.info["dataset"], findings.run.info.get("external")
     if tested:  # the data set's own split plays no part then
@@ -78,7 +78,7 @@ def class_counts(findings: Findings) -> Table:
     return Table("class_counts", caption, (kind.capitalize(), *map(str, counts)), tuple(rows), 1)
 
 
-def embeddings(findings: Findings) -> Table:
+def embeddings(findings: ReportData) -> Table:
     """What each backbone's embeddings were made with."""
     rows = [
         (
@@ -110,7 +110,7 @@ def _input(transform: Mapping[str, Any]) -> str:
     return f"{height} × {width}, {transform['interpolation']}, {how.get(transform['resize'], transform['resize'])}"
 
 
-def protocol(findings: Findings) -> list[str]:
+def protocol(findings: ReportData) -> list[str]:
     """What was done, a paragraph each."""
     info = findings.run.info
     probes = listed([lower_first(findings.probe_label(name)) for name in info["probes"]])
@@ -133,7 +133,7 @@ def protocol(findings: Findings) -> list[str]:
     return paragraphs
 
 
-def _metric_label(findings: Findings) -> str:
+def _metric_label(findings: ReportData) -> str:
     chosen_by = findings.run.primary_metric
     return next((lower_first(metric.label) for metric in findings.metrics if metric.name == chosen_by), chosen_by)
 
@@ -182,7 +182,7 @@ def _external(info: Mapping[str, Any], each: str) -> str:
     )
 
 
-def _cutting(findings: Findings) -> list[str]:
+def _cutting(findings: ReportData) -> list[str]:
     if not findings.has_curve:
         return []
     text = (
@@ -210,7 +210,7 @@ _TESTS = {
 }
 
 
-def statistics(findings: Findings) -> list[str]:
+def statistics(findings: ReportData) -> list[str]:
     """What the numbers beside the scores mean, a paragraph each."""
     used = [text for name, text in _TESTS.items() if (findings.comparisons["test"] == name).any()]
     folds = " and over the folds of each" if findings.draw == "fold" else ""
@@ -219,7 +219,7 @@ def statistics(findings: Findings) -> list[str]:
         " score; it is not the error of the mean, for seeds share their patients."
     )
     interval = (
-        f"95 % interval: percentiles of the mean under {DRAWS:,} bootstrap draws of whole groups, the same draws for"
+        f"95 % interval: percentiles of the mean under {N_BOOTSTRAP:,} bootstrap draws of whole groups, the same for"
         " every system, so that several images of one patient count as one piece of evidence."
     )
     paragraphs = [spread, interval, *used]
@@ -233,7 +233,7 @@ def statistics(findings: Findings) -> list[str]:
     return paragraphs
 
 
-def versions(findings: Findings) -> list[tuple[str, str]]:
+def versions(findings: ReportData) -> list[tuple[str, str]]:
     """Of the programs: those of the probes, then those that made each backbone's embeddings."""
     run = [f"{name} {version}" for name, version in findings.run.info["versions"].items()]
     made = [
@@ -246,7 +246,7 @@ def versions(findings: Findings) -> list[tuple[str, str]]:
     return [("Probes and scores", ", ".join(run)), *made]
 
 
-def settings(findings: Findings) -> list[tuple[str, str]]:
+def settings(findings: ReportData) -> list[tuple[str, str]]:
     """Of each probe: what it was fitted with."""
     return [
         (

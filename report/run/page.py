@@ -7,11 +7,11 @@ from typing import Any
 
 from ...evaluate import remarks
 from ...manifests import class_words
-from ..elements.figure import Drawn
+from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
 from ..elements.table import Table
 from . import citation, methods
-from .data import Findings
+from .data import ReportData
 from .tables import classes_table, comparisons_table
 from .verdict import Conclusion
 
@@ -20,14 +20,14 @@ _MOST_REMARKS = 5
 
 
 def render_page(
-    findings: Findings, verdict: Conclusion, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
+    findings: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
 ) -> str:
     """The HTML of a report."""
     return render("page.html.j2", _content(findings, verdict, figures, tables))
 
 
 def _content(
-    findings: Findings, verdict: Conclusion, figures: Mapping[str, Drawn], tables: Mapping[str, Table]
+    findings: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
 ) -> dict[str, Any]:
     """What the template's names stand for."""
     return {
@@ -43,7 +43,7 @@ def _content(
     }
 
 
-def _sections(findings: Findings, figures: Mapping[str, Drawn]) -> list[tuple[str, str]]:
+def _sections(findings: ReportData, figures: Mapping[str, RenderedFigure]) -> list[tuple[str, str]]:
     """The anchors and titles of the contents."""
     classes = class_words(findings.run.task)[1].capitalize()
     sections = {
@@ -55,7 +55,7 @@ def _sections(findings: Findings, figures: Mapping[str, Drawn]) -> list[tuple[st
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]
 
 
-def _extra_tables(findings: Findings) -> dict[str, Any]:
+def _extra_tables(findings: ReportData) -> dict[str, Any]:
     """Tables that the page alone has, or has shorter than their files."""
     shown, all_pairs = len(findings.against_best), len(findings.every_comparison)
     return {
@@ -67,7 +67,7 @@ def _extra_tables(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _words(findings: Findings) -> dict[str, Any]:
+def _words(findings: ReportData) -> dict[str, Any]:
     return {
         "meanings": [(metric.label, metric.meaning) for metric in findings.metrics],
         "data": methods.about_data(findings),

@@ -15,10 +15,10 @@ from ..elements.table import Table
 from ..elements.text import NONE, bare_p, interval, listed, lower_first, number, signed
 from ..plots.curve_data import confusion, frequent_confusions, per_class
 from ..plots.curves import MOST_COUNTED, MOST_LABELLED
-from .data import Findings
+from .data import ReportData
 
 
-def summary_table(findings: Findings) -> Table:
+def summary_table(findings: ReportData) -> Table:
     """Every system in the metric of the report, the best first."""
     metric, seeds = findings.metric, len(findings.run.info["seeds"])
     one_seed = seeds == 1
@@ -46,22 +46,22 @@ def summary_table(findings: Findings) -> Table:
     return Table("summary", caption, columns, tuple(rows), len(names), frozenset({0}), raw)
 
 
-def _budget(findings: Findings, row: pd.Series) -> list[str]:
+def _budget(findings: ReportData, row: pd.Series) -> list[str]:
     """The cell that tells a row's budget, where there are several."""
     return [str(row["budget"])] if findings.has_curve else []
 
 
-def _budget_heading(findings: Findings) -> list[str]:
+def _budget_heading(findings: ReportData) -> list[str]:
     return ["Budget"] if findings.has_curve else []
 
 
-def _budget_caption(findings: Findings) -> str:
+def _budget_caption(findings: ReportData) -> str:
     if not findings.has_curve:
         return ""
     return " Budget: what train was cut down to, units (shots) of each class or a share; val is whole and never fitted."
 
 
-def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> Table:
+def comparisons_table(findings: ReportData, rows: pd.DataFrame | None = None) -> Table:
     """Pairs of backbones within each probe, the better one first; all of them unless `rows` are given."""
     chosen = findings.every_comparison if rows is None else rows
     body = [
@@ -94,7 +94,7 @@ def comparisons_table(findings: Findings, rows: pd.DataFrame | None = None) -> T
     return Table("comparisons", caption, columns, tuple(body), len(names), strong, raw)
 
 
-def all_metrics_table(findings: Findings) -> Table:
+def all_metrics_table(findings: ReportData) -> Table:
     """Every system in every metric: mean ± SD over seeds."""
     table, metrics = findings.all_metrics, findings.metrics
     rows = [
@@ -117,7 +117,7 @@ def all_metrics_table(findings: Findings) -> Table:
     return Table("all_metrics", caption, (*names, *columns), tuple(rows), len(names), frozenset({0}), raw)
 
 
-def budgets_table(findings: Findings) -> Table | None:
+def budgets_table(findings: ReportData) -> Table | None:
     """The best backbone of each probe under each budget, and whether the data tell it from the next."""
     if not findings.has_curve:
         return None
@@ -146,7 +146,7 @@ def budgets_table(findings: Findings) -> Table | None:
     return Table("budgets", caption, columns, tuple(rows), 4, strong, raw)
 
 
-def classes_table(findings: Findings, most: int | None = None) -> Table:
+def classes_table(findings: ReportData, most: int | None = None) -> Table:
     """The best system class by class; beyond `most` classes those alone that it finds worst."""
     run, best = findings.run, findings.best
     raw = per_class(findings.predicted[findings.best_system], run.classes)
@@ -175,7 +175,7 @@ def classes_table(findings: Findings, most: int | None = None) -> Table:
     return Table("classes", caption, columns, tuple(rows), 1 + numbered, raw=raw)
 
 
-def confusions_table(findings: Findings) -> Table | None:
+def confusions_table(findings: ReportData) -> Table | None:
     """The wrong calls that the best system makes most often, where the matrix has no room for counts."""
     run, best = findings.run, findings.best
     if run.task == "multilabel" or len(run.classes) <= MOST_COUNTED:
@@ -198,7 +198,7 @@ def _plus_minus(mean: float, sd: float) -> str:
     return number(mean) if math.isnan(sd) else f"{number(mean)} ± {number(sd)}"
 
 
-TABLES: dict[str, Callable[[Findings], Table | None]] = {
+TABLES: dict[str, Callable[[ReportData], Table | None]] = {
     "summary": summary_table,
     "comparisons": comparisons_table,
     "budgets": budgets_table,

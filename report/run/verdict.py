@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...base import counted
 from ..elements.text import interval, listed, lower_first, number, p_value
-from .data import Findings
+from .data import ReportData
 
 FEW_SEEDS = 5
 """Below so many seeds their spread says little, and the verdict says so."""
@@ -44,7 +44,7 @@ class Conclusion:
         return [line for line in (self.headline, self.score, self.against, self.surety) if line]
 
 
-def conclude(findings: Findings) -> Conclusion:
+def conclude(findings: ReportData) -> Conclusion:
     """Says which backbone with which probe, how good, against what, and how sure."""
     rival = findings.runner_up
     sureness: Sureness = "alone" if rival is None else "clear" if rival["significant"] else "open"
@@ -58,11 +58,11 @@ def conclude(findings: Findings) -> Conclusion:
     )
 
 
-def _system(findings: Findings, row: pd.Series) -> str:
+def _system(findings: ReportData, row: pd.Series) -> str:
     return f"{row['label']} with {lower_first(findings.probe_label(str(row['probe'])))}"
 
 
-def _headline(findings: Findings, rival: pd.Series | None) -> str:
+def _headline(findings: ReportData, rival: pd.Series | None) -> str:
     best = _system(findings, findings.best)
     if rival is None:
         return f"Best of those tried on {findings.name}: {best}."
@@ -71,7 +71,7 @@ def _headline(findings: Findings, rival: pd.Series | None) -> str:
     return f"{best} scores best on {findings.name}, but its lead over {rival['b']} may be chance."
 
 
-def _score(findings: Findings) -> str:
+def _score(findings: ReportData) -> str:
     best, metric = findings.best, findings.metric
     direction = "" if metric.greater_is_better else " (lower is better)"
     span = interval(best["low"], best["high"])
@@ -97,7 +97,7 @@ def _on(budget: str) -> str:
     return f"{budget} a class" if "shot" in budget else f"{budget.replace('%', ' %')} of the training units"
 
 
-def _against(findings: Findings, rival: pd.Series | None) -> str:
+def _against(findings: ReportData, rival: pd.Series | None) -> str:
     if rival is None:
         return "There is no other backbone in this run, so nothing can be said of which one to use."
     probe = lower_first(str(rival["probe_label"]))
@@ -118,7 +118,7 @@ def _against(findings: Findings, rival: pd.Series | None) -> str:
     )
 
 
-def _surety(findings: Findings, rival: pd.Series | None) -> list[str]:
+def _surety(findings: ReportData, rival: pd.Series | None) -> list[str]:
     said = []
     if rival is not None and not rival["significant"]:
         said.append("These data do not tell the two apart: choose by cost or licence, or test more cases.")
@@ -134,7 +134,7 @@ def _surety(findings: Findings, rival: pd.Series | None) -> list[str]:
     return said + _thin_data(findings)
 
 
-def _other_probes(findings: Findings, rival: pd.Series) -> list[str]:
+def _other_probes(findings: ReportData, rival: pd.Series) -> list[str]:
     """Whether the other probes rank the two backbones the same way."""
     agree, against = [], []
     for probe in findings.probes:
@@ -148,7 +148,7 @@ def _other_probes(findings: Findings, rival: pd.Series) -> list[str]:
     return ["; ".join(said)[:1].upper() + "; ".join(said)[1:] + "."] if said else []
 
 
-def _same_backbone(findings: Findings) -> list[str]:
+def _same_backbone(findings: ReportData) -> list[str]:
     """The next system overall, where it is the winning backbone again."""
     if len(findings.summary) < 2:
         return []
@@ -158,7 +158,7 @@ def _same_backbone(findings: Findings) -> list[str]:
     return [f"Next of all systems is {_system(findings, second)} ({number(second['mean'])}), the same backbone."]
 
 
-def _smaller_budgets(findings: Findings) -> list[str]:
+def _smaller_budgets(findings: ReportData) -> list[str]:
     """Whether the best system leads under the smaller budgets too."""
     best = findings.best
     smaller = [one for one in findings.verdicts if one.probe == best["probe"] and one.budget != best["budget"]]
@@ -170,7 +170,7 @@ def _smaller_budgets(findings: Findings) -> list[str]:
     return [f"With less to train on others lead under the same probe: {listed(others)}."]
 
 
-def _thin_data(findings: Findings) -> list[str]:
+def _thin_data(findings: ReportData) -> list[str]:
     said = []
     seeds, groups = int(findings.best["n_seeds"]), int(findings.best["n_groups"])
     if seeds < FEW_SEEDS:

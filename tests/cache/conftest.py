@@ -15,7 +15,7 @@ DIMS = {"cls": 24, "mean": 7}
 
 
 @dataclass
-class Cohort:
+class ProbeData:
     """Samples with an id, the number of their pixels, and a source stamp; batches of them go through a fake network."""
 
     ids: list[str]
@@ -26,7 +26,7 @@ class Cohort:
         self.stamps = self.stamps or [1000 + number for number in self.content]
 
     @classmethod
-    def of(cls, count: int, start: int = 0) -> Cohort:
+    def of(cls, count: int, start: int = 0) -> ProbeData:
         return cls([f"images/é {i:04d}.png" for i in range(start, start + count)], list(range(start, start + count)))
 
     @property
@@ -91,14 +91,14 @@ def make_spec() -> Callable[..., EmbeddingSpec]:
 
 
 @pytest.fixture(scope="session")
-def cohort_of() -> Callable[..., Cohort]:
+def cohort_of() -> Callable[..., ProbeData]:
     """`cohort_of(count, start)`."""
-    return Cohort.of
+    return ProbeData.of
 
 
 @pytest.fixture(scope="session")
-def cohort_type() -> type[Cohort]:
-    return Cohort
+def cohort_type() -> type[ProbeData]:
+    return ProbeData
 
 
 @pytest.fixture

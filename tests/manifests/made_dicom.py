@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from medprobe.manifests import Reading, Source, read_image
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image
 from pydicom import Dataset, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset
@@ -59,7 +59,7 @@ def compressed(path: Path, header: Dataset, frames: list[bytes], syntax: uid.UID
 
 
 def read(path: Path, frame: int | None = None, **reading: object) -> np.ndarray:
-    return read_image(Source(path, frame, reading=Reading(**reading)))
+    return read_image(Source(path, frame, reading=IntensityPolicy(**reading)))
 
 
 def spread(values: np.ndarray, low: float, high: float) -> np.ndarray:

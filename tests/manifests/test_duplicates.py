@@ -13,19 +13,19 @@ from medprobe.evaluate import draw_resamples
 from medprobe.manifests import (
     FIXES,
     DatasetCard,
+    ImageStats,
     Manifest,
-    Survey,
     build_folder,
     check_manifest,
     drop_duplicates,
     group_duplicates,
-    survey_manifest,
+    manifest_image_stats,
 )
 
 
-def _survey(contents: list[int], constant: tuple[int, ...] = ()) -> Survey:
+def _survey(contents: list[int], constant: tuple[int, ...] = ()) -> ImageStats:
     """As if the images had these contents; a negative one could not be read."""
-    survey = Survey.blank(len(contents))
+    survey = ImageStats.blank(len(contents))
     survey.digest[:] = [f"{content:032x}" if content >= 0 else "" for content in contents]
     survey.constant[:] = [content in constant for content in contents]
     return survey
@@ -137,7 +137,7 @@ def test_the_command_writes_a_new_manifest_and_never_touches_the_old(
 @pytest.mark.realdata
 def test_the_fixed_brain_manifest_passes_and_no_resample_has_a_pair_on_both_sides(realdata: Path, tmp_path) -> None:
     manifest = build_folder(realdata / "brain-mri").save(tmp_path / "brain.parquet")
-    survey = survey_manifest(manifest, show_progress=False)
+    survey = manifest_image_stats(manifest, show_progress=False)
     for name, fix in FIXES.items():
         fixed = fix(manifest, survey)
         saved = fixed.manifest.save(tmp_path / f"{name}.parquet")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Manifest, Reading, reading_matters
+from medprobe.manifests import DatasetCard, IntensityPolicy, Manifest, policy_matters
 from PIL import Image
 
 
@@ -212,15 +212,15 @@ def test_a_window_without_effect_on_8_bit_images_is_told(build) -> None:
 
 
 def test_a_reading_matters_where_it_changes_a_pixel_or_makes_an_image_readable(tmp_path: Path) -> None:
-    window = Reading(window=(1000.0, 500.0))
+    window = IntensityPolicy(window=(1000.0, 500.0))
     card = DatasetCard(name="t", task="binary", classes=["a", "b"])
     ramp = np.arange(300).reshape(15, 20) * 10
     for kind, matters in ((np.uint8, False), (np.uint16, True), (np.float32, True)):
         Image.fromarray(ramp.astype(kind)).save(tmp_path / f"{np.dtype(kind)}.tif")
         table = pd.DataFrame({"sample_id": ["x"], "path": [str(tmp_path / f"{np.dtype(kind)}.tif")], "label": ["a"]})
-        assert reading_matters(Manifest(table, card), window) is matters
+        assert policy_matters(Manifest(table, card), window) is matters
     absent = pd.DataFrame({"sample_id": ["x"], "path": ["nowhere.png"], "label": ["a"]})
-    assert reading_matters(Manifest(absent, card), window)  # nothing is claimed of what was not seen
+    assert policy_matters(Manifest(absent, card), window)  # nothing is claimed of what was not seen
 
 
 def test_several_missing_tables_end_no_line_with_a_blank(tmp_path, medprobe) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medprobe.base import ImageError
-from medprobe.manifests import Reading, Source, read_image
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from medprobe.manifests.readers import dicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
@@ -27,7 +27,7 @@ _ROWS = list(dicom_files.rows())
 
 
 def _read(name: str, frame: int | None = None, **reading: object) -> np.ndarray:
-    return read_image(Source(_FILES / name, frame, reading=Reading(**reading)))
+    return read_image(Source(_FILES / name, frame, reading=IntensityPolicy(**reading)))
 
 
 def _image_or_reason(path: Path, frame: int | None = None) -> np.ndarray | str:

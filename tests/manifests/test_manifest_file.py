@@ -296,7 +296,12 @@ def test_a_faulty_card_is_refused_naming_the_field(tmp_path: Path, text: str, me
 
 @pytest.mark.parametrize(
     ("task", "metric"),
-    [("binary", "roc_auc"), ("multiclass", "macro_recall"), ("ordinal", "quadratic_kappa"), ("multilabel", "roc_auc")],
+    [
+        ("binary", "roc_auc"),
+        ("multiclass", "balanced_accuracy"),
+        ("ordinal", "quadratic_kappa"),
+        ("multilabel", "roc_auc"),
+    ],
 )
 def test_the_metric_follows_from_the_task_unless_it_is_named(task, metric: str) -> None:
     assert DatasetCard(name="t", task=task, classes=["a", "b"]).primary_metric == metric

@@ -45,37 +45,39 @@ guard.serve(read)
 
 
 @pytest.fixture
-def guarded() -> Iterator[guard.Guard]:
+def guarded() -> Iterator[guard.SubprocessReader]:
     """A guard whose reader does what the file's name says."""
-    made = guard.Guard(_PROGRAM)
+    made = guard.SubprocessReader(_PROGRAM)
     yield made
     made.close()
 
 
-def _refusal(guarded: guard.Guard, word: str) -> str:
+def _refusal(guarded: guard.SubprocessReader, word: str) -> str:
     with pytest.raises(ImageError) as refusal:
         guarded.read(Source(Path(word)))
     return str(refusal.value)
 
 
-def test_pixels_and_refusals_come_through(guarded: guard.Guard) -> None:
+def test_pixels_and_refusals_come_through(guarded: guard.SubprocessReader) -> None:
     assert guarded.read(Source(Path("sound"), frame=4)).shape == (2, 4)
     assert _refusal(guarded, "refused") == "has no frame 3"
     assert (guarded.read(Source(Path("sound"))) == guarded.read(Source(Path("sound")))).all()
 
 
-def test_a_crash_is_the_files_and_the_next_file_is_read(guarded: guard.Guard) -> None:
+def test_a_crash_is_the_files_and_the_next_file_is_read(guarded: guard.SubprocessReader) -> None:
     assert "crashed" in _refusal(guarded, "crash")
     assert guarded.read(Source(Path("sound"))).shape == (2, 3)
     assert "crashed" in _refusal(guarded, "crash")
 
 
-def test_a_file_that_crashes_only_a_process_that_read_others_is_read_by_a_new_one(guarded: guard.Guard) -> None:
+def test_a_file_that_crashes_only_a_process_that_read_others_is_read_by_a_new_one(
+    guarded: guard.SubprocessReader,
+) -> None:
     guarded.read(Source(Path("sound")))
     assert guarded.read(Source(Path("tired"))).shape == (2, 3)
 
 
-def test_a_decoder_without_end_is_ended_and_one_without_measure_refused(guarded: guard.Guard) -> None:
+def test_a_decoder_without_end_is_ended_and_one_without_measure_refused(guarded: guard.SubprocessReader) -> None:
     start = time.monotonic()
     assert "end" in _refusal(guarded, "endless")
     assert time.monotonic() - start < 30
@@ -83,17 +85,17 @@ def test_a_decoder_without_end_is_ended_and_one_without_measure_refused(guarded:
     assert guarded.read(Source(Path("sound"))).shape == (2, 3)
 
 
-def test_threads_get_their_own_answers(guarded: guard.Guard) -> None:
+def test_threads_get_their_own_answers(guarded: guard.SubprocessReader) -> None:
     with ThreadPoolExecutor(4) as pool:
         shapes = pool.map(lambda width: guarded.read(Source(Path("sound"), frame=width)).shape, range(1, 60))
     assert list(shapes) == [(2, width) for width in range(1, 60)]
 
 
-def _in_a_fork(guarded: guard.Guard, found: multiprocessing.Queue) -> None:
+def _in_a_fork(guarded: guard.SubprocessReader, found: multiprocessing.Queue) -> None:
     found.put(guarded.read(Source(Path("sound"))).tolist())
 
 
-def test_a_forked_process_has_a_guard_of_its_own(guarded: guard.Guard) -> None:
+def test_a_forked_process_has_a_guard_of_its_own(guarded: guard.SubprocessReader) -> None:
     before = guarded.read(Source(Path("sound"))).tolist()
     context = multiprocessing.get_context("fork")
     found = context.Queue()
@@ -115,7 +117,7 @@ import os
 from pathlib import Path
 from medprobe.manifests import Source
 from medprobe.manifests.readers import guard
-one = guard.Guard({_PROGRAM!r})
+one = guard.SubprocessReader({_PROGRAM!r})
 one.read(Source(Path("sound")))
 print(one._process.pid, flush=True)
 os.kill(os.getpid(), 9)
@@ -138,7 +140,7 @@ def _runs(pid: int) -> bool:
 
 def test_a_process_that_does_not_start_is_told() -> None:
     with pytest.raises(ImageError, match="did not start"):
-        guard.Guard("raise SystemExit(3)").read(Source(Path("sound")))
+        guard.SubprocessReader("raise SystemExit(3)").read(Source(Path("sound")))
 
 
 def test_zarr_stores_are_read_under_guard(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.base import ImageError
-from medprobe.manifests import Reading, Source, read_image
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image
 
 _RAMP = np.arange(300, dtype=np.uint16).reshape(15, 20) * 10
 
 
-def _read(path: Path, reading: Reading | None = None) -> np.ndarray:
-    return read_image(Source(path, reading=reading or Reading()))
+def _read(path: Path, reading: IntensityPolicy | None = None) -> np.ndarray:
+    return read_image(Source(path, reading=reading or IntensityPolicy()))
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,15 @@ def _read(path: Path, reading: Reading | None = None) -> np.ndarray:
 )
 @pytest.mark.parametrize(
     ("reading", "low", "high"),
-    [(Reading(window=(1000.0, 500.0)), 750, 1250), (Reading(window="percentiles", percentiles=(0, 100)), 0, 2990)],
+    [
+        (IntensityPolicy(window=(1000.0, 500.0)), 750, 1250),
+        (IntensityPolicy(window="percentiles", percentiles=(0, 100)), 0, 2990),
+    ],
     ids=["window", "percentiles"],
 )
-def test_a_window_makes_wide_images_8_bits(tmp_path: Path, dtype, name: str, reading: Reading, low, high) -> None:
+def test_a_window_makes_wide_images_8_bits(
+    tmp_path: Path, dtype, name: str, reading: IntensityPolicy, low, high
+) -> None:
     Image.fromarray(_RAMP.astype(dtype)).save(tmp_path / name)
     expected = np.rint(((_RAMP.astype(float) - low) / (high - low)).clip(0, 1) * 255)
     np.testing.assert_array_equal(_read(tmp_path / name, reading), expected)
@@ -40,7 +45,7 @@ def test_a_wide_image_whose_range_is_unknown_is_refused_with_what_to_set(tmp_pat
 def test_8_bit_images_are_never_stretched(tmp_path: Path) -> None:
     for pixels in (np.full((4, 4), 7, np.uint8), np.full((4, 4, 3), 7, np.uint8)):
         Image.fromarray(pixels).save(tmp_path / "i.png")
-        np.testing.assert_array_equal(_read(tmp_path / "i.png", Reading(window=(100.0, 10.0))), pixels)
+        np.testing.assert_array_equal(_read(tmp_path / "i.png", IntensityPolicy(window=(100.0, 10.0))), pixels)
 
 
 def test_16_bit_ppm_is_scaled_by_its_full_range(tmp_path: Path) -> None:
@@ -52,6 +57,6 @@ def test_a_draft_of_a_jpeg_is_smaller_only_where_it_is_asked_for(tmp_path: Path)
     Image.fromarray(np.zeros((1000, 1500, 3), np.uint8)).save(tmp_path / "i.jpg")
     Image.fromarray(np.zeros((1000, 1500, 3), np.uint8)).save(tmp_path / "i.png")
     assert _read(tmp_path / "i.jpg").shape == (1000, 1500, 3)
-    assert _read(tmp_path / "i.jpg", Reading(draft=224)).shape == (250, 375, 3)
-    assert _read(tmp_path / "i.jpg", Reading(draft=600)).shape == (1000, 1500, 3)
-    assert _read(tmp_path / "i.png", Reading(draft=224)).shape == (1000, 1500, 3)
+    assert _read(tmp_path / "i.jpg", IntensityPolicy(draft=224)).shape == (250, 375, 3)
+    assert _read(tmp_path / "i.jpg", IntensityPolicy(draft=600)).shape == (1000, 1500, 3)
+    assert _read(tmp_path / "i.png", IntensityPolicy(draft=224)).shape == (1000, 1500, 3)

@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from medprobe.base import ImageError
-from medprobe.manifests import Reading, SliceChoice, Source, read_image
+from medprobe.manifests import IntensityPolicy, SliceChoice, Source, read_image
 from medprobe.manifests.readers import nifti
 from nibabel.orientations import inv_ornt_aff
 
-_AS_IT_IS = Reading(window=(127.5, 255.0))
+_AS_IT_IS = IntensityPolicy(window=(127.5, 255.0))
 """0 becomes 0 and 255 becomes 255."""
 _NOISE = np.random.default_rng(0).integers(0, 256, (5, 6, 7)).astype(np.int16)
 _TURNS = [
@@ -28,7 +28,7 @@ def _saved(path: Path, values: np.ndarray = _NOISE, affine: np.ndarray | None = 
     return path
 
 
-def _read(path: Path, cut: str, frame: int | None = 0, reading: Reading = _AS_IT_IS) -> np.ndarray:
+def _read(path: Path, cut: str, frame: int | None = 0, reading: IntensityPolicy = _AS_IT_IS) -> np.ndarray:
     return read_image(Source.parse(path.parent, f"{path.name}#{cut}", frame, reading))
 
 
@@ -81,7 +81,7 @@ def test_slope_and_intercept_come_before_the_window(tmp_path: Path) -> None:
     image = nib.Nifti1Image(_NOISE, np.eye(4))
     image.header.set_slope_inter(2.0, -1000.0)
     nib.save(image, tmp_path / "v.nii")
-    window = Reading(window=(127.5 * 2 - 1000, 510.0))
+    window = IntensityPolicy(window=(127.5 * 2 - 1000, 510.0))
     np.testing.assert_array_equal(_read(tmp_path / "v.nii", "axial", 2, window), np.rot90(_NOISE[..., 2], 2).T)
 
 
@@ -90,10 +90,10 @@ def test_percentiles_are_of_the_volume_or_of_the_slice(tmp_path: Path, suffix: s
     values = np.stack([np.arange(30).reshape(5, 6) * scale for scale in (1.0, 10.0)], axis=2)
     values[0, 0, 0] = np.nan
     path = _saved(tmp_path / f"v{suffix}", values)
-    by_volume = _read(path, "axial", 0, Reading(percentiles=(0, 100)))
+    by_volume = _read(path, "axial", 0, IntensityPolicy(percentiles=(0, 100)))
     assert by_volume.max() == round(29 / 290 * 255)
-    assert _read(path, "axial", 1, Reading(percentiles=(0, 100))).max() == 255
-    assert _read(path, "axial", 0, Reading(percentiles=(0, 100), scope="slice")).max() == 255
+    assert _read(path, "axial", 1, IntensityPolicy(percentiles=(0, 100))).max() == 255
+    assert _read(path, "axial", 0, IntensityPolicy(percentiles=(0, 100), scope="slice")).max() == 255
 
 
 def test_the_fourth_dimension_is_named_after_at(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path: Path) -> None:
 
 def _refusal_by_percentiles(path: Path) -> str:
     with pytest.raises(ImageError) as refusal:
-        _read(path, "axial", 0, Reading())
+        _read(path, "axial", 0, IntensityPolicy())
     return str(refusal.value)
 
 
@@ -170,7 +170,7 @@ def test_a_volume_is_decoded_once_for_all_its_slices_and_a_damaged_one_too(tmp_p
     path = _saved(tmp_path / "v.nii.gz")
     (tmp_path / "c.nii.gz").write_bytes(path.read_bytes()[:-20])
     for frame in range(5):
-        _read(path, "sagittal", frame, Reading())
+        _read(path, "sagittal", frame, IntensityPolicy())
         _refusal(tmp_path / "c.nii.gz", frame=frame)
     assert len(opened) == 2
     _saved(path, _NOISE + 1)

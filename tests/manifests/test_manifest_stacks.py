@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from medprobe.base import ImageError, ManifestError
-from medprobe.manifests import Reading, Source, build_npz, read_image, source_stamp
+from medprobe.manifests import IntensityPolicy, Source, build_npz, read_image, source_stamp
 from medprobe.manifests.readers import image_stack as stacks
 from medprobe.manifests.readers import read_here
 
@@ -39,8 +39,10 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path):
     return lambda array: _hdf5(tmp_path, array) if kind == "hdf5" else _zarr(tmp_path, array, int(kind[-1]))
 
 
-def _read(path: Path, frame: int | None, reading: Reading | None = None, member: str = "group/images") -> np.ndarray:
-    return read_image(Source.parse(path.parent, f"{path.name}#{member}", frame, reading or Reading()))
+def _read(
+    path: Path, frame: int | None, reading: IntensityPolicy | None = None, member: str = "group/images"
+) -> np.ndarray:
+    return read_image(Source.parse(path.parent, f"{path.name}#{member}", frame, reading or IntensityPolicy()))
 
 
 @pytest.mark.parametrize("array", [_GREY, _COLOUR, _GREY[..., None]], ids=["grey", "colour", "one channel"])
@@ -59,8 +61,8 @@ def test_other_numbers_are_windowed_by_image_or_by_volume(stored) -> None:
         values, whole = _VOLUMES[volume, frame % 4].astype(float), _VOLUMES[volume].astype(float)
         for scope, over in (("volume", whole), ("slice", values)):
             expected = np.rint((values - over.min()) / (over.max() - over.min()) * 255)
-            np.testing.assert_allclose(_read(path, frame, Reading(scope=scope, **between)), expected, atol=1)
-    assert _read(path, 0, Reading(window=(0.0, 1e-9))).tolist() == ((_VOLUMES[0, 0] > 0) * 255).tolist()
+            np.testing.assert_allclose(_read(path, frame, IntensityPolicy(scope=scope, **between)), expected, atol=1)
+    assert _read(path, 0, IntensityPolicy(window=(0.0, 1e-9))).tolist() == ((_VOLUMES[0, 0] > 0) * 255).tolist()
 
 
 def test_images_that_are_no_volumes_are_windowed_one_by_one(stored) -> None:

@@ -11,12 +11,12 @@ from threading import Barrier
 
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Manifest, Pseudonyms, identifying
+from medprobe.manifests import DatasetCard, Manifest, Pseudonyms, columns_with_ids
 
 
 def _identifying(sample: str, path: str, group: str) -> list[str]:
     table = pd.DataFrame({"sample_id": [sample], "path": [path], "label": ["a"], "group_id": [group]})
-    return identifying(Manifest(table, DatasetCard(name="t", task="binary", classes=["a", "b"])))
+    return columns_with_ids(Manifest(table, DatasetCard(name="t", task="binary", classes=["a", "b"])))
 
 
 @pytest.mark.parametrize(

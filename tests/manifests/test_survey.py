@@ -7,13 +7,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from medprobe.manifests import Manifest, Reading, Survey, build_folder, build_npz, survey_images, survey_manifest
+from medprobe.manifests import (
+    ImageStats,
+    IntensityPolicy,
+    Manifest,
+    build_folder,
+    build_npz,
+    compute_image_stats,
+    manifest_image_stats,
+)
 from medprobe.manifests.image_stats import scan as surveying
 from PIL import Image
 
 
-def _same(one: Survey, other: Survey) -> bool:
-    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Survey))
+def _same(one: ImageStats, other: ImageStats) -> bool:
+    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(ImageStats))
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_survey_says_what_an_image_is(class_folders: Path, pets: Manifest) -> None:
     first = class_folders / "train/cat/00.png"
     Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20, 1).repeat(3, 2)).save(first, format="JPEG")
-    seen = survey_manifest(pets, show_progress=False)
+    seen = manifest_image_stats(pets, show_progress=False)
     row = list(pets.sample_ids).index("train/cat/00.png")
     assert (seen.height[row], seen.width[row], seen.stored[row]) == (12, 20, "JPEG RGB")
     assert seen.bytes[row] == first.stat().st_size
@@ -45,7 +53,7 @@ def test_a_survey_says_what_an_image_is(class_folders: Path, pets: Manifest) -> 
 
 def test_what_is_kept_does_not_say_where_the_images_are(pets: Manifest) -> None:
     pets.card.root = str(pets.root)
-    survey_manifest(pets, show_progress=False)
+    manifest_image_stats(pets, show_progress=False)
     assert pets.path
     kept = pets.path.with_suffix(".survey").read_bytes()
     assert pets.root.name.encode() not in kept
@@ -53,24 +61,24 @@ def test_what_is_kept_does_not_say_where_the_images_are(pets: Manifest) -> None:
 
 
 def test_an_unchanged_image_is_never_decoded_again(pets: Manifest, looked_at: list[str]) -> None:
-    first = survey_manifest(pets, show_progress=False)
+    first = manifest_image_stats(pets, show_progress=False)
     assert len(looked_at) == 43
     looked_at.clear()
-    assert _same(survey_manifest(Manifest.load(pets.path), show_progress=False), first)
+    assert _same(manifest_image_stats(Manifest.load(pets.path), show_progress=False), first)
     assert looked_at == []
 
 
 def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
     pets: Manifest, class_folders: Path, looked_at: list[str], draw
 ) -> None:
-    before = survey_manifest(pets, show_progress=False)
+    before = manifest_image_stats(pets, show_progress=False)
     looked_at.clear()
     draw(class_folders / "train/cat/03.png", 777)
     (class_folders / "train/cat/04.png").unlink()
     draw(class_folders / "train/cat/new.png", 778)
     grown = pets.table.iloc[::-1].reset_index(drop=True)
     grown.loc[len(grown)] = {**grown.iloc[0], "sample_id": "new", "path": "train/cat/new.png"}
-    after = survey_manifest(Manifest(grown, pets.card, pets.path), show_progress=False)
+    after = manifest_image_stats(Manifest(grown, pets.card, pets.path), show_progress=False)
     assert sorted(looked_at) == ["03.png", "04.png", "new.png"]
     rows = {path: row for row, path in enumerate(grown["path"])}
     assert after.missing[rows["train/cat/04.png"]]
@@ -83,7 +91,7 @@ def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty", "schema"])
 def test_a_survey_that_cannot_be_trusted_is_made_anew(pets: Manifest, looked_at: list[str], damage: str) -> None:
     file = pets.path.with_suffix(".survey")
-    first = survey_manifest(pets, show_progress=False)
+    first = manifest_image_stats(pets, show_progress=False)
     whole = file.read_bytes()
     if damage == "cut":
         file.write_bytes(whole[: len(whole) // 2])
@@ -102,18 +110,18 @@ def test_a_survey_that_cannot_be_trusted_is_made_anew(pets: Manifest, looked_at:
             table.replace_schema_metadata({"survey": table.schema.metadata[b"survey"].replace(b"1", b"0")}), file
         )
     looked_at.clear()
-    assert _same(survey_manifest(pets, show_progress=False), first)
+    assert _same(manifest_image_stats(pets, show_progress=False), first)
     assert len(looked_at) == 43
     looked_at.clear()
-    survey_manifest(pets, show_progress=False)
+    manifest_image_stats(pets, show_progress=False)
     assert looked_at == []
 
 
 def test_another_reading_is_another_survey(pets: Manifest, looked_at: list[str]) -> None:
-    survey_manifest(pets, show_progress=False)
+    manifest_image_stats(pets, show_progress=False)
     looked_at.clear()
-    card = pets.card.model_copy(update={"reading": Reading(window="percentiles")})
-    survey_manifest(Manifest(pets.table, card, pets.path), show_progress=False)
+    card = pets.card.model_copy(update={"reading": IntensityPolicy(window="percentiles")})
+    manifest_image_stats(Manifest(pets.table, card, pets.path), show_progress=False)
     assert len(looked_at) == 43
 
 
@@ -127,7 +135,7 @@ def test_another_root_is_another_survey(tmp_path: Path) -> None:
             Image.fromarray(np.random.default_rng(number).integers(0, 256, (9, 8), dtype=np.uint8)).save(path)
             os.utime(path, ns=(0, 0))
         manifest = build_folder(tmp_path / root, name="both").save(tmp_path / "both.parquet")
-        seen.append(survey_manifest(manifest, show_progress=False))
+        seen.append(manifest_image_stats(manifest, show_progress=False))
     assert seen[0].bytes.tolist() == seen[1].bytes.tolist()
     assert not set(seen[0].digest) & set(seen[1].digest)
 
@@ -135,7 +143,7 @@ def test_another_root_is_another_survey(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_have_is_a_missing_file_and_no_end(pets: Manifest) -> None:
     table = pets.table.copy()
     table.loc[0, "path"] = "x" * 300 + ".png"
-    seen = survey_manifest(Manifest(table, pets.card, pets.path), show_progress=False)
+    seen = manifest_image_stats(Manifest(table, pets.card, pets.path), show_progress=False)
     assert seen.missing.tolist() == [True] + [False] * 42
     assert "too long" in seen.reason[0]
 
@@ -153,17 +161,17 @@ def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_a
 
     monkeypatch.setattr(surveying, "facts_of", stopped)
     with pytest.raises(KeyboardInterrupt):
-        survey_manifest(pets, workers=1, show_progress=False)
+        manifest_image_stats(pets, workers=1, show_progress=False)
     monkeypatch.setattr(surveying, "facts_of", look)
     looked_at.clear()
-    survey_manifest(pets, show_progress=False)
+    manifest_image_stats(pets, show_progress=False)
     assert len(looked_at) == 11  # the first chunk of 32 was kept
 
 
 def test_the_survey_file_holds_no_names(pets: Manifest, class_folders: Path, tmp_path: Path) -> None:
     (class_folders / "train/cat/00.png").rename(class_folders / "train/cat/Jane-Doe.png")
     table = pets.table.assign(path=pets.table["path"].str.replace("train/cat/00", "train/cat/Jane-Doe"))
-    survey_manifest(Manifest(table, pets.card, pets.path), show_progress=False)
+    manifest_image_stats(Manifest(table, pets.card, pets.path), show_progress=False)
     file = pq.read_table(pets.path.with_suffix(".survey"))
     said = str(file.to_pydict()) + str(file.schema.metadata)
     assert not any(name in said for name in ("Jane", "train", "cat", str(tmp_path)))
@@ -174,29 +182,29 @@ def test_frames_of_one_file_are_told_apart(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "t.npz", train_images=images, train_labels=np.arange(40) % 2)
     manifest = build_npz(tmp_path / "t.npz").save(tmp_path / "m.parquet")
-    first = survey_manifest(manifest, show_progress=False)
+    first = manifest_image_stats(manifest, show_progress=False)
     assert len(set(first.digest)) == 40
     assert set(first.stored) == {"npz grey"}
-    assert _same(survey_manifest(manifest, show_progress=False), first)
+    assert _same(manifest_image_stats(manifest, show_progress=False), first)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_no_error(pets: Manifest) -> None:
     pets.path.parent.chmod(0o500)
     try:
-        assert survey_manifest(pets, show_progress=False).readable.all()
+        assert manifest_image_stats(pets, show_progress=False).readable.all()
     finally:
         pets.path.parent.chmod(0o700)
 
 
 def test_a_place_that_cannot_be_written_keeps_nothing_and_says_nothing(pets: Manifest) -> None:
     pets.path.with_suffix(".survey").mkdir()
-    assert survey_manifest(pets, show_progress=False).readable.all()
+    assert manifest_image_stats(pets, show_progress=False).readable.all()
     assert list(pets.path.with_suffix(".survey").iterdir()) == []
 
 
 def test_a_survey_of_sources_keeps_nothing(pets: Manifest) -> None:
-    assert survey_images(pets.sources(), show_progress=False).readable.all()
+    assert compute_image_stats(pets.sources(), show_progress=False).readable.all()
     assert not pets.path.with_suffix(".survey").exists()
 
 
@@ -205,10 +213,10 @@ def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path:
         draw(tmp_path / f"{number % 2}" / f"{number:02d}.png", number)
     (tmp_path / "0" / "00.png").write_text("no image")
     sources = build_folder(tmp_path).sources()
-    by_threads = survey_images(sources, workers=2, show_progress=False)
+    by_threads = compute_image_stats(sources, workers=2, show_progress=False)
     monkeypatch.setattr(surveying, "_FEW", 10)
     monkeypatch.setattr(surveying, "_in_threads", None)
-    by_processes = survey_images(sources, workers=2, show_progress=False)
+    by_processes = compute_image_stats(sources, workers=2, show_progress=False)
     assert _same(by_processes, by_threads)
     assert list(by_processes.reason != "").count(True) == 1
 
@@ -217,4 +225,4 @@ def test_frames_of_one_file_are_read_by_threads(tmp_path: Path, monkeypatch) -> 
     np.savez(tmp_path / "t.npz", train_images=np.zeros((70, 4, 4), np.uint8), train_labels=np.arange(70) % 2)
     monkeypatch.setattr(surveying, "_FEW", 10)
     monkeypatch.setattr(surveying, "_in_processes", None)
-    assert survey_images(build_npz(tmp_path / "t.npz").sources(), workers=2, show_progress=False).constant.all()
+    assert compute_image_stats(build_npz(tmp_path / "t.npz").sources(), workers=2, show_progress=False).constant.all()

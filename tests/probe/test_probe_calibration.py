@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from medprobe.base import ProbeError, ReportError
 from medprobe.evaluate import (
     METRICS,
-    Predicted,
+    LabeledPredictions,
+    ResamplePredictions,
     Run,
-    Scored,
-    at_temperature,
+    apply_temperature,
     brier_parts,
     calibration_table,
     compare,
     evaluate,
     fit_temperature,
+    predictions_by_system,
     reliability_table,
-    replay,
     subgroup_scores,
     summarise,
     temperature_table,
@@ -35,12 +35,12 @@ from scipy import stats
 # --- BCa
 
 
-def _skewed(seed: int, groups: int = 60) -> Predicted:
+def _skewed(seed: int, groups: int = 60) -> ResamplePredictions:
     """Log-losses with a long tail, each unit its own patient."""
     rng = np.random.default_rng(seed)
     chance = rng.beta(3, 0.8, groups)
-    return Predicted(0, np.arange(groups), np.arange(groups),
-                     Scored(np.ones(groups, np.int64), np.c_[1 - chance, chance], "binary", ("a", "b")))  # fmt: skip
+    scored = LabeledPredictions(np.ones(groups, np.int64), np.c_[1 - chance, chance], "binary", ("a", "b"))
+    return ResamplePredictions(0, np.arange(groups), np.arange(groups), scored)
 
 
 def test_bca_over_units_of_their_own_is_scipys() -> None:
@@ -79,7 +79,11 @@ def test_bca_leaves_out_patients_not_exams_in_every_seed_that_tests_them() -> No
         group = np.sort(rng.choice(20, 30))
         y = rng.integers(0, 2, 30)
         chance = rng.random(30)
-        seeds.append(Predicted(seed, np.arange(30), group, Scored(y, np.c_[1 - chance, chance], "binary", ("a", "b"))))
+        seeds.append(
+            ResamplePredictions(
+                seed, np.arange(30), group, LabeledPredictions(y, np.c_[1 - chance, chance], "binary", ("a", "b"))
+            )
+        )
     found = GroupDraws(seeds, 100).leaving_out(METRICS["accuracy"], seeds)
     for g, code in enumerate(np.unique(np.concatenate([p.group for p in seeds]))):
         for s, p in enumerate(seeds):
@@ -119,23 +123,23 @@ def test_bca_is_another_interval_of_the_same_mean_for_systems_and_for_difference
 # --- the Brier score taken apart
 
 
-def _scored(rng: np.random.Generator, task: str, units: int = 200, values: int | None = None) -> Scored:
+def _scored(rng: np.random.Generator, task: str, units: int = 200, values: int | None = None) -> LabeledPredictions:
     if task == "multilabel":
         proba = rng.random((units, 3))
-        return Scored((rng.random((units, 3)) < proba).astype(np.int64), proba, task, "abc")
+        return LabeledPredictions((rng.random((units, 3)) < proba).astype(np.int64), proba, task, "abc")
     classes = 2 if task == "binary" else 3
     proba = rng.dirichlet(np.ones(classes), units)
     if values:
         proba = np.eye(classes)[rng.integers(0, classes, units)] * 0.4 + 0.6 / classes
     y = np.array([rng.choice(classes, p=row) for row in proba])
-    return Scored(y, proba, task, "abc"[:classes])
+    return LabeledPredictions(y, proba, task, "abc"[:classes])
 
 
 def test_murphys_partition_is_exact_for_chances_of_few_values_by_hand() -> None:
     """Ten forecasts of 0.2, of which three come true, and ten of 0.7, of which six do."""
     chance = np.repeat([0.2, 0.7], 10)
     y = np.r_[[1] * 3 + [0] * 7, [1] * 6 + [0] * 4]
-    parts = brier_parts(Scored(y, np.c_[1 - chance, chance], "binary", ("a", "b")), most=2)
+    parts = brier_parts(LabeledPredictions(y, np.c_[1 - chance, chance], "binary", ("a", "b")), most=2)
     assert parts.reliability == pytest.approx((0.1**2 + 0.1**2) / 2)
     assert parts.resolution == pytest.approx((0.15**2 + 0.15**2) / 2)
     assert parts.uncertainty == pytest.approx(0.45 * 0.55)
@@ -163,17 +167,19 @@ def test_the_parts_add_up_to_the_reported_score(task: str) -> None:
 def test_a_temperature_that_was_put_in_is_found_again(task: str, temperature: float) -> None:
     """Labels are drawn from the chances, which are then made surer or less sure than they are."""
     honest = _scored(np.random.default_rng(0), task, units=6000)
-    assert fit_temperature(at_temperature(honest, 1 / temperature)) == pytest.approx(temperature, rel=0.1)
+    assert fit_temperature(apply_temperature(honest, 1 / temperature)) == pytest.approx(temperature, rel=0.1)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_no_other_temperature_has_a_lower_loss_and_nothing_else_is_called(task: str) -> None:
-    scored = at_temperature(_scored(np.random.default_rng(1), task), 0.3)
+    scored = apply_temperature(_scored(np.random.default_rng(1), task), 0.3)
     best = fit_temperature(scored)
-    loss = {t: evaluate(METRICS["log_loss"], at_temperature(scored, t))[0][0] for t in (best, best * 0.97, best * 1.03)}
+    loss = {
+        t: evaluate(METRICS["log_loss"], apply_temperature(scored, t))[0][0] for t in (best, best * 0.97, best * 1.03)
+    }
     assert min(loss, key=loss.__getitem__) == best
-    np.testing.assert_array_equal(at_temperature(scored, best).predicted, scored.predicted)
-    np.testing.assert_allclose(at_temperature(scored, 1.0).proba, scored.proba, atol=1e-6)
+    np.testing.assert_array_equal(apply_temperature(scored, best).predicted, scored.predicted)
+    np.testing.assert_allclose(apply_temperature(scored, 1.0).proba, scored.proba, atol=1e-6)
 
 
 def test_a_val_without_an_error_gives_the_coldest_temperature_and_says_so(run: Run) -> None:
@@ -187,15 +193,15 @@ def test_a_val_without_an_error_gives_the_coldest_temperature_and_says_so(run: R
 
 def test_the_temperature_of_a_run_comes_from_val_and_is_applied_to_test(run: Run) -> None:
     table = temperature_table(run).set_index("backbone")
-    for system, test in replay(run).items():
+    for system, test in predictions_by_system(run).items():
         row = table.loc[system.backbone]
-        fitted = [fit_temperature(p.scored) for p in replay(run, "val")[system]]
+        fitted = [fit_temperature(p.scored) for p in predictions_by_system(run, "val")[system]]
         assert row["temperature"] == np.median(fitted)
         before, after = (
             np.mean([evaluate(METRICS["log_loss"], scored)[0][0] for scored in side])
             for side in (
                 [p.scored for p in test],
-                [at_temperature(p.scored, t) for p, t in zip(test, fitted, strict=True)],
+                [apply_temperature(p.scored, t) for p, t in zip(test, fitted, strict=True)],
             )
         )
         assert (row["log_loss"], row["log_loss_after"]) == pytest.approx((before, after))
@@ -274,7 +280,7 @@ def test_a_subgroups_score_is_that_of_its_units_alone(attributed) -> None:
     of_unit = run.units.query("attribute == 'sex'").set_index("unit")["value"]
     for subgroup in ("f", "m"):
         (row,) = scores.query("attribute == 'sex' and subgroup == @subgroup").to_dict("records")
-        (predicted,) = replay(run).values()
+        (predicted,) = predictions_by_system(run).values()
         inside = [(of_unit[p.unit] == subgroup).to_numpy() for p in predicted]
         right = [(p.scored.predicted == p.scored.y)[chosen].mean() for p, chosen in zip(predicted, inside, strict=True)]
         assert row["mean"] == pytest.approx(np.mean(right))
@@ -339,8 +345,8 @@ def test_a_run_without_attributes_says_how_to_have_them(run: Run) -> None:
 
 def test_predictions_in_another_order_are_read_back_the_same(run: Run) -> None:
     mixed = run.predictions.sample(frac=1, random_state=0)
-    systems = replay(replace(run, predictions=mixed))
-    for system, predicted in replay(run).items():
+    systems = predictions_by_system(replace(run, predictions=mixed))
+    for system, predicted in predictions_by_system(run).items():
         for one, other in zip(predicted, systems[system], strict=True):
             order = np.argsort(other.unit)
             np.testing.assert_array_equal(one.unit, other.unit[order])
@@ -351,7 +357,7 @@ def test_val_is_read_apart_from_test_and_scores_as_the_table_says(run: Run) -> N
     for split in ("val", "test"):
         table = run.scores[(run.scores["split"] == split) & (run.scores["metric"] == "log_loss")]
         told = table.set_index(["backbone", "seed"])["value"]
-        for system, predicted in replay(run, split).items():
+        for system, predicted in predictions_by_system(run, split).items():
             for p in predicted:
                 assert evaluate(METRICS["log_loss"], p.scored)[0][0] == told[system.backbone, p.seed]
     no_val = replace(run, predictions=run.predictions.query("split == 'test'"))

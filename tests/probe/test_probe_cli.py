@@ -35,7 +35,7 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         "--C",
         "--stop-path",
         "--full-path",
-        "--fusing",
+        "--aggregation",
         "--cache",
         "--external-cache",
         "--overwrite",

@@ -11,12 +11,12 @@ from medprobe.base import ReportError
 from medprobe.evaluate import (
     METRICS,
     Run,
-    System,
+    SystemKey,
     compare_backbones,
     corrected_t_test,
     evaluate,
     holm,
-    replay,
+    predictions_by_system,
     summarise,
     summarise_metrics,
     system_labels,
@@ -116,7 +116,7 @@ def test_the_ratio_of_the_corrected_t_is_units_tested_over_units_fitted(study) -
 def test_under_official_the_test_counts_the_patients_of_the_test(official) -> None:
     run = official.probe(seeds=range(3))
     (row,) = compare_backbones(run, metric="accuracy", draws=500).to_dict("records")
-    a, b = replay(run).values()
+    a, b = predictions_by_system(run).values()
     draws = GroupDraws([*a, *b], 500)
     drawn = mean_over_seeds(draws.values(ACCURACY, a) - draws.values(ACCURACY, b))
     values = [np.array([float(evaluate(ACCURACY, p.scored)[0][0]) for p in side]) for side in (a, b)]
@@ -162,9 +162,9 @@ def test_one_backbone_alone_is_compared_with_nothing(study) -> None:
 
 def test_labels_name_the_pooling_only_where_a_backbone_has_several() -> None:
     systems = [
-        System("d", "vit", "1", "cls", "knn"),
-        System("d", "vit", "1", "mean", "knn"),
-        System("d", "r50", "2", "pooled", "knn"),
+        SystemKey("d", "vit", "1", "cls", "knn"),
+        SystemKey("d", "vit", "1", "mean", "knn"),
+        SystemKey("d", "r50", "2", "pooled", "knn"),
     ]
     assert list(system_labels(systems).values()) == ["vit/cls", "vit/mean", "r50"]
 
@@ -183,7 +183,7 @@ def test_a_metric_that_is_defined_in_no_seed_has_no_interval_no_p_and_a_note(off
 
 
 def test_predictions_are_replayed_by_system_and_seed(run: Run) -> None:
-    found = replay(run)
+    found = predictions_by_system(run)
     assert [system.backbone for system in found] == ["net-0", "net-1"]
     for predicted in found.values():
         assert [p.seed for p in predicted] == [0, 1, 2]
@@ -193,6 +193,6 @@ def test_predictions_are_replayed_by_system_and_seed(run: Run) -> None:
 def test_predictions_that_do_not_fit_the_classes_are_refused(run: Run) -> None:
     narrow = run.predictions.assign(proba=run.predictions["proba"].map(lambda p: p[:2]))
     with pytest.raises(ReportError, match=r"proba has rows of \[2\] values, the data set has 3 classes"):
-        replay(replace(run, predictions=narrow))
+        predictions_by_system(replace(run, predictions=narrow))
     with pytest.raises(ReportError, match="no predictions"):
-        replay(replace(run, predictions=run.predictions.iloc[:0]))
+        predictions_by_system(replace(run, predictions=run.predictions.iloc[:0]))

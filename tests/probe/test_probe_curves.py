@@ -17,16 +17,16 @@ from medprobe.evaluate import (
     budgets_in_order,
     compare_backbones,
     corrected_t_test,
-    cut_down,
     draw_resamples,
-    replay,
+    predictions_by_system,
+    subsample_train,
     summarise,
     verdicts,
 )
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
 from medprobe.manifests import Manifest
-from medprobe.probe import Block, CentroidProbe, run_probes
-from medprobe.probe.engines.model_selection import Chooser
+from medprobe.probe import CentroidProbe, ProbeTask, run_probes
+from medprobe.probe.engines.model_selection import ModelSelector
 
 ALL = ("logreg", "knn", "gbm", "centroid")
 
@@ -44,7 +44,8 @@ def _test_scores(run: Run, metric: str = "balanced_accuracy") -> pd.DataFrame:
 def test_a_curve_over_folds_is_the_same_bytes_however_it_is_made(task: str, tmp_path: Path, study_of) -> None:
     study = study_of(tmp_path, task=task, units=90, images=2, signal=(0.8,))
     shuffled = Manifest(study.manifest.table.sample(frac=1, random_state=3), study.manifest.card)
-    asked: dict[str, Any] = {"probes": ALL, "folds": 3, "shots": [2], "train_fraction": [1], "fusing": "predictions"}
+    curve = {"folds": 3, "shots": [2], "train_fraction": [1]}
+    asked: dict[str, Any] = {"probes": ALL, **curve, "aggregation": "predictions"}
     one = _bytes(study.probe(**asked), tmp_path / "one")
     assert _bytes(study.probe(**asked, n_jobs=2), tmp_path / "two processes") == one
     assert _bytes(study.probe(**asked, manifest=shuffled), tmp_path / "other rows") == one
@@ -64,7 +65,7 @@ def test_under_kfold_every_unit_is_predicted_once_a_seed(folded: Run, study) -> 
         assert set(rows["fold"]) == {0, 1, 2, 3}
         assert (rows.groupby("group")["fold"].nunique() == 1).all()
     assert folded.info["protocol_settings"]["folds"] == 4
-    assert {len(predicted) for predicted in replay(folded).values()} == {12}
+    assert {len(predicted) for predicted in predictions_by_system(folded).values()} == {12}
 
 
 def test_a_seeds_score_is_the_mean_over_its_folds_and_sd_is_over_seeds(folded: Run) -> None:
@@ -88,7 +89,7 @@ def test_folds_are_compared_by_the_corrected_t_over_all_of_them(folded: Run) -> 
 
 
 def test_a_patients_weight_in_a_draw_is_the_same_in_every_seed_that_tests_them(folded: Run) -> None:
-    (predicted, _) = replay(folded).values()
+    (predicted, _) = predictions_by_system(folded).values()
     draws = GroupDraws(predicted, 50)
     assert len(draws.groups) == 60
     values = draws.values(METRICS["accuracy"], predicted)
@@ -134,7 +135,7 @@ def test_under_a_budget_the_tested_model_is_fitted_on_what_is_left_of_train_alon
     X = study.caches[0].load("cls")[study.caches[0].rows_of(study.manifest.sample_ids)]
     drawn = draw_resamples(units, [0], classes=study.manifest.card.classes)
     for budget in (Budget(shots=2), Budget(share=1.0)):
-        (cut,) = cut_down(units, drawn, budget, classes=study.manifest.card.classes)
+        (cut,) = subsample_train(units, drawn, budget, classes=study.manifest.card.classes)
         tested = curve.predictions.query("split == 'test'")
         rows = tested.query(f"backbone == 'net-0' and probe == 'centroid' and seed == 0 and budget == '{budget.name}'")
         told = curve.scores.query(
@@ -256,9 +257,9 @@ def test_vectors_by_modality_are_not_held_against_those_of_other_modalities(tmp_
         for side, names in zip(sides, (["t1", "t2"], ["flair", "t1"]), strict=True)
     ]
     with pytest.raises(ProbeError, match='"a" has the modalities t1, t2, "b" has flair, t1'):
-        sides[0].probe(manifest=named[0], external=(named[1], sides[1].caches), fusing="concat")
+        sides[0].probe(manifest=named[0], external=(named[1], sides[1].caches), aggregation="concat")
     alike = Manifest(sides[1].manifest.table.assign(modality=["t1", "t2"] * 60), sides[1].manifest.card)
-    run = sides[0].probe(manifest=named[0], external=(alike, sides[1].caches), fusing="concat")
+    run = sides[0].probe(manifest=named[0], external=(alike, sides[1].caches), aggregation="concat")
     assert set(run.scores["n_test"]) == {60}
 
 
@@ -272,7 +273,7 @@ def views(tmp_path_factory: pytest.TempPathFactory, study_of):
 
 
 def test_a_units_probability_is_the_mean_over_its_images_of_a_probe_fitted_on_images(views) -> None:
-    run = views.probe(fusing="predictions", seeds=[0], probes=["centroid"], refit=False)
+    run = views.probe(aggregation="predictions", seeds=[0], probes=["centroid"], refit=False)
     units = views.manifest.units()
     cache = views.caches[0]
     X = cache.load("cls")[cache.rows_of(views.manifest.sample_ids)]
@@ -289,7 +290,7 @@ def test_a_units_probability_is_the_mean_over_its_images_of_a_probe_fitted_on_im
 
 
 def test_sizes_and_scores_of_fused_predictions_are_of_units(views) -> None:
-    fused, early = (views.probe(fusing=how, probes=ALL) for how in ("predictions", "mean"))
+    fused, early = (views.probe(aggregation=how, probes=ALL) for how in ("predictions", "mean"))
     sizes = ["seed", "probe", "n_train", "n_val", "n_test"]
     pd.testing.assert_frame_equal(fused.scores[sizes], early.scores[sizes])
     keys = ["backbone", "probe", "seed", "unit", "group", "y"]
@@ -299,7 +300,7 @@ def test_sizes_and_scores_of_fused_predictions_are_of_units(views) -> None:
 
 
 def test_fusing_predictions_of_single_images_changes_nothing(study) -> None:
-    one, other = (study.probe(fusing=how, probes=ALL) for how in ("mean", "predictions"))
+    one, other = (study.probe(aggregation=how, probes=ALL) for how in ("mean", "predictions"))
     pd.testing.assert_frame_equal(one.predictions, other.predictions)
     pd.testing.assert_frame_equal(one.scores, other.scores)
 
@@ -308,9 +309,11 @@ def test_a_choice_on_val_is_made_by_fused_predictions() -> None:
     """One candidate calls 6 of 8 images right and 3 of 4 exams, the other 4 images and every exam."""
     y, unit, rows = np.repeat([0, 1, 0, 1], 2), np.repeat(np.arange(4), 2), np.arange(8)
     resample = Resample(0, rows, rows, rows)
-    block = Block(np.zeros((8, 1), np.float32), y, (resample,), "binary", ("a", "b"), METRICS["accuracy"], True, unit)
+    block = ProbeTask(
+        np.zeros((8, 1), np.float32), y, (resample,), "binary", ("a", "b"), METRICS["accuracy"], True, unit
+    )
     right = {1: np.array([0.6] * 6 + [0.4] * 2), 2: np.tile([0.9, 0.45], 4)}
-    chooser = Chooser(block, resample)
+    chooser = ModelSelector(block, resample)
     for k, chance in right.items():
         positive = np.where(y == 1, chance, 1 - chance)
         chooser.consider({"k": k}, np.c_[1 - positive, positive])
@@ -322,7 +325,7 @@ def test_an_image_that_could_not_be_embedded_leaves_its_unit_to_the_others(tmp_p
     X = np.random.default_rng(0).standard_normal((240, 4))
     holed = cache_of(tmp_path, "cohort", ids, {"cls": X}, quarantine=ids[:4])  # all of one exam, one of the next
     run = run_probes(
-        views.manifest, [holed], probes=["knn"], seeds=range(12), fusing="predictions", n_jobs=1, progress=False
+        views.manifest, [holed], probes=["knn"], seeds=range(12), aggregation="predictions", n_jobs=1, progress=False
     )
     assert 0 not in set(run.predictions["unit"])
     assert 1 in set(run.predictions["unit"])
@@ -331,7 +334,7 @@ def test_an_image_that_could_not_be_embedded_leaves_its_unit_to_the_others(tmp_p
 
 def test_fused_chances_of_labels_are_means_of_chances(tmp_path: Path, study_of) -> None:
     study = study_of(tmp_path, task="multilabel", images=2, units=60)
-    fused, early = (study.probe(fusing=how, probes=ALL) for how in ("predictions", "mean"))
+    fused, early = (study.probe(aggregation=how, probes=ALL) for how in ("predictions", "mean"))
     assert fused.predictions["unit"].tolist() == early.predictions["unit"].tolist()
     assert np.stack(fused.predictions["y"]).tolist() == np.stack(early.predictions["y"]).tolist()
     proba = np.stack(fused.predictions["proba"])

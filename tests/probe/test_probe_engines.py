@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, FitResult, Metric, Resample, Scored, evaluate, find_metric
-from medprobe.probe import PROBES, Block, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
+from medprobe.evaluate import METRICS, FitResult, LabeledPredictions, Metric, Resample, evaluate, find_metric
+from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
-from medprobe.probe.engines.model_selection import PATIENCE, Chooser
+from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector
 from medprobe.probe.engines.parallel import JoblibWorkers
 from medprobe.probe.estimators.knn import GRID as K_GRID
 from medprobe.probe.estimators.logistic import GRID as C_GRID
@@ -22,7 +22,7 @@ from medprobe.probe.estimators.logistic import GRID as C_GRID
 WORKERS = JoblibWorkers(1)
 
 
-def _block(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, refit: bool = True) -> Block:
+def _block(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, refit: bool = True) -> ProbeTask:
     rng = np.random.default_rng(3)
     classes = {"binary": 2, "multilabel": 3}.get(task, 3)
     if task == "multilabel":
@@ -37,14 +37,16 @@ def _block(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, 
         order = np.random.default_rng(seed).permutation(n)
         cuts = np.split(order, [n // 2, 3 * n // 4])
         resamples.append(Resample(seed, *(np.sort(part) for part in cuts)))
-    return Block(X, y, tuple(resamples), task, tuple("abc"[:classes]), find_metric(metric), refit)
+    return ProbeTask(X, y, tuple(resamples), task, tuple("abc"[:classes]), find_metric(metric), refit)
 
 
-def _solve(name: str, block: Block) -> list[FitResult]:
+def _solve(name: str, block: ProbeTask) -> list[FitResult]:
     return list(PROBES[name].solve(block, WORKERS))
 
 
-def _plain_choice(block: Block, resample: Resample, candidates: list[tuple[dict[str, Any], Any]]) -> tuple[Any, Any]:
+def _plain_choice(
+    block: ProbeTask, resample: Resample, candidates: list[tuple[dict[str, Any], Any]]
+) -> tuple[Any, Any]:
     """Fits every candidate on train; the best on val, of equals the likelier, of these the earlier in the list."""
     best = None
     for params, probe in candidates:
@@ -168,8 +170,8 @@ def test_the_test_units_change_nothing_that_is_fitted_or_chosen(probe: str) -> N
     X, y = block.X.copy(), block.y.copy()
     X[resample.test] *= 50
     y[resample.test] = (y[resample.test] + 1) % 3
-    other = Block(X, y, block.resamples[:1], block.task, block.classes, block.metric, block.refit)
-    alone = Block(block.X, block.y, block.resamples[:1], block.task, block.classes, block.metric, block.refit)
+    other = ProbeTask(X, y, block.resamples[:1], block.task, block.classes, block.metric, block.refit)
+    alone = ProbeTask(block.X, block.y, block.resamples[:1], block.task, block.classes, block.metric, block.refit)
     (a,), (b,) = _solve(probe, alone), _solve(probe, other)
     assert a.params == b.params
     np.testing.assert_array_equal(a.val_proba, b.val_proba)
@@ -201,7 +203,7 @@ def test_an_engine_takes_its_features_as_a_read_only_memory_map(probe: str, tmp_
     block = _block()
     np.save(tmp_path / "X.npy", block.X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    other = Block(mapped, block.y, block.resamples, block.task, block.classes, block.metric, block.refit)
+    other = ProbeTask(mapped, block.y, block.resamples, block.task, block.classes, block.metric, block.refit)
     for a, b in zip(_solve(probe, block), _solve(probe, other), strict=True):
         np.testing.assert_array_equal(a.test_proba, b.test_proba)
 
@@ -212,7 +214,7 @@ def test_a_choice_at_the_edge_of_the_grid_is_told() -> None:
     X = rng.standard_normal((200, 5)).astype(np.float32)
     X[:100, 0] += 3 * y[:100]
     X[100:, 0] -= 3 * y[100:]  # what train teaches is wrong on val: the less is learnt, the better
-    noise = Block(
+    noise = ProbeTask(
         X,
         y,
         (Resample(0, np.arange(100), np.arange(100, 150), np.arange(150, 200)),),
@@ -234,7 +236,7 @@ def test_an_edge_beyond_which_there_is_nothing_is_not_told() -> None:
     X = np.r_[once, once]  # a copy of every unit of val is in train: with its own label, or with the other one
     for copied, k, notes in ((label, 1, []), (1 - label, 201, ["k=201 is at the grid's edge"])):
         y = np.r_[label, copied]
-        (outcome,) = _solve("knn", Block(X, y, order, "binary", ("a", "b"), METRICS["log_loss"], True))
+        (outcome,) = _solve("knn", ProbeTask(X, y, order, "binary", ("a", "b"), METRICS["log_loss"], True))
         assert outcome.params == {"k": k}
         assert outcome.notes == notes
 
@@ -256,11 +258,11 @@ def test_a_fit_that_did_not_converge_is_marked() -> None:
 # --- the chooser
 
 
-def _chooser(metric: Metric, y: list[int] | None = None) -> Chooser:
+def _chooser(metric: Metric, y: list[int] | None = None) -> ModelSelector:
     y = [0, 0, 1, 1] if y is None else y
     rows = np.arange(len(y))
-    block = Block(np.zeros((len(y), 1), np.float32), np.array(y), (), "binary", ("a", "b"), metric, True)
-    return Chooser(block, Resample(0, rows, rows, rows))
+    block = ProbeTask(np.zeros((len(y), 1), np.float32), np.array(y), (), "binary", ("a", "b"), metric, True)
+    return ModelSelector(block, Resample(0, rows, rows, rows))
 
 
 def _proba(*ill: float) -> np.ndarray:
@@ -338,7 +340,7 @@ def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
     block = _block()
     proba = np.random.default_rng(0).dirichlet(np.ones(3), 5)
     scored = block.scored(np.arange(5), proba)
-    assert isinstance(scored, Scored)
+    assert isinstance(scored, LabeledPredictions)
     np.testing.assert_array_equal(scored.proba, proba.astype(np.float32))
 
 
@@ -351,7 +353,7 @@ def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
         JoblibWorkers(0)
 
 
-def _item_and_rows(block: Block, item: int) -> tuple[int, int]:
+def _item_and_rows(block: ProbeTask, item: int) -> tuple[int, int]:
     return item, len(block.X)
 
 
@@ -362,5 +364,5 @@ def test_a_worker_that_is_killed_is_a_fault_that_says_what_to_do() -> None:
     assert len(list(JoblibWorkers(2).map(_item_and_rows, _block(), [0, 1]))) == 2  # the next work has new workers
 
 
-def _killed(block: Block, item: int) -> None:
+def _killed(block: ProbeTask, item: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from medprobe.base import CacheError, ProbeError
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe.data.features import backbone_labels, choose_poolings, features_shape, find_coverage, load_features
-from medprobe.probe.data.fusion import PREDICTIONS, covered, fuse
+from medprobe.probe.data.fusion import PREDICTIONS, aggregate, covered
 
 Samples = tuple[np.ndarray, np.ndarray, int, np.ndarray]
 
@@ -35,7 +35,7 @@ def _samples(draw: st.DrawFn) -> Samples:
 def test_mean_and_max_are_those_of_each_units_samples(samples: Samples) -> None:
     X, unit, units, _ = samples
     for how, plain in (("mean", np.mean), ("max", np.max)):
-        fused = fuse(X, unit, units, how=how)
+        fused = aggregate(X, unit, units, how=how)
         assert fused.dtype == np.float32
         assert fused.shape == (units, 3)
         for u in range(units):
@@ -49,7 +49,7 @@ def test_mean_and_max_are_those_of_each_units_samples(samples: Samples) -> None:
 def test_concat_joins_the_modalities_by_name_with_the_mean_inside_each(samples: Samples) -> None:
     X, unit, units, modality = samples
     names = sorted(set(modality))
-    fused = fuse(X, unit, units, how="concat", modality=modality)
+    fused = aggregate(X, unit, units, how="concat", modality=modality)
     assert fused.shape == (units, 3 * len(names))
     whole = covered(unit, units, how="concat", modality=modality)
     for u in range(units):
@@ -64,26 +64,26 @@ def test_concat_joins_the_modalities_by_name_with_the_mean_inside_each(samples: 
 def test_a_unit_is_covered_when_its_fused_vector_is_finite(samples: Samples) -> None:
     X, unit, units, modality = samples
     for how in ("mean", "max", "concat"):
-        finite = np.isfinite(fuse(X, unit, units, how=how, modality=modality)).all(axis=1)
+        finite = np.isfinite(aggregate(X, unit, units, how=how, modality=modality)).all(axis=1)
         np.testing.assert_array_equal(covered(unit, units, how=how, modality=modality), finite)
 
 
 def test_one_sample_a_unit_is_passed_on_untouched() -> None:
     X = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
-    np.testing.assert_array_equal(fuse(X, np.array([3, 0, 4, 1, 2]), 5)[[3, 0, 4, 1, 2]], X)
+    np.testing.assert_array_equal(aggregate(X, np.array([3, 0, 4, 1, 2]), 5)[[3, 0, 4, 1, 2]], X)
 
 
 def test_a_mean_of_large_halves_does_not_overflow() -> None:
     X = np.full((300, 2), 60_000, np.float16).astype(np.float32)
-    np.testing.assert_array_equal(fuse(X, np.zeros(300, np.int64), 1), [[60_000, 60_000]])
+    np.testing.assert_array_equal(aggregate(X, np.zeros(300, np.int64), 1), [[60_000, 60_000]])
 
 
 def test_an_unknown_fusing_names_the_near_one_and_concat_needs_modalities() -> None:
     X, unit = np.zeros((2, 1), np.float32), np.array([0, 1])
     with pytest.raises(ProbeError, match='Did you mean "concat"'):
-        fuse(X, unit, 2, how="concats")
+        aggregate(X, unit, 2, how="concats")
     with pytest.raises(ProbeError, match="modality"):
-        fuse(X, unit, 2, how="concat")
+        aggregate(X, unit, 2, how="concat")
 
 
 # --- from caches
@@ -121,26 +121,28 @@ def test_features_are_the_units_fused_vectors_whatever_the_order_of_rows(scans: 
         assert coverage.warnings == []
 
 
-@pytest.mark.parametrize("fusing", ["mean", "max", "concat", PREDICTIONS])
+@pytest.mark.parametrize("aggregation", ["mean", "max", "concat", PREDICTIONS])
 @pytest.mark.parametrize("whole", [True, False], ids=["one sample a cell", "several"])
-def test_features_are_put_where_they_are_wanted(scans: Manifest, tmp_path, cache_of, fusing: str, whole: bool) -> None:
+def test_features_are_put_where_they_are_wanted(
+    scans: Manifest, tmp_path, cache_of, aggregation: str, whole: bool
+) -> None:
     table = scans.table.iloc[: 38 if whole else 39].sample(frac=1, random_state=0)
-    if whole and fusing in ("mean", "max"):
+    if whole and aggregation in ("mean", "max"):
         table = table[table["modality"] == "t1"]
-    if not whole and fusing == "concat":
+    if not whole and aggregation == "concat":
         table.loc[table["sample_id"] == "s38", "unit_id"] = "exam 17"
     manifest = Manifest(table, scans.card)
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
-    coverage = find_coverage(manifest, manifest.units(), [cache], fusing)
-    shape = features_shape(cache, "cls", coverage, fusing)
+    coverage = find_coverage(manifest, manifest.units(), [cache], aggregation)
+    shape = features_shape(cache, "cls", coverage, aggregation)
     place = np.empty((shape[0] + 1, shape[1]), np.float32)
-    got = load_features(cache, "cls", coverage, fusing, out=place[1:])
+    got = load_features(cache, "cls", coverage, aggregation, out=place[1:])
     X = cache.load("cls", rows=cache.rows_of(coverage.sample_ids))
-    if fusing != PREDICTIONS:
-        X = fuse(X, coverage.unit, coverage.units, how=fusing, modality=coverage.modality)
+    if aggregation != PREDICTIONS:
+        X = aggregate(X, coverage.unit, coverage.units, how=aggregation, modality=coverage.modality)
     assert np.shares_memory(got, place)
     np.testing.assert_array_equal(got, X)
-    np.testing.assert_array_equal(load_features(cache, "cls", coverage, fusing), X)
+    np.testing.assert_array_equal(load_features(cache, "cls", coverage, aggregation), X)
 
 
 def test_many_units_are_fused_as_few_are() -> None:
@@ -151,7 +153,7 @@ def test_many_units_are_fused_as_few_are() -> None:
     whole = pd.DataFrame(X.astype(np.float64)).groupby(unit)
     for how, plain in (("mean", whole.mean()), ("max", whole.max())):
         wanted = plain.reindex(range(3000)).to_numpy()
-        np.testing.assert_allclose(fuse(X, unit, 3000, how=how), wanted, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(aggregate(X, unit, 3000, how=how), wanted, rtol=1e-6, atol=1e-7)
 
 
 def test_the_last_bit_of_a_mean_does_not_depend_on_the_order_of_rows_either(tmp_path: Path, cache_of) -> None:

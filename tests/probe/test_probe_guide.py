@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from medprobe.evaluate import METRICS, Resample
-from medprobe.probe import PROBES, Block
+from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
 from medprobe.probe.engines.parallel import JoblibWorkers
 from medprobe.probe.estimators._logistic_solver import lapack
@@ -20,7 +20,7 @@ from sklearn.datasets import make_classification
 GRID = (1e-3, 0.1, 1.0, 100.0)
 
 
-def _block(task: str, seeds: int = 6) -> Block:
+def _block(task: str, seeds: int = 6) -> ProbeTask:
     X, y = map(np.asarray, make_classification(400, 12, n_informative=8, n_classes=3, class_sep=0.6, random_state=3))
     X = X.astype(np.float32)
     y, classes = {
@@ -33,14 +33,14 @@ def _block(task: str, seeds: int = 6) -> Block:
         order = np.random.default_rng(seed).permutation(300)
         resamples.append(Resample(seed, np.sort(order[:240]), np.sort(order[240:]), np.arange(300, 400)))
     metric = METRICS["brier" if task == "multilabel" else "log_loss"]
-    return Block(X, y, tuple(resamples), task, classes, metric, refit=False)
+    return ProbeTask(X, y, tuple(resamples), task, classes, metric, refit=False)
 
 
 @pytest.mark.parametrize("refit", [False, True])
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_probabilities_are_those_without_a_guide(monkeypatch, task: str, refit: bool) -> None:
     block = _block(task)
-    block = Block(block.X, block.y, block.resamples, task, block.classes, block.metric, refit=refit)
+    block = ProbeTask(block.X, block.y, block.resamples, task, block.classes, block.metric, refit=refit)
     kind = PROBES["logreg"].configured(C=GRID, tol=1e-6, stop_path=False)
     monkeypatch.setattr(logistic_engine, "_GUIDED", 2)
     guided = list(kind.solve(block, JoblibWorkers(2)))
@@ -57,7 +57,7 @@ def test_resamples_that_share_few_rows_go_without_a_guide(monkeypatch) -> None:
     few = tuple(Resample(r.seed, r.train[:60], r.val, r.test) for r in block.resamples)
     made = []
     monkeypatch.setattr(logistic_engine, "Guide", lambda *given, **_: made.append(given))
-    block = Block(block.X, block.y, few, "multiclass", block.classes, block.metric, refit=False)
+    block = ProbeTask(block.X, block.y, few, "multiclass", block.classes, block.metric, refit=False)
     list(PROBES["logreg"].configured(C=GRID).solve(block, JoblibWorkers(1)))
     assert not made
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from medprobe.evaluate import Resample, find_metric
-from medprobe.probe import PROBES, Block
-from medprobe.probe.engines.model_selection import Chooser
+from medprobe.probe import PROBES, ProbeTask
+from medprobe.probe.engines.model_selection import ModelSelector
 from medprobe.probe.engines.parallel import JoblibWorkers
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
-def _misleading() -> Block:
+def _misleading() -> ProbeTask:
     """What train teaches is wrong on val: the less is learnt, the better. Two seeds."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 200)
@@ -27,20 +27,20 @@ def _misleading() -> Block:
     X[100:, 0] -= 3 * y[100:]
     parts = np.arange(100), np.arange(100, 150), np.arange(150, 200)
     resamples = (Resample(0, *parts), Resample(1, parts[0][:90], *parts[1:]))
-    return Block(X, y, resamples, "binary", ("a", "b"), find_metric("log_loss"), refit=True)
+    return ProbeTask(X, y, resamples, "binary", ("a", "b"), find_metric("log_loss"), refit=True)
 
 
 @pytest.fixture
 def visited(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[float]]:
     """The values of C that were considered, in order, by the number of training rows of a resample."""
     seen: dict[int, list[float]] = {}
-    real = Chooser.consider
+    real = ModelSelector.consider
 
-    def consider(self: Chooser, params: dict[str, Any], proba: np.ndarray) -> bool:
+    def consider(self: ModelSelector, params: dict[str, Any], proba: np.ndarray) -> bool:
         seen.setdefault(id(self), []).append(params["C"])
         return real(self, params, proba)
 
-    monkeypatch.setattr(Chooser, "consider", consider)
+    monkeypatch.setattr(ModelSelector, "consider", consider)
     return seen
 
 
@@ -75,7 +75,9 @@ def test_balanced_classes_weigh_what_they_weigh_in_scikit_learn(task: str, refit
     X = (0.7 * truth + rng.standard_normal((300, 8))).astype(np.float32)
     order = rng.permutation(300)
     train, val, test = (np.sort(part) for part in np.split(order, [150, 220]))
-    block = Block(X, y, (Resample(0, train, val, test),), task, tuple("abc"[:classes]), find_metric("log_loss"), refit)
+    block = ProbeTask(
+        X, y, (Resample(0, train, val, test),), task, tuple("abc"[:classes]), find_metric("log_loss"), refit
+    )
     fitted = np.sort(np.r_[train, val]) if refit else train
 
     def plain(weight: str | None) -> np.ndarray:

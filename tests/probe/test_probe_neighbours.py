@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.probe.engines.parallel import JoblibWorkers
-from medprobe.probe.estimators._neighbors import NeighbourLists, Question, comparable, list_neighbours, nearest, search
+from medprobe.probe.estimators._neighbors import (
+    NeighbourLists,
+    Question,
+    list_neighbours,
+    nearest,
+    normalize_rows,
+    search,
+)
 
 WORKERS = JoblibWorkers(1)
 
@@ -42,7 +49,7 @@ def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, se
     for question in questions:
         asked, members, wanted = question.rows, question.members, question.wanted
         found, row = lists.among(question)
-        own, _ = search(comparable(X, metric)[asked], comparable(X, metric)[members], wanted, metric)
+        own, _ = search(normalize_rows(X, metric)[asked], normalize_rows(X, metric)[members], wanted, metric)
         # Products of other shapes may differ in the last bit, so that rows at equal distances may change places.
         np.testing.assert_allclose(found, own, atol=2e-6)
         exact = np.linalg.norm(X[asked][:, None] - X[row], axis=2) if metric == "euclidean" else None

@@ -8,15 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import Budget, Resample, budgets_of, cut_down, draw_resamples, parse_fractions, parse_shots
+from medprobe.evaluate import (
+    Budget,
+    Resample,
+    budgets_of,
+    draw_resamples,
+    parse_fractions,
+    parse_shots,
+    subsample_train,
+)
 from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
-from medprobe.manifests import DatasetCard, Manifest, Units, deal
-from medprobe.probe import beside
+from medprobe.manifests import DatasetCard, Manifest, Units, assign_folds
+from medprobe.probe import concat_units
 from random_cohorts import classes_in, cohorts, groups_with, units_of
 
 PARTS = ("train", "val", "test")
 SEEDS = st.integers(0, 2**31 - 1)
-Cohort = tuple[Units, list[str]]
+ProbeData = tuple[Units, list[str]]
 
 
 def _same(one: Resample, other: Resample) -> bool:
@@ -33,7 +41,7 @@ def _assert_parted(units: Units, resample: Resample) -> None:
     assert len(owners) == len(set(owners))
 
 
-def _folded(cohort: Cohort, folds: int, seed: int) -> list[Resample]:
+def _folded(cohort: ProbeData, folds: int, seed: int) -> list[Resample]:
     """The folds of one seed; none where there are too few groups, which must be said."""
     units, classes = cohort
     has = groups_with(units)
@@ -50,7 +58,7 @@ def _folded(cohort: Cohort, folds: int, seed: int) -> list[Resample]:
 
 @given(cohorts(), SEEDS, st.integers(2, 6))
 @settings(max_examples=1500, deadline=None)
-def test_every_fold_is_tested_once_and_no_group_stands_on_two_sides(cohort: Cohort, seed: int, folds: int) -> None:
+def test_every_fold_is_tested_once_and_no_group_stands_on_two_sides(cohort: ProbeData, seed: int, folds: int) -> None:
     units, _ = cohort
     drawn = _folded(cohort, folds, seed)
     for resample in drawn:
@@ -64,7 +72,7 @@ def test_every_fold_is_tested_once_and_no_group_stands_on_two_sides(cohort: Coho
 @given(cohorts(multilabel=False), SEEDS, st.integers(2, 6))
 @settings(max_examples=500, deadline=None)
 def test_every_class_is_in_every_part_of_every_fold_when_each_patient_has_one_class(
-    cohort: Cohort, seed: int, folds: int
+    cohort: ProbeData, seed: int, folds: int
 ) -> None:
     units, classes = cohort
     pure = units_of(units.y[np.unique(units.group, return_index=True)[1]][units.group], units.group)
@@ -74,7 +82,7 @@ def test_every_class_is_in_every_part_of_every_fold_when_each_patient_has_one_cl
 
 @given(cohorts(), SEEDS, st.integers(2, 6))
 @settings(max_examples=1000, deadline=None)
-def test_every_class_is_trained_on_in_every_fold(cohort: Cohort, seed: int, folds: int) -> None:
+def test_every_class_is_trained_on_in_every_fold(cohort: ProbeData, seed: int, folds: int) -> None:
     units, classes = cohort
     for resample in _folded(cohort, folds, seed):
         assert classes_in(units, resample.train) == set(range(len(classes)))
@@ -84,7 +92,7 @@ def test_a_class_whose_patients_all_have_others_too_is_trained_on_in_every_fold(
     """Seven patients, five labels: no single move that costs no fold a label takes the second label out of fold 1."""
     counts = [[1, 0, 3, 0, 3], [0, 3, 3, 0, 1], [2, 2, 2, 0, 0], [0, 0, 0, 1, 3], [3, 0, 3, 1, 1], [0, 0, 3, 1, 0],
               [0, 3, 1, 1, 0]]  # fmt: skip
-    fold = deal(np.array(counts), np.array([1, 4, 6, 3, 0, 5, 2]), 3, needed=1)
+    fold = assign_folds(np.array(counts), np.array([1, 4, 6, 3, 0, 5, 2]), 3, needed=1)
     assert all(len(set(fold[np.array(counts)[:, c] > 0])) > 1 for c in range(5))
 
 
@@ -105,7 +113,7 @@ def test_folds_differ_by_one_unit_and_by_one_of_each_class_without_groups(
 
 @given(cohorts(), SEEDS)
 @settings(max_examples=300, deadline=None)
-def test_a_seeds_folds_are_the_same_whatever_is_drawn_with_them(cohort: Cohort, seed: int) -> None:
+def test_a_seeds_folds_are_the_same_whatever_is_drawn_with_them(cohort: ProbeData, seed: int) -> None:
     units, classes = cohort
     drawn = _folded(cohort, 3, seed)
     others = [other for other in (1, 99) if other != seed]
@@ -182,10 +190,10 @@ def test_shots_are_nested_whole_groups_of_train_with_enough_of_each_class(
         short = [f'"{classes[c]}" ({available[c]})' for c in np.flatnonzero(available < budget.shots)]
         if short:
             with pytest.raises(ProbeError) as fault:
-                cut_down(units, [resample], budget, classes=classes)
+                subsample_train(units, [resample], budget, classes=classes)
             assert all(word in str(fault.value) for word in short)
             continue
-        (cut,) = cut_down(units, [resample], budget, classes=classes)
+        (cut,) = subsample_train(units, [resample], budget, classes=classes)
         assert np.array_equal(cut.val, resample.val)
         assert np.array_equal(cut.test, resample.test)
         assert set(before) <= set(cut.train) <= set(resample.train)
@@ -205,7 +213,7 @@ def test_shares_are_nested_whole_groups_of_train_that_keep_every_class(
     available = _per_class(units, resample.train, classes)
     before = np.empty(0, np.int64)
     for share in [*sorted(shares), 1.0]:
-        (cut,) = cut_down(units, [resample], Budget(share=share), classes=classes)
+        (cut,) = subsample_train(units, [resample], Budget(share=share), classes=classes)
         assert np.array_equal(cut.val, resample.val)
         assert np.array_equal(cut.test, resample.test)
         assert set(before) <= set(cut.train) <= set(resample.train)
@@ -224,9 +232,9 @@ def test_budgets_are_exact_where_every_group_is_one_unit(
     y = np.repeat(np.arange(len(counts)), counts)
     units, classes = units_of(y, np.arange(len(y))), [str(c) for c in range(len(counts))]
     drawn = draw_resamples(units, [seed], classes=classes, protocol="holdout")
-    (few,) = cut_down(units, drawn, Budget(shots=shots), classes=classes)
+    (few,) = subsample_train(units, drawn, Budget(shots=shots), classes=classes)
     assert _per_class(units, few.train, classes).tolist() == [shots] * len(counts)
-    (part,) = cut_down(units, drawn, Budget(share=share), classes=classes)
+    (part,) = subsample_train(units, drawn, Budget(share=share), classes=classes)
     available = _per_class(units, drawn[0].train, classes)
     wanted = np.maximum(1, np.floor(share * available + 0.5))
     assert _per_class(units, part.train, classes).tolist() == wanted.tolist()
@@ -238,14 +246,14 @@ def test_units_without_any_label_are_among_the_few_of_a_multilabel_task() -> Non
     y[:40, 0] = y[40:80, 1] = 1
     units = units_of(y, np.arange(120))
     drawn = draw_resamples(units, [0], classes=["a", "b"], protocol="holdout")
-    (cut,) = cut_down(units, drawn, Budget(shots=3), classes=["a", "b"])
+    (cut,) = subsample_train(units, drawn, Budget(shots=3), classes=["a", "b"])
     assert sorted(map(tuple, y[cut.train].tolist())) == [(0, 0)] * 3 + [(0, 1)] * 3 + [(1, 0)] * 3
 
 
 def test_seeds_and_folds_cut_down_to_different_units() -> None:
     units = units_of(np.arange(200) % 2, np.arange(200))
     drawn = draw_resamples(units, range(4), classes=["a", "b"], folds=5)
-    cut = cut_down(units, drawn, Budget(shots=2), classes=["a", "b"])
+    cut = subsample_train(units, drawn, Budget(shots=2), classes=["a", "b"])
     assert len({tuple(resample.train) for resample in cut}) == 20
 
 
@@ -300,13 +308,13 @@ def test_shares_that_are_no_numbers_are_refused(text: str) -> None:
 @given(cohorts(), cohorts(), SEEDS)
 @settings(max_examples=1000, deadline=None)
 def test_an_external_test_is_whole_and_the_rest_follows_from_the_first_manifest_alone(
-    ours: Cohort, theirs: Cohort, seed: int
+    ours: ProbeData, theirs: ProbeData, seed: int
 ) -> None:
     trained, classes = ours
     tested = units_of(trained.y[::-1], np.arange(len(trained)) // 2)
     if theirs[0].y.ndim == trained.y.ndim and len(theirs[1]) == len(classes):
         tested = theirs[0]
-    units = beside(trained, tested)
+    units = concat_units(trained, tested)
     has = groups_with(trained)
     if has.shape[1] < len(classes) or (has.sum(axis=0) < 2).any():
         with pytest.raises(ProbeError, match="the manifest that is trained on has"):
@@ -317,7 +325,7 @@ def test_an_external_test_is_whole_and_the_rest_follows_from_the_first_manifest_
     assert resample.test.tolist() == list(range(len(trained), len(units)))
     assert max(resample.train.max(), resample.val.max(initial=0)) < len(trained)
     assert classes_in(trained, resample.train) == set(range(len(classes)))
-    beside_itself = beside(trained, trained)
+    beside_itself = concat_units(trained, trained)
     (other,) = draw_resamples(beside_itself, [seed], classes=classes, protocol="external")
     assert np.array_equal(other.train, resample.train)
     assert np.array_equal(other.val, resample.val)
@@ -325,7 +333,7 @@ def test_an_external_test_is_whole_and_the_rest_follows_from_the_first_manifest_
 
 def test_an_external_protocol_draws_as_official_does_without_a_val() -> None:
     trained = units_of(np.arange(200) % 2, np.arange(200))
-    units = beside(trained, units_of(np.arange(50) % 2, np.arange(50)))
+    units = concat_units(trained, units_of(np.arange(50) % 2, np.arange(50)))
     drawn = draw_resamples(units, range(20), classes=["a", "b"], protocol="external")
     assert {len(resample.train) + len(resample.val) for resample in drawn} == {round(200 * DRAWN)}
     assert {len(resample.val) for resample in drawn} == {round(200 * DRAWN * VAL_SHARE)}
@@ -334,7 +342,7 @@ def test_an_external_protocol_draws_as_official_does_without_a_val() -> None:
 
 def test_groups_of_the_same_name_in_two_manifests_stay_two_groups() -> None:
     trained, tested = units_of(np.arange(20) % 2, np.arange(20)), units_of(np.arange(10) % 2, np.arange(10))
-    units = beside(trained, tested)
+    units = concat_units(trained, tested)
     assert len(set(units.group)) == len(units.group_id) == 30
     assert units.group_id[units.group[20:]].tolist() == tested.group_id[tested.group].tolist()
 
@@ -359,5 +367,5 @@ def test_folds_and_budgets_do_not_depend_on_the_order_of_the_rows(task: str) -> 
         ]
         drawn = [draw_resamples(units, range(2), classes=["a", "b"], folds=3) for units in found]
         for budget in (Budget(), Budget(shots=2), Budget(share=0.3)):
-            one, other = (cut_down(u, d, budget, classes=["a", "b"]) for u, d in zip(found, drawn, strict=True))
+            one, other = (subsample_train(u, d, budget, classes=["a", "b"]) for u, d in zip(found, drawn, strict=True))
             assert all(_same(a, b) for a, b in zip(one, other, strict=True))

@@ -13,7 +13,7 @@ from medprobe.base import ProbeError
 from medprobe.evaluate import PROTOCOLS, Resample, draw_resamples, parse_seeds
 from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
 from medprobe.evaluate.resampling.resample import MOST_SEEDS, check_seeds, resolve_protocol
-from medprobe.manifests import DatasetCard, Manifest, Units, allocate, shuffle_keys, shuffled
+from medprobe.manifests import DatasetCard, Manifest, Units, shuffle_keys, shuffled, stratified_group_split
 from random_cohorts import classes_in, cohorts, groups_with, units_of
 
 PARTS = ("train", "val", "test")
@@ -337,7 +337,7 @@ def test_where_no_division_gives_every_part_every_class_train_has_them_all() -> 
     """Four patients, three classes in three of them each: two parts at most can be complete, and train is one."""
     counts = np.array([[1, 1, 3], [3, 0, 2], [2, 2, 0], [0, 2, 1]])
     for order in permutations(range(4)):
-        part = allocate(counts, np.array(order), np.array([0.7, 0.1, 0.2]), np.ones(3, np.int64))
+        part = stratified_group_split(counts, np.array(order), np.array([0.7, 0.1, 0.2]), np.ones(3, np.int64))
         assert set(part) == {0, 1, 2}
         assert (counts[part == 0].sum(axis=0) > 0).all()
 
@@ -345,7 +345,7 @@ def test_where_no_division_gives_every_part_every_class_train_has_them_all() -> 
 def test_a_part_without_a_share_gets_nothing() -> None:
     order, needed = np.arange(50), np.array([1, 1, 0, 0])
     for counts in (np.eye(2, dtype=np.int64)[np.arange(50) % 2], np.tile([1, 2], (50, 1))):
-        part = allocate(counts, order, np.array([0.7, 0.2, 0.0, 0.1]), needed)
+        part = stratified_group_split(counts, order, np.array([0.7, 0.2, 0.0, 0.1]), needed)
         assert set(part) == {0, 1, 3}
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from medprobe.base import OutputError, ReportError
-from medprobe.evaluate import Run, refuse_occupied
+from medprobe.evaluate import Run, check_output_dir
 from medprobe.evaluate.results.run import SCHEMA
 
 FILES = {"run.json", "scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"}
@@ -154,7 +154,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work_and_nothing_i
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file" / "run", Path("/proc/runs/run"), Path("/dev/null/run")):
         with pytest.raises(OutputError, match="cannot be written"):
-            refuse_occupied(out, overwrite=False)
+            check_output_dir(out, overwrite=False)
         with pytest.raises(OutputError, match="cannot be written"):
             run.save(out)
     assert _names(tmp_path) == {"file"}
@@ -168,7 +168,7 @@ def test_a_folder_without_permission_is_refused(run: Run, tmp_path: Path) -> Non
 
 
 def test_asking_whether_a_place_is_free_leaves_no_trace(tmp_path: Path) -> None:
-    refuse_occupied(tmp_path / "a" / "b", overwrite=False)
+    check_output_dir(tmp_path / "a" / "b", overwrite=False)
     assert _names(tmp_path) == set()
 
 

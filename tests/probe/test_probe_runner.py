@@ -12,7 +12,7 @@ import pytest
 from medprobe.base import CacheError, MedprobeError, ProbeError
 from medprobe.evaluate import Run, metrics_for
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe import PROBES, Block, ProbeKind, ProbeSettings, run_probes
+from medprobe.probe import PROBES, Probe, ProbeSettings, ProbeTask, run_probes
 from medprobe.probe.engines.task import Workers
 from medprobe.probe.estimators._neighbors import _CELLS
 
@@ -113,8 +113,8 @@ def test_a_stronger_backbone_scores_higher(study) -> None:
 
 def test_a_seed_gives_the_same_rows_whatever_other_seeds_and_probes_run_beside_it(study) -> None:
     alone = study.probe(probes=["knn"], seeds=[7], caches=study.caches[1:])
-    beside = study.probe(probes=ALL, seeds=[3, 7])
-    chosen = beside.predictions.query("seed == 7 and probe == 'knn' and backbone == 'net-1'").reset_index(drop=True)
+    together = study.probe(probes=ALL, seeds=[3, 7])
+    chosen = together.predictions.query("seed == 7 and probe == 'knn' and backbone == 'net-1'").reset_index(drop=True)
     pd.testing.assert_frame_equal(alone.predictions, chosen)
 
 
@@ -188,7 +188,7 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     class Rule(ProbeSettings):
         rule: str = "share of classes"
 
-    def solve(block: Block, workers: Workers, settings: Rule):
+    def solve(block: ProbeTask, workers: Workers, settings: Rule):
         del workers, settings
         seen.append((len(block.resamples), block.X.shape[1]))
         for r in block.resamples:
@@ -197,7 +197,7 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
             params = {"share": share.round(3).tolist()}
             yield block.result(r, val_proba=val, test_proba=test, params=params, notes=["guesses"])
 
-    guess = ProbeKind("guess", "Class shares", Rule(), solve)
+    guess = Probe("guess", "Class shares", Rule(), solve)
     monkeypatch.setattr("medprobe.probe.engines.registry.PROBES", {**PROBES, "guess": guess})
     run = study.probe(probes=["guess", "knn"], seeds=range(3))
     assert seen == [(3, 8), (3, 8)]
@@ -247,8 +247,8 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
         ({"metric": "quadratic_kappa"}, "not defined for a multiclass task"),
         ({"protocol": "holdot"}, 'Did you mean "holdout"'),
         ({"protocol": "official"}, "needs the manifest's own split"),
-        ({"fusing": "men"}, 'Did you mean "mean"'),
-        ({"fusing": "concat"}, "needs the column `modality`"),
+        ({"aggregation": "men"}, 'Did you mean "mean"'),
+        ({"aggregation": "concat"}, "needs the column `modality`"),
         ({"probes": "logre"}, 'unknown probe logre; there are logreg, .* Did you mean "logreg"'),
         ({"seeds": []}, "no seeds"),
         ({"seeds": 0}, "no seeds"),

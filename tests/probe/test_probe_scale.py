@@ -27,7 +27,7 @@ _CODE = """
 import json, sys
 import numpy as np
 from medprobe.evaluate import Resample, find_metric
-from medprobe.probe import PROBES, Block
+from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines.parallel import JoblibWorkers
 
 rows, width = map(int, sys.argv[1:])
@@ -40,7 +40,7 @@ for start in range(0, rows, 10_000):
     rng.standard_normal(out=X[part], dtype=np.float32)
     y[part] = X[part] @ truth + 10 * rng.standard_normal(min(10_000, rows - start)) > 0
 cuts = np.array_split(np.arange(rows), [int(0.7 * rows), int(0.8 * rows)])
-block = Block(X, y, (Resample(0, *cuts),), "binary", ("a", "b"), find_metric("roc_auc"), refit=True)
+block = ProbeTask(X, y, (Resample(0, *cuts),), "binary", ("a", "b"), find_metric("roc_auc"), refit=True)
 kind = PROBES["logreg"].configured(C=[1e-6, 1e-5, 1e-4])
 (outcome,) = kind.solve(block, JoblibWorkers(1))
 right = float(((outcome.test_proba[:, 1] > 0.5) == y[cuts[2]]).mean())

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import ALIASES, METRICS, Scored, evaluate, find_metric, metrics_for
+from medprobe.evaluate import METRICS, LabeledPredictions, evaluate, find_metric, metrics_for
 from medprobe.manifests import METRIC_NAMES
+from medprobe.manifests.schema.card import METRIC_ALIASES
 from sklearn import metrics as sk
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")
 BINS = 15
 
 
-def _predictions(task: str, n: int = 200, seed: int = 0, classes: int = 4, decimals: int | None = 2) -> Scored:
+def _predictions(
+    task: str, n: int = 200, seed: int = 0, classes: int = 4, decimals: int | None = 2
+) -> LabeledPredictions:
     """Predictions of some skill; rounded, so that there are ties, and float32, as they are stored."""
     rng = np.random.default_rng(seed)
     classes = 2 if task == "binary" else classes
@@ -34,30 +37,30 @@ def _predictions(task: str, n: int = 200, seed: int = 0, classes: int = 4, decim
             proba = np.round(proba, decimals)
             proba[:, -1] = 1 - proba[:, :-1].sum(axis=1)
             proba = np.clip(proba, 0, 1)
-    return Scored(y, proba.astype(np.float32).astype(np.float64), task, [f"c{c}" for c in range(classes)])
+    return LabeledPredictions(y, proba.astype(np.float32).astype(np.float64), task, [f"c{c}" for c in range(classes)])
 
 
-def _subset(scored: Scored, rows: np.ndarray) -> Scored:
-    return Scored(scored.y[rows], scored.proba[rows], scored.task, scored.classes)
+def _subset(scored: LabeledPredictions, rows: np.ndarray) -> LabeledPredictions:
+    return LabeledPredictions(scored.y[rows], scored.proba[rows], scored.task, scored.classes)
 
 
-def _value(name: str, scored: Scored, weights: np.ndarray | None = None) -> float:
+def _value(name: str, scored: LabeledPredictions, weights: np.ndarray | None = None) -> float:
     return float(evaluate(METRICS[name], scored, weights)[0][0])
 
 
-def _truths(s: Scored) -> np.ndarray:
+def _truths(s: LabeledPredictions) -> np.ndarray:
     return s.y if s.multilabel else np.eye(s.proba.shape[1])[s.y]
 
 
-def _columns(s: Scored) -> list[int]:
+def _columns(s: LabeledPredictions) -> list[int]:
     return [1] if s.task == "binary" else list(range(s.proba.shape[1]))
 
 
-def _per_label(s: Scored, of_label: Callable[[np.ndarray, np.ndarray], float]) -> float:
+def _per_label(s: LabeledPredictions, of_label: Callable[[np.ndarray, np.ndarray], float]) -> float:
     return float(np.mean([of_label(s.y[:, c], (s.proba[:, c] >= 0.5).astype(int)) for c in range(s.y.shape[1])]))
 
 
-def _sk_log_loss(s: Scored) -> float:
+def _sk_log_loss(s: LabeledPredictions) -> float:
     # scikit-learn clips by the dtype's eps: the stored float32, as ours does.
     if s.multilabel:
         pairs = [np.stack([1 - s.proba[:, c], s.proba[:, c]], 1).astype(np.float32) for c in range(s.y.shape[1])]
@@ -65,7 +68,7 @@ def _sk_log_loss(s: Scored) -> float:
     return float(sk.log_loss(s.y, s.proba.astype(np.float32), labels=list(range(s.proba.shape[1]))))
 
 
-def _sk_brier(s: Scored) -> float:
+def _sk_brier(s: LabeledPredictions) -> float:
     if s.task == "binary":
         return float(sk.brier_score_loss(s.y, s.proba[:, 1]))
     if s.multilabel:
@@ -73,7 +76,7 @@ def _sk_brier(s: Scored) -> float:
     return float(np.mean(np.sum((s.proba - _truths(s)) ** 2, axis=1)))
 
 
-SKLEARN: dict[str, Callable[[Scored], float]] = {
+SKLEARN: dict[str, Callable[[LabeledPredictions], float]] = {
     "accuracy": lambda s: (
         _per_label(s, sk.accuracy_score) if s.multilabel else float(sk.accuracy_score(s.y, s.proba.argmax(1)))
     ),
@@ -110,7 +113,7 @@ def test_a_multiclass_brier_and_auc_are_scikit_learns_own_multiclass_forms() -> 
     pytest.importorskip("sklearn", minversion="1.7", reason="its Brier score had two classes alone")
     scored = _predictions("multiclass", decimals=None)
     proba = scored.proba / scored.proba.sum(axis=1, keepdims=True)
-    exact = Scored(scored.y, proba, scored.task, scored.classes)
+    exact = LabeledPredictions(scored.y, proba, scored.task, scored.classes)
     assert _value("roc_auc", exact) == pytest.approx(sk.roc_auc_score(scored.y, proba, multi_class="ovr"))
     assert _value("brier", exact) == pytest.approx(sk.brier_score_loss(scored.y, proba, scale_by_half=False))
 
@@ -160,8 +163,8 @@ def test_a_calibrated_classifier_has_a_small_calibration_error_and_a_boastful_on
     rng = np.random.default_rng(0)
     p = rng.uniform(0.5, 1, 20_000)
     y = (rng.random(20_000) < p).astype(int)
-    honest = Scored(y, np.stack([1 - p, p], 1), "binary", ["a", "b"])
-    boastful = Scored(y, np.stack([0 * p + 0.001, 0 * p + 0.999], 1), "binary", ["a", "b"])
+    honest = LabeledPredictions(y, np.stack([1 - p, p], 1), "binary", ["a", "b"])
+    boastful = LabeledPredictions(y, np.stack([0 * p + 0.001, 0 * p + 0.999], 1), "binary", ["a", "b"])
     assert _value("ece", honest) < 0.015
     assert _value("ece", boastful) == pytest.approx(0.999 - y.mean(), abs=1e-6)
 
@@ -200,7 +203,7 @@ def test_many_weightings_at_once_are_each_of_them_alone(task: str) -> None:
         np.testing.assert_allclose(together, alone, atol=1e-12)
 
 
-def _only(task: str, keep: list[int]) -> Scored:
+def _only(task: str, keep: list[int]) -> LabeledPredictions:
     scored = _predictions(task)
     return _subset(scored, np.flatnonzero(np.isin(scored.y, keep)))
 
@@ -232,7 +235,7 @@ def test_one_class_alone_leaves_an_auc_undefined_and_says_so() -> None:
 
 
 def test_a_kappa_of_one_class_seen_and_predicted_is_undefined_and_says_so() -> None:
-    scored = Scored(np.zeros(5, np.int64), np.tile([0.9, 0.1], (5, 1)), "ordinal", ["a", "b"])
+    scored = LabeledPredictions(np.zeros(5, np.int64), np.tile([0.9, 0.1], (5, 1)), "ordinal", ["a", "b"])
     value, remark = evaluate(METRICS["quadratic_kappa"], scored)
     assert np.isnan(value[0])
     assert remark
@@ -242,7 +245,7 @@ def test_a_label_that_is_always_or_never_there_is_left_out_and_told() -> None:
     scored = _predictions("multilabel")
     y = scored.y.copy()
     y[:, 0], y[:, 2] = 0, 1
-    fixed = Scored(y, scored.proba, "multilabel", scored.classes)
+    fixed = LabeledPredictions(y, scored.proba, "multilabel", scored.classes)
     value, remark = evaluate(METRICS["roc_auc"], fixed)
     assert remark == "left out, absent here: c0, c2"
     assert value[0] == pytest.approx(np.mean([sk.roc_auc_score(y[:, c], scored.proba[:, c]) for c in (1, 3)]))
@@ -258,12 +261,12 @@ def test_no_units_are_no_score() -> None:
 
 
 def test_a_certain_mistake_costs_a_finite_log_loss() -> None:
-    scored = Scored(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), "binary", ["a", "b"])
+    scored = LabeledPredictions(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), "binary", ["a", "b"])
     assert _value("log_loss", scored) == pytest.approx(-np.log(np.finfo(np.float32).eps) / 2, rel=1e-4)
 
 
 def test_of_equal_probabilities_the_first_class_is_predicted() -> None:
-    scored = Scored(np.array([0, 1]), np.full((2, 2), 0.5), "binary", ["a", "b"])
+    scored = LabeledPredictions(np.array([0, 1]), np.full((2, 2), 0.5), "binary", ["a", "b"])
     assert scored.predicted.tolist() == [0, 0]
     assert _value("roc_auc", scored) == 0.5
 
@@ -276,7 +279,7 @@ def test_a_task_is_reported_in_its_metrics(task: str) -> None:
 
 
 def test_an_alias_is_the_same_metric_and_an_unknown_one_names_the_near_one() -> None:
-    assert all(find_metric(alias) is METRICS[name] for alias, name in ALIASES.items())
+    assert all(find_metric(alias) is METRICS[name] for alias, name in METRIC_ALIASES.items())
     with pytest.raises(ProbeError, match='Did you mean "roc_auc"'):
         find_metric("roc_acu")
 
@@ -284,4 +287,4 @@ def test_an_alias_is_the_same_metric_and_an_unknown_one_names_the_near_one() -> 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_card_may_name_every_metric_of_its_task_and_no_other(task: str) -> None:
     known = {metric.name for metric in metrics_for(task)}
-    assert set(METRIC_NAMES[task]) == known | {alias for alias, name in ALIASES.items() if name in known}
+    assert set(METRIC_NAMES[task]) == known

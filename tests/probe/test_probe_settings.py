@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from medprobe.base import ProbeError
-from medprobe.probe import PROBES, find_probes
+from medprobe.probe import PROBES, resolve_probes
 
 
 def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart(study) -> None:
@@ -53,21 +53,21 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
 )
 def test_a_setting_that_cannot_be_is_named(probe: str, told: str) -> None:
     with pytest.raises(ProbeError, match=told):
-        find_probes([probe])
+        resolve_probes([probe])
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("ends", ["-400:400", "0:309", "nan:1", "-inf:0"])
 def test_a_grid_beyond_all_numbers_is_refused_without_a_warning_of_numpys(ends: str) -> None:
     with pytest.raises(ProbeError, match="goes beyond what a number can hold"):
-        find_probes([f"logreg:C=logspace:{ends}:5"])
+        resolve_probes([f"logreg:C=logspace:{ends}:5"])
 
 
 def test_a_default_may_be_written_out_as_the_table_of_settings_has_it() -> None:
     for family, kind in PROBES.items():
         written = [(setting.name, setting.default) for setting in kind.described if "values, " not in setting.default]
         assert len(written) >= len(kind.described) - 1
-        (again,) = find_probes([f"{family}:" + ",".join(f"{name}={default}" for name, default in written)])
+        (again,) = resolve_probes([f"{family}:" + ",".join(f"{name}={default}" for name, default in written)])
         assert again.settings == kind.settings
         assert again.name == family
 
@@ -87,7 +87,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_a_grid_may_be_a_number_a_list_or_evenly_spaced_in_logarithm() -> None:
-    assert find_probes(["logreg:C=logspace:-2:1:4"])[0].settings.C == (0.01, 0.1, 1, 10)
-    assert find_probes(["logreg:C=2"])[0].settings.C == (2,)
-    assert find_probes(["logreg:C='1,0.5, 1.0'"])[0].settings.C == (0.5, 1)
-    assert find_probes(["knn:k=[11,5,5]"])[0].settings.k == (5, 11)
+    assert resolve_probes(["logreg:C=logspace:-2:1:4"])[0].settings.C == (0.01, 0.1, 1, 10)
+    assert resolve_probes(["logreg:C=2"])[0].settings.C == (2,)
+    assert resolve_probes(["logreg:C='1,0.5, 1.0'"])[0].settings.C == (0.5, 1)
+    assert resolve_probes(["knn:k=[11,5,5]"])[0].settings.k == (5, 11)

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, Predicted, Run, Scored, corrected_t_test, evaluate, holm, summarise
+from medprobe.evaluate import (
+    METRICS,
+    LabeledPredictions,
+    ResamplePredictions,
+    Run,
+    corrected_t_test,
+    evaluate,
+    holm,
+    summarise,
+)
 from medprobe.evaluate.statistics.bootstrap import GroupDraws, mean_over_seeds, percentiles
 from medprobe.evaluate.statistics.comparison import bootstrap_test
 from scipy import stats
@@ -73,21 +82,21 @@ def test_the_corrected_t_has_no_opinion_where_there_is_no_variance() -> None:
 
 def _predicted(
     rng: np.random.Generator, groups: int, accuracy: float, *, per_group: int = 4, seed: int = 0
-) -> Predicted:
+) -> ResamplePredictions:
     """Patients whose exams are all right or all wrong together."""
     right = rng.random(groups) < accuracy
     group = np.repeat(np.arange(groups), per_group)
     y = rng.integers(0, 2, len(group))
     called = np.where(right[group], y, 1 - y)
     proba = np.where(np.eye(2)[called] == 1, 0.9, 0.1)
-    return Predicted(seed, np.arange(len(group)), group, Scored(y, proba, "binary", ("a", "b")))
+    return ResamplePredictions(seed, np.arange(len(group)), group, LabeledPredictions(y, proba, "binary", ("a", "b")))
 
 
 def test_a_draw_is_what_repeating_the_drawn_patients_would_give() -> None:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 25, 120) * 3  # codes with holes, as a resample leaves them
     y, proba = rng.integers(0, 3, 120), rng.dirichlet(np.ones(3), 120)
-    predicted = Predicted(0, np.arange(120), group, Scored(y, proba, "multiclass", "abc"))
+    predicted = ResamplePredictions(0, np.arange(120), group, LabeledPredictions(y, proba, "multiclass", "abc"))
     draws = GroupDraws([predicted], 50)
     values = draws.values(METRICS["balanced_accuracy"], [predicted])[0]
     for times, value in zip(draws._times, values, strict=True):
@@ -111,7 +120,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says_although_exams_
         predicted = _predicted(rng, 80, 0.8)
         low, high = percentiles(mean_over_seeds(GroupDraws([predicted], 400).values(ACCURACY, [predicted])), 0.95)
         covered += low <= 0.8 <= high
-        alone = Predicted(0, predicted.unit, predicted.unit, predicted.scored)  # as if exams were patients
+        alone = ResamplePredictions(0, predicted.unit, predicted.unit, predicted.scored)  # as if exams were patients
         low, high = percentiles(mean_over_seeds(GroupDraws([alone], 400).values(ACCURACY, [alone])), 0.95)
         narrow += low <= 0.8 <= high
     assert 0.90 <= covered / 300 <= 0.98

@@ -16,12 +16,12 @@ from medprobe.evaluate import (
     benjamini_hochberg,
     compare,
     compare_backbones,
-    further_tests,
-    gather_statistics,
+    compute_statistics,
     holm,
+    predictions_by_system,
     rank_over_datasets,
     rankings_table,
-    replay,
+    significance_tests,
 )
 from medprobe.evaluate.statistics.delong import delong_test
 from medprobe.evaluate.statistics.paired_tests import mcnemar_test
@@ -47,8 +47,8 @@ def test_probes_are_compared_on_each_backbone_as_backbones_are_under_each_probe(
 
 def test_under_one_shared_test_delong_and_mcnemar_are_over_all_seeds_at_once(tmp_path, study_of) -> None:
     run = study_of(tmp_path, task="binary", split=True).probe(seeds=range(3))
-    table = further_tests(run).set_index("test")
-    a, b = replay(run).values()
+    table = significance_tests(run).set_index("test")
+    a, b = predictions_by_system(run).values()
     chances = [np.stack([p.scored.proba[:, 1] for p in side]) for side in (a, b)]
     wanted = delong_test(a[0].scored.y == 1, chances[0], chances[1], a[0].group)
     assert table.loc["delong", "p"] == pytest.approx(wanted.p)
@@ -61,18 +61,18 @@ def test_under_one_shared_test_delong_and_mcnemar_are_over_all_seeds_at_once(tmp
 
 def test_where_each_seed_has_its_own_test_the_p_is_twice_the_median(study) -> None:
     run = study.probe(seeds=range(3))
-    whole = further_tests(run, tests=["mcnemar"]).iloc[0]
+    whole = significance_tests(run, tests=["mcnemar"]).iloc[0]
     scores = run.scores.drop_duplicates("metric")
     single = []
     for seed in range(3):
         one = replace(run, scores=scores, predictions=run.predictions[run.predictions["seed"] == seed])
-        single.append(further_tests(one, tests=["mcnemar"])["p"].iloc[0])
+        single.append(significance_tests(one, tests=["mcnemar"])["p"].iloc[0])
     assert whole["p"] == pytest.approx(min(1, 2 * np.median(single)))
     assert whole["note"] == "twice the median p of 3 tests"
 
 
 def test_each_class_has_a_delong_row_and_each_test_is_corrected_on_its_own(study) -> None:
-    table = further_tests(study.probe(seeds=range(2)), correction="bh")
+    table = significance_tests(study.probe(seeds=range(2)), correction="bh")
     assert table.query("test == 'delong'")["class"].tolist() == ["a", "b", "c"]
     assert table["test"].unique().tolist() == ["wilcoxon", "delong", "mcnemar"]
     alone = table.query("test == 'mcnemar'")
@@ -85,7 +85,7 @@ def test_what_is_significant_follows_the_correction_that_was_asked_for(tmp_path,
     run = study.probe(probes=("knn", "centroid"), seeds=range(4))
     seen = []
     for correction, adjust in (("holm", holm), ("bh", benjamini_hochberg)):
-        tables = gather_statistics([run], correction=correction).tables
+        tables = compute_statistics([run], correction=correction).tables
         for name, groups in (
             ("comparisons", [slice(None)]),
             ("tests", tables["tests"].groupby("test").groups.values()),
@@ -116,14 +116,14 @@ def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> No
     predictions["proba"] = pd.Series(list(turned)).astype(predictions["proba"].dtype)
     for told in (run, replace(run, predictions=predictions)):
         for interval in ("percentile", "bca"):
-            found = gather_statistics([told], interval=interval, subgroups=True, calibration=True).tables
+            found = compute_statistics([told], interval=interval, subgroups=True, calibration=True).tables
             assert set(found) >= {"summary", "comparisons", "tests", "subgroups", "gaps", "temperature"}
             for name, rows in found.items():
                 gaps = rows.isna().any(axis=1)
                 reasons = [rows[column] for column in ("note", "reason") if column in rows]
                 said = sum(reasons, start=pd.Series("", index=rows.index))
                 assert (said[gaps] != "").all(), (name, rows[gaps & (said == "")].to_dict("records"))
-    why = further_tests(told, tests=["delong"])["note"]
+    why = significance_tests(told, tests=["delong"])["note"]
     assert why.str.startswith("no p: every group ranks alike").all()
 
 
@@ -138,7 +138,7 @@ def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> No
 )
 def test_what_cannot_be_compared_is_refused(run: Run, wrong: dict, told: str) -> None:
     with pytest.raises(ProbeError, match=told):
-        further_tests(run, **wrong)
+        significance_tests(run, **wrong)
 
 
 # --- ranks
@@ -243,7 +243,7 @@ def test_the_tables_fit_eighty_columns_and_say_what_the_functions_say(folders: l
     assert status == 0, told
     assert max(map(len, printed.splitlines())) <= 80
     run = Run.load(folders[1])
-    (knn,) = further_tests(run, tests=["mcnemar"]).query("probe == 'knn' and a == 'net-0' and b == 'net-2'")["p"]
+    (knn,) = significance_tests(run, tests=["mcnemar"]).query("probe == 'knn' and a == 'net-0' and b == 'net-2'")["p"]
     rows = [line.split() for line in printed.split("McNemar")[1].splitlines() if " net-2 " in line]
     shown = next(row for row in rows if row[:4] == ["knn", "net-0", "-", "net-2"])
     assert (shown[5] == "<") == (knn < 0.001)

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from medprobe.evaluate import METRICS, Scored, corrected_t_test, evaluate
+from medprobe.evaluate import METRICS, LabeledPredictions, corrected_t_test, evaluate
 from medprobe.evaluate.statistics.delong import delong_test
 from medprobe.evaluate.statistics.paired_tests import wilcoxon_test
 from scipy import stats
@@ -118,7 +118,7 @@ def test_wilcoxon_is_the_worked_example_of_the_14_data_sets() -> None:
 
 
 def _ece(chance: list[float], y: list[int]) -> float:
-    scored = Scored(np.array(y), np.c_[1 - np.array(chance), chance], "binary", ("rest", "ill"))
+    scored = LabeledPredictions(np.array(y), np.c_[1 - np.array(chance), chance], "binary", ("rest", "ill"))
     return float(evaluate(METRICS["ece"], scored)[0][0])
 
 

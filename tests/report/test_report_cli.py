@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from medprobe.report.run.data import read_findings
+from medprobe.report.run.data import load_report_data
 from medprobe.report.run.verdict import conclude
 
 Run = Callable[..., tuple[int, str, str]]
@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 def test_it_answers_and_says_where_the_report_is(medprobe: Run, own_run: Path) -> None:
     status, out, err = medprobe("report", own_run)
     assert (status, err) == (0, "")
-    for line in conclude(read_findings(own_run)).lines:
+    for line in conclude(load_report_data(own_run)).lines:
         assert line in out
     for path in (own_run / "report.html", own_run / "figures", own_run / "tables"):
         assert str(path) in out

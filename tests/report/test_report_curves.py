@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from medprobe.report import make_report, write_report
 from medprobe.report.plots.learning_curve import Scale
-from medprobe.report.run.data import Findings, read_findings
+from medprobe.report.run.data import ReportData, load_report_data
 from medprobe.report.run.figures import draw_figures
 from medprobe.report.run.tables import TABLES
 
@@ -26,12 +26,12 @@ def curve(tmp_path_factory: pytest.TempPathFactory, make_run) -> Path:
 
 
 @pytest.fixture(scope="module")
-def findings(curve: Path) -> Findings:
-    return read_findings(curve)
+def findings(curve: Path) -> ReportData:
+    return load_report_data(curve)
 
 
 def test_a_low_data_curve_is_drawn_with_every_budget_and_what_it_shows_in_words(curve: Path) -> None:
-    drawn = draw_figures(read_findings(curve))["learning"]
+    drawn = draw_figures(load_report_data(curve))["learning"]
     assert all(f" at {budget}" in drawn.told for budget in ("2 shots", "8 shots", "100%"))
     assert (curve / "figures" / "learning.png").read_bytes() == drawn.png
     page = (curve / "report.html").read_text()
@@ -48,7 +48,7 @@ def test_a_run_without_budgets_has_no_curve_and_no_column(reported: dict[str, Pa
     assert "Budget" not in page
 
 
-def test_the_verdict_is_of_the_largest_budget_and_says_so(curve: Path, findings: Findings) -> None:
+def test_the_verdict_is_of_the_largest_budget_and_says_so(curve: Path, findings: ReportData) -> None:
     assert findings.best["budget"] == "100%"
     verdict = make_report(curve).verdict
     assert "trained on 100 % of the training units" in verdict.score
@@ -57,7 +57,7 @@ def test_the_verdict_is_of_the_largest_budget_and_says_so(curve: Path, findings:
     assert "Holm's correction for 6 comparisons" in verdict.against  # of all budgets, not of the largest alone
 
 
-def test_tables_tell_the_budget_of_every_row(curve: Path, findings: Findings) -> None:
+def test_tables_tell_the_budget_of_every_row(curve: Path, findings: ReportData) -> None:
     for name in ("summary", "comparisons", "all_metrics", "budgets"):
         table = TABLES[name](findings)
         assert table is not None
@@ -70,7 +70,7 @@ def test_tables_tell_the_budget_of_every_row(curve: Path, findings: Findings) ->
     assert summary.rows[0][summary.columns.index("Budget")] == "100%"
 
 
-def test_the_table_of_budgets_has_a_verdict_for_each_probe_and_budget(findings: Findings) -> None:
+def test_the_table_of_budgets_has_a_verdict_for_each_probe_and_budget(findings: ReportData) -> None:
     table = TABLES["budgets"](findings)
     assert table is not None
     assert [row[:2] for row in table.rows] == [
@@ -103,7 +103,7 @@ def test_the_axis_is_in_the_terms_that_the_budgets_share(budgets: list[str], lab
     [
         ({"folds": 3, "seeds": range(2)}, ["--protocol kfold", "--folds 3"]),
         ({**BUDGETS}, ["--shots 2,8", "--train-fraction 1 ", "--no-refit"]),
-        ({"fusing": "predictions"}, ["--fusing predictions"]),
+        ({"aggregation": "predictions"}, ["--aggregation predictions"]),
     ],
     ids=["kfold", "budgets", "fusing"],
 )
@@ -121,7 +121,7 @@ def test_under_kfold_the_page_speaks_of_folds(tmp_path: Path, make_run) -> None:
     assert "deals the groups to 3 folds" in page
     assert "mean over folds" in page
     assert "Bouckaert" in page
-    findings = read_findings(folder)
+    findings = load_report_data(folder)
     assert findings.seed_values.groupby(["label", "probe"])["seed"].nunique().eq(2).all()
     wide = findings.all_metrics.set_index(["label", "probe"])
     for row in findings.summary.itertuples():

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medprobe.evaluate import METRICS, Predicted, Run, Scored, evaluate
+from medprobe.evaluate import METRICS, LabeledPredictions, ResamplePredictions, Run, evaluate
 from medprobe.report.elements.svg import inline
 from medprobe.report.elements.text import shortened
 from medprobe.report.elements.theme import DARK, LIGHT, drawing, figure_bytes
 from medprobe.report.plots import curve_data as details
 from medprobe.report.plots import curves
 from medprobe.report.plots import scores as figures
-from medprobe.report.run.data import Findings, read_findings
+from medprobe.report.run.data import ReportData, load_report_data
 from medprobe.report.run.figures import draw_figures, look_of
 from sklearn import metrics as reference
 
 
-def predictions(task: str, classes: int = 3, units: int = 60, seeds: int = 3) -> list[Predicted]:
+def predictions(task: str, classes: int = 3, units: int = 60, seeds: int = 3) -> list[ResamplePredictions]:
     """Random predictions that lean towards the truth; chances of two digits, so that there are ties."""
     made = []
     for seed in range(seeds):
@@ -34,7 +34,9 @@ def predictions(task: str, classes: int = 3, units: int = 60, seeds: int = 3) ->
             proba = 1.6 * random.random((units, classes)) + np.eye(classes)[y]
             proba = np.round(proba / proba.sum(axis=1, keepdims=True), 2)
         names = [f"class {k}" for k in range(classes)]
-        made.append(Predicted(seed, np.arange(units), np.arange(units), Scored(y, proba, task, names)))
+        made.append(
+            ResamplePredictions(seed, np.arange(units), np.arange(units), LabeledPredictions(y, proba, task, names))
+        )
     return made
 
 
@@ -48,10 +50,10 @@ def test_the_confusion_matrix_is_that_of_scikit_learn() -> None:
 
 
 def test_a_class_that_no_seed_tests_has_no_shares_and_no_score() -> None:
-    scored = Scored(
+    scored = LabeledPredictions(
         np.array([0, 1, 0]), np.array([[0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6]]), "multiclass", "abc"
     )
-    predicted = [Predicted(0, np.arange(3), np.arange(3), scored)]
+    predicted = [ResamplePredictions(0, np.arange(3), np.arange(3), scored)]
     assert np.isnan(details.confusion(predicted).shares[2]).all()
     last = details.per_class(predicted, "abc").iloc[2]
     assert last["units"] == 0
@@ -86,8 +88,8 @@ def test_the_area_under_the_drawn_roc_is_the_auc() -> None:
 
 
 def test_there_is_no_roc_of_one_class() -> None:
-    scored = Scored(np.ones(4, int), np.full((4, 2), 0.5), "binary", ("a", "b"))
-    assert details.roc([Predicted(0, np.arange(4), np.arange(4), scored)]) is None
+    scored = LabeledPredictions(np.ones(4, int), np.full((4, 2), 0.5), "binary", ("a", "b"))
+    assert details.roc([ResamplePredictions(0, np.arange(4), np.arange(4), scored)]) is None
 
 
 @pytest.mark.parametrize(("task", "classes"), [("binary", 2), ("multiclass", 3), ("multilabel", 3)])
@@ -98,7 +100,9 @@ def test_the_points_of_a_reliability_curve_weigh_up_to_what_came_true(task: str,
     assert ((found.true >= 0) & (found.true <= 1)).all()
     assert found.histogram.sum() == pytest.approx(1)
     shuffled = [
-        Predicted(p.seed, p.unit, p.group, Scored(p.scored.y[::-1], p.scored.proba[::-1], task, p.scored.classes))
+        ResamplePredictions(
+            p.seed, p.unit, p.group, LabeledPredictions(p.scored.y[::-1], p.scored.proba[::-1], task, p.scored.classes)
+        )
         for p in predicted[::-1]
     ]
     np.testing.assert_allclose(details.reliability(shuffled).true, found.true)
@@ -107,8 +111,10 @@ def test_the_points_of_a_reliability_curve_weigh_up_to_what_came_true(task: str,
 def test_chances_that_come_true_as_stated_lie_on_the_line() -> None:
     random = np.random.default_rng(0)
     chance = random.random(20_000)
-    scored = Scored((random.random(20_000) < chance).astype(int), np.c_[1 - chance, chance], "binary", ("a", "b"))
-    found = details.reliability([Predicted(0, np.arange(20_000), np.arange(20_000), scored)])
+    scored = LabeledPredictions(
+        (random.random(20_000) < chance).astype(int), np.c_[1 - chance, chance], "binary", ("a", "b")
+    )
+    found = details.reliability([ResamplePredictions(0, np.arange(20_000), np.arange(20_000), scored)])
     np.testing.assert_allclose(found.true, found.stated, atol=0.03)
 
 
@@ -121,15 +127,15 @@ def test_frequent_confusions_come_most_frequent_first_and_never_the_right_ones()
 
 
 @pytest.fixture(scope="session")
-def many(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Findings:
+def many(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> ReportData:
     """More systems than a figure shows."""
     home = tmp_path_factory.mktemp("many")
     backbones = {f"backbone-{k:02d}": 0.05 * k for k in range(figures.MOST_ROWS + 3)}
     run = make_run(home, "binary", backbones=backbones, probes=("knn",), seeds=range(2), units=60)
-    return read_findings(run.save(home / "run"))
+    return load_report_data(run.save(home / "run"))
 
 
-def test_more_systems_than_fit_are_cut_and_the_caption_says_so(many: Findings) -> None:
+def test_more_systems_than_fit_are_cut_and_the_caption_says_so(many: ReportData) -> None:
     drawn = draw_figures(many)
     assert f"The best {figures.MOST_ROWS} of {len(many.summary)} systems are drawn" in drawn["scores"].caption
     assert "of 42 comparisons are drawn" in drawn["differences"].caption
@@ -137,7 +143,7 @@ def test_more_systems_than_fit_are_cut_and_the_caption_says_so(many: Findings) -
 
 
 def test_a_system_without_a_value_leaves_a_gap_not_a_fault(runs: dict[str, Path]) -> None:
-    findings = read_findings(runs["ordinal"])
+    findings = load_report_data(runs["ordinal"])
     summary, comparisons = findings.summary.copy(), findings.comparisons.copy()
     summary.loc[summary.index[-1], ["mean", "sd", "low", "high"]] = np.nan
     columns = ["mean_b", "difference", "low", "high", "p", "p_adjusted", "advantage", "advantage_low", "advantage_high"]
@@ -149,7 +155,7 @@ def test_a_system_without_a_value_leaves_a_gap_not_a_fault(runs: dict[str, Path]
 
 @pytest.mark.parametrize("classes", [2, 11, 26, 100])
 def test_a_confusion_matrix_of_any_size_is_drawn(runs: dict[str, Path], classes: int) -> None:
-    look = look_of(read_findings(runs["multiclass"]))
+    look = look_of(load_report_data(runs["multiclass"]))
     matrix = details.confusion(predictions("multiclass", classes, units=600))
     with drawing(LIGHT):
         figure = curves.confusion_figure(matrix, [f"name of class {k}" for k in range(classes)], look)
@@ -164,11 +170,11 @@ def test_a_confusion_matrix_of_any_size_is_drawn(runs: dict[str, Path], classes:
 
 def test_too_many_classes_have_no_matrix(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves, "MOST_DRAWN", 3)
-    assert "confusion" not in draw_figures(read_findings(runs["multiclass"]))
+    assert "confusion" not in draw_figures(load_report_data(runs["multiclass"]))
 
 
 def test_a_dollar_in_a_name_is_a_dollar(runs: dict[str, Path]) -> None:
-    look = look_of(read_findings(runs["binary"]))
+    look = look_of(load_report_data(runs["binary"]))
     matrix = details.confusion(predictions("binary", 2))
     with drawing(LIGHT):
         figure = curves.confusion_figure(matrix, ["$\\frac{$", "a_b$c^$"], look)
@@ -178,7 +184,7 @@ def test_a_dollar_in_a_name_is_a_dollar(runs: dict[str, Path]) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_script_that_the_font_lacks_makes_no_noise(runs: dict[str, Path]) -> None:
-    look = look_of(read_findings(runs["binary"]))
+    look = look_of(load_report_data(runs["binary"]))
     with drawing(LIGHT):
         figure = curves.confusion_figure(details.confusion(predictions("binary", 2)), ["良性", "悪性"], look)
         assert figure_bytes(figure, "svg")
@@ -193,7 +199,7 @@ def test_a_long_name_keeps_both_its_ends() -> None:
 
 
 def test_an_inline_drawing_refers_to_itself_alone(runs: dict[str, Path]) -> None:
-    drawn = draw_figures(read_findings(runs["binary"]))["scores"]
+    drawn = draw_figures(load_report_data(runs["binary"]))["scores"]
     text = inline(drawn.svg, "here")
     ids = set(re.findall(r'\bid="([^"]+)"', text))
     referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))

@@ -17,7 +17,7 @@ from medprobe.base import ReportError
 from medprobe.evaluate import Run, summarise
 from medprobe.report import write_report
 from medprobe.report.run.citation import commands
-from medprobe.report.run.data import read_findings
+from medprobe.report.run.data import load_report_data
 from medprobe.report.run.verdict import conclude
 
 _LOADING = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "form", "image"}
@@ -100,7 +100,7 @@ def test_a_page_tells_no_patient_no_path_and_no_hour(pages: dict[str, str], repo
 
 
 def test_a_page_answers_first(pages: dict[str, str], runs: dict[str, Path]) -> None:
-    verdict = conclude(read_findings(runs["binary"]))
+    verdict = conclude(load_report_data(runs["binary"]))
     words = HtmlPage(pages["binary"]).words
     assert words.index(verdict.headline) < words.index("Scores")
     for line in verdict.lines:
@@ -202,7 +202,7 @@ def test_the_command_on_the_page_asks_for_the_same_run(pages: dict[str, str], ru
 
 
 def test_the_command_survives_a_shell_whatever_the_names(nasty: Path) -> None:
-    words = shlex.split(commands(read_findings(nasty))[0])
+    words = shlex.split(commands(load_report_data(nasty))[0])
     assert words[2] == "x & 'y' $z_{$.parquet"
     assert any(word.startswith('a"b&c<img src=x onerror=alert(1)>$y$ |`*@') for word in words)
 

@@ -12,12 +12,12 @@ from medprobe.base import ReportError
 from medprobe.evaluate import Run, parse_seeds
 from medprobe.report import Conclusion, make_report
 from medprobe.report.run.citation import commands
-from medprobe.report.run.data import read_findings
+from medprobe.report.run.data import load_report_data
 from medprobe.report.run.verdict import conclude
 
 
 def verdict_of(folder: Path, metric: str | None = None) -> Conclusion:
-    return conclude(read_findings(folder, metric))
+    return conclude(load_report_data(folder, metric))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,7 @@ def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
 
 
 def test_the_one_seed_of_a_run_is_repeated_as_that_seed(alone: Path) -> None:
-    words = shlex.split(commands(read_findings(alone))[0])
+    words = shlex.split(commands(load_report_data(alone))[0])
     assert parse_seeds(words[words.index("--seeds") + 1]) == [4]
 
 
@@ -79,7 +79,9 @@ def test_where_less_is_better_the_least_wins(clear_case: Path) -> None:
     assert verdict.headline.startswith("Use good")
     assert "lower is better" in verdict.score
     assert re.search(r", bad, is 0\.\d{3} higher \(", verdict.against)
-    leads = read_findings(clear_case, "brier").comparisons[["advantage_low", "advantage", "advantage_high"]].to_numpy()
+    leads = (
+        load_report_data(clear_case, "brier").comparisons[["advantage_low", "advantage", "advantage_high"]].to_numpy()
+    )
     assert (leads[:, 1] >= 0).all()
     assert (leads[:, 0] <= leads[:, 1]).all()
     assert (leads[:, 1] <= leads[:, 2]).all()
@@ -98,11 +100,11 @@ def test_few_patients_are_told(runs: dict[str, Path]) -> None:
 )
 def test_a_metric_that_the_run_has_not_is_refused(runs: dict[str, Path], metric: str, told: str) -> None:
     with pytest.raises(ReportError, match=told):
-        read_findings(runs["binary"], metric)
+        load_report_data(runs["binary"], metric)
 
 
 def test_the_verdict_tells_why_an_interval_and_a_p_value_disagree(runs: dict[str, Path]) -> None:
-    findings = read_findings(runs["binary"])
+    findings = load_report_data(runs["binary"])
     rival, verdict = findings.runner_up, conclude(findings)
     assert rival is not None
     disagree = rival["advantage_low"] > 0 and not rival["significant"]
