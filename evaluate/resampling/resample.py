@@ -72,7 +72,7 @@ def draw_resamples(
         protocol: `official` keeps the manifest's test, and its val where it has one; the seed draws 90 % of the
             training groups, and a fifth of those for val where there is none. `holdout` draws all three parts.
             `kfold` deals the groups to folds, tests each once, and draws a fifth of the others for val. `external` is
-            for the units of two manifests (`concat_units`). `auto` is `kfold` where folds are asked for, else `official`
+            for the units of two manifests (`concat_units`). `auto` is `kfold` if `folds` is given, else `official`
             where the manifest has train and test, else `holdout`.
         fractions: shares of train, val and test for `holdout`.
         folds: of `kfold`; 5 by default.

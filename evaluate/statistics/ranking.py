@@ -96,8 +96,8 @@ def rank_over_datasets(
     ]
     if not found:
         raise ProbeError(
-            f"no two {between} have a score under the same {COMPARISON_AXES[between]} in all of {one_of(names)}: nothing"
-            " can be ranked. Probe the same ones on each data set."
+            f"no two {between} have a score under the same {COMPARISON_AXES[between]} in all of {one_of(names)}, so"
+            " nothing can be ranked. Probe the same ones on each data set."
         )
     return found
 

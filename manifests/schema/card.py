@@ -62,7 +62,7 @@ class DatasetCard(BaseModel):
     classes: list[str]
     """In order for `ordinal`; for `binary` the second is the positive class; for `multilabel` the label columns."""
     primary_metric: Annotated[str, Field(validate_default=True)] = ""
-    """What hyper-parameters are chosen by; default by task: ROC-AUC, balanced accuracy, quadratic kappa, mean ROC-AUC."""
+    """Hyper-parameters are chosen by it; default by task: ROC-AUC, balanced accuracy, quadratic kappa, mean ROC-AUC."""
     label_column: str = "label"
     """Column of class names; not used by `multilabel`, which has a 0/1 column per class."""
     attributes: list[str] = []
