@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "checks.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
 
 
 def section_of(code: str) -> str:

@@ -142,11 +142,13 @@ def test_gbm_stops_on_val_and_refits_with_the_same_rounds(task: str, refit: bool
         train, val = resample.train, resample.val
         probe = GBMProbe().fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
         assert outcome.params == {"rounds": probe.rounds_ if task == "multilabel" else probe.rounds_[0]}
-        np.testing.assert_array_equal(outcome.val_proba, probe.predict_proba(block.X[val]))
+        np.testing.assert_array_equal(outcome.val_proba, probe.predict_proba(block.X[val]).astype(np.float32))
         if refit:
             rows = np.sort(np.r_[train, val])
             probe.refit(block.X[rows], block.y[rows])
-        np.testing.assert_array_equal(outcome.test_proba, probe.predict_proba(block.X[resample.test]))
+        np.testing.assert_array_equal(
+            outcome.test_proba, probe.predict_proba(block.X[resample.test]).astype(np.float32)
+        )
 
 
 @pytest.mark.parametrize("probe", PROBES)
