@@ -6,7 +6,6 @@ Nothing here knows of networks, caches or probes.
 
 from .builders.folder import build_folder
 from .builders.npz import build_npz
-from .builders.policy_effect import policy_matters
 from .builders.table import build_csv
 from .checks import CHECKS, check_manifest
 from .checks.fix_duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
@@ -87,7 +86,6 @@ __all__ = [
     "group_words",
     "manifest_image_stats",
     "manifest_warnings",
-    "policy_matters",
     "read_image",
     "read_split",
     "refuse_existing",

@@ -137,16 +137,13 @@ def _help_of(name: str, builder: Builder) -> str:
 
 
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
-    from ...manifests import policy_matters, spelling_warnings
+    from ...manifests import spelling_warnings
 
     settled = check_build_options(builder, source, out, common, options)
     given = {"notice": _note, "reading": settled.reading}
     wanted = {name: given[name] for name in _NO_OPTIONS if name in inspect.signature(builder.build).parameters}
     manifest = builder.build(source, **settled.options, **wanted)
     manifest.card.reading = settled.reading
-    if settled.reading.in_spec and not policy_matters(manifest, settled.reading):
-        option = "--window" if common["window"] else "--per-slice"
-        _note(f"{option} makes no difference to the images that were tried; 8-bit ones stay as they are.")
     for sentence in spelling_warnings(manifest):
         _note(sentence)
     if settled.split:

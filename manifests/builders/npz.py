@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ImageError, ManifestError, did_you_mean, one_of
-from ..datasets.medmnist_facts import recognise
+from ..datasets.medmnist_facts import all_sets, name_and_size
 from ..manifest import Manifest
 from ..readers.image_stack import Layout
 from ..readers.npz import DAMAGE, read_header
@@ -62,7 +62,7 @@ def build_npz(
     table = _table(layouts, choice, _path(file, root), file)
     labels = _read_labels(file, list(layouts))
     count = max(int(labels.max()) + 1, 2) if width == 1 else width
-    task, classes = _published(file, layouts, labels, task, classes, notice)
+    task, classes = _published(file, labels, task, classes, notice)
     names = _names(classes, count, file)
     labels = labels[table.pop("_of")]
     if width > 1:
@@ -104,28 +104,23 @@ def _layouts(file: Path, notice: Notice) -> tuple[dict[str, Layout], int]:
 
 
 def _published(
-    file: Path,
-    layouts: dict[str, Layout],
-    labels: np.ndarray,
-    task: Task | None,
-    classes: Sequence[str] | None,
-    notice: Notice,
+    file: Path, labels: np.ndarray, task: Task | None, classes: Sequence[str] | None, notice: Notice
 ) -> tuple[Task | None, Sequence[str] | None]:
-    """Task and classes as given; what is not, from MedMNIST where the file is one of its sets, which is told."""
-    samples = {split: layout.count // (layout.depth or 1) for split, layout in layouts.items()}
-    facts = recognise(file.stem, samples, labels)
+    """Task and classes as given; what is not given is MedMNIST's own where the file is named as one of its sets."""
+    facts = all_sets().get(name_and_size(file.stem)[0])
     if facts is None or len(classes or facts.classes) != len(facts.classes):
         return task, classes
-    so = []
+    count = labels.shape[1] if facts.task == "multilabel" else int(labels.max()) + 1
+    if (labels.shape[1] > 1) != (facts.task == "multilabel") or count > len(facts.classes):
+        return task, classes
+    messages = []
     if classes is None:
-        so.append(f"the classes are {one_of(facts.classes, most=20)} (--classes names others)")
+        messages.append(f"the classes are {one_of(facts.classes, most=20)} (change them with --classes)")
     if task is None and facts.task not in (task_for(facts.classes, None), "multilabel"):
-        # The others follow from the arrays.
-        so.append(f"the task is {facts.task} (--task names another)")
-    if so:
-        part = facts.differences(samples)
-        has = f" It has {one_of(part)}." if part else ""
-        notice(f"By its name and its numbers of samples this is {facts.title}, so {' and '.join(so)}.{has}")
+        # The other tasks follow from the arrays.
+        messages.append(f"the task is {facts.task} (change it with --task)")
+    if messages:
+        notice(f"The file is named as {facts.title} of MedMNIST, so {' and '.join(messages)}.")
     return task or facts.task, facts.classes if classes is None else classes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import threading
@@ -44,24 +45,29 @@ def _write(file: Path, name: str, seed: int = 0, size: int = 28) -> Path:
     return file
 
 
-def test_the_table_of_facts_says_what_the_package_says() -> None:
-    if not find_spec("medmnist"):  # importing it would load torch
+def test_the_table_of_facts_agrees_with_the_package() -> None:
+    spec = find_spec("medmnist")
+    if not (spec and spec.submodule_search_locations):
         pytest.skip("medmnist is not installed")
-    assert medmnist_facts.packaged_sets() == medmnist_facts.listed_sets()
-    assert len(medmnist_facts.listed_sets()) == 18
-
-
-def test_the_facts_of_the_package_are_had_without_torch_or_a_folder_in_the_home(home: Path, without_torch: str) -> None:
-    import subprocess
-    import sys
-
-    (home / ".medmnist").rmdir()
-    code = (
-        f"{without_torch}\nfrom medprobe.manifests.datasets.medmnist_facts import packaged_sets\n"
-        "import importlib.util as u; assert len(packaged_sets()) == (18 if u.find_spec('medmnist') else 0)"
+    # Read and not imported: importing it would load torch, and make a folder in the home.
+    source = (Path(spec.submodule_search_locations[0]) / "info.py").read_text(encoding="utf-8")
+    info = next(
+        ast.literal_eval(statement.value)
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "INFO"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert not (home / ".medmnist").exists()
+    ours = medmnist_facts.all_sets()
+    assert list(ours) == list(info)
+    assert len(ours) == 18
+    for name, facts in ours.items():
+        package = info[name]
+        assert facts.title == package["python_class"]
+        assert facts.classes == [package["label"][str(number)] for number in range(len(package["label"]))]
+        assert (facts.license, facts.samples) == (package["license"], package["n_samples"])
+        assert facts.md5 == {size: package[key] for size in (28, 64, 128, 224)
+                             if (key := "MD5" if size == 28 else f"MD5_{size}") in package}  # fmt: skip
+        assert (facts.task == "multilabel") == package["task"].startswith("multi-label")
+        assert (facts.task == "ordinal") == package["task"].startswith("ordinal")
 
 
 @pytest.mark.parametrize(
@@ -77,19 +83,11 @@ def test_a_set_has_its_own_task_and_classes(home: Path, name: str, task: str, cl
     file = _write(home / ".medmnist" / f"{name}.npz", name)
     manifest = Manifest.load(build_medmnist(name).save(home / "m.parquet").path)
     assert manifest.card.task == task
-    assert manifest.card.classes == (classes or medmnist_facts.listed_sets()[name].classes)
+    assert manifest.card.classes == (classes or medmnist_facts.all_sets()[name].classes)
     assert manifest.card.license == "CC BY 4.0"
     assert class_counts(manifest).shape[0] == len(manifest.card.classes)
     with np.load(file) as arrays:
         np.testing.assert_array_equal(read_image(manifest.source(7)), arrays["val_images"][1])
-
-
-def test_a_set_builds_alike_with_and_without_the_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(home / ".medmnist" / "dermamnist.npz", "dermamnist")
-    here = build_medmnist("dermamnist")
-    monkeypatch.setattr(medmnist_facts, "packaged_sets", dict)
-    there = build_medmnist("dermamnist")
-    assert (here.card, here.digest) == (there.card, there.digest)
 
 
 def test_each_size_is_a_file_of_its_own(home: Path) -> None:

@@ -6,11 +6,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, IntensityPolicy, Manifest, policy_matters
-from PIL import Image
+from medprobe.manifests import DatasetCard, Manifest
 
 
 @pytest.fixture
@@ -201,26 +199,6 @@ def test_a_key_that_nothing_was_hashed_with_is_told_and_not_made(class_folders, 
     assert said.status == 0, said.err
     assert f"there are no ids to hash, so {key} is not used." in said.notes
     assert not key.exists()
-
-
-def test_a_window_without_effect_on_8_bit_images_is_told(build) -> None:
-    assert (
-        "--window makes no difference to the images that were tried" in build("a.parquet", "--window", "40,400").notes
-    )
-    assert "--per-slice makes no difference" in build("b.parquet", "--per-slice").notes
-    assert "makes no difference" not in build("c.parquet").notes
-
-
-def test_a_reading_matters_where_it_changes_a_pixel_or_makes_an_image_readable(tmp_path: Path) -> None:
-    window = IntensityPolicy(window=(1000.0, 500.0))
-    card = DatasetCard(name="t", task="binary", classes=["a", "b"])
-    ramp = np.arange(300).reshape(15, 20) * 10
-    for kind, matters in ((np.uint8, False), (np.uint16, True), (np.float32, True)):
-        Image.fromarray(ramp.astype(kind)).save(tmp_path / f"{np.dtype(kind)}.tif")
-        table = pd.DataFrame({"sample_id": ["x"], "path": [str(tmp_path / f"{np.dtype(kind)}.tif")], "label": ["a"]})
-        assert policy_matters(Manifest(table, card), window) is matters
-    absent = pd.DataFrame({"sample_id": ["x"], "path": ["nowhere.png"], "label": ["a"]})
-    assert policy_matters(Manifest(absent, card), window)  # nothing is claimed of what was not seen
 
 
 def test_several_missing_tables_end_no_line_with_a_blank(tmp_path, medprobe) -> None:
