@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: help install demo test fmt lint types bench clean
+.PHONY: help install demo test test-slow fmt lint types bench clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the main job on an embedded data set"
-	@echo "make test    the whole test suite     make bench   the figures of docs/performance.md"
+	@echo "make test    the tests                make test-slow   those that take long"
+	@echo "make bench   the figures of docs/performance.md"
 	@echo "make fmt     format                   make lint    ruff        make types   pyright"
 
 # A stamp per set of extras: pip runs again only when pyproject.toml has changed.
@@ -27,7 +28,11 @@ demo: $(VENV)/.all
 	$(BIN)/medprobe demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m "not slow"
+
+# Networks at full size, a million rows, the real embeddings, several processes per test.
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m slow
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff format .

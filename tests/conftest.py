@@ -1,4 +1,4 @@
-"""What every room's tests share: where the real images are, and the command line in this process."""
+"""What all tests share: hypothesis profiles, where the real images are, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+# `CI_NIGHTLY=1` looks at more examples; in CI the examples are the same every time.
+settings.register_profile("default", max_examples=200, deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("nightly", max_examples=1_500, deadline=None)
+settings.load_profile("nightly" if os.environ.get("CI_NIGHTLY") == "1" else "default")
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_a_changed_image_is_published_with_its_new_vector(tmp_path, spec, cohort
         _assert_holds(draft.publish(cohort.ids, stamps=cohort.stamps), cohort)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), batches=st.integers(1, 6), use_stamps=st.booleans())
 def test_the_order_of_segments_never_changes_what_is_published(
     tmp_path_factory, make_spec, cohort_of, order, batches, use_stamps

@@ -31,7 +31,7 @@ def _spec(**fields) -> TransformSpec:
     return TransformSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), **fields)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(1, 90),
     st.integers(1, 90),

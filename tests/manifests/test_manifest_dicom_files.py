@@ -204,7 +204,7 @@ _MUTATED = (
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
     st.floats(0.3, 1),
 )
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_file_gives_an_image_or_a_reason(tmp_path: Path, name: str, flips, kept: float) -> None:
     content = bytearray((_FILES / f"{name}.dcm").read_bytes())
     for place, value in flips:

@@ -43,7 +43,7 @@ _NAME = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_
     suffix=st.sampled_from([".csv", ".parquet"]),
     data=st.data(),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_saved_is_loaded_whatever_the_format_and_the_text(
     tmp_path: Path, ids, classes, paths, frames, suffix, data
 ) -> None:
@@ -214,7 +214,7 @@ _CHANGES = [
 
 
 @given(st.permutations(range(3)))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_the_digest_does_not_depend_on_the_order_of_rows(order: list[int]) -> None:
     table = _toy(split=["train", "val", "test"]).table
     assert Manifest(table.iloc[order], _CARD).digest == Manifest(table, _CARD).digest

@@ -144,7 +144,7 @@ np.savez_compressed(_NPZ, x=_NOISE)
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
     st.floats(0.05, 1),
 )
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_mutated_file_gives_an_image_or_an_image_error(tmp_path: Path, whole, flips, kept) -> None:
     content = bytearray(whole.getvalue())

@@ -58,7 +58,7 @@ def test_bca_over_units_of_their_own_is_scipys() -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(15, 60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_bca_of_one_distribution_is_scipys_formula(seed: int, groups: int) -> None:
     """The same draws, the same estimate, the same jackknife: the very same interval.
 
@@ -240,7 +240,7 @@ def test_no_age_over_89_can_be_read_and_dicom_ages_are_years() -> None:
 
 
 @given(st.lists(st.integers(0, 130), min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_age_is_in_the_bin_that_is_named_after_it(ages: list[int]) -> None:
     for age, word in zip(ages, _words("age", *ages), strict=True):
         low, high = (90, 999) if word == "90+" else map(int, word.split("-"))

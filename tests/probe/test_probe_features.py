@@ -31,7 +31,6 @@ def _samples(draw: st.DrawFn) -> Samples:
 
 
 @given(_samples())
-@settings(max_examples=300, deadline=None)
 def test_mean_and_max_are_those_of_each_units_samples(samples: Samples) -> None:
     X, unit, units, _ = samples
     for how, plain in (("mean", np.mean), ("max", np.max)):
@@ -45,7 +44,6 @@ def test_mean_and_max_are_those_of_each_units_samples(samples: Samples) -> None:
 
 
 @given(_samples())
-@settings(max_examples=300, deadline=None)
 def test_concat_joins_the_modalities_by_name_with_the_mean_inside_each(samples: Samples) -> None:
     X, unit, units, modality = samples
     names = sorted(set(modality))
@@ -60,7 +58,7 @@ def test_concat_joins_the_modalities_by_name_with_the_mean_inside_each(samples: 
 
 
 @given(_samples())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_unit_is_covered_when_its_fused_vector_is_finite(samples: Samples) -> None:
     X, unit, units, modality = samples
     for how in ("mean", "max", "concat"):

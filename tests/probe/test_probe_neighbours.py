@@ -34,7 +34,7 @@ def _questions(rows: int, count: int, share: float, seed: int, k: int) -> list[Q
     return [question for question in questions if len(question.rows)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(4, 70),
     st.sampled_from([0.1, 0.3, 0.6, 0.9]),
@@ -128,7 +128,6 @@ def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     np.testing.assert_array_equal(one.row, two.row)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.integers(1, 30),
     st.integers(1, 300),

@@ -22,7 +22,7 @@ from statsmodels.stats.multitest import multipletests
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=15))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_holm_and_benjamini_hochberg_are_those_of_statsmodels(p_values: list[float]) -> None:
     p = np.array(p_values)
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-12)
@@ -50,7 +50,7 @@ def _by_pairs(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_components_are_those_of_all_pairs_whatever_is_tied(seed: int, units: int, values: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.random(units) < 0.5
@@ -124,7 +124,7 @@ def test_delong_has_no_opinion_where_there_is_nothing_to_compare() -> None:
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_one_unit_a_group_is_mcnemars_exact_test(only_a: int, only_b: int) -> None:
     p, exact = mcnemar_test(np.repeat([1, -1, 0], [only_a, only_b, 7]))
     wanted = statsmodels_mcnemar([[3, only_a], [only_b, 4]], exact=True).pvalue
@@ -133,7 +133,6 @@ def test_one_unit_a_group_is_mcnemars_exact_test(only_a: int, only_b: int) -> No
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=10))
-@settings(max_examples=200, deadline=None)
 def test_groups_of_several_units_are_tossed_as_a_whole(differences: list[int]) -> None:
     """Counted over every way of tossing the groups' signs."""
     sums = [sum(sign * d for sign, d in zip(signs, differences, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate import (
@@ -57,7 +57,6 @@ def _folded(cohort: ProbeData, folds: int, seed: int) -> list[Resample]:
 
 
 @given(cohorts(), SEEDS, st.integers(2, 6))
-@settings(max_examples=1500, deadline=None)
 def test_every_fold_is_tested_once_and_no_group_stands_on_two_sides(cohort: ProbeData, seed: int, folds: int) -> None:
     units, _ = cohort
     drawn = _folded(cohort, folds, seed)
@@ -70,7 +69,6 @@ def test_every_fold_is_tested_once_and_no_group_stands_on_two_sides(cohort: Prob
 
 
 @given(cohorts(multilabel=False), SEEDS, st.integers(2, 6))
-@settings(max_examples=500, deadline=None)
 def test_every_class_is_in_every_part_of_every_fold_when_each_patient_has_one_class(
     cohort: ProbeData, seed: int, folds: int
 ) -> None:
@@ -81,7 +79,6 @@ def test_every_class_is_in_every_part_of_every_fold_when_each_patient_has_one_cl
 
 
 @given(cohorts(), SEEDS, st.integers(2, 6))
-@settings(max_examples=1000, deadline=None)
 def test_every_class_is_trained_on_in_every_fold(cohort: ProbeData, seed: int, folds: int) -> None:
     units, classes = cohort
     for resample in _folded(cohort, folds, seed):
@@ -97,7 +94,6 @@ def test_a_class_whose_patients_all_have_others_too_is_trained_on_in_every_fold(
 
 
 @given(st.lists(st.integers(6, 90), min_size=2, max_size=6), st.integers(2, 6), SEEDS)
-@settings(max_examples=300, deadline=None)
 def test_folds_differ_by_one_unit_and_by_one_of_each_class_without_groups(
     counts: list[int], folds: int, seed: int
 ) -> None:
@@ -112,7 +108,6 @@ def test_folds_differ_by_one_unit_and_by_one_of_each_class_without_groups(
 
 
 @given(cohorts(), SEEDS)
-@settings(max_examples=300, deadline=None)
 def test_a_seeds_folds_are_the_same_whatever_is_drawn_with_them(cohort: ProbeData, seed: int) -> None:
     units, classes = cohort
     drawn = _folded(cohort, 3, seed)
@@ -178,7 +173,6 @@ def _per_class(units: Units, rows: np.ndarray, classes: list[str]) -> np.ndarray
 
 
 @given(_drawn(), st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True))
-@settings(max_examples=1000, deadline=None)
 def test_shots_are_nested_whole_groups_of_train_with_enough_of_each_class(
     drawn: tuple[Units, list[str], Resample], shots: list[int]
 ) -> None:
@@ -205,7 +199,6 @@ def test_shots_are_nested_whole_groups_of_train_with_enough_of_each_class(
 
 
 @given(_drawn(), st.lists(st.floats(0.001, 1), min_size=1, max_size=4, unique=True))
-@settings(max_examples=1000, deadline=None)
 def test_shares_are_nested_whole_groups_of_train_that_keep_every_class(
     drawn: tuple[Units, list[str], Resample], shares: list[float]
 ) -> None:
@@ -225,7 +218,6 @@ def test_shares_are_nested_whole_groups_of_train_that_keep_every_class(
 
 
 @given(st.lists(st.integers(20, 90), min_size=2, max_size=5), SEEDS, st.integers(1, 10), st.floats(0.01, 1))
-@settings(max_examples=300, deadline=None)
 def test_budgets_are_exact_where_every_group_is_one_unit(
     counts: list[int], seed: int, shots: int, share: float
 ) -> None:
@@ -306,7 +298,6 @@ def test_shares_that_are_no_numbers_are_refused(text: str) -> None:
 
 
 @given(cohorts(), cohorts(), SEEDS)
-@settings(max_examples=1000, deadline=None)
 def test_an_external_test_is_whole_and_the_rest_follows_from_the_first_manifest_alone(
     ours: ProbeData, theirs: ProbeData, seed: int
 ) -> None:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import scikit_posthocs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.evaluate.statistics.friedman import cliques, friedman_test, nemenyi_test, ranks_of
 from scipy import stats
@@ -106,7 +106,6 @@ def test_scores_that_were_rounded_apart_share_a_rank() -> None:
 
 
 @given(st.lists(st.floats(1, 10), min_size=2, max_size=9), st.floats(0.1, 5))
-@settings(max_examples=300, deadline=None)
 def test_bars_join_all_neighbours_that_are_not_told_apart_and_no_others(ranks: list[float], critical: float) -> None:
     means = np.sort(ranks)
     apart = np.abs(np.subtract.outer(means, means)) > critical

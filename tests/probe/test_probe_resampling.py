@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate import PROTOCOLS, Resample, draw_resamples, parse_seeds
@@ -29,7 +29,6 @@ def _drawn(units: Units, classes: list[str], seed: int = 0, **options) -> Resamp
 
 
 @given(cohorts(), st.integers(0, 2**31 - 1))
-@settings(max_examples=2000, deadline=None)
 def test_parts_are_disjoint_and_whole_and_no_group_is_in_two(cohort: tuple[Units, list[str]], seed: int) -> None:
     units, classes = cohort
     resample = _drawn(units, classes, seed, protocol="holdout")
@@ -43,7 +42,6 @@ def test_parts_are_disjoint_and_whole_and_no_group_is_in_two(cohort: tuple[Units
 
 
 @given(cohorts(), st.integers(0, 2**31 - 1), st.sampled_from([(0.7, 0.1, 0.2), (0.1, 0.2, 0.7)]))
-@settings(max_examples=2000, deadline=None)
 def test_every_class_is_trained_on(
     cohort: tuple[Units, list[str]], seed: int, fractions: tuple[float, float, float]
 ) -> None:
@@ -72,7 +70,6 @@ def test_several_labels_are_shared_out_better_than_by_chance() -> None:
 
 
 @given(cohorts(multilabel=False), st.integers(0, 2**31 - 1))
-@settings(max_examples=1000, deadline=None)
 def test_every_class_is_in_every_part_when_each_patient_has_one_class(
     cohort: tuple[Units, list[str]], seed: int
 ) -> None:
@@ -85,7 +82,6 @@ def test_every_class_is_in_every_part_when_each_patient_has_one_class(
 
 
 @given(cohorts(), st.integers(0, 2**31 - 1))
-@settings(max_examples=1000, deadline=None)
 def test_no_part_lacks_a_class_that_one_more_group_could_bring_it_for_free(
     cohort: tuple[Units, list[str]], seed: int
 ) -> None:
@@ -104,7 +100,6 @@ def test_no_part_lacks_a_class_that_one_more_group_could_bring_it_for_free(
 
 
 @given(st.data())
-@settings(max_examples=500, deadline=None)
 def test_shares_of_every_class_are_exact_to_one_unit_without_groups(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(3, 200), min_size=2, max_size=5))
     y = np.repeat(np.arange(len(counts)), counts)
@@ -123,7 +118,6 @@ def test_shares_of_every_class_are_exact_to_one_unit_without_groups(data: st.Dat
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([(0.7, 0.1, 0.2), (0.5, 0.25, 0.25)]))
-@settings(max_examples=300, deadline=None)
 def test_shares_of_patients_with_several_exams_are_met_to_about_one_patient(
     entropy: int, largest: int, fractions: tuple[float, float, float]
 ) -> None:
@@ -141,7 +135,6 @@ def test_shares_of_patients_with_several_exams_are_met_to_about_one_patient(
 
 
 @given(cohorts(), st.integers(0, 2**31 - 1))
-@settings(max_examples=500, deadline=None)
 def test_a_seed_draws_the_same_again_whatever_is_drawn_with_it(cohort: tuple[Units, list[str]], seed: int) -> None:
     units, classes = cohort
     one = _drawn(units, classes, seed, protocol="holdout")
@@ -321,7 +314,6 @@ def test_a_list_of_seeds_that_makes_no_sense_is_refused(seeds) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=200, deadline=None)
 def test_labels_that_only_a_few_patients_have_reach_every_part_when_they_can(entropy: int) -> None:
     """Three patients have a rare label, beside many that are common: one of them goes to each part."""
     rng = np.random.default_rng(entropy)

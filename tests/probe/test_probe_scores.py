@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate import METRICS, LabeledPredictions, evaluate, find_metric, metrics_for
@@ -170,7 +170,6 @@ def test_a_calibrated_classifier_has_a_small_calibration_error_and_a_boastful_on
 
 
 @given(st.sampled_from(TASKS), st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 5))
-@settings(max_examples=300, deadline=None)
 def test_a_whole_number_weight_is_a_repeated_row(task: str, seed: int, n: int, classes: int) -> None:
     scored = _predictions(task, n=n, seed=seed, classes=classes, decimals=1)
     times = np.random.default_rng(seed).integers(0, 4, n)
@@ -183,7 +182,6 @@ def test_a_whole_number_weight_is_a_repeated_row(task: str, seed: int, n: int, c
 
 
 @given(st.sampled_from(TASKS), st.integers(0, 10_000), st.integers(1, 40))
-@settings(max_examples=200, deadline=None)
 def test_the_order_of_rows_makes_no_difference_and_values_stay_in_their_range(task: str, seed: int, n: int) -> None:
     scored = _predictions(task, n=n, seed=seed, decimals=1)
     turned = _subset(scored, np.random.default_rng(seed).permutation(n))

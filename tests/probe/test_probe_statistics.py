@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate import (
@@ -37,7 +37,6 @@ def test_holm_is_the_hand_example() -> None:
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=12), st.floats(0.001, 0.999))
-@settings(max_examples=500, deadline=None)
 def test_holm_rejects_what_his_step_down_procedure_rejects(p_values: list[float], alpha: float) -> None:
     p = np.array(p_values)
     adjusted = holm(p)
