@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .builders.dicom import build_dicom
 from .builders.folder import build_folder
+from .builders.nifti import build_nifti
 from .builders.npz import build_npz
 from .builders.table import build_csv
 from .datasets.aptos2019 import build_aptos2019
@@ -75,8 +76,13 @@ BUILDERS: dict[str, Builder] = {
         build_dicom,
         "export --labels labels.csv --label-column diagnosis --attribute sex --out study.parquet",
     ),
+    "nifti": Builder(
+        "NIfTI volumes, a folder per patient and a file per sequence, and a table of labels",
+        build_nifti,
+        "cohort --label-column diagnosis --sequence t1 --sequence flair --slices axial:middle:5 --out cohort.parquet",
+    ),
     "glioma-mri": Builder(
-        "a folder of NIfTI volumes per patient, one a sequence, and a table of grades",
+        "glioma MRI (BraTS and the like): NIfTI volumes and a table of grades",
         build_glioma_mri,
         "brats --sequence t1ce --sequence t2 --sequence flair --slices axial:middle:5 --out glioma.parquet",
     ),

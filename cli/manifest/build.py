@@ -58,7 +58,7 @@ def _builders() -> None:
     """Gives the group its own help, although its commands are found later."""
 
 
-_NO_OPTIONS = ("notice", "reading")
+_NO_OPTIONS = ("notice", "reading", "kind")
 """Keywords of builders that the command line fills in by itself."""
 _WHOSE_IDS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
 """Whom the ids of a column tell of."""

@@ -1,8 +1,8 @@
-"""Gliomas in several MRI sequences: a folder a patient, a NIfTI file a sequence, and a table of grades.
+"""Gliomas in several MRI sequences, with a table of grades: a preset of `build nifti`.
 
 The layout of the BraTS challenges, as described at https://www.med.upenn.edu/cbica/brats2020/data.html
-(`BraTS20_Training_001/BraTS20_Training_001_t1ce.nii.gz`, grades in `name_mapping.csv`), and
-of many a hospital's export. Huang et al. 2024 (arXiv 2402.07595) took three sequences, and the grades II, III and IV.
+(`BraTS20_Training_001/BraTS20_Training_001_t1ce.nii.gz`, grades in `name_mapping.csv`), and of many hospital exports.
+Huang et al. 2024 (arXiv 2402.07595) used three sequences, and the grades II, III and IV.
 """
 
 from __future__ import annotations
@@ -10,22 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-import pandas as pd
-
-from ...base import ImageError, ManifestError, one_of
-from ..builders.common import Notice, agree_on_classes, assemble, class_order, silent
-from ..builders.grades import Grades, read_grades, task_of_grades
-from ..builders.headers import read_all
-from ..builders.label_columns import choose_word
-from ..builders.sequences import Incomplete, Patient, common_sequences, complete_patients
+from ..builders.common import Notice, class_order, silent
+from ..builders.nifti import CohortKind, Incomplete, build_nifti
 from ..manifest import Manifest
-from ..readers.nifti import mask_areas, slice_count
-from ..readers.slices import SliceChoice
 from ..schema.card import Task
-from ..validation.faults import Faults, refuse
-from ..validation.finding import refusal
+
+_NUMBER = re.compile(r"[0-9]+|I{1,3}|IV", re.IGNORECASE)
 
 
 def build_glioma_mri(
@@ -43,121 +34,61 @@ def build_glioma_mri(
     classes: Sequence[str] | None = None,
     notice: Notice = silent,
 ) -> Manifest:
-    """A manifest of MRI volumes in a folder per patient, one NIfTI file a sequence, with a table of grades.
+    """A manifest of glioma MRI (BraTS and the like): a NIfTI file per patient and sequence, and a table of grades.
 
-    A sample is a slice of a volume. Unit and group are the patient and the modality is the sequence, so that a probe
-    with `--fuse concat` sees one vector a patient: the mean over the slices of each sequence, side by side. Every
-    patient needs every sequence for that. The patient folders may lie one folder deeper (HGG/, LGG/).
+    `build nifti` with the defaults of such sets. A sample is a slice of a volume. Unit and group are the patient (of
+    BraTS 2021 and later the unit is a visit) and the modality is the sequence, so that a probe with `--aggregation
+    concat` gets one vector per patient. Patient folders may be one folder deeper (HGG/, LGG/).
 
     Args:
-        src: the folder of patient folders; becomes the manifest's root.
-        grades: the table of grades; default the one table in `src` that has a column of grades.
-        patient_column: names of the patient folders; default the column that holds most of them.
-        grade_column: default the one column whose name has the word grade.
-        sequences: a word of the file's name, such as t1ce, or a pattern such as `*T1_post*`. Default all that
-            every patient has.
-        slices: which slices are taken: axial, coronal or sagittal, then all, middle:N, every:N or largest-mask.
-        mask: for largest-mask, the patient's file to measure the tumour in, named as a sequence is.
-        incomplete: what to do with patients that lack a sequence; told either way.
-        name: of the data set; default glioma-mri.
-        task: default binary for two grades, ordinal for more that are numbers, else multiclass.
-        classes: the grades in order; default sorted, LGG before HGG.
-        notice: told what was left out and what looks odd.
+        src: folder that holds the patient folders; becomes the manifest's root.
+        grades: CSV or Parquet table of grades. By default the only table in SRC that has the grade column.
+        patient_column: column of names of patient folders. By default the column that matches most folders.
+        grade_column: column of grades. By default the only column with the word "grade" in its name.
+        sequences: a word of the file names, such as t1ce, or a pattern such as `*T1_post*`. By default all sequences
+            that every patient has.
+        slices: slices to take: axial, coronal or sagittal, then all, middle:N, every:N or largest-mask, such as
+            axial:middle:5.
+        mask: mask file of each patient, named as a sequence is; for largest-mask, the slice with the largest mask.
+        incomplete: what to do with patients that lack a sequence.
+        name: name of the data set.
+        task: by default binary for two grades, ordinal for more that are numbers (II, III, IV), else multiclass.
+        classes: grades in order; sorted by default, LGG before HGG.
+        notice: called with a message about what was skipped or looks odd.
 
     Raises:
-        ManifestError: tables or columns are missing, rows are at fault, patients lack sequences or have one twice, or
-            a file is no NIfTI volume. All patients are told, by the rows of the table.
+        ManifestError: as `build_nifti`.
     """
-    src = Path(src)
-    choice = _choice(slices, mask)
-    choose_word("incomplete", incomplete, get_args(Incomplete))
-    table = read_grades(src, grades, patient_column, grade_column, notice)
-    patients = [Patient.of(folder, patient) for patient, folder in table.folders.items()]
-    names = list(sequences) or common_sequences(patients, src, mask, notice)
-    patients = complete_patients(patients, names, mask, table, src, incomplete, notice)
-    made = _table(patients, names, mask, choice, table, src)
-    found = _order(class_order(made["label"]))
-    remedy = "Is that the column of grades? Name another with --grade-column."
-    faults = Faults(str(table.file))
-    ordered = agree_on_classes(found, classes, faults, notice, only_one=remedy)
-    refuse(faults)
-    return assemble(
-        made,
-        str(src),
+    kind = CohortKind("grade", "--grades", "--grade-column", order=_order, task=_task, group=_patient)
+    return build_nifti(
         src,
+        labels=grades,
+        patient_column=patient_column,
+        label_column=grade_column,
+        sequences=sequences,
+        slices=slices,
+        mask=mask,
+        incomplete=incomplete,
         name=name or "glioma-mri",
-        task=task or task_of_grades(ordered),
-        classes=ordered,
-        description=f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}.",
+        task=task,
+        classes=classes,
+        notice=notice,
+        kind=kind,
     )
 
 
-def _choice(slices: str, mask: str | None) -> SliceChoice:
-    choice = SliceChoice.parse(slices)
-    if choice.axis is None:
-        raise ManifestError(f'--slices {slices}: name the axis, such as "axial:{slices}".')
-    if choice.kind == "largest-mask" and mask is None:
-        raise ManifestError(f"--slices {slices}: name the mask's files with --mask, such as --mask seg.")
-    if choice.kind != "largest-mask" and mask is not None:
-        raise ManifestError(f"--mask {mask}: a mask is used by --slices {choice.axis}:largest-mask alone.")
-    return choice
+def _order(grades: Sequence[str]) -> list[str]:
+    """Low grade before high: in alphabetical order HGG would come first and be the negative class."""
+    return sorted(class_order(grades), key=lambda grade: grade.upper() == "HGG")
 
 
-def _table(
-    patients: list[Patient], names: list[str], mask: str | None, choice: SliceChoice, table: Grades, src: Path
-) -> pd.DataFrame:
-    """A row a slice.
-
-    Raises:
-        ManifestError: files cannot be read or cut as asked; all are told.
-    """
-    answers = read_all(lambda patient: _slices(patient, names, mask, choice, table), patients, "Reading volumes")
-    faults = [fault for _, told in answers for fault in told]
-    if faults:
-        raise ManifestError(refusal(str(src), faults))
-    return pd.DataFrame(
-        {
-            "sample_id": f"{patient.name}/{sequence.strip('*?') or sequence}/{choice.axis}-{frame:03d}",
-            "path": f"{patient.matching(sequence)[0].relative_to(src).as_posix()}#{choice.axis}",
-            "frame": frame,
-            "label": table.grade[patient.name],
-            "unit_id": patient.name,
-            "group_id": _person(patient.name),
-            "modality": sequence.strip("*?") or sequence,
-        }
-        for patient, (frames, _) in zip(patients, answers, strict=True)
-        for sequence, chosen in frames.items()
-        for frame in chosen
-    )
+def _task(grades: Sequence[str]) -> Task:
+    if len(grades) == 2:
+        return "binary"
+    return "ordinal" if all(_NUMBER.fullmatch(grade) for grade in grades) else "multiclass"
 
 
-def _person(folder: str) -> str:
-    """Whose folder it is: BraTS 2021 and later end a visit's name in its number, `BraTS-GLI-00001-000`."""
+def _patient(folder: str) -> str:
+    """The patient of a folder: in BraTS 2021 and later a folder is a visit, `BraTS-GLI-00001-000`."""
     visit = re.fullmatch(r"(BraTS-[A-Za-z]+-\d+)-\d{3}", folder)
     return visit[1] if visit else folder
-
-
-def _slices(
-    patient: Patient, names: list[str], mask: str | None, choice: SliceChoice, table: Grades
-) -> tuple[dict[str, list[int]], list[str]]:
-    """The slices of each of a patient's sequences, and what is wrong with the files."""
-    assert choice.axis is not None
-    frames, faults, areas = {}, [], None
-    where = table.rows_of([patient.name])
-    if mask:
-        try:
-            areas = mask_areas(patient.matching(mask)[0], choice.axis)
-        except ImageError as error:
-            return {}, [f"{where}: {mask}: {error}"]
-    for name in names:
-        file = patient.matching(name)[0]
-        try:
-            frames[name] = choice.frames(slice_count(file, choice.axis), areas)
-        except (ImageError, ManifestError) as error:
-            faults.append(f"{where}: {name}: {error}")
-    return frames, faults
-
-
-def _order(grades: list[str]) -> list[str]:
-    """Low grade before high: by letters, HGG would come first and be the negative class."""
-    return sorted(grades, key=lambda grade: grade.upper() == "HGG")

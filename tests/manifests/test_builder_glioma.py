@@ -84,7 +84,7 @@ def test_by_default_every_sequence_that_all_have_is_taken_and_no_mask(brats: Pat
     notices: list[str] = []
     manifest = build_glioma(brats, notice=notices.append)
     assert sorted(set(manifest.table["modality"])) == ["flair", "t1", "t1ce", "t2"]
-    assert "Took flair, t1, t1ce, t2, which every patient has; left out 1 file that one patient has alone." in notices
+    assert "Took flair, t1, t1ce, t2, which every patient has; skipped 1 file that only one patient has." in notices
 
 
 def test_the_slice_with_most_of_the_tumour_is_found_by_the_mask(brats: Path) -> None:
@@ -114,7 +114,7 @@ def test_patients_that_lack_a_sequence_are_refused_all_at_once_or_left_out(brats
     manifest = build_glioma(brats, **asked, incomplete="leave-out", notice=notices.append)
     assert sorted(set(manifest.table["unit_id"])) == ["G, 001", "G, 003"]
     assert any(
-        "Left out 2 of 4 patients that lack a sequence: 2 rows (2, 4) of name_mapping.csv" in notice
+        "Skipped 2 of 4 patients that lack a sequence: 2 rows (2, 4) of name_mapping.csv" in notice
         for notice in notices
     )
 
@@ -140,8 +140,8 @@ def test_patients_without_a_row_and_rows_without_a_patient_are_told(brats: Path)
     notices: list[str] = []
     manifest = build_glioma(brats, sequences=["t2"], notice=notices.append)
     assert sorted(set(manifest.table["unit_id"])) == ["G, 001", "G, 003"]
-    assert "Left out 1 patient without a folder: row 3 of name_mapping.csv." in notices
-    assert any("Left out 2 folders without a row in name_mapping.csv" in notice for notice in notices)
+    assert "Skipped 1 patient without a folder: row 3 of name_mapping.csv." in notices
+    assert any("Skipped 2 folders without a row in name_mapping.csv" in notice for notice in notices)
     assert "G, 0" not in "".join(notices)
 
 
@@ -165,9 +165,9 @@ def test_files_that_are_no_volumes_are_refused_all_at_once(brats: Path) -> None:
     ("options", "message"),
     [
         ({"slices": "middle:5"}, "name the axis"),
-        ({"slices": "axial:largest-mask"}, "name the mask's files with --mask"),
+        ({"slices": "axial:largest-mask"}, "name the mask files with --mask"),
         ({"incomplete": "skip"}, '--incomplete: unknown word "skip"'),
-        ({"mask": "seg"}, "a mask is used by --slices axial:largest-mask alone"),
+        ({"mask": "seg"}, "only --slices axial:largest-mask uses a mask"),
         ({"sequences": ["t1c"]}, '--sequence t1c: no patient has a file of this name. Did you mean "t1ce"'),
         ({"sequences": ["t1c"]}, "There are flair, seg, t1, t1ce, t2."),
         ({"mask": "sge", "slices": "axial:largest-mask"}, "--mask sge: no patient has a file of this name"),

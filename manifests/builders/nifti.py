@@ -1,0 +1,378 @@
+"""Cohorts of NIfTI volumes: a folder per patient, a file per sequence, and a table of labels.
+
+Folders and files are often named after patients, so messages name patients by the rows of the table, and files by the
+parts of their names that several patients share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from ...base import ImageError, ManifestError, counted, did_you_mean, one_of
+from ..manifest import Manifest
+from ..readers.nifti import mask_areas, slice_count
+from ..readers.slices import SliceChoice
+from ..schema.card import Task
+from ..schema.columns import SUFFIXES, as_words, column_of, read_table
+from ..validation.faults import Faults, refuse
+from ..validation.finding import rows_in_words
+from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
+from .headers import read_all
+from .label_columns import choose_word
+from .label_table import PublishedTable, refuse_faults
+from .walk import files_below, walk
+
+Incomplete = Literal["refuse", "leave-out"]
+
+_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_MASK_WORDS = {"seg", "segmentation", "mask", "label", "labels", "gtv", "roi"}
+"""Files of these names hold outlines, not images: no sequences, unless named with --sequence."""
+_LINKED = 2
+"""Levels at which links to folders are followed: a patient's folder may be one."""
+
+
+@dataclass(frozen=True)
+class CohortKind:
+    """What a preset decides for all its cohorts."""
+
+    label: str = "label"
+    """A word of the label column's name, for finding it."""
+    table_option: str = "--labels"
+    column_option: str = "--label-column"
+    order: Callable[[Sequence[str]], list[str]] = class_order
+    """The default order of classes."""
+    task: Callable[[Sequence[str]], Task] = lambda classes: task_for(classes, None)
+    """The default task."""
+    group: Callable[[str], str] = str
+    """The patient of a folder name, where a folder is one of several visits."""
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """The patients that have both a row and a folder, and their NIfTI files."""
+
+    src: Path
+    table: Path
+    patients: pd.DataFrame
+    """By name of the patient: `row` of the table, from 0, `label` and `folder`."""
+    files: pd.DataFrame
+    """`name` of the patient, `path`, and `rest` of the file name without the patient's: `t1ce`."""
+
+    def rows(self, patients: Sequence[str] | pd.Index) -> str:
+        """Which patients, for messages."""
+        return f"{rows_in_words(self.patients['row'].loc[list(patients)].to_numpy())} of {self.table.name}"
+
+    def matching(self, word: str) -> pd.DataFrame:
+        """The files that `word`, a word of their name or a pattern, names."""
+        return self.files[[_is_named(rest, word) for rest in self.files["rest"]]]
+
+    def holders(self) -> pd.Series:
+        """How many patients have a file of each name, sorted by name."""
+        return column_of(self.files, "name").groupby(self.files["rest"]).nunique().sort_index()
+
+    def shared(self) -> pd.Series:
+        """As `holders`, of names that several patients have: a name of a single file may be the patient's."""
+        return self.holders()[lambda count: count > 1]
+
+    def common_sequences(self, mask: str | None, notice: Notice) -> list[str]:
+        """The sequences that every patient has, without masks."""
+        words = [*_MASK_WORDS, *([mask] if mask else [])]
+        holders, total = self.holders(), len(self.patients)
+        holders = holders[[not any(_is_named(rest, word) for word in words) for rest in holders.index]]
+        common = list(holders.index[holders == total])
+        if not common:
+            found = one_of(f"{rest} ({count})" for rest, count in self.shared().items())
+            nothing = "no names that patients share" if len(self.files) else "no .nii or .nii.gz file"
+            raise ManifestError(
+                f"{self.src}: there is no sequence that all {counted(total, 'patient')} have; found "
+                f"{found or nothing}. Name them with --sequence."
+            )
+        others = holders[holders < total]
+        listed = [f"{rest} ({count} of {total})" for rest, count in others[others > 1].items()]
+        if alone := int((others == 1).sum()):
+            listed.append(f"{counted(alone, 'file')} that only one patient has")
+        if listed:
+            notice(f"Took {one_of(common)}, which every patient has; skipped {one_of(listed)}.")
+        return common
+
+    def require_known(self, names: Sequence[str], mask: str | None) -> None:
+        """Makes sure that some patient has a file of each sequence, and of the mask."""
+        there = list(self.shared().index)
+        problems = [
+            f"{option} {word}: no patient has a file of this name.{did_you_mean(word, there)}"
+            for option, word in [*(("--sequence", name) for name in names), *([("--mask", mask)] if mask else [])]
+            if self.matching(word).empty
+        ]
+        if problems:
+            listed = "".join(f"\n  {problem}" for problem in problems) if len(problems) > 1 else f" {problems[0]}"
+            raise ManifestError(f"{self.src}:{listed}\nThere are {one_of(there) or 'no names that patients share'}.")
+
+    def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> pd.DataFrame:
+        """The path of each wanted file, a row per patient that has all of them and a column per word."""
+        found = {word: self.matching(word).groupby("name")["path"] for word in wanted}
+        counts = pd.DataFrame({word: paths.size() for word, paths in found.items()})
+        counts = counts.reindex(self.patients.index).fillna(0).astype(int)
+        lacking = counts.index[(counts == 0).any(axis=1)]
+        refused = len(lacking) > 0 and (incomplete == "refuse" or len(lacking) == len(counts))
+        faults = Faults(str(self.src))
+        if refused:
+            missing = [one_of(word for word in counts if counts.at[patient, word] == 0) for patient in lacking]
+            for words, patients in lacking.groupby(pd.Index(missing)).items():
+                faults.note(f"{self.rows(patients)}: no file of {words} in the patient's folder", len(patients))
+        for row, column in np.argwhere(counts.to_numpy() > 1):
+            count, word = counts.iat[row, column], counts.columns[column]
+            where = self.rows([counts.index[row]])
+            faults.note(f"{where}: the patient's folder has {count} files of {word}; give a more specific name")
+        if faults:
+            hint = "\nFix the folders, or add --incomplete leave-out to skip such patients." if refused else ""
+            raise ManifestError(f"{faults}{hint}")
+        if len(lacking):
+            total = counted(len(counts), "patient")
+            notice(f"Skipped {len(lacking)} of {total} that lack a sequence: {self.rows(lacking)}.")
+        return pd.DataFrame({word: paths.first() for word, paths in found.items()}).loc[counts.index.drop(lacking)]
+
+
+def build_nifti(
+    src: Path | str,
+    *,
+    labels: Path | str | None = None,
+    patient_column: str | None = None,
+    label_column: str | None = None,
+    sequences: Sequence[str] = (),
+    slices: str = "axial:middle:5",
+    mask: str | None = None,
+    incomplete: Incomplete = "refuse",
+    name: str | None = None,
+    task: Task | None = None,
+    classes: Sequence[str] | None = None,
+    notice: Notice = silent,
+    kind: CohortKind = CohortKind(),
+) -> Manifest:
+    """A manifest of NIfTI volumes: a folder per patient, a file per sequence, and a table of labels.
+
+    A sample is a slice of a volume. Unit and group are the patient and the modality is the sequence, so that a probe
+    with `--aggregation concat` gets one vector per patient: the means over the slices of each sequence, concatenated.
+    This needs every sequence of every patient. Patient folders may be one folder deeper (train/, siteA/).
+
+    Args:
+        src: folder that holds the patient folders; becomes the manifest's root.
+        labels: CSV or Parquet table of labels. By default the only table in SRC that has the label column.
+        patient_column: column of names of patient folders. By default the column that matches most folders.
+        label_column: column of labels. By default the only column with the word "label" in its name.
+        sequences: a word of the file names, such as t1ce, or a pattern such as `*T1_post*`. By default all sequences
+            that every patient has.
+        slices: slices to take: axial, coronal or sagittal, then all, middle:N, every:N or largest-mask, such as
+            axial:middle:5.
+        mask: mask file of each patient, named as a sequence is; for largest-mask, the slice with the largest mask.
+        incomplete: what to do with patients that lack a sequence.
+        name: name of the data set.
+        task: by default binary for two classes and multiclass for more.
+        classes: class names in order; sorted by default.
+        notice: called with a message about what was skipped or looks odd.
+        kind: defaults of a preset.
+
+    Raises:
+        ManifestError: tables or columns are missing, rows are wrong, patients lack sequences or have several files of
+            one, or a file is not a NIfTI volume. All patients are listed, by the rows of the table.
+    """
+    src = Path(src)
+    choice = _choice(slices, mask)
+    choose_word("incomplete", incomplete, get_args(Incomplete))
+    cohort = _read_cohort(src, labels, patient_column, label_column, kind, notice)
+    names = list(sequences) or cohort.common_sequences(mask, notice)
+    cohort.require_known(names, mask)
+    paths = cohort.complete([*names, *([mask] if mask else [])], incomplete, notice)
+    made = _slice_table(cohort, paths, names, mask, choice, kind)
+    faults = Faults(str(cohort.table))
+    remedy = f"Is it the right column? Name another with {kind.column_option}."
+    ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy)
+    refuse(faults)
+    return assemble(
+        made,
+        str(src),
+        src,
+        name=name or src.resolve().name,
+        task=task or kind.task(ordered),
+        classes=ordered,
+        description=f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}.",
+    )
+
+
+def _choice(slices: str, mask: str | None) -> SliceChoice:
+    choice = SliceChoice.parse(slices)
+    if choice.axis is None:
+        raise ManifestError(f'--slices {slices}: name the axis, such as "axial:{slices}".')
+    if choice.kind == "largest-mask" and mask is None:
+        raise ManifestError(f"--slices {slices}: name the mask files with --mask, such as --mask seg.")
+    if choice.kind != "largest-mask" and mask is not None:
+        raise ManifestError(f"--mask {mask}: only --slices {choice.axis}:largest-mask uses a mask.")
+    return choice
+
+
+def _read_cohort(
+    src: Path,
+    labels: Path | str | None,
+    patient_column: str | None,
+    label_column: str | None,
+    kind: CohortKind,
+    notice: Notice,
+) -> _Cohort:
+    require_folder(src)
+    walk(src, linked=_LINKED)
+    folders = _patient_folders(src)
+    file, label = _find_labels(src, labels, label_column, kind)
+    table = PublishedTable(file, list(dict.fromkeys([label, *_columns(file)])), named_by={label: kind.column_option})
+    column = _find_patient_column(table, set(folders["name"]), patient_column)
+    table.need_filled(column, label)
+    table.need_distinct(column)
+    repeated = table[column].isin(folders["name"][folders["name"].duplicated()])
+    table.blame(repeated, f'column "{column}": several folders have this name; keep one of them')
+    refuse_faults(table)
+    rows = pd.DataFrame({"name": as_words(table[column]), "label": as_words(table[label]), "row": range(len(table))})
+    found = rows.merge(folders, on="name")
+    absent = rows["row"][~rows["name"].isin(found["name"])]
+    if len(absent):
+        notice(f"Skipped {counted(len(absent), 'patient')} without a folder: {rows_in_words(absent)} of {file.name}.")
+    parents = {folder.parent for folder in found["folder"]}
+    extra = folders[~folders["name"].isin(rows["name"])]["folder"]
+    if count := sum(folder.parent in parents and folder not in parents for folder in extra):
+        notice(
+            f"Skipped {counted(count, 'folder')} without a row in {file.name}: compare the names of the folders with "
+            f'its column "{column}".'
+        )
+    found = found.set_index("name")
+    files = [
+        (name, file, _rest(file, str(name)))
+        for name, folder in found["folder"].items()
+        for file in files_below(folder)
+        if _SUFFIX.search(file.name)
+    ]
+    return _Cohort(src, file, found, pd.DataFrame(files, columns=["name", "path", "rest"]))
+
+
+def _patient_folders(src: Path) -> pd.DataFrame:
+    """`name` and `folder` of the folders in `src` and one level deeper."""
+    found = [
+        (folder.name, folder)
+        for folder in sorted((*src.glob("*/"), *src.glob("*/*/")))
+        if not any(part.startswith(".") for part in folder.relative_to(src).parts)
+    ]
+    return pd.DataFrame(found, columns=["name", "folder"])
+
+
+def _columns(file: Path) -> list[str]:
+    return [str(column) for column in read_table(file, text=()).columns]
+
+
+def _find_labels(src: Path, labels: Path | str | None, label_column: str | None, kind: CohortKind) -> tuple[Path, str]:
+    """The table of labels and its label column: as named, or the only ones in `src` that can be it."""
+    if labels is not None and label_column is not None:
+        return Path(labels), label_column
+    tables = [file for file in sorted(src.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+    columns = {file: _columns(file) for file in (tables if labels is None else [Path(labels)])}
+    fit = [
+        (file, name)
+        for file, names in columns.items()
+        for name in names
+        if (name == label_column if label_column else kind.label in re.split(r"[^a-z]+", name.lower()))
+    ]
+    if len(fit) == 1:
+        return fit[0]
+    wanted = f'a column "{label_column}"' if label_column else f'a column with the word "{kind.label}" in its name'
+    names = list(dict.fromkeys(name for has in columns.values() for name in has))
+    if fit:
+        problem = f"several tables or columns fit: {one_of(f'{name} of {file.name}' for file, name in fit)}."
+    elif columns:
+        near = did_you_mean(label_column or kind.label, names)
+        files = one_of(file.name for file in columns)
+        problem = f"no table here has {wanted}; found {files}; columns are {one_of(names)}.{near}"
+    else:
+        problem = f"no table here has {wanted}; found no .csv or .parquet."
+    remedy = f"Name the table with {kind.table_option}, and its column with {kind.column_option}."
+    raise ManifestError(f"{labels or src}: {problem} {remedy}")
+
+
+def _find_patient_column(table: PublishedTable, folders: set[str], requested: str | None) -> str:
+    """The column of names of patient folders: `requested`, or the one that holds most of them."""
+    columns = [str(column) for column in table.rows.columns]
+    if requested is not None and requested not in columns:
+        raise ManifestError(
+            f'{table.file}: --patient-column: no column "{requested}".{did_you_mean(requested, columns)} It has '
+            f"{one_of(columns)}."
+        )
+    candidates = [requested] if requested else columns
+    matches = [len(folders & set(as_words(table[column]))) for column in candidates]
+    if not any(matches):
+        which = f'column "{requested}" holds no name' if requested else "no column holds the name"
+        are = "is" if len(folders) == 1 else "are"
+        raise ManifestError(
+            f"{table.file}: {which} of a patient's folder, and there {are} {counted(len(folders), 'folder')}. Write "
+            "the folders' names into a column and name it with --patient-column."
+        )
+    return candidates[int(np.argmax(matches))]
+
+
+def _rest(file: Path, patient: str) -> str:
+    stem = _SUFFIX.sub("", file.name)
+    rest = stem[len(patient) :] if stem.casefold().startswith(patient.casefold()) else stem
+    return rest.strip("_-. ") or stem
+
+
+def _is_named(rest: str, sequence: str) -> bool:
+    """Whether `sequence` is the whole of a file's name, a word of it, or a pattern that fits; in any case."""
+    rest, sequence = rest.casefold(), sequence.casefold()
+    if any(sign in sequence for sign in "*?["):
+        return fnmatchcase(rest, sequence)
+    return rest == sequence or sequence in re.split(r"[^a-z0-9]+", rest)
+
+
+def _slice_table(
+    cohort: _Cohort, paths: pd.DataFrame, names: list[str], mask: str | None, choice: SliceChoice, kind: CohortKind
+) -> pd.DataFrame:
+    """The manifest's table, a row per slice."""
+    axis = choice.axis
+    assert axis is not None
+
+    def slices_of(patient: str) -> tuple[dict[str, list[int]], list[str]]:
+        """The slices of each sequence of a patient, and what is wrong with its files."""
+        frames, problems = {}, []
+        try:
+            areas = mask_areas(paths.at[patient, mask], axis) if mask else None
+        except ImageError as error:
+            return {}, [f"{mask}: {error}"]
+        for name in names:
+            try:
+                frames[name] = choice.frames(slice_count(paths.at[patient, name], axis), areas)
+            except (ImageError, ManifestError) as error:
+                problems.append(f"{name}: {error}")
+        return frames, problems
+
+    answers = dict(zip(paths.index, read_all(slices_of, list(paths.index), "Reading volumes"), strict=True))
+    faults = Faults(str(cohort.src))
+    for patient, (_, problems) in answers.items():
+        for problem in problems:
+            faults.note(f"{cohort.rows([patient])}: {problem}")
+    refuse(faults)
+    return pd.DataFrame(
+        {
+            "sample_id": f"{patient}/{modality}/{axis}-{frame:03d}",
+            "path": f"{paths.at[patient, sequence].relative_to(cohort.src).as_posix()}#{axis}",
+            "frame": frame,
+            "label": cohort.patients.at[patient, "label"],
+            "unit_id": patient,
+            "group_id": kind.group(str(patient)),
+            "modality": modality,
+        }
+        for patient, (frames, _) in answers.items()
+        for sequence, chosen in frames.items()
+        for modality in [sequence.strip("*?") or sequence]
+        for frame in chosen
+    )
