@@ -5,8 +5,8 @@ Nothing here knows of networks, caches or probes.
 """
 
 from .builders.folder import build_folder
+from .builders.image_table import build_csv
 from .builders.npz import build_npz
-from .builders.table import build_csv
 from .checks import CHECKS, check_manifest
 from .checks.fix_duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .checks.spelling import spelling_warnings

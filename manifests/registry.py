@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 from .builders.dicom import build_dicom
 from .builders.folder import build_folder
+from .builders.image_table import build_csv
 from .builders.nifti import build_nifti
 from .builders.npz import build_npz
-from .builders.table import build_csv
 from .datasets.aptos2019 import build_aptos2019
 from .datasets.brain_tumor_mri import build_brain_tumor_mri
 from .datasets.cbis_ddsm import CBIS_DDSM_SPLITS, build_cbis_ddsm
-from .datasets.chexpert import build_chexpert
-from .datasets.chexpert_split import CHEXPERT_SPLITS
+from .datasets.chexpert import CHEXPERT_SPLITS, build_chexpert
 from .datasets.glioma_mri import build_glioma_mri
 from .datasets.ham10000 import build_ham10000
 from .datasets.ichallenge_amd import build_ichallenge_amd

@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from ...base import ManifestError, did_you_mean, one_of
+from ...base import ManifestError, did_you_mean, no_such, one_of
 from ..manifest import Manifest
 from ..schema.card import DatasetCard, Task
 from ..validation.faults import Faults, refuse
-from .walk import require_readable
+from .files import require_readable
 
 Notice = Callable[[str], None]
 """Told what a builder noticed and a user should know, one sentence at a time."""
@@ -148,3 +148,25 @@ def assemble(
 def _in_words_of(columns: Mapping[str, str], message: str) -> str:
     """`message` with the user's names of columns in the place of ours, each exchanged once."""
     return re.sub('column "([^"]*)"', lambda match: f'column "{columns.get(match[1], match[1])}"', message)
+
+
+def choose_word(option: str, given: str, known: Iterable[str]) -> None:
+    """Makes sure that an option is one of the words that it may be.
+
+    Raises:
+        ManifestError: it is not; the near ones are named.
+    """
+    if given not in (words := tuple(known)):
+        raise ManifestError(f"--{option}: {no_such('word', given, words)}")
+
+
+def choose_labels(asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The labels that were asked for, or all of them.
+
+    Raises:
+        ManifestError: there is no such label; the near ones are named.
+    """
+    for name in asked:
+        if name not in known:
+            raise ManifestError(f"--label: {no_such('label', name, known)}")
+    return list(dict.fromkeys(asked or known))

@@ -17,7 +17,7 @@ from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..validation.finding import refusal
-from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
+from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
 from .dicom_headers import ATTRIBUTES, Header, ImageHeader, PassedOver, Unusable, read_header, require_pydicom
 from .dicom_labels import (
     Level,
@@ -29,9 +29,7 @@ from .dicom_labels import (
     table_columns,
     tell_of_unmatched,
 )
-from .headers import read_all
-from .label_columns import choose_word
-from .walk import files_below
+from .files import files_below, read_all
 
 
 def build_dicom(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...base import ManifestError
+import pandas as pd
+
+from ...base import ManifestError, counted, did_you_mean, one_of
 from ..manifest import Manifest
+from ..readers import looks_like_an_image
 from ..schema.card import Task
 from ..validation.faults import Faults
-from .class_folders import ANY_CLASSES, class_folder_table
-from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
+from .files import walk
+from .images import IMAGE_SUFFIXES
 
 _BUILDERS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "csv", ".npz": "npz", ".dcm": "dicom"}
 """Who takes a file of this suffix, or a folder of such."""
@@ -71,3 +78,224 @@ def _instead(file: Path) -> str:
     if file.name.lower().endswith(_PACKED):
         return "unpack it, and give the folder"
     return "give the folder that the class folders are in"
+
+
+ANY_CLASSES = "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg"
+"""The layout of class folders whatever the classes are called."""
+_LINKED = 2
+"""Levels at which links to folders are followed: a split or a class may be one."""
+
+
+@dataclass(frozen=True)
+class _ClassFolder:
+    """A folder whose images are of one class."""
+
+    path: Path
+    label: str
+    split: str | None
+
+
+def class_folder_table(
+    src: Path,
+    notice: Notice,
+    *,
+    classes: Sequence[str] | None = None,
+    layout: str = ANY_CLASSES,
+    instead: str = "give the folder that it is in",
+) -> pd.DataFrame:
+    """The table of the images in class folders, with or without folders of splits above them.
+
+    Args:
+        src: the folder that paths start from.
+        notice: told what was left out and what looks odd.
+        classes: the only folders that are classes, in any case; others are passed over and told. Default: all are.
+        layout: how the set is laid out, for messages.
+        instead: what to do where `src` is a file, for messages.
+
+    Returns:
+        `sample_id` and `path` (the path below `src`, suffix included), `label` and, under folders of splits, `split`;
+        sorted by `sample_id`.
+
+    Raises:
+        ManifestError: no such folder, folders that cannot be read (all are told), no class folders, one of `classes`
+            has none, or there are no images.
+    """
+    require_folder(src, instead)
+    # Before anything is told: a folder that cannot be read is not one without images.
+    walk(src, linked=_LINKED)
+    folders = _class_folders(src, notice, classes, layout)
+    found = [_row(src, folder, path) for folder, path in _images(src, folders, notice)]
+    if not found:
+        raise ManifestError(f"{src}: its class folders hold no images. Expected {layout}.")
+    return pd.DataFrame(found).sort_values("sample_id", ignore_index=True)
+
+
+def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
+    """`src`, or `inner` in it where an archive was unpacked with that folder around the classes or splits."""
+    marks = {*SPLIT_WORDS, *(name.casefold() for name in classes)}
+
+    def holds_the_set(folder: Path) -> bool:
+        # One that cannot be read is told of later.
+        readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
+        return readable and any(entry.name.casefold() in marks for entry in _folders(folder))
+
+    return src / inner if not holds_the_set(src) and holds_the_set(src / inner) else src
+
+
+def _row(src: Path, folder: _ClassFolder, path: Path) -> dict[str, str]:
+    relative = path.relative_to(src).as_posix()
+    row = {"sample_id": relative, "path": relative, "label": folder.label}
+    return row if folder.split is None else {**row, "split": folder.split}
+
+
+def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[tuple[_ClassFolder, Path]]:
+    """Every image, with the folder that gives it its class and split."""
+    ignored: Counter[str] = Counter()
+    deep = 0
+    for folder in folders:
+        count = 0
+        for file in _files(folder.path, notice):
+            if not _is_image(file):
+                ignored[file.suffix.lower() or "(no suffix)"] += 1
+                continue
+            count += 1
+            deep += file.parent != folder.path
+            yield folder, file
+        if count == 0:
+            notice(f"{folder.path.relative_to(src).as_posix()}/ holds no images and is left out.")
+    if ignored:
+        kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
+        notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
+    if deep:
+        notice(
+            f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
+            "such a folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be on "
+            "both sides of a split."
+        )
+
+
+def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, layout: str) -> list[_ClassFolder]:
+    """The class folders, each with its split.
+
+    Raises:
+        ManifestError: there are none, or folders of splits and of classes stand side by side.
+    """
+    folders = _folders(src)
+    if not folders:
+        raise ManifestError(f"{src}: has no folders, and each class is one. Expected {layout}.")
+    splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
+    if not splits:
+        _tell_of_loose_files(src, src, notice)
+        return _of_classes(src, [(None, folder) for folder in folders], notice, classes, layout)
+    others = [folder for folder in folders if folder not in splits]
+    if others and classes is None:
+        raise ManifestError(
+            f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) stand beside others "
+            f"({one_of(folder.name for folder in others)}). Give the folder that holds the splits only, or the "
+            "classes only."
+        )
+    _tell_of_passed_over(src, others, notice)
+    found: list[tuple[str | None, Path]] = [
+        (split, folder) for above, split in splits.items() for folder in _folders(above)
+    ]
+    if not found:
+        raise ManifestError(
+            f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected {layout}."
+        )
+    for above in splits:
+        _tell_of_loose_files(above, src, notice)
+    return _of_classes(src, found, notice, classes, layout)
+
+
+def _of_classes(
+    src: Path, found: list[tuple[str | None, Path]], notice: Notice, classes: Sequence[str] | None, layout: str
+) -> list[_ClassFolder]:
+    """The folders that are classes.
+
+    Raises:
+        ManifestError: one of `classes` has no folder, or none in one of the splits; all such are named, with the near
+            ones that are there.
+    """
+    if classes is None:
+        _tell_of_gaps(found, notice)
+        return [_ClassFolder(folder, folder.name, split) for split, folder in found]
+    known = {name.casefold(): name for name in classes}
+    kept = [(split, folder) for split, folder in found if folder.name.casefold() in known]
+    missing = [name for name in classes if not any(folder.name.casefold() == name.casefold() for _, folder in kept)]
+    gaps = _gaps(kept, found)
+    if missing or gaps:
+        others = sorted({folder.name for _, folder in found if folder.name.casefold() not in known})
+        faults = [f"there is no folder {name}/.{did_you_mean(name, others)}" for name in missing]
+        faults += [f"there is no folder {known[name]}/ in {parts}.{did_you_mean(name, others)}" for name, parts in gaps]
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        # Counted and not named: in a wrong folder the names may be patients'.
+        there = len({folder for _, folder in found})
+        raise ManifestError(
+            f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
+            f"{'is' if there == 1 else 'are'} {counted(there, 'folder')} where the classes should be."
+        )
+    _tell_of_passed_over(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
+    return [_ClassFolder(folder, known[folder.name.casefold()], split) for split, folder in kept]
+
+
+def _gaps(kept: list[tuple[str | None, Path]], found: list[tuple[str | None, Path]]) -> list[tuple[str, str]]:
+    """Classes, folded, that some split has and another lacks, with the folders of those that lack it.
+
+    Args:
+        kept: folders of classes, with their splits.
+        found: these and the others beside them.
+    """
+    parts: dict[str, dict[str, None]] = {}
+    for split, folder in found:
+        if split is not None:
+            parts.setdefault(split, {})[f"{folder.parent.name}/"] = None
+    there = {(split, folder.name.casefold()) for split, folder in kept}
+    classes = dict.fromkeys(folder.name.casefold() for _, folder in kept)
+    gaps = ((name, [split for split in parts if (split, name) not in there]) for name in classes)
+    return [(name, one_of(" or ".join(parts[split]) for split in lack)) for name, lack in gaps if lack]
+
+
+def _tell_of_gaps(found: list[tuple[str | None, Path]], notice: Notice) -> None:
+    for name, parts in _gaps(found, found):
+        label = next(folder.name for _, folder in found if folder.name.casefold() == name)
+        notice(f"There is no folder {label}/ in {parts}.")
+
+
+def _tell_of_passed_over(src: Path, folders: list[Path], notice: Notice) -> None:
+    for folder in folders:
+        files = sum(len(names) for _, _, names in os.walk(folder))
+        where = folder.relative_to(src).as_posix()
+        notice(f"Passed over the folder {where}/ ({counted(files, 'file')}): neither a class nor a split.")
+
+
+def _tell_of_loose_files(folder: Path, src: Path, notice: Notice) -> None:
+    loose = sum(1 for file in folder.iterdir() if file.is_file() and not file.name.startswith(".") and _is_image(file))
+    if loose:
+        where = "the folder itself" if folder == src else f"{folder.name}/ itself"
+        notice(f"Left out {counted(loose, 'image')} in {where}, outside any class folder.")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(folder: Path, notice: Notice) -> Iterator[Path]:
+    """Every file below `folder` that is not hidden."""
+    links = 0
+    # Links inside are not followed: one that leads up would give the images of other classes this class's label.
+    for here, folders, files in os.walk(folder):
+        links += sum(Path(here, name).is_symlink() for name in folders)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+    if links:
+        notice(f"Did not follow {counted(links, 'link')} to folders inside {folder.name}/.")
+
+
+def _is_image(file: Path) -> bool:
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with file.open("rb") as opened:
+            return looks_like_an_image(opened.read(512))
+    except OSError:
+        return False

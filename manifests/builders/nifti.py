@@ -24,11 +24,9 @@ from ..schema.card import Task
 from ..schema.columns import SUFFIXES, as_words, column_of, read_table
 from ..validation.faults import Faults, refuse
 from ..validation.finding import rows_in_words
-from .common import Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
-from .headers import read_all
-from .label_columns import choose_word
-from .label_table import PublishedTable, refuse_faults
-from .walk import files_below, walk
+from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
+from .files import files_below, read_all, walk
+from .label_tables import PublishedTable, refuse_faults
 
 Incomplete = Literal["refuse", "leave-out"]
 

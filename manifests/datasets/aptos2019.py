@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..builders.common import Notice, assemble, silent
 from ..builders.images import find_folders, locate_images
-from ..builders.label_table import PublishedTable, find_tables, refuse_faults
+from ..builders.label_tables import PublishedTable, find_tables, refuse_faults
 from ..manifest import Manifest
 
 _GRADES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR")

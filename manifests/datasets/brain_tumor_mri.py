@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..builders.class_folders import class_folder_table, unpacked
 from ..builders.common import Notice, assemble, silent
+from ..builders.folder import class_folder_table, unpacked
 from ..manifest import Manifest
 
 _CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..builders.common import Notice, assemble, silent
+from ..builders.common import Notice, assemble, choose_word, silent
+from ..builders.files import walk
 from ..builders.images import find_folders, locate_images, only_file_below
-from ..builders.label_columns import choose_word
-from ..builders.label_table import PublishedTable, find_file, find_tables, open_tables, refuse_faults
-from ..builders.walk import walk
+from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, refuse_faults
 from ..manifest import Manifest
 from ..schema.columns import TEXT, as_words, column_of
 from ..splits import SplitPreset

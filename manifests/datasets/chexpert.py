@@ -9,13 +9,23 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ...base import counted
-from ..builders.common import Notice, assemble, silent
+from ...base import ManifestError, counted
+from ..builders.common import Notice, assemble, choose_labels, choose_word, silent
 from ..builders.images import locate_images
-from ..builders.label_columns import CHEXPERT_LABELS, Uncertain, choose_labels, choose_word, read_uncertain
-from ..builders.label_table import PublishedTable, find_tables, open_tables, refuse_faults
+from ..builders.label_tables import PublishedTable, find_tables, open_tables, refuse_faults
 from ..manifest import Manifest
-from ..schema.columns import column_of
+from ..schema.columns import as_words, column_of
+from ..splits import SplitPreset
+
+Uncertain = Literal["zeros", "ones", "ignore"]
+"""What becomes of labels that a report left open; the words are those of Irvin et al. 2019 (arXiv 1901.07031)."""
+
+
+CHEXPERT_LABELS = (
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
+    "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
+)  # fmt: skip
+"""What the CheXpert and NegBio labellers look for, in the order of CheXpert's train.csv."""
 
 Valid = Literal["val", "test", "none"]
 Unit = Literal["study", "image"]
@@ -121,3 +131,79 @@ def _kept(read: list[tuple[pd.DataFrame, np.ndarray]], *, frontal_only: bool, no
         if left_out:
             notice(f"Left out {counted(left_out, 'row')}: {why}.")
     return [made[sure & seen] for (made, sure), seen in zip(read, frontal, strict=True)]
+
+
+def _cut_by_path(manifest: Manifest) -> np.ndarray:
+    """The split of Palés Huix et al. 2024, with pandas' manner of slicing by label.
+
+    The study sorts train.csv by path, then cuts where the row that had a certain number *before* sorting now stands,
+    and keeps that row on both sides; so twice. Here such a row is in test if it is there too, so that the test set is
+    the study's own and nothing is trained on what is tested.
+    """
+    _require_all_rows(manifest)
+    paths = as_words(column_of(manifest.table, "sample_id"))
+    order = np.array(sorted(range(len(paths)), key=paths.__getitem__))
+    # A fifth, and fifteen more that bring the cut to the end of a patient in the published file.
+    last = _place_of(int(len(order) * 0.2) + 15, order)
+    middle = _place_of((last + 1) // 2, order[: last + 1])
+    words = np.full(len(order), "train", object)
+    words[order[:middle]] = "val"
+    words[order[middle : last + 1]] = "test"
+    return words
+
+
+def _require_all_rows(manifest: Manifest) -> None:
+    wanted = {
+        "published_row": "counts every row of train.csv; build without --frontal-only and --uncertain ignore",
+        "split": "divides train.csv alone; build with --valid none",
+        "unit_id": "is by image and tears studies; build with --unit image",
+    }
+    faults = [remedy for column, remedy in wanted.items() if column in manifest.table]
+    if faults:
+        raise ManifestError("--split huix2024: " + ", and it ".join(["the split " + faults[0], *faults[1:]]) + ".")
+
+
+def _place_of(row: int, order: np.ndarray) -> int:
+    """Where row number `row` of the published file stands in `order`."""
+    places = np.flatnonzero(order == row)
+    if len(places) == 0:
+        raise ManifestError("--split huix2024: train.csv has too few rows, or in another order, for this split.")
+    return int(places[0])
+
+
+CHEXPERT_SPLITS = {"huix2024": SplitPreset("train.csv cut by path, as Palés Huix et al. 2024 did", _cut_by_path)}
+
+
+def read_uncertain(
+    table: PublishedTable, labels: Sequence[str], uncertain: Uncertain
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The labels that an automatic labeller read in reports, as 0 and 1.
+
+    Blank (not mentioned) is 0. Uncertain (-1) is 0 under `zeros` and 1 under `ones`. Under `ignore` a row is left out
+    if one of the chosen labels is uncertain: a multilabel set has a 0 or a 1 for every label of every row, so a single
+    label cannot be passed over. Where then none of the fourteen is 1, "No Finding" is, as in Palés Huix et al. 2024;
+    under `ignore` only if none was uncertain, and a row of which that cannot be said is left out with the others.
+
+    Args:
+        table: has the fourteen columns of `CHEXPERT_LABELS`.
+        labels: the chosen ones.
+        uncertain: the policy.
+
+    Returns:
+        A column of int8 a chosen label, and which rows stay, (N,) bool.
+
+    Raises:
+        ManifestError: there is no such policy.
+    """
+    choose_word("uncertain", uncertain, get_args(Uncertain))
+    stored = np.stack([table.numbers(name, (0, 1, -1), blank=True) for name in CHEXPERT_LABELS], axis=1)
+    unsure = stored == -1
+    ones = (stored == 1) | (unsure if uncertain == "ones" else False)
+    nothing = ~ones.any(axis=1)
+    kept = np.ones(len(table), bool)
+    if uncertain == "ignore":
+        chosen = [CHEXPERT_LABELS.index(name) for name in labels]
+        unsure[:, 0] |= nothing & unsure.any(axis=1)
+        kept = ~unsure[:, chosen].any(axis=1)
+    ones[:, 0] |= nothing
+    return pd.DataFrame({name: ones[:, CHEXPERT_LABELS.index(name)].astype(np.int8) for name in labels}), kept

@@ -9,7 +9,7 @@ import pandas as pd
 from ...base import ManifestError
 from ..builders.common import Notice, assemble
 from ..builders.images import find_folders, locate_images
-from ..builders.label_table import find_tables, read_lists
+from ..builders.label_tables import find_tables, read_lists
 from ..manifest import Manifest
 from ..schema.columns import TEXT, column_of
 from ..validation.finding import refusal

@@ -8,8 +8,7 @@ import pandas as pd
 
 from ..builders.common import Notice, assemble, silent
 from ..builders.images import find_folders, locate_images
-from ..builders.label_columns import read_one_hot
-from ..builders.label_table import PublishedTable, find_file, find_tables, open_tables, refuse_faults
+from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, read_one_hot, refuse_faults
 from ..manifest import Manifest
 
 _CLASSES = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ...base import ManifestError
-from ..builders.class_folders import class_folder_table, unpacked
 from ..builders.common import Notice, assemble, silent
+from ..builders.folder import class_folder_table, unpacked
 from ..manifest import Manifest
 from ..schema.columns import as_words, column_of
 from ..validation.finding import refusal

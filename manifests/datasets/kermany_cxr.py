@@ -23,8 +23,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..builders.class_folders import class_folder_table, unpacked
 from ..builders.common import Notice, assemble, silent
+from ..builders.folder import class_folder_table, unpacked
 from ..manifest import Manifest
 from ..schema.columns import TEXT, as_words, column_of
 from ..validation.finding import refusal

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted
-from ..builders.columns import read_split_words
-from ..builders.common import Notice, assemble, silent
+from ..builders.common import Notice, assemble, choose_labels, choose_word, silent
 from ..builders.images import locate_images
-from ..builders.label_columns import CHEXPERT_LABELS, Uncertain, choose_labels, choose_word, read_uncertain
-from ..builders.label_table import PublishedTable, find_tables, open_tables, refuse_faults
+from ..builders.label_tables import PublishedTable, find_tables, open_tables, read_split_words, refuse_faults
 from ..manifest import Manifest
 from ..schema.columns import TEXT, as_words
+from .chexpert import CHEXPERT_LABELS, Uncertain, read_uncertain
 
 Labeller = Literal["chexpert", "negbio"]
 Unit = Literal["study", "image"]

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...base import counted
-from ..builders.common import Notice, assemble, silent
+from ...base import counted, no_such
+from ..builders.common import Notice, assemble, choose_labels, silent
 from ..builders.images import find_folders, locate_images
-from ..builders.label_columns import choose_labels, load_report_data
-from ..builders.label_table import PublishedTable, find_tables, read_lists, refuse_faults
+from ..builders.label_tables import PublishedTable, find_tables, read_lists, refuse_faults
 from ..manifest import Manifest
-from ..schema.columns import TEXT
+from ..schema.columns import TEXT, as_words
 
 _LABELS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -114,3 +113,22 @@ def _plausible(years: pd.Series, notice: Notice) -> pd.Series:
         what = "stands in the table and is" if count == 1 else "stand in the table and are"
         notice(f"{counted(count, 'age')} above {_OLDEST} years {what} left blank.")
     return years.mask(slips)
+
+
+def load_report_data(table: PublishedTable, column: str, labels: Sequence[str], none: str) -> pd.DataFrame:
+    """A column of findings separated by bars, as a column of int8 a label.
+
+    Args:
+        table: notes unknown findings, and `none` beside others.
+        column: such as `Effusion|Mass`.
+        labels: all that are known.
+        none: the word for no finding, which is 0 in every column.
+    """
+    codes, texts = pd.factorize(as_words(table[column]))
+    parts = [[part.strip() for part in text.split("|")] for text in texts]
+    known = {*labels, none}
+    for distinct in sorted({part for found in parts for part in found if part not in known and part}):
+        has = np.array([distinct in found for found in parts])[codes]
+        table.blame(has, f'column "{column}" holds {no_such("finding", distinct, (*labels, none))}')
+    table.blame(np.array([none in found and len(found) > 1 for found in parts])[codes], f'"{none}" beside a finding')
+    return pd.DataFrame({name: np.array([name in found for found in parts], np.int8)[codes] for name in labels})

@@ -11,7 +11,7 @@ import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, read_image
 from medprobe.manifests.builders import dicom_headers as headers
-from medprobe.manifests.builders.walk import files_below
+from medprobe.manifests.builders.files import files_below
 
 pydicom = pytest.importorskip("pydicom")
 build_dicom = BUILDERS["dicom"].build

@@ -1,13 +1,15 @@
-"""Folders that are walked: one that cannot be read is refused, since its images would be missed in silence."""
+"""Files below a folder: listed, and read in threads. A folder that cannot be read is an error, never skipped."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from errno import EACCES
 from pathlib import Path
+from typing import TypeVar
 
-from ...base import ManifestError
+from ...base import ManifestError, progress, usable_cores
 from ..validation.finding import refusal
 
 
@@ -80,3 +82,30 @@ def _reason(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read the folder; mend that or move it away"
     return f"the folder cannot be read ({error.strerror or type(error).__name__}); mend that or move it away"
+
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+_PER_CORE = 4
+"""Threads, which mostly wait."""
+_SHOWN_FROM = 100
+"""Fewer files are read before a bar would be seen."""
+
+
+def read_all(read: Callable[[Item], Answer], items: Sequence[Item], what: str) -> list[Answer]:
+    """`read` of each item, in their order, in threads and with a progress bar.
+
+    Args:
+        read: what is done with one file; an exception of its ends the whole.
+        items: files, or what names them.
+        what: what is being done, for the bar.
+    """
+    answers = []
+    with (
+        ThreadPoolExecutor(_PER_CORE * usable_cores()) as pool,
+        progress(what, len(items), unit="files", enabled=len(items) >= _SHOWN_FROM) as bar,
+    ):
+        for answer in pool.map(read, items):
+            answers.append(answer)
+            bar.advance()
+    return answers

@@ -13,9 +13,9 @@ from ..schema.card import Task
 from ..schema.columns import TEXT, as_text, as_words, column_of
 from ..validation.faults import Faults
 from ..validation.finding import outside_root
-from .columns import read_columns, read_split_words
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
 from .images import find_images
+from .label_tables import read_columns, read_split_words
 
 _OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}
 """What stands before `-column` in the options that name the manifest's columns, where it is not their own name."""

@@ -1,4 +1,4 @@
-"""The tables of a published data set: found, read as text, and looked through for every fault before any is told."""
+"""Tables of labels: found in a folder, read as text, and checked row by row before any error is raised."""
 
 from __future__ import annotations
 
@@ -12,11 +12,74 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..schema.columns import TEXT, as_words, column_of
+from ..schema.columns import TEXT, as_words, column_of, other_separator, read_table
 from ..validation.faults import Faults, refuse
-from .columns import read_columns
-from .common import require_folder
-from .walk import require_readable
+from .common import SPLIT_WORDS, require_folder
+from .files import require_readable
+
+
+def read_columns(
+    table: Path, wanted: Iterable[str], *, text: Collection[str], named_by: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
+    """Reads a table that has the `wanted` columns, and perhaps others.
+
+    Args:
+        table: a CSV or Parquet file.
+        wanted: names of columns.
+        named_by: the option that names a column, such as `--label-column`. A column that is not here is looked for
+            under the name that it is published by.
+        text: columns that are text whatever they look like.
+
+    Raises:
+        ManifestError: it cannot be read, wanted columns are not there (all are named, each with the near ones), or
+            there are no rows.
+    """
+    given = read_table(table, text=text)
+    missing = [column for column in dict.fromkeys(wanted) if column not in given.columns]
+    if missing:
+        found = [str(column) for column in given.columns]
+        hint = _separator_hint(found)
+        near = "".join(
+            f'\n  {_asker(name, named_by)}no column "{name}".{"" if hint else did_you_mean(name, found)}'
+            for name in missing
+        )
+        published = "" if set(missing) <= set(named_by) else " Columns are looked for by their published names."
+        lacks = counted(len(missing), "column")
+        raise ManifestError(f"{table}: lacks {lacks}:{near}\nIt has {one_of(found)}.{hint or published}")
+    if len(given) == 0:
+        raise ManifestError(f"{table}: has a header but no rows.")
+    return given
+
+
+def read_split_words(words: pd.Series, column: str, faults: Faults, remedy: str) -> pd.Series | None:
+    """A column of words as train, val and test, in whichever spelling of `SPLIT_WORDS`.
+
+    Args:
+        words: (N,) text.
+        column: what the table calls them.
+        faults: words that name no split, and rows that have none, are noted here with their rows.
+        remedy: what to do about them.
+
+    Returns:
+        (N,) text; None where something was noted.
+    """
+    known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
+    wrong = known.isna().to_numpy(bool)
+    if wrong.all():
+        # What such a column holds may be a patient's, and is not repeated.
+        faults.note(f'column "{column}" says train, val or test in no row; is it the column of the split? Or {remedy}')
+    else:
+        faults.blame_values(wrong, words.fillna(""), column, SPLIT_WORDS, f"write train, val or test, or {remedy}")
+    return None if wrong.any() else known
+
+
+def _asker(column: str, named_by: Mapping[str, str]) -> str:
+    return f"{named_by[column]}: " if column in named_by else ""
+
+
+def _separator_hint(found: list[str]) -> str:
+    other = other_separator(found)
+    return f" Its fields seem to be separated by {other}; save it with commas." if other else ""
 
 
 class PublishedTable:
@@ -210,3 +273,25 @@ def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str])
     # Counted and not named: in a wrong folder the names may be patients'.
     holds = f"{counted(len(folders), 'folder')} and {counted(len(entries) - len(folders), 'file')}"
     return f"{listed}\nThe folder holds {holds if entries else 'nothing'}."
+
+
+def read_one_hot(table: PublishedTable, classes: Sequence[str], *, refused: Sequence[str] = ()) -> pd.Series:
+    """The class whose column holds 1; blank where the row is at fault, which is noted: no 1, several, or no number.
+
+    Args:
+        table: has a column of 0 and 1 for each class.
+        classes: columns.
+        refused: further columns, where there are such, in which a 1 is a fault: they say that there is no class.
+    """
+    ones = np.stack([table.numbers(name, (0, 1)) for name in classes], axis=1) == 1
+    others = [(table.get(name) != "") & (table.numbers(name, (0, 1), blank=True) == 1) for name in refused
+              if name in table.rows]  # fmt: skip
+    outside = np.logical_or.reduce(others) if others else np.zeros(len(table), bool)
+    count = ones.sum(axis=1)
+    table.blame(outside, f"the label is {' or '.join(refused)}, which is no class to learn; leave the row out")
+    table.blame(
+        (count == 0) & ~outside, f"no class is 1 ({classes[0]} to {classes[-1]}); write one or leave the row out"
+    )
+    table.blame(count > 1, "several classes are 1, and an image has one")
+    names = np.array(classes, object)[ones.argmax(axis=1)]
+    return pd.Series(np.where(count == 1, names, ""), dtype=TEXT)
