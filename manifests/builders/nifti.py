@@ -64,7 +64,7 @@ class _Cohort:
     files: pd.DataFrame
     """`name` of the patient, `path`, and `rest` of the file name without the patient's: `t1ce`."""
 
-    def rows(self, patients: Sequence[str] | pd.Index) -> str:
+    def rows(self, patients: Sequence[str] | pd.Index | pd.Series) -> str:
         """Which patients, for messages."""
         return f"{rows_in_words(self.patients['row'].loc[list(patients)].to_numpy())} of {self.table.name}"
 
@@ -113,8 +113,8 @@ class _Cohort:
             listed = "".join(f"\n  {problem}" for problem in problems) if len(problems) > 1 else f" {problems[0]}"
             raise ManifestError(f"{self.src}:{listed}\nThere are {one_of(there) or 'no names that patients share'}.")
 
-    def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> pd.DataFrame:
-        """The path of each wanted file, a row per patient that has all of them and a column per word."""
+    def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> dict[str, dict[str, Path]]:
+        """By patient that has a file of every wanted word: the path of each."""
         found = {word: self.matching(word).groupby("name")["path"] for word in wanted}
         counts = pd.DataFrame({word: paths.size() for word, paths in found.items()})
         counts = counts.reindex(self.patients.index).fillna(0).astype(int)
@@ -122,12 +122,12 @@ class _Cohort:
         refused = len(lacking) > 0 and (incomplete == "refuse" or len(lacking) == len(counts))
         faults = Faults(str(self.src))
         if refused:
-            missing = [one_of(word for word in counts if counts.at[patient, word] == 0) for patient in lacking]
-            for words, patients in lacking.groupby(pd.Index(missing)).items():
-                faults.note(f"{self.rows(patients)}: no file of {words} in the patient's folder", len(patients))
+            missing = [one_of(word for word in wanted if counts.at[patient, word] == 0) for patient in lacking]
+            for words, part in pd.Series(lacking).groupby(missing):
+                faults.note(f"{self.rows(part)}: no file of {words} in the patient's folder", len(part))
         for row, column in np.argwhere(counts.to_numpy() > 1):
             count, word = counts.iat[row, column], counts.columns[column]
-            where = self.rows([counts.index[row]])
+            where = self.rows(counts.index[[row]])
             faults.note(f"{where}: the patient's folder has {count} files of {word}; give a more specific name")
         if faults:
             hint = "\nFix the folders, or add --incomplete leave-out to skip such patients." if refused else ""
@@ -135,7 +135,9 @@ class _Cohort:
         if len(lacking):
             total = counted(len(counts), "patient")
             notice(f"Skipped {len(lacking)} of {total} that lack a sequence: {self.rows(lacking)}.")
-        return pd.DataFrame({word: paths.first() for word, paths in found.items()}).loc[counts.index.drop(lacking)]
+        first = {word: paths.first() for word, paths in found.items()}
+        kept = counts.index.drop(lacking)
+        return {str(patient): {word: Path(first[word][patient]) for word in wanted} for patient in kept}
 
 
 def build_nifti(
@@ -236,7 +238,7 @@ def _read_cohort(
     refuse_faults(table)
     rows = pd.DataFrame({"name": as_words(table[column]), "label": as_words(table[label]), "row": range(len(table))})
     found = rows.merge(folders, on="name")
-    absent = rows["row"][~rows["name"].isin(found["name"])]
+    absent = rows["row"][~rows["name"].isin(found["name"])].to_numpy()
     if len(absent):
         notice(f"Skipped {counted(len(absent), 'patient')} without a folder: {rows_in_words(absent)} of {file.name}.")
     parents = {folder.parent for folder in found["folder"]}
@@ -333,9 +335,14 @@ def _is_named(rest: str, sequence: str) -> bool:
 
 
 def _slice_table(
-    cohort: _Cohort, paths: pd.DataFrame, names: list[str], mask: str | None, choice: SliceChoice, kind: CohortKind
+    cohort: _Cohort,
+    paths: dict[str, dict[str, Path]],
+    names: list[str],
+    mask: str | None,
+    choice: SliceChoice,
+    kind: CohortKind,
 ) -> pd.DataFrame:
-    """The manifest's table, a row per slice."""
+    """The manifest's table, a row per slice; `paths` by patient and word."""
     axis = choice.axis
     assert axis is not None
 
@@ -343,17 +350,17 @@ def _slice_table(
         """The slices of each sequence of a patient, and what is wrong with its files."""
         frames, problems = {}, []
         try:
-            areas = mask_areas(paths.at[patient, mask], axis) if mask else None
+            areas = mask_areas(paths[patient][mask], axis) if mask else None
         except ImageError as error:
             return {}, [f"{mask}: {error}"]
         for name in names:
             try:
-                frames[name] = choice.frames(slice_count(paths.at[patient, name], axis), areas)
+                frames[name] = choice.frames(slice_count(paths[patient][name], axis), areas)
             except (ImageError, ManifestError) as error:
                 problems.append(f"{name}: {error}")
         return frames, problems
 
-    answers = dict(zip(paths.index, read_all(slices_of, list(paths.index), "Reading volumes"), strict=True))
+    answers = dict(zip(paths, read_all(slices_of, list(paths), "Reading volumes"), strict=True))
     faults = Faults(str(cohort.src))
     for patient, (_, problems) in answers.items():
         for problem in problems:
@@ -362,11 +369,11 @@ def _slice_table(
     return pd.DataFrame(
         {
             "sample_id": f"{patient}/{modality}/{axis}-{frame:03d}",
-            "path": f"{paths.at[patient, sequence].relative_to(cohort.src).as_posix()}#{axis}",
+            "path": f"{paths[patient][sequence].relative_to(cohort.src).as_posix()}#{axis}",
             "frame": frame,
             "label": cohort.patients.at[patient, "label"],
             "unit_id": patient,
-            "group_id": kind.group(str(patient)),
+            "group_id": kind.group(patient),
             "modality": modality,
         }
         for patient, (frames, _) in answers.items()
