@@ -122,7 +122,7 @@ def compare(name: str, block: ProbeTask, peer_seeds: int, rounds: int) -> None:
             )
 
 
-def check_against_float64(name: str, block: ProbeTask) -> None:
+def check_written_float64(name: str, block: ProbeTask) -> None:
     """The engine's values for C <= 1 against scikit-learn in float64, run until nothing moves."""
     grid = [C for C in GRID if C <= 1]
     mine, worst = our_objectives(block), 0.0
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--synthetic", action="store_true", help="also 20,000 x 1,024 made-up rows of 10 classes")
     asked = parser.parse_args()
     for task in real(asked.data, asked.seeds):
-        check_against_float64(task.name, block_of(task))
+        check_written_float64(task.name, block_of(task))
         compare(task.name, block_of(task), asked.peer_seeds, asked.rounds)
     if asked.synthetic:
         compare("synthetic", block_of(synthetic(asked.seeds)), min(2, asked.peer_seeds), asked.rounds)

@@ -5,9 +5,9 @@ Nothing published is ever lost, and nothing half-written is ever trusted (docs/c
 """
 
 from .draft import CacheDraft
-from .finding import find_caches
+from .embedding_cache import EmbeddingCache
+from .lookup import default_store, find_caches
 from .spec import Colour, EmbeddingSpec, TransformSpec
-from .store import EmbeddingCache, default_store
 from .verify import verify_cache
 
 __all__ = [

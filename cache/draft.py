@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..base import CacheError
-from .guard import exclusive
-from .layout import DamagedError, GoneError, encode
-from .ledger import NOWHERE, Ledger, Seen, as_digests, as_ids, as_stamps, digest_keys, first_of_each
-from .names import parts_folder, published_path
-from .pending import Pending, checked_vectors
-from .plan import Plan, make_plan, uncovered
-from .publish import Description, OvertakenError, write_published
-from .segments import set_aside, write_segment
-from .sources import OnDisk
-from .spec import EmbeddingSpec
-from .store import EmbeddingCache
+from .embedding_cache import EmbeddingCache
+from .hdf5 import DamagedError, GoneError, encode
+from .index import NOWHERE, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
+from .locking import exclusive, sweep
+from .publish import Description, OvertakenError, make_plan, write_published
+from .segments import Pending, checked_vectors, set_aside, write_segment
+from .snapshot import Snapshot, check_can_exist, read_snapshot
+from .spec import EmbeddingSpec, parts_folder, published_path
 
 _TRIES = 8
 
@@ -44,11 +42,12 @@ class CacheDraft:
         self.parts = parts_folder(path)
         self.segment_rows, self.segment_seconds = segment_rows, segment_seconds
         self._pending = Pending(spec)
-        self._disk = OnDisk(path, dataset, spec)
-        self._new = Seen()
-        self._disk.read()
-        self._ledger = Ledger(self._disk.sources)
-        self._dims = self._ledger.dims
+        self._new = SeenDigests()
+        check_can_exist(path.parent)
+        sweep(self.parts)
+        sweep(path.parent, path.stem)
+        self._snapshot = read_snapshot(path, dataset, spec, Snapshot())
+        self._dims = self._snapshot.index.dims
 
     @classmethod
     def open(
@@ -84,15 +83,18 @@ class CacheDraft:
             OutputError: as `flush`.
         """
         self.flush()
-        if self._disk.read():
-            self._ledger = Ledger(self._disk.sources)
-            self._dims = {**self._dims, **self._ledger.dims}
-            self._new = Seen()
+        self._take(read_snapshot(self.path, self.dataset, self.spec, self._snapshot))
+
+    def _take(self, snapshot: Snapshot) -> None:
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._dims = {**self._dims, **snapshot.index.dims}
+            self._new = SeenDigests()
 
     def known(self) -> np.ndarray:
         """The ids of all samples that are embedded, published or not: object array of str."""
         self.refresh()
-        return np.unique(self._ledger.sample_id[self._ledger.has_vector])
+        return np.unique(self._snapshot.index.sample_id[self._snapshot.index.has_vector])
 
     def missing(self, sample_ids: Texts, stamps: Stamps) -> np.ndarray:
         """Which samples have to be decoded: bool (N,).
@@ -104,14 +106,14 @@ class CacheDraft:
             CacheError: an id stands there twice.
         """
         self.refresh()
-        return self._ledger.find(as_ids(sample_ids), as_stamps(stamps)) == NOWHERE
+        return self._snapshot.index.find(as_ids(sample_ids), as_stamps(stamps)) == NOWHERE
 
     def has_content(self, digests: Texts) -> np.ndarray:
         """Which pixels have a vector already, under whatever id: bool (n,). Digests are 32 hexadecimal digits."""
         return self._has_content(as_digests(digests))
 
     def _has_content(self, digests: np.ndarray) -> np.ndarray:
-        return self._new.has(digest_keys(digests)) | self._ledger.has_content(digests)
+        return self._new.has(digest_keys(digests)) | self._snapshot.index.has_content(digests)
 
     def append(
         self,
@@ -188,19 +190,21 @@ class CacheDraft:
             self._pending.clear()
 
     def is_complete(self, sample_ids: Texts, stamps: Stamps | None = None) -> bool:
-        """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by whichever process.
+        """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by any process.
 
-        Of several shards, whichever finds this true publishes; two that find it at once do no harm.
+        Of several shards, any that finds this true publishes; two that find it at once do no harm.
         """
         self.refresh()
-        return not len(uncovered(self._ledger, as_ids(sample_ids), _optional(stamps)))
+        return not len(self._snapshot.index.uncovered(as_ids(sample_ids), _optional(stamps)))
 
     def quarantined(self, sample_ids: Texts, stamps: Stamps | None = None) -> dict[str, str]:
-        """The reason, by id, of each of `sample_ids` that could not be embedded, by whichever process."""
-        self.refresh()
-        ids, given = as_ids(sample_ids), _optional(stamps)
-        bad = self._ledger.find_bad(ids, given, self._ledger.find(ids, given))
-        return {str(ids[i]): str(self._ledger.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
+        """The reason, by id, of each of `sample_ids` that could not be embedded, by any process.
+
+        As of the last `refresh`, or of what reads the disk as it does (`known`, `is_complete`, `publish`).
+        """
+        ids, index = as_ids(sample_ids), self._snapshot.index
+        _, bad = index.find_both(ids, _optional(stamps))
+        return {str(ids[i]): str(index.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
 
     def publish(
         self,
@@ -215,50 +219,63 @@ class CacheDraft:
         """Makes the published file. When it holds the same already, it stays as it is.
 
         Args:
-            sample_ids: the manifest's, in order; rows are in this order, quarantined samples left out. Samples that are
+            sample_ids: the manifest's, in order; rows are in this order, without quarantined samples. Samples that are
                 known but not among them (of a larger manifest of the same name) follow, so that nothing is lost.
             stamps: of the sources now; with them no embedding of an older version of a file is ever published.
             device: what the vectors were computed on.
             versions: of the libraries that computed them.
             throughput: of the run, JSON-like.
-            prune: leave samples out that are not among `sample_ids` (a withdrawn consent, say).
+            prune: remove samples that are not among `sample_ids` (a withdrawn consent, say).
 
         Raises:
             CacheError: samples are neither embedded nor quarantined (says how many), or a file is damaged.
             OutputError: the file cannot be written; the older one and all segments are untouched.
         """
-        ids, given = as_ids(sample_ids), _optional(stamps)
+        self.refresh()
         about = Description(self.dataset, self.spec, device, versions or {}, throughput or {})
-        self.refresh()
-        if not self._disk.segments and self._is_published(make_plan(self._ledger, ids, given, prune=prune)):
-            return EmbeddingCache.open(self.path)  # needs no permission to write
-        with exclusive(self.parts / ".lock"):
-            self._publish_latest(ids, given, about, prune=prune)
-            self._disk.remove_segments()
-        self.refresh()
+        return self._publish(as_ids(sample_ids), _optional(stamps), about, prune=prune)
+
+    def publish_if_complete(
+        self, sample_ids: Texts, stamps: Stamps, *, device: str, versions: Mapping[str, str], throughput: Mapping
+    ) -> EmbeddingCache | None:
+        """`is_complete` and `publish` on one reading of the disk; None when samples are left to embed."""
+        if not self.is_complete(sample_ids, stamps):
+            return None
+        about = Description(self.dataset, self.spec, device, versions, throughput)
+        return self._publish(as_ids(sample_ids), _optional(stamps), about, prune=False)
+
+    def _publish(
+        self, ids: np.ndarray, stamps: np.ndarray | None, about: Description, *, prune: bool
+    ) -> EmbeddingCache:
+        """Publishes what the last snapshot shows to be complete; reads the disk once more, under the lock."""
+        plan = make_plan(self._snapshot.index, ids, stamps, prune=prune)
+        if self._snapshot.segments or not plan.is_published_as(self._snapshot.published):
+            # Otherwise no permission to write is needed.
+            with exclusive(self.parts / ".lock"):
+                after = self._publish_latest(ids, stamps, about, prune=prune)
+                for path in [*self._snapshot.segments, *self.parts.glob("*.damaged")]:
+                    path.unlink(missing_ok=True)  # they are published now; others may have come since, and stay
+                self._take(after)
         return EmbeddingCache.open(self.path)
 
-    def _publish_latest(self, ids: np.ndarray, stamps: np.ndarray | None, about: Description, *, prune: bool) -> None:
-        """Plans and writes until no other process has come in between."""
+    def _publish_latest(
+        self, ids: np.ndarray, stamps: np.ndarray | None, about: Description, *, prune: bool
+    ) -> Snapshot:
+        """Plans and writes until no other process has come in between; what is on disk without the segments."""
         for _ in range(_TRIES):
             self.refresh()
-            plan = make_plan(self._ledger, ids, stamps, prune=prune)
-            if self._is_published(plan):
-                return
+            plan = make_plan(self._snapshot.index, ids, stamps, prune=prune)
+            if plan.is_published_as(self._snapshot.published):
+                return replace(self._snapshot, segments={})
             try:
-                write_published(self.path, plan, self._ledger, about, base=self._disk.base)
+                return write_published(self.path, plan, self._snapshot, about)
             except (OvertakenError, GoneError, FileNotFoundError):
                 continue
             except DamagedError as error:
                 if error.path is None or error.path.parent != self.parts:
                     raise
-                set_aside(error.path, str(error.__cause__))  # the next plan says what has to be embedded again
-            else:
-                return
+                set_aside(error.path, str(error.__cause__))  # the next plan shows what has to be embedded again
         raise CacheError(f"{self.path.name}: other processes keep publishing it; run the same command again.")
-
-    def _is_published(self, plan: Plan) -> bool:
-        return self._disk.published is not None and plan.is_published_as(self._disk.published)
 
     def __enter__(self) -> CacheDraft:
         return self

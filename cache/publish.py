@@ -1,9 +1,13 @@
-"""Finalising: the segments and the older cache become one verified file under the published name."""
+"""Publishing: the segments and the older cache become one verified file under the published name.
+
+`make_plan` decides what the file will hold, `write_published` writes it block by block in bounded memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,20 +16,96 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .guard import new_file
-from .layout import SCHEMA, put_attributes
-from .ledger import Ledger
-from .matrices import DoesNotFitError, write_matrix
-from .plan import Plan
-from .segments import Index, put_index
-from .sources import identity
+from ..base import CacheError, one_of
+from .embedding_cache import EmbeddingCache
+from .hdf5 import (
+    READ_BYTES,
+    SCHEMA,
+    DamagedError,
+    chunk_rows,
+    dataset,
+    hdf5_from,
+    new_dataset,
+    put_attributes,
+    read_blocks,
+    window_rows,
+)
+from .index import NOWHERE, Index, MergedIndex, get_index, positions_in, put_index, unique_index
+from .locking import new_file
+from .snapshot import Snapshot, identity
 from .spec import EmbeddingSpec
-from .store import EmbeddingCache, content_of
-from .verify import check_against
+
+_BLOCK_BYTES = 2 * 2**20
+"""Of float32 vectors: what a finaliser holds in memory at a time (and half of it again for float16)."""
+_HALF_MAX = float(np.finfo(np.float16).max)
+_HALF_SMALLEST = 2.0**-13
+"""Twice the smallest normal float16."""
 
 
 class OvertakenError(Exception):
-    """Another process has published this cache meanwhile; what it wrote has to be taken in first."""
+    """Another process has published this cache meanwhile; what it wrote has to be included first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a published file will hold, decided before a byte of it is written."""
+
+    index: Index
+    """The rows and the quarantined samples, in order."""
+    own: int
+    """How many rows, the first ones, are samples of the manifest; the rest are other samples of the same name."""
+
+    def is_published_as(self, published: Index | None) -> bool:
+        """True when `published` holds the same samples, pixels and stamps, and the same quarantine.
+
+        The order of rows counts too, unless the file has samples besides ours: then two manifests share it, and neither
+        may make it be written anew each time the other has been used.
+        """
+        if published is None:
+            return False
+        rows = positions_in(unique_index(published.sample_id), self.index.sample_id)
+        if len(rows) != len(published.sample_id) or (rows == NOWHERE).any():
+            return False
+        if self.own == len(rows) and not np.array_equal(rows, np.arange(len(rows))):
+            return False
+        same = np.array_equal(published.digest[rows], self.index.digest)
+        same = same and np.array_equal(published.stamp[rows], self.index.stamp)
+        return same and published.quarantine() == self.index.quarantine()
+
+
+def make_plan(known: MergedIndex, sample_ids: np.ndarray, stamps: np.ndarray | None, *, prune: bool) -> Plan:
+    """Rows for the embedded of `sample_ids` in their order, then (unless `prune`) for all other known samples.
+
+    Raises:
+        CacheError: samples are neither embedded nor quarantined, an id occurs twice, or nothing is embedded at all.
+    """
+    left = known.uncovered(sample_ids, stamps)
+    if len(left):
+        raise CacheError(
+            f"{len(left):,} of {len(sample_ids):,} samples are not embedded (e.g. {one_of(map(repr, left), most=3)}). "
+            "Run the same command again (every shard of it); it embeds only what is missing."
+        )
+    others = np.empty(0, object) if prune else known.others(sample_ids)
+    # The stamps are of the manifest's samples; of any other the newest entry counts.
+    parts = [(ids, *known.find_both(ids, times)) for ids, times in ((sample_ids, stamps), (others, None))]
+    ids, entry, bad = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    is_row, is_bad = (entry != NOWHERE) & (bad == NOWHERE), bad != NOWHERE
+    if not is_row.any():
+        reasons = [f"{ids[i]!r}: {known.bad_reason[bad[i]]}" for i in np.flatnonzero(is_bad)[:3]]
+        raise CacheError(
+            f"none of the {len(ids):,} samples could be embedded ({'; '.join(reasons)}); nothing is published."
+        )
+    index = Index(
+        sample_id=ids[is_row],
+        digest=known.digest[entry[is_row]],
+        stamp=known.stamp[entry[is_row]],
+        vector_digest=known.digest[entry[is_row]],
+        bad_id=ids[is_bad],
+        bad_stamp=known.bad_stamp[bad[is_bad]],
+        bad_reason=known.bad_reason[bad[is_bad]],
+        dims=known.dims,
+    )
+    return Plan(index, own=int(is_row[: len(sample_ids)].sum()))
 
 
 @dataclass(frozen=True)
@@ -38,7 +118,7 @@ class Description:
     versions: Mapping[str, str] = field(default_factory=dict)
     throughput: Mapping[str, Any] = field(default_factory=dict)
 
-    def attributes(self, plan: Plan) -> dict[str, Any]:
+    def attributes(self, index: Index) -> dict[str, Any]:
         """The attributes of the file."""
         return {
             "schema": SCHEMA,
@@ -46,66 +126,59 @@ class Description:
             "dataset": self.dataset,
             "spec": self.spec.to_json(),
             "fingerprint": self.spec.fingerprint,
-            "content": content_of(plan.sample_id, plan.digest, plan.stamp),
+            "content": index.content,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": self.device,
             "versions": {**_own_versions(), **self.versions},
             "throughput": dict(self.throughput),
-            "quarantined": len(plan.bad_id),
+            "quarantined": len(index.bad_id),
         }
 
 
-def write_published(
-    path: Path, plan: Plan, ledger: Ledger, about: Description, *, base: tuple[int, int, int] | None
-) -> None:
+def write_published(path: Path, plan: Plan, snapshot: Snapshot, about: Description) -> Snapshot:
     """Writes the published file: block by block under another name, fsynced, read back, renamed.
 
     Args:
         path: the published name.
         plan: the rows.
-        ledger: where their vectors are.
+        snapshot: where their vectors are, and which publication this one replaces.
         about: the attributes.
-        base: `identity(path)` when `ledger` was read.
+
+    Returns:
+        What is on disk when the segments of `snapshot` are removed.
 
     Raises:
-        OvertakenError: `path` is no longer `base`.
+        OvertakenError: another file was published since `snapshot`.
         DamagedError: a source is damaged.
         OutputError: the file cannot be written.
     """
-    dtypes = _first_dtypes(path, about.spec, ledger.dims)
+    dtypes = _first_dtypes(path, about.spec, plan.index.dims)
     while True:
         try:
-            _write(path, plan, ledger, about, dtypes, base)
+            return _write(path, plan.index, snapshot, about, dtypes)
         except DoesNotFitError as error:
             dtypes[error.pooling] = np.dtype(np.float32)
-        else:
-            return
 
 
 def _write(
-    path: Path,
-    plan: Plan,
-    ledger: Ledger,
-    about: Description,
-    dtypes: Mapping[str, np.dtype],
-    base: tuple[int, int, int] | None,
-) -> None:
+    path: Path, index: Index, snapshot: Snapshot, about: Description, dtypes: Mapping[str, np.dtype]
+) -> Snapshot:
     crcs: dict[str, int] = {}
-    attributes = about.attributes(plan)
-    index = Index(
-        path, plan.sample_id, plan.digest, plan.stamp, plan.digest, plan.bad_id, plan.bad_stamp, plan.bad_reason
-    )
+    written = Snapshot()
 
     def check(temporary: Path) -> None:
-        check_against(temporary, about.spec, index, crcs)
-        if identity(path) != base:
+        nonlocal written
+        check_written(temporary, about.spec, index, crcs)
+        written = Snapshot(identity(temporary), replace(index, path=path))  # a rename changes none of it
+        if identity(path) != snapshot.identity:
             raise OvertakenError
 
     with new_file(path, before_rename=check) as file:
-        put_attributes(file, attributes)
+        put_attributes(file, about.attributes(index))
         put_index(file, index)
         for pooling, dtype in dtypes.items():
-            crcs[pooling] = write_matrix(file, pooling, dtype, ledger, plan.digest)
+            crcs[pooling] = write_matrix(file, pooling, dtype, snapshot.index, index.digest)
+    return written
 
 
 def _first_dtypes(path: Path, spec: EmbeddingSpec, dims: Mapping[str, int]) -> dict[str, np.dtype]:
@@ -125,3 +198,124 @@ def _own_versions() -> dict[str, str]:
         "h5py": h5py.__version__,
         "hdf5": h5py.version.hdf5_version,
     }
+
+
+class DoesNotFitError(Exception):
+    """The values of this pooling do not fit float16; the file has to be written with float32."""
+
+    def __init__(self, pooling: str) -> None:
+        super().__init__(pooling)
+        self.pooling = pooling
+
+
+class HalfFit:
+    """Whether values that were computed in bfloat16 lose nothing that counts when they are stored as float16.
+
+    float16 has 11 significant bits to bfloat16's 8 but a narrower range. They fit when every value is at most 65504,
+    and every column either reaches 2**-13 somewhere (then an error of the subnormal range is at most 2**-12 of the
+    column's largest value, 16 times finer than bfloat16's own rounding of it) or is exactly representable.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.peak = np.zeros(dim, np.float32)
+        self.inexact = np.zeros(dim, bool)
+
+    def add(self, block: np.ndarray, half: np.ndarray) -> bool:
+        """Takes in a block and its float16 version; False when it cannot fit, whatever else comes."""
+        np.maximum(self.peak, np.maximum(block.max(axis=0), -block.min(axis=0)), out=self.peak)
+        small = np.flatnonzero((self.peak < _HALF_SMALLEST) & ~self.inexact)
+        self.inexact[small] = (block[:, small] != half[:, small]).any(axis=0)
+        return bool(self.peak.max(initial=0.0) <= _HALF_MAX)
+
+    @property
+    def fits(self) -> bool:
+        """The verdict on all blocks."""
+        return bool(((self.peak >= _HALF_SMALLEST) | ~self.inexact).all())
+
+
+def write_matrix(file: h5py.File, pooling: str, dtype: Any, known: MergedIndex, digests: np.ndarray) -> int:
+    """Writes the vectors of `digests` as `embedding/<pooling>`; returns the CRC-32 of the bytes.
+
+    Raises:
+        DoesNotFitError: `dtype` is float16 and the values are too large or too small for it.
+        CacheError: a source is damaged, or a value is not finite.
+    """
+    dim = known.dims[pooling]
+    matrix = new_dataset(file, f"embedding/{pooling}", (len(digests), dim), dtype)
+    fit = HalfFit(dim) if matrix.dtype == np.float16 else None
+    crc = 0
+    source, row = known.locate(digests)
+    for start, stop in _blocks(len(digests), dim, chunk_rows(len(digests), dim * matrix.dtype.itemsize)):
+        block = np.empty((stop - start, dim), np.float32)
+        _gather(block, known, pooling, source[start:stop], row[start:stop])
+        if not np.isfinite(block).all():
+            raise CacheError(
+                f"embedding/{pooling}: a vector is not finite; please report this, with the backbone's name."
+            )
+        if fit is not None:
+            with np.errstate(over="ignore"):
+                stored = block.astype(np.float16)
+            if not fit.add(block, stored):
+                raise DoesNotFitError(pooling)
+        else:
+            stored = block
+        matrix[start:stop] = stored
+        crc = zlib.crc32(stored.data, crc)
+    if fit is not None and not fit.fits:
+        raise DoesNotFitError(pooling)
+    return crc
+
+
+def _blocks(rows: int, dim: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that begin at chunks, so that every chunk is written once."""
+    step = max(1, _BLOCK_BYTES // (4 * dim * chunk)) * chunk
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
+
+
+def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarray, row: np.ndarray) -> None:
+    """Fills `out` with the vectors at `source`, `row`; reads each source forwards, a window at a time."""
+    for number in np.unique(source):
+        places = np.flatnonzero(source == number)
+        places = places[np.argsort(row[places], kind="stable")]
+        wanted = row[places]
+        with hdf5_from(known.sources[number].path) as file:
+            matrix = dataset(file, f"embedding/{pooling}")
+            window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
+            for first, last in _runs(wanted, window):
+                low, high = wanted[first], wanted[last - 1] + 1
+                to = places[first]
+                if last - first == high - low == places[last - 1] + 1 - to and matrix.dtype == out.dtype:
+                    matrix.read_direct(out, np.s_[low:high], np.s_[to : to + high - low])  # in order: no copy
+                else:
+                    out[places[first:last]] = matrix[low:high][wanted[first:last] - low]
+
+
+def _runs(rows: np.ndarray, window: int) -> Iterator[tuple[int, int]]:
+    """Cuts ascending `rows` where the number of the window that they lie in changes."""
+    cuts = (np.flatnonzero(np.diff(rows // window)) + 1).tolist()
+    yield from zip([0, *cuts], [*cuts, len(rows)], strict=True)
+
+
+def check_written(path: Path, spec: EmbeddingSpec, meant: Index, crcs: Mapping[str, int]) -> None:
+    """Reads a file that was just written back from the disk and compares it with what was meant.
+
+    Raises:
+        CacheError: it differs.
+    """
+    with hdf5_from(path) as file:
+        index = get_index(file, path, spec, segment=False)
+        same = all(
+            np.array_equal(getattr(index, name), getattr(meant, name))
+            for name in ("sample_id", "digest", "stamp", "bad_id", "bad_stamp", "bad_reason")
+        )
+        for pooling, meant_crc in crcs.items():
+            crc = 0
+            for _, block in read_blocks(dataset(file, f"embedding/{pooling}")):
+                crc = zlib.crc32(block.data, crc)
+            same = same and crc == meant_crc
+    if not same:
+        raise DamagedError(
+            f"{path.parent.name}: the disk gave back other bytes than were written; nothing was published and nothing"
+            " is lost. Check the disk (or the network file system), then run the same command again."
+        )

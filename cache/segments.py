@@ -10,68 +10,108 @@ import os
 import time
 import uuid
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
-from .guard import again, new_file
-from .layout import (
-    SCHEMA,
-    DamagedError,
-    GoneError,
-    dataset,
-    get_array,
-    get_strings,
-    get_text,
-    hdf5_from,
-    put_array,
-    put_attributes,
-    put_strings,
-)
+from ..base import CacheError, one_of
+from .hdf5 import SCHEMA, DamagedError, GoneError, get_text, hdf5_from, put_array, put_attributes
+from .index import Index, get_index, no_digests, no_stamps, no_strings, put_index
+from .locking import again, new_file
 from .spec import EmbeddingSpec
 
-DIGEST_BYTES = 16
 _last_name = 0
 
 
-def no_strings() -> np.ndarray:
-    """An empty array of texts."""
-    return np.empty(0, dtype=object)
+class Pending:
+    """Entries, vectors and quarantined samples of the segment in flight."""
+
+    def __init__(self, spec: EmbeddingSpec) -> None:
+        self.spec = spec
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything; what was there is on disk."""
+        self.samples = 0
+        self._since = 0.0
+        self._entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._bad: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._vector_digests: list[np.ndarray] = []
+        self._vectors: dict[str, list[np.ndarray]] = {pooling: [] for pooling in self.spec.poolings}
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the oldest of it was added."""
+        return time.monotonic() - self._since if self.samples else 0.0
+
+    def add_entries(self, sample_ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> None:
+        """Adds entries; all three have one length."""
+        self._entries.append((sample_ids, digests, stamps))
+        self._count(len(sample_ids))
+
+    def add_bad(self, sample_ids: np.ndarray, stamps: np.ndarray, reasons: np.ndarray) -> None:
+        """Adds quarantined samples; all three have one length."""
+        self._bad.append((sample_ids, stamps, reasons))
+        self._count(len(sample_ids))
+
+    def add_vectors(self, digests: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
+        """Adds vectors of as many digests, already checked and copied."""
+        self._vector_digests.append(digests)
+        for pooling, matrix in vectors.items():
+            self._vectors[pooling].append(matrix)
+
+    def _count(self, samples: int) -> None:
+        if not self.samples:
+            self._since = time.monotonic()
+        self.samples += samples
+
+    def as_segment(self) -> tuple[Index, dict[str, np.ndarray]]:
+        """All of it as the index and the matrices of one segment."""
+        ids, digests, stamps = zip(*self._entries, strict=True) if self._entries else ((), (), ())
+        bad_ids, bad_stamps, reasons = zip(*self._bad, strict=True) if self._bad else ((), (), ())
+        index = Index(
+            path=Path(),
+            sample_id=np.concatenate([no_strings(), *ids]),
+            digest=np.concatenate([no_digests(), *digests]),
+            stamp=np.concatenate([no_stamps(), *stamps]),
+            vector_digest=np.concatenate([no_digests(), *self._vector_digests]),
+            bad_id=np.concatenate([no_strings(), *bad_ids]),
+            bad_stamp=np.concatenate([no_stamps(), *bad_stamps]),
+            bad_reason=np.concatenate([no_strings(), *reasons]),
+        )
+        matrices = {name: np.concatenate(blocks) for name, blocks in self._vectors.items() if blocks}
+        return index, matrices
 
 
-def no_stamps() -> np.ndarray:
-    """An empty array of source stamps."""
-    return np.empty(0, dtype=np.uint64)
+def checked_vectors(
+    vectors: Mapping[str, np.ndarray], spec: EmbeddingSpec, sample_ids: np.ndarray, dims: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """`vectors` as float32, in the spec's order of poolings.
 
-
-def no_digests() -> np.ndarray:
-    """An empty array of content digests."""
-    return np.empty((0, DIGEST_BYTES), dtype=np.uint8)
-
-
-@dataclass(frozen=True)
-class Index:
-    """What one file (a segment or a published cache) holds, without its vectors."""
-
-    path: Path
-    sample_id: np.ndarray = field(default_factory=no_strings)
-    """(n,) object array of str."""
-    digest: np.ndarray = field(default_factory=no_digests)
-    """(n, 16) uint8."""
-    stamp: np.ndarray = field(default_factory=no_stamps)
-    """(n,) uint64."""
-    vector_digest: np.ndarray = field(default_factory=no_digests)
-    """(m, 16) uint8: whose vectors the rows of the matrices are."""
-    bad_id: np.ndarray = field(default_factory=no_strings)
-    """(q,) object array of str: samples that could not be embedded."""
-    bad_stamp: np.ndarray = field(default_factory=no_stamps)
-    bad_reason: np.ndarray = field(default_factory=no_strings)
-    dims: dict[str, int] = field(default_factory=dict)
-    """Vector length by pooling; empty where there are no vectors."""
+    Raises:
+        CacheError: poolings or lengths are not those of the cache, or a value is not finite (says of which samples).
+        ValueError: a matrix has not one row per sample.
+    """
+    if set(vectors) != set(spec.poolings):
+        raise CacheError(f"the cache takes the poolings {', '.join(spec.poolings)}; got {', '.join(vectors)}.")
+    checked = {pooling: np.asarray(vectors[pooling], dtype=np.float32) for pooling in spec.poolings}
+    for pooling, matrix in checked.items():
+        if matrix.ndim != 2 or len(matrix) != len(sample_ids) or not matrix.shape[1]:
+            raise ValueError(f"{pooling}: expected a matrix with {len(sample_ids)} rows, got shape {matrix.shape}")
+        if dims.get(pooling, matrix.shape[1]) != matrix.shape[1]:
+            raise CacheError(
+                f"{spec.backbone}: pooling {pooling} has vectors of {matrix.shape[1]} values now and of"
+                f" {dims[pooling]} in the cache; the spec must differ where the network does."
+            )
+        finite = np.isfinite(matrix).all(axis=1)
+        if not finite.all():
+            raise CacheError(
+                f"{spec.backbone}: pooling {pooling} of {(~finite).sum()} samples is not finite, e.g. of"
+                f" {one_of(map(repr, sample_ids[~finite]), most=3)}; quarantine these samples or use precision fp32."
+            )
+    return checked
 
 
 def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict[str, np.ndarray]) -> Path:
@@ -98,63 +138,6 @@ def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict
         return path
 
     return again(write, path)
-
-
-def put_index(file: h5py.File, index: Index) -> None:
-    """Writes entries and quarantine, the part that segments and published files share."""
-    put_strings(file, "sample_id", index.sample_id)
-    put_array(file, "content_digest", index.digest)
-    put_array(file, "source_stamp", index.stamp)
-    put_strings(file, "quarantine/sample_id", index.bad_id)
-    put_array(file, "quarantine/source_stamp", index.bad_stamp)
-    put_strings(file, "quarantine/reason", index.bad_reason)
-
-
-def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool) -> Index:
-    """Reads entries, quarantine and the shapes of the matrices.
-
-    Raises:
-        ValueError: they do not fit each other.
-        KeyError: something is not there.
-    """
-    digest = get_array(file, "content_digest", np.uint8, DIGEST_BYTES)
-    index = Index(
-        path=path,
-        sample_id=get_strings(file, "sample_id"),
-        digest=digest,
-        stamp=get_array(file, "source_stamp", np.uint64),
-        vector_digest=get_array(file, "vector_digest", np.uint8, DIGEST_BYTES) if segment else digest,
-        bad_id=get_strings(file, "quarantine/sample_id"),
-        bad_stamp=get_array(file, "quarantine/source_stamp", np.uint64),
-        bad_reason=get_strings(file, "quarantine/reason"),
-        dims=matrix_dims(file, spec, len_of(file, "vector_digest" if segment else "content_digest")),
-    )
-    if not len(index.sample_id) == len(index.digest) == len(index.stamp):
-        raise ValueError("sample_id, content_digest and source_stamp differ in length")
-    if not len(index.bad_id) == len(index.bad_stamp) == len(index.bad_reason):
-        raise ValueError("the columns of quarantine differ in length")
-    return index
-
-
-def len_of(file: h5py.File, name: str) -> int:
-    """Rows of a dataset."""
-    return int(dataset(file, name).shape[0])
-
-
-def matrix_dims(file: h5py.File, spec: EmbeddingSpec, rows: int) -> dict[str, int]:
-    """Vector length by pooling.
-
-    Raises:
-        ValueError: a matrix has another number of rows, or is neither float16 nor float32.
-        KeyError: a pooling of the spec has no matrix.
-    """
-    dims: dict[str, int] = {}
-    for pooling in spec.poolings if rows else ():
-        matrix: Any = dataset(file, f"embedding/{pooling}")
-        if matrix.ndim != 2 or matrix.shape[0] != rows or matrix.dtype not in (np.float16, np.float32):
-            raise ValueError(f"embedding/{pooling} is {matrix.dtype} {matrix.shape}, which does not fit {rows:,} rows")
-        dims[pooling] = int(matrix.shape[1])
-    return dims
 
 
 def read_segment(path: Path, spec: EmbeddingSpec) -> Index | None:

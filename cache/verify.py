@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -11,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ..base import CacheError, one_of
-from .layout import DamagedError, dataset, get_int, get_json, get_text, hdf5_from
-from .matrices import read_blocks
-from .segments import Index, get_index
+from .embedding_cache import EmbeddingCache
+from .hdf5 import dataset, get_int, get_json, get_text, hdf5_from, read_blocks
+from .index import Index, get_index
 from .spec import EmbeddingSpec
-from .store import EmbeddingCache, content_of
 
 
 def verify_cache(path: Path | str) -> list[str]:
@@ -46,7 +44,7 @@ def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]
     yield from _id_problems(index)
     if get_int(file, "quarantined") != len(index.bad_id):
         yield f"states {get_int(file, 'quarantined')} quarantined samples but lists {len(index.bad_id)}."
-    if get_text(file, "content") != content_of(index.sample_id, index.digest, index.stamp):
+    if get_text(file, "content") != index.content:
         yield "its rows are not those that it was published with."
     for name in ("versions", "throughput"):
         if not isinstance(get_json(file, name), dict):
@@ -78,30 +76,6 @@ def _matrix_problems(file: h5py.File, pooling: str, sample_ids: np.ndarray) -> I
         yield f"embedding/{pooling}: a checksum is wrong, or bytes are gone, after row {done:,}; the file is damaged."
     if odd:
         yield f"embedding/{pooling}: {len(odd):,} vectors are not finite, e.g. of {one_of(map(repr, odd), most=3)}."
-
-
-def check_against(path: Path, spec: EmbeddingSpec, meant: Index, crcs: Mapping[str, int]) -> None:
-    """Reads a file that was just written back from the disk and compares it with what was meant.
-
-    Raises:
-        CacheError: it differs.
-    """
-    with hdf5_from(path) as file:
-        index = get_index(file, path, spec, segment=False)
-        same = all(
-            np.array_equal(getattr(index, name), getattr(meant, name))
-            for name in ("sample_id", "digest", "stamp", "bad_id", "bad_stamp", "bad_reason")
-        )
-        for pooling, meant_crc in crcs.items():
-            crc = 0
-            for _, block in read_blocks(dataset(file, f"embedding/{pooling}")):
-                crc = zlib.crc32(block.data, crc)
-            same = same and crc == meant_crc
-    if not same:
-        raise DamagedError(
-            f"{path.parent.name}: the disk gave back other bytes than were written; nothing was published and nothing"
-            " is lost. Check the disk (or the network file system), then run the same command again."
-        )
 
 
 def _matrix_names(file: h5py.File) -> list[str]:

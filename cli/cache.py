@@ -23,7 +23,7 @@ _STORE = typer.Argument(help="The folder of caches, or a manifest (its caches ar
 @app.command(epilog="Example: `medprobe cache ls brain.parquet`")
 def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     """List the caches of a store, finished and unfinished."""
-    from ..cache.finding import list_store
+    from ..cache.lookup import list_store
     from .terminal.console import remark, say, show_table
 
     published, drafts = list_store(_store_of(store))
@@ -89,7 +89,7 @@ def verify(
     target: Annotated[Path, typer.Argument(help="One cache, a folder of caches, or a manifest.")] = Path("embeddings"),
 ) -> None:
     """Read every byte of a cache, or of all: checksums, finite values, unique ids. Exit status 1 with the problems."""
-    from ..cache.finding import files_in
+    from ..cache.lookup import files_in
     from ..cache.verify import verify_cache, verify_segment
     from .terminal.console import remark, say
 

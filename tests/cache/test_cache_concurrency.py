@@ -56,8 +56,8 @@ def test_processes_given_the_same_shard_do_no_harm(tmp_path, spec, cohort_of) ->
 def test_a_rival_that_publishes_between_plan_and_rename_is_taken_in(tmp_path, spec, cohort_of, monkeypatch) -> None:
     """As on a file system without locks: the rival's samples are in the file that wins."""
     ours, theirs = cohort_of(20), cohort_of(20, start=15)
-    monkeypatch.setattr("medprobe.cache.guard.fcntl.flock", _no_locks)
-    check = publishing.check_against
+    monkeypatch.setattr("medprobe.cache.locking.fcntl.flock", _no_locks)
+    check = publishing.check_written
     rivals = [theirs]
 
     def check_and_be_overtaken(*args) -> None:
@@ -65,7 +65,7 @@ def test_a_rival_that_publishes_between_plan_and_rename_is_taken_in(tmp_path, sp
         if rivals:
             rivals.pop().publish(tmp_path, spec)
 
-    monkeypatch.setattr(publishing, "check_against", check_and_be_overtaken)
+    monkeypatch.setattr(publishing, "check_written", check_and_be_overtaken)
     cache = ours.publish(tmp_path, spec)
     assert set(cache.sample_ids) == {*ours.ids, *theirs.ids}
     assert verify_cache(cache.path) == []
@@ -109,7 +109,7 @@ def test_a_segment_is_written_again_when_another_process_takes_its_temporary_fil
 
 
 def test_waiting_for_a_finaliser_ends_when_it_is_killed(tmp_path, spec, cohort_of) -> None:
-    from medprobe.cache.guard import exclusive
+    from medprobe.cache.locking import exclusive
 
     cohort = cohort_of(10)
     held = _FORK.Event()

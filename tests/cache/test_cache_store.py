@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from medprobe.base import CacheError
 from medprobe.cache import CacheDraft, default_store, find_caches
-from medprobe.cache.names import safe_name
+from medprobe.cache.spec import safe_name
 
 
 def test_a_whole_matrix_is_loaded_in_any_float_type(tmp_path, make_spec, cohort_of) -> None:

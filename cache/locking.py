@@ -17,7 +17,7 @@ from typing import TypeVar
 import h5py
 
 from ..base import CacheError, atomic_path, make_folder
-from .layout import hdf5_into
+from .hdf5 import hdf5_into
 
 _ABANDONED_AFTER_S = 24 * 3600
 _TRIES = 5

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import CacheError, did_you_mean, one_of
-from .layout import GoneError, hdf5_from
-from .names import dataset_folder, is_published_name, safe_name
-from .segments import len_of, segment_paths
-from .store import EmbeddingCache
+from .embedding_cache import EmbeddingCache
+from .hdf5 import GoneError, hdf5_from
+from .index import len_of
+from .segments import segment_paths
+from .spec import dataset_folder, is_published_name, safe_name
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class ListedDraft:
     def name(self) -> str:
         """`<backbone>--<fingerprint>`, as in file names."""
         return self.folder.name.removesuffix(".parts")
+
+
+def default_store(manifest_path: Path | str) -> Path:
+    """The folder `embeddings` beside the manifest file."""
+    return Path(manifest_path).parent / "embeddings"
 
 
 def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None = None) -> list[EmbeddingCache]:

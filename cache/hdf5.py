@@ -28,6 +28,8 @@ _TEXTS_AT_ONCE = 8192
 _CHUNK_BYTES = 512 * 1024
 _CACHE_BYTES = 2 * _CHUNK_BYTES
 """Of HDF5's cache of chunks, for each matrix. Whole chunks are read and written in order, so that more is of no use."""
+READ_BYTES = 2 * 2**20
+"""What is read of a matrix at a time."""
 _FORMAT = ("v110", "v110")
 
 
@@ -167,6 +169,13 @@ def window_rows(row_bytes: int, window_bytes: int) -> int:
     """Rows to read at a time: a whole number of chunks, of about `window_bytes` together."""
     chunk = chunk_rows(2**31, row_bytes)
     return max(1, window_bytes // (chunk * row_bytes)) * chunk
+
+
+def read_blocks(matrix: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
+    """A matrix from its first to its last row, with the number of each block's first row."""
+    rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
+    for start in range(0, matrix.shape[0], rows):
+        yield start, matrix[start : start + rows]
 
 
 def new_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:

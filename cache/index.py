@@ -1,20 +1,137 @@
-"""What several files hold together: which entry counts for a sample, and where the vector of some pixels lies."""
+"""The index of a cache's files: which sample has which pixels, and where the vector of some pixels is stored.
+
+`Index` is that of one file (a segment or a published cache), `MergedIndex` that of several together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 
 from ..base import CacheError, one_of
-from .layout import object_array
-from .segments import DIGEST_BYTES, Index, no_digests, no_stamps, no_strings
+from .hdf5 import dataset, encode, get_array, get_strings, object_array, put_array, put_strings
+from .spec import EmbeddingSpec
 
+DIGEST_BYTES = 16
 NOWHERE = -1
 
 
-class Ledger:
+def no_strings() -> np.ndarray:
+    """An empty array of texts."""
+    return np.empty(0, dtype=object)
+
+
+def no_stamps() -> np.ndarray:
+    """An empty array of source stamps."""
+    return np.empty(0, dtype=np.uint64)
+
+
+def no_digests() -> np.ndarray:
+    """An empty array of content digests."""
+    return np.empty((0, DIGEST_BYTES), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What one file (a segment or a published cache) holds, without its vectors."""
+
+    path: Path = Path()
+    sample_id: np.ndarray = field(default_factory=no_strings)
+    """(n,) object array of str."""
+    digest: np.ndarray = field(default_factory=no_digests)
+    """(n, 16) uint8."""
+    stamp: np.ndarray = field(default_factory=no_stamps)
+    """(n,) uint64."""
+    vector_digest: np.ndarray = field(default_factory=no_digests)
+    """(m, 16) uint8: whose vectors the rows of the matrices are."""
+    bad_id: np.ndarray = field(default_factory=no_strings)
+    """(q,) object array of str: samples that could not be embedded."""
+    bad_stamp: np.ndarray = field(default_factory=no_stamps)
+    bad_reason: np.ndarray = field(default_factory=no_strings)
+    dims: dict[str, int] = field(default_factory=dict)
+    """Vector length by pooling; empty where there are no vectors."""
+
+    @property
+    def content(self) -> str:
+        """A digest of which rows there are and in which order: 32 hexadecimal digits."""
+        total = blake2b(digest_size=16)
+        # The fixed-length bytes, and their length, leave no two lists of ids with one digest.
+        encoded = encode(self.sample_id)
+        total.update(f"{len(encoded)} {encoded.itemsize} ".encode())
+        for part in (encoded, self.digest, self.stamp):
+            total.update(np.ascontiguousarray(part).view(np.uint8).data)
+        return total.hexdigest()
+
+    def quarantine(self) -> dict[str, tuple[int, str]]:
+        """Stamp and reason of each quarantined sample, by id."""
+        return dict(zip(self.bad_id, zip(self.bad_stamp, self.bad_reason, strict=True), strict=True))
+
+
+def put_index(file: h5py.File, index: Index) -> None:
+    """Writes entries and quarantine, the part that segments and published files share."""
+    put_strings(file, "sample_id", index.sample_id)
+    put_array(file, "content_digest", index.digest)
+    put_array(file, "source_stamp", index.stamp)
+    put_strings(file, "quarantine/sample_id", index.bad_id)
+    put_array(file, "quarantine/source_stamp", index.bad_stamp)
+    put_strings(file, "quarantine/reason", index.bad_reason)
+
+
+def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool) -> Index:
+    """Reads entries, quarantine and the shapes of the matrices.
+
+    Raises:
+        ValueError: they do not fit each other.
+        KeyError: something is not there.
+    """
+    digest = get_array(file, "content_digest", np.uint8, DIGEST_BYTES)
+    index = Index(
+        path=path,
+        sample_id=get_strings(file, "sample_id"),
+        digest=digest,
+        stamp=get_array(file, "source_stamp", np.uint64),
+        vector_digest=get_array(file, "vector_digest", np.uint8, DIGEST_BYTES) if segment else digest,
+        bad_id=get_strings(file, "quarantine/sample_id"),
+        bad_stamp=get_array(file, "quarantine/source_stamp", np.uint64),
+        bad_reason=get_strings(file, "quarantine/reason"),
+        dims=matrix_dims(file, spec, len_of(file, "vector_digest" if segment else "content_digest")),
+    )
+    if not len(index.sample_id) == len(index.digest) == len(index.stamp):
+        raise ValueError("sample_id, content_digest and source_stamp differ in length")
+    if not len(index.bad_id) == len(index.bad_stamp) == len(index.bad_reason):
+        raise ValueError("the columns of quarantine differ in length")
+    return index
+
+
+def len_of(file: h5py.File, name: str) -> int:
+    """Rows of a dataset."""
+    return int(dataset(file, name).shape[0])
+
+
+def matrix_dims(file: h5py.File, spec: EmbeddingSpec, rows: int) -> dict[str, int]:
+    """Vector length by pooling.
+
+    Raises:
+        ValueError: a matrix has another number of rows, or is neither float16 nor float32.
+        KeyError: a pooling of the spec has no matrix.
+    """
+    dims: dict[str, int] = {}
+    for pooling in spec.poolings if rows else ():
+        matrix: Any = dataset(file, f"embedding/{pooling}")
+        if matrix.ndim != 2 or matrix.shape[0] != rows or matrix.dtype not in (np.float16, np.float32):
+            raise ValueError(f"embedding/{pooling} is {matrix.dtype} {matrix.shape}, which does not fit {rows:,} rows")
+        dims[pooling] = int(matrix.shape[1])
+    return dims
+
+
+class MergedIndex:
     """The entries and vectors of a published cache and of segments, oldest file first.
 
     Args:
@@ -91,13 +208,23 @@ class Ledger:
         bad[both[entry_counts]] = NOWHERE
         return bad
 
+    def find_both(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """`find` and `find_bad`."""
+        found = self.find(sample_ids, stamps)
+        return found, self.find_bad(sample_ids, stamps, found)
+
+    def uncovered(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> np.ndarray:
+        """The samples that are neither embedded nor quarantined: (k,) object array of str."""
+        found, bad = self.find_both(sample_ids, stamps)
+        return sample_ids[(found == NOWHERE) & (bad == NOWHERE)]
+
     def others(self, sample_ids: np.ndarray) -> np.ndarray:
         """Ids that are known (embedded or quarantined) but not among `sample_ids`, in order of first appearance."""
         known = pd.Index(np.concatenate([self.sample_id[self.has_vector], self.bad_id]), dtype=object).unique()
         return known[positions_in(unique_index(sample_ids), known) == NOWHERE].to_numpy()
 
 
-class Seen:
+class SeenDigests:
     """A set of digest keys that grows a batch at a time and takes 16 bytes each, where a Python set takes a hundred.
 
     Sorted runs, the smaller merged into the larger as they grow: of n keys there are about log2(n) runs at a time.

@@ -1,11 +1,10 @@
-"""Published caches: opening and reading."""
+"""A published cache: opening and reading."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,20 @@ import pandas as pd
 from numpy.typing import DTypeLike
 
 from ..base import CacheError, did_you_mean, one_of
-from .layout import SCHEMA, dataset, encode, get_array, get_int, get_json, get_strings, get_text, hdf5_from, window_rows
-from .ledger import NOWHERE, as_ids, unique_index
-from .names import file_stem, fingerprint_in
-from .segments import DIGEST_BYTES, len_of, matrix_dims
-from .spec import EmbeddingSpec
-
-_READ_BYTES = 2 * 2**20
+from .hdf5 import (
+    READ_BYTES,
+    SCHEMA,
+    dataset,
+    get_array,
+    get_int,
+    get_json,
+    get_strings,
+    get_text,
+    hdf5_from,
+    window_rows,
+)
+from .index import DIGEST_BYTES, NOWHERE, as_ids, len_of, matrix_dims, unique_index
+from .spec import EmbeddingSpec, file_stem, fingerprint_in
 
 
 @dataclass(frozen=True)
@@ -193,22 +199,6 @@ class EmbeddingCache:
         return {name: self.__dict__[name] for name in ("path", "spec", "dataset", "dims", "info")}
 
 
-def default_store(manifest_path: Path | str) -> Path:
-    """The folder `embeddings` beside the manifest file."""
-    return Path(manifest_path).parent / "embeddings"
-
-
-def content_of(sample_ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> str:
-    """A digest of which rows a cache has and in which order: 32 hexadecimal digits."""
-    total = blake2b(digest_size=16)
-    # The fixed-length bytes, and their length, leave no two lists of ids with one digest.
-    encoded = encode(sample_ids)
-    total.update(f"{len(encoded)} {encoded.itemsize} ".encode())
-    for part in (encoded, digests, stamps):
-        total.update(np.ascontiguousarray(part).view(np.uint8).data)
-    return total.hexdigest()
-
-
 def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:
     if stated != spec.fingerprint:
         raise CacheError(
@@ -227,7 +217,7 @@ def _read_into(out: np.ndarray, matrix: h5py.Dataset) -> None:
     if out.dtype == matrix.dtype:
         matrix.read_direct(out)
         return
-    rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, _READ_BYTES)
+    rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
     buffer = np.empty((rows, matrix.shape[1]), matrix.dtype)
     for start in range(0, len(out), rows):
         stop = min(start + rows, len(out))
@@ -238,7 +228,7 @@ def _read_into(out: np.ndarray, matrix: h5py.Dataset) -> None:
 def _pick_into(out: np.ndarray, matrix: h5py.Dataset, rows: np.ndarray) -> None:
     """Fills `out` with `rows` of the matrix; reads it forwards, a window at a time, and skips windows without any."""
     order = np.argsort(rows, kind="stable")
-    window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, _READ_BYTES)
+    window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
     starts = np.arange(0, len(matrix), window)
     cuts = np.searchsorted(rows[order], np.append(starts, len(matrix)))
     for start, first, last in zip(starts.tolist(), cuts[:-1], cuts[1:], strict=True):
