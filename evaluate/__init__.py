@@ -21,7 +21,7 @@ from .statistics.compute import Statistics, compute_statistics
 from .statistics.multiple_testing import CORRECTIONS, benjamini_hochberg, find_correction, holm
 from .statistics.pairing import COMPARISON_AXES, system_labels
 from .statistics.ranking import Ranking, rank_over_datasets, rank_pairs_table, rankings_table
-from .statistics.run_warnings import remarks
+from .statistics.run_warnings import run_warnings
 from .statistics.significance import SIGNIFICANCE_TESTS, significance_tests
 from .statistics.subgroups import subgroup_scores
 from .statistics.summary import budgets_in_order, summarise, summarise_metrics
@@ -82,7 +82,7 @@ __all__ = [
     "rank_pairs_table",
     "rankings_table",
     "reliability_table",
-    "remarks",
+    "run_warnings",
     "significance_tests",
     "subgroup_scores",
     "subsample_train",

@@ -1,6 +1,6 @@
 """Says what is to be embedded and what it means: the manifest, its dataset card, checks, readers and builders.
 
-In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, units, pixels) and `Finding`s about it.
+In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, units, pixels) and `Diagnostic`s about it.
 Nothing here knows of networks, caches or probes.
 """
 
@@ -35,8 +35,7 @@ from .summary.counts import (
     group_words,
 )
 from .summary.warnings import manifest_warnings
-from .validation.codes import CODES, Code, Severity
-from .validation.finding import Finding
+from .validation.diagnostics import CODES, Code, Diagnostic, Severity
 
 __all__ = [
     "BUILDERS",
@@ -52,7 +51,7 @@ __all__ = [
     "ClassBalance",
     "Code",
     "DatasetCard",
-    "Finding",
+    "Diagnostic",
     "Fixed",
     "ImageStats",
     "IntensityPolicy",

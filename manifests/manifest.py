@@ -30,7 +30,7 @@ from .schema.columns import (
 )
 from .schema.labels import label_codes
 from .schema.units import Units
-from .validation.finding import Finding, refusal
+from .validation.diagnostics import Diagnostic, refusal
 from .validation.structure import STRUCTURE, require_columns
 
 _TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality")
@@ -189,7 +189,7 @@ class Manifest:
         return hasher.hexdigest()
 
     @cached_property
-    def faults(self) -> list[Finding]:
+    def faults(self) -> list[Diagnostic]:
         """The structural faults, found without opening an image; empty for a manifest that loads."""
         return [fault for check in STRUCTURE for fault in check(self.table, self.card)]
 

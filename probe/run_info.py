@@ -13,6 +13,7 @@ import numpy as np
 from ..cache import EmbeddingCache
 from ..evaluate.resampling.train_size import Budget
 from ..manifests import Units
+from ..manifests.validation.diagnostics import Diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData, SplitSource
 from .engines.probe import Probe
@@ -31,7 +32,7 @@ def run_info(
     budgets: Sequence[Budget],
     aggregation: str,
     refit: bool,
-    warnings: Sequence[str],
+    warnings: Sequence[Diagnostic],
 ) -> dict[str, Any]:
     """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group."""
     trained, *tested = cohort.sides
@@ -48,7 +49,8 @@ def run_info(
         "refit": refit and all(budget.whole for budget in budgets),
         "probes": {kind.name: {"label": kind.label, **kind.settings.facts()} for kind in kinds},
         "caches": [_about_cache(*pair) for pair in zip(labels, trained.caches, strict=True)],
-        "warnings": list(warnings),
+        "warnings": [warning.message for warning in warnings],
+        "warning_codes": [warning.code for warning in warnings],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     }
     return json.loads(json.dumps(facts))

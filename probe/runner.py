@@ -172,7 +172,7 @@ def run_probes(
         budgets=budgets,
         aggregation=aggregation,
         refit=refit,
-        warnings=[*plan.cohort.warnings, *dropped, *data_warnings(plan.cohort, plan.protocol), *dict.fromkeys(columns)],
+        warnings=data_warnings(plan.cohort, plan.protocol, attributes=dropped, columns=columns),
     )
     return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
 

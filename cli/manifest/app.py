@@ -86,9 +86,10 @@ def _tell_remarks(manifest: Manifest, survey: ImageStats | None) -> None:
     """What a reader should know before relying on the counts; without a survey, that nobody looked at the images."""
     from ...base import counted
     from ...manifests import manifest_warnings
+    from ...manifests.validation.diagnostics import by_severity
 
-    for sentence in manifest_warnings(manifest, survey):
-        say(wrapped(f"note: {sentence}"))
+    for problem in by_severity(manifest_warnings(manifest, survey)):
+        say(wrapped(f"{problem.severity}: {problem}"))
     if survey is None:
         images = counted(len(manifest), "image")
         say(wrapped(f"note: whether all {images} can be read was not looked at; `medprobe manifest check` does it."))

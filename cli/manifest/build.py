@@ -144,8 +144,8 @@ def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, A
     wanted = {name: given[name] for name in _NO_OPTIONS if name in inspect.signature(builder.build).parameters}
     manifest = builder.build(source, **settled.options, **wanted)
     manifest.card.reading = settled.reading
-    for sentence in spelling_warnings(manifest):
-        _note(sentence)
+    for problem in spelling_warnings(manifest):
+        _note(str(problem))
     if settled.split:
         manifest = _with_split(manifest, settled.split, builder)
     _finish(_with_hidden_ids(manifest, settled), settled.place)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...cache import EmbeddingCache
-    from ...manifests import Finding, Manifest
+    from ...manifests import Diagnostic, Manifest
 
 _COMPARED_UNASKED = 50_000
 """Samples up to which embeddings are compared without being asked for; the time grows with the square."""
@@ -176,12 +176,12 @@ def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
     return matrix
 
 
-def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
+def _tell(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None:
     """A table of codes with the images they are about, then what was found under each."""
     from ...base import counted
     from ...manifests import CODES
 
-    by_code: dict[str, list[Finding]] = {}
+    by_code: dict[str, list[Diagnostic]] = {}
     for found in sorted(findings, key=lambda found: found.severity):
         by_code.setdefault(found.code, []).append(found)
     if not findings:
@@ -206,19 +206,19 @@ def _tell(manifest: Manifest, findings: Sequence[Finding], most: int) -> None:
     remark(f"More: {command('manifest', 'check', '--explain', next(iter(by_code)))}")
 
 
-def _images(findings: Sequence[Finding]) -> str:
+def _images(findings: Sequence[Diagnostic]) -> str:
     """How many images findings are about, each counted once; a dash where they are about the table as a whole."""
     count = _distinct_rows(findings)
     return f"{count:,}" if count else NONE
 
 
-def _distinct_rows(findings: Sequence[Finding]) -> int:
+def _distinct_rows(findings: Sequence[Diagnostic]) -> int:
     import numpy as np
 
     return len(np.unique(np.concatenate([found.rows for found in findings]))) if findings else 0
 
 
-def _in_sum(findings: Sequence[Finding]) -> str:
+def _in_sum(findings: Sequence[Diagnostic]) -> str:
     """`errors of 1 kind in 20 images, warnings of 2 kinds in 899 images`."""
     from ...base import counted
 
@@ -232,13 +232,13 @@ def _in_sum(findings: Sequence[Finding]) -> str:
     return ", ".join(said)
 
 
-def _with_files(found: Finding) -> str:
+def _with_files(found: Diagnostic) -> str:
     """The message, and the files that it is about where it does not name them as samples."""
     files = [file for file in found.files if file and file not in found.message]
     return f"{found.message} ({' and '.join(files)})" if files else found.message
 
 
-def _tell_as_json(findings: Sequence[Finding]) -> None:
+def _tell_as_json(findings: Sequence[Diagnostic]) -> None:
     import json
 
     # A file of findings may be passed on; rows and sample ids say which files they are of.

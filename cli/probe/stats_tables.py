@@ -44,13 +44,13 @@ def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _show_summary(run: Run, table: pd.DataFrame) -> None:
-    from ...evaluate import find_metric, remarks
+    from ...evaluate import find_metric, run_warnings
 
     say(heading(run, find_metric(str(table["metric"].iloc[0]))))
     out().print(systems_table(table), soft_wrap=False)
     say(on_spread(run, str(table["interval"].iloc[0])))
-    for remark in remarks(run, table):
-        say(f"note: {remark}")
+    for problem in run_warnings(run, table):
+        say(f"{problem.severity}: {problem}")
 
 
 def _show_comparisons(run: Run, table: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def show_summary(run: Run) -> None:
     """Prints the table of a run (mean, spread over seeds, 95 % interval), the winners and the warnings."""
-    from ...evaluate import compare_backbones, find_metric, remarks, summarise, verdicts
+    from ...evaluate import compare_backbones, find_metric, run_warnings, summarise, verdicts
 
     metric = find_metric(run.primary_metric)
     summary = summarise(run)
@@ -27,8 +27,8 @@ def show_summary(run: Run) -> None:
     for verdict in verdicts(summary, comparisons):
         say(_sentence(run, verdict))
     say("\n" + _explanation(run))
-    for remark in remarks(run, summary):
-        say(f"note: {remark}")
+    for problem in run_warnings(run, summary):
+        say(f"{problem.severity}: {problem}")
 
 
 def heading(run: Run, metric: Metric) -> str:

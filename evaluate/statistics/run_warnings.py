@@ -1,11 +1,13 @@
-"""What a reader must be told of a run before relying on it, from its facts, its fits and its summary."""
+"""What a reader must know about a run before relying on it, from its info, its fits and its summary."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pandas as pd
 
+from ...manifests.validation.diagnostics import CODES, Diagnostic, by_severity, diagnostic
 from ..metrics.registry import find_metric
 from ..results.predictions import SystemKey
 from ..results.run import Run
@@ -13,49 +15,57 @@ from ..results.schemas import RESAMPLE, SYSTEM
 from .pairing import system_labels
 
 
-def remarks(run: Run, summary: pd.DataFrame) -> list[str]:
-    """The remarks on a run, each once and with how often it holds.
+def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
+    """The warnings of a run, each once, with how often it holds; the most severe first.
 
     Args:
         run: the results.
-        summary: as `summarise` gives it, in whichever metric.
+        summary: as `summarise` returns it, in any metric.
     """
-    return list(dict.fromkeys([*run.warnings, *_on_fits(run), *_on_scores(run, summary), *_on_summary(run, summary)]))
+    # Runs of older versions have no codes, those of newer ones perhaps codes that are unknown here.
+    codes = run.info.get("warning_codes") or [""] * len(run.warnings)
+    kept = [
+        diagnostic(code if code in CODES else "run-warning", text)
+        for code, text in zip(codes, run.warnings, strict=True)
+    ]
+    found = [*kept, *_on_fits(run), *_on_scores(run, summary), *_on_summary(run, summary)]
+    return by_severity({one.message: one for one in found}.values())
 
 
-def _on_fits(run: Run) -> list[str]:
-    told = []
+def _on_fits(run: Run) -> Iterator[Diagnostic]:
     for probe, rows in run.scores.drop_duplicates([*SYSTEM, *RESAMPLE]).groupby("probe", sort=False):
         name = _label(run, str(probe))
         notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if _matters(note))
-        told += [f"{name}, {count} of {len(rows)} fits: {note}" for note, count in notes.most_common()]
-        stuck = int((~rows["converged"]).sum())
-        if stuck:
-            told.append(f"{name}: {stuck} of {len(rows)} chosen fits did not converge")
-    return told
+        for note, count in notes.most_common():
+            yield diagnostic("fit-note", f"{name}, {count} of {len(rows)} fits: {note}", things=count)
+        failed = int((~rows["converged"]).sum())
+        if failed:
+            message = f"{name}: {failed} of {len(rows)} chosen fits did not converge"
+            yield diagnostic("not-converged", message, things=failed)
 
 
 def _matters(note: str) -> bool:
-    # That a search along C ended once nothing more was to be gained is how it is meant to end.
+    # A search along C is meant to end once nothing more can be gained.
     return bool(note) and not note.startswith("path ended")
 
 
-def _on_scores(run: Run, summary: pd.DataFrame) -> list[str]:
+def _on_scores(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:
     metric = find_metric(str(summary["metric"].iloc[0]))
     rows = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
     reasons = Counter(reason for reason in rows["reason"].fillna("") if reason)
-    return [f"{metric.label}, {count} of {len(rows)} test scores: {reason}" for reason, count in reasons.most_common()]
+    for reason, count in reasons.most_common():
+        message = f"{metric.label}, {count} of {len(rows)} test scores: {reason}"
+        yield diagnostic("undefined-score", message, things=count)
 
 
-def _on_summary(run: Run, summary: pd.DataFrame) -> list[str]:
-    """The notes of the summary; one that is true of every system is said once."""
+def _on_summary(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:
+    """The notes of the summary; one that holds for every system is listed once."""
     labels = system_labels([SystemKey(*row) for row in summary[list(SYSTEM)].itertuples(index=False)])
-    told = []
     for note, rows in summary[summary["note"] != ""].groupby("note", sort=False):
         systems = [SystemKey(*row) for row in rows[list(SYSTEM)].itertuples(index=False)]
         names = ", ".join(f"{labels[system]} with {_label(run, system.probe)}" for system in systems)
-        told.append(f"every system: {note}" if len(rows) == len(summary) > 1 else f"{names}: {note}")
-    return told
+        where = "every system" if len(rows) == len(summary) > 1 else names
+        yield diagnostic("summary-note", f"{where}: {note}")
 
 
 def _label(run: Run, probe: str) -> str:

@@ -140,7 +140,9 @@ def assemble(
     for fault in manifest.faults:
         row = int(fault.rows[0]) - 1 if len(fault.rows) else -1
         # One column of the user's may serve as two of ours, and is told of once.
-        faults.note(_in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count, row=row)
+        faults.note(
+            _in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count, row=row, code=fault.code
+        )
     refuse(faults)
     return manifest
 

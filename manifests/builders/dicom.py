@@ -16,7 +16,7 @@ from ..manifest import Manifest
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
-from ..validation.finding import refusal
+from ..validation.diagnostics import refusal
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
 from .dicom_headers import ATTRIBUTES, Header, ImageHeader, PassedOver, Unusable, read_header, require_pydicom
 from .dicom_labels import (

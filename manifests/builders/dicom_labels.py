@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.columns import as_words, column_of, read_table
-from ..validation.finding import rows_in_words
+from ..validation.diagnostics import rows_in_words
 from .common import Notice
 from .dicom_headers import ImageHeader
 from .label_tables import PublishedTable, read_split_words, refuse_faults

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...base import ManifestError, progress, usable_cores
-from ..validation.finding import refusal
+from ..validation.diagnostics import refusal
 
 
 def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:

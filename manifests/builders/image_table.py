@@ -11,8 +11,8 @@ from ...base import ManifestError, one_of
 from ..manifest import Manifest
 from ..schema.card import Task
 from ..schema.columns import TEXT, as_text, as_words, column_of
+from ..validation.diagnostics import outside_root
 from ..validation.faults import Faults
-from ..validation.finding import outside_root
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
 from .images import find_images
 from .label_tables import read_columns, read_split_words

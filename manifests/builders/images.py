@@ -14,8 +14,8 @@ import pandas as pd
 from ...base import ManifestError, counted
 from ..readers.source import Source
 from ..schema.columns import TEXT, as_codes, as_words
+from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults
-from ..validation.finding import rows_in_words
 from .common import Notice
 from .files import files_below, refuse_closed
 

@@ -22,8 +22,8 @@ from ..readers.nifti import mask_areas, slice_count
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..schema.columns import SUFFIXES, as_words, column_of, read_table
+from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
-from ..validation.finding import rows_in_words
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
 from .files import files_below, read_all, walk
 from .label_tables import PublishedTable, refuse_faults

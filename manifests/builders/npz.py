@@ -17,8 +17,8 @@ from ..readers.npz import DAMAGE, read_header
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..schema.columns import as_words, column_of
+from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
-from ..validation.finding import rows_in_words
 from ..validation.structure import SPLITS
 from .common import Notice, assemble, silent, task_for, tell_of_empty_classes
 

@@ -1,6 +1,6 @@
 """What may be wrong with a manifest that is well formed: images, leaks between splits, labels that mislead.
 
-In: a manifest, and where there are some, embeddings of its images. Out: `Finding`s, each with a stable code.
+In: a manifest, and where there are some, embeddings of its images. Out: `Diagnostic`s, each with a stable code.
 A further check is one function, in the file that it belongs to, and one line in `CHECKS`.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..manifest import Manifest
-from ..validation.finding import Finding
-from .context import Check, Evidence
+from ..validation.diagnostics import Diagnostic, by_severity
+from .context import Check, CheckContext
 from .images import (
     constant_images,
     extreme_aspects,
@@ -27,7 +27,7 @@ from .patients_in_paths import groups_in_names
 from .shortcuts import formats_that_tell_classes
 from .split_leakage import groups_across_splits, pixels_across_splits, pixels_repeated, pixels_with_two_labels
 
-__all__ = ["CHECKS", "Check", "Evidence", "check_manifest"]
+__all__ = ["CHECKS", "Check", "CheckContext", "check_manifest"]
 
 CHECKS: tuple[Check, ...] = (
     missing_files,
@@ -50,12 +50,12 @@ CHECKS: tuple[Check, ...] = (
     labels_like_ids,
     formats_that_tell_classes,
 )
-"""In the order in which their findings are told."""
+"""In the order of the report."""
 
 
 def check_manifest(
     manifest: Manifest, *, embeddings: Mapping[str, np.ndarray] | None = None, progress: bool = True
-) -> list[Finding]:
+) -> list[Diagnostic]:
     """Looks for everything that is known to go wrong, decoding each image once, and again only when it has changed.
 
     Args:
@@ -65,10 +65,10 @@ def check_manifest(
         progress: show a bar while images are read and embeddings compared.
 
     Returns:
-        All findings: structural faults first, then in the order of `CHECKS`. docs/checks.md explains the codes.
+        All diagnostics: errors first, then in the order of `CHECKS`. docs/checks.md explains the codes.
 
     Raises:
         ManifestError: embeddings have another number of rows than the manifest.
     """
-    evidence = Evidence(manifest, dict(embeddings or {}), progress)
-    return [*manifest.faults, *(found for check in CHECKS for found in check(evidence))]
+    context = CheckContext(manifest, dict(embeddings or {}), progress)
+    return by_severity([*manifest.faults, *(found for check in CHECKS for found in check(context))])

@@ -16,7 +16,7 @@ from ..manifest import Manifest
 from ..schema.columns import column_of
 from ..schema.grouping import codes_of
 from ..schema.labels import label_codes
-from ..validation.finding import Finding
+from ..validation.diagnostics import Diagnostic
 from ..validation.structure import SPLITS
 
 _NAMED = 6
@@ -24,7 +24,7 @@ _NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class CheckContext:
     """A manifest, its images as they were surveyed, and embeddings of them."""
 
     manifest: Manifest
@@ -75,7 +75,7 @@ class Evidence:
     def same_pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows that show something, the code of each one's digest, and which digests several rows share.
 
-        A constant image is no evidence of a shared patient: blank slices are alike in all volumes.
+        A constant image is no context of a shared patient: blank slices are alike in all volumes.
         """
         rows = np.flatnonzero(self.survey.readable & ~self.survey.constant)
         codes, digests = pd.factorize(self.survey.digest[rows])
@@ -97,4 +97,4 @@ class Evidence:
         return joint.join(f"{self.ids.iloc[row]}{side(row)}" for row in rows[:_NAMED]) + more
 
 
-Check = Callable[[Evidence], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Diagnostic]]

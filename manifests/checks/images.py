@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..schema.columns import column_of, is_blank
-from ..validation.finding import MOST, Finding, finding, outside_root, rows_in_words, untold
-from .context import Evidence
+from ..validation.diagnostics import MOST, Diagnostic, diagnostic, outside_root, remaining, rows_in_words
+from .context import CheckContext
 
 EXTREME = 4
 """Sides in a proportion above this leave next to nothing of an image in a square input."""
@@ -16,76 +16,76 @@ _SIDES_FROM = 16
 """Pixels: a signal stored as an image of a few rows is no photograph cut wrong."""
 
 
-def paths_outside_root(evidence: Evidence) -> Iterator[Finding]:
+def paths_outside_root(context: CheckContext) -> Iterator[Diagnostic]:
     """An absolute path, or one that climbs out of the card's root."""
-    rows = np.flatnonzero(outside_root(column_of(evidence.manifest.table, "path")))
+    rows = np.flatnonzero(outside_root(column_of(context.manifest.table, "path")))
     if len(rows):
-        where = rows_in_words(rows, evidence.ids)
+        where = rows_in_words(rows, context.ids)
         message = f'{where}: column "path" leads outside the card\'s root; set `root` higher and write paths from there'
-        yield finding("path-outside-root", message, evidence.ids, rows)
+        yield diagnostic("path-outside-root", message, context.ids, rows)
 
 
-def missing_files(evidence: Evidence) -> Iterator[Finding]:
+def missing_files(context: CheckContext) -> Iterator[Diagnostic]:
     """An image that is not where the manifest says."""
-    rows = np.flatnonzero(evidence.survey.missing)
+    rows = np.flatnonzero(context.survey.missing)
     for row in rows[:MOST]:
-        yield _of_one("missing-file", int(row), "the file is not there", evidence)
-    yield from _others("missing-file", ("other file that is missing", "other files that are missing"), rows, evidence)
+        yield _of_one("missing-file", int(row), "the file is not there", context)
+    yield from _others("missing-file", ("other file that is missing", "other files that are missing"), rows, context)
 
 
-def unreadable_images(evidence: Evidence) -> Iterator[Finding]:
+def unreadable_images(context: CheckContext) -> Iterator[Diagnostic]:
     """A file that is there but is no image that can be read."""
-    blank = is_blank(column_of(evidence.manifest.table, "path"))
-    rows = np.flatnonzero((evidence.survey.reason != "") & ~evidence.survey.missing & ~blank)
+    blank = is_blank(column_of(context.manifest.table, "path"))
+    rows = np.flatnonzero((context.survey.reason != "") & ~context.survey.missing & ~blank)
     for row in rows[:MOST]:
-        yield _of_one("unreadable-image", int(row), str(evidence.survey.reason[row]), evidence)
+        yield _of_one("unreadable-image", int(row), str(context.survey.reason[row]), context)
     what = ("other image that cannot be read", "other images that cannot be read")
-    yield from _others("unreadable-image", what, rows, evidence)
+    yield from _others("unreadable-image", what, rows, context)
 
 
-def constant_images(evidence: Evidence) -> Iterator[Finding]:
+def constant_images(context: CheckContext) -> Iterator[Diagnostic]:
     """Images all of whose pixels are the same."""
-    rows = np.flatnonzero(evidence.survey.constant)
+    rows = np.flatnonzero(context.survey.constant)
     what = "all pixels are the same"
-    if evidence.manifest.card.reading.in_spec:
+    if context.manifest.card.reading.in_spec:
         what += "; the card's `reading` may leave nothing of them (another --window shows more)"
-    yield from _of_many("constant-image", rows, evidence, what)
+    yield from _of_many("constant-image", rows, context, what)
 
 
-def extreme_aspects(evidence: Evidence) -> Iterator[Finding]:
+def extreme_aspects(context: CheckContext) -> Iterator[Diagnostic]:
     """Images far from square."""
-    height, width = evidence.survey.height.astype(np.float64), evidence.survey.width.astype(np.float64)
+    height, width = context.survey.height.astype(np.float64), context.survey.width.astype(np.float64)
     shorter, longer = np.minimum(height, width), np.maximum(height, width)
     rows = np.flatnonzero((longer > EXTREME * shorter) & (longer >= _SIDES_FROM))
     if len(rows):
         worst = rows[np.argmax(longer[rows] / shorter[rows])]
-        size = f"{evidence.survey.width[worst]:,} x {evidence.survey.height[worst]:,}"
+        size = f"{context.survey.width[worst]:,} x {context.survey.height[worst]:,}"
         what = f"one side is over {EXTREME} times the other ({size} at the most extreme)"
-        yield from _of_many("extreme-aspect", rows, evidence, what)
+        yield from _of_many("extreme-aspect", rows, context, what)
 
 
-def images_with_text(evidence: Evidence) -> Iterator[Finding]:
+def images_with_text(context: CheckContext) -> Iterator[Diagnostic]:
     """Images in which something looks like burned-in text."""
-    rows = np.flatnonzero(evidence.survey.letters)
+    rows = np.flatnonzero(context.survey.letters)
     # The surest first, because somebody will have to look.
-    rows = rows[np.argsort(-evidence.survey.letters[rows].astype(np.int64), kind="stable")]
-    yield from _of_many("burned-in-text", rows, evidence, "near the edge stands what looks like a row of letters")
+    rows = rows[np.argsort(-context.survey.letters[rows].astype(np.int64), kind="stable")]
+    yield from _of_many("burned-in-text", rows, context, "near the edge stands what looks like a row of letters")
 
 
-def _of_many(code: str, rows: np.ndarray, evidence: Evidence, what: str) -> Iterator[Finding]:
+def _of_many(code: str, rows: np.ndarray, context: CheckContext, what: str) -> Iterator[Diagnostic]:
     """One finding for all rows, since such images come by the thousand or not at all."""
     if len(rows) == 0:
         return
-    named = ", ".join(evidence.ids.iloc[rows[:3]])
+    named = ", ".join(context.ids.iloc[rows[:3]])
     message = f"{rows_in_words(rows)}: {named}{', ...' if len(rows) > 3 else ''}: {what}"
-    yield finding(code, message, evidence.ids, rows)
+    yield diagnostic(code, message, context.ids, rows)
 
 
-def _of_one(code: str, row: int, what: str, evidence: Evidence) -> Finding:
-    message = f"{rows_in_words([row], evidence.ids)}: {what}"
-    path = str(column_of(evidence.manifest.table, "path").fillna("").iloc[row])
-    return finding(code, message, evidence.ids, [row], files=[path])
+def _of_one(code: str, row: int, what: str, context: CheckContext) -> Diagnostic:
+    message = f"{rows_in_words([row], context.ids)}: {what}"
+    path = str(column_of(context.manifest.table, "path").fillna("").iloc[row])
+    return diagnostic(code, message, context.ids, [row], files=[path])
 
 
-def _others(code: str, what: tuple[str, str], rows: np.ndarray, evidence: Evidence) -> Iterator[Finding]:
-    return untold(code, what, np.ones(len(rows), bool), evidence.ids, np.arange(len(rows)), rows)
+def _others(code: str, what: tuple[str, str], rows: np.ndarray, context: CheckContext) -> Iterator[Diagnostic]:
+    return remaining(code, what, np.ones(len(rows), bool), context.ids, np.arange(len(rows)), rows)

@@ -11,9 +11,9 @@ from ..schema.columns import column_of
 from ..schema.grouping import codes_of, first_rows, row_groups
 from ..schema.units import inconsistent_units
 from ..summary.counts import counted_things
-from ..validation.finding import MOST, Finding, finding, untold
+from ..validation.diagnostics import MOST, Diagnostic, diagnostic, remaining
 from ..validation.structure import SPLITS
-from .context import Evidence
+from .context import CheckContext
 from .spelling import WRITTEN, alike
 
 RARE = 10
@@ -22,9 +22,9 @@ MANY_CLASSES = 10
 """Fewer distinct labels are classes, however few the units."""
 
 
-def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
+def units_with_two_attributes(context: CheckContext) -> Iterator[Diagnostic]:
     """A unit whose samples disagree in an attribute, so that it belongs to no subgroup."""
-    manifest = evidence.manifest
+    manifest = context.manifest
     if "unit_id" not in manifest.table:
         return
     codes, units = codes_of(manifest.unit_ids)
@@ -35,53 +35,53 @@ def units_with_two_attributes(evidence: Evidence) -> Iterator[Finding]:
                 f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '
                 "whose value counts as unknown"
             )
-            yield finding(
-                "unit-two-attributes", message, evidence.ids, np.flatnonzero(torn[codes]), things=int(torn.sum())
+            yield diagnostic(
+                "unit-two-attributes", message, context.ids, np.flatnonzero(torn[codes]), things=int(torn.sum())
             )
 
 
-def rare_classes(evidence: Evidence) -> Iterator[Finding]:
+def rare_classes(context: CheckContext) -> Iterator[Diagnostic]:
     """A class with too few units to divide."""
-    codes, units = codes_of(evidence.manifest.unit_ids)
-    manifest, first = evidence.manifest, first_rows(codes, len(units))
+    codes, units = codes_of(context.manifest.unit_ids)
+    manifest, first = context.manifest, first_rows(codes, len(units))
     unit = counted_things(manifest)
     for number, name in enumerate(manifest.card.classes):
-        has = _has(evidence, number)
+        has = _has(context, number)
         count = int(has[first].sum())
         if count < RARE:
             message = (
                 f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train on or to measure'
             )
-            yield finding("rare-class", message, evidence.ids, np.flatnonzero(has))
+            yield diagnostic("rare-class", message, context.ids, np.flatnonzero(has))
 
 
-def absent_classes(evidence: Evidence) -> Iterator[Finding]:
+def absent_classes(context: CheckContext) -> Iterator[Diagnostic]:
     """A class of which one part of the split has nothing, though another has."""
-    if evidence.split is None:
+    if context.split is None:
         return
-    parts = [name for name in SPLITS if (evidence.split == name).any()]
-    for number, name in enumerate(evidence.manifest.card.classes):
-        has = _has(evidence, number)
-        having = set(evidence.split[has])
+    parts = [name for name in SPLITS if (context.split == name).any()]
+    for number, name in enumerate(context.manifest.card.classes):
+        has = _has(context, number)
+        having = set(context.split[has])
         lacking = [part for part in parts if part not in having]
         if having and lacking:
             message = f'class "{name}" has nothing in {" and ".join(lacking)}'
-            yield finding("absent-class", message, evidence.ids, np.flatnonzero(has))
+            yield diagnostic("absent-class", message, context.ids, np.flatnonzero(has))
 
 
-def alike_names(evidence: Evidence) -> Iterator[Finding]:
+def alike_names(context: CheckContext) -> Iterator[Diagnostic]:
     """Classes, and groups, that are the same but for how they are written."""
-    classes = evidence.manifest.card.classes
+    classes = context.manifest.card.classes
     for same in alike(classes):
-        rows = np.flatnonzero(np.any([_has(evidence, int(number)) for number in same], axis=0))
+        rows = np.flatnonzero(np.any([_has(context, int(number)) for number in same], axis=0))
         message = f"classes {_quoted(classes[number] for number in same)} differ only {WRITTEN}"
-        yield finding("alike-names", message, evidence.ids, rows)
-    if evidence.manifest.names_patients:
-        yield from _alike_groups(evidence)
+        yield diagnostic("alike-names", message, context.ids, rows)
+    if context.manifest.names_patients:
+        yield from _alike_groups(context)
 
 
-def _alike_groups(evidence: Evidence) -> Iterator[Finding]:
-    codes, groups = codes_of(evidence.manifest.group_ids)
+def _alike_groups(context: CheckContext) -> Iterator[Diagnostic]:
+    codes, groups = codes_of(context.manifest.group_ids)
     sets = alike(groups)
     set_of = np.full(len(groups), len(sets), np.int64)
     for number, same in enumerate(sets):
@@ -89,24 +89,24 @@ def _alike_groups(evidence: Evidence) -> Iterator[Finding]:
     chosen = np.arange(len(sets) + 1) < len(sets)
     for number, rows in row_groups(set_of[codes], chosen, most=MOST):
         message = f"groups {_quoted(groups[sets[number]])} differ only {WRITTEN}"
-        yield finding("alike-names", message, evidence.ids, rows)
+        yield diagnostic("alike-names", message, context.ids, rows)
     what = ("other set of groups", "other sets of groups")
-    yield from untold("alike-names", what, chosen, evidence.ids, set_of[codes])
+    yield from remaining("alike-names", what, chosen, context.ids, set_of[codes])
 
 
 def _quoted(names: Iterable[str]) -> str:
     return one_of((f'"{name}"' for name in names), most=3)
 
 
-def _has(evidence: Evidence, number: int) -> np.ndarray:
+def _has(context: CheckContext, number: int) -> np.ndarray:
     """Which rows have a class: (N,) bool."""
-    labels = evidence.labels
+    labels = context.labels
     return labels[:, number] == 1 if labels.ndim == 2 else labels == number
 
 
-def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:
+def labels_like_ids(context: CheckContext) -> Iterator[Diagnostic]:
     """A label column that names each unit, or each group, rather than what it shows."""
-    manifest, labels = evidence.manifest, evidence.labels
+    manifest, labels = context.manifest, context.labels
     if labels.ndim == 2:
         return
     column = f'column "{manifest.card.label_column}"'
@@ -114,7 +114,7 @@ def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:
     distinct = len(np.unique(labels[labels >= 0]))
     if distinct >= MANY_CLASSES and 2 * distinct >= len(units):
         message = f"{column} has {distinct:,} distinct labels for {counted(len(units), 'unit')}: it looks like an id"
-        yield finding("label-like-id", message)
+        yield diagnostic("label-like-id", message)
     if "group_id" not in manifest.table or distinct < 2 or len(units) < RARE * distinct:
         return
     known = labels >= 0
@@ -124,4 +124,4 @@ def labels_like_ids(evidence: Evidence) -> Iterator[Finding]:
             f'every class of {column} is in one single "group_id", so that no split can have a class on both sides; '
             "one of the two columns looks like the wrong one"
         )
-        yield finding("label-like-id", message)
+        yield diagnostic("label-like-id", message)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ...base import counted, progress
 from ..image_stats.perceptual_hash import THUMBNAIL
-from ..validation.finding import MOST, Finding, finding
-from .context import Evidence
+from ..validation.diagnostics import MOST, Diagnostic, diagnostic
+from .context import CheckContext
 from .near_search import near_hashes, near_vectors
 
 ALIKE = 0.98
@@ -24,28 +24,28 @@ _MOST_PAIRS = 100_000
 """A search ends with these; so many say that the split is beside the point."""
 
 
-def near_duplicates(evidence: Evidence) -> Iterator[Finding]:
+def near_duplicates(context: CheckContext) -> Iterator[Diagnostic]:
     """Copies that were compressed again, resized, or shown in another window, across splits or groups."""
-    survey = evidence.survey
+    survey = context.survey
     spread = survey.thumbnail.reshape(len(survey), THUMBNAIL**2).std(axis=1)
     rows = np.flatnonzero(survey.readable & ~survey.constant & (spread >= _FLAT))
-    found = _Pairs(evidence)
-    for pairs in near_hashes(survey.hash[rows], evidence.part[rows]):
+    found = _Pairs(context)
+    for pairs in near_hashes(survey.hash[rows], context.part[rows]):
         found.add(rows[pairs], _likeness(survey.thumbnail, rows[pairs]), ALIKE)
         if found.full:
             break
     yield from found.told("near-duplicate", "alike")
 
 
-def near_embeddings(evidence: Evidence) -> Iterator[Finding]:
+def near_embeddings(context: CheckContext) -> Iterator[Diagnostic]:
     """Images that a network sees as one, across splits or groups; by each of the embeddings on its own."""
-    found = _Pairs(evidence)
-    for name, matrix in evidence.embeddings.items():
+    found = _Pairs(context)
+    for name, matrix in context.embeddings.items():
         if found.full:
             break
         vectors, rows = _centred(matrix)
-        with progress(f"Comparing {name}", len(rows), unit="images", enabled=evidence.show_progress) as bar:
-            for pairs, cosines in near_vectors(vectors, evidence.person[rows], NEAR, bar):
+        with progress(f"Comparing {name}", len(rows), unit="images", enabled=context.show_progress) as bar:
+            for pairs, cosines in near_vectors(vectors, context.person[rows], NEAR, bar):
                 found.add(rows[pairs], cosines, NEAR, by=name)
                 if found.full:
                     break
@@ -55,8 +55,8 @@ def near_embeddings(evidence: Evidence) -> Iterator[Finding]:
 class _Pairs:
     """Pairs of different images that were found, with how near they are and by what."""
 
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
+    def __init__(self, context: CheckContext) -> None:
+        self.context = context
         self.nearness: dict[tuple[int, int], tuple[float, str, int]] = {}
         """By rows: how near they are, by what they are nearest, and by how many they were found."""
 
@@ -65,7 +65,7 @@ class _Pairs:
         return len(self.nearness) >= _MOST_PAIRS
 
     def add(self, pairs: np.ndarray, nearness: np.ndarray, least: float, by: str = "") -> None:
-        digest = self.evidence.survey.digest
+        digest = self.context.survey.digest
         # Identical pixels have findings of their own.
         new = (nearness >= least) & (digest[pairs[:, 0]] != digest[pairs[:, 1]])
         for (one, other), value in zip(pairs[new].tolist(), nearness[new].tolist(), strict=True):
@@ -74,21 +74,21 @@ class _Pairs:
                 nearest, by_nearest = value, by
             self.nearness[one, other] = nearest, by_nearest, times + 1
 
-    def told(self, code: str, measure: str) -> Iterator[Finding]:
+    def told(self, code: str, measure: str) -> Iterator[Diagnostic]:
         """The nearest first, since they are the surest; then how many more."""
         ranked = sorted(self.nearness.items(), key=lambda item: (-item[1][0], item[0]))
         for pair, (value, by, times) in ranked[:MOST]:
-            rows = self.evidence.in_split_order(np.array(pair))
-            named = self.evidence.named(rows, with_split=True, joint=" ~ ")
+            rows = self.context.in_split_order(np.array(pair))
+            named = self.context.named(rows, with_split=True, joint=" ~ ")
             others = f", and near by {counted(times - 1, 'other cache')}" if times > 1 else ""
             message = f"{named}: {measure} {value:.3f}{f' ({by}{others})' if by else ''}"
-            yield finding(code, message, self.evidence.ids, rows)
+            yield diagnostic(code, message, self.context.ids, rows)
         rest = ranked[MOST:]
         if rest:
             samples = np.unique([pair for pair, _ in rest])
             most = " and the search was ended" if self.full else ""
             message = f"{counted(len(rest), 'other pair')} nearly as much alike{most}"
-            yield finding(code, message, self.evidence.ids, samples, things=len(rest))
+            yield diagnostic(code, message, self.context.ids, samples, things=len(rest))
 
 
 def _likeness(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ import pandas as pd
 from ...base import counted
 from ..schema.columns import as_words, column_of
 from ..schema.grouping import codes_of, disagreeing
-from ..validation.finding import Finding, finding
-from .context import Evidence
+from ..validation.diagnostics import Diagnostic, diagnostic
+from .context import CheckContext
 
 _FEWEST_SHARED = 5
 """Names that several images share, at least; fewer are chance."""
@@ -25,16 +25,16 @@ _NAMES_PER_CLASS = 3
 _LAST_FIELD = re.compile(r"^(?P<name>.*\d.*?)(?:[\s_.\-(]+[A-Za-z0-9]+\)?|(?<=\d)[A-Za-z])$")
 
 
-def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
+def groups_in_names(context: CheckContext) -> Iterator[Diagnostic]:
     """No group column, though file names (or the folders around them) look like several images a patient."""
-    table = evidence.manifest.table
-    if evidence.manifest.names_patients:
+    table = context.manifest.table
+    if context.manifest.names_patients:
         return
     paths = [path.partition("#")[0].replace("\\", "/") for path in as_words(column_of(table, "path"))]
     if len(set(paths)) < len(paths):  # frames of a file; what they have in common is no matter of names
         return
     for names, whose in ((_prefixes(paths), "names"), (_folders(paths), "folders")):
-        shared = _shared_names(names, evidence)
+        shared = _shared_names(names, context)
         if shared is not None:
             rows = np.flatnonzero(names == names[shared[0]])
             message = (
@@ -43,17 +43,17 @@ def groups_in_names(evidence: Evidence) -> Iterator[Finding]:
                 "be too good if they do"
             )
             files = [paths[row] for row in rows[:2]]
-            yield finding("no-groups", message, evidence.ids, shared, files=files)
+            yield diagnostic("no-groups", message, context.ids, shared, files=files)
             return
 
 
-def _shared_names(names: np.ndarray, evidence: Evidence) -> np.ndarray | None:
+def _shared_names(names: np.ndarray, context: CheckContext) -> np.ndarray | None:
     """The rows whose name another unit has too, if that looks like patients."""
     codes, distinct = codes_of(pd.Series(names))
-    shared = disagreeing(codes, len(distinct), codes_of(evidence.manifest.unit_ids)[0]) & (distinct != "")
+    shared = disagreeing(codes, len(distinct), codes_of(context.manifest.unit_ids)[0]) & (distinct != "")
     rows = np.flatnonzero(shared[codes])
     named = int((distinct != "").sum())
-    batches = _NAMES_PER_CLASS * len(evidence.manifest.card.classes)
+    batches = _NAMES_PER_CLASS * len(context.manifest.card.classes)
     like_patients = shared.sum() >= _FEWEST_SHARED and named > batches and len(rows) >= _SHARE * len(names)
     return rows if like_patients else None
 

@@ -10,8 +10,8 @@ import numpy as np
 from ..image_stats.table import ImageStats
 from ..schema.grouping import codes_of
 from ..stratified_groups import shuffle_keys, shuffled
-from ..validation.finding import Finding, finding
-from .context import Evidence
+from ..validation.diagnostics import Diagnostic, diagnostic
+from .context import CheckContext
 from .labels import RARE
 from .small_tree import grow
 
@@ -34,20 +34,20 @@ class _Features(NamedTuple):
     """(M, F) float64; 0 or 1 for a way of being stored."""
 
 
-def formats_that_tell_classes(evidence: Evidence) -> Iterator[Finding]:
+def formats_that_tell_classes(context: CheckContext) -> Iterator[Diagnostic]:
     """A class that a small decision tree tells from image size, stored mode or file size alone, on unseen groups.
 
     One tree a class against all others, fitted on four fifths of the groups and asked about the rest, five times.
     """
-    rows = _chosen_rows(evidence)
-    features = _features(evidence.survey.take(rows))
+    rows = _chosen_rows(context)
+    features = _features(context.survey.take(rows))
     if not features.names:
         return
-    group, groups = codes_of(evidence.manifest.group_ids.iloc[rows])
+    group, groups = codes_of(context.manifest.group_ids.iloc[rows])
     fold = np.empty(len(groups), np.int64)
     fold[shuffled(shuffle_keys(groups), 0)] = np.arange(len(groups)) % _FOLDS
-    for number, name in enumerate(evidence.manifest.card.classes):
-        labels = evidence.labels[rows]
+    for number, name in enumerate(context.manifest.card.classes):
+        labels = context.labels[rows]
         positive = labels[:, number] == 1 if labels.ndim == 2 else labels == number
         if min(len(np.unique(group[positive])), len(np.unique(group[~positive]))) < RARE:
             continue  # too few to tell a rule from chance
@@ -55,14 +55,14 @@ def formats_that_tell_classes(evidence: Evidence) -> Iterator[Finding]:
         if area > TELLING:
             rule = _rule(features, positive)
             message = f'class "{name}" can be told without looking at a pixel (AUC {area:.2f}): {rule}'
-            yield finding("format-tells-class", message, evidence.ids, rows[positive])
+            yield diagnostic("format-tells-class", message, context.ids, rows[positive])
 
 
-def _chosen_rows(evidence: Evidence) -> np.ndarray:
+def _chosen_rows(context: CheckContext) -> np.ndarray:
     """Readable and labelled rows, evenly spaced where there are very many."""
-    labels = evidence.labels
+    labels = context.labels
     labelled = (labels >= 0).all(axis=1) if labels.ndim == 2 else labels >= 0
-    rows = np.flatnonzero(evidence.survey.readable & labelled)
+    rows = np.flatnonzero(context.survey.readable & labelled)
     return rows[:: -(-len(rows) // _MOST_ROWS)] if len(rows) else rows
 
 

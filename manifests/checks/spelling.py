@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ...base import counted, one_of
 from ..manifest import Manifest
 from ..schema.grouping import codes_of, first_rows
-from ..validation.finding import rows_in_words
+from ..validation.diagnostics import Diagnostic, diagnostic, rows_in_words
 
 WRITTEN = "in capitals, blanks, Unicode form or leading zeros"
 """How alike names may differ, for messages."""
@@ -39,14 +39,15 @@ def alike(names: Iterable[str]) -> list[np.ndarray]:
     return [same for same in sets if len(same) > 1]
 
 
-def spelling_warnings(manifest: Manifest) -> Iterator[str]:
-    """Sentences about classes and groups that differ only in how they are written; groups are named by rows alone.
+def spelling_warnings(manifest: Manifest) -> Iterator[Diagnostic]:
+    """Classes and groups that differ only in spelling; groups are named by rows alone.
 
-    To be asked before ids are hashed: nothing can be told of them afterwards.
+    Works only before ids are hashed.
     """
     for same in alike(manifest.card.classes):
         names = one_of(f'"{manifest.card.classes[place]}"' for place in same)
-        yield f"The classes {names} differ only {WRITTEN}; if they are one, write them alike and build again."
+        message = f"the classes {names} differ only {WRITTEN}; if they are the same, use one spelling and build again"
+        yield diagnostic("alike-names", message)
     if not manifest.names_patients:
         return
     codes, groups = codes_of(manifest.group_ids)
@@ -55,7 +56,8 @@ def spelling_warnings(manifest: Manifest) -> Iterator[str]:
         first = first_rows(codes, len(groups))
         rows = "; ".join(rows_in_words(np.sort(first[same])) for same in sets[:_TOLD])
         more = f" and {len(sets) - _TOLD:,} more" if len(sets) > _TOLD else ""
-        yield (
-            f"{counted(len(sets), 'set')} of groups (patients) differ only {WRITTEN}: {rows}{more}. If they are the "
-            "same patients, write them alike and build again, else one may stand on both sides of a split."
+        message = (
+            f"{counted(len(sets), 'set')} of groups (patients) differ only {WRITTEN}: {rows}{more}; if they are the "
+            "same patients, use one spelling and build again, else one may be in both train and test"
         )
+        yield diagnostic("alike-names", message, rows=np.sort(first[np.concatenate(sets)]), things=len(sets))

@@ -12,7 +12,7 @@ from ..builders.images import find_folders, locate_images
 from ..builders.label_tables import find_tables, read_lists
 from ..manifest import Manifest
 from ..schema.columns import TEXT, column_of
-from ..validation.finding import refusal
+from ..validation.diagnostics import refusal
 from ..validation.structure import SPLITS
 
 LISTS = "ddsm_raw_image_lists"

@@ -14,7 +14,7 @@ from ..builders.common import Notice, assemble, silent
 from ..builders.folder import class_folder_table, unpacked
 from ..manifest import Manifest
 from ..schema.columns import as_words, column_of
-from ..validation.finding import refusal
+from ..validation.diagnostics import refusal
 
 _CLASSES = ["Non-AMD", "AMD"]
 _LAYOUT = "Training400/AMD/A0001.jpg and Training400/Non-AMD/N0001.jpg"

@@ -27,7 +27,7 @@ from ..builders.common import Notice, assemble, silent
 from ..builders.folder import class_folder_table, unpacked
 from ..manifest import Manifest
 from ..schema.columns import TEXT, as_words, column_of
-from ..validation.finding import refusal
+from ..validation.diagnostics import refusal
 
 _FOLDERS = ["NORMAL", "PNEUMONIA"]
 _LAYOUT = "chest_xray/train/NORMAL/*.jpeg and chest_xray/train/PNEUMONIA/*.jpeg, beside train/ also val/ and test/"

@@ -9,23 +9,27 @@ import numpy as np
 from ...base import counted
 from ..image_stats.table import ImageStats
 from ..manifest import Manifest
+from ..validation.diagnostics import Diagnostic, diagnostic
 
 _MOST_REASONS = 5
 """Reasons why images could not be read that are told one by one."""
 
 
-def manifest_warnings(manifest: Manifest, survey: ImageStats | None = None) -> Iterator[str]:
-    """Sentences about images that cannot be read and patients that are not named; they name no file and no id.
+def manifest_warnings(manifest: Manifest, survey: ImageStats | None = None) -> Iterator[Diagnostic]:
+    """Images that cannot be read, and patients that are not named; messages name no file and no id.
 
     Args:
         manifest: what they are about.
-        survey: of its N images; None where nobody has looked at them.
+        survey: of its N images; None if they were not read.
     """
-    unread = 0 if survey is None else len(survey) - int(survey.readable.sum())
-    if survey is not None and unread:
-        yield f"{counted(unread, 'image')} could not be read: {_why(survey)}."
+    unread = np.flatnonzero(~survey.readable) if survey is not None else []
+    if survey is not None and len(unread):
+        message = f"{counted(len(unread), 'image')} could not be read: {_why(survey)}"
+        yield diagnostic("unreadable-image", message, rows=unread)
     if not manifest.names_patients:
-        yield "No column names patients, so several images of one patient may be on both sides of a split."
+        yield diagnostic(
+            "no-patients", "no column names patients, so images of one patient may be in both train and test"
+        )
 
 
 def _why(survey: ImageStats) -> str:

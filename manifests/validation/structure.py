@@ -16,11 +16,11 @@ from ..schema.card import DatasetCard
 from ..schema.columns import as_numbers, as_words, column_of, is_blank
 from ..schema.grouping import codes_of, disagreeing, row_groups
 from ..schema.labels import label_codes
-from .finding import MOST, Finding, finding, rows_in_words, untold
+from .diagnostics import MOST, Diagnostic, diagnostic, remaining, rows_in_words
 
 SPLITS = ("train", "val", "test")
 
-Check = Callable[[pd.DataFrame, DatasetCard], Iterator[Finding]]
+Check = Callable[[pd.DataFrame, DatasetCard], Iterator[Diagnostic]]
 
 
 def require_columns(table: pd.DataFrame, card: DatasetCard, where: str) -> None:
@@ -40,30 +40,30 @@ def require_columns(table: pd.DataFrame, card: DatasetCard, where: str) -> None:
     )
 
 
-def no_rows(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def no_rows(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A table of nothing."""
     if len(table) == 0:
-        yield finding("empty-manifest", "the table has no rows")
+        yield diagnostic("empty-manifest", "the table has no rows")
 
 
-def blank_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def blank_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A sample, unit or group without a name."""
     for column in ("sample_id", "unit_id", "group_id"):
         yield from _blanks("blank-id", column, table)
 
 
-def blank_paths(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def blank_paths(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A sample without an image."""
     yield from _blanks("blank-path", "path", table)
 
 
-def blank_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def blank_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A sample without a label."""
     for column in card.label_columns:
         yield from _blanks("blank-label", column, table)
 
 
-def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """Two rows under one sample id."""
     ids = column_of(table, "sample_id")
     rows = np.flatnonzero(ids.duplicated(keep=False).to_numpy(bool) & ~is_blank(ids))
@@ -72,12 +72,12 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     codes, names = codes_of(ids.iloc[rows])
     for _, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
         message = f'{rows_in_words(rows[part])}: the same value in column "sample_id"'
-        yield finding("duplicate-id", message, _ids(table), rows[part])
+        yield diagnostic("duplicate-id", message, _ids(table), rows[part])
     what = ("other sample_id in several rows", "other sample_ids in several rows")
-    yield from untold("duplicate-id", what, np.ones(len(names), bool), ids, codes, rows)
+    yield from remaining("duplicate-id", what, np.ones(len(names), bool), ids, codes, rows)
 
 
-def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A label that the card does not list; in a multilabel column, anything but 0 and 1."""
     for column in card.label_columns:
         rows = np.flatnonzero(_unknown(column_of(table, column), card))
@@ -85,12 +85,12 @@ def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
         for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
             where = rows_in_words(rows[part])
             message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
-            yield finding("unknown-label", message, _ids(table), rows[part])
+            yield diagnostic("unknown-label", message, _ids(table), rows[part])
         what = (f'other unknown label in column "{column}"', f'other unknown labels in column "{column}"')
-        yield from untold("unknown-label", what, np.ones(len(values), bool), _ids(table), codes, rows)
+        yield from remaining("unknown-label", what, np.ones(len(values), bool), _ids(table), codes, rows)
 
 
-def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A word in the split column that names no split, or none where others have one."""
     if "split" not in table:
         return
@@ -103,12 +103,12 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
             f'{rows_in_words(rows[part])}: column "split" holds {said}; '
             f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
         )
-        yield finding("unknown-split", message, _ids(table), rows[part])
+        yield diagnostic("unknown-split", message, _ids(table), rows[part])
     what = ('other word in column "split"', 'other words in column "split"')
-    yield from untold("unknown-split", what, np.ones(len(values), bool), _ids(table), codes, rows)
+    yield from remaining("unknown-split", what, np.ones(len(values), bool), _ids(table), codes, rows)
 
 
-def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A frame that is no whole number from 0 up."""
     if "frame" not in table:
         return
@@ -117,10 +117,10 @@ def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
     rows = np.flatnonzero(~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0)))
     if len(rows):
         message = f'{rows_in_words(rows)}: column "frame" holds no frame, which is a whole number from 0 up'
-        yield finding("bad-frame", message, _ids(table), rows)
+        yield diagnostic("bad-frame", message, _ids(table), rows)
 
 
-def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Finding]:
+def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A unit whose samples disagree in label, group or split."""
     if "unit_id" not in table:
         return
@@ -138,9 +138,9 @@ def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Findin
             message = f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}'
             if code != "unit-two-groups" and column in table:  # groups are patients
                 message += f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})"
-            yield finding(code, message, _ids(table), rows)
+            yield diagnostic(code, message, _ids(table), rows)
         others = (f"other unit with different {what}", f"other units with different {what}")
-        yield from untold(code, others, torn, _ids(table), codes)
+        yield from remaining(code, others, torn, _ids(table), codes)
 
 
 STRUCTURE: tuple[Check, ...] = (
@@ -157,14 +157,14 @@ STRUCTURE: tuple[Check, ...] = (
 """In the order in which a reader would want to mend them."""
 
 
-def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Finding]:
+def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Diagnostic]:
     if column not in table:
         return
     rows = np.flatnonzero(is_blank(column_of(table, column)))
     if len(rows):
         where = rows_in_words(rows)
         message = f'{where}: column "{column}" is blank; fill it or leave the row out'
-        yield finding(code, message, _ids(table), rows)
+        yield diagnostic(code, message, _ids(table), rows)
 
 
 def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:

@@ -1,20 +1,39 @@
-"""What is wrong with the data for a comparison, as far as manifest and caches can tell, though it can be run."""
+"""Problems of the data that spoil a comparison, as far as manifest and caches show them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from ...base import counted
 from ...evaluate.resampling.protocols import FIXED_TEST
+from ...manifests.validation.diagnostics import Diagnostic, by_severity, diagnostic
 from .probe_data import ProbeData, SplitSource
 
 _SEE = "`medprobe manifest check` lists them"
 
 
-def data_warnings(cohort: ProbeData, protocol: str) -> list[str]:
-    """Warnings that belong beside every score of a run under `protocol`."""
-    named = [told for side in cohort.sides for told in _no_groups(side, alone=len(cohort.sides) == 1)]
-    return [*named, *_shared_groups(cohort), *_shared_pixels(cohort, protocol)]
+def data_warnings(
+    cohort: ProbeData, protocol: str, *, attributes: Iterable[str] = (), columns: Iterable[str] = ()
+) -> list[Diagnostic]:
+    """Warnings that belong to every score of a run under `protocol`, the most severe first.
+
+    Args:
+        cohort: the data of the run.
+        protocol: how it is split.
+        attributes: messages about attributes without subgroups.
+        columns: messages about constant features.
+    """
+    messages = {
+        "samples-skipped": cohort.warnings,
+        "attribute-skipped": attributes,
+        "no-patients": [text for side in cohort.sides for text in _no_groups(side, alone=len(cohort.sides) == 1)],
+        "group-in-both-manifests": _shared_groups(cohort),
+        "constant-features": dict.fromkeys(columns),
+    }
+    found = [diagnostic(code, text) for code, texts in messages.items() for text in texts]
+    return by_severity([*found, *_shared_pixels(cohort, protocol)])
 
 
 def _names_groups(side: SplitSource) -> bool:
@@ -25,7 +44,7 @@ def _no_groups(side: SplitSource, *, alone: bool) -> list[str]:
     if _names_groups(side):
         return []
     which = "the manifest" if alone else f"the manifest of {side.manifest.name}"
-    why = "if patients have several, scores are too good and intervals too narrow"
+    why = "if patients have several, scores are too high and intervals too narrow"
     return [f"{which} names no patients, so each image counts as one: {why}"]
 
 
@@ -35,31 +54,33 @@ def _shared_groups(cohort: ProbeData) -> list[str]:
         return []
     trained, tested = (set(side.units.group_id.tolist()) for side in cohort.sides)
     shared = len(trained & tested)
-    told = (
-        f"{counted(shared, 'group id')} (patients) of {len(tested):,} in the external manifest stand in the other one"
-        " too: if they are the same people, scores on the test are too good; if only their numbers agree, nothing is"
-        " wrong"
+    message = (
+        f"{counted(shared, 'group id')} (patients) of {len(tested):,} in the external manifest are in the other one"
+        " too: if they are the same patients, test scores are too high; if only their numbers agree, nothing is wrong"
     )
-    return [told] if shared else []
+    return [message] if shared else []
 
 
-def _shared_pixels(cohort: ProbeData, protocol: str) -> list[str]:
+def _shared_pixels(cohort: ProbeData, protocol: str) -> list[Diagnostic]:
     digests = np.concatenate([_digests(side) for side in cohort.sides])
     _, content = np.unique(digests, axis=0, return_inverse=True)
     units, unit = cohort.units, np.flatnonzero(cohort.usable)[cohort.row_unit]
     if protocol in FIXED_TEST and units.split is not None:
         shared = _in_several(content.ravel(), (units.split[unit] == "test").astype(np.int64))
-        where = "on both sides of the split" if protocol == "official" else "in both manifests"
-        told = f"stand with the same pixels {where}, so scores on the test are too good"
+        where = "in both train and test" if protocol == "official" else "in both manifests"
+        code, why = "pixels-across-splits", f"have identical pixels {where}, so test scores are too high"
     else:
         shared = _in_several(content.ravel(), units.group[unit])
-        told = "have the very pixels of another case, so that a seed may learn from one and be tested on the other"
+        code, why = (
+            "pixels-repeated",
+            "have the pixels of another case, so train and test may share them",
+        )
     see = "" if protocol == "external" else f"; {_SEE}"
-    return [f"{counted(shared, 'image')} {told}{see}"] if shared else []
+    return [diagnostic(code, f"{counted(shared, 'image')} {why}{see}", things=shared)] if shared else []
 
 
 def _digests(side: SplitSource) -> np.ndarray:
-    """(M, B) uint8, of the pixels of each covered sample; any of the caches tells, for all hold the same ones."""
+    """(M, B) uint8, of the pixels of each covered sample; from the first cache, since all hold the same ones."""
     cache = side.caches[0]
     return cache.content_digests[cache.rows_of(side.coverage.sample_ids)]
 

@@ -23,6 +23,7 @@ from ...manifests import (
     manifest_image_stats,
     manifest_warnings,
 )
+from ...manifests.validation.diagnostics import by_severity
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
 from ..elements.text import listed
@@ -93,7 +94,7 @@ def _headline(manifest: Manifest) -> str:
 
 def _remarks(manifest: Manifest, survey: ImageStats, attributes: list[AttributeCounts]) -> Iterator[str]:
     """What a reader should know before relying on the numbers."""
-    yield from manifest_warnings(manifest, survey)
+    yield from map(str, by_severity(manifest_warnings(manifest, survey)))
     for counts in attributes:
         if counts.values is None and counts.spread is None:
             thing = counted_things(manifest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...evaluate import remarks
+from ...evaluate import run_warnings
 from ...manifests import class_words
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
@@ -75,7 +75,7 @@ def _words(findings: ReportData) -> dict[str, Any]:
         "probe_settings": methods.settings(findings),
         "statistics": methods.statistics(findings),
         "versions": methods.versions(findings),
-        "remarks": remarks(findings.run, findings.summary),
+        "remarks": list(map(str, run_warnings(findings.run, findings.summary))),
         "most_remarks": _MOST_REMARKS,
         "commands": citation.commands(findings),
         "unsaid": citation.unsaid(findings),

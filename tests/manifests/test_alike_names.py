@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Finding, Manifest, check_manifest, spelling_warnings
+from medprobe.manifests import DatasetCard, Diagnostic, Manifest, check_manifest, spelling_warnings
 from medprobe.manifests.checks.spelling import alike
 
 
@@ -20,7 +20,7 @@ def _manifest(tmp_path: Path, **columns: list[str]) -> Manifest:
     return Manifest(pd.DataFrame(table), DatasetCard.of("m", name="m", task=task, classes=classes, root=str(tmp_path)))
 
 
-def _found(manifest: Manifest, code: str) -> list[Finding]:
+def _found(manifest: Manifest, code: str) -> list[Diagnostic]:
     return [found for found in check_manifest(manifest, progress=False) if found.code == code]
 
 
@@ -58,7 +58,7 @@ def test_classes_and_groups_that_are_alike_are_told_by_the_check(tmp_path: Path)
 
 def test_groups_that_are_alike_are_told_before_they_are_hashed_and_by_rows_alone(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path, group_id=["Kowal", "kowal", "p2", "p2"])
-    (told,) = spelling_warnings(manifest)
+    (told,) = map(str, spelling_warnings(manifest))
     assert "1 set of groups (patients)" in told
     assert "2 rows (1, 2)" in told
     assert "owal" not in told

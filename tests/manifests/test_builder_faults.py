@@ -41,13 +41,13 @@ def test_as_many_faults_are_counted_when_a_table_is_built_from_as_when_it_is_loa
     columns = {"image_column": "path", "id_column": "sample_id", "label_columns": ["label"]}
     built = _said(lambda: build_csv(tmp_path / "m.csv", **columns))
     loaded = _said(lambda: Manifest.load(tmp_path / "m.csv"))
-    assert ": 800 faults:" in built
-    assert ": 800 faults:" in loaded
+    assert ": 800 errors:" in built
+    assert ": 800 errors:" in loaded
 
 
 def test_faults_of_a_published_table_are_counted_by_row_and_by_repeated_value(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", ["id_code,diagnosis", *(f"a{row % 300},{row % 2 * 9}" for row in range(600))])
-    assert ": 600 faults:" in _said(lambda: BUILDERS["aptos2019"].build(tmp_path))
+    assert ": 600 errors:" in _said(lambda: BUILDERS["aptos2019"].build(tmp_path))
 
 
 def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
     rows = ["/elsewhere/x.png,a,P8,train", "../y.png,b,P9,trian", "scans/0.png,,P0,trian", "scans/0.png,a,P0,"]
     write(tree.file, [*tree.file.read_text().splitlines(), *rows])
     said = _said(lambda: tree.build(classes=["a", "c"]))
-    assert said.startswith(f"{tree.file}: 8 faults:")
+    assert said.startswith(f"{tree.file}: 8 errors:")
     for words in (
         f'2 rows (7, 8): column "file" leads out of the folder "{tree.src}"; give --root a folder above all images',
         '2 rows (8, 9): column "set" holds "trian"; write train, val or test',
@@ -72,7 +72,7 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
 def test_one_class_alone_hides_no_other_fault(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", ["file,dx", "a.png,tumour", "b.png,", "c.png,"])
     said = _said(lambda: build_csv(tmp_path / "t.csv", image_column="file", label_columns=["dx"]))
-    assert ": 4 faults:" in said
+    assert ": 4 errors:" in said
     for words in ("not one of its 3 images", 'one class only, "tumour"', '2 rows (2, 3): column "dx" is blank'):
         assert words in said
 
@@ -106,7 +106,7 @@ def test_wrong_labels_of_arrays_are_told_for_all_rows_and_splits(tmp_path: Path)
     labels = {"train_labels": np.array([0, -1, 1, -7]), "test_labels": np.array([0, 1, -2, 1])}
     np.savez(tmp_path / "t.npz", train_images=images, test_images=images, **labels)
     said = _said(lambda: build_npz(tmp_path / "t.npz"))
-    assert ": 3 faults:" in said
+    assert ": 3 errors:" in said
     assert "train_labels, 2 rows (2, 4): here stands -7, -1, and a class is 0 or more" in said
     assert "test_labels, row 3: here stands -2" in said
 
@@ -180,4 +180,4 @@ def test_patients_that_lack_a_sequence_are_counted_one_by_one(tmp_path: Path) ->
         (tree.src / tree.images[number]).unlink()
     assert ", 2 rows (1, 3) of grades.csv: no file of t2" in _said(tree.build)
     (tree.src / "P2" / "b_t2.nii").write_bytes((tree.src / tree.images[1]).read_bytes())
-    assert ": 3 faults:" in _said(tree.build)
+    assert ": 3 errors:" in _said(tree.build)

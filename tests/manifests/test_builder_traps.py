@@ -58,7 +58,7 @@ def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(tmp_path: P
     with pytest.raises(ManifestError) as refusal:
         tree.build()
     said = str(refusal.value)
-    assert ": 2 faults:" in said
+    assert ": 2 errors:" in said
     assert f'row 1: column "{tree.label}" is blank' in said
     assert f"2 rows (2, {last}): the same value in column" in said
     assert not re.search(r"\bP\d\b", said)

@@ -6,12 +6,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Finding, Manifest, build_folder, check_manifest
+from medprobe.manifests import DatasetCard, Diagnostic, Manifest, build_folder, check_manifest
 from medprobe.manifests.image_stats.burned_in_text import FEWEST, letters_in_a_row
 from PIL import Image, ImageDraw, ImageFont
 
 
-def _found(manifest: Manifest, code: str) -> list[Finding]:
+def _found(manifest: Manifest, code: str) -> list[Diagnostic]:
     return [one for one in check_manifest(manifest, progress=False) if one.code == code]
 
 

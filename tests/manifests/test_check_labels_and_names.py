@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Finding, Manifest, build_folder, check_manifest
+from medprobe.manifests import DatasetCard, Diagnostic, Manifest, build_folder, check_manifest
 from PIL import Image
 
 
-def _found(manifest: Manifest, code: str) -> list[Finding]:
+def _found(manifest: Manifest, code: str) -> list[Diagnostic]:
     return [one for one in check_manifest(manifest, progress=False) if one.code == code]
 
 

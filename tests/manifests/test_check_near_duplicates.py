@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from medprobe.base import ManifestError
 from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec
-from medprobe.manifests import Finding, Manifest, build_folder, check_manifest
+from medprobe.manifests import Diagnostic, Manifest, build_folder, check_manifest
 from medprobe.manifests.checks.near_search import FARTHEST, near_hashes
 from PIL import Image
 
@@ -29,7 +29,7 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
-def _found(manifest: Manifest, code: str, **given: object) -> list[Finding]:
+def _found(manifest: Manifest, code: str, **given: object) -> list[Diagnostic]:
     return [one for one in check_manifest(manifest, progress=False, **given) if one.code == code]
 
 

@@ -127,7 +127,7 @@ def test_faults_that_are_too_many_to_be_told_one_by_one_are_counted(tmp_path: Pa
     with pytest.raises(ManifestError) as refusal:
         Manifest.load(_write(tmp_path, f"sample_id,path,label\n{rows}"))
     first, *_, last = str(refusal.value).splitlines()
-    assert first.endswith(": 300 faults:")
+    assert first.endswith(": 300 errors:")
     assert last == "  and 290 more"
 
 

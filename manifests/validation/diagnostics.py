@@ -1,0 +1,325 @@
+"""Everything that can be wrong with a manifest, a build or a run: one type, one table of codes, one wording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ...base import counted
+
+Severity = Literal["error", "warning"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning")
+IMAGES = ("image", "images")
+MOST = 200
+"""Diagnostics of one code that are listed one by one; the rest are counted."""
+_ABSOLUTE = r"/|[A-Za-z]:/|~"
+
+
+class Code(NamedTuple):
+    """One kind of problem."""
+
+    severity: Severity
+    """An error makes results wrong or the work impossible; a warning may be intended."""
+    meaning: str
+    """In a few words."""
+    remedy: str
+    """What to do about it, in a sentence or two."""
+    thing: tuple[str, str] = IMAGES
+    """What a diagnostic counts, singular and plural; an image is a row of the manifest."""
+
+
+_CLASSES, _COPIES = ("class", "classes"), ("set of identical images", "sets of identical images")
+_GROUPS, _PAIRS, _UNITS = ("group", "groups"), ("pair", "pairs"), ("unit", "units")
+_FEATURES, _NOTES = ("set of features", "sets of features"), ("note", "notes")
+
+CODES: dict[str, Code] = {
+    "empty-manifest": Code("error", "there are no rows", "Build the manifest again.", ("table", "tables")),
+    "blank-id": Code("error", "a sample, unit or group has no id", "Fill the field, or remove the row."),
+    "duplicate-id": Code(
+        "error", "several rows have one sample_id", "Give each row its own id, or remove repeated rows.", ("id", "ids")
+    ),
+    "blank-path": Code("error", "a row names no image", "Fill the field, or remove the row."),
+    "blank-label": Code("error", "a row has no label", "Fill the field, or remove the row."),
+    "unknown-label": Code("error", "a label is not in the card", "Fix the label, or add the class to the card."),
+    "unknown-split": Code("error", "not train, val or test", "Write train, val or test."),
+    "bad-frame": Code("error", "a frame is not a whole number", "Write a number from 0 up, or nothing for one image."),
+    "unit-two-labels": Code(
+        "error", "a unit's samples differ in label", "Fix the label, or name smaller units in unit_id.", _UNITS
+    ),
+    "unit-two-groups": Code(
+        "error", "a unit's samples differ in group", "Fix unit_id or group_id: a unit belongs to one patient.", _UNITS
+    ),
+    "unit-two-splits": Code(
+        "error", "a unit's samples differ in split", "Put the whole unit in one part of the split.", _UNITS
+    ),
+    "missing-file": Code(
+        "error", "the file does not exist",
+        "Fetch the file, or fix the path; if all are missing, the card's root is wrong.",
+    ),
+    "unreadable-image": Code(
+        "error", "the file cannot be read as an image", "Fetch the file again, convert it, or remove the row."
+    ),
+    "path-outside-root": Code(
+        "error", "a path leaves the card's root", "Set the card's root to a folder above all images."
+    ),
+    "constant-image": Code("warning", "all pixels are the same", "Remove them: they are useless for train and test."),
+    "extreme-aspect": Code(
+        "warning", "an image far from square",
+        "Look at them; most networks squash or crop an image to a square. Crop, split or remove them.",
+    ),
+    "burned-in-text": Code(
+        "warning", "what looks like text in pixels",
+        "Look at the images, the most certain first; if it is text, mask it in all classes in the same way: it may "
+        "reveal the hospital, the diagnosis or the patient.",
+    ),
+    "group-across-splits": Code(
+        "error", "a group is in several parts of the split",
+        "Put the whole group in one part, or drop the column split: networks recognise patients, so test scores are "
+        "too high.", _GROUPS,
+    ),
+    "pixels-across-splits": Code(
+        "error", "one image is in both train and test",
+        "Test scores are too high. `manifest check --fix` writes a manifest without such sets: drop-duplicates keeps "
+        "one of each, group-duplicates puts each in one part of the split.", _COPIES,
+    ),
+    "pixels-two-labels": Code(
+        "warning", "one image, different labels",
+        "One of the labels is wrong, or the image shows both; ask the annotators, or remove it from test.", _COPIES,
+    ),
+    "pixels-repeated": Code(
+        "warning", "one image under several ids",
+        "They count several times; `--fix drop-duplicates` keeps one of each set. If they are in different groups, a "
+        "new split may put them in both train and test; `--fix group-duplicates` keeps each set together.", _COPIES,
+    ),
+    "near-duplicate": Code(
+        "warning", "nearly one image in two splits or groups",
+        "Look at a few, the nearest first; if they show one scan or one patient, give the pair one group_id and draw "
+        "a new split. Correlation 1.000: identical up to brightness, contrast and fine detail.", _PAIRS,
+    ),
+    "near-embedding": Code(
+        "warning", "similar embeddings in two splits or groups",
+        "Look at a few, the nearest first; if they show one scan or one patient, give the pair one group_id and draw "
+        "a new split.", _PAIRS,
+    ),
+    "no-groups": Code(
+        "warning", "file names suggest several images per patient",
+        "Name the patient of each image in a column group_id, for instance with `build csv --group-column`.",
+    ),
+    "unit-two-attributes": Code(
+        "warning", "a unit's samples differ in attribute",
+        "Fix the attribute; until then it is missing for the unit in subgroup scores.", _UNITS,
+    ),
+    "rare-class": Code(
+        "warning", "a class has under 10 units", "Collect more, merge classes, or remove it and say so.", _CLASSES
+    ),
+    "absent-class": Code(
+        "warning", "a class is absent from a split",
+        "Draw another split (`build --split grouped:80/20`), collect more, or remove the class and say so: a class "
+        "without train units cannot be learned, one without test units cannot be scored.", _CLASSES,
+    ),
+    "alike-names": Code(
+        "warning", "classes or groups that differ only in spelling",
+        "If they are the same, spell them the same in the table and build again: else a class is split in two, or a "
+        "patient may be in both train and test.", ("set of names", "sets of names"),
+    ),
+    "label-like-id": Code(
+        "warning", "labels look like ids", "Make sure that the card's label_column is the right one.",
+        ("column", "columns"),
+    ),
+    "format-tells-class": Code(
+        "warning", "size or format alone predicts a class",
+        "A network may learn how files were stored instead of the disease. Convert all images to one size, mode and "
+        "format; if only the file size differs, also test on another source. AUC 0.5 is chance, 1 is certain.",
+        _CLASSES,
+    ),
+    "source-error": Code(
+        "error", "a folder or table to build from is wrong", "Fix the folder or table, and build again.",
+        ("error", "errors"),
+    ),
+    "no-patients": Code(
+        "warning", "no column names patients",
+        "Name the patient of each image in a column group_id: else images of one patient may be in both train and "
+        "test, and intervals are too narrow.", ("manifest", "manifests"),
+    ),
+    "group-in-both-manifests": Code(
+        "warning", "train and external manifest share group ids",
+        "If they are the same patients, remove them from one manifest; if only the numbers agree, ignore it.", _GROUPS,
+    ),
+    "samples-skipped": Code(
+        "warning", "samples without an embedding were skipped",
+        "Run `medprobe extract` again; images in quarantine must be fixed first.",
+    ),
+    "attribute-skipped": Code(
+        "warning", "an attribute gives no subgroups", "Use an attribute with fewer distinct values.",
+        ("attribute", "attributes"),
+    ),
+    "constant-features": Code(
+        "warning", "features with one value for all units",
+        "Usually harmless; if there are many, check weights and preprocessing of the backbone.", _FEATURES,
+    ),
+    "not-converged": Code(
+        "warning", "fits did not converge", "Narrow the grid of C, or scale the features.", ("fit", "fits")
+    ),
+    "fit-note": Code("warning", "a remark of a probe on its fits", "Depends on the remark.", ("fit", "fits")),
+    "undefined-score": Code(
+        "warning", "a score is not defined", "Use larger test sets, or another metric.", ("score", "scores")
+    ),
+    "summary-note": Code("warning", "a limit of an interval or mean", "Use more units or more seeds.", _NOTES),
+    "run-warning": Code("warning", "a warning of an older run, without a code", "Run the probe again.", _NOTES),
+}  # fmt: skip
+"""Every code, stable, so that scripts may rely on it; docs/checks.md has a section on each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostic:
+    """One problem of a manifest, a build or a run."""
+
+    code: str
+    """A key of `CODES`."""
+    message: str
+    """What is wrong, where (row, sample, column), and what to do if that is not obvious."""
+    rows: np.ndarray
+    """(K,) int64: rows of all images concerned, counted from 1 without the header; empty for the table as a whole."""
+    ids: pd.Series
+    """The sample ids of the whole table: a problem of ten million rows must not hold a text for each."""
+    count: int
+    """How many things (`Code.thing`) it is about."""
+    files: tuple[str, ...] = ()
+    """Paths below the card's root that a user must open. They may contain patient names, so they are shown in the
+    terminal and written to no file."""
+
+    @property
+    def severity(self) -> Severity:
+        """`error` or `warning`."""
+        return CODES[self.code].severity
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The sample ids of `rows`, blank where missing."""
+        return tuple(self.ids.iloc[self.rows - 1].fillna(""))
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+
+def diagnostic(
+    code: str,
+    message: str,
+    ids: pd.Series | None = None,
+    rows: np.ndarray | Sequence[int] = (),
+    *,
+    things: int = 1,
+    files: Sequence[str] = (),
+) -> Diagnostic:
+    """One problem.
+
+    Args:
+        code: a key of `CODES`.
+        message: what is wrong, where, and what to do if that is not obvious.
+        ids: the sample ids of the whole table.
+        rows: positions in the table of the images concerned, from 0.
+        things: how many things it is about; where a thing is an image, there are as many as rows.
+        files: values of the column `path` to open; of one that leaves the root only the last part is kept.
+    """
+    ids = pd.Series(dtype=object) if ids is None else ids
+    at = np.asarray(rows, np.int64) + 1
+    count = len(at) if CODES[code].thing == IMAGES and len(at) else things
+    return Diagnostic(code, message, at, ids, count, tuple(map(_below_root, files)))
+
+
+def remaining(
+    code: str,
+    what: tuple[str, str],
+    chosen: np.ndarray,
+    ids: pd.Series,
+    codes: np.ndarray,
+    rows: np.ndarray | None = None,
+) -> Iterator[Diagnostic]:
+    """The diagnostic that counts the `chosen` things beyond the first `MOST`, if there are any.
+
+    Args:
+        code: a key of `CODES`.
+        what: the things, singular and plural, with what is wrong with them.
+        chosen: bool, one per thing.
+        ids: the sample ids of the whole table.
+        codes: (M,) int64: the thing of each row.
+        rows: (M,) int64: positions of these rows in the table; by default all of them.
+    """
+    rest = np.zeros(len(chosen), bool)
+    rest[np.flatnonzero(chosen)[MOST:]] = True
+    if rest.any():
+        left = np.flatnonzero(rest[codes])
+        things = int(rest.sum())
+        yield diagnostic(code, counted(things, *what), ids, left if rows is None else rows[left], things=things)
+
+
+def by_severity(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Errors first, then warnings; otherwise in the given order."""
+    return sorted(diagnostics, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def refusal(where: str, messages: Sequence[str], counts: Sequence[int] = (), *, most: int = 10) -> str:
+    """One text for all that is wrong with `where`; after `most` messages, the rest are counted.
+
+    Args:
+        where: a file or folder.
+        messages: what is wrong.
+        counts: how many problems each message is about; by default one.
+        most: how many messages are listed.
+    """
+    if len(messages) == 1:
+        return f"{where}, {messages[0]}{'' if messages[0].endswith(('.', '?')) else '.'}"
+    counts = counts or [1] * len(messages)
+    listed = "".join(f"\n  {message}" for message in messages[:most])
+    rest = f"\n  and {sum(counts[most:]):,} more" if len(messages) > most else ""
+    return f"{where}: {sum(counts):,} errors:{listed}{rest}"
+
+
+def rows_in_words(rows: np.ndarray | Sequence[int], ids: pd.Series | None = None, *, most: int = 3) -> str:
+    """Names rows: `row 7 (sample_id "a")`, or `12 rows (7, 9, 30, ...)`; counted from 1 without the header.
+
+    Args:
+        rows: positions in the table, from 0.
+        ids: the table's sample ids, to name a single row by.
+        most: how many rows are named.
+    """
+    rows = np.asarray(rows)
+    if len(rows) == 1:
+        name = "" if ids is None or pd.isna(ids.iloc[rows[0]]) else f' (sample_id "{ids.iloc[rows[0]]}")'
+        return f"row {rows[0] + 1:,}{name}"
+    named = ", ".join(f"{row + 1:,}" for row in rows[:most])
+    return f"{len(rows):,} rows ({named}{', ...' if len(rows) > most else ''})"
+
+
+def leaves_root(path: str) -> bool:
+    """Whether a path of a manifest is absolute or, read from left to right, ever climbs above its start."""
+    path = path.replace("\\", "/")
+    if re.match(_ABSOLUTE, path):
+        return True
+    depth = 0
+    for part in path.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            return True
+    return False
+
+
+def outside_root(paths: pd.Series) -> np.ndarray:
+    """For which paths `leaves_root` is true: (N,) bool."""
+    paths = paths.fillna("").str.replace("\\", "/")
+    outside = paths.str.match(_ABSOLUTE).to_numpy(bool)
+    # Only the few with ".." in them are looked at one by one.
+    for row in np.flatnonzero(paths.str.contains("..", regex=False).to_numpy(bool)):
+        outside[row] = leaves_root(paths.iloc[row])
+    return outside
+
+
+def _below_root(path: str) -> str:
+    # Folders above the root reveal how a disk is organised, and often whose it is.
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return f".../{name}" if leaves_root(path) else path
