@@ -12,6 +12,9 @@ from hypothesis import settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 
+# As many processes as cores run the tests; threads of torch and BLAS would only wait for each other in busy loops.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # `CI_NIGHTLY=1` looks at more examples; in CI the examples are the same every time.
 settings.register_profile("default", max_examples=200, deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("nightly", max_examples=1_500, deadline=None)

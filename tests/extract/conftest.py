@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,51 @@ def _gallery(folder: Path, count: int) -> Manifest:
 def _auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saves the other tests the seconds of a conversion; test_extract_runtimes.py names the runtime that it means."""
     monkeypatch.setattr(device, "openvino_is_installed", lambda: False)
+
+
+_BLOCKS = {"convnext": "depths", "swin": "depths", "densenet": "block_config"}
+_BLOCKS |= {"resnet": "layers", "fastvit": "layers", "vit": "depth", "deit": "depth"}
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`shallow(depth)`: networks that are created from now on have so many blocks (of each of four stages).
+
+    Names, widths and code are those of the whole network, whose shapes other tests compare on the meta device.
+    """
+
+    def cut(depth: int = 2) -> None:
+        import open_clip
+        import timm
+        from medprobe.extract.adapters import from_seem, from_transformers
+
+        stages = (depth,) * 4
+        create, config_of, untrained = timm.create_model, open_clip.get_model_config, from_transformers._untrained
+
+        def of_timm(name: str, **given: Any) -> Any:
+            option = next((option for family, option in _BLOCKS.items() if family in name), None)
+            fewer = {option: depth if option == "depth" else stages} if option else {}
+            return create(name, **{**fewer, **given})
+
+        def of_open_clip(name: str) -> Any:
+            config = config_of(name)
+            if config and (layers := config["vision_cfg"].get("layers")):
+                config["vision_cfg"]["layers"] = list(stages) if isinstance(layers, list) else depth
+            return config
+
+        def of_transformers(config: Any) -> Any:
+            images = getattr(config, "vision_config", config)
+            if hasattr(images, "num_hidden_layers"):
+                images.num_hidden_layers = depth
+            return untrained(config)
+
+        monkeypatch.setattr(timm, "create_model", of_timm)
+        monkeypatch.setattr(open_clip, "get_model_config", of_open_clip)
+        monkeypatch.setattr(from_transformers, "_untrained", of_transformers)
+        variants = {name: replace(variant, depths=stages) for name, variant in from_seem._VARIANTS.items()}
+        monkeypatch.setattr(from_seem, "_VARIANTS", variants)
+
+    return cut
 
 
 @pytest.fixture

@@ -159,8 +159,11 @@ def fill(module: nn.Module, tensors: dict[str, torch.Tensor], name: str) -> None
 
 def sam_of_transformers(tensors: dict[str, torch.Tensor], size: int) -> nn.Module:
     """SAM's image encoder in transformers, with its absolute positions resampled to `size` pixels."""
-    encoder = hf.SamVisionModel(hf.SamVisionConfig()).vision_encoder
     of = {name.removeprefix("image_encoder."): value for name, value in tensors.items()}
+    spans = [value.shape[0] for name, value in of.items() if name.endswith("rel_pos_h")]
+    everywhere = [block for block, span in enumerate(spans) if span == max(spans)]
+    config = hf.SamVisionConfig(num_hidden_layers=len(spans), global_attn_indexes=everywhere)
+    encoder = hf.SamVisionModel(config).vision_encoder
     if "pos_embed" in of:
         grid = size // 16
         positions = functional.interpolate(of["pos_embed"].permute(0, 3, 1, 2), size=(grid, grid), mode="bicubic")

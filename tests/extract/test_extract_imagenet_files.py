@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import timm
@@ -13,14 +15,34 @@ from medprobe.extract import load_backbone
 from medprobe.extract.weights.layouts import as_published
 from published_networks import agree, linear, noise_images, normalised, saved, vit
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 
 
-def _of_torchvision(name: str) -> nn.Module:
+def _narrow_vgg16() -> nn.Module:
+    """torchvision's VGG-16 whose first two linear layers, of which most of its file consists, are narrow."""
+    with torch.device("meta"):
+        network = torchvision.models.vgg16(weights=None, init_weights=False)
+    network.classifier[0], network.classifier[3] = nn.Linear(512 * 7 * 7, 64), nn.Linear(64, 4096)
+    return network.to_empty(device="cpu")
+
+
+_SHALLOW = {
+    "vgg16": (_narrow_vgg16, {"mlp_ratio": 64 / 4096}),
+    "resnet50": (partial(torchvision.models.ResNet, Bottleneck, [1, 1, 1, 1]), {}),
+    "densenet121": (partial(torchvision.models.DenseNet, 32, (1, 1, 1, 1), 64), {}),
+}
+_WHOLE = {name: (partial(torchvision.models.get_model, name, weights=None), {}) for name in _SHALLOW}
+
+
+def _of_torchvision(create: Callable[[], nn.Module]) -> nn.Module:
     """torchvision's network with random numbers, those of its norms included."""
     torch.manual_seed(0)
-    network = torchvision.models.get_model(name, weights=None).eval()
+    network = create().eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
     for name, value in network.state_dict().items():
         if name.endswith("running_mean"):
             value.normal_(std=0.1)
@@ -40,17 +62,19 @@ def _as_densenets_files_have_it(tensors: dict[str, torch.Tensor]) -> dict[str, t
 
 
 @pytest.mark.parametrize(
-    ("model", "theirs", "rewrite"),
-    [
-        ("vgg16", "vgg16", dict),
-        ("resnet50", "resnet50", dict),
-        ("densenet121", "densenet121", dict),
-        ("densenet121", "densenet121", _as_densenets_files_have_it),
-    ],
+    ("model", "rewrite"),
+    [("vgg16", dict), ("resnet50", dict), ("densenet121", dict), ("densenet121", _as_densenets_files_have_it)],
     ids=["vgg16", "resnet50", "densenet121", "densenet121-as-on-disk"],
 )
-def test_torchvisions_files_give_what_torchvisions_networks_give(tmp_path, model, theirs, rewrite) -> None:
-    network = _of_torchvision(theirs)
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["shallow", "whole"])
+def test_torchvisions_files_give_what_torchvisions_networks_give(
+    tmp_path, shallow, monkeypatch, model, rewrite, whole
+) -> None:
+    if not whole:
+        shallow(1)
+    create, options = (_WHOLE if whole else _SHALLOW)[model]
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, **options))
+    network = _of_torchvision(create)
     path = saved(rewrite(network.state_dict()), tmp_path / "theirs.pth")
     backbone = load_backbone(f"timm:{model}@{path}", poolings=["pooled"], **_OPTIONS)
     with torch.inference_mode():
@@ -67,7 +91,8 @@ def test_torchvisions_files_give_what_torchvisions_networks_give(tmp_path, model
         ("vit_base_patch16_224", "vit_b_16"),
     ],
 )
-def test_torchvisions_files_that_timm_has_no_names_for_are_known_by_sight(tmp_path, model, theirs) -> None:
+def test_torchvisions_files_that_timm_has_no_names_for_are_known_by_sight(tmp_path, shallow, model, theirs) -> None:
+    shallow(1)
     with torch.device("meta"):
         network = torchvision.models.get_model(theirs, weights=None)
     path = saved(network.to_empty(device="cpu").state_dict(), tmp_path / "theirs.pth")
@@ -127,8 +152,9 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
         ("convnextv2_atto", _in_names_of_meta),
     ],
 )
-def test_the_authors_names_are_what_timm_itself_converts_and_each_finds_its_place(model, publish) -> None:
+def test_the_authors_names_are_what_timm_itself_converts_and_each_finds_its_place(shallow, model, publish) -> None:
     """timm's own conversion, which is written apart from ours, is given the same file and must give the same."""
+    shallow(1)
     whole = timm.create_model(model)
     published = publish(whole)
     values = as_published(published, _target(model))
@@ -140,9 +166,15 @@ def test_the_authors_names_are_what_timm_itself_converts_and_each_finds_its_plac
 
 @pytest.mark.parametrize(
     ("model", "publish"),
-    [("swin_base_patch4_window7_224", _in_names_of_microsoft), ("convnext_base", _in_names_of_meta)],
+    [
+        ("swin_tiny_patch4_window7_224", _in_names_of_microsoft),
+        ("swin_base_patch4_window7_224", _in_names_of_microsoft),
+        ("convnext_tiny", _in_names_of_meta),
+        ("convnext_base", _in_names_of_meta),
+        ("convnextv2_atto", _in_names_of_meta),
+    ],
 )
-def test_every_tensor_of_the_larger_ones_has_its_place(model, publish) -> None:
+def test_every_tensor_of_the_whole_ones_has_its_place(model, publish) -> None:
     with torch.device("meta"):
         values = as_published(publish(timm.create_model(model)), _target(model))
     assert _shapes(values) == _shapes(_target(model))

@@ -30,6 +30,7 @@ from published_networks import (
 from published_networks import vit as vit_shapes
 from shaken_networks import cosines, shaken, smooth_inputs
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 _BY_HAND = [entry for entry in catalogue().values() if isinstance(entry.weights, ByHand)]
@@ -48,11 +49,12 @@ def _blip_as_published(vit: nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def vit() -> nn.Module:
-    """timm's ViT-B/16, which Salesforce's image encoder is."""
-    return shaken(timm.create_model("vit_base_patch16_224", num_classes=0), 0.02)
+    """timm's ViT-B/16, which Salesforce's image encoder is, two blocks deep."""
+    return shaken(timm.create_model("vit_base_patch16_224", num_classes=0, depth=2), 0.02)
 
 
-def test_blip_gives_the_tokens_that_timms_transformer_gives(tmp_path, vit) -> None:
+def test_blip_gives_the_tokens_that_timms_transformer_gives(tmp_path, vit, shallow) -> None:
+    shallow(2)
     torch.save({"model": _blip_as_published(vit)}, tmp_path / "model_base.pth")
     poolings = ["cls", "mean", "patch0"]
     backbone = load_backbone("blip-base", weights=tmp_path / "model_base.pth", poolings=poolings, **_OPTIONS)
@@ -73,7 +75,8 @@ def test_blip_gives_the_tokens_that_timms_transformer_gives(tmp_path, vit) -> No
     ],
     ids=["missing", "extra"],
 )
-def test_a_file_of_blip_that_does_not_fit_is_told(tmp_path, vit, change, told) -> None:
+def test_a_file_of_blip_that_does_not_fit_is_told(tmp_path, vit, shallow, change, told) -> None:
+    shallow(2)
     tensors = _blip_as_published(vit)
     change(tensors)
     torch.save({"model": tensors}, tmp_path / "model_base.pth")
@@ -92,7 +95,8 @@ def test_a_file_of_blip_that_does_not_fit_is_told(tmp_path, vit, change, told) -
         ("clip-b16", "dinov2"),
     ],
 )
-def test_a_file_of_another_network_is_told_by_what_it_looks_like(tmp_path, name, kind) -> None:
+def test_a_file_of_another_network_is_told_by_what_it_looks_like(tmp_path, shallow, name, kind) -> None:
+    shallow(1)
     width, ones = 8, torch.ones(8)
     files = {
         "blip": {"visual_encoder.pos_embed": torch.ones(1, 5, width), "visual_encoder.blocks.0.norm1.weight": ones},
@@ -115,8 +119,9 @@ def test_every_tensor_of_a_large_blip_has_its_place() -> None:
     assert {name: value.shape for name, value in made.items()} == {n: value.shape for n, value in target.items()}
 
 
-def test_a_densenet_of_torchxrayvision_sees_one_channel_from_minus_to_plus_1024(tmp_path) -> None:
-    theirs = torchvision.models.densenet121(weights=None, num_classes=18)
+def test_a_densenet_of_torchxrayvision_sees_one_channel_from_minus_to_plus_1024(tmp_path, shallow) -> None:
+    shallow(1)
+    theirs = torchvision.models.DenseNet(32, (1, 1, 1, 1), 64, num_classes=18)
     theirs.features.conv0 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     shaken(theirs, 0.02)
     torch.save({**theirs.state_dict(), "op_threshs": torch.zeros(18)}, tmp_path / "xrv.pth")
@@ -129,8 +134,9 @@ def test_a_densenet_of_torchxrayvision_sees_one_channel_from_minus_to_plus_1024(
     assert cosines(backbone.embed(pixels)["pooled"], expected.numpy()).min() >= 0.9999
 
 
-def test_lvm_meds_resnet_gives_what_torchvisions_gives(tmp_path) -> None:
-    theirs = shaken(torchvision.models.resnet50(weights=None), 0.02)
+def test_lvm_meds_resnet_gives_what_torchvisions_gives(tmp_path, shallow) -> None:
+    shallow(1)
+    theirs = shaken(torchvision.models.ResNet(Bottleneck, [1, 1, 1, 1]), 0.02)
     torch.save(theirs.state_dict(), tmp_path / "lvmmed_resnet.torch")
     backbone = load_backbone("lvm-med-resnet50", weights=tmp_path / "lvmmed_resnet.torch", **_OPTIONS)
     theirs.fc = nn.Identity()
@@ -193,13 +199,13 @@ def test_every_tensor_of_a_large_transformer_has_its_place(name, scaled) -> None
 
 
 def test_rad_dino_from_its_folder_gives_what_timms_dinov2_gives(tmp_path) -> None:
-    """As published: a folder of transformers, of DINOv2's base size at 518 px."""
-    tensors = filled(dinov2(768, 12))
+    """As published: a folder of transformers, of DINOv2's base width at 518 px; two blocks deep."""
+    tensors = filled(dinov2(768, 2))
     dinov2_of_transformers(tensors).save_pretrained(tmp_path)
     poolings = ["cls", "mean"]
     backbone = load_backbone(f"rad-dino@{tmp_path}", poolings=poolings, image_size=112, **_OPTIONS)
     assert backbone.transform.mean == (0.5307,) * 3
-    theirs = timm.create_model("vit_base_patch14_dinov2", num_classes=0).eval()
+    theirs = timm.create_model("vit_base_patch14_dinov2", num_classes=0, depth=2).eval()
     theirs.load_state_dict({name: value for name, value in tensors.items() if name != "mask_token"})
     ADAPTERS["timm"].set_image_size(theirs, (112, 112))
     pixels, images = smooth_inputs(backbone, 1)

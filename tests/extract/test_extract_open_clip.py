@@ -72,11 +72,11 @@ def _clip_as_published(model: hf.CLIPVisionModelWithProjection) -> dict[str, tor
 
 @pytest.fixture(scope="module")
 def clip() -> hf.CLIPVisionModelWithProjection:
-    """transformers' ViT-B/32 of OpenAI's CLIP at full size."""
+    """transformers' ViT-B/32 of OpenAI's CLIP at full width, two blocks deep."""
     config = hf.CLIPVisionConfig(
         hidden_size=768,
         intermediate_size=3072,
-        num_hidden_layers=12,
+        num_hidden_layers=2,
         num_attention_heads=12,
         patch_size=32,
         projection_dim=512,
@@ -99,7 +99,8 @@ def clip_file(published, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("size", [224, 288])
-def test_clip_gives_the_vectors_that_transformers_gives(clip, clip_file, size) -> None:
+def test_clip_gives_the_vectors_that_transformers_gives(clip, clip_file, shallow, size) -> None:
+    shallow(2)
     backbone = load_backbone(_MODEL, weights=clip_file, poolings=["proj", "cls", "mean"], image_size=size, **_OPTIONS)
     pixels, normalised = smooth_inputs(backbone, 3)
     made = backbone.embed(pixels)
@@ -130,8 +131,9 @@ def test_every_tensor_of_every_size_has_its_place(name, width, depth, hidden, pa
     assert {name: value.shape for name, value in values.items()} == {n: value.shape for n, value in target.items()}
 
 
-def test_biomedclip_gives_the_vector_of_transformers_vit_under_its_projection(tmp_path) -> None:
-    tower, head = filled(vit(768, 12, 16, 197)), filled({"head.proj.weight": (512, 768)}, seed=1)
+def test_biomedclip_gives_the_vector_of_transformers_vit_under_its_projection(tmp_path, shallow) -> None:
+    shallow(2)
+    tower, head = filled(vit(768, 2, 16, 197)), filled({"head.proj.weight": (512, 768)}, seed=1)
     texts = {"text.proj.0.weight": torch.zeros(640, 768), "logit_scale": torch.zeros(())}
     published = {f"visual.trunk.{name}": value for name, value in tower.items()} | texts
     published["visual.head.proj.weight"] = head["head.proj.weight"]
@@ -151,7 +153,8 @@ def test_the_catalogue_names_the_repository_that_the_library_fetches_from(entry)
     assert entry.repository == open_clip.pretrained.get_pretrained_cfg(model, tag)["hf_hub"].strip("/")
 
 
-def test_preprocessing_is_that_of_the_model_and_of_the_tag() -> None:
+def test_preprocessing_is_that_of_the_model_and_of_the_tag(shallow) -> None:
+    shallow(1)
     spec = load_backbone("open_clip:ViT-B-32/openai@random", **_OPTIONS).transform
     assert (spec.size, spec.resize, spec.interpolation) == ((224, 224), "short-side", "bicubic")
     assert spec.mean == (0.48145466, 0.4578275, 0.40821073)
@@ -171,7 +174,8 @@ def test_preprocessing_is_that_of_the_model_and_of_the_tag() -> None:
     ],
     ids=["training-checkpoint", "image-tower-alone", "custom-text-tower"],
 )
-def test_every_published_wrapping_is_the_same_backbone(tmp_path, published, clip_file, wrap) -> None:
+def test_every_published_wrapping_is_the_same_backbone(tmp_path, published, clip_file, shallow, wrap) -> None:
+    shallow(2)
     torch.save(wrap(published), tmp_path / "own.pt")
     digests = {
         load_backbone(_MODEL, weights=p, **_OPTIONS).spec.weights_digest for p in (tmp_path / "own.pt", clip_file)
@@ -183,7 +187,7 @@ def test_a_folder_with_its_own_config_needs_no_hub_and_its_config_decides(tmp_pa
     save_file(published, tmp_path / "open_clip_model.safetensors")
     (tmp_path / "model.safetensors").write_bytes(b"transformers' own file of the same repository")
     model = {"embed_dim": 512, "quick_gelu": True, "text_cfg": {"hf_model_name": "some/bert"}}
-    model["vision_cfg"] = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
+    model["vision_cfg"] = {"image_size": 224, "layers": 2, "width": 768, "patch_size": 32}
     preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize_mode": "squash"}
     config = {"model_cfg": model, "preprocess_cfg": preprocess}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
@@ -205,9 +209,10 @@ def _siglip_as_published(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {f"visual.trunk.{name}": value for name, value in siglip_in_names_of_timm(model).items()} | text
 
 
-def test_siglip_gives_the_vector_that_transformers_gives(tmp_path) -> None:
+def test_siglip_gives_the_vector_that_transformers_gives(tmp_path, shallow) -> None:
+    shallow(2)
     config = hf.SiglipVisionConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, patch_size=16
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=2, num_attention_heads=12, patch_size=16
     )
     model = shaken(hf.SiglipVisionModel(config), 0.03)
     save_file(_siglip_as_published(model), tmp_path / "open_clip_model.safetensors")
@@ -225,7 +230,8 @@ def test_siglip_gives_the_vector_that_transformers_gives(tmp_path) -> None:
 @pytest.mark.parametrize(
     "model", ["ViT-S-32", "RN50", "convnext_tiny", "ViT-B-16-SigLIP2", "coca_ViT-B-32", "MobileCLIP-S1"]
 )
-def test_proj_is_what_the_library_itself_makes_of_an_image(model) -> None:
+def test_proj_is_what_the_library_itself_makes_of_an_image(shallow, model) -> None:
+    shallow(2)
     entry, adapter = resolve(f"open_clip:{model}@random"), ADAPTERS["open_clip"]
     network = adapter.create(entry).eval()
     images = torch.randn(2, 3, *adapter.transform(network, entry, None).size)
@@ -247,7 +253,8 @@ def test_proj_is_what_the_library_itself_makes_of_an_image(model) -> None:
     ],
     ids=["missing", "extra", "misshapen"],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, published, change, told) -> None:
+def test_tensors_that_do_not_fit_are_named(tmp_path, published, shallow, change, told) -> None:
+    shallow(2)
     own = dict(published)
     change(own)
     torch.save(own, tmp_path / "own.pt")
@@ -255,7 +262,8 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, published, change, told) ->
         load_backbone(_MODEL, weights=tmp_path / "own.pt", **_OPTIONS)
 
 
-def test_openai_s_own_weights_are_not_run_with_another_activation(tmp_path, published) -> None:
+def test_openai_s_own_weights_are_not_run_with_another_activation(tmp_path, published, shallow) -> None:
+    shallow(2)
     marks = {name: torch.tensor(224) for name in ("input_resolution", "context_length", "vocab_size")}
     torch.save({**published, **marks}, tmp_path / "ViT-B-32.pt")
     with pytest.raises(WeightsError, match="open_clip:ViT-B-32/openai@FILE"):
@@ -290,7 +298,8 @@ def test_what_open_clip_does_not_have_is_told(name, told) -> None:
         ("open_clip:hf-hub:some/clip", "some/clip"),
     ],
 )
-def test_a_hub_that_is_not_reached_ends_in_advice(name, repository, monkeypatch, tmp_path) -> None:
+def test_a_hub_that_is_not_reached_ends_in_advice(shallow, name, repository, monkeypatch, tmp_path) -> None:
+    shallow(1)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match=f"hf download {repository} --local-dir FOLDER") as told:
@@ -306,7 +315,8 @@ def test_weights_that_no_tag_names_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "told"), [("ViT-B-32", 230, "224 or 256"), ("RN50", 256, "224 x 224 pixels only")]
 )
-def test_a_size_that_cannot_be_is_refused(name, size, told) -> None:
+def test_a_size_that_cannot_be_is_refused(shallow, name, size, told) -> None:
+    shallow(1)
     with pytest.raises(BackboneError, match=told):
         load_backbone(f"open_clip:{name}@random", image_size=size, **_OPTIONS)
 
@@ -314,12 +324,13 @@ def test_a_size_that_cannot_be_is_refused(name, size, told) -> None:
 @pytest.mark.parametrize(
     ("model", "pairs"),
     [
-        ("ViT-S-32", {"cls@12": "cls", "mean@last1": "mean"}),
-        ("ViT-B-16-SigLIP2", {"mean@12": "mean"}),
+        ("ViT-S-32", {"cls@2": "cls", "mean@last1": "mean"}),
+        ("ViT-B-16-SigLIP2", {"mean@2": "mean"}),
         ("RN50", {"stage4": "mean"}),
     ],
 )
-def test_the_deepest_place_inside_is_what_a_tower_ends_in(model, pairs) -> None:
+def test_the_deepest_place_inside_is_what_a_tower_ends_in(shallow, model, pairs) -> None:
+    shallow(2)
     backbone = load_backbone(f"open_clip:{model}@random", poolings=[*pairs, *pairs.values(), "proj"], **_OPTIONS)
     made = backbone.embed(smooth_inputs(backbone, 1)[0])
     for inside, end in pairs.items():

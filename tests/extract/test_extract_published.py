@@ -42,8 +42,9 @@ _OPTIONS = {"precision": "fp32", "device": "cpu"}
         ("vit_base_patch14_dinov2", 768, 0),
     ],
 )
-def test_metas_dinov2_through_timm_is_transformers_dinov2(tmp_path, model, width, registers) -> None:
-    tensors = filled(dinov2(width, 12, registers=registers))
+def test_metas_dinov2_through_timm_is_transformers_dinov2(tmp_path, shallow, model, width, registers) -> None:
+    shallow(4)
+    tensors = filled(dinov2(width, 4, registers=registers))
     poolings = ["cls", "mean", "cls@last4+mean"]
     backbone = load_backbone(
         f"timm:{model}@{saved(tensors, tmp_path / 'vits14.pth')}", poolings=poolings, image_size=112, **_OPTIONS
@@ -83,8 +84,9 @@ def test_metas_dinov2_is_read_by_transformers_too(tmp_path, registers, swiglu) -
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["released", "as-training-saves-it"])
-def test_metas_linear_head_gives_its_logits(tmp_path, chunked) -> None:
-    tensors = filled(dinov2(384, 12))
+def test_metas_linear_head_gives_its_logits(tmp_path, shallow, chunked) -> None:
+    shallow(4)
+    tensors = filled(dinov2(384, 4))
     head = filled({"linear_head.weight": (1000, 5 * 384), "linear_head.bias": (1000,)}, seed=1)
     model = {f"backbone.{name}": value for name, value in tensors.items()} | head
     if chunked:
@@ -106,6 +108,8 @@ def test_metas_linear_head_gives_its_logits(tmp_path, chunked) -> None:
 @pytest.mark.parametrize(
     ("model", "shapes"),
     [
+        ("vit_small_patch14_dinov2", dinov2(384, 12)),
+        ("vit_small_patch14_reg4_dinov2", dinov2(384, 12, registers=4)),
         ("vit_base_patch14_dinov2", dinov2(768, 12)),
         ("vit_base_patch14_reg4_dinov2", dinov2(768, 12, registers=4)),
         ("vit_large_patch14_dinov2", dinov2(1024, 24)),
@@ -113,9 +117,12 @@ def test_metas_linear_head_gives_its_logits(tmp_path, chunked) -> None:
         ("vit_giant_patch14_dinov2", dinov2(1536, 40, swiglu=True)),
         ("vit_giant_patch14_reg4_dinov2", dinov2(1536, 40, registers=4, swiglu=True)),
         ("vit_small_patch16_dinov3", dinov3(384, 12)),
+        ("vit_small_patch16_dinov3_qkvb", dinov3(384, 12)),
         ("vit_base_patch16_dinov3", dinov3(768, 12)),
         ("vit_large_patch16_dinov3", dinov3(1024, 24)),
         ("vit_large_patch16_dinov3_qkvb", dinov3(1024, 24)),
+        ("vit_base_patch16_224.mae", vit(768, 12, 16, 197) | linear("decoder_embed", 512, 768)),
+        ("vit_base_patch16_224.dino", vit(768, 12, 16, 197)),
         ("vit_large_patch16_224.mae", vit(1024, 24, 16, 197) | linear("decoder_embed", 512, 1024)),
         ("samvit_base_patch16", sam(768, 12, 12, (2, 5, 8, 11))),
         ("samvit_large_patch16", sam(1024, 24, 16, (5, 11, 17, 23))),
@@ -132,23 +139,25 @@ def test_every_tensor_of_every_size_has_its_place(model, shapes) -> None:
 
 
 @pytest.mark.parametrize("size", [224, pytest.param(1024, marks=pytest.mark.slow)])
-def test_metas_sam_through_timm_is_transformers_sam(tmp_path, size) -> None:
-    tensors = filled(sam(768, 12, 12, (2, 5, 8, 11)))
+def test_metas_sam_through_timm_is_transformers_sam(tmp_path, shallow, size) -> None:
+    shallow(3)
+    tensors = filled(sam(768, 3, 12, (2,)))
     path = saved(tensors, tmp_path / "sam_vit_b_01ec64.pth")
-    poolings = ["mean", "neck", "mean@7"]
+    poolings = ["mean", "neck", "mean@2"]
     backbone = load_backbone(f"timm:samvit_base_patch16@{path}", poolings=poolings, image_size=size, **_OPTIONS)
     made = backbone.embed(noise_images(size, 1))
     network = sam_of_transformers(tensors, size)
     with torch.inference_mode():
         out = network(normalised(backbone, noise_images(size, 1)), output_hidden_states=True)
     agree(made["neck"], out.last_hidden_state.mean((2, 3)))
-    agree(made["mean"], out.hidden_states[12].mean((1, 2)))
-    agree(made["mean@7"], out.hidden_states[7].mean((1, 2)))
-    assert backbone.dims == {"mean": 768, "neck": 256, "mean@7": 768}
+    agree(made["mean"], out.hidden_states[3].mean((1, 2)))
+    agree(made["mean@2"], out.hidden_states[2].mean((1, 2)))
+    assert backbone.dims == {"mean": 768, "neck": 256, "mean@2": 768}
 
 
-def test_lvm_meds_transformer_is_sams_without_prefix_and_positions(tmp_path) -> None:
-    whole = filled(sam(768, 12, 12, (2, 5, 8, 11)))
+def test_lvm_meds_transformer_is_sams_without_prefix_and_positions(tmp_path, shallow) -> None:
+    shallow(3)
+    whole = filled(sam(768, 3, 12, (2,)))
     tensors = {name.removeprefix("image_encoder."): value for name, value in whole.items() if "image_encoder" in name}
     del tensors["pos_embed"]
     path = saved(tensors, tmp_path / "lvmmed_vit.pth")
@@ -157,25 +166,26 @@ def test_lvm_meds_transformer_is_sams_without_prefix_and_positions(tmp_path) -> 
     with torch.inference_mode():
         out = network(normalised(backbone, noise_images(224, 1)), output_hidden_states=True)
     agree(made["neck"], out.last_hidden_state.mean((2, 3)))
-    agree(made["mean"], out.hidden_states[12].mean((1, 2)))
+    agree(made["mean"], out.hidden_states[3].mean((1, 2)))
     assert (backbone.transform.resize, backbone.transform.interpolation) == ("squash", "bilinear")
 
 
 @pytest.mark.parametrize(
     ("model", "biases"), [("vit_small_patch16_dinov3", False), ("vit_small_patch16_dinov3_qkvb", True)]
 )
-def test_metas_dinov3_through_timm_is_transformers_dinov3(tmp_path, model, biases) -> None:
-    tensors = filled_dinov3(384, 12, biases=biases)
+def test_metas_dinov3_through_timm_is_transformers_dinov3(tmp_path, shallow, model, biases) -> None:
+    shallow(4)
+    tensors = filled_dinov3(384, 4, biases=biases)
     path = saved(tensors, tmp_path / "dinov3_vits16_pretrain.pth")
-    poolings = ["cls", "mean", "cls@6"]
+    poolings = ["cls", "mean", "cls@2"]
     backbone = load_backbone(f"timm:{model}@{path}", poolings=poolings, image_size=128, **_OPTIONS)
     made, network = backbone.embed(noise_images(128)), dinov3_of_transformers(tensors)
     with torch.inference_mode():
         out = network(normalised(backbone, noise_images(128)), output_hidden_states=True)
-        middle = network.norm(out.hidden_states[6])
+        middle = network.norm(out.hidden_states[2])
     agree(made["cls"], out.last_hidden_state[:, 0])
     agree(made["mean"], out.last_hidden_state[:, 5:].mean(1))
-    agree(made["cls@6"], middle[:, 0])
+    agree(made["cls@2"], middle[:, 0])
 
 
 def test_metas_dinov3_is_read_by_transformers_too(tmp_path) -> None:
@@ -201,15 +211,19 @@ def test_metas_dinov3_is_read_by_transformers_too(tmp_path) -> None:
     ],
     ids=["biases", "periods"],
 )
-def test_what_a_network_of_dinov3_cannot_take_is_not_dropped_in_silence(tmp_path, biases, change, told) -> None:
+def test_what_a_network_of_dinov3_cannot_take_is_not_dropped_in_silence(
+    tmp_path, shallow, biases, change, told
+) -> None:
+    shallow(1)
     path = saved(filled_dinov3(384, 1, biases=biases) | change, tmp_path / "dinov3.pth")
     with pytest.raises(WeightsError, match=told):
         load_backbone(f"timm:vit_small_patch16_dinov3@{path}", **_OPTIONS)
 
 
 @pytest.mark.parametrize(("layers", "below"), [(1, "cls+mean"), (4, "cls@last4+mean")])
-def test_a_linear_head_of_its_own_file_lies_beside_its_backbone_in_one_folder(tmp_path, layers, below) -> None:
-    saved(filled(dinov2(384, 12)), tmp_path / "dinov2_vits14_pretrain.pth")
+def test_a_linear_head_of_its_own_file_lies_beside_its_backbone_in_one_folder(tmp_path, shallow, layers, below) -> None:
+    shallow(4)
+    saved(filled(dinov2(384, 4)), tmp_path / "dinov2_vits14_pretrain.pth")
     head = filled({"weight": (1000, (1 + layers) * 384), "bias": (1000,)}, seed=1)
     saved(head, tmp_path / f"dinov2_vits14_linear{4 if layers == 4 else ''}_head.pth")
     backbone = load_backbone(f"dinov2-s@{tmp_path}", poolings=["logits", below], image_size=56, **_OPTIONS)
@@ -217,7 +231,8 @@ def test_a_linear_head_of_its_own_file_lies_beside_its_backbone_in_one_folder(tm
     agree(made["logits"], functional.linear(torch.from_numpy(made[below]), head["weight"], head["bias"]))
 
 
-def test_a_linear_head_of_another_network_or_two_of_them_are_told(tmp_path) -> None:
+def test_a_linear_head_of_another_network_or_two_of_them_are_told(tmp_path, shallow) -> None:
+    shallow(1)
     saved(filled(dinov2(384, 1)), tmp_path / "dinov2_vits14_pretrain.pth")
     saved(filled({"weight": (9, 5 * 768), "bias": (9,)}), tmp_path / "dinov2_vitb14_linear4_head.pth")
     with pytest.raises(WeightsError, match=r"vectors of 3840.*384 wide.*768.*1920"):
@@ -228,8 +243,9 @@ def test_a_linear_head_of_another_network_or_two_of_them_are_told(tmp_path) -> N
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["encoder", "with-the-decoder"])
-def test_mae_is_read_with_and_without_its_decoder(tmp_path, full) -> None:
-    tensors = filled(vit(768, 12, 16, 197))
+def test_mae_is_read_with_and_without_its_decoder(tmp_path, shallow, full) -> None:
+    shallow(2)
+    tensors = filled(vit(768, 2, 16, 197))
     decoder = filled(linear("decoder_embed", 512, 768) | norm("decoder_norm", 512) | {"mask_token": (1, 1, 512)})
     path = saved({"model": tensors | (decoder if full else {})}, tmp_path / "mae_pretrain_vit_base.pth")
     backbone = load_backbone(f"timm:vit_base_patch16_224.mae@{path}", **_OPTIONS)
@@ -238,8 +254,9 @@ def test_mae_is_read_with_and_without_its_decoder(tmp_path, full) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["backbone", "teacher-and-student"])
-def test_dino_is_read_bare_and_from_its_teacher(tmp_path, full) -> None:
-    tensors = filled(vit(768, 12, 16, 197))
+def test_dino_is_read_bare_and_from_its_teacher(tmp_path, shallow, full) -> None:
+    shallow(2)
+    tensors = filled(vit(768, 2, 16, 197))
     head = filled({"head.mlp.0.weight": (64, 768), "head.last_layer.weight_g": (64, 1)})
     student = {f"module.backbone.{name}": torch.zeros_like(value) for name, value in tensors.items()}
     teacher = {f"backbone.{name}": value for name, value in tensors.items()} | head
@@ -260,7 +277,8 @@ def test_dino_is_read_bare_and_from_its_teacher(tmp_path, full) -> None:
         ("vit_small_patch14_dinov2", {"weight": (9, 768), "bias": (9,)}, "looks like the linear head.*name the folder"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_told_by_what_it_looks_like(tmp_path, model, shapes, told) -> None:
+def test_a_checkpoint_of_something_else_is_told_by_what_it_looks_like(tmp_path, shallow, model, shapes, told) -> None:
+    shallow(3)
     path = saved(filled(shapes), tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=f"(?s)other.pth: the tensors do not fit timm:{model}.*{told}"):
         load_backbone(f"timm:{model}@{path}", **_OPTIONS)

@@ -22,6 +22,7 @@ _OPTIONS = {"precision": "fp32", "device": "cpu"}
 _MAPS = ["res2", "res3", "res4", "res5"]
 _TINY = {"width": 96, "depths": (2, 2, 6, 2), "levels": 3}
 _LARGE = {"width": 192, "depths": (2, 2, 18, 2), "levels": 4}
+_SHALLOW = {"depths": (1, 1, 1, 1)}
 Shapes = dict[str, tuple[int, ...]]
 Tensors = dict[str, torch.Tensor]
 
@@ -87,8 +88,8 @@ def _saved(content: object, place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny() -> Tensors:
-    """Seeded numbers for the tiny encoder, in SEEM's names."""
-    return _filled(_focalnet(**_TINY, depthwise=True))
+    """Seeded numbers for the tiny encoder of one block a stage, in SEEM's names."""
+    return _filled(_focalnet(**_TINY | _SHALLOW, depthwise=True))
 
 
 def _maps_of_focal_dw(tensors: Tensors, x: torch.Tensor, depths: tuple[int, ...], levels: int) -> dict[str, np.ndarray]:
@@ -139,13 +140,14 @@ def _agree(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("size", [224, 96])
-def test_a_tiny_focalnet_of_seem_gives_the_maps_of_the_published_description(tmp_path, tiny, size) -> None:
+def test_a_tiny_focalnet_of_seem_gives_the_maps_of_the_published_description(tmp_path, tiny, shallow, size) -> None:
+    shallow(1)
     path = _saved(_published(tiny), tmp_path / "seem_focalt_v0.pt")
     poolings = [*_MAPS, "mean", "res3+res5"]
     backbone = load_backbone(f"seem-focalnet-t@{path}", poolings=poolings, image_size=size, **_OPTIONS)
     pixels, normalised = smooth_inputs(backbone, 2)
     made = backbone.embed(pixels)
-    expected = _maps_of_focal_dw(tiny, normalised, _TINY["depths"], _TINY["levels"])
+    expected = _maps_of_focal_dw(tiny, normalised, _SHALLOW["depths"], _TINY["levels"])
     for name in _MAPS:
         _agree(made[name], expected[name])
     np.testing.assert_array_equal(made["mean"], made["res5"])
@@ -170,7 +172,7 @@ def _maps_of_transformers(tensors: Tensors, x: torch.Tensor) -> dict[str, np.nda
     """Means of the four maps by transformers' FocalNet; its stages know nothing of SEEM's norms."""
     config = hf.FocalNetConfig(
         embed_dim=_LARGE["width"],
-        depths=list(_LARGE["depths"]),
+        depths=list(_SHALLOW["depths"]),
         focal_levels=[_LARGE["levels"]] * 4,
         focal_windows=[3] * 4,
         use_conv_embed=True,
@@ -198,11 +200,11 @@ def _maps_of_transformers(tensors: Tensors, x: torch.Tensor) -> dict[str, np.nda
     return means
 
 
-def test_a_large_focalnet_of_seem_gives_the_maps_of_transformers(tmp_path) -> None:
-    tensors = _filled(_focalnet(**_LARGE, depthwise=False))
+def test_a_large_focalnet_of_seem_gives_the_maps_of_transformers(tmp_path, shallow) -> None:
+    shallow(1)
+    tensors = _filled(_focalnet(**_LARGE | _SHALLOW, depthwise=False))
     path = _saved(_published(tensors), tmp_path / "seem_focall_v1.pt")
     backbone = load_backbone(f"seem-focalnet-l@{path}", poolings=_MAPS, image_size=64, **_OPTIONS)
-    path.unlink()  # 0.8 GB
     pixels, normalised = smooth_inputs(backbone, 2)
     made = backbone.embed(pixels)
     for name, expected in _maps_of_transformers(tensors, normalised).items():
@@ -234,7 +236,8 @@ def test_every_tensor_of_both_encoders_has_its_place(entry, shapes) -> None:
     ],
     ids=["as-several-gpus-save-it", "wrapped", "encoder-alone"],
 )
-def test_the_encoder_is_found_whatever_lies_around_it(tmp_path, tiny, content) -> None:
+def test_the_encoder_is_found_whatever_lies_around_it(tmp_path, tiny, shallow, content) -> None:
+    shallow(1)
     path = _saved(content(tiny), tmp_path / "seem.pt")
     with torch.device("meta"):
         target = ADAPTERS["seem"].create(resolve("seem-focalnet-t")).state_dict()
@@ -247,13 +250,14 @@ def test_the_encoder_is_found_whatever_lies_around_it(tmp_path, tiny, content) -
     ("change", "told"),
     [
         (lambda t: t.pop("backbone.norm1.bias"), r"1 missing: norms\.1\.bias\. .*SEEM's FocalNet"),
-        (lambda t: t.pop("backbone.layers.3.blocks.1.dw2.weight"), r"1 missing: layers\.3\.blocks\.1\.dw2\.weight"),
+        (lambda t: t.pop("backbone.layers.3.blocks.0.dw2.weight"), r"1 missing: layers\.3\.blocks\.0\.dw2\.weight"),
         (lambda t: t.update({"backbone.rubbish": torch.zeros(2)}), r"1 not part of the model: rubbish"),
         (lambda t: t.update({"backbone.norm0.bias": torch.zeros(2)}), r"norms\.0\.bias \(2,\) instead of \(96,\)"),
     ],
     ids=["missing", "missing-of-a-block", "extra", "misshapen"],
 )
-def test_an_encoder_that_is_not_whole_is_told(tmp_path, tiny, change, told) -> None:
+def test_an_encoder_that_is_not_whole_is_told(tmp_path, tiny, shallow, change, told) -> None:
+    shallow(1)
     tensors = _published(tiny)
     change(tensors)
     with pytest.raises(WeightsError, match=told):
@@ -264,9 +268,10 @@ def test_an_encoder_that_is_not_whole_is_told(tmp_path, tiny, change, told) -> N
     "other",
     ["seem-focalnet-l", "resnet50", "sam-vit-b", "timm:focalnet_tiny_lrf", "clip-b32", "rad-dino", "blip-base"],
 )
-def test_a_file_of_seem_given_to_another_backbone_is_told_by_what_it_looks_like(tmp_path, tiny, other) -> None:
+def test_a_file_of_seem_given_to_another_backbone_is_told_by_what_it_looks_like(tmp_path, tiny, shallow, other) -> None:
+    shallow(1)
     path = _saved(_published(tiny), tmp_path / "seem_focalt_v0.pt")
-    told = "(?s)seem_focalt_v0.pt: the tensors do not fit .*looks like SEEM's FocalNet.*, of 12 blocks, 96 wide"
+    told = "(?s)seem_focalt_v0.pt: the tensors do not fit .*looks like SEEM's FocalNet.*, of 4 blocks, 96 wide"
     with pytest.raises(WeightsError, match=told):
         load_backbone(f"{other}@{path}", **_OPTIONS)
 
@@ -283,7 +288,8 @@ def test_a_file_of_seem_given_to_another_backbone_is_told_by_what_it_looks_like(
     ],
     ids=["sam", "dinov2", "resnet"],
 )
-def test_a_file_of_something_else_given_to_seem_is_told_by_what_it_looks_like(tmp_path, names, told) -> None:
+def test_a_file_of_something_else_given_to_seem_is_told_by_what_it_looks_like(tmp_path, shallow, names, told) -> None:
+    shallow(1)
     path = _saved({name: torch.zeros(2) for name in names}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match=f"(?s)other.pt: the tensors do not fit seem:focalnet-t.*{told}"):
         load_backbone(f"seem-focalnet-t@{path}", **_OPTIONS)
@@ -294,7 +300,8 @@ def test_our_own_names_are_no_published_layout() -> None:
         assert recognise(ADAPTERS["seem"].create(resolve("seem-focalnet-t")).state_dict()) is None
 
 
-def test_stages_beyond_the_deepest_that_is_asked_are_not_computed() -> None:
+def test_stages_beyond_the_deepest_that_is_asked_are_not_computed(shallow) -> None:
+    shallow(1)
     backbone = load_backbone("seem-focalnet-t@random", poolings=["res3", "res2"], image_size=32, **_OPTIONS)
     ran: list[int] = []
     for number, stage in enumerate(backbone.network.layers):
@@ -311,7 +318,8 @@ def test_stages_beyond_the_deepest_that_is_asked_are_not_computed() -> None:
         ("seem:focalnet-s@random", {}, 'SEEM has no image encoder "focalnet-s" here.*focalnet-t'),
     ],
 )
-def test_what_seem_does_not_have_is_answered_with_what_it_has(name, options, told) -> None:
+def test_what_seem_does_not_have_is_answered_with_what_it_has(shallow, name, options, told) -> None:
+    shallow(1)
     with pytest.raises(BackboneError, match=told):
         load_backbone(name, **options, **_OPTIONS)
 
