@@ -10,7 +10,6 @@ from .builders.npz import build_npz
 from .checks import CHECKS, check_manifest
 from .checks.fix_duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .checks.spelling import spelling_warnings
-from .croissant import Publication, write_croissant
 from .image_stats.scan import compute_image_stats, manifest_image_stats, store_image_stats
 from .image_stats.table import ImageStats
 from .manifest import Manifest, refuse_existing
@@ -57,7 +56,6 @@ __all__ = [
     "IntensityPolicy",
     "Manifest",
     "Pseudonyms",
-    "Publication",
     "Reader",
     "Severity",
     "SliceChoice",
@@ -95,5 +93,4 @@ __all__ = [
     "spelling_warnings",
     "store_image_stats",
     "stratified_group_split",
-    "write_croissant",
 ]

@@ -29,7 +29,7 @@ from .schema.columns import (
     write_table,
 )
 from .schema.labels import label_codes
-from .schema.units import Units
+from .schema.units import Units, group_ids, unit_ids
 from .validation.diagnostics import Diagnostic, refusal
 from .validation.structure import STRUCTURE, require_columns
 
@@ -61,11 +61,11 @@ class Manifest:
 
         Args:
             path: the table.
-            strict: refuse a manifest with structural faults. Not strict is for the checks, which report them.
+            strict: refuse a manifest with structural errors. The checks load with False, and report them.
 
         Raises:
-            ManifestError: a file is missing or damaged, a column is missing, or (`strict`) rows are at fault: a blank
-                or repeated id, a blank or unknown label, an unknown split, a unit of two minds. All are told at once.
+            ManifestError: a file is missing or damaged, a column is missing, or (`strict`) rows are wrong: a blank
+                or repeated id, a blank or unknown label, an unknown split, a unit with two labels. All are listed.
         """
         path = Path(path)
         _refuse_other_suffixes(path)
@@ -131,19 +131,19 @@ class Manifest:
     @property
     def unit_ids(self) -> pd.Series:
         """The unit of each row; the sample's own id where the manifest names no units."""
-        return column_of(self.table, "unit_id" if "unit_id" in self.table else "sample_id")
+        return unit_ids(self.table)
 
     @property
     def group_ids(self) -> pd.Series:
         """The group of each row; the unit's id where the manifest names no groups."""
-        return column_of(self.table, "group_id") if "group_id" in self.table else self.unit_ids
+        return group_ids(self.table)
 
     def source(self, row: int) -> Source:
         """Where the image of row `row` (from 0) is."""
         return self.sources()[row]
 
     def sources(self) -> Sequence[Source]:
-        """Where the images are, in the order of rows; each `Source` is made when it is asked for."""
+        """Where the images are, in the order of rows; each `Source` is made on access."""
         return self._sources
 
     def stamps(self) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +169,7 @@ class Manifest:
 
     @cached_property
     def _units(self) -> Units:
-        return Units.of(self)
+        return Units.of(self.require_sound().table, self.card)
 
     @cached_property
     def digest(self) -> str:
@@ -190,14 +190,14 @@ class Manifest:
 
     @cached_property
     def faults(self) -> list[Diagnostic]:
-        """The structural faults, found without opening an image; empty for a manifest that loads."""
+        """The structural errors, found without opening an image; empty for a manifest that loads."""
         return [fault for check in STRUCTURE for fault in check(self.table, self.card)]
 
     def require_sound(self) -> Manifest:
         """This manifest, if nothing is structurally wrong with it.
 
         Raises:
-            ManifestError: tells the faults.
+            ManifestError: lists the errors.
         """
         if self.faults:
             messages = [fault.message for fault in self.faults]

@@ -155,8 +155,6 @@ def _study(work: Work, table: str) -> None:
     work.run("manifest", "check", table, "--json")
     work.run("manifest", "show", table)
     work.run("manifest", "show", table, "--out", f"{name}.html")
-    work.run("manifest", "export", "croissant", table)
-    work.run("manifest", "export", "croissant", table, "--with-ids", "--out", f"{name}.ids.json")
     work.run("extract", table, *_TINY)
     work.run("cache", "ls", table)
     [cache] = Path("embeddings").rglob("*.h5")
@@ -174,7 +172,6 @@ def _look_at(table: str, work: Work) -> None:
     name = Path(table).stem
     work.run("manifest", "check", table, "--json")
     work.run("manifest", "show", table, "--out", f"{name}.html")
-    work.run("manifest", "export", "croissant", table, "--with-ids", "--out", f"{name}.ids.json")
     work.run("extract", table, *_TINY)
 
 

@@ -1,4 +1,4 @@
-"""The verbs of `manifest`: build one from what there is, check it, show what is in it, export it."""
+"""The commands of `manifest`: build, check, show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..terminal.console import command, remark, say
 from ..terminal.wrapping import wrapped
 from . import build as manifest_build
 from . import check as manifest_check
-from . import export as manifest_export
 from .counts import tell_counts, tell_more_counts
 
 if TYPE_CHECKING:
@@ -21,14 +20,13 @@ _LOOKED_AT_UNASKED = 50_000
 """Images up to which counting them includes opening each, which is kept for `check`."""
 
 app = typer.Typer(
-    help="Build, check, show and export manifests: tables of images with their labels.",
+    help="Build, check and show manifests: tables of images with their labels.",
     epilog="Example: `medprobe manifest check brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 app.add_typer(manifest_build.app, name="build")
 app.command("check")(manifest_check.check)
-app.add_typer(manifest_export.app, name="export")
 
 ManifestFile = Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)]
 

@@ -1,9 +1,9 @@
-"""Classes that can be told without looking at the picture: from how its file was stored."""
+"""Classes that can be predicted without looking at a pixel: from how their files are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from ..stratified_groups import shuffle_keys, shuffled
 from ..validation.diagnostics import Diagnostic, diagnostic
 from .context import CheckContext
 from .labels import RARE
-from .small_tree import grow
+
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier
 
 TELLING = 0.7
-"""Area under the ROC curve above which a class counts as told."""
+"""Area under the ROC curve above which a class is reported."""
 _FOLDS, _DEPTH = 5, 3
 _LEAF = 0.01
 """Share of the rows that a leaf of the tree holds at least, and five rows."""
@@ -27,7 +29,7 @@ _MOST_KINDS = 8
 
 
 class _Features(NamedTuple):
-    """What is known of M images without their pixels; features that are the same for all are left out."""
+    """What is known of M images without their pixels; without constant features."""
 
     names: list[str]
     values: np.ndarray
@@ -35,10 +37,12 @@ class _Features(NamedTuple):
 
 
 def formats_that_tell_classes(context: CheckContext) -> Iterator[Diagnostic]:
-    """A class that a small decision tree tells from image size, stored mode or file size alone, on unseen groups.
+    """A class that a small decision tree predicts from image size, stored mode or file size alone, on unseen groups.
 
-    One tree a class against all others, fitted on four fifths of the groups and asked about the rest, five times.
+    One tree per class against all others, in five-fold cross-validation over groups.
     """
+    from sklearn.metrics import roc_auc_score
+
     rows = _chosen_rows(context)
     features = _features(context.survey.take(rows))
     if not features.names:
@@ -50,11 +54,11 @@ def formats_that_tell_classes(context: CheckContext) -> Iterator[Diagnostic]:
         labels = context.labels[rows]
         positive = labels[:, number] == 1 if labels.ndim == 2 else labels == number
         if min(len(np.unique(group[positive])), len(np.unique(group[~positive]))) < RARE:
-            continue  # too few to tell a rule from chance
-        area = _area(_asked_on_unseen(features.values, positive, fold[group]), positive)
+            continue  # too few to separate a rule from chance
+        area = roc_auc_score(positive, _predicted_on_unseen(features.values, positive, fold[group]))
         if area > TELLING:
             rule = _rule(features, positive)
-            message = f'class "{name}" can be told without looking at a pixel (AUC {area:.2f}): {rule}'
+            message = f'class "{name}" can be predicted without looking at a pixel (AUC {area:.2f}): {rule}'
             yield diagnostic("format-tells-class", message, context.ids, rows[positive])
 
 
@@ -75,34 +79,34 @@ def _features(survey: ImageStats) -> _Features:
     return _Features(list(varied), np.array(list(varied.values()), np.float64).T)
 
 
-def _asked_on_unseen(values: np.ndarray, positive: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """The chance of being positive that a tree gives each row, which was fitted without the row's fold: (M,)."""
-    chances = np.zeros(len(values))
+def _predicted_on_unseen(values: np.ndarray, positive: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """The probability of the class for each row, from a tree fitted without the row's fold: (M,)."""
+    probabilities = np.zeros(len(values))
     for number in range(_FOLDS):
         unseen = fold == number
-        tree = grow(values[~unseen], positive[~unseen], depth=_DEPTH, least=_least(values))
-        chances[unseen] = tree.chances(values[unseen])
-    return chances
+        tree = _tree(_DEPTH, values).fit(values[~unseen], positive[~unseen])
+        # A fold may hold all rows of the class.
+        column = list(tree.classes_).index(True) if True in tree.classes_ else None
+        probabilities[unseen] = 0 if column is None else np.asarray(tree.predict_proba(values[unseen]))[:, column]
+    return probabilities
 
 
-def _area(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve; ties count half."""
-    _, level = np.unique(scores, return_inverse=True)
-    ups, downs = np.bincount(level[positive], minlength=level.max() + 1), np.bincount(level[~positive])
-    downs = np.pad(downs, (0, len(ups) - len(downs)))
-    below = np.cumsum(downs) - downs / 2
-    return float((below * ups).sum() / (ups.sum() * downs.sum()))
+def _tree(depth: int, values: np.ndarray) -> DecisionTreeClassifier:
+    from sklearn.tree import DecisionTreeClassifier
+
+    return DecisionTreeClassifier(max_depth=depth, min_samples_leaf=max(5, int(_LEAF * len(values))), random_state=0)
 
 
 def _rule(features: _Features, positive: np.ndarray) -> str:
-    """The one question that tells most, with how many of the class and of the others it is true of."""
-    stump = grow(features.values, positive, depth=1, least=_least(features.values))
-    if stump.below is None:
+    """The best single threshold, with the shares of the class and of the others above or below it."""
+    stump = _tree(1, features.values).fit(features.values, positive).tree_
+    if stump.node_count == 1:
         return "by several features of their files together"
-    name, above = features.names[stump.column], features.values[:, stump.column] > stump.cut
+    column, cut = int(stump.feature[0]), float(stump.threshold[0])
+    name, above = features.names[column], features.values[:, column] > cut
     yes = bool(above[positive].mean() > above[~positive].mean())
     of_class, of_others = (float((above == yes)[some].mean()) for some in (positive, ~positive))
-    return f"{of_class:.0%} of its images are {_in_words(name, stump.cut, yes)}, of the others {of_others:.0%}"
+    return f"{of_class:.0%} of its images are {_in_words(name, cut, yes)}, of the others {of_others:.0%}"
 
 
 def _in_words(feature: str, cut: float, above: bool) -> str:
@@ -111,7 +115,3 @@ def _in_words(feature: str, cut: float, above: bool) -> str:
         return feature if above else f"not {feature}"
     size = f"{'more than' if above else 'at most'} {cut:,.0f}"
     return {"file size": f"of {size} bytes", "height": f"{size} px high", "width": f"{size} px wide"}[feature]
-
-
-def _least(values: np.ndarray) -> int:
-    return max(5, int(_LEAF * len(values)))

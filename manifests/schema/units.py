@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from .card import DatasetCard
 from .columns import as_codes, as_words, column_of
 from .grouping import codes_of, disagreeing, first_rows
 from .labels import label_codes
-
-if TYPE_CHECKING:
-    from ..manifest import Manifest
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +58,16 @@ class Units:
         return counts
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Units:
-        """The units of `manifest`.
+    def of(cls, table: pd.DataFrame, card: DatasetCard) -> Units:
+        """The units of a manifest's table.
 
-        Raises:
-            ManifestError: the manifest is not sound; a unit whose samples disagree in label, group or split is one
-                of the faults.
+        Args:
+            table: without structural errors: the samples of a unit agree in label, group and split.
+            card: its card.
         """
-        manifest.require_sound()
-        table, card = manifest.table, manifest.card
-        sample_unit, unit_id = codes_of(manifest.unit_ids)
+        sample_unit, unit_id = codes_of(unit_ids(table))
         first = first_rows(sample_unit, len(unit_id))
-        group, group_id = codes_of(manifest.group_ids.iloc[first])
+        group, group_id = codes_of(group_ids(table).iloc[first])
         return cls(
             unit_id=unit_id,
             group=group,
@@ -83,6 +78,16 @@ class Units:
             attributes=_attributes(table, card.attributes, sample_unit, first),
             modality=as_words(column_of(table, "modality")) if "modality" in table else None,
         )
+
+
+def unit_ids(table: pd.DataFrame) -> pd.Series:
+    """The unit of each row; the sample's own id without a column `unit_id`."""
+    return column_of(table, "unit_id" if "unit_id" in table else "sample_id")
+
+
+def group_ids(table: pd.DataFrame) -> pd.Series:
+    """The group of each row; the unit's id without a column `group_id`."""
+    return column_of(table, "group_id") if "group_id" in table else unit_ids(table)
 
 
 def inconsistent_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
@@ -99,7 +104,7 @@ def _attributes(table: pd.DataFrame, names: list[str], sample_unit: np.ndarray, 
     columns = {}
     for name in names:
         column = column_of(table, name)
-        # One sample's value would depend on which row came first, so a unit of two minds has none.
+        # One sample's value would depend on which row came first, so a unit with several values has none.
         torn = inconsistent_units(column, sample_unit, len(first))
         columns[name] = column.iloc[first].reset_index(drop=True).mask(torn)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(first)))

@@ -138,7 +138,7 @@ def test_a_montage_shows_every_class_and_survives_broken_images(class_folders: P
     manifest = build_folder(class_folders)
     for path in (class_folders / "train" / "cat").iterdir():
         path.write_bytes(b"")
-    picture = np.asarray(Image.open(draw_montage(manifest, tmp_path / "m.png", per_class=12)))
+    picture = np.asarray(Image.open(draw_montage(manifest, tmp_path / "m.png", per_class=12)).convert("RGB"))
     assert picture.shape[2] == 3
     assert picture.std() > 30
     again = draw_montage(manifest, tmp_path / "again.png", per_class=12)
