@@ -10,8 +10,8 @@ from .builders.npz import build_npz
 from .checks import CHECKS, check_manifest
 from .checks.fix_duplicates import FIXES, Fixed, drop_duplicates, group_duplicates
 from .checks.spelling import spelling_warnings
+from .image_stats.compute import ImageStats
 from .image_stats.scan import compute_image_stats, manifest_image_stats, store_image_stats
-from .image_stats.table import ImageStats
 from .manifest import Manifest, refuse_existing
 from .pseudonyms import Pseudonyms, columns_with_ids
 from .readers import READERS, Reader, content_digest, read_image

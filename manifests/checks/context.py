@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
+from ..image_stats.compute import ImageStats
 from ..image_stats.scan import manifest_image_stats
-from ..image_stats.table import ImageStats
 from ..manifest import Manifest
 from ..schema.columns import column_of
 from ..schema.grouping import codes_of

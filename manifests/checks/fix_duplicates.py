@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted
-from ..image_stats.table import ImageStats
+from ..image_stats.compute import ImageStats
 from ..manifest import Manifest
 from ..schema.card import DatasetCard
 from ..schema.columns import TEXT, as_words, column_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..image_stats.table import ImageStats
+from ..image_stats.compute import ImageStats
 from ..schema.grouping import codes_of
 from ..stratified_groups import shuffle_keys, shuffled
 from ..validation.diagnostics import Diagnostic, diagnostic

@@ -1,12 +1,15 @@
-"""What there is to know of one image, from one decoding."""
+"""What there is to know about images, each decoded once: a pandas table with a row per image."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from ...base import ImageError
@@ -16,24 +19,80 @@ from .burned_in_text import letters_in_a_row
 from .perceptual_hash import THUMBNAIL, perceptual_hash
 
 BINS = 32
-"""Of an intensity histogram; eight grey levels each."""
+"""Bins of an intensity histogram; eight grey levels each."""
 
 
 class Facts(NamedTuple):
-    """Of one image; `ImageStats` has the same fields as arrays, and says what each is."""
+    """About one image. If it could not be read, only `reason` and `missing` are set."""
 
     digest: str = ""
+    """`content_digest` of the pixels, "" if they could not be read."""
     reason: str = ""
+    """Why they could not be read, "" if they could."""
     missing: bool = False
+    """The file does not exist."""
     stored: str = ""
-    bytes: int = 0
+    """Format and mode of the file, such as `JPEG L`, `PNG RGBA`, `npz grey`."""
     height: int = 0
+    """Pixels, as read (upright)."""
     width: int = 0
     constant: bool = False
+    """All pixels are the same."""
     letters: int = 0
+    """Letters in the longest row of what looks like burned-in text, or 0."""
     hash: int = 0
-    thumbnail: np.ndarray = np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
-    histogram: np.ndarray = np.zeros(BINS, np.uint32)
+    """`perceptual_hash`: copies that were compressed again or resized differ in a few bits."""
+    thumbnail: bytes = bytes(THUMBNAIL**2)
+    """uint8 (16, 16): the image in grey, squashed to a square."""
+    histogram: bytes = bytes(4 * BINS)
+    """uint32 (32,): pixels by grey level (luma of RGB), eight levels per bin."""
+    bytes: int = 0
+    """The size of the file, which may hold other samples too; 0 for a store that is a folder."""
+
+
+_DTYPES = {"bytes": np.int64, "height": np.int32, "width": np.int32, "letters": np.uint16, "hash": np.uint64}
+_DTYPES |= dict.fromkeys(("missing", "constant"), np.bool_)
+_DTYPES |= dict.fromkeys(("digest", "reason", "stored", "thumbnail", "histogram"), np.object_)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStats:
+    """Statistics of N images, in the order of rows; each field of `Facts` is an attribute with N values."""
+
+    table: pd.DataFrame
+    """N rows, a column per field of `Facts`."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name not in Facts._fields:
+            raise AttributeError(name)
+        return self.table[name].to_numpy()
+
+    @property
+    def readable(self) -> np.ndarray:
+        """(N,) bool: which images could be read."""
+        return self.digest != ""
+
+    @property
+    def thumbnail(self) -> np.ndarray:
+        """(N, 16, 16) uint8: the images in grey, squashed to a square."""
+        return np.frombuffer(b"".join(self.table["thumbnail"]), np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+
+    @property
+    def histogram(self) -> np.ndarray:
+        """(N, 32) uint32: pixels by grey level (luma of RGB), eight levels per bin."""
+        return np.frombuffer(b"".join(self.table["histogram"]), np.uint32).reshape(-1, BINS)
+
+    @classmethod
+    def of(cls, facts: Sequence[Facts]) -> ImageStats:
+        """The statistics of images whose facts are known."""
+        return cls(pd.DataFrame(facts, columns=pd.Index(Facts._fields)).astype(_DTYPES))
+
+    def take(self, rows: np.ndarray) -> ImageStats:
+        """The same for some rows, in that order; `rows` as numpy indexes them."""
+        return ImageStats(self.table.iloc[rows].reset_index(drop=True))
 
 
 def facts_of(source: Source) -> Facts:
@@ -55,8 +114,8 @@ def facts_of(source: Source) -> Facts:
         constant=np.count_nonzero(levels) == 1 and bool((pixels == pixels[0, 0]).all()),
         letters=letters_in_a_row(grey),
         hash=looks,
-        thumbnail=thumbnail,
-        histogram=levels.reshape(BINS, -1).sum(axis=1, dtype=np.uint32),
+        thumbnail=thumbnail.tobytes(),
+        histogram=levels.reshape(BINS, -1).sum(axis=1, dtype=np.uint32).tobytes(),
     )
 
 

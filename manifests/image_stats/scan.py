@@ -1,22 +1,37 @@
-"""Looks at every image once: can it be read, what is its digest, and what else do checks and pages need to know?"""
+"""Statistics of all images of a manifest: every image decoded once, and again only when its file has changed.
+
+They are kept next to the manifest (`brain.survey` for `brain.parquet`) as a Parquet table, a row per readable image. A
+row is found by a digest of the manifest's `path` and `frame` and has the stamp of the file, so the table has neither
+ids nor paths. It is ignored if it is damaged, or made for another root, intensity policy or version of a decoder.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
+from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ...base import WorkerError, progress, usable_cores
+from ...base import OutputError, WorkerError, atomic_path, fingerprint, progress, usable_cores
 from ..manifest import Manifest
 from ..readers.source import Source
-from .compute import Facts, facts_of
-from .store import SurveyFile
-from .table import ImageStats
+from ..schema.columns import as_numbers, as_words, column_of
+from .compute import Facts, ImageStats, facts_of
 
+_SCHEMA = 1
+"""Goes up when the table changes, or how an image is looked at."""
+_DECODERS = ("pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "nibabel", "h5py", "zarr")
+"""Another version of one may give other pixels, or refuse what this one reads."""
 _FEW = 1000
 """Images that threads have read before processes would have started."""
 _CHUNK = 32
@@ -24,10 +39,9 @@ _CHUNK = 32
 
 
 def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show_progress: bool = True) -> ImageStats:
-    """What there is to know of every image of a manifest, each decoded once and never again while it is unchanged.
+    """Statistics of every image of a manifest, each decoded once and not again while its file is unchanged.
 
-    What was seen is kept beside the manifest (`<stem>.survey`, docs/formats.md), by the time and size of each file; a
-    manifest that was not saved, or lies in a folder that cannot be written, is looked at anew each time.
+    A manifest that was not saved, or is in a folder that cannot be written, is read anew each time.
 
     Args:
         manifest: may have been loaded with `strict=False`.
@@ -37,23 +51,29 @@ def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show
     Returns:
         N rows, as the manifest has them.
     """
-    file = SurveyFile.of(manifest)
-    survey, known = file.recall()
-    new = np.flatnonzero(~known)
-    sources = manifest.sources()
+    # Taken before the images are read, so that one that changes meanwhile is read again.
+    stamps, reasons = manifest.stamps()
+    keys, kept = _keys(manifest), _read(manifest)
+    place = kept.index.get_indexer(pd.Index(keys))
+    known = (place >= 0) & (reasons == "")
+    known[known] = kept["stamp"].to_numpy()[place[known]] == stamps[known]
+    new, seen = np.flatnonzero(~known), []
+    old = kept.iloc[place[known]].drop(columns="stamp")
     try:
-        for rows, seen in _looks(sources, new, workers, show_progress):
-            survey.note(rows, seen)
+        for facts in _look(manifest.sources(), new, workers, show_progress):
+            seen += facts
     finally:
-        # Kept even when the user stops in the middle: what was seen need not be seen again.
+        # Kept even when the user stops in the middle: these images need not be read again.
+        rows = np.concatenate([np.flatnonzero(known), new[: len(seen)]])
+        stats = ImageStats(pd.concat([old, ImageStats.of(seen).table]) if len(old) else ImageStats.of(seen).table)
         if len(new):
-            file.keep(survey)
-    return survey
+            _write(manifest, stats.table, keys[rows], stamps[rows], reasons[rows])
+    return stats.take(np.argsort(rows))
 
 
-def store_image_stats(manifest: Manifest, survey: ImageStats) -> None:
-    """Keeps what is known already of the images of a saved manifest, so that the next survey need not look."""
-    SurveyFile.of(manifest).keep(survey)
+def store_image_stats(manifest: Manifest, stats: ImageStats) -> None:
+    """Keeps known statistics of the images of a saved manifest, so that they are not computed again."""
+    _write(manifest, stats.table, _keys(manifest), *manifest.stamps())
 
 
 def compute_image_stats(
@@ -66,32 +86,86 @@ def compute_image_stats(
         workers: threads, or processes for many files; default one per core.
         show_progress: show a bar.
     """
-    survey = ImageStats.blank(len(sources))
-    for rows, seen in _looks(sources, np.arange(len(sources)), workers, show_progress):
-        survey.note(rows, seen)
-    return survey
+    chunks = _look(sources, np.arange(len(sources)), workers, show_progress)
+    return ImageStats.of([facts for chunk in chunks for facts in chunk])
 
 
-def _looks(
+def _file(manifest: Manifest) -> Path | None:
+    return manifest.path and manifest.path.with_suffix(".survey")
+
+
+def _keys(manifest: Manifest) -> np.ndarray:
+    """(N,) object array of 16 bytes each: a digest of path and frame."""
+    paths, table = as_words(column_of(manifest.table, "path")), manifest.table
+    frames = as_numbers(column_of(table, "frame")) if "frame" in table else np.full(len(paths), np.nan)
+    texts = [f"{path}\0{int(frame)}" if frame >= 0 else path for path, frame in zip(paths, frames, strict=True)]
+    keys = np.empty(len(texts), object)
+    keys[:] = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    return keys
+
+
+def _made_by(manifest: Manifest) -> str:
+    """A digest of what must be the same for a row to be valid; the root itself may name the owner of a disk."""
+    card = manifest.card
+    decoders = {name: _version(name) for name in _DECODERS}
+    made_by = {"schema": _SCHEMA, "root": card.root, "reading": card.reading.in_spec, "decoders": decoders}
+    return fingerprint(made_by, digits=32)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _read(manifest: Manifest) -> pd.DataFrame:
+    """The kept table by key, with a column `stamp`; without rows if there is none that is valid."""
+    file, empty = _file(manifest), ImageStats.of([]).table.assign(stamp=np.empty(0, np.uint64))
+    if file is None or not file.is_file():
+        return empty
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            made_by = (parquet.schema_arrow.metadata or {}).get(b"survey", b"").decode(errors="replace")
+            if made_by != _made_by(manifest):
+                return empty
+            table = parquet.read().to_pandas(ignore_metadata=True).drop_duplicates("key").set_index("key")
+    except (pa.ArrowException, OSError):
+        return empty
+    return table.assign(reason="", missing=False)[empty.columns].astype(empty.dtypes.to_dict())
+
+
+def _write(manifest: Manifest, table: pd.DataFrame, keys: np.ndarray, stamps: np.ndarray, reasons: np.ndarray) -> None:
+    """Keeps the rows of readable images, whole or not at all; a folder that cannot be written keeps nothing."""
+    file, valid = _file(manifest), (table["digest"] != "").to_numpy() & (reasons == "")
+    if file is None:
+        return
+    kept = table[valid].drop(columns=["reason", "missing"]).assign(key=keys[valid], stamp=stamps[valid])
+    arrow = pa.Table.from_pandas(kept, preserve_index=False).replace_schema_metadata({"survey": _made_by(manifest)})
+    with suppress(OutputError), atomic_path(file) as temporary:
+        pq.write_table(arrow, temporary, compression="zstd", write_page_checksum=True)
+
+
+def _look(
     sources: Sequence[Source], rows: np.ndarray, workers: int | None, show_progress: bool
-) -> Iterator[tuple[np.ndarray, list[Facts]]]:
+) -> Iterator[list[Facts]]:
     """The facts of `rows`, a chunk of neighbours at a time, in order."""
     if len(rows) == 0:
         return
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     workers = min(workers or usable_cores(), len(chunks))
-    # Looking for text keeps Python's lock, so threads gain nothing; but processes take a second to start, and each
-    # would hold an array of its own of a file of many frames.
+    # The search for text keeps Python's lock, so threads gain nothing; but processes take a second to start, and each
+    # would hold its own array of a file of many frames.
     look = _in_threads if len(rows) < _FEW or workers == 1 or _share_files(sources, rows) else _in_processes
     with progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar:
         parts = ([sources[int(row)] for row in chunk] for chunk in chunks)
-        for chunk, seen in zip(chunks, look(parts, workers), strict=True):
-            yield chunk, seen
-            bar.advance(len(seen))
+        for facts in look(parts, workers):
+            yield facts
+            bar.advance(len(facts))
 
 
 def _share_files(sources: Sequence[Source], rows: np.ndarray) -> bool:
-    """Whether some of the images, asked here and there, are frames of a file."""
+    """Whether some of the images, judged by a sample of them, are frames of a file."""
     return any(sources[int(row)].frame is not None for row in rows[:: -(-len(rows) // 100)])
 
 
@@ -112,8 +186,8 @@ def _in_processes(parts: Iterable[list[Source]], workers: int) -> Iterator[list[
         yield from cast("Iterator[list[Facts]]", pool(delayed(_facts_in_process)(part) for part in parts))
     except TerminatedWorkerError as error:
         raise WorkerError(
-            "a process that read images ended before its work was done, most likely for want of memory; what was seen "
-            "is kept, so run the same command again. If it ends there too, an image that was not reached does it."
+            "a process that read images was stopped, most likely for lack of memory; its results so far are kept, so "
+            "run the same command again. If it stops at the same place, an image that was not reached is the cause."
         ) from error
 
 

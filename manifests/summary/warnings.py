@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import counted
-from ..image_stats.table import ImageStats
+from ..image_stats.compute import ImageStats
 from ..manifest import Manifest
 from ..validation.diagnostics import Diagnostic, diagnostic
 

@@ -21,14 +21,13 @@ from medprobe.manifests import (
     group_duplicates,
     manifest_image_stats,
 )
+from medprobe.manifests.image_stats.compute import Facts
 
 
 def _survey(contents: list[int], constant: tuple[int, ...] = ()) -> ImageStats:
     """As if the images had these contents; a negative one could not be read."""
-    survey = ImageStats.blank(len(contents))
-    survey.digest[:] = [f"{content:032x}" if content >= 0 else "" for content in contents]
-    survey.constant[:] = [content in constant for content in contents]
-    return survey
+    digests = [f"{content:032x}" if content >= 0 else "" for content in contents]
+    return ImageStats.of([Facts(digest, constant=n in constant) for digest, n in zip(digests, contents, strict=True)])
 
 
 def _manifest(**columns: list[str]) -> Manifest:
