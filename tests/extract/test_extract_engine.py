@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_batches_workers_and_shards_make_the_same_cache(gallery, tmp_path, preci
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("bf16", 2e-3)])
 def test_real_scans_through_real_backbones_make_the_same_cache(realdata, tmp_path, precision, allowed) -> None:
-    for scan in sorted((realdata / "brain-mri" / "test").glob("*/*.jpg"))[::15]:
+    for scan in sorted((realdata / "brain-mri" / "test").glob("*/*.jpg"))[::40]:
         place = tmp_path / "scans" / scan.parent.name / scan.name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(scan)
@@ -212,9 +212,12 @@ def test_nothing_of_this_machine_or_the_labels_is_in_a_cache(gallery, tmp_path, 
 
 
 _KILLED = """
-import sys, time
+import os, sys, time
+import torch
 from medprobe.extract import Backbone, extract, load_backbone
 from medprobe.manifests import Manifest
+
+torch.set_num_threads(1)  # a process that has used several cannot be forked
 
 embed = Backbone.embed
 def slowly(self, images):  # so that a kill finds it at work
@@ -223,25 +226,37 @@ def slowly(self, images):  # so that a kill finds it at work
 Backbone.embed = slowly
 options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "runtime": "torch", "device": "cpu"}
 backbone = load_backbone("timm:test_vit@random", **options)
-print("ready", flush=True)
-manifest, workers = Manifest.load(sys.argv[1]), int(sys.argv[3])
-extract(manifest, [backbone], sys.argv[2], batch_size=2, workers=workers, show_progress=False)
-print("done", flush=True)
+for line in sys.stdin:  # every line forks one extraction: what is imported and loaded is so once for all
+    path, store, workers = line.split()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        print(os.getpid(), flush=True)
+        manifest = Manifest.load(path)
+        extract(manifest, [backbone], store, batch_size=2, workers=int(workers), show_progress=False)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
-def _start(manifest: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _KILLED, manifest, store, str(workers)], stdout=subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[..., tuple[int, Callable[[], int]]]]:
+    """`start(manifest, store, workers)`: an extraction in a process of its own; its id and how to wait for its end."""
+    with subprocess.Popen([sys.executable, "-c", _KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        answers = server.stdout
+
+        def begin(*words: object) -> tuple[int, Callable[[], int]]:
+            server.stdin.write(" ".join(map(str, words)).encode() + b"\n")
+            server.stdin.flush()
+            return int(answers.readline()), lambda: os.waitstatus_to_exitcode(int(answers.readline()))
+
+        yield begin
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, tmp_path, tiny, workers) -> None:
+def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, tmp_path, tiny, start, workers) -> None:
     small, store, quiet = gallery_of(8), tmp_path / "store", tmp_path / "quiet"
     [published] = extract(small, [tiny], store, workers=0, **_QUIET)
     before = _rows(published)
@@ -250,18 +265,18 @@ def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, 
     [expected] = extract(grown, [tiny], quiet, workers=0, batch_size=2, **_QUIET)
     draw, kills = random.Random(4 + workers), 0
     for _ in range(5):
-        process = _start(path, store, workers)
+        process, ended = start(path, store, workers)
         time.sleep(draw.uniform(0, 0.8))
-        os.killpg(process.pid, signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
+        os.killpg(process, signal.SIGKILL)
+        kills += ended() == -signal.SIGKILL
         now = EmbeddingCache.open(published.path)
         assert verify_cache(now.path) == []
         if len(now) == 8:
             for pooling, matrix in before.items():
                 np.testing.assert_array_equal(now.load(pooling), matrix)
     assert kills >= 3
-    process = _start(path, store, workers)
-    assert process.wait() == 0
+    _, ended = start(path, store, workers)
+    assert ended() == 0
     cache = EmbeddingCache.open(published.path)
     assert _relative_error(expected, cache) <= 1e-5
     assert [found.name for found in cache.path.parent.iterdir()] == [cache.path.name]

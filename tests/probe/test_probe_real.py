@@ -50,6 +50,7 @@ REFERENCE = {
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", OF_PROBE)
 def test_a_probe_on_real_embeddings_is_as_accurate_as_plain_scikit_learn(
     brain: tuple[Manifest, list[EmbeddingCache]], probe: str

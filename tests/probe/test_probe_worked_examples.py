@@ -58,10 +58,18 @@ def test_delongs_error_is_about_that_of_drawing_patients_anew() -> None:
     a = truth + rng.normal(0, 0.7, 150)[patient] + rng.normal(0, 1, 450)
     b = 0.7 * truth + rng.normal(0, 0.7, 150)[patient] + rng.normal(0, 1, 450)
     exams = np.arange(450).reshape(150, 3)
+
+    def area(score: np.ndarray, rows: np.ndarray) -> float:
+        """By Mann and Whitney's ranks; scikit-learn's takes five times as long."""
+        ill = truth[rows]
+        ranks, positives = stats.rankdata(score[rows]), ill.sum()
+        return float((ranks[ill].sum() - positives * (positives + 1) / 2) / positives / (~ill).sum())
+
+    assert area(a, np.arange(450)) == pytest.approx(roc_auc_score(truth, a))
     drawn = []
     for _ in range(2000):
         rows = exams[rng.integers(0, 150, 150)].ravel()
-        drawn.append(roc_auc_score(truth[rows], a[rows]) - roc_auc_score(truth[rows], b[rows]))
+        drawn.append(area(a, rows) - area(b, rows))
     assert delong_test(truth, a[None], b[None], patient).error == pytest.approx(np.std(drawn), rel=0.08)
 
 
