@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,23 @@ def realdata() -> Path:
     if not (folder / "brain-mri").is_dir():
         pytest.skip(f"real data are not at {folder}; set MEDPROBE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)`: a folder that `make` filled, once in a test session however many processes run it."""
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        home = base if worker_id == "master" else base.parent
+        with (home / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (home / f"{name}.done").exists():
+                make(home / name)
+                (home / f"{name}.done").touch()
+        return home / name
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -113,18 +113,26 @@ def make_abroad() -> Callable[[Path], Run]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(once: Callable[..., Path]) -> dict[str, Path]:
     """A saved run of each task, not reported on; not to be written to."""
-    home = tmp_path_factory.mktemp("runs")
-    return {task: make_run(home, task, name=task).save(home / "run" / task) for task in _TASKS}
+
+    def make(home: Path) -> None:
+        for task in _TASKS:
+            make_run(home, task, name=task).save(home / "run" / task)
+
+    home = once("runs", make)
+    return {task: home / "run" / task for task in _TASKS}
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) -> dict[str, Path]:
+def reported(once: Callable[..., Path], runs: dict[str, Path]) -> dict[str, Path]:
     """Each of `runs` copied and reported on: the run's folder by task; to be read only."""
-    home = tmp_path_factory.mktemp("reported")
-    for task, folder in runs.items():
-        write_report(Path(shutil.copytree(folder, home / task)))
+
+    def make(home: Path) -> None:
+        for task, folder in runs.items():
+            write_report(Path(shutil.copytree(folder, home / task)))
+
+    home = once("reported", make)
     return {task: home / task for task in runs}
 
 
@@ -132,3 +140,9 @@ def reported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) ->
 def own_run(tmp_path: Path, runs: dict[str, Path]) -> Path:
     """A copy of the binary run that a test may change."""
     return Path(shutil.copytree(runs["binary"], tmp_path / "run"))
+
+
+@pytest.fixture
+def own_report(tmp_path: Path, reported: dict[str, Path]) -> Path:
+    """A copy of the binary run with its report that a test may change."""
+    return Path(shutil.copytree(reported["binary"], tmp_path / "run"))

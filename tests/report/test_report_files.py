@@ -67,51 +67,48 @@ assert "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
 
 
 def test_a_second_report_replaces_the_first_and_leaves_what_is_not_its_own(
-    own_run: Path, runs: dict[str, Path], reported: dict[str, Path]
+    own_report: Path, runs: dict[str, Path], reported: dict[str, Path]
 ) -> None:
-    write_report(own_run)
-    (own_run / "figures" / "mine.png").write_bytes(b"mine")
-    (own_run / "tables" / "notes.txt").write_bytes(b"notes")
-    assert (own_run / "figures" / "roc.svg").exists()
-    shutil.copytree(runs["multilabel"], own_run, dirs_exist_ok=True)
-    write_report(own_run)
-    assert not (own_run / "figures" / "roc.svg").exists()
-    assert not (own_run / "figures" / "confusion.png").exists()
-    after = contents(own_run)
+    (own_report / "figures" / "mine.png").write_bytes(b"mine")
+    (own_report / "tables" / "notes.txt").write_bytes(b"notes")
+    assert (own_report / "figures" / "roc.svg").exists()
+    shutil.copytree(runs["multilabel"], own_report, dirs_exist_ok=True)
+    write_report(own_report)
+    assert not (own_report / "figures" / "roc.svg").exists()
+    assert not (own_report / "figures" / "confusion.png").exists()
+    after = contents(own_report)
     assert (after.pop("figures/mine.png"), after.pop("tables/notes.txt")) == (b"mine", b"notes")
     assert after == contents(reported["multilabel"])
 
 
-def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(own_run: Path) -> None:
-    write_report(own_run)
-    before = contents(own_run)
-    shutil.rmtree(own_run / "tables")
-    (own_run / "tables").write_text("in the way")
+def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(own_report: Path) -> None:
+    before = contents(own_report)
+    shutil.rmtree(own_report / "tables")
+    (own_report / "tables").write_text("in the way")
     with pytest.raises(OutputError, match="a file stands where a folder is needed"):
-        write_report(own_run, metric="log_loss")
-    after = contents(own_run)
+        write_report(own_report, metric="log_loss")
+    after = contents(own_report)
     assert after == {name: data for name, data in before.items() if not name.startswith("tables/")}
 
 
-def test_a_disk_that_fills_up_leaves_the_old_report_whole(own_run: Path) -> None:
-    write_report(own_run)
-    before = contents(own_run)
+def test_a_disk_that_fills_up_leaves_the_old_report_whole(own_report: Path) -> None:
+    before = contents(own_report)
     # Larger than every figure and table, smaller than the page: it fails last of all.
     code = f"""
 import resource
 from medprobe.base import OutputError
 from medprobe.report import make_report
-made = make_report({str(own_run)!r}, metric="log_loss")
+made = make_report({str(own_report)!r}, metric="log_loss")
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(made.files["report.html"]) - 1,) * 2)
 try:
-    made.save({str(own_run)!r})
+    made.save({str(own_report)!r})
 except OutputError as error:
     assert "larger than" in str(error), error
 else:
     raise SystemExit("it was written")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert contents(own_run) == before
+    assert contents(own_report) == before
 
 
 def test_the_page_appears_when_everything_else_is_there(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
