@@ -1,7 +1,7 @@
 """`medprobe manifest build NAME`: a command for each builder, made from its signature and its docstring.
 
-Two keywords of a builder are no options: `notice` takes its remarks, and `reading`, where a builder has it, is given
-what `--window` and `--per-slice` ask for.
+Keywords of a builder that are not options: `notice` receives its messages, `reading` the intensity policy of `--window`
+and `--per-slice`, and `kind` belongs to presets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Builders(TyperGroup):
-    """Looks the builders up when they are asked for, so that other commands do not wait for pandas."""
+    """Imports the builders only when needed, so that other commands do not wait for pandas."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         self._find()
@@ -37,7 +37,7 @@ class _Builders(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
     def _find(self) -> None:
-        """Makes the commands once; typer then knows them, and names the near ones of one that there is not."""
+        """Makes the commands once."""
         if not self.commands:
             from ...manifests import BUILDERS
 
@@ -46,7 +46,7 @@ class _Builders(TyperGroup):
 
 app = typer.Typer(
     cls=_Builders,
-    help="Build a manifest from folders, tables, arrays, or a published data set as it was downloaded.",
+    help="Build a manifest from folders, tables, arrays, DICOM or NIfTI files, or a published data set.",
     epilog="Example: `medprobe manifest build folder images --out brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -55,17 +55,16 @@ app = typer.Typer(
 
 @app.callback()
 def _builders() -> None:
-    """Gives the group its own help, although its commands are found later."""
+    """Gives the group its own help, although its commands are added later."""
 
 
 _NO_OPTIONS = ("notice", "reading", "kind")
-"""Keywords of builders that the command line fills in by itself."""
-_WHOSE_IDS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
-"""Whom the ids of a column tell of."""
+"""Keywords of builders that are not options."""
+_ID_COLUMNS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
 
 
 def _command_of(name: str, builder: Builder) -> Any:
-    """The command that asks for what `builder` takes."""
+    """The command with the options of `builder`."""
     function = builder.build
     helps = dict(_argument_helps(function))
     hints = get_type_hints(function)
@@ -104,7 +103,7 @@ def _option(parameter: inspect.Parameter, hint: Any, text: str) -> tuple[str, An
     if hint is bool:
         return parameter.name, Annotated[bool, typer.Option(switch, help=text)], default
     if _is_many(hint) or any(_is_many(kind) for kind in kinds):
-        many = Annotated[list[str], typer.Option(_singular(switch), help=f"{text} Repeat it for several.")]
+        many = Annotated[list[str], typer.Option(_singular(switch), help=f"{text} Repeat the option for several.")]
         return parameter.name, many, inspect.Parameter.empty if default is inspect.Parameter.empty else []
     kind: Any = Path if Path in kinds else int if int in kinds else float if float in kinds else str
     if all(isinstance(choice, str) for choice in kinds):
@@ -126,12 +125,12 @@ def _argument_helps(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     text = inspect.getdoc(function) or ""
     section = re.search(r"^Args:\n((?: +.*\n|\n)*)", text + "\n", re.MULTILINE)
     for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
-        words = " ".join(match[2].split())
-        yield match[1], words[0].upper() + words[1:]
+        sentence = " ".join(match[2].split())
+        yield match[1], sentence[0].upper() + sentence[1:]
 
 
 def _help_of(name: str, builder: Builder) -> str:
-    """What the builder's docstring says before its arguments, and an example."""
+    """The builder's docstring up to its arguments, and an example."""
     text = (inspect.getdoc(builder.build) or "").split("\nArgs:")[0].strip()
     return f"{text}\n\nExample: `medprobe manifest build {name} {builder.example}`"
 
@@ -158,12 +157,12 @@ def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
     if "split" in manifest.table and not manifest.table["split"].equals(drawn.table["split"]):
         own = manifest.table["split"].value_counts()
         counts = ", ".join(f"{own[split]:,} in {split}" for split in ("train", "val", "test") if split in own)
-        _note(f"--split {text} takes the place of the data set's own split ({counts}).")
+        _note(f"--split {text} replaces the split of the data set ({counts}).")
     return drawn
 
 
 def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
-    """The manifest with hashes in the place of ids that tell who is who, unless they are to be kept."""
+    """The manifest with ids that identify patients replaced by keyed hashes, unless they are kept."""
     from ...manifests import Pseudonyms, columns_with_ids
 
     key, own = settled.key, settled.place.with_suffix(".key")
@@ -172,33 +171,34 @@ def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
         _refuse_ids_as_attributes(manifest, hidden)
         manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
         if key.stat().st_mode & 0o077:
-            _note(f"{key.name} can be read by others than its owner; `chmod 600 {key}` mends that.")
-        *most, last = (word for column, word in _WHOSE_IDS.items() if column in hidden)
+            _note(f"other users can read {key.name}; run `chmod 600 {key}`.")
+        *most, last = (word for column, word in _ID_COLUMNS.items() if column in hidden)
         kinds = f"{', '.join(most)} and {last}" if most else last
         _note(
-            f"the manifest has keyed hashes in place of the ids of {kinds}. Whoever has {key.name} can link them to "
-            "the ids, so keep it apart from the manifest."
+            f"ids of {kinds} were replaced by keyed hashes. Anyone who has {key.name} can link the hashes to the ids, "
+            "so do not share it with the manifest."
         )
     elif key and key != own:
         _note(f"there are no ids to hash, so {key} is not used.")
     if own.exists() and not (hidden and key and key.resolve() == own.resolve()):
         _note(
-            f"{own.name} is there and not the key of this manifest; it stays, since another may have been made with "
-            "it. If none was, delete it."
+            f"{own.name} exists but is not the key of this manifest. It was kept, as another manifest may use it; "
+            "delete it if none does."
         )
     return manifest
 
 
 def _refuse_ids_as_attributes(manifest: Manifest, hidden: list[str]) -> None:
-    """An attribute keeps its values, so one that repeats the ids would tell what the hashes hide."""
+    """Refuses attributes that repeat the ids: an attribute keeps its values, and would reveal what the hashes hide."""
     from ...base import ManifestError
 
     for name in manifest.card.attributes:
-        told = next((ids for ids in hidden if manifest.table[name].astype("string").equals(manifest.table[ids])), None)
-        if told:
+        values = manifest.table[name].astype("string")
+        repeated = next((ids for ids in hidden if values.equals(manifest.table[ids])), None)
+        if repeated:
             raise ManifestError(
-                f'attribute "{name}" repeats the column "{told}", whose ids become keyed hashes; leave the attribute '
-                "out, or keep all ids with --keep-ids."
+                f'attribute "{name}" repeats the column "{repeated}", whose ids become keyed hashes; drop the '
+                "attribute, or keep all ids with --keep-ids."
             )
 
 
@@ -215,7 +215,7 @@ def _finish(manifest: Manifest, place: Path) -> None:
 
 
 def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:
-    """Takes licence, citation and description over from a card of the same data that is about to be replaced."""
+    """Keeps licence, citation and description of a replaced card of the same data."""
     from ...base import ManifestError, one_of
     from ...manifests import DatasetCard
 
@@ -223,11 +223,11 @@ def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:
     try:
         old = DatasetCard.load(file)
     except ManifestError:
-        return  # there is none, or it says nothing that can be read
+        return  # no card, or not readable
     fields = ("license", "citation", "description")
     wanted = [field for field in fields if getattr(old, field) and not getattr(manifest.card, field)]
     if (place.parent / old.root).resolve() == manifest.root.resolve():
         for field in wanted:
             setattr(manifest.card, field, getattr(old, field))
     elif wanted:
-        _note(f"{one_of(wanted)} of the {file.name} that is replaced are not taken over: its images were elsewhere.")
+        _note(f"{one_of(wanted)} of the replaced {file.name} were not kept: its images were in another folder.")

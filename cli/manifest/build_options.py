@@ -1,4 +1,4 @@
-"""What every `manifest build` command asks besides its builder's own options: how it is typed, and its help."""
+"""Options that every `manifest build` command has, or many have: their types and help."""
 
 from __future__ import annotations
 
@@ -16,58 +16,56 @@ Out = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="The manifest: a .parquet or .csv file; its card goes beside it.",
-        show_default="the source's name, .parquet",
+        help="Manifest to write: a .parquet or .csv file. Its dataset card (.yaml) is written next to it.",
+        show_default="<source>.parquet",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the data set.", show_default="stem of the manifest")]
+Name = Annotated[str | None, typer.Option(help="Name of the data set.", show_default="file name of the manifest")]
 Task = Annotated[
-    str | None, typer.Option(help="binary, multiclass, ordinal or multilabel.", show_default="from the classes")
+    str | None, typer.Option(help="One of binary, multiclass, ordinal, multilabel.", show_default="from the classes")
 ]
 Classes = Annotated[
     str | None,
     typer.Option(
-        help="Class names in order, separated by commas; for `binary` the second is positive. A name in double quotes "
-        "may hold a comma.",
-        show_default="sorted",
+        help="Class names in order, separated by commas. For `binary` the second one is positive. Put a name with a "
+        "comma in double quotes.",
+        show_default="sorted by name",
     ),
 ]
 Split = Annotated[
     str | None,
     typer.Option(
-        help="Draw a split in place of the data set's own: `grouped:70/15/15` (train, val, test) or `grouped:80/20` "
-        "(train, test), in percent, stratified by class with no group torn, `@SEED` after it for another one{own}.",
-        show_default="the data set's own, if any",
+        help="Draw a new split: `grouped:70/15/15` (train, val, test) or `grouped:80/20` (train, test), in percent, "
+        "stratified by class, with every group (patient) in one part only. Append `@SEED` for another draw{own}.",
+        show_default="the split of the data set, if any",
     ),
 ]
 KeepIds = Annotated[
     bool,
     typer.Option(
         "--keep-ids",
-        help="Keep ids of patients and units as they are. Else they become keyed hashes; the key is put beside the "
-        "manifest (.key) and never in it.",
+        help="Keep ids of patients and units. By default they are replaced by keyed hashes; the key is written to a "
+        ".key file next to the manifest.",
     ),
 ]
 Key = Annotated[
     Path | None,
     typer.Option(
-        help="Hash ids with the key in this file, which is made where it is missing. Manifests with one key give a "
-        "patient the same id.",
-        show_default="the manifest's name, .key",
+        help="File of the key for hashing ids, created if missing. A patient gets the same id in all manifests "
+        "with the same key.",
+        show_default="<manifest>.key",
     ),
 ]
 Window = Annotated[
     str | None,
     typer.Option(
-        help="Stored values that become 0 to 255: stored, percentiles, percentiles:LOW,HIGH, or CENTRE,WIDTH in the "
-        "file's own units. 8-bit PNG, JPEG and the like stay as they are.",
-        show_default="stored, else percentiles:0.5,99.5",
+        help="Intensity window that is mapped to 0..255: stored (the window in the file), percentiles, "
+        "percentiles:LOW,HIGH, or CENTRE,WIDTH in the units of the file. 8-bit images (PNG, JPEG) are not changed.",
+        show_default="stored; percentiles:0.5,99.5 where the file has no window",
     ),
 ]
-PerSlice = Annotated[
-    bool, typer.Option("--per-slice", help="Take percentiles over each slice instead of the whole volume.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is there.")]
+PerSlice = Annotated[bool, typer.Option("--per-slice", help="Compute percentiles per slice instead of per volume.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")]
 
 COMMON: dict[str, tuple[Any, Any]] = {
     "split": (Split, None),
@@ -77,23 +75,23 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "key": (Key, None),
     "overwrite": (Overwrite, False),
 }
-"""Options of every builder, which are no business of the builders themselves: how they are typed, and their default."""
+"""Options of every command, which builders do not see: type and default."""
 SHARED = {"name": Name, "task": Task, "classes": Classes}
-"""Options that many builders have, and how they are typed."""
+"""Options that many builders have: their type."""
 
 
 def with_own_splits(kind: Any, builder: Builder) -> Any:
-    """`kind` as it is; of `--split`, with the splits of `builder` in its help."""
+    """`kind`; for `--split` with the splits of `builder` in its help."""
     if kind is not Split:
         return kind
     own = "".join(f"; or `{name}`, {preset.summary}" for name, preset in builder.splits.items())
-    beside = " Not beside --split-column." if split_options(builder) else ""
+    excluded = " Not together with --split-column." if split_options(builder) else ""
     option = get_args(Split)[1]
     return Annotated[
-        str | None, typer.Option(help=option.help.format(own=own) + beside, show_default=option.show_default)
+        str | None, typer.Option(help=option.help.format(own=own) + excluded, show_default=option.show_default)
     ]
 
 
 def split_options(builder: Builder) -> list[str]:
-    """The builder's own options that give a split."""
+    """The builder's own options that name a split."""
     return [name for name in inspect.signature(builder.build).parameters if name.startswith("split")]

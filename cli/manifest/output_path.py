@@ -1,4 +1,4 @@
-"""Where a new manifest may go: found out before anything is read, so that neither work nor a file is lost."""
+"""Checks where a new manifest may be written, before anything is read."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:
-    """Makes sure that a new manifest may go to `out`, and its card beside it.
+    """Makes sure that a new manifest and its card can be written to `out`.
 
     Args:
         out: the table.
-        inputs: what the command reads, in words, and where it is; it is never replaced.
-        overwrite: a manifest that is there may be replaced; anything else is not.
+        inputs: what the command reads, in words, and its path; it is never replaced.
+        overwrite: whether an existing manifest may be replaced; other files never are.
 
     Raises:
-        OutputError: it may not.
+        OutputError: they cannot.
     """
     from ...base import OutputError
     from ...manifests import refuse_existing
@@ -24,19 +24,19 @@ def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: b
         raise OutputError(f"{out}: --out must end in .parquet or .csv.")
     for what, file in inputs:
         if any(_is_same(written, file) for written in (out, out.with_suffix(".yaml"))):
-            raise OutputError(f"{out}: this is {what}, which is never changed; give another name with --out.")
+            raise OutputError(f"{out}: this is {what}, which is never replaced; give another --out.")
     if not out.absolute().parent.is_dir():
-        raise OutputError(f"{out}: the folder {out.parent} does not exist; make it, or choose another --out.")
+        raise OutputError(f"{out}: the folder {out.parent} does not exist; create it, or give another --out.")
     refuse_existing(out, overwrite=overwrite)
 
 
-def require_name(name: str, told: str, remedy: str = "") -> None:
+def require_name(name: str, what: str, remedy: str = "") -> None:
     """Makes sure that a data set can be called `name`.
 
     Args:
         name: of the data set.
-        told: what the message calls it, such as `--name "x"`.
-        remedy: what to do, as a sentence; put after the reason.
+        what: how the message names it, such as `--name "x"`.
+        remedy: what to do, as a sentence; after the reason.
 
     Raises:
         ManifestError: it cannot.
@@ -47,11 +47,11 @@ def require_name(name: str, told: str, remedy: str = "") -> None:
     try:
         DatasetCard.of("", name=name, task="binary", classes=["no", "yes"])
     except ManifestError as error:
-        raise ManifestError(f"{told}{str(error).removeprefix(': name')}{remedy and f' {remedy}'}") from error
+        raise ManifestError(f"{what}{str(error).removeprefix(': name')}{remedy and f' {remedy}'}") from error
 
 
 def _is_same(file: Path, other: Path) -> bool:
     if file.resolve() == other.resolve():
         return True
-    # File systems that take Brain.csv and brain.csv for one say so only of files that are there.
+    # Where Brain.csv and brain.csv are one file, the file system shows it only for existing files.
     return file.exists() and other.exists() and file.samefile(other)

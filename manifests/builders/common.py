@@ -82,7 +82,7 @@ def agree_on_classes(
         found: distinct labels, in order.
         given: classes that the user names.
         faults: noted in.
-        notice: told of given classes that were not found.
+        notice: called with given classes that have no sample.
         only_one: what to do where a single class was found, as a sentence.
     """
     if given is None:

@@ -58,29 +58,29 @@ def build_dicom(
     an image are left out and told.
 
     Args:
-        src: the folder that holds the files, at any depth; becomes the manifest's root.
-        labels: a CSV or Parquet table; it is not changed.
-        label_columns: one column of class names, or several of 0 and 1.
-        join: the table's column of ids; default one named SOPInstanceUID, StudyInstanceUID or PatientID, the first of
-            these that there is. Which of the three ids it holds is told by its content.
-        unit: what gets one prediction: image, study or patient. Default the study; the image where the table has a
+        src: folder that holds the files, at any depth; paths in the manifest start from it.
+        labels: CSV or Parquet table of labels.
+        label_columns: column of class names, or one of several columns of 0 and 1.
+        join: column of ids in the table. By default the first of SOPInstanceUID, StudyInstanceUID and PatientID that it
+            has. Which of the three ids a column holds is determined by its values.
+        unit: what gets one prediction: image, study or patient. By default the study, or the image if the table has a
             row per image.
-        frames: of files of several images: all, middle, middle:N (neighbours around the middle) or every:N.
-        attributes: sex or age (in years), for subgroup scores.
-        group_column: the table's column of patients, for files that name none. Where they name some, no PatientID may
-            be in several groups.
-        split_column: the table's column of train, val and test.
-        name: of the data set; default the folder's name.
-        task: default binary for two classes, multiclass for more, multilabel for several label columns.
-        classes: their order; default sorted. Not for several label columns.
-        reading: how the images will be read; decides what `notice` is told, and nothing in the manifest.
-        notice: told what was left out, and of slices that would be stretched one by one.
+        frames: frames to take from files with several: all, middle, middle:N (N frames around the middle) or every:N.
+        attributes: sex or age (in years), to compute subgroup scores by.
+        group_column: column of patients in the table, for files without PatientID. A PatientID must not be in several
+            groups.
+        split_column: column of splits in the table: train, val or test.
+        name: name of the data set; by default that of the folder.
+        task: by default binary for two classes, multiclass for more, multilabel for several label columns.
+        classes: class names in order; sorted by default. Not with several label columns.
+        reading: intensity policy of the images; only affects messages.
+        notice: called with messages: what was skipped, and slices that would be rescaled one by one.
 
     Raises:
-        ManifestError: no such folder, table or column, rows at fault, files that are damaged or lack an id, two files
+        ManifestError: no such folder, table or column, wrong rows, files that are damaged or lack an id, two files
             of one SOPInstanceUID, a unit of several labels, groups or splits, a
             PatientID in several groups, or nothing in common between the files
-            and the table; all of a kind are told, by rows and files and without an id.
+            and the table; all of a kind are listed, by rows and files and without an id.
     """
     src, file = Path(src), Path(labels)
     choice = SliceChoice.parse_frames(frames, "--frames")
@@ -176,7 +176,7 @@ def _refuse_shared_studies(images: Sequence[ImageHeader], src: Path) -> None:
     """Makes sure that each study is of one patient.
 
     Raises:
-        ManifestError: studies are of several; all are told, by a file of each patient.
+        ManifestError: studies are of several; all are listed, by a file of each patient.
     """
     found: dict[str, dict[str, str]] = {}
     for header in images:

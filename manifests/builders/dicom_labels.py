@@ -40,7 +40,7 @@ def read_labels(
 
     Args:
         file: a CSV or Parquet table.
-        label_columns: one column of class names, or several of 0 and 1.
+        label_columns: column of class names, or one of several columns of 0 and 1.
         join: the column of ids, where it is named.
         others: further columns, by the option that names each.
         split_column: the one of them that holds the split; becomes train, val and test.
@@ -48,7 +48,7 @@ def read_labels(
 
     Raises:
         ManifestError: a column is not there, no column is one of ids, rows are blank or repeated, or words name no
-            split; all are told.
+            split; all are listed.
     """
     if not label_columns:
         raise ManifestError(f"{file}: no label column was named.")
@@ -129,7 +129,7 @@ def compare_groups(
         headers: of N images.
         rows: (N,), the row of the labels that each belongs to.
         column: the table's column of groups.
-        notice: told of what may be meant.
+        notice: called with what may be intended.
     """
     groups = as_words(table[column])[rows]
     pairs = pd.DataFrame({"patient": [header.patient for header in headers], "group": groups, "row": rows})
@@ -193,7 +193,7 @@ def refuse_torn_units(
         columns: of `table_columns`.
 
     Raises:
-        ManifestError: rows of the table disagree; all are told by their numbers.
+        ManifestError: rows of the table disagree; all are listed by their numbers.
     """
     for ours, theirs in columns.items():
         units = column_of(made, "unit_id")

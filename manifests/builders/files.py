@@ -25,7 +25,7 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
         Folders, and the files of each, in the order of their names.
 
     Raises:
-        ManifestError: folders cannot be read; all are told, by the path below `root`.
+        ManifestError: folders cannot be read; all are listed, by their path below `root`.
     """
     found: list[tuple[Path, list[str]]] = []
     closed: list[OSError] = []
@@ -46,7 +46,7 @@ def files_below(root: Path) -> list[Path]:
     """Every file below `root` that is not hidden, in the order of their paths; links to folders are not followed.
 
     Raises:
-        ManifestError: folders cannot be read; all are told.
+        ManifestError: folders cannot be read; all are listed.
     """
     return sorted(here / name for here, names in walk(root) for name in names)
 
@@ -67,7 +67,7 @@ def refuse_closed(root: Path, errors: Iterable[OSError]) -> None:
     """Goes on only if there are no errors of folders that could not be read.
 
     Raises:
-        ManifestError: there are; all folders are told, by the path below `root`.
+        ManifestError: there are; all folders are listed, by the path below `root`.
     """
     told = sorted(f"{_below(root, Path(error.filename))}: {_reason(error)}" for error in errors)
     if told:

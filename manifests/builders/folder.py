@@ -40,11 +40,11 @@ def build_folder(
     images; a file with the suffix of an image is taken whatever is in it, so that the checks can say what is wrong.
 
     Args:
-        src: the folder; becomes the manifest's root.
-        name: of the data set; default the folder's name.
-        task: default binary for two classes and multiclass for more.
-        classes: their order; default sorted.
-        notice: told what was left out and what looks odd.
+        src: folder of class folders; paths in the manifest start from it.
+        name: name of the data set; by default that of the folder.
+        task: by default binary for two classes and multiclass for more.
+        classes: class names in order; sorted by default.
+        notice: called with messages about what was skipped or looks odd.
 
     Raises:
         ManifestError: no such folder, no class folders, no images, fewer than two classes.
@@ -107,7 +107,7 @@ def class_folder_table(
 
     Args:
         src: the folder that paths start from.
-        notice: told what was left out and what looks odd.
+        notice: called with messages about what was skipped or looks odd.
         classes: the only folders that are classes, in any case; others are passed over and told. Default: all are.
         layout: how the set is laid out, for messages.
         instead: what to do where `src` is a file, for messages.
@@ -117,7 +117,7 @@ def class_folder_table(
         sorted by `sample_id`.
 
     Raises:
-        ManifestError: no such folder, folders that cannot be read (all are told), no class folders, one of `classes`
+        ManifestError: no such folder, folders that cannot be read (all are listed), no class folders, one of `classes`
             has none, or there are no images.
     """
     require_folder(src, instead)

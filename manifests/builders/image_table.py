@@ -45,21 +45,21 @@ def build_csv(
     testing, in any case. Several label columns make a multilabel task whose classes are their names.
 
     Args:
-        table: the table; it is not changed.
-        image_column: paths of the images, relative to `root`.
-        label_columns: one column of class names, or several of 0 and 1.
-        id_column: sample ids; default the image path, with the frame after it.
-        unit_column: what gets one prediction (an exam, a lesion); default the sample.
-        group_column: what must not straddle train and test (the patient); default the unit.
-        split_column: train, val or test.
-        frame_column: index into a file of several images.
-        modality_column: for units with several modalities.
-        attributes: columns for subgroup scores, kept under their names.
-        root: default the table's folder.
-        name: of the data set; default the table's stem.
-        task: default binary for two classes, multiclass for more, multilabel for several label columns.
-        classes: their order; default sorted. Not for several label columns, whose order is the order given.
-        notice: told what looks odd, and which rows' images are missing.
+        table: CSV or Parquet table.
+        image_column: column of image paths, relative to --root.
+        label_columns: column of class names, or one of several columns of 0 and 1.
+        id_column: column of sample ids. By default the image path, followed by the frame.
+        unit_column: column of units, which get one prediction each (an exam, a lesion). By default every sample is one.
+        group_column: column of groups (patients): never in both train and test. By default every unit is one.
+        split_column: column of splits: train, val or test.
+        frame_column: column of frame numbers, from 0, in files of several images.
+        modality_column: column of modalities, for units with several modalities.
+        attributes: column to compute subgroup scores by.
+        root: folder that image paths start from. By default the folder of the table.
+        name: name of the data set; by default the file name of the table.
+        task: by default binary for two classes, multiclass for more, multilabel for several label columns.
+        classes: class names in order; sorted by default. Not with several label columns, which are ordered as given.
+        notice: called with messages about what looks odd, such as rows whose image is missing.
 
     Raises:
         ManifestError: a column does not exist (the near ones are named), a field is blank, an id stands twice, or not
@@ -152,7 +152,7 @@ def _placed(
         root: the folder that paths start from.
         faults: noted are paths that leave it, a folder without one of the images, and words that name no split; a
             column of splits with such a word is left out.
-        notice: told which rows' images are missing.
+        notice: called with the rows whose images are missing.
         name_by_path: whether sample ids are made from paths and frames.
     """
     made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})

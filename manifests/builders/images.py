@@ -60,7 +60,7 @@ def locate_images(
         folders: where to look, relative to `root`.
         where: the table, for messages.
         first: what names the first image, such as `row 1, column "id"`, for messages: a name may be a patient's.
-        notice: told which rows' are missing.
+        notice: called with the rows whose images are missing.
         suffix: what a missing image's name ends in, if the name has no suffix.
         elsewhere: a last place to look, given the name.
         remedy: what to do where not one is there.
@@ -98,10 +98,10 @@ def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, re
         column: what the table calls them.
         faults: of the table; noted is that not one of the images is there.
         remedy: what to do then.
-        notice: told which rows' are missing.
+        notice: called with the rows whose images are missing.
 
     Raises:
-        ManifestError: folders cannot be read; all are told.
+        ManifestError: folders cannot be read; all are listed.
     """
     lookup = Lookup(root)
     codes, texts = as_codes(paths)
@@ -204,7 +204,7 @@ class Lookup:
         """Goes on only if all folders that were looked into could be read.
 
         Raises:
-            ManifestError: some could not; all are told.
+            ManifestError: some could not; all are listed.
         """
         refuse_closed(self.root, self._closed.values())
 

@@ -186,7 +186,7 @@ def open_tables(*asked: tuple[Path, Sequence[str], Iterable[str]]) -> list[Publi
     """Opens several tables: each a file, the wanted columns and the optional ones.
 
     Raises:
-        ManifestError: tables cannot be read or lack columns; all are told.
+        ManifestError: tables cannot be read or lack columns; all are listed.
     """
     opened, faults = [], []
     for file, columns, optional in asked:
@@ -243,7 +243,7 @@ def read_lists(*files: Path) -> list[list[str]]:
     """The lines of lists of names, without blanks around them; empty ones are passed over.
 
     Raises:
-        ManifestError: files cannot be read, or are not UTF-8 text; all are told.
+        ManifestError: files cannot be read, or are not UTF-8 text; all are listed.
     """
     lists, faults = [], []
     for file in files:

@@ -163,7 +163,7 @@ def build_nifti(
     This needs every sequence of every patient. Patient folders may be one folder deeper (train/, siteA/).
 
     Args:
-        src: folder that holds the patient folders; becomes the manifest's root.
+        src: folder that holds the patient folders; paths in the manifest start from it.
         labels: CSV or Parquet table of labels. By default the only table in SRC that has the label column.
         patient_column: column of names of patient folders. By default the column that matches most folders.
         label_column: column of labels. By default the only column with the word "label" in its name.

@@ -42,18 +42,18 @@ def build_npz(
     as one of MedMNIST's sets and has the published number of samples in a split, and in none more, is taken for it.
 
     Args:
-        file: the npz file.
-        name: of the data set; default the file's stem.
-        task: default that of the set of MedMNIST; else binary for two classes, multiclass for more, multilabel for
+        file: npz file.
+        name: name of the data set; by default the file name.
+        task: by default that of the MedMNIST set; else binary for two classes, multiclass for more, multilabel for
             labels of several columns.
-        classes: names of classes 0, 1, ...; default those of the set of MedMNIST, else "0", "1", ...
-        slices: of volumes: all, middle, middle:N (neighbours around the middle) or every:N.
-        root: folder that paths start from; default the file's folder.
-        notice: told which splits are not there, which classes have no sample, and for which set a file is taken.
+        classes: names of classes 0, 1, ...; by default those of the MedMNIST set, else "0", "1", ...
+        slices: slices to take from volumes: all, middle, middle:N (N slices around the middle) or every:N.
+        root: folder that paths in the manifest start from; by default the folder of the file.
+        notice: called with messages: missing splits, classes without samples, a recognised MedMNIST set.
 
     Raises:
-        ManifestError: no such file, no npz file, no pair of arrays, or arrays of other shapes and types; all faults
-            of the arrays are told.
+        ManifestError: no such file, no npz file, no pair of arrays, or arrays of other shapes and types; all problems
+            of the arrays are listed.
     """
     file = Path(file)
     choice = SliceChoice.parse_frames(slices, "--slices")
@@ -83,7 +83,7 @@ def _layouts(file: Path, notice: Notice) -> tuple[dict[str, Layout], int]:
 
     Raises:
         ManifestError: the file cannot be read, or arrays are missing, of another shape or type, or do not go together;
-            all are told.
+            all are listed.
     """
     arrays = read_shapes(file)
     splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
@@ -177,7 +177,7 @@ def _read_labels(file: Path, splits: Sequence[str]) -> np.ndarray:
     """The labels of all splits, one after the other: (N, K) int64.
 
     Raises:
-        ManifestError: arrays cannot be read, or hold a negative class, or something other than 0 and 1; all are told.
+        ManifestError: arrays cannot be read, or hold a negative class, or something other than 0 and 1; all are listed.
     """
     faults, read = Faults(str(file)), []
     for split in splits:

@@ -23,12 +23,12 @@ def build_aptos2019(src: Path | str, *, name: str | None = None, notice: Notice 
     https://www.kaggle.com/competitions/aptos2019-blindness-detection/data.
 
     Args:
-        src: the folder that holds train.csv; becomes the manifest's root.
-        name: of the data set; default "aptos2019".
-        notice: told which images are missing.
+        src: folder that holds train.csv; paths in the manifest start from it.
+        name: name of the data set; by default aptos2019.
+        notice: called with messages, such as which images are missing.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
     """
     src = Path(src)
     (file,) = find_tables(src, "train.csv")

@@ -23,9 +23,9 @@ def build_brain_tumor_mri(src: Path | str, *, name: str | None = None, notice: N
     split: `medprobe manifest check` finds them.
 
     Args:
-        src: the folder that Training and Testing are in; becomes the manifest's root.
-        name: of the data set; default brain-tumor-mri.
-        notice: told what was left out.
+        src: folder that contains Training and Testing; paths in the manifest start from it.
+        name: name of the data set; by default brain-tumor-mri.
+        notice: called with messages about what was skipped.
 
     Raises:
         ManifestError: no such folder, a class has no folder, or there are no images.

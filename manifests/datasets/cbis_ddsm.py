@@ -53,14 +53,14 @@ def build_cbis_ddsm(
     group by the case in it.
 
     Args:
-        src: the folder that holds the tables or the folder of lists; becomes the manifest's root.
-        kinds: mass or calc, for mammograms of one kind of abnormality alone; default both.
-        unit: what gets one prediction and one label: a mammogram, or a breast with both its views.
-        name: of the data set; default "cbis-ddsm", or "ddsm" for lists.
-        notice: told which images are missing, and what stands on both sides of the split.
+        src: folder that holds the tables or the folder of lists; paths in the manifest start from it.
+        kinds: mass or calc, for mammograms with this kind of abnormality only. By default both.
+        unit: what gets one prediction and one label: a mammogram (image), or a breast with both views.
+        name: name of the data set; by default cbis-ddsm, or "ddsm" for lists.
+        notice: called with messages: missing images, patients in both train and test.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
     """
     src = Path(src)
     choose_word("unit", unit, get_args(Unit))

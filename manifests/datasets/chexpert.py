@@ -55,17 +55,18 @@ def build_chexpert(
     Irvin et al. 2019 (arXiv 1901.07031) and at https://stanfordmlgroup.github.io/competitions/chexpert.
 
     Args:
-        src: the folder that holds train.csv; becomes the manifest's root.
-        labels: one of the fourteen; default all.
-        uncertain: what -1 becomes: 0, 1, or the row is left out if a chosen label is -1.
-        frontal_only: leave lateral views out.
-        valid: the part that valid.csv becomes; none leaves it and the split out.
-        unit: what gets one prediction: a study, to which labels belong, or each image.
-        name: of the data set; default "chexpert".
-        notice: told how many rows were left out and which images are missing.
+        src: folder that holds train.csv; paths in the manifest start from it.
+        labels: one of the fourteen labels. By default all of them.
+        uncertain: value of uncertain labels (-1): zeros (0), ones (1), or ignore (skip rows where a chosen label is
+            uncertain).
+        frontal_only: use frontal views only.
+        valid: split of the rows of valid.csv; none drops these rows and the split.
+        unit: what gets one prediction: a study (labels are per study) or each image.
+        name: name of the data set; by default chexpert.
+        notice: called with messages: how many rows were skipped, which images are missing.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
     """
     src = Path(src)
     choose_word("valid", valid, get_args(Valid))

@@ -27,7 +27,7 @@ def build_from_lists(src: Path, name: str, notice: Notice) -> Manifest:
     """A manifest of the images that three lists name.
 
     Raises:
-        ManifestError: a list is not there, lines are at fault (all are told), or there are no images.
+        ManifestError: a list is not there, lines are wrong (all are listed), or there are no images.
     """
     files = find_tables(src / LISTS, *(f"{split}.txt" for split in SPLITS))
     lists = zip(files, SPLITS, read_lists(*files), strict=True)

@@ -41,7 +41,7 @@ def build_glioma_mri(
     concat` gets one vector per patient. Patient folders may be one folder deeper (HGG/, LGG/).
 
     Args:
-        src: folder that holds the patient folders; becomes the manifest's root.
+        src: folder that holds the patient folders; paths in the manifest start from it.
         grades: CSV or Parquet table of grades. By default the only table in SRC that has the grade column.
         patient_column: column of names of patient folders. By default the column that matches most folders.
         grade_column: column of grades. By default the only column with the word "grade" in its name.

@@ -30,12 +30,12 @@ def build_ham10000(src: Path | str, *, name: str | None = None, notice: Notice =
     https://doi.org/10.7910/DVN/DBW86T; the layout of 2018 at https://challenge.isic-archive.com/data/#2018.
 
     Args:
-        src: the folder that holds the tables; becomes the manifest's root.
-        name: of the data set; default "ham10000".
-        notice: told which images are missing.
+        src: folder that holds the tables; paths in the manifest start from it.
+        name: name of the data set; by default ham10000.
+        notice: called with messages, such as which images are missing.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
     """
     src = Path(src)
     if src.is_dir() and not find_file(src, _METADATA) and _challenge_truth(src):

@@ -30,9 +30,9 @@ def build_ichallenge_amd(src: Path | str, *, name: str | None = None, notice: No
     its own.
 
     Args:
-        src: the folder Training400, or the one that it is in.
-        name: of the data set; default ichallenge-amd.
-        notice: told what was left out, and where the counts are not the published ones.
+        src: the folder Training400, or the folder that contains it.
+        name: name of the data set; by default ichallenge-amd.
+        notice: called with messages: what was skipped, and counts that are not the published ones.
 
     Raises:
         ManifestError: no such folder, a class has no folder, or a photograph's name is of the other class.

@@ -26,13 +26,13 @@ def build_isic2019(src: Path | str, *, name: str | None = None, notice: Notice =
     https://challenge.isic-archive.com/data/#2019.
 
     Args:
-        src: the folder that holds both tables; becomes the manifest's root.
-        name: of the data set; default "isic2019".
-        notice: told which images are missing, and how many have no lesion_id.
+        src: folder that holds both tables; paths in the manifest start from it.
+        name: name of the data set; by default isic2019.
+        notice: called with messages: missing images, images without a lesion_id.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told; one without a class, or of
-            class UNK, is one of the faults), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed; also rows without a
+            class, or of class UNK), or there are no images.
     """
     src = Path(src)
     truth_file, metadata_file = find_tables(

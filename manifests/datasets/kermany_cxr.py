@@ -55,14 +55,14 @@ def build_kermany_cxr(
     is another child. The second chest_xray and the `__MACOSX` that the published archive holds are passed over.
 
     Args:
-        src: the folder chest_xray, or the one that it is in.
-        subtype: classes NORMAL, BACTERIA and VIRUS, by file name.
-        name: of the data set; default kermany-cxr.
-        notice: told what was left out and what looks odd.
+        src: the folder chest_xray, or the folder that contains it.
+        subtype: use the classes NORMAL, BACTERIA and VIRUS, from the file names.
+        name: name of the data set; by default kermany-cxr.
+        notice: called with messages about what was skipped or looks odd.
 
     Raises:
         ManifestError: no such folder, a class has no folder, or a file is named in another manner or as of the other
-            class; all such files are told.
+            class; all such files are listed.
     """
     src = unpacked(Path(src), "chest_xray", _FOLDERS)
     table = class_folder_table(src, notice, classes=_FOLDERS, layout=_LAYOUT)
@@ -90,7 +90,7 @@ def _read_names(table: pd.DataFrame, src: Path) -> list[_Name]:
     """Patient and cause of each row.
 
     Raises:
-        ManifestError: names that say no patient, or say another class than their folder; all are told.
+        ManifestError: names that say no patient, or say another class than their folder; all are listed.
     """
     faults, names = [], []
     for path, folder in zip(as_words(column_of(table, "path")), as_words(column_of(table, "label")), strict=True):

