@@ -1,4 +1,4 @@
-"""Patient ids made unreadable: a keyed hash, whose key stays beside the manifest."""
+"""Pseudonyms of patient ids: keyed hashes, whose key is in a file next to the manifest."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .manifest import Manifest
 from .schema.columns import TEXT, as_words, column_of
 
 _DIGITS = 20
-"""Of a pseudonym: 80 bits, so that even ten million ids do not meet."""
+"""Of a pseudonym: 80 bits, so that even ten million ids do not collide."""
 _KEY_BYTES = 32
-_TELLING_DIGITS, _TELLING_LETTERS = 4, 3
-"""From how many on a number or a name is looked for within others too; shorter ones would be there by chance."""
+_REVEALING_DIGITS, _REVEALING_LETTERS = 4, 3
+"""Minimum length of numbers and names that are searched for within others; shorter ones match by chance."""
 _WORD, _BETWEEN = re.compile(r"[^\W\d_]+|\d+"), re.compile(r"[\W_]+")
 _UID = r"(?:^|[^0-9.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}"
 """A DICOM UID (PS3.5, 9.1), alone or within an id: numbers without leading zeros and dots between, six or more."""
@@ -31,7 +31,7 @@ _UID = r"(?:^|[^0-9.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}"
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Gives each id another name, the same one for the same key; without the key nobody can try ids out.
+    """Replaces ids by keyed hashes: the same for the same key, and not to be guessed without it.
 
     Keyed BLAKE2b (RFC 7693), a pseudorandom function, so no separate HMAC is needed.
     """
@@ -40,10 +40,10 @@ class Pseudonyms:
 
     @classmethod
     def at(cls, file: Path) -> Pseudonyms:
-        """With the key in `file`, which is made where it is missing, readable by its owner alone.
+        """With the key in `file`, created if missing, readable by its owner only.
 
         Raises:
-            ManifestError: the file holds no key.
+            ManifestError: the file does not hold a key.
             OutputError: it is not there and cannot be made.
         """
         with writing(file):
@@ -66,29 +66,29 @@ class Pseudonyms:
 
 
 def columns_with_ids(manifest: Manifest) -> list[str]:
-    """The columns of `manifest` whose ids may tell who a sample is of.
+    """The columns of `manifest` whose ids may identify a patient.
 
-    Those of groups and units; and sample ids where groups or units are named and any sample id tells that of its row
-    (`_tells`) or holds the path of its file, since files and folders are often called after the patient; or where one
+    Those of groups and units; and sample ids where groups or units are named and any sample id reveals that of its row
+    (`_reveals`) or holds the path of its file, since files and folders are often called after the patient; or where one
     holds a DICOM UID, which every archive that the image went through can look up.
     """
     columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
     samples = column_of(manifest.table, "sample_id")
-    if samples.str.contains(_UID, regex=True).any() or _any_tells(manifest.table, columns):
+    if samples.str.contains(_UID, regex=True).any() or _any_reveals(manifest.table, columns):
         columns.append("sample_id")
     return columns
 
 
-def _any_tells(table: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether any sample id tells an id in `columns` of its row, or holds the path of its file."""
+def _any_reveals(table: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether any sample id reveals an id in `columns` of its row, or holds the path of its file."""
     rows = (as_words(column_of(table, name)) for name in ("sample_id", "path", *columns))
     return bool(columns) and any(
-        _holds(sample, path) or any(_tells(sample, path, name) for name in names)
+        _holds(sample, path) or any(_reveals(sample, path, name) for name in names)
         for sample, path, *names in zip(*rows, strict=True)
     )
 
 
-def _tells(sample: str, path: str, name: str) -> bool:
+def _reveals(sample: str, path: str, name: str) -> bool:
     """Whether a sample id holds an id, or holds the stem of its file and a part of the id.
 
     Such a part is a word of letters or a long number; a short one may be the same by chance.
@@ -110,12 +110,12 @@ def _holds(text: str, name: str) -> bool:
 
 
 def _is_long(word: str) -> bool:
-    return len(word) >= (_TELLING_DIGITS if word.isdecimal() else _TELLING_LETTERS)
+    return len(word) >= (_REVEALING_DIGITS if word.isdecimal() else _REVEALING_LETTERS)
 
 
 @lru_cache(maxsize=1024)
 def _words(text: str) -> tuple[str, ...]:
-    """The names and numbers in `text`, whatever stands between them, without case and leading zeros.
+    """The names and numbers in `text`, whatever separates them, without case and leading zeros.
 
     `Kowalczyk_007`, `kowalczyk7` and `KOWALCZYK 07` are one.
     """
@@ -166,13 +166,13 @@ def _move_unless_there(temporary: Path, file: Path) -> None:
 def _read_key(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            # A little more than a key and its line end, so that what is no key is not read whole.
+            # A little more than a key and its line end, so that a large file is not read whole.
             key = bytes.fromhex(opened.read(2 * _KEY_BYTES + 8).decode("ascii"))
     except (OSError, ValueError):
         key = b""
     if len(key) != _KEY_BYTES:
         raise ManifestError(
-            f"{file}: holds no key of {2 * _KEY_BYTES} hexadecimal digits; name another file with --key, move this one "
-            "away, or give --keep-ids."
+            f"{file}: does not hold a key of {2 * _KEY_BYTES} hexadecimal digits; name another file with --key, move "
+            "this one away, or give --keep-ids."
         )
     return key

@@ -1,4 +1,4 @@
-"""Which builders there are: one line per way to come by a manifest."""
+"""The builders by name."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .splits import SplitPreset, huix2024
 
 @dataclass(frozen=True)
 class Builder:
-    """One way to come by a manifest. The command line makes its options from the function's signature and docstring."""
+    """One way to build a manifest. The command line makes its options from the function's signature and docstring."""
 
     summary: str
     """One line for a list of builders."""
     build: Callable[..., Manifest]
-    """Takes the path of what is there, and keyword options; raises `ManifestError` with all faults at once."""
+    """Takes a path and keyword options; raises one `ManifestError` that lists all errors."""
     example: str
     """What one types after `medprobe manifest build NAME`."""
     splits: Mapping[str, SplitPreset] = field(default_factory=dict)

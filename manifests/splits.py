@@ -29,7 +29,7 @@ class SplitPreset:
 
 
 def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
-    """A split that is stratified by class and never tears a group, the same for any order of rows.
+    """A split that is stratified by class and never divides a group, the same for any order of rows.
 
     Args:
         shares: of train, val and test, or of train and test; made to sum to one.
@@ -49,11 +49,11 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
         if empty:
             raise ManifestError(
                 f"--split: {counted(len(part), 'group')} cannot fill {one_of(names)}, nothing is left for "
-                f"{one_of(empty)}. A group (a patient) is never torn: ask for fewer parts, or leave --split out."
+                f"{one_of(empty)}. A group (a patient) is never divided: give fewer parts, or omit --split."
             )
         return np.array(names, object)[part[units.group[units.sample_unit]]]
 
-    return SplitPreset("stratified by class, no group torn", draw)
+    return SplitPreset("stratified by class, no group divided", draw)
 
 
 def huix2024(held: float) -> SplitPreset:

@@ -1,4 +1,4 @@
-"""Giving groups to the parts of a split so that every class is spread as asked and no group is torn."""
+"""Stratified splits of groups: every class is divided by the given shares, and every group is in one part."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def stratified_group_split(
         counts: (G, C) int64, units of each class in each group (for multilabel: positives of each label).
         order: (G,) the random order in which equal groups are taken.
         fractions: (P,) float64 shares of the parts, summing to one.
-        needed: (P,) int64, how many groups of each class every part should have; 0 where it does not matter.
+        needed: (P,) int64, minimum number of groups of each class in each part; 0 for no minimum.
 
     Returns:
         (G,) int64: the part of each group. A class that occurs in as many groups as are needed in all occurs in each
-        part as often as is needed, unless groups of several classes stand in each other's way; it always occurs in the
+        part as often as is needed, unless groups of several classes prevent it; it always occurs in the
         first part if it is needed there.
     """
     if (counts.sum(axis=1) == 1).all():
         return _exact(counts.argmax(axis=1), order, fractions, needed)
     has = counts > 0
-    part = _mended(_iterative(counts, order, fractions, needed), has, order, needed)
+    part = _repaired(_iterative(counts, order, fractions, needed), has, order, needed)
     if needed[0]:
         while _fetch(part, has, order, np.minimum(needed, 1), 0, at_any_cost=True):
             pass
@@ -68,15 +68,15 @@ def assign_folds(counts: np.ndarray, order: np.ndarray, folds: int, *, needed: i
     Where every group has one unit, folds differ by at most one unit, and so does each class between them. Where every
     group has one class, each fold has `needed` groups of every class that has so many for each. A class of n groups is
     in two folds at least, so that whichever is tested it can be trained on, if there are at most n (folds - 1) classes;
-    beyond that only where no chain of groups of several classes stands in the way.
+    beyond that only if groups of several classes do not prevent it.
     """
     if (counts.sum(axis=1) == 1).all():
-        # Dealt like cards, class after class without starting anew: else all that is left over would go to one fold.
+        # Round robin through all classes: restarting at each class would give all remainders to one fold.
         fold = np.empty(len(counts), np.int64)
         fold[order[np.argsort(counts[order].argmax(axis=1), kind="stable")]] = np.arange(len(counts)) % folds
         return fold
     of_each, has = np.full(folds, needed), counts > 0
-    fold = _mended(_iterative(counts, order, np.full(folds, 1 / folds), of_each), has, order, of_each)
+    fold = _repaired(_iterative(counts, order, np.full(folds, 1 / folds), of_each), has, order, of_each)
     return _in_two_at_least(fold, has, order, folds)
 
 
@@ -142,7 +142,7 @@ def _iterative(counts: np.ndarray, order: np.ndarray, fractions: np.ndarray, nee
     return part
 
 
-def _mended(part: np.ndarray, has: np.ndarray, order: np.ndarray, needed: np.ndarray) -> np.ndarray:
+def _repaired(part: np.ndarray, has: np.ndarray, order: np.ndarray, needed: np.ndarray) -> np.ndarray:
     """Moves single groups to parts that need more of a class; no move leaves another part in need.
 
     A group of several classes goes where its rarest one sends it, and may leave a part without another. One group of

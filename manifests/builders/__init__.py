@@ -1,4 +1,4 @@
 """Builds manifests from what people have: class folders, tables of labels, npz files, DICOM, NIfTI.
 
-In: a folder or file, left as it is. Out: an unsaved `Manifest`; `Manifest.save` puts it beside its card.
+In: a folder or file, never changed. Out: an unsaved `Manifest`; `Manifest.save` writes it and its card.
 """

@@ -17,7 +17,7 @@ from ..validation.faults import Faults, refuse
 from .files import require_readable
 
 Notice = Callable[[str], None]
-"""Told what a builder noticed and a user should know, one sentence at a time."""
+"""Called with a message for the user, one sentence at a time."""
 
 SPLIT_WORDS = {
     "train": "train",
@@ -34,18 +34,18 @@ SPLIT_WORDS = {
 
 
 def silent(sentence: str) -> None:
-    """The `Notice` that keeps quiet."""
+    """The `Notice` that does nothing."""
 
 
 def require_folder(folder: Path, instead: str = "give the folder that it is in") -> None:
-    """Makes sure that there is such a folder, and that what is in it can be listed.
+    """Makes sure that a folder exists and can be listed.
 
     Args:
-        folder: what was given.
-        instead: what to do where it is a file.
+        folder: its path.
+        instead: what to do if it is a file.
 
     Raises:
-        ManifestError: there is none, and folders beside it with a near name are named; or it cannot be read.
+        ManifestError: it does not exist (similar names are suggested) or cannot be read.
     """
     # Not of `Path`, which raises where a folder above may not be entered.
     if os.path.isdir(folder):
@@ -53,7 +53,7 @@ def require_folder(folder: Path, instead: str = "give the folder that it is in")
         return
     if os.path.exists(folder):
         raise ManifestError(f"{folder}: is a file; {instead}.")
-    near = did_you_mean(folder.name, (beside.name for beside in folder.parent.glob("*/")))
+    near = did_you_mean(folder.name, (other.name for other in folder.parent.glob("*/")))
     raise ManifestError(f"{folder}: there is no such folder.{near}")
 
 
@@ -75,35 +75,35 @@ def agree_on_classes(
 ) -> list[str]:
     """The classes in the order `given`, or as `found` where none are.
 
-    Noted are classes that were found and are not among the given ones, and a single class where none are given. What
-    is returned then still makes a card, so that `assemble` can tell everything else that is wrong.
+    Errors are classes that were found but not given, and a single class if none are given. The returned list still
+    makes a valid card, so that `assemble` can report everything else that is wrong.
 
     Args:
         found: distinct labels, in order.
         given: classes that the user names.
-        faults: noted in.
+        faults: errors are added to it.
         notice: called with given classes that have no sample.
         only_one: what to do where a single class was found, as a sentence.
     """
     if given is None:
         if len(found) == 1:
-            faults.note(f'holds one class only, "{found[0]}"; a task needs at least two classes. {only_one}')
+            faults.note(f'holds only one class, "{found[0]}"; a task needs at least two classes. {only_one}')
         return [*found, *(f"another class {number}" for number in range(len(found), 2))]
     unknown = [name for name in found if name not in given]
     if unknown:
         near = "".join(did_you_mean(name, given) for name in unknown[:1])
-        faults.note(f"holds classes that --classes leaves out: {one_of(unknown)}.{near}", len(unknown))
-    tell_of_empty_classes(found, given, notice)
+        faults.note(f"holds classes that are missing in --classes: {one_of(unknown)}.{near}", len(unknown))
+    report_empty_classes(found, given, notice)
     return [*given, *unknown]
 
 
-def tell_of_empty_classes(found: Collection[str], classes: Sequence[str], notice: Notice) -> None:
-    """Tells of `classes` that are not `found`: they may be meant, or one may be a name too many."""
+def report_empty_classes(found: Collection[str], classes: Sequence[str], notice: Notice) -> None:
+    """Reports `classes` that are not `found`, which may be intended or misspelt."""
     empty = [f'"{name}"' for name in classes if name not in found]
     if len(empty) == 1:
-        notice(f"Class {empty[0]} has no sample here; it stays among the classes.")
+        notice(f"Class {empty[0]} has no sample here; it stays in the list of classes.")
     elif empty:
-        notice(f"Classes {one_of(empty)} have no sample here; they stay among the classes.")
+        notice(f"Classes {one_of(empty)} have no sample here; they stay in the list of classes.")
 
 
 def assemble(
@@ -122,24 +122,24 @@ def assemble(
         table: the manifest's table.
         where: what it was made from, for messages.
         root: the folder that paths start from.
-        noted: faults of `where` that were found before, which are told with the others.
+        noted: errors found before, which are reported with the others.
         columns: what the user calls the manifest's columns, for messages.
-        remedies: by the code of a finding, what to do where it is not plain.
+        remedies: what to do, by the code of a finding.
         card: the fields of the card.
 
     Raises:
-        ManifestError: names `where`, and every fault of table and card, by rows and columns: ids may be a patient's.
+        ManifestError: lists every error of table and card, by rows and columns: ids may be a patient's.
     """
     faults = noted or Faults(where)
     try:
         manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
     except ManifestError:
-        # What was noted is nearer to the cause: classes that the table does not have give a card that cannot be.
+        # These errors are closer to the cause: missing classes make an invalid card.
         refuse(faults)
         raise
     for fault in manifest.faults:
         row = int(fault.rows[0]) - 1 if len(fault.rows) else -1
-        # One column of the user's may serve as two of ours, and is told of once.
+        # One column of the user's table may be two of ours, and is reported once.
         faults.note(
             _in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count, row=row, code=fault.code
         )
@@ -148,27 +148,27 @@ def assemble(
 
 
 def _in_words_of(columns: Mapping[str, str], message: str) -> str:
-    """`message` with the user's names of columns in the place of ours, each exchanged once."""
+    """`message` with our column names replaced by the user's."""
     return re.sub('column "([^"]*)"', lambda match: f'column "{columns.get(match[1], match[1])}"', message)
 
 
 def choose_word(option: str, given: str, known: Iterable[str]) -> None:
-    """Makes sure that an option is one of the words that it may be.
+    """Makes sure that the value of an option is one of the known words.
 
     Raises:
-        ManifestError: it is not; the near ones are named.
+        ManifestError: it is not; similar words are suggested.
     """
     if given not in (words := tuple(known)):
         raise ManifestError(f"--{option}: {no_such('word', given, words)}")
 
 
-def choose_labels(asked: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The labels that were asked for, or all of them.
+def choose_labels(requested: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The requested labels, or all of them.
 
     Raises:
-        ManifestError: there is no such label; the near ones are named.
+        ManifestError: there is no such label; similar ones are suggested.
     """
-    for name in asked:
+    for name in requested:
         if name not in known:
             raise ManifestError(f"--label: {no_such('label', name, known)}")
-    return list(dict.fromkeys(asked or known))
+    return list(dict.fromkeys(requested or known))

@@ -18,16 +18,16 @@ from ..schema.card import Task
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..validation.diagnostics import refusal
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
-from .dicom_headers import ATTRIBUTES, Header, ImageHeader, PassedOver, Unusable, read_header, require_pydicom
+from .dicom_headers import ATTRIBUTES, Header, ImageHeader, Skipped, Unusable, read_header, require_pydicom
 from .dicom_labels import (
     Level,
     add_columns,
     compare_groups,
     joined_on,
     read_labels,
-    refuse_torn_units,
+    refuse_inconsistent_units,
+    report_unmatched,
     table_columns,
-    tell_of_unmatched,
 )
 from .files import files_below, read_all
 
@@ -51,11 +51,10 @@ def build_dicom(
 ) -> Manifest:
     """A manifest of a tree of DICOM files, with labels from a table by SOPInstanceUID, StudyInstanceUID or PatientID.
 
-    A file is known as DICOM by its content, not by its name. Of its header these are read: the three ids and that of
-    the series, Modality, NumberOfFrames, how greys are shown, and PatientSex and PatientAge where they are asked for. A
-    sample is a frame; the group is the
-    patient. Files of other kinds, DICOMDIR, files without pixels, images without a row in the table and rows without
-    an image are left out and told.
+    DICOM files are recognised by content, not by name. Read from each header are the ids of image, study, series and
+    patient, Modality, NumberOfFrames, how intensities are shown, and with --attribute PatientSex and PatientAge. A
+    sample is a frame; the group is the patient. Other files, DICOMDIR, files without pixels, images without a row in
+    the table and rows without an image are skipped, with a message.
 
     Args:
         src: folder that holds the files, at any depth; paths in the manifest start from it.
@@ -94,7 +93,7 @@ def build_dicom(
     headers = _read_headers(src, file, attributes, notice, need_patient=group_column is None)
     level = joined_on(table, key, headers)
     rows = table.row_of(key, pd.Series([getattr(header, level) for header in headers], dtype="string"))
-    tell_of_unmatched(table, headers, rows, notice)
+    report_unmatched(table, headers, rows, notice)
     headers, rows = [header for header, row in zip(headers, rows, strict=True) if row >= 0], rows[rows >= 0]
     unit = unit or ("image" if level == "image" else "study")
     if unit == "study" and group_column is None:
@@ -102,7 +101,7 @@ def build_dicom(
     if group_column is not None:
         compare_groups(table, headers, rows, group_column, notice)
     if not isinstance(reading.window, tuple):
-        _tell_of_stretched_slices(headers, notice)
+        _report_rescaled_slices(headers, notice)
     made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
     columns = table_columns(label_columns, group_column, split_column, multilabel=multilabel)
     add_columns(made, table, taken, columns, multilabel=multilabel)
@@ -111,7 +110,7 @@ def build_dicom(
     else:
         remedy = f'Is "{label_columns[0]}" the column of labels?'
         names = agree_on_classes(class_order(made["label"]), classes, table.faults, notice, only_one=remedy)
-    refuse_torn_units(table, made, taken, unit, columns)
+    refuse_inconsistent_units(table, made, taken, unit, columns)
     return assemble(
         made,
         str(src),
@@ -144,7 +143,7 @@ def _read_headers(
     files = [file for file in files_below(src) if file.resolve() != labels.resolve()]
     read = partial(read_header, attributes=attributes, need_patient=need_patient)
     headers = read_all(read, files, "Reading headers")
-    passed = Counter(header for header in headers if isinstance(header, PassedOver))
+    passed = Counter(header for header in headers if isinstance(header, Skipped))
     images = [header for header in headers if isinstance(header, ImageHeader)]
     faults = _unusable(headers, src) + _twice(images, src)
     if faults:
@@ -153,7 +152,7 @@ def _read_headers(
     if not images:
         raise ManifestError(f"{src}: holds no DICOM images{f', only {left_out}' if left_out else ''}.")
     if left_out:
-        notice(f"Left out {left_out}.")
+        notice(f"Skipped {left_out}.")
     return images
 
 
@@ -182,7 +181,7 @@ def _refuse_shared_studies(images: Sequence[ImageHeader], src: Path) -> None:
     for header in images:
         found.setdefault(header.study, {}).setdefault(header.patient, header.file.relative_to(src).as_posix())
     faults = [
-        f"{one_of(files.values())} have one StudyInstanceUID and different PatientIDs; mend the files, or name the "
+        f"{one_of(files.values())} have one StudyInstanceUID and different PatientIDs; fix the files, or name the "
         "table's column of patients with --group-column"
         for files in found.values()
         if len(files) > 1
@@ -191,15 +190,15 @@ def _refuse_shared_studies(images: Sequence[ImageHeader], src: Path) -> None:
         raise ManifestError(refusal(str(src), faults))
 
 
-def _tell_of_stretched_slices(headers: Sequence[ImageHeader], notice: Notice) -> None:
-    """Tells of volumes in a file a slice that ask for no window: nothing relates their slices' greys to each other."""
+def _report_rescaled_slices(headers: Sequence[ImageHeader], notice: Notice) -> None:
+    """Reports volumes with a file per slice and no window: intensities of their slices are not comparable."""
     files = Counter(header.series for header in headers if header.is_bare_slice)
     series = sum(count > 1 for count in files.values())
     if series:
         notice(
             f"{counted(series, 'series', 'series')} {'has' if series == 1 else 'have'} a file for each slice and no "
-            "window in the files. Without --window CENTRE,WIDTH each slice is stretched between its own percentiles, "
-            "so that greys of neighbouring slices do not compare; for CT give a window such as --window 40,400."
+            "window in the files. Without --window CENTRE,WIDTH each slice is rescaled by its own percentiles, "
+            "so that intensities of slices are not comparable; for CT give a window such as --window 40,400."
         )
 
 

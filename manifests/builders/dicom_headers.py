@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _ATTRIBUTES = {"sex": "PatientSex", "age": "PatientAge"}
-"""Read when they are asked for."""
+"""Read if requested."""
 ATTRIBUTES = tuple(_ATTRIBUTES)
 _SERIES = "SeriesInstanceUID"
 _SHOWN = (
@@ -52,23 +52,23 @@ class ImageHeader:
     series: str
     """SeriesInstanceUID; empty where the file names none."""
     is_bare_slice: bool
-    """Whether it is one slice of a volume, in greys that the file asks no window for."""
+    """Whether it is one slice of a volume, and the file has no window."""
     attributes: tuple[object, ...]
-    """Of those asked for, in their order; None where the header does not tell."""
+    """The requested ones, in order; None if the header has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
-    """A file that is no image of a DICOM study."""
+class Skipped:
+    """A file that is not an image of a DICOM study."""
 
     what: str
     """What it is instead, in the words of a message."""
     plural: str
 
 
-OTHER_KIND = PassedOver("file of another kind", "files of other kinds")
-DICOMDIR = PassedOver("DICOMDIR", "DICOMDIRs")
-NO_PIXELS = PassedOver("DICOM file without pixels", "DICOM files without pixels")
+OTHER_KIND = Skipped("other file", "other files")
+DICOMDIR = Skipped("DICOMDIR", "DICOMDIRs")
+NO_PIXELS = Skipped("DICOM file without pixels", "DICOM files without pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class Unusable:
     """And what to do."""
 
 
-Header = ImageHeader | PassedOver | Unusable
+Header = ImageHeader | Skipped | Unusable
 
 
 def require_pydicom() -> None:
-    """Makes sure that headers can be read, and keeps pydicom's remarks, which may repeat them, to itself.
+    """Makes sure that headers can be read, and keeps pydicom's messages, which may repeat them, to itself.
 
     Raises:
         ManifestError: pydicom is not installed.
@@ -118,9 +118,9 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
                 return NO_PIXELS
             return _image(file, dataset, attributes, need_patient=need_patient)
     except OSError as error:
-        return Unusable(file, f"{reason_of(error)}; mend that or move it away")
+        return Unusable(file, f"{reason_of(error)}; fix that or move it away")
     except dicom.damage():
-        # The text of such an error is not passed on, since it may hold what stands in the header.
+        # The text of such an error is not repeated, since it may contain header values.
         return Unusable(file, "the file is damaged: its header cannot be read; fetch it again or move it away")
 
 
@@ -151,7 +151,7 @@ def _image(file: Path, dataset: Dataset, attributes: Sequence[str], *, need_pati
     frames = int(words["NumberOfFrames"] or 1)
     if not 1 <= frames <= file.stat().st_size:
         return Unusable(file, "it declares more frames than it can hold; fetch it again or move it away")
-    told = {"sex": _sex, "age": _age}
+    parsers = {"sex": _sex, "age": _age}
     return ImageHeader(
         file=file,
         image=words["SOPInstanceUID"],
@@ -161,7 +161,7 @@ def _image(file: Path, dataset: Dataset, attributes: Sequence[str], *, need_pati
         frames=frames,
         series=str(dataset.get(_SERIES) or "").strip(),
         is_bare_slice=words["Modality"] in _SLICED and frames == 1 and dicom.lacks_window(dataset),
-        attributes=tuple(told[name](str(dataset.get(_ATTRIBUTES[name]) or "").strip()) for name in attributes),
+        attributes=tuple(parsers[name](str(dataset.get(_ATTRIBUTES[name]) or "").strip()) for name in attributes),
     )
 
 

@@ -1,4 +1,4 @@
-"""The table of labels beside a tree of DICOM files: its column of ids, and which of its rows are of which image."""
+"""The table of labels of a tree of DICOM files: its column of ids, and the row of each image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPELLINGS: dict[Level, set[str]] = {
     "study": {"studyinstanceuid", "studyuid"},
     "patient": {"patientid", "patient"},
 }
-"""Names of columns, in small letters and without what stands between words; the finest comes first."""
+"""Column names in lower case without separators, from image to patient."""
 
 
 def read_labels(
@@ -59,7 +59,7 @@ def read_labels(
     table.need_filled(key, *(column for column in others if column != split_column))
     table.need_distinct(key)
     if split_column:
-        remedy = "leave --split-column out and let each seed draw its own split"
+        remedy = "omit --split-column to draw a split per seed"
         words = read_split_words(table[split_column], split_column, table.faults, remedy)
         table.rows[split_column] = table[split_column] if words is None else words
     for column in label_columns:
@@ -79,8 +79,7 @@ def _key_column(file: Path, columns: Sequence[str]) -> str:
     wanted = one_of(KEYWORDS.values())
     near = "".join(did_you_mean(keyword, columns) for keyword in KEYWORDS.values())
     raise ManifestError(
-        f"{file}: no column is named {wanted}, which are looked for where --join names none.{near} Name the column of "
-        f"ids with --join; there are {one_of(columns)}."
+        f"{file}: no column is named {wanted}.{near} Name the column of ids with --join; there are {one_of(columns)}."
     )
 
 
@@ -97,19 +96,19 @@ def joined_on(table: PublishedTable, key: str, headers: Sequence[ImageHeader]) -
     if not any(count for count, _ in common):
         raise ManifestError(
             f'{table.file}: column "{key}" has no id in common with the {counted(len(headers), "image")}; tried '
-            f"{one_of(KEYWORDS.values())}. Is it the right column (--join), and were the files given other ids?"
+            f"{one_of(KEYWORDS.values())}. Is it the right column (--join)? Were ids in the files changed?"
         )
     return max(common, key=lambda pair: pair[0])[1]
 
 
-def tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, notice: Notice) -> None:
+def report_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, notice: Notice) -> None:
     """Tells how many images have no row, -1 of `rows` (N,), and which rows have no image."""
     # Told by their number, not by their ids: a notice may end in a log.
     without_row = [header for header, row in zip(headers, rows, strict=True) if row < 0]
     if without_row:
         studies = len({header.study for header in without_row})
         notice(
-            f"Left out {counted(len(without_row), 'image')} of {counted(studies, 'study', 'studies')} without a row in "
+            f"Skipped {counted(len(without_row), 'image')} of {counted(studies, 'study', 'studies')} without a row in "
             f"{table.file.name}."
         )
     unused = np.setdiff1d(np.arange(len(table)), rows)
@@ -120,9 +119,9 @@ def tell_of_unmatched(table: PublishedTable, headers: Sequence[ImageHeader], row
 def compare_groups(
     table: PublishedTable, headers: Sequence[ImageHeader], rows: np.ndarray, column: str, notice: Notice
 ) -> None:
-    """Notes PatientIDs that fall into several groups, and tells of groups that hold several PatientIDs.
+    """Refuses PatientIDs that are in several groups, and reports groups with several PatientIDs.
 
-    One PatientID in all files tells nobody apart, as some exports have it, and only that is told.
+    Some exports have one PatientID in all files, which does not distinguish patients; then only this is reported.
 
     Args:
         table: the labels.
@@ -136,22 +135,22 @@ def compare_groups(
     pairs = pairs[pairs["patient"] != ""]
     by_patient = pairs.groupby("patient", sort=False)
     if len(by_patient) == 1 and len(headers) > 1 and pairs["group"].nunique() > 1:
-        notice(f'All files have one PatientID, which tells nobody apart; the groups are those of column "{column}".')
+        notice(f'All files have the same PatientID; groups are taken from column "{column}".')
         return
-    torn = by_patient["group"].transform("nunique") > 1
-    for _, part in pairs[torn].groupby("patient", sort=False):
+    split_units = by_patient["group"].transform("nunique") > 1
+    for _, part in pairs[split_units].groupby("patient", sort=False):
         rows_of_one = rows_in_words(np.unique(part["row"]))
         table.faults.note(
-            f'{rows_of_one}: are of one PatientID and {part["group"].nunique():,} groups of column "{column}"; mend '
-            "the column, or leave --group-column out to have each PatientID as a group"
+            f'{rows_of_one}: are of one PatientID and {part["group"].nunique():,} groups of column "{column}"; fix '
+            "the column, or omit --group-column to make each PatientID a group"
         )
     several = int((pairs.groupby("group")["patient"].nunique() > 1).sum())
     if several:
         patients = int(by_patient.ngroups)
         notice(
             f'{counted(several, "group")} of column "{column}" {"holds" if several == 1 else "hold"} more than one '
-            f"PatientID ({counted(pairs['group'].nunique(), 'group')}, {counted(patients, 'PatientID')} in all); right "
-            "if patients were registered again, else mend the column."
+            f"PatientID ({counted(pairs['group'].nunique(), 'group')}, {counted(patients, 'PatientID')} in all); "
+            "correct if patients were registered twice, otherwise fix the column."
         )
 
 
@@ -180,10 +179,10 @@ def add_columns(
         made[ours] = (pd.to_numeric(words).to_numpy(np.int8) if numbers else as_words(words))[taken]
 
 
-def refuse_torn_units(
+def refuse_inconsistent_units(
     table: PublishedTable, made: pd.DataFrame, taken: np.ndarray, unit: Level, columns: Mapping[str, str]
 ) -> None:
-    """Makes sure that all images of a unit have one label, one group and one split, and that nothing else was noted.
+    """Makes sure that all images of a unit have one label, one group and one split, and that there are no other errors.
 
     Args:
         table: the labels.
@@ -197,10 +196,10 @@ def refuse_torn_units(
     """
     for ours, theirs in columns.items():
         units = column_of(made, "unit_id")
-        torn = (made.groupby("unit_id")[ours].transform("nunique") > 1).to_numpy(bool)
-        for part in pd.Series(taken[torn]).groupby(as_words(units)[torn]).unique():
+        split_units = (made.groupby("unit_id")[ours].transform("nunique") > 1).to_numpy(bool)
+        for part in pd.Series(taken[split_units]).groupby(as_words(units)[split_units]).unique():
             rows = rows_in_words(np.sort(part))
-            remedy = f"give --unit {_finer(unit)}, or mend them"
+            remedy = f"give --unit {_finer(unit)}, or fix them"
             table.faults.note(f'{rows}: are of one {unit} and differ in column "{theirs}"; {remedy}')
     refuse_faults(table)
 

@@ -14,7 +14,7 @@ from ..validation.diagnostics import refusal
 
 
 def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
-    """Every folder from `root` down, with the names of its files; what is hidden is left out.
+    """Every folder from `root` down, with the names of its files; without hidden ones.
 
     Args:
         root: a folder.
@@ -64,14 +64,14 @@ def require_readable(folder: Path) -> None:
 
 
 def refuse_closed(root: Path, errors: Iterable[OSError]) -> None:
-    """Goes on only if there are no errors of folders that could not be read.
+    """Raises the errors of folders that could not be read, if any.
 
     Raises:
         ManifestError: there are; all folders are listed, by the path below `root`.
     """
-    told = sorted(f"{_below(root, Path(error.filename))}: {_reason(error)}" for error in errors)
-    if told:
-        raise ManifestError(refusal(str(root), list(dict.fromkeys(told))))
+    messages = sorted(f"{_below(root, Path(error.filename))}: {_reason(error)}" for error in errors)
+    if messages:
+        raise ManifestError(refusal(str(root), list(dict.fromkeys(messages))))
 
 
 def _below(root: Path, folder: Path) -> str:
@@ -80,8 +80,8 @@ def _below(root: Path, folder: Path) -> str:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "no permission to read the folder; mend that or move it away"
-    return f"the folder cannot be read ({error.strerror or type(error).__name__}); mend that or move it away"
+        return "no permission to read the folder; fix that or move it away"
+    return f"the folder cannot be read ({error.strerror or type(error).__name__}); fix that or move it away"
 
 
 Item = TypeVar("Item")

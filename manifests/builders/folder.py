@@ -34,10 +34,10 @@ def build_folder(
 ) -> Manifest:
     """A manifest of the images in class folders, with or without folders of splits above them.
 
-    Every folder of `src` is a class, unless its folders are called train, val and test (or training, valid, validation,
-    dev, testing, in any case): then the folders inside those are the classes. Images may lie deeper inside a class
-    folder. Passed over are hidden files and folders, links to folders inside a class folder, and files that are no
-    images; a file with the suffix of an image is taken whatever is in it, so that the checks can say what is wrong.
+    Every folder in SRC is a class, unless the folders are named train, val and test (or training, valid, validation,
+    dev, testing, in any case): then the folders inside those are the classes. Images may be in
+    subfolders of a class folder. Skipped are hidden files and folders, links to folders inside a class folder, and
+    files that are not images; a file with an image suffix is always taken, so that the checks can report it.
 
     Args:
         src: folder of class folders; paths in the manifest start from it.
@@ -81,7 +81,7 @@ def _instead(file: Path) -> str:
 
 
 ANY_CLASSES = "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg"
-"""The layout of class folders whatever the classes are called."""
+"""The layout of class folders."""
 _LINKED = 2
 """Levels at which links to folders are followed: a split or a class may be one."""
 
@@ -108,7 +108,7 @@ def class_folder_table(
     Args:
         src: the folder that paths start from.
         notice: called with messages about what was skipped or looks odd.
-        classes: the only folders that are classes, in any case; others are passed over and told. Default: all are.
+        classes: the only folders that are classes, in any case; others are skipped, with a message. By default all are.
         layout: how the set is laid out, for messages.
         instead: what to do where `src` is a file, for messages.
 
@@ -121,7 +121,7 @@ def class_folder_table(
             has none, or there are no images.
     """
     require_folder(src, instead)
-    # Before anything is told: a folder that cannot be read is not one without images.
+    # First, as a folder that cannot be read would look empty.
     walk(src, linked=_LINKED)
     folders = _class_folders(src, notice, classes, layout)
     found = [_row(src, folder, path) for folder, path in _images(src, folders, notice)]
@@ -135,7 +135,7 @@ def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
     marks = {*SPLIT_WORDS, *(name.casefold() for name in classes)}
 
     def holds_the_set(folder: Path) -> bool:
-        # One that cannot be read is told of later.
+        # An unreadable folder is reported later.
         readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
         return readable and any(entry.name.casefold() in marks for entry in _folders(folder))
 
@@ -162,15 +162,15 @@ def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[
             deep += file.parent != folder.path
             yield folder, file
         if count == 0:
-            notice(f"{folder.path.relative_to(src).as_posix()}/ holds no images and is left out.")
+            notice(f"{folder.path.relative_to(src).as_posix()}/ holds no images and was skipped.")
     if ignored:
         kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
-        notice(f"Left out {counted(ignored.total(), 'file')} of other kinds: {kinds}.")
+        notice(f"Skipped {counted(ignored.total(), 'file')} that are not images: {kinds}.")
     if deep:
         notice(
             f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
-            "such a folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be on "
-            "both sides of a split."
+            "such a folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be in "
+            "both train and test."
         )
 
 
@@ -178,23 +178,23 @@ def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, lay
     """The class folders, each with its split.
 
     Raises:
-        ManifestError: there are none, or folders of splits and of classes stand side by side.
+        ManifestError: there are none, or folders of splits and of classes are mixed.
     """
     folders = _folders(src)
     if not folders:
         raise ManifestError(f"{src}: has no folders, and each class is one. Expected {layout}.")
     splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
     if not splits:
-        _tell_of_loose_files(src, src, notice)
+        _report_loose_files(src, src, notice)
         return _of_classes(src, [(None, folder) for folder in folders], notice, classes, layout)
     others = [folder for folder in folders if folder not in splits]
     if others and classes is None:
         raise ManifestError(
-            f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) stand beside others "
+            f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) are mixed with others "
             f"({one_of(folder.name for folder in others)}). Give the folder that holds the splits only, or the "
             "classes only."
         )
-    _tell_of_passed_over(src, others, notice)
+    _report_skipped_folders(src, others, notice)
     found: list[tuple[str | None, Path]] = [
         (split, folder) for above, split in splits.items() for folder in _folders(above)
     ]
@@ -203,7 +203,7 @@ def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, lay
             f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected {layout}."
         )
     for above in splits:
-        _tell_of_loose_files(above, src, notice)
+        _report_loose_files(above, src, notice)
     return _of_classes(src, found, notice, classes, layout)
 
 
@@ -217,7 +217,7 @@ def _of_classes(
             ones that are there.
     """
     if classes is None:
-        _tell_of_gaps(found, notice)
+        _report_gaps(found, notice)
         return [_ClassFolder(folder, folder.name, split) for split, folder in found]
     known = {name.casefold(): name for name in classes}
     kept = [(split, folder) for split, folder in found if folder.name.casefold() in known]
@@ -234,7 +234,7 @@ def _of_classes(
             f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
             f"{'is' if there == 1 else 'are'} {counted(there, 'folder')} where the classes should be."
         )
-    _tell_of_passed_over(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
+    _report_skipped_folders(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
     return [_ClassFolder(folder, known[folder.name.casefold()], split) for split, folder in kept]
 
 
@@ -243,7 +243,7 @@ def _gaps(kept: list[tuple[str | None, Path]], found: list[tuple[str | None, Pat
 
     Args:
         kept: folders of classes, with their splits.
-        found: these and the others beside them.
+        found: all folders, those that are not classes included.
     """
     parts: dict[str, dict[str, None]] = {}
     for split, folder in found:
@@ -255,24 +255,24 @@ def _gaps(kept: list[tuple[str | None, Path]], found: list[tuple[str | None, Pat
     return [(name, one_of(" or ".join(parts[split]) for split in lack)) for name, lack in gaps if lack]
 
 
-def _tell_of_gaps(found: list[tuple[str | None, Path]], notice: Notice) -> None:
+def _report_gaps(found: list[tuple[str | None, Path]], notice: Notice) -> None:
     for name, parts in _gaps(found, found):
         label = next(folder.name for _, folder in found if folder.name.casefold() == name)
         notice(f"There is no folder {label}/ in {parts}.")
 
 
-def _tell_of_passed_over(src: Path, folders: list[Path], notice: Notice) -> None:
+def _report_skipped_folders(src: Path, folders: list[Path], notice: Notice) -> None:
     for folder in folders:
         files = sum(len(names) for _, _, names in os.walk(folder))
         where = folder.relative_to(src).as_posix()
-        notice(f"Passed over the folder {where}/ ({counted(files, 'file')}): neither a class nor a split.")
+        notice(f"Skipped the folder {where}/ ({counted(files, 'file')}): neither a class nor a split.")
 
 
-def _tell_of_loose_files(folder: Path, src: Path, notice: Notice) -> None:
+def _report_loose_files(folder: Path, src: Path, notice: Notice) -> None:
     loose = sum(1 for file in folder.iterdir() if file.is_file() and not file.name.startswith(".") and _is_image(file))
     if loose:
         where = "the folder itself" if folder == src else f"{folder.name}/ itself"
-        notice(f"Left out {counted(loose, 'image')} in {where}, outside any class folder.")
+        notice(f"Skipped {counted(loose, 'image')} in {where}, outside any class folder.")
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A table of image paths and labels, as researchers keep it: one row an image, with patient ids beside."""
+"""A table of image paths and labels: a row per image, with columns such as patient ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .images import find_images
 from .label_tables import read_columns, read_split_words
 
 _OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}
-"""What stands before `-column` in the options that name the manifest's columns, where it is not their own name."""
+"""The option's name before `-column`, by column of the manifest, if it is another one."""
 
 
 def build_csv(
@@ -41,8 +41,8 @@ def build_csv(
 ) -> Manifest:
     """A manifest of the images that a CSV or Parquet table lists.
 
-    Blanks around labels, ids and split words are cut off, and a split may be spelt training, valid, validation, dev or
-    testing, in any case. Several label columns make a multilabel task whose classes are their names.
+    White space around values is removed. Splits may also be named training, valid, validation, dev or testing, in any
+    case. Several label columns make a multilabel task with their names as classes.
 
     Args:
         table: CSV or Parquet table.
@@ -62,8 +62,8 @@ def build_csv(
         notice: called with messages about what looks odd, such as rows whose image is missing.
 
     Raises:
-        ManifestError: a column does not exist (the near ones are named), a field is blank, an id stands twice, or not
-            one of the images is where it should be.
+        ManifestError: a column does not exist (similar ones are suggested), a field is blank, an id is repeated, or
+            none of the images exists.
     """
     table = Path(table)
     columns = {
@@ -80,9 +80,9 @@ def build_csv(
     root = _root(table, root)
     given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
     faults = Faults(str(table))
-    # Told when there is a manifest: where rows are refused, none stays, and no check would name anything.
-    remarks: list[str] = []
-    made = _placed(given, chosen, root, faults, remarks.append, name_by_path=id_column is None)
+    # Reported only with a manifest: they refer to its rows, and to checks of it.
+    messages: list[str] = []
+    made = _placed(given, chosen, root, faults, messages.append, name_by_path=id_column is None)
     if multilabel:
         task, names = "multilabel", list(label_columns)
         _refuse_other_order(classes, names)
@@ -90,9 +90,11 @@ def build_csv(
         made["label"] = _tidy(column_of(given, label_columns[0]))
         found = class_order(_labels(column_of(made, "label"), label_columns[0], faults))
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        names = agree_on_classes(found, classes, faults, remarks.append, only_one=remedy)
+        names = agree_on_classes(found, classes, faults, messages.append, only_one=remedy)
     if task == "ordinal" and classes is None and not all(name.lstrip("-").isdigit() for name in names):
-        remarks.append(f"The order of classes is that of their names: {', '.join(names)}; give another with --classes.")
+        messages.append(
+            f"The order of classes is that of their names: {', '.join(names)}; give another with --classes."
+        )
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
     manifest = assemble(
@@ -107,8 +109,8 @@ def build_csv(
         classes=names,
         attributes=list(attributes),
     )
-    for remark in remarks:
-        notice(remark)
+    for message in messages:
+        notice(message)
     return manifest
 
 
@@ -150,8 +152,8 @@ def _placed(
         given: the user's table.
         chosen: the user's column for each of ours.
         root: the folder that paths start from.
-        faults: noted are paths that leave it, a folder without one of the images, and words that name no split; a
-            column of splits with such a word is left out.
+        faults: receives paths that leave the root, a folder without any of the images, and unknown splits; then
+            there is no column of splits.
         notice: called with the rows whose images are missing.
         name_by_path: whether sample ids are made from paths and frames.
     """
@@ -163,7 +165,7 @@ def _placed(
     faults.blame(
         outside,
         f'column "{chosen["path"]}" leads out of the folder "{root}"; give --root a folder above all images, since a '
-        "manifest keeps paths from there, so that it can move and tells nobody how a disk is laid out",
+        "manifest stores paths relative to it",
     )
     remedy = f'Is "{chosen["path"]}" the column of paths? The folder that they start from is named with --root.'
     made["path"] = find_images(
@@ -175,7 +177,7 @@ def _placed(
         notice=notice,
     ).where(~outside, made["path"])
     if "split" in made:
-        remedy = "leave --split-column out and let each seed draw its own split"
+        remedy = "omit --split-column to draw a split per seed"
         words = read_split_words(column_of(made, "split"), chosen["split"], faults, remedy)
         made = made.drop(columns="split") if words is None else made.assign(split=words)
     return made
@@ -187,12 +189,12 @@ def _tidy(column: pd.Series) -> pd.Series:
 
 
 def _labels(labels: pd.Series, column: str, faults: Faults) -> list[str]:
-    """The distinct labels; decimal numbers, which are no classes, are noted."""
+    """The distinct labels; decimal numbers are errors."""
     distinct = sorted(label for label in set(as_words(labels)) if label.strip())
     decimal = [label for label in distinct if "." in label and _is_number(label)]
     if decimal:
         faults.note(
-            f'column "{column}" holds decimal numbers ({one_of(decimal, most=4)}), and a class is a name. Write whole '
+            f'column "{column}" holds decimal numbers ({one_of(decimal, most=4)}), which are not classes. Write whole '
             "numbers or words; a column of measurements cannot be a label."
         )
     return distinct
@@ -225,7 +227,7 @@ def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None
     if classes is not None and list(classes) != names:
         raise ManifestError(
             f"--classes ({one_of(classes)}) differs from the label columns ({one_of(names)}); a multilabel set has a "
-            "column per class, so leave --classes out."
+            "column per class, so omit --classes."
         )
 
 
@@ -233,4 +235,4 @@ def _remedy_of_repeats(id_column: str | None, frame_column: str | None) -> str:
     if id_column is not None:
         return "; give each row an id of its own, or remove all but one"
     frames = "" if frame_column else ", or the frames of one file with --frame-column"
-    return f"; remove all but one, or name a column that tells the rows apart with --id-column{frames}"
+    return f"; remove all but one, or name a column that distinguishes the rows with --id-column{frames}"

@@ -52,7 +52,7 @@ def locate_images(
     """The path below `root` of each image.
 
     Each is looked for as `Lookup.find` does, the first of the folders first. An image that is nowhere keeps its name in
-    the first folder, so that the checks report it; the rows of those are told.
+    the first folder, so that the checks report it; the rows of those are reported.
 
     Args:
         names: file names or relative paths.
@@ -77,15 +77,15 @@ def locate_images(
             path = name and (name if stem_of(name) != name else name + suffix)
         paths.append(path)
     lookup.refuse_closed()
-    # Where images lie beside the table, a missing one would too.
+    # If images are next to the table, a missing one would be too.
     apart = len(missing) == len(paths) or (root / folders[0]).is_dir()
     for row in missing:
         paths[row] = paths[row] and prefix(folders[0] if apart else ".", "") + paths[row]
     if missing and len(missing) == len(paths):
         # One that is not there is called as it is published, and not after a patient.
-        first += "" if (root / folders[0]).is_dir() else f", in {prefix(folders[0])}, which is not there,"
+        first += "" if (root / folders[0]).is_dir() else f", in {prefix(folders[0])}, which is not there"
         raise ManifestError(f"{where}: {_none_there(len(paths), root, first, remedy)}")
-    _tell_of_missing(missing, len(paths), notice)
+    _report_missing(missing, len(paths), notice)
     return pd.Series(np.array(paths, object), dtype=TEXT)
 
 
@@ -96,7 +96,7 @@ def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, re
         paths: as in a manifest, `#` before an array of a container; blank ones are another question.
         root: the folder that paths start from.
         column: what the table calls them.
-        faults: of the table; noted is that not one of the images is there.
+        faults: of the table; receives an error if none of the images exists.
         remedy: what to do then.
         notice: called with the rows whose images are missing.
 
@@ -112,7 +112,7 @@ def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, re
         row = int(np.flatnonzero(missing[codes])[0])
         faults.note(_none_there(len(paths), root, f'row {row + 1:,}, column "{column}"', remedy))
     else:
-        _tell_of_missing(np.flatnonzero(missing[codes]), len(paths), notice)
+        _report_missing(np.flatnonzero(missing[codes]), len(paths), notice)
     renamed = [text if path is None else path for path, text in zip(found, texts, strict=True)]
     if renamed == list(texts):
         return paths
@@ -134,19 +134,19 @@ def _find(lookup: Lookup, text: str) -> str | None:
 def _none_there(images: int, root: Path, first: str, remedy: str) -> str:
     """What to say where not one image is there, so that the folder or the column is likely wrong."""
     return (
-        f'not one of its {counted(images, "image")} is in the folder "{root}", where that of {first} was looked for '
-        f"first. {remedy}"
+        f'none of its {counted(images, "image")} is in the folder "{root}"; the first one looked for was that of '
+        f"{first}. {remedy}"
     )
 
 
-def _tell_of_missing(missing: Sequence[int] | np.ndarray, images: int, notice: Notice) -> None:
+def _report_missing(missing: Sequence[int] | np.ndarray, images: int, notice: Notice) -> None:
     """Tells the rows whose images are missing; not by their names, which may be a patient's."""
     if len(missing) == 0:
         return
     are, those, rows_stay, files = ("is", "that", "row stays", "file") if len(missing) == 1 else _SEVERAL
     notice(
         f"{counted(len(missing), 'image')} of {images:,} {are} missing: {those} of {rows_in_words(missing)} of the "
-        f"manifest. The {rows_stay}, and `medprobe manifest check` names the {files}."
+        f"manifest. The {rows_stay}; `medprobe manifest check` names the {files}."
     )
 
 
@@ -161,9 +161,9 @@ def only_file_below(root: Path, folder: str) -> str | None:
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".gif", ".jp2", ".pgm", ".ppm", ".pnm",
 )  # fmt: skip
-"""Of single images; where one name stands under several, the first is taken."""
+"""Of single images; the first of several files with the same stem is taken."""
 _FOLDERS_KEPT = 1024
-"""Listings of folders kept at a time: rows of one folder mostly stand together, and a data set may have 200,000."""
+"""Listings of folders kept at a time: rows of a folder are mostly consecutive, and a data set may have 200,000."""
 
 
 class Lookup:
@@ -185,7 +185,7 @@ class Lookup:
     def find(self, name: str) -> str | None:
         """The path below the root, or None.
 
-        A name is taken as it stands if there is such a file in one of the folders; else in other capital letters or
+        A name is taken as given if there is such a file in one of the folders; else in other capital letters or
         another Unicode form; else under another image's suffix. Folders in the name may be written otherwise too.
         """
         above, _, file = name.rpartition("/")
@@ -201,7 +201,7 @@ class Lookup:
         return next((place + same for place in places if (same := self._listing(place).by_stem.get(stem))), None)
 
     def refuse_closed(self) -> None:
-        """Goes on only if all folders that were looked into could be read.
+        """Makes sure that all folders that were searched could be read.
 
         Raises:
             ManifestError: some could not; all are listed.

@@ -28,7 +28,7 @@ def read_columns(
         wanted: names of columns.
         named_by: the option that names a column, such as `--label-column`. A column that is not here is looked for
             under the name that it is published by.
-        text: columns that are text whatever they look like.
+        text: columns to read as text.
 
     Raises:
         ManifestError: it cannot be read, wanted columns are not there (all are named, each with the near ones), or
@@ -43,7 +43,7 @@ def read_columns(
             f'\n  {_asker(name, named_by)}no column "{name}".{"" if hint else did_you_mean(name, found)}'
             for name in missing
         )
-        published = "" if set(missing) <= set(named_by) else " Columns are looked for by their published names."
+        published = "" if set(missing) <= set(named_by) else " Columns must have their published names."
         lacks = counted(len(missing), "column")
         raise ManifestError(f"{table}: lacks {lacks}:{near}\nIt has {one_of(found)}.{hint or published}")
     if len(given) == 0:
@@ -57,17 +57,17 @@ def read_split_words(words: pd.Series, column: str, faults: Faults, remedy: str)
     Args:
         words: (N,) text.
         column: what the table calls them.
-        faults: words that name no split, and rows that have none, are noted here with their rows.
+        faults: receives unknown and missing splits, with their rows.
         remedy: what to do about them.
 
     Returns:
-        (N,) text; None where something was noted.
+        (N,) text; None if there were errors.
     """
     known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
     wrong = known.isna().to_numpy(bool)
     if wrong.all():
         # What such a column holds may be a patient's, and is not repeated.
-        faults.note(f'column "{column}" says train, val or test in no row; is it the column of the split? Or {remedy}')
+        faults.note(f'column "{column}" has train, val or test in no row; is it the column of splits? Or {remedy}')
     else:
         faults.blame_values(wrong, words.fillna(""), column, SPLIT_WORDS, f"write train, val or test, or {remedy}")
     return None if wrong.any() else known
@@ -85,8 +85,8 @@ def _separator_hint(found: list[str]) -> str:
 class PublishedTable:
     """One table of a data set, its wanted columns as text without blanks around it, and what is wrong with its rows.
 
-    The questions below note what they find; `refuse_faults` tells all of it at once. Rows count from 1, the header
-    left out.
+    The checks below collect errors; `refuse_faults` raises all of them together. Rows are numbered from 1, without the
+    header.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class PublishedTable:
         optional: Iterable[str] = (),
         named_by: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Reads `file`; columns that are neither wanted nor optional are passed over.
+        """Reads `file`; other columns are ignored.
 
         Args:
             file: a CSV or Parquet file.
@@ -106,7 +106,7 @@ class PublishedTable:
             named_by: as in `read_columns`.
 
         Raises:
-            ManifestError: a wanted column is not there (the near ones are named), or there are no rows.
+            ManifestError: a wanted column is not there (similar ones are suggested), or there are no rows.
         """
         given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
         kept = [*columns, *(name for name in optional if name in given)]
@@ -129,13 +129,13 @@ class PublishedTable:
         self.faults.blame(wrong, what)
 
     def blame_values(self, wrong: pd.Series | np.ndarray, column: str, known: Iterable[str], what: str) -> None:
-        """Notes each distinct text that stands in `column` in the rows of `wrong`; see `Faults.blame_values`."""
+        """Adds an error for each distinct text of `column` in the rows of `wrong`; see `Faults.blame_values`."""
         self.faults.blame_values(wrong, self[column], column, known, what)
 
     def need_filled(self, *columns: str) -> None:
         """Every row has something in these columns."""
         for column in columns:
-            self.blame(self[column] == "", f'column "{column}" is blank; fill it or leave the row out')
+            self.blame(self[column] == "", f'column "{column}" is blank; fill it or remove the row')
 
     def need_distinct(self, column: str) -> None:
         """No two rows have the same text in this column; blanks are another question."""
@@ -155,11 +155,11 @@ class PublishedTable:
         return parts
 
     def numbers(self, column: str, allowed: Sequence[int], *, blank: bool = False) -> np.ndarray:
-        """The column as numbers, (N,) float64; NaN where a cell is blank or, which is noted, not among `allowed`.
+        """The column as numbers, (N,) float64; NaN where a cell is blank or (an error) not among `allowed`.
 
         Args:
             column: `1`, `1.0` and `-1.0` are all understood.
-            allowed: what may stand there.
+            allowed: the allowed numbers.
             blank: whether nothing may.
         """
         numbers = pd.Series(pd.to_numeric(self[column], errors="coerce")).to_numpy("float64", na_value=np.nan)
@@ -182,14 +182,14 @@ class PublishedTable:
         return pd.Series(words, dtype=TEXT).replace("", pd.NA).astype(TEXT)
 
 
-def open_tables(*asked: tuple[Path, Sequence[str], Iterable[str]]) -> list[PublishedTable]:
+def open_tables(*requested: tuple[Path, Sequence[str], Iterable[str]]) -> list[PublishedTable]:
     """Opens several tables: each a file, the wanted columns and the optional ones.
 
     Raises:
         ManifestError: tables cannot be read or lack columns; all are listed.
     """
     opened, faults = [], []
-    for file, columns, optional in asked:
+    for file, columns, optional in requested:
         try:
             opened.append(PublishedTable(file, columns, optional=optional))
         except ManifestError as error:
@@ -200,10 +200,10 @@ def open_tables(*asked: tuple[Path, Sequence[str], Iterable[str]]) -> list[Publi
 
 
 def refuse_faults(*tables: PublishedTable) -> None:
-    """Goes on only if nothing was noted.
+    """Raises the collected errors, if any.
 
     Raises:
-        ManifestError: tells the faults of all tables.
+        ManifestError: lists the errors of all tables.
     """
     refuse(*(table.faults for table in tables))
 
@@ -231,7 +231,7 @@ def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[s
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """The first of `names` that is a file in `folder`, whatever its capital letters; None where none is."""
+    """The first of `names` that is a file in `folder`, in any case; None if there is none."""
     require_readable(folder)
     there = {file.name.casefold(): file for file in sorted(folder.iterdir(), reverse=True) if file.is_file()}
     exact = [folder / name for name in names if (folder / name).is_file()]
@@ -240,7 +240,7 @@ def find_file(folder: Path, *names: str) -> Path | None:
 
 
 def read_lists(*files: Path) -> list[list[str]]:
-    """The lines of lists of names, without blanks around them; empty ones are passed over.
+    """The lines of lists of names, stripped; empty ones are skipped.
 
     Raises:
         ManifestError: files cannot be read, or are not UTF-8 text; all are listed.
@@ -262,36 +262,34 @@ def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str])
     folders = [entry for entry in entries if os.path.isdir(entry)]
     known = {name.casefold() for name in known}
     misspelt = [entry.name for entry in entries if entry.name.casefold() not in known]
-    told = []
+    messages = []
     for names in missing:
         inside = next(
             (entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and find_file(entry, *names)), None
         )
         hint = f' It is in "{inside.name}"; give that folder.' if inside else did_you_mean(names[0], misspelt)
-        told.append(f"there is no {' or '.join(names)}.{hint}")
-    listed = f" {told[0]}" if len(told) == 1 else "".join(f"\n  {line}" for line in told)
+        messages.append(f"there is no {' or '.join(names)}.{hint}")
+    listed = f" {messages[0]}" if len(messages) == 1 else "".join(f"\n  {line}" for line in messages)
     # Counted and not named: in a wrong folder the names may be patients'.
     holds = f"{counted(len(folders), 'folder')} and {counted(len(entries) - len(folders), 'file')}"
     return f"{listed}\nThe folder holds {holds if entries else 'nothing'}."
 
 
 def read_one_hot(table: PublishedTable, classes: Sequence[str], *, refused: Sequence[str] = ()) -> pd.Series:
-    """The class whose column holds 1; blank where the row is at fault, which is noted: no 1, several, or no number.
+    """The class whose column holds 1; blank where the row is wrong (an error): no 1, several, or not a number.
 
     Args:
         table: has a column of 0 and 1 for each class.
         classes: columns.
-        refused: further columns, where there are such, in which a 1 is a fault: they say that there is no class.
+        refused: further optional columns, in which a 1 is an error: it means that there is no class.
     """
     ones = np.stack([table.numbers(name, (0, 1)) for name in classes], axis=1) == 1
     others = [(table.get(name) != "") & (table.numbers(name, (0, 1), blank=True) == 1) for name in refused
               if name in table.rows]  # fmt: skip
     outside = np.logical_or.reduce(others) if others else np.zeros(len(table), bool)
     count = ones.sum(axis=1)
-    table.blame(outside, f"the label is {' or '.join(refused)}, which is no class to learn; leave the row out")
-    table.blame(
-        (count == 0) & ~outside, f"no class is 1 ({classes[0]} to {classes[-1]}); write one or leave the row out"
-    )
-    table.blame(count > 1, "several classes are 1, and an image has one")
+    table.blame(outside, f"the label is {' or '.join(refused)}, which is not a class; remove the row")
+    table.blame((count == 0) & ~outside, f"no class is 1 ({classes[0]} to {classes[-1]}); write one or remove the row")
+    table.blame(count > 1, "several classes are 1, but an image has one")
     names = np.array(classes, object)[ones.argmax(axis=1)]
     return pd.Series(np.where(count == 1, names, ""), dtype=TEXT)

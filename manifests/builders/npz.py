@@ -20,7 +20,7 @@ from ..schema.columns import as_words, column_of
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
 from ..validation.structure import SPLITS
-from .common import Notice, assemble, silent, task_for, tell_of_empty_classes
+from .common import Notice, assemble, report_empty_classes, silent, task_for
 
 
 def build_npz(
@@ -36,7 +36,7 @@ def build_npz(
     """A manifest of the arrays of images and labels in an npz file; the images stay in it.
 
     Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3), volumes (N, D, H, W). Labels are `{split}_labels`,
-    whole numbers: (N,) or (N, 1) for one class a sample, (N, K) of 0 and 1 for K labels. A split may be missing.
+    whole numbers: (N,) or (N, 1) for one class per sample, (N, K) of 0 and 1 for K labels. A split may be missing.
     `train_images[7]` is called `train/0007`, with as many digits as the largest index of all splits has (at least
     four). Of a volume each slice along D is a row, `train/0007/12`, and the volume is their unit. A file that is called
     as one of MedMNIST's sets and has the published number of samples in a split, and in none more, is taken for it.
@@ -69,12 +69,12 @@ def build_npz(
         task = "multilabel"
         if len(names) > width:
             raise ManifestError(
-                f"{file}: has {width} labels a sample, but --classes names {len(names)}; name one a column."
+                f"{file}: has {width} labels per sample, but --classes names {len(names)}; name one per column."
             )
         table[names] = labels.astype(np.int8)
     else:
         table["label"] = np.array(names, object)[labels[:, 0]]
-        tell_of_empty_classes(set(as_words(column_of(table, "label"))), names, notice)
+        report_empty_classes(set(as_words(column_of(table, "label"))), names, notice)
     return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
 
 
@@ -93,8 +93,8 @@ def _layouts(file: Path, notice: Notice) -> tuple[dict[str, Layout], int]:
     shapes = {name: arrays[name][0] for split in splits if (name := f"{split}_labels") in arrays}
     widths = {name: max((1, *shape[1:])) for name, shape in shapes.items()}
     if len(set(widths.values())) > 1:
-        told = one_of(f"{name} {width}" for name, width in widths.items())
-        faults.append(f"labels a sample differ between the splits: {told}; give all the same columns")
+        listed = one_of(f"{name} {width}" for name, width in widths.items())
+        faults.append(f"labels per sample differ between the splits: {listed}; give all the same columns")
     if faults:
         raise ManifestError(f"{file}: is not in MedMNIST's layout:" + "".join(f"\n  {fault}" for fault in faults))
     if len(splits) < len(SPLITS):
@@ -128,10 +128,10 @@ def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape and dtype of each array of an npz file, read from the headers alone: images may be many.
 
     Raises:
-        ManifestError: there is no such file, or it is no npz file.
+        ManifestError: there is no such file, or it is not an npz file.
     """
     if not file.is_file():
-        near = did_you_mean(file.name, (beside.name for beside in file.parent.glob("*.npz")))
+        near = did_you_mean(file.name, (other.name for other in file.parent.glob("*.npz")))
         raise ManifestError(
             f"{file}: {'is a folder' if file.is_dir() else 'there is no such file'}; give an npz file.{near}"
         )
@@ -165,7 +165,7 @@ def _faults(arrays: dict[str, tuple[tuple[int, ...], np.dtype]], split: str) -> 
     if len(label_shape) not in (1, 2):
         faults.append(f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)")
     if shape[:1] == (0,):
-        faults.append(f"{images} holds no image; leave an empty split out")
+        faults.append(f"{images} holds no image; omit an empty split")
     if shape[:1] != label_shape[:1]:
         faults.append(
             f"{images} has {shape[0] if shape else 0:,} images, {labels} {label_shape[0] if label_shape else 0:,} rows"
@@ -194,7 +194,7 @@ def _read_labels(file: Path, splits: Sequence[str]) -> np.ndarray:
             rows = np.flatnonzero(wrong.any(axis=1))
             values = one_of(map(str, np.unique(labels[wrong])), most=4)
             meant = "a class is 0 or more" if one else "a label of several is 0 or 1"
-            faults.note(f"{split}_labels, {rows_in_words(rows)}: here stands {values}, and {meant}", len(rows))
+            faults.note(f"{split}_labels, {rows_in_words(rows)}: holds {values}, but {meant}", len(rows))
         read.append(labels)
     refuse(faults)
     return np.concatenate(read)

@@ -19,7 +19,7 @@ def build_aptos2019(src: Path | str, *, name: str | None = None, notice: Notice 
     """A manifest of APTOS 2019: 3,662 fundus photographs in five ordered grades of diabetic retinopathy.
 
     Reads `train.csv` (`id_code`, `diagnosis` 0 to 4) and `train_images/{id_code}.png`. The labels of the test images
-    were never published. No patients are named, and some photographs stand there twice. Described at
+    were never published. The set names no patients, and contains some photographs twice. Described at
     https://www.kaggle.com/competitions/aptos2019-blindness-detection/data.
 
     Args:

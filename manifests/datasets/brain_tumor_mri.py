@@ -19,8 +19,8 @@ def build_brain_tumor_mri(src: Path | str, *, name: str | None = None, notice: N
     """A manifest of the Brain Tumor MRI Dataset as Kaggle has it: `Training/glioma/*.jpg`, `Testing/notumor/*.jpg`.
 
     Four classes: glioma, meningioma, notumor, pituitary. Training is the split train and Testing the split test; the
-    folders may be spelt train and test. The set names no patients, and holds copies of images on both sides of its
-    split: `medprobe manifest check` finds them.
+    folders may be spelt train and test. The set names no patients, and contains copies of images in both train and
+    test: `medprobe manifest check` finds them.
 
     Args:
         src: folder that contains Training and Testing; paths in the manifest start from it.
@@ -33,7 +33,7 @@ def build_brain_tumor_mri(src: Path | str, *, name: str | None = None, notice: N
     src = unpacked(Path(src), "brain-tumor-mri-dataset", _CLASSES)
     table = class_folder_table(src, notice, classes=_CLASSES, layout=_LAYOUT)
     notice(
-        "The set names no patients, so slices of one patient may be on both sides of a split and scores too high; "
+        "The set names no patients, so slices of one patient may be in both train and test and scores too high; "
         "`medprobe manifest check` finds at least the exact copies."
     )
     return assemble(

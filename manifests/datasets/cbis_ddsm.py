@@ -44,8 +44,8 @@ def build_cbis_ddsm(
     `left or right breast`, `image view`, `pathology`, `image file path`). A mammogram with several abnormalities, in
     one table or in both, is one row, malignant if any of them is; BENIGN_WITHOUT_CALLBACK is benign. The image is the
     file that the table names, or the only one in the folder that its path begins with, since downloads name the
-    folders below it otherwise. The tables of masses and of calcifications were divided apart: a mammogram that is in
-    train of one and test of the other goes to test, and its patient is on both sides. Described in Lee et al. 2017
+    folders below it otherwise. The tables of masses and of calcifications were split separately: a mammogram that is in
+    train of one and test of the other goes to test, and its patient is in both. Described in Lee et al. 2017
     (doi 10.1038/sdata.2017.177) and at https://www.cancerimagingarchive.net/collection/cbis-ddsm.
 
     A folder with `ddsm_raw_image_lists/train.txt`, `val.txt` and `test.txt` gives DDSM as Palés Huix et al. 2024 used
@@ -145,7 +145,7 @@ def _mammograms(rows: pd.DataFrame, unit: Unit, notice: Notice) -> pd.DataFrame:
         patients = counted(int(both.sum()), "patient is", "patients are")
         notice(
             f"{patients} in train of one table and in test of another; give --kind mass or --kind calc, or "
-            "--split grouped:80/20, to have each on one side."
+            "--split grouped:80/20, to have each in one part only."
         )
     made = pd.DataFrame(
         {

@@ -50,8 +50,8 @@ def build_chexpert(
 
     Reads `train.csv` and `valid.csv` (`Path`, `Sex`, `Age`, `Frontal/Lateral`, `AP/PA`, fourteen columns of 1, 0, -1
     or nothing) and the images that `Path` names from the folder above, `CheXpert-v1.0-small/train/patient00001/...`,
-    whatever `src` itself is called. A blank label is 0; where none is 1, "No Finding" is. Patient and study are read
-    from the path. Where rows are left out, a column `published_row` says which row of its table each is. Described in
+    whatever the name of SRC is. A blank label is 0; where none is 1, "No Finding" is. Patient and study are read
+    from the path. If rows are skipped, the column `published_row` has the published row number. Described in
     Irvin et al. 2019 (arXiv 1901.07031) and at https://stanfordmlgroup.github.io/competitions/chexpert.
 
     Args:
@@ -93,7 +93,7 @@ def build_chexpert(
         name=name or "chexpert",
         task="multilabel",
         classes=chosen,
-        # The views of one study differ, so a view is no attribute of a study.
+        # The views of one study differ, so a view is not an attribute of a study.
         attributes=["sex", "age", *(("view", "projection") if unit == "image" else ())],
         license="Stanford University Dataset Research Use Agreement",
         citation="Irvin, Rajpurkar et al. 2019. CheXpert. AAAI, arXiv 1901.07031.",
@@ -101,7 +101,7 @@ def build_chexpert(
 
 
 def _rows(table: PublishedTable, chosen: list[str], uncertain: Uncertain) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows of one table, and which are sure of every chosen label, (N,) bool; faults are noted in it."""
+    """The rows of one table, and which are sure of every chosen label, (N,) bool; errors are added to it."""
     table.need_filled("Path", "Frontal/Lateral")
     table.need_distinct("Path")
     table.need_known("Frontal/Lateral", ("Frontal", "Lateral"))
@@ -124,21 +124,21 @@ def _rows(table: PublishedTable, chosen: list[str], uncertain: Uncertain) -> tup
 
 
 def _kept(read: list[tuple[pd.DataFrame, np.ndarray]], *, frontal_only: bool, notice: Notice) -> list[pd.DataFrame]:
-    """The rows of each table that stay; the others are told."""
+    """The rows of each table that are kept; the others are counted in messages."""
     frontal = [(made["view"] == "Frontal").to_numpy(bool) | (not frontal_only) for made, _ in read]
     unsure = sum(int((~sure).sum()) for _, sure in read)
     lateral = sum(int((sure & ~seen).sum()) for (_, sure), seen in zip(read, frontal, strict=True))
     for left_out, why in ((unsure, "a chosen label is uncertain"), (lateral, "the view is lateral")):
         if left_out:
-            notice(f"Left out {counted(left_out, 'row')}: {why}.")
+            notice(f"Skipped {counted(left_out, 'row')}: {why}.")
     return [made[sure & seen] for (made, sure), seen in zip(read, frontal, strict=True)]
 
 
 def _cut_by_path(manifest: Manifest) -> np.ndarray:
-    """The split of Palés Huix et al. 2024, with pandas' manner of slicing by label.
+    """The split of Palés Huix et al. 2024, which slices by label as pandas does.
 
-    The study sorts train.csv by path, then cuts where the row that had a certain number *before* sorting now stands,
-    and keeps that row on both sides; so twice. Here such a row is in test if it is there too, so that the test set is
+    The study sorts train.csv by path, then cuts where the row that had a certain number *before* sorting is now,
+    and keeps that row in both parts; this twice. Here such a row is in test if it is there too, so that the test set is
     the study's own and nothing is trained on what is tested.
     """
     _require_all_rows(manifest)
@@ -157,7 +157,7 @@ def _require_all_rows(manifest: Manifest) -> None:
     wanted = {
         "published_row": "counts every row of train.csv; build without --frontal-only and --uncertain ignore",
         "split": "divides train.csv alone; build with --valid none",
-        "unit_id": "is by image and tears studies; build with --unit image",
+        "unit_id": "is by image and divides studies; build with --unit image",
     }
     faults = [remedy for column, remedy in wanted.items() if column in manifest.table]
     if faults:
@@ -165,7 +165,7 @@ def _require_all_rows(manifest: Manifest) -> None:
 
 
 def _place_of(row: int, order: np.ndarray) -> int:
-    """Where row number `row` of the published file stands in `order`."""
+    """Where row number `row` of the published file is in `order`."""
     places = np.flatnonzero(order == row)
     if len(places) == 0:
         raise ManifestError("--split huix2024: train.csv has too few rows, or in another order, for this split.")
@@ -180,10 +180,10 @@ def read_uncertain(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The labels that an automatic labeller read in reports, as 0 and 1.
 
-    Blank (not mentioned) is 0. Uncertain (-1) is 0 under `zeros` and 1 under `ones`. Under `ignore` a row is left out
+    Blank (not mentioned) is 0. Uncertain (-1) is 0 under `zeros` and 1 under `ones`. Under `ignore` a row is skipped
     if one of the chosen labels is uncertain: a multilabel set has a 0 or a 1 for every label of every row, so a single
-    label cannot be passed over. Where then none of the fourteen is 1, "No Finding" is, as in Palés Huix et al. 2024;
-    under `ignore` only if none was uncertain, and a row of which that cannot be said is left out with the others.
+    label cannot be skipped. Where then none of the fourteen is 1, "No Finding" is, as in Palés Huix et al. 2024;
+    under `ignore` only if none was uncertain, and a row where that is unknown is skipped too.
 
     Args:
         table: has the fourteen columns of `CHEXPERT_LABELS`.

@@ -25,7 +25,7 @@ def build_ham10000(src: Path | str, *, name: str | None = None, notice: Notice =
     Reads `HAM10000_metadata.csv` (`lesion_id`, `image_id`, `dx`, `dx_type`, `age`, `sex`, `localization`) and
     `HAM10000_images_part_1/{image_id}.jpg`, `..._part_2/` (or `HAM10000_images/`, `images/`); where that table is not
     there, the same images as ISIC 2018 published them: `ISIC2018_Task3_Training_GroundTruth.csv` (one-hot),
-    `ISIC2018_Task3_Training_LesionGroupings.csv` and `ISIC2018_Task3_Training_Input/`, which tell neither sex nor age.
+    `ISIC2018_Task3_Training_LesionGroupings.csv` and `ISIC2018_Task3_Training_Input/`, which have neither sex nor age.
     The group is the lesion. Described in Tschandl et al. 2018 (doi 10.1038/sdata.2018.161) and at
     https://doi.org/10.7910/DVN/DBW86T; the layout of 2018 at https://challenge.isic-archive.com/data/#2018.
 

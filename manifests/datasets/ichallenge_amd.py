@@ -26,8 +26,8 @@ def build_ichallenge_amd(src: Path | str, *, name: str | None = None, notice: No
     """A manifest of the 400 fundus photographs of iChallenge-AMD: `Training400/AMD/*.jpg`, `Training400/Non-AMD/*.jpg`.
 
     Binary, AMD against Non-AMD (89 and 311 photographs as published). The masks of discs and lesions and the table of
-    foveas beside them are passed over. The set has no official split and names no patients: a photograph is a group of
-    its own.
+    foveas are skipped. The set has no official split and names no patients: every photograph is a
+    group.
 
     Args:
         src: the folder Training400, or the folder that contains it.
@@ -40,7 +40,7 @@ def build_ichallenge_amd(src: Path | str, *, name: str | None = None, notice: No
     src = unpacked(Path(src), "Training400", _CLASSES)
     table = class_folder_table(src, notice, classes=_CLASSES, layout=_LAYOUT)
     _refuse_misplaced(table, src)
-    _tell_counts(table, notice)
+    _report_counts(table, notice)
     return assemble(
         table,
         str(src),
@@ -59,15 +59,15 @@ def build_ichallenge_amd(src: Path | str, *, name: str | None = None, notice: No
 def _refuse_misplaced(table: pd.DataFrame, src: Path) -> None:
     """Makes sure that A0001.jpg is not in Non-AMD, nor N0001.jpg in AMD; other names say nothing."""
     misplaced = [
-        f"{path} stands among {label}, and its name says {said}; put it where it belongs"
+        f"{path} is in {label}, but its name means {named}; move it to the right folder"
         for path, label in zip(as_words(column_of(table, "path")), as_words(column_of(table, "label")), strict=True)
-        if (said := _INITIALS.get(PurePosixPath(path).name[0].upper(), label)) != label
+        if (named := _INITIALS.get(PurePosixPath(path).name[0].upper(), label)) != label
     ]
     if misplaced:
         raise ManifestError(refusal(str(src), misplaced))
 
 
-def _tell_counts(table: pd.DataFrame, notice: Notice) -> None:
+def _report_counts(table: pd.DataFrame, notice: Notice) -> None:
     counts = {label: int((table["label"] == label).sum()) for label in _CLASSES}
     if counts != _PUBLISHED:
         notice(

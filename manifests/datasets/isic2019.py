@@ -22,7 +22,7 @@ def build_isic2019(src: Path | str, *, name: str | None = None, notice: Notice =
     Reads `ISIC_2019_Training_GroundTruth.csv` (`image`, a column of 0 and 1 for each class),
     `ISIC_2019_Training_Metadata.csv` (`image`, `age_approx`, `anatom_site_general`, `lesion_id`, `sex`) and
     `ISIC_2019_Training_Input/{image}.jpg` (or `train/`). The group is the lesion; an image without a lesion_id is a
-    group of its own. Rows stand in the order of the ground truth. Described at
+    group of its own. Rows are in the order of the ground truth. Described at
     https://challenge.isic-archive.com/data/#2019.
 
     Args:
@@ -51,7 +51,7 @@ def build_isic2019(src: Path | str, *, name: str | None = None, notice: Notice =
     refuse_faults(truth, metadata)
     lesion = metadata.matched("lesion_id", rows)
     if alone := int(lesion.isna().sum()):
-        notice(f"{alone:,} of {len(truth):,} images have no lesion_id; each is a group of its own.")
+        notice(f"{alone:,} of {len(truth):,} images have no lesion_id; each is its own group.")
     folders = find_folders(
         src, "ISIC_2019_Training_Input", "ISIC_2019_Training_Input*", "ISIC_2019_Training_Input/*", "train"
     )

@@ -3,15 +3,15 @@
 Layout as described at https://data.mendeley.com/datasets/rscbjbr9sj and, under the names that most copies have, at
 https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia.
 
-Who is whom. Files are numbered in four series, each from 1: `person1_bacteria_1`, `person1_virus_6`, `IM-0001-0001` and
+Patients: files are numbered in four series, each from 1: `person1_bacteria_1`, `person1_virus_6`, `IM-0001-0001` and
 `NORMAL2-IM-0007-0001`. Listings of the published folders show each series cut into runs for train, val and test: of
 `person*_bacteria`, 78 to 175 are test; of `person*_virus`, about 1 to 77 and 1609 to 1685; of `IM`, those below 0115;
-of `NORMAL2-IM`, those below 0382. So no number *of one series* is in train and in test, but a number by itself is:
+of `NORMAL2-IM`, those below 0382. So no number *of one series* is in train and in test, but the bare number is:
 `person1` is bacterial in train (images 1 and 2) and viral in test (images 6 to 13), `IM-0129` is in train and
-`NORMAL2-IM-0129` in test. Series that were counted apart say nothing of each other: the images of `person1008`,
-bacteria 2939 and virus 1691, both in train, are as far apart as any two. A patient here is therefore a number within
+`NORMAL2-IM-0129` in test. Series were numbered independently: the images of `person1008`,
+bacteria 2939 and virus 1691, both in train, are as distant as any two. A patient here is therefore a number within
 its series, `person1_bacteria` another child than `person1_virus`. By number alone, unrelated children would be one and
-stand on both sides of the split. Whether a child was counted in two series, the published files do not tell.
+be in both train and test. Whether a child was counted in two series, is unknown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..schema.columns import TEXT, as_words, column_of
 from ..validation.diagnostics import refusal
 
 _FOLDERS = ["NORMAL", "PNEUMONIA"]
-_LAYOUT = "chest_xray/train/NORMAL/*.jpeg and chest_xray/train/PNEUMONIA/*.jpeg, beside train/ also val/ and test/"
+_LAYOUT = "chest_xray/train/NORMAL/*.jpeg and chest_xray/train/PNEUMONIA/*.jpeg, also val/ and test/"
 _SUBTYPES = ["NORMAL", "BACTERIA", "VIRUS"]
 _NUMBERED = re.compile(r"(?P<patient>person\d+_(?P<cause>bacteria|virus))_\d+", re.IGNORECASE)
 _NORMAL = re.compile(r"(?P<patient>(?:NORMAL\d*-)?IM-\d+)-\d+(?:-\d+)*", re.IGNORECASE)
@@ -52,7 +52,7 @@ def build_kermany_cxr(
 
     Binary, PNEUMONIA against NORMAL; the splits are the folders train, val and test. Patients come from the file
     names, a number within its series: person1_bacteria_1.jpeg is of person1_bacteria and not of person1_virus, which
-    is another child. The second chest_xray and the `__MACOSX` that the published archive holds are passed over.
+    is another child. The second chest_xray and the `__MACOSX` in the published archive are skipped.
 
     Args:
         src: the folder chest_xray, or the folder that contains it.
@@ -61,7 +61,7 @@ def build_kermany_cxr(
         notice: called with messages about what was skipped or looks odd.
 
     Raises:
-        ManifestError: no such folder, a class has no folder, or a file is named in another manner or as of the other
+        ManifestError: no such folder, a class has no folder, or a file name is not of the set or means the other
             class; all such files are listed.
     """
     src = unpacked(Path(src), "chest_xray", _FOLDERS)
@@ -70,7 +70,7 @@ def build_kermany_cxr(
     table["group_id"] = pd.Series([one.patient for one in names], dtype=TEXT)
     if subtype:
         table["label"] = [one.cause for one in names]
-    _tell_of_small_val(table, notice)
+    _report_small_val(table, notice)
     return assemble(
         table,
         str(src),
@@ -90,18 +90,18 @@ def _read_names(table: pd.DataFrame, src: Path) -> list[_Name]:
     """Patient and cause of each row.
 
     Raises:
-        ManifestError: names that say no patient, or say another class than their folder; all are listed.
+        ManifestError: file names without patient, or of another class than their folder; all are listed.
     """
     faults, names = [], []
     for path, folder in zip(as_words(column_of(table, "path")), as_words(column_of(table, "label")), strict=True):
         name = _read_name(PurePosixPath(path).stem)
         if name is None:
             faults.append(
-                f"{path} tells no patient; names are like person1_bacteria_1.jpeg, IM-0115-0001.jpeg or "
+                f"{path} names no patient; names are like person1_bacteria_1.jpeg, IM-0115-0001.jpeg or "
                 "VIRUS-1008087-0001.jpeg. Rename it or move it away, or use `medprobe manifest build folder`"
             )
         elif (name.cause == "NORMAL") != (folder == "NORMAL"):
-            faults.append(f"{path} stands among {folder}, and its name says {name.cause}; put it where it belongs")
+            faults.append(f"{path} is in {folder}, but its name means {name.cause}; move it to the right folder")
         else:
             names.append(name)
     if faults:
@@ -117,10 +117,10 @@ def _read_name(stem: str) -> _Name | None:
     return None
 
 
-def _tell_of_small_val(table: pd.DataFrame, notice: Notice) -> None:
+def _report_small_val(table: pd.DataFrame, notice: Notice) -> None:
     rows = int((table["split"] == "val").sum()) if "split" in table else 0
     if 0 < rows < 100:
         notice(
-            f"The published val has only {counted(rows, 'image')}, too few to choose by; a split that is drawn, such "
-            "as --split grouped:80/10/10, has more and tears no patient."
+            f"The published val has only {counted(rows, 'image')}, too few for model selection; a new split, such "
+            "as --split grouped:80/10/10, has more, and keeps patients together."
         )

@@ -61,24 +61,24 @@ def build_medmnist(
 
 
 def _build(
-    dataset: Path | str, asked: str | None, slices: str, name: str | None, notice: Notice, *, download: bool
+    dataset: Path | str, requested: str | None, slices: str, name: str | None, notice: Notice, *, download: bool
 ) -> Manifest:
-    facts, size, file = _find(dataset, asked)
+    facts, size, file = _find(dataset, requested)
     if not file.is_file():
         if not download:
             raise ManifestError(
                 f"{file}: there is no such file. Put it there from {facts.url(size)}, or add --download."
             )
         _fetch(facts, size, file)
-    if asked or file.stem.lower() != facts.name:
-        _refuse_other_size(file, facts, size, "leave --size out" if asked else "give the file its own name")
+    if requested or file.stem.lower() != facts.name:
+        _refuse_other_size(file, facts, size, "omit --size" if requested else "rename the file")
     manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
-    _tell_counts(manifest, facts, notice)
+    _report_counts(manifest, facts, notice)
     manifest.card.license, manifest.card.citation = facts.license, _CITATION
     return manifest
 
 
-def _find(dataset: Path | str, asked: str | None) -> tuple[SetFacts, int, Path]:
+def _find(dataset: Path | str, requested: str | None) -> tuple[SetFacts, int, Path]:
     """The set, its size, and the file that should hold it.
 
     Raises:
@@ -88,33 +88,33 @@ def _find(dataset: Path | str, asked: str | None) -> tuple[SetFacts, int, Path]:
     name, named = name_and_size(given.stem)
     if name not in sets:
         raise ManifestError(
-            f"{dataset}: is no set of MedMNIST; there are {one_of(sets, most=len(sets))}.{did_you_mean(name, sets)} "
+            f"{dataset}: is not a set of MedMNIST; there are {one_of(sets, most=len(sets))}.{did_you_mean(name, sets)} "
             "Another npz file in the same layout is built by `medprobe manifest build npz`."
         )
     facts = sets[name]
-    asked = None if asked is None else str(asked)
-    if asked is not None and named is not None and named != asked:
-        raise ManifestError(f"{dataset}: is named as of {named} pixels, and --size asks for {asked}; leave one out.")
-    wanted, sizes = asked or named or "28", {str(size): size for size in facts.md5}
+    requested = None if requested is None else str(requested)
+    if requested is not None and named is not None and named != requested:
+        raise ManifestError(f"{dataset}: has {named} pixels by its name, but --size is {requested}; omit one of them.")
+    wanted, sizes = requested or named or "28", {str(size): size for size in facts.md5}
     if wanted not in sizes:
-        where = dataset if asked is None else f"--size {asked}"
+        where = dataset if requested is None else f"--size {requested}"
         raise ManifestError(f"{where}: {facts.title} has no size {wanted}; it has {one_of(sizes)}.")
     size, by_path = sizes[wanted], given.suffix.lower() == ".npz"
     return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
 
 
 def _refuse_other_size(file: Path, facts: SetFacts, size: int, remedy: str) -> None:
-    """Makes sure that a file holds the size that was asked for, or that it is named after.
+    """Makes sure that a file holds the requested size, or that of its name.
 
     Raises:
-        ManifestError: it does not, or is no npz file.
+        ManifestError: it does not, or is not an npz file.
     """
     shapes = [shape for name, (shape, _) in read_shapes(file).items() if name.endswith("_images")]
     held = {shape[2] for shape in shapes if len(shape) > 2}
     if held - {size}:
         pixels = one_of(str(pixels) for pixels in sorted(held))
         raise ManifestError(
-            f"{file}: holds images of {pixels} pixels a side, and {size} are asked for; {remedy}, or put the file "
+            f"{file}: holds images of {pixels} pixels, but {size} are requested; {remedy}, or put the file "
             f"of that size there from {facts.url(size)}."
         )
 
@@ -141,13 +141,13 @@ def _fetch(facts: SetFacts, size: int, file: Path) -> None:
                         bar.advance()
             if digest.hexdigest() != facts.md5[size]:
                 raise ManifestError(
-                    f"{file}: what {url} gave is not the published file (MD5 {digest.hexdigest()}, not "
+                    f"{file}: the download from {url} is not the published file (MD5 {digest.hexdigest()}, not "
                     f"{facts.md5[size]}), and was not kept. Try again later."
                 )
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise ManifestError(
-            f"{file}: is not there, and cannot be fetched: {_why_not(error, url)}. Where there is a network, fetch "
-            f"{url} and put it there."
+            f"{file}: does not exist and cannot be downloaded: {_why_not(error, url)}. Download "
+            f"{url} elsewhere and put it there."
         ) from error
 
 
@@ -163,7 +163,7 @@ def _why_not(error: Exception, url: str) -> str:
     return f"no connection to {host}, or it broke off"
 
 
-def _tell_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:
+def _report_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:
     counts = manifest.unit_ids.groupby(manifest.table["split"]).nunique().to_dict()
     if others := facts.differences(counts):
         notice(f"The file holds other numbers of samples than {facts.title} as published: {one_of(others)}.")

@@ -41,7 +41,7 @@ def build_mimic_cxr(
     (`dicom_id`, `split`: train, validate, test) and `...-chexpert.csv` or `...-negbio.csv` (`study_id`, fourteen
     columns of 1, 0, -1 or nothing), packed as .csv.gz or not; images are
     `files/p10/p10000032/s50414267/{dicom_id}.jpg`. A blank label is 0; where none is 1, "No Finding" is. Images of
-    studies without labels are left out. Described in Johnson et al. 2019 (arXiv 1901.07042) and at
+    studies without labels are skipped. Described in Johnson et al. 2019 (arXiv 1901.07042) and at
     https://physionet.org/content/mimic-cxr-jpg.
 
     Args:
@@ -145,5 +145,5 @@ def _kept(
         (labelled & certain & ~seen, "the view is not AP or PA"),
     ):
         if left_out.any():
-            notice(f"Left out {counted(int(left_out.sum()), 'image')}: {why}.")
+            notice(f"Skipped {counted(int(left_out.sum()), 'image')}: {why}.")
     return labelled & certain & seen

@@ -90,7 +90,7 @@ def build_nih_cxr14(
 
 
 def _published_split(table: PublishedTable, train_file: Path, test_file: Path) -> pd.Series:
-    """Train or test for each image; one in neither list or in both is noted."""
+    """Train or test for each image; in neither list or in both is an error."""
     train, test = (table["Image Index"].isin(names).to_numpy(bool) for names in read_lists(train_file, test_file))
     table.blame(train & test, f"the image is in both {train_file.name} and {test_file.name}")
     outside = ~train & ~test & (table["Image Index"] != "").to_numpy(bool)
@@ -106,12 +106,11 @@ def _years(ages: pd.Series) -> pd.Series:
 
 
 def _plausible(years: pd.Series, notice: Notice) -> pd.Series:
-    """`years` without ages that nobody reaches, whose number is told."""
+    """`years` without impossible ages, which are counted in a message."""
     slips = years > _OLDEST
     if slips.any():
         count = int(slips.sum())
-        what = "stands in the table and is" if count == 1 else "stand in the table and are"
-        notice(f"{counted(count, 'age')} above {_OLDEST} years {what} left blank.")
+        notice(f"{counted(count, 'age')} above {_OLDEST} years {'was' if count == 1 else 'were'} removed.")
     return years.mask(slips)
 
 
@@ -119,7 +118,7 @@ def load_report_data(table: PublishedTable, column: str, labels: Sequence[str], 
     """A column of findings separated by bars, as a column of int8 a label.
 
     Args:
-        table: notes unknown findings, and `none` beside others.
+        table: unknown findings, and `none` together with others, are errors.
         column: such as `Effusion|Mass`.
         labels: all that are known.
         none: the word for no finding, which is 0 in every column.
@@ -130,5 +129,7 @@ def load_report_data(table: PublishedTable, column: str, labels: Sequence[str], 
     for distinct in sorted({part for found in parts for part in found if part not in known and part}):
         has = np.array([distinct in found for found in parts])[codes]
         table.blame(has, f'column "{column}" holds {no_such("finding", distinct, (*labels, none))}')
-    table.blame(np.array([none in found and len(found) > 1 for found in parts])[codes], f'"{none}" beside a finding')
+    table.blame(
+        np.array([none in found and len(found) > 1 for found in parts])[codes], f'"{none}" together with a finding'
+    )
     return pd.DataFrame({name: np.array([name in found for found in parts], np.int8)[codes] for name in labels})

@@ -45,7 +45,7 @@ def test_every_folder_that_cannot_be_read_is_named(tmp_path: Path, closed: set[P
     with pytest.raises(ManifestError) as refusal:
         tree.build(notice=notices.append)
     for folder in _CLOSED[name]:
-        assert f"{folder}/: no permission to read the folder; mend that or move it away" in str(refusal.value)
+        assert f"{folder}/: no permission to read the folder; fix that or move it away" in str(refusal.value)
     assert notices == []
 
 

@@ -115,7 +115,7 @@ def test_studies_are_units_patients_are_groups_and_frames_are_samples(export: Pa
     assert not set(manifest.table) - {"sample_id", "path", "frame", "unit_id", "group_id", "modality", "label", "split",
                                       "sex", "age"}  # fmt: skip
     assert {read_image(source).shape for source in manifest.sources()} == {(6, 5)}
-    assert "Left out 1 DICOMDIR, 1 file of another kind, 1 DICOM file without pixels." in notices
+    assert "Skipped 1 DICOMDIR, 1 other file, 1 DICOM file without pixels." in notices
     assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
 
 
@@ -174,7 +174,7 @@ def test_what_has_no_partner_is_told_with_counts_and_without_ids(export: Path) -
     rows = [*_BY_STUDY[:2], f"{_ROOT}.404,ill,train", f"{_ROOT}.405,ill,train"]
     manifest = build_dicom(export, labels=_labels(export, rows), label_columns=["finding"], notice=notices.append)
     assert len(manifest) == 3
-    assert "Left out 2 images of 2 studies without a row in labels.csv." in notices
+    assert "Skipped 2 images of 2 studies without a row in labels.csv." in notices
     assert "Without an image in labels.csv: 2 rows (3, 4)." in notices
     assert _ROOT not in "".join(notices)
     assert "PAT" not in "".join(notices)
@@ -252,7 +252,7 @@ def test_a_patient_of_two_labels_is_told_by_the_rows_of_the_table(export: Path) 
     with pytest.raises(ManifestError) as refusal:
         build_dicom(export, labels=table, label_columns=["finding"], unit="patient")
     assert str(refusal.value) == (
-        f'{table}, 2 rows (1, 2): are of one patient and differ in column "finding"; give --unit study, or mend them.'
+        f'{table}, 2 rows (1, 2): are of one patient and differ in column "finding"; give --unit study, or fix them.'
     )
 
 
@@ -323,7 +323,7 @@ def test_the_help_names_the_choices_of_units_and_frames(medprobe) -> None:
 def test_a_tree_without_images_is_refused_with_what_it_holds(tmp_path: Path, export: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.txt").write_text("x")
-    with pytest.raises(ManifestError, match="holds no DICOM images, only 1 file of another kind"):
+    with pytest.raises(ManifestError, match="holds no DICOM images, only 1 other file"):
         build_dicom(tmp_path / "empty", labels=_labels(export, _BY_STUDY), label_columns=["finding"])
 
 
@@ -336,7 +336,7 @@ def test_from_the_command_line_no_uid_or_patient_is_left_in_any_id(export: Path,
     ids = manifest.table[["sample_id", "unit_id", "group_id"]].to_csv()
     assert _ROOT not in ids
     assert "PAT" not in ids
-    assert "in place of the ids of patients (groups), units and images." in " ".join(said.err.split())
+    assert "ids of patients (groups), units and images were replaced" in " ".join(said.err.split())
     assert "SECRET" not in (tmp_path / "m.csv").read_text() + said.out + said.err
     again = medprobe(*command, "--frames", "middle:2", "--out", tmp_path / "n.csv", "--keep-ids")
     assert again.status == 0
@@ -357,7 +357,7 @@ def test_sample_ids_that_hold_a_uid_are_hashed_in_any_manifest(tmp_path: Path, d
 def test_every_file_that_pydicom_ships_is_told_apart(tmp_path: Path) -> None:
     tree = Path(pydicom.data.__file__).parent / "test_files"
     found = {file.name: headers.read_header(file, ("sex", "age")) for file in files_below(tree)}
-    assert {type(header) for header in found.values()} == {headers.ImageHeader, headers.PassedOver, headers.Unusable}
+    assert {type(header) for header in found.values()} == {headers.ImageHeader, headers.Skipped, headers.Unusable}
     assert found["CT_small.dcm"].modality == "CT"
     assert found["CT_small.dcm"].attributes == ("O", 0.0)
     assert found["SC_rgb_rle_2frame.dcm"].frames == 2

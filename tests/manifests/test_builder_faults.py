@@ -63,7 +63,7 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
         'row 10: column "set" holds nothing',
         'row 9: column "dx" is blank',
         '3 rows (1, 9, 10): the same value in column "file"',
-        "holds classes that --classes leaves out: b.",
+        "holds classes that are missing in --classes: b.",
     ):
         assert words in said
     assert "elsewhere" not in said
@@ -73,7 +73,7 @@ def test_one_class_alone_hides_no_other_fault(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", ["file,dx", "a.png,tumour", "b.png,", "c.png,"])
     said = _said(lambda: build_csv(tmp_path / "t.csv", image_column="file", label_columns=["dx"]))
     assert ": 4 errors:" in said
-    for words in ("not one of its 3 images", 'one class only, "tumour"', '2 rows (2, 3): column "dx" is blank'):
+    for words in ("none of its 3 images", 'only one class, "tumour"', '2 rows (2, 3): column "dx" is blank'):
         assert words in said
 
 
@@ -107,8 +107,8 @@ def test_wrong_labels_of_arrays_are_told_for_all_rows_and_splits(tmp_path: Path)
     np.savez(tmp_path / "t.npz", train_images=images, test_images=images, **labels)
     said = _said(lambda: build_npz(tmp_path / "t.npz"))
     assert ": 3 errors:" in said
-    assert "train_labels, 2 rows (2, 4): here stands -7, -1, and a class is 0 or more" in said
-    assert "test_labels, row 3: here stands -2" in said
+    assert "train_labels, 2 rows (2, 4): holds -7, -1, but a class is 0 or more" in said
+    assert "test_labels, row 3: holds -2" in said
 
 
 def test_shapes_that_do_not_go_together_are_told_beside_the_others(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_shapes_that_do_not_go_together_are_told_beside_the_others(tmp_path: Pat
     np.savez(tmp_path / "t.npz", train_images=images.astype(float), test_images=images, **labels)
     said = _said(lambda: build_npz(tmp_path / "t.npz"))
     assert "train_images holds float64" in said
-    assert "labels a sample differ between the splits: train_labels 1, test_labels 2" in said
+    assert "labels per sample differ between the splits: train_labels 1, test_labels 2" in said
 
 
 def _set(file: Path, name: str, splits: dict[str, int], labels: int = 1) -> Path:

@@ -59,7 +59,8 @@ def test_a_table_without_any_of_its_images_names_the_folder_and_the_options(coho
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     said = _refused(
         lambda: build_csv(cohort, **_COLUMNS),
-        f'not one of its 6 images is in the folder "{tmp_path}", where that of row 1, column "file" was looked for',
+        f'none of its 6 images is in the folder "{tmp_path}"',
+        'row 1, column "file"',
         'Is "file" the column of paths?',
         "--root",
     )
@@ -71,8 +72,8 @@ def test_a_row_that_stands_twice_is_told_with_the_right_remedy(cohort: Path) -> 
     notices: list[str] = []
     _refused(
         lambda: build_csv(cohort, **_COLUMNS, notice=notices.append),
-        '2 rows (1, 7): the same value in column "file"; remove all but one, or name a column that tells the rows '
-        "apart with --id-column",
+        '2 rows (1, 7): the same value in column "file"; remove all but one, or name a column that '
+        "distinguishes the rows with --id-column",
     )
     assert notices == []
 
@@ -102,7 +103,7 @@ def test_a_published_column_is_looked_for_by_its_name_and_no_option_is_spoken_of
     said = _refused(
         lambda: BUILDERS["aptos2019"].build(tmp_path),
         'no column "diagnosis"',
-        "Columns are looked for by their published names.",
+        "Columns must have their published names.",
     )
     assert "--" not in said
 
@@ -111,11 +112,11 @@ def test_one_class_alone_is_told_with_what_was_expected(cohort: Path, tmp_path: 
     draw(tmp_path / "src" / "glioma" / "1.png", 0)
     _refused(
         lambda: build_folder(tmp_path / "src"),
-        'holds one class only, "glioma"; a task needs at least two classes',
+        'holds only one class, "glioma"; a task needs at least two classes',
         "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg",
     )
     cohort.write_text(cohort.read_text().replace(",b,", ",a,"))
-    _refused(lambda: build_csv(cohort, **_COLUMNS), 'one class only, "a"', 'Is "dx" the column of labels?')
+    _refused(lambda: build_csv(cohort, **_COLUMNS), 'only one class, "a"', 'Is "dx" the column of labels?')
 
 
 @pytest.mark.parametrize(
@@ -179,21 +180,21 @@ def test_classes_that_no_sample_has_are_told(cohort: Path, tmp_path: Path, draw)
     ):
         notices: list[str] = []
         assert "x" in build(notices.append).card.classes
-        assert 'Class "x" has no sample here; it stays among the classes.' in notices
+        assert 'Class "x" has no sample here; it stays in the list of classes.' in notices
 
 
 def test_more_names_than_columns_of_labels_are_refused(tmp_path: Path) -> None:
     labels = np.array([[1, 0], [0, 1]], np.uint8)
     np.savez(tmp_path / "t.npz", test_images=np.zeros((2, 4, 4), np.uint8), test_labels=labels)
     _refused(
-        lambda: build_npz(tmp_path / "t.npz", classes=["a", "b", "x"]), "has 2 labels a sample, but --classes names 3"
+        lambda: build_npz(tmp_path / "t.npz", classes=["a", "b", "x"]), "has 2 labels per sample, but --classes names 3"
     )
 
 
 def test_arrays_that_are_empty_or_differ_between_splits_are_refused(tmp_path: Path) -> None:
     images = np.zeros((2, 4, 4), np.uint8)
     np.savez(tmp_path / "e.npz", train_images=images[:0], train_labels=np.zeros(0, np.uint8))
-    _refused(lambda: build_npz(tmp_path / "e.npz"), "train_images holds no image; leave an empty split out")
+    _refused(lambda: build_npz(tmp_path / "e.npz"), "train_images holds no image; omit an empty split")
     one, two = np.array([0, 1]), np.array([[0, 1], [1, 0]])
     np.savez(tmp_path / "d.npz", train_images=images, train_labels=one, val_images=images, val_labels=two)
     _refused(lambda: build_npz(tmp_path / "d.npz"), "differ between the splits: train_labels 1, val_labels 2")
@@ -201,7 +202,7 @@ def test_arrays_that_are_empty_or_differ_between_splits_are_refused(tmp_path: Pa
 
 def test_a_column_that_is_no_split_is_told_without_what_stands_in_it(cohort: Path) -> None:
     said = _refused(
-        lambda: build_csv(cohort, **_COLUMNS, split_column="who"), 'column "who" says train, val or test in no row'
+        lambda: build_csv(cohort, **_COLUMNS, split_column="who"), 'column "who" has train, val or test in no row'
     )
     assert "Kowalczyk" not in said
 

@@ -69,7 +69,7 @@ def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(tmp_path: P
     [
         ("csv", "1 image of 6 is missing: that of row 2"),
         ("dicom", "Without an image in labels.csv: row 2."),
-        ("glioma-mri", "Left out 1 of 4 patients that lack a sequence: row 2 of grades.csv."),
+        ("glioma-mri", "Skipped 1 of 4 patients that lack a sequence: row 2 of grades.csv."),
     ],
 )
 def test_a_missing_image_is_told_by_its_row(tmp_path: Path, name: str, told: str) -> None:

@@ -111,7 +111,7 @@ def test_ages_that_nobody_reaches_are_left_blank_and_counted(tmp_path: Path) -> 
     tree.change(",".join(cells), ",".join([*cells[:place], "411Y", *cells[place + 1 :]]))
     notices: list[str] = []
     after = tree.build(notice=notices.append).table["age"]
-    assert notices == ["1 age above 120 years stands in the table and is left blank."]
+    assert notices == ["1 age above 120 years was removed."]
     assert after.isna().tolist() == [True, *before.isna().tolist()[1:]]
 
 
@@ -145,15 +145,15 @@ def test_a_group_of_several_patients_of_the_files_is_told(tmp_path: Path) -> Non
     said, notices = _patients(tmp_path, ["DOE", "ROE", "POE", "LOE"], "AABC")
     assert said == ""
     assert "".join(notices) == (
-        '1 group of column "who" holds more than one PatientID (3 groups, 4 PatientIDs in all); right if patients were '
-        "registered again, else mend the column."
+        '1 group of column "who" holds more than one PatientID (3 groups, 4 PatientIDs in all); correct if '
+        "patients were registered twice, otherwise fix the column."
     )
 
 
 def test_one_patient_in_all_files_is_nobody(tmp_path: Path) -> None:
     said, notices = _patients(tmp_path, ["ANON"] * 4, "AABC")
     assert said == ""
-    assert notices == ['All files have one PatientID, which tells nobody apart; the groups are those of column "who".']
+    assert notices == ['All files have the same PatientID; groups are taken from column "who".']
 
 
 def test_faults_are_told_in_the_order_of_rows(tmp_path: Path) -> None:

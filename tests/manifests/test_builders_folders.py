@@ -60,8 +60,8 @@ def test_kermany_has_its_splits_and_no_image_twice(chest_xray: Path, tmp_path: P
     assert (manifest.card.task, manifest.card.classes) == ("binary", ["NORMAL", "PNEUMONIA"])
     assert all(read_image(source).shape == (12, 10) for source in manifest.sources())
     told = "\n".join(notices)
-    assert "Passed over the folder __MACOSX/ (16 files)" in told
-    assert "Passed over the folder chest_xray/ (16 files)" in told
+    assert "Skipped the folder __MACOSX/ (16 files)" in told
+    assert "Skipped the folder chest_xray/ (16 files)" in told
     assert "The published val has only 2 images" in told
     assert before.items() <= _before(tmp_path).items()
 
@@ -100,8 +100,8 @@ def test_kermany_files_of_other_names_are_refused_all_at_once(chest_xray: Path, 
     with pytest.raises(ManifestError) as refusal:
         build_kermany(chest_xray)
     assert "2 faults" in str(refusal.value)
-    assert "train/NORMAL/person5_bacteria_17.jpeg stands among NORMAL, and its name says BACTERIA" in str(refusal.value)
-    assert "test/PNEUMONIA/scan, left.jpeg tells no patient" in str(refusal.value)
+    assert "train/NORMAL/person5_bacteria_17.jpeg is in NORMAL, but its name means BACTERIA" in str(refusal.value)
+    assert "test/PNEUMONIA/scan, left.jpeg names no patient" in str(refusal.value)
 
 
 def test_kermany_from_the_command_line_hides_who_is_whom(chest_xray: Path, tmp_path: Path, medprobe) -> None:
@@ -136,7 +136,7 @@ def test_ichallenge_amd_takes_photographs_and_leaves_masks(training400: Path, tm
     assert class_counts(manifest)["all"].to_dict() == {"Non-AMD": 5, "AMD": 3}
     assert all(read_image(source).shape == (12, 10) for source in manifest.sources())
     told = "\n".join(notices)
-    for words in ("Passed over the folder Disc_Masks/ (1 file)", "1 .db", "3 AMD and 5 Non-AMD photographs are here"):
+    for words in ("Skipped the folder Disc_Masks/ (1 file)", "1 .db", "3 AMD and 5 Non-AMD photographs are here"):
         assert words in told
 
 
@@ -145,8 +145,8 @@ def test_an_amd_photograph_in_the_other_folder_is_refused(training400: Path, dra
     draw(training400 / "Non-AMD" / "A0004.jpg", 51)
     with pytest.raises(ManifestError) as refusal:
         build_amd(training400)
-    assert "AMD/N0006.jpg stands among AMD, and its name says Non-AMD" in str(refusal.value)
-    assert "Non-AMD/A0004.jpg stands among Non-AMD, and its name says AMD" in str(refusal.value)
+    assert "AMD/N0006.jpg is in AMD, but its name means Non-AMD" in str(refusal.value)
+    assert "Non-AMD/A0004.jpg is in Non-AMD, but its name means AMD" in str(refusal.value)
 
 
 def test_ichallenge_amd_from_the_command_line(training400: Path, tmp_path: Path, medprobe) -> None:
@@ -178,7 +178,7 @@ def test_brain_tumor_mri_takes_either_spelling_and_says_that_no_patient_is_named
     assert manifest.card.license == "CC0 1.0"
     assert read_image(manifest.source(0)).shape == (12, 10)
     assert any("names no patients" in notice for notice in notices)
-    assert any(f"Passed over the folder {train}/leftovers/ (1 file)" in notice for notice in notices)
+    assert any(f"Skipped the folder {train}/leftovers/ (1 file)" in notice for notice in notices)
 
 
 def test_a_class_without_a_folder_is_refused_with_the_near_ones(tmp_path: Path, draw, medprobe) -> None:

@@ -127,7 +127,7 @@ def test_other_numbers_of_samples_than_published_are_told(tmp_path: Path) -> Non
         ("organmnist3d", "224", "--size 224: OrganMNIST3D has no size 224; it has 28, 64"),
         ("organmnist3d_224", None, "organmnist3d_224: OrganMNIST3D has no size 224; it has 28, 64"),
         ("octmnist", "big", "--size big: OCTMNIST has no size big; it has 28, 64, 128, 224"),
-        ("bloodmnist_64.npz", "28", "named as of 64 pixels, and --size asks for 28"),
+        ("bloodmnist_64.npz", "28", "has 64 pixels by its name, but --size is 28"),
         (
             "octmnist",
             "128",
@@ -147,13 +147,13 @@ def test_what_cannot_be_built_is_told_with_what_to_do(home: Path, dataset: str, 
 def test_a_file_of_another_size_than_asked_for_is_refused_with_both(home: Path, tmp_path: Path, medprobe) -> None:
     plain = _write(tmp_path / "breastmnist.npz", "breastmnist")
     renamed = _write(home / ".medmnist" / "breastmnist_64.npz", "breastmnist")
-    with pytest.raises(ManifestError, match="holds images of 28 pixels a side, and 224 are asked for; leave --size"):
+    with pytest.raises(ManifestError, match="holds images of 28 pixels, but 224 are requested; omit --size"):
         build_medmnist(plain, size="224")
-    with pytest.raises(ManifestError, match="holds images of 28 pixels a side, and 64 are asked for"):
+    with pytest.raises(ManifestError, match="holds images of 28 pixels, but 64 are requested"):
         build_medmnist(renamed)
     said = medprobe("manifest", "build", "medmnist", "breastmnist", "--size", "64", "--out", tmp_path / "m.csv")
     assert said.status == 1
-    assert f"error: ~{os.sep}.medmnist{os.sep}breastmnist_64.npz: holds images of 28 pixels a side" in said.err
+    assert f"error: ~{os.sep}.medmnist{os.sep}breastmnist_64.npz: holds images of 28 pixels" in said.err
     assert len(build_medmnist(plain, size="28")) == len(build_medmnist(plain)) == 13
 
 
@@ -194,9 +194,9 @@ def test_a_download_of_something_else_is_not_kept(home: Path, published: Path) -
 def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(home: Path, published: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
         build_medmnist("breastmnist", size="64", download=True)
-    told = "breastmnist_64.npz: is not there, and cannot be fetched: 127.0.0.1 answers with status 404. Where"
+    told = "breastmnist_64.npz: does not exist and cannot be downloaded: 127.0.0.1 answers with status 404"
     assert told in str(refusal.value)
-    assert "breastmnist_64.npz?download=1 and put it there" in str(refusal.value)
+    assert "breastmnist_64.npz?download=1 elsewhere and put it there" in str(refusal.value)
 
 
 def test_without_a_network_a_download_says_so_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_without_a_network_a_download_says_so_in_words(home: Path, monkeypatch: 
     monkeypatch.setattr(medmnist_facts, "_RECORD", "http://127.0.0.1:9")
     with pytest.raises(ManifestError) as refusal:
         build_medmnist("breastmnist", download=True)
-    assert "cannot be fetched: no connection to 127.0.0.1, or it broke off. Where" in str(refusal.value)
+    assert "cannot be downloaded: no connection to 127.0.0.1, or it broke off" in str(refusal.value)
     assert "Errno" not in str(refusal.value)
 
 

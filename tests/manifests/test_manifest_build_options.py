@@ -153,7 +153,7 @@ def test_a_file_that_is_no_key_is_refused_and_left_as_it_is(build, tmp_path, con
     file.mkdir() if content is None else file.write_text(content, encoding="utf-8")
     said = build("m.parquet", "--key", file)
     assert said.status == 1
-    assert f"{file}: holds no key of 64 hexadecimal digits; name another file with --key" in said.err
+    assert f"{file}: does not hold a key of 64 hexadecimal digits; name another file with --key" in said.err
     assert content is None or file.read_text(encoding="utf-8") == content
     assert not (tmp_path / "m.parquet").exists()
 
@@ -163,7 +163,7 @@ def test_a_damaged_key_beside_the_manifest_is_told_with_the_other_faults_where_i
     said = build("m.parquet", "--task", "foo")
     assert said.status == 1
     assert said.err.startswith("error: 2 options are wrong:\n")
-    assert "m.key: holds no key of 64 hexadecimal digits" in said.err
+    assert "m.key: does not hold a key of 64 hexadecimal digits" in said.err
     assert build("m.parquet", "--keep-ids").status == 0
 
 

@@ -50,7 +50,7 @@ def test_what_is_left_out_is_told(class_folders: Path, draw) -> None:
     notices: list[str] = []
     manifest = build_folder(class_folders, notice=notices.append)
     told = "\n".join(notices)
-    for words in ("2 files of other kinds: 1 .db, 1 .txt", "1 image in train/ itself", "mouse/ holds no images",
+    for words in ("2 files that are not images: 1 .db, 1 .txt", "1 image in train/ itself", "mouse/ holds no images",
                   "1 link to folders inside cat/", "1 image in folders inside the class folders"):  # fmt: skip
         assert words in told
     assert class_counts(manifest).loc["cat", "train"] == 12 + 3
@@ -70,7 +70,7 @@ def test_numbered_classes_are_ordered_by_value_and_may_be_ordinal(tmp_path: Path
     [
         ([], "has no folders"),
         (["a.png"], "has no folders"),
-        (["train/a/1.png", "glioma/1.png"], "stand beside others"),
+        (["train/a/1.png", "glioma/1.png"], "are mixed with others"),
         (["train/1.png"], "no class folders in train"),
         (["a/1.png"], "at least two classes"),
     ],
@@ -136,13 +136,13 @@ def test_a_parquet_table_gives_the_manifest_that_its_csv_gives(cohort: Path) -> 
     [
         ({"image_column": "File", "group_column": "patients"}, 'no column "patients". Did you mean "patient"?'),
         ({"image_column": "File", "group_column": "patients"}, '"File". Did you mean "file"?'),
-        ({"split_column": "sex"}, 'column "sex" says train, val or test in no row'),
+        ({"split_column": "sex"}, 'column "sex" has train, val or test in no row'),
         (
             {"root": "img"},
-            'not one of its 12 images is in the folder "img", where that of row 1, column "file" was',
+            'none of its 12 images is in the folder "img"; the first one looked for was that of row 1, column "file"',
         ),
         ({"root": "nowhere"}, "does not exist"),
-        ({"classes": ["mel"]}, "that --classes leaves out: nv"),
+        ({"classes": ["mel"]}, "missing in --classes: nv"),
         (
             {"id_column": "patient"},
             '6 rows (1, 2, 3, ...): the same value in column "patient"; give each row an id of its own',
@@ -213,7 +213,7 @@ def test_an_npz_file_in_another_layout_is_refused_with_all_that_is_wrong(tmp_pat
     ):
         assert words in str(refusal.value)
     np.savez(tmp_path / "u.npz", train_images=np.zeros((2, 4, 4), np.uint8), train_labels=np.array([[0, 1], [2, 0]]))
-    with pytest.raises(ManifestError, match="train_labels, row 2: here stands 2, and a label of several is 0 or 1"):
+    with pytest.raises(ManifestError, match="train_labels, row 2: holds 2, but a label of several is 0 or 1"):
         build_npz(tmp_path / "u.npz")
     (tmp_path / "v.npz").write_bytes((tmp_path / "u.npz").read_bytes()[:200])
     with pytest.raises(ManifestError, match="cut off"):

@@ -65,7 +65,7 @@ def test_without_any_image_there_is_no_manifest(tree: Tree) -> None:
     with pytest.raises(ManifestError) as refusal:
         tree.build()
     said = str(refusal.value)
-    assert f'not one of its {tree.rows} images is in the folder "{tree.src}", where that of ' in said
+    assert f'none of its {tree.rows} images is in the folder "{tree.src}"' in said
     assert not any(Path(image).stem in said for image in tree.images)
     assert "Unpack the images there, or " in said
     assert ("--root" in said) == (tree.builder == "mimic-cxr")
@@ -89,7 +89,7 @@ def test_a_folder_of_images_that_is_not_there_is_named(tmp_path: Path, name: str
     for place in sorted(tree.src.rglob("*/"), reverse=True):
         if not any(place.iterdir()):
             place.rmdir()
-    with pytest.raises(ManifestError, match=f"where that of {first}, in {folder}, which is not there, was looked for"):
+    with pytest.raises(ManifestError, match=f"that of {first}, in {folder}, which is not there"):
         tree.build()
 
 
@@ -127,7 +127,7 @@ def test_what_is_missing_is_told_without_its_name(tree: Tree) -> None:
     tree.build(notice=notices.append)
     [told] = [notice for notice in notices if "missing" in notice]
     assert told == (
-        f"1 image of {tree.rows} is missing: that of row 2 of the manifest. The row stays, and "
+        f"1 image of {tree.rows} is missing: that of row 2 of the manifest. The row stays; "
         "`medprobe manifest check` names the file."
     )
 

@@ -177,7 +177,7 @@ def test_rows_left_out_are_told_and_the_others_say_where_they_stood(tmp_path: Pa
     manifest = chexpert(tmp_path).build(frontal_only=True, valid="none", notice=notices.append)
     assert set(manifest.table["view"]) == {"Frontal"}
     assert manifest.table["published_row"].tolist() == [row for row in range(1, 19) if row % 3 != 2]
-    assert notices == ["Left out 6 rows: the view is lateral."]
+    assert notices == ["Skipped 6 rows: the view is lateral."]
 
 
 def test_chexpert_tells_the_faults_of_both_tables(tmp_path: Path) -> None:
@@ -237,9 +237,9 @@ def test_mimic_leaves_out_what_was_asked_and_studies_without_labels(tmp_path: Pa
     assert manifest.table["group_id"].tolist() == ["10000032", "10000034"]
     assert set(manifest.table["view"]) == {"PA"}
     assert notices == [
-        "Left out 2 images: their study has no labels.",
-        "Left out 2 images: a chosen label is uncertain.",
-        "Left out 2 images: the view is not AP or PA.",
+        "Skipped 2 images: their study has no labels.",
+        "Skipped 2 images: a chosen label is uncertain.",
+        "Skipped 2 images: the view is not AP or PA.",
     ]
 
 
@@ -276,7 +276,7 @@ def test_nih_tells_unknown_findings_and_images_outside_the_lists_together(tmp_pa
         tree.build,
         "4 faults",
         'row 2: column "Finding Labels" holds unknown finding "Emphysemia"',
-        'row 3: "No Finding" beside a finding',
+        'row 3: "No Finding" together with a finding',
         "row 1: the image is in both train_val_list.txt and test_list.txt",
         "row 4: the image is in neither train_val_list.txt nor test_list.txt",
     )
