@@ -187,7 +187,7 @@ def test_files_that_cannot_be_used_are_refused_all_at_once(export: Path) -> None
     with pytest.raises(ManifestError) as refusal:
         build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
     told = str(refusal.value)
-    assert "3 faults" in told
+    assert "3 errors" in told
     assert "a/IM0001, b/copy.dcm have one SOPInstanceUID; keep one of them" in told
     assert "d/nobody.dcm: its header has no PatientID; if patients are named in the table" in told
     assert "d/many.dcm: it declares more frames than it can hold" in told

@@ -106,7 +106,7 @@ def test_patients_that_lack_a_sequence_are_refused_all_at_once_or_left_out(brats
     asked = {"sequences": ["t2", "flair"]}
     with pytest.raises(ManifestError) as refusal:
         build_glioma(brats, **asked)
-    for words in ("2 faults", "row 2 of name_mapping.csv: no file of flair", "row 4 of name_mapping.csv: no file of t2",
+    for words in ("2 errors", "row 2 of name_mapping.csv: no file of flair", "row 4 of name_mapping.csv: no file of t2",
                   "--incomplete leave-out"):  # fmt: skip
         assert words in str(refusal.value)
     assert "G, 00" not in str(refusal.value)
@@ -156,7 +156,7 @@ def test_files_that_are_no_volumes_are_refused_all_at_once(brats: Path) -> None:
     (brats / "G, 002" / "G, 002_t2_again.nii.gz").unlink()
     with pytest.raises(ManifestError) as refusal:
         build_glioma(brats, sequences=["t2", "flair"])
-    assert "2 faults" in str(refusal.value)
+    assert "2 errors" in str(refusal.value)
     assert "row 1 of name_mapping.csv: t2: " in str(refusal.value)
     assert "row 3 of name_mapping.csv: flair: " in str(refusal.value)
 

@@ -99,7 +99,7 @@ def test_kermany_files_of_other_names_are_refused_all_at_once(chest_xray: Path, 
     draw(chest_xray / "test" / "PNEUMONIA" / "scan, left.jpeg", 91)
     with pytest.raises(ManifestError) as refusal:
         build_kermany(chest_xray)
-    assert "2 faults" in str(refusal.value)
+    assert "2 errors" in str(refusal.value)
     assert "train/NORMAL/person5_bacteria_17.jpeg is in NORMAL, but its name means BACTERIA" in str(refusal.value)
     assert "test/PNEUMONIA/scan, left.jpeg names no patient" in str(refusal.value)
 

@@ -177,7 +177,7 @@ def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(table: Tree
     if table.builder != "cbis-ddsm":
         last = len(table.file.read_text(encoding="utf-8").splitlines()) - 1
         assert f"2 rows (2, {last}): the same value" in said
-        assert "2 faults" in said or "3 faults" in said
+        assert "2 errors" in said or "3 errors" in said
 
 
 def test_nothing_of_the_data_set_is_changed(tree: Tree) -> None:

@@ -77,7 +77,7 @@ def test_isic_2019_refuses_rows_without_one_class_all_at_once(tmp_path: Path) ->
     tree.change("ISIC_0000005", "ISIC_9999999", "ISIC_2019_Training_Metadata.csv")
     _refused(
         tree.build,
-        "5 faults",
+        "5 errors",
         "row 1: no class is 1",
         "row 3: the label is UNK",
         "row 4: several classes are 1",
@@ -187,7 +187,7 @@ def test_chexpert_tells_the_faults_of_both_tables(tmp_path: Path) -> None:
     tree.change(",1.0", ",2.0", "valid.csv")
     _refused(
         tree.build,
-        "train.csv: 2 faults",
+        "train.csv: 2 errors",
         'row 2: column "Frontal/Lateral" holds "lateral"',
         'row 4: column "Path": it must end in patient00001/study1/view1_frontal.jpg or the like',
         'valid.csv, row 3: column "Fracture" holds "2.0"; it must be one of 0, 1, -1',
@@ -274,7 +274,7 @@ def test_nih_tells_unknown_findings_and_images_outside_the_lists_together(tmp_pa
     tree.change("00000003_000.png", "00000003_000.png\n00000001_000.png", "test_list.txt")
     _refused(
         tree.build,
-        "4 faults",
+        "4 errors",
         'row 2: column "Finding Labels" holds unknown finding "Emphysemia"',
         'row 3: "No Finding" together with a finding',
         "row 1: the image is in both train_val_list.txt and test_list.txt",
