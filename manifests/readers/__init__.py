@@ -92,7 +92,7 @@ def _reader_of(path: Path) -> Reader:
     except OSError as error:
         raise ImageError(reason_of(error)) from error
     except ValueError as error:  # a NUL in the name
-        raise ImageError("the name is none that a file can have") from error
+        raise ImageError("not a valid file name") from error
     reader = next((reader for reader in READERS if reader.recognises(head)), None)
     if reader is None:
         raise ImageError(_what_else(head))

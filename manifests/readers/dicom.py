@@ -1,4 +1,4 @@
-"""DICOM files, through pydicom: pixels as the file itself asks for them to be shown, and nothing else of it.
+"""DICOM files, through pydicom: pixels as the file requests them to be displayed, and nothing else of it.
 
 The policy, for every transfer syntax:
 
@@ -7,16 +7,17 @@ The policy, for every transfer syntax:
 - `stored` takes the first VOI LUT, else the first window with its VOI LUT function; where there is neither, unsigned
   values of at most 8 bits without rescale keep their full range, and all others take the percentiles;
 - RGB, YBR and palette colours become RGB of 8 bits, the high ones, and are never windowed; colour profiles, overlays
-  and annotations are left out;
-- one frame is decoded at a time, and only after what the header declares was held against the limit for images.
+  and annotations are ignored;
+- one frame is decoded at a time, and only after the declared size was checked against the limit for images.
 
-Of the header, the elements that say how pixels are stored are read, and no reason repeats a text that stands there.
+Of the header, only the elements that define how pixels are stored and displayed are read, and no error message repeats
+a text from it.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,37 +25,22 @@ import numpy as np
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
-from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned
-from .source import Source
+from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned, to_8_bits
+from .source import DAMAGE, Source
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from .dicom_file import DicomFile
 
-_KEPT = 64
-"""Files whose bounds are remembered per process: a run goes through the frames of one file after the other."""
 _MOST_FRAMES = 64
 """Percentiles of a file of more frames than this are taken over evenly spaced ones."""
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file that starts with `head` is DICOM: by its mark, or by two elements in order where it has none."""
+    """Whether a file that starts with `head` is DICOM: by its signature, or by two elements in order where it has none."""
     return head[128:132] == b"DICM" or any(_two_elements(head, order) for order in "<>")
 
 
@@ -71,7 +57,7 @@ def read(source: Source) -> np.ndarray:
         raise ImageError('DICOM needs pydicom; pip install "medprobe[medical]"') from error
     try:
         with DicomFile.open(source.path) as file:
-            return _pixels(file, _chosen_frame(source.frame, file.layout.frames), source)
+            return _pixels(file, _chosen_frame(source.frame, file.layout.number_of_frames), source)
     except ImageError:
         raise
     except MemoryError:
@@ -82,10 +68,10 @@ def read(source: Source) -> np.ndarray:
 
 
 def lacks_window(elements: Dataset) -> bool:
-    """Whether a file of greys leaves it to percentiles how they are shown, under the reading `stored`.
+    """Whether the greys of a file get percentiles under `IntensityPolicy(window="stored")`.
 
     Args:
-        elements: of its header; those that say how pixels are stored and shown.
+        elements: of its header; those that define how pixels are stored and displayed.
     """
     from . import dicom_tables as tables
 
@@ -95,9 +81,9 @@ def lacks_window(elements: Dataset) -> bool:
         if tables.voi(elements, 0) is not None:
             return False
         bits = int(elements.get("BitsStored") or elements.get("BitsAllocated") or 16)
-        as_stored = bits <= 8 and not elements.get("PixelRepresentation") and tables.modality(elements, 0).is_identity
+        as_stored = bits <= 8 and not elements.get("PixelRepresentation") and tables.modality(elements, 0) is None
     except (ImageError, *damage()):
-        return False  # whoever reads its pixels says what is wrong with it
+        return False  # reading its pixels reports what is wrong with it
     return not as_stored
 
 
@@ -105,11 +91,11 @@ def damage() -> tuple[type[BaseException], ...]:
     """What pydicom and the decoders raise on damaged files, found by feeding them damaged files."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    return (BytesLengthException, InvalidDicomError, *_DAMAGE)
+    return (BytesLengthException, InvalidDicomError, *DAMAGE)
 
 
 def _two_elements(head: bytes, order: str) -> bool:
-    """Whether `head` starts with two data elements of group 2 or 8 in ascending order, as a file without mark does."""
+    """Whether `head` starts with two data elements of group 2 or 8 in ascending order, as a file without signature does."""
     first = _element(head, 0, order)
     if first is None or first[0] >> 16 not in (0x0002, 0x0008):
         return False
@@ -144,50 +130,62 @@ def _chosen_frame(frame: int | None, count: int) -> int:
 def _pixels(file: DicomFile, frame: int, source: Source) -> np.ndarray:
     from . import dicom_tables as tables
 
-    stored = file.frame(frame)
-    if file.layout.photometric == "PALETTE COLOR":
-        return tables.painted(stored, file.elements)
+    stored, layout = file.frame(frame), file.layout
+    if layout.photometric_interpretation == "PALETTE COLOR":
+        return tables.palette_colours(stored, file.elements)
     if stored.ndim == 3:
-        return tables.eight_bits(stored, file.layout.bits_stored)
+        return _to_8_bit_colours(stored, layout.bits_stored)
     to_units = tables.modality(file.elements, frame)
     voi = None
     if source.reading.window == "stored":
         voi = tables.voi(file.elements, frame)
-        if voi is None and file.layout.is_shown_as_stored and to_units.is_identity:
-            voi = tables.Window((0.0, 2.0**file.layout.bits_stored - 1))
-    voi = voi or tables.Window(_bounds(file, frame, stored, source))
-    grey = tables.mapped(stored, lambda values: voi(to_units(values)))
-    return 255 - grey if file.layout.photometric == "MONOCHROME1" else grey
+    if voi is None:
+        if source.reading.window == "stored" and layout.is_shown_as_stored and to_units is None:
+            bounds = 0.0, 2.0**layout.bits_stored - 1
+        else:
+            bounds = _bounds(file, frame, stored, source)
+        voi = partial(to_8_bits, bounds=bounds)
+    grey = tables.map_values(stored, voi if to_units is None else lambda values: voi(to_units(values)))
+    return 255 - grey if layout.photometric_interpretation == "MONOCHROME1" else grey
+
+
+def _to_8_bit_colours(colours: np.ndarray, bits: int) -> np.ndarray:
+    """(H, W, 3) unsigned samples of `bits` bits as uint8: the high byte, as in ordinary images of 16 bits."""
+    if colours.dtype.kind != "u" or bits < 8:
+        raise ImageError("has colours that are signed or of fewer than 8 bits, which are not supported")
+    return (colours >> (bits - 8)).astype(np.uint8)
 
 
 def _bounds(file: DicomFile, frame: int, stored: np.ndarray, source: Source) -> Bounds:
-    """What becomes 0 and 255 where neither the file nor the card names it: percentiles of the file or of the frame."""
+    """What becomes 0 and 255: the card's window, else percentiles of the file or of the frame."""
     reading = source.reading
     if isinstance(reading.window, tuple):
         return chosen_bounds(np.empty(0), reading)
-    if reading.scope == "slice" or file.layout.frames == 1:
+    if reading.scope == "slice" or file.layout.number_of_frames == 1:
         return chosen_bounds(_sample(file, {frame: stored}), reading)
     key = (*file_key(source.path), reading.percentiles)
     return _BOUNDS.get(key, lambda: (_bounds_of_file(file, reading), 0))
 
 
-_BOUNDS: Memo[Bounds] = Memo(_KEPT)
+_BOUNDS: Memo[Bounds] = Memo(64)
+"""Of the last files: a run goes through the frames of one file after the other."""
 
 
 def _bounds_of_file(file: DicomFile, reading: IntensityPolicy) -> Bounds:
-    count = min(file.layout.frames, _MOST_FRAMES)
-    frames = np.linspace(0, file.layout.frames - 1, count).round().astype(int)
+    count = min(file.layout.number_of_frames, _MOST_FRAMES)
+    frames = np.linspace(0, file.layout.number_of_frames - 1, count).round().astype(int)
     step = -(-count * file.layout.pixels // MOST_VALUES)
     sample = {int(frame): file.frame(int(frame)).reshape(-1)[::step].copy() for frame in frames}
     return chosen_bounds(_sample(file, sample), reading)
 
 
 def _sample(file: DicomFile, stored: dict[int, np.ndarray]) -> np.ndarray:
-    """Values in the file's units, those that only fill up the picture left out."""
+    """Values in the file's units, without padding."""
     from . import dicom_tables as tables
 
     parts = []
     for frame, values in stored.items():
         flat = tables.without_padding(thinned(values.reshape(-1)), file.elements)
-        parts.append(np.asarray(tables.modality(file.elements, frame)(flat)))
+        to_units = tables.modality(file.elements, frame)
+        parts.append(flat if to_units is None else to_units(flat))
     return np.concatenate(parts)

@@ -1,7 +1,17 @@
 """From stored DICOM values to grey and colour: modality and VOI tables, windows, palettes.
 
 After PS3.3 of the DICOM standard: C.11.1 (modality LUT), C.11.2 (VOI LUT and windows), C.7.6.3.1 (palettes), and
-C.7.6.16.2 (the functional groups, in which files of many frames keep the same for all or for each of them).
+C.7.6.16.2 (the functional groups, in which multi-frame files keep what is the same for all frames or one of them).
+
+Why not `pydicom.pixels.processing`, of which only `convert_color_space` is used (in `dicom_file.py`):
+
+- `apply_rescale` and `apply_windowing` read the top level of the header only, not functional groups, and ignore a
+  slope without an intercept;
+- `apply_modality_lut` takes tables of 8 and 16 bits only, and its index overflows in the type of the stored values;
+- `apply_voi_lut` and `apply_color_lut` compute the index in the type of the entries, so that values above 255 wrap
+  around in a table of 8 bits; palettes of big-endian files are not byte-swapped;
+- `apply_windowing` scales to the range of the stored bits; scaling that to 8 bits rounds other values up or down;
+- `apply_color_lut` expands segmented palettes without a limit, recursively where they refer to themselves.
 """
 
 from __future__ import annotations
@@ -13,44 +23,24 @@ import numpy as np
 from pydicom import Dataset
 
 from ...base import ImageError
-from .intensity import Bounds, to_8_bits
+from .intensity import to_8_bits
 
+Mapping = Callable[[np.ndarray], np.ndarray]
+"""Maps an array of real values to one of the same shape, value by value."""
 _BLOCK = 2**22
 """Values that are mapped at once where they are too wide for a table of all of them."""
 
 
-@dataclass(frozen=True)
-class Rescale:
-    """Slope and intercept: what most files have in place of a modality LUT."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether it changes nothing."""
-        return (self.slope, self.intercept) == (1.0, 0.0)
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Values in the file's units; float64, or as they were."""
-        return values if self.is_identity else values.astype(np.float64) * self.slope + self.intercept
-
-
 @dataclass(frozen=True, eq=False)
-class Table:
+class LookupTable:
     """A lookup table of the standard: values below its first entry take the first, values above its last the last."""
 
     first: int
     """The value that the first entry stands for."""
     entries: np.ndarray
     """(N,) unsigned."""
-    top: int
+    largest: int
     """The largest value that an entry can have."""
-
-    @property
-    def is_identity(self) -> bool:
-        """A table counts as a change, whatever stands in it."""
-        return False
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """The entries for `values`, which may be fractions: the nearest entry."""
@@ -58,102 +48,79 @@ class Table:
         return self.entries[np.nan_to_num(places).astype(np.intp)]
 
 
-@dataclass(frozen=True)
-class Window:
-    """What becomes black and what white, linear between."""
-
-    bounds: Bounds
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """uint8."""
-        return to_8_bits(values, self.bounds)
-
-
-@dataclass(frozen=True)
-class Sigmoid:
-    """The window of VOI LUT function SIGMOID (C.11.2.1.3.1)."""
-
-    centre: float
-    width: float
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """uint8."""
-        # Beyond 40 the curve has long reached its ends, and the exponential would overflow.
-        steps = np.clip(-4 * (values.astype(np.float64) - self.centre) / self.width, -40, 40)
-        return to_8_bits(1 / (1 + np.exp(steps)), (0.0, 1.0))
-
-
-@dataclass(frozen=True)
-class TableOfGreys:
-    """A VOI LUT, whose output range is spread over 0 to 255."""
-
-    table: Table
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """uint8."""
-        return to_8_bits(self.table(values), (0.0, float(self.table.top)))
-
-
-Voi = Window | Sigmoid | TableOfGreys
-
-
-def modality(header: Dataset, frame: int) -> Rescale | Table:
-    """What turns the stored values of a frame into the file's units, such as Hounsfield units."""
+def modality(header: Dataset, frame: int) -> Mapping | None:
+    """Maps the stored values of a frame to the file's units, such as Hounsfield units; None where they are the same."""
     tables = header.get("ModalityLUTSequence")
     if tables:
-        return _table(tables[0], header)
-    item = _item(header, frame, "PixelValueTransformationSequence")
-    slope, intercept = _number(item, "RescaleSlope"), _number(item, "RescaleIntercept")
-    return Rescale(1.0 if slope is None else slope, intercept or 0.0)
+        return _lookup_table(tables[0].LUTDescriptor, tables[0].LUTData, header)
+    item = _functional_group(header, frame, "PixelValueTransformationSequence")
+    slope, intercept = _number(item, "RescaleSlope"), _number(item, "RescaleIntercept") or 0.0
+    factor = 1.0 if slope is None else slope
+    return None if (factor, intercept) == (1.0, 0.0) else lambda values: values.astype(np.float64) * factor + intercept
 
 
-def voi(header: Dataset, frame: int) -> Voi | None:
-    """How the file asks for a frame to be shown: the first VOI LUT, else the first window that has a width.
+def voi(header: Dataset, frame: int) -> Mapping | None:
+    """Maps the file's units to uint8 as the file requests: by its first VOI LUT, else by its first valid window.
+
+    Returns:
+        None where the header has neither.
 
     Raises:
-        ImageError: the window's function is none of the standard's.
+        ImageError: the VOI LUT function is not one of the standard.
     """
-    item = _item(header, frame, "FrameVOILUTSequence")
+    item = _functional_group(header, frame, "FrameVOILUTSequence")
     tables = item.get("VOILUTSequence")
     if tables and tables[0].get("LUTDescriptor") is not None and tables[0].get("LUTData") is not None:
-        return TableOfGreys(_table(tables[0], header))
+        table = _lookup_table(tables[0].LUTDescriptor, tables[0].LUTData, header)
+        return lambda values: to_8_bits(table(values), (0.0, float(table.largest)))
     centre, width = _number(item, "WindowCenter"), _number(item, "WindowWidth")
     if centre is None or width is None:
         return None
     function = str(item.get("VOILUTFunction") or "LINEAR").strip().upper()
-    if function == "LINEAR":
-        return _linear(centre, width) if width >= 1 else None
-    if width <= 0:
+    if width < 1 if function == "LINEAR" else width <= 0:
         return None
-    if function == "LINEAR_EXACT":
-        return Window((centre - width / 2, centre + width / 2))
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise ImageError("requests an unknown VOI LUT function; set `reading.window` in the card")
     if function == "SIGMOID":
-        return Sigmoid(centre, width)
-    raise ImageError("asks for a VOI LUT function that is none of the standard's; set `reading.window` in the card")
+        return lambda values: _sigmoid(values, centre, width)
+    if function == "LINEAR_EXACT":
+        return lambda values: to_8_bits(values, (centre - width / 2, centre + width / 2))
+    # C.11.2.1.2.1: the centre is half a value lower and the width one value less than the header says.
+    low = centre - 0.5 - (width - 1) / 2
+    # A window of width 1 is a step: black up to its lower bound, white above.
+    high = max(low + width - 1, low + 1e-6 * max(1.0, abs(low)))
+    return lambda values: to_8_bits(values, (low, high))
 
 
-def mapped(stored: np.ndarray, to_grey: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """`to_grey` of every value, (H, W) uint8, in bounded memory.
+def _sigmoid(values: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """VOI LUT function SIGMOID (C.11.2.1.3.1) to uint8."""
+    # Beyond 40 the curve has long reached its ends, and the exponential would overflow.
+    exponents = np.clip(-4 * (values.astype(np.float64) - centre) / width, -40, 40)
+    return to_8_bits(1 / (1 + np.exp(exponents)), (0.0, 1.0))
+
+
+def map_values(stored: np.ndarray, mapping: Mapping) -> np.ndarray:
+    """`mapping` of every value, (H, W) uint8, in bounded memory.
 
     Args:
         stored: (H, W), any real type.
-        to_grey: maps an array of that type to uint8, value by value.
+        mapping: maps an array of that type to uint8.
     """
     if stored.dtype.kind in "ui" and stored.dtype.itemsize <= 2:
-        # All values that there can be are mapped once, and looked up.
+        # All possible values are mapped once, and looked up.
         unsigned = np.dtype(f"u{stored.dtype.itemsize}")
-        every = np.arange(2 ** (8 * stored.dtype.itemsize), dtype=unsigned)
+        possible = np.arange(2 ** (8 * stored.dtype.itemsize), dtype=unsigned)
         native = np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
-        return to_grey(every.view(native.dtype))[native.view(unsigned)]
+        return mapping(possible.view(native.dtype))[native.view(unsigned)]
     grey = np.empty(stored.size, np.uint8)
     flat = stored.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
-        grey[start : start + _BLOCK] = to_grey(flat[start : start + _BLOCK])
+        grey[start : start + _BLOCK] = mapping(flat[start : start + _BLOCK])
     return grey.reshape(stored.shape)
 
 
 def without_padding(values: np.ndarray, header: Dataset) -> np.ndarray:
-    """Those of (N,) stored values that are part of the picture; all of them where none would be left."""
+    """Those of (N,) stored values that are not padding; all of them where none would be left."""
     keyword = {"f4": "FloatPixelPadding", "f8": "DoubleFloatPixelPadding"}.get(values.dtype.str[1:], "PixelPadding")
     first = _number(header, f"{keyword}Value")
     last = _number(header, f"{keyword}RangeLimit")
@@ -164,37 +131,26 @@ def without_padding(values: np.ndarray, header: Dataset) -> np.ndarray:
     return kept if kept.size else values
 
 
-def painted(stored: np.ndarray, header: Dataset) -> np.ndarray:
+def palette_colours(indices: np.ndarray, header: Dataset) -> np.ndarray:
     """The colours of a palette's indices: (H, W, 3) uint8.
 
     Args:
-        stored: (H, W), integers.
+        indices: (H, W), integers.
         header: holds the palette.
 
     Raises:
-        ImageError: the palette is missing, damaged or of a kind that is not read.
+        ImageError: the palette is missing, damaged or of a kind that is not supported.
     """
-    tables = [_palette(header, colour) for colour in ("Red", "Green", "Blue")]
-    return np.stack([mapped(stored, table) for table in tables], axis=-1)
+    channels = (_palette(header, colour) for colour in ("Red", "Green", "Blue"))
+    return np.stack([map_values(indices, channel) for channel in channels], axis=-1)
 
 
-def eight_bits(colours: np.ndarray, bits: int) -> np.ndarray:
-    """(H, W, 3) unsigned samples of `bits` bits as uint8: the high byte, as in ordinary images of 16 bits.
-
-    Raises:
-        ImageError: the samples are signed or have fewer than 8 bits.
-    """
-    if colours.dtype.kind != "u" or bits < 8:
-        raise ImageError("has colours that are signed or of fewer than 8 bits")
-    return (colours >> (bits - 8)).astype(np.uint8)
-
-
-def _item(header: Dataset, frame: int, group: str) -> Dataset:
-    """Where what belongs to a functional group stands: with the frame, with what all share, or in the header itself."""
+def _functional_group(header: Dataset, frame: int, name: str) -> Dataset:
+    """The item that holds a functional group: the frame's own, else the shared one, else the header itself."""
     own = header.get("PerFrameFunctionalGroupsSequence") or []
     for groups in (*own[frame : frame + 1], *(header.get("SharedFunctionalGroupsSequence") or [])[:1]):
-        if groups.get(group):
-            return groups[group][0]
+        if groups.get(name):
+            return groups[name][0]
     return header
 
 
@@ -207,53 +163,40 @@ def _number(item: Dataset, keyword: str) -> float | None:
     return number if number is not None and np.isfinite(number) else None
 
 
-def _linear(centre: float, width: float) -> Window:
-    """C.11.2.1.2.1: the centre is half a value lower and the width one value less than the words say."""
-    low = centre - 0.5 - (width - 1) / 2
-    # A window of width 1 is a step: black up to its lower bound, white above.
-    return Window((low, max(low + width - 1, low + 1e-6 * max(1.0, abs(low)))))
-
-
-def _table(item: Dataset, header: Dataset) -> Table:
-    """The table of a modality or VOI LUT sequence's item."""
-    return _described(item.LUTDescriptor, item.LUTData, header)
-
-
-def _described(descriptor: Sequence[int], data: bytes | Sequence[int], header: Dataset) -> Table:
+def _lookup_table(descriptor: Sequence[int], data: bytes | Sequence[int], header: Dataset) -> LookupTable:
     count, first, bits = (int(value) for value in descriptor)
     count = count or 2**16
     # Written as unsigned where the values below it are negative; a table cannot reach beyond 16 bits.
     first -= 2**16 if first + count > 2**16 else 0
-    words = (
-        _words(data, header, wide=len(data) >= 2 * count or count == 1) if isinstance(data, bytes) else np.asarray(data)
-    )
+    is_bytes = isinstance(data, bytes)
+    words = _integers(data, header, is_16_bit=len(data) >= 2 * count or count == 1) if is_bytes else data
     entries = np.atleast_1d(words).astype(np.int64)[:count] & (2**16 - 1)
     if len(entries) < count or not 1 <= bits <= 16:
-        raise ImageError("the file is damaged: a lookup table is shorter than its description")
-    return Table(first, entries.astype(np.uint16), 2**bits - 1)
+        raise ImageError("the file is damaged: a lookup table is shorter than its descriptor declares")
+    return LookupTable(first, entries.astype(np.uint16), 2**bits - 1)
 
 
-def _words(data: bytes, header: Dataset, *, wide: bool) -> np.ndarray:
-    kind = ("<u2" if header.original_encoding[1] else ">u2") if wide else "u1"
-    return np.frombuffer(data[: len(data) // np.dtype(kind).itemsize * np.dtype(kind).itemsize], kind)
+def _integers(data: bytes, header: Dataset, *, is_16_bit: bool) -> np.ndarray:
+    dtype = np.dtype(("<u2" if header.original_encoding[1] else ">u2") if is_16_bit else "u1")
+    return np.frombuffer(data, dtype, len(data) // dtype.itemsize)
 
 
-def _palette(header: Dataset, colour: str) -> Callable[[np.ndarray], np.ndarray]:
+def _palette(header: Dataset, colour: str) -> LookupTable:
     descriptor = header.get(f"{colour}PaletteColorLookupTableDescriptor")
     data = header.get(f"{colour}PaletteColorLookupTableData")
     segments = header.get(f"Segmented{colour}PaletteColorLookupTableData")
     if descriptor is None or (data is None and segments is None):
-        raise ImageError("the file is damaged: it has colours of a palette and no palette")
+        raise ImageError("the file is damaged: it has palette colours and no palette")
     if data is None:
-        data = _expanded(_words(segments, header, wide=descriptor[2] > 8), int(descriptor[0]) or 2**16)
-    table = _described(descriptor, data, header)
-    # Entries of 8 bits stand in the upper half of a word where they are above 255.
-    bits = 16 if table.top < table.entries.max() else table.top.bit_length()
-    return Table(table.first, (table.entries >> max(0, bits - 8)).astype(np.uint8), 255)
+        data = _expanded(_integers(segments, header, is_16_bit=descriptor[2] > 8), int(descriptor[0]) or 2**16)
+    table = _lookup_table(descriptor, data, header)
+    # Entries of 8 bits are in the upper half of a 16-bit word where they are above 255.
+    bits = 16 if table.largest < table.entries.max() else table.largest.bit_length()
+    return LookupTable(table.first, (table.entries >> max(0, bits - 8)).astype(np.uint8), 255)
 
 
 def _expanded(words: np.ndarray, count: int) -> list[int]:
-    """The entries of a segmented palette (C.7.9.2): runs of entries, and lines from the entry before to another."""
+    """The entries of a segmented palette (C.7.9.2): runs of entries, and linear ramps from the previous entry."""
     entries: list[int] = []
     place = 0
     while place + 2 < len(words) and len(entries) < count:
@@ -266,6 +209,6 @@ def _expanded(words: np.ndarray, count: int) -> list[int]:
             entries.extend(np.rint(line).astype(int).tolist())
             place += 3
         else:
-            # A segment that refers to others may do so without end.
-            raise ImageError("has a palette with indirect segments, which is not read here")
+            # A segment that refers to others may refer to itself.
+            raise ImageError("has a palette with indirect segments, which are not supported")
     return entries

@@ -1,10 +1,16 @@
-"""Where the pixels of a sample are."""
+"""Where the pixels of a sample are, and why they cannot be read."""
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -47,7 +53,7 @@ class Source:
 
 
 class Sources(Sequence[Source]):
-    """The sources of a manifest's rows, each made when it is asked for: ten million cost no more than their texts."""
+    """The sources of a manifest's rows, each made on access: ten million take no more memory than their texts."""
 
     def __init__(
         self, root: Path, paths: pd.Series, frames: pd.Series | None, reading: IntensityPolicy = DEFAULT_READING
@@ -76,17 +82,17 @@ class Sources(Sequence[Source]):
     def stamps(self) -> tuple[np.ndarray, np.ndarray]:
         """The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty text where it has one.
 
-        A file of several images is asked once, however many rows name it.
+        The file system is queried once per file, however many rows name it.
         """
         coded = self._paths.dictionary_encode()
-        asked: dict[Path, tuple[int, str]] = {}
+        by_path: dict[Path, tuple[int, str]] = {}
         stamps = np.zeros(len(coded.dictionary), np.uint64)
         reasons = np.full(len(coded.dictionary), "", object)
         for number, text in enumerate(coded.dictionary):
             path = Source.parse(self._root, text.as_py()).path
-            if path not in asked:
-                asked[path] = _stamp_or_reason(path)
-            stamps[number], reasons[number] = asked[path]
+            if path not in by_path:
+                by_path[path] = _stamp_or_reason(path)
+            stamps[number], reasons[number] = by_path[path]
         rows = coded.indices.to_numpy(zero_copy_only=False)
         return stamps[rows], reasons[rows]
 
@@ -97,14 +103,14 @@ def source_stamp(path: Path) -> int:
     Of a zarr store, which is a folder: from those of every file below it.
 
     Raises:
-        ImageError: the file is not there or cannot be asked.
+        ImageError: the file is missing or cannot be read.
     """
     try:
         status = path.stat()
     except OSError as error:
         raise ImageError(reason_of(error)) from error
     except ValueError as error:  # a NUL in the name
-        raise ImageError("the name is none that a file can have") from error
+        raise ImageError("not a valid file name") from error
     text = f"{status.st_size} {status.st_mtime_ns}"
     if is_store(path):
         text += "".join(f"\n{name} {size} {time}" for name, size, time in _files_below(path))
@@ -134,8 +140,37 @@ def _stamp_or_reason(path: Path) -> tuple[int, str]:
         return 0, str(error)
 
 
+DAMAGE = (
+    OSError, EOFError, MemoryError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError,
+    RuntimeError, SystemError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+    tokenize.TokenError,
+)  # fmt: skip
+"""What the decoding libraries raise on damaged files, found with benchmarks/fuzz_readers.py."""
+
+
+@contextmanager
+def damage_as_image_error(otherwise: str, *more: type[Exception]) -> Iterator[None]:
+    """Turns what a library raises on a damaged file into an `ImageError` that names no folder.
+
+    Args:
+        otherwise: the reason, unless it is the operating system, the memory or an early end of the file.
+        more: exceptions besides `DAMAGE`.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError("needs more memory than there is") from error
+    except EOFError as error:
+        raise ImageError("the file is cut off") from error
+    except (*DAMAGE, *more) as error:
+        is_missing = isinstance(error, FileNotFoundError | PermissionError)
+        raise ImageError(reason_of(error) if is_missing else otherwise) from error
+
+
 def reason_of(error: OSError) -> str:
-    """Why the operating system would not give a file, in words and without its folder."""
+    """Why the operating system cannot open or read a file, without its folder."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "the file is missing"
     if isinstance(error, IsADirectoryError):

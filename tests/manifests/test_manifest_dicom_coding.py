@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_dicom import FLAT, HTJ2K, NAME, RAMP, RGB, check, compressed, dataset, jpeg_of_flat, read, spread, written
 from medprobe.base import ImageError
-from medprobe.manifests.readers import dicom_codestream, dicom_file, dicom_header
+from medprobe.manifests.readers import dicom_codestream, dicom_file
 from PIL import Image
 from pydicom import Dataset, dcmwrite, uid
 from pydicom.encaps import encapsulate
@@ -134,7 +134,7 @@ def test_what_is_declared_too_large_is_refused_before_it_is_decoded(tmp_path: Pa
 
 def test_a_file_that_inflates_without_end_is_refused(tmp_path: Path, monkeypatch) -> None:
     path = written(tmp_path / "i.dcm", dataset(np.zeros((800, 800), np.uint8)), uid.DeflatedExplicitVRLittleEndian)
-    monkeypatch.setattr(dicom_header, "_MOST_INFLATED", 500_000)
+    monkeypatch.setattr(dicom_file, "_MAX_INFLATED_BYTES", 500_000)
     with pytest.raises(ImageError, match="inflates"):
         read(path)
 
