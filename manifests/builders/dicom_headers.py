@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...base import ManifestError
+from ...base import ImageError, ManifestError
 from ..readers import dicom
 from ..readers.source import reason_of
 
@@ -28,9 +28,6 @@ _SHOWN = (
 _SLICED = ("CT", "MR", "PT")
 """Modalities of volumes, which may lie in a file a slice."""
 _NEEDED = ("SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "NumberOfFrames")
-_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-"""Pixel data as floats, doubles and whole numbers."""
-_AFTER_PIXELS = 0x7FE00010
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 """Of the units of an age string (PS3.5, AS)."""
@@ -104,40 +101,27 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
         attributes: some of `ATTRIBUTES`.
         need_patient: whether an image without PatientID cannot be used.
     """
+    from ..readers import dicom_file
+
     try:
         with file.open("rb") as opened:
             if not dicom.recognises(opened.read(512)):
                 return OTHER_KIND
             opened.seek(0)
-            dataset, has_pixels = _read(
-                opened, (*_NEEDED, _SERIES, *_SHOWN, *(_ATTRIBUTES[name] for name in attributes))
-            )
-            if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:  # pyright: ignore
+            keywords = (*_NEEDED, _SERIES, *_SHOWN, *(_ATTRIBUTES[name] for name in attributes))
+            header = dicom_file.read_header(opened, keywords)
+            if str(header.meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
                 return DICOMDIR
-            if not has_pixels:
+            if header.pixels is None:
                 return NO_PIXELS
-            return _image(file, dataset, attributes, need_patient=need_patient)
+            return _image(file, header.elements, attributes, need_patient=need_patient)
     except OSError as error:
         return Unusable(file, f"{reason_of(error)}; fix that or move it away")
+    except ImageError as error:
+        return Unusable(file, f"{error}; fetch it again or move it away")
     except dicom.damage():
         # The text of such an error is not repeated, since it may contain header values.
         return Unusable(file, "the file is damaged: its header cannot be read; fetch it again or move it away")
-
-
-def _read(opened: Any, keywords: Sequence[str]) -> tuple[Dataset, bool]:
-    """The elements named, and whether pixels follow."""
-    from pydicom.datadict import tag_for_keyword
-    from pydicom.filereader import read_partial
-
-    seen: list[int] = []
-
-    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
-        if tag in _PIXELS:
-            seen.append(tag)
-        return tag in _PIXELS or tag > _AFTER_PIXELS
-
-    tags: list[Any] = [tag_for_keyword(keyword) for keyword in keywords]
-    return read_partial(opened, at_pixels, force=True, specific_tags=tags), bool(seen)
 
 
 def _image(file: Path, dataset: Dataset, attributes: Sequence[str], *, need_patient: bool) -> Header:

@@ -40,7 +40,7 @@ _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file that starts with `head` is DICOM: by its signature, or by two elements in order where it has none."""
+    """Whether a file that starts with `head` is DICOM: by its signature, or by its first two elements."""
     return head[128:132] == b"DICM" or any(_two_elements(head, order) for order in "<>")
 
 
@@ -95,7 +95,7 @@ def damage() -> tuple[type[BaseException], ...]:
 
 
 def _two_elements(head: bytes, order: str) -> bool:
-    """Whether `head` starts with two data elements of group 2 or 8 in ascending order, as a file without signature does."""
+    """Whether `head` starts with two data elements of group 2 or 8 in ascending order, as files without signature do."""
     first = _element(head, 0, order)
     if first is None or first[0] >> 16 not in (0x0002, 0x0008):
         return False

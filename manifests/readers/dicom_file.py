@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -140,9 +140,7 @@ def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:
         return tag in _PIXEL_DATA
 
     tags = [tag_for_keyword(keyword) for keyword in keywords]
-    elements = read_dataset(
-        content.as_file, implicit, little, stop_when=at_pixels, specific_tags=cast("list", tags)
-    )
+    elements = read_dataset(content.as_file, implicit, little, stop_when=at_pixels, specific_tags=cast("list", tags))
     if syntax is None:
         # Without a transfer syntax pixels are not compressed; how the elements are encoded determines the rest.
         syntax = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
@@ -248,12 +246,13 @@ class DicomFile:
 
     def _uncompressed(self, index: int) -> np.ndarray:
         if self.pixels.length == _UNDEFINED:
-            raise ImageError("the file is damaged: its pixels are compressed, and its header declares that they are not")
+            raise ImageError(
+                "the file is damaged: its pixels are compressed, and its header declares that they are not"
+            )
         if -(-self.layout.bits_up_to(index + 1) // 8) > self.pixels.length:
             raise ImageError("the file is cut off or damaged: it holds fewer pixels than its header declares")
-        values, _ = get_decoder(self.syntax).as_array(
-            self.content.as_file, index=index, raw=True, allow_excess_frames=False, **vars(self.layout)
-        )
+        options: dict[str, Any] = {**vars(self.layout), "allow_excess_frames": False}
+        values, _ = get_decoder(self.syntax).as_array(self.content.as_file, index=index, raw=True, **options)
         return _in_rgb(values, self.layout.photometric_interpretation)
 
     def _compressed(self, index: int) -> np.ndarray:
