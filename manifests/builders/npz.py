@@ -13,8 +13,9 @@ from ...base import ImageError, ManifestError, did_you_mean, one_of
 from ..datasets.medmnist_facts import all_sets, name_and_size
 from ..manifest import Manifest
 from ..readers.image_stack import Layout
-from ..readers.npz import DAMAGE, read_header
+from ..readers.npz import read_header
 from ..readers.slices import SliceChoice
+from ..readers.source import DAMAGE
 from ..schema.card import Task
 from ..schema.columns import as_words, column_of
 from ..validation.diagnostics import rows_in_words

@@ -95,7 +95,7 @@ def damage() -> tuple[type[BaseException], ...]:
 
 
 def _two_elements(head: bytes, order: str) -> bool:
-    """Whether `head` starts with two data elements of group 2 or 8 in ascending order, as files without signature do."""
+    """Whether `head` starts with two data elements of group 2 or 8 in ascending order: a file without signature."""
     first = _element(head, 0, order)
     if first is None or first[0] >> 16 not in (0x0002, 0x0008):
         return False

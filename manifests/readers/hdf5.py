@@ -1,6 +1,6 @@
 """Stacks of images in HDF5 files, through h5py: `stack.h5#images` and a frame.
 
-`readers/stacks.py` says how arrays are cut into frames. Only what is in the file itself is read: no external or soft
+`image_stack.py` defines how arrays are cut into frames. Only what is in the file itself is read: no external or soft
 links, no virtual or externally stored arrays, and no filter beyond those of the HDF5 library and h5py, so that no file
 makes the library load code.
 """
@@ -15,8 +15,8 @@ import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
 from .cache import Memo, file_key
-from .image_stack import Stack, in_words
-from .source import Source
+from .image_stack import Stack
+from .source import DAMAGE, Source, damage_as_image_error
 
 if TYPE_CHECKING:
     import h5py
@@ -28,8 +28,6 @@ _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 """deflate, shuffle, Fletcher32, szip, nbit, scale-offset; LZF, which h5py brings."""
 _MOST_SEARCHED = 1000
 """Objects of a file that are looked at for an array to propose."""
-DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError)
-"""What h5py raises on damaged files, found by feeding it damaged files."""
 
 
 def recognises(head: bytes) -> bool:
@@ -41,11 +39,11 @@ def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
 
     Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is no stack of images,
+        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images,
             leads out of the file, or cannot be decoded.
     """
     member = (source.member or "").strip("/")
-    with in_words(DAMAGE, "the file is damaged or cut off: the array cannot be read"):
+    with damage_as_image_error("the file is damaged or cut off: the array cannot be read"):
         stack = _STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0))
         return stack.pixels(source.frame, source.reading)
 
@@ -91,7 +89,9 @@ def _stack(found: Any, member: str) -> Stack:
     plist: Any = found.id.get_create_plist()
     other = {plist.get_filter(number)[0] for number in range(plist.get_nfilters())} - _FILTERS
     if other:
-        raise ImageError(f"{what} is compressed by a filter that HDF5 does not bring ({min(other)}); save it with gzip")
+        raise ImageError(
+            f"{what} is compressed with a filter that is not built into HDF5 ({min(other)}); save it with gzip"
+        )
     return Stack.of(found, found.chunks, what)
 
 

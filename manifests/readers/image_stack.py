@@ -9,8 +9,6 @@ volumes and the scope is `volume`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +18,6 @@ from PIL import Image
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, percentile_bounds, to_8_bits
-from .source import reason_of
 
 _MOST_CHUNK_BYTES = 256 * 2**20
 """Of one chunk of an array: it is decoded whole, and a header may declare anything."""
@@ -29,25 +26,6 @@ _MOST_CHUNKS, _MOST_VOLUME_CHUNKS = 10_000, 50_000
 """Of one image and of one volume: each chunk is a file or a look into an index, declared or not there."""
 _NARROW = 4
 """No volume is as narrow as this: (N, H, W, 4) is an image with alpha or some other channels."""
-
-
-@contextmanager
-def in_words(damage: tuple[type[BaseException], ...], otherwise: str) -> Iterator[None]:
-    """Makes an `ImageError` of what a library raises while the block opens and reads an array.
-
-    Args:
-        damage: what the library raises on damaged files.
-        otherwise: the reason, unless the operating system or the memory is it.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageError("needs more memory than there is") from error
-    except damage as error:
-        asked = isinstance(error, FileNotFoundError | PermissionError)
-        raise ImageError(reason_of(error) if asked else otherwise) from error
 
 
 @dataclass(frozen=True)
@@ -66,7 +44,7 @@ class Layout:
         """The layout of an array of `shape`, called `what` in messages.
 
         Raises:
-            ImageError: it is no array of images or volumes, or its images are too large.
+            ImageError: it is not an array of images or volumes, or its images are too large.
         """
         if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)):
             layout = cls(shape[0], shape[1:] if shape[-1] == 3 else shape[1:3])
@@ -94,7 +72,7 @@ class Layout:
 
 @dataclass(eq=False)
 class Stack:
-    """An open array of images that gives a frame when it is asked for one."""
+    """An open array of images that reads a frame on request."""
 
     array: Any
     """Sliced as numpy's arrays are, with a read at each slice: `h5py.Dataset` or `zarr.Array`."""
@@ -108,14 +86,14 @@ class Stack:
 
     @classmethod
     def of(cls, array: Any, chunk: tuple[int, ...] | None, what: str) -> Stack:
-        """Checks what an array says of itself, before any of it is read.
+        """Checks what an array declares, before any of it is read.
 
         Raises:
-            ImageError: it is no array of images, or a chunk is too large.
+            ImageError: it is not an array of images, or a chunk is too large.
         """
         dtype = np.dtype(array.dtype)
         if dtype.kind not in "biuf" or dtype.itemsize > 16:
-            raise ImageError(f"{what} holds {dtype}, which are no shades of grey")
+            raise ImageError(f"{what} holds {dtype}, which are not grey levels")
         layout = Layout.of(tuple(int(length) for length in array.shape), what)
         if chunk is not None and math.prod(chunk) * dtype.itemsize > _MOST_CHUNK_BYTES:
             raise ImageError(f"{what} has chunks of more than {_MOST_CHUNK_BYTES:,} bytes; save it in smaller ones")

@@ -1,37 +1,47 @@
-"""Slices of NIfTI volumes, their headers through nibabel: `vol.nii.gz#axial` and a frame.
+"""Slices of NIfTI volumes, through nibabel: `vol.nii.gz#axial` and a frame.
 
-A volume is turned to RAS+ first (`nibabel.as_closest_canonical`: axes swapped and flipped, never resampled), so that
-the first axis goes from left to right, the second from back to front, the third from below to above. `frame` counts
-slices from 0 along the third axis for `axial`, the second for `coronal`, the first for `sagittal`. A slice is laid out
-as radiologists look at it: the patient's right on the picture's left and the front above (axial) or the head above
-(coronal); the front on the left and the head above (sagittal). A pixel is a voxel, also where voxels are not square.
+A volume is turned to RAS+ first (as `nibabel.as_closest_canonical`: axes swapped and flipped, never resampled), so
+that the first axis goes from left to right, the second from back to front, the third from feet to head. `frame` counts
+slices from 0 along the third axis for `axial`, the second for `coronal`, the first for `sagittal`. A slice has the
+radiological orientation: the patient's right on the picture's left and the front on top (axial) or the head on top
+(coronal); the front on the left and the head on top (sagittal). A pixel is a voxel, also where voxels are not square.
 
-Stored values pass the header's slope and intercept and then the manifest's reading; `cal_min` and `cal_max` are not
-used. NIfTI-1 and NIfTI-2 are read, as they are or through gzip; a file is known by its content.
+Stored values pass the header's slope and intercept and then the manifest's intensity policy; `cal_min` and `cal_max`
+are not used. NIfTI-1 and NIfTI-2 are read, plain or gzipped; a file is recognised by its content. Sizes are checked
+before memory is taken. None of nibabel's own header checks is run: they print to the terminal.
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import threading
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from ...base import ImageError, did_you_mean, one_of
 from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
-from .nifti_header import DAMAGE, Header, damage_in_words, header_length, inflated
 from .slices import AXES, Axis
-from .source import Source, reason_of
+from .source import Source, damage_as_image_error, reason_of
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
 
 MOST_BYTES = 2**30
 """Of a volume that has to be decoded whole; a header may declare anything."""
+_HEADER = {348: ("n+1", 344), 540: ("n+2", 4)}
+"""Magic of a single file and its position, by the length of the header that a file begins with."""
 _MOST_INFLATED = 1032
 """Bytes that one byte of a gzip file can become at most."""
+_DAMAGED = "the file is damaged: its header or its compression cannot be read"
 
 
 def recognises(head: bytes) -> bool:
@@ -44,7 +54,7 @@ def read(source: Source) -> np.ndarray:
 
     Raises:
         ImageError: no axis or slice is named, there is no such slice or fourth index, the file is one half of a pair,
-            damaged or cut off, its values are no real numbers, or the volume is too large to be decoded.
+            damaged or cut off, its values are not real numbers, or the volume is too large to be decoded.
     """
     axis, number = _cut(source)
     volume = _volume(source.path, number)
@@ -53,10 +63,8 @@ def read(source: Source) -> np.ndarray:
         raise ImageError(f"holds {count} {axis} slices; say which in the manifest's column `frame`, from 0")
     if (source.frame or 0) >= count:
         raise ImageError(f"has no {axis} slice {source.frame}: it holds {count}, from 0")
-    try:
+    with damage_as_image_error(_DAMAGED):
         return volume.picture(axis, source.frame or 0, source.reading)
-    except DAMAGE as error:
-        raise ImageError(damage_in_words(error)) from error
 
 
 def slice_count(path: Path, axis: Axis) -> int:
@@ -65,7 +73,7 @@ def slice_count(path: Path, axis: Axis) -> int:
     Raises:
         ImageError: as `read`.
     """
-    header = Header.of(path)
+    header = _Header.of(path)
     return header.shape[int(np.flatnonzero(header.orientation[:, 0] == AXES[axis])[0])]
 
 
@@ -93,7 +101,7 @@ def _cut(source: Source) -> tuple[Axis, int | None]:
     if name not in AXES:
         raise ImageError(f'there is no axis "{name}", only {one_of(AXES)}.{did_you_mean(name, AXES)}')
     if at and not re.fullmatch(r"[0-9]{1,9}", number):
-        raise ImageError(f'"{number}" after @ is no index of the fourth dimension; write `{name}@0`')
+        raise ImageError(f'"{number}" after @ is not an index of the fourth dimension; write `{name}@0`')
     return name, int(number) if at else None  # pyright: ignore[reportReturnType]
 
 
@@ -102,7 +110,7 @@ class _Volume:
     """One volume as it is stored, and the same turned to RAS+."""
 
     stored: np.ndarray
-    """(voxels,) in the order of the file."""
+    """(X, Y, Z) in the order of the file, column-major."""
     oriented: np.ndarray
     """(X, Y, Z), a view of `stored`."""
     slope: float
@@ -138,7 +146,7 @@ class _Volume:
         if reading.scope == "slice":
             return chosen_bounds(values, reading)
         if reading not in self.bounds:
-            self.bounds[reading] = chosen_bounds(self.scaled(thinned(self.stored)), reading)
+            self.bounds[reading] = chosen_bounds(self.scaled(thinned(self.stored.reshape(-1, order="F"))), reading)
         return self.bounds[reading]
 
 
@@ -153,72 +161,196 @@ def _volume(path: Path, number: int | None) -> _Volume:
 
 
 def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
-    from nibabel.orientations import apply_orientation
-
-    header = Header.of(path)
+    header = _Header.of(path)
     if number is None and header.volumes > 1:
         raise ImageError(f"holds {header.volumes} volumes; name one in the column `path`, such as `#axial@0`")
     if (number or 0) >= header.volumes:
         raise ImageError(f"has no volume {number}: it holds {header.volumes}, from 0")
-    try:
+    with damage_as_image_error(_DAMAGED):
+        from nibabel.orientations import apply_orientation
+
         stored, held = _stored(path, header, number or 0)
-        oriented = apply_orientation(stored.reshape(header.shape, order="F"), header.orientation)
-    except DAMAGE as error:
-        raise ImageError(damage_in_words(error)) from error
-    return _Volume(stored, oriented, header.slope, header.inter), held
+        return _Volume(stored, apply_orientation(stored, header.orientation), header.slope, header.inter), held
 
 
-def _stored(path: Path, header: Header, number: int) -> tuple[np.ndarray, int]:
-    """The values of a volume in the order of the file, (voxels,), and how many bytes of memory they take."""
-    size, begin = header.volume_bytes, header.start + number * header.volume_bytes
-    there = path.stat().st_size
+def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
+    """One volume as stored, (X, Y, Z), and how many bytes of memory it takes."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
-    if begin + size > there * (_MOST_INFLATED if is_gzip else 1):
+    end = header.start + (number + 1) * header.volume_bytes
+    if end > path.stat().st_size * (_MOST_INFLATED if is_gzip else 1):
         raise ImageError("the file is cut off: its header declares more values than it holds")
     if not is_gzip:
-        # Only the pages of the slices that are asked for are read.
-        mapped = np.memmap(path, header.dtype, "r", begin, (size // header.dtype.itemsize,))
-        return mapped.view(np.ndarray), 0
-    if size > MOST_BYTES:
-        raise ImageError(f"a volume of {size:,} bytes is too large to be decoded; save it without gzip")
-    stream = _STREAMS.get(file_key(path), lambda: (_Inflating.of(path), 0))
-    data = stream.read(begin, size, is_last=number == header.volumes - 1)
-    return np.frombuffer(data, header.dtype), size
+        # Only the pages of the requested slices are read.
+        start = header.start + number * header.volume_bytes
+        return np.memmap(path, header.dtype, "r", start, header.shape, "F").view(np.ndarray), 0
+    if header.volume_bytes > MOST_BYTES:
+        raise ImageError(f"a volume of {header.volume_bytes:,} bytes is too large to be decoded; save it without gzip")
+    series = _SERIES.get(file_key(path), lambda: (_GzippedSeries.of(path), 0))
+    return series.volume(header, number), header.volume_bytes
 
 
 @dataclass(eq=False)
-class _Inflating:
-    """An open gzip file: volumes of a series are read one after the other without starting again."""
+class _GzippedSeries:
+    """An open gzip file: volumes that are read in order do not start again at the beginning of the file."""
 
     file: gzip.GzipFile
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, path: Path) -> _Inflating:
+    def of(cls, path: Path) -> _GzippedSeries:
         return cls(gzip.GzipFile(fileobj=path.open("rb")))
 
-    def read(self, begin: int, size: int, *, is_last: bool) -> np.ndarray:
-        """uint8, (size,), from `begin`. After the last volume the rest is read too, since a checksum ends the file."""
-        data = np.empty(size, np.uint8)
+    def volume(self, header: _Header, number: int) -> np.ndarray:
+        """One volume, (X, Y, Z). After the last the rest is read too, since a checksum ends the file."""
+        from nibabel.arrayproxy import ArrayProxy
+
+        proxy: Any = ArrayProxy(self.file, ((*header.shape, header.volumes), header.dtype, header.start))
         with self.lock:
             try:
-                self.file.seek(begin)
-                self._fill(memoryview(data))  # pyright: ignore[reportArgumentType]
-                while is_last and self.file.read(2**20):
+                try:
+                    values = proxy[..., number]
+                except ValueError as error:  # nibabel's for too few bytes
+                    raise EOFError from error
+                while number == header.volumes - 1 and self.file.read(2**20):
                     pass
             except BaseException:
                 self.file.rewind()
                 raise
-        return data
-
-    def _fill(self, room: memoryview) -> None:
-        done = 0
-        while done < len(room):
-            count = self.file.readinto(room[done : done + 2**22])
-            if not count:
-                raise EOFError("truncated")
-            done += count
+        return values
 
 
-_STREAMS: Memo[_Inflating] = Memo(2)
+_SERIES: Memo[_GzippedSeries] = Memo(2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Header:
+    """What a header says, checked."""
+
+    shape: tuple[int, int, int]
+    volumes: int
+    """Length of the fourth dimension."""
+    dtype: np.dtype
+    start: int
+    """Where the values of the first volume begin."""
+    slope: float
+    inter: float
+    orientation: np.ndarray
+    """(3, 2): the RAS+ axis of each stored axis, and its direction, 1 or -1 (nibabel's `io_orientation`)."""
+
+    @classmethod
+    def of(cls, path: Path) -> _Header:
+        """Reads and checks the header of `path`.
+
+        Raises:
+            ImageError: it is not that of a single NIfTI file, or is impossible.
+        """
+        with damage_as_image_error(_DAMAGED, _header_error()), path.open("rb") as file:
+            return cls._parsed(inflated(file.read(8192)))
+
+    @classmethod
+    def _parsed(cls, head: bytes) -> _Header:
+        length = header_length(head)
+        if not length:
+            raise ImageError("not a NIfTI file")
+        magic, place = _HEADER[length]
+        if len(head) < length:
+            raise ImageError("the file is cut off")
+        if head[place : place + 2] == b"ni":
+            raise ImageError("is one half of a .hdr/.img pair; convert the two to one .nii file")
+        if head[place : place + 3] != magic.encode():
+            raise ImageError("its header is damaged, or older than NIfTI (Analyze 7.5); convert it to one .nii file")
+        nifti1, nifti2 = _nibabel()
+        header = (nifti1.Nifti1Header if length == 348 else nifti2.Nifti2Header)(head[:length], check=False)
+        shape, volumes = _checked_shape(header)
+        slope, inter = header.get_slope_inter()
+        return cls(
+            shape=shape,
+            volumes=volumes,
+            dtype=_checked_dtype(header),
+            start=_checked_start(header, length),
+            slope=1.0 if slope is None else float(slope),
+            inter=float(inter or 0),
+            orientation=_checked_orientation(header),
+        )
+
+    @property
+    def volume_bytes(self) -> int:
+        """Of one volume as it is stored."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _checked_shape(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
+    shape = tuple(int(length) for length in header.get_data_shape())
+    if not 2 <= len(shape) <= 7 or any(length < 1 for length in shape):
+        raise ImageError("the file is damaged: its header gives no size")
+    if any(length > 1 for length in shape[4:]):
+        raise ImageError(f"has {len(shape)} dimensions, {' x '.join(map(str, shape))}; volumes have three or four")
+    x, y, z, volumes = (*shape, 1, 1)[:4]
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and max(x * y, x * z, y * z) > limit:
+        raise ImageError(f"its header declares slices of more than {limit:,} pixels")
+    return (x, y, z), volumes
+
+
+def _checked_dtype(header: Nifti1Header) -> np.dtype:
+    try:
+        dtype = header.get_data_dtype()
+    except _header_error() as error:
+        raise ImageError("the file is damaged: its header has no known data type") from error
+    if dtype.names and dtype.itemsize != 3:
+        raise ImageError("holds colours with alpha; save it as RGB24 or grey")
+    if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize == 0):
+        raise ImageError(f"holds {dtype.name} values, which are not grey levels")
+    return dtype
+
+
+def _checked_start(header: Nifti1Header, length: int) -> int:
+    start = int(header.get_data_offset())
+    if start < length:
+        raise ImageError("the file is damaged: its header has no valid offset of the values")
+    return start
+
+
+def _checked_orientation(header: Nifti1Header) -> np.ndarray:
+    from nibabel.orientations import io_orientation
+
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    # A column of zeros, or a value that is not finite, has no direction.
+    with np.errstate(all="ignore"):
+        orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    if not np.isfinite(orientation).all():
+        raise ImageError("its header gives no orientation: the affine is degenerate")
+    return orientation.astype(int)
+
+
+def inflated(head: bytes) -> bytes:
+    """The start of a file's content, inflated where the file, which starts with `head`, is gzipped."""
+    if head[:2] != b"\x1f\x8b":
+        return head
+    try:
+        # No more than the longest header, so that the checksum at the end is not needed.
+        return zlib.decompressobj(31).decompress(head, max(_HEADER))
+    except zlib.error:
+        return b""
+
+
+def header_length(head: bytes) -> int:
+    """The length that a NIfTI header begins with, in either byte order; 0 for other files."""
+    declared = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    return next((length for length in _HEADER if length in declared), 0)
+
+
+def _nibabel() -> tuple[Any, Any]:
+    try:
+        from nibabel import nifti1, nifti2
+    except ImportError as error:
+        raise ImageError('NIfTI is read through nibabel: pip install "medprobe[medical]"') from error
+    return nifti1, nifti2
+
+
+def _header_error() -> type[Exception]:
+    _nibabel()
+    from nibabel.spatialimages import HeaderDataError
+
+    return HeaderDataError

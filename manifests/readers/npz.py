@@ -1,18 +1,14 @@
 """Arrays of images in npz files, as MedMNIST publishes them: `file.npz#array` and a frame.
 
 An array is uint8: (N, H, W) for grey, (N, H, W, 3) for RGB, or (N, D, H, W) for volumes, whose frame is
-`volume * D + slice` (see `stacks.py`).
+`volume * D + slice` (see `image_stack.py`).
 """
 
 from __future__ import annotations
 
-import lzma
 import math
-import struct
 import threading
-import tokenize
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -23,7 +19,7 @@ from numpy.lib import format as npy
 from ...base import ImageError, did_you_mean, one_of
 from .cache import Memo, file_key
 from .image_stack import Layout
-from .source import Source
+from .source import Source, damage_as_image_error
 
 _KEPT = 4
 """Arrays kept open or decoded per process: a run goes through one split after the other."""
@@ -31,23 +27,6 @@ _KEPT_BYTES = 2**30
 """Of decoded arrays."""
 _WHOLE_BYTES = 512 * 2**20
 """Arrays up to this size are decoded once and kept; larger ones are read forward frame by frame."""
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    tokenize.TokenError,
-    struct.error,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-)
-"""What zipfile and numpy raise on damaged files, found by feeding them damaged files."""
 
 
 def recognises(head: bytes) -> bool:
@@ -59,7 +38,7 @@ def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Reading frames in order costs one pass through the file.
 
     Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is no stack of 8-bit
+        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of 8-bit
             images, or the file is damaged.
     """
     if source.member is None:
@@ -67,14 +46,10 @@ def read(source: Source) -> np.ndarray:
     if source.frame is None:
         raise ImageError("an array holds several images; say which in the manifest's column `frame`, from 0")
     member = source.member
-    try:
+    with damage_as_image_error(f'array "{member}" cannot be read: the file is damaged or cut off'):
         stack = _STACKS.get((*file_key(source.path), member), lambda: _opened(source.path, member))
         stack.layout.index(source.frame, f'array "{member}"')
         return stack.frame(source.frame)
-    except DAMAGE as error:
-        if isinstance(error, FileNotFoundError):
-            raise ImageError("the file is missing") from error
-        raise ImageError(f'array "{source.member}" cannot be read: the file is damaged or cut off') from error
 
 
 @dataclass(eq=False)
@@ -134,7 +109,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, Fortran order and dtype of the npy array at the start of `stream`.
 
     Raises:
-        ValueError: it is no npy array.
+        ValueError: it is not an npy array.
     """
     version = npy.read_magic(stream)
     return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)

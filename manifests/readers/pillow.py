@@ -14,7 +14,6 @@ The colour policy, for every format:
 
 from __future__ import annotations
 
-import struct
 import threading
 import warnings
 
@@ -24,7 +23,7 @@ from PIL import Image, ImageOps
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import chosen_bounds, to_8_bits
-from .source import Source
+from .source import DAMAGE, Source
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _STRIP_PIXELS = 4_000_000
@@ -41,19 +40,6 @@ _SIGNATURES = (
     b"\x00\x00\x00\x0cjP  \r\n\x87\n",
     b"\xff\x4f\xff\x51",
     *(b"P%d" % kind + blank for kind in range(1, 7) for blank in (b"\n", b" ", b"\r", b"\t")),
-)
-# What Pillow's decoders raise on damaged files, found by feeding them damaged files.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    struct.error,
-    RuntimeError,
 )
 # `catch_warnings` changes the whole process, so two threads must not do it at once.
 _OPENING = threading.Lock()
@@ -88,7 +74,7 @@ def read(source: Source) -> np.ndarray:
         raise ImageError(_bomb()) from error
     except MemoryError as error:
         raise ImageError("needs more memory than there is") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(_reason(error)) from error
 
 

@@ -1,15 +1,12 @@
 """Stacks of images in zarr stores, formats 2 and 3, through zarr: `stack.zarr#group/images` and a frame.
 
-A store is a folder of this machine. `readers/stacks.py` says how arrays are cut into frames. What an array says of
-itself is read here first, and only codecs that turn bytes into numbers are let through: others unpickle, or ask for
-code by name.
+A store is a folder of this machine. `readers/image_stack.py` says how arrays are cut into frames. An array's metadata
+is read here first, and only codecs that turn bytes into numbers are allowed: others unpickle, or load code by name.
 """
 
 from __future__ import annotations
 
 import json
-import lzma
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
 from .cache import Memo, file_key
-from .image_stack import Stack, in_words
-from .source import Source
+from .image_stack import Stack
+from .source import Source, damage_as_image_error
 
 _METADATA = ("zarr.json", ".zarray")
+_NOT_CHUNKS = (*_METADATA, ".zattrs", ".zgroup", ".zmetadata")
 _MOST_METADATA_BYTES = 4 * 2**20
 _MOST_SEARCHED = 1000
 _CODECS = {
@@ -29,33 +27,17 @@ _CODECS = {
     "fletcher32", "gzip", "lz4", "lzma", "quantize", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd",
 }  # fmt: skip
 """Of both formats; numcodecs' own stand in format 3 as `numcodecs.NAME`."""
-DAMAGE = (
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    SystemError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    MemoryError,
-)
-"""What zarr and its codecs raise on damaged stores, found by feeding them damaged stores."""
 
 
 def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
 
     Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is no stack of images,
-            needs a codec that is not let through, or cannot be decoded.
+        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images,
+            needs a codec that is not allowed, or cannot be decoded.
     """
     member = (source.member or "").strip("/")
-    with in_words(DAMAGE, "the store is damaged: the array cannot be read"):
+    with damage_as_image_error("the store is damaged: the array cannot be read"):
         folder, described = _described(source.path, member)
         stack = _STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0))
         return stack.pixels(source.frame, source.reading)
@@ -68,7 +50,7 @@ def _described(store: Path, member: str) -> tuple[Path, Path]:
     """The folder of an array, and the file in it that describes it."""
     parts = member.split("/") if member else []
     if any(part in ("", ".", "..") or "\\" in part for part in parts):
-        raise ImageError(f'"{member}" is no name of an array')
+        raise ImageError(f'"{member}" is not the name of an array')
     folder = store.joinpath(*parts)
     described = _metadata_of(folder)
     if described is None and not member:
@@ -86,7 +68,7 @@ def _described(store: Path, member: str) -> tuple[Path, Path]:
 
 
 def _metadata_of(folder: Path) -> Path | None:
-    """The file that describes an array in `folder`; None where the folder is none, or a group."""
+    """The file that describes an array in `folder`; None where it is not an array's folder."""
     for name in _METADATA:
         file = folder / name
         if file.is_file() and (name == ".zarray" or _parsed(file).get("node_type") != "group"):
@@ -117,24 +99,42 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 def _opened(folder: Path, described: Path, member: str) -> Stack:
     zarr = _zarr()
-    from .zarr_store import WholeChunks
-
     what = f'array "{member}"' if member else "the array"
     metadata = _parsed(described)
     _refuse_other_codecs(metadata, what)
     store = zarr.storage.LocalStore(folder, read_only=True)
     if _outermost(metadata) == "blosc":
-        store = WholeChunks(store)
+        store = _with_checked_chunks(store)
     array = zarr.open_array(store=store, mode="r", zarr_format=3 if described.name == "zarr.json" else 2)
     # Of a shard its index and one chunk are read, so that chunks are what counts.
     return Stack.of(array, tuple(array.chunks), what)
+
+
+def _with_checked_chunks(store: Any) -> Any:
+    """`store`, refusing each blosc chunk that is shorter than its header declares.
+
+    numcodecs does not tell blosc how long a chunk is, so that one which was cut off would be read beyond its end.
+    """
+    from zarr.storage import WrapperStore
+
+    class CheckedChunks(WrapperStore):
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            found = await super().get(key, prototype, byte_range)
+            if found is not None and byte_range is None and not key.endswith(_NOT_CHUNKS):
+                head = found[:16].to_bytes()
+                # The fourth number of blosc's header is the length of the whole.
+                if len(head) < 16 or int.from_bytes(head[12:], "little") > len(found):
+                    raise ImageError("the store is damaged: a chunk is cut off")
+            return found
+
+    return CheckedChunks(store)
 
 
 def _refuse_other_codecs(metadata: Mapping[str, Any], what: str) -> None:
     """Codecs are named anywhere below these fields: shards have codecs of their own."""
     other = sorted(set(_codec_names([metadata.get(key) for key in ("codecs", "compressor", "filters")])) - _CODECS)
     if other:
-        raise ImageError(f"{what} needs a codec that is not read here ({one_of(other)}); save it with blosc or gzip")
+        raise ImageError(f"{what} needs a codec that is not supported ({one_of(other)}); save it with blosc or gzip")
 
 
 def _outermost(metadata: Mapping[str, Any]) -> str | None:

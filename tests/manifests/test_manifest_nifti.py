@@ -117,18 +117,18 @@ def test_rgb_volumes_are_colour(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path: Path) -> None:
     path = _saved(tmp_path / "v.nii")
-    with pytest.raises(ImageError, match="no NIfTI"):
+    with pytest.raises(ImageError, match="not a NIfTI"):
         nifti.slice_count(Path(__file__), "axial")
     assert 'no axis "axail"' in _refusal(path, "axail")
     assert "no axial slice 7" in _refusal(path, frame=7)
     assert "7 axial slices; say which" in _refusal(path, frame=None)
-    assert "no index" in _refusal(path, "axial@x")
+    assert "not an index" in _refusal(path, "axial@x")
     with pytest.raises(ImageError, match=r"write `#axial` after its name"):
         read_image(Source(path, 0))
     nib.save(nib.Nifti1Pair(_NOISE, np.eye(4)), tmp_path / "p.img")
     with pytest.raises(ImageError, match="pair"):
         read_image(Source(tmp_path / "p.hdr", 0, "axial"))
-    assert "no shades of grey" in _refusal(_saved(tmp_path / "c.nii", _NOISE.astype(np.complex64)))
+    assert "not grey levels" in _refusal(_saved(tmp_path / "c.nii", _NOISE.astype(np.complex64)))
     content = bytearray(path.read_bytes())
     content[296:312] = bytes(16)  # srow_y
     (tmp_path / "d.nii").write_bytes(content)

@@ -150,7 +150,7 @@ def test_zarr_codecs_that_could_run_code_are_refused_before_they_are_made(tmp_pa
     described.write_text(json.dumps({**metadata, "dtype": "|O", "filters": [{"id": "pickle"}]}))
     with pytest.raises(ImageError, match="pickle"):
         _read(path, 0)
-    with pytest.raises(ImageError, match="no name of an array"):
+    with pytest.raises(ImageError, match="not the name of an array"):
         _read(path, 0, member="../stack.zarr/group/images")
 
 
