@@ -64,14 +64,14 @@ def show(
     tell_counts(loaded)
     tell_more_counts(loaded)
     is_page = place.suffix.lower() == ".html"
-    survey = manifest_image_stats(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
-    _tell_remarks(loaded, survey)
+    stats = manifest_image_stats(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
+    _tell_remarks(loaded, stats)
     if kept:
         remark(wrapped(f"{place} is there already and stays as it is; --overwrite draws it anew."))
     elif is_page:
         from ...report import write_manifest_page
 
-        say(wrapped(f"Page: {write_manifest_page(loaded, place, survey=survey, per_class=per_class)}"))
+        say(wrapped(f"Page: {write_manifest_page(loaded, place, stats=stats, per_class=per_class)}"))
     else:
         say(wrapped(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}"))
     if out is None:
@@ -80,14 +80,14 @@ def show(
         remark(f"  {command('manifest', 'show', manifest, '-o', page)}")
 
 
-def _tell_remarks(manifest: Manifest, survey: ImageStats | None) -> None:
-    """What a reader should know before relying on the counts; without a survey, that nobody looked at the images."""
+def _tell_remarks(manifest: Manifest, stats: ImageStats | None) -> None:
+    """What a reader should know before relying on the counts; without a stats, that nobody looked at the images."""
     from ...base import counted
     from ...manifests import manifest_warnings
     from ...manifests.validation.diagnostics import by_severity
 
-    for problem in by_severity(manifest_warnings(manifest, survey)):
+    for problem in by_severity(manifest_warnings(manifest, stats)):
         say(wrapped(f"{problem.severity}: {problem}"))
-    if survey is None:
+    if stats is None:
         images = counted(len(manifest), "image")
         say(wrapped(f"note: whether all {images} can be read was not looked at; `medprobe manifest check` does it."))

@@ -109,15 +109,15 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     """The new manifest, saved, with what was seen of its images, and told of; the old one if it needs no fix."""
     from ...manifests import FIXES, manifest_image_stats, store_image_stats
 
-    survey = manifest_image_stats(manifest)
-    done = FIXES[fix](manifest, survey)
+    stats = manifest_image_stats(manifest)
+    done = FIXES[fix](manifest, stats)
     if not done.changed:
         about = f"so {out} was not written; the findings below are about {manifest.path}"
         remark(wrapped(f"{fix}: there is nothing to do, {about}."))
         return manifest
     saved = done.manifest.named(out.stem).save(out)
-    store_image_stats(saved, survey.take(done.rows))
-    for sentence in done.told:
+    store_image_stats(saved, stats.take(done.rows))
+    for sentence in done.changes:
         remark(wrapped(f"{fix}: {sentence}."))
     if saved.name != manifest.name:
         remark(

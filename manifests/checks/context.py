@@ -1,4 +1,4 @@
-"""What all checks look at, made once for all of them, and how they name what they found."""
+"""What all checks read, computed once, and how they name rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..validation.diagnostics import Diagnostic
 from ..validation.structure import SPLITS
 
 _NAMED = 6
-"""Images of one finding that are named before the rest are counted."""
+"""Images of one diagnostic that are named; the rest are counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckContext:
-    """A manifest, its images as they were surveyed, and embeddings of them."""
+    """A manifest, the statistics of its images, and embeddings of them."""
 
     manifest: Manifest
     embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -46,8 +46,8 @@ class CheckContext:
         return column_of(self.manifest.table, "sample_id").fillna("")
 
     @cached_property
-    def survey(self) -> ImageStats:
-        """What was seen of each image."""
+    def stats(self) -> ImageStats:
+        """The statistics of each image."""
         return manifest_image_stats(self.manifest, show_progress=self.show_progress)
 
     @cached_property
@@ -68,33 +68,34 @@ class CheckContext:
 
     @cached_property
     def person(self) -> np.ndarray:
-        """(N,) int64 codes of patients, where they are named; else as `part`, as nothing tells who is alike."""
+        """(N,) int64 codes of patients, where they are named; else as `part`."""
         return codes_of(self.manifest.group_ids)[0] if self.manifest.names_patients else self.part
 
     @cached_property
     def same_pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows that show something, the code of each one's digest, and which digests several rows share.
+        """Rows of images that are not constant, the code of each one's digest, and which digests several rows share.
 
-        A constant image is no context of a shared patient: blank slices are alike in all volumes.
+        Constant images are excluded: blank slices are the same in all volumes.
         """
-        rows = np.flatnonzero(self.survey.readable & ~self.survey.constant)
-        codes, digests = pd.factorize(self.survey.digest[rows])
+        rows = np.flatnonzero(self.stats.readable & ~self.stats.constant)
+        codes, digests = pd.factorize(self.stats.digest[rows])
         return rows, codes, np.bincount(codes, minlength=len(digests)) > 1
 
-    def in_split_order(self, rows: np.ndarray) -> np.ndarray:
-        """`rows` with those of train first, then val, then test."""
+    @cached_property
+    def split_order(self) -> np.ndarray:
+        """(N,) int64: 0 for train, 1 for val, 2 for test, 3 for other words; 0 throughout without a split."""
         if self.split is None:
-            return rows
-        order = {name: place for place, name in enumerate(SPLITS)}
-        places = [order.get(name, len(order)) for name in self.split.iloc[rows]]
-        return rows[np.argsort(places, kind="stable")]
+            return np.zeros(len(self.manifest), np.int64)
+        places = {name: place for place, name in enumerate(SPLITS)}
+        return self.split.map(places).fillna(len(places)).to_numpy(np.int64)
 
-    def named(self, rows: np.ndarray, *, with_split: bool = False, joint: str = " = ") -> str:
-        """The sample ids of `rows`, the first few of them, joined."""
-        split = self.split if with_split else None
-        side = (lambda row: "") if split is None else (lambda row: f" ({split.iloc[row]})")
-        more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
-        return joint.join(f"{self.ids.iloc[row]}{side(row)}" for row in rows[:_NAMED]) + more
+    def named(self, rows: np.ndarray, *, with_split: bool = False, with_label: bool = False, joint: str = " = ") -> str:
+        """The sample ids of `rows`, the first few of them, joined; in brackets their split or label."""
+        card, note = self.manifest.card, self.split if with_split else None
+        if with_label and card.task != "multilabel":
+            note = column_of(self.manifest.table, card.label_column)
+        names = [f"{self.ids.iloc[row]}{'' if note is None else f' ({note.iloc[row]})'}" for row in rows[:_NAMED]]
+        return joint.join(names) + (f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else "")
 
 
 Check = Callable[[CheckContext], Iterator[Diagnostic]]

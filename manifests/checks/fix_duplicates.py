@@ -1,4 +1,4 @@
-"""Manifests without the harm that identical images do: copies dropped, or tied into one group."""
+"""Manifests without duplicate images: copies dropped, or tied into one group."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from ..validation.structure import SPLITS
 
 @dataclass(frozen=True, eq=False)
 class Fixed:
-    """A new manifest and what was done to the old one, which is as it was."""
+    """A new manifest and what was done to the old one, which is unchanged."""
 
     manifest: Manifest
     rows: np.ndarray
     """(M,) int64: which rows of the old manifest are in the new one."""
-    told: tuple[str, ...]
+    changes: tuple[str, ...]
     """What was done, in sentences with counts; nothing where there was nothing to do."""
 
     @property
     def changed(self) -> bool:
-        """Whether the new manifest is another than the old one."""
-        return bool(self.told)
+        """Whether the new manifest differs from the old one."""
+        return bool(self.changes)
 
 
 Fix = Callable[[Manifest, ImageStats], Fixed]
 
 
-def drop_duplicates(manifest: Manifest, survey: ImageStats) -> Fixed:
+def drop_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     """Keeps one of identical images: the one in test, else in val, else in train, so that a published test stays whole.
 
     Of several in one part the first row is kept. Where identical images have different labels all are dropped: one of
-    the labels is wrong, and nobody here can know which. Copies inside one unit stay, such as equal slices of a volume,
-    and a unit that loses a sample keeps the others. Constant images stay: they are no sign of a shared patient.
+    the labels is wrong, and it is unknown which. Copies inside one unit stay, such as equal slices of a volume,
+    and a unit that loses a sample keeps the others. Constant images stay: they do not show a shared patient.
 
     Args:
-        manifest: sound.
-        survey: of its N images; an image that could not be read stays.
+        manifest: without errors.
+        stats: the statistics of its N images; an image that could not be read stays.
 
     Raises:
-        ManifestError: the manifest is not sound, or nothing would be left.
+        ManifestError: the manifest has errors, or nothing would be left.
     """
-    rows, content, count = _same_pixels(manifest.require_sound(), survey)
+    rows, content, count = _same_pixels(manifest.require_sound(), stats)
     unit = codes_of(manifest.unit_ids)[0][rows]
     repeated = disagreeing(content, count, unit)
     disputed = disagreeing(content, count, label_codes(manifest.table, manifest.card)[rows])
-    # The first row of each content when rows stand in the order in which they are worth keeping.
+    # The first row of each content when rows are in the order in which they are kept.
     order = np.argsort(_rank_of_split(manifest)[rows], kind="stable")
     keeper = order[first_rows(content[order], count)]
     surplus = (repeated & ~disputed)[content] & (unit != unit[keeper][content])
@@ -65,32 +65,32 @@ def drop_duplicates(manifest: Manifest, survey: ImageStats) -> Fixed:
     if not left.any():
         raise ManifestError(f"{manifest.path or manifest.name}: all images are copies with different labels.")
     copies, images = counted(int(surplus.sum()), "copy", "copies"), counted(int((repeated & ~disputed).sum()), "image")
-    told = [f"dropped {copies} of {images}{_by_split(manifest, rows[surplus])}"] if surplus.any() else []
+    changes = [f"dropped {copies} of {images}{_by_split(manifest, rows[surplus])}"] if surplus.any() else []
     if refused.any():
         copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
-        why = "with different labels, since nobody can tell which is right"
-        told.append(f"dropped all {copies} of {images} {why}{_by_split(manifest, rows[refused])}")
-    return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), told)
+        why = "with different labels, since the right one is unknown"
+        changes.append(f"dropped all {copies} of {images} {why}{_by_split(manifest, rows[refused])}")
+    return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), changes)
 
 
-def group_duplicates(manifest: Manifest, survey: ImageStats) -> Fixed:
+def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     """Puts identical images into one group, which no resample divides; units and samples stay as they are.
 
-    Groups that share pixels become one, named after the first of them by code point. A group that then stands on
-    several sides of the split moves to train as a whole, so that nothing in test was ever trained on and the new test
+    Groups that share pixels become one, named after the first of them by code point. A group that is then in
+    several parts of the split moves to train as a whole, so that nothing in test was ever trained on and the new test
     is a part of the published one. Constant images tie nothing together.
 
     Args:
-        manifest: sound.
-        survey: of its N images; an image that could not be read keeps its group.
+        manifest: without errors.
+        stats: the statistics of its N images; an image that could not be read keeps its group.
 
     Raises:
-        ManifestError: the manifest is not sound, or a part of the split would be left empty.
+        ManifestError: the manifest has errors, or a part of the split would be left empty.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows, content, count = _same_pixels(manifest.require_sound(), survey)
+    rows, content, count = _same_pixels(manifest.require_sound(), stats)
     group, groups = codes_of(manifest.group_ids)
     # Groups and contents are the nodes, each image an edge: what hangs together is one group.
     ties = (np.ones(len(rows), bool), (group[rows], len(groups) + content))
@@ -101,25 +101,25 @@ def group_duplicates(manifest: Manifest, survey: ImageStats) -> Fixed:
     table = manifest.table.assign(group_id=pd.Series(name[merged][group], dtype=TEXT))
     tied = np.bincount(merged)[merged] > 1
     became = counted(len(np.unique(merged[tied])), "group")
-    told = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
+    changes = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
     card = manifest.card
     if "group_id" not in manifest.table:
         card = card.model_copy(update={"groups": "copies"})
-        told += ["the new column group_id ties copies together and names no patients"] if tied.any() else []
+        changes += ["the new column group_id ties copies together and names no patients"] if tied.any() else []
     if "split" in table:
-        table["split"], moved = _torn_to_train(manifest, merged[group])
-        told += moved
-    return _fixed(manifest, card, table, np.arange(len(table)), told)
+        table["split"], moved = _to_train(manifest, merged[group])
+        changes += moved
+    return _fixed(manifest, card, table, np.arange(len(table)), changes)
 
 
 FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates": group_duplicates}
 """What `medprobe manifest check --fix` can do."""
 
 
-def _same_pixels(manifest: Manifest, survey: ImageStats) -> tuple[np.ndarray, np.ndarray, int]:
+def _same_pixels(manifest: Manifest, stats: ImageStats) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows that show something, the code of each one's content, and how many contents there are."""
-    rows = np.flatnonzero(survey.readable & ~survey.constant)
-    content, digests = pd.factorize(survey.digest[rows])
+    rows = np.flatnonzero(stats.readable & ~stats.constant)
+    content, digests = pd.factorize(stats.digest[rows])
     return rows, content, len(digests)
 
 
@@ -131,20 +131,20 @@ def _rank_of_split(manifest: Manifest) -> np.ndarray:
     return np.array([ranks[name] for name in as_words(column_of(manifest.table, "split"))], np.int64)
 
 
-def _torn_to_train(manifest: Manifest, group: np.ndarray) -> tuple[pd.Series, list[str]]:
-    """The split with every group that stands on several sides moved to train, and what moved, in a sentence."""
+def _to_train(manifest: Manifest, group: np.ndarray) -> tuple[pd.Series, list[str]]:
+    """The split with every divided group moved to train as a whole, and what moved, in a sentence."""
     split = as_words(column_of(manifest.table, "split"))
-    torn = disagreeing(group, int(group.max()) + 1, split)
-    moved = torn[group] & (split != "train")
+    divided = disagreeing(group, int(group.max()) + 1, split)
+    moved = divided[group] & (split != "train")
     lost = set(split) - set(split[~moved]) - {"train"}
     if lost:
         raise ManifestError(
             f"{manifest.path or manifest.name}: each image of {' and '.join(sorted(lost))} shares a group with train, "
-            "so none would be left there; leave out the column split, and let each seed draw its own."
+            "so none would be left there; remove the column split, and let each seed draw its own."
         )
-    told = f"moved {counted(int(torn.sum()), 'group')} from several sides of the split to train as a whole"
+    sentence = f"moved {counted(int(divided.sum()), 'group')} from several parts of the split to train as a whole"
     where = _by_split(manifest, np.flatnonzero(moved))
-    return pd.Series(np.where(moved, "train", split), dtype=TEXT), [told + where] if moved.any() else []
+    return pd.Series(np.where(moved, "train", split), dtype=TEXT), [sentence + where] if moved.any() else []
 
 
 def _by_split(manifest: Manifest, rows: np.ndarray) -> str:
@@ -156,5 +156,5 @@ def _by_split(manifest: Manifest, rows: np.ndarray) -> str:
     return f" ({', '.join(f'{count:,} from {name}' for name, count in counts if count)})"
 
 
-def _fixed(manifest: Manifest, card: DatasetCard, table: pd.DataFrame, rows: np.ndarray, told: list[str]) -> Fixed:
-    return Fixed(Manifest(table, card.model_copy(deep=True), manifest.path), rows, tuple(told))
+def _fixed(manifest: Manifest, card: DatasetCard, table: pd.DataFrame, rows: np.ndarray, changes: list[str]) -> Fixed:
+    return Fixed(Manifest(table, card.model_copy(deep=True), manifest.path), rows, tuple(changes))

@@ -1,4 +1,4 @@
-"""What is wrong with labels and attributes, though each is a known one."""
+"""Problems of labels and attributes, each of which is valid by itself."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from ...base import counted, one_of
 from ..schema.columns import column_of
-from ..schema.grouping import codes_of, first_rows, row_groups
+from ..schema.grouping import codes_of, first_rows
 from ..schema.units import inconsistent_units
 from ..summary.counts import counted_things
-from ..validation.diagnostics import MOST, Diagnostic, diagnostic, remaining
+from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one
 from ..validation.structure import SPLITS
 from .context import CheckContext
-from .spelling import WRITTEN, alike
+from .spelling import WRITTEN, same_spelling
 
 RARE = 10
 """A class with fewer units than this cannot be divided into train, val and test with something to measure in each."""
@@ -29,14 +29,14 @@ def units_with_two_attributes(context: CheckContext) -> Iterator[Diagnostic]:
         return
     codes, units = codes_of(manifest.unit_ids)
     for name in manifest.card.attributes:
-        torn = inconsistent_units(column_of(manifest.table, name), codes, len(units))
-        if torn.any():
+        differ = inconsistent_units(column_of(manifest.table, name), codes, len(units))
+        if differ.any():
             message = (
-                f'samples differ in "{name}" in {counted(int(torn.sum()), "unit")} ({one_of(units[torn], most=3)}), '
-                "whose value counts as unknown"
+                f'samples differ in "{name}" in {counted(int(differ.sum()), "unit")} ({one_of(units[differ], most=3)}),'
+                " so their value is missing in subgroup scores"
             )
             yield diagnostic(
-                "unit-two-attributes", message, context.ids, np.flatnonzero(torn[codes]), things=int(torn.sum())
+                "unit-two-attributes", message, context.ids, np.flatnonzero(differ[codes]), things=int(differ.sum())
             )
 
 
@@ -49,14 +49,12 @@ def rare_classes(context: CheckContext) -> Iterator[Diagnostic]:
         has = _has(context, number)
         count = int(has[first].sum())
         if count < RARE:
-            message = (
-                f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train on or to measure'
-            )
+            message = f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train and test on'
             yield diagnostic("rare-class", message, context.ids, np.flatnonzero(has))
 
 
 def absent_classes(context: CheckContext) -> Iterator[Diagnostic]:
-    """A class of which one part of the split has nothing, though another has."""
+    """A class that one part of the split lacks."""
     if context.split is None:
         return
     parts = [name for name in SPLITS if (context.split == name).any()]
@@ -65,14 +63,14 @@ def absent_classes(context: CheckContext) -> Iterator[Diagnostic]:
         having = set(context.split[has])
         lacking = [part for part in parts if part not in having]
         if having and lacking:
-            message = f'class "{name}" has nothing in {" and ".join(lacking)}'
+            message = f'class "{name}" has no image in {" and ".join(lacking)}'
             yield diagnostic("absent-class", message, context.ids, np.flatnonzero(has))
 
 
 def alike_names(context: CheckContext) -> Iterator[Diagnostic]:
-    """Classes, and groups, that are the same but for how they are written."""
+    """Classes, and groups, that differ only in spelling."""
     classes = context.manifest.card.classes
-    for same in alike(classes):
+    for same in same_spelling(classes):
         rows = np.flatnonzero(np.any([_has(context, int(number)) for number in same], axis=0))
         message = f"classes {_quoted(classes[number] for number in same)} differ only {WRITTEN}"
         yield diagnostic("alike-names", message, context.ids, rows)
@@ -82,16 +80,20 @@ def alike_names(context: CheckContext) -> Iterator[Diagnostic]:
 
 def _alike_groups(context: CheckContext) -> Iterator[Diagnostic]:
     codes, groups = codes_of(context.manifest.group_ids)
-    sets = alike(groups)
+    sets = same_spelling(groups)
     set_of = np.full(len(groups), len(sets), np.int64)
     for number, same in enumerate(sets):
         set_of[same] = number
     chosen = np.arange(len(sets) + 1) < len(sets)
-    for number, rows in row_groups(set_of[codes], chosen, most=MOST):
-        message = f"groups {_quoted(groups[sets[number]])} differ only {WRITTEN}"
-        yield diagnostic("alike-names", message, context.ids, rows)
-    what = ("other set of groups", "other sets of groups")
-    yield from remaining("alike-names", what, chosen, context.ids, set_of[codes])
+    others = ("other set of groups", "other sets of groups")
+    yield from one_by_one(
+        "alike-names",
+        chosen,
+        set_of[codes],
+        context.ids,
+        lambda number, _: f"groups {_quoted(groups[sets[number]])} differ only {WRITTEN}",
+        others,
+    )
 
 
 def _quoted(names: Iterable[str]) -> str:
@@ -121,7 +123,7 @@ def labels_like_ids(context: CheckContext) -> Iterator[Diagnostic]:
     pairs = np.unique(np.stack([labels[known], codes_of(manifest.group_ids)[0][known]]), axis=1)
     if pairs.shape[1] == distinct:
         message = (
-            f'every class of {column} is in one single "group_id", so that no split can have a class on both sides; '
+            f'every class of {column} is in one "group_id" alone, so no split can have a class in train and test; '
             "one of the two columns looks like the wrong one"
         )
         yield diagnostic("label-like-id", message)

@@ -1,6 +1,4 @@
-"""Images that are alike, though not pixel by pixel, on both sides of a split: by what they look like, and by
-their embeddings.
-"""
+"""Nearly identical images in several parts of a split, by perceptual hashes and by embeddings."""
 
 from __future__ import annotations
 
@@ -21,20 +19,20 @@ NEAR = 0.95
 _FLAT = 4.0
 """Standard deviation, in grey levels, of a thumbnail that shows too little to be compared."""
 _MOST_PAIRS = 100_000
-"""A search ends with these; so many say that the split is beside the point."""
+"""A search ends with these; so many show that the split is meaningless."""
 
 
 def near_duplicates(context: CheckContext) -> Iterator[Diagnostic]:
     """Copies that were compressed again, resized, or shown in another window, across splits or groups."""
-    survey = context.survey
-    spread = survey.thumbnail.reshape(len(survey), THUMBNAIL**2).std(axis=1)
-    rows = np.flatnonzero(survey.readable & ~survey.constant & (spread >= _FLAT))
+    stats = context.stats
+    spread = stats.thumbnail.reshape(len(stats), THUMBNAIL**2).std(axis=1)
+    rows = np.flatnonzero(stats.readable & ~stats.constant & (spread >= _FLAT))
     found = _Pairs(context)
-    for pairs in near_hashes(survey.hash[rows], context.part[rows]):
-        found.add(rows[pairs], _likeness(survey.thumbnail, rows[pairs]), ALIKE)
+    for pairs in near_hashes(stats.hash[rows], context.part[rows]):
+        found.add(rows[pairs], _likeness(stats.thumbnail, rows[pairs]), ALIKE)
         if found.full:
             break
-    yield from found.told("near-duplicate", "alike")
+    yield from found.diagnostics("near-duplicate", "correlation")
 
 
 def near_embeddings(context: CheckContext) -> Iterator[Diagnostic]:
@@ -49,7 +47,7 @@ def near_embeddings(context: CheckContext) -> Iterator[Diagnostic]:
                 found.add(rows[pairs], cosines, NEAR, by=name)
                 if found.full:
                     break
-    yield from found.told("near-embedding", "cosine")
+    yield from found.diagnostics("near-embedding", "cosine")
 
 
 class _Pairs:
@@ -65,8 +63,8 @@ class _Pairs:
         return len(self.nearness) >= _MOST_PAIRS
 
     def add(self, pairs: np.ndarray, nearness: np.ndarray, least: float, by: str = "") -> None:
-        digest = self.context.survey.digest
-        # Identical pixels have findings of their own.
+        digest = self.context.stats.digest
+        # Identical pixels have their own codes.
         new = (nearness >= least) & (digest[pairs[:, 0]] != digest[pairs[:, 1]])
         for (one, other), value in zip(pairs[new].tolist(), nearness[new].tolist(), strict=True):
             nearest, by_nearest, times = self.nearness.get((one, other), (0.0, "", 0))
@@ -74,20 +72,20 @@ class _Pairs:
                 nearest, by_nearest = value, by
             self.nearness[one, other] = nearest, by_nearest, times + 1
 
-    def told(self, code: str, measure: str) -> Iterator[Diagnostic]:
-        """The nearest first, since they are the surest; then how many more."""
+    def diagnostics(self, code: str, measure: str) -> Iterator[Diagnostic]:
+        """The nearest first; then how many more."""
         ranked = sorted(self.nearness.items(), key=lambda item: (-item[1][0], item[0]))
         for pair, (value, by, times) in ranked[:MOST]:
-            rows = self.context.in_split_order(np.array(pair))
+            rows = np.array(pair)[np.argsort(self.context.split_order[list(pair)], kind="stable")]
             named = self.context.named(rows, with_split=True, joint=" ~ ")
-            others = f", and near by {counted(times - 1, 'other cache')}" if times > 1 else ""
+            others = f", and close by {counted(times - 1, 'other cache')}" if times > 1 else ""
             message = f"{named}: {measure} {value:.3f}{f' ({by}{others})' if by else ''}"
             yield diagnostic(code, message, self.context.ids, rows)
         rest = ranked[MOST:]
         if rest:
             samples = np.unique([pair for pair, _ in rest])
             most = " and the search was ended" if self.full else ""
-            message = f"{counted(len(rest), 'other pair')} nearly as much alike{most}"
+            message = f"{counted(len(rest), 'other pair')} nearly as close{most}"
             yield diagnostic(code, message, self.context.ids, samples, things=len(rest))
 
 
@@ -104,7 +102,7 @@ def _correlation(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _centred(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors without what all have in common, of length 1, float32 (M, D), and the rows (M,) they are of."""
+    """Vectors minus their mean, of length 1, float32 (M, D), and the rows (M,) they are of."""
     rows = np.flatnonzero(np.isfinite(matrix).all(axis=1))
     vectors = matrix[rows].astype(np.float32)
     vectors -= vectors.mean(axis=0) if len(rows) else 0

@@ -44,7 +44,7 @@ def formats_that_tell_classes(context: CheckContext) -> Iterator[Diagnostic]:
     from sklearn.metrics import roc_auc_score
 
     rows = _chosen_rows(context)
-    features = _features(context.survey.take(rows))
+    features = _features(context.stats.take(rows))
     if not features.names:
         return
     group, groups = codes_of(context.manifest.group_ids.iloc[rows])
@@ -66,15 +66,15 @@ def _chosen_rows(context: CheckContext) -> np.ndarray:
     """Readable and labelled rows, evenly spaced where there are very many."""
     labels = context.labels
     labelled = (labels >= 0).all(axis=1) if labels.ndim == 2 else labels >= 0
-    rows = np.flatnonzero(context.survey.readable & labelled)
+    rows = np.flatnonzero(context.stats.readable & labelled)
     return rows[:: -(-len(rows) // _MOST_ROWS)] if len(rows) else rows
 
 
-def _features(survey: ImageStats) -> _Features:
-    numbers = {"height": survey.height, "width": survey.width, "file size": survey.bytes}
-    kinds, counts = np.unique(survey.stored.astype(str), return_counts=True)
+def _features(stats: ImageStats) -> _Features:
+    numbers = {"height": stats.height, "width": stats.width, "file size": stats.bytes}
+    kinds, counts = np.unique(stats.stored.astype(str), return_counts=True)
     for kind in kinds[np.argsort(-counts, kind="stable")][:_MOST_KINDS]:
-        numbers[f"stored as {kind}"] = survey.stored == kind
+        numbers[f"stored as {kind}"] = stats.stored == kind
     varied = {name: values for name, values in numbers.items() if len(values) and (values != values[0]).any()}
     return _Features(list(varied), np.array(list(varied.values()), np.float64).T)
 

@@ -1,4 +1,4 @@
-"""Names that differ only in how they are written, such as `Benign` and `benign `, or patients `007` and `7`."""
+"""Names that differ only in spelling, such as `Benign` and `benign `, or patients `007` and `7`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..schema.grouping import codes_of, first_rows
 from ..validation.diagnostics import Diagnostic, diagnostic, rows_in_words
 
 WRITTEN = "in capitals, blanks, Unicode form or leading zeros"
-"""How alike names may differ, for messages."""
-_TOLD = 3
-"""Sets of alike ids of which rows are named."""
+"""How such names differ, for messages."""
+_LISTED = 3
+"""Sets of ids whose rows are named."""
 
 
-def alike(names: Iterable[str]) -> list[np.ndarray]:
-    """Sets of names that are one but for capitals, blanks, invisible characters, Unicode form or leading zeros.
+def same_spelling(names: Iterable[str]) -> list[np.ndarray]:
+    """Sets of names that are the same up to capitals, blanks, invisible characters, Unicode form or leading zeros.
 
     Args:
         names: N distinct ones.
@@ -44,18 +44,18 @@ def spelling_warnings(manifest: Manifest) -> Iterator[Diagnostic]:
 
     Works only before ids are hashed.
     """
-    for same in alike(manifest.card.classes):
+    for same in same_spelling(manifest.card.classes):
         names = one_of(f'"{manifest.card.classes[place]}"' for place in same)
         message = f"the classes {names} differ only {WRITTEN}; if they are the same, use one spelling and build again"
         yield diagnostic("alike-names", message)
     if not manifest.names_patients:
         return
     codes, groups = codes_of(manifest.group_ids)
-    sets = alike(groups)
+    sets = same_spelling(groups)
     if sets:
         first = first_rows(codes, len(groups))
-        rows = "; ".join(rows_in_words(np.sort(first[same])) for same in sets[:_TOLD])
-        more = f" and {len(sets) - _TOLD:,} more" if len(sets) > _TOLD else ""
+        rows = "; ".join(rows_in_words(np.sort(first[same])) for same in sets[:_LISTED])
+        more = f" and {len(sets) - _LISTED:,} more" if len(sets) > _LISTED else ""
         message = (
             f"{counted(len(sets), 'set')} of groups (patients) differ only {WRITTEN}: {rows}{more}; if they are the "
             "same patients, use one spelling and build again, else one may be in both train and test"

@@ -15,16 +15,16 @@ _MOST_REASONS = 5
 """Reasons why images could not be read that are told one by one."""
 
 
-def manifest_warnings(manifest: Manifest, survey: ImageStats | None = None) -> Iterator[Diagnostic]:
+def manifest_warnings(manifest: Manifest, stats: ImageStats | None = None) -> Iterator[Diagnostic]:
     """Images that cannot be read, and patients that are not named; messages name no file and no id.
 
     Args:
         manifest: what they are about.
-        survey: of its N images; None if they were not read.
+        stats: of its N images; None if they were not read.
     """
-    unread = np.flatnonzero(~survey.readable) if survey is not None else []
-    if survey is not None and len(unread):
-        message = f"{counted(len(unread), 'image')} could not be read: {_why(survey)}"
+    unread = np.flatnonzero(~stats.readable) if stats is not None else []
+    if stats is not None and len(unread):
+        message = f"{counted(len(unread), 'image')} could not be read: {_why(stats)}"
         yield diagnostic("unreadable-image", message, rows=unread)
     if not manifest.names_patients:
         yield diagnostic(
@@ -32,8 +32,8 @@ def manifest_warnings(manifest: Manifest, survey: ImageStats | None = None) -> I
         )
 
 
-def _why(survey: ImageStats) -> str:
-    reasons, counts = np.unique(survey.reason[~survey.readable].astype(str), return_counts=True)
+def _why(stats: ImageStats) -> str:
+    reasons, counts = np.unique(stats.reason[~stats.readable].astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     told = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_REASONS]]
     return "; ".join([*told, *(["and others"] if len(order) > _MOST_REASONS else [])])

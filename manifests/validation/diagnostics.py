@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted
+from ..schema.grouping import row_groups
 
 Severity = Literal["error", "warning"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning")
@@ -232,30 +233,38 @@ def diagnostic(
     return Diagnostic(code, message, at, ids, count, tuple(map(_below_root, files)))
 
 
-def remaining(
+def one_by_one(
     code: str,
-    what: tuple[str, str],
     chosen: np.ndarray,
-    ids: pd.Series,
     codes: np.ndarray,
+    ids: pd.Series,
+    message: Callable[[int, np.ndarray], str],
+    others: tuple[str, str],
+    *,
     rows: np.ndarray | None = None,
+    files: pd.Series | None = None,
 ) -> Iterator[Diagnostic]:
-    """The diagnostic that counts the `chosen` things beyond the first `MOST`, if there are any.
+    """A diagnostic for each of the first `MOST` chosen things, and one that counts the rest.
 
     Args:
         code: a key of `CODES`.
-        what: the things, singular and plural, with what is wrong with them.
         chosen: bool, one per thing.
-        ids: the sample ids of the whole table.
         codes: (M,) int64: the thing of each row.
+        ids: the sample ids of the whole table.
+        message: the message about a thing and its rows.
+        others: what the rest is, singular and plural.
         rows: (M,) int64: positions of these rows in the table; by default all of them.
+        files: the column `path`, if the first file of each thing must be opened.
     """
+    rows = np.arange(len(codes)) if rows is None else rows
+    for thing, part in row_groups(codes, chosen, most=MOST):
+        at = rows[part]
+        yield diagnostic(code, message(thing, at), ids, at, files=[] if files is None else [str(files.iloc[at[0]])])
     rest = np.zeros(len(chosen), bool)
     rest[np.flatnonzero(chosen)[MOST:]] = True
     if rest.any():
-        left = np.flatnonzero(rest[codes])
         things = int(rest.sum())
-        yield diagnostic(code, counted(things, *what), ids, left if rows is None else rows[left], things=things)
+        yield diagnostic(code, counted(things, *others), ids, rows[np.flatnonzero(rest[codes])], things=things)
 
 
 def by_severity(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -320,6 +329,6 @@ def outside_root(paths: pd.Series) -> np.ndarray:
 
 
 def _below_root(path: str) -> str:
-    # Folders above the root reveal how a disk is organised, and often whose it is.
+    # Folders above the root reveal how a disk is organised, and often its owner.
     name = path.replace("\\", "/").rpartition("/")[2]
     return f".../{name}" if leaves_root(path) else path

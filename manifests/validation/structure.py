@@ -14,9 +14,9 @@ import pandas as pd
 from ...base import ManifestError, did_you_mean, one_of
 from ..schema.card import DatasetCard
 from ..schema.columns import as_numbers, as_words, column_of, is_blank
-from ..schema.grouping import codes_of, disagreeing, row_groups
+from ..schema.grouping import codes_of, disagreeing
 from ..schema.labels import label_codes
-from .diagnostics import MOST, Diagnostic, diagnostic, remaining, rows_in_words
+from .diagnostics import Diagnostic, diagnostic, one_by_one, rows_in_words
 
 SPLITS = ("train", "val", "test")
 
@@ -41,7 +41,7 @@ def require_columns(table: pd.DataFrame, card: DatasetCard, where: str) -> None:
 
 
 def no_rows(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
-    """A table of nothing."""
+    """A table without rows."""
     if len(table) == 0:
         yield diagnostic("empty-manifest", "the table has no rows")
 
@@ -70,57 +70,61 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic
     if len(rows) == 0:
         return
     codes, names = codes_of(ids.iloc[rows])
-    for _, part in row_groups(codes, np.ones(len(names), bool), most=MOST):
-        message = f'{rows_in_words(rows[part])}: the same value in column "sample_id"'
-        yield diagnostic("duplicate-id", message, _ids(table), rows[part])
-    what = ("other sample_id in several rows", "other sample_ids in several rows")
-    yield from remaining("duplicate-id", what, np.ones(len(names), bool), ids, codes, rows)
+    others = ("other sample_id in several rows", "other sample_ids in several rows")
+    yield from one_by_one(
+        "duplicate-id",
+        np.ones(len(names), bool),
+        codes,
+        ids,
+        lambda _, rows: f'{rows_in_words(rows)}: the same value in column "sample_id"',
+        others,
+        rows=rows,
+    )
 
 
 def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A label that the card does not list; in a multilabel column, anything but 0 and 1."""
     for column in card.label_columns:
-        rows = np.flatnonzero(_unknown(column_of(table, column), card))
-        codes, values = codes_of(column_of(table, column).iloc[rows])
-        for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            where = rows_in_words(rows[part])
-            message = f'{where}: column "{column}" holds "{values[code]}", {_remedy(values[code], card)}'
-            yield diagnostic("unknown-label", message, _ids(table), rows[part])
-        what = (f'other unknown label in column "{column}"', f'other unknown labels in column "{column}"')
-        yield from remaining("unknown-label", what, np.ones(len(values), bool), _ids(table), codes, rows)
+        labels = column_of(table, column)
+        others = (f'other unknown label in column "{column}"', f'other unknown labels in column "{column}"')
+        rows = np.flatnonzero(_unknown(labels, card))
+        yield from _by_value(
+            "unknown-label",
+            labels,
+            rows,
+            table,
+            lambda value, column=column: f'column "{column}" holds "{value}", {_remedy(value, card)}',
+            others,
+        )
 
 
 def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
-    """A word in the split column that names no split, or none where others have one."""
+    """A word in the split column other than train, val and test, or a blank one."""
     if "split" not in table:
         return
-    words = column_of(table, "split").fillna("")
-    rows = np.flatnonzero(~words.isin(SPLITS))
-    codes, values = codes_of(words.iloc[rows])
-    for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-        said = f'"{values[code]}"' if values[code].strip() else "nothing"
-        message = (
-            f'{rows_in_words(rows[part])}: column "split" holds {said}; '
-            f"write train, val or test.{did_you_mean(values[code].strip(), SPLITS)}"
-        )
-        yield diagnostic("unknown-split", message, _ids(table), rows[part])
-    what = ('other word in column "split"', 'other words in column "split"')
-    yield from remaining("unknown-split", what, np.ones(len(values), bool), _ids(table), codes, rows)
+
+    def words(value: str) -> str:
+        shown = f'"{value}"' if value.strip() else "nothing"
+        return f'column "split" holds {shown}; write train, val or test.{did_you_mean(value.strip(), SPLITS)}'
+
+    splits = column_of(table, "split").fillna("")
+    others = ('other word in column "split"', 'other words in column "split"')
+    yield from _by_value("unknown-split", splits, np.flatnonzero(~splits.isin(SPLITS)), table, words, others)
 
 
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
-    """A frame that is no whole number from 0 up."""
+    """A frame that is not a whole number from 0 up."""
     if "frame" not in table:
         return
     frames = column_of(table, "frame")
     numbers = as_numbers(frames)
     rows = np.flatnonzero(~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0)))
     if len(rows):
-        message = f'{rows_in_words(rows)}: column "frame" holds no frame, which is a whole number from 0 up'
+        message = f'{rows_in_words(rows)}: column "frame" must hold a whole number from 0 up, or nothing'
         yield diagnostic("bad-frame", message, _ids(table), rows)
 
 
-def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
+def inconsistent_samples(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A unit whose samples disagree in label, group or split."""
     if "unit_id" not in table:
         return
@@ -133,14 +137,16 @@ def units_of_one_mind(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagno
     for code, (what, values, column) in columns.items():
         if values is None:
             continue
-        torn = disagreeing(codes, len(units), values)
-        for _, rows in row_groups(codes, torn, most=MOST):
-            message = f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}'
-            if code != "unit-two-groups" and column in table:  # groups are patients
-                message += f" ({one_of(sorted(set(as_words(column_of(table, column).iloc[rows]))))})"
-            yield diagnostic(code, message, _ids(table), rows)
+        # Groups are patients, so their ids are not shown.
+        shown = column_of(table, column) if code != "unit-two-groups" and column in table else None
+
+        def message(_: int, rows: np.ndarray, what: str = what, shown: pd.Series | None = shown) -> str:
+            found = "" if shown is None else f" ({one_of(sorted(set(as_words(shown.iloc[rows]))))})"
+            return f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}{found}'
+
         others = (f"other unit with different {what}", f"other units with different {what}")
-        yield from remaining(code, others, torn, _ids(table), codes)
+        differ = disagreeing(codes, len(units), values)
+        yield from one_by_one(code, differ, codes, _ids(table), message, others)
 
 
 STRUCTURE: tuple[Check, ...] = (
@@ -152,9 +158,9 @@ STRUCTURE: tuple[Check, ...] = (
     unknown_labels,
     unknown_splits,
     bad_frames,
-    units_of_one_mind,
+    inconsistent_samples,
 )
-"""In the order in which a reader would want to mend them."""
+"""In the order in which to fix them."""
 
 
 def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Diagnostic]:
@@ -163,8 +169,29 @@ def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Diagnostic]
     rows = np.flatnonzero(is_blank(column_of(table, column)))
     if len(rows):
         where = rows_in_words(rows)
-        message = f'{where}: column "{column}" is blank; fill it or leave the row out'
+        message = f'{where}: column "{column}" is blank; fill it or remove the row'
         yield diagnostic(code, message, _ids(table), rows)
+
+
+def _by_value(
+    code: str,
+    column: pd.Series,
+    rows: np.ndarray,
+    table: pd.DataFrame,
+    words: Callable[[str], str],
+    others: tuple[str, str],
+) -> Iterator[Diagnostic]:
+    """A diagnostic for each distinct value of `column` in `rows`."""
+    codes, values = codes_of(column.iloc[rows])
+    yield from one_by_one(
+        code,
+        np.ones(len(values), bool),
+        codes,
+        _ids(table),
+        lambda value, at: f"{rows_in_words(at)}: {words(values[value])}",
+        others,
+        rows=rows,
+    )
 
 
 def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def write_manifest_page(manifest: Manifest, out: Path, *, survey: ImageStats | None = None, per_class: int = 8) -> Path:
+def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | None = None, per_class: int = 8) -> Path:
     """Writes the page of a manifest: counts, examples of each class, sizes and grey levels of its images.
 
     It holds pixels, names of classes and values of attributes, but no id of a sample, unit or group and no path.
@@ -46,21 +46,21 @@ def write_manifest_page(manifest: Manifest, out: Path, *, survey: ImageStats | N
     Args:
         manifest: what to show.
         out: the HTML file.
-        survey: what was seen of the images; without it every image is decoded, unless that was kept.
+        stats: what was seen of the images; without it every image is decoded, unless that was kept.
         per_class: examples of each class.
 
     Raises:
         ManifestError: the manifest is not sound.
         OutputError: `out` cannot be written.
     """
-    seen = manifest_image_stats(manifest) if survey is None else survey
+    seen = manifest_image_stats(manifest) if stats is None else stats
     page = render("manifest.html.j2", _content(manifest, seen, per_class))
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
 
 
-def _content(manifest: Manifest, survey: ImageStats, per_class: int) -> dict[str, Any]:
+def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str, Any]:
     """What the template's names stand for."""
     from importlib.metadata import version
 
@@ -70,15 +70,15 @@ def _content(manifest: Manifest, survey: ImageStats, per_class: int) -> dict[str
         "name": manifest.name,
         "headline": _headline(manifest),
         "balance": balance_in_words(manifest),
-        "remarks": list(_remarks(manifest, survey, attributes)),
+        "remarks": list(_remarks(manifest, stats, attributes)),
         "facts": _facts(manifest),
-        "figures": {drawn.name: figure_on_page(drawn) for drawn in _figures(manifest, survey)},
+        "figures": {drawn.name: figure_on_page(drawn) for drawn in _figures(manifest, stats)},
         "classes": classes_table(manifest),
         "examples": _examples(manifest, per_class),
         "groups": groups_table(manifest) if {"group_id", "unit_id"} & set(manifest.table) else None,
         "attributes": [table for table in tables if table],
-        "files": files_table(manifest, survey) if survey.readable.any() else None,
-        "sizes": _sizes_in_words(survey),
+        "files": files_table(manifest, stats) if stats.readable.any() else None,
+        "sizes": _sizes_in_words(stats),
         "medprobe_version": version("medprobe"),
     }
 
@@ -92,9 +92,9 @@ def _headline(manifest: Manifest) -> str:
     return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
 
 
-def _remarks(manifest: Manifest, survey: ImageStats, attributes: list[AttributeCounts]) -> Iterator[str]:
+def _remarks(manifest: Manifest, stats: ImageStats, attributes: list[AttributeCounts]) -> Iterator[str]:
     """What a reader should know before relying on the numbers."""
-    yield from map(str, by_severity(manifest_warnings(manifest, survey)))
+    yield from map(str, by_severity(manifest_warnings(manifest, stats)))
     for counts in attributes:
         if counts.values is None and counts.spread is None:
             thing = counted_things(manifest)
@@ -115,7 +115,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text]
 
 
-def _figures(manifest: Manifest, survey: ImageStats) -> Iterator[RenderedFigure]:
+def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
     counts = class_counts(manifest).drop(columns="total", errors="ignore")
     cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
     told = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
@@ -123,12 +123,12 @@ def _figures(manifest: Manifest, survey: ImageStats) -> Iterator[RenderedFigure]
     kind, _ = class_words(manifest.card.task)
     yield _drawn("classes", f"Images of each {kind}", f"A bar a {kind}, {parts}the number is of all.{cut}",
                  f"Images: {told}.", lambda: classes_figure(counts))  # fmt: skip
-    found = sizes(survey)
+    found = sizes(stats)
     if len(found) > 1:
         yield _drawn("sizes", "Sizes of images",
                      "A disc a size, its area by the number of images. On the dashed line are squares.",
-                     _sizes_in_words(survey), lambda: sizes_figure(found))  # fmt: skip
-    histograms = _histograms(manifest, survey)
+                     _sizes_in_words(stats), lambda: sizes_figure(found))  # fmt: skip
+    histograms = _histograms(manifest, stats)
     if histograms:
         yield _intensities(histograms)
 
@@ -144,12 +144,12 @@ def _intensities(histograms: list[tuple[str, np.ndarray]]) -> RenderedFigure:
     )  # fmt: skip
 
 
-def _histograms(manifest: Manifest, survey: ImageStats) -> list[tuple[str, np.ndarray]]:
+def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.ndarray]]:
     """The mean histogram of each class that has an image, or of all where classes are too many to be told apart."""
-    read = survey.readable
+    read = stats.readable
     if not read.any():
         return []
-    shares = survey.histogram[read] / survey.histogram[read].sum(axis=1, keepdims=True)
+    shares = stats.histogram[read] / stats.histogram[read].sum(axis=1, keepdims=True)
     if len(manifest.card.classes) > MOST_LINES:
         return [("all images", shares.mean(axis=0))]
     has = sample_truth(manifest)[read]
@@ -163,8 +163,8 @@ def _drawn(name: str, title: str, caption: str, told: str, draw: Callable[[], Fi
         return RenderedFigure(name, title, caption, told, figure_bytes(draw(), "svg"), b"")
 
 
-def _sizes_in_words(survey: ImageStats) -> str:
-    found = sizes(survey)
+def _sizes_in_words(stats: ImageStats) -> str:
+    found = sizes(stats)
     if len(found) == 0:
         return "No image could be read."
     common = found.iloc[0]

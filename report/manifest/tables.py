@@ -89,16 +89,16 @@ def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | 
     return Table(f"attribute-{place}", caption, ("Value", things, *map(str, shown.columns[1:])), tuple(rows), 1)
 
 
-def files_table(manifest: Manifest, survey: ImageStats) -> Table:
+def files_table(manifest: Manifest, stats: ImageStats) -> Table:
     """Kinds of files with their sizes in pixels, class by class: a kind that one class has for itself gives it away."""
     has, names = sample_truth(manifest), manifest.card.classes
     by_class = len(names) <= _MOST_COLUMNS
-    kinds = pd.Series(survey.stored[survey.readable]).value_counts()
+    kinds = pd.Series(stats.stored[stats.readable]).value_counts()
     rows = []
     for kind, count in kinds.head(_MOST_KINDS).items():
-        of_kind = survey.stored == kind
+        of_kind = stats.stored == kind
         classes = [f"{int(n):,}" for n in has[of_kind].sum(axis=0)] if by_class else []
-        rows.append((str(kind), f"{count:,}", *map(_range, (survey.width[of_kind], survey.height[of_kind])), *classes))
+        rows.append((str(kind), f"{count:,}", *map(_range, (stats.width[of_kind], stats.height[of_kind])), *classes))
     caption = "How images are stored: format and colours of the files, with the least and the most of their pixels"
     caption += ", and how many of each class." if by_class else "."
     if len(kinds) > _MOST_KINDS:
@@ -107,9 +107,9 @@ def files_table(manifest: Manifest, survey: ImageStats) -> Table:
     return Table("files", caption, columns, tuple(rows), 1)
 
 
-def sizes(survey: ImageStats) -> pd.DataFrame:
+def sizes(stats: ImageStats) -> pd.DataFrame:
     """`width`, `height` and `images` of every size, the commonest first."""
-    found = pd.DataFrame({"width": survey.width[survey.readable], "height": survey.height[survey.readable]})
+    found = pd.DataFrame({"width": stats.width[stats.readable], "height": stats.height[stats.readable]})
     counts = found.groupby(["width", "height"]).size().reset_index(name="images")
     return counts.sort_values("images", ascending=False, kind="stable", ignore_index=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.manifests import DatasetCard, Diagnostic, Manifest, check_manifest, spelling_warnings
-from medprobe.manifests.checks.spelling import alike
+from medprobe.manifests.checks.spelling import same_spelling
 
 
 def _manifest(tmp_path: Path, **columns: list[str]) -> Manifest:
@@ -37,12 +37,12 @@ def _found(manifest: Manifest, code: str) -> list[Diagnostic]:
     ],
 )
 def test_names_that_differ_only_in_spelling_are_alike(one: str, other: str) -> None:
-    assert [same.tolist() for same in alike(["x", one, other])] == [[1, 2]]
+    assert [same.tolist() for same in same_spelling(["x", one, other])] == [[1, 2]]
 
 
 @pytest.mark.parametrize(("one", "other"), [("10", "1"), ("1.05", "1.5"), ("a1", "a2"), ("0", "00a"), ("ab", "a b")])
 def test_names_that_differ_in_more_are_not(one: str, other: str) -> None:
-    assert alike([one, other]) == []
+    assert same_spelling([one, other]) == []
 
 
 def test_classes_and_groups_that_are_alike_are_told_by_the_check(tmp_path: Path) -> None:
@@ -67,5 +67,5 @@ def test_groups_that_are_alike_are_told_before_they_are_hashed_and_by_rows_alone
 def test_a_class_that_a_part_of_the_split_lacks_is_told(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path, label=["a", "b", "a", "a"] * 3, split=["train", "train", "val", "test"] * 3)
     (found,) = _found(manifest, "absent-class")
-    assert found.message == 'class "b" has nothing in val and test'
+    assert found.message == 'class "b" has no image in val and test'
     assert np.array_equal(found.rows, [2, 6, 10])

@@ -52,7 +52,7 @@ def test_a_copy_that_was_changed_a_little_is_found_across_the_split(scans: Path,
     change(_picture(0)).save(scans / "test" / "ill" / f"copy.{suffix}")
     (found,) = _found(build_folder(scans), "near-duplicate")
     assert found.samples == ("train/ill/ill-000.png", f"test/ill/copy.{suffix}")
-    assert found.message.startswith(f"train/ill/ill-000.png (train) ~ test/ill/copy.{suffix} (test): alike ")
+    assert found.message.startswith(f"train/ill/ill-000.png (train) ~ test/ill/copy.{suffix} (test): correlation ")
     assert found.severity == "warning"
 
 

@@ -40,14 +40,14 @@ def test_of_copies_the_one_in_test_is_kept_and_else_the_first() -> None:
     manifest = _manifest(label=["a"] * 7, split=["train", "test", "val", "train", "val", "train", "train"])
     fixed = drop_duplicates(manifest, _survey([1, 1, 1, 2, 2, 3, 3]))
     assert list(fixed.manifest.sample_ids) == ["s1", "s4", "s5"]
-    assert fixed.told == ("dropped 4 copies of 3 images (3 from train, 1 from val)",)
+    assert fixed.changes == ("dropped 4 copies of 3 images (3 from train, 1 from val)",)
 
 
 def test_copies_with_different_labels_are_all_dropped() -> None:
     manifest = _manifest(label=["a", "b", "a", "a"], split=["train", "test", "train", "train"])
     fixed = drop_duplicates(manifest, _survey([1, 1, 2, -1]))
     assert list(fixed.manifest.sample_ids) == ["s2", "s3"]
-    assert "all 2 copies of 1 image with different labels" in fixed.told[0]
+    assert "all 2 copies of 1 image with different labels" in fixed.changes[0]
 
 
 def test_a_unit_keeps_its_other_samples_and_its_own_equal_slices() -> None:
@@ -60,7 +60,7 @@ def test_groups_that_share_pixels_become_one_through_any_chain() -> None:
     manifest = _manifest(label=["a"] * 7, group_id=["z", "c", "c", "b", "q", "q", "r"])
     fixed = group_duplicates(manifest, _survey([1, 1, 2, 2, 3, -1, -1]))
     assert list(fixed.manifest.table["group_id"]) == ["b", "b", "b", "b", "q", "q", "r"]
-    assert fixed.told == ("tied 3 groups into 1 group by identical images",)
+    assert fixed.changes == ("tied 3 groups into 1 group by identical images",)
 
 
 def test_a_tied_group_on_both_sides_moves_to_train_as_a_whole() -> None:
@@ -68,8 +68,8 @@ def test_a_tied_group_on_both_sides_moves_to_train_as_a_whole() -> None:
     manifest = _manifest(label=["a"] * 6, group_id=list("ppqrst"), split=["train", "train", *split[2:]])
     fixed = group_duplicates(manifest, _survey([0, 1, 1, 2, 3, 4]))
     assert list(fixed.manifest.table["split"]) == ["train", "train", "train", "test", "val", "test"]
-    assert "moved 1 group" in fixed.told[1]
-    assert "(1 from test)" in fixed.told[1]
+    assert "moved 1 group" in fixed.changes[1]
+    assert "(1 from test)" in fixed.changes[1]
 
 
 def test_constant_images_tie_and_drop_nothing() -> None:

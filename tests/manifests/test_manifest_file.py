@@ -98,8 +98,8 @@ _FAULTS = [
     ({"label": ["a", "1.0", "b"]}, 'written as a decimal number; write "1"'),
     ({"split": ["train", "Train", "test"]}, 'column "split" holds "Train"; write train, val or test. Did you mean'),
     ({"split": ["train", None, "test"]}, 'column "split" holds nothing'),
-    ({"frame": [0, -1, 2]}, 'column "frame" holds no frame'),
-    ({"frame": [0, 0.5, 2]}, 'column "frame" holds no frame'),
+    ({"frame": [0, -1, 2]}, 'column "frame" must hold a whole number'),
+    ({"frame": [0, 0.5, 2]}, 'column "frame" must hold a whole number'),
     ({"group_id": ["p", "p", ""]}, 'column "group_id" is blank'),
     ({"unit_id": ["u", "u", "v"]}, '2 rows (1, 2): one unit in column "unit_id", different labels (a, b)'),
 ]
@@ -118,7 +118,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     path = _write(tmp_path, "sample_id,path,label\ns1,a,x\ns1,,a\n,b,\n")
     with pytest.raises(ManifestError) as refusal:
         Manifest.load(path)
-    for word in ("blank", "the same value", 'holds "x"', 'column "path"', "5 faults"):
+    for word in ("blank", "the same value", 'holds "x"', 'column "path"', "5 errors"):
         assert word in str(refusal.value)
 
 

@@ -176,8 +176,7 @@ def test_findings_count_the_images_that_they_are_about(class_folders: Path, tmp_
 
 
 def test_findings_that_are_not_told_one_by_one_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("validation.diagnostics", "validation.structure", "checks.images", "checks.split_leakage"):
-        monkeypatch.setattr(f"medprobe.manifests.{module}.MOST", 2)
+    monkeypatch.setattr("medprobe.manifests.validation.diagnostics.MOST", 2)
     rows = range(12)
     table = pd.DataFrame({
         "sample_id": [f"s{row // 2}" for row in rows], "path": [f"{row}.png" for row in rows],
@@ -255,7 +254,7 @@ def test_every_cache_of_a_backbone_is_compared_and_named_with_its_pooling(pets: 
         assert f"timm:net@{fingerprint}, cls" in remarks
     assert "test/dog/03.png (test): cosine 1.000" in told
     assert "test/dog/04.png (test): cosine 1.000" in told
-    assert re.search(r"test/cat/06.png \(test\): cosine 1.000 \(\S+ cls, and near by 1 other cache\)", told)
+    assert re.search(r"test/cat/06.png \(test\): cosine 1.000 \(\S+ cls, and close by 1 other cache\)", told)
     assert "near-embedding, 3 pairs." in told
 
 
@@ -279,7 +278,7 @@ def test_findings_name_files_to_the_terminal_and_rows_in_json(pets: Manifest, tm
     pets.source(7).path.unlink()
     name = hashed["path"][7]
     said = medprobe("manifest", "check", path).out
-    assert f'row 8 (sample_id "0007"): the file is not there ({name})' in said
+    assert f'row 8 (sample_id "0007"): the file does not exist ({name})' in said
     [found] = json.loads(medprobe("manifest", "check", path, "--json").out)
     assert (found["rows"], found["samples"]) == ([8], ["0007"])
     assert name not in json.dumps(found)
