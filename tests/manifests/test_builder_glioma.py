@@ -69,6 +69,19 @@ def test_a_sample_is_a_slice_and_a_unit_is_a_patient_with_its_sequences(brats: P
     assert {path: path.read_bytes() for path in brats.rglob("*") if path.is_file()} == before
 
 
+def test_any_cohort_of_volumes_is_built_with_its_own_table(brats: Path) -> None:
+    rows = [f"{number},{name!r},{'ab'[number % 2]}".replace("'", '"') for number, name in enumerate(_PATIENTS)]
+    (brats / "findings.csv").write_text("\n".join(["n,case,diagnosis", *rows]))
+    cohort = BUILDERS["nifti"].build(
+        brats, label_column="diagnosis", sequences=["t1", "flair"], slices="axial:middle:1"
+    )
+    glioma = build_glioma(brats, sequences=["t1", "flair"], slices="axial:middle:1")
+    assert (cohort.name, cohort.card.task, cohort.card.classes) == ("brats", "binary", ["a", "b"])
+    assert cohort.table["label"].tolist() == ["a", "a", "b", "b"] * 2
+    columns = ["sample_id", "path", "frame", "unit_id", "group_id", "modality"]
+    assert cohort.table[columns].equals(glioma.table[columns])
+
+
 def test_two_visits_of_one_patient_are_two_units_of_one_group(tmp_path: Path) -> None:
     names = ["BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000"]
     for seed, name in enumerate(names):
