@@ -65,7 +65,7 @@ def build_dicom(
         unit: what gets one prediction: image, study or patient. By default the study, or the image if the table has a
             row per image.
         frames: frames to take from files with several: all, middle, middle:N (N frames around the middle) or every:N.
-        attributes: sex or age (in years), to compute subgroup scores by.
+        attributes: sex or age (in years) of the patient, to compute subgroup scores by.
         group_column: column of patients in the table, for files without PatientID. A PatientID must not be in several
             groups.
         split_column: column of splits in the table: train, val or test.

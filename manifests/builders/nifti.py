@@ -171,8 +171,9 @@ def build_nifti(
             that every patient has.
         slices: slices to take: axial, coronal or sagittal, then all, middle:N, every:N or largest-mask, such as
             axial:middle:5.
-        mask: mask file of each patient, named as a sequence is; for largest-mask, the slice with the largest mask.
-        incomplete: what to do with patients that lack a sequence.
+        mask: mask file of each patient, named as a sequence is. With largest-mask, the slice with the largest mask
+            area is taken.
+        incomplete: what to do with patients that lack a sequence: refuse to build, or skip them.
         name: name of the data set.
         task: by default binary for two classes and multiclass for more.
         classes: class names in order; sorted by default.

@@ -38,9 +38,9 @@ def build_npz(
 
     Images are `{split}_images`, uint8, (N, H, W) or (N, H, W, 3), volumes (N, D, H, W). Labels are `{split}_labels`,
     whole numbers: (N,) or (N, 1) for one class per sample, (N, K) of 0 and 1 for K labels. A split may be missing.
-    `train_images[7]` is called `train/0007`, with as many digits as the largest index of all splits has (at least
-    four). Of a volume each slice along D is a row, `train/0007/12`, and the volume is their unit. A file that is called
-    as one of MedMNIST's sets and has the published number of samples in a split, and in none more, is taken for it.
+    `train_images[7]` becomes the sample `train/0007`, with as many digits as the largest index needs (at least four).
+    Each slice of a volume along D is a sample, `train/0007/12`, and the volume is their unit. A file that is named as
+    one of MedMNIST's sets gets the classes and task of that set if its labels fit.
 
     Args:
         file: npz file.

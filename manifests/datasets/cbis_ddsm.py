@@ -38,13 +38,13 @@ def build_cbis_ddsm(
     name: str | None = None,
     notice: Notice = silent,
 ) -> Manifest:
-    """A manifest of CBIS-DDSM: a row for each whole mammogram, benign or malignant, patients kept together.
+    """A manifest of CBIS-DDSM: a row for each whole mammogram, benign or malignant, grouped by patient.
 
     Reads `mass_case_description_train_set.csv`, `..._test_set.csv`, `calc_case_description_...` (`patient_id`,
     `left or right breast`, `image view`, `pathology`, `image file path`). A mammogram with several abnormalities, in
     one table or in both, is one row, malignant if any of them is; BENIGN_WITHOUT_CALLBACK is benign. The image is the
-    file that the table names, or the only one in the folder that its path begins with, since downloads name the
-    folders below it otherwise. The tables of masses and of calcifications were split separately: a mammogram that is in
+    file that the table names, or the only one in the first folder of its path, since downloads rename the
+    folders below. The tables of masses and of calcifications were split separately: a mammogram that is in
     train of one and test of the other goes to test, and its patient is in both. Described in Lee et al. 2017
     (doi 10.1038/sdata.2017.177) and at https://www.cancerimagingarchive.net/collection/cbis-ddsm.
 

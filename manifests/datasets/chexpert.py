@@ -46,7 +46,7 @@ def build_chexpert(
     name: str | None = None,
     notice: Notice = silent,
 ) -> Manifest:
-    """A manifest of CheXpert: 224,316 radiographs of 65,240 patients, fourteen labels each, patients kept together.
+    """A manifest of CheXpert: 224,316 radiographs of 65,240 patients, fourteen labels each, grouped by patient.
 
     Reads `train.csv` and `valid.csv` (`Path`, `Sex`, `Age`, `Frontal/Lateral`, `AP/PA`, fourteen columns of 1, 0, -1
     or nothing) and the images that `Path` names from the folder above, `CheXpert-v1.0-small/train/patient00001/...`,

@@ -20,7 +20,7 @@ _LESIONS = "ISIC2018_Task3_Training_LesionGroupings.csv"
 
 
 def build_ham10000(src: Path | str, *, name: str | None = None, notice: Notice = silent) -> Manifest:
-    """A manifest of HAM10000: 10,015 dermoscopic images in seven classes, lesions kept together.
+    """A manifest of HAM10000: 10,015 dermoscopic images in seven classes, grouped by lesion.
 
     Reads `HAM10000_metadata.csv` (`lesion_id`, `image_id`, `dx`, `dx_type`, `age`, `sex`, `localization`) and
     `HAM10000_images_part_1/{image_id}.jpg`, `..._part_2/` (or `HAM10000_images/`, `images/`); where that table is not

@@ -17,7 +17,7 @@ squamous cell carcinoma."""
 
 
 def build_isic2019(src: Path | str, *, name: str | None = None, notice: Notice = silent) -> Manifest:
-    """A manifest of ISIC 2019: 25,331 dermoscopic images in eight classes, lesions kept together.
+    """A manifest of ISIC 2019: 25,331 dermoscopic images in eight classes, grouped by lesion.
 
     Reads `ISIC_2019_Training_GroundTruth.csv` (`image`, a column of 0 and 1 for each class),
     `ISIC_2019_Training_Metadata.csv` (`image`, `age_approx`, `anatom_site_general`, `lesion_id`, `sex`) and

@@ -51,8 +51,8 @@ def build_kermany_cxr(
     """A manifest of Kermany's chest radiographs: `chest_xray/train/NORMAL/*.jpeg`, `chest_xray/test/PNEUMONIA/*.jpeg`.
 
     Binary, PNEUMONIA against NORMAL; the splits are the folders train, val and test. Patients come from the file
-    names, a number within its series: person1_bacteria_1.jpeg is of person1_bacteria and not of person1_virus, which
-    is another child. The second chest_xray and the `__MACOSX` in the published archive are skipped.
+    names, a number within its series: person1_bacteria_1.jpeg is of person1_bacteria; person1_virus is another
+    child. The second chest_xray and the `__MACOSX` in the published archive are skipped.
 
     Args:
         src: the folder chest_xray, or the folder that contains it.

@@ -35,7 +35,7 @@ def build_mimic_cxr(
     name: str | None = None,
     notice: Notice = silent,
 ) -> Manifest:
-    """A manifest of MIMIC-CXR-JPG: 377,110 radiographs, fourteen labels each, patients kept together.
+    """A manifest of MIMIC-CXR-JPG: 377,110 radiographs, fourteen labels each, grouped by patient.
 
     Reads `mimic-cxr-2.0.0-metadata.csv` (`dicom_id`, `subject_id`, `study_id`, `ViewPosition`), `...-split.csv`
     (`dicom_id`, `split`: train, validate, test) and `...-chexpert.csv` or `...-negbio.csv` (`study_id`, fourteen
