@@ -65,7 +65,7 @@ def test_the_value_is_scikit_learns_objective_on_features_standardised_by_the_pa
 
 @pytest.mark.parametrize("pairs", [0, 40, 10_000])
 @pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("C", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("C", [1e-3, 1e3])
 def test_the_optimum_does_not_depend_on_the_curvature_that_led_to_it(monkeypatch, pairs: int, classes: int, C) -> None:
     monkeypatch.setattr(curvature, "_MOST_PAIRS", pairs)
     monkeypatch.setattr(curvature, "_WORTH", 0.0)
