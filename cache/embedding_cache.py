@@ -125,7 +125,7 @@ class EmbeddingCache:
         rows: np.ndarray | None = None,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """The matrix of a pooling in one pass over the file, with no copy of it beside.
+        """The matrix of a pooling in one pass over the file, without a second copy in memory.
 
         Args:
             pooling: which.
@@ -180,12 +180,12 @@ class EmbeddingCache:
         if new:
             text += (
                 f" {len(new):,} are not embedded yet, e.g. {one_of(map(repr, new), most=3)}:"
-                f" run `medprobe extract MANIFEST --backbone {self.spec.backbone}`."
+                f" run `{extract_command(self.path.parent.parent, self.dataset, [self.spec.backbone])}`."
             )
         if bad:
             text += (
                 f" {len(bad):,} could not be embedded, e.g. {one_of(bad, most=3)}:"
-                " mend these images and extract again, or take them out of the manifest."
+                " fix these images and extract again, or remove them from the manifest."
             )
         return text
 
@@ -199,11 +199,19 @@ class EmbeddingCache:
         return {name: self.__dict__[name] for name in ("path", "spec", "dataset", "dims", "info")}
 
 
+def extract_command(store: Path, dataset: str, backbones: Sequence[str] = ("NAME",)) -> str:
+    """The command that embeds a data set, with the manifest's own path where it is next to `store`."""
+    found = (store.absolute().parent / f"{dataset}{suffix}" for suffix in (".parquet", ".csv"))
+    manifest = next((str(path) for path in found if path.is_file()), "MANIFEST")
+    options = " ".join(f"--backbone {backbone}" for backbone in backbones)
+    return f"medprobe extract {manifest} {options}"
+
+
 def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:
     if stated != spec.fingerprint:
         raise CacheError(
             f"{path}: states the fingerprint {stated} but its spec has {spec.fingerprint}: it was altered, or written"
-            " by another version of medprobe. Move it away and run `medprobe extract` again."
+            " by another version of medprobe. Move it away and run the extraction again."
         )
     if fingerprint_in(path) != spec.fingerprint:
         raise CacheError(

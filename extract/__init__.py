@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .backbone import Backbone, load_backbone
     from .device import choose_devices
     from .engine import extract
-    from .fleet import extract_on
+    from .estimate_cost import estimate_cost
+    from .multi_device import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
-    from .outlook import estimate_cost
 
 __all__ = [
     "Backbone",
@@ -45,8 +45,8 @@ _LAZY = {
     "dataset_normalization": "normalization",
     "read_normalization": "normalization",
     "choose_devices": "device",
-    "extract_on": "fleet",
-    "estimate_cost": "outlook",
+    "extract_on": "multi_device",
+    "estimate_cost": "estimate_cost",
 }
 
 

@@ -20,11 +20,9 @@ from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
 from .device import choose_device, choose_precision, choose_runtime, describe, exact_fp32, is_lost, is_out_of_memory
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
-from .runtimes import Embedder, start
-from .weights.hub import offline_without_hub
-from .weights.layouts import LAYOUTS
-from .weights.loading import load_strictly
-from .weights.places import fetch
+from .runtimes import Embedder, make_embedder
+from .weights.download import fetch, offline_without_hub
+from .weights.loading import LAYOUTS, load_strictly
 from .weights.tensors import read_tensors, tensors_digest
 
 
@@ -127,7 +125,7 @@ def load_backbone(
         config_digest=fingerprint(config, digits=32) if config else "",
         reading=reading.in_spec if reading else "",
     )
-    embedder, spec = start(network, adapter, spec, recipes, place, compiled=compiled)
+    embedder, spec = make_embedder(network, adapter, spec, recipes, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
 
 

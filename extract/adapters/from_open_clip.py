@@ -21,9 +21,9 @@ from torch import nn
 from ...base import BackboneError, WeightsError, did_you_mean, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
-from ..weights.clip import OPENAI_MARKS
-from ..weights.hub import from_hub_by_hand
+from ..weights.download import from_hub_by_hand
 from ..weights.loading import load_file
+from ..weights.published import OPENAI_MARKS
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
 from .interface import Features, Inside, Place, Wanted, positions, require_multiple

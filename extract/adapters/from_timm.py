@@ -18,7 +18,7 @@ from torch import nn
 from ...base import BackboneError, WeightsError, did_you_mean
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local
-from ..weights.hub import from_hub_by_hand
+from ..weights.download import from_hub_by_hand
 from ..weights.loading import in_own_names, load_strictly
 from ..weights.published import recognise
 from ..weights.tensors import Tensors, read_tensors

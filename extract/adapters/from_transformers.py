@@ -16,10 +16,9 @@ from torch import nn
 from ...base import BackboneError, WeightsError, first_line, one_of
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
-from ..weights.clip import blip_image_size
-from ..weights.hub import from_hub_by_hand
+from ..weights.download import from_hub_by_hand
 from ..weights.loading import load_file
-from ..weights.published import BLIP, Published, recognise
+from ..weights.published import BLIP, Published, blip_image_size, recognise
 from ..weights.tensors import Tensors, read_tensors
 from .image_processors import transform_of
 from .interface import IMAGENET_MEAN, IMAGENET_STD, Features, Inside, Place, Wanted, positions, require_multiple

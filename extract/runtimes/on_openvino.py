@@ -10,9 +10,9 @@ import torch
 
 from ...base import first_line
 from ..device import OPENVINO_STREAMS, Precision, openvino_batch
+from .converted_models import ConvertedModel
+from .interface import Vectors
 from .on_torch import TorchEmbedder, filled_up
-from .stored import StoredModel
-from .vectors import Vectors
 
 if TYPE_CHECKING:
     import openvino
@@ -69,7 +69,7 @@ class OpenVinoEmbedder:
         return {pooling: np.concatenate(matrices)[: len(images)] for pooling, *matrices in whole}
 
 
-def start_openvino(vectors: Vectors, precision: Precision, store: StoredModel) -> OpenVinoEmbedder:
+def start_openvino(vectors: Vectors, precision: Precision, store: ConvertedModel) -> OpenVinoEmbedder:
     """A network at work in OpenVINO; its conversion is taken from `store`, or done and put there.
 
     Raises:

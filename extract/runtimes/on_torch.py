@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..device import Precision, exact_fp32, fixed_batch
-from .vectors import Vectors
+from .interface import Vectors
 
 
 class TorchEmbedder:

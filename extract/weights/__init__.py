@@ -5,6 +5,6 @@ In: an `Entry`'s weights. Out: a mapping of tensor names to tensors, in the arch
 
 from __future__ import annotations
 
-from .places import weights_here
+from .download import weights_here
 
 __all__ = ["weights_here"]

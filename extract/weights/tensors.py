@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...base import WeightsError, first_line, one_of
-from .places import WEIGHT_SUFFIXES
+from .download import WEIGHT_SUFFIXES
 
 Tensors = dict[str, torch.Tensor]
 
@@ -182,3 +182,23 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         hasher.update(tensor.flatten().view(torch.uint8).numpy().data)
     return hasher.hexdigest()
+
+
+def rename(tensors: Tensors, *rules: tuple[str, str]) -> Tensors:
+    """The same tensors under names in which each pattern, in this order, is replaced."""
+    renamed: Tensors = {}
+    for name, value in tensors.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
+
+
+def without(tensors: Tensors, *patterns: str) -> Tensors:
+    """The tensors of which no pattern matches the name's beginning."""
+    return {name: value for name, value in tensors.items() if not any(re.match(each, name) for each in patterns)}
+
+
+def part(tensors: Tensors, prefix: str) -> Tensors:
+    """The tensors under a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

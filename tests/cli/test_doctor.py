@@ -23,7 +23,6 @@ def test_doctor_tells_what_this_machine_has(medprobe, tmp_path) -> None:
         "file locks",
         "HDF5 files are written, checked and renamed there",
         "[extract]",
-        "[cluster]",
     ):
         assert word in told
     assert list(tmp_path.iterdir()) == [], "the trial must leave nothing behind"

@@ -166,7 +166,7 @@ def test_backbones_lists_what_there_is(medprobe) -> None:
 
 def test_backbones_tells_whether_weights_are_here(medprobe, tmp_path, monkeypatch) -> None:
     from medprobe.extract import resolve
-    from medprobe.extract.weights.places import wheel_file
+    from medprobe.extract.weights.download import wheel_file
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert "index" in medprobe("backbones", "lite0").out

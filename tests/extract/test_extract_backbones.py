@@ -8,7 +8,7 @@ import torch
 from medprobe.base import BackboneError
 from medprobe.extract import load_backbone, resolve
 from medprobe.extract.transforms import to_input
-from medprobe.extract.weights.places import fetch
+from medprobe.extract.weights.download import fetch
 from medprobe.extract.weights.tensors import read_tensors
 from medprobe.manifests import Manifest, Source, build_folder, read_image
 from sklearn.datasets import load_sample_images

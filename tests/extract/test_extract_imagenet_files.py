@@ -12,7 +12,7 @@ import torch
 import torchvision
 from medprobe.base import WeightsError
 from medprobe.extract import load_backbone
-from medprobe.extract.weights.layouts import as_published
+from medprobe.extract.weights.loading import as_published
 from published_networks import agree, linear, noise_images, normalised, saved, vit
 from torch import nn
 from torchvision.models.resnet import Bottleneck

@@ -17,7 +17,7 @@ from medprobe.extract import load_backbone
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, Local, catalogue, resolve
 from medprobe.extract.pooling import available
-from medprobe.extract.weights.clip import blip
+from medprobe.extract.weights.published import blip
 from published_networks import (
     agree,
     dinov2,

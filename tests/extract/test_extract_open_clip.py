@@ -16,7 +16,7 @@ from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import catalogue, resolve
-from medprobe.extract.weights.layouts import as_published
+from medprobe.extract.weights.loading import as_published
 from published_networks import agree, filled, saved, siglip_in_names_of_timm, vit, vit_of_transformers
 from safetensors.torch import save_file
 from shaken_networks import cosines, shaken, smooth_inputs

@@ -9,7 +9,7 @@ import timm
 import torch
 from medprobe.base import WeightsError
 from medprobe.extract import load_backbone
-from medprobe.extract.weights.layouts import as_published
+from medprobe.extract.weights.loading import as_published
 from medprobe.extract.weights.published import recognise
 from published_networks import (
     agree,

@@ -12,7 +12,7 @@ import transformers as hf
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone, resolve
 from medprobe.extract.adapters import ADAPTERS
-from medprobe.extract.weights.layouts import as_published
+from medprobe.extract.weights.loading import as_published
 from medprobe.extract.weights.published import recognise
 from medprobe.extract.weights.tensors import read_tensors
 from shaken_networks import cosines, smooth_inputs

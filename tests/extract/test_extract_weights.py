@@ -20,8 +20,7 @@ from medprobe.extract import load_backbone, resolve
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, Wheel, catalogue
 from medprobe.extract.pooling import available, pool, read_pooling, wanted
-from medprobe.extract.weights.hub import hub_cache, hub_folder, offline_without_hub
-from medprobe.extract.weights.places import fetch, wheel_file
+from medprobe.extract.weights.download import fetch, hub_cache, hub_folder, offline_without_hub, wheel_file
 from medprobe.extract.weights.tensors import read_tensors, tensors_digest
 from safetensors.torch import save_file
 
@@ -361,7 +360,7 @@ def test_the_hubs_client_does_not_try_for_a_minute_where_there_is_no_hub(monkeyp
     from huggingface_hub import constants, is_offline_mode
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("medprobe.extract.weights.hub.getproxies", dict)
+    monkeypatch.setattr("medprobe.extract.weights.download.getproxies", dict)
     with socket.create_server(("127.0.0.1", 0)) as hub:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
         with offline_without_hub():

@@ -14,12 +14,11 @@ from ...cache import EmbeddingSpec
 from ..adapters import Adapter
 from ..catalogue import LIBRARIES
 from ..pooling import Recipe
-from .interface import Embedder
+from .interface import Embedder, Vectors
 from .on_torch import TorchEmbedder
-from .vectors import Vectors
 
 
-def start(
+def make_embedder(
     network: nn.Module,
     adapter: Adapter,
     spec: EmbeddingSpec,
@@ -43,10 +42,10 @@ def start(
     """
     vectors = Vectors(network, adapter, spec, recipes, device)
     if spec.runtime == "openvino":
+        from .converted_models import ConvertedModel
         from .on_openvino import ConversionError, start_openvino
-        from .stored import StoredModel
 
-        store = StoredModel.of(spec, LIBRARIES[spec.model.partition(":")[0]])
+        store = ConvertedModel.of(spec, LIBRARIES[spec.model.partition(":")[0]])
         try:
             return start_openvino(vectors, spec.precision, store), spec
         except ConversionError as error:

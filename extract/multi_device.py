@@ -1,4 +1,4 @@
-"""Several devices at once: a process each over a shard of its own, one bar, one outcome."""
+"""Several devices at once: one process per device, each over its own shard, one progress bar, one result."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..base import MedprobeError, QuarantineError, WorkerError, progress, usable
 from ..cache import EmbeddingCache, EmbeddingSpec
 from ..manifests import Manifest
 from .backbone import load_backbone
-from .engine import Shard, Told, extract_showing, title
+from .engine import Report, Shard, extract, title
 from .loader import default_workers
-from .meter import Pace
+from .throughput import Pace
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a process says of a backbone that it has loaded."""
+    """What a process reports of a backbone that it has loaded."""
 
     spec: EmbeddingSpec
     dims: dict[str, int]
@@ -47,14 +47,14 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Ready:
-    """Has loaded its backbones, and waits to be told whether to go on."""
+    """Has loaded its backbones, and waits for `_Go`."""
 
     backbones: list[Loaded]
 
 
 @dataclass(frozen=True)
 class _Go:
-    """The one word that a process is told."""
+    """Sent to a process: begin."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _Advanced:
     pace: Pace
 
 
-_Word = TypeVar("_Word", _Ready, _Begun)
+_Message = TypeVar("_Message", _Ready, _Begun)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def extract_on(
         workers: decoding processes of each device; the default divides all cores.
         shard: (i, n): divide the i-th of n parts among the devices.
         show_progress: one bar for all devices.
-        on_loaded: is told, once, what the first device has loaded.
+        on_loaded: called once, with what the first device has loaded.
 
     Returns:
         The published caches; fewer than backbones when other shards have more to do.
@@ -133,29 +133,29 @@ def extract_on(
         )
         for place, device in enumerate(devices)
     ]
-    fleet = _Fleet(jobs, on_loaded)
+    processes = _Processes(jobs, on_loaded)
     try:
-        fleet.go()
-        to_do = fleet.rows_to_do()
+        processes.go()
+        to_do = processes.rows_to_do()
         with progress(title(manifest, to_do, shard), to_do, unit="images", enabled=show_progress) as bar:
-            for images, pace in fleet.advances():
+            for images, pace in processes.advances():
                 bar.advance(images, note=str(pace))
     finally:
-        fleet.end()
-    fleet.require_success()
-    return fleet.caches
+        processes.end()
+    processes.require_success()
+    return processes.caches
 
 
-class _Fleet:
-    """The processes of one run and what they have said so far."""
+class _Processes:
+    """The processes of one run and what they have reported so far."""
 
     def __init__(self, jobs: Sequence[_Job], on_loaded: Callable[[Sequence[Loaded]], None]) -> None:
         self._on_loaded = on_loaded
         self._loaded: list[Loaded] | None = None
         self._first_device = ""
         self._published: dict[str, EmbeddingCache] = {}
-        self._told: set[Connection] = set()
-        self._faults: list[tuple[str, MedprobeError]] = []
+        self._reported: set[Connection] = set()
+        self._errors: list[tuple[str, MedprobeError]] = []
         self._at_work: dict[Connection, tuple[str, BaseProcess]] = {}
         # spawn: a forked process could not use a GPU that this one has asked for its name.
         context = multiprocessing.get_context("spawn")
@@ -178,52 +178,52 @@ class _Fleet:
         Raises:
             WorkerError: two would make different caches, so that their shares could not be put together.
         """
-        for connection, said in self._first_words(_Ready):
-            self._compare(said.backbones, self._at_work[connection][0])
+        for connection, message in self._first_messages(_Ready):
+            self._compare(message.backbones, self._at_work[connection][0])
         for connection in self._at_work:
-            with suppress(OSError):  # it has just ended, which is heard of in a moment
+            with suppress(OSError):  # it has just ended, which is noticed in a moment
                 connection.send(_Go())
 
     def rows_to_do(self) -> int:
         """Waits until every process has begun (or ended); how many rows they have to do together."""
-        return sum(said.rows for _, said in self._first_words(_Begun))
+        return sum(message.rows for _, message in self._first_messages(_Begun))
 
     def advances(self) -> Iterator[tuple[int, Pace]]:
         """Yields how many images a device has got done, and how fast all are together, until all have ended."""
         paces: dict[Connection, Pace] = {}
         while self._at_work:
-            for connection, said in self._listen(list(self._at_work)):
-                if isinstance(said, _Advanced):
-                    paces[connection] = said.pace
-                    yield said.images, Pace.together([pace for one, pace in paces.items() if one in self._at_work])
+            for connection, message in self._listen(list(self._at_work)):
+                if isinstance(message, _Advanced):
+                    paces[connection] = message.pace
+                    yield message.images, Pace.together([pace for one, pace in paces.items() if one in self._at_work])
 
     def _listen(self, connections: Sequence[Connection]) -> Iterator[tuple[Connection, _Ready | _Begun | _Advanced]]:
-        """Waits for the next words of some processes; keeps what concerns the outcome and yields the rest."""
+        """Waits for the next messages of some processes; keeps what concerns the outcome and yields the rest."""
         ready = wait(connections)
         for connection in [one for one in connections if one in ready]:
             try:
-                said = connection.recv()
+                message = connection.recv()
             except (EOFError, OSError):
                 self._gone(connection)
                 continue
-            match said:
+            match message:
                 case _Ended(caches):
                     self._published.update({cache.spec.fingerprint: cache for cache in caches})
-                    self._told.add(connection)
+                    self._reported.add(connection)
                 case _Failed(kind, message):
-                    self._faults.append((self._at_work[connection][0], kind(message)))
-                    self._told.add(connection)
+                    self._errors.append((self._at_work[connection][0], kind(message)))
+                    self._reported.add(connection)
                 case _:
-                    yield connection, said
+                    yield connection, message
 
-    def _first_words(self, kind: type[_Word]) -> Iterator[tuple[Connection, _Word]]:
-        """Waits until each process has said such a word (or ended); yields the words as they come."""
+    def _first_messages(self, kind: type[_Message]) -> Iterator[tuple[Connection, _Message]]:
+        """Waits until each process has sent such a message (or ended); yields them as they come."""
         heard: set[Connection] = set()
         while waiting_for := [one for one in self._at_work if one not in heard]:
-            for connection, said in self._listen(waiting_for):
-                if isinstance(said, kind):
+            for connection, message in self._listen(waiting_for):
+                if isinstance(message, kind):
                     heard.add(connection)
-                    yield connection, said
+                    yield connection, message
 
     def _compare(self, backbones: list[Loaded], device: str) -> None:
         if self._loaded is None:
@@ -239,20 +239,20 @@ class _Fleet:
                 )
 
     def _gone(self, connection: Connection) -> None:
-        """A process has closed its end: it is done, has told a fault, or has died without a word."""
+        """A process has closed its end: it is done, has reported an error, or has died."""
         device, process = self._at_work.pop(connection)
         process.join()
         connection.close()
-        if connection in self._told:
+        if connection in self._reported:
             return
         status = process.exitcode or 0
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        self._faults.append((device, WorkerError(f"its process {how} before its share was done.")))
+        self._errors.append((device, WorkerError(f"its process {how} before its share was done.")))
 
     def end(self) -> None:
-        """Ends what is still at work, after a fault or Ctrl-C; each process writes what it has first."""
+        """Ends what is still at work, after a error or Ctrl-C; each process writes what it has first."""
         for connection in self._at_work:
-            connection.close()  # one that waits for a word, or would say one, ends by itself
+            connection.close()  # one that waits for a message, or sends one, ends by itself
         for ask, seconds in ((None, 10.0), (signal.SIGINT, 30.0), (signal.SIGKILL, 30.0)):
             for _, process in self._at_work.values():
                 # At a terminal Ctrl-C reaches every process by itself, so the first round only waits.
@@ -262,22 +262,22 @@ class _Fleet:
                 process.join(seconds)
 
     def require_success(self) -> None:
-        """Speaks of what went wrong.
+        """Raises what went wrong.
 
         Raises:
-            MedprobeError: the one fault, if all devices have the same; QuarantineError, if that is all there is; else
+            MedprobeError: the one error, if all devices have the same; QuarantineError, if that is all there is; else
                 WorkerError.
         """
-        serious = [(device, fault) for device, fault in self._faults if not isinstance(fault, QuarantineError)]
+        serious = [(device, error) for device, error in self._errors if not isinstance(error, QuarantineError)]
         if not serious:
-            if self._faults:
-                raise self._faults[-1][1]  # of the process that ended last, which knows of all
+            if self._errors:
+                raise self._errors[-1][1]  # of the process that ended last, which knows of all
             return
-        if len({str(fault) for _, fault in self._faults}) == 1 and len(serious) > 1:
+        if len({str(error) for _, error in self._errors}) == 1 and len(serious) > 1:
             raise serious[0][1]
-        told = "".join(f"\n  {device}: {fault}" for device, fault in serious)
+        errors = "".join(f"\n  {device}: {error}" for device, error in serious)
         raise WorkerError(
-            f"not every device has done its share; what is embedded is kept:{told}\n"
+            f"not every device has done its share; what is embedded is kept:{errors}\n"
             "Run the same command again; it does what is left, on the --device you name."
         )
 
@@ -303,12 +303,18 @@ def _share(connection: Connection, job: _Job) -> list[EmbeddingCache]:
     _await_go(connection)
 
     @contextmanager
-    def show(rows: int) -> Iterator[Told]:
+    def show(rows: int) -> Iterator[Report]:
         connection.send(_Begun(rows))
         yield lambda images, pace: connection.send(_Advanced(images, pace))
 
-    return extract_showing(
-        show, job.manifest, backbones, job.store, batch_size=job.batch_size, workers=job.workers, shard=job.shard
+    return extract(
+        job.manifest,
+        backbones,
+        job.store,
+        batch_size=job.batch_size,
+        workers=job.workers,
+        shard=job.shard,
+        progress=show,
     )
 
 

@@ -23,7 +23,7 @@ _INDEX_BYTES = 64
 
 
 @dataclass(frozen=True)
-class Forecast:
+class BackboneCost:
     """What one backbone would have to do."""
 
     backbone: str
@@ -42,10 +42,10 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class CostEstimate:
     """What a whole run would do."""
 
-    backbones: list[Forecast]
+    backbones: list[BackboneCost]
     to_decode: int
     """Images that any backbone lacks; each is decoded once."""
     unreadable: int
@@ -65,7 +65,7 @@ def estimate_cost(
     *,
     workers: int | None = None,
     shard: Shard | None = None,
-) -> Outlook:
+) -> CostEstimate:
     """Says what `extract` would do with the same arguments; writes nothing.
 
     Times come from eight of the images (all, where fewer are to do), spread over what there is to do: decoded in this
@@ -90,7 +90,7 @@ def estimate_cost(
         values, to_do = sum(backbone.dims.values()), int(lack.sum())
         stored_bytes = 2 if backbone.spec.precision == "bf16" else 4
         told.append(
-            Forecast(
+            BackboneCost(
                 backbone=backbone.name,
                 rows=int(mine.sum()),
                 cached=int((mine & ~miss).sum()),
@@ -100,7 +100,7 @@ def estimate_cost(
                 bytes_segments=to_do * (4 * values + _INDEX_BYTES),
             )
         )
-    return Outlook(
+    return CostEstimate(
         backbones=told,
         to_decode=len(rows),
         unreadable=int((mine & (unreadable != "")).sum()),
@@ -133,7 +133,7 @@ def _try_embedding(backbone: Backbone, batch: Decoded) -> float:
 
 
 def _whole(
-    told: Sequence[Forecast], to_decode: int, decoding: float | None, device: str, workers: int | None
+    told: Sequence[BackboneCost], to_decode: int, decoding: float | None, device: str, workers: int | None
 ) -> float | None:
     if not to_decode:
         return 0.0

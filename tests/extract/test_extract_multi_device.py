@@ -13,7 +13,7 @@ from medprobe.base import BackboneError, QuarantineError, WorkerError
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.extract import extract, extract_on
 from medprobe.extract.device import choose_device, choose_devices, is_lost
-from medprobe.extract.fleet import Loaded
+from medprobe.extract.multi_device import Loaded
 
 _RECIPE = {
     "name": "timm:test_vit@random",

@@ -7,7 +7,7 @@ import time
 import pytest
 from medprobe.cache import EmbeddingCache
 from medprobe.extract import extract
-from medprobe.extract.meter import Meter, Pace
+from medprobe.extract.throughput import Meter, Pace
 
 
 def _slow(items, seconds):
@@ -30,7 +30,7 @@ def test_waiting_and_computing_are_told_apart() -> None:
 
 def test_now_is_the_last_seconds_and_the_mean_is_all_of_it(monkeypatch) -> None:
     now = 100.0
-    monkeypatch.setattr("medprobe.extract.meter.time.perf_counter", lambda: now)
+    monkeypatch.setattr("medprobe.extract.throughput.time.perf_counter", lambda: now)
     meter = Meter()
     for seconds, images in [(30.0, 30)] * 4 + [(1.0, 50)] * 20:
         with meter.computing(images):

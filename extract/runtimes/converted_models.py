@@ -25,13 +25,13 @@ _ABANDONED_AFTER_S = 24 * 3600
 
 
 @dataclass(frozen=True)
-class StoredModel:
+class ConvertedModel:
     """One converted network: a folder that is there whole or not at all. It may be removed at any time."""
 
     folder: Path
 
     @classmethod
-    def of(cls, spec: EmbeddingSpec, library: str) -> StoredModel:
+    def of(cls, spec: EmbeddingSpec, library: str) -> ConvertedModel:
         """The place of the network that `spec` names, whose architecture is `library`'s.
 
         Graphs are the same in both precisions, and of the versions that took part in making them.
