@@ -1,4 +1,4 @@
-"""The floor that every room stands on: faults, files written whole, canonical JSON, messages, progress.
+"""What every package uses: errors, files written whole, canonical JSON, text of messages, progress.
 
 In: nothing of the project. Out: small helpers without a policy of their own.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class MedprobeError(Exception):
-    """A fault the user can mend. The message says what is wrong, where, and what to do."""
+    """An error the user can fix. The message says what is wrong, where, and what to do."""
 
 
 class ManifestError(MedprobeError):
@@ -16,7 +16,7 @@ class ImageError(MedprobeError):
 
 
 class BackboneError(MedprobeError):
-    """A backbone, or something asked of one (a pooling, an image size), does not exist."""
+    """A backbone, or a requested pooling or image size, does not exist."""
 
 
 class WeightsError(MedprobeError):
@@ -32,7 +32,7 @@ class QuarantineError(MedprobeError):
 
 
 class ProbeError(MedprobeError):
-    """A probe cannot be run as asked: too few samples, an impossible protocol, unusable embeddings."""
+    """A probe cannot be run as requested: too few samples, an impossible protocol, unusable embeddings."""
 
 
 class ReportError(MedprobeError):
@@ -44,7 +44,7 @@ class OutputError(MedprobeError):
 
 
 class FolderGoneError(OutputError, FileNotFoundError):
-    """The folder of a result went away while it was written. Whoever shares folders may catch it and try again."""
+    """The folder of a result went away while it was written. Code that shares folders may catch it and try again."""
 
 
 class WorkerError(MedprobeError):
@@ -52,4 +52,4 @@ class WorkerError(MedprobeError):
 
 
 class MedprobeWarning(UserWarning):
-    """Something is not as asked but the work goes on; the command line says it in one line."""
+    """Something is not as requested but the work continues; the command line shows it in one line."""

@@ -12,10 +12,10 @@ _LINE_EVERY_S = 60.0
 
 
 class Bar(Protocol):
-    """What long work tells its progress to."""
+    """What long work reports its progress to."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Counts `steps` more as done; `note` says how fast, where a mean rate would not say enough."""
+        """Counts `steps` more as done; `note` is shown instead of the mean rate."""
         ...
 
 

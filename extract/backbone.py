@@ -82,7 +82,7 @@ def load_backbone(
             local weights.
         weights: a file or folder of weights, instead of `@FILE`.
         poolings: the vectors to take; the default is the entry's first.
-        image_size: pixels; positions are interpolated. The default is the entry's.
+        image_size: input size in pixels; position embeddings are interpolated. The default is the entry's.
         normalization: mean and standard deviation instead of the model's own, perhaps by what the network sees (`rgb`,
             `grey`), as `dataset_normalization` gives them.
         precision: what to compute in; `auto` is bf16 where the device is quick at it.
@@ -112,14 +112,14 @@ def load_backbone(
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     trial = _Trial(adapter, network, (transform.channels, *transform.size), place)
     there = available(trial.end)
-    asked = tuple(poolings) if poolings else (entry.poolings or there)[:1]
-    recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in asked}
+    names = tuple(poolings) if poolings else (entry.poolings or there)[:1]
+    recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in names}
     spec = EmbeddingSpec(
         backbone=entry.name,
         model=f"{entry.source}:{entry.model}",
         weights_digest=digest,
         transform=transform,
-        poolings=asked,
+        poolings=names,
         precision=in_precision,
         runtime=run_by,
         config_digest=fingerprint(config, digits=32) if config else "",
@@ -134,7 +134,7 @@ def _require_finite(network: nn.Module, entry: Entry) -> None:
     odd = [n for n, value in network.state_dict().items() if value.is_floating_point() and not value.isfinite().all()]
     if odd:
         raise WeightsError(
-            f"{entry.name}: its weights hold NaN or infinity, in {one_of(odd, most=3)}; fetch them anew."
+            f"{entry.name}: its weights hold NaN or infinity, in {one_of(odd, most=3)}; download them again."
         )
 
 
@@ -162,7 +162,7 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
             return network
         case ByHand(file, where):
             raise WeightsError(
-                f"the weights of {entry.name} are for you to fetch: see {where}, then name the backbone "
+                f"the weights of {entry.name} have to be downloaded by hand from {where}; then name the backbone "
                 f'"{entry.name}@/path/to/{file}".'
             )
         case Hub():
@@ -182,11 +182,11 @@ class _Trial:
     """Channels, height and width of an image."""
     device: torch.device
 
-    def run(self, asked: Wanted) -> Features:
+    def run(self, outputs: Wanted) -> Features:
         black = torch.zeros(1, *self.shape, device=self.device)
         try:
             with torch.inference_mode(), exact_fp32(self.device, "fp32"):
-                return self.adapter.features(self.network, black, asked)
+                return self.adapter.features(self.network, black, outputs)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             _, height, width = self.shape
             if is_lost(error) or is_out_of_memory(error):
@@ -204,10 +204,10 @@ class _Trial:
 
     def dims(self, recipes: Mapping[str, Recipe]) -> dict[str, int]:
         """Vector lengths by pooling, of a network that says the same twice and whose last block is its end."""
-        asked = wanted(recipes.values())
+        outputs = wanted(recipes.values())
         last = self.adapter.inside(self.network).blocks
-        blocks = any(isinstance(place, int) for place in asked.inside)
-        again = self.run(Wanted(inside=asked.inside | {last} if blocks else asked.inside))
+        blocks = any(isinstance(place, int) for place in outputs.inside)
+        again = self.run(Wanted(inside=outputs.inside | {last} if blocks else outputs.inside))
         if not all(_same(self.end, again, pooling) for pooling in available(self.end)):
             raise BackboneError(
                 "this network gives another vector each time (it masks patches at random); it cannot be used."

@@ -34,7 +34,7 @@ def choose_device(asked: str = "auto", runtime: AskedRuntime = "auto") -> torch.
     try:
         device = torch.device(asked)
     except RuntimeError as error:
-        raise BackboneError(f'"{asked}" is no device; use auto, cpu, cuda or cuda:N.') from error
+        raise BackboneError(f'"{asked}" is not a device; use auto, cpu, cuda or cuda:N.') from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BackboneError(f"there is no {asked} here ({torch.cuda.device_count()} GPUs are seen); use auto or cpu.")
     return device
@@ -149,7 +149,7 @@ def free_memory(device: torch.device) -> None:
 
 @contextmanager
 def exact_fp32(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Keeps convolutions of an fp32 backbone on CUDA from computing in TF32, which torch allows unless told.
+    """Keeps convolutions of an fp32 backbone on CUDA from computing in TF32, which torch allows by default.
 
     TF32 has bfloat16's range and 10 bits of fraction: what it gives must not be called fp32 in a spec.
     """

@@ -212,11 +212,11 @@ class _Run:
             reasons.update(draft.quarantined(self.sample_ids, self.stamps))
         if not reasons:
             return
-        lines = "".join(f"\n  {sample}: {reason}" for sample, reason in list(reasons.items())[:10])
+        listed = "".join(f"\n  {sample}: {reason}" for sample, reason in list(reasons.items())[:10])
         rest = f"\n  and {len(reasons) - 10:,} more" if len(reasons) > 10 else ""
         raise QuarantineError(
-            f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded (all others are):{lines}{rest}\n"
-            "Fix or remove them and run the same command again; `medprobe cache show` of the cache lists them."
+            f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded; all others are.{listed}{rest}"
+            "\nFix or remove them and run the same command again; `medprobe cache show` of the cache lists them."
         )
 
 

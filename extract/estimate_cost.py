@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: rows, seconds and bytes, from what is cached and a few images tried."""
+"""Time and disk space of a run before it starts, from what is cached and a few images tried."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CostEstimate:
     decode_seconds_each: float | None
     """Time of one process to decode an image and make its inputs; None where none had to be, or could be, tried."""
     seconds: float | None
-    """Of the whole run on this device; None where it could not be told."""
+    """Of the whole run on this device; None where unknown."""
 
 
 def estimate_cost(
@@ -85,11 +85,11 @@ def estimate_cost(
     decoding, batch = _try_decoding(
         manifest, rows, [one for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
     )
-    told = []
+    costs = []
     for backbone, miss, lack in zip(backbones, missing, lacking, strict=True):
         values, to_do = sum(backbone.dims.values()), int(lack.sum())
         stored_bytes = 2 if backbone.spec.precision == "bf16" else 4
-        told.append(
+        costs.append(
             BackboneCost(
                 backbone=backbone.name,
                 rows=int(mine.sum()),
@@ -101,12 +101,12 @@ def estimate_cost(
             )
         )
     return CostEstimate(
-        backbones=told,
+        backbones=costs,
         to_decode=len(rows),
         unreadable=int((mine & (unreadable != "")).sum()),
         tried=len(batch.rows) if batch else 0,
         decode_seconds_each=decoding,
-        seconds=_whole(told, len(rows), decoding, backbones[0].device.type, workers),
+        seconds=_whole(costs, len(rows), decoding, backbones[0].device.type, workers),
     )
 
 
@@ -133,13 +133,13 @@ def _try_embedding(backbone: Backbone, batch: Decoded) -> float:
 
 
 def _whole(
-    told: Sequence[BackboneCost], to_decode: int, decoding: float | None, device: str, workers: int | None
+    costs: Sequence[BackboneCost], to_decode: int, decoding: float | None, device: str, workers: int | None
 ) -> float | None:
     if not to_decode:
         return 0.0
     if decoding is None:
         return None
-    computing = sum(one.to_do * (one.seconds_each or 0.0) for one in told)
+    computing = sum(one.to_do * (one.seconds_each or 0.0) for one in costs)
     processes = default_workers() if workers is None else max(1, workers)
     if device == "cpu":
         return computing + to_decode * decoding / (usable_cores() if workers != 0 else 1)

@@ -84,9 +84,9 @@ class _Batches(Dataset[Decoded]):
 
 
 def _shared(count: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Room for `count` inputs; in a worker, where the process that it works for reads it without a copy."""
-    room = torch.empty((count, *shape), dtype=torch.uint8)
-    return room.share_memory_() if get_worker_info() else room
+    """A buffer for `count` inputs; in a worker, where the process that it works for reads it without a copy."""
+    buffer = torch.empty((count, *shape), dtype=torch.uint8)
+    return buffer.share_memory_() if get_worker_info() else buffer
 
 
 def decode(

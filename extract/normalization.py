@@ -35,7 +35,7 @@ class Normalization:
         """`transform` with these instead of its own.
 
         Raises:
-            BackboneError: another number of channels, or numbers that cannot be.
+            BackboneError: another number of channels, or invalid numbers.
         """
         channels = transform.channels
         mean, std = (values * channels if len(values) == 1 else values for values in (self.mean, self.std))
@@ -47,11 +47,11 @@ class Normalization:
         try:
             return replace(transform, mean=mean, std=std)
         except ValueError as error:
-            raise BackboneError(f"the normalization cannot be: {error}.") from error
+            raise BackboneError(f"invalid normalization: {error}.") from error
 
 
 def read_normalization(text: str) -> Literal["model", "dataset"] | Normalization:
-    """What `--normalization` means: `model`, `dataset`, or `MEAN/STD` with numbers parted by commas.
+    """What `--normalization` means: `model`, `dataset`, or `MEAN/STD` with numbers separated by commas.
 
     Raises:
         BackboneError: it is none of these.
@@ -61,7 +61,7 @@ def read_normalization(text: str) -> Literal["model", "dataset"] | Normalization
     number = r"[0-9]*\.?[0-9]+"
     if not re.fullmatch(rf"{number}(,{number})*/{number}(,{number})*", text):
         raise BackboneError(
-            f'"{text}" is no normalization; use model, dataset, or numbers on the 0..1 scale such as 0.286/0.267 or '
+            f'"{text}" is not a normalization; use model, dataset, or numbers on the 0..1 scale such as 0.286/0.267 or '
             "0.485,0.456,0.406/0.229,0.224,0.225."
         )
     mean, std = (tuple(float(value) for value in part.split(",")) for part in text.split("/"))
@@ -75,14 +75,14 @@ def dataset_normalization(
 
     Over the training images where the manifest has a split, so that nothing is learnt from a test image; else over all.
     Each image counts the same: it is brought to 224 x 224 pixels first. Sums are whole numbers, so neither order nor
-    batches matter. They are counted once and kept beside the caches in `normalization.json`, until an image changes.
+    batches matter. They are counted once and kept next to the caches in `normalization.json`, until an image changes.
 
     Args:
-        manifest: the images; those that cannot be read are left out (`extract` quarantines them).
+        manifest: the images; those that cannot be read are skipped (`extract` quarantines them).
         store: the folder of all caches.
         workers: decoding processes; 0 decodes in this one. The default is all cores but one.
         keep: False writes nothing.
-        show_progress: a bar, or a line a minute where the output is no terminal.
+        show_progress: a bar, or a line a minute where the output is not a terminal.
 
     Raises:
         QuarantineError: no image can be read.

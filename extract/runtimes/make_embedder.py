@@ -49,7 +49,7 @@ def make_embedder(
         try:
             return start_openvino(vectors, spec.precision, store), spec
         except ConversionError as error:
-            told = f"{spec.backbone}: torch runs this network instead of OpenVINO, as {error}."
-            warnings.warn(told, MedprobeWarning, stacklevel=3)
+            message = f"{spec.backbone}: torch runs this network instead of OpenVINO, as {error}."
+            warnings.warn(message, MedprobeWarning, stacklevel=3)
             spec = replace(spec, runtime="torch")
     return TorchEmbedder(vectors, device, spec.precision, compiled=compiled), spec

@@ -20,7 +20,7 @@ Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
 def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The library's own names, perhaps under a prefix of a training code, and with a classifier that is not used.
 
-    What is neither under the prefix nor known to be of no use keeps its name, so that loading tells of it.
+    What is neither under the prefix nor known to be of no use keeps its name, so that loading reports it.
     Or the names that the network's authors gave them, where those are known (`published.PUBLISHED`).
     """
     layout = recognise(tensors)
@@ -29,7 +29,7 @@ def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensor
     # The one that fits best, so that a tensor that is missing is told as such and not as a prefix that is wrong.
     prefix = max(_PREFIXES, key=lambda each: len(part(tensors, each).keys() & target.keys()))
     own = _of_the_network(part(tensors, prefix), target)
-    # Not the backbone's, for all that is known: kept under its own name, so that loading tells of it.
+    # Not the backbone's, for all that is known: kept under its own name, so that loading reports it.
     beside = _of_the_network({n: value for n, value in tensors.items() if not n.startswith(prefix)}, target)
     if twice := own.keys() & beside.keys():
         raise WeightsError(
@@ -182,14 +182,16 @@ def load_strictly(
         for name, value in values.items()
         if name in wanted and value.shape != wanted[name].shape
     ]
-    faults = [
+    problems = [
         f"{len(names)} {what}: {one_of(names, most=4)}"
         for names, what in ((missing, "missing"), (extra, "not part of the model"), (misshapen, "of another shape"))
         if names
     ]
-    if faults:
-        told = f" The file looks like {_in_words(looks_like, values)}." if looks_like else ""
-        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(faults)}.{told}")
+    if problems:
+        hint = f" The file looks like {_in_words(looks_like, values)}." if looks_like else ""
+        raise WeightsError(
+            f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(problems)}.{similar}"
+        )
     network.load_state_dict(values, strict=False)
 
 

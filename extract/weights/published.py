@@ -49,7 +49,7 @@ def image_tower(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors
     """The image tower of OpenCLIP's published file (`visual.*` beside a text tower).
 
     Known tensors of the text side are left out; anything else that is no part of the image tower stays in, under its
-    own name, so that loading tells of it.
+    own name, so that loading reports it.
     """
     bare = {name.removeprefix("module."): value for name, value in tensors.items()}
     return {
@@ -379,7 +379,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published(
         "ConvNeXt as Meta published it", (r"^downsample_layers\.0\.0\.weight$", r"^stages\.0\.0\.dwconv\."), _convnext
     ),
-    # Known by sight and not read: timm has other weights of the same networks.
+    # Recognised but not read: timm has other weights of the same networks.
     Published(
         "torchvision's EfficientNet or ConvNeXt, whose names and layers are not timm's: fetch timm's own weights",
         (r"^features\.0\.0\.weight$", r"^features\.\d+\.0\.block\.0\."),

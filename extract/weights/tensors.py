@@ -108,7 +108,7 @@ def _refuse_what_is_no_pytorch_file(file: Path) -> None:
     _refuse_what_is_no_weights(file)
     beginning = _beginning(file)
     if beginning and not beginning.startswith(_BEGINNINGS):
-        raise WeightsError(f"{file.name}: no PyTorch file; it begins with {beginning[:8]!r}.")
+        raise WeightsError(f"{file.name}: not a PyTorch file; it begins with {beginning[:8]!r}.")
 
 
 def _refuse_what_is_no_weights(file: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 def test_doctor_tells_what_this_machine_has(medprobe, tmp_path) -> None:
     said = medprobe("doctor", "--cache", tmp_path / "embeddings")
     assert said.status == 0, said.out
-    told = " ".join(said.out.split())
+    words = " ".join(said.out.split())
     for word in (
         sys.version.split()[0],
         torch.__version__,
@@ -21,17 +21,17 @@ def test_doctor_tells_what_this_machine_has(medprobe, tmp_path) -> None:
         "threads",
         "GiB",
         "file locks",
-        "HDF5 files are written, checked and renamed there",
+        "cache folder",
         "[extract]",
     ):
-        assert word in told
+        assert word in words
     assert list(tmp_path.iterdir()) == [], "the trial must leave nothing behind"
 
 
 def test_a_cache_folder_that_cannot_be_is_a_fault(medprobe) -> None:
     said = medprobe("doctor", "--cache", "/proc/embeddings")
     assert said.status == 1
-    assert "choose another folder with --cache" in said.out
+    assert "--cache" in said.out
 
 
 def test_without_torch_doctor_says_how_to_get_it(tmp_path, without_torch) -> None:
@@ -40,7 +40,7 @@ def test_without_torch_doctor_says_how_to_get_it(tmp_path, without_torch) -> Non
     run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert 'pip install "medprobe[extract]"' in run.stdout
-    assert "lacks torch" in run.stdout
+    assert "not installed" in run.stdout
 
 
 def test_without_torch_extract_says_how_to_get_it(tmp_path, without_torch) -> None:
