@@ -190,7 +190,7 @@ def load_strictly(
     if problems:
         hint = f" The file looks like {_in_words(looks_like, values)}." if looks_like else ""
         raise WeightsError(
-            f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(problems)}.{similar}"
+            f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(problems)}.{hint}"
         )
     network.load_state_dict(values, strict=False)
 

@@ -33,16 +33,16 @@ def _refused(path: Path, match: str) -> None:
 def test_a_truncated_cache_is_refused(published, make_spec, keep) -> None:
     data = published.path.read_bytes()
     published.path.write_bytes(data[:keep])
-    _refused(published.path, r"damaged or no cache.*Move it away")
-    with pytest.raises(CacheError, match="damaged or no cache"):
+    _refused(published.path, r"damaged or not a cache.*Move it away")
+    with pytest.raises(CacheError, match="damaged or not a cache"):
         CacheDraft.open(published.path.parent.parent, "cohort", make_spec())
-    with pytest.raises(CacheError, match="damaged or no cache"):
+    with pytest.raises(CacheError, match="damaged or not a cache"):
         find_caches(published.path.parent.parent, "cohort")
 
 
 def test_what_is_no_hdf5_is_refused(published) -> None:
     published.path.write_text("backbone,value\n" * 100)
-    _refused(published.path, "damaged or no cache")
+    _refused(published.path, "damaged or not a cache")
     published.path.unlink()
     _refused(published.path, "there is no such cache")
     published.path.mkdir()
@@ -52,7 +52,7 @@ def test_what_is_no_hdf5_is_refused(published) -> None:
 def test_hdf5_of_something_else_is_refused(published) -> None:
     with h5py.File(published.path, "w") as file:
         file["x"] = 1
-    _refused(published.path, "damaged or no cache")
+    _refused(published.path, "damaged or not a cache")
 
 
 def test_a_flipped_byte_anywhere_is_noticed_or_changes_nothing(published) -> None:
