@@ -1,4 +1,4 @@
-"""Reads one image, whatever it is stored in; which reader is chosen by the content of the file, not by its name.
+"""Reads one image of any supported format; the reader is chosen by the content of the file, not by its name.
 
 In: a `Source`. Out: pixels, uint8, (H, W) grey or (H, W, 3) RGB.
 A further format is one file here, with `recognises` and `read`, and one line in `READERS`.
@@ -15,13 +15,13 @@ import numpy as np
 
 from ...base import ImageError
 from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
-from . import subprocess_reader as guard
 from .source import Source, is_store, reason_of
+from .subprocess_reader import SUBPROCESS_READER
 
 __all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_here", "read_image"]
 
 _HEAD = 512
-"""Bytes that a reader may look at; DICOM has its mark at byte 128."""
+"""Bytes that a reader may inspect; DICOM has its signature at byte 128."""
 
 
 def _none(_: object) -> bool:
@@ -34,23 +34,23 @@ class Reader:
 
     name: str
     recognises: Callable[[bytes], bool]
-    """Given the first 512 bytes of a file: is it one of mine?"""
+    """Whether a file that starts with these 512 bytes has this format."""
     read: Callable[[Source], np.ndarray]
     """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder."""
     recognises_folder: Callable[[Path], bool] = _none
-    """Is this folder one of mine?"""
-    guarded: bool = False
-    """Its decoders have been seen to crash on damaged files, so it reads in a process of its own (`guard.py`)."""
+    """Whether a folder has this format."""
+    in_subprocess: bool = False
+    """Its decoders may crash on damaged files, so it reads in a subprocess (`subprocess_reader.py`)."""
 
 
 READERS: tuple[Reader, ...] = (
-    # First, because a DICOM file may bear the mark of a TIFF at its start as well.
+    # First, because a DICOM file may start with the signature of a TIFF as well.
     Reader("dicom", dicom.recognises, dicom.read),
     Reader("image", pillow.recognises, pillow.read),
     Reader("npz", npz.recognises, npz.read),
     Reader("nifti", nifti.recognises, nifti.read),
     Reader("hdf5", hdf5.recognises, hdf5.read),
-    Reader("zarr", _none, zarr_stacks.read, recognises_folder=is_store, guarded=True),
+    Reader("zarr", _none, zarr_stacks.read, recognises_folder=is_store, in_subprocess=True),
 )
 
 
@@ -61,25 +61,25 @@ def read_image(source: Source) -> np.ndarray:
         uint8, (H, W) grey or (H, W, 3) RGB; the colour policy is in `readers/pillow.py` and docs/formats.md.
 
     Raises:
-        ImageError: a short reason that names no folder: missing, empty, cut off, damaged, too large, not an image.
+        ImageError: the reason, without a folder: missing, empty, cut off, damaged, too large, not an image.
     """
     reader = _reader_of(source.path)
-    pixels = guard.GUARD.read(source) if reader.guarded else reader.read(source)
+    pixels = SUBPROCESS_READER.read(source) if reader.in_subprocess else reader.read(source)
     if 0 in pixels.shape:
         raise ImageError("has no pixels")
     return pixels
 
 
 def read_here(source: Source) -> np.ndarray:
-    """`read_image` in this process, whatever the format: what a guard does, and nobody else should."""
+    """`read_image` without a subprocess, whatever the format; for the subprocess itself."""
     return _reader_of(source.path).read(source)
 
 
 def _reader_of(path: Path) -> Reader:
-    """The reader that knows the content of a file, or a folder.
+    """The reader that recognises the content of a file, or a folder.
 
     Raises:
-        ImageError: none does, or the file cannot be read.
+        ImageError: no reader does, or the file cannot be read.
     """
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""The last few things that were opened or decoded, kept by each process: rows that name one file mostly stand together.
+"""The last few files that a process opened or decoded: rows of one file are mostly next to each other.
 
-What is kept is known by the file's size and time too, so a file that was written anew is read anew.
+Size and time of the file are part of the key, so a file that has changed is read again.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class _Slot:
 
 
 class Memo(Generic[Kept]):
-    """A few values by key, each made once however many threads ask for it.
+    """A few values by key, each made once however many threads request it.
 
-    A refusal is kept like a value, so that a damaged volume of 300 slices is decoded, and refused, once.
+    An `ImageError` is kept like a value, so that a damaged volume of 300 slices is decoded once.
     A forked process starts with none: it must not share positions in files, nor locks that were held.
     """
 
@@ -39,14 +39,14 @@ class Memo(Generic[Kept]):
         os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        """Keeps nothing any more."""
+        """Drops all values."""
         self._lock = threading.Lock()
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], tuple[Kept, int]]) -> Kept:
         """The value of `key`; where there is none, `make` gives it with the bytes that it holds.
 
-        The value used last is kept whatever its size.
+        The most recently used value is kept whatever its size.
 
         Raises:
             ImageError: `make` raised it, now or before.
@@ -80,10 +80,10 @@ class Memo(Generic[Kept]):
 
 
 def file_key(path: Path) -> tuple[str, int, int]:
-    """Names a file as it is now: another one when it was written anew.
+    """Identifies a file in its present state: path, time and size.
 
     Raises:
-        OSError: the file is not there or cannot be asked.
+        OSError: the file is missing or cannot be read.
     """
     status = path.stat()
     return str(path), status.st_mtime_ns, status.st_size

@@ -1,6 +1,6 @@
-"""What a compressed frame says of itself, read before a decoder sees it.
+"""The header of a compressed frame, read before a decoder sees it.
 
-Decoders reserve memory for the size that the compressed data declares. Here it is held against what the DICOM header
+Decoders reserve memory for the size that the compressed data declares. Here it is compared with what the DICOM header
 declares, so that a damaged frame is refused and not decoded.
 """
 
@@ -28,7 +28,7 @@ _MOST_TILES = 65_535
 
 @dataclass(frozen=True)
 class Codestream:
-    """The head of one compressed frame."""
+    """The header of one compressed frame."""
 
     kind: Literal["jpeg", "lossless", "jpeg-ls", "jpeg2000"]
     rows: int
@@ -37,14 +37,14 @@ class Codestream:
     precision: int
     """Bits of a sample."""
     adobe: bool = False
-    """Whether an Adobe marker says how colours were transformed, so that a JPEG decoder gives RGB by itself."""
+    """Whether an Adobe marker declares the colour transform, so that a JPEG decoder gives RGB by itself."""
 
 
 def describe_jpeg(frame: bytes) -> Codestream:
-    """The head of a JPEG or JPEG-LS frame.
+    """The header of a JPEG or JPEG-LS frame.
 
     Raises:
-        ImageError: it is neither, of a kind that is not read, or damaged.
+        ImageError: it is neither, of an unsupported kind, or damaged.
     """
     if frame[:2] != b"\xff\xd8":
         raise _damaged()
@@ -59,12 +59,12 @@ def describe_jpeg(frame: bytes) -> Codestream:
         (length,) = struct.unpack_from(">H", frame, place + 2)
         body = frame[place + 4 : place + 2 + length]
         if marker in _JPEG_KINDS:
-            # No compressed value looks like the end marker. Some decoders fill up what is cut off, in silence.
+            # No compressed value looks like the end marker. Some decoders fill up what is cut off, without an error.
             if frame.find(b"\xff\xd9", place) < 0:
                 raise ImageError("the file is cut off")
             return _frame_header(_JPEG_KINDS[marker], body, adobe)
         if 0xC5 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
-            raise ImageError("compressed as a kind of JPEG (hierarchical or arithmetic) that is not read here")
+            raise ImageError("compressed as a kind of JPEG (hierarchical or arithmetic) that is not supported")
         if marker in (0xD9, 0xDA) or length < 2:
             break
         adobe |= marker == 0xEE and body.startswith(b"Adobe")
@@ -73,10 +73,10 @@ def describe_jpeg(frame: bytes) -> Codestream:
 
 
 def describe_jpeg2000(frame: bytes) -> tuple[Codestream, bytes]:
-    """The head of a JPEG 2000 frame, and the frame without the file header that some writers put around it.
+    """The header of a JPEG 2000 frame, and the frame without the file header that some writers put around it.
 
     Raises:
-        ImageError: it is none, or damaged.
+        ImageError: it is not JPEG 2000, or damaged.
     """
     if frame.startswith(_JP2):
         frame = _unboxed(frame)
@@ -91,7 +91,7 @@ def describe_jpeg2000(frame: bytes) -> tuple[Codestream, bytes]:
     if len(components) < 3 * samples or any(step == 0 for step in components[1::3] + components[2::3]):
         raise _damaged()
     if len(set(components[::3])) != 1:
-        raise ImageError("compressed as JPEG 2000 with samples of different depths, which is not read here")
+        raise ImageError("compressed as JPEG 2000 with samples of different depths, which is not supported")
     precision = (components[0] & 0x7F) + 1
     return Codestream("jpeg2000", bottom - top, right - left, samples, precision), frame
 
@@ -116,4 +116,4 @@ def _unboxed(frame: bytes) -> bytes:
 
 
 def _damaged() -> ImageError:
-    return ImageError("the file is damaged: its compressed pixels are not what its header says")
+    return ImageError("the file is damaged: its compressed pixels do not match its header")

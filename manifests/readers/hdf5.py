@@ -27,7 +27,7 @@ _KEPT = 4
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 """deflate, shuffle, Fletcher32, szip, nbit, scale-offset; LZF, which h5py brings."""
 _MOST_SEARCHED = 1000
-"""Objects of a file that are looked at for an array to propose."""
+"""Objects of a file that are looked at for an array to suggest."""
 
 
 def recognises(head: bytes) -> bool:

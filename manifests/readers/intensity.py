@@ -19,12 +19,12 @@ def chosen_bounds(values: np.ndarray, reading: IntensityPolicy, stored: Bounds |
 
     Args:
         values: any shape and real type: what percentiles are taken over (a slice or a whole volume). NaN and infinity
-            are passed over.
+            are ignored.
         reading: the manifest's intensity policy.
-        stored: the bounds that the file itself asks for, if it does.
+        stored: the bounds that the file requests, if any.
 
     Raises:
-        ImageError: percentiles are asked for and no value is finite.
+        ImageError: percentiles are needed and no value is finite.
     """
     if isinstance(reading.window, tuple):
         centre, width = reading.window
@@ -50,7 +50,7 @@ def percentile_bounds(values: np.ndarray, percentiles: tuple[float, float]) -> B
 
 
 def thinned(flat: np.ndarray) -> np.ndarray:
-    """Evenly spaced ones of many values, (N,), as a view: those that percentiles are taken over."""
+    """A view of evenly spaced values, (N,), over which percentiles are computed."""
     return flat[:: max(1, -(-flat.size // MOST_VALUES))]
 
 

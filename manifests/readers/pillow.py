@@ -54,13 +54,13 @@ def read(source: Source) -> np.ndarray:
     """The pixels: uint8, (H, W) or (H, W, 3).
 
     Raises:
-        ImageError: the file is damaged, cut off, too large, of an unsupported kind, or has not that frame.
+        ImageError: the file is damaged, cut off, too large, of an unsupported kind, or does not have that frame.
     """
     try:
         with _open(source) as image:
             _seek(image, source.frame)
             if source.reading.draft is not None:
-                # Only JPEG heeds it: the smallest of its sizes at which neither side is shorter than this.
+                # Only JPEG supports it: the smallest of its sizes at which neither side is shorter than this.
                 image.draft(None, (source.reading.draft, source.reading.draft))
             # Pillow gives some 16-bit images 32 bits, and what it has turned no longer knows its format.
             is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))

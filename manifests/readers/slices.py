@@ -37,7 +37,7 @@ class SliceChoice:
         `[AXIS:]all`, `[AXIS:]middle:N`, `[AXIS:]every:N`, `[AXIS:]largest-mask`.
 
         Raises:
-            ManifestError: it names none; says what may be written.
+            ManifestError: it is not valid; lists what is.
         """
         words = text.strip().split(":")
         axis = words.pop(0) if words[0] in AXES else None
@@ -57,7 +57,7 @@ class SliceChoice:
             option: where, such as `--frames`, for messages.
 
         Raises:
-            ManifestError: it names none; says what may be written.
+            ManifestError: it is not valid; lists what is.
         """
         kind, *words = text.strip().split(":")
         where = f"{option} {text}"
@@ -76,10 +76,10 @@ class SliceChoice:
 
         Args:
             count: slices along the axis.
-            mask_areas: (count,), the area of the mask in each slice; asked for by `largest-mask` alone.
+            mask_areas: (count,), the area of the mask in each slice; only for `largest-mask`.
 
         Raises:
-            ManifestError: a mask is asked for and is not given, is empty, or has another number of slices.
+            ManifestError: a mask is needed and is missing, is empty, or has another number of slices.
         """
         if self.kind == "largest-mask":
             return [self._largest(count, mask_areas)]
@@ -90,10 +90,10 @@ class SliceChoice:
 
     def _largest(self, count: int, mask_areas: Sequence[int] | np.ndarray | None) -> int:
         if mask_areas is None:
-            raise ManifestError("largest-mask chooses by a mask, and there is none.")
+            raise ManifestError("largest-mask needs a mask, and there is none.")
         areas = np.asarray(mask_areas)
         if areas.shape != (count,):
-            raise ManifestError(f"the mask has {len(areas)} slices and the volume {count}; they are no pair.")
+            raise ManifestError(f"the mask has {len(areas)} slices and the volume {count}; they do not match.")
         if not (areas > 0).any():
             raise ManifestError("the mask is empty, so no slice has the largest part of it.")
         return int(areas.argmax())
@@ -103,7 +103,7 @@ def _number(kind: str, words: list[str], where: str, may_be: str) -> int:
     """What follows `middle` or `every`; 1 where nothing has to follow.
 
     Raises:
-        ManifestError: too much, too little or no number follows.
+        ManifestError: too many words, too few or not a number.
     """
     takes_number = kind in ("middle", "every")
     if len(words) != takes_number or not all(re.fullmatch("[1-9][0-9]{0,8}", word) for word in words):

@@ -1,9 +1,9 @@
-"""Reads in a process of its own, for formats whose native decoders crash or do not end on damaged files.
+"""Reads in a subprocess, for formats whose native decoders crash or hang on damaged files.
 
-A process that reads has one such guard, started when it is first needed and never forked. It is asked through its
-standard input and answers through its output: a line of JSON, then the pixels. When it dies, the file is to blame and
-the next read starts another. What it may take is set by the system's own limits: of processor time 4 s and 1 s per MB
-of the file, of memory 4 GiB. It ends when its input is closed, so it cannot outlive the process that it reads for.
+Each process that reads has at most one such subprocess, started on first use and never forked. Requests go to its
+standard input, replies come from its standard output: a line of JSON, then the pixels. When it dies, the file is
+damaged and the next read starts another. The system's own limits apply to it: processor time of 4 s and 1 s per MB of
+the file, memory of 4 GiB. It ends when its input is closed, so it cannot outlive the process that it reads for.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _SECONDS, _SECONDS_PER_MB, _MOST_SECONDS = 4.0, 1.0, 600.0
 _MOST_BYTES = 4 * 2**30
 """Of address space, beyond what the process has when it starts."""
 _STALLED = 900
-"""Seconds after which a guard that uses no processor time is given up: its file system does not answer."""
+"""Seconds after which a subprocess that uses no processor time is ended: its file system does not respond."""
 _CRASHED = "the file is damaged: its decoder crashed"
-_ENDLESS = "the file is damaged: its decoder does not come to an end"
+_ENDLESS = "the file is damaged: its decoder does not end"
 
 
 class SubprocessReader:
-    """The process that reads for this one. Threads wait for each other; a forked process has a guard of its own."""
+    """The subprocess that reads for this process. Threads take turns; a forked process starts its own."""
 
     def __init__(self, program: str | None = None) -> None:
         package = __name__.rpartition(".")[0]
@@ -53,29 +53,29 @@ class SubprocessReader:
 
     def _forget(self) -> None:
         if self._process is not None:
-            _let_go(self._process)
+            _release_pipes(self._process)
         self._lock = threading.Lock()
         self._process = None
-        self._answered = 0
+        self._replies = 0
 
     def read(self, source: Source) -> np.ndarray:
-        """What the reader of `source` gives.
+        """The pixels of `source`, uint8.
 
         Raises:
-            ImageError: the reader refused, or the decoder crashed or took more than it may.
+            ImageError: the reader raised it, or the decoder crashed or exceeded its limits.
         """
         with self._lock:
             while True:
                 process = self._process or self._start()
-                answer = _asked(process, source)
-                if answer is not None:
-                    self._answered += 1
-                    return _pixels(answer)
-                had_answered, status = self._answered, self._end()
+                reply = _request(process, source)
+                if reply is not None:
+                    self._replies += 1
+                    return _pixels(reply)
+                had_replied, status = self._replies, self._end()
                 if status == -signal.SIGXCPU:
                     raise ImageError(_ENDLESS)
-                # Memory that an earlier file spoilt may be to blame: only a new process tells.
-                if not had_answered:
+                # An earlier file may have corrupted the memory: retry once in a new process.
+                if not had_replied:
                     raise ImageError(_CRASHED)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class SubprocessReader:
         # -P: a file in the working folder that is named like a library is not imported.
         words = [sys.executable, "-P", "-c", self._program]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._answered = 0
+        self._replies = 0
         assert self._process.stdout is not None
         if self._process.stdout.readline() != b"ready\n":
             raise ImageError(f"the process that decodes it did not start (status {self._end()})")
@@ -109,28 +109,28 @@ class SubprocessReader:
             return process.wait()
 
 
-GUARD = SubprocessReader()
-"""Of this process."""
+SUBPROCESS_READER = SubprocessReader()
+"""The one of this process."""
 
 
-def _let_go(inherited: subprocess.Popen[bytes]) -> None:
-    """In a fork: its copies of the pipes become nothing, or the guard would not see its own process end."""
-    nothing = os.open(os.devnull, os.O_RDWR)
+def _release_pipes(inherited: subprocess.Popen[bytes]) -> None:
+    """In a fork: replaces its copies of the pipes, or the subprocess would not notice that its parent ended."""
+    devnull = os.open(os.devnull, os.O_RDWR)
     for pipe in (inherited.stdin, inherited.stdout):
         if pipe is not None and not pipe.closed:
-            os.dup2(nothing, pipe.fileno(), inheritable=False)
-    os.close(nothing)
-    inherited.returncode = 0  # no child of this process: there is nothing to wait for
+            os.dup2(devnull, pipe.fileno(), inheritable=False)
+    os.close(devnull)
+    inherited.returncode = 0  # not a child of this process: there is no status to wait for
 
 
-def _asked(process: subprocess.Popen[bytes], source: Source) -> tuple[dict[str, Any], bytearray] | None:
-    """The answer's line and pixels; None where the process ended instead."""
+def _request(process: subprocess.Popen[bytes], source: Source) -> tuple[dict[str, Any], bytearray] | None:
+    """Header and pixels of the reply; None where the process ended instead."""
     assert process.stdin is not None
     assert process.stdout is not None
     reading = source.reading.model_dump(mode="json", exclude_defaults=True)
-    question = json.dumps([os.fspath(source.path.absolute()), source.frame, source.member, reading])
+    request = json.dumps([os.fspath(source.path.absolute()), source.frame, source.member, reading])
     try:
-        process.stdin.write(question.encode("utf-8", "surrogatepass") + b"\n")
+        process.stdin.write(request.encode("utf-8", "surrogatepass") + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
         return None
@@ -138,15 +138,15 @@ def _asked(process: subprocess.Popen[bytes], source: Source) -> tuple[dict[str, 
     line = process.stdout.readline() if ready else b""
     if not line.endswith(b"\n"):
         return None
-    told = json.loads(line)
-    pixels = bytearray(math.prod(told.get("shape", [0])))
+    header = json.loads(line)
+    pixels = bytearray(math.prod(header.get("shape", [0])))
     # Read into place: a large picture is not copied again.
-    return (told, pixels) if _filled(process.stdout, pixels) else None
+    return (header, pixels) if _read_into(process.stdout, pixels) else None
 
 
-def _filled(stream: IO[bytes], room: bytearray) -> bool:
-    view, done = memoryview(room), 0
-    while done < len(room):
+def _read_into(stream: IO[bytes], buffer: bytearray) -> bool:
+    view, done = memoryview(buffer), 0
+    while done < len(buffer):
         count = stream.readinto(view[done:])  # pyright: ignore[reportAttributeAccessIssue]
         if not count:
             return False
@@ -154,42 +154,42 @@ def _filled(stream: IO[bytes], room: bytearray) -> bool:
     return True
 
 
-def _pixels(answer: tuple[dict[str, Any], bytearray]) -> np.ndarray:
-    told, pixels = answer
-    if "refused" in told:
-        raise ImageError(told["refused"])
-    return np.frombuffer(pixels, np.uint8).reshape(told["shape"])
+def _pixels(reply: tuple[dict[str, Any], bytearray]) -> np.ndarray:
+    header, pixels = reply
+    if "refused" in header:
+        raise ImageError(header["refused"])
+    return np.frombuffer(pixels, np.uint8).reshape(header["shape"])
 
 
 def serve(read: Callable[[Source], np.ndarray]) -> None:
-    """Answers what is asked on the standard input with `read`, until it is closed."""
-    # The terminal's interrupt is for the process that is read for, which then closes the pipe.
+    """Replies to requests on the standard input with `read`, until it is closed."""
+    # The terminal's interrupt is handled by the parent process, which then closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     _limit(resource.RLIMIT_CORE, 0)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    answers.write(b"ready\n")
-    answers.flush()
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # output that a library prints is not a reply
+    replies.write(b"ready\n")
+    replies.flush()
     _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
     with suppress(BrokenPipeError):
         for line in sys.stdin.buffer:
             path, frame, member, reading = json.loads(line.decode("utf-8", "surrogatepass"))
             source = Source(Path(path), frame, member, IntensityPolicy.model_validate(reading))
             _allow(source.path)
-            _answer(source, read, answers)
-            answers.flush()
+            _reply(source, read, replies)
+            replies.flush()
 
 
-def _answer(source: Source, read: Callable[[Source], np.ndarray], answers: IO[bytes]) -> None:
+def _reply(source: Source, read: Callable[[Source], np.ndarray], replies: IO[bytes]) -> None:
     try:
         pixels = np.ascontiguousarray(read(source))
     except (ImageError, MemoryError) as error:
         refused = str(error) if isinstance(error, ImageError) else "needs more memory than there is"
-        answers.write(json.dumps({"refused": refused}).encode() + b"\n")
+        replies.write(json.dumps({"refused": refused}).encode() + b"\n")
         return
-    answers.write(json.dumps({"shape": pixels.shape}).encode() + b"\n")
-    answers.write(pixels.data)
+    replies.write(json.dumps({"shape": pixels.shape}).encode() + b"\n")
+    replies.write(pixels.data)
 
 
 def _allow(path: Path) -> None:
@@ -207,7 +207,7 @@ def _limit(what: int, value: int) -> None:
 
 @lru_cache(maxsize=16)
 def _megabytes(path: Path) -> float:
-    """Of a file, or of all files of a folder; asked once, since a folder may hold a million chunks."""
+    """Of a file, or of all files of a folder; computed once, since a folder may hold a million chunks."""
     with suppress(OSError):
         if path.is_dir():
             return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6

@@ -167,8 +167,8 @@ def _refusals(folder: Path) -> dict[str, tuple[Path, str]]:
         "signed colours": (dataset(RGB, colours=True, PixelRepresentation=1), None, "signed"),
         "wide ybr": (dataset(RGB.astype(np.uint16), **colours), None, "YBR"),
         "another size": (dataset(FLAT[1:], colours=True), jpeg, "another size"),
-        "half a jpeg": (dataset(FLAT, colours=True), jpeg[: len(jpeg) // 2], "cut off|decoded|not what"),
-        "no jpeg": (dataset(FLAT, colours=True), b"\xff\xd8" + bytes(100), "not what its header says"),
+        "half a jpeg": (dataset(FLAT, colours=True), jpeg[: len(jpeg) // 2], "cut off|decoded|do not match"),
+        "no jpeg": (dataset(FLAT, colours=True), b"\xff\xd8" + bytes(100), "do not match its header"),
     }
     for name, (header, frame, _) in made.items():
         target = folder / f"{name}.dcm"

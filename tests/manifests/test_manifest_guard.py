@@ -15,13 +15,13 @@ import pytest
 import zarr
 from medprobe.base import ImageError
 from medprobe.manifests import READERS, Source, read_image
-from medprobe.manifests.readers import subprocess_reader as guard
+from medprobe.manifests.readers import subprocess_reader
 
 _PROGRAM = """
 import os, signal, sys
 import numpy as np
 from medprobe.base import ImageError
-from medprobe.manifests.readers import guard
+from medprobe.manifests.readers import subprocess_reader
 
 seen = []
 
@@ -39,76 +39,78 @@ def read(source):
     print("a library says something")
     return np.full((2, source.frame or 3), os.getpid() % 256, np.uint8)
 
-guard._SECONDS = 0.5
-guard.serve(read)
+subprocess_reader._SECONDS = 0.5
+subprocess_reader.serve(read)
 """
 
 
 @pytest.fixture
-def guarded() -> Iterator[guard.SubprocessReader]:
-    """A guard whose reader does what the file's name says."""
-    made = guard.SubprocessReader(_PROGRAM)
+def reader_process() -> Iterator[subprocess_reader.SubprocessReader]:
+    """A subprocess whose reader does what the file's name says."""
+    made = subprocess_reader.SubprocessReader(_PROGRAM)
     yield made
     made.close()
 
 
-def _refusal(guarded: guard.SubprocessReader, word: str) -> str:
+def _refusal(reader_process: subprocess_reader.SubprocessReader, word: str) -> str:
     with pytest.raises(ImageError) as refusal:
-        guarded.read(Source(Path(word)))
+        reader_process.read(Source(Path(word)))
     return str(refusal.value)
 
 
-def test_pixels_and_refusals_come_through(guarded: guard.SubprocessReader) -> None:
-    assert guarded.read(Source(Path("sound"), frame=4)).shape == (2, 4)
-    assert _refusal(guarded, "refused") == "has no frame 3"
-    assert (guarded.read(Source(Path("sound"))) == guarded.read(Source(Path("sound")))).all()
+def test_pixels_and_refusals_come_through(reader_process: subprocess_reader.SubprocessReader) -> None:
+    assert reader_process.read(Source(Path("sound"), frame=4)).shape == (2, 4)
+    assert _refusal(reader_process, "refused") == "has no frame 3"
+    assert (reader_process.read(Source(Path("sound"))) == reader_process.read(Source(Path("sound")))).all()
 
 
-def test_a_crash_is_the_files_and_the_next_file_is_read(guarded: guard.SubprocessReader) -> None:
-    assert "crashed" in _refusal(guarded, "crash")
-    assert guarded.read(Source(Path("sound"))).shape == (2, 3)
-    assert "crashed" in _refusal(guarded, "crash")
+def test_a_crash_is_the_files_and_the_next_file_is_read(reader_process: subprocess_reader.SubprocessReader) -> None:
+    assert "crashed" in _refusal(reader_process, "crash")
+    assert reader_process.read(Source(Path("sound"))).shape == (2, 3)
+    assert "crashed" in _refusal(reader_process, "crash")
 
 
 def test_a_file_that_crashes_only_a_process_that_read_others_is_read_by_a_new_one(
-    guarded: guard.SubprocessReader,
+    reader_process: subprocess_reader.SubprocessReader,
 ) -> None:
-    guarded.read(Source(Path("sound")))
-    assert guarded.read(Source(Path("tired"))).shape == (2, 3)
+    reader_process.read(Source(Path("sound")))
+    assert reader_process.read(Source(Path("tired"))).shape == (2, 3)
 
 
-def test_a_decoder_without_end_is_ended_and_one_without_measure_refused(guarded: guard.SubprocessReader) -> None:
+def test_a_decoder_without_end_is_ended_and_one_without_measure_refused(
+    reader_process: subprocess_reader.SubprocessReader,
+) -> None:
     start = time.monotonic()
-    assert "end" in _refusal(guarded, "endless")
+    assert "does not end" in _refusal(reader_process, "endless")
     assert time.monotonic() - start < 30
-    assert "memory" in _refusal(guarded, "much")
-    assert guarded.read(Source(Path("sound"))).shape == (2, 3)
+    assert "memory" in _refusal(reader_process, "much")
+    assert reader_process.read(Source(Path("sound"))).shape == (2, 3)
 
 
-def test_threads_get_their_own_answers(guarded: guard.SubprocessReader) -> None:
+def test_threads_get_their_own_answers(reader_process: subprocess_reader.SubprocessReader) -> None:
     with ThreadPoolExecutor(4) as pool:
-        shapes = pool.map(lambda width: guarded.read(Source(Path("sound"), frame=width)).shape, range(1, 60))
+        shapes = pool.map(lambda width: reader_process.read(Source(Path("sound"), frame=width)).shape, range(1, 60))
     assert list(shapes) == [(2, width) for width in range(1, 60)]
 
 
-def _in_a_fork(guarded: guard.SubprocessReader, found: multiprocessing.Queue) -> None:
-    found.put(guarded.read(Source(Path("sound"))).tolist())
+def _in_a_fork(reader_process: subprocess_reader.SubprocessReader, found: multiprocessing.Queue) -> None:
+    found.put(reader_process.read(Source(Path("sound"))).tolist())
 
 
-def test_a_forked_process_has_a_guard_of_its_own(guarded: guard.SubprocessReader) -> None:
-    before = guarded.read(Source(Path("sound"))).tolist()
+def test_a_forked_process_has_a_subprocess_of_its_own(reader_process: subprocess_reader.SubprocessReader) -> None:
+    before = reader_process.read(Source(Path("sound"))).tolist()
     context = multiprocessing.get_context("fork")
     found = context.Queue()
-    worker = context.Process(target=_in_a_fork, args=(guarded, found))
-    held = threading.Thread(target=lambda: guarded._lock.acquire())
+    worker = context.Process(target=_in_a_fork, args=(reader_process, found))
+    held = threading.Thread(target=lambda: reader_process._lock.acquire())
     held.start()
     held.join()
     worker.start()
     theirs = found.get(timeout=30)
     worker.join()
-    guarded._lock.release()
+    reader_process._lock.release()
     assert theirs != before
-    assert guarded.read(Source(Path("sound"))).tolist() == before
+    assert reader_process.read(Source(Path("sound"))).tolist() == before
 
 
 def test_it_ends_with_the_process_that_it_reads_for(tmp_path: Path) -> None:
@@ -116,8 +118,8 @@ def test_it_ends_with_the_process_that_it_reads_for(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from medprobe.manifests import Source
-from medprobe.manifests.readers import guard
-one = guard.SubprocessReader({_PROGRAM!r})
+from medprobe.manifests.readers import subprocess_reader
+one = subprocess_reader.SubprocessReader({_PROGRAM!r})
 one.read(Source(Path("sound")))
 print(one._process.pid, flush=True)
 os.kill(os.getpid(), 9)
@@ -128,7 +130,7 @@ os.kill(os.getpid(), 9)
         if not _runs(pid):
             return
         time.sleep(0.1)
-    pytest.fail("the guard outlived its process")
+    pytest.fail("the subprocess outlived its process")
 
 
 def _runs(pid: int) -> bool:
@@ -138,18 +140,18 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_process_that_does_not_start_is_told() -> None:
+def test_a_process_that_does_not_start_is_reported() -> None:
     with pytest.raises(ImageError, match="did not start"):
-        guard.SubprocessReader("raise SystemExit(3)").read(Source(Path("sound")))
+        subprocess_reader.SubprocessReader("raise SystemExit(3)").read(Source(Path("sound")))
 
 
-def test_zarr_stores_are_read_under_guard(tmp_path: Path) -> None:
-    assert [reader.name for reader in READERS if reader.guarded] == ["zarr"]
+def test_zarr_stores_are_read_in_a_subprocess(tmp_path: Path) -> None:
+    assert [reader.name for reader in READERS if reader.in_subprocess] == ["zarr"]
     images = np.arange(2 * 8 * 9, dtype=np.uint8).reshape(2, 8, 9)
     zarr.open_group(tmp_path / "s.zarr", mode="w").create_array("images", data=images, chunks=(1, 8, 9))
     np.testing.assert_array_equal(read_image(Source(tmp_path / "s.zarr", 1, "images")), images[1])
-    assert guard.GUARD._process is not None
-    assert guard.GUARD._process.pid != os.getpid()
+    assert subprocess_reader.SUBPROCESS_READER._process is not None
+    assert subprocess_reader.SUBPROCESS_READER._process.pid != os.getpid()
 
 
 def test_a_blosc_chunk_that_was_cut_off_is_refused(tmp_path: Path) -> None:

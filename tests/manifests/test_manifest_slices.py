@@ -51,7 +51,7 @@ def test_another_text_is_refused_with_what_may_be_written(text: str, words: str)
         SliceChoice.parse(text)
 
 
-@pytest.mark.parametrize(("areas", "words"), [(None, "there is none"), ([0, 0, 0], "empty"), ([1, 2], "no pair")])
+@pytest.mark.parametrize(("areas", "words"), [(None, "there is none"), ([0, 0, 0], "empty"), ([1, 2], "do not match")])
 def test_a_mask_that_does_not_fit_is_refused(areas: list[int] | None, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         SliceChoice.parse("axial:largest-mask").frames(3, areas)
