@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, counted, no_such, one_of
+from ...base import ManifestError, counted, one_of
 from ..manifest import Manifest
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
@@ -85,7 +85,8 @@ def build_dicom(
     choice = SliceChoice.parse_frames(frames, "--frames")
     if unit is not None:
         choose_word("unit", unit, get_args(Level))
-    _refuse_attributes(attributes)
+    for attribute in attributes:
+        choose_word("attribute", attribute, ATTRIBUTES)
     multilabel = len(label_columns) > 1 or task == "multilabel"
     others = {group_column: "--group-column", split_column: "--split-column"}
     others = {column: option for column, option in others.items() if column}
@@ -121,12 +122,6 @@ def build_dicom(
         classes=names,
         attributes=list(attributes),
     )
-
-
-def _refuse_attributes(attributes: Sequence[str]) -> None:
-    unknown = [name for name in attributes if name not in ATTRIBUTES]
-    if unknown:
-        raise ManifestError(f"--attribute: {no_such('attribute', unknown[0], ATTRIBUTES)}")
 
 
 def _read_headers(

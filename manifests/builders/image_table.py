@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, one_of
@@ -77,7 +78,9 @@ def build_csv(
     }
     chosen = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
     multilabel = len(label_columns) > 1 or task == "multilabel"
-    root = _root(table, root)
+    if root is not None and not Path(root).is_dir():
+        raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
+    root = table.parent if root is None else Path(root)
     given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
     faults = Faults(str(table))
     # Reported only with a manifest: they refer to its rows, and to checks of it.
@@ -85,7 +88,11 @@ def build_csv(
     made = _placed(given, chosen, root, faults, messages.append, name_by_path=id_column is None)
     if multilabel:
         task, names = "multilabel", list(label_columns)
-        _refuse_other_order(classes, names)
+        if classes is not None and list(classes) != names:
+            raise ManifestError(
+                f"--classes ({one_of(classes)}) differs from the label columns ({one_of(names)}); a multilabel set has "
+                "a column per class, so omit --classes."
+            )
     else:
         made["label"] = _tidy(column_of(given, label_columns[0]))
         found = class_order(_labels(column_of(made, "label"), label_columns[0], faults))
@@ -112,18 +119,6 @@ def build_csv(
     for message in messages:
         notice(message)
     return manifest
-
-
-def _root(table: Path, root: Path | str | None) -> Path:
-    """The folder that paths start from.
-
-    Raises:
-        ManifestError: there is none.
-    """
-    folder = table.parent if root is None else Path(root)
-    if root is not None and not folder.is_dir():
-        raise ManifestError(f"{folder}: the folder that image paths start from (--root) does not exist.")
-    return folder
 
 
 def _read(
@@ -191,21 +186,13 @@ def _tidy(column: pd.Series) -> pd.Series:
 def _labels(labels: pd.Series, column: str, faults: Faults) -> list[str]:
     """The distinct labels; decimal numbers are errors."""
     distinct = sorted(label for label in set(as_words(labels)) if label.strip())
-    decimal = [label for label in distinct if "." in label and _is_number(label)]
+    decimal = [label for label in distinct if "." in label and not np.isnan(pd.to_numeric(label, errors="coerce"))]
     if decimal:
         faults.note(
             f'column "{column}" holds decimal numbers ({one_of(decimal, most=4)}), which are not classes. Write whole '
             "numbers or words; a column of measurements cannot be a label."
         )
     return distinct
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _ids_of(made: pd.DataFrame) -> pd.Series:
@@ -221,14 +208,6 @@ def _from_root(paths: pd.Series, root: Path) -> pd.Series:
     """`paths` with `/` between folders and starting at `root`, also where they were absolute."""
     start = f"{root.resolve().as_posix().rstrip('/')}/"
     return paths.str.replace("\\", "/", regex=False).str.removeprefix(start)
-
-
-def _refuse_other_order(classes: Sequence[str] | None, names: list[str]) -> None:
-    if classes is not None and list(classes) != names:
-        raise ManifestError(
-            f"--classes ({one_of(classes)}) differs from the label columns ({one_of(names)}); a multilabel set has a "
-            "column per class, so omit --classes."
-        )
 
 
 def _remedy_of_repeats(id_column: str | None, frame_column: str | None) -> str:

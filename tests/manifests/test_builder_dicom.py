@@ -212,7 +212,7 @@ def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Pa
         ("StudyInstanceUID,finding", ["9.9.9.9.9.9,a", "9.9,b"], {}, "has no id in common with the 5 images"),
         ("study,finding", [f"{_study(0, 0)},a"], {}, "no column is named SOPInstanceUID, StudyInstanceUID, PatientID"),
         ("PatientID,finding", ["PAT0,a"], {"join": "patient"}, 'no column "patient". Did you mean "PatientID"?'),
-        ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"attributes": ["name"]}, 'unknown attribute "name"'),
+        ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"attributes": ["name"]}, '--attribute: unknown word "name"'),
         ("PatientID,finding", ["PAT0,1", "PAT1,ill"], {"task": "multilabel"}, 'column "finding" holds "ill"'),
         ("PatientID,finding", ["PAT0,a", "PAT1,b"], {"unit": "exam"}, '--unit: unknown word "exam"'),
         (
