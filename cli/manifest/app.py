@@ -16,8 +16,8 @@ from .counts import tell_counts, tell_more_counts
 if TYPE_CHECKING:
     from ...manifests import ImageStats, Manifest
 
-_LOOKED_AT_UNASKED = 50_000
-"""Images up to which counting them includes opening each, which is kept for `check`."""
+_READ_BY_DEFAULT = 50_000
+"""Images up to which `show` also reads each; the result is kept for `check`."""
 
 app = typer.Typer(
     help="Build, check and show manifests: tables of images with their labels.",
@@ -44,7 +44,7 @@ def show(
         ),
     ] = None,
     per_class: Annotated[int, typer.Option(min=1, max=40, help="Examples of each class.")] = 8,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Counts what is in a manifest (classes, splits, groups, attributes), and shows examples of each class.
 
@@ -59,15 +59,15 @@ def show(
         raise OutputError(f"{place}: --out must end in .png or .html.")
     kept = place.exists() and not overwrite
     if kept and out is not None:
-        raise OutputError(f"{out}: is there already; choose another --out, or add --overwrite to replace it.")
+        raise OutputError(f"{out}: exists already; choose another --out, or add --overwrite to replace it.")
     loaded = Manifest.load(manifest)
     tell_counts(loaded)
     tell_more_counts(loaded)
     is_page = place.suffix.lower() == ".html"
-    stats = manifest_image_stats(loaded) if is_page or len(loaded) <= _LOOKED_AT_UNASKED else None
-    _tell_remarks(loaded, stats)
+    stats = manifest_image_stats(loaded) if is_page or len(loaded) <= _READ_BY_DEFAULT else None
+    _print_warnings(loaded, stats)
     if kept:
-        remark(wrapped(f"{place} is there already and stays as it is; --overwrite draws it anew."))
+        remark(wrapped(f"{place} exists already and was not changed; add --overwrite to replace it."))
     elif is_page:
         from ...report import write_manifest_page
 
@@ -80,8 +80,8 @@ def show(
         remark(f"  {command('manifest', 'show', manifest, '-o', page)}")
 
 
-def _tell_remarks(manifest: Manifest, stats: ImageStats | None) -> None:
-    """What a reader should know before relying on the counts; without a stats, that nobody looked at the images."""
+def _print_warnings(manifest: Manifest, stats: ImageStats | None) -> None:
+    """Prints what a reader must know before relying on the counts; without `stats`, that the images were not read."""
     from ...base import counted
     from ...manifests import manifest_warnings
     from ...manifests.validation.diagnostics import by_severity
@@ -90,4 +90,4 @@ def _tell_remarks(manifest: Manifest, stats: ImageStats | None) -> None:
         say(wrapped(f"{problem.severity}: {problem}"))
     if stats is None:
         images = counted(len(manifest), "image")
-        say(wrapped(f"note: whether all {images} can be read was not looked at; `medprobe manifest check` does it."))
+        say(wrapped(f"note: the {images} were not read; `medprobe manifest check` reads them."))

@@ -1,4 +1,4 @@
-"""The verb `manifest check`: what is wrong with a manifest, and a new one without its duplicates."""
+"""The command `manifest check`: errors and warnings of a manifest, and a new one without its duplicates."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ...cache import EmbeddingCache
     from ...manifests import Diagnostic, Manifest
 
-_COMPARED_UNASKED = 50_000
-"""Samples up to which embeddings are compared without being asked for; the time grows with the square."""
+_COMPARED_BY_DEFAULT = 50_000
+"""Samples up to which embeddings are compared without --cache; the time grows with the square."""
 
 
 def _explain(code: str | None) -> None:
@@ -39,36 +39,34 @@ def _explain(code: str | None) -> None:
 
 def check(
     manifest: Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)],
-    most: Annotated[int, typer.Option(min=1, help="Findings of one kind to list.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every finding as JSON, with its sample ids.")] = False,
+    most: Annotated[int, typer.Option(min=1, help="Errors or warnings to list per code.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with sample ids.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with status 1 on warnings too.")] = False,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of caches whose embeddings are compared too.", show_default="embeddings beside the manifest"
+            help="Folder of embeddings to search for near duplicates.", show_default="embeddings next to the manifest"
         ),
     ] = None,
     fix: Annotated[
         str | None,
         typer.Option(
             metavar="HOW",
-            help="Write a new manifest: drop-duplicates keeps one of identical images, group-duplicates ties them "
-            "into one group. The new one is checked in place of the old one, which stays as it is.",
+            help="Write a new manifest and check it: drop-duplicates keeps one of identical images, group-duplicates "
+            "puts them into one group. The old manifest is not changed.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new manifest of --fix.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is at --out.")] = False,
     explain: Annotated[
         str | None,
-        typer.Option(
-            metavar="CODE", callback=_explain, is_eager=True, help="Say what a finding means and what to do, and exit."
-        ),
+        typer.Option(metavar="CODE", callback=_explain, is_eager=True, help="Explain a code and what to do, and exit."),
     ] = None,
 ) -> None:
-    """Looks for missing, damaged and repeated images, faulty labels, and leaks between splits.
+    """Finds missing, damaged and repeated images, wrong labels, and leaks between train and test.
 
-    Ends with status 1 when there is an error, 0 when there are only warnings (1 with `--strict`). What was seen of the
-    images is kept beside the manifest, so a second check reads only those that have changed.
+    Ends with status 1 when there is an error, 0 when there are only warnings (1 with `--strict`). Statistics of
+    the images are kept next to the manifest, so a second check reads only those that have changed.
 
     Examples: `medprobe manifest check brain.parquet`;
     `medprobe manifest check brain.parquet --fix group-duplicates --out brain-grouped.parquet`;
@@ -77,14 +75,14 @@ def check(
     from ...manifests import Manifest, check_manifest
 
     _refuse_impossible_fix(manifest, fix, out, overwrite=overwrite)
-    # A fix needs a sound table; a check tells what is not sound.
+    # A fix needs a table without errors; a check reports them.
     given = Manifest.load(manifest, strict=fix is not None)
     loaded = _fixed(given, fix, out) if fix and out else given
     findings = check_manifest(loaded, embeddings=_embeddings(loaded, given, cache))
     if as_json:
-        _tell_as_json(findings)
+        _print_json(findings)
     else:
-        _tell(loaded, findings, most)
+        _print(loaded, findings, most)
     if any(strict or found.severity == "error" for found in findings):
         raise typer.Exit(1)
 
@@ -106,13 +104,13 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
 
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
-    """The new manifest, saved, with what was seen of its images, and told of; the old one if it needs no fix."""
+    """The new manifest, saved, with the statistics of its images; the old one if it needs no fix."""
     from ...manifests import FIXES, manifest_image_stats, store_image_stats
 
     stats = manifest_image_stats(manifest)
     done = FIXES[fix](manifest, stats)
     if not done.changed:
-        about = f"so {out} was not written; the findings below are about {manifest.path}"
+        about = f"so {out} was not written; the results below are about {manifest.path}"
         remark(wrapped(f"{fix}: there is nothing to do, {about}."))
         return manifest
     saved = done.manifest.named(out.stem).save(out)
@@ -126,31 +124,31 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
                 f'"{manifest.name}"; embeddings made under the old name serve it if you change `name` back in its card.'
             )
         )
-    remark(wrapped(f"Wrote {out} and {out.with_suffix('.yaml').name}; the findings below are about it."))
+    remark(wrapped(f"Wrote {out} and {out.with_suffix('.yaml').name}; the results below are about it."))
     return saved
 
 
-def _embeddings(loaded: Manifest, given: Manifest, asked: Path | None) -> dict[str, np.ndarray]:
+def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[str, np.ndarray]:
     """A matrix a cache, (N, D) in the order of rows, NaN where a sample is not in it, by what made it.
 
     Args:
         loaded: what is checked.
         given: as it was before a fix, which gave it another name; its caches are of the same images.
-        asked: the folder of caches that the user named.
+        folder: the folder of caches that the user named.
     """
     from ...base import CacheError, counted
     from ...cache import default_store, find_caches
 
-    store = asked or default_store(given.path or ".")
+    store = folder or default_store(given.path or ".")
     try:
         caches = find_caches(store, given.name)
     except CacheError:
-        if asked:
+        if folder:
             raise
         return {}
-    if not asked and len(loaded) > _COMPARED_UNASKED:
+    if not folder and len(loaded) > _COMPARED_BY_DEFAULT:
         images = counted(len(loaded), "image")
-        remark(wrapped(f"note: embeddings of {images} take long to compare; --cache {store} does it"))
+        remark(wrapped(f"note: comparing embeddings of {images} takes long; add --cache {store} to do it"))
         return {}
     backbones = [one.spec.backbone for one in caches]
     matrices = {}
@@ -159,8 +157,8 @@ def _embeddings(loaded: Manifest, given: Manifest, asked: Path | None) -> dict[s
         several = backbones.count(one.spec.backbone) > 1
         name = f"{one.spec.backbone}{f'@{one.spec.fingerprint}' if several else ''}, {one.poolings[0]}"
         matrices[name] = _in_row_order(one, loaded)
-    told = "; ".join(matrices)
-    remark(wrapped(f"note: embeddings are compared by {counted(len(matrices), 'cache')} of {store}: {told}"))
+    names = "; ".join(matrices)
+    remark(wrapped(f"note: embeddings are compared by {counted(len(matrices), 'cache')} of {store}: {names}"))
     return matrices
 
 
@@ -176,7 +174,7 @@ def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
     return matrix
 
 
-def _tell(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None:
+def _print(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None:
     """A table of codes with the images they are about, then what was found under each."""
     from ...base import counted
     from ...manifests import CODES
@@ -188,10 +186,10 @@ def _tell(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None
         say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked, nothing found."))
         return
     show_table(
-        ["severity", "finding", "images", "meaning"],
+        ["severity", "code", "images", "meaning"],
         [[same[0].severity, code, _images(same), CODES[code].meaning] for code, same in by_code.items()],
         right=["images"],
-        whole=["severity", "finding", "images"],
+        whole=["severity", "code", "images"],
     )
     for code, same in by_code.items():
         things = counted(sum(found.count for found in same), *CODES[code].thing)
@@ -200,14 +198,14 @@ def _tell(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None
             say(wrapped(_with_files(found), first="  ", rest="    "))
         if len(same) > most:
             left = sum(found.count for found in same[most:])
-            say(wrapped(f"and {left:,} more; --most {len(same)} tells of more, --json of each", first="  "))
+            say(wrapped(f"and {left:,} more; --most {len(same)} lists more, --json all", first="  "))
         say("")
     say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked; {_in_sum(findings)}."))
     remark(f"More: {command('manifest', 'check', '--explain', next(iter(by_code)))}")
 
 
 def _images(findings: Sequence[Diagnostic]) -> str:
-    """How many images findings are about, each counted once; a dash where they are about the table as a whole."""
+    """The number of images concerned, each counted once; a dash if the table as a whole is concerned."""
     count = _distinct_rows(findings)
     return f"{count:,}" if count else NONE
 
@@ -222,14 +220,14 @@ def _in_sum(findings: Sequence[Diagnostic]) -> str:
     """`errors of 1 kind in 20 images, warnings of 2 kinds in 899 images`."""
     from ...base import counted
 
-    said = []
+    parts = []
     for severity in ("error", "warning"):
         of_it = [found for found in findings if found.severity == severity]
         kinds = counted(len({found.code for found in of_it}), "kind")
         images = _distinct_rows(of_it)
         where = f" in {counted(images, 'image')}" if images else ""
-        said.append(f"{severity}s of {kinds}{where}" if of_it else f"no {severity}s")
-    return ", ".join(said)
+        parts.append(f"{severity}s of {kinds}{where}" if of_it else f"no {severity}s")
+    return ", ".join(parts)
 
 
 def _with_files(found: Diagnostic) -> str:
@@ -238,11 +236,11 @@ def _with_files(found: Diagnostic) -> str:
     return f"{found.message} ({' and '.join(files)})" if files else found.message
 
 
-def _tell_as_json(findings: Sequence[Diagnostic]) -> None:
+def _print_json(findings: Sequence[Diagnostic]) -> None:
     import json
 
-    # A file of findings may be passed on; rows and sample ids say which files they are of.
-    told = [
+    # The output may be passed on, so it has rows and sample ids instead of file names.
+    records = [
         {
             "code": found.code,
             "severity": found.severity,
@@ -253,4 +251,4 @@ def _tell_as_json(findings: Sequence[Diagnostic]) -> None:
         }
         for found in findings
     ]
-    typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+    typer.echo(json.dumps(records, indent=1, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What is in a manifest, in numbers; told after it was built and when it is shown."""
+"""Counts of a manifest, printed after it was built and by `show`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def tell_counts(manifest: Manifest) -> None:
 
     units, table = manifest.units(), manifest.table
     kind = class_words(manifest.card.task)
-    said = [counted(len(manifest), "image")]
-    said += [counted(len(units), "unit")] if "unit_id" in table else []
-    said += [counted(len(units.group_id), "group")] if "group_id" in table else []
-    said += [counted(len(manifest.card.classes), *kind)]
-    say(wrapped(f"{manifest.name} ({manifest.card.task}): {', '.join(said)}"))
+    parts = [counted(len(manifest), "image")]
+    parts += [counted(len(units), "unit")] if "unit_id" in table else []
+    parts += [counted(len(units.group_id), "group")] if "group_id" in table else []
+    parts += [counted(len(manifest.card.classes), *kind)]
+    say(wrapped(f"{manifest.name} ({manifest.card.task}): {', '.join(parts)}"))
     counts = class_counts(manifest)
     columns = [kind[0], *counts.columns]
     rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(counts.index, counts.to_numpy(), strict=True)]
@@ -93,7 +93,7 @@ def _tell_spread(spread: pd.DataFrame, title: str, thing: str, kind: str) -> Non
 
 
 def _tell_values(values: pd.DataFrame, title: str, thing: str, kind: str) -> None:
-    """A row a value and a column a class, or the other way round, whichever the terminal has room for."""
+    """A row a value and a column a class, or the other way round, whichever fits the terminal."""
     upright = values.rename(columns={"units": f"{thing}s"})
     layouts = [("value", upright), (kind, values.rename(columns={"units": "all"}).T), ("value", upright.iloc[:, :1])]
     few = values.shape[1] <= _MOST_CLASSES + 1
@@ -104,7 +104,7 @@ def _tell_values(values: pd.DataFrame, title: str, thing: str, kind: str) -> Non
 
 
 def _fits(headings: Sequence[str]) -> bool:
-    """Whether columns under these headings leave room for the names of rows."""
+    """Whether columns under these headings leave space for the names of rows."""
     from rich.cells import cell_len
 
     return sum(max(cell_len(heading), 6) + _GAP for heading in headings) + _LEAST_NAME <= terminal_columns()

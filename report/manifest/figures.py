@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_BARS = 40
 """Classes up to which each has a bar."""
 MOST_LINES = 6
-"""Classes up to which each has a line; more could not be told apart."""
+"""Classes up to which each has a line; more could not be distinguished."""
 MOST_SIZES = 3000
 """Marks in the figure of sizes; of more sizes the commonest are drawn."""
 
@@ -28,7 +28,7 @@ _LEAST_SHARE = 0.01
 
 
 def classes_figure(counts: pd.DataFrame) -> Figure:
-    """Stacked bars, one a class.
+    """Stacked bars, one per class.
 
     Args:
         counts: one row per class, one column per split.
@@ -77,7 +77,7 @@ def sizes_figure(sizes: pd.DataFrame) -> Figure:
 
 
 def intensity_figure(histograms: Sequence[tuple[str, np.ndarray]]) -> Figure:
-    """The share of pixels at each brightness, a line a class.
+    """The share of pixels at each brightness, a line per class.
 
     Args:
         histograms: names, and shares in bins of equal width over 0 to 255 that add up to one.

@@ -46,7 +46,7 @@ def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | No
     Args:
         manifest: what to show.
         out: the HTML file.
-        stats: what was seen of the images; without it every image is decoded, unless that was kept.
+        stats: the statistics of the images; by default the kept ones, else every image is decoded.
         per_class: examples of each class.
 
     Raises:
@@ -61,7 +61,7 @@ def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | No
 
 
 def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str, Any]:
-    """What the template's names stand for."""
+    """The values of the template."""
     from importlib.metadata import version
 
     attributes = attribute_counts(manifest)
@@ -118,15 +118,15 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
 def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
     counts = class_counts(manifest).drop(columns="total", errors="ignore")
     cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
-    told = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
-    parts = "a colour a split; " if len(counts.columns) > 1 else ""
+    text = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
+    parts = "one colour per split; " if len(counts.columns) > 1 else ""
     kind, _ = class_words(manifest.card.task)
-    yield _drawn("classes", f"Images of each {kind}", f"A bar a {kind}, {parts}the number is of all.{cut}",
-                 f"Images: {told}.", lambda: classes_figure(counts))  # fmt: skip
+    yield _drawn("classes", f"Images of each {kind}", f"One bar per {kind}, {parts}the number is the total.{cut}",
+                 f"Images: {text}.", lambda: classes_figure(counts))  # fmt: skip
     found = sizes(stats)
     if len(found) > 1:
         yield _drawn("sizes", "Sizes of images",
-                     "A disc a size, its area by the number of images. On the dashed line are squares.",
+                     "One disc per size, its area by the number of images. Square images are on the dashed line.",
                      _sizes_in_words(stats), lambda: sizes_figure(found))  # fmt: skip
     histograms = _histograms(manifest, stats)
     if histograms:
@@ -135,17 +135,17 @@ def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
 
 def _intensities(histograms: list[tuple[str, np.ndarray]]) -> RenderedFigure:
     levels = (np.arange(len(histograms[0][1])) + 0.5) * 256 / len(histograms[0][1])
-    told = ", ".join(f"{name} {float(shares @ levels):.0f}" for name, shares in histograms)
+    text = ", ".join(f"{name} {float(shares @ levels):.0f}" for name, shares in histograms)
     return _drawn(
         "intensities", "Grey levels",
         "The share of pixels at each grey level (the luma of colours), mean over images, so that large ones count no"
-        " more than small ones. Classes that differ may be told apart by brightness alone.",
-        f"Mean grey level: {told}.", lambda: intensity_figure(histograms),
+        " more than small ones. Classes with different curves may be predictable from brightness alone.",
+        f"Mean grey level: {text}.", lambda: intensity_figure(histograms),
     )  # fmt: skip
 
 
 def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.ndarray]]:
-    """The mean histogram of each class that has an image, or of all where classes are too many to be told apart."""
+    """The mean histogram of each class that has an image, or of all if there are too many classes for one figure."""
     read = stats.readable
     if not read.any():
         return []
@@ -157,10 +157,10 @@ def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.nda
     return [(name, of_class.mean(axis=0)) for name, of_class in chosen if len(of_class)]
 
 
-def _drawn(name: str, title: str, caption: str, told: str, draw: Callable[[], Figure]) -> RenderedFigure:
+def _drawn(name: str, title: str, caption: str, text: str, draw: Callable[[], Figure]) -> RenderedFigure:
     with drawing(LIGHT):
         # The page alone shows these figures, so there is no PNG of them.
-        return RenderedFigure(name, title, caption, told, figure_bytes(draw(), "svg"), b"")
+        return RenderedFigure(name, title, caption, text, figure_bytes(draw(), "svg"), b"")
 
 
 def _sizes_in_words(stats: ImageStats) -> str:

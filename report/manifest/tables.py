@@ -15,7 +15,7 @@ MOST_CLASSES = 60
 _MOST_COLUMNS = 8
 """Classes up to which each has a column."""
 _MOST_KINDS = 20
-"""Kinds of files, and sizes, that are told one by one."""
+"""Kinds of files, and sizes, that are listed."""
 
 
 def classes_table(manifest: Manifest) -> Table:
@@ -90,7 +90,7 @@ def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | 
 
 
 def files_table(manifest: Manifest, stats: ImageStats) -> Table:
-    """Kinds of files with their sizes in pixels, class by class: a kind that one class has for itself gives it away."""
+    """Kinds of files with their sizes in pixels, class by class: a kind that only one class has predicts it."""
     has, names = sample_truth(manifest), manifest.card.classes
     by_class = len(names) <= _MOST_COLUMNS
     kinds = pd.Series(stats.stored[stats.readable]).value_counts()
