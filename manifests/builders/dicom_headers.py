@@ -24,9 +24,9 @@ _SHOWN = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTSequence",
     "VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
-"""How greys are to be shown."""
+"""Elements for displaying intensities."""
 _SLICED = ("CT", "MR", "PT")
-"""Modalities of volumes, which may lie in a file a slice."""
+"""Modalities of volumes, which may have a file per slice."""
 _NEEDED = ("SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "NumberOfFrames")
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}

@@ -98,8 +98,8 @@ def build_cbis_ddsm(
 
 def _abnormalities(src: Path, kinds: Sequence[str]) -> pd.DataFrame:
     """The rows of all tables, one an abnormality, in the order of the files."""
-    asked = [(kind, part) for kind in kinds for part in _PARTS]
-    files = find_tables(src, *(f"{kind}_case_description_{part}_set.csv" for kind, part in asked))
+    parts = [(kind, part) for kind in kinds for part in _PARTS]
+    files = find_tables(src, *(f"{kind}_case_description_{part}_set.csv" for kind, part in parts))
     columns = ["patient_id", _SIDE, _VIEW, "pathology", _IMAGE]
     tables = open_tables(*((file, columns, _DENSITY) for file in files))
     for table in tables:
@@ -122,7 +122,7 @@ def _abnormalities(src: Path, kinds: Sequence[str]) -> pd.DataFrame:
                     "test": part == "test",
                 }
             )
-            for table, (kind, part) in zip(tables, asked, strict=True)
+            for table, (kind, part) in zip(tables, parts, strict=True)
         ],
         ignore_index=True,
     )
