@@ -1,4 +1,4 @@
-"""The verb `probe`: from caches to scores, with how sure they are."""
+"""The command `probe`: from caches to scores and their intervals."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import typer
 from ..terminal.console import command, remark, say, show_table
 
 
-def _show_settings(asked: bool) -> None:
+def _show_settings(requested: bool) -> None:
     """What can follow the name of a probe, and exit."""
-    if not asked:
+    if not requested:
         return
     from ...probe import PROBES
 
-    for kind in PROBES.values():
+    for one in PROBES.values():
         rows = [
             (setting.name, setting.default, setting.meaning + (f" ({setting.choices})" if setting.choices else ""))
-            for setting in kind.described
+            for setting in one.described
         ]
-        title = f"{kind.family}: {kind.family_label}"
+        title = f"{one.family}: {one.family_label}"
         show_table(["setting", "default", "what it does"], rows, title=title, whole=["setting"])
     say("As in  --probe knn:k=[5,11],weights=uniform")
+    say("Any scikit-learn classifier:  --probe sklearn:sklearn.svm.SVC:C=[1,10]")
     raise typer.Exit
 
 
@@ -44,70 +45,78 @@ def probe(
         list[str] | None,
         typer.Option(
             "--probe",
-            help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100; may be"
-            " repeated. [default: the first three]",
+            help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100, or any"
+            " scikit-learn classifier, as in sklearn:sklearn.svm.SVC:C=[1,10]; may be repeated."
+            " [default: logreg, knn, gbm]",
         ),
     ] = None,
     grid_of_c: Annotated[
         str | None,
         typer.Option(
-            "--C", help="Grid of logreg: values such as 0.01,1,100, or logspace:-4:3:12. [default: the latter]"
+            "--C",
+            help="Grid of logreg: values such as 0.01,1,100, or logspace:-4:3:12. [default: 1e-4..1e3, 12 values]",
         ),
     ] = None,
     stop_path: Annotated[
         bool | None,
         typer.Option(
-            "--stop-path/--full-path", help="End logreg's path over C once values are worse on val. [default: so]"
+            "--stop-path/--full-path",
+            help="Stop logreg's path over C once larger values are worse on val. [default: --stop-path]",
         ),
     ] = None,
     protocol: Annotated[
         str,
         typer.Option(
-            help="official keeps the manifest's test; holdout draws one a seed; kfold tests every fold once a seed;"
+            help="official keeps the manifest's test; holdout draws one per seed; kfold tests every fold once per seed;"
             " external tests on another manifest; auto: external with --external, kfold with --folds, else official if"
             " the manifest has train and test, else holdout."
         ),
     ] = "auto",
     seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
-    folds: Annotated[int | None, typer.Option(help="Folds of the protocol kfold, which this asks for.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of folds; selects the protocol kfold. [default: 5 under kfold]")
+    ] = None,
     shots: Annotated[
         str | None,
-        typer.Option(help="Cut train down to so many units of each class, e.g. 1,5,10,50: a low-data curve."),
+        typer.Option(help="Use only N training units per class, e.g. 1,5,10,50: a low-data curve."),
     ] = None,
     train_fraction: Annotated[
-        str | None, typer.Option(help="Cut train down to these shares of it, e.g. 0.01,0.1,1; may go with --shots.")
+        str | None,
+        typer.Option(help="Use only these fractions of train, e.g. 0.01,0.1,1; can be combined with --shots."),
     ] = None,
     external: Annotated[
         Path | None,
-        typer.Option(help="Test on the whole of this manifest, of the same classes, and train on the first."),
+        typer.Option(help="Train on MANIFEST and test on all of this one, which must have the same classes."),
     ] = None,
     external_cache: Annotated[
         Path | None,
-        typer.Option(help="The store of the external caches. [default: embeddings/ beside the external manifest]"),
+        typer.Option(help="Folder of the external caches. [default: embeddings/ next to the external manifest]"),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="What hyper-parameters are chosen by. [default: the card's primary metric]")
+        str | None,
+        typer.Option(help="Metric that hyper-parameters are chosen by. [default: the card's primary metric]"),
     ] = None,
     aggregation: Annotated[
         str,
         typer.Option(
-            help="How the images of a unit become one: their vectors by mean, max or concat (by modality), or their"
-            " predictions by the mean."
+            help="How the images of a unit are combined: mean, max or concat (by modality) of their vectors, or"
+            " predictions, the mean of their predictions."
         ),
     ] = "mean",
     refit: Annotated[
         bool,
         typer.Option(
-            "--refit/--no-refit", help="Fit the chosen model on train and val; never where train is cut down."
+            "--refit/--no-refit",
+            help="Fit the chosen model again on train and val; never with --shots or --train-fraction.",
         ),
     ] = True,
     jobs: Annotated[
-        int, typer.Option("--jobs", help="Processes, or threads for logreg and knn; -1 for one on every core.")
+        int, typer.Option("--jobs", help="Processes (threads for logreg and knn); -1 for one per core.")
     ] = -1,
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="The store of caches. [default: embeddings/ beside the manifest]")
+        Path | None, typer.Option("--cache", help="Folder of the caches. [default: embeddings/ next to the manifest]")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     settings: Annotated[
         bool,
         typer.Option(
@@ -115,7 +124,7 @@ def probe(
         ),
     ] = False,
 ) -> None:
-    """Fits probes on cached embeddings over many seeds and says which backbone wins, and how surely.
+    """Fits probes on cached embeddings over many seeds and compares the backbones.
 
     Example: `medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain`
     """
@@ -128,8 +137,8 @@ def probe(
     chosen = parse_seeds(seeds)
     few = parse_shots(shots) if shots is not None else []
     shares = parse_fractions(train_fraction) if train_fraction is not None else []
-    _refuse_store_alone(external, external_cache)
-    kinds = _asked(probe or ["logreg", "knn", "gbm"], C=grid_of_c, stop_path=stop_path)
+    _check_external_cache(external, external_cache)
+    probes = _requested_probes(probe or ["logreg", "knn", "gbm"], C=grid_of_c, stop_path=stop_path)
     check_output_dir(out, overwrite=overwrite)
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
@@ -140,7 +149,7 @@ def probe(
     run = run_probes(
         samples,
         caches,
-        probes=kinds,
+        probes=probes,
         protocol=protocol,
         seeds=chosen,
         folds=folds,
@@ -159,7 +168,7 @@ def probe(
     say(f"Next:  {command('report', out)}")
 
 
-def _asked(names: list[str], **path: Any) -> list[Probe[Any]]:
+def _requested_probes(names: list[str], **path: Any) -> list[Probe[Any]]:
     """The probes by their names, `logreg` with those settings of its `path` that were given (are not None)."""
     from ...probe import resolve_probes, set_params
 
@@ -167,8 +176,10 @@ def _asked(names: list[str], **path: Any) -> list[Probe[Any]]:
     return set_params(resolve_probes(names), "logreg", given) if given else resolve_probes(names)
 
 
-def _refuse_store_alone(external: Path | None, store: Path | None) -> None:
+def _check_external_cache(external: Path | None, store: Path | None) -> None:
     from ...base import ProbeError
 
     if store and not external:
-        raise ProbeError("--external-cache is the store of an external manifest: give that with --external.")
+        raise ProbeError(
+            "--external-cache is the folder of an external manifest's caches: name that manifest with --external."
+        )

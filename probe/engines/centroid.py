@@ -11,8 +11,9 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.centroid import CentroidProbe
 from .model_selection import ModelSelector
-from .probe import AsGrid, Probe, ProbeSettings, per_resample
-from .task import ProbeTask
+from .params import AsGrid, ProbeSettings
+from .probe import Probe
+from .task import ProbeTask, per_resample
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Temperatures, from the least to the most cautious; they change how sure the probe is, rarely what it calls."""

@@ -10,8 +10,9 @@ from pydantic import PositiveInt
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.gbm import PRESETS, GBMProbe
-from .probe import Probe, ProbeSettings, per_resample
-from .task import ProbeTask
+from .params import ProbeSettings
+from .probe import Probe
+from .task import ProbeTask, per_resample
 
 
 class GBMSettings(ProbeSettings):

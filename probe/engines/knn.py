@@ -15,7 +15,8 @@ from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
 from ..estimators.knn import GRID, TEMPERATURE, vote
 from .model_selection import ModelSelector
-from .probe import AsGrid, Probe, ProbeSettings
+from .params import AsGrid, ProbeSettings
+from .probe import Probe
 from .task import ProbeTask, Workers
 
 

@@ -21,7 +21,8 @@ from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
 from ..estimators.logistic import GRID
 from .model_selection import ModelSelector
-from .probe import AsGrid, Probe, ProbeSettings
+from .params import AsGrid, ProbeSettings
+from .probe import Probe
 from .task import ProbeTask, Workers
 
 _WIDE = 80

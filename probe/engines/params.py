@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 MOST_VALUES = 1000
@@ -25,6 +25,42 @@ _RULES = {
     "bool_type": "must be true or false",
 }
 """What pydantic's kinds of faults are to the user."""
+
+
+class ProbeSettings(BaseModel):
+    """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`.
+
+    What stands below a field is what `medprobe probe --settings` says of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none_by_name(cls, value: Any, info: ValidationInfo) -> Any:
+        """`none` where it is the default, as the table of settings writes it."""
+        return None if value == "none" and cls.model_fields[str(info.field_name)].default is None else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses `true` where Python would count it as 1."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and wanted is not bool and get_origin(wanted) is not tuple:  # grids look themselves
+            raise ValueError(f"cannot be {str(value).lower()}")
+        return value
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json says of them, JSON-like."""
+        return self.model_dump(mode="json")
+
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from the defaults."""
+        usual = type(self)()
+        return {name: value for name, value in self if value != getattr(usual, name)}
+
+
+Settings = TypeVar("Settings", bound=ProbeSettings)
 
 
 class Setting(NamedTuple):
@@ -50,6 +86,10 @@ def read_grid(value: Any) -> tuple[float, ...]:
         raise ValueError("is empty; give at least one value")
     _require_few(len(values))
     return tuple(sorted(set(values)))
+
+
+AsGrid = BeforeValidator(read_grid)
+"""Annotation of a field that is a grid: ascending, each value once."""
 
 
 def _logspace(text: str) -> list[float]:
@@ -131,3 +171,12 @@ def _written(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def brief(value: Any) -> str:
+    """As the name of a probe has it; `0.1..10x3` for a grid."""
+    if not isinstance(value, tuple):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if len(value) == 1:
+        return f"{value[0]:g}"
+    return f"{value[0]:g}..{value[-1]:g}x{len(value)}"

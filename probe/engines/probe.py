@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar, get_origin
+from typing import Any, Generic
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import ValidationError
 
 from ...base import ProbeError, did_you_mean, one_of
-from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from .params import Setting, describe, faults, read_grid
-from .task import ProbeTask, Workers
-
-
-class ProbeSettings(BaseModel):
-    """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`.
-
-    What stands below a field is what `medprobe probe --settings` says of it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _none_by_name(cls, value: Any, info: ValidationInfo) -> Any:
-        """`none` where it is the default, as the table of settings writes it."""
-        return None if value == "none" and cls.model_fields[str(info.field_name)].default is None else value
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses `true` where Python would count it as 1."""
-        wanted = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and wanted is not bool and get_origin(wanted) is not tuple:  # grids look themselves
-            raise ValueError(f"cannot be {str(value).lower()}")
-        return value
-
-    def facts(self) -> dict[str, Any]:
-        """What run.json says of them, JSON-like."""
-        return self.model_dump(mode="json")
-
-    def changed(self) -> dict[str, Any]:
-        """The fields that differ from the defaults."""
-        usual = type(self)()
-        return {name: value for name, value in self if value != getattr(usual, name)}
-
-
-Settings = TypeVar("Settings", bound=ProbeSettings)
-Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
-"""Yields one outcome per resample, in their order."""
+from .params import Setting, Settings, brief, describe, faults
+from .sklearn_estimator import checked_settings, label_of, solve_one
+from .task import Engine, ProbeTask, Workers, per_resample
 
 
 @dataclass(frozen=True)
@@ -64,14 +26,32 @@ class Probe(Generic[Settings]):
     settings: Settings
     engine: Engine[Settings]
 
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, grid: Mapping[str, Any] | None = None, *, scale: bool = True, name: str | None = None
+    ) -> Probe[Any]:
+        """A probe from any scikit-learn classifier, also a Pipeline; docs/probes.md has examples.
+
+        Args:
+            estimator: an unfitted classifier with `predict_proba` or `decision_function`. It is cloned; where its
+                `random_state` is None, it is set to the seed.
+            grid: lists of values by parameter (`svc__C` for a step of a pipeline), chosen from on val. Of candidates
+                that are equal on val the first is taken, so list the simplest first.
+            scale: standardise features on the rows that are fitted. Ignored where the estimator contains a scaler.
+            name: of the probe in the results; by default its class, parameters and grid.
+
+        Raises:
+            ProbeError: it is not a classifier, a component is already fitted, or the grid names no parameter of it.
+        """
+        settings = checked_settings(estimator, grid, scale, name)
+        return Probe(settings.name, label_of(settings, name), settings, per_resample(solve_one))
+
     @property
     def name(self) -> str:
         """The family, and the settings that were changed: `gbm:preset=lightgbm-defaults`."""
         changes = self.settings.changed()
         return (
-            ":".join([self.family, ",".join(f"{k}={_brief(v)}" for k, v in changes.items())])
-            if changes
-            else self.family
+            ":".join([self.family, ",".join(f"{k}={brief(v)}" for k, v in changes.items())]) if changes else self.family
         )
 
     @property
@@ -107,34 +87,3 @@ class Probe(Generic[Settings]):
         except ValidationError as error:
             raise ProbeError(f"{self.family}: {faults(error, known)}") from None
         return replace(self, settings=settings)
-
-
-def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]) -> Engine[Settings]:
-    """The plain engine: every resample on its own, side by side over the workers."""
-
-    def solve(block: ProbeTask, workers: Workers, settings: Settings) -> Iterator[FitResult]:
-        return workers.map(_Unpacked(solve_one), (block, settings), block.resamples)
-
-    return solve
-
-
-@dataclass(frozen=True)
-class _Unpacked:
-    """A class rather than a closure, which a process could not be sent."""
-
-    solve_one: Callable[[ProbeTask, Any, Resample], FitResult]
-
-    def __call__(self, shared: tuple[ProbeTask, Any], resample: Resample) -> FitResult:
-        return self.solve_one(*shared, resample)
-
-
-AsGrid = BeforeValidator(read_grid)
-"""Annotation of a field that is a grid: ascending, each value once."""
-
-
-def _brief(value: Any) -> str:
-    if not isinstance(value, tuple):
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    if len(value) == 1:
-        return f"{value[0]:g}"
-    return f"{value[0]:g}..{value[-1]:g}x{len(value)}"

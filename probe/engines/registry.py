@@ -1,4 +1,4 @@
-"""Where probes are listed. A new probe is one file beside this one and one line here."""
+"""Where probes are listed. A new probe is one file in this folder and one line here."""
 
 from __future__ import annotations
 
@@ -14,33 +14,44 @@ from .gbm import GBM
 from .knn import KNN
 from .logreg import LOGREG
 from .probe import Probe
+from .sklearn_estimator import is_estimator, parse_estimator
 
 PROBES: Mapping[str, Probe[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
 
 
-def resolve_probes(wanted: str | Probe[Any] | Iterable[str | Probe[Any]]) -> list[Probe[Any]]:
-    """The probes that are meant, each once, in the order given.
+def resolve_probes(wanted: Any) -> list[Probe[Any]]:
+    """The requested probes, each once, in the order given.
 
     Args:
         wanted: one or several: names such as `gbm`, names with settings such as `gbm:preset=lightgbm-defaults` or
-            `knn:k=[5,11],weights=uniform`, or configured probes.
+            `knn:k=[5,11],weights=uniform`, `sklearn:CLASS` with settings, configured probes, or scikit-learn
+            classifiers.
 
     Raises:
         ProbeError: none is named, one is unknown (all such are named, with the near ones), or a setting is wrong.
     """
-    given = list(dict.fromkeys([wanted] if isinstance(wanted, (str, Probe)) else wanted))
+    single = isinstance(wanted, (str, Probe)) or is_estimator(wanted) or not isinstance(wanted, Iterable)
+    given: list[Any] = [wanted]
+    if not single:
+        given = list(wanted)  # pyright: ignore[reportArgumentType]
     families = [name.partition(":")[0] for name in given if isinstance(name, str)]
-    unknown = [family for family in families if family not in PROBES]
+    unknown = [name for name in families if name not in PROBES and name != "sklearn" and "." not in name]
     if unknown:
         near = "".join(did_you_mean(family, PROBES) for family in unknown)
-        raise ProbeError(f"unknown probe {one_of(unknown)}; there are {one_of(PROBES)}.{near}")
+        raise ProbeError(f"unknown probe {one_of(unknown)}; there are {one_of(PROBES)} and sklearn:CLASS.{near}")
     if not given:
-        raise ProbeError(f"no probe is named; there are {one_of(PROBES)}.")
-    kinds = list(dict.fromkeys(_configured(one) if isinstance(one, str) else one for one in given))
-    twice = [name for name, times in Counter(kind.name for kind in kinds).items() if times > 1]
+        raise ProbeError(f"no probe is named; there are {one_of(PROBES)} and sklearn:CLASS.")
+    texts = dict.fromkeys(one for one in given if isinstance(one, str))
+    by_text = {text: _configured(text) for text in texts}
+    probes = [by_text[one] if isinstance(one, str) else one for one in given]
+    probes = list(dict.fromkeys(one if isinstance(one, Probe) else Probe.from_estimator(one) for one in probes))
+    twice = [name for name, times in Counter(probe.name for probe in probes).items() if times > 1]
     if twice:
-        raise ProbeError(f"two probes would both be called {one_of(twice)}; give them settings that can be told apart.")
-    return kinds
+        raise ProbeError(
+            f"two probes would both be called {one_of(twice)}; give them different settings, or names by"
+            " Probe.from_estimator(..., name=...)."
+        )
+    return probes
 
 
 def set_params(kinds: Iterable[Probe[Any]], family: str, given: Mapping[str, Any]) -> list[Probe[Any]]:
@@ -76,19 +87,27 @@ def _agreeing(kind: Probe[Any], given: Mapping[str, Any]) -> Probe[Any]:
 
 
 def _configured(text: str) -> Probe[Any]:
-    family, asked, settings = text.partition(":")
-    if not asked:
-        return PROBES[family]
+    family, has_settings, settings = text.partition(":")
+    if family in PROBES:
+        return PROBES[family].configured(**_changes(text, family, settings)) if has_settings else PROBES[family]
+    path, has_settings, settings = (settings if family == "sklearn" else text).partition(":")
+    changes = _changes(text, f"sklearn:{path}", settings) if has_settings else {}
+    estimator, grid, scale = parse_estimator(path, changes)
+    return Probe.from_estimator(estimator, grid, scale=scale)
+
+
+def _changes(text: str, probe: str, settings: str) -> dict[str, Any]:
+    """Values by setting."""
     try:
         flow = "{" + settings.replace("=", ": ") + "}"
         changes, node = yaml.safe_load(flow), yaml.compose(flow)
     except yaml.YAMLError:
         changes, node = None, None
     if not isinstance(node, yaml.MappingNode) or not changes or None in changes.values():
-        raise ProbeError(f'--probe "{text}": write settings as {family}:name=value,name=[value,value].')
+        raise ProbeError(f'--probe "{text}": write settings as {probe}:name=value,name=[value,value].')
     twice = [name for name, times in Counter(key.value for key, _ in node.value).items() if times > 1]
     if twice:
         raise ProbeError(
             f'--probe "{text}": {one_of(twice)} is set twice; write one value, or a list as [value,value].'
         )
-    return PROBES[family].configured(**{str(name): value for name, value in changes.items()})
+    return {str(name): value for name, value in changes.items()}

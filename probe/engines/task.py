@@ -14,6 +14,7 @@ from ...evaluate.metrics.registry import Metric
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..data.fusion import aggregate
+from .params import Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,3 +115,26 @@ class Workers(Protocol):
         `threads` asks for threads instead of processes: for short work that numpy does, which lets others run.
         """
         ...
+
+
+Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
+"""Yields one fit result per resample, in their order."""
+
+
+def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]) -> Engine[Settings]:
+    """The plain engine: every resample on its own, side by side over the workers."""
+
+    def solve(block: ProbeTask, workers: Workers, settings: Settings) -> Iterator[FitResult]:
+        return workers.map(_Unpacked(solve_one), (block, settings), block.resamples)
+
+    return solve
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """A class rather than a closure, which a process could not be sent."""
+
+    solve_one: Callable[[ProbeTask, Any, Resample], FitResult]
+
+    def __call__(self, shared: tuple[ProbeTask, Any], resample: Resample) -> FitResult:
+        return self.solve_one(*shared, resample)

@@ -1,0 +1,367 @@
+"""Any scikit-learn classifier as a probe, resample by resample."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict
+from scipy.special import expit, softmax
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import ParameterGrid
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+
+from ...base import ProbeError, did_you_mean, one_of
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from .model_selection import ModelSelector
+from .params import MOST_VALUES, ProbeSettings, brief
+from .task import ProbeTask
+
+_SCALERS = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer", "QuantileTransformer"}
+_SCALERS |= {"PowerTransformer"}
+
+
+class EstimatorSettings(ProbeSettings):
+    """An unfitted classifier and how it is fitted."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    estimator: Any
+    name: str
+    """Of the probe, for messages."""
+    grid: dict[str, tuple[Any, ...]]
+    scale: bool
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def facts(self) -> dict[str, Any]:
+        """The class, the parameters that differ from its defaults, the grid and the version of its package."""
+        package = type(self.estimator).__module__.partition(".")[0]
+        parameters = {name: as_json(value) for name, value in changed_parameters(self.estimator).items()}
+        return {
+            **parameters,
+            **{name: [as_json(value) for value in values] for name, values in self.grid.items()},
+            "estimator": class_path(type(self.estimator)),
+            "scale": self.scale,
+            "package": f"{package} {getattr(sys.modules.get(package), '__version__', '')}".rstrip(),
+        }
+
+    def changed(self) -> dict[str, Any]:
+        """Nothing: the name of the probe has it all."""
+        return {}
+
+
+def checked_settings(
+    estimator: Any, grid: Mapping[str, Any] | None, scale: bool, name: str | None
+) -> EstimatorSettings:
+    """Settings of a probe from a classifier; `Probe.from_estimator` documents arguments and errors."""
+    path = class_path(estimator if isinstance(estimator, type) else type(estimator))
+    if isinstance(estimator, type):
+        raise ProbeError(f"{path} is a class; pass an instance of it, as {estimator.__name__}().")
+    if not all(hasattr(estimator, method) for method in ("fit", "get_params", "set_params")):
+        raise ProbeError(f"{path} is not a scikit-learn estimator: it lacks fit, get_params or set_params.")
+    if not is_classifier(estimator):
+        raise ProbeError(f"{path} is not a classifier (a regressor or transformer?); pass a classifier.")
+    parameters = estimator.get_params(deep=True)
+    fitted = [part for part, value in parameters.items() if hasattr(value, "get_params") and _is_fitted(value)]
+    if fitted:
+        raise ProbeError(
+            f"{path}: its component {one_of(fitted)} is already fitted and may have seen the test units; pass an"
+            " unfitted clone (sklearn.base.clone)."
+        )
+    if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
+        raise ProbeError(
+            f"{path} has neither predict_proba nor decision_function, so it gives no scores; wrap it in"
+            " sklearn.calibration.CalibratedClassifierCV, or choose another classifier."
+        )
+    values = {key: _values(path, key, one) for key, one in (grid or {}).items()}
+    unknown = [key for key in values if key not in parameters]
+    if unknown:
+        near = "".join(did_you_mean(key, parameters) for key in unknown)
+        raise ProbeError(f"{path} has no parameter {one_of(unknown)}; there are {one_of(parameters)}.{near}")
+    count = math.prod(map(len, values.values()))
+    if count > MOST_VALUES:
+        raise ProbeError(f"{path}: the grid has {count:,} combinations, more than {MOST_VALUES:,}.")
+    scaled = scale and not any(type(value).__name__ in _SCALERS for value in parameters.values())
+    words = [f"{key}={_brief(value)}" for key, value in {**changed_parameters(estimator), **values}.items()]
+    words += [] if scale else ["scale=false"]
+    name = name or ":".join(filter(None, [path, ",".join(words)]))
+    return EstimatorSettings(estimator=clone(estimator), name=name, grid=values, scale=scaled)
+
+
+def _values(path: str, key: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str) or not np.iterable(values):
+        values = [values]
+    listed = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+    if not listed:
+        raise ProbeError(f"{path}: the grid of {key} is empty; give at least one value.")
+    return listed
+
+
+def _is_fitted(estimator: Any) -> bool:
+    return any(name.endswith("_") and not name.startswith("__") for name in getattr(estimator, "__dict__", {}))
+
+
+def class_path(cls: type) -> str:
+    """The shortest importable path of a class: `sklearn.svm.SVC`, although it is defined in `sklearn.svm._classes`."""
+    parts = cls.__module__.split(".")
+    modules = [".".join(parts[: end + 1]) for end in range(len(parts))]
+    found = [name for name in modules if getattr(sys.modules.get(name), cls.__name__, None) is cls]
+    return f"{found[0] if found else cls.__module__}.{cls.__qualname__}"
+
+
+def changed_parameters(estimator: Any) -> dict[str, Any]:
+    """Constructor parameters that differ from the class's defaults, without paths of caches (`memory`)."""
+    defaults = {name: one.default for name, one in inspect.signature(type(estimator).__init__).parameters.items()}
+    given = estimator.get_params(deep=False)
+    return {
+        name: value
+        for name, value in given.items()
+        if name != "memory" and repr(value) != repr(defaults.get(name, inspect.Parameter.empty))
+    }
+
+
+def as_json(value: Any) -> Any:
+    """A parameter as JSON has it: numbers, words and lists as they are, objects by their class or name."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return [as_json(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return f"{type(value).__name__}({', '.join(f'{k}={as_json(v)}' for k, v in changed_parameters(value).items())})"
+    return getattr(value, "__qualname__", None) or type(value).__name__
+
+
+def _brief(value: Any) -> str:
+    """`0.1..10x3` for a grid of numbers, `linear|rbf` for one of words, `PCA+SVC` for the steps of a pipeline."""
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in value):
+            return brief(tuple(value))
+        if value and all(isinstance(one, tuple) and len(one) > 1 and hasattr(one[1], "get_params") for one in value):
+            return "+".join(type(one[1]).__name__ for one in value)
+        return "|".join(map(_brief, value))
+    return type(value).__name__ if hasattr(value, "get_params") else brief(as_json(value))
+
+
+def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any], bool]:
+    """A classifier by its class and settings, as the command line gives them.
+
+    Args:
+        path: of the class, e.g. `sklearn.svm.SVC`.
+        given: lists are grid values, other values constructor arguments; `scale` is the probe's own.
+
+    Returns:
+        The estimator, the grid, and whether features are standardised.
+
+    Raises:
+        ProbeError: there is no such class, or it does not take these arguments.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise ProbeError(f'there is no class "{path}" in the installed packages.{_near_classes(name)}') from None
+    if not isinstance(cls, type):
+        raise ProbeError(f"{path} is not a class; name a classifier, e.g. sklearn:sklearn.svm.SVC.")
+    values = {key: _value(value) for key, value in given.items()}
+    known = inspect.signature(cls.__init__).parameters
+    scale = values.pop("scale", True) if "scale" not in known else True
+    if not isinstance(scale, bool):
+        raise ProbeError(f"{path}: scale must be true or false (got {scale}).")
+    grid = {key: values.pop(key) for key, value in list(values.items()) if isinstance(value, list)}
+    unknown = [key for key in values if key not in known]
+    if unknown and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        near = "".join(did_you_mean(key, known) for key in unknown)
+        names = [key for key in known if key != "self"]
+        raise ProbeError(f"{path} has no parameter {one_of(unknown)}; there are {one_of(names)}.{near}")
+    try:
+        return cls(**values), grid, scale
+    except Exception as error:  # noqa: BLE001  (a constructor of any package)
+        raise ProbeError(
+            f"{path} cannot be made: {error}. In Python, Probe.from_estimator takes any instance."
+        ) from None
+
+
+def _near_classes(name: str) -> str:
+    from sklearn.utils import all_estimators
+
+    paths = {found: class_path(cls) for found, cls in all_estimators(type_filter="classifier")}
+    near = [path for found, path in paths.items() if found in did_you_mean(name, paths)]
+    return f" Did you mean {one_of(near)}?" if near else ""
+
+
+def _value(value: Any) -> Any:
+    """A value from the command line: `1e-3` is a number, `none` is None, a list in a list is a tuple."""
+    if isinstance(value, list):
+        return [tuple(_value(one)) if isinstance(one, list) else _value(one) for one in value]
+    if isinstance(value, str):
+        if value.lower() == "none":
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+def solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+    """Every candidate of the grid fitted on train, the best on val fitted again on train and val.
+
+    Raises:
+        ProbeError: the estimator fails, or returns no probabilities; names the probe and the seed.
+    """
+    try:
+        return _solve_one(task, settings, resample)
+    except Exception as error:  # noqa: BLE001  (an estimator of any package)
+        what = str(error) if isinstance(error, ProbeError) else f"{type(error).__name__}: {error}"
+        raise ProbeError(f"{settings.name}, {resample.words}: {' '.join(what.split())}") from None
+
+
+def _solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+    start = time.perf_counter()
+    selector = ModelSelector(task, resample)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        for params in ParameterGrid(settings.grid):
+            candidate = _Model(task, settings, params, resample.train, resample.seed)
+            if selector.consider(params, candidate.predict_proba(task.X[resample.val])):
+                selector.best = candidate
+        model = selector.best
+        if task.refit:
+            model = _Model(task, settings, selector.params, task.fitted_on(resample), resample.seed)
+        fitted = time.perf_counter()
+        test_proba = model.predict_proba(task.X[resample.test])
+    converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
+    for one in caught:
+        if not issubclass(one.category, ConvergenceWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    notes = selector.notes(1) + [
+        f"{name}={brief(float(selector.params[name]))} is at the grid's edge"
+        for name, values in settings.grid.items()
+        if len(values) > 1
+        and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        and selector.params[name] in (min(values), max(values))
+    ]
+    notes += ["no predict_proba: softmax of decision_function, not calibrated"] if model.from_decisions else []
+    notes += [] if converged else ["some fits did not converge"]
+    return task.result(
+        resample,
+        val_proba=selector.proba,
+        test_proba=test_proba,
+        params={name: as_json(value) for name, value in selector.params.items()},
+        converged=converged,
+        notes=notes,
+        fit_s=fitted - start,
+        predict_s=time.perf_counter() - fitted,
+    )
+
+
+def _copy(estimator: Any) -> Any:
+    return clone(estimator)
+
+
+def _takes_labels(estimator: Any) -> bool:
+    tags = get_tags(estimator).classifier_tags
+    return tags is not None and tags.multi_label
+
+
+class _Model:
+    """One candidate fitted on some rows; `predict_proba` has a column per class of the task."""
+
+    def __init__(
+        self, task: ProbeTask, settings: EstimatorSettings, params: Mapping[str, Any], rows: np.ndarray, seed: int
+    ) -> None:
+        X, y = task.X[rows], task.y[rows]
+        self.scaler = StandardScaler().fit(X) if settings.scale else None
+        X = X if self.scaler is None else np.asarray(self.scaler.transform(X))
+        estimator: Any = clone(settings.estimator)
+        estimator.set_params(**{k: clone(v, safe=False) for k, v in params.items()})
+        parameters = estimator.get_params(deep=True)
+        unseeded = [key for key, value in parameters.items() if key.split("__")[-1] == "random_state" and value is None]
+        estimator.set_params(**dict.fromkeys(unseeded, int(seed) % 2**32))
+        self.classes, self.wide = len(task.classes), task.wide
+        self.from_decisions = not hasattr(estimator, "predict_proba")
+        self.fallback = y.mean(axis=0) if task.wide else np.bincount(y, minlength=self.classes) / len(y)
+        self.varying = np.flatnonzero((y != y[0]).any(axis=0)) if task.wide else np.arange(self.classes)
+        if not task.wide:
+            targets = [y] if len(np.unique(y)) > 1 else []
+        elif len(self.varying) > 1 and _takes_labels(estimator):
+            targets = [y[:, self.varying]]
+        else:
+            targets = list(y[:, self.varying].T)
+        self.fitted: list[Any] = [_copy(estimator).fit(X, target) for target in targets]
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """(n, C) float64."""
+        out = np.tile(self.fallback.astype(np.float64), (len(X), 1))  # of what is always or never there where fitted
+        if not self.fitted:
+            return out
+        X = X if self.scaler is None else np.asarray(self.scaler.transform(X))
+        if not self.wide:
+            (model,) = self.fitted
+            out[:] = 0
+            out[:, model.classes_] = self._checked(self._probabilities(model, X), len(X), len(model.classes_))
+        elif len(self.fitted) == 1 and len(self.varying) > 1:
+            out[:, self.varying] = self._checked(self._label_probabilities(X), len(X), len(self.varying))
+        else:
+            columns = [self._checked(self._probabilities(model, X), len(X), 2)[:, 1] for model in self.fitted]
+            out[:, self.varying] = np.stack(columns, axis=1)
+        return out
+
+    def _probabilities(self, model: Any, X: np.ndarray) -> np.ndarray:
+        if not self.from_decisions:
+            return np.asarray(model.predict_proba(X))
+        scores = np.asarray(model.decision_function(X), np.float64)
+        return softmax(np.stack([np.zeros(len(X)), scores], axis=1) if scores.ndim == 1 else scores, axis=1)
+
+    def _label_probabilities(self, X: np.ndarray) -> np.ndarray:
+        """(n, L) of an estimator that fits several labels at once; some return a matrix per label."""
+        (model,) = self.fitted
+        if self.from_decisions:
+            return expit(np.asarray(model.decision_function(X), np.float64))
+        found = model.predict_proba(X)
+        return np.stack([one[:, 1] for one in found], axis=1) if isinstance(found, list) else np.asarray(found)
+
+    @staticmethod
+    def _checked(proba: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        if proba.shape != (rows, columns):
+            raise ProbeError(
+                f"it returned scores of shape {proba.shape} where ({rows}, {columns}) is needed, a column per class"
+                " (decision_function_shape='ovo' is not supported)."
+            )
+        if not np.isfinite(proba).all():
+            raise ProbeError("it returned NaN or infinite probabilities; check its parameters and the features' scale.")
+        if proba.min() < -1e-6 or proba.max() > 1 + 1e-6:
+            raise ProbeError("its predict_proba returned values outside 0 to 1.")
+        return np.clip(proba, 0, 1)
+
+
+def label_of(settings: EstimatorSettings, name: str | None) -> str:
+    """For tables and figures: `SVC (kernel=linear, C=0.1..10x3)`, or the name that was given."""
+    if name:
+        return name
+    path, _, words = settings.name.partition(":")
+    return path.rpartition(".")[2] + (f" ({words.replace(',', ', ')})" if words else "")
+
+
+def is_estimator(value: Any) -> bool:
+    """Whether a value is meant as an estimator (or its class), and not as a list of probes."""
+    return hasattr(value, "fit") or hasattr(value, "get_params")
