@@ -1,4 +1,4 @@
-"""Feeds damaged files to every reader, in a process that is watched: the table of docs/formats.md.
+"""Feeds damaged files to every reader, in a process that is watched; prints the table of docs/formats.md.
 
     python benchmarks/fuzz_readers.py [--count 5000] [--reader all] [--seed 0] [--keep FOLDER]
 
@@ -36,7 +36,7 @@ _CEILING = 6 * 2**30
 
 
 class Watched:
-    """A process that reads what it is told to."""
+    """A process that reads one source after another and is watched."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -50,8 +50,8 @@ class Watched:
         assert child.stdin is not None
         assert child.stdout is not None
         start = time.perf_counter()
-        asked = [str(source.path), source.frame, source.member, source.reading.model_dump(mode="json")]
-        child.stdin.write(json.dumps(asked).encode() + b"\n")
+        request = [str(source.path), source.frame, source.member, source.reading.model_dump(mode="json")]
+        child.stdin.write(json.dumps(request).encode() + b"\n")
         child.stdin.flush()
         ready, _, _ = select.select([child.stdout], [], [], 3 * _SECONDS)
         answer = child.stdout.readline() if ready else b""
@@ -73,7 +73,7 @@ def child() -> None:
     """Reads one source a line until there are no more."""
     resource.setrlimit(resource.RLIMIT_DATA, (_CEILING, _CEILING))
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output that a library prints is not an answer
     for line in sys.stdin:
         path, frame, member, reading = json.loads(line)
         before, start = _held(reset=True), time.perf_counter()
@@ -162,20 +162,20 @@ def _keep(seed: Seed, folder: Path | None, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=5000, help="damaged files a reader")
+    parser.add_argument("--count", type=int, default=5000, help="damaged files per reader")
     parser.add_argument("--reader", choices=["all", *(reader.name for reader in READERS)], default="all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.child:
+    args = parser.parse_args()
+    if args.child:
         child()
         return
     print("| reader | files | images | errors | crashes | hangs | slowest | largest memory |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     bad = 0
-    for reader in [reader.name for reader in READERS] if asked.reader == "all" else [asked.reader]:
-        row, failed = fuzz(reader, asked.count, asked.seed, asked.keep)
+    for reader in [reader.name for reader in READERS] if args.reader == "all" else [args.reader]:
+        row, failed = fuzz(reader, args.count, args.seed, args.keep)
         print(row, flush=True)
         bad += failed
     sys.exit(1 if bad else 0)
