@@ -159,7 +159,7 @@ class MergedIndex:
         self._vectors, first = np.unique(digest_keys(digests), return_index=True)
         self._vector_source = _numbers(counts)[first]
         self._vector_row = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])[first]
-        # An entry whose vector was in a damaged segment is no entry: its sample has to be embedded again.
+        # An entry whose vector was in a damaged segment does not count: its sample has to be embedded again.
         self.has_vector = self.has_content(self.digest)
 
     @property

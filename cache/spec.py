@@ -86,7 +86,7 @@ class EmbeddingSpec:
 
     Raises:
         ValueError: a value is out of range or of the wrong kind, or a name holds an absolute path.
-        TypeError: `transform` is no TransformSpec, or `poolings` is one text.
+        TypeError: `transform` is not a TransformSpec, or `poolings` is one text.
     """
 
     backbone: str

@@ -1,7 +1,7 @@
 """Images to embeddings: backbones, their weights and preprocessing, the loader and the batch engine.
 
 In: a manifest and the names of backbones. Out: one published cache per backbone.
-Torch is imported when a name that needs it is first asked for, so that listing the catalogue stays quick.
+Torch is imported when a name that needs it is first requested, so that listing the catalogue stays quick.
 """
 
 from __future__ import annotations
@@ -58,5 +58,5 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise BackboneError(
             f"{error.name} is not installed, and images cannot be embedded without it:"
-            ' pip install "medprobe[extract]". Probes and reports do without.'
+            ' pip install "medprobe[extract]". Probes and reports work without it.'
         ) from error

@@ -72,7 +72,7 @@ def recall(device: str, fingerprint: str) -> int | None:
 
 
 def remember(device: str, fingerprint: str, size: int) -> None:
-    """Keeps a size that was found. It only saves time, so a folder that cannot be written is no fault."""
+    """Keeps a size that was found. It only saves time, so a folder that cannot be written is not an error."""
     known = _remembered()
     if known.get(device, {}).get(fingerprint) == size:
         return

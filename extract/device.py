@@ -20,68 +20,68 @@ OPENVINO_STREAMS = 4
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "bad allocation")
 """What CUDA, torch on CPUs and OpenVINO say when there is none left."""
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
-AskedRuntime = Literal["auto", "torch", "openvino"]
+RequestedRuntime = Literal["auto", "torch", "openvino"]
 
 
-def choose_device(asked: str = "auto", runtime: AskedRuntime = "auto") -> torch.device:
-    """The device that `asked` names; `auto` is the first GPU where there is one and the runtime uses it, else the CPU.
+def choose_device(requested: str = "auto", runtime: RequestedRuntime = "auto") -> torch.device:
+    """The device that `requested` names; `auto` is the first GPU if there is one and the runtime uses it, else the CPU.
 
     Raises:
         BackboneError: there is no such device.
     """
-    if asked == "auto":
+    if requested == "auto":
         return torch.device("cuda" if _auto_is_gpu(runtime) else "cpu")
     try:
-        device = torch.device(asked)
+        device = torch.device(requested)
     except RuntimeError as error:
-        raise BackboneError(f'"{asked}" is not a device; use auto, cpu, cuda or cuda:N.') from error
+        raise BackboneError(f'"{requested}" is not a device; use auto, cpu, cuda or cuda:N.') from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BackboneError(f"there is no {asked} here ({torch.cuda.device_count()} GPUs are seen); use auto or cpu.")
+        raise BackboneError(f"there is no {requested} here ({torch.cuda.device_count()} GPUs found); use auto or cpu.")
     return device
 
 
-def choose_devices(asked: str = "auto", runtime: AskedRuntime = "auto") -> list[str]:
-    """The devices that `asked` names, separated by commas; `auto` is all GPUs where `choose_device` takes one.
+def choose_devices(requested: str = "auto", runtime: RequestedRuntime = "auto") -> list[str]:
+    """The devices that `requested` names, separated by commas; `auto` is all GPUs where `choose_device` takes one.
 
     Raises:
         BackboneError: there is no such device.
     """
-    if asked == "auto":
+    if requested == "auto":
         gpus = torch.cuda.device_count() if _auto_is_gpu(runtime) else 0
-        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device(asked, runtime).type]
-    return [str(choose_device(one.strip())) for one in asked.split(",")]
+        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device(requested, runtime).type]
+    return [str(choose_device(one.strip())) for one in requested.split(",")]
 
 
-def _auto_is_gpu(runtime: AskedRuntime) -> bool:
+def _auto_is_gpu(runtime: RequestedRuntime) -> bool:
     """Whether `auto` means GPUs; OpenVINO runs on CPUs alone here."""
     return runtime != "openvino" and torch.cuda.is_available()
 
 
-def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+def choose_precision(requested: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
     """`auto` is bf16 where the device is quick at it, else fp32."""
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if cpu_is_quick_at_bf16() else "fp32"
 
 
-def choose_runtime(asked: AskedRuntime, precision: Precision, device: torch.device) -> Runtime:
+def choose_runtime(requested: RequestedRuntime, precision: Precision, device: torch.device) -> Runtime:
     """`auto` is OpenVINO on a CPU where it is installed, else torch.
 
     Args:
-        asked: what the user wants.
+        requested: what the user wants.
         precision: what will be computed in. OpenVINO takes bf16 for a hint and computes in fp32 on a processor that
             has no such arithmetic, which the spec would then not tell; torch emulates it.
         device: what will be computed on.
 
     Raises:
-        BackboneError: OpenVINO is asked for and is not installed, or is not for that device or precision.
+        BackboneError: OpenVINO is requested and is not installed, or is not for that device or precision.
     """
     obstacle = _obstacle_to_openvino(precision, device)
-    if asked == "openvino" and obstacle:
+    if requested == "openvino" and obstacle:
         raise BackboneError(f"--runtime openvino: {obstacle}.")
-    return "torch" if asked == "torch" or obstacle else "openvino"
+    return "torch" if requested == "torch" or obstacle else "openvino"
 
 
 def _obstacle_to_openvino(precision: Precision, device: torch.device) -> str:

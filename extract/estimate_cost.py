@@ -70,7 +70,7 @@ def estimate_cost(
 
     Times come from eight of the images (all, where fewer are to do), spread over what there is to do: decoded in this
     process, embedded twice, the second time counts. A run on a CPU decodes and computes on the same
-    cores, so their times add up; beside a GPU the slower of both counts.
+    cores, so their times add up; with a GPU the slower of both counts.
 
     Raises:
         CacheError: a published cache is damaged.

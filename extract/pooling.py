@@ -55,7 +55,7 @@ def read_pooling(name: str, pooling: str, there: Sequence[str], inside: Inside) 
 
     Args:
         name: the backbone's, for the error.
-        pooling: what was asked for.
+        pooling: what was requested.
         there: what the network's end allows.
         inside: what can be named inside.
 

@@ -20,7 +20,7 @@ _PLACES: dict[SourceLibrary, tuple[str, str]] = {
 
 
 class _Adapters(dict[SourceLibrary, Adapter]):
-    """Each library is imported when a backbone of it is first asked for, as some take seconds."""
+    """Each library is imported when a backbone of it is first requested, as some take seconds."""
 
     def __missing__(self, source: SourceLibrary) -> Adapter:
         module, name = _PLACES[source]

