@@ -57,7 +57,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path | str, *, strict: bool = True) -> Manifest:
-        """Reads a CSV or Parquet table and the card `<stem>.yaml` beside it.
+        """Reads a CSV or Parquet table and the card `<stem>.yaml` next to it.
 
         Args:
             path: the table.
@@ -76,7 +76,7 @@ class Manifest:
         return manifest.require_sound() if strict else manifest
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Manifest:
-        """Writes the table to `path` and the card beside it, each whole or not at all; returns the saved manifest.
+        """Writes the table to `path` and the card next to it, each whole or not at all; returns the saved manifest.
 
         The card's `root` becomes relative to the card's new folder.
 

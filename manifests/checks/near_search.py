@@ -43,7 +43,7 @@ def near_hashes(hashes: np.ndarray, part: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _expanded(first: np.ndarray, last: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each row beside each place from its first to its last, about `_PAIRS` at a time."""
+    """Each row with each place from its first to its last, about `_PAIRS` at a time."""
     ends = np.cumsum(last - first)
     start = 0
     while start < len(first):

@@ -49,7 +49,7 @@ def class_words(task: str) -> tuple[str, str]:
 
 
 class DatasetCard(BaseModel):
-    """Task, classes, metric and licence of a data set; a YAML file beside the table, under the same stem."""
+    """Task, classes, metric and licence of a data set; a YAML file next to the table, with the same stem."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
@@ -185,7 +185,7 @@ class DatasetCard(BaseModel):
             values = yaml.safe_load(text)
         except FileNotFoundError as error:
             raise ManifestError(
-                f"{path}: the dataset card is missing. A manifest is a table and a YAML card of the same name beside "
+                f"{path}: the dataset card is missing. A manifest is a table and a YAML card of the same name next to "
                 "it; `medprobe manifest build` writes both."
             ) from error
         except yaml.YAMLError as error:
@@ -225,8 +225,8 @@ def _in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
     if field == "task":
         given = str(values["task"])
         return f'task "{given}" is not one of {one_of(TASKS)}.{did_you_mean(given, TASKS)}'
-    told = fault_in_words(fault)
-    return f"{field}: {told}{'' if told.endswith('?') else '.'}"
+    message = fault_in_words(fault)
+    return f"{field}: {message}{'' if message.endswith('?') else '.'}"
 
 
 def _place(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
@@ -236,7 +236,7 @@ def _place(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
 
 
 def _not_yaml(error: yaml.YAMLError, text: str) -> str:
-    """Where YAML cannot be read on, and what the reason mostly is; the library's own words need a grammar at hand."""
+    """Where YAML cannot be parsed, with the usual causes; the messages of the library need its grammar."""
     mark, lines = getattr(error, "problem_mark", None), text.splitlines()
     if mark is None:
         return "not valid YAML: it holds a control character; delete it"

@@ -121,14 +121,14 @@ def is_blank(column: pd.Series) -> np.ndarray:
 
 
 def other_separator(names: Sequence[str]) -> str:
-    """What seems to stand between fields in the place of commas, in words, or nothing.
+    """What seems to separate fields instead of commas, in words, or nothing.
 
     Args:
         names: the header as it reads when commas separate fields.
     """
-    for separator, said in ((";", 'semicolons (";")'), ("\t", "tabs"), ("|", 'bars ("|")')):
+    for separator, words in ((";", 'semicolons (";")'), ("\t", "tabs"), ("|", 'bars ("|")')):
         if sum(name.count(separator) for name in names) >= max(1, len(names)):
-            return said
+            return words
     return ""
 
 

@@ -73,7 +73,7 @@ class IntensityPolicy(BaseModel):
 
     @property
     def in_spec(self) -> str:
-        """How it stands in an embedding spec: canonical JSON of what differs from the default, empty where nothing."""
+        """Canonical JSON for the embedding spec of what differs from the default, "" where nothing does."""
         changed = self.model_dump(mode="json", exclude_defaults=True)
         return canonical_json(changed) if changed else ""
 

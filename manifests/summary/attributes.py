@@ -78,7 +78,7 @@ def _values(column: pd.Series, y: np.ndarray, classes: list[str]) -> pd.DataFram
 
 
 def _whole_where_possible(values: pd.Series) -> pd.Series:
-    """Whole numbers that stood beside missing ones, and so became decimals, as whole numbers again: 1.0 as 1."""
+    """Whole numbers that became decimals because others were missing, as whole numbers again: 1.0 as 1."""
     is_whole = pd.api.types.is_float_dtype(values.dtype) and (values % 1 == 0).all()
     return values.astype("Int64") if is_whole else values
 

@@ -12,7 +12,7 @@ from ..manifest import Manifest
 from ..validation.diagnostics import Diagnostic, diagnostic
 
 _MOST_REASONS = 5
-"""Reasons why images could not be read that are told one by one."""
+"""Reasons why images could not be read that are listed."""
 
 
 def manifest_warnings(manifest: Manifest, stats: ImageStats | None = None) -> Iterator[Diagnostic]:
@@ -35,5 +35,5 @@ def manifest_warnings(manifest: Manifest, stats: ImageStats | None = None) -> It
 def _why(stats: ImageStats) -> str:
     reasons, counts = np.unique(stats.reason[~stats.readable].astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    told = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_REASONS]]
-    return "; ".join([*told, *(["and others"] if len(order) > _MOST_REASONS else [])])
+    reasons_listed = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_REASONS]]
+    return "; ".join([*reasons_listed, *(["and others"] if len(order) > _MOST_REASONS else [])])
