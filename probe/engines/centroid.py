@@ -35,21 +35,21 @@ def solve_one(block: ProbeTask, settings: CentroidSettings, resample: Resample) 
     start = time.perf_counter()
     probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
     probe.fit(block.X[resample.train], block.y[resample.train])
-    chooser = ModelSelector(block, resample)
+    selector = ModelSelector(block, resample)
     for temperature in reversed(settings.temperature):  # the most cautious is the simplest
         probe.set_params(temperature=temperature)
-        chooser.consider({"temperature": temperature}, probe.predict_proba(block.X[resample.val]))
-    probe.set_params(**chooser.params)
+        selector.consider({"temperature": temperature}, probe.predict_proba(block.X[resample.val]))
+    probe.set_params(**selector.params)
     if block.refit:
         rows = block.fitted_on(resample)
         probe.fit(block.X[rows], block.y[rows])
     fitted = time.perf_counter()
     return block.result(
         resample,
-        val_proba=chooser.proba,
+        val_proba=selector.proba,
         test_proba=probe.predict_proba(block.X[resample.test]),
-        params=chooser.params,
-        notes=chooser.notes(len(settings.temperature)),
+        params=selector.params,
+        notes=selector.notes(len(settings.temperature)),
         fit_s=fitted - start,
         predict_s=time.perf_counter() - fitted,
     )

@@ -74,18 +74,18 @@ def _solve_one(shared: _Shared, resample: Resample) -> FitResult:
     grid = settings.grid(len(resample.train))
     of_val, of_test = _questions(block, settings, resample)
     found, rows = lists.among(of_val, max(grid))
-    chooser = ModelSelector(block, resample)
+    selector = ModelSelector(block, resample)
     for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
-        chooser.consider({"k": k}, proba)  # many neighbours make the simpler model
+        selector.consider({"k": k}, proba)  # many neighbours make the simpler model
     fitted = time.perf_counter()
-    k = chooser.params["k"]
+    k = selector.params["k"]
     found, rows = lists.among(of_test, k)
     return block.result(
         resample,
-        val_proba=chooser.proba,
+        val_proba=selector.proba,
         test_proba=shared.votes(found, rows, [k])[0],
-        params=chooser.params,
-        notes=[*chooser.notes(len(grid), limit={"k": 1}), *_left_out(settings, len(resample.train))],
+        params=selector.params,
+        notes=[*selector.notes(len(grid), limit={"k": 1}), *_left_out(settings, len(resample.train))],
         fit_s=fitted - start + shared.search_s,
         predict_s=time.perf_counter() - fitted,
     )

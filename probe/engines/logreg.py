@@ -116,10 +116,10 @@ class _Shared:
 
 @dataclass(eq=False)
 class _Walk:
-    """One resample on its way along the path; `best` of its chooser is a `_Model`."""
+    """One resample on its way along the path; `best` of its selector is a `_Model`."""
 
     resample: Resample
-    chooser: ModelSelector
+    selector: ModelSelector
     val: np.ndarray
     """(n_val,) where the val rows stand among the shared rows."""
     last: float = 0.0
@@ -162,7 +162,7 @@ def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitRe
     start = time.perf_counter()
     walks = [_Walk(r, ModelSelector(shared.block, r), _places(shared.used, r.val)) for r in resamples]
     _walk(shared, walks)
-    models = _refitted(shared, walks) if shared.block.refit else [walk.chooser.best for walk in walks]
+    models = _refitted(shared, walks) if shared.block.refit else [walk.selector.best for walk in walks]
     fitted = time.perf_counter()
     tested = _tested(shared, walks, models)
     ended = time.perf_counter()
@@ -186,9 +186,9 @@ def _walk(shared: _Shared, walks: list[_Walk]) -> None:
             if not model.converged:
                 walk.stuck.append(C)
             said = _as_proba(shared.block, proba[:, mine, walk.val].reshape(-1, len(walk.val)).T, walk.resample.train)
-            if walk.chooser.consider({"C": C}, said):
-                walk.chooser.best = model
-        further = [s for s, walk in enumerate(moving) if not (shared.settings.stop_path and walk.chooser.exhausted)]
+            if walk.selector.consider({"C": C}, said):
+                walk.selector.best = model
+        further = [s for s, walk in enumerate(moving) if not (shared.settings.stop_path and walk.selector.exhausted)]
         if not further:
             break
         if len(further) < len(moving):
@@ -207,7 +207,7 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
         origin + predictor.at(C),
         tol=shared.settings.tol,
         max_iter=shared.settings.max_iter,
-        like=guidance,
+        warm_start=guidance,
     )
     predictor.add(C, found.points - origin)
     return found
@@ -218,7 +218,7 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
     alike: dict[Any, list[int]] = defaultdict(list)
     for number, walk in enumerate(walks):
         learnt_from = np.sort(shared.block.fitted_on(walk.resample))
-        alike[walk.chooser.params["C"], learnt_from.tobytes()].append(number)
+        alike[walk.selector.params["C"], learnt_from.tobytes()].append(number)
     models: list[Any] = [None] * len(walks)
     for C in sorted({C for C, _ in alike}):
         groups = [numbers for (c, _), numbers in alike.items() if c == C]
@@ -227,10 +227,10 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
         guidance = shared.guidance(C)
         found = solve(
             problems.at(C),
-            np.concatenate([walk.chooser.best.points for walk in firsts]),
+            np.concatenate([walk.selector.best.points for walk in firsts]),
             tol=shared.settings.tol,
             max_iter=shared.settings.max_iter,
-            like=guidance,
+            warm_start=guidance,
         )
         for model, numbers in zip(_Model.all_of(problems, found, shared.labels), groups, strict=True):
             for number in numbers:
@@ -279,7 +279,7 @@ def _outcome(
     shared: _Shared, walk: _Walk, test_proba: np.ndarray, model: _Model, seconds: tuple[float, float]
 ) -> FitResult:
     grid = shared.settings.C
-    notes = walk.chooser.notes(len(grid))
+    notes = walk.selector.notes(len(grid))
     if walk.stuck:
         where = ", ".join(f"{C:g}" for C in walk.stuck)
         notes.append(f"not converged after {shared.settings.max_iter} steps at C={where}")
@@ -287,9 +287,9 @@ def _outcome(
         notes.append(f"path ended at C={walk.last:g}")
     return shared.block.result(
         walk.resample,
-        val_proba=walk.chooser.proba,
+        val_proba=walk.selector.proba,
         test_proba=test_proba,
-        params=walk.chooser.params,
+        params=walk.selector.params,
         converged=model.converged,
         gradient=model.gap,
         notes=notes,

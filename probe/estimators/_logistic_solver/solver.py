@@ -35,7 +35,7 @@ class Solution:
 
 
 def solve(
-    problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, like: Solution | None = None
+    problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, warm_start: Solution | None = None
 ) -> Solution:
     """Solves S problems side by side.
 
@@ -45,13 +45,13 @@ def solve(
         tol: relative gradient at which a problem is solved; the objective is then about tol squared above the optimum,
             as a share of it.
         max_iter: most evaluations of each, about.
-        like: of L problems at the same C that are much like these, L by L; what is known of their curvature serves.
+        warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
     """
     state = State.begin(problems, points)
     live, rest, met = np.arange(len(problems)), None, []
     for taken in range(0, max_iter, _STEPS):
         part = problems.among(live)
-        known = None if taken else like
+        known = None if taken else warm_start
         curvature = Curvature(part, part.probabilities(state.points[live]), known and known.rest)
         before = state.value[live]
         unsolved, history = minimise(
@@ -72,19 +72,19 @@ def solve(
     return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met)
 
 
-def _preconditioner(curvature: Curvature, place: np.ndarray, like: Solution | None) -> Precondition:
-    """The inverse of `curvature`, in which problem s stands at `place[s]`; and of what was met on the way to `like`."""
+def _preconditioner(curvature: Curvature, place: np.ndarray, warm_start: Solution | None) -> Precondition:
+    """The inverse of `curvature`, in which problem s stands at `place[s]`; corrected by the steps of `warm_start`."""
 
     def made(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
         return curvature.times(gradient, place[which])
 
-    if like is None or like.rest.paired.any():  # the heaviest pairs are another problem's own
+    if warm_start is None or warm_start.rest.paired.any():  # the heaviest pairs are another problem's own
         return made
 
     def met(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
         out = np.empty_like(gradient)
-        for number, steps in enumerate(like.steps):
-            mine = np.flatnonzero(which % len(like.steps) == number)
+        for number, steps in enumerate(warm_start.steps):
+            mine = np.flatnonzero(which % len(warm_start.steps) == number)
             if len(mine):
                 out[mine] = steps.times_inverse(gradient[mine], lambda rest, own=which[mine]: made(rest, own))
         return out
