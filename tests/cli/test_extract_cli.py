@@ -221,7 +221,7 @@ def test_a_task_of_a_job_array_is_a_shard(medprobe, pets, monkeypatch) -> None:
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
     said = medprobe("extract", pets, *_TINY, "--shard", "slurm")
     assert said.status == 1
-    assert "no task of a job array" in " ".join(said.err.replace("│", "").split())
+    assert "not part of a job array" in " ".join(said.err.replace("│", "").split())
 
 
 def test_an_array_whose_tasks_are_not_evenly_spaced_is_refused(medprobe, pets, monkeypatch) -> None:
