@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.formatting import size
+from ..base.text import size
 
 if TYPE_CHECKING:
     from ..cache import EmbeddingCache

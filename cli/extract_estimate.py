@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..base.text import counted
+from ..base.text import counted, duration, size
 from .terminal.console import remark, say, show_table
-from .terminal.formatting import duration, size
 
 if TYPE_CHECKING:
     from ..extract.estimate_cost import BackboneCost, CostEstimate

@@ -1,4 +1,4 @@
-"""The verb `report`: from a run to a page that one can read and a table that one can cite."""
+"""The command `report`: a page, figures and tables from a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .terminal.console import say
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder that `medprobe probe` wrote, e.g. runs/brain.")],
+    run: Annotated[Path, typer.Argument(help="Run folder written by `medprobe probe`, e.g. runs/brain.")],
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Judge by this metric. [default: the one the run was tuned by]")
+        str | None, typer.Option("--metric", help="Metric to report. [default: the metric the run was tuned by]")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:

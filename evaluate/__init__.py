@@ -12,8 +12,9 @@ from .resampling.protocols import FIXED_TEST, HOLDOUT, PROTOCOLS
 from .resampling.resample import Resample, draw_resamples, parse_seeds
 from .resampling.train_size import FULL_TRAIN, Budget, budgets_of, parse_fractions, parse_shots, subsample_train
 from .results.fit_result import FitResult
-from .results.predictions import ResamplePredictions, SystemKey, predictions_by_system
+from .results.predictions import ResamplePredictions, predictions_by_system
 from .results.run import Run, check_output_dir
+from .results.schemas import SystemKey
 from .statistics.bootstrap import INTERVALS, N_BOOTSTRAP
 from .statistics.calibration_tables import calibration_table, reliability_table, temperature_table
 from .statistics.comparison import VERDICT_TESTS, Verdict, compare, compare_backbones, corrected_t_test, verdicts

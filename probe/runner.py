@@ -16,6 +16,7 @@ from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples
 from ..evaluate.resampling.train_size import Budget, budgets_of, subsample_train
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
+from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest, Units
 from .data.data_warnings import data_warnings
 from .data.features import backbone_labels, choose_poolings, on_columns
@@ -151,12 +152,12 @@ def run_probes(
 
         def probe_features(cache: int, pooling: str) -> None:
             X = plan.cohort.features(cache, pooling, aggregation)
+            key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
             columns.extend(on_columns(f"{labels[cache]}, {pooling}", X))
             for budget, block in plan.blocks(X, chosen_by.name, aggregation=aggregation, refit=refit):
                 for kind in plan.kinds:
-                    system = (labels[cache], caches[cache].spec.fingerprint, pooling, kind.name, budget.name)
                     for result in kind.solve(block, workers):
-                        recorder.add(system, result)
+                        recorder.add(SystemKey(*key, kind.name, budget.name), result)
                         bar.advance(note=f"{labels[cache]} {kind.name}")
 
         # In a function of its own, so that no name holds one matrix while the next is read.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...base.text import NONE
 from ..terminal.console import command, remark, say, show_table
-from ..terminal.formatting import NONE
 from ..terminal.wrapping import wrapped
 from .output_path import require_name, require_place
 

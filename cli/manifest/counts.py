@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ...base.text import NONE
 from ..terminal.console import say, show_table
-from ..terminal.formatting import NONE
 from ..terminal.wrapping import columns as terminal_columns
 from ..terminal.wrapping import wrapped
 

@@ -1,4 +1,4 @@
-"""The verb `stats`: everything that the predictions of one or several runs tell, without fitting anything."""
+"""The command `stats`: statistics of one or several runs from their predictions; nothing is fitted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def stats(
     run: Annotated[
-        list[Path], typer.Argument(help="Folders that `medprobe probe` wrote; of several data sets, for ranks.")
+        list[Path], typer.Argument(help="Run folders written by `medprobe probe`; several data sets give ranks.")
     ],
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Compare by this metric. [default: the one each run was tuned by]")
+        str | None, typer.Option("--metric", help="Metric to compare. [default: the metric each run was tuned by]")
     ] = None,
     between: Annotated[
         str, typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone).")
@@ -34,15 +34,15 @@ def stats(
         list[str] | None,
         typer.Option(
             "--test",
-            help="Beside the verdict's own: wilcoxon, delong (ROC-AUC), mcnemar (accuracy); verdict for none of"
-            " them. May be repeated. [default: all]",
+            help="Further tests: wilcoxon, delong (ROC-AUC), mcnemar (accuracy); or verdict for none. May be"
+            " repeated. [default: all]",
         ),
     ] = None,
     correction: Annotated[
         str, typer.Option("--correction", help="For many comparisons: holm, or bh (false discovery rate).")
     ] = "holm",
     subgroups: Annotated[
-        bool, typer.Option("--subgroups", help="Score the subgroups of each attribute of the card, and the gaps.")
+        bool, typer.Option("--subgroups", help="Scores per subgroup of each attribute of the card, and their gaps.")
     ] = False,
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Calibration, the parts of the Brier score, temperature scaling.")
@@ -65,7 +65,7 @@ def stats(
     if out is not None:
         _refuse_place(out)
     loaded = [Run.load(folder) for folder in run]
-    found = compute_statistics(
+    results = compute_statistics(
         loaded,
         between=between,
         metric=metric,
@@ -77,11 +77,11 @@ def stats(
         ranks_only=ranks,
     )
     if out is not None:
-        _write(found, out)
+        _write(results, out)
     if as_json:
-        typer.echo(json.dumps(_as_json(loaded, found), indent=2))
+        typer.echo(json.dumps(_as_json(loaded, results), indent=2))
     else:
-        show_statistics(loaded, found)
+        show_statistics(loaded, results)
     if out is not None:
         remark(f"\nSaved: {out}")
 
@@ -90,14 +90,14 @@ def _refuse_place(out: Path) -> None:
     """Makes sure, before the work, that tables may be written to `out`.
 
     Raises:
-        OutputError: it is no folder, or holds a run, in which nothing else may stand.
+        OutputError: it is not a folder, or it holds a run.
     """
     from ...base import OutputError
 
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is not a folder; choose another --out.")
     if (out / "run.json").exists():
-        raise OutputError(f"{out}: holds a run, beside which nothing else may stand; choose another --out.")
+        raise OutputError(f"{out}: is a run folder; choose another --out.")
 
 
 def _write(found: Statistics, out: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from ...base.text import NONE, bare_p, interval, number, p_value, signed
 from ..terminal.console import out, say, show_table
-from ..terminal.formatting import NONE, bare_p, interval, number, p_value, signed
 from .summary import heading, on_spread, systems_table
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _Cells = dict[str, Callable[[dict], str]]
 
 
 def show_statistics(runs: Sequence[Run], found: Statistics) -> None:
-    """Prints what was asked for, run by run, and then the ranks over all of them."""
+    """Prints the computed tables, run by run, then the ranks over all of them."""
     for run in runs:
         name = run.info["dataset"]["name"]
         tables = {key: table[table["dataset"] == name] for key, table in found.tables.items() if "dataset" in table}
@@ -36,7 +36,7 @@ def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """By probe, and on a low-data curve from the smallest budget to the largest."""
     from ...evaluate import budgets_in_order
 
-    # Tests stand in the order in which they are listed.
+    # Tests keep the order of the list.
     ranks = {name: place for place, name in enumerate([*_TESTS, *budgets_in_order(run)])}
     keys = [table[key].tolist() for key in ("test", "probe", "budget") if key in table]
     order = sorted(range(len(table)), key=lambda at: [(ranks.get(key[at], -1), key[at]) for key in keys])
@@ -92,10 +92,9 @@ def _show_tests(run: Run, table: pd.DataFrame) -> None:
 
 _TESTS = {
     "wilcoxon": "Wilcoxon's signed ranks over resamples: {metric}\n"
-    "(takes resamples for independent, which they are not: its p is too small)",
-    "delong": "DeLong's test: {metric}, each class against the rest\n"
-    "(p: of other patients; the fitted models are given)",
-    "mcnemar": "McNemar's test: {metric}\n(p: of other patients; the fitted models are given)",
+    "(assumes independent resamples, which they are not: its p is too small)",
+    "delong": "DeLong's test: {metric}, each class against the rest\n(p: over other patients, for these fitted models)",
+    "mcnemar": "McNemar's test: {metric}\n(p: over other patients, for these fitted models)",
 }
 
 
@@ -120,14 +119,14 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
         "Brier": change("brier"),
     }
     say(
-        "\nTemperature scaling: what T, fitted on val, would do on test (before → after)"
-        "\n(T: median over seeds, above 1 where chances were too sure; the rest: means)"
+        "\nTemperature scaling: the effect on test of T fitted on val (before → after)"
+        "\n(T: median over seeds, above 1 where probabilities were overconfident; the rest: means)"
     )
     _show(table, cells, names=tuple(_SYSTEM))
     for row in table[table["note"] != ""].to_dict("records"):
         say(f"note: {row['backbone']} {_with_budget(row['probe'], row)}: {row['note']}")
     if run.info["refit"]:
-        say("note: the tested models were fitted again with val, so T is not quite their own")
+        say("note: the tested models were refitted with val, so their own T may differ slightly")
 
 
 def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
@@ -138,7 +137,7 @@ def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
         "mean": lambda row: number(row["mean"]),
         "95 % interval": _interval,
     }
-    say(f"\nSubgroups: {_metric_label(table)}\n(units a seed; interval: bootstrap over groups)")
+    say(f"\nSubgroups: {_metric_label(table)}\n(units per seed; interval: bootstrap over groups)")
     _show(table, cells, names=(*_SYSTEM, "subgroup"))
     why = table[table["reason"] != ""].drop_duplicates(["attribute", "subgroup", "reason"])
     for row in why.to_dict("records"):
@@ -153,7 +152,7 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
         "gap": lambda row: number(row["gap"]),
         "95 % interval": _interval,
     }
-    say("\nGaps between best and worst subgroup (picked by looking: on the large side)")
+    say("\nGaps between best and worst subgroup (best and worst chosen by the same scores: optimistic)")
     _show(table, cells, names=(*_SYSTEM, "best, worst"))
     for row in table[table["reason"] != ""].drop_duplicates(["attribute", "reason"]).to_dict("records"):
         say(f"note: {row['attribute']} has no gap: {row['reason']}")
@@ -166,16 +165,17 @@ def _show_ranking(ranking: Ranking) -> None:
     judged = ", ".join(dict.fromkeys(METRICS[name].label for name in ranking.metrics))
     within = _with_budget(ranking.within, {"budget": ranking.budget})
     say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {within}\n({judged})")
-    apart = ranking.apart
+    significant = ranking.significant
     rows = [
         (
             f"{ranking.mean_ranks[place]:.2f}",
             name,
-            ", ".join(other for at, other in enumerate(ranking.names) if at != place and not apart[place, at]) or "-",
+            ", ".join(other for at, other in enumerate(ranking.names) if at != place and not significant[place, at])
+            or "-",
         )
         for place, name in enumerate(ranking.names)
     ]
-    show_table(["mean rank", ranking.between[:-1], "not told apart from"], rows, right=["mean rank"])
+    show_table(["mean rank", ranking.between[:-1], "no significant difference to"], rows, right=["mean rank"])
     say(_ranking_in_words(ranking))
     for note in ranking.notes:
         say(f"note: {note}")
@@ -211,7 +211,7 @@ _SYSTEM: _Cells = {
 
 
 def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
-    """The first rows of a table; poolings are told where a backbone has several."""
+    """The first rows of a table; the pooling is shown where a backbone has several."""
     cells = dict(cells)
     if "pooling" in table and table.groupby("backbone")["pooling"].nunique().max() > 1:
         cells["backbone"] = lambda row: f"{row['backbone']}/{row['pooling']}"
@@ -220,7 +220,7 @@ def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
     numbers = [name for name in cells if name not in names]
     show_table(list(cells), rows, right=numbers, whole=numbers)
     if len(shown) < len(table):
-        say(f"… and {len(table) - len(shown)} rows more; --out writes them all")
+        say(f"… and {len(table) - len(shown)} more rows; --out writes them all")
 
 
 def _say_notes(table: pd.DataFrame) -> None:

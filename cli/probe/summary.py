@@ -1,32 +1,39 @@
-"""A run in one screen: the table, which backbone wins with which probe, and what a reader must be told."""
+"""A run on a terminal: the table of systems, the verdict and the warnings."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from ..terminal.console import out, say
-from ..terminal.formatting import interval, number, p_value
+from ...base.text import interval, number
+from ..terminal.console import out, say, show_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from ...evaluate import Metric, Run, Verdict
+    from ...evaluate import Metric, Run
 
 
 def show_summary(run: Run) -> None:
-    """Prints the table of a run (mean, spread over seeds, 95 % interval), the winners and the warnings."""
-    from ...evaluate import compare_backbones, find_metric, run_warnings, summarise, verdicts
+    """Prints the table of a run (mean, spread over seeds, 95 % interval), the verdict and the warnings."""
+    from ...evaluate import FIXED_TEST, VERDICT_TESTS, run_warnings, summarise
+    from ...report.run.data import report_data
+    from ...report.run.tables import budgets_table
+    from ...report.run.verdict import conclude
 
-    metric = find_metric(run.primary_metric)
-    summary = summarise(run)
-    comparisons = compare_backbones(run)
-    say(heading(run, metric))
+    data, summary = report_data(run), summarise(run)
+    say(heading(run, data.metric))
     out().print(systems_table(summary), soft_wrap=False)
-    for verdict in verdicts(summary, comparisons):
-        say(_sentence(run, verdict))
-    say("\n" + _explanation(run))
+    if data.has_values:
+        say("\n".join(conclude(data).lines))
+        budgets = budgets_table(data)
+        if budgets is not None:
+            names = budgets.columns[: budgets.names]
+            show_table(budgets.columns, budgets.rows, right=[name for name in budgets.columns if name not in names])
+    else:
+        say(f"{data.metric.label} is not defined for any backbone, so nothing is compared.")
+    test = VERDICT_TESTS["bootstrap" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
+    say(f"\n{on_spread(run)} Significance: {test}, Holm's correction.")
     for problem in run_warnings(run, summary):
         say(f"{problem.severity}: {problem}")
 
@@ -53,10 +60,10 @@ def systems_table(summary: pd.DataFrame) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("mean", "sd", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    apart = _stands_apart(summary)
+    columns = _section_columns(summary)
     before = ()
     for row in summary.to_dict("records"):
-        part = tuple(row[name] for name in apart)
+        part = tuple(row[name] for name in columns)
         if before and part != before:
             table.add_section()
         before = part
@@ -66,8 +73,8 @@ def systems_table(summary: pd.DataFrame) -> Table:
     return table
 
 
-def _stands_apart(summary: pd.DataFrame) -> list[str]:
-    """What a line parts: what was compared; on the curves of one system each, the curves; else nothing."""
+def _section_columns(summary: pd.DataFrame) -> list[str]:
+    """The columns whose change starts a new section: probe and budget, probe, or none."""
     for columns in (["probe", "budget"], ["probe"]):
         if summary.groupby(columns).size().max() > 1:
             return columns
@@ -75,45 +82,14 @@ def _stands_apart(summary: pd.DataFrame) -> list[str]:
 
 
 def _curve(summary: pd.DataFrame) -> bool:
-    """Whether train was cut down."""
+    """Whether there are training budgets."""
     from ...evaluate import FULL_TRAIN
 
     return set(summary["budget"]) != {FULL_TRAIN}
 
 
-def _sentence(run: Run, verdict: Verdict) -> str:
-    from ...evaluate import FULL_TRAIN, find_metric
-
-    label = run.info["probes"][verdict.probe]["label"]
-    label += f", {verdict.budget}" if verdict.budget != FULL_TRAIN else ""
-    if math.isnan(verdict.mean):
-        return f"{label}: {find_metric(verdict.metric).label} is not defined for any backbone, so nothing is compared."
-    if not verdict.second:
-        return f"{label}: {verdict.best} at {number(verdict.mean)}; there is no other backbone to compare it with."
-    if verdict.difference == 0:
-        return f"{label}: {verdict.best} and {verdict.second} score the same, {number(verdict.mean)}."
-    if verdict.significant:
-        rest = f"; not told apart from {', '.join(verdict.tied)}" if verdict.tied else ""
-        return (
-            f"{label}: {verdict.best} wins by {number(verdict.difference)} over {verdict.second}"
-            f" (significant, {p_value(verdict.p_adjusted)}){rest}."
-        )
-    beaten = f", which is better than {', '.join(verdict.beaten)}" if verdict.beaten else ""
-    return (
-        f"{label}: {verdict.best} leads by {number(verdict.difference)}{beaten}; its lead over {verdict.second}"
-        f" is not significant ({p_value(verdict.p_adjusted)})."
-    )
-
-
-def _explanation(run: Run) -> str:
-    from ...evaluate import FIXED_TEST, VERDICT_TESTS
-
-    test = VERDICT_TESTS["bootstrap" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
-    return f"{on_spread(run)} Significance: {test}, Holm's correction."
-
-
 def on_spread(run: Run, interval: str = "percentile") -> str:
-    """How `sd` and the interval of a table of systems are to be read."""
+    """How `sd` and the interval of a table of systems were computed."""
     folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
     kind = {"percentile": "percentile", "bca": "BCa"}[interval]
     return f"sd: over seeds{folds}. Interval: {kind} bootstrap over groups."

@@ -1,10 +1,13 @@
-"""How commands speak: results on standard output, remarks and faults on standard error."""
+"""Printing: results to standard output, messages and errors to standard error."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from ...base.text import MINUS, NONE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +29,13 @@ def err() -> Console:
 
 def say(text: str) -> None:
     """Prints `text` as it is (no markup) on standard output."""
-    out().print(text, markup=False)
+    out().print(_encodable(text), markup=False)
+
+
+def _encodable(text: str) -> str:
+    """`text` with ASCII dashes where standard output is not UTF-8."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    return text if utf8 else text.translate({ord(MINUS): "-", ord(NONE): "-"})
 
 
 def remark(text: str) -> None:
@@ -66,7 +75,7 @@ def show_table(
         justify = "right" if column in right else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(_encodable(str(cell))) for cell in row))
     console = Console(highlight=False, emoji=False)
     if console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
         table.padding = (0, 1, 0, 0)  # Narrower gaps before words are broken.

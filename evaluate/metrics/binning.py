@@ -12,7 +12,7 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """n chances in order, of which T are distinct. Equal ones stay together, so the order of units never matters."""
+    """n probabilities in order, T of them distinct. Equal ones stay together, so the order of units never matters."""
 
     order: np.ndarray
     """(n,) the units by their chance."""
@@ -21,7 +21,7 @@ class Ranked:
 
     @classmethod
     def of(cls, chance: np.ndarray) -> Ranked:
-        """The chances are (n,), n >= 1."""
+        """The probabilities are (n,), n >= 1."""
         order = np.argsort(chance, kind="stable")
         return cls(order, np.flatnonzero(np.r_[True, np.diff(chance[order]) != 0]))
 
@@ -33,8 +33,8 @@ class Ranked:
         """Which of at most `most` bins of equal mass each distinct chance is in.
 
         Args:
-            mass: (B, T) of the distinct chances; where all is zero there is one bin.
-            most: bins; some may be empty, for equal chances share one.
+            mass: (B, T) of the distinct probabilities; where all is zero there is one bin.
+            most: bins; some may be empty, for equal probabilities share one.
 
         Returns:
             (B, T) int64, rising.

@@ -1,4 +1,4 @@
-"""How far stated chances can be taken at their word: bins, and the parts of the Brier score."""
+"""Calibration: bins, and the parts of the Brier score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .functions import LabeledPredictions
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """Stated chances against what came true, in b bins that are not empty."""
+    """Predicted probabilities against observed frequencies, in b bins that are not empty."""
 
     stated: np.ndarray
     """(b,) mean chance, rising."""
@@ -39,7 +39,7 @@ def calibration_curve(chance: np.ndarray, came_true: np.ndarray, most: int = BIN
 
 
 def confidence_and_correctness(scored: LabeledPredictions) -> tuple[np.ndarray, np.ndarray]:
-    """The chances that a reader would act on, and which came true.
+    """The probabilities that a reader would act on, and which came true.
 
     Binary: the chance of the positive class. Multilabel: the chance of every label. Else: of the class that is called.
     """
@@ -56,20 +56,20 @@ class BrierParts:
 
     score: float
     reliability: float
-    """How far the bins' chances are from what came true; 0 is best."""
+    """How far the bins' probabilities are from what came true; 0 is best."""
     resolution: float
     """How far apart the bins are in what came true; more is better."""
     uncertainty: float
     """Of the labels themselves: what stating their shares for every unit would score."""
     within: float
-    """What binning leaves out: chances that differ inside a bin. Zero for chances that are equal inside each."""
+    """What binning leaves out: differences between probabilities inside a bin. Zero where there are none."""
 
 
 def brier_parts(scored: LabeledPredictions, most: int = BINS) -> BrierParts:
     """Murphy's partition (1973) over bins of equal mass.
 
-    His is exact for chances of few values. Chances of any value are put into bins, and what differs inside a bin is
-    told apart (`within`; Stephenson et al. 2008, doi 10.1175/2007WAF2006116.1). As the score itself: of the positive
+    It is exact for few distinct probabilities. Others are binned, and the differences inside a bin are reported
+    separately (`within`; Stephenson et al. 2008, doi 10.1175/2007WAF2006116.1). As the score itself: of the positive
     class for binary, summed over classes, the mean of labels.
     """
     if len(scored) == 0:

@@ -1,7 +1,7 @@
 """The arithmetic of the scores, vectorised over weightings, so that a bootstrap of a thousand draws is one call.
 
 Every function takes n predictions and (B, n) weights and gives (B,) values. An integer weight does what repeating the
-row would do. A class that no weighted row has is left out of a mean over classes, never given a made-up value.
+row would do. A class that no weighted row has is skipped in a mean over classes, never given a made-up value.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def ece(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
 
 
 def remark(metric: str, scored: LabeledPredictions) -> str:
-    """What a reader must be told: classes left out of a mean over classes, or why there is no value."""
+    """Note for the reader: classes missing from a mean over classes, or why there is no value."""
     present: np.ndarray = np.logical_or.reduce(scored.truth, axis=0)
     full: np.ndarray = np.logical_and.reduce(scored.truth, axis=0)
     if metric in ("roc_auc", "average_precision"):

@@ -1,4 +1,4 @@
-"""How each class is told from the rest: what the means over classes are means of."""
+"""Scores of each class against the rest: what the means over classes are means of."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def metrics_for(task: str, *, also: Iterable[str] = ()) -> list[Metric]:
 
 
 def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | None = None) -> tuple[np.ndarray, str]:
-    """A metric under one or many weightings, and what a reader must be told of it.
+    """A metric under one or many weightings, and a note on it.
 
     Args:
         metric: which.

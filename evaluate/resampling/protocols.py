@@ -21,17 +21,17 @@ DRAWN = 0.9
 VAL_SHARE = 0.2
 """Share of what may be trained on that chooses, where the manifest or the fractions do not say."""
 FOLDS = 5
-"""Folds of `kfold`, unless others are asked for."""
+"""Folds of `kfold`, by default."""
 MOST_FOLDS = 100
 _MANY_CLASSES = 20
-"""From so many on, classes that stand in one group each are more likely ids."""
+"""From so many on, classes that have one group each are more likely ids."""
 
 FIXED_TEST = frozenset({"official", "external"})
 """Protocols under which every seed has the same test."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProtocolOptions:
     """What a user may set about a protocol."""
 
     fractions: tuple[float, float, float] = HOLDOUT
@@ -44,12 +44,12 @@ Draw = Callable[[int], Sequence[np.ndarray]]
 """From a seed to the part of each unit, (U,) int64; one array a fold, one in all where the protocol has no folds."""
 
 
-def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
+def holdout(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
     """All three parts are drawn."""
-    shares = np.asarray(asked.fractions, np.float64)
+    shares = np.asarray(options.fractions, np.float64)
     if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() <= 0 or abs(shares.sum() - 1) > 1e-6:
         raise ProbeError(
-            f"fractions of train, val and test must be positive and sum to one; got {tuple(asked.fractions)}."
+            f"fractions of train, val and test must be positive and sum to one; got {tuple(options.fractions)}."
         )
     shares = shares / shares.sum()
     counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
@@ -60,9 +60,9 @@ def holdout(units: Units, classes: list[str], asked: Asked) -> Draw:
     ]
 
 
-def kfold(units: Units, classes: list[str], asked: Asked) -> Draw:
+def kfold(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
     """The groups are dealt to folds; each fold is tested once, and val is drawn from the others."""
-    folds = _checked_folds(FOLDS if asked.folds is None else asked.folds, len(units.group_id))
+    folds = _checked_folds(FOLDS if options.folds is None else options.folds, len(units.group_id))
     counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
     # Of two folds the one that is not tested must do for both train and val.
     each, why = (2, "of two folds each needs two") if folds == 2 else (1, f"each of {folds} folds needs one")
@@ -97,18 +97,18 @@ def _checked_folds(folds: int, groups: int) -> int:
     return int(folds)
 
 
-def official(units: Units, classes: list[str], asked: Asked) -> Draw:
+def official(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
     """The manifest's test under every seed; its val where it has one."""
-    del asked
+    del options
     fixed = _fixed_parts(units)
     has_val = bool((fixed == VAL).any())
     why = "training needs one" if has_val else "train and val each need one, and the manifest names no val"
     return _from_pool(units, fixed, classes, why, "the training part has")
 
 
-def external(units: Units, classes: list[str], asked: Asked) -> Draw:
+def external(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
     """`units` of two manifests, of which the first is drawn from (split `train`) and the second tested (`test`)."""
-    del asked
+    del options
     why = "train and val each need one"
     return _from_pool(units, _fixed_parts(units), classes, why, "the manifest that is trained on has")
 
@@ -136,7 +136,7 @@ def _fixed_parts(units: Units) -> np.ndarray:
     """The part that the manifest gives each unit, (U,) int64.
 
     Raises:
-        ProbeError: there is no train or no test, or a group stands in two parts.
+        ProbeError: there is no train or no test, or a group is in two parts.
     """
     split = np.full(len(units), "") if units.split is None else units.split
     absent = [name for name in ("train", "test") if not (split == name).any()]
@@ -150,8 +150,8 @@ def _fixed_parts(units: Units) -> np.ndarray:
     torn = int((np.sum(inside, axis=0) > 1).sum())
     if torn:
         raise ProbeError(
-            f"{torn:,} of {len(units.group_id):,} groups stand in several parts of the manifest's split, so its test"
-            " score would be too good. `medprobe manifest check` lists them: mend the split, or use the protocol"
+            f"{torn:,} of {len(units.group_id):,} groups are in several parts of the manifest's split, so its test"
+            " score would be too good. `medprobe manifest check` lists them: fix the split, or use the protocol"
             " holdout, which never splits a group."
         )
     return parts
@@ -173,7 +173,7 @@ def _on_ids(found: np.ndarray) -> str:
     alone = int((found == 1).sum())
     if len(found) < _MANY_CLASSES or 2 * alone <= len(found):
         return ""
-    return f" {alone:,} of {len(found):,} classes stand in one group each: is the label column one of ids?"
+    return f" {alone:,} of {len(found):,} classes have one group each: is the label column one of ids?"
 
 
 def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int | None) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int
     }[protocol]
 
 
-PROTOCOLS: dict[str, Callable[[Units, list[str], Asked], Draw]] = {
+PROTOCOLS: dict[str, Callable[[Units, list[str], ProtocolOptions], Draw]] = {
     "official": official,
     "holdout": holdout,
     "kfold": kfold,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...base import ProbeError, no_such, one_of
 from ...manifests import Units
-from .protocols import HOLDOUT, PROTOCOLS, TEST, TRAIN, VAL, Asked
+from .protocols import HOLDOUT, PROTOCOLS, TEST, TRAIN, VAL, ProtocolOptions
 
 MOST_SEEDS = 10_000
 
@@ -83,7 +83,7 @@ def draw_resamples(
     """
     protocol = resolve_protocol(protocol, units, folds)
     seeds = check_seeds(seeds)
-    draw = PROTOCOLS[protocol](units, list(classes), Asked(fractions, folds))
+    draw = PROTOCOLS[protocol](units, list(classes), ProtocolOptions(fractions, folds))
     return [_resample(seed, part, fold) for seed in seeds for fold, part in enumerate(draw(seed))]
 
 
@@ -91,7 +91,7 @@ def resolve_protocol(protocol: str, units: Units, folds: int | None = None) -> s
     """`auto` made into a protocol.
 
     Raises:
-        ProbeError: there is no such protocol, or it has no folds and some are asked for.
+        ProbeError: there is no such protocol, or it has no folds and some are requested.
     """
     if protocol == "auto":
         has = set() if units.split is None else set(units.split.tolist())
@@ -107,7 +107,7 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     """The seeds as a list; a number is how many, from 0 on.
 
     Raises:
-        ProbeError: there are none or too many, one is negative or not a whole number, or one stands there twice.
+        ProbeError: there are none or too many, one is negative or not a whole number, or one occurs twice.
     """
     if isinstance(seeds, Integral):
         seeds = range(int(seeds))

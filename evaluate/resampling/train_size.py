@@ -27,7 +27,7 @@ class Budget:
 
     @property
     def name(self) -> str:
-        """As it stands in the tables: `all`, `1 shot`, `5 shots`, `10%`."""
+        """As in the tables: `all`, `1 shot`, `5 shots`, `10%`."""
         if self.shots is not None:
             return f"{self.shots} shot{'s' if self.shots != 1 else ''}"
         return FULL_TRAIN if self.share is None else f"{100 * self.share:.6g}%"
@@ -50,7 +50,7 @@ class Budget:
             return cls(shots=int(found[1]))
         if found := re.fullmatch(r"([\d.e-]+)%", name):
             return cls(share=float(found[1]) / 100)
-        raise ProbeError(f'"{name}" is no budget; there are {FULL_TRAIN}, such as 5 shots, and such as 10%.')
+        raise ProbeError(f'"{name}" is not a budget; use {FULL_TRAIN}, such as 5 shots, and such as 10%.')
 
     def wanted(self, available: np.ndarray) -> np.ndarray:
         """How many units of each class are wanted of those `available`: two (C,) int64."""
@@ -61,10 +61,10 @@ class Budget:
 
 
 def budgets_of(shots: int | Sequence[int] = (), fractions: float | Sequence[float] = ()) -> list[Budget]:
-    """The budgets asked for, one or several, the shots first; that of all training units where none is.
+    """The requested budgets, one or several, the shots first; that of all training units where none is.
 
     Raises:
-        ProbeError: a number of shots is no whole number from 1, a share is not above 0 and up to 1, or one stands
+        ProbeError: a number of shots is not a whole number from 1, a share is not above 0 and up to 1, or one stands
             there twice.
     """
     shots = [shots] if isinstance(shots, (int, float)) else shots
@@ -89,7 +89,7 @@ def parse_shots(text: str) -> list[int]:
     """`1,5,10` as numbers.
 
     Raises:
-        ProbeError: it is no list of whole numbers.
+        ProbeError: it is not a list of whole numbers.
     """
     return [int(number) for number in _numbers(text, r"-?\d+", "--shots", "whole numbers such as 1,5,10,50")]
 
@@ -98,7 +98,7 @@ def parse_fractions(text: str) -> list[float]:
     """`0.01,0.1,1` as numbers.
 
     Raises:
-        ProbeError: it is no list of numbers.
+        ProbeError: it is not a list of numbers.
     """
     number = r"-?(\d+\.?\d*|\.\d+)([eE]-?\d+)?"
     return [float(word) for word in _numbers(text, number, "--train-fraction", "shares such as 0.01,0.1,1")]
@@ -121,7 +121,7 @@ def subsample_train(
         classes: names by label code, for messages.
 
     Raises:
-        ProbeError: a class has fewer training units than shots are asked for (all such classes are named).
+        ProbeError: a class has fewer training units than the requested shots (all such classes are named).
     """
     if budget.whole:
         return list(resamples)
@@ -158,7 +158,7 @@ def _require_shots(budget: Budget, available: np.ndarray, resample: Resample, cl
     few = [f'"{name}" ({available[c]})' for c, name in enumerate(classes) if available[c] < (budget.shots or 0)]
     if few:
         raise ProbeError(
-            f"{resample.words}: {budget.name} a class are asked for, and the training part has fewer units of"
+            f"{resample.words}: {budget.name} per class are requested, but the training part has fewer units of"
             f" {one_of(few)}. Ask for at most as many shots as the number in brackets, or add cases."
         )
 

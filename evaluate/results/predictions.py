@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,21 +13,8 @@ import pyarrow.compute as pc
 
 from ...base import ReportError
 from ..metrics.functions import LabeledPredictions
-from ..resampling.train_size import FULL_TRAIN
 from .run import Run
-from .schemas import RESAMPLE, SYSTEM
-
-
-class SystemKey(NamedTuple):
-    """What a row of results is about."""
-
-    dataset: str
-    backbone: str
-    fingerprint: str
-    pooling: str
-    probe: str
-    budget: str = FULL_TRAIN
-    """How much of the training part it was given."""
+from .schemas import RESAMPLE, SYSTEM, SystemKey
 
 
 @dataclass(frozen=True, eq=False)

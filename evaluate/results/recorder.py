@@ -14,17 +14,14 @@ from ...manifests import DatasetCard, Units
 from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import evaluate, metrics_for
 from .fit_result import FitResult
-from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, as_frame, in_order, predictions_schema
-
-Names = tuple[str, str, str, str, str]
-"""backbone, fingerprint, pooling, probe, budget."""
+from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, in_order, predictions_schema
 
 
 @dataclass(frozen=True, eq=False)
 class _Predicted:
-    """Rows of the predictions that have all their names in common."""
+    """Rows of the predictions of one system, resample and part."""
 
-    system: tuple[str, ...]
+    system: SystemKey
     seed: int
     fold: int
     split: str
@@ -35,7 +32,7 @@ class _Predicted:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Where it stands in the table."""
+        """Its place in the table."""
         return (*self.system, self.seed, self.fold, self.split)
 
 
@@ -49,9 +46,9 @@ class Recorder:
         self._timings: list[tuple[Any, ...]] = []
         self._predictions: list[_Predicted] = []
 
-    def add(self, names: Names, result: FitResult) -> None:
+    def add(self, system: SystemKey, result: FitResult) -> None:
         """Scores a result on val and test and keeps its predictions."""
-        system, resample = (self.card.name, *names), result.resample
+        resample = result.resample
         where = (*system, self.protocol, resample.seed, resample.fold)
         about = (
             canonical_json(dict(result.params)),
@@ -103,7 +100,7 @@ class Recorder:
 
 
 def _repeated(values: list[Any], counts: list[int]) -> pa.Array:
-    """Each value as often as is said, without an object a row."""
+    """Each value as often as its count, without an object a row."""
     distinct = sorted(set(values))
     place = {value: code for code, value in enumerate(distinct)}
     codes = np.repeat(np.array([place[value] for value in values], np.int32), counts)

@@ -26,7 +26,7 @@ _OURS = {
     *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet", _INFO),
     *("report.html", "figures", "tables"),
 }
-"""What may stand in a run's folder and be replaced together with it."""
+"""What may be in a run's folder and be replaced together with it."""
 _SEALED = ("scores", "predictions", "units")
 """Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
 
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must be told about the run."""
+        """The warnings of the run."""
         return list(self.info["warnings"])
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
@@ -121,7 +121,7 @@ class Run:
         """Reads a run's folder.
 
         Raises:
-            ReportError: it is not there, is no run's folder, is of a newer version, or is damaged.
+            ReportError: it is not there, is not a run folder, is of a newer version, or is damaged.
         """
         folder = Path(folder)
         info = _read_info(folder)
@@ -155,8 +155,8 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
     if strangers or not (folder / _INFO).is_file():
         raise OutputError(
-            f"{folder}: holds what is no part of a run ({one_of(strangers, most=3) or 'no run.json'}), so it is left"
-            " alone; choose another --out."
+            f"{folder}: holds files that are not part of a run ({one_of(strangers, most=3) or 'no run.json'}), so it is"
+            " not touched; choose another --out."
         )
     if not overwrite:
         raise OutputError(f"{folder}: a run is there already; choose another --out, or add --overwrite to replace it.")
@@ -164,7 +164,7 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
 
 def _refuse_unwritable(folder: Path) -> None:
     above = next(parent for parent in folder.parents if parent.exists())
-    # A try tells more than the permission bits: of read-only mounts, quotas, and folders that are no real ones.
+    # Trying finds more than the permission bits: read-only mounts, quotas, and folders that are not real.
     trial = above / f".{uuid.uuid4().hex[:8]}.tmp"
     try:
         with writing(folder):
@@ -208,9 +208,11 @@ def _read_info(folder: Path) -> dict[str, Any]:
     if folder.is_file():
         raise ReportError(f"{folder}: is a file; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
     if not folder.is_dir():
-        raise ReportError(f"{folder}: there is no such run folder; `medprobe probe … --out {folder}` makes one.")
+        raise ReportError(f"{folder}: this run folder does not exist; `medprobe probe … --out {folder}` makes one.")
     if not path.is_file():
-        raise ReportError(f"{folder}: is no run folder (it has no {_INFO}); give the one that `medprobe probe` wrote.")
+        raise ReportError(
+            f"{folder}: is not a run folder (it has no {_INFO}); give the one that `medprobe probe` wrote."
+        )
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...base import ReportError
+from ..resampling.train_size import FULL_TRAIN
 
-SYSTEM = ("dataset", "backbone", "fingerprint", "pooling", "probe", "budget")
-"""The columns that say which system a row is about."""
+
+class SystemKey(NamedTuple):
+    """The identity of a result: which system a row of a table is about."""
+
+    dataset: str
+    backbone: str
+    fingerprint: str
+    pooling: str
+    probe: str
+    budget: str = FULL_TRAIN
+    """How much of the training part it was fitted on."""
+
+    @classmethod
+    def of_rows(cls, table: pd.DataFrame) -> list[SystemKey]:
+        """The system of each row of a table that has the columns."""
+        return [cls(*map(str, row)) for row in table[list(cls._fields)].itertuples(index=False)]
+
+
+SYSTEM = SystemKey._fields
+"""The columns of a `SystemKey`."""
 RESAMPLE = ("seed", "fold")
 """The columns that say which resample a row is about."""
 
@@ -71,9 +91,9 @@ def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise ReportError(f"{path}: is missing; the run is not whole. Run `medprobe probe` again.") from error
+        raise ReportError(f"{path}: is missing; the run is incomplete. Run `medprobe probe` again.") from error
     except (OSError, pa.ArrowException) as error:
-        raise ReportError(f"{path}: is damaged or no Parquet file. Run `medprobe probe` again.") from error
+        raise ReportError(f"{path}: is damaged or not a Parquet file. Run `medprobe probe` again.") from error
     absent = [field.name for field in schema if field.name not in table.column_names]
     if absent:
         raise ReportError(f"{path}: lacks the columns {', '.join(absent)}; it was not written by `medprobe probe`.")

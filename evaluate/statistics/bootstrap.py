@@ -87,7 +87,7 @@ class Bounds(NamedTuple):
     low: float
     high: float
     note: str = ""
-    """Why there is none, or why it is of another kind than was asked for."""
+    """Why there is none, or why it is of another kind than requested."""
 
 
 NO_BOUNDS = Bounds(np.nan, np.nan)
@@ -112,7 +112,7 @@ def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confide
 
     Returns:
         The interval. The percentile interval with a note where all draws lie on one side of the estimate, so that the
-        bias cannot be told, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
+        bias is unknown, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
     """
     plain = percentile(estimate, distribution, left_out, confidence)
     if np.isnan(plain.low):

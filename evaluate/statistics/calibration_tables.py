@@ -1,4 +1,4 @@
-"""Calibration of a run's systems as tables: its scores and their parts, the bins, and what a temperature would mend."""
+"""Calibration of a run's systems as tables: its scores and their parts, the bins, and what a temperature would fix."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reliability_table(run: Run) -> pd.DataFrame:
     Returns:
         One row per system and bin: `bin` (from 1), `stated` (mean chance), `true` (share that came true), `count`
         (predictions). The chance is of the positive class (binary), of every label (multilabel), else of the class
-        that is called. Equal chances share a bin, so a system may have fewer.
+        that is called. Equal probabilities share a bin, so a system may have fewer.
 
     Raises:
         ReportError: the run's predictions do not fit its facts.
@@ -65,16 +65,16 @@ def reliability_table(run: Run) -> pd.DataFrame:
 
 
 def temperature_table(run: Run) -> pd.DataFrame:
-    """What one temperature a seed, fitted on val, would do to the chances on test.
+    """What one temperature a seed, fitted on val, would do to the probabilities on test.
 
     It is fitted on what the model that knows train alone says of val, and applied to what the tested model says of
     test. These are one model where a run was made without refitting; else the tested one has seen val too, and its
     best temperature may be a little another.
 
     Returns:
-        One row per system: `temperature` (median over seeds; above 1 means that chances were too sure), `lowest`,
-        `highest`; means over seeds of `log_loss`, `ece` and `brier` and of the same `_after` scaling; `n_seeds`;
-        `note`, if temperatures lie at an end of what is looked at.
+        One row per system: `temperature` (median over seeds; above 1 for overconfident probabilities), `lowest`, `highest`;
+        means over seeds of `log_loss`, `ece` and `brier` and of the same `_after` scaling; `n_seeds`;
+        `note`, if temperatures lie at an end of the search range.
 
     Raises:
         ReportError: the run's predictions do not fit its facts.

@@ -11,13 +11,13 @@ from scipy import stats
 from ..metrics.registry import find_metric
 from ..resampling.protocols import FIXED_TEST
 from ..resampling.train_size import FULL_TRAIN
-from ..results.predictions import SystemKey, seeds_of
+from ..results.predictions import seeds_of
 from ..results.run import Run
-from ..results.schemas import RESAMPLE
+from ..results.schemas import RESAMPLE, SystemKey
 from .bootstrap import N_BOOTSTRAP, find_interval, mean_over_seeds
 from .multiple_testing import ALPHA, find_correction
 from .pairing import COMPARISON_AXES, Pair, pairs, system_labels
-from .summary import Evidence, evidence_of, interval_of, require_metric
+from .summary import MetricSamples, interval_of, metric_samples, require_metric
 
 VERDICT_TESTS = {
     "corrected-t": "corrected resampled t-test",
@@ -29,7 +29,7 @@ VERDICT_TESTS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of one probe and budget: which system is best, and from which others the data tell it apart."""
+    """The verdict on one probe and budget: which system is best, and from which others it differs significantly."""
 
     probe: str
     budget: str
@@ -43,11 +43,11 @@ class Verdict:
     p_adjusted: float
     """Of best against runner-up; NaN where there is none."""
     significant: bool
-    """Whether the best is told apart from the runner-up."""
+    """Whether the best differs significantly from the runner-up."""
     beaten: tuple[str, ...]
     """Systems that the best is significantly better than."""
     tied: tuple[str, ...]
-    """Systems that the data do not tell apart from the best."""
+    """Systems that do not differ significantly from the best."""
 
 
 def compare_backbones(
@@ -110,10 +110,10 @@ def compare(
     chosen = require_metric(run, metric)
     find_interval(interval)
     adjust = find_correction(correction)
-    known = evidence_of(run, chosen, draws)
+    known = metric_samples(run, chosen, draws)
     rows = [
         _compare(run, pair, known[pair.first], known[pair.second], COMPARISON_AXES[between], confidence, interval)
-        for pair in pairs([evidence.system for evidence in known], between)
+        for pair in pairs([samples.system for samples in known], between)
     ]
     table = pd.DataFrame(rows, columns=["dataset", COMPARISON_AXES[between], *_COLUMNS])
     table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
@@ -130,7 +130,7 @@ _COLUMNS = [
 
 def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[Verdict]:
     """Says for every probe and budget which system is best, from the tables of `summarise` and `compare_backbones`."""
-    systems = [SystemKey(*row) for row in summary[list(SystemKey._fields)].itertuples(index=False)]
+    systems = SystemKey.of_rows(summary)
     names = system_labels(systems)
     labelled = summary.assign(label=[names[system] for system in systems])
     return [_verdict(rows, comparisons) for _, rows in labelled.groupby(["probe", "budget"], sort=False)]
@@ -142,8 +142,8 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
     metric = find_metric(str(rows["metric"].iloc[0]))
     ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
     best, others = str(ranked["label"].iloc[0]), [str(name) for name in ranked["label"].iloc[1:]]
-    told = {name: among[among["a"].isin([best, name]) & among["b"].isin([best, name])].iloc[0] for name in others}
-    beaten = tuple(name for name in others if told[name]["significant"])
+    against = {name: among[among["a"].isin([best, name]) & among["b"].isin([best, name])].iloc[0] for name in others}
+    beaten = tuple(name for name in others if against[name]["significant"])
     second = others[0] if others else ""
     return Verdict(
         probe=probe,
@@ -152,8 +152,8 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
         best=best,
         mean=float(ranked["mean"].iloc[0]),
         second=second,
-        difference=abs(float(told[second]["difference"])) if others else np.nan,
-        p_adjusted=float(told[second]["p_adjusted"]) if others else np.nan,
+        difference=abs(float(against[second]["difference"])) if others else np.nan,
+        p_adjusted=float(against[second]["p_adjusted"]) if others else np.nan,
         significant=second in beaten,
         beaten=beaten,
         tied=tuple(name for name in others if name not in beaten),
@@ -161,7 +161,7 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
 
 
 def _compare(
-    run: Run, pair: Pair, a: Evidence, b: Evidence, within: str, confidence: float, interval: str
+    run: Run, pair: Pair, a: MetricSamples, b: MetricSamples, within: str, confidence: float, interval: str
 ) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
@@ -189,7 +189,7 @@ def _compare(
 
 
 def _test(
-    run: Run, differences: np.ndarray, drawn: np.ndarray, side: Evidence, *, groups: int
+    run: Run, differences: np.ndarray, drawn: np.ndarray, side: MetricSamples, *, groups: int
 ) -> tuple[str, float, str]:
     """The test that the verdict rests on, its p-value, and a remark.
 
@@ -255,7 +255,7 @@ def bootstrap_test(differences: np.ndarray, drawn: np.ndarray, *, groups: int) -
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
 
 
-def _test_to_train(run: Run, side: Evidence) -> float:
+def _test_to_train(run: Run, side: MetricSamples) -> float:
     """Units tested over units that the tested model was fitted on, mean over resamples; 1/(k - 1) for k folds.
 
     The ratio stands for how much two resamples have in common. What a budget leaves to train on says nothing of that:

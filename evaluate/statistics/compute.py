@@ -25,10 +25,10 @@ VERDICT = "verdict"
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What was asked of some runs."""
+    """The statistics of some runs."""
 
     tables: dict[str, pd.DataFrame]
-    """By name, those that were asked for and can be had: `summary`, `comparisons`, `tests`, `calibration`,
+    """By name, those that were requested and exist: `summary`, `comparisons`, `tests`, `calibration`,
     `reliability`, `temperature`, `subgroups`, `gaps`, `ranks`, `rank_pairs`.
     The functions that make them describe their columns. Where there are intervals, `interval` says of which kind."""
     rankings: list[Ranking]
@@ -61,7 +61,7 @@ def compute_statistics(
         ranks_only: leave out what concerns single runs.
 
     Raises:
-        ProbeError: something asked for does not exist or cannot be had of these runs.
+        ProbeError: a requested statistic does not exist for these runs.
         ReportError: predictions do not fit their run's facts.
     """
     further = _require_words(between, interval, tests, correction)
@@ -74,8 +74,8 @@ def compute_statistics(
         rested = {"metric": metric, "interval": interval, "correction": correction}
         tables["comparisons"] = _of_each(runs, lambda run: compare(run, between, **rested))
     if further and not ranks_only:
-        asked = {"between": between, "metric": metric, "tests": further, "correction": correction}
-        tables["tests"] = _of_each(runs, lambda run: significance_tests(run, **asked))
+        tests_of = {"between": between, "metric": metric, "tests": further, "correction": correction}
+        tables["tests"] = _of_each(runs, lambda run: significance_tests(run, **tests_of))
     if calibration:
         looked_into = {
             "calibration": calibration_table, "reliability": reliability_table, "temperature": temperature_table
@@ -91,7 +91,7 @@ def compute_statistics(
 
 
 def _require_words(between: str, interval: str, tests: Sequence[str] | None, correction: str) -> list[str]:
-    """The further tests asked for.
+    """The requested further tests.
 
     Raises:
         ProbeError: a word has no meaning; before any work is done.

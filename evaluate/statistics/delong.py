@@ -96,6 +96,6 @@ def _p(difference: float, error: float) -> float:
     if np.isnan(error):
         return np.nan
     if error <= 1e-12:
-        # Both rank every pair alike, or one is without a fault and the other alike in all: nothing to measure by.
+        # Both rank every pair equally, or both are without error: nothing to measure by.
         return 1.0 if abs(difference) <= 1e-12 else np.nan
     return float(2 * stats.norm.sf(abs(difference) / error))

@@ -41,10 +41,10 @@ class Friedman(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Nemenyi:
-    """Which treatments differ, if Friedman's test lets one ask."""
+    """Which treatments differ, if Friedman's test is significant."""
 
     critical_difference: float
-    """Two mean ranks that are further apart than this are told apart."""
+    """Two mean ranks that are further apart than this differ significantly."""
     p: np.ndarray
     """(k, k), adjusted for all pairs by itself."""
 
@@ -92,7 +92,7 @@ def _exact_p(ranks: np.ndarray) -> float:
         The p-value, NaN where there are too many sums to count.
     """
     doubled = np.rint(2 * ranks).astype(np.int64)  # whole numbers, halves of ties included
-    sums, chances = np.sort(doubled[:1], axis=1), np.ones(1)
+    sums, proba = np.sort(doubled[:1], axis=1), np.ones(1)
     base = 2 * ranks.size + 1  # more than any sum, so that the sums of a line are the digits of one number
     if base ** ranks.shape[1] >= 2**63:
         return np.nan
@@ -104,8 +104,8 @@ def _exact_p(ranks: np.ndarray) -> float:
         orders = np.array(list(permutations(dealt)))
         further = np.sort((sums[:, None] + orders).reshape(-1, len(dealt)), axis=1)
         _, first, which = np.unique(further @ digits, return_index=True, return_inverse=True)
-        sums, chances = further[first], np.bincount(which.ravel(), np.repeat(chances / ways, ways))
-    return float(chances[(sums**2).sum(axis=1) >= (doubled.sum(axis=0) ** 2).sum()].sum())
+        sums, proba = further[first], np.bincount(which.ravel(), np.repeat(proba / ways, ways))
+    return float(proba[(sums**2).sum(axis=1) >= (doubled.sum(axis=0) ** 2).sum()].sum())
 
 
 def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> Nemenyi:
@@ -114,7 +114,7 @@ def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> Nem
     Args:
         mean_ranks: (k,) over the data sets.
         sets: their number.
-        alpha: chance that any pair is told apart though none differs.
+        alpha: chance that any pair is significant though none differs.
     """
     treatments = len(mean_ranks)
     error = np.sqrt(treatments * (treatments + 1) / (6 * sets))
@@ -126,11 +126,11 @@ def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> Nem
 
 
 def cliques(mean_ranks: np.ndarray, apart: np.ndarray) -> list[tuple[int, int]]:
-    """The longest runs of neighbours in rank of which none is told apart from another.
+    """The longest runs of neighbours in rank of which none differs significantly from another.
 
     Args:
         mean_ranks: (k,), rising.
-        apart: (k, k) bool, which pairs are told apart.
+        apart: (k, k) bool, which pairs differ significantly.
 
     Returns:
         First and last place of each run of two or more; no run lies within another.

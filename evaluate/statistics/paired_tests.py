@@ -39,17 +39,17 @@ def mcnemar_test(differences: np.ndarray) -> tuple[float, bool]:
 
 
 def _distribution_of_positives(sizes: np.ndarray, counts: np.ndarray, total: int) -> np.ndarray:
-    """(total + 1,) chances of the sum of the sizes whose toss is positive."""
-    chances = np.zeros(total + 1)
-    chances[0] = 1.0
+    """(total + 1,) proba of the sum of the sizes whose toss is positive."""
+    proba = np.zeros(total + 1)
+    proba[0] = 1.0
     reached = 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
-        added = np.zeros_like(chances)
+        added = np.zeros_like(proba)
         for times, chance in enumerate(stats.binom.pmf(np.arange(count + 1), count, 0.5)):
             start = times * size
-            added[start : start + reached + 1] += chance * chances[: reached + 1]
-        chances, reached = added, reached + size * count
-    return chances
+            added[start : start + reached + 1] += chance * proba[: reached + 1]
+        proba, reached = added, reached + size * count
+    return proba
 
 
 def wilcoxon_test(differences: np.ndarray) -> float:

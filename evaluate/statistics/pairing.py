@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ...base import ProbeError, did_you_mean, one_of
-from ..results.predictions import SystemKey
+from ..results.schemas import SystemKey
 
 COMPARISON_AXES = {"backbones": "probe", "probes": "backbone"}
 """What may be compared, and what is then the same on both sides."""
@@ -56,7 +56,7 @@ def sides_of(systems: Sequence[SystemKey], between: str) -> list[tuple[str, str]
 
 
 def system_labels(systems: list[SystemKey]) -> dict[SystemKey, str]:
-    """What to call each system beside its probe: the backbone, with its pooling where it has several."""
+    """A label for each system within its probe: the backbone, with its pooling where it has several."""
     poolings: dict[tuple[str, str], set[str]] = {}
     for system in systems:
         poolings.setdefault((system.dataset, system.backbone), set()).add(system.pooling)

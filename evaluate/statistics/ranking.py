@@ -12,9 +12,8 @@ import pandas as pd
 
 from ...base import ProbeError, one_of
 from ..metrics.registry import Metric, find_metric
-from ..results.predictions import SystemKey
 from ..results.run import Run
-from ..results.schemas import SYSTEM
+from ..results.schemas import SYSTEM, SystemKey
 from .friedman import Friedman, cliques, friedman_test, nemenyi_test, ranks_of
 from .multiple_testing import ALPHA
 from .paired_tests import wilcoxon_test
@@ -47,22 +46,22 @@ class Ranking:
     test: str
     """Of pairs: `nemenyi`, or `wilcoxon` for two."""
     critical_difference: float
-    """Mean ranks further apart than this are told apart; NaN for two."""
+    """Mean ranks further apart than this differ significantly; NaN for two."""
     p: np.ndarray
     """(k, k) of pairs."""
     alpha: float
     notes: tuple[str, ...]
 
     @property
-    def apart(self) -> np.ndarray:
-        """(k, k) bool: which pairs are told apart. None are unless Friedman's test finds that any differ."""
-        asked = self.friedman is None or self.friedman.p < self.alpha
-        return (self.p < self.alpha) & asked & ~np.eye(len(self.names), dtype=bool)
+    def significant(self) -> np.ndarray:
+        """(k, k) bool: which pairs differ significantly. None are unless Friedman's test finds that any differ."""
+        any_differ = self.friedman is None or self.friedman.p < self.alpha
+        return (self.p < self.alpha) & any_differ & ~np.eye(len(self.names), dtype=bool)
 
     @property
     def cliques(self) -> list[tuple[int, int]]:
-        """First and last place of each run of neighbours that are not told apart."""
-        return cliques(self.mean_ranks, self.apart)
+        """First and last place of each run of neighbours that do not differ significantly."""
+        return cliques(self.mean_ranks, self.significant)
 
 
 def rank_over_datasets(
@@ -114,7 +113,7 @@ def _means(run: Run, metric: Metric, between: str) -> pd.DataFrame:
     """`dataset`, `within`, `budget`, `name`, `fingerprint` and `score` (more is better) of every system."""
     scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
     means = scores.groupby(list(SYSTEM), sort=True)["value"].mean().reset_index()
-    systems = [SystemKey(*row) for row in means[list(SYSTEM)].itertuples(index=False)]
+    systems = SystemKey.of_rows(means)
     sides = pd.DataFrame(sides_of(systems, between), columns=["within", "name"])
     return sides.assign(
         dataset=means["dataset"],
@@ -180,7 +179,7 @@ def _on_friedman(friedman: Friedman | None) -> Iterator[str]:
 def _notes(rows: pd.DataFrame, wide: pd.DataFrame, whole: list[str], between: str) -> Iterator[str]:
     lacking = [str(name) for name in wide.columns if name not in whole]
     if lacking:
-        yield f"left out, without a score in some data set: {one_of(lacking)}"
+        yield f"skipped, without a score in some data set: {one_of(lacking)}"
     if len(wide) < _FEW_SETS:
         yield f"{len(wide)} data sets: too few to find much"
     if between == "backbones":
@@ -196,12 +195,12 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
     Returns:
         `probe` or `backbone` (what all have; under the name `within` with `between`), `budget`, `rank` (place),
         `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f`, `p_exact`
-        (Friedman; missing for two), `critical_difference`, `alpha`, `not_apart`: the names that it is not told apart
-        from, and `note`, on the whole ranking.
+        (Friedman; missing for two), `critical_difference`, `alpha`, `not_apart`: the names from which it does not
+        differ significantly, and `note`, on the whole ranking.
     """
     rows = []
     for ranking in rankings:
-        apart = ranking.apart
+        apart = ranking.significant
         two = [] if ranking.friedman else ["of two: Wilcoxon's signed ranks, no Friedman and no critical difference"]
         tested = ranking.friedman._asdict() if ranking.friedman else dict.fromkeys(Friedman._fields, np.nan)
         for place, name in enumerate(ranking.names):
@@ -228,7 +227,7 @@ def rank_pairs_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
             "rank_b": ranking.mean_ranks[second],
             "test": ranking.test,
             "p": ranking.p[first, second],
-            "told_apart": bool(ranking.apart[first, second]),
+            "told_apart": bool(ranking.significant[first, second]),
         }
         for ranking in rankings
         for first, second in combinations(range(len(ranking.names)), 2)

@@ -9,9 +9,8 @@ import pandas as pd
 
 from ...manifests.validation.diagnostics import CODES, Diagnostic, by_severity, diagnostic
 from ..metrics.registry import find_metric
-from ..results.predictions import SystemKey
 from ..results.run import Run
-from ..results.schemas import RESAMPLE, SYSTEM
+from ..results.schemas import RESAMPLE, SYSTEM, SystemKey
 from .pairing import system_labels
 
 
@@ -60,9 +59,9 @@ def _on_scores(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:
 
 def _on_summary(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:
     """The notes of the summary; one that holds for every system is listed once."""
-    labels = system_labels([SystemKey(*row) for row in summary[list(SYSTEM)].itertuples(index=False)])
+    labels = system_labels(SystemKey.of_rows(summary))
     for note, rows in summary[summary["note"] != ""].groupby("note", sort=False):
-        systems = [SystemKey(*row) for row in rows[list(SYSTEM)].itertuples(index=False)]
+        systems = SystemKey.of_rows(rows)
         names = ", ".join(f"{labels[system]} with {_label(run, system.probe)}" for system in systems)
         where = "every system" if len(rows) == len(summary) > 1 else names
         yield diagnostic("summary-note", f"{where}: {note}")

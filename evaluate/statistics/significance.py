@@ -1,4 +1,4 @@
-"""Tests beside the one that the verdict rests on, each with an assumption of its own."""
+"""Tests in addition to the one that the verdict rests on, each with an assumption of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Finding:
     difference: float
     p: float
     label: str = ""
-    """The class that is told from the rest, for a test of one class at a time."""
+    """The class tested against the rest, for a test of one class at a time."""
     note: str = ""
 
 
@@ -144,7 +144,7 @@ def _delong_of(sides: _Both, column: int) -> DeLong:
 
 def _why_no_p(found: Sequence[DeLong]) -> str:
     if any(np.isfinite(one.error) for one in found):
-        return "no p: every group ranks alike, so there is no error to hold the difference against"
+        return "no p: all groups rank equally, so the difference has no standard error"
     return "no p: a class is absent, or its units are of one group"
 
 
@@ -157,8 +157,8 @@ def _mcnemar(both: _Both, metric: Metric) -> Iterator[_Finding]:
     differences = [
         evaluate(METRICS["accuracy"], a.scored)[0][0] - evaluate(METRICS["accuracy"], b.scored)[0][0] for a, b in both
     ]
-    told = "; ".join(part for part in (note, near) if part)
-    yield _Finding("accuracy", float(np.mean(differences)), p, note=told)
+    notes = "; ".join(part for part in (note, near) if part)
+    yield _Finding("accuracy", float(np.mean(differences)), p, note=notes)
 
 
 def _mcnemar_of(sides: _Both) -> tuple[float, bool]:

@@ -1,4 +1,4 @@
-"""Scores of subgroups: whether a system serves women and men, young and old, one site and another alike."""
+"""Scores of subgroups: whether a system serves women and men, young and old, and all sites equally."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pandas as pd
 
 from ...base import ProbeError
 from ..metrics.registry import Metric, evaluate
-from ..results.predictions import ResamplePredictions, SystemKey, predictions_by_system, seeds_of
+from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
 from ..results.run import Run
+from ..results.schemas import SystemKey
 from .bootstrap import N_BOOTSTRAP, NO_BOUNDS, GroupDraws, Interval, find_interval, mean_over_seeds
 from .summary import require_metric
 
@@ -134,7 +135,7 @@ def _why_not(predicted: Sequence[ResamplePredictions], values: np.ndarray, group
     truth = np.concatenate([p.scored.truth for p in predicted])
     mixed = truth.any(axis=0) & ~truth.all(axis=0)
     if not mixed.any():
-        return "one class alone"
+        return "only one class"
     return "" if np.isfinite(values).any() else "not defined in any seed (a class is absent)"
 
 

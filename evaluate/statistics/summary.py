@@ -12,13 +12,13 @@ import pandas as pd
 from ...base import ProbeError
 from ..metrics.registry import Metric, evaluate, find_metric, metrics_for
 from ..resampling.train_size import FULL_TRAIN
-from ..results.predictions import ResamplePredictions, SystemKey, predictions_by_system, seeds_of
+from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
 from ..results.run import Run
-from ..results.schemas import SYSTEM
+from ..results.schemas import SYSTEM, SystemKey
 from .bootstrap import N_BOOTSTRAP, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
 
 FEW_GROUPS = 20
-"""Below so many test groups a bootstrap interval is rough, and is said to be."""
+"""Below so many test groups a bootstrap interval is rough, and its note says so."""
 
 
 def summarise(
@@ -53,7 +53,7 @@ def summarise(
     chosen = require_metric(run, metric)
     _require_sense(confidence, draws)
     find_interval(interval)
-    rows = [_row(evidence, confidence, interval) for evidence in evidence_of(run, chosen, draws)]
+    rows = [_row(samples, confidence, interval) for samples in metric_samples(run, chosen, draws)]
     table = pd.DataFrame(rows)
     key = -table["mean"] if chosen.greater_is_better else table["mean"]
     place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
@@ -81,8 +81,8 @@ def require_metric(run: Run, name: str | None) -> Metric:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is known of one system in one metric; J resamples: a seed each, under kfold a seed and fold each."""
+class MetricSamples:
+    """The values of one system in one metric; J resamples: a seed each, under kfold a seed and fold each."""
 
     system: SystemKey
     metric: Metric
@@ -100,7 +100,7 @@ class Evidence:
 
     @cached_property
     def left_out(self) -> np.ndarray:
-        """(J, G): without each group in turn. Worked out when it is asked for, since few intervals need it."""
+        """(J, G): without each group in turn. Computed on first use, since few intervals need it."""
         return self.bootstrap.leaving_out(self.metric, self.predicted)
 
     @property
@@ -154,7 +154,7 @@ def interval_of(
         kind: of `INTERVALS`.
         values: (J,) of the resamples, NaN where not defined.
         drawn: (J, draws).
-        left_out: gives (J, G); asked for only where the interval needs it.
+        left_out: gives (J, G); called only where the interval needs it.
         confidence: of the interval.
         groups: how many there are in any test; of one there is no interval.
     """
@@ -169,12 +169,12 @@ def interval_of(
 
 # Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
 @lru_cache(maxsize=2)
-def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
+def metric_samples(run: Run, metric: Metric, draws: int) -> tuple[MetricSamples, ...]:
     """The evidence on every system of a run, in the order of their names."""
     systems = predictions_by_system(run)
     bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
     return tuple(
-        Evidence(
+        MetricSamples(
             system,
             metric,
             predicted,
@@ -186,41 +186,44 @@ def evidence_of(run: Run, metric: Metric, draws: int) -> tuple[Evidence, ...]:
     )
 
 
-def _row(evidence: Evidence, confidence: float, interval: str) -> dict[str, object]:
-    values, predicted = evidence.values, evidence.predicted
+def _row(samples: MetricSamples, confidence: float, interval: str) -> dict[str, object]:
+    values, predicted = samples.values, samples.predicted
     mean, sd = mean_and_sd(values, [p.seed for p in predicted])
     groups = len(np.unique(np.concatenate([p.group for p in predicted])))
-    bounds = interval_of(interval, values, evidence.drawn, lambda: evidence.left_out, confidence, groups=groups)
+    bounds = interval_of(interval, values, samples.drawn, lambda: samples.left_out, confidence, groups=groups)
     return {
-        **evidence.system._asdict(),
-        "metric": evidence.metric.name,
+        **samples.system._asdict(),
+        "metric": samples.metric.name,
         "mean": mean,
         "sd": sd,
         "low": bounds.low,
         "high": bounds.high,
-        "n_seeds": len(evidence.seed_means),
+        "n_seeds": len(samples.seed_means),
         "n_groups": groups,
         "n_test": sum(len(p.unit) for p in predicted) / len(seeds_of(predicted)),
-        "note": "; ".join(_notes(evidence, groups, bounds)),
+        "note": "; ".join(_notes(samples, groups, bounds)),
     }
 
 
-def _notes(evidence: Evidence, groups: int, bounds: Bounds) -> list[str]:
-    told, values = [], evidence.values
+def _notes(samples: MetricSamples, groups: int, bounds: Bounds) -> list[str]:
+    notes, values = [], samples.values
     undefined = int(np.isnan(values).sum())
     if undefined:
-        what = "folds" if any(p.fold for p in evidence.predicted) else "seeds"
-        told.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
-    if len(evidence.seed_means) == 1:
-        told.append("one seed: no spread")
+        what = "folds" if any(p.fold for p in samples.predicted) else "seeds"
+        notes.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
+    if len(samples.seed_means) == 1:
+        notes.append("one seed: no spread")
     if bounds.note:
-        told.append(bounds.note)
+        notes.append(bounds.note)
     if bounds.low == bounds.high:
         # The rule of three (Hanley and Lippman-Hand 1983, doi 10.1001/jama.1983.03330370053031).
-        told.append(f"all draws agree, so the interval is too narrow: the true error may be as large as 3 in {groups}")
+        notes.append(
+            f"all draws agree, so the interval is too narrow: with {groups} groups the"
+            f" error may be up to {100 * min(1, 3 / groups):.1f} %"
+        )
     elif np.isfinite(bounds.low) and groups < FEW_GROUPS:
-        told.append(f"{groups} groups: the interval is rough")
-    return told
+        notes.append(f"{groups} groups: the interval is rough")
+    return notes
 
 
 def _require_sense(confidence: float, draws: int) -> None:

@@ -14,7 +14,7 @@ class RenderedFigure:
     title: str
     caption: str
     """How it is to be read."""
-    told: str
-    """What it shows, for those who do not see it."""
+    description: str
+    """What it shows, as alternative text."""
     svg: bytes
     png: bytes

@@ -51,7 +51,7 @@ def figure_on_page(drawn: RenderedFigure) -> dict[str, Any]:
     from markupsafe import Markup
 
     drawing = Markup(inline(drawn.svg, drawn.name))  # noqa: S704
-    return {"title": drawn.title, "caption": drawn.caption, "told": drawn.told, "inline": drawing}
+    return {"title": drawn.title, "caption": drawn.caption, "description": drawn.description, "inline": drawing}
 
 
 def _breakable(text: str) -> Markup:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from ...base.text import MINUS, NONE
 from .table import Table
-from .text import MINUS, NONE
 
 
 def as_csv(table: Table) -> str:

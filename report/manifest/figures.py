@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..elements.text import shortened
+from ...base.text import shortened
 from ..elements.theme import LIGHT, new_figure, place_rows
 from ..plots.scores import WIDTH
 

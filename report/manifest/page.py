@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...base import atomic_path, counted, percent
+from ...base.text import listed
 from ...manifests import (
     AttributeCounts,
     ImageStats,
@@ -26,7 +27,6 @@ from ...manifests import (
 from ...manifests.validation.diagnostics import by_severity
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
-from ..elements.text import listed
 from ..elements.theme import LIGHT, drawing, figure_bytes
 from ..run.methods import TASKS
 from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted, percent
+from ...base.text import NONE
 from ...manifests import AttributeCounts, ImageStats, Manifest, class_counts, class_words, group_counts, group_words
 from ..elements.table import Table
-from ..elements.text import NONE
 
 MOST_CLASSES = 60
 """Classes up to which a table names each."""

@@ -1,11 +1,11 @@
-"""The critical-difference diagram: mean ranks on a line, and bars over those that are not told apart."""
+"""The critical-difference diagram: mean ranks on a line, and bars over those that do not differ significantly."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...base.text import shortened
 from ...evaluate import Ranking
-from ..elements.text import shortened
 from ..elements.theme import LIGHT, Theme, new_figure, svg_and_png
 from .scores import WIDTH
 
@@ -18,9 +18,9 @@ _LINE = 0.24
 _BAR = 0.11
 """Inches between bars."""
 _MIDDLE = (0.36, 0.64)
-"""Where the line of ranks is, as shares of the width; names stand on both sides."""
+"""Where the line of ranks is, as shares of the width; names are on both sides."""
 _LONGEST = 25
-"""Letters of a name that fit beside it."""
+"""Letters of a name that fit next to it."""
 
 
 def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
@@ -68,14 +68,14 @@ def _rule(axes: Axes, ranking: Ranking, theme: Theme) -> None:
             axes.text(x, 0.1, str(rank), ha="center", va="bottom", fontsize=8)
     judged = f"mean rank over {len(ranking.datasets)} data sets,\n1 is best"
     axes.text(0.985, 0.42, judged, ha="right", va="center", fontsize=8, color=theme.quiet)
-    # A difference beyond the whole line tells nobody apart, and is not drawn over the words.
+    # A difference beyond the whole line separates nothing, and is not drawn over the words.
     if ranking.critical_difference <= count - 1:
         start, end = _MIDDLE[0], _across(ranking, 1 + ranking.critical_difference)
         axes.plot([start, end], [0.42, 0.42], color=theme.ink, linewidth=1.0)
         for x in (start, end):
             axes.plot([x, x], [0.38, 0.46], color=theme.ink, linewidth=1.0)
-        told = f"critical difference {ranking.critical_difference:.2f}"
-        axes.text((start + end) / 2, 0.49, told, ha="center", va="bottom", fontsize=8)
+        label = f"critical difference {ranking.critical_difference:.2f}"
+        axes.text((start + end) / 2, 0.49, label, ha="center", va="bottom", fontsize=8)
 
 
 def _name(axes: Axes, ranking: Ranking, place: int, y: float, theme: Theme, *, left: bool) -> None:

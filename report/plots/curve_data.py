@@ -19,7 +19,7 @@ from ...evaluate import (
 )
 
 _PER_BIN = 30
-"""Predictions that a point needs, lest it be noise."""
+"""Predictions that a point needs, to be more than noise."""
 _GRID = np.linspace(0, 1, 201)
 
 
@@ -70,7 +70,7 @@ def frequent_confusions(matrix: Confusion, classes: Sequence[str], most: int = 2
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Stated chances against what came true, in bins of equal mass, all seeds together."""
+    """Predicted probabilities against observed frequencies, in bins of equal mass, all seeds together."""
 
     stated: np.ndarray
     """(b,) mean chance of a bin, rising."""
@@ -84,7 +84,7 @@ def reliability(predicted: Sequence[ResamplePredictions]) -> Reliability:
     """How far a system's probabilities can be taken at their word.
 
     Binary: the chance of the positive class. Multilabel: the chance of every label. Else: the chance of the class that
-    is called. Equal chances share a bin, so that the order of units never matters.
+    is called. Equal probabilities share a bin, so that the order of units never matters.
     """
     pairs = [confidence_and_correctness(p.scored) for p in predicted]
     chance, came_true = (np.concatenate(part) for part in zip(*pairs, strict=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..elements.text import number, shortened
+from ...base.text import number, shortened
 from ..elements.theme import new_figure
 from .curve_data import Confusion, Reliability, Roc
 from .scores import WIDTH, Look
@@ -109,7 +109,7 @@ def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
 
 
 def calibration_figure(curves: Sequence[Curve], what: str, look: Look) -> Figure:
-    """Reliability curves over a histogram of the stated chances.
+    """Reliability curves over a histogram of the predicted probabilities.
 
     Args:
         curves: with `Reliability` values.

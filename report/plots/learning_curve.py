@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...base.text import shortened
 from ...evaluate import Budget
-from ..elements.text import shortened
 from ..elements.theme import new_figure
 from .scores import WIDTH, Look
 

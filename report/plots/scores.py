@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..elements.text import interval, lower_first, number, p_value, shortened, signed
+from ...base.text import interval, lower_first, number, p_value, shortened, signed
 from ..elements.theme import MARKERS, Theme, new_figure, place_rows
 
 if TYPE_CHECKING:

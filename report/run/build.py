@@ -61,15 +61,15 @@ def make_report(folder: Path | str, *, metric: str | None = None) -> Report:
     Raises:
         ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
     """
-    findings = load_report_data(Path(folder), metric)
-    verdict, figures = conclude(findings), draw_figures(findings)
-    tables = {name: table for name, build in TABLES.items() if (table := build(findings)) is not None}
+    data = load_report_data(Path(folder), metric)
+    verdict, figures = conclude(data), draw_figures(data)
+    tables = {name: table for name, build in TABLES.items() if (table := build(data)) is not None}
     files = {}
     for name, table in tables.items():
         files |= {f"tables/{name}.{kind}": render(table).encode() for kind, render in FORMATS.items()}
     for name, drawn in figures.items():
         files |= {f"figures/{name}.svg": drawn.svg, f"figures/{name}.png": drawn.png}
-    files[_PAGE] = render_page(findings, verdict, figures, tables).encode()
+    files[_PAGE] = render_page(data, verdict, figures, tables).encode()
     return Report(verdict, files)
 
 

@@ -7,27 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...base import counted
+from ...base.text import lower_first, number
 from ...evaluate import HOLDOUT
-from ..elements.text import lower_first, number
 from .data import ReportData
 
 
-def commands(findings: ReportData) -> list[str]:
+def commands(data: ReportData) -> list[str]:
     """What repeats the run and this page, from the manifest and its caches."""
-    info = findings.run.info
-    manifest, out = f"{findings.name}.parquet", f"runs/{findings.name}-again"
+    info = data.run.info
+    manifest, out = f"{data.name}.parquet", f"runs/{data.name}-again"
     words = ["medprobe", "probe", manifest]
     for cache in info["caches"]:
         # With the fingerprint, so that a cache of another size or precision made since is not taken in.
         words += ["--backbone", f"{cache['spec']['backbone']}@{cache['fingerprint']}"]
-    for pooling in dict.fromkeys(findings.summary["pooling"]):
+    for pooling in dict.fromkeys(data.summary["pooling"]):
         words += ["--pooling", str(pooling)]
     for probe in info["probes"]:
         words += ["--probe", probe]
     words += ["--protocol", info["protocol"], "--seeds", _seeds(info["seeds"]), "--metric", info["metric"]]
     words += _protocol_options(info)
     words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
-    return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", findings.metric.name])]
+    return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
 
 
 def _protocol_options(info: Mapping[str, Any]) -> list[str]:
@@ -40,9 +40,9 @@ def _protocol_options(info: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def unsaid(findings: ReportData) -> str:
+def not_repeated(data: ReportData) -> str:
     """What the commands cannot repeat, or nothing."""
-    info = findings.run.info
+    info = data.run.info
     usual = dict(zip(("train", "val", "test"), HOLDOUT, strict=True))
     if info["protocol"] == "holdout" and info["protocol_settings"] != usual:
         return "The shares of the parts are not the usual ones; give them to run_probes in Python as `fractions`."
@@ -55,16 +55,16 @@ def _seeds(seeds: list[int]) -> str:
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
-def sentence_to_cite(findings: ReportData) -> str:
+def sentence_to_cite(data: ReportData) -> str:
     """The result in a sentence for a paper, with what a reader of it needs."""
-    best, info = findings.best, findings.run.info
+    best, info = data.best, data.run.info
     spread = "" if best["sd"] != best["sd"] else f", SD over seeds {number(best['sd'])}"
     ends = f"95 % CI {number(best['low'])}–{number(best['high'])}" if best["low"] == best["low"] else "no interval"
-    backbones = counted(findings.summary["backbone"].nunique(), "frozen backbone")
-    data = f"({info['dataset']['groups']:,} groups, {info['dataset']['units']:,} units){_tested_on(info)}"
-    system = f"{best['label']} with {lower_first(best['probe_label'])}{_trained_on(findings)}"
+    backbones = counted(data.summary["backbone"].nunique(), "frozen backbone")
+    size = f"({info['dataset']['groups']:,} groups, {info['dataset']['units']:,} units){_tested_on(info)}"
+    system = f"{best['label']} with {lower_first(best['probe_label'])}{_trained_on(data)}"
     return (
-        f"Of {backbones} on {findings.name} {data}, {system} had the best {lower_first(findings.metric.label)}:"
+        f"Of {backbones} on {data.name} {size}, {system} had the best {lower_first(data.metric.label)}:"
         f" {number(best['mean'])} ({ends} by a bootstrap over groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
@@ -76,23 +76,23 @@ def _tested_on(info: Mapping[str, Any]) -> str:
     return f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
 
 
-def _trained_on(findings: ReportData) -> str:
-    return f" under the budget {findings.best['budget'].replace('%', ' %')}" if findings.has_curve else ""
+def _trained_on(data: ReportData) -> str:
+    return f" under the budget {data.best['budget'].replace('%', ' %')}" if data.has_curve else ""
 
 
-def references(findings: ReportData) -> list[str]:
+def references(data: ReportData) -> list[str]:
     """What a paper that uses these numbers should cite."""
-    info = findings.run.info
+    info = data.run.info
     works = [f"The medprobe authors. medprobe, version {info['versions'].get('medprobe', '')}. Software."]
     if info["dataset"]["citation"]:
         works.append(f"Data set: {info['dataset']['citation']}")
     if info.get("external") and info["external"]["citation"]:
         works.append(f"External data set: {info['external']['citation']}")
     works.append("The papers of the backbones, and the licences of their weights.")
-    if (findings.comparisons["test"] == "corrected-t").any():
+    if (data.comparisons["test"] == "corrected-t").any():
         works.append("Nadeau, Bengio. Inference for the generalization error. Machine Learning 52, 2003.")
         if info["protocol"] == "kfold":
             works.append("Bouckaert, Frank. Evaluating the replicability of significance tests. PAKDD 2004.")
-    if findings.comparisons["p"].notna().any():
+    if data.comparisons["p"].notna().any():
         works.append("Holm. A simple sequentially rejective multiple test procedure. Scand. J. Statistics 6, 1979.")
     return works

@@ -1,4 +1,4 @@
-"""Everything that a report tells, gathered from a run once and put into the order of reading."""
+"""Everything a report shows: the statistics of a run in one metric, in the order of reading."""
 
 from __future__ import annotations
 
@@ -66,6 +66,11 @@ class ReportData:
 
     def _largest(self, table: pd.DataFrame) -> pd.DataFrame:
         return table[table["budget"] == self.budgets[-1]].reset_index(drop=True)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the metric is defined for any system of the largest budget."""
+        return bool(self.summary["mean"].notna().any())
 
     @property
     def tested(self) -> int:
@@ -193,18 +198,26 @@ def load_report_data(folder: Path, metric: str | None = None) -> ReportData:
     run = Run.load(folder)
     _require_facts(run, folder)
     try:
-        chosen = find_metric(metric or run.primary_metric)
-        summary = _summary(run, chosen)
-        comparisons = _comparisons(run, chosen, summary)
+        data = report_data(run, metric)
     except ProbeError as error:
         raise ReportError(f"{folder}: {error}") from error
-    findings = ReportData(run, chosen, summary, comparisons)
-    if not findings.summary["mean"].notna().any():
-        notes = "; ".join(sorted(set(findings.summary["note"]))) or "no values"
+    if not data.has_values:
+        notes = "; ".join(sorted(set(data.summary["note"]))) or "no values"
         raise ReportError(
-            f"{folder}: {chosen.name} has no value for any system ({notes}). Report on another metric with --metric."
+            f"{folder}: {data.metric.name} has no value for any system ({notes}). Choose another --metric."
         )
-    return findings
+    return data
+
+
+def report_data(run: Run, metric: str | None = None) -> ReportData:
+    """The statistics of a run in one metric, its own by default.
+
+    Raises:
+        ProbeError: no such metric.
+    """
+    chosen = find_metric(metric or run.primary_metric)
+    summary = _summary(run, chosen)
+    return ReportData(run, chosen, summary, _comparisons(run, chosen, summary))
 
 
 _FACTS = ("caches", "fusing", "probes", "protocol_settings", "versions")
@@ -223,8 +236,9 @@ def _require_facts(run: Run, folder: Path) -> None:
 
 def _summary(run: Run, metric: Metric) -> pd.DataFrame:
     table = summarise(run, metric=metric.name)
-    labels = labels_of([SystemKey(*row) for row in table[list(SystemKey._fields)].itertuples(index=False)])
-    names = [labels[SystemKey(*row)] for row in table[list(SystemKey._fields)].itertuples(index=False)]
+    systems = SystemKey.of_rows(table)
+    labels = labels_of(systems)
+    names = [labels[system] for system in systems]
     table = table.assign(label=names, probe_label=table["probe"].map(_probe_labels(run)))
     ordered = table.sort_values("mean", ascending=not metric.greater_is_better, kind="stable", na_position="last")
     return _largest_first(run, ordered)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...base import counted
+from ...base.text import NONE, listed, lower_first
 from ...evaluate import N_BOOTSTRAP
 from ...manifests import class_words
 from ..elements.table import Table
-from ..elements.text import NONE, listed, lower_first
 from .data import ReportData
 
 MOST_CLASSES = 60
@@ -23,62 +23,66 @@ TASKS = {
 }
 _FUSINGS = {
     "mean": "The images of a unit are averaged into one vector.",
-    "max": "The images of a unit become one vector by the largest value of each feature.",
-    "concat": "The images of a unit become one vector: averaged within a modality, modalities side by side.",
+    "max": "The images of a unit become one vector by the maximum of each feature.",
+    "concat": "The images of a unit become one vector: averaged within a modality, then modalities concatenated.",
     "predictions": "A probe is fitted on images, each with its unit's label; the probability of a unit is the mean over"
     " its images.",
 }
 
 
-def about_data(findings: ReportData) -> list[tuple[str, str]]:
+def about_data(data: ReportData) -> list[tuple[str, str]]:
     """The data set in a few lines: name of the fact, and the fact."""
-    data, tested = findings.run.info["dataset"], findings.run.info.get("external")
+    dataset, tested = data.run.info["dataset"], data.run.info.get("external")
     facts = [
-        ("Task", f"{TASKS.get(data['task'], data['task'])}, {counted(len(data['classes']), 'class', 'classes')}"),
-        ("Units", f"{data['units']:,} (what gets one label and one prediction)"),
-        ("Groups", f"{data['groups']:,} (patients, or whatever must not straddle train and test)"),
-        ("Images", f"{data['samples']:,}"),
-        ("Left out", _left_out(data)),
-        ("Licence", data["license"] or "not stated"),
-        ("Citation", data["citation"] or "not stated"),
-        ("Manifest digest", data["digest"]),
+        (
+            "Task",
+            f"{TASKS.get(dataset['task'], dataset['task'])}, {counted(len(dataset['classes']), 'class', 'classes')}",
+        ),
+        ("Units", f"{dataset['units']:,} (what gets one label and one prediction)"),
+        ("Groups", f"{dataset['groups']:,} (patients: never in both train and test)"),
+        ("Images", f"{dataset['samples']:,}"),
+        ("Skipped", _skipped(dataset)),
+        ("Licence", dataset["license"] or "not stated"),
+        ("Citation", dataset["citation"] or "not stated"),
+        ("Manifest digest", dataset["digest"]),
     ]
     if tested:
         facts.append(("Tested on", _about_external(tested)))
     return [(name, str(text)) for name, text in facts]
 
 
-def _about_external(data: Mapping[str, Any]) -> str:
+def _about_external(dataset: Mapping[str, Any]) -> str:
     return (
-        f"{data['name']}: {counted(data['units'], 'unit')} of {counted(data['groups'], 'group')},"
-        f" {counted(data['samples'], 'image')}; left out: {_left_out(data)}; licence {data['license'] or 'not stated'};"
-        f" citation {data['citation'] or 'not stated'}; manifest digest {data['digest']}"
+        f"{dataset['name']}: {counted(dataset['units'], 'unit')} of {counted(dataset['groups'], 'group')},"
+        f" {counted(dataset['samples'], 'image')}; skipped: {_skipped(dataset)};"
+        f" licence {dataset['license'] or 'not stated'};"
+        f" citation {dataset['citation'] or 'not stated'}; manifest digest {dataset['digest']}"
     )
 
 
-def _left_out(data: Mapping[str, Any]) -> str:
-    images, units = data["samples_left_out"], data["units_left_out"]
+def _skipped(dataset: Mapping[str, Any]) -> str:
+    images, units = dataset["samples_left_out"], dataset["units_left_out"]
     if not images and not units:
         return "nothing"
-    return f"{counted(images, 'image')} and {counted(units, 'unit')}, for every backbone alike"
+    return f"{counted(images, 'image')} and {counted(units, 'unit')}, for every backbone"
 
 
-def class_counts(findings: ReportData) -> Table:
+def class_counts(data: ReportData) -> Table:
     """Units of each class, in all and by the data set's own split; of an external test beside them."""
-    data, tested = findings.run.info["dataset"], findings.run.info.get("external")
+    dataset, tested = data.run.info["dataset"], data.run.info.get("external")
     if tested:  # the data set's own split plays no part then
-        counts = {data["name"]: data["units_per_class"], f"{tested['name']} (test)": tested["units_per_class"]}
+        counts = {dataset["name"]: dataset["units_per_class"], f"{tested['name']} (test)": tested["units_per_class"]}
     else:
-        counts = {**data["units_per_class_and_split"], "All": data["units_per_class"]}
-    rows = [(name, *(f"{count[name]:,}" for count in counts.values())) for name in data["classes"][:MOST_CLASSES]]
-    kind, _ = class_words(data["task"])
+        counts = {**dataset["units_per_class_and_split"], "All": dataset["units_per_class"]}
+    rows = [(name, *(f"{count[name]:,}" for count in counts.values())) for name in dataset["classes"][:MOST_CLASSES]]
+    kind, _ = class_words(dataset["task"])
     caption = f"Units of each {kind}" + (" by the data set's own split." if len(counts) > 1 and not tested else ".")
-    if len(data["classes"]) > MOST_CLASSES:
-        caption += f" The first {MOST_CLASSES} of {len(data['classes'])} classes."
+    if len(dataset["classes"]) > MOST_CLASSES:
+        caption += f" The first {MOST_CLASSES} of {len(dataset['classes'])} classes."
     return Table("class_counts", caption, (kind.capitalize(), *map(str, counts)), tuple(rows), 1)
 
 
-def embeddings(findings: ReportData) -> Table:
+def embeddings(data: ReportData) -> Table:
     """What each backbone's embeddings were made with."""
     rows = [
         (
@@ -91,14 +95,14 @@ def embeddings(findings: ReportData) -> Table:
             ", ".join(filter(None, (cache["spec"]["precision"], cache["spec"].get("runtime"), cache["device"]))),
             f"{cache['quarantined']:,}",
         )
-        for cache in findings.run.info["caches"]
+        for cache in data.run.info["caches"]
     ]
     columns = (
         *("Backbone", "Fingerprint", "Model", "Weights (SHA-256)", "Input", "Vectors", "Computed in"),
         "Unreadable images",
     )
     caption = (
-        "The embeddings. A fingerprint stands for everything that could change the numbers; in brackets the length of"
+        "The embeddings. The fingerprint is a hash of everything that can change the numbers; in brackets the length of"
         " each vector."
     )
     return Table("embeddings", caption, columns, tuple(rows), 7)
@@ -110,10 +114,10 @@ def _input(transform: Mapping[str, Any]) -> str:
     return f"{height} × {width}, {transform['interpolation']}, {how.get(transform['resize'], transform['resize'])}"
 
 
-def protocol(findings: ReportData) -> list[str]:
+def protocol(data: ReportData) -> list[str]:
     """What was done, a paragraph each."""
-    info = findings.run.info
-    probes = listed([lower_first(findings.probe_label(name)) for name in info["probes"]])
+    info = data.run.info
+    probes = listed([lower_first(data.probe_label(name)) for name in info["probes"]])
     fitted = (
         "then fitted again on training and validation together, and scored once on test"
         if info["refit"]
@@ -121,10 +125,10 @@ def protocol(findings: ReportData) -> list[str]:
     )
     paragraphs = [
         _resampling(info),
-        *_cutting(findings),
+        *_cutting(data),
         (
             f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
-            f" Hyper-parameters were chosen on validation by {_metric_label(findings)}; the chosen model was {fitted}."
+            f" Hyper-parameters were chosen on validation by {_metric_label(data)}; the chosen model was {fitted}."
             " Nothing, scaling included, was ever fitted on test units."
         ),
     ]
@@ -133,15 +137,15 @@ def protocol(findings: ReportData) -> list[str]:
     return paragraphs
 
 
-def _metric_label(findings: ReportData) -> str:
-    chosen_by = findings.run.primary_metric
-    return next((lower_first(metric.label) for metric in findings.metrics if metric.name == chosen_by), chosen_by)
+def _metric_label(data: ReportData) -> str:
+    chosen_by = data.run.primary_metric
+    return next((lower_first(metric.label) for metric in data.metrics if metric.name == chosen_by), chosen_by)
 
 
 def _resampling(info: Mapping[str, Any]) -> str:
-    same = "Every backbone and probe sees the same parts, and no group is ever on two sides."
-    told = {"official": _official, "external": _external, "kfold": _kfold, "holdout": _holdout}[info["protocol"]]
-    return f"Protocol {info['protocol']}: {told(info, _each_seed(len(info['seeds'])))} {same}"
+    same = "Every backbone and probe sees the same parts, and no group is in two parts."
+    describe = {"official": _official, "external": _external, "kfold": _kfold, "holdout": _holdout}[info["protocol"]]
+    return f"Protocol {info['protocol']}: {describe(info, _each_seed(len(info['seeds'])))} {same}"
 
 
 def _holdout(info: Mapping[str, Any], each: str) -> str:
@@ -152,9 +156,9 @@ def _holdout(info: Mapping[str, Any], each: str) -> str:
 def _kfold(info: Mapping[str, Any], each: str) -> str:
     settings = info["protocol_settings"]
     return (
-        f"{each} deals the groups to {settings['folds']} folds, stratified by class, and tests each fold once; of the"
-        f" other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score of a"
-        " seed is the mean over its folds."
+        f"{each} splits the groups into {settings['folds']} folds, stratified by class, and tests each fold once;"
+        f" of the other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score of"
+        " a seed is the mean over its folds."
     )
 
 
@@ -182,14 +186,14 @@ def _external(info: Mapping[str, Any], each: str) -> str:
     )
 
 
-def _cutting(findings: ReportData) -> list[str]:
-    if not findings.has_curve:
+def _cutting(data: ReportData) -> list[str]:
+    if not data.has_curve:
         return []
     text = (
-        f"For the low-data curve the training part of each {findings.draw} was cut down to {listed(findings.budgets)}"
+        f"For the low-data curve the training part of each {data.draw} was cut down to {listed(data.budgets)}"
         " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
         " budget are among those of a larger one of its kind. Validation and test stayed whole, and no tested model was"
-        " fitted on validation. The verdict and, where nothing else is said, the figures are of the largest budget."
+        " fitted on validation. The verdict and, unless stated otherwise, the figures are of the largest budget."
     )
     return [text]
 
@@ -206,25 +210,25 @@ _TESTS = {
     "corrected-t": "Two backbones are compared under one probe, seed by seed on the same resamples, by the corrected"
     " resampled t-test of Nadeau and Bengio (2003), which allows for training sets that overlap.",
     "bootstrap": "Two backbones are compared under one probe on the same test units by a paired bootstrap over groups,"
-    " to which the variance between seeds is added; the ratio is held against Student's t.",
+    " to which the variance between seeds is added; the ratio is compared with Student's t.",
 }
 
 
-def statistics(findings: ReportData) -> list[str]:
-    """What the numbers beside the scores mean, a paragraph each."""
-    used = [text for name, text in _TESTS.items() if (findings.comparisons["test"] == name).any()]
-    folds = " and over the folds of each" if findings.draw == "fold" else ""
+def statistics(data: ReportData) -> list[str]:
+    """How mean, SD, intervals and p-values are computed, one paragraph each."""
+    used = [text for name, text in _TESTS.items() if (data.comparisons["test"] == name).any()]
+    folds = " and over the folds of each" if data.draw == "fold" else ""
     spread = (
-        f"Mean: over seeds{folds}. SD: the standard deviation over seeds, which tells how much another draw changes a"
-        " score; it is not the error of the mean, for seeds share their patients."
+        f"Mean: over seeds{folds}. SD: the standard deviation over seeds: how much the score changes with another"
+        " draw. It is not the standard error of the mean, because seeds share patients."
     )
     interval = (
         f"95 % interval: percentiles of the mean under {N_BOOTSTRAP:,} bootstrap draws of whole groups, the same for"
-        " every system, so that several images of one patient count as one piece of evidence."
+        " every system, so that several images of one patient are not counted as independent."
     )
     paragraphs = [spread, interval, *used]
     if used:
-        count = findings.tested
+        count = data.tested
         paragraphs.append(
             f"p-values are two-sided and corrected by Holm (1979) for {counted(count, 'comparison')};"
             " below 0.05 a difference is called significant. Not significant does not mean equal: the interval of the"
@@ -233,27 +237,27 @@ def statistics(findings: ReportData) -> list[str]:
     return paragraphs
 
 
-def versions(findings: ReportData) -> list[tuple[str, str]]:
+def versions(data: ReportData) -> list[tuple[str, str]]:
     """Of the programs: those of the probes, then those that made each backbone's embeddings."""
-    run = [f"{name} {version}" for name, version in findings.run.info["versions"].items()]
+    run = [f"{name} {version}" for name, version in data.run.info["versions"].items()]
     made = [
         (
             f"Embeddings of {cache['backbone']}",
             ", ".join(f"{name} {v}" for name, v in cache["versions"].items()) or NONE,
         )
-        for cache in findings.run.info["caches"]
+        for cache in data.run.info["caches"]
     ]
     return [("Probes and scores", ", ".join(run)), *made]
 
 
-def settings(findings: ReportData) -> list[tuple[str, str]]:
+def settings(data: ReportData) -> list[tuple[str, str]]:
     """Of each probe: what it was fitted with."""
     return [
         (
-            findings.probe_label(name),
+            data.probe_label(name),
             ", ".join(f"{key} = {_value(value)}" for key, value in kind.items() if key != "label"),
         )
-        for name, kind in findings.run.info["probes"].items()
+        for name, kind in data.run.info["probes"].items()
     ]
 
 

@@ -15,71 +15,71 @@ from .data import ReportData
 from .tables import classes_table, comparisons_table
 from .verdict import Conclusion
 
-_MOST_REMARKS = 5
-"""Remarks that stand beside the verdict; a section further down has all if there are more."""
+_MOST_WARNINGS = 5
+"""Warnings shown with the verdict; a section further down has all if there are more."""
 
 
 def render_page(
-    findings: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
+    data: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
 ) -> str:
     """The HTML of a report."""
-    return render("page.html.j2", _content(findings, verdict, figures, tables))
+    return render("page.html.j2", _content(data, verdict, figures, tables))
 
 
 def _content(
-    findings: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
+    data: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
 ) -> dict[str, Any]:
     """What the template's names stand for."""
     return {
         "figures": {name: figure_on_page(drawn) for name, drawn in figures.items()},
         "tables": tables,
-        "name": findings.name,
-        "task": findings.run.task,
-        "metric": findings.metric,
+        "name": data.name,
+        "task": data.run.task,
+        "metric": data.metric,
         "verdict": verdict,
-        "sections": _sections(findings, figures),
-        **_extra_tables(findings),
-        **_words(findings),
+        "sections": _sections(data, figures),
+        **_extra_tables(data),
+        **_words(data),
     }
 
 
-def _sections(findings: ReportData, figures: Mapping[str, RenderedFigure]) -> list[tuple[str, str]]:
+def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[tuple[str, str]]:
     """The anchors and titles of the contents."""
-    classes = class_words(findings.run.task)[1].capitalize()
+    classes = class_words(data.run.task)[1].capitalize()
     sections = {
         "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "learning": "Low-data curve",
         "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
-        "embeddings": "Embeddings", "methods": "How it was done", "cite": "Repeat and cite",
+        "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",
     }  # fmt: skip
-    absent = {"differences", "seeds"} - set(figures) | (set() if findings.has_curve else {"learning"})
+    absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]
 
 
-def _extra_tables(findings: ReportData) -> dict[str, Any]:
+def _extra_tables(data: ReportData) -> dict[str, Any]:
     """Tables that the page alone has, or has shorter than their files."""
-    shown, all_pairs = len(findings.against_best), len(findings.every_comparison)
+    shown, all_pairs = len(data.against_best), len(data.every_comparison)
     return {
-        "against_best": comparisons_table(findings, findings.against_best),
+        "against_best": comparisons_table(data, data.against_best),
         "more_comparisons": all_pairs if all_pairs > shown else 0,
-        "classes": classes_table(findings, methods.MOST_CLASSES),
-        "class_counts": methods.class_counts(findings),
-        "embeddings": methods.embeddings(findings),
+        "classes": classes_table(data, methods.MOST_CLASSES),
+        "class_counts": methods.class_counts(data),
+        "embeddings": methods.embeddings(data),
     }
 
 
-def _words(findings: ReportData) -> dict[str, Any]:
+def _words(data: ReportData) -> dict[str, Any]:
     return {
-        "meanings": [(metric.label, metric.meaning) for metric in findings.metrics],
-        "data": methods.about_data(findings),
-        "protocol": methods.protocol(findings),
-        "probe_settings": methods.settings(findings),
-        "statistics": methods.statistics(findings),
-        "versions": methods.versions(findings),
-        "remarks": list(map(str, run_warnings(findings.run, findings.summary))),
-        "most_remarks": _MOST_REMARKS,
-        "commands": citation.commands(findings),
-        "unsaid": citation.unsaid(findings),
-        "sentence": citation.sentence_to_cite(findings),
-        "references": citation.references(findings),
-        "medprobe_version": findings.run.info["versions"].get("medprobe", ""),
+        "meanings": [(metric.label, metric.meaning) for metric in data.metrics],
+        "data": methods.about_data(data),
+        "protocol": methods.protocol(data),
+        "probe_settings": methods.settings(data),
+        "statistics": methods.statistics(data),
+        "versions": methods.versions(data),
+        "warnings": list(map(str, run_warnings(data.run, data.summary))),
+        "most_warnings": _MOST_WARNINGS,
+        "commands": citation.commands(data),
+        "not_repeated": citation.not_repeated(data),
+        "sentence": citation.sentence_to_cite(data),
+        "references": citation.references(data),
+        "medprobe_version": data.run.info["versions"].get("medprobe", ""),
     }

@@ -9,65 +9,65 @@ from dataclasses import asdict
 import pandas as pd
 
 from ...base import counted
+from ...base.text import NONE, bare_p, interval, listed, lower_first, number, signed
 from ...evaluate import VERDICT_TESTS
 from ...manifests import class_words
 from ..elements.table import Table
-from ..elements.text import NONE, bare_p, interval, listed, lower_first, number, signed
 from ..plots.curve_data import confusion, frequent_confusions, per_class
 from ..plots.curves import MOST_COUNTED, MOST_LABELLED
 from .data import ReportData
 
 
-def summary_table(findings: ReportData) -> Table:
+def summary_table(data: ReportData) -> Table:
     """Every system in the metric of the report, the best first."""
-    metric, seeds = findings.metric, len(findings.run.info["seeds"])
+    metric, seeds = data.metric, len(data.run.info["seeds"])
     one_seed = seeds == 1
     rows = [
         (
             *(str(row[name]) for name in ("dataset", "backbone", "pooling", "probe_label")),
-            *_budget(findings, row),
+            *_budget(data, row),
             number(row["mean"]),
             number(row["sd"]),
             interval(row["low"], row["high"]),
             str(row["n_seeds"]),
         )
-        for _, row in findings.every_system.iterrows()
+        for _, row in data.every_system.iterrows()
     ]
     direction = "" if metric.greater_is_better else " (lower is better)"
     spread = "" if one_seed else ", standard deviation (SD) over seeds"
     caption = (
-        f"{metric.label} on the test units of {findings.name}{direction}: mean over {counted(seeds, 'seed')}{spread},"
+        f"{metric.label} on the test units of {data.name}{direction}: mean over {counted(seeds, 'seed')}{spread},"
         " and the 95 % percentile interval of the mean under a bootstrap over groups. The best system"
-        f"{' of the largest budget' if findings.has_curve else ''} is in bold.{_budget_caption(findings)}"
+        f"{' of the largest budget' if data.has_curve else ''} is in bold.{_budget_caption(data)}"
     )
-    raw = findings.every_system.drop(columns=["label"])
-    names = ("Data set", "Backbone", "Pooling", "Probe", *_budget_heading(findings))
+    raw = data.every_system.drop(columns=["label"])
+    names = ("Data set", "Backbone", "Pooling", "Probe", *_budget_heading(data))
     columns = (*names, "Mean", "SD", "95 % interval", "Seeds")
     return Table("summary", caption, columns, tuple(rows), len(names), frozenset({0}), raw)
 
 
-def _budget(findings: ReportData, row: pd.Series) -> list[str]:
-    """The cell that tells a row's budget, where there are several."""
-    return [str(row["budget"])] if findings.has_curve else []
+def _budget(data: ReportData, row: pd.Series) -> list[str]:
+    """The cell of a row's budget, where there are several."""
+    return [str(row["budget"])] if data.has_curve else []
 
 
-def _budget_heading(findings: ReportData) -> list[str]:
-    return ["Budget"] if findings.has_curve else []
+def _budget_heading(data: ReportData) -> list[str]:
+    return ["Budget"] if data.has_curve else []
 
 
-def _budget_caption(findings: ReportData) -> str:
-    if not findings.has_curve:
+def _budget_caption(data: ReportData) -> str:
+    if not data.has_curve:
         return ""
-    return " Budget: what train was cut down to, units (shots) of each class or a share; val is whole and never fitted."
+    return " Budget: training units used, per class (shots) or as a share; val is always whole and never fitted."
 
 
-def comparisons_table(findings: ReportData, rows: pd.DataFrame | None = None) -> Table:
+def comparisons_table(data: ReportData, rows: pd.DataFrame | None = None) -> Table:
     """Pairs of backbones within each probe, the better one first; all of them unless `rows` are given."""
-    chosen = findings.every_comparison if rows is None else rows
+    chosen = data.every_comparison if rows is None else rows
     body = [
         (
             str(row["probe_label"]),
-            *_budget(findings, row),
+            *_budget(data, row),
             str(row["a"]),
             str(row["b"]),
             number(row["mean_a"]),
@@ -81,75 +81,75 @@ def comparisons_table(findings: ReportData, rows: pd.DataFrame | None = None) ->
     ]
     used = " or ".join(VERDICT_TESTS[name] for name in VERDICT_TESTS if (chosen["test"] == name).any()) or "no test"
     caption = (
-        f"Differences in {lower_first(findings.metric.label)} between backbones under the same probe, A minus B, A"
+        f"Differences in {lower_first(data.metric.label)} between backbones under the same probe, A minus B, A"
         f" being the better: mean over seeds, 95 % interval under a paired bootstrap over groups, p-value ({used}) and"
         " p-value"
-        f" after Holm's correction for {counted(findings.tested, 'comparison')}."
+        f" after Holm's correction for {counted(data.tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )
-    names = ("Probe", *_budget_heading(findings), "A", "B")
+    names = ("Probe", *_budget_heading(data), "A", "B")
     columns = (*names, "A mean", "B mean", "Difference", "95 % interval", "p", "Holm p")
-    strong = frozenset(place for place, told in enumerate(chosen["significant"]) if told)
+    strong = frozenset(place for place, flag in enumerate(chosen["significant"]) if flag)
     raw = chosen.drop(columns=["advantage", "advantage_low", "advantage_high"])
     return Table("comparisons", caption, columns, tuple(body), len(names), strong, raw)
 
 
-def all_metrics_table(findings: ReportData) -> Table:
+def all_metrics_table(data: ReportData) -> Table:
     """Every system in every metric: mean ± SD over seeds."""
-    table, metrics = findings.all_metrics, findings.metrics
+    table, metrics = data.all_metrics, data.metrics
     rows = [
         (
             str(row["label"]),
             str(row["probe_label"]),
-            *_budget(findings, row),
+            *_budget(data, row),
             *(_plus_minus(row[f"{metric.name}_mean"], row[f"{metric.name}_sd"]) for metric in metrics),
         )
         for _, row in table.iterrows()
     ]
     lower = [lower_first(metric.label) for metric in metrics if not metric.greater_is_better]
     caption = (
-        f"Every metric on the test units of {findings.name}: mean ± standard deviation over seeds."
+        f"Every metric on the test units of {data.name}: mean ± standard deviation over seeds."
         f" Of {listed(lower)} less is better (↓)."
     )
     columns = tuple(metric.label + ("" if metric.greater_is_better else " ↓") for metric in metrics)
     raw = table.drop(columns=["label"])
-    names = ("Backbone", "Probe", *_budget_heading(findings))
+    names = ("Backbone", "Probe", *_budget_heading(data))
     return Table("all_metrics", caption, (*names, *columns), tuple(rows), len(names), frozenset({0}), raw)
 
 
-def budgets_table(findings: ReportData) -> Table | None:
-    """The best backbone of each probe under each budget, and whether the data tell it from the next."""
-    if not findings.has_curve:
+def budgets_table(data: ReportData) -> Table | None:
+    """The best backbone of each probe under each budget, and whether its lead is significant."""
+    if not data.has_curve:
         return None
-    told = findings.verdicts
+    found = data.verdicts
     rows = [
         (
-            findings.probe_label(found.probe),
-            found.budget,
-            found.best,
-            found.second or NONE,
-            number(findings.training_units[found.budget], 1),
-            number(found.mean),
-            number(found.difference),
-            bare_p(found.p_adjusted),
+            data.probe_label(one.probe),
+            one.budget,
+            one.best,
+            one.second or NONE,
+            number(data.training_units[one.budget], 1),
+            number(one.mean),
+            number(one.difference),
+            bare_p(one.p_adjusted),
         )
-        for found in told
+        for one in found
     ]
     caption = (
-        f"The best backbone in {lower_first(findings.metric.label)} of each probe under each budget, its lead over the"
-        f" next, and the p-value of that lead after Holm's correction for {counted(findings.tested, 'comparison')}."
-        f" Significant leads (Holm p < 0.05) are in bold.{_budget_caption(findings)}"
+        f"The best backbone in {lower_first(data.metric.label)} of each probe under each budget, its lead over the"
+        f" next, and the p-value of that lead after Holm's correction for {counted(data.tested, 'comparison')}."
+        f" Significant leads (Holm p < 0.05) are in bold.{_budget_caption(data)}"
     )
     columns = ("Probe", "Budget", "Best", "Next", "Train units", "Mean", "Lead", "Holm p")
-    strong = frozenset(place for place, found in enumerate(told) if found.significant)
-    raw = pd.DataFrame([asdict(found) for found in told]).drop(columns=["beaten", "tied"])
+    strong = frozenset(place for place, one in enumerate(found) if one.significant)
+    raw = pd.DataFrame([asdict(one) for one in found]).drop(columns=["beaten", "tied"])
     return Table("budgets", caption, columns, tuple(rows), 4, strong, raw)
 
 
-def classes_table(findings: ReportData, most: int | None = None) -> Table:
+def classes_table(data: ReportData, most: int | None = None) -> Table:
     """The best system class by class; beyond `most` classes those alone that it finds worst."""
-    run, best = findings.run, findings.best
-    raw = per_class(findings.predicted[findings.best_system], run.classes)
+    run, best = data.run, data.best
+    raw = per_class(data.predicted[data.best_system], run.classes)
     shown = raw if most is None or len(raw) <= most else raw.sort_values("recall_mean", kind="stable").head(most)
     kind, _ = class_words(run.task)
     numbered = len(raw) > MOST_LABELLED  # where the confusion matrix has numbers for names
@@ -168,26 +168,26 @@ def classes_table(findings: ReportData, most: int | None = None) -> Table:
     ]
     worst = f" The {most} of {len(raw)} with the lowest recall." if len(shown) < len(raw) else ""
     caption = (
-        f"{best['label']} with {lower_first(best['probe_label'])} on {findings.name}, each {kind} against the rest:"
-        f" units with the {kind} in a test, and mean ± standard deviation over {findings.draw}s.{worst}"
+        f"{best['label']} with {lower_first(best['probe_label'])} on {data.name}, each {kind} against the rest:"
+        f" units with the {kind} in a test, and mean ± standard deviation over {data.draw}s.{worst}"
     )
     columns = (*(["No."] if numbered else []), kind.capitalize(), "Units", *measures.values())
     return Table("classes", caption, columns, tuple(rows), 1 + numbered, raw=raw)
 
 
-def confusions_table(findings: ReportData) -> Table | None:
+def confusions_table(data: ReportData) -> Table | None:
     """The wrong calls that the best system makes most often, where the matrix has no room for counts."""
-    run, best = findings.run, findings.best
+    run, best = data.run, data.best
     if run.task == "multilabel" or len(run.classes) <= MOST_COUNTED:
         return None
-    raw = frequent_confusions(confusion(findings.predicted[findings.best_system]), run.classes)
+    raw = frequent_confusions(confusion(data.predicted[data.best_system]), run.classes)
     rows = [
         (str(r["truth"]), str(r["called"]), number(r["units"], 1), number(r["share"], 2))
         for r in raw.to_dict("records")
     ]
     caption = (
         f"The wrong calls that {best['label']} with {lower_first(best['probe_label'])} makes most often on"
-        f" {findings.name}: units a {findings.draw}, and share of the true class, mean over {findings.draw}s."
+        f" {data.name}: units a {data.draw}, and share of the true class, mean over {data.draw}s."
     )
     return Table("confusions", caption, ("Truth", "Called", "Units", "Share"), tuple(rows), 2, raw=raw)
 

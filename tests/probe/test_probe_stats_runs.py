@@ -176,7 +176,7 @@ def test_two_data_sets_that_agree_are_no_proof(several: list[Run]) -> None:
     ranking = next(ranking for ranking in rank_over_datasets(several[1:]) if ranking.mean_ranks.tolist() == [1, 2, 3])
     assert ranking.friedman is not None
     assert ranking.friedman.p == pytest.approx(1 / 6)
-    assert not ranking.apart.any()
+    assert not ranking.significant.any()
     assert ranking.notes[0] == "every data set gives the same order: no F, the exact p decides"
     table = rankings_table([ranking])
     assert table["f"].isna().all()

@@ -37,9 +37,9 @@ def test_help_has_an_example(medprobe: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["nowhere"], "there is no such run folder"),
+        (["nowhere"], "does not exist"),
         (["run", "--metric", "roc_acu"], 'Did you mean "roc_auc"'),
-        (["empty"], "is no run folder"),
+        (["empty"], "is not a run folder"),
     ],
 )
 def test_a_fault_is_one_line_and_a_status(

@@ -32,7 +32,7 @@ def findings(curve: Path) -> ReportData:
 
 def test_a_low_data_curve_is_drawn_with_every_budget_and_what_it_shows_in_words(curve: Path) -> None:
     drawn = draw_figures(load_report_data(curve))["learning"]
-    assert all(f" at {budget}" in drawn.told for budget in ("2 shots", "8 shots", "100%"))
+    assert all(f" at {budget}" in drawn.description for budget in ("2 shots", "8 shots", "100%"))
     assert (curve / "figures" / "learning.png").read_bytes() == drawn.png
     page = (curve / "report.html").read_text()
     assert '<section id="learning"' in page
@@ -52,7 +52,7 @@ def test_the_verdict_is_of_the_largest_budget_and_says_so(curve: Path, findings:
     assert findings.best["budget"] == "100%"
     verdict = make_report(curve).verdict
     assert "trained on 100 % of the training units" in verdict.score
-    assert "With less to train on" in verdict.surety
+    assert "With less to train on" in verdict.caveats
     assert set(findings.summary["budget"]) == set(findings.comparisons["budget"]) == {"100%"}
     assert "Holm's correction for 6 comparisons" in verdict.against  # of all budgets, not of the largest alone
 

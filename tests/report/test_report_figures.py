@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from medprobe.base.text import shortened
 from medprobe.evaluate import METRICS, LabeledPredictions, ResamplePredictions, Run, evaluate
 from medprobe.report.elements.svg import inline
-from medprobe.report.elements.text import shortened
 from medprobe.report.elements.theme import DARK, LIGHT, drawing, figure_bytes
 from medprobe.report.plots import curve_data as details
 from medprobe.report.plots import curves
@@ -150,7 +150,7 @@ def test_a_system_without_a_value_leaves_a_gap_not_a_fault(runs: dict[str, Path]
     comparisons.loc[:, columns] = np.nan
     drawn = draw_figures(replace(findings, every_system=summary, every_comparison=comparisons))
     assert {"scores", "differences", "seeds"} <= set(drawn)
-    assert "no p-value" in drawn["differences"].told
+    assert "no p-value" in drawn["differences"].description
 
 
 @pytest.mark.parametrize("classes", [2, 11, 26, 100])

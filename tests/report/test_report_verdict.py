@@ -42,15 +42,15 @@ def alone(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]
 
 def test_a_lead_that_is_not_significant_may_be_chance(close_race: Path) -> None:
     verdict = verdict_of(close_race)
-    assert verdict.sureness == "open"
+    assert verdict.certainty == "open"
     assert "may be chance" in verdict.headline
     assert "not significant" in verdict.against
-    assert "do not tell the two apart" in verdict.surety
+    assert "do not tell the two apart" in verdict.caveats
 
 
 def test_a_significant_lead_is_called_clear(clear_case: Path) -> None:
     verdict = verdict_of(clear_case)
-    assert verdict.sureness == "clear"
+    assert verdict.certainty == "clear"
     assert verdict.headline.startswith("Use good with ")
     assert "chance" not in verdict.headline
     assert ": significant (p" in verdict.against
@@ -58,9 +58,9 @@ def test_a_significant_lead_is_called_clear(clear_case: Path) -> None:
 
 def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
     made = make_report(alone)
-    assert made.verdict.sureness == "alone"
+    assert made.verdict.certainty == "alone"
     assert "nothing can be said" in made.verdict.against
-    assert "With 1 seed" in made.verdict.surety
+    assert "With 1 seed" in made.verdict.caveats
     assert {name for name in made.files if name.endswith(".png")} == {
         "figures/scores.png", "figures/confusion.png", "figures/calibration.png", "figures/roc.png"
     }  # fmt: skip
