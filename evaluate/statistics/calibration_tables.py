@@ -72,8 +72,8 @@ def temperature_table(run: Run) -> pd.DataFrame:
     best temperature may be a little another.
 
     Returns:
-        One row per system: `temperature` (median over seeds; above 1 for overconfident probabilities), `lowest`, `highest`;
-        means over seeds of `log_loss`, `ece` and `brier` and of the same `_after` scaling; `n_seeds`;
+        One row per system: `temperature` (median over seeds; above 1 for overconfident probabilities), `lowest`,
+        `highest`; means over seeds of `log_loss`, `ece` and `brier` and of the same `_after` scaling; `n_seeds`;
         `note`, if temperatures lie at an end of the search range.
 
     Raises:

@@ -157,8 +157,8 @@ def _kfold(info: Mapping[str, Any], each: str) -> str:
     settings = info["protocol_settings"]
     return (
         f"{each} splits the groups into {settings['folds']} folds, stratified by class, and tests each fold once;"
-        f" of the other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score of"
-        " a seed is the mean over its folds."
+        f" of the other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score"
+        " of a seed is the mean over its folds."
     )
 
 
