@@ -68,6 +68,8 @@ def _headline(data: ReportData, rival: pd.Series | None) -> str:
         return f"Best of those tried on {data.name}: {best}."
     if rival["significant"]:
         return f"Use {best} for {data.name}."
+    if rival["advantage"] == 0:
+        return f"{best} and {rival['b']} score the same on {data.name}."
     return f"{best} scores best on {data.name}, but its lead over {rival['b']} may be chance."
 
 

@@ -112,8 +112,7 @@ def test_a_run_prints_its_table_and_verdicts_and_saves_the_folder(
     assert "cohort: Balanced accuracy on test, 3 seeds, protocol holdout" in lines
     rows = [line.split() for line in lines if "net-" in line and " to " in line]
     assert [row[:2] for row in rows] == [["knn", "net-0"], ["knn", "net-1"], ["logreg", "net-0"], ["logreg", "net-1"]]
-    assert any(line.startswith("k nearest neighbours: net-0 ") for line in lines)
-    assert any(line.startswith("Logistic regression: net-0 ") for line in lines)
+    assert any("net-0 with " in line for line in lines)
     assert f"Saved: {out}" in told
     assert f"Next:  medprobe report {out}" in lines
     run = Run.load(out)
@@ -154,7 +153,7 @@ def test_backbones_that_score_the_same_are_said_to_and_neither_leads(
     study = study_of(tmp_path, signal=(9.0, 9.0))
     words = ("probe", study.table, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", tmp_path / "run")
     _, printed, _ = medprobe(*words)
-    assert "k nearest neighbours: net-0 and net-1 score the same, 1.000." in printed.splitlines()
+    assert "net-0 with k nearest neighbours and net-1 score the same" in printed
 
 
 def test_what_a_reader_must_be_told_is_printed_once(tmp_path: Path, study_of, cache_of, medprobe: Medprobe) -> None:
@@ -183,7 +182,7 @@ def test_a_score_that_no_system_has_is_said_to_be_undefined(
     words = ("--seeds", 2, "--probe", "knn", "--jobs", 1)
     status, printed, told = medprobe("probe", study.table, *words, "--out", tmp_path / "run")
     assert status == 0, told
-    assert "k nearest neighbours: ROC-AUC is not defined for any backbone, so nothing is compared." in printed
+    assert "ROC-AUC is not defined for any backbone, so nothing is compared." in printed
     assert "at -" not in printed
 
 
@@ -211,7 +210,7 @@ def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, s
         "probe", study.table, "--seeds", "3,8", "--probe", "knn", "--jobs", 1, "--out", out, *options
     )
     assert status == 0, told
-    assert "there is no other backbone to compare it with" in printed
+    assert "There is no other backbone" in printed
     info = Run.load(out).info
     assert (info["seeds"], info["metric"], info["protocol"], info["refit"]) == ([3, 8], "roc_auc", "holdout", False)
     assert [cache["backbone"] for cache in info["caches"]] == ["net-1"]
@@ -225,7 +224,7 @@ def test_budgets_have_a_column_and_a_verdict_each(copied: Path, tmp_path: Path, 
     head = next(line for line in printed.splitlines() if "95 % interval" in line)
     assert head.split()[:3] == ["probe", "budget", "backbone"]
     for budget in ("2 shots", "8 shots", "100%"):
-        assert any(line.startswith(f"k nearest neighbours, {budget}: ") for line in printed.splitlines())
+        assert any("nearest neighbours" in line and budget in line for line in printed.splitlines())
 
 
 def test_an_external_manifest_is_tested_on(copied: Path, tmp_path: Path, study_of, medprobe: Medprobe) -> None:

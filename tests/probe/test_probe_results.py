@@ -235,9 +235,9 @@ def saved(run: Run, tmp_path: Path) -> Path:
 
 
 def test_a_folder_that_is_not_there_or_no_run_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match=r"no such run folder.*medprobe probe"):
+    with pytest.raises(ReportError, match=r"does not exist.*medprobe probe"):
         Run.load(tmp_path / "nothing")
-    with pytest.raises(ReportError, match=r"no run folder \(it has no run.json\)"):
+    with pytest.raises(ReportError, match=r"not a run folder \(it has no run.json\)"):
         Run.load(tmp_path)
 
 
