@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: help install demo test test-slow fmt lint types bench clean
+.PHONY: help install demo test test-slow fmt lint types docs bench clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the main job on an embedded data set"
 	@echo "make test    the tests                make test-slow   those that take long"
+	@echo "make docs    the pages and the API reference, as HTML in build/docs"
 	@echo "make bench   the figures of docs/performance.md"
 	@echo "make fmt     format                   make lint    ruff        make types   pyright"
 
@@ -45,6 +46,13 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+$(VENV)/.docs: $(VENV)/.all
+	$(BIN)/pip install --quiet -e ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -e ".[bench]"

@@ -90,9 +90,9 @@ class EmbeddingSpec:
     """
 
     backbone: str
-    """Catalogue name or `source:model`, e.g. `timm:resnet50.a1_in1k`; weights of one's own by file name, no folder."""
+    """The name given to `--backbone`; a local weights file without its folder."""
     model: str
-    """The architecture in its library, e.g. `timm:tf_efficientnet_lite0`."""
+    """The architecture in its library, with the library in front, as in `--backbone`."""
     weights_digest: str
     """SHA-256 of the weights as read, not of the file."""
     transform: TransformSpec

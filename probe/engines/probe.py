@@ -48,7 +48,7 @@ class Probe(Generic[Settings]):
 
     @property
     def name(self) -> str:
-        """The family, and the settings that were changed: `gbm:preset=lightgbm-defaults`."""
+        """The family and its changed settings, as given to `--probe`."""
         changes = self.settings.changed()
         return (
             ":".join([self.family, ",".join(f"{k}={brief(v)}" for k, v in changes.items())]) if changes else self.family
