@@ -1,6 +1,6 @@
 """Says what is to be embedded and what it means: the manifest, its dataset card, checks, readers and builders.
 
-In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, units, pixels) and a list of `Diagnostic` about it.
+In: folders of images, tables of labels, npz files. Out: `Manifest` (samples, units, pixels), lists of `Diagnostic`.
 Nothing here knows of networks, caches or probes.
 """
 

@@ -1,6 +1,6 @@
 """What may be wrong with a manifest that is well formed: images, leaks between splits, labels that mislead.
 
-In: a manifest, and where there are some, embeddings of its images. Out: a list of `Diagnostic`, each with a stable code.
+In: a manifest, and embeddings of its images if there are any. Out: a list of `Diagnostic`, each with a stable code.
 A further check is one function, in the file that it belongs to, and one line in `CHECKS`.
 """
 
