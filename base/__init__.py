@@ -19,14 +19,12 @@ from .errors import (
     WeightsError,
     WorkerError,
 )
-from .faults import fault_in_words
-from .files import atomic_folder, atomic_path, fsync_folder, make_folder, user_cache, writing
-from .progress import Bar, progress
-from .text import counted, did_you_mean, first_line, no_such, one_of, percent
+from .files import atomic_folder, atomic_path, make_folder, writing
+from .progress import progress
+from .text import counted, did_you_mean, no_such, one_of, percent
 
 __all__ = [
     "BackboneError",
-    "Bar",
     "CacheError",
     "ImageError",
     "ManifestError",
@@ -43,16 +41,12 @@ __all__ = [
     "canonical_json",
     "counted",
     "did_you_mean",
-    "fault_in_words",
     "fingerprint",
-    "first_line",
-    "fsync_folder",
     "make_folder",
     "no_such",
     "one_of",
     "percent",
     "progress",
     "usable_cores",
-    "user_cache",
     "writing",
 ]

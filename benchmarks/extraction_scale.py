@@ -27,7 +27,8 @@ import pandas as pd
 import torch
 from medprobe.cache import EmbeddingCache, EmbeddingSpec, TransformSpec
 from medprobe.extract import extract, loader
-from medprobe.manifests import DatasetCard, Manifest, Source
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.manifests.readers.source import Source
 
 DIM = 64
 _MIX = np.random.default_rng(0).standard_normal((3 * 8 * 8, DIM), np.float32)

@@ -40,7 +40,7 @@ def demo(
 
     Example: `medprobe demo --out /tmp/demo`
     """
-    from ..evaluate import check_output_dir
+    from ..evaluate.results.run import check_output_dir
     from ..report import write_report
     from .probe.summary import show_summary
 

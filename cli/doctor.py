@@ -140,7 +140,8 @@ def _write_and_read(folder: Path) -> Check:
     import h5py
     import numpy as np
 
-    from ..base import atomic_path, first_line
+    from ..base import atomic_path
+    from ..base.text import first_line
 
     values, back = np.arange(4096, dtype=np.float32).reshape(64, 64), np.empty((64, 64), np.float32)
     try:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..base import BackboneError, WeightsError, fingerprint, first_line, one_of
+from ..base import BackboneError, WeightsError, fingerprint, one_of
+from ..base.text import first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from ..manifests import IntensityPolicy
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted

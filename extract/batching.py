@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..base import OutputError, atomic_path, user_cache
+from ..base import OutputError, atomic_path
+from ..base.files import user_cache
 
 _WORTHWHILE = 1.05
 """A size that is not at least so many times as fast as half of it is not worth its memory."""

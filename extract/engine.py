@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..base import BackboneError, QuarantineError, WorkerError, first_line
+from ..base import BackboneError, QuarantineError, WorkerError
 from ..base import progress as progress_bar
+from ..base.text import first_line
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest
 from .backbone import Backbone

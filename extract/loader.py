@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ..base import ImageError, WorkerError, first_line, usable_cores
+from ..base import ImageError, WorkerError, usable_cores
+from ..base.text import first_line
 from ..cache import TransformSpec
-from ..manifests import Source, content_digest, read_image
+from ..manifests import read_image
+from ..manifests.readers import content_digest
+from ..manifests.readers.source import Source
 from .transforms import to_input
 
 _AHEAD = 2

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from ..base import ManifestError, fsync_folder, writing
+from ..base import ManifestError, writing
+from ..base.files import fsync_folder
 from .manifest import Manifest
 from .schema.columns import TEXT, as_words, column_of
 

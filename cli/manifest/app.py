@@ -83,7 +83,7 @@ def show(
 def _print_warnings(manifest: Manifest, stats: ImageStats | None) -> None:
     """Prints what a reader must know before relying on the counts; without `stats`, that the images were not read."""
     from ...base import counted
-    from ...manifests import manifest_warnings
+    from ...manifests.summary.warnings import manifest_warnings
     from ...manifests.validation.diagnostics import by_severity
 
     for problem in by_severity(manifest_warnings(manifest, stats)):

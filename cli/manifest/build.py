@@ -22,7 +22,8 @@ from .build_validation import BuildOptions, check_build_options
 from .counts import tell_counts
 
 if TYPE_CHECKING:
-    from ...manifests import Builder, Manifest
+    from ...manifests import Manifest
+    from ...manifests.registry import Builder
 
 
 class _Builders(TyperGroup):
@@ -136,7 +137,7 @@ def _help_of(name: str, builder: Builder) -> str:
 
 
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
-    from ...manifests import spelling_warnings
+    from ...manifests.checks.spelling import spelling_warnings
 
     settled = check_build_options(builder, source, out, common, options)
     given = {"notice": _note, "reading": settled.reading}
@@ -163,7 +164,7 @@ def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
 
 def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
     """The manifest with ids that identify patients replaced by keyed hashes, unless they are kept."""
-    from ...manifests import Pseudonyms, columns_with_ids
+    from ...manifests.pseudonyms import Pseudonyms, columns_with_ids
 
     key, own = settled.key, settled.place.with_suffix(".key")
     hidden = columns_with_ids(manifest) if key else []

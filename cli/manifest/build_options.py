@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 if TYPE_CHECKING:
-    from ...manifests import Builder
+    from ...manifests.registry import Builder
 
 Out = Annotated[
     Path | None,

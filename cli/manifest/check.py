@@ -90,7 +90,7 @@ def check(
 def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
     """Makes sure, before anything is read, that there is such a fix and a place where it may go."""
     from ...base import ManifestError, OutputError, no_such
-    from ...manifests import FIXES
+    from ...manifests.checks.fix_duplicates import FIXES
 
     if fix is not None and fix not in FIXES:
         raise ManifestError(f"--fix: {no_such('word', fix, FIXES)}")
@@ -105,7 +105,9 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     """The new manifest, saved, with the statistics of its images; the old one if it needs no fix."""
-    from ...manifests import FIXES, manifest_image_stats, store_image_stats
+    from ...manifests import manifest_image_stats
+    from ...manifests.checks.fix_duplicates import FIXES
+    from ...manifests.image_stats.scan import store_image_stats
 
     stats = manifest_image_stats(manifest)
     done = FIXES[fix](manifest, stats)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ...manifests import AttributeCounts, Manifest
+    from ...manifests import Manifest
+    from ...manifests.summary.attributes import AttributeCounts
 
 _MOST_CLASSES = 6
 """Classes up to which the values of an attribute are counted class by class."""
@@ -28,7 +29,8 @@ _LEAST_NAME = 16
 def tell_counts(manifest: Manifest) -> None:
     """Images of each class and split, and how far from balanced the classes are."""
     from ...base import counted
-    from ...manifests import balance_in_words, class_counts, class_words
+    from ...manifests.schema.card import class_words
+    from ...manifests.summary.counts import balance_in_words, class_counts
 
     units, table = manifest.units(), manifest.table
     kind = class_words(manifest.card.task)
@@ -49,7 +51,9 @@ def tell_counts(manifest: Manifest) -> None:
 
 def tell_more_counts(manifest: Manifest) -> None:
     """Groups and their sizes, and the values of attributes."""
-    from ...manifests import attribute_counts, class_words, counted_things, group_counts, group_words
+    from ...manifests import attribute_counts
+    from ...manifests.schema.card import class_words
+    from ...manifests.summary.counts import counted_things, group_counts, group_words
 
     if {"unit_id", "group_id"} & set(manifest.table):
         _tell_groups(group_counts(manifest), group_words(manifest), of_units="unit_id" in manifest.table)

@@ -18,7 +18,7 @@ def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: b
         OutputError: they cannot.
     """
     from ...base import OutputError
-    from ...manifests import refuse_existing
+    from ...manifests.manifest import refuse_existing
 
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise OutputError(f"{out}: --out must end in .parquet or .csv.")

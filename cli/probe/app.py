@@ -129,7 +129,9 @@ def probe(
     Example: `medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain`
     """
     from ...cache import default_store, find_caches
-    from ...evaluate import check_output_dir, parse_fractions, parse_seeds, parse_shots
+    from ...evaluate.resampling.resample import parse_seeds
+    from ...evaluate.resampling.train_size import parse_fractions, parse_shots
+    from ...evaluate.results.run import check_output_dir
     from ...manifests import Manifest
     from ...probe import run_probes
     from .summary import show_summary

@@ -14,7 +14,8 @@ from ..terminal.console import remark
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...evaluate import Run, Statistics
+    from ...evaluate import Run
+    from ...evaluate.statistics.compute import Statistics
 
 
 def stats(
@@ -102,7 +103,7 @@ def _refuse_place(out: Path) -> None:
 
 def _write(found: Statistics, out: Path) -> None:
     from ...base import atomic_path
-    from ...evaluate import FULL_TRAIN
+    from ...evaluate.resampling.train_size import FULL_TRAIN
     from ...report import draw_ranking
 
     for name, table in found.tables.items():

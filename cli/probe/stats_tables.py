@@ -13,7 +13,9 @@ from .summary import heading, on_spread, systems_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...evaluate import Ranking, Run, Statistics
+    from ...evaluate import Run
+    from ...evaluate.statistics.compute import Statistics
+    from ...evaluate.statistics.ranking import Ranking
 
 _MOST_ROWS = 60
 """Rows of one table that are shown; files have all."""
@@ -34,7 +36,7 @@ def show_statistics(runs: Sequence[Run], found: Statistics) -> None:
 
 def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """By probe, and on a low-data curve from the smallest budget to the largest."""
-    from ...evaluate import budgets_in_order
+    from ...evaluate.statistics.summary import budgets_in_order
 
     # Tests keep the order of the list.
     ranks = {name: place for place, name in enumerate([*_TESTS, *budgets_in_order(run)])}
@@ -44,7 +46,8 @@ def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _show_summary(run: Run, table: pd.DataFrame) -> None:
-    from ...evaluate import find_metric, run_warnings
+    from ...evaluate import find_metric
+    from ...evaluate.statistics.run_warnings import run_warnings
 
     say(heading(run, find_metric(str(table["metric"].iloc[0]))))
     out().print(systems_table(table), soft_wrap=False)
@@ -54,7 +57,7 @@ def _show_summary(run: Run, table: pd.DataFrame) -> None:
 
 
 def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
-    from ...evaluate import VERDICT_TESTS
+    from ...evaluate.statistics.comparison import VERDICT_TESTS
 
     within = "probe" if "probe" in table else "backbone"
     correction = str(table["correction"].iloc[0])
@@ -239,7 +242,7 @@ def _numbers(columns: dict[str, str]) -> _Cells:
 
 
 def _with_budget(name: str, row: dict) -> str:
-    from ...evaluate import FULL_TRAIN
+    from ...evaluate.resampling.train_size import FULL_TRAIN
 
     return name if row["budget"] == FULL_TRAIN else f"{name}, {row['budget']}"
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def show_summary(run: Run) -> None:
     """Prints the table of a run (mean, spread over seeds, 95 % interval), the verdict and the warnings."""
-    from ...evaluate import FIXED_TEST, VERDICT_TESTS, run_warnings, summarise
+    from ...evaluate import summarise
+    from ...evaluate.resampling.protocols import FIXED_TEST
+    from ...evaluate.statistics.comparison import VERDICT_TESTS
+    from ...evaluate.statistics.run_warnings import run_warnings
     from ...report.run.data import report_data
     from ...report.run.tables import budgets_table
     from ...report.run.verdict import conclude
@@ -83,7 +86,7 @@ def _section_columns(summary: pd.DataFrame) -> list[str]:
 
 def _curve(summary: pd.DataFrame) -> bool:
     """Whether there are training budgets."""
-    from ...evaluate import FULL_TRAIN
+    from ...evaluate.resampling.train_size import FULL_TRAIN
 
     return set(summary["budget"]) != {FULL_TRAIN}
 

@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 
 from ...base import ProbeError, no_such
-from ...manifests import TASKS, Task
-from ...manifests.schema.card import METRIC_ALIASES
+from ...manifests import TASKS
+from ...manifests.schema.card import METRIC_ALIASES, Task
 from . import functions
 from .functions import LabeledPredictions
 

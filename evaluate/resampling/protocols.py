@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...base import ProbeError, one_of
-from ...manifests import Units, assign_folds, shuffle_keys, shuffled, stratified_group_split
+from ...manifests import Units, assign_folds, stratified_group_split
+from ...manifests.stratified_groups import shuffle_keys, shuffled
 
 TRAIN, VAL, TEST, UNUSED = 0, 1, 2, 3
 _NAMES = ("train", "val", "test")

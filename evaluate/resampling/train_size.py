@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...base import ProbeError, one_of
-from ...manifests import Units, shuffle_keys, shuffled
+from ...manifests import Units
+from ...manifests.stratified_groups import shuffle_keys, shuffled
 from .resample import Resample
 
 FULL_TRAIN = "all"

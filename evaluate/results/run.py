@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ...base import OutputError, ReportError, fsync_folder, one_of, writing
+from ...base import OutputError, ReportError, one_of, writing
+from ...base.files import fsync_folder
 from . import schemas
 
 SCHEMA = 2

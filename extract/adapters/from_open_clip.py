@@ -18,7 +18,8 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from timm.layers import resample_abs_pos_embed  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
-from ...base import BackboneError, WeightsError, did_you_mean, first_line, one_of
+from ...base import BackboneError, WeightsError, did_you_mean, one_of
+from ...base.text import first_line
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
 from ..weights.download import from_hub_by_hand

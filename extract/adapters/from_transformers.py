@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...base import BackboneError, WeightsError, first_line, one_of
+from ...base import BackboneError, WeightsError, one_of
+from ...base.text import first_line
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
 from ..weights.download import from_hub_by_hand

@@ -12,7 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...base import MedprobeWarning, OutputError, atomic_folder, fingerprint, first_line, user_cache
+from ...base import MedprobeWarning, OutputError, atomic_folder, fingerprint
+from ...base.files import user_cache
+from ...base.text import first_line
 from ...cache import EmbeddingSpec
 from ..device import openvino_batch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...base import first_line
+from ...base.text import first_line
 from ..device import OPENVINO_STREAMS, Precision, openvino_batch
 from .converted_models import ConvertedModel
 from .interface import Vectors

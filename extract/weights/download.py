@@ -15,7 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from ...base import WeightsError, atomic_path, first_line, user_cache
+from ...base import WeightsError, atomic_path
+from ...base.files import user_cache
+from ...base.text import first_line
 from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
 
 _PATIENCE_S = 5.0

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...base import WeightsError, first_line, one_of
+from ...base import WeightsError, one_of
+from ...base.text import first_line
 from .download import WEIGHT_SUFFIXES
 
 Tensors = dict[str, torch.Tensor]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...base import Bar
+from ...base.progress import Bar
 
 FARTHEST = 7
 """Bits in which two hashes may differ and are still found, every one of them."""

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from ...base import ManifestError, atomic_path, did_you_mean, fault_in_words, first_line, one_of
+from ...base import ManifestError, atomic_path, did_you_mean, one_of
+from ...base.faults import fault_in_words
+from ...base.text import first_line
 from .intensity_policy import DEFAULT_READING, IntensityPolicy
 
 Task = Literal["binary", "multiclass", "ordinal", "multilabel"]

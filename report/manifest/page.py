@@ -12,18 +12,11 @@ import numpy as np
 
 from ...base import atomic_path, counted, percent
 from ...base.text import listed
-from ...manifests import (
-    AttributeCounts,
-    ImageStats,
-    Manifest,
-    attribute_counts,
-    balance_in_words,
-    class_counts,
-    class_words,
-    counted_things,
-    manifest_image_stats,
-    manifest_warnings,
-)
+from ...manifests import ImageStats, Manifest, attribute_counts, manifest_image_stats
+from ...manifests.schema.card import class_words
+from ...manifests.summary.attributes import AttributeCounts
+from ...manifests.summary.counts import balance_in_words, class_counts, counted_things
+from ...manifests.summary.warnings import manifest_warnings
 from ...manifests.validation.diagnostics import by_severity
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render

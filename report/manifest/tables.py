@@ -7,7 +7,10 @@ import pandas as pd
 
 from ...base import counted, percent
 from ...base.text import NONE
-from ...manifests import AttributeCounts, ImageStats, Manifest, class_counts, class_words, group_counts, group_words
+from ...manifests import ImageStats, Manifest
+from ...manifests.schema.card import class_words
+from ...manifests.summary.attributes import AttributeCounts
+from ...manifests.summary.counts import class_counts, group_counts, group_words
 from ..elements.table import Table
 
 MOST_CLASSES = 60

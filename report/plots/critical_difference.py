@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...base.text import shortened
-from ...evaluate import Ranking
+from ...evaluate.statistics.ranking import Ranking
 from ..elements.theme import LIGHT, Theme, new_figure, svg_and_png
 from .scores import WIDTH
 

@@ -8,15 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...evaluate import (
-    BINS,
-    CLASS_SCORES,
-    ResamplePredictions,
-    calibration_curve,
-    class_scores,
-    confidence_and_correctness,
-    confusion_of,
-)
+from ...evaluate.metrics.binning import BINS
+from ...evaluate.metrics.calibration import calibration_curve, confidence_and_correctness
+from ...evaluate.metrics.per_class import CLASS_SCORES, class_scores, confusion_of
+from ...evaluate.results.predictions import ResamplePredictions
 
 _PER_BIN = 30
 """Predictions that a point needs, to be more than noise."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...base import counted
 from ...base.text import lower_first, number
-from ...evaluate import HOLDOUT
+from ...evaluate.resampling.protocols import HOLDOUT
 from .data import ReportData
 
 

@@ -11,23 +11,13 @@ import numpy as np
 import pandas as pd
 
 from ...base import ProbeError, ReportError, one_of
-from ...evaluate import (
-    FULL_TRAIN,
-    Metric,
-    ResamplePredictions,
-    Run,
-    SystemKey,
-    Verdict,
-    budgets_in_order,
-    compare_backbones,
-    find_metric,
-    metrics_for,
-    predictions_by_system,
-    summarise,
-    summarise_metrics,
-    verdicts,
-)
-from ...evaluate import system_labels as labels_of
+from ...evaluate import Metric, Run, SystemKey, compare_backbones, find_metric, predictions_by_system, summarise
+from ...evaluate.metrics.registry import metrics_for
+from ...evaluate.resampling.train_size import FULL_TRAIN
+from ...evaluate.results.predictions import ResamplePredictions
+from ...evaluate.statistics.comparison import Verdict, verdicts
+from ...evaluate.statistics.pairing import system_labels as labels_of
+from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
 
 
 @dataclass(frozen=True, eq=False)

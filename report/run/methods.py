@@ -7,8 +7,8 @@ from typing import Any
 
 from ...base import counted
 from ...base.text import NONE, listed, lower_first
-from ...evaluate import N_BOOTSTRAP
-from ...manifests import class_words
+from ...evaluate.statistics.bootstrap import N_BOOTSTRAP
+from ...manifests.schema.card import class_words
 from ..elements.table import Table
 from .data import ReportData
 

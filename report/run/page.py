@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...evaluate import run_warnings
-from ...manifests import class_words
+from ...evaluate.statistics.run_warnings import run_warnings
+from ...manifests.schema.card import class_words
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
 from ..elements.table import Table

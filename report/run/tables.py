@@ -10,8 +10,8 @@ import pandas as pd
 
 from ...base import counted
 from ...base.text import NONE, bare_p, interval, listed, lower_first, number, signed
-from ...evaluate import VERDICT_TESTS
-from ...manifests import class_words
+from ...evaluate.statistics.comparison import VERDICT_TESTS
+from ...manifests.schema.card import class_words
 from ..elements.table import Table
 from ..plots.curve_data import confusion, frequent_confusions, per_class
 from ..plots.curves import MOST_COUNTED, MOST_LABELLED

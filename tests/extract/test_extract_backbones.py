@@ -10,7 +10,8 @@ from medprobe.extract import load_backbone, resolve
 from medprobe.extract.transforms import to_input
 from medprobe.extract.weights.download import fetch
 from medprobe.extract.weights.tensors import read_tensors
-from medprobe.manifests import Manifest, Source, build_folder, read_image
+from medprobe.manifests import Manifest, build_folder, read_image
+from medprobe.manifests.readers.source import Source
 from sklearn.datasets import load_sample_images
 
 

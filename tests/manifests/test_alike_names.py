@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Diagnostic, Manifest, check_manifest, spelling_warnings
-from medprobe.manifests.checks.spelling import same_spelling
+from medprobe.manifests import DatasetCard, Diagnostic, Manifest, check_manifest
+from medprobe.manifests.checks.spelling import same_spelling, spelling_warnings
 
 
 def _manifest(tmp_path: Path, **columns: list[str]) -> Manifest:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from medprobe.base import ManifestError
 from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec
-from medprobe.manifests import BUILDERS, Manifest, content_digest, read_image
+from medprobe.manifests import BUILDERS, Manifest, read_image
+from medprobe.manifests.readers import content_digest
 from medprobe.probe.data.features import find_coverage, load_features
 
 nibabel = pytest.importorskip("nibabel")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from medprobe.base import ManifestError
-from medprobe.manifests import BUILDERS, Manifest, build_folder, check_manifest, class_counts, read_image
+from medprobe.manifests import BUILDERS, Manifest, build_folder, check_manifest, read_image
+from medprobe.manifests.summary.counts import class_counts
 
 build_kermany = BUILDERS["kermany-cxr"].build
 build_amd = BUILDERS["ichallenge-amd"].build

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.base import ManifestError
-from medprobe.manifests import BUILDERS, Manifest, class_counts, read_image
+from medprobe.manifests import BUILDERS, Manifest, read_image
 from medprobe.manifests.datasets import medmnist, medmnist_facts
+from medprobe.manifests.summary.counts import class_counts
 
 build_medmnist = BUILDERS["medmnist"].build
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from medprobe.base import ManifestError
 from medprobe.evaluate import draw_resamples
 from medprobe.manifests import (
-    FIXES,
     DatasetCard,
     ImageStats,
     Manifest,
@@ -21,6 +20,7 @@ from medprobe.manifests import (
     group_duplicates,
     manifest_image_stats,
 )
+from medprobe.manifests.checks.fix_duplicates import FIXES
 from medprobe.manifests.image_stats.compute import Facts
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ManifestError
-from medprobe.manifests import BUILDERS, Manifest, build_csv, build_folder, build_npz, class_counts, read_image
+from medprobe.manifests import BUILDERS, Manifest, build_csv, build_folder, build_npz, read_image
+from medprobe.manifests.summary.counts import class_counts
 from PIL import Image
 
 

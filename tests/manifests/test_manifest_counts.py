@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Manifest, attribute_counts, build_npz, class_balance, group_counts
+from medprobe.manifests import DatasetCard, Manifest, attribute_counts, build_npz, class_balance
+from medprobe.manifests.summary.counts import group_counts
 
 
 def make(

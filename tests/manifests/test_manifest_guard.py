@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import zarr
 from medprobe.base import ImageError
-from medprobe.manifests import READERS, Source, read_image
+from medprobe.manifests import READERS, read_image
 from medprobe.manifests.readers import subprocess_reader
+from medprobe.manifests.readers.source import Source
 
 _PROGRAM = """
 import os, signal, sys

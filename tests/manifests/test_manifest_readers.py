@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medprobe.base import ImageError
-from medprobe.manifests import Source, content_digest, read_image, source_stamp
-from medprobe.manifests.readers import npz
+from medprobe.manifests import read_image
+from medprobe.manifests.readers import content_digest, npz
+from medprobe.manifests.readers.source import Source, source_stamp
 from PIL import Image, features
 
 _NOISE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)

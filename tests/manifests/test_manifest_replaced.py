@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from medprobe.base import OutputError
-from medprobe.manifests import DatasetCard, Manifest, refuse_existing
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.manifests.manifest import refuse_existing
 from published_trees import aptos2019
 
 

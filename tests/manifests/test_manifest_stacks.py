@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import zarr
 from medprobe.base import ImageError, ManifestError
-from medprobe.manifests import IntensityPolicy, Source, build_npz, read_image, source_stamp
+from medprobe.manifests import IntensityPolicy, build_npz, read_image
 from medprobe.manifests.readers import image_stack as stacks
 from medprobe.manifests.readers import read_here
+from medprobe.manifests.readers.source import Source, source_stamp
 
 _RNG = np.random.default_rng(0)
 _GREY = _RNG.integers(0, 256, (5, 9, 7), dtype=np.uint8)

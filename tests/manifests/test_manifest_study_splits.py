@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ManifestError
-from medprobe.manifests import BUILDERS, DatasetCard, Manifest, class_counts, resplit
+from medprobe.manifests import BUILDERS, DatasetCard, Manifest, resplit
+from medprobe.manifests.summary.counts import class_counts
 from published_trees import aptos2019, cbis_ddsm, chexpert, ddsm_lists, isic2019
 
 

@@ -11,7 +11,8 @@ from threading import Barrier
 
 import pandas as pd
 import pytest
-from medprobe.manifests import DatasetCard, Manifest, Pseudonyms, columns_with_ids
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.manifests.pseudonyms import Pseudonyms, columns_with_ids
 
 
 def _identifying(sample: str, path: str, group: str) -> list[str]:

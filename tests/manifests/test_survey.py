@@ -6,16 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from medprobe.manifests import (
-    ImageStats,
-    IntensityPolicy,
-    Manifest,
-    build_folder,
-    build_npz,
-    compute_image_stats,
-    manifest_image_stats,
-)
+from medprobe.manifests import ImageStats, IntensityPolicy, Manifest, build_folder, build_npz, manifest_image_stats
 from medprobe.manifests.image_stats import scan as surveying
+from medprobe.manifests.image_stats.scan import compute_image_stats
 from PIL import Image
 
 

@@ -12,22 +12,21 @@ from hypothesis import strategies as st
 from medprobe.base import ProbeError, ReportError
 from medprobe.evaluate import (
     METRICS,
-    LabeledPredictions,
-    ResamplePredictions,
     Run,
-    apply_temperature,
-    brier_parts,
     calibration_table,
     compare,
     evaluate,
-    fit_temperature,
     predictions_by_system,
     reliability_table,
     subgroup_scores,
     summarise,
     temperature_table,
 )
+from medprobe.evaluate.metrics.calibration import brier_parts
+from medprobe.evaluate.metrics.functions import LabeledPredictions
+from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.evaluate.statistics.bootstrap import GroupDraws, bca, find_interval, mean_over_seeds, percentiles
+from medprobe.evaluate.statistics.temperature import apply_temperature, fit_temperature
 from medprobe.manifests import Manifest
 from medprobe.probe.data.subgroup_labels import subgroup_column
 from scipy import stats

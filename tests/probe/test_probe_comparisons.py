@@ -13,17 +13,15 @@ from medprobe.evaluate import (
     Run,
     SystemKey,
     compare_backbones,
-    corrected_t_test,
     evaluate,
     holm,
     predictions_by_system,
     summarise,
-    summarise_metrics,
-    system_labels,
-    verdicts,
 )
 from medprobe.evaluate.statistics.bootstrap import GroupDraws, mean_over_seeds
-from medprobe.evaluate.statistics.comparison import bootstrap_test
+from medprobe.evaluate.statistics.comparison import bootstrap_test, corrected_t_test, verdicts
+from medprobe.evaluate.statistics.pairing import system_labels
+from medprobe.evaluate.statistics.summary import summarise_metrics
 
 ACCURACY = METRICS["accuracy"]
 

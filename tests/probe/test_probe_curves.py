@@ -14,16 +14,15 @@ from medprobe.evaluate import (
     Budget,
     Resample,
     Run,
-    budgets_in_order,
     compare_backbones,
-    corrected_t_test,
     draw_resamples,
     predictions_by_system,
     subsample_train,
     summarise,
-    verdicts,
 )
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
+from medprobe.evaluate.statistics.comparison import corrected_t_test, verdicts
+from medprobe.evaluate.statistics.summary import budgets_in_order
 from medprobe.manifests import Manifest
 from medprobe.probe import CentroidProbe, ProbeTask, run_probes
 from medprobe.probe.engines.model_selection import ModelSelector

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, FitResult, LabeledPredictions, Metric, Resample, evaluate, find_metric
+from medprobe.evaluate import METRICS, FitResult, Metric, Resample, evaluate, find_metric
+from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
 from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector

@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import (
-    Budget,
-    Resample,
-    budgets_of,
-    draw_resamples,
-    parse_fractions,
-    parse_shots,
-    subsample_train,
-)
+from medprobe.evaluate import Budget, Resample, draw_resamples, subsample_train
 from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
+from medprobe.evaluate.resampling.train_size import budgets_of, parse_fractions, parse_shots
 from medprobe.manifests import DatasetCard, Manifest, Units, assign_folds
 from medprobe.probe import concat_units
 from random_cohorts import classes_in, cohorts, groups_with, units_of

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import PROTOCOLS, Resample, draw_resamples, parse_seeds
+from medprobe.evaluate import PROTOCOLS, Resample, draw_resamples
 from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
-from medprobe.evaluate.resampling.resample import MOST_SEEDS, check_seeds, resolve_protocol
-from medprobe.manifests import DatasetCard, Manifest, Units, shuffle_keys, shuffled, stratified_group_split
+from medprobe.evaluate.resampling.resample import MOST_SEEDS, check_seeds, parse_seeds, resolve_protocol
+from medprobe.manifests import DatasetCard, Manifest, Units, stratified_group_split
+from medprobe.manifests.stratified_groups import shuffle_keys, shuffled
 from random_cohorts import classes_in, cohorts, groups_with, units_of
 
 PARTS = ("train", "val", "test")

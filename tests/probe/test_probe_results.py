@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from medprobe.base import OutputError, ReportError
-from medprobe.evaluate import Run, check_output_dir
-from medprobe.evaluate.results.run import SCHEMA
+from medprobe.evaluate import Run
+from medprobe.evaluate.results.run import SCHEMA, check_output_dir
 
 FILES = {"run.json", "scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"}
 

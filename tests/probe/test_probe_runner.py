@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import CacheError, MedprobeError, ProbeError
-from medprobe.evaluate import Run, metrics_for
+from medprobe.evaluate import Run
+from medprobe.evaluate.metrics.registry import metrics_for
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import PROBES, Probe, ProbeSettings, ProbeTask, run_probes
 from medprobe.probe.engines.task import Workers

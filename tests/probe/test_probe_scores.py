@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, LabeledPredictions, evaluate, find_metric, metrics_for
-from medprobe.manifests import METRIC_NAMES
-from medprobe.manifests.schema.card import METRIC_ALIASES
+from medprobe.evaluate import METRICS, evaluate, find_metric
+from medprobe.evaluate.metrics.functions import LabeledPredictions
+from medprobe.evaluate.metrics.registry import metrics_for
+from medprobe.manifests.schema.card import METRIC_ALIASES, METRIC_NAMES
 from sklearn import metrics as sk
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")

@@ -11,18 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import (
-    METRICS,
-    LabeledPredictions,
-    ResamplePredictions,
-    Run,
-    corrected_t_test,
-    evaluate,
-    holm,
-    summarise,
-)
+from medprobe.evaluate import METRICS, Run, evaluate, holm, summarise
+from medprobe.evaluate.metrics.functions import LabeledPredictions
+from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.evaluate.statistics.bootstrap import GroupDraws, mean_over_seeds, percentiles
-from medprobe.evaluate.statistics.comparison import bootstrap_test
+from medprobe.evaluate.statistics.comparison import bootstrap_test, corrected_t_test
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 

@@ -20,11 +20,11 @@ from medprobe.evaluate import (
     holm,
     predictions_by_system,
     rank_over_datasets,
-    rankings_table,
     significance_tests,
 )
 from medprobe.evaluate.statistics.delong import delong_test
 from medprobe.evaluate.statistics.paired_tests import mcnemar_test
+from medprobe.evaluate.statistics.ranking import rankings_table
 from medprobe.manifests import Manifest
 from medprobe.report import draw_ranking
 

@@ -6,7 +6,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from medprobe.evaluate import METRICS, LabeledPredictions, corrected_t_test, evaluate
+from medprobe.evaluate import METRICS, evaluate
+from medprobe.evaluate.metrics.functions import LabeledPredictions
+from medprobe.evaluate.statistics.comparison import corrected_t_test
 from medprobe.evaluate.statistics.delong import delong_test
 from medprobe.evaluate.statistics.paired_tests import wilcoxon_test
 from scipy import stats

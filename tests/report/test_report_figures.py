@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.base.text import shortened
-from medprobe.evaluate import METRICS, LabeledPredictions, ResamplePredictions, Run, evaluate
+from medprobe.evaluate import METRICS, Run, evaluate
+from medprobe.evaluate.metrics.functions import LabeledPredictions
+from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.report.elements.svg import inline
 from medprobe.report.elements.theme import DARK, LIGHT, drawing, figure_bytes
 from medprobe.report.plots import curve_data as details

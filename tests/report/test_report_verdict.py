@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from medprobe.base import ReportError
-from medprobe.evaluate import Run, parse_seeds
+from medprobe.evaluate import Run
+from medprobe.evaluate.resampling.resample import parse_seeds
 from medprobe.report import Conclusion, make_report
 from medprobe.report.run.citation import commands
 from medprobe.report.run.data import load_report_data
