@@ -1,4 +1,4 @@
-"""The page of facts beside the tables: what was probed, how, and with which versions."""
+"""What run.json says of a run: what was probed, how, and with which versions."""
 
 from __future__ import annotations
 
@@ -15,45 +15,43 @@ from ..evaluate.resampling.train_size import Budget
 from ..manifests import Units
 from ..manifests.validation.diagnostics import Diagnostic
 from .data.features import backbone_labels
-from .data.probe_data import ProbeData, SplitSource
+from .data.probe_data import ProbeData
 from .engines.probe import Probe
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
 
 def run_info(
-    cohort: ProbeData,
+    data: ProbeData,
     *,
-    kinds: Sequence[Probe[Any]],
+    probes: Sequence[Probe[Any]],
     metric: str,
     protocol: str,
     settings: Mapping[str, Any],
     seeds: Sequence[int],
     budgets: Sequence[Budget],
-    aggregation: str,
     refit: bool,
     warnings: Sequence[Diagnostic],
 ) -> dict[str, Any]:
     """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group."""
-    trained, *tested = cohort.sides
-    labels = backbone_labels(trained.caches)
-    facts = {
-        "dataset": _about_data(trained),
-        "external": _about_data(tested[0]) if tested else None,
+    labels = backbone_labels(data.caches)
+    info = {
+        "dataset": _about_data(data),
+        "external": _about_data(data.external) if data.external else None,
         "metric": metric,
         "protocol": protocol,
         "protocol_settings": settings,
         "seeds": [int(seed) for seed in seeds],
         "budgets": {budget.name: _about_budget(budget, refit=refit) for budget in budgets},
-        "fusing": aggregation,
+        "fusing": data.aggregation,
         "refit": refit and all(budget.whole for budget in budgets),
-        "probes": {kind.name: {"label": kind.label, **kind.settings.facts()} for kind in kinds},
-        "caches": [_about_cache(*pair) for pair in zip(labels, trained.caches, strict=True)],
+        "probes": {probe.name: {"label": probe.label, **probe.settings.facts()} for probe in probes},
+        "caches": [_about_cache(*pair) for pair in zip(labels, data.caches, strict=True)],
         "warnings": [warning.message for warning in warnings],
         "warning_codes": [warning.code for warning in warnings],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     }
-    return json.loads(json.dumps(facts))
+    return json.loads(json.dumps(info))
 
 
 def _about_budget(budget: Budget, *, refit: bool) -> dict[str, Any]:
@@ -63,8 +61,8 @@ def _about_budget(budget: Budget, *, refit: bool) -> dict[str, Any]:
     return {**size, "tested_model_fitted_on": "the train that is left, never val"}
 
 
-def _about_data(side: SplitSource) -> dict[str, Any]:
-    manifest, units, coverage, card = side.manifest, side.units, side.coverage, side.manifest.card
+def _about_data(data: ProbeData) -> dict[str, Any]:
+    manifest, units, card = data.manifest, data.units, data.manifest.card
     return {
         "name": card.name,
         "task": card.task,
@@ -75,8 +73,8 @@ def _about_data(side: SplitSource) -> dict[str, Any]:
         "samples": len(manifest),
         "units": len(units),
         "groups": len(units.group_id),
-        "units_left_out": int((~coverage.usable).sum()),
-        "samples_left_out": len(manifest) - len(coverage.rows),
+        "units_left_out": int((~data.usable).sum()),
+        "samples_left_out": len(manifest) - len(data.sample_ids),
         "units_per_class": _per_class(units, np.ones(len(units), bool), card.classes),
         "units_per_class_and_split": _per_split(units, card.classes),
         "digest": manifest.digest,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..base import ProbeError, one_of, progress
+from ..base import ProbeError, one_of
+from ..base import progress as show_progress
 from ..cache import EmbeddingCache
-from ..evaluate.metrics.registry import find_metric, metrics_for
+from ..evaluate.metrics.registry import Metric, find_metric, metrics_for
 from ..evaluate.resampling.protocols import HOLDOUT, settings_of
 from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples, resolve_protocol
 from ..evaluate.resampling.train_size import Budget, budgets_of, subsample_train
@@ -19,9 +19,8 @@ from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest, Units
 from .data.data_warnings import data_warnings
-from .data.features import backbone_labels, choose_poolings, on_columns
-from .data.fusion import PREDICTIONS
-from .data.probe_data import ProbeData, SplitSource, align_classes, concat_units, matched, require_same_modalities
+from .data.features import backbone_labels, choose_poolings, constant_features
+from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
 from .engines.parallel import JoblibWorkers
 from .engines.probe import Probe
@@ -34,48 +33,6 @@ _MOST_CLASSES = 1000
 Caches = EmbeddingCache | Sequence[EmbeddingCache]
 External = tuple[Manifest, Caches]
 """A manifest to test on, and its caches."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """What will be run, with everything that can be wrong about it found out."""
-
-    cohort: ProbeData
-    protocol: str
-    drawn: list[Resample]
-    """In positions of the cohort's units."""
-    budgets: list[tuple[Budget, list[Resample]]]
-    """Each with what it leaves of `drawn`."""
-    features: list[tuple[int, str]]
-    kinds: list[Probe[Any]]
-
-    def blocks(
-        self, X: np.ndarray, metric: str, *, aggregation: str, refit: bool
-    ) -> Iterator[tuple[Budget, ProbeTask]]:
-        """What is asked of one matrix, a block a budget."""
-        cohort, card = self.cohort, self.cohort.sides[0].manifest.card
-        unit = np.flatnonzero(cohort.usable)
-        unit = unit[cohort.row_unit] if aggregation == PREDICTIONS else unit
-        for budget, resamples in self.budgets:
-            yield (
-                budget,
-                ProbeTask(
-                    X=X,
-                    y=cohort.units.y[unit],
-                    resamples=tuple(resample.rows(unit) for resample in resamples),
-                    task=card.task,
-                    classes=tuple(card.classes),
-                    metric=find_metric(metric),
-                    # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                    refit=refit and budget.whole,
-                    unit=unit,
-                ),
-            )
-
-    @property
-    def fits(self) -> int:
-        """How many outcomes there will be."""
-        return len(self.features) * len(self.kinds) * sum(len(resamples) for _, resamples in self.budgets)
 
 
 def run_probes(
@@ -99,32 +56,32 @@ def run_probes(
 ) -> Run:
     """Fits every probe on every cache over every seed and budget and scores the test units.
 
-    All see the same resamples. The scores are the same bits whatever `n_jobs`, the order of the manifest's rows, and
-    however often it is run on one machine. Where there may be several of something, one may stand there by itself.
+    All use the same resamples. Scores are bit-identical whatever `n_jobs` and the order of the manifest's rows, and in
+    every run on one machine. Arguments that are lists also take a single value.
 
     Args:
         manifest: the data set.
-        caches: embeddings of it; several of one backbone are told apart by their fingerprints.
+        caches: embeddings of it; several of one backbone differ in their fingerprints.
         probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
         protocol: `official`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
         seeds: how many (5 for 0 to 4), or which; one resample each, under `kfold` one repeat each.
         poolings: of those that the caches hold; all by default.
         metric: what hyper-parameters are chosen by; the card's primary metric by default.
         fractions: shares of train, val and test under `holdout`.
-        folds: of `kfold`, which they ask for; 5 by default.
-        shots: units of each class that train is cut down to; a low-data curve, one budget each. No model is fitted on
-            val then, whatever `refit` says.
-        train_fraction: shares that train is cut down to, up to 1; further budgets of the same curve.
+        folds: of `kfold`, which they select; 5 by default.
+        shots: use only so many training units per class; a low-data curve, one budget each. No model is then
+            fitted on val, even with `refit`.
+        train_fraction: use only these fractions of train, up to 1; further budgets of the same curve.
         external: a manifest with the same classes and its caches. The first manifest is then trained on, whatever
-            split it has, and the whole of this one is the test.
-        aggregation: how the samples of a unit become one: their vectors by `mean`, `max` or `concat` (by modality), or
-            their `predictions` by the mean of their probabilities.
+            split it has, and all of this one is the test.
+        aggregation: how the samples of a unit are combined: their vectors by `mean`, `max` or `concat` (by modality),
+            or their `predictions`, the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
         n_jobs: processes, or threads for logreg and knn; -1 for one on every core.
         progress: show a bar.
 
     Raises:
-        ProbeError: something asked for does not exist or cannot be done with these data.
+        ProbeError: something requested does not exist or cannot be done with these data.
         CacheError: a cache is damaged, does not hold the manifest's samples, or has no counterpart of the same spec
             among the external ones.
         ManifestError: the manifest is not sound.
@@ -135,95 +92,89 @@ def run_probes(
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)
-    plan = _plan(
-        _cohort(manifest, caches, external, aggregation),
-        probes=probes,
-        protocol=_with_external(protocol, external),
-        fractions=fractions,
-        folds=folds,
-        seeds=seeds,
-        budgets=budgets,
-        poolings=poolings,
-    )
+    _require_few_classes(manifest)
+    if not caches:
+        raise ProbeError(
+            f"{manifest.name}: no caches are given; `medprobe extract {manifest.path or 'MANIFEST'}` makes them."
+        )
+    data = ProbeData.of(manifest, caches, aggregation)
+    if external is not None:
+        data = data.tested_on(external[0], _listed(external[1]))
+    units, usable = data.all_units, data.all_usable
+    resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
+    protocol = resolve_protocol(_with_external(protocol, external), units, folds)
+    classes = manifest.card.classes
+    resamples = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
+    resamples = [resample.within(usable) for resample in resamples]
+    for resample in resamples:
+        _require_all_classes(units, resample, classes)
+    by_budget = [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in budgets]
     labels = backbone_labels(caches)
-    subgroups, dropped = subgroups_of(plan.cohort.units)
-    recorder, columns = Recorder(manifest.card, plan.protocol, plan.cohort.units), []
-    with _bar(manifest.name, plan, enabled=progress) as bar:
+    subgroups, skipped_attributes = subgroups_of(units)
+    recorder, constant = Recorder(manifest.card, protocol, units), []
+    fits = len(features) * len(resolved) * sum(len(drawn) for _, drawn in by_budget)
+    with show_progress(f"Probing {manifest.name}", fits, unit="fits", enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
-            X = plan.cohort.features(cache, pooling, aggregation)
+            X = data.features(cache, pooling)
             key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
-            columns.extend(on_columns(f"{labels[cache]}, {pooling}", X))
-            for budget, block in plan.blocks(X, chosen_by.name, aggregation=aggregation, refit=refit):
-                for kind in plan.kinds:
-                    for result in kind.solve(block, workers):
-                        recorder.add(SystemKey(*key, kind.name, budget.name), result)
-                        bar.advance(note=f"{labels[cache]} {kind.name}")
+            constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
+            for budget, task in _tasks(data, X, by_budget, chosen_by, refit=refit):
+                for probe in resolved:
+                    for result in probe.solve(task, workers):
+                        recorder.add(SystemKey(*key, probe.name, budget.name), result)
+                        bar.advance(note=f"{labels[cache]} {probe.name}")
 
         # In a function of its own, so that no name holds one matrix while the next is read.
-        for cache, pooling in plan.features:
+        for cache, pooling in features:
             probe_features(cache, pooling)
-    facts = run_info(
-        plan.cohort,
-        kinds=plan.kinds,
+    info = run_info(
+        data,
+        probes=resolved,
         metric=chosen_by.name,
-        protocol=plan.protocol,
-        settings=settings_of(plan.protocol, fractions, folds),
+        protocol=protocol,
+        settings=settings_of(protocol, fractions, folds),
         seeds=seeds,
         budgets=budgets,
-        aggregation=aggregation,
         refit=refit,
-        warnings=data_warnings(plan.cohort, plan.protocol, attributes=dropped, columns=columns),
+        warnings=data_warnings(data, protocol, attributes=skipped_attributes, columns=constant),
     )
-    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, facts)
+    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, info)
 
 
 def _listed(caches: Caches) -> list[EmbeddingCache]:
     return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 
-def _cohort(
-    manifest: Manifest, caches: Sequence[EmbeddingCache], external: External | None, aggregation: str
-) -> ProbeData:
-    """The units to be probed, and which of them all caches cover."""
-    if not caches:
-        raise ProbeError(f"{manifest.name}: no caches are given; `medprobe extract` makes them.")
+def _tasks(
+    data: ProbeData, X: np.ndarray, by_budget: list[tuple[Budget, list[Resample]]], metric: Metric, *, refit: bool
+) -> Iterator[tuple[Budget, ProbeTask]]:
+    """One task per budget, of the features X."""
+    card, unit = data.manifest.card, data.row_units
+    y = data.all_units.y[unit]
+    for budget, resamples in by_budget:
+        yield (
+            budget,
+            ProbeTask(
+                X=X,
+                y=y,
+                resamples=tuple(resample.rows(unit) for resample in resamples),
+                task=card.task,
+                classes=tuple(card.classes),
+                metric=metric,
+                # Val is far larger than a budget: fitted on both, all budgets would be much the same.
+                refit=refit and budget.whole,
+                unit=unit,
+            ),
+        )
+
+
+def _require_few_classes(manifest: Manifest) -> None:
     if len(manifest.card.classes) > _MOST_CLASSES:
         raise ProbeError(
             f"{manifest.name}: {len(manifest.card.classes):,} classes. Is the label column one of ids? At most"
             f" {_MOST_CLASSES:,} can be probed; name another label_column in the card."
         )
-    trained = SplitSource.of(manifest, caches, aggregation)
-    if external is None:
-        return ProbeData((trained,), trained.units)
-    other, its_caches = external
-    tested = SplitSource.of(align_classes(manifest, other), matched(caches, _listed(its_caches)), aggregation)
-    if aggregation == "concat":
-        require_same_modalities(trained, tested)
-    return ProbeData((trained, tested), concat_units(trained.units, tested.units))
-
-
-def _plan(
-    cohort: ProbeData,
-    *,
-    probes: str | Probe[Any] | Sequence[str | Probe[Any]],
-    protocol: str,
-    fractions: tuple[float, float, float],
-    folds: int | None,
-    seeds: Sequence[int],
-    budgets: list[Budget],
-    poolings: str | Sequence[str] | None,
-) -> _Plan:
-    trained, units = cohort.sides[0], cohort.units
-    classes = trained.manifest.card.classes
-    kinds, features = resolve_probes(probes), choose_poolings(trained.caches, poolings)
-    protocol = resolve_protocol(protocol, units, folds)
-    resamples = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
-    drawn = [resample.within(cohort.usable) for resample in resamples]
-    for resample in drawn:
-        _require_all_classes(units, resample, classes)
-    cut = [(budget, subsample_train(units, drawn, budget, classes=classes)) for budget in budgets]
-    return _Plan(cohort, protocol, drawn, cut, features, kinds)
 
 
 def _with_external(protocol: str, external: External | None) -> str:
@@ -237,14 +188,12 @@ def _with_external(protocol: str, external: External | None) -> str:
             raise ProbeError("the protocol external needs a second manifest to test on: give it with --external.")
         return protocol
     if protocol not in ("auto", "external"):
-        raise ProbeError(
-            f"an external manifest is the test, so the protocol cannot be {protocol}; leave one of them out."
-        )
+        raise ProbeError(f"an external manifest is the test, so the protocol cannot be {protocol}; remove one of them.")
     return "external"
 
 
 def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -> None:
-    """A classifier cannot learn what it never sees, nor choose or be scored on nothing.
+    """Makes sure that train has all classes and that no part is empty.
 
     Raises:
         ProbeError: names the seed, and the part or the classes.
@@ -261,9 +210,5 @@ def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -
     if absent:
         raise ProbeError(
             f"{resample.words}: no training unit of {one_of(absent)} is left: its few cases are in one group or"
-            " could not be embedded. Merge the class with another, take it out of the card and the table, or add cases."
+            " could not be embedded. Merge the class with another, remove it from the card and the table, or add cases."
         )
-
-
-def _bar(name: str, plan: _Plan, *, enabled: bool):
-    return progress(f"Probing {name}", plan.fits, unit="fits", enabled=enabled)

@@ -1,10 +1,9 @@
-"""What a run probes: the units of one manifest, or of two of which the first is trained on and the second tested."""
+"""The units that a run probes, with one vector each: those of one manifest, or of two of which the second is tested."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,70 +11,232 @@ import pandas as pd
 from ...base import CacheError, ProbeError, one_of
 from ...cache import EmbeddingCache
 from ...manifests import Manifest, Units
-from .features import Coverage, features_shape, find_coverage, load_features
-
-
-@dataclass(frozen=True, eq=False)
-class SplitSource:
-    """A manifest with its caches, and what they can speak for."""
-
-    manifest: Manifest
-    units: Units
-    caches: Sequence[EmbeddingCache]
-    coverage: Coverage
-
-    @classmethod
-    def of(cls, manifest: Manifest, caches: Sequence[EmbeddingCache], aggregation: str) -> SplitSource:
-        """Finds out what the caches cover; raises what `find_coverage` does."""
-        units = manifest.units()
-        return cls(manifest, units, caches, find_coverage(manifest, units, caches, aggregation))
+from .features import check_values, is_constant
+from .fusion import PREDICTIONS, Cells, aggregate_into, check_aggregation, covered
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeData:
-    """One manifest or two, their units beside each other."""
+    """The samples and units of a manifest that all its caches hold, so that every backbone is scored on the same ones.
 
-    sides: tuple[SplitSource, ...]
-    """Of the manifest that is trained on; and of the one that is tested, where that is another."""
+    With `external`, probes are trained on this manifest and tested on that one; what begins with `all_` is of both.
+    """
+
+    manifest: Manifest
+    caches: Sequence[EmbeddingCache]
+    aggregation: str
     units: Units
-    """U units: those of the first manifest, then those of the second."""
+    """U units, usable or not."""
+    sample_ids: np.ndarray
+    """(M,) ids of the usable samples, sorted."""
+    unit: np.ndarray
+    """(M,) position of the unit of each among the usable units."""
+    usable: np.ndarray
+    """(U,) bool."""
+    modality: np.ndarray | None
+    """(M,) or None."""
+    skipped: list[str]
+    """Messages about samples and units that are not used."""
+    external: ProbeData | None = None
 
-    @cached_property
-    def usable(self) -> np.ndarray:
-        """(U,) bool: the units that every cache can speak for."""
-        return np.concatenate([side.coverage.usable for side in self.sides])
+    @classmethod
+    def of(cls, manifest: Manifest, caches: Sequence[EmbeddingCache], aggregation: str = "mean") -> ProbeData:
+        """Finds what all caches hold. Quarantined samples are skipped, with a message; missing ones are an error.
 
-    @cached_property
-    def row_unit(self) -> np.ndarray:
-        """(M,) position, among the usable units, of the unit of each covered sample."""
-        before = np.cumsum([0, *(side.coverage.units for side in self.sides[:-1])])
-        return np.concatenate([s.coverage.unit + start for s, start in zip(self.sides, before, strict=True)])
+        Raises:
+            CacheError: a cache is of another data set, or samples were never extracted (says what to run).
+            ProbeError: nothing is left, or the aggregation is unknown or impossible here.
+        """
+        _require_own(manifest, caches)
+        check_aggregation(aggregation)
+        units, ids = manifest.units(), manifest.sample_ids
+        if aggregation == "concat" and units.modality is None:
+            raise ProbeError(
+                f"{manifest.name}: aggregation by concat needs the column `modality`; add it, or use mean."
+            )
+        quarantined = {sample for cache in caches for sample in cache.quarantine}
+        kept = np.fromiter((sample not in quarantined for sample in ids), bool, len(ids))
+        for cache in caches:
+            cache.rows_of(ids[[sample not in cache.quarantine for sample in ids]])
+        rows = np.flatnonzero(kept)
+        rows = rows[np.argsort(ids[rows], kind="stable")]
+        modality = None if units.modality is None else units.modality[rows]
+        if aggregation == "concat":
+            _require_modalities(manifest, units.modality, modality)
+        usable = covered(units.sample_unit[rows], len(units), how=aggregation, modality=modality)
+        if not usable.any():
+            raise ProbeError(
+                f"{manifest.name}: no unit has the samples it needs; see what is quarantined with"
+                f" `medprobe cache show {caches[0].path}`."
+            )
+        inside = usable[units.sample_unit[rows]]
+        return cls(
+            manifest=manifest,
+            caches=caches,
+            aggregation=aggregation,
+            units=units,
+            sample_ids=ids[rows[inside]],
+            unit=(np.cumsum(usable) - 1)[units.sample_unit[rows[inside]]],
+            usable=usable,
+            modality=None if modality is None else modality[inside],
+            skipped=_skipped(kept, usable, aggregation),
+        )
+
+    def tested_on(self, manifest: Manifest, caches: Sequence[EmbeddingCache]) -> ProbeData:
+        """With a second manifest to test on, which has the same classes, and its caches, of the same specs.
+
+        Raises:
+            CacheError, ProbeError: as for `of`, or the two manifests do not go together.
+        """
+        external = ProbeData.of(
+            align_classes(self.manifest, manifest), _matched(self, manifest, caches), self.aggregation
+        )
+        if self.aggregation == "concat":
+            _require_same_modalities(self, external)
+        return replace(self, external=external)
 
     @property
-    def warnings(self) -> list[str]:
-        """What was left out, in words."""
-        if len(self.sides) == 1:
-            return list(self.sides[0].coverage.warnings)
-        return [f"{side.manifest.name}: {told}" for side in self.sides for told in side.coverage.warnings]
+    def parts(self) -> tuple[ProbeData, ...]:
+        """This one; and the external one, where there is one."""
+        return (self,) if self.external is None else (self, self.external)
 
-    def features(self, cache: int, pooling: str, aggregation: str) -> np.ndarray:
-        """One vector per usable unit, (U', D) float32; where predictions are fused, one per covered sample, (M, D)."""
-        caches = [side.caches[cache] for side in self.sides]
-        shapes = [
-            features_shape(c, pooling, side.coverage, aggregation) for c, side in zip(caches, self.sides, strict=True)
-        ]
+    @property
+    def all_units(self) -> Units:
+        """The units of this manifest, then those of the external one."""
+        return self.units if self.external is None else concat_units(self.units, self.external.units)
+
+    @property
+    def all_usable(self) -> np.ndarray:
+        """(U,) bool, of `all_units`: those that every cache holds."""
+        return np.concatenate([part.usable for part in self.parts])
+
+    @property
+    def all_sample_units(self) -> np.ndarray:
+        """(M,) position in `all_units` of the unit of each usable sample."""
+        starts = np.cumsum([0, *(part.usable.sum() for part in self.parts)])
+        usable_unit = np.concatenate([part.unit + start for part, start in zip(self.parts, starts, strict=False)])
+        return np.flatnonzero(self.all_usable)[usable_unit]
+
+    @property
+    def row_units(self) -> np.ndarray:
+        """(R,) position in `all_units` of the unit of each row of `features`."""
+        return self.all_sample_units if self.aggregation == PREDICTIONS else np.flatnonzero(self.all_usable)
+
+    @property
+    def all_skipped(self) -> list[str]:
+        """Messages about what is not used."""
+        names = [""] if self.external is None else [f"{part.manifest.name}: " for part in self.parts]
+        return [name + text for name, part in zip(names, self.parts, strict=True) for text in part.skipped]
+
+    def features(self, cache: int, pooling: str) -> np.ndarray:
+        """One vector per usable unit of all, (R, D) float32; where predictions are averaged, one per usable sample.
+
+        Args:
+            cache: its position in `caches`.
+            pooling: which of its matrices.
+
+        Raises:
+            CacheError, ProbeError: as for `load`.
+        """
+        shapes = [part.shape(part.caches[cache], pooling) for part in self.parts]
         X = np.empty((sum(rows for rows, _ in shapes), shapes[0][1]), np.float32)
-        start = 0
-        for its_cache, side, (rows, _) in zip(caches, self.sides, shapes, strict=True):
-            load_features(its_cache, pooling, side.coverage, aggregation, out=X[start : start + rows])
-            start += rows
+        ends = np.cumsum([rows for rows, _ in shapes])
+        for part, (rows, _), end in zip(self.parts, shapes, ends, strict=True):
+            part.load(part.caches[cache], pooling, out=X[end - rows : end])
         return X
+
+    def load(self, cache: EmbeddingCache, pooling: str, *, out: np.ndarray | None = None) -> np.ndarray:
+        """The features of this manifest alone.
+
+        Where a unit has one sample, its vector is read straight to its place, so that memory holds the matrix once.
+
+        Args:
+            cache: of embeddings.
+            pooling: which of its matrices.
+            out: C-contiguous, of the shape that `shape` gives, to be filled and returned.
+
+        Raises:
+            CacheError: there is no such pooling, or the file is damaged.
+            ProbeError: a value is not finite or too large (says which samples), or all vectors are the same.
+        """
+        cells = self._cells
+        if out is None:
+            out = np.empty(self.shape(cache, pooling), np.float32)
+        order = cells.order
+        ids = self.sample_ids[order]
+        in_place = out.reshape(-1, cache.dim(pooling)) if cells.single else None
+        X = cache.load(pooling, rows=cache.rows_of(ids), out=in_place)
+        where = f"{cache.path.name}, {pooling}"
+        check_values(X, ids, where)
+        if len(X) > 1 and is_constant(X).all():
+            raise ProbeError(
+                f"{where}: all {len(X):,} embeddings are the same vector, so there is nothing to learn from. Look at"
+                " the images (are they all blank?) and extract again."
+            )
+        if in_place is None:
+            aggregate_into(out, X, cells.taken(order), self.aggregation)
+        return out
+
+    def shape(self, cache: EmbeddingCache, pooling: str) -> tuple[int, int]:
+        """Rows and columns of what `load` returns.
+
+        Raises:
+            CacheError: there is no such pooling.
+        """
+        cells = self._cells
+        return cells.units, cells.apart * cache.dim(pooling)
+
+    @property
+    def _cells(self) -> Cells:
+        if self.aggregation == PREDICTIONS:
+            return Cells(np.arange(len(self.sample_ids)), len(self.sample_ids), 1)
+        return Cells.of(self.unit, int(self.usable.sum()), how=self.aggregation, modality=self.modality)
+
+
+def _skipped(kept: np.ndarray, usable: np.ndarray, aggregation: str) -> list[str]:
+    messages = []
+    if not kept.all():
+        messages.append(
+            f"{(~kept).sum():,} of {len(kept):,} samples could not be embedded and are skipped (quarantined)"
+        )
+    if not usable.all():
+        why = " (a modality is missing)" if aggregation == "concat" else ""
+        lost = f"{(~usable).sum():,} of {len(usable):,} units have no embedding{why}"
+        messages.append(f"{lost} and are skipped, for every backbone")
+    return messages
+
+
+def _require_own(manifest: Manifest, caches: Sequence[EmbeddingCache]) -> None:
+    """Sample ids such as `train/0001.png` occur in many data sets, so they do not tell one from another."""
+    for cache in caches:
+        if cache.dataset != manifest.name:
+            raise CacheError(
+                f'{cache.path.name}: holds embeddings of the data set "{cache.dataset}", the manifest is of'
+                f' "{manifest.name}". Run `medprobe extract {manifest.path or "MANIFEST"}`, or give the other manifest.'
+            )
+    named = [f"{cache.spec.backbone}@{cache.spec.fingerprint}" for cache in caches]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise ProbeError(f"the same embeddings are given twice: {one_of(twice)}; give each cache once.")
+
+
+def _require_modalities(manifest: Manifest, every: np.ndarray | None, embedded: np.ndarray | None) -> None:
+    lost = sorted(_names(every) - _names(embedded))
+    if lost:
+        raise ProbeError(
+            f"{manifest.name}: no sample of the modality {one_of(lost)} could be embedded, so no unit is complete;"
+            " see what is quarantined in `medprobe cache show`, or aggregate by mean."
+        )
+
+
+def _names(modality: np.ndarray | None) -> set[str]:
+    return set() if modality is None else set(modality)
 
 
 def concat_units(trained: Units, tested: Units) -> Units:
     """The units of two manifests as one: those of the second follow, and so do its groups.
 
-    A group id that stands in both is two groups: a number that two hospitals give is seldom the same patient.
+    A group id of both is two groups: the same number in two hospitals is seldom the same patient.
     `split` is `train` for the first and `test` for the second, whatever their manifests say.
     """
     modality = None
@@ -120,39 +281,37 @@ def align_classes(trained: Manifest, tested: Manifest) -> Manifest:
     return Manifest(tested.table, tested.card.model_copy(update={"classes": list(ours)}), tested.path)
 
 
-def require_same_modalities(trained: SplitSource, tested: SplitSource) -> None:
-    """Makes sure that vectors put side by side by modality mean the same in both manifests.
+def _require_same_modalities(trained: ProbeData, tested: ProbeData) -> None:
+    """Makes sure that the columns of concatenated vectors mean the same in both manifests.
 
     Raises:
         ProbeError: they do not have the same modalities.
     """
-    ours, theirs = (set() if s.coverage.modality is None else set(s.coverage.modality) for s in (trained, tested))
+    ours, theirs = _names(trained.modality), _names(tested.modality)
     if ours != theirs:
         raise ProbeError(
             f'"{trained.manifest.name}" has the modalities {one_of(sorted(ours))}, "{tested.manifest.name}" has'
-            f" {one_of(sorted(theirs))}: their vectors by concat are not the same thing. Fuse by mean or predictions."
+            f" {one_of(sorted(theirs))}: their vectors by concat are not comparable. Aggregate by mean or predictions."
         )
 
 
-def matched(trained: Sequence[EmbeddingCache], tested: Sequence[EmbeddingCache]) -> list[EmbeddingCache]:
+def _matched(trained: ProbeData, manifest: Manifest, tested: Sequence[EmbeddingCache]) -> list[EmbeddingCache]:
     """Of the caches `tested` the one of the same spec for each of `trained`, in their order.
 
     Raises:
         CacheError: some have none; says which, and which specs of that backbone there are.
     """
     by_fingerprint = {cache.spec.fingerprint: cache for cache in tested}
-    lacking = [cache for cache in trained if cache.spec.fingerprint not in by_fingerprint]
+    lacking = []
+    for backbone, fingerprint in ((cache.spec.backbone, cache.spec.fingerprint) for cache in trained.caches):
+        if fingerprint not in by_fingerprint:
+            same = [other.spec.fingerprint for other in tested if other.spec.backbone == backbone]
+            there = f"it has {one_of(same)}" if same else "it has none of this backbone"
+            lacking.append(f"{backbone} (spec {fingerprint}; {there})")
     if lacking:
-        told = [_lack(cache, tested) for cache in lacking]
         raise CacheError(
-            f"the external manifest has no embeddings of the same making by {one_of(told)}. Both need the same weights,"
-            " transform, pooling and precision: run `medprobe extract` on the external manifest with the settings of"
-            " the first, or name other backbones with --backbone."
+            f"the external manifest has no embeddings with the same spec from {one_of(lacking)}. Both need the same"
+            f" weights, transform, pooling and precision: run `medprobe extract {manifest.path or 'EXTERNAL'}` with the"
+            " settings of the first, or name other backbones with --backbone."
         )
-    return [by_fingerprint[cache.spec.fingerprint] for cache in trained]
-
-
-def _lack(cache: EmbeddingCache, others: Sequence[EmbeddingCache]) -> str:
-    same = [other.spec.fingerprint for other in others if other.spec.backbone == cache.spec.backbone]
-    there = f"there it is {one_of(same)}" if same else "there it is not at all"
-    return f"{cache.spec.backbone} (spec {cache.spec.fingerprint}; {there})"
+    return [by_fingerprint[cache.spec.fingerprint] for cache in trained.caches]

@@ -30,24 +30,24 @@ class CentroidSettings(ProbeSettings):
     """Whether rows get unit length."""
 
 
-def solve_one(block: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
+def solve_one(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
     """The means of train, the temperature chosen on val, the means of train and val for the test."""
     start = time.perf_counter()
     probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
-    probe.fit(block.X[resample.train], block.y[resample.train])
-    selector = ModelSelector(block, resample)
+    probe.fit(task.X[resample.train], task.y[resample.train])
+    selector = ModelSelector(task, resample)
     for temperature in reversed(settings.temperature):  # the most cautious is the simplest
         probe.set_params(temperature=temperature)
-        selector.consider({"temperature": temperature}, probe.predict_proba(block.X[resample.val]))
+        selector.consider({"temperature": temperature}, probe.predict_proba(task.X[resample.val]))
     probe.set_params(**selector.params)
-    if block.refit:
-        rows = block.fitted_on(resample)
-        probe.fit(block.X[rows], block.y[rows])
+    if task.refit:
+        rows = task.fitted_on(resample)
+        probe.fit(task.X[rows], task.y[rows])
     fitted = time.perf_counter()
-    return block.result(
+    return task.result(
         resample,
         val_proba=selector.proba,
-        test_proba=probe.predict_proba(block.X[resample.test]),
+        test_proba=probe.predict_proba(task.X[resample.test]),
         params=selector.params,
         notes=selector.notes(len(settings.temperature)),
         fit_s=fitted - start,

@@ -30,25 +30,25 @@ class GBMSettings(ProbeSettings):
         return {**super().facts(), **PRESETS[self.preset]}
 
 
-def solve_one(block: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
+def solve_one(task: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
     """Boosting until val's log-loss rises, then the same rounds on train and val."""
     start = time.perf_counter()
     probe = GBMProbe(
         settings.preset, n_estimators=settings.rounds, early_stopping_rounds=settings.early_stopping_rounds
     )
     train, val = resample.train, resample.val
-    probe.fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
-    val_proba = probe.predict_proba(block.X[val])
-    rounds = probe.rounds_ if block.wide else probe.rounds_[0]
+    probe.fit(task.X[train], task.y[train], eval_set=(task.X[val], task.y[val]))
+    val_proba = probe.predict_proba(task.X[val])
+    rounds = probe.rounds_ if task.wide else probe.rounds_[0]
     notes = [f"boosting used all {probe.n_estimators} rounds"] if max(probe.rounds_) >= probe.n_estimators else []
-    if block.refit:
-        rows = block.fitted_on(resample)
-        probe.refit(block.X[rows], block.y[rows])
+    if task.refit:
+        rows = task.fitted_on(resample)
+        probe.refit(task.X[rows], task.y[rows])
     fitted = time.perf_counter()
-    return block.result(
+    return task.result(
         resample,
         val_proba=val_proba,
-        test_proba=probe.predict_proba(block.X[resample.test]),
+        test_proba=probe.predict_proba(task.X[resample.test]),
         params={"rounds": rounds},
         notes=notes,
         fit_s=fitted - start,

@@ -24,7 +24,7 @@ class KNNSettings(ProbeSettings):
     """How the probe `knn` is fitted."""
 
     k: Annotated[tuple[PositiveInt, ...], AsGrid, Field(examples=["k=[1,5,21]"])] = GRID
-    """Grid, chosen from on val; values beyond the training rows are left out."""
+    """Grid, chosen from on val; values above the number of training rows are skipped."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between embeddings."""
     weights: Literal["distance", "uniform", "softmax"] = "distance"
@@ -39,9 +39,9 @@ class KNNSettings(ProbeSettings):
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """What every seed's work needs."""
+    """The task and its neighbour lists, the same for all resamples."""
 
-    block: ProbeTask
+    task: ProbeTask
     settings: KNNSettings
     lists: NeighbourLists
     search_s: float
@@ -50,52 +50,52 @@ class _Shared:
     def votes(self, found: np.ndarray, rows: np.ndarray, ks: Sequence[int]) -> np.ndarray:
         """(len(ks), n, C) from the distances and rows of neighbours."""
         by = {"weights": self.settings.weights, "temperature": self.settings.temperature}
-        return vote(found, self.block.y[rows], len(self.block.classes), ks, **by)
+        return vote(found, self.task.y[rows], len(self.task.classes), ks, **by)
 
 
-def solve(block: ProbeTask, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
+def solve(task: ProbeTask, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
-    questions = [question for resample in block.resamples for question in _questions(block, settings, resample)]
-    lists = list_neighbours(block.X, questions, workers, metric=settings.metric)
-    search_s = (time.perf_counter() - start) / len(block.resamples)
-    return workers.map(_solve_one, _Shared(block, settings, lists, search_s), block.resamples, threads=True)
+    questions = [question for resample in task.resamples for question in _questions(task, settings, resample)]
+    lists = list_neighbours(task.X, questions, workers, metric=settings.metric)
+    search_s = (time.perf_counter() - start) / len(task.resamples)
+    return workers.map(_solve_one, _Shared(task, settings, lists, search_s), task.resamples, threads=True)
 
 
-def _questions(block: ProbeTask, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
+def _questions(task: ProbeTask, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
     """Of val and of test."""
     k = max(settings.k)
-    return Question(resample.val, resample.train, k), Question(resample.test, block.fitted_on(resample), k)
+    return Question(resample.val, resample.train, k), Question(resample.test, task.fitted_on(resample), k)
 
 
 def _solve_one(shared: _Shared, resample: Resample) -> FitResult:
     start = time.perf_counter()
-    block, lists, settings = shared.block, shared.lists, shared.settings
+    task, lists, settings = shared.task, shared.lists, shared.settings
     grid = settings.grid(len(resample.train))
-    of_val, of_test = _questions(block, settings, resample)
+    of_val, of_test = _questions(task, settings, resample)
     found, rows = lists.among(of_val, max(grid))
-    selector = ModelSelector(block, resample)
+    selector = ModelSelector(task, resample)
     for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
         selector.consider({"k": k}, proba)  # many neighbours make the simpler model
     fitted = time.perf_counter()
     k = selector.params["k"]
     found, rows = lists.among(of_test, k)
-    return block.result(
+    return task.result(
         resample,
         val_proba=selector.proba,
         test_proba=shared.votes(found, rows, [k])[0],
         params=selector.params,
-        notes=[*selector.notes(len(grid), limit={"k": 1}), *_left_out(settings, len(resample.train))],
+        notes=[*selector.notes(len(grid), limit={"k": 1}), *_skipped_note(settings, len(resample.train))],
         fit_s=fitted - start + shared.search_s,
         predict_s=time.perf_counter() - fitted,
     )
 
 
-def _left_out(settings: KNNSettings, rows: int) -> list[str]:
+def _skipped_note(settings: KNNSettings, rows: int) -> list[str]:
     over = [k for k in settings.k if k > rows]
     if len(over) == len(settings.k):
         return [f"train is smaller than k={over[0]}: all of it votes"]
-    return [f"k from {over[0]} left out: train is smaller"] if over else []
+    return [f"k from {over[0]} skipped: train is smaller"] if over else []
 
 
 KNN = Probe("knn", "k nearest neighbours", KNNSettings(), solve)

@@ -16,7 +16,7 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators._logistic_solver.guide import Guide
 from ..estimators._logistic_solver.path import Predictor
-from ..estimators._logistic_solver.problems import Problems, chances
+from ..estimators._logistic_solver.problems import Problems, proba_of_logits
 from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
 from ..estimators.logistic import GRID
@@ -29,8 +29,8 @@ _WIDE = 80
 """Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
 _GUIDED = 4
 """Resamples from which on a path of their mean, walked ahead of them, is worth it."""
-_ALIKE = 0.5
-"""Share of all rows that a resample must learn from, on average, to be much like the others."""
+_MIN_SHARE = 0.5
+"""Share of all rows that a resample must learn from, on average, to be close to the others."""
 _AT_ONCE = 8192
 """Test rows predicted at a time."""
 
@@ -50,68 +50,68 @@ class LogisticSettings(ProbeSettings):
     """Most steps of the solver for one value of C."""
 
 
-def solve_block(block: ProbeTask, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
+def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
     """Resamples in chunks: wide products for all of a chunk, chunks side by side.
 
     How resamples are divided follows from their number alone, so that no result depends on the number of workers.
     """
-    used = np.unique(np.concatenate([np.r_[resample.train, resample.val] for resample in block.resamples]))
-    if not block.wide and len(block.classes) > 2:
-        used = used[np.argsort(block.y[used], kind="stable")]
-    rows = Rows(block.X, used)
-    shared = _Shared(block, settings, rows, used)
-    wide = len(block.classes) if block.wide or len(block.classes) > 2 else 1
-    count = len(block.resamples)
+    used = np.unique(np.concatenate([np.r_[resample.train, resample.val] for resample in task.resamples]))
+    if not task.wide and len(task.classes) > 2:
+        used = used[np.argsort(task.y[used], kind="stable")]
+    rows = Rows(task.X, used)
+    shared = _Shared(task, settings, rows, used)
+    wide = len(task.classes) if task.wide or len(task.classes) > 2 else 1
+    count = len(task.resamples)
     chunks = min(count, 2 * -(-count * wide // (2 * _WIDE)))  # even, so that two cores end together
-    parts = [block.resamples[part[0] : part[-1] + 1] for part in np.array_split(np.arange(count), chunks)]
+    parts = [task.resamples[part[0] : part[-1] + 1] for part in np.array_split(np.arange(count), chunks)]
     with shared.guide(ahead=workers.n_jobs > 1) or nullcontext() as guide:
-        for outcomes in workers.map(_solve_chunk, replace(shared, guided=guide), parts, threads=True):
-            yield from outcomes
+        for results in workers.map(_solve_chunk, replace(shared, guide_path=guide), parts, threads=True):
+            yield from results
 
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """What all chunks see."""
+    """The task and its shared rows, the same for all chunks."""
 
-    block: ProbeTask
+    task: ProbeTask
     settings: LogisticSettings
     rows: Rows
     used: np.ndarray
-    """(n,) rows of the block that `rows` holds, in its order."""
-    guided: Guide | None = None
-    """By the mean of the resamples; None where they are few, or not much alike."""
+    """(n,) rows of the task that `rows` holds, in its order."""
+    guide_path: Guide | None = None
+    """Of the mean of the resamples; None where they are few or differ much."""
 
     def problems(self, parts: Sequence[np.ndarray]) -> Problems:
-        """Learning from each of the parts, rows of the block."""
-        inside = np.zeros((len(parts), len(self.block.X)), bool)
+        """Learning from each of the parts, rows of the task."""
+        inside = np.zeros((len(parts), len(self.task.X)), bool)
         for line, part in zip(inside, parts, strict=True):
             line[part] = True
         return self._problems(inside[:, self.used])
 
     def guide(self, *, ahead: bool) -> Guide | None:
         """Of all resamples, if there is to be one."""
-        share = np.zeros(len(self.block.X))
-        for resample in self.block.resamples:
-            share[resample.train] += 1 / len(self.block.resamples)
+        share = np.zeros(len(self.task.X))
+        for resample in self.task.resamples:
+            share[resample.train] += 1 / len(self.task.resamples)
         share = share[self.used]
-        if len(self.block.resamples) < _GUIDED or share.mean() < _ALIKE:
+        if len(self.task.resamples) < _GUIDED or share.mean() < _MIN_SHARE:
             return None
         ours = self.settings
         return Guide(self._problems(share[None]), ours.C, tol=ours.tol / 2, max_iter=ours.max_iter, ahead=ahead)
 
     def guidance(self, C: float) -> Solution | None:
         """The guide's at one of the values of the grid."""
-        return self.guided and self.guided.at(self.settings.C.index(C))
+        return self.guide_path and self.guide_path.at(self.settings.C.index(C))
 
     def _problems(self, members: np.ndarray) -> Problems:
-        classes = 2 if self.block.wide else len(self.block.classes)
-        y = self.block.y[self.used]
+        classes = 2 if self.task.wide else len(self.task.classes)
+        y = self.task.y[self.used]
         return Problems.of(self.rows, y, classes, members, class_weight=self.settings.class_weight)
 
     @property
     def labels(self) -> int:
         """Problems a resample."""
-        return len(self.block.classes) if self.block.wide else 1
+        return len(self.task.classes) if self.task.wide else 1
 
 
 @dataclass(eq=False)
@@ -160,16 +160,14 @@ class _Model:
 
 def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitResult]:
     start = time.perf_counter()
-    walks = [_Walk(r, ModelSelector(shared.block, r), _places(shared.used, r.val)) for r in resamples]
+    walks = [_Walk(r, ModelSelector(shared.task, r), _places(shared.used, r.val)) for r in resamples]
     _walk(shared, walks)
-    models = _refitted(shared, walks) if shared.block.refit else [walk.selector.best for walk in walks]
+    models = _refitted(shared, walks) if shared.task.refit else [walk.selector.best for walk in walks]
     fitted = time.perf_counter()
     tested = _tested(shared, walks, models)
     ended = time.perf_counter()
     each = (fitted - start) / len(walks), (ended - fitted) / len(walks)
-    return [
-        _outcome(shared, walk, proba, model, each) for walk, proba, model in zip(walks, tested, models, strict=True)
-    ]
+    return [_result(shared, walk, proba, model, each) for walk, proba, model in zip(walks, tested, models, strict=True)]
 
 
 def _walk(shared: _Shared, walks: list[_Walk]) -> None:
@@ -185,8 +183,8 @@ def _walk(shared: _Shared, walks: list[_Walk]) -> None:
             walk.last = C
             if not model.converged:
                 walk.stuck.append(C)
-            said = _as_proba(shared.block, proba[:, mine, walk.val].reshape(-1, len(walk.val)).T, walk.resample.train)
-            if walk.selector.consider({"C": C}, said):
+            outputs = proba[:, mine, walk.val].reshape(-1, len(walk.val)).T
+            if walk.selector.consider({"C": C}, _as_proba(shared.task, outputs, walk.resample.train)):
                 walk.selector.best = model
         further = [s for s, walk in enumerate(moving) if not (shared.settings.stop_path and walk.selector.exhausted)]
         if not further:
@@ -215,15 +213,15 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
 
 def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
     """At the chosen C, on train and val; once for those that learn the same."""
-    alike: dict[Any, list[int]] = defaultdict(list)
+    walks_by: dict[Any, list[int]] = defaultdict(list)
     for number, walk in enumerate(walks):
-        learnt_from = np.sort(shared.block.fitted_on(walk.resample))
-        alike[walk.selector.params["C"], learnt_from.tobytes()].append(number)
+        learnt_from = np.sort(shared.task.fitted_on(walk.resample))
+        walks_by[walk.selector.params["C"], learnt_from.tobytes()].append(number)
     models: list[Any] = [None] * len(walks)
-    for C in sorted({C for C, _ in alike}):
-        groups = [numbers for (c, _), numbers in alike.items() if c == C]
+    for C in sorted({C for C, _ in walks_by}):
+        groups = [numbers for (c, _), numbers in walks_by.items() if c == C]
         firsts = [walks[numbers[0]] for numbers in groups]
-        problems = shared.problems([shared.block.fitted_on(walk.resample) for walk in firsts])
+        problems = shared.problems([shared.task.fitted_on(walk.resample) for walk in firsts])
         guidance = shared.guidance(C)
         found = solve(
             problems.at(C),
@@ -240,42 +238,42 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
 
 def _tested(shared: _Shared, walks: list[_Walk], models: list[_Model]) -> list[np.ndarray]:
     """(n_test, C) probabilities of each model for its test rows; at once for those that have the same."""
-    alike: dict[bytes, list[int]] = defaultdict(list)
+    walks_by: dict[bytes, list[int]] = defaultdict(list)
     for number, walk in enumerate(walks):
-        alike[walk.resample.test.tobytes()].append(number)
-    said: list[Any] = [None] * len(walks)
-    for numbers in alike.values():
+        walks_by[walk.resample.test.tobytes()].append(number)
+    proba_by_walk: list[Any] = [None] * len(walks)
+    for numbers in walks_by.values():
         test = walks[numbers[0]].resample.test
-        for number, of_one in zip(numbers, _chances(shared, test, [models[n] for n in numbers]), strict=True):
-            said[number] = _as_proba(shared.block, of_one, shared.block.fitted_on(walks[number].resample))
-    return said
+        for number, of_one in zip(numbers, _predict(shared, test, [models[n] for n in numbers]), strict=True):
+            proba_by_walk[number] = _as_proba(shared.task, of_one, shared.task.fitted_on(walks[number].resample))
+    return proba_by_walk
 
 
-def _chances(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndarray:
-    """(M, m, outputs) by each of the models for the same rows of the block."""
-    weights = np.concatenate([model.coefficients for model in models]).T.astype(shared.block.X.dtype)
+def _predict(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndarray:
+    """(M, m, outputs) by each of the models for the same rows of the task."""
+    weights = np.concatenate([model.coefficients for model in models]).T.astype(shared.task.X.dtype)
     intercepts = np.stack([model.intercepts for model in models])
     out = np.empty((*intercepts.shape, len(test)))
     for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
         part = slice(start, start + _AT_ONCE)
-        logits = (shared.rows.standardized(shared.block.X[test[part]]) @ weights).astype(np.float64)
+        logits = (shared.rows.standardized(shared.task.X[test[part]]) @ weights).astype(np.float64)
         out[:, :, part] = logits.T.reshape(*intercepts.shape, -1) + intercepts[:, :, None]
-    if shared.block.wide or len(shared.block.classes) == 2:
-        return chances(out[None])[0].transpose(0, 2, 1)
-    return chances(out.transpose(1, 0, 2)).transpose(1, 2, 0)
+    if shared.task.wide or len(shared.task.classes) == 2:
+        return proba_of_logits(out[None])[0].transpose(0, 2, 1)
+    return proba_of_logits(out.transpose(1, 0, 2)).transpose(1, 2, 0)
 
 
-def _as_proba(block: ProbeTask, chances: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:
+def _as_proba(task: ProbeTask, outputs: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:
     """(m, C) probabilities from (m, outputs); a label that never changes where it is learnt is sure."""
-    if block.wide:
-        seen = block.y[learnt_from]
+    if task.wide:
+        seen = task.y[learnt_from]
         constant = np.flatnonzero((seen == seen[0]).all(axis=0))
-        chances[:, constant] = seen[0, constant]
-        return chances
-    return chances if chances.shape[1] > 1 else np.concatenate([1 - chances, chances], axis=1)
+        outputs[:, constant] = seen[0, constant]
+        return outputs
+    return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)
 
 
-def _outcome(
+def _result(
     shared: _Shared, walk: _Walk, test_proba: np.ndarray, model: _Model, seconds: tuple[float, float]
 ) -> FitResult:
     grid = shared.settings.C
@@ -285,7 +283,7 @@ def _outcome(
         notes.append(f"not converged after {shared.settings.max_iter} steps at C={where}")
     if grid[-1] > walk.last:
         notes.append(f"path ended at C={walk.last:g}")
-    return shared.block.result(
+    return shared.task.result(
         walk.resample,
         val_proba=walk.selector.proba,
         test_proba=test_proba,
@@ -304,4 +302,4 @@ def _places(used: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(used, rows, sorter=order)]
 
 
-LOGREG = Probe("logreg", "Logistic regression", LogisticSettings(), solve_block)
+LOGREG = Probe("logreg", "Logistic regression", LogisticSettings(), solve_task)

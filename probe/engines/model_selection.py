@@ -33,9 +33,9 @@ class ModelSelector:
         proba: (n_val, C), of the best.
     """
 
-    def __init__(self, block: ProbeTask, resample: Resample) -> None:
-        self.block, self.val = block, resample.val
-        self.metric = block.metric
+    def __init__(self, task: ProbeTask, resample: Resample) -> None:
+        self.task, self.val = task, resample.val
+        self.metric = task.metric
         self.best: Any = None
         self.params: dict[str, Any] = {}
         self.proba = np.empty(0)
@@ -47,7 +47,7 @@ class ModelSelector:
 
     def consider(self, params: dict[str, Any], proba: np.ndarray) -> bool:
         """Whether this candidate is the best so far; then set `best` to what is needed of it."""
-        scored = self.block.scored(self.val, proba)
+        scored = self.task.scored(self.val, proba)
         value = float(evaluate(self.metric, scored)[0][0])
         loss = float(evaluate(METRICS["log_loss"], scored)[0][0])
         self._undefined |= bool(np.isnan(value))
@@ -74,12 +74,12 @@ class ModelSelector:
         return covered >= math.log(SPAN * _ROUNDING)
 
     def notes(self, grid: int, *, limit: dict[str, Any] | None = None) -> list[str]:
-        """What a reader must know of the choice, out of a grid of `grid` values; nothing can lie beyond `limit`."""
-        told = []
+        """Notes on the choice from a grid of `grid` values; nothing can lie beyond `limit`."""
+        notes = []
         if self._undefined:
-            told.append(f"{self.metric.name} is not defined on val; chosen by log-loss")
+            notes.append(f"{self.metric.name} is not defined on val; chosen by log-loss")
         ends = [self._seen[0], *(self._seen[-1:] if len(self._seen) == grid else [])]
         if grid > 1 and self.params in ends and self.params != limit:
             words = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
-            told.append(f"{words} is at the grid's edge")
-        return told
+            notes.append(f"{words} is at the grid's edge")
+        return notes

@@ -1,18 +1,20 @@
-"""Settings of probes between words and values: grids that are read, faults that are told, what there is to set."""
+"""Settings of probes: reading grids, wording errors, and listing what can be set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from ...base import ProbeError, did_you_mean, one_of
+
 MOST_VALUES = 1000
 """Of a grid; twelve are usual, and each is a fit for every seed."""
 _SHOWN = 8
-"""Longer grids are told by their ends."""
+"""Longer grids are shown as their first and last value."""
 _RULES = {
     "greater_than": "must be above {gt:g}",
     "finite_number": "must be finite",
@@ -24,13 +26,13 @@ _RULES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
 }
-"""What pydantic's kinds of faults are to the user."""
+"""Pydantic's error types in the user's words."""
 
 
 class ProbeSettings(BaseModel):
     """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`.
 
-    What stands below a field is what `medprobe probe --settings` says of it.
+    `medprobe probe --settings` shows the docstring of each field.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
@@ -43,7 +45,7 @@ class ProbeSettings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuses `true` where Python would count it as 1."""
         wanted = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and wanted is not bool and get_origin(wanted) is not tuple:  # grids look themselves
@@ -123,25 +125,38 @@ def _number(value: Any) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"has {value!r}, which is no number")
+    raise ValueError(f"has {value!r}, which is not a number")
+
+
+def require_known(owner: str, noun: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Makes sure that all of `names` are known to `owner`.
+
+    Raises:
+        ProbeError: some are not; names these, all that there are, and the near ones.
+    """
+    known = [*known]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = "".join(did_you_mean(name, known) for name in unknown)
+        raise ProbeError(f"{owner} has no {noun} {one_of(unknown)}; there are {one_of(known)}.{near}")
 
 
 def faults(error: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
     """What is wrong with settings, by name, each with how it may be written; one sentence."""
-    told = [_fault(fields[str(one["loc"][0])], dict(one)) for one in error.errors()]
-    return "; ".join(dict.fromkeys(told)) + "."
+    messages = [_fault(fields[str(one["loc"][0])], dict(one)) for one in error.errors()]
+    return "; ".join(dict.fromkeys(messages)) + "."
 
 
 def _fault(field: FieldInfo, fault: dict[str, Any]) -> str:
     name, kind = fault["loc"][0], fault["type"]
     if kind == "value_error":
-        told = f"{name} {fault['msg'].removeprefix('Value error, ')}"
+        message = f"{name} {fault['msg'].removeprefix('Value error, ')}"
     elif kind == "literal_error":
-        told = f'{name} must be {_choices(field)} (got "{fault["input"]}")'
+        message = f'{name} must be {_choices(field)} (got "{fault["input"]}")'
     else:
-        rule = _RULES[kind].format(**fault.get("ctx", {})) if kind in _RULES else f"cannot be so: {fault['msg']}"
-        told = f"{name} {rule} (got {_plain(fault['input'])})"
-    return f"{told}; e.g. {field.examples[0]}" if field.examples else told
+        rule = _RULES[kind].format(**fault.get("ctx", {})) if kind in _RULES else f"is invalid: {fault['msg']}"
+        message = f"{name} {rule} (got {_plain(fault['input'])})"
+    return f"{message}; e.g. {field.examples[0]}" if field.examples else message
 
 
 def describe(model: type[BaseModel]) -> list[Setting]:

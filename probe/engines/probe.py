@@ -1,4 +1,4 @@
-"""What a probe is to the runner: a name, settings that can be changed, and an engine that solves a whole block."""
+"""A probe as the runner sees it: a name, settings that can be changed, and an engine that solves a task."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Generic
 
 from pydantic import ValidationError
 
-from ...base import ProbeError, did_you_mean, one_of
+from ...base import ProbeError
 from ...evaluate.results.fit_result import FitResult
-from .params import Setting, Settings, brief, describe, faults
+from .params import Setting, Settings, brief, describe, faults, require_known
 from .sklearn_estimator import checked_settings, label_of, solve_one
 from .task import Engine, ProbeTask, Workers, per_resample
 
@@ -50,9 +50,7 @@ class Probe(Generic[Settings]):
     def name(self) -> str:
         """The family and its changed settings, as given to `--probe`."""
         changes = self.settings.changed()
-        return (
-            ":".join([self.family, ",".join(f"{k}={brief(v)}" for k, v in changes.items())]) if changes else self.family
-        )
+        return self.family + (":" if changes else "") + ",".join(f"{k}={brief(v)}" for k, v in changes.items())
 
     @property
     def label(self) -> str:
@@ -65,9 +63,9 @@ class Probe(Generic[Settings]):
         """What can be set, with the defaults."""
         return describe(type(self.settings))
 
-    def solve(self, block: ProbeTask, workers: Workers) -> Iterator[FitResult]:
-        """One outcome per resample of the block, in their order."""
-        return self.engine(block, workers, self.settings)
+    def solve(self, task: ProbeTask, workers: Workers) -> Iterator[FitResult]:
+        """One result per resample of the task, in their order."""
+        return self.engine(task, workers, self.settings)
 
     def configured(self, **changes: Any) -> Probe[Settings]:
         """This probe with other settings.
@@ -76,10 +74,7 @@ class Probe(Generic[Settings]):
             ProbeError: there is no such setting (names the near ones), or it cannot have that value.
         """
         known = type(self.settings).model_fields
-        unknown = [name for name in changes if name not in known]
-        if unknown:
-            near = "".join(did_you_mean(name, known) for name in unknown)
-            raise ProbeError(f"{self.family} has no setting {one_of(unknown)}; there are {one_of(known)}.{near}")
+        require_known(self.family, "setting", changes, known)
         try:
             # Only what was set, so that `model_fields_set` still tells it from the defaults.
             own = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}

@@ -16,7 +16,7 @@ from .logreg import LOGREG
 from .probe import Probe
 from .sklearn_estimator import is_estimator, parse_estimator
 
-PROBES: Mapping[str, Probe[Any]] = {kind.family: kind for kind in (LOGREG, KNN, GBM, CENTROID)}
+PROBES: Mapping[str, Probe[Any]] = {probe.family: probe for probe in (LOGREG, KNN, GBM, CENTROID)}
 
 
 def resolve_probes(wanted: Any) -> list[Probe[Any]]:
@@ -54,34 +54,34 @@ def resolve_probes(wanted: Any) -> list[Probe[Any]]:
     return probes
 
 
-def set_params(kinds: Iterable[Probe[Any]], family: str, given: Mapping[str, Any]) -> list[Probe[Any]]:
-    """`kinds`, with the settings `given` for every one of `family`.
+def set_params(probes: Iterable[Probe[Any]], family: str, given: Mapping[str, Any]) -> list[Probe[Any]]:
+    """`probes`, with the settings `given` for every one of `family`.
 
     Raises:
-        ProbeError: no kind is of the family, one of them was configured otherwise, two become the same, or a setting
+        ProbeError: no probe is of the family, one of them was configured otherwise, two become the same, or a setting
             is wrong.
     """
-    kinds = list(kinds)
-    if all(kind.family != family for kind in kinds):
+    probes = list(probes)
+    if all(probe.family != family for probe in probes):
         raise ProbeError(
             f"{one_of(given)}: set for {family}, which is not among the probes; add it, or leave that out."
         )
-    configured = [_agreeing(kind, given) if kind.family == family else kind for kind in kinds]
-    for kind, times in Counter(configured).items():
+    configured = [_agreeing(probe, given) if probe.family == family else probe for probe in probes]
+    for probe, times in Counter(configured).items():
         if times > 1:
-            same = [before.name for before, after in zip(kinds, configured, strict=True) if after == kind]
-            raise ProbeError(f"{one_of(same)} become the same probe, {kind.name}; name it once, or set each apart.")
+            same = [before.name for before, after in zip(probes, configured, strict=True) if after == probe]
+            raise ProbeError(f"{one_of(same)} become the same probe, {probe.name}; name it once, or set each apart.")
     return configured
 
 
-def _agreeing(kind: Probe[Any], given: Mapping[str, Any]) -> Probe[Any]:
-    after = kind.configured(**given)
-    for setting in kind.settings.model_fields_set.intersection(given):
-        own, asked = (getattr(settings, setting) for settings in (kind.settings, after.settings))
-        if own != asked:
+def _agreeing(probe: Probe[Any], given: Mapping[str, Any]) -> Probe[Any]:
+    after = probe.configured(**given)
+    for setting in probe.settings.model_fields_set.intersection(given):
+        own, common = (getattr(settings, setting) for settings in (probe.settings, after.settings))
+        if own != common:
             raise ProbeError(
-                f"{kind.family}: {setting} is set twice and not the same, to {own} for the probe itself and to {asked}"
-                f" for every {kind.family}; leave one of them out."
+                f"{probe.family}: {setting} is set twice, to {own} for the probe itself and to {common}"
+                f" for every {probe.family}; leave one of them out."
             )
     return after
 

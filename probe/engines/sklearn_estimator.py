@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from pydantic import ConfigDict
 from scipy.special import expit, softmax
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import ParameterGrid
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
@@ -24,7 +24,7 @@ from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from .model_selection import ModelSelector
-from .params import MOST_VALUES, ProbeSettings, brief
+from .params import MOST_VALUES, ProbeSettings, brief, require_known
 from .task import ProbeTask
 
 _SCALERS = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer", "QuantileTransformer"}
@@ -89,10 +89,12 @@ def checked_settings(
             " sklearn.calibration.CalibratedClassifierCV, or choose another classifier."
         )
     values = {key: _values(path, key, one) for key, one in (grid or {}).items()}
-    unknown = [key for key in values if key not in parameters]
-    if unknown:
-        near = "".join(did_you_mean(key, parameters) for key in unknown)
-        raise ProbeError(f"{path} has no parameter {one_of(unknown)}; there are {one_of(parameters)}.{near}")
+    require_known(path, "parameter", values, parameters)
+    for key, value in {**parameters, **values}.items():
+        if key.split("__")[-1] == "decision_function_shape" and "ovo" in np.atleast_1d(np.array(value, dtype=object)):
+            raise ProbeError(
+                f"{path}: {key}=ovo scores pairs of classes and not classes; use {key}=ovr, which fits the same model."
+            )
     count = math.prod(map(len, values.values()))
     if count > MOST_VALUES:
         raise ProbeError(f"{path}: the grid has {count:,} combinations, more than {MOST_VALUES:,}.")
@@ -187,11 +189,8 @@ def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str,
     if not isinstance(scale, bool):
         raise ProbeError(f"{path}: scale must be true or false (got {scale}).")
     grid = {key: values.pop(key) for key, value in list(values.items()) if isinstance(value, list)}
-    unknown = [key for key in values if key not in known]
-    if unknown and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
-        near = "".join(did_you_mean(key, known) for key in unknown)
-        names = [key for key in known if key != "self"]
-        raise ProbeError(f"{path} has no parameter {one_of(unknown)}; there are {one_of(names)}.{near}")
+    if not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        require_known(path, "parameter", values, [key for key in known if key != "self"])
     try:
         return cls(**values), grid, scale
     except Exception as error:  # noqa: BLE001  (a constructor of any package)
@@ -237,10 +236,11 @@ def solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) 
 
 def _solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
     start = time.perf_counter()
-    selector = ModelSelector(task, resample)
+    selector, names = ModelSelector(task, resample), sorted(settings.grid)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        for params in ParameterGrid(settings.grid):
+        for values in product(*(settings.grid[name] for name in names)):
+            params = dict(zip(names, values, strict=True))
             candidate = _Model(task, settings, params, resample.train, resample.seed)
             if selector.consider(params, candidate.predict_proba(task.X[resample.val])):
                 selector.best = candidate
@@ -274,10 +274,6 @@ def _solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample)
     )
 
 
-def _copy(estimator: Any) -> Any:
-    return clone(estimator)
-
-
 def _takes_labels(estimator: Any) -> bool:
     tags = get_tags(estimator).classifier_tags
     return tags is not None and tags.multi_label
@@ -307,7 +303,8 @@ class _Model:
             targets = [y[:, self.varying]]
         else:
             targets = list(y[:, self.varying].T)
-        self.fitted: list[Any] = [_copy(estimator).fit(X, target) for target in targets]
+        copies: list[Any] = [clone(estimator) for _ in targets]
+        self.fitted = [copy.fit(X, target) for copy, target in zip(copies, targets, strict=True)]
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, C) float64."""
@@ -344,8 +341,7 @@ class _Model:
     def _checked(proba: np.ndarray, rows: int, columns: int) -> np.ndarray:
         if proba.shape != (rows, columns):
             raise ProbeError(
-                f"it returned scores of shape {proba.shape} where ({rows}, {columns}) is needed, a column per class"
-                " (decision_function_shape='ovo' is not supported)."
+                f"it returned scores of shape {proba.shape} where ({rows}, {columns}) is needed, a column per class."
             )
         if not np.isfinite(proba).all():
             raise ProbeError("it returned NaN or infinite probabilities; check its parameters and the features' scale.")

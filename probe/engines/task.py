@@ -19,10 +19,10 @@ from .params import Settings
 
 @dataclass(frozen=True, eq=False)
 class ProbeTask:
-    """Everything that one probe is asked of one set of features: all resamples at once.
+    """What one probe solves: one feature matrix with its labels and all resamples at once.
 
-    A probe fits rows and answers in rows. What stands behind a row is not its business: `scored` fuses the rows of a
-    unit, and whoever scores or compares probabilities does it through `scored`.
+    A probe fits rows and predicts rows; `scored` averages the rows of a unit, so that probabilities are scored and
+    compared per unit.
 
     Whole rather than seed by seed, so that an engine may share work between seeds and along its grid.
     """
@@ -111,8 +111,8 @@ class Workers(Protocol):
     ) -> Iterator[Any]:
         """`function(shared, item)` for each item, in the order of the items, one BLAS thread each.
 
-        `shared` is a block, or what an engine has found out for all items; its large arrays travel as memory maps.
-        `threads` asks for threads instead of processes: for short work that numpy does, which lets others run.
+        `shared` is a task, or the state of an engine for all items; its large arrays travel as memory maps.
+        `threads`: threads instead of processes, for short work of numpy, which releases the interpreter's lock.
         """
         ...
 
@@ -124,8 +124,8 @@ Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
 def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]) -> Engine[Settings]:
     """The plain engine: every resample on its own, side by side over the workers."""
 
-    def solve(block: ProbeTask, workers: Workers, settings: Settings) -> Iterator[FitResult]:
-        return workers.map(_Unpacked(solve_one), (block, settings), block.resamples)
+    def solve(task: ProbeTask, workers: Workers, settings: Settings) -> Iterator[FitResult]:
+        return workers.map(_Unpacked(solve_one), (task, settings), task.resamples)
 
     return solve
 

@@ -23,7 +23,7 @@ def encode_labels(estimator: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
     if kind == "multilabel-indicator":
         return np.asarray(y).astype(np.int8), np.arange(y.shape[1]), True
     if np.ndim(y) == 2 and y.shape[1] > 1:
-        raise ValueError(f"y of several columns must hold 0 and 1 alone (one column a label), got {kind} targets")
+        raise ValueError(f"y with several columns must hold only 0 and 1 (one column per label), got {kind} targets")
     y = column_or_1d(y, warn=True)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -42,7 +42,7 @@ class MultilabelMixin:
         raise NotImplementedError
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest class of each row, or for multilabel 1 where the chance is at least a half."""
+        """The most probable class of each row, or for multilabel 1 where the probability is at least 0.5."""
         proba = self.predict_proba(X)
         return (proba >= 0.5).astype(np.int64) if self.multilabel_ else self.classes_[proba.argmax(axis=1)]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
-
-if TYPE_CHECKING:
-    from ..engines.task import Workers
 
 METRICS = ("cosine", "euclidean")
 _CELLS = 2**22
@@ -25,8 +22,18 @@ _SPARE = 5.0
 """Standard deviations by which a list is longer than needed on average."""
 
 
+class Workers(Protocol):
+    """Runs parts of a search side by side."""
+
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
+    ) -> Iterator[Any]:
+        """`function(shared, item)` for each item, in the order of the items."""
+        ...
+
+
 def normalize_rows(X: np.ndarray, metric: str) -> np.ndarray:
-    """`X` as `distances` wants it: rows of unit length for cosine (a row of zeros stays), else as it is."""
+    """`X` as `distances` needs it: rows of unit length for cosine (a row of zeros stays), else as it is."""
     if metric == "euclidean":
         return X
     length = np.linalg.norm(X, axis=1, keepdims=True)
@@ -34,7 +41,7 @@ def normalize_rows(X: np.ndarray, metric: str) -> np.ndarray:
 
 
 def distances(A: np.ndarray, B: np.ndarray, metric: str) -> np.ndarray:
-    """(a, b) distances of comparable rows; cosine is one minus the similarity, and 1 for a row of zeros."""
+    """(a, b) distances of normalised rows; cosine is one minus the similarity, and 1 for a row of zeros."""
     if metric == "euclidean":
         return euclidean_distances(A, B)
     found = A @ B.T
@@ -88,14 +95,14 @@ def search(queries: np.ndarray, members: np.ndarray, k: int, metric: str) -> tup
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Which of its members are nearest to each of its rows: what one seed asks of the lists."""
+    """Which of its members are nearest to each of its rows: the query of one seed."""
 
     rows: np.ndarray
-    """(n,) what is asked about."""
+    """(n,) the query rows."""
     members: np.ndarray
-    """(m,) rows that the seed learns from."""
+    """(m,) training rows of the seed."""
     k: int
-    """Most neighbours that will be asked for."""
+    """The largest number of neighbours needed."""
 
     @property
     def wanted(self) -> int:
@@ -105,21 +112,21 @@ class Question:
     def listed(self, rows: int) -> bool:
         """Whether lists out of `rows` rows answer it, or a search of its own among its few members.
 
-        This follows from the question alone, so that its answer is the same bits whatever else is asked.
+        This follows from the question alone, so that its answer is bit-identical whatever the other questions are.
         """
         return _length(self.wanted, len(self.members) / rows, rows) <= _LONGEST
 
 
 @dataclass(frozen=True, eq=False)
 class NeighbourLists:
-    """The nearest rows of every row that is asked about, itself among them.
+    """The nearest rows of every query row, itself among them.
 
     Exact for the questions that the lists were made for: the nearest members of a training part are the first ones of
     the list that are in it, and every list is long enough.
     """
 
     X: np.ndarray
-    """(N, D), comparable."""
+    """(N, D), normalised."""
     metric: str
     found: np.ndarray
     """(N, M) distances, ascending."""
@@ -147,8 +154,8 @@ class NeighbourLists:
             found[line], row[line] = self._deeper(int(rows[line]), inside, k)
         return found, row
 
-    def _deeper(self, asked: int, inside: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        found, row = self.deeper[asked]
+    def _deeper(self, query: int, inside: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        found, row = self.deeper[query]
         first = np.flatnonzero(inside[row])[:k]
         return found[first], row[first]
 
@@ -158,24 +165,24 @@ def list_neighbours(
 ) -> NeighbourLists:
     """Finds lists that answer every question.
 
-    Distances are those of whole blocks of rows to all rows, whichever some question needs: what a seed sees must not
-    depend, not even in the last bit, on the seeds beside it.
+    Distances are those of whole blocks of rows to all rows, whichever some question needs: the result of a seed must
+    not depend, not even in the last bit, on the other seeds.
 
     Args:
         X: (N, D) features.
-        questions: what will be asked.
+        questions: those that the lists must answer.
         workers: where blocks of rows are searched side by side.
         metric: `cosine` or `euclidean`.
     """
     X = normalize_rows(X, metric)
-    asked = _Asked.of([question for question in questions if question.listed(len(X))], len(X))
-    shape = (len(X), asked.length)
+    together = _Questions.of([question for question in questions if question.listed(len(X))], len(X))
+    shape = (len(X), together.length)
     lists = NeighbourLists(X, metric, np.empty(shape, X.dtype), np.empty(shape, np.int32))
     step = max(_ROWS, _CELLS // len(X))
     parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
-    parts = [part for part in parts if asked.about[:, part].any()]
+    parts = [part for part in parts if together.about[:, part].any()]
     deeper: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    blocks = workers.map(_search_block, (X, asked, metric), parts, threads=True)
+    blocks = workers.map(_search_block, (X, together, metric), parts, threads=True)
     for part, (found, row, deep) in zip(parts, blocks, strict=True):
         lists.found[part], lists.row[part] = found, row
         deeper.update(deep)
@@ -183,7 +190,7 @@ def list_neighbours(
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Questions:
     """All questions together."""
 
     questions: Sequence[Question]
@@ -197,7 +204,7 @@ class _Asked:
     """Of the lists; 0 where there are no questions."""
 
     @classmethod
-    def of(cls, questions: Sequence[Question], rows: int) -> _Asked:
+    def of(cls, questions: Sequence[Question], rows: int) -> _Questions:
         inside, about = np.zeros((2, len(questions), rows), bool)
         for n, question in enumerate(questions):
             inside[n, question.members] = True
@@ -216,12 +223,12 @@ class _Asked:
             short[here[held < question.wanted]] = True
         return np.flatnonzero(short) + part.start
 
-    def deep(self, asked: int, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def deep(self, query: int, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A list for one row from its distances to all (N,): without those that no question about it can use.
 
-        These are what makes a list run dry: the row's own group, say, which is never learnt from where it is asked.
+        These are what makes a list run dry: the row's own group, say, which is never in its training part.
         """
-        about = np.flatnonzero(self.about[:, asked])
+        about = np.flatnonzero(self.about[:, query])
         inside = self.inside[about]
         useful = np.flatnonzero(inside.any(axis=0))
         row = useful[np.argsort(found[useful], kind="stable")]
@@ -232,18 +239,18 @@ class _Asked:
 
 
 def _search_block(
-    shared: tuple[np.ndarray, _Asked, str], part: slice
+    shared: tuple[np.ndarray, _Questions, str], part: slice
 ) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    X, asked, metric = shared
+    X, together, metric = shared
     every = distances(X[part], X, metric)
-    if not asked.members.all():
-        every[:, ~asked.members] = np.inf
-    found, row = nearest(every, asked.length)
+    if not together.members.all():
+        every[:, ~together.members] = np.inf
+    found, row = nearest(every, together.length)
     row = row.astype(np.int32)
-    deeper = {int(i): asked.deep(int(i), every[i - part.start]) for i in asked.dry(part, row)}
+    deeper = {int(i): together.deep(int(i), every[i - part.start]) for i in together.dry(part, row)}
     return found, row, deeper
 
 
 def _length(k: int, share: float, rows: int) -> int:
-    """How long lists of `rows` rows must be so that nearly all hold k, each there with the chance `share`."""
+    """How long lists of `rows` rows must be so that nearly all hold k, each present with the probability `share`."""
     return min(rows, int((k + _SPARE * np.sqrt(k * (1 - share))) / share + 1))

@@ -60,15 +60,15 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return normalize_rows(X - self.mean_, "cosine" if self.normalize else "euclidean")
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
+        """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
         X = checked_rows(self, X)
         Z = self._prepared(X)
         if not self.multilabel_:
             return _softmax(_affinity(Z, self.centroids_) / self.temperature)
-        return np.stack([self._chance(Z, sides) for sides in self.centroids_], axis=1)
+        return np.stack([self._positive_proba(Z, sides) for sides in self.centroids_], axis=1)
 
-    def _chance(self, Z: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    def _positive_proba(self, Z: np.ndarray, sides: np.ndarray) -> np.ndarray:
         absent = np.isnan(sides[:, 0])
         if absent.any():
             return np.full(len(Z), float(absent[0]))

@@ -122,7 +122,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def refit(self, X: Any, y: Any) -> GBMProbe:
         """Fits again, to other rows, with the rounds that were found.
 
-        A label for which there was nothing to boost keeps its share of the rows as its chance.
+        A label for which there was nothing to boost keeps its share of the rows as its probability.
         """
         check_is_fitted(self)
         X, y = checked_pair(self, X, y, reset=False)
@@ -179,7 +179,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return X if self.pca_ is None else self.pca_.transform(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
+        """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
         X = checked_rows(self, X)
         features = self._features(X)

@@ -15,7 +15,7 @@ from ._neighbors import METRICS, normalize_rows, search
 from ._validation import checked_pair, checked_rows, require_one_of, require_positive, require_whole
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
-"""Values of k; those beyond the training rows are left out."""
+"""Values of k; those above the number of training rows are skipped."""
 WEIGHTS = ("distance", "uniform", "softmax")
 TEMPERATURE = 0.07
 """Of DINO's kNN (Caron et al. 2021, arXiv 2104.14294)."""

@@ -91,7 +91,7 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
         weights = weights / problems.rows.scale
         return weights.reshape(-1, weights.shape[2]), b.ravel()
 
-    def _chances(self, X: Any) -> np.ndarray:
+    def _proba(self, X: Any) -> np.ndarray:
         """(n_C, n_samples, n_classes or n_labels)."""
         check_is_fitted(self)
         X = checked_rows(self, X)
@@ -189,8 +189,8 @@ class LogisticProbe(_Logistic):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of shape (n_samples, n_classes); for multilabel, the chance of each label."""
-        return self._chances(X)[0]
+        """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
+        return self._proba(X)[0]
 
 
 class LogisticPath(_Logistic):
@@ -254,8 +254,8 @@ class LogisticPath(_Logistic):
 
     def path_proba(self, X: Any) -> np.ndarray:
         """Probabilities for every C: (n_C, n_samples, n_classes or n_labels), in the order of `Cs_`."""
-        return self._chances(X)
+        return self._proba(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Those of the largest C, the least regularised model; `path_proba` gives all."""
-        return self._chances(X)[-1]
+        return self._proba(X)[-1]

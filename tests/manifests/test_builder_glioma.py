@@ -11,7 +11,7 @@ from medprobe.base import ManifestError
 from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec
 from medprobe.manifests import BUILDERS, Manifest, read_image
 from medprobe.manifests.readers import content_digest
-from medprobe.probe.data.features import find_coverage, load_features
+from medprobe.probe.data.probe_data import ProbeData
 
 nibabel = pytest.importorskip("nibabel")
 build_glioma = BUILDERS["glioma-mri"].build
@@ -226,8 +226,7 @@ def test_the_sequences_of_a_patient_are_fused_side_by_side(brats: Path, tmp_path
         draft.append(ids, np.array([f"{row:032x}" for row in range(len(ids))]), stamps, {"mean": vectors})
         cache = draft.publish(ids, stamps=stamps, device="cpu")
     units = manifest.units()
-    coverage = find_coverage(manifest, units, [cache], "concat")
-    fused = load_features(cache, "mean", coverage, "concat")
+    fused = ProbeData.of(manifest, [cache], "concat").load(cache, "mean")
     assert fused.shape == (4, 3 * 2)
     for row, patient in enumerate(units.unit_id):
         for place, sequence in enumerate(("flair", "t1ce", "t2")):

@@ -85,15 +85,15 @@ def test_a_run_that_is_there_is_kept_unless_asked(copied: Path, tmp_path: Path, 
     words = ("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", out)
     assert medprobe(*words)[0] == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    status, printed, told = medprobe(*words)
+    status, printed, message = medprobe(*words)
     assert (status, printed) == (1, "")
-    assert "add --overwrite" in told
+    assert "add --overwrite" in message
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert medprobe(*words, "--overwrite")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--probe", "knnn"), 'Did you mean "knn"'),
         (("--backbone", "net-7"), 'Did you mean "net-'),
@@ -109,7 +109,7 @@ def test_a_run_that_is_there_is_kept_unless_asked(copied: Path, tmp_path: Path, 
         (("--folds", "1"), "whole number from 2"),
         (("--folds", "61"), "61 folds, but there are 60 groups"),
         (("--folds", "3", "--protocol", "holdout"), "holdout has no folds"),
-        (("--shots", "1000"), "1000 shots a class are asked for"),
+        (("--shots", "1000"), "1000 shots"),
         (("--shots", "few"), "give whole numbers such as"),
         (("--train-fraction", "1.5"), "above 0 and at most at 1"),
         (("--external", "nowhere.parquet"), "there is no such table"),
@@ -121,10 +121,10 @@ def test_a_run_that_is_there_is_kept_unless_asked(copied: Path, tmp_path: Path, 
     ids=lambda word: " ".join(word) if isinstance(word, tuple) else "",
 )
 def test_a_word_that_means_nothing_is_one_line(
-    copied: Path, tmp_path: Path, medprobe: Medprobe, words: tuple[str, str], told: str
+    copied: Path, tmp_path: Path, medprobe: Medprobe, words: tuple[str, str], message: str
 ) -> None:
     out = tmp_path / "run"
-    assert_refused(*medprobe("probe", copied, "--out", out, *words), out, told)
+    assert_refused(*medprobe("probe", copied, "--out", out, *words), out, message)
 
 
 def test_a_manifest_that_is_not_there_is_one_line(tmp_path: Path, medprobe: Medprobe) -> None:

@@ -23,7 +23,7 @@ from medprobe.probe.estimators.logistic import GRID as C_GRID
 WORKERS = JoblibWorkers(1)
 
 
-def _block(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, refit: bool = True) -> ProbeTask:
+def _task(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, refit: bool = True) -> ProbeTask:
     rng = np.random.default_rng(3)
     classes = {"binary": 2, "multilabel": 3}.get(task, 3)
     if task == "multilabel":
@@ -66,40 +66,40 @@ def _plain_choice(
     ("task", "metric"), [("binary", "roc_auc"), ("multiclass", "accuracy"), ("multilabel", "brier")]
 )
 def test_knn_chooses_and_predicts_as_a_plain_loop_over_k(task: str, metric: str, refit: bool) -> None:
-    block = _block(task, metric=metric, refit=refit)
-    for resample, outcome in zip(block.resamples, _solve("knn", block), strict=True):
+    block = _task(task, metric=metric, refit=refit)
+    for resample, result in zip(block.resamples, _solve("knn", block), strict=True):
         grid = [k for k in K_GRID if k <= len(resample.train)]
         params, probe = _plain_choice(block, resample, [({"k": k}, KNNProbe(k)) for k in reversed(grid)])
         rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
         probe.fit(block.X[rows], block.y[rows])
-        assert outcome.params == params
-        assert outcome.resample.seed == resample.seed
-        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
+        assert result.params == params
+        assert result.resample.seed == resample.seed
+        np.testing.assert_allclose(result.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", ["uniform", "softmax"])
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 def test_knn_votes_as_its_settings_say(task: str, weights: str) -> None:
-    block = _block(task, metric="log_loss")
+    block = _task(task, metric="log_loss")
     kind = PROBES["knn"].configured(k=[3, 9, 30], weights=weights, temperature=0.2, metric="euclidean")
-    for resample, outcome in zip(block.resamples, kind.solve(block, JoblibWorkers(2)), strict=True):
+    for resample, result in zip(block.resamples, kind.solve(block, JoblibWorkers(2)), strict=True):
         made = {"metric": "euclidean", "weights": weights, "temperature": 0.2}
         params, probe = _plain_choice(block, resample, [({"k": k}, KNNProbe(k, **made)) for k in (30, 9, 3)])
         rows = block.fitted_on(resample)
         probe.fit(block.X[rows], block.y[rows])
-        assert outcome.params == params
-        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-5)
+        assert result.params == params
+        np.testing.assert_allclose(result.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-5)
 
 
-def test_more_neighbours_than_training_units_are_left_out_and_a_note_says_so() -> None:
-    block = _block(n=80)
+def test_more_neighbours_than_training_units_are_skipped_with_a_note() -> None:
+    block = _task(n=80)
     for k, note in (
-        ([5, 40, 51, 101], "k from 51 left out: train is smaller"),
+        ([5, 40, 51, 101], "k from 51 skipped: train is smaller"),
         ([51], "train is smaller than k=51: all of it votes"),
     ):
-        for outcome in PROBES["knn"].configured(k=k).solve(block, WORKERS):
-            assert outcome.params["k"] <= 40
-            assert note in outcome.notes
+        for result in PROBES["knn"].configured(k=k).solve(block, WORKERS):
+            assert result.params["k"] <= 40
+            assert note in result.notes
 
 
 @pytest.mark.parametrize("refit", [True, False])
@@ -109,14 +109,14 @@ def test_more_neighbours_than_training_units_are_left_out_and_a_note_says_so() -
 def test_centroids_are_chosen_and_predict_as_a_plain_loop_over_temperatures(
     task: str, metric: str, refit: bool
 ) -> None:
-    block = _block(task, metric=metric, refit=refit)
-    for resample, outcome in zip(block.resamples, _solve("centroid", block), strict=True):
+    block = _task(task, metric=metric, refit=refit)
+    for resample, result in zip(block.resamples, _solve("centroid", block), strict=True):
         candidates = [({"temperature": t}, CentroidProbe(temperature=t)) for t in TEMPERATURES]
         params, probe = _plain_choice(block, resample, candidates)
         rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
         probe.fit(block.X[rows], block.y[rows])
-        assert outcome.params == params
-        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
+        assert result.params == params
+        np.testing.assert_allclose(result.test_proba, probe.predict_proba(block.X[resample.test]), atol=1e-6)
 
 
 @pytest.mark.parametrize("refit", [True, False])
@@ -124,51 +124,49 @@ def test_centroids_are_chosen_and_predict_as_a_plain_loop_over_temperatures(
     ("task", "metric"), [("binary", "roc_auc"), ("multiclass", "log_loss"), ("multilabel", "brier")]
 )
 def test_logreg_chooses_and_predicts_as_a_plain_loop_over_C(task: str, metric: str, refit: bool) -> None:
-    block = _block(task, metric=metric, refit=refit)
-    for resample, outcome in zip(block.resamples, _solve("logreg", block), strict=True):
+    block = _task(task, metric=metric, refit=refit)
+    for resample, result in zip(block.resamples, _solve("logreg", block), strict=True):
         params, probe = _plain_choice(block, resample, [({"C": C}, LogisticProbe(C, standardize=True)) for C in C_GRID])
         rows = np.sort(np.r_[resample.train, resample.val]) if refit else resample.train
         probe.fit(block.X[rows], block.y[rows])
-        assert outcome.params == params
-        assert outcome.converged
+        assert result.params == params
+        assert result.converged
         # Begun elsewhere, the solver ends elsewhere within its tolerance.
-        np.testing.assert_allclose(outcome.test_proba, probe.predict_proba(block.X[resample.test]), atol=5e-3)
+        np.testing.assert_allclose(result.test_proba, probe.predict_proba(block.X[resample.test]), atol=5e-3)
 
 
 @pytest.mark.parametrize("refit", [True, False])
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_gbm_stops_on_val_and_refits_with_the_same_rounds(task: str, refit: bool) -> None:
-    block = _block(task, refit=refit)
-    for resample, outcome in zip(block.resamples, _solve("gbm", block), strict=True):
+    block = _task(task, refit=refit)
+    for resample, result in zip(block.resamples, _solve("gbm", block), strict=True):
         train, val = resample.train, resample.val
         probe = GBMProbe().fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
-        assert outcome.params == {"rounds": probe.rounds_ if task == "multilabel" else probe.rounds_[0]}
-        np.testing.assert_array_equal(outcome.val_proba, probe.predict_proba(block.X[val]).astype(np.float32))
+        assert result.params == {"rounds": probe.rounds_ if task == "multilabel" else probe.rounds_[0]}
+        np.testing.assert_array_equal(result.val_proba, probe.predict_proba(block.X[val]).astype(np.float32))
         if refit:
             rows = np.sort(np.r_[train, val])
             probe.refit(block.X[rows], block.y[rows])
-        np.testing.assert_array_equal(
-            outcome.test_proba, probe.predict_proba(block.X[resample.test]).astype(np.float32)
-        )
+        np.testing.assert_array_equal(result.test_proba, probe.predict_proba(block.X[resample.test]).astype(np.float32))
 
 
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_an_outcome_has_a_probability_for_every_unit_and_class(probe: str, task: str) -> None:
-    block = _block(task)
-    for resample, outcome in zip(block.resamples, _solve(probe, block), strict=True):
-        assert outcome.val_proba.shape == (len(resample.val), len(block.classes))
-        assert outcome.test_proba.shape == (len(resample.test), len(block.classes))
-        assert outcome.fit_s > 0
-        assert outcome.predict_s > 0
-        json.dumps(dict(outcome.params))
+    block = _task(task)
+    for resample, result in zip(block.resamples, _solve(probe, block), strict=True):
+        assert result.val_proba.shape == (len(resample.val), len(block.classes))
+        assert result.test_proba.shape == (len(resample.test), len(block.classes))
+        assert result.fit_s > 0
+        assert result.predict_s > 0
+        json.dumps(dict(result.params))
         if task != "multilabel":
-            np.testing.assert_allclose(outcome.test_proba.sum(axis=1), 1, atol=1e-6)
+            np.testing.assert_allclose(result.test_proba.sum(axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_the_test_units_change_nothing_that_is_fitted_or_chosen(probe: str) -> None:
-    block = _block()
+    block = _task()
     resample = block.resamples[0]
     X, y = block.X.copy(), block.y.copy()
     X[resample.test] *= 50
@@ -183,27 +181,27 @@ def test_the_test_units_change_nothing_that_is_fitted_or_chosen(probe: str) -> N
 @pytest.mark.parametrize("probe", PROBES)
 def test_without_refit_val_is_chosen_on_and_not_fitted_on(probe: str) -> None:
     """A plain model of the chosen settings, fitted on train alone, says the same of val and of test."""
-    block = _block(refit=False)
+    block = _task(refit=False)
     resample = block.resamples[0]
     assert np.array_equal(block.fitted_on(resample), resample.train)
-    whole = _block(refit=True)
+    whole = _task(refit=True)
     assert len(whole.fitted_on(resample)) == len(resample.train) + len(resample.val)
-    outcome = _solve(probe, block)[0]
+    result = _solve(probe, block)[0]
     made = {
         "logreg": lambda C: LogisticProbe(C, standardize=True),
         "knn": lambda k: KNNProbe(k),
         "gbm": lambda rounds: GBMProbe(n_estimators=rounds),
         "centroid": lambda temperature: CentroidProbe(temperature=temperature),
     }
-    plain = made[probe](**outcome.params)
+    plain = made[probe](**result.params)
     plain.fit(block.X[resample.train], block.y[resample.train])
-    for rows, said in ((resample.val, outcome.val_proba), (resample.test, outcome.test_proba)):
+    for rows, said in ((resample.val, result.val_proba), (resample.test, result.test_proba)):
         np.testing.assert_allclose(said, plain.predict_proba(block.X[rows]), atol=5e-3)
 
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_an_engine_takes_its_features_as_a_read_only_memory_map(probe: str, tmp_path) -> None:
-    block = _block()
+    block = _task()
     np.save(tmp_path / "X.npy", block.X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     other = ProbeTask(mapped, block.y, block.resamples, block.task, block.classes, block.metric, block.refit)
@@ -226,9 +224,9 @@ def test_a_choice_at_the_edge_of_the_grid_is_told() -> None:
         METRICS["log_loss"],
         True,
     )
-    (outcome,) = _solve("logreg", noise)
-    assert outcome.params == {"C": C_GRID[0]}
-    assert "C=0.0001 is at the grid's edge" in outcome.notes
+    (result,) = _solve("logreg", noise)
+    assert result.params == {"C": C_GRID[0]}
+    assert "C=0.0001 is at the grid's edge" in result.notes
 
 
 def test_an_edge_beyond_which_there_is_nothing_is_not_told() -> None:
@@ -239,23 +237,23 @@ def test_an_edge_beyond_which_there_is_nothing_is_not_told() -> None:
     X = np.r_[once, once]  # a copy of every unit of val is in train: with its own label, or with the other one
     for copied, k, notes in ((label, 1, []), (1 - label, 201, ["k=201 is at the grid's edge"])):
         y = np.r_[label, copied]
-        (outcome,) = _solve("knn", ProbeTask(X, y, order, "binary", ("a", "b"), METRICS["log_loss"], True))
-        assert outcome.params == {"k": k}
-        assert outcome.notes == notes
+        (result,) = _solve("knn", ProbeTask(X, y, order, "binary", ("a", "b"), METRICS["log_loss"], True))
+        assert result.params == {"k": k}
+        assert result.notes == notes
 
 
 def test_boosting_that_uses_all_rounds_says_so() -> None:
-    block = _block()
-    outcomes = PROBES["gbm"].configured(rounds=3).solve(block, WORKERS)
-    assert all("boosting used all 3 rounds" in outcome.notes for outcome in outcomes)
+    block = _task()
+    results = PROBES["gbm"].configured(rounds=3).solve(block, WORKERS)
+    assert all("boosting used all 3 rounds" in result.notes for result in results)
 
 
 def test_a_fit_that_did_not_converge_is_marked() -> None:
-    block = _block(metric="log_loss")
-    for outcome in PROBES["logreg"].configured(max_iter=1).solve(block, WORKERS):
-        assert not outcome.converged
-        assert outcome.gradient > 1e-3
-        assert any("not converged after 1 steps" in note for note in outcome.notes)
+    block = _task(metric="log_loss")
+    for result in PROBES["logreg"].configured(max_iter=1).solve(block, WORKERS):
+        assert not result.converged
+        assert result.gradient > 1e-3
+        assert any("not converged after 1 steps" in note for note in result.notes)
 
 
 # --- the chooser
@@ -340,7 +338,7 @@ def test_a_path_goes_on_while_the_likelihood_still_rises() -> None:
 
 
 def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
-    block = _block()
+    block = _task()
     proba = np.random.default_rng(0).dirichlet(np.ones(3), 5)
     scored = block.scored(np.arange(5), proba)
     assert isinstance(scored, LabeledPredictions)
@@ -348,7 +346,7 @@ def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
 
 
 def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
-    block = _block()
+    block = _task()
     for workers, threads in ((WORKERS, False), (JoblibWorkers(2), False), (JoblibWorkers(2), True)):
         found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3], threads=threads)
         assert list(found) == [(5, 180), (1, 180), (3, 180)]
@@ -363,8 +361,8 @@ def _item_and_rows(block: ProbeTask, item: int) -> tuple[int, int]:
 @pytest.mark.filterwarnings("ignore:A worker stopped")
 def test_a_worker_that_is_killed_is_a_fault_that_says_what_to_do() -> None:
     with pytest.raises(ProbeError, match=r"killed.*fewer --jobs"):
-        list(JoblibWorkers(2).map(_killed, _block(), [0, 1]))
-    assert len(list(JoblibWorkers(2).map(_item_and_rows, _block(), [0, 1]))) == 2  # the next work has new workers
+        list(JoblibWorkers(2).map(_killed, _task(), [0, 1]))
+    assert len(list(JoblibWorkers(2).map(_item_and_rows, _task(), [0, 1]))) == 2  # the next work has new workers
 
 
 def _killed(block: ProbeTask, item: int) -> None:

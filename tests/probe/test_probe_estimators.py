@@ -146,7 +146,7 @@ def test_what_cannot_be_learnt_is_refused(probe: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probe", "told"),
+    ("probe", "message"),
     [
         (LogisticProbe(class_weight="balance"), "class_weight must be None, \"balanced\" or a dict .* got 'balance'"),
         (LogisticPath(class_weight="balance"), "class_weight must be"),
@@ -181,8 +181,8 @@ def test_what_cannot_be_learnt_is_refused(probe: Any) -> None:
     ],
     ids=repr,
 )
-def test_a_parameter_that_means_nothing_is_named_in_one_line(probe: Any, told: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=told) as raised:
+def test_a_parameter_that_means_nothing_is_named_in_one_line(probe: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message) as raised:
         probe.fit(*classified())
     assert "\n" not in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""From caches to one vector a unit: how images are fused, what is refused, what is left out and told."""
+"""From caches to one vector a unit: how images are aggregated, what is refused, what is skipped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import CacheError, ProbeError
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe.data.features import backbone_labels, choose_poolings, features_shape, find_coverage, load_features
+from medprobe.probe.data.features import backbone_labels, choose_poolings
 from medprobe.probe.data.fusion import PREDICTIONS, aggregate, covered
+from medprobe.probe.data.probe_data import ProbeData
 
 Samples = tuple[np.ndarray, np.ndarray, int, np.ndarray]
 
@@ -111,12 +112,12 @@ def test_features_are_the_units_fused_vectors_whatever_the_order_of_rows(scans: 
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X})
     for order in (np.arange(39), np.random.default_rng(1).permutation(39)):
         manifest = Manifest(scans.table.iloc[order], scans.card)
-        coverage = find_coverage(manifest, manifest.units(), [cache], "mean")
-        features = load_features(cache, "cls", coverage, "mean")
+        data = ProbeData.of(manifest, [cache], "mean")
+        features = data.load(cache, "cls")
         assert features.flags.c_contiguous
         np.testing.assert_allclose(features[:19], X[:38].reshape(19, 2, 4).mean(axis=1), atol=1e-6)
         np.testing.assert_array_equal(features[19], X[38])
-        assert coverage.warnings == []
+        assert data.skipped == []
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "max", "concat", PREDICTIONS])
@@ -131,16 +132,16 @@ def test_features_are_put_where_they_are_wanted(
         table.loc[table["sample_id"] == "s38", "unit_id"] = "exam 17"
     manifest = Manifest(table, scans.card)
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
-    coverage = find_coverage(manifest, manifest.units(), [cache], aggregation)
-    shape = features_shape(cache, "cls", coverage, aggregation)
+    data = ProbeData.of(manifest, [cache], aggregation)
+    shape = data.shape(cache, "cls")
     place = np.empty((shape[0] + 1, shape[1]), np.float32)
-    got = load_features(cache, "cls", coverage, aggregation, out=place[1:])
-    X = cache.load("cls", rows=cache.rows_of(coverage.sample_ids))
+    got = data.load(cache, "cls", out=place[1:])
+    X = cache.load("cls", rows=cache.rows_of(data.sample_ids))
     if aggregation != PREDICTIONS:
-        X = aggregate(X, coverage.unit, coverage.units, how=aggregation, modality=coverage.modality)
+        X = aggregate(X, data.unit, int(data.usable.sum()), how=aggregation, modality=data.modality)
     assert np.shares_memory(got, place)
     np.testing.assert_array_equal(got, X)
-    np.testing.assert_array_equal(load_features(cache, "cls", coverage, aggregation), X)
+    np.testing.assert_array_equal(data.load(cache, "cls"), X)
 
 
 def test_many_units_are_fused_as_few_are() -> None:
@@ -164,33 +165,33 @@ def test_the_last_bit_of_a_mean_does_not_depend_on_the_order_of_rows_either(tmp_
     means = []
     for order in permutations(range(4)):
         manifest = Manifest(table.iloc[list(order)], card)
-        coverage = find_coverage(manifest, manifest.units(), [cache], "mean")
-        means.append(load_features(cache, "cls", coverage, "mean").tolist())
+        data = ProbeData.of(manifest, [cache], "mean")
+        means.append(data.load(cache, "cls").tolist())
     assert all(mean == means[0] for mean in means)
 
 
-def test_an_exam_without_a_modality_is_left_out_of_concat_and_told(scans: Manifest, tmp_path, cache_of) -> None:
+def test_an_exam_without_a_modality_is_skipped_in_concat_with_a_message(scans: Manifest, tmp_path, cache_of) -> None:
     X = _vectors()
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X})
-    coverage = find_coverage(scans, scans.units(), [cache], "concat")
-    np.testing.assert_array_equal(load_features(cache, "cls", coverage, "concat"), X[:38].reshape(19, 8))
-    assert coverage.warnings == [
-        "1 of 20 units have no embedding (a modality is missing) and are left out, for every backbone"
+    data = ProbeData.of(scans, [cache], "concat")
+    np.testing.assert_array_equal(data.load(cache, "cls"), X[:38].reshape(19, 8))
+    assert data.skipped == [
+        "1 of 20 units have no embedding (a modality is missing) and are skipped, for every backbone"
     ]
 
 
-def test_what_one_cache_quarantined_is_left_out_for_all_and_told(scans: Manifest, tmp_path, cache_of) -> None:
+def test_what_one_cache_quarantined_is_skipped_for_all_with_a_message(scans: Manifest, tmp_path, cache_of) -> None:
     X = _vectors()
     whole = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X}, backbone="whole")
     holed = cache_of(
         tmp_path, "scans", scans.sample_ids, {"cls": X}, backbone="holed", quarantine=["s00", "s04", "s05"]
     )
-    coverage = find_coverage(scans, scans.units(), [whole, holed], "mean")
-    assert coverage.warnings == [
-        "3 of 39 samples could not be embedded and are left out (quarantined)",
-        "1 of 20 units have no embedding and are left out, for every backbone",
+    data = ProbeData.of(scans, [whole, holed], "mean")
+    assert data.skipped == [
+        "3 of 39 samples could not be embedded and are skipped (quarantined)",
+        "1 of 20 units have no embedding and are skipped, for every backbone",
     ]
-    a, b = (load_features(cache, "cls", coverage, "mean") for cache in (whole, holed))
+    a, b = (data.load(cache, "cls") for cache in (whole, holed))
     np.testing.assert_array_equal(a, b)
     assert len(a) == 19
     np.testing.assert_array_equal(a[0], X[1])  # s00 is out, its exam has s01
@@ -202,20 +203,20 @@ def test_a_modality_that_could_not_be_embedded_at_all_is_a_fault_and_not_a_narro
     t2 = [sample for sample, name in zip(scans.sample_ids, scans.table["modality"], strict=True) if name == "t2"]
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()}, quarantine=t2)
     with pytest.raises(ProbeError, match="no sample of the modality t2 could be embedded"):
-        find_coverage(scans, scans.units(), [cache], "concat")
+        ProbeData.of(scans, [cache], "concat")
 
 
 def test_a_cache_with_everything_quarantined_is_a_fault(scans: Manifest, tmp_path, cache_of) -> None:
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()}, quarantine=scans.sample_ids[:-1])
     other = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()}, backbone="b", quarantine=["s38"])
     with pytest.raises(ProbeError, match="no unit has the samples it needs"):
-        find_coverage(scans, scans.units(), [cache, other], "mean")
+        ProbeData.of(scans, [cache, other], "mean")
 
 
 def test_a_cache_that_lacks_samples_says_what_to_run(scans: Manifest, tmp_path, cache_of) -> None:
     cache = cache_of(tmp_path, "scans", scans.sample_ids[:30], {"cls": _vectors(30)})
     with pytest.raises(CacheError, match=r"9 of 39 samples are not in this cache.*medprobe extract"):
-        find_coverage(scans, scans.units(), [cache], "mean")
+        ProbeData.of(scans, [cache], "mean")
 
 
 def test_a_cache_of_another_data_set_is_refused_even_if_its_samples_have_the_same_ids(
@@ -223,13 +224,13 @@ def test_a_cache_of_another_data_set_is_refused_even_if_its_samples_have_the_sam
 ) -> None:
     cache = cache_of(tmp_path, "skin", scans.sample_ids, {"cls": _vectors()})
     with pytest.raises(CacheError, match='"skin", the manifest is of "scans"'):
-        find_coverage(scans, scans.units(), [cache], "mean")
+        ProbeData.of(scans, [cache], "mean")
 
 
 def test_the_same_cache_twice_is_refused(scans: Manifest, tmp_path, cache_of) -> None:
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
     with pytest.raises(ProbeError, match="given twice"):
-        find_coverage(scans, scans.units(), [cache, cache], "mean")
+        ProbeData.of(scans, [cache, cache], "mean")
 
 
 @pytest.mark.filterwarnings("error")  # the user gets the message alone
@@ -240,12 +241,12 @@ def test_values_that_are_not_finite_are_refused_with_the_names_of_their_samples(
     import h5py
 
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
-    coverage = find_coverage(scans, scans.units(), [cache], "mean")
+    data = ProbeData.of(scans, [cache], "mean")
     with h5py.File(cache.path, "r+") as file:
         matrix = file["embedding/cls"]
         matrix[3, 1], matrix[7, 0], matrix[8, :2] = np.nan, np.inf, [np.inf, -np.inf]
     with pytest.raises(ProbeError) as fault:
-        load_features(cache, "cls", coverage, "mean")
+        data.load(cache, "cls")
     assert '3 of 39 embeddings hold NaN or infinite values, of the samples "s03", "s07", "s08"' in str(fault.value)
 
 
@@ -255,25 +256,25 @@ def test_values_whose_squares_overflow_are_refused_with_the_names_of_their_sampl
     X = _vectors()
     X[4, 1] = -3e38
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X})
-    coverage = find_coverage(scans, scans.units(), [cache], "mean")
+    data = ProbeData.of(scans, [cache], "mean")
     with pytest.raises(ProbeError, match=r'1 of 39 embeddings hold values beyond 1e\+17, of the samples "s04"'):
-        load_features(cache, "cls", coverage, "mean")
+        data.load(cache, "cls")
 
 
 def test_a_cache_of_one_vector_alone_is_refused(scans: Manifest, tmp_path, cache_of) -> None:
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": np.full((39, 4), 0.5)})
-    coverage = find_coverage(scans, scans.units(), [cache], "mean")
+    data = ProbeData.of(scans, [cache], "mean")
     with pytest.raises(ProbeError, match="all 39 embeddings are the same vector"):
-        load_features(cache, "cls", coverage, "mean")
+        data.load(cache, "cls")
 
 
 def test_a_damaged_cache_is_refused_when_it_is_read(scans: Manifest, tmp_path, cache_of) -> None:
     cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
-    coverage = find_coverage(scans, scans.units(), [cache], "mean")
+    data = ProbeData.of(scans, [cache], "mean")
     whole = cache.path.read_bytes()
     cache.path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CacheError):
-        load_features(cache, "cls", coverage, "mean")
+        data.load(cache, "cls")
 
 
 def test_poolings_are_all_by_default_and_else_those_named(scans: Manifest, tmp_path, cache_of) -> None:
@@ -288,7 +289,7 @@ def test_poolings_are_all_by_default_and_else_those_named(scans: Manifest, tmp_p
         choose_poolings([both, one], ["cls"])
 
 
-def test_two_specs_of_one_backbone_are_told_apart_by_their_fingerprints(scans: Manifest, tmp_path, cache_of) -> None:
+def test_two_specs_of_one_backbone_differ_by_their_fingerprints(scans: Manifest, tmp_path, cache_of) -> None:
     X = _vectors()
     a, b = (cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X}, precision=p) for p in ("fp32", "bf16"))
     alone = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": X}, backbone="alone")

@@ -20,7 +20,7 @@ from sklearn.datasets import make_classification
 GRID = (1e-3, 0.1, 1.0, 100.0)
 
 
-def _block(task: str, seeds: int = 6) -> ProbeTask:
+def _task(task: str, seeds: int = 6) -> ProbeTask:
     X, y = map(np.asarray, make_classification(400, 12, n_informative=8, n_classes=3, class_sep=0.6, random_state=3))
     X = X.astype(np.float32)
     y, classes = {
@@ -39,21 +39,21 @@ def _block(task: str, seeds: int = 6) -> ProbeTask:
 @pytest.mark.parametrize("refit", [False, True])
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_probabilities_are_those_without_a_guide(monkeypatch, task: str, refit: bool) -> None:
-    block = _block(task)
+    block = _task(task)
     block = ProbeTask(block.X, block.y, block.resamples, task, block.classes, block.metric, refit=refit)
     kind = PROBES["logreg"].configured(C=GRID, tol=1e-6, stop_path=False)
     monkeypatch.setattr(logistic_engine, "_GUIDED", 2)
-    guided = list(kind.solve(block, JoblibWorkers(2)))
+    with_guide = list(kind.solve(block, JoblibWorkers(2)))
     monkeypatch.setattr(logistic_engine, "_GUIDED", 100)
     alone = list(kind.solve(block, JoblibWorkers(2)))
-    for a, b in zip(guided, alone, strict=True):
+    for a, b in zip(with_guide, alone, strict=True):
         assert a.params == b.params
         np.testing.assert_allclose(a.test_proba, b.test_proba, atol=2e-4)
         np.testing.assert_allclose(a.val_proba, b.val_proba, atol=2e-4)
 
 
 def test_resamples_that_share_few_rows_go_without_a_guide(monkeypatch) -> None:
-    block = _block("multiclass")
+    block = _task("multiclass")
     few = tuple(Resample(r.seed, r.train[:60], r.val, r.test) for r in block.resamples)
     made = []
     monkeypatch.setattr(logistic_engine, "Guide", lambda *given, **_: made.append(given))

@@ -45,20 +45,20 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[float]]:
 
 
 def test_a_path_ends_after_three_values_that_are_worse_on_val_and_says_where(visited: dict[int, list[float]]) -> None:
-    outcomes = list(PROBES["logreg"].configured(C=GRID).solve(_misleading(), JoblibWorkers(1)))
+    results = list(PROBES["logreg"].configured(C=GRID).solve(_misleading(), JoblibWorkers(1)))
     assert list(visited.values()) == [list(GRID[:4])] * 2
-    for outcome in outcomes:
-        assert outcome.params == {"C": GRID[0]}
-        assert "path ended at C=0.1" in outcome.notes
+    for result in results:
+        assert result.params == {"C": GRID[0]}
+        assert "path ended at C=0.1" in result.notes
 
 
 def test_a_full_path_visits_every_value_and_ends_nowhere(visited: dict[int, list[float]]) -> None:
     kind = PROBES["logreg"].configured(C=GRID, stop_path=False)
-    outcomes = list(kind.solve(_misleading(), JoblibWorkers(1)))
+    results = list(kind.solve(_misleading(), JoblibWorkers(1)))
     assert list(visited.values()) == [list(GRID)] * 2
-    for outcome in outcomes:
-        assert outcome.params == {"C": GRID[0]}
-        assert not any("path ended" in note for note in outcome.notes)
+    for result in results:
+        assert result.params == {"C": GRID[0]}
+        assert not any("path ended" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
@@ -86,6 +86,6 @@ def test_balanced_classes_weigh_what_they_weigh_in_scikit_learn(task: str, refit
         return make_pipeline(StandardScaler(), fit).fit(X[fitted], y[fitted]).predict_proba(X[test])
 
     for weight in ("balanced", None):
-        (outcome,) = PROBES["logreg"].configured(C=0.5, class_weight=weight).solve(block, JoblibWorkers(1))
-        np.testing.assert_allclose(outcome.test_proba, plain(weight), atol=3e-3)
+        (result,) = PROBES["logreg"].configured(C=0.5, class_weight=weight).solve(block, JoblibWorkers(1))
+        np.testing.assert_allclose(result.test_proba, plain(weight), atol=3e-3)
     assert np.abs(plain("balanced") - plain(None)).max() > 0.1

@@ -47,12 +47,12 @@ def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, se
     questions = _questions(rows, 4, share, seed, k)
     lists = list_neighbours(X, questions, WORKERS, metric=metric)
     for question in questions:
-        asked, members, wanted = question.rows, question.members, question.wanted
+        queries, members, wanted = question.rows, question.members, question.wanted
         found, row = lists.among(question)
-        own, _ = search(normalize_rows(X, metric)[asked], normalize_rows(X, metric)[members], wanted, metric)
+        own, _ = search(normalize_rows(X, metric)[queries], normalize_rows(X, metric)[members], wanted, metric)
         # Products of other shapes may differ in the last bit, so that rows at equal distances may change places.
         np.testing.assert_allclose(found, own, atol=2e-6)
-        exact = np.linalg.norm(X[asked][:, None] - X[row], axis=2) if metric == "euclidean" else None
+        exact = np.linalg.norm(X[queries][:, None] - X[row], axis=2) if metric == "euclidean" else None
         if exact is not None:
             np.testing.assert_allclose(exact, own, atol=2e-3)
         assert np.isin(row, members).all()
@@ -135,9 +135,9 @@ def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     st.integers(1, 60),
     st.integers(0, 10_000),
 )
-def test_the_nearest_are_the_first_of_a_stable_sort(rows, columns, dtype, kinds, seed) -> None:
+def test_the_nearest_are_the_first_of_a_stable_sort(rows, columns, dtype, probes, seed) -> None:
     rng = np.random.default_rng(seed)
-    found = (rng.integers(0, kinds, (rows, columns)) / 7).astype(dtype)  # few values, so that ties abound
+    found = (rng.integers(0, probes, (rows, columns)) / 7).astype(dtype)  # few values, so that ties abound
     k = int(rng.integers(1, columns + 1))
     barred = rng.permutation(columns)[: columns - k]
     found[:, barred[: len(barred) // 2]] = np.inf

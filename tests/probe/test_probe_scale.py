@@ -72,10 +72,10 @@ def _measured(code: str, *words: object) -> dict:
 
 @pytest.mark.slow
 def test_a_million_embeddings_are_probed_in_little_more_than_their_own_memory() -> None:
-    told = _measured(_CODE, 1_000_000, 768)
-    assert told["converged"]
-    assert told["right"] > 0.85
-    assert told["peak"] <= 1.6 * told["matrix"], told
+    message = _measured(_CODE, 1_000_000, 768)
+    assert message["converged"]
+    assert message["right"] > 0.85
+    assert message["peak"] <= 1.6 * message["matrix"], message
 
 
 @pytest.mark.slow
@@ -93,10 +93,10 @@ def test_a_run_reads_its_caches_one_after_another_without_copying_any(
     table = pd.DataFrame({"sample_id": ids, "path": "x.png", "label": np.where(labels, "ill", "healthy")})
     card = DatasetCard(name="large", task="binary", classes=["healthy", "ill"])
     manifest = Manifest(table.sort_values("sample_id"), card).save(tmp_path / "large.parquet")
-    told = _measured(_WHOLE, manifest.path, *(cache.path for cache in caches))
-    assert told["converged"]
-    assert min(told["right"]) > 0.85
-    assert told["peak"] <= 1.6 * 4 * _ROWS * _WIDTH, told
+    message = _measured(_WHOLE, manifest.path, *(cache.path for cache in caches))
+    assert message["converged"]
+    assert min(message["right"]) > 0.85
+    assert message["peak"] <= 1.6 * 4 * _ROWS * _WIDTH, message
 
 
 def _published(

@@ -18,7 +18,7 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
 
 
 @pytest.mark.parametrize(
-    ("probe", "told"),
+    ("probe", "message"),
     [
         ("gbm:presett=dense", 'gbm has no setting presett; there are preset, rounds.* Did you mean "preset"'),
         ("gbm:preset=dens", 'gbm: preset must be dense or lightgbm-defaults .got "dens".'),
@@ -38,9 +38,9 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
         ("logreg:C=inf", "logreg: C must be finite .got inf."),
         ("logreg:C=1e400", "logreg: C must be finite .got inf."),
         ("logreg:C=[1,0]", r"logreg: C must be above 0 .got 0.; e.g. C=\[0.01,1,100\], or --C 0.01,1,100"),
-        ("logreg:C=many", "logreg: C has 'many', which is no number; e.g. C="),
-        ("logreg:C=[[1]]", "which is no number"),
-        ("logreg:C=true", "C has True, which is no number"),
+        ("logreg:C=many", "logreg: C has 'many', which is not a number; e.g. C="),
+        ("logreg:C=[[1]]", "which is not a number"),
+        ("logreg:C=true", "C has True, which is not a number"),
         ("logreg:C=[]", "C is empty; give at least one value"),
         ("logreg:C=''", "C is empty; give at least one value"),
         ("logreg:C='1,,2'", "C has an empty value between its commas"),
@@ -51,8 +51,8 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
         (f"knn:k={list(range(1, 1002))}", "k has 1,001 values, more than 1,000"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(probe: str, told: str) -> None:
-    with pytest.raises(ProbeError, match=told):
+def test_a_setting_that_cannot_be_is_named(probe: str, message: str) -> None:
+    with pytest.raises(ProbeError, match=message):
         resolve_probes([probe])
 
 

@@ -164,6 +164,9 @@ def test_what_cannot_be_a_probe_is_refused() -> None:
         ("sklearn:sklearn.svm.SVC:gama=[1,2]", 'Did you mean "gamma"'),
         ("sklearn:sklearn.svm.SVC:C=[]", "grid of C is empty"),
         ("sklearn:sklearn.linear_model.Ridge", "not a classifier"),
+        (SVC(decision_function_shape="ovo"), "decision_function_shape=ovr"),
+        (make_pipeline(PCA(), SVC(decision_function_shape="ovo")), "svc__decision_function_shape=ovr"),
+        ("sklearn:sklearn.svm.SVC:decision_function_shape=[ovr,ovo]", "decision_function_shape=ovr"),
     ]:
         with pytest.raises(ProbeError, match=words):
             resolve_probes([wrong])

@@ -6,8 +6,8 @@ objective for each, with how far from it the solver stopped. Knows nothing of se
 
 from .guide import Guide
 from .path import Predictor
-from .problems import Problems, chances
+from .problems import Problems, proba_of_logits
 from .rows import Rows
 from .solver import Solution, solve
 
-__all__ = ["Guide", "Predictor", "Problems", "Rows", "Solution", "chances", "solve"]
+__all__ = ["Guide", "Predictor", "Problems", "Rows", "Solution", "proba_of_logits", "solve"]

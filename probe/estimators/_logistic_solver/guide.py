@@ -19,14 +19,14 @@ class Guide:
     guide's optimum, and where the last differences from it point, a problem needs fewer steps than from its own path
     alone; and the dearest part of the curvature is made once for all.
 
-    The path is walked in a thread of its own and as far as is asked for. Leaving the context ends it.
+    The path is walked in a thread of its own and as far as it is needed. Leaving the context ends it.
 
     Args:
         problems: L problems, one for each target.
         Cs: the path, rising.
         tol: relative gradient at which they are solved.
         max_iter: most steps for one value of C.
-        ahead: whether to go one step further than is asked for, while others work on what they got.
+        ahead: whether to go one step further than requested, while others work on what they got.
     """
 
     def __init__(self, problems: Problems, Cs: Sequence[float], *, tol: float, max_iter: int, ahead: bool) -> None:

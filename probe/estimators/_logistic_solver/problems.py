@@ -126,10 +126,10 @@ class Problems:
         return value, self.join(C * slope + W, C[:, 0] * by_intercepts.T)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
-        """(K, S, n) chance of each class, or of the positive one, for every row, those of weight zero too."""
+        """(K, S, n) probability of each class, or of the positive one, for every row, those of weight zero too."""
         out = np.empty((self.outputs, len(self), len(self.rows)), self.rows.dtype)
         for part, _, logits in self._logits(points):
-            out[:, :, part] = chances(logits)
+            out[:, :, part] = proba_of_logits(logits)
         return out
 
     def coefficients(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +157,7 @@ class Problems:
         return _softmax_residuals(logits, np.clip(self.bounds - part.start, 0, logits.shape[2]), weight)
 
 
-def chances(logits: np.ndarray) -> np.ndarray:
+def proba_of_logits(logits: np.ndarray) -> np.ndarray:
     """Probabilities (K, ...) of logits (K, ...): the softmax, or for K = 1 the sigmoid; done in place."""
     if len(logits) == 1:
         small = np.exp(-np.abs(logits))
@@ -171,7 +171,7 @@ def chances(logits: np.ndarray) -> np.ndarray:
 def _softmax_residuals(logits: np.ndarray, bounds: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of logits (K, S, m) whose rows are sorted by class.
 
-    The residual of a row's own class is minus the sum of the others', never one minus its chance: where a row is
+    The residual of a row's own class is minus the sum of the others', never one minus its probability: where a row is
     nearly certain, that difference has no digits left in float32. The same holds for the loss.
     """
     logits -= logits.max(axis=0)
