@@ -22,6 +22,67 @@ _MAY_USE = {
     "report": {"base", "manifests", "evaluate"},
     "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "report"},
 }
+_FROM_MODULES = {
+    "base": {"errors", "faults", "files", "progress", "text"},
+    "manifests": {
+        "checks.fix_duplicates",
+        "checks.spelling",
+        "image_stats.scan",
+        "manifest",
+        "pseudonyms",
+        "readers",
+        "readers.source",
+        "registry",
+        "schema.card",
+        "schema.columns",
+        "schema.intensity_policy",
+        "schema.labels",
+        "splits",
+        "stratified_groups",
+        "summary.attributes",
+        "summary.counts",
+        "summary.warnings",
+        "validation.diagnostics",
+    },
+    "cache": {"lookup", "spec", "verify"},
+    "extract": {"catalogue", "device", "estimate_cost", "multi_device"},
+    "evaluate": {
+        "metrics.binning",
+        "metrics.calibration",
+        "metrics.functions",
+        "metrics.per_class",
+        "metrics.registry",
+        "resampling.protocols",
+        "resampling.resample",
+        "resampling.train_size",
+        "results.fit_result",
+        "results.predictions",
+        "results.recorder",
+        "results.run",
+        "results.schemas",
+        "statistics.bootstrap",
+        "statistics.comparison",
+        "statistics.compute",
+        "statistics.pairing",
+        "statistics.ranking",
+        "statistics.run_warnings",
+        "statistics.summary",
+    },
+    "report": {"run.data", "run.tables", "run.verdict"},
+}
+"""The modules that other packages may import from, besides what `__init__.py` exports."""
+
+_ORDER = {
+    "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
+        builders datasets registry""",
+    "extract": """catalogue device weights adapters pooling transforms runtimes loader normalization batching throughput
+        backbone engine multi_device estimate_cost""",
+    "evaluate": "metrics resampling results statistics",
+    "probe": "estimators data engines run_info runner",
+    "report": "elements plots run manifest",
+}
+"""From the lowest: a subpackage or module imports only what stands before it."""
+
 _TORCH_SIDE = {"torch", "torchvision", "timm", "transformers", "open_clip", "onnx"}
 
 
@@ -87,6 +148,61 @@ def test_every_package_is_listed_and_typed() -> None:
     assert all((_ROOT / room / "py.typed").exists() for room in _MAY_USE)  # which its subpackages share
 
 
+@pytest.mark.parametrize("package", sorted(_MAY_USE.keys() - {"cli"}))
+def test_an_interface_is_small_and_complete(package: str) -> None:
+    tree = ast.parse((_ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    exported = next(
+        ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and "__all__" in _names(n)
+    )
+    assert 1 <= len(exported) <= 25
+    assert len(set(exported)) == len(exported)
+
+
+def _names(assignment: ast.Assign) -> set[str]:
+    return {target.id for target in assignment.targets if isinstance(target, ast.Name)}
+
+
+def test_other_packages_import_from_the_listed_modules_only() -> None:
+    modules = {path.relative_to(_ROOT).with_suffix("").parts: path for path in _modules()}
+    used = {
+        (package, ".".join(target[1:]).removesuffix(".__init__"))
+        for name, path in modules.items()
+        for target in _needed(path) & set(modules)
+        if (package := target[0]) != name[0] and target[1:] != ("__init__",)
+    }
+    used = {(package, module) for package, module in used if not _is_only_on_the_way(package, module, modules)}
+    listed = {(package, module) for package, names in _FROM_MODULES.items() for module in names}
+    assert used == listed
+
+
+def _is_only_on_the_way(package: str, module: str, modules: dict[tuple[str, ...], Path]) -> bool:
+    """A package that is passed through to one of its modules, and exports nothing itself."""
+    init = modules.get((package, *module.split("."), "__init__"))
+    return init is not None and "import" not in init.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("package", _ORDER)
+def test_subpackages_import_only_lower_ones(package: str) -> None:
+    order = {name: place for place, name in enumerate(_ORDER[package].split())}
+    paths = [path for path in _modules() if path.relative_to(_ROOT).parts[0] == package]
+    present = {path.relative_to(_ROOT / package).with_suffix("").parts[0] for path in paths} - {"__init__"}
+    assert present == set(order)
+    for path in paths:
+        here = path.relative_to(_ROOT / package).with_suffix("").parts[0]
+        for target in _needed(path):
+            if target[0] == package and len(target) > 1 and target[1] in order and here in order:
+                assert order[target[1]] <= order[here], f"{path.relative_to(_ROOT)} imports {'.'.join(target)}"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in _modules()}), ids=lambda f: str(f.relative_to(_ROOT))
+)
+def test_a_folder_has_three_to_sixteen_files(folder: Path) -> None:
+    files = len(list(folder.glob("*.py")))
+    assert files <= 16
+    assert files >= 3 or any(folder.glob("*/__init__.py"))
+
+
 def test_no_file_needs_one_that_needs_it() -> None:
     """Imports inside functions count too: they would hide a circle, not break it."""
     modules = {path.relative_to(_ROOT).with_suffix("").parts: path for path in _modules()}
@@ -95,13 +211,11 @@ def test_no_file_needs_one_that_needs_it() -> None:
 
 
 def _needed(path: Path) -> set[tuple[str, ...]]:
-    """The modules, and names that may be modules, which relative imports in `path` name, but for types alone."""
+    """The modules, and names that may be modules, in the relative imports of `path`, those for types included."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
-    for_types = {id(node) for guard in guards for node in ast.walk(guard)}
     folder, found = path.relative_to(_ROOT).parent.parts, set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in for_types:
+        if isinstance(node, ast.ImportFrom) and node.level:
             start = (*folder[: len(folder) - node.level + 1], *(node.module.split(".") if node.module else ()))
             # `from . import name` is of a neighbour, and the package around both is on its way in already.
             reached = [*([start] if node.module else []), *((*start, alias.name) for alias in node.names)]

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ...base import ImageError, ManifestError, did_you_mean, one_of
-from ..datasets.medmnist_facts import all_sets, name_and_size
 from ..manifest import Manifest
 from ..readers.image_stack import Layout
 from ..readers.npz import read_header
@@ -22,6 +21,7 @@ from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
 from ..validation.structure import SPLITS
 from .common import Notice, assemble, report_empty_classes, silent, task_for
+from .medmnist_facts import all_sets, name_and_size
 
 
 def build_npz(

@@ -12,9 +12,9 @@ from typing import Literal
 
 from ...base import ManifestError, atomic_path, did_you_mean, one_of, progress
 from ..builders.common import Notice, silent
+from ..builders.medmnist_facts import SetFacts, all_sets, name_and_size
 from ..builders.npz import build_npz, read_shapes
 from ..manifest import Manifest
-from .medmnist_facts import SetFacts, all_sets, name_and_size
 
 Size = Literal["28", "64", "128", "224"]
 

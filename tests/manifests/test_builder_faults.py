@@ -11,7 +11,7 @@ import pytest
 from folder_trees import make
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, build_csv, build_npz
-from medprobe.manifests.datasets import medmnist_facts
+from medprobe.manifests.builders import medmnist_facts
 from published_trees import TREES, write
 
 

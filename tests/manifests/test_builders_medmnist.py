@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, read_image
-from medprobe.manifests.datasets import medmnist, medmnist_facts
+from medprobe.manifests.builders import medmnist_facts
+from medprobe.manifests.datasets import medmnist
 from medprobe.manifests.summary.counts import class_counts
 
 build_medmnist = BUILDERS["medmnist"].build
