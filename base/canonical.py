@@ -13,10 +13,19 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: `value` holds NaN or an infinity.
         TypeError: `value` holds something that JSON has no word for.
+
+    Examples:
+        >>> canonical_json({"b": 1, "a": [2, None]})
+        '{"a":[2,null],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def fingerprint(value: Any, *, digits: int = 12) -> str:
-    """The first `digits` hexadecimal digits of the BLAKE2b digest of `canonical_json(value)`."""
+    """The first `digits` hexadecimal digits of the BLAKE2b digest of `canonical_json(value)`.
+
+    Examples:
+        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+        True
+    """
     return blake2b(canonical_json(value).encode(), digest_size=32).hexdigest()[:digits]

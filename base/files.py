@@ -71,6 +71,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be made or written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder) / "run.json") as temporary:
+        ...         _ = temporary.write_text("{}")
+        ...     (Path(folder) / "run.json").read_text()
+        '{}'
     """
     with writing(target):
         make_folder(target.parent)

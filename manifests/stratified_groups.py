@@ -51,6 +51,11 @@ def stratified_group_split(
         (G,) int64: the part of each group. A class that occurs in as many groups as are needed in all occurs in each
         part as often as is needed, unless groups of several classes prevent it; it always occurs in the
         first part if it is needed there.
+
+    Examples:
+        >>> counts = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])  # four patients with one image each, of two classes
+        >>> stratified_group_split(counts, np.arange(4), np.array([0.5, 0.5]), np.array([1, 1])).tolist()
+        [0, 1, 0, 1]
     """
     if (counts.sum(axis=1) == 1).all():
         return _exact(counts.argmax(axis=1), order, fractions, needed)
@@ -69,6 +74,11 @@ def assign_folds(counts: np.ndarray, order: np.ndarray, folds: int, *, needed: i
     group has one class, each fold has `needed` groups of every class that has so many for each. A class of n groups is
     in two folds at least, so that whichever is tested it can be trained on, if there are at most n (folds - 1) classes;
     beyond that only if groups of several classes do not prevent it.
+
+    Examples:
+        >>> counts = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])  # four patients with one image each, of two classes
+        >>> assign_folds(counts, np.arange(4), 2, needed=1).tolist()
+        [0, 1, 0, 1]
     """
     if (counts.sum(axis=1) == 1).all():
         # Round robin through all classes: restarting at each class would give all remainders to one fold.

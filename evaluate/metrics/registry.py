@@ -109,6 +109,10 @@ def find_metric(name: str) -> Metric:
 
     Raises:
         ProbeError: there is none (names the near ones).
+
+    Examples:
+        >>> find_metric("macro_recall").name
+        'balanced_accuracy'
     """
     found = METRICS.get(METRIC_ALIASES.get(name.lower().replace("-", "_"), name))
     if found is None:

@@ -19,7 +19,12 @@ FULL_TRAIN = "all"
 
 @dataclass(frozen=True)
 class Budget:
-    """A part of the training units. One of the two is set, or neither: then it is all that the protocol draws."""
+    """A part of the training units. One of the two is set, or neither: then it is all that the protocol draws.
+
+    Examples:
+        >>> Budget(shots=5).name, Budget(share=0.1).name, Budget().name
+        ('5 shots', '10%', 'all')
+    """
 
     shots: int | None = None
     """Units of each class."""

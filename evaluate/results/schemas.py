@@ -15,7 +15,12 @@ from ..resampling.train_size import FULL_TRAIN
 
 
 class SystemKey(NamedTuple):
-    """The identity of a result: which system a row of a table is about."""
+    """The identity of a result: which system a row of a table is about.
+
+    Examples:
+        >>> SystemKey("brain", "timm:resnet50", "0a1b2c3d4e5f", "mean", "knn").budget
+        'all'
+    """
 
     dataset: str
     backbone: str

@@ -14,7 +14,12 @@ ALPHA = 0.05
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted."""
+    """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted.
+
+    Examples:
+        >>> holm(np.array([0.01, 0.04, np.nan])).tolist()
+        [0.02, 0.04, nan]
+    """
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))
     order = known[np.argsort(p[known], kind="stable")]
@@ -24,7 +29,12 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), by SciPy; NaN is not counted."""
+    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), by SciPy; NaN is not counted.
+
+    Examples:
+        >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan])).tolist()
+        [0.02, 0.04, nan]
+    """
     adjusted = np.full(len(p), np.nan)
     known = np.isfinite(p)
     if known.any():

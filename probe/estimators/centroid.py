@@ -34,6 +34,14 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     centroids_ : ndarray of shape (n_classes, n_features), or of shape (n_labels, 2, n_features) for multilabel
         Means of the classes; for multilabel of the rows without and with each label. A label that is the same in
         every row has NaN for the side that there is not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
+    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
+    >>> CentroidProbe().fit(X, y).predict([[0.1, 1.0]]).tolist()
+    ['benign']
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(self, *, center: bool = True, normalize: bool = True, temperature: float = 0.1) -> None:

@@ -83,6 +83,14 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         LightGBM boosters: one, or one a label (for a label that is the same in every row, its share of them: 0 or 1).
     rounds_ : list of int
         Rounds that are kept of each; 0 for a label that is the same in every row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
+    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
+    >>> GBMProbe(preset="lightgbm-defaults", n_estimators=2).fit(X, y).predict(X).shape
+    (4,)
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(

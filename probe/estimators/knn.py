@@ -48,6 +48,14 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         Training rows, of unit length for cosine.
     y_ : ndarray of shape (n_samples,), int64, or of shape (n_samples, n_labels), int8
         Positions in `classes_`, or 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
+    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
+    >>> KNNProbe(n_neighbors=1).fit(X, y).predict([[0.1, 1.0]]).tolist()
+    ['benign']
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(

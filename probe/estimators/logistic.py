@@ -160,6 +160,14 @@ class LogisticProbe(_Logistic):
         Evaluations of the objective, the most that a label took.
     converged_ : bool
         Whether all stopped at `tol`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
+    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
+    >>> LogisticProbe(C=10.0).fit(X, y).predict([[0.1, 1.0]]).tolist()
+    ['benign']
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
@@ -213,6 +221,14 @@ class LogisticPath(_Logistic):
     gradient_ : ndarray of shape (n_C,)
     n_iter_ : ndarray of shape (n_C,)
     converged_ : ndarray of shape (n_C,), bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
+    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
+    >>> LogisticPath(Cs=[0.1, 1.0]).fit(X, y).coef_.shape
+    (2, 1, 2)
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
