@@ -231,7 +231,7 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     except ManifestError as error:
         why = f" ({str(error).rstrip('.')})" if card.exists() else ""
         raise OutputError(
-            f"{there[0]}: exists already and is no manifest{why}, and nothing else is ever replaced; choose another "
+            f"{there[0]}: exists already and is not a manifest{why}, and nothing else is ever replaced; choose another "
             "--out, or move it away."
         ) from error
     if not overwrite:
@@ -266,7 +266,7 @@ def _relative(root: Path, folder: Path) -> str:
 
 
 def _digest_text(hasher: blake2b, column: pa.Array) -> None:
-    """Feeds the lengths, then the bytes, so that no two columns of text look alike."""
+    """Feeds the lengths, then the bytes, so that two different columns of text never hash the same bytes."""
     lengths = pc.call_function("binary_length", [column]).to_numpy().astype("<i8")
     hasher.update(lengths)
     _, offsets, data = column.buffers()

@@ -61,7 +61,7 @@ def check_manifest(
     Args:
         manifest: may have been loaded with `strict=False`, so that structural faults are reported with the rest.
         embeddings: by the name of what made them, float (N, D) in the order of the manifest's rows; NaN throughout a
-            row that has none. They find images that are alike though their pixels are not.
+            row that has none. They find similar images whose pixels differ.
         progress: show a bar while images are read and embeddings compared.
 
     Returns:

@@ -148,7 +148,7 @@ def _to_train(manifest: Manifest, group: np.ndarray) -> tuple[pd.Series, list[st
 
 
 def _by_split(manifest: Manifest, rows: np.ndarray) -> str:
-    """` (3 from train, 10 from test)`, or nothing where there is no split or no row."""
+    """` (3 from train, 10 from test)`, empty without a split or rows."""
     if "split" not in manifest.table or len(rows) == 0:
         return ""
     split = as_words(column_of(manifest.table, "split").iloc[rows])

@@ -15,23 +15,23 @@ from ..validation.diagnostics import Diagnostic, diagnostic
 from .context import CheckContext
 
 _FEWEST_SHARED = 5
-"""Names that several images share, at least; fewer are chance."""
+"""Minimum number of names that several images share; fewer are chance."""
 _SHARE = 0.1
-"""Of images whose name is shared, at least."""
+"""Minimum share of images whose name is shared."""
 _NAMES_PER_CLASS = 3
-"""A name for every class, or for every class and split, is that of a folder or a batch, not of a patient."""
+"""With at most this many names per class, a name is probably that of a folder or batch, not of a patient."""
 # What is left of a name without its last field must still hold a number: `P001_1`, `person1_bacteria_2`, `10_left`
 # and `007b` name someone; `0001`, `Tr-gl_0001` and `scan (12)` do not.
 _LAST_FIELD = re.compile(r"^(?P<name>.*\d.*?)(?:[\s_.\-(]+[A-Za-z0-9]+\)?|(?<=\d)[A-Za-z])$")
 
 
 def groups_in_names(context: CheckContext) -> Iterator[Diagnostic]:
-    """No group column, though file names (or the folders around them) look like several images a patient."""
+    """No group column, though file names (or the folders around them) look like several images per patient."""
     table = context.manifest.table
     if context.manifest.names_patients:
         return
     paths = [path.partition("#")[0].replace("\\", "/") for path in as_words(column_of(table, "path"))]
-    if len(set(paths)) < len(paths):  # frames of a file; what they have in common is no matter of names
+    if len(set(paths)) < len(paths):  # frames of one file share its name
         return
     for names, whose in ((_prefixes(paths), "names"), (_folders(paths), "folders")):
         shared = _shared_names(names, context)

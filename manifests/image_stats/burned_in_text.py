@@ -1,4 +1,4 @@
-"""Looks for text that is part of the pixels: small, sharp marks in a row, on even ground, near an edge of the image.
+"""Detects text in the pixels: small, sharp marks in a row, on an even background, near an edge of the image.
 
 A method of our own, made for the names, dates and scales that scanners write into images; what it finds and misses
 is measured in docs/checks.md (`burned-in-text`).
@@ -12,21 +12,21 @@ import numpy as np
 from PIL import Image
 
 FEWEST = 4
-"""Letters in a row; three marks of like height occur in anatomy too."""
+"""Letters in a row; three marks of similar height occur in anatomy too."""
 _LONGEST_SIDE = 1024
 """Larger images are averaged down first: letters that can be read on a screen survive it."""
 _STROKE = 9
-"""Pixels: what an opening of this size removes is thin."""
+"""Size of the opening in pixels; what it removes is a thin stroke."""
 _CONTRAST = 40
-"""Grey levels that a stroke stands out by at least."""
+"""Minimum contrast of a stroke, in grey levels."""
 _HEIGHTS = (5, 40)
-"""Pixels of the lowest and the highest letter."""
+"""Minimum and maximum height of a letter in pixels."""
 _EVEN = 14
-"""Standard deviation, in grey levels, of the ground around a letter at most."""
+"""Maximum standard deviation, in grey levels, of the background around a letter."""
 _EDGE = 1 / 3
-"""Text is looked for in this share of the image from each edge."""
+"""Share of the image, from each edge, in which text is searched."""
 _MOST_MARKS = 600
-"""With more, the image is texture all over."""
+"""Images with more marks than this are texture, and are skipped."""
 
 
 def letters_in_a_row(grey: Image.Image) -> int:
@@ -92,7 +92,7 @@ def _letter_boxes(strokes: np.ndarray) -> np.ndarray:
 
 
 def _rows_of(boxes: np.ndarray) -> Iterator[np.ndarray]:
-    """Boxes that stand side by side on one line and are of like height, `FEWEST` and more: (L, 4) each."""
+    """Rows of at least `FEWEST` adjacent boxes of similar height on one line: (L, 4) each."""
     if len(boxes) < FEWEST:
         return
     top, bottom, left, right = boxes.T
@@ -100,10 +100,10 @@ def _rows_of(boxes: np.ndarray) -> Iterator[np.ndarray]:
     higher = np.maximum(height[:, None], height)
     leeway = np.maximum(1, 0.15 * higher)
     on_a_line = (np.abs(bottom[:, None] - bottom) <= leeway) | (np.abs(top[:, None] - top) <= leeway)
-    alike = higher <= 1.6 * np.minimum(height[:, None], height)
+    similar = higher <= 1.6 * np.minimum(height[:, None], height)
     gap = left - right[:, None]
-    concat_units = (gap >= -2) & (gap <= 1.1 * higher) & (left > left[:, None])
-    one, other = np.nonzero(on_a_line & alike & concat_units)
+    adjacent = (gap >= -2) & (gap <= 1.1 * higher) & (left > left[:, None])
+    one, other = np.nonzero(on_a_line & similar & adjacent)
     if len(one) < FEWEST - 1:
         return
     from scipy.sparse import coo_array
@@ -113,7 +113,7 @@ def _rows_of(boxes: np.ndarray) -> Iterator[np.ndarray]:
     _, row = connected_components(links, directed=False)
     for number in np.flatnonzero(np.bincount(row) >= FEWEST):
         chosen = row == number
-        # A staircase of marks is no line.
+        # A staircase of marks is not a line of text.
         if np.ptp(np.concatenate([top[chosen], bottom[chosen]])) <= 2 * np.median(height[chosen]):
             yield boxes[chosen]
 
@@ -126,7 +126,7 @@ def _letters_on_even_ground(pixels: np.ndarray, strokes: np.ndarray, row: np.nda
 
 
 def _is_even_around(pixels: np.ndarray, strokes: np.ndarray, box: np.ndarray) -> bool:
-    """Whether the ground in and around a box is even; the blurred rim of the strokes is no ground."""
+    """Whether the ground in and around a box is even; the blurred rim of the strokes is excluded."""
     from scipy.ndimage import binary_dilation
 
     top, bottom, left, right = (int(side) for side in box)

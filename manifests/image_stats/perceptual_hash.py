@@ -18,7 +18,7 @@ def perceptual_hash(grey: Image.Image) -> tuple[int, np.ndarray]:
     """The DCT hash of an image (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions").
 
     The image is averaged to 32 x 32; of its cosine transform the 8 x 8 slowest waves are kept, and each becomes one
-    bit: is it above their median? The mean brightness is no wave, so its bit is always 0.
+    bit: is it above their median? The mean brightness is not a frequency, so its bit is always 0.
 
     Args:
         grey: of mode `L`.

@@ -147,7 +147,7 @@ def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
     types = {pa.string(): TEXT, pa.large_string(): TEXT}
-    # The pandas notes in a Parquet file are ignored: an index that someone saved is no column of a manifest.
+    # The pandas notes in a Parquet file are ignored: a saved index is not a column of a manifest.
     return table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
 
 

@@ -13,7 +13,7 @@ Window = Literal["stored", "percentiles"] | tuple[float, float]
 
 
 def _as_window(window: object) -> object:
-    """A list as a tuple; refuses here what is no window, since a union would tell of each of its parts."""
+    """A list as a tuple; refuses here what is not a window, since a union would report each of its members."""
     if window in ("stored", "percentiles"):
         return window
     if not _two_numbers(window):

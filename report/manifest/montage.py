@@ -29,8 +29,6 @@ _HOLE = (238, 240, 242)
 _MOST_CLASSES = 40
 _LABEL_WIDTH = 26
 """Characters in a line of a class name."""
-_OTHER_SCRIPTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Arial Unicode MS", "Microsoft YaHei")
-"""Fonts for letters that matplotlib's own font lacks, where they are installed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +83,10 @@ def draw_montage(manifest: Manifest, out: Path, *, per_class: int = 8, seed: int
         OutputError: `out` cannot be written.
     """
     import matplotlib as mpl
-    from matplotlib.font_manager import fontManager
 
     examples = class_examples(manifest, per_class=per_class, seed=seed)
     with drawing(LIGHT):
-        installed = set(fontManager.get_font_names())
-        mpl.rcParams["font.family"] = ["DejaVu Sans", *(font for font in _OTHER_SCRIPTS if font in installed)]
+        mpl.rcParams["font.family"] = _fonts_for("".join([manifest.name, *manifest.card.classes]))
         picture = figure_bytes(montage_figure(manifest, examples), "png")
     with atomic_path(out) as temporary:
         temporary.write_bytes(picture)
@@ -124,6 +120,27 @@ def montage_figure(manifest: Manifest, examples: list[Examples]) -> Figure:
     counts = f"{counted(len(manifest), 'image')}, {counted(classes, *class_words(manifest.card.task))}{cut}"
     axes.set_title(f"{manifest.name}: {counts}")
     return figure
+
+
+def _fonts_for(text: str) -> list[str]:
+    """DejaVu Sans and the installed fonts with the characters of `text` that the fonts before them lack."""
+    from matplotlib.font_manager import findfont, fontManager, get_font
+
+    missing = set(map(ord, text)).difference(get_font(findfont("DejaVu Sans")).get_charmap())
+    families = ["DejaVu Sans"]
+    # The Last Resort font of matplotlib has a box for every character.
+    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
+    for font in sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400, font.name)):
+        if not missing:
+            break
+        try:
+            found = missing.intersection(get_font(font.fname).get_charmap())
+        except (OSError, RuntimeError):  # a listed file that was removed, or that FreeType cannot read
+            continue
+        if found:
+            families.append(font.name)
+            missing -= found
+    return families
 
 
 def _tile(manifest: Manifest, row: int) -> Image.Image | None:

@@ -45,7 +45,7 @@ def test_a_table_that_is_no_manifest_is_never_replaced(class_folders, table, tmp
     with _untouched(tmp_path):
         said = medprobe("manifest", "build", "folder", class_folders, "--out", table, "--overwrite")
         assert said.status == 1
-        assert "labels.csv: exists already and is no manifest" in said.err
+        assert "labels.csv: exists already and is not a manifest" in said.err
         assert "choose another --out, or move it away." in said.notes
 
 
@@ -54,7 +54,7 @@ def test_a_yaml_file_that_is_no_card_is_never_replaced(class_folders, tmp_path, 
     with _untouched(tmp_path):
         said = medprobe("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.csv", "--overwrite")
         assert said.status == 1
-        assert "m.yaml: exists already and is no manifest" in said.err
+        assert "m.yaml: exists already and is not a manifest" in said.err
 
 
 def test_the_tables_of_a_published_data_set_are_never_replaced(tmp_path, medprobe) -> None:
@@ -62,7 +62,7 @@ def test_the_tables_of_a_published_data_set_are_never_replaced(tmp_path, medprob
     with _untouched(tmp_path):
         said = medprobe("manifest", "build", "aptos2019", tree.src, "--out", tree.file, "--overwrite")
         assert said.status == 1
-        assert f"{tree.table}: exists already and is no manifest" in said.err
+        assert f"{tree.table}: exists already and is not a manifest" in said.err
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -91,7 +91,7 @@ def test_a_fix_replaces_a_manifest_alone(pets: Manifest, table, tmp_path, medpro
     with _untouched(tmp_path):
         said = medprobe(*words, table)
         assert said.status == 1
-        assert "labels.csv: exists already and is no manifest" in said.err
+        assert "labels.csv: exists already and is not a manifest" in said.err
 
 
 def test_a_manifest_is_replaced_when_asked_whatever_rows_it_has(pets: Manifest, tmp_path) -> None:
