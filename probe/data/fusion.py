@@ -1,4 +1,4 @@
-"""From one vector a sample to one vector a unit."""
+"""From one vector per sample to one vector per unit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ...base import ProbeError, no_such
 
 _AT_ONCE = 4096
-"""Vectors that are added up at a time, about: in float64, they are copies."""
+"""Number of vectors summed at a time, about: their float64 copies take memory."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Aggregation:
     averaged: bool
     """Whether the result is divided by the number of vectors."""
     by_modality: bool = False
-    """Whether the modalities of a unit are fused apart and stand side by side."""
+    """Whether the vectors of each modality are aggregated apart and then concatenated."""
 
 
 AGGREGATIONS: dict[str, Aggregation] = {
@@ -28,19 +28,19 @@ AGGREGATIONS: dict[str, Aggregation] = {
     "max": Aggregation(np.maximum, averaged=False),
     "concat": Aggregation(np.add, averaged=True, by_modality=True),
 }
-"""Ways of aggregating vectors. A further one is one line here."""
+"""Ways of aggregating vectors; a new one is one line here."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Which vectors are fused with which: those of one cell, of which each unit has one, or one a modality."""
+    """Which vectors are aggregated together: those of one cell; a unit has one cell, or one per modality."""
 
     cell: np.ndarray
     """(N,) int64, of each vector."""
     units: int
     """U."""
     apart: int
-    """Cells of a unit; they follow each other."""
+    """Consecutive cells of a unit."""
 
     @classmethod
     def of(cls, unit: np.ndarray, units: int, *, how: str, modality: np.ndarray | None) -> Cells:
@@ -77,11 +77,11 @@ class Cells:
 def aggregate(
     X: np.ndarray, unit: np.ndarray, units: int, *, how: str = "mean", modality: np.ndarray | None = None
 ) -> np.ndarray:
-    """Fuses the samples of each unit.
+    """Aggregates the samples of each unit.
 
     Args:
-        X: (N, D) float32, one row a sample. The rows of a unit are added in the order given, on which the last bit
-            of a float sum depends: give them in an order that follows from the samples, such as that of their ids.
+        X: (N, D) float32, one row per sample. The rows of a unit are summed in the order given, on which the last
+            bit of a float sum depends: sort them by something of the samples, such as their ids.
         unit: (N,) int64, the unit of each row, 0 to `units` - 1.
         units: U, the number of units.
         how: `mean`; `max` (per column); `concat` (by modality in the order of their names, mean inside each).
@@ -92,7 +92,7 @@ def aggregate(
         of some modality) is a row of NaN: see `covered`.
 
     Raises:
-        ProbeError: there is no such way, or `concat` without modalities.
+        ProbeError: unknown aggregation, or `concat` without modalities.
     """
     cells = Cells.of(unit, units, how=how, modality=modality)
     out = np.empty((units, cells.apart * X.shape[1]), np.float32)
@@ -101,7 +101,7 @@ def aggregate(
 
 
 def aggregate_into(out: np.ndarray, X: np.ndarray, cells: Cells, how: str) -> None:
-    """Fills `out`, (U, apart * D), with the fused rows of `X`, (N, D); a stretch of cells at a time."""
+    """Fills `out`, (U, apart * D), with the aggregated rows of `X`, (N, D); a range of cells at a time."""
     flat, way, counts = out.reshape(-1, X.shape[1]), AGGREGATIONS[how], cells.counts
     if cells.single:
         flat[cells.cell] = X
@@ -117,8 +117,8 @@ def aggregate_into(out: np.ndarray, X: np.ndarray, cells: Cells, how: str) -> No
         part[~there] = np.nan
         if len(rows):
             starts = ends[first : first + stretch][there] - number[there] - begin
-            fused = way.reduce.reduceat(X[rows].astype(np.float64), starts, axis=0)
-            part[there] = fused / number[there, None] if way.averaged else fused
+            reduced = way.reduce.reduceat(X[rows].astype(np.float64), starts, axis=0)
+            part[there] = reduced / number[there, None] if way.averaged else reduced
 
 
 def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.ndarray | None = None) -> np.ndarray:
@@ -127,7 +127,7 @@ def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.nda
     Args:
         unit: (N,) the unit of each sample that there is.
         units: U.
-        how: as for `aggregate`; where predictions are fused, one sample is enough.
+        how: as for `aggregate`; where predictions are averaged, one sample is enough.
         modality: (N,) of the samples that there are.
     """
     if how == PREDICTIONS:
@@ -137,14 +137,14 @@ def covered(unit: np.ndarray, units: int, *, how: str = "mean", modality: np.nda
 
 
 PREDICTIONS = "predictions"
-"""Fusing after the probe instead: it is fitted on samples, and a unit's probability is the mean of its samples'."""
+"""Aggregation after the probe: it is fitted on samples, and a unit's probability is the mean of its samples'."""
 
 
 def check_aggregation(how: str) -> None:
-    """Makes sure that samples can be fused so.
+    """Checks the name of an aggregation.
 
     Raises:
-        ProbeError: there is no such way.
+        ProbeError: unknown aggregation.
     """
     known = (*AGGREGATIONS, PREDICTIONS)
     if how not in known:

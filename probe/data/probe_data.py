@@ -267,7 +267,7 @@ def align_classes(trained: Manifest, tested: Manifest) -> Manifest:
             " be tested on the other."
         )
     if trained.digest == tested.digest:
-        raise ProbeError(f"{names} have the same ids, labels and splits: give another cohort to test on.")
+        raise ProbeError(f"{names} have the same ids, labels and splits: give another data set to test on.")
     ours, theirs = trained.card.classes, tested.card.classes
     if set(ours) != set(theirs):
         sides = [(trained.name, set(ours) - set(theirs)), (tested.name, set(theirs) - set(ours))]

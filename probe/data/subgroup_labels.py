@@ -1,4 +1,4 @@
-"""Attributes of units as subgroups: a word a unit, and no more of a person than the word says."""
+"""Attributes of units as subgroups: one label per unit and attribute, coarse enough not to identify anyone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pandas as pd
 from ...manifests import Units
 
 MOST_SUBGROUPS = 50
-"""An attribute of more values is a date, a name or a number of its own, and is not kept."""
+"""An attribute with more values is a date, a name or an identifier, and is not kept."""
 _FEW_VALUES = 10
-"""Numbers of so few values stand as they are; others are put into quarters."""
+"""Numbers with at most so many values are kept as they are; others become quartiles."""
 _AGES = (0, 18, 40, 60, 75, 90)
-# That of a person of over 89 years is an identifier by the Safe Harbor rule, 45 CFR 164.514(b)(2)(i)(C).
+# An age over 89 is an identifier by the Safe Harbor rule, 45 CFR 164.514(b)(2)(i)(C).
 _OLDEST = "90+"
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _DICOM_AGE = re.compile(r"(\d{1,3})([DWMY])?")
@@ -25,38 +25,39 @@ def subgroups_of(units: Units) -> tuple[pd.DataFrame, list[str]]:
     """The subgroups of all units in all attributes of the card.
 
     Returns:
-        One row per attribute and unit that has one, by both: `unit` and `group` (positions), `attribute`, `value`; and
-        what a reader must be told of attributes that are not kept.
+        One row per attribute and unit that has it: `unit` and `group` (positions), `attribute`, `value`; and messages
+        about attributes that are not kept.
     """
-    told, parts = [], []
+    messages, parts = [], []
     for name in sorted(units.attributes.columns):
         words, why = subgroup_column(name, units.attributes[name])
-        told += [why] if why else []
+        messages += [why] if why else []
         known = np.flatnonzero(words != "")
         about = {"unit": known.astype(np.int32), "group": units.group[known].astype(np.int32)}
         parts.append(pd.DataFrame({**about, "attribute": name, "value": words[known].astype(str)}))
     empty = pd.DataFrame({"unit": np.empty(0, np.int32), "group": np.empty(0, np.int32), "attribute": [], "value": []})
-    return (pd.concat(parts, ignore_index=True) if parts else empty), told
+    return (pd.concat(parts, ignore_index=True) if parts else empty), messages
 
 
 def subgroup_column(name: str, values: pd.Series) -> tuple[np.ndarray, str]:
     """The subgroup of each unit in one attribute.
 
-    Words are taken as they are, ages in years become bins (nobody's age can be read from them, and all over 89 share
-    one), other numbers of more than ten values become quarters of the units.
+    Words are kept, ages in years become bins (one for all over 89), other numbers with more than ten values become
+    quartiles.
 
     Args:
         name: of the attribute; one with the word "age" holds ages, as numbers or as DICOM has them (`045Y`).
         values: (U,), missing where a unit has none.
 
     Returns:
-        (U,) object array of str, "" where a unit has none; and why there are none at all, or "".
+        (U,) object array of str, "" where a unit has none; and why the attribute is not kept, or "".
     """
     words = _words(name, values)
     found = len(set(words) - {""})
     if found > MOST_SUBGROUPS:
-        told = f'attribute "{name}": {found:,} different values make no subgroups, so it is not kept'
-        return np.full(len(words), "", dtype=object), told
+        return np.full(len(words), "", dtype=object), (
+            f'attribute "{name}": {found:,} different values are too many for subgroups, so it is not kept'
+        )
     return words, ""
 
 
@@ -80,7 +81,7 @@ def _age_in_words(text: str) -> str:
         try:
             years = float(text)
         except ValueError:
-            # Words of the user's own ("60 to 64") stay, unless they tell how old someone of over 89 is.
+            # Other words ("60 to 64") are kept, unless they give an age over 89.
             return _OLDEST if any(int(number) >= _AGES[-1] for number in re.findall(r"\d+", text)) else text
     if not np.isfinite(years) or years < 0:
         return ""

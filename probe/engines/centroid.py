@@ -16,7 +16,7 @@ from .probe import Probe
 from .task import ProbeTask, per_resample
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Temperatures, from the least to the most cautious; they change how sure the probe is, rarely what it calls."""
+"""Temperatures, from sharp to flat probabilities; they change the confidence, rarely the predicted class."""
 
 
 class CentroidSettings(ProbeSettings):
@@ -36,7 +36,7 @@ def solve_one(task: ProbeTask, settings: CentroidSettings, resample: Resample) -
     probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
     probe.fit(task.X[resample.train], task.y[resample.train])
     selector = ModelSelector(task, resample)
-    for temperature in reversed(settings.temperature):  # the most cautious is the simplest
+    for temperature in reversed(settings.temperature):  # the flattest is the simplest
         probe.set_params(temperature=temperature)
         selector.consider({"temperature": temperature}, probe.predict_proba(task.X[resample.val]))
     probe.set_params(**selector.params)

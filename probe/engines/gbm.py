@@ -26,7 +26,7 @@ class GBMSettings(ProbeSettings):
     """Rounds without a lower log-loss on val after which it stops."""
 
     def facts(self) -> dict[str, Any]:
-        """With what the preset stands for."""
+        """The settings, with those of the preset."""
         return {**super().facts(), **PRESETS[self.preset]}
 
 

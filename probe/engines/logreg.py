@@ -116,12 +116,12 @@ class _Shared:
 
 @dataclass(eq=False)
 class _Walk:
-    """One resample on its way along the path; `best` of its selector is a `_Model`."""
+    """The state of one resample along the path; `best` of its selector is a `_Model`."""
 
     resample: Resample
     selector: ModelSelector
     val: np.ndarray
-    """(n_val,) where the val rows stand among the shared rows."""
+    """(n_val,) positions of the val rows among the shared rows."""
     last: float = 0.0
     stuck: list[float] = field(default_factory=list)
     """Values of C at which the solver did not reach its tolerance."""
@@ -171,7 +171,7 @@ def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitRe
 
 
 def _walk(shared: _Shared, walks: list[_Walk]) -> None:
-    """Goes along C with all, and considers each optimum on val; a walk that has seen enough stays behind."""
+    """Follows the path over C and scores each optimum on val; resamples whose path has ended drop out."""
     problems = shared.problems([walk.resample.train for walk in walks])
     predictor, moving, labels = Predictor(problems), list(walks), shared.labels
     for C in shared.settings.C:
@@ -297,7 +297,7 @@ def _result(
 
 
 def _places(used: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where each of `rows` stands in `used`."""
+    """Positions of `rows` in `used`."""
     order = np.argsort(used, kind="stable")
     return order[np.searchsorted(used, rows, sorter=order)]
 

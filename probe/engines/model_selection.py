@@ -56,7 +56,7 @@ class ModelSelector:
         won = len(self._seen) == 1 or (loss < self._loss if by_loss else self.metric.better(value, self._value))
         if won:
             self._value, self._loss, self.params, self.proba = value, loss, params, proba
-        # A plateau on which the likelihood still rises (one class called for all, say) is no end of the path.
+        # A plateau on which the likelihood still rises (one class predicted for all, say) does not end the path.
         self._worse = [*self._worse, params] if not won and loss > self._lowest_loss else []
         self._lowest_loss = min(self._lowest_loss, loss)
         return won

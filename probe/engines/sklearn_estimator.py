@@ -308,7 +308,9 @@ class _Model:
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, C) float64."""
-        out = np.tile(self.fallback.astype(np.float64), (len(X), 1))  # of what is always or never there where fitted
+        out = np.tile(
+            self.fallback.astype(np.float64), (len(X), 1)
+        )  # for labels and classes without variation in training
         if not self.fitted:
             return out
         X = X if self.scaler is None else np.asarray(self.scaler.transform(X))

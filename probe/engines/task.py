@@ -56,7 +56,7 @@ class ProbeTask:
         y = self.y[rows]
         if not self._rows_are_units:
             y = y[np.unique(self._unit[rows], return_index=True)[1]]
-        return LabeledPredictions(y, self._fused(rows, proba).astype(np.float64), self.task, self.classes)
+        return LabeledPredictions(y, self._unit_means(rows, proba).astype(np.float64), self.task, self.classes)
 
     def result(
         self,
@@ -78,8 +78,8 @@ class ProbeTask:
         """
         return FitResult(
             resample=resample.units(self._unit),
-            val_proba=self._fused(resample.val, val_proba),
-            test_proba=self._fused(resample.test, test_proba),
+            val_proba=self._unit_means(resample.val, val_proba),
+            test_proba=self._unit_means(resample.test, test_proba),
             params=params,
             **fit,
         )
@@ -92,7 +92,7 @@ class ProbeTask:
     def _rows_are_units(self) -> bool:
         return bool((np.diff(self._unit) > 0).all())
 
-    def _fused(self, rows: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    def _unit_means(self, rows: np.ndarray, proba: np.ndarray) -> np.ndarray:
         """Probabilities of the units of `rows`, (n, C) float32: of each the mean over its rows."""
         if self._rows_are_units:
             return proba.astype(np.float32)

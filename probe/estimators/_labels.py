@@ -16,7 +16,7 @@ def encode_labels(estimator: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
         y as (n,) int64 codes, its classes, False; or for a 0/1 matrix y as (n, L) int8, the column numbers, True.
 
     Raises:
-        ValueError: y holds one class only, or is no classification target (floats, several columns of classes).
+        ValueError: y holds one class only, or is not a classification target (floats, several columns of classes).
     """
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")

@@ -50,7 +50,7 @@ def distances(A: np.ndarray, B: np.ndarray, metric: str) -> np.ndarray:
 
 
 def nearest(found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k smallest of each row, in order, and where they stand; of equals the earlier: two (n, k)."""
+    """The k smallest of each row, in order, and their positions; of equals the earlier: two (n, k)."""
     small = found <= _bound(found, k)
     counts = np.count_nonzero(small, axis=1)
     # Lines of those that are small enough, filled up with infinity behind the last column.
@@ -146,7 +146,7 @@ class NeighbourLists:
         listed = self.row[rows]
         member = inside.take(listed)
         counts = np.count_nonzero(member, axis=1)
-        # Where the members stand, line after line, and of each line the first k.
+        # Positions of the members, row by row, and of each row the first k.
         places = np.append(np.flatnonzero(member), np.zeros(k, np.intp))
         first = places[(np.cumsum(counts) - counts)[:, None] + np.arange(k)]
         found, row = self.found[rows].take(first), listed.take(first)

@@ -79,7 +79,7 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
             return self.class_weight
         labels = list(range(2)) if self.multilabel_ else self.classes_.tolist()
         strangers = [label for label in self.class_weight if label not in labels]
-        # A fold may lack a class, whose weight then stands there for nothing; with one left without, it is misspelt.
+        # A fold may lack a class, whose weight is then unused; if one is missing as well, it is misspelt.
         if strangers and not set(labels) <= set(self.class_weight):
             raise ValueError(f"class_weight has {strangers}, which are not among the classes {labels}")
         return np.array([self.class_weight.get(label, 1.0) for label in labels][:classes], np.float64)
@@ -202,7 +202,7 @@ class LogisticProbe(_Logistic):
 
 
 class LogisticPath(_Logistic):
-    """Logistic regression for a whole grid of C, each optimum begun from where the last ones point.
+    """Logistic regression for a whole grid of C, each optimum started from an extrapolation of the last ones.
 
     Parameters
     ----------

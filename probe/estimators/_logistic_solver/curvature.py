@@ -1,7 +1,7 @@
 """An approximate inverse of the Hessian of each problem: what makes a few steps do for the whole of the path.
 
 The Hessian is the identity (the penalty) and a sum over rows of ``x x^T`` with ``C * weight * (diag(p) - p p^T)``.
-Where the fit is certain of most rows, few rows carry nearly all of it; where it is not, all rows do, but much alike.
+Where the fit is certain of most rows, few rows carry nearly all of it; where it is not, all rows do, in similar ways.
 So two parts are kept:
 
 - the heaviest *pairs*: a row, its likeliest class k and another class l, with the weight ``p_k p_l``. Each is a term of
@@ -26,7 +26,7 @@ from .problems import Problems
 _MOST_PAIRS = 1000
 """Per problem; the cube of it is what a factor costs."""
 _LIGHT = 0.3
-"""Pairs whose term is smaller than this, beside the penalty's one, are left to the rest."""
+"""Pairs whose term is smaller than this, relative to the penalty's one, belong to the rest."""
 _WORTH = 0.85
 """Share of a problem's weight that the heaviest pairs must carry to be worth a factor."""
 _SAMPLED = 20_000
@@ -185,7 +185,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 def _factored(matrix: np.ndarray) -> np.ndarray:
     """The lower Cholesky factor of a symmetric matrix, in Fortran's order; its upper triangle is not cleared.
 
-    Where the penalty's one is lost beside very large weights, rounding can leave the matrix indefinite. It is then
+    Where the penalty's one vanishes against very large weights, rounding can leave the matrix indefinite. It is then
     made a little stiffer, as much as is needed: that costs steps and changes no optimum.
     """
     stiffer = np.finfo(matrix.dtype).eps * matrix.diagonal().max()

@@ -1,4 +1,4 @@
-"""Solved ahead of many problems that are much alike: where each of them begins, and the curvature that they share."""
+"""The mean of many similar problems, solved ahead of them: their start and their common curvature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Guide:
 
     Resamples of the same rows differ little, and so do their optima, the more so the smaller C is. Begun at the
     guide's optimum, and where the last differences from it point, a problem needs fewer steps than from its own path
-    alone; and the dearest part of the curvature is made once for all.
+    alone; and the most expensive part of the curvature is computed once for all.
 
     The path is walked in a thread of its own and as far as it is needed. Leaving the context ends it.
 

@@ -24,7 +24,7 @@ Precondition = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(eq=False)
 class State:
-    """Where S problems stand."""
+    """The current state of S problems."""
 
     points: np.ndarray
     """(S, P) float64."""

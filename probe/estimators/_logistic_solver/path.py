@@ -7,7 +7,7 @@ import numpy as np
 from .problems import Problems
 
 _BENT = 0.5
-"""Share of the second difference that is believed in: all of it overshoots where the path turns."""
+"""Weight of the second difference in the extrapolation: with 1 it overshoots where the path turns."""
 
 
 class Predictor:

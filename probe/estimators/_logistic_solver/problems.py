@@ -1,4 +1,4 @@
-"""The objective of S logistic regressions on the same rows, its gradient and the probabilities it stands for.
+"""The objective of S logistic regressions on the same rows, its gradient and its probabilities.
 
 scikit-learn's: ``C * sum(weight * log-loss) + ||W||^2 / 2`` with a free intercept. Two losses: the softmax over K >= 3
 classes, K outputs a problem; the sigmoid for two classes or one label of several, one output a problem.

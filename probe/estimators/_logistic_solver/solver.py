@@ -73,7 +73,7 @@ def solve(
 
 
 def _preconditioner(curvature: Curvature, place: np.ndarray, warm_start: Solution | None) -> Precondition:
-    """The inverse of `curvature`, in which problem s stands at `place[s]`; corrected by the steps of `warm_start`."""
+    """The inverse of `curvature`, in which problem s is at `place[s]`; corrected by the steps of `warm_start`."""
 
     def made(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
         return curvature.times(gradient, place[which])
