@@ -253,7 +253,7 @@ def test_words_and_few_numbers_stand_as_they_are_many_numbers_become_quarters_an
     assert [quarters.count(word) for word in sorted(set(quarters))] == [25, 25, 25, 25]
     words, why = subgroup_column("visit", pd.Series([f"2020-01-{i}" for i in range(51)]))
     assert set(words) == {""}
-    assert why == 'attribute "visit": 51 different values make no subgroups, so it is not kept'
+    assert why.startswith('attribute "visit": 51 different values')
 
 
 # --- subgroups
