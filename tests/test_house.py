@@ -41,6 +41,7 @@ _FROM_MODULES = {
         "stratified_groups",
         "summary.attributes",
         "summary.counts",
+        "summary.description",
         "summary.warnings",
         "validation.diagnostics",
     },

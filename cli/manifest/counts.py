@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from ...base.text import NONE
 from ..terminal.console import say, show_table
 from ..terminal.wrapping import columns as terminal_columns
 from ..terminal.wrapping import wrapped
@@ -28,17 +26,12 @@ _LEAST_NAME = 16
 
 def tell_counts(manifest: Manifest) -> None:
     """Images of each class and split, and how far from balanced the classes are."""
-    from ...base import counted
     from ...manifests.schema.card import class_words
     from ...manifests.summary.counts import balance_in_words, class_counts
+    from ...manifests.summary.description import headline
 
-    units, table = manifest.units(), manifest.table
     kind = class_words(manifest.card.task)
-    parts = [counted(len(manifest), "image")]
-    parts += [counted(len(units), "unit")] if "unit_id" in table else []
-    parts += [counted(len(units.group_id), "group")] if "group_id" in table else []
-    parts += [counted(len(manifest.card.classes), *kind)]
-    say(wrapped(f"{manifest.name} ({manifest.card.task}): {', '.join(parts)}"))
+    say(wrapped(f"{manifest.name} ({manifest.card.task}): {headline(manifest)}"))
     counts = class_counts(manifest)
     columns = [kind[0], *counts.columns]
     rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(counts.index, counts.to_numpy(), strict=True)]
@@ -53,27 +46,19 @@ def tell_more_counts(manifest: Manifest) -> None:
     """Groups and their sizes, and the values of attributes."""
     from ...manifests import attribute_counts
     from ...manifests.schema.card import class_words
-    from ...manifests.summary.counts import counted_things, group_counts, group_words
+    from ...manifests.summary.counts import counted_things, group_words
+    from ...manifests.summary.description import group_rows
 
     if {"unit_id", "group_id"} & set(manifest.table):
-        _tell_groups(group_counts(manifest), group_words(manifest), of_units="unit_id" in manifest.table)
+        _tell_groups(group_rows(manifest), group_words(manifest))
     for counts in attribute_counts(manifest):
         _tell_attribute(counts, counted_things(manifest), class_words(manifest.card.task)[0])
 
 
-def _tell_groups(counts: pd.DataFrame, what: str, *, of_units: bool) -> None:
-    kinds = ["units", "images"] if of_units else ["images"]
-    columns = ["split", "groups", *kinds, *(f"{kind} a group" for kind in kinds)]
-    rows = [
-        [
-            str(split),
-            *(f"{int(row[kind]):,}" for kind in columns[1 : 2 + len(kinds)]),
-            *(f"{_short(row[f'{kind}_median'])} (max {_short(row[f'{kind}_largest'])})" for kind in kinds),
-        ]
-        for split, row in counts.iterrows()
-    ]
-    title = f"Groups ({what}), and the median and maximum of what one has"
-    show_table(columns, rows, title=wrapped(title), right=columns[1:])
+def _tell_groups(counts: pd.DataFrame, what: str) -> None:
+    title = f"Groups ({what}), with the median and maximum per group"
+    columns = ["split", *counts.columns]
+    show_table(columns, counts.reset_index().to_numpy().tolist(), title=wrapped(title), right=columns[1:])
 
 
 def _tell_attribute(counts: AttributeCounts, thing: str, kind: str) -> None:
@@ -91,8 +76,10 @@ def _tell_attribute(counts: AttributeCounts, thing: str, kind: str) -> None:
 
 
 def _tell_spread(spread: pd.DataFrame, title: str, thing: str, kind: str) -> None:
+    from ...manifests.summary.description import number
+
     columns = [kind, f"{thing}s", "least", "lower", "median", "upper", "most"]
-    rows = [[str(name), f"{row.iloc[0]:,.0f}", *map(_short, row.iloc[1:])] for name, row in spread.iterrows()]
+    rows = [[str(name), f"{row.iloc[0]:,.0f}", *map(number, row.iloc[1:])] for name, row in spread.iterrows()]
     show_table(columns, rows, title=wrapped(title), right=columns[1:], whole=columns[1:])
 
 
@@ -112,7 +99,3 @@ def _fits(headings: Sequence[str]) -> bool:
     from rich.cells import cell_len
 
     return sum(max(cell_len(heading), 6) + _GAP for heading in headings) + _LEAST_NAME <= terminal_columns()
-
-
-def _short(value: float) -> str:
-    return NONE if math.isnan(value) else f"{value:,.6g}"

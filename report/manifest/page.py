@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...base import atomic_path, counted, percent
-from ...base.text import listed
 from ...manifests import ImageStats, Manifest, attribute_counts, manifest_image_stats
 from ...manifests.schema.card import class_words
 from ...manifests.summary.attributes import AttributeCounts
 from ...manifests.summary.counts import balance_in_words, class_counts, counted_things
+from ...manifests.summary.description import headline
 from ...manifests.summary.warnings import manifest_warnings
 from ...manifests.validation.diagnostics import by_severity
 from ..elements.figure import RenderedFigure
@@ -61,7 +61,7 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
     tables = [attribute_table(counts, place, counted_things(manifest)) for place, counts in enumerate(attributes)]
     return {
         "name": manifest.name,
-        "headline": _headline(manifest),
+        "headline": headline(manifest),
         "balance": balance_in_words(manifest),
         "remarks": list(_remarks(manifest, stats, attributes)),
         "facts": _facts(manifest),
@@ -74,15 +74,6 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "sizes": _sizes_in_words(stats),
         "medprobe_version": version("medprobe"),
     }
-
-
-def _headline(manifest: Manifest) -> str:
-    units, table = manifest.units(), manifest.table
-    of = [counted(len(units.group_id), "group")] if "group_id" in table else []
-    of = [counted(len(units), "unit"), *of] if "unit_id" in table else of
-    kinds = class_words(manifest.card.task)
-    classes, joint = counted(len(manifest.card.classes), *kinds), "with" if kinds[0] == "label" else "in"
-    return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
 
 
 def _remarks(manifest: Manifest, stats: ImageStats, attributes: list[AttributeCounts]) -> Iterator[str]:

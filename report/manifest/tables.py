@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted, percent
-from ...base.text import NONE
 from ...manifests import ImageStats, Manifest
 from ...manifests.schema.card import class_words
 from ...manifests.summary.attributes import AttributeCounts
-from ...manifests.summary.counts import class_counts, group_counts, group_words
+from ...manifests.summary.counts import class_counts, group_words
+from ...manifests.summary.description import group_rows, number
 from ..elements.table import Table
 
 MOST_CLASSES = 60
@@ -52,16 +52,11 @@ def classes_table(manifest: Manifest) -> Table:
 
 def groups_table(manifest: Manifest) -> Table:
     """Groups of each split, and how many units and images a group has."""
-    counts = group_counts(manifest)
-    kinds = ["units", "images"] if "unit_id" in manifest.table else ["images"]
-    of_group = [f"{kind}_{what}" for kind in kinds for what in ("median", "largest")]
-    rows = [
-        (str(split), *(_whole(row[name]) for name in ("groups", *kinds, *of_group))) for split, row in counts.iterrows()
-    ]
-    headings = [f"{kind.capitalize()} of a group, {what}" for kind in kinds for what in ("median", "most")]
-    caption = f"Groups ({group_words(manifest)}), and the median and the most of each."
-    columns = ("Split", "Groups", *(kind.capitalize() for kind in kinds), *headings)
-    return Table("group_counts", caption, columns, tuple(rows), 1)
+    counts = group_rows(manifest)
+    rows = counts.reset_index().to_numpy().tolist()
+    caption = f"Groups ({group_words(manifest)}), with the median and maximum per group."
+    columns = ("Split", *map(str.capitalize, counts.columns))
+    return Table("group_counts", caption, columns, tuple(map(tuple, rows)), 1)
 
 
 def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | None:
@@ -76,7 +71,7 @@ def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | 
     things = f"{thing.capitalize()}s"
     if counts.spread is not None:
         rows = [
-            (str(name), f"{row.iloc[0]:,.0f}", *map(_number, row.iloc[1:]))
+            (str(name), f"{row.iloc[0]:,.0f}", *map(number, row.iloc[1:]))
             for name, row in list(counts.spread.iterrows())[: MOST_CLASSES + 1]
         ]
         columns = (f"{things} of", things, "Smallest", "Lower quartile", "Median", "Upper quartile", "Largest")
@@ -131,11 +126,3 @@ def sample_truth(manifest: Manifest) -> np.ndarray:
 def _range(numbers: np.ndarray) -> str:
     low, high = int(numbers.min()), int(numbers.max())
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.1f}".removesuffix(".0")
-
-
-def _number(value: float) -> str:
-    return NONE if np.isnan(value) else f"{value:,.6g}"

@@ -168,7 +168,7 @@ def test_building_and_showing_tell_counts_and_never_overwrite_unasked(medprobe, 
     status, said, _ = medprobe(*words, "--name", "Pets at home")
     assert status == 0
     assert re.search(r"cat +12 +10 +22", said)
-    assert said.startswith("Pets at home (binary): 43 images, 2 classes")
+    assert said.startswith("Pets at home (binary): 43 images in 2 classes")
     before = out.read_bytes()
     status, _, remarks = medprobe(*words)
     assert (status, "--overwrite" in remarks) == (1, True)

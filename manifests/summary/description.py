@@ -1,0 +1,37 @@
+"""The counts of a manifest as a headline and tables of text, for the terminal and the page."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ...base import counted
+from ...base.text import NONE, listed
+from ..manifest import Manifest
+from ..schema.card import class_words
+from .counts import group_counts
+
+
+def headline(manifest: Manifest) -> str:
+    """`24 images of 12 groups in 2 classes`."""
+    units, table = manifest.units(), manifest.table
+    of = [counted(len(units), "unit")] if "unit_id" in table else []
+    of += [counted(len(units.group_id), "group")] if "group_id" in table else []
+    kinds = class_words(manifest.card.task)
+    classes, joint = counted(len(manifest.card.classes), *kinds), "with" if kinds[0] == "label" else "in"
+    return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
+
+
+def group_rows(manifest: Manifest) -> pd.DataFrame:
+    """Groups, units and images of each split, with the median and maximum per group: text, one row per split."""
+    counts = group_counts(manifest)
+    kinds = ["units", "images"] if "unit_id" in manifest.table else ["images"]
+    totals = counts[["groups", *kinds]].map("{:,}".format)
+    for kind in kinds:
+        median, largest = counts[f"{kind}_median"].map(number), counts[f"{kind}_largest"].map(number)
+        totals[f"{kind} per group"] = median + " (max " + largest + ")"
+    return totals.rename_axis("split")
+
+
+def number(value: float) -> str:
+    """A number to six digits, or the sign for none."""
+    return NONE if pd.isna(value) else f"{value:,.6g}"
