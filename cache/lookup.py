@@ -40,7 +40,12 @@ class ListedDraft:
 
 
 def default_store(manifest_path: Path | str) -> Path:
-    """The folder `embeddings` next to the manifest file."""
+    """The folder `embeddings` next to the manifest file.
+
+    Examples:
+        >>> str(default_store("data/brain.parquet"))
+        'data/embeddings'
+    """
     return Path(manifest_path).parent / "embeddings"
 
 

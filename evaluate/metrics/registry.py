@@ -137,6 +137,14 @@ def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | N
     Returns:
         (B,) float64, NaN where the metric is not defined under a weighting; and a remark, "" where there is nothing to
         say: which classes were left out because they are absent, or why there is no value.
+
+    Examples:
+        >>> from medprobe.evaluate.metrics.functions import LabeledPredictions
+        >>> proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+        >>> predictions = LabeledPredictions(np.array([0, 1, 0]), proba, "binary", ["benign", "malignant"])
+        >>> values, note = evaluate(find_metric("accuracy"), predictions)
+        >>> values.tolist()
+        [1.0]
     """
     if len(scored) == 0:
         return np.full(1 if weights is None else len(weights), np.nan), "no units to score"

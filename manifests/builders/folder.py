@@ -48,6 +48,17 @@ def build_folder(
 
     Raises:
         ManifestError: no such folder, no class folders, no images, fewer than two classes.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as folder:
+        ...     for number, label in enumerate(["benign", "benign", "malignant"]):
+        ...         (Path(folder) / label).mkdir(exist_ok=True)
+        ...         Image.new("L", (8, 8), 40 * number).save(Path(folder) / label / f"{number}.png")
+        ...     manifest = build_folder(folder, name="tiny")
+        >>> manifest.card.classes, len(manifest)
+        (['benign', 'malignant'], 3)
     """
     src = Path(src)
     if task == "multilabel":

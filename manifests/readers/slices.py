@@ -22,7 +22,12 @@ _FRAMES_MAY_BE = "It may be all, middle, middle:5 (neighbours around the middle)
 
 @dataclass(frozen=True)
 class SliceChoice:
-    """Some of the slices along one axis of a volume."""
+    """Some of the slices along one axis of a volume.
+
+    Examples:
+        >>> SliceChoice.parse("every:4").number
+        4
+    """
 
     axis: Axis | None
     """None where the text names none: an array has a first axis and no anatomy."""

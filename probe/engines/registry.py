@@ -29,6 +29,10 @@ def resolve_probes(wanted: Any) -> list[Probe[Any]]:
 
     Raises:
         ProbeError: none is named, one is unknown (all such are named, with the near ones), or a setting is wrong.
+
+    Examples:
+        >>> [probe.name for probe in resolve_probes(["logreg", "knn:k=5"])]
+        ['logreg', 'knn:k=5']
     """
     single = isinstance(wanted, (str, Probe)) or is_estimator(wanted) or not isinstance(wanted, Iterable)
     given: list[Any] = [wanted]
