@@ -55,7 +55,7 @@ class Probe(Generic[Settings]):
     @property
     def label(self) -> str:
         """For tables and figures: `Gradient boosting (preset=lightgbm-defaults)`."""
-        changed = self.name.partition(":")[2].replace(",", ", ")
+        changed = self.name.removeprefix(self.family).removeprefix(":").replace(",", ", ")
         return f"{self.family_label} ({changed})" if changed else self.family_label
 
     @property
