@@ -45,8 +45,8 @@ def probe(
         list[str] | None,
         typer.Option(
             "--probe",
-            help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100, or any"
-            " scikit-learn classifier, as in sklearn:sklearn.svm.SVC:C=[1,10]; may be repeated."
+            help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100, or"
+            " sklearn:CLASS, any scikit-learn classifier such as sklearn.svm.SVC; may be repeated."
             " [default: logreg, knn, gbm]",
         ),
     ] = None,

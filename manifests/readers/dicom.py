@@ -26,7 +26,7 @@ from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned, to_8_bits
-from .source import DAMAGE, Source
+from .source import DAMAGE, Source, is_unreadable, reason_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -62,7 +62,9 @@ def read(source: Source) -> np.ndarray:
         raise
     except MemoryError:
         raise ImageError("needs more memory than there is") from None
-    except damage():
+    except damage() as error:
+        if is_unreadable(error):
+            raise ImageError(reason_of(error)) from None
         # Neither the text nor the chain of such an error is passed on: it may hold what stands in the header.
         raise ImageError("the file is damaged: its header or its pixels cannot be read") from None
 

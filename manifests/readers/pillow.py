@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import chosen_bounds, to_8_bits
-from .source import DAMAGE, Source
+from .source import DAMAGE, Source, is_unreadable, reason_of
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _STRIP_PIXELS = 4_000_000
@@ -143,6 +143,8 @@ def _bomb() -> str:
 
 
 def _reason(error: BaseException) -> str:
+    if is_unreadable(error):
+        return reason_of(error)
     words = " ".join(str(error).split())
     if "truncated" in words or "Truncated" in words or isinstance(error, EOFError):
         return "the file is cut off"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import re
@@ -148,6 +149,9 @@ DAMAGE = (
 """What the decoding libraries raise on damaged files, found with benchmarks/fuzz_readers.py."""
 
 
+_NOT_DAMAGE = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO}
+
+
 @contextmanager
 def damage_as_image_error(otherwise: str, *more: type[Exception]) -> Iterator[None]:
     """Turns what a library raises on a damaged file into an `ImageError` that names no folder.
@@ -165,11 +169,16 @@ def damage_as_image_error(otherwise: str, *more: type[Exception]) -> Iterator[No
     except EOFError as error:
         raise ImageError("the file is cut off") from error
     except (*DAMAGE, *more) as error:
-        is_missing = isinstance(error, FileNotFoundError | PermissionError)
-        raise ImageError(reason_of(error) if is_missing else otherwise) from error
+        raise ImageError(reason_of(error) if is_unreadable(error) else otherwise) from error
 
 
-def reason_of(error: OSError) -> str:
+def is_unreadable(error: BaseException) -> bool:
+    """Whether the operating system, not the content of the file, is why it cannot be read."""
+    # Not any errno: a damaged header can make a library seek or map where it cannot.
+    return isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "errno", None) in _NOT_DAMAGE
+
+
+def reason_of(error: BaseException) -> str:
     """Why the operating system cannot open or read a file, without its folder."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "the file is missing"
@@ -177,4 +186,4 @@ def reason_of(error: OSError) -> str:
         return "a folder, not a file"
     if isinstance(error, PermissionError):
         return "no permission to read the file"
-    return f"the file cannot be read: {error.strerror or type(error).__name__}"
+    return f"the file cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,9 @@ from hypothesis import strategies as st
 from medprobe.base import ImageError
 from medprobe.manifests import read_image
 from medprobe.manifests.readers import content_digest, npz
-from medprobe.manifests.readers.source import Source, source_stamp
+from medprobe.manifests.readers.source import Source, damage_as_image_error, source_stamp
 from PIL import Image, features
+from PIL.PngImagePlugin import PngImageFile
 
 _NOISE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
@@ -226,3 +230,18 @@ def test_the_stamp_changes_when_a_file_is_written_anew(tmp_path: Path) -> None:
     assert source_stamp(path) != before
     with pytest.raises(ImageError, match="missing"):
         source_stamp(tmp_path / "none.png")
+
+
+def test_a_disk_that_fails_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the libraries raise then carries the operating system's number."""
+    failing = OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(ImageError, match=re.escape(os.strerror(errno.EIO))), damage_as_image_error("damaged"):
+        raise failing
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+
+    def fail(*_: object, **__: object) -> None:
+        raise failing
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(ImageError, match=re.escape(os.strerror(errno.EIO))):
+        read_image(Source(tmp_path / "a.png"))
