@@ -10,7 +10,7 @@ from ..base.text import counted, duration, size
 from .terminal.console import remark, say, show_table
 
 if TYPE_CHECKING:
-    from ..extract.estimate_cost import BackboneCost, CostEstimate
+    from ..extract.cost import BackboneCost, CostEstimate
 
 
 def show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:

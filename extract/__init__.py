@@ -15,9 +15,9 @@ from .weights import weights_here
 
 if TYPE_CHECKING:
     from .backbone import Backbone, load_backbone
+    from .cost import estimate_cost
     from .device import choose_devices
     from .engine import extract
-    from .estimate_cost import estimate_cost
     from .multi_device import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
 
@@ -46,7 +46,7 @@ _LAZY = {
     "read_normalization": "normalization",
     "choose_devices": "device",
     "extract_on": "multi_device",
-    "estimate_cost": "estimate_cost",
+    "estimate_cost": "cost",
 }
 
 

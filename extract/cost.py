@@ -75,6 +75,12 @@ def estimate_cost(
     Raises:
         CacheError: a published cache is damaged.
         OutputError: the store cannot be made.
+
+    Examples:
+        >>> from medprobe.extract import estimate_cost, load_backbone
+        >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch")
+        >>> estimate_cost(manifest, [backbone], folder / "planned", workers=0).to_decode
+        60
     """
     drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
     stamps, unreadable = manifest.stamps()
