@@ -28,6 +28,12 @@ def progress(what: str, total: int, *, unit: str = "", enabled: bool = True) -> 
         total: number of steps.
         unit: what a step is, e.g. "images"; shown with the rate.
         enabled: False shows nothing.
+
+    Examples:
+        >>> from medprobe.base import progress
+        >>> with progress("Embedding", total=3, unit="images", enabled=False) as bar:
+        ...     for _ in range(3):
+        ...         bar.advance()
     """
     if not enabled:
         yield _Silent()

@@ -33,6 +33,17 @@ class CacheDraft:
     Attributes:
         path: the published file, there or not.
         parts: the folder of segments, there or not.
+
+    Examples:
+        >>> import numpy as np
+        >>> from medprobe.cache import CacheDraft
+        >>> spec, stamps = caches[0].spec, manifest.stamps()[0]
+        >>> digests = [f"{number:032x}" for number in range(len(manifest))]
+        >>> with CacheDraft.open(folder / "store", "lesions", spec) as draft:
+        ...     draft.append(manifest.sample_ids, digests, stamps, {"mean": np.ones((len(manifest), 16), np.float32)})
+        ...     cache = draft.publish(manifest.sample_ids, stamps=stamps, device="cpu")
+        >>> len(cache)
+        60
     """
 
     def __init__(

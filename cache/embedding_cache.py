@@ -35,6 +35,12 @@ class EmbeddingCache:
     """One published file of embeddings.
 
     Holds no file open between calls, so it pickles, needs no locks, and never keeps a newer publication from view.
+
+    Examples:
+        >>> from medprobe.cache import EmbeddingCache
+        >>> cache = EmbeddingCache.open(caches[0].path)
+        >>> cache.spec.backbone, cache.load("mean").shape
+        ('timm:resnet50', (60, 16))
     """
 
     path: Path

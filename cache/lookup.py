@@ -43,7 +43,8 @@ def default_store(manifest_path: Path | str) -> Path:
     """The folder `embeddings` next to the manifest file.
 
     Examples:
-        >>> str(default_store("data/brain.parquet"))
+        >>> from medprobe.cache import default_store
+        >>> default_store("data/lesions.parquet").as_posix()
         'data/embeddings'
     """
     return Path(manifest_path).parent / "embeddings"
@@ -60,6 +61,11 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
 
     Raises:
         CacheError: the data set or a backbone has no cache here (names the near ones), or a requested file is damaged.
+
+    Examples:
+        >>> from medprobe.cache import default_store, find_caches
+        >>> [cache.spec.backbone for cache in find_caches(default_store(manifest.path), manifest.name)]
+        ['timm:resnet18', 'timm:resnet50']
     """
     store = Path(store)
     folder = dataset_folder(store, dataset)

@@ -38,6 +38,19 @@ class TransformSpec:
 
     Raises:
         ValueError: a value is out of range or of the wrong kind.
+
+    Examples:
+        >>> from medprobe.cache import TransformSpec
+        >>> transform = TransformSpec(
+        ...     size=(224, 224),
+        ...     resize="short-side",
+        ...     resize_to=256,
+        ...     interpolation="bicubic",
+        ...     mean=(0.485, 0.456, 0.406),
+        ...     std=(0.229, 0.224, 0.225),
+        ... )
+        >>> transform.size
+        (224, 224)
     """
 
     size: tuple[int, int]
@@ -87,6 +100,19 @@ class EmbeddingSpec:
     Raises:
         ValueError: a value is out of range or of the wrong kind, or a name holds an absolute path.
         TypeError: `transform` is not a TransformSpec, or `poolings` is one text.
+
+    Examples:
+        >>> from medprobe.cache import EmbeddingSpec
+        >>> spec = EmbeddingSpec(
+        ...     backbone="timm:resnet18",
+        ...     model="timm:resnet18",
+        ...     weights_digest="0" * 64,
+        ...     transform=caches[0].spec.transform,
+        ...     poolings=("mean",),
+        ...     precision="fp32",
+        ... )
+        >>> len(spec.fingerprint)
+        12
     """
 
     backbone: str

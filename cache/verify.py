@@ -17,7 +17,13 @@ from .spec import EmbeddingSpec
 
 
 def verify_cache(path: Path | str) -> list[str]:
-    """The problems of a published file, one line each; empty when every checksum, value, id and name is right."""
+    """The problems of a published file, one line each; empty when every checksum, value, id and name is right.
+
+    Examples:
+        >>> from medprobe.cache import verify_cache
+        >>> verify_cache(caches[0].path)
+        []
+    """
     path = Path(path)
     try:
         cache = EmbeddingCache.open(path)

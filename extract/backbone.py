@@ -29,7 +29,14 @@ from .weights.tensors import read_tensors, tensors_digest
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A frozen network, ready on its device."""
+    """A frozen network, ready on its device.
+
+    Examples:
+        >>> from medprobe.extract import load_backbone
+        >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch")
+        >>> backbone.dims
+        {'cls': 64}
+    """
 
     entry: Entry
     spec: EmbeddingSpec
@@ -98,6 +105,12 @@ def load_backbone(
     Raises:
         BackboneError: there is no such backbone, pooling, device or runtime, or it cannot take that image size.
         WeightsError: the weights cannot be had, are not the pinned ones, or do not fit.
+
+    Examples:
+        >>> from medprobe.extract import load_backbone
+        >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch", precision="fp32")
+        >>> backbone.spec.transform.size, backbone.spec.poolings, backbone.dims
+        ((160, 160), ('cls',), {'cls': 64})
     """
     entry = resolve(name, weights=Path(weights) if weights else None)
     place = choose_device(device, runtime)

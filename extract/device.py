@@ -45,6 +45,11 @@ def choose_devices(requested: str = "auto", runtime: RequestedRuntime = "auto") 
 
     Raises:
         BackboneError: there is no such device.
+
+    Examples:
+        >>> from medprobe.extract import choose_devices
+        >>> choose_devices("cpu")
+        ['cpu']
     """
     if requested == "auto":
         gpus = torch.cuda.device_count() if _auto_is_gpu(runtime) else 0

@@ -68,6 +68,13 @@ def extract(
         CacheError: a published cache is damaged.
         OutputError: the disk is full or the store cannot be written; what is finished stays.
         WorkerError: a decoding process was killed; what is finished stays.
+
+    Examples:
+        >>> from medprobe.extract import extract, load_backbone
+        >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch")
+        >>> [cache] = extract(manifest, [backbone], folder / "extracted", workers=0, show_progress=False)
+        >>> len(cache), cache.dims
+        (60, {'cls': 64})
     """
     workers = default_workers() if workers is None else workers
     run = _Run(manifest, backbones, Path(store), batch_size, workers)

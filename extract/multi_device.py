@@ -118,6 +118,13 @@ def extract_on(
         WorkerError: a process ended early, or a device failed; says which, and what to do. Before anything is embedded,
             that a device would compute in another precision or runtime than the first.
         MedprobeError: what stopped every device for the same reason, as `extract` and `load_backbone` raise it.
+
+    Examples:
+        >>> from medprobe.extract import extract_on
+        >>> recipe = {"name": "timm:test_vit@random", "runtime": "torch"}
+        >>> caches = extract_on(["cpu"], manifest, [recipe], folder / "spread", workers=0, show_progress=False)
+        >>> len(caches[0])
+        60
     """
     number, count = shard or (1, 1)
     jobs = [

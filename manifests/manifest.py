@@ -43,6 +43,14 @@ class Manifest:
     Columns: `sample_id` (unique), `path` (relative to the card's `root`; `file.npz#array` for an array), one column of
     labels (one per class for `multilabel`), and optionally `frame`, `unit_id` (default: the sample), `group_id`
     (default: the unit), `split`, `modality` and the card's attributes. docs/formats.md has the whole of it.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from medprobe.manifests import DatasetCard, Manifest
+        >>> table = pd.DataFrame({"sample_id": ["a", "b"], "path": ["a.png", "b.png"], "label": ["no", "yes"]})
+        >>> card = DatasetCard(name="lesions", task="binary", classes=["no", "yes"])
+        >>> len(Manifest(table, card))
+        2
     """
 
     table: pd.DataFrame

@@ -91,6 +91,12 @@ def resplit(manifest: Manifest, text: str, own: Mapping[str, SplitPreset]) -> Ma
 
     Raises:
         ManifestError: there is no such split, or the shares do not sum to a whole.
+
+    Examples:
+        >>> from medprobe.manifests import resplit
+        >>> split = resplit(manifest, "grouped:80/20@0", {})
+        >>> split.table["split"].value_counts().to_dict()
+        {'train': 48, 'test': 12}
     """
     return Manifest(manifest.table.assign(split=read_split(text, own).draw(manifest)), manifest.card, manifest.path)
 

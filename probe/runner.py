@@ -85,6 +85,16 @@ def run_probes(
         CacheError: a cache is damaged, does not hold the manifest's samples, or has no counterpart of the same spec
             among the external ones.
         ManifestError: the manifest is not sound.
+
+    Examples:
+        >>> from medprobe.probe import run_probes
+        >>> run = run_probes(manifest, caches, probes=["logreg", "centroid"], seeds=2, n_jobs=1, progress=False)
+        >>> run.scores[["backbone", "probe"]].drop_duplicates()
+                 backbone     probe
+        0   timm:resnet18  centroid
+        32  timm:resnet18    logreg
+        64  timm:resnet50  centroid
+        96  timm:resnet50    logreg
     """
     chosen_by = find_metric(metric or manifest.card.primary_metric)
     if chosen_by not in metrics_for(manifest.card.task):

@@ -20,7 +20,15 @@ SMALLEST = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True, eq=False)
 class LabeledPredictions:
-    """Predictions and the truth: n units, C classes."""
+    """Predictions and the truth: n units, C classes.
+
+    Examples:
+        >>> from medprobe.evaluate import predictions_by_system
+        >>> resamples = next(iter(predictions_by_system(run).values()))
+        >>> scored = resamples[0].scored
+        >>> scored.y.shape, scored.proba.shape, scored.classes
+        ((12,), (12, 2), ['benign', 'malignant'])
+    """
 
     y: np.ndarray
     """(n,) int64 codes; for multilabel (n, C) of 0 and 1."""

@@ -17,7 +17,14 @@ from .functions import LabeledPredictions
 
 @dataclass(frozen=True)
 class Metric:
-    """One score of one set of predictions."""
+    """One score of one set of predictions.
+
+    Examples:
+        >>> from medprobe.evaluate import METRICS
+        >>> metric = METRICS["log_loss"]
+        >>> metric.label, metric.greater_is_better, metric.better(0.2, than=0.3)
+        ('Log loss', False, True)
+    """
 
     name: str
     label: str
@@ -111,8 +118,9 @@ def find_metric(name: str) -> Metric:
         ProbeError: there is none (names the near ones).
 
     Examples:
-        >>> find_metric("macro_recall").name
-        'balanced_accuracy'
+        >>> from medprobe.evaluate import find_metric
+        >>> find_metric("auc").name
+        'roc_auc'
     """
     found = METRICS.get(METRIC_ALIASES.get(name.lower().replace("-", "_"), name))
     if found is None:
@@ -139,12 +147,11 @@ def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | N
         say: which classes were left out because they are absent, or why there is no value.
 
     Examples:
-        >>> from medprobe.evaluate.metrics.functions import LabeledPredictions
-        >>> proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-        >>> predictions = LabeledPredictions(np.array([0, 1, 0]), proba, "binary", ["benign", "malignant"])
-        >>> values, note = evaluate(find_metric("accuracy"), predictions)
-        >>> values.tolist()
-        [1.0]
+        >>> from medprobe.evaluate import evaluate, find_metric, predictions_by_system
+        >>> resamples = next(iter(predictions_by_system(run).values()))
+        >>> values, note = evaluate(find_metric("accuracy"), resamples[0].scored)
+        >>> values.shape, note
+        ((1,), '')
     """
     if len(scored) == 0:
         return np.full(1 if weights is None else len(weights), np.nan), "no units to score"

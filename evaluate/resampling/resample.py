@@ -21,6 +21,12 @@ class Resample:
     """The units that one seed draws; every backbone, probe and fine-tuning sees the same ones.
 
     The arrays are sorted int64 positions into `Units`; no group is in two of them.
+
+    Examples:
+        >>> from medprobe.evaluate import draw_resamples
+        >>> resample = draw_resamples(manifest.units(), [7], classes=manifest.card.classes)[0]
+        >>> resample.seed, len(resample.train), len(resample.val), len(resample.test)
+        (7, 42, 6, 12)
     """
 
     seed: int
@@ -80,6 +86,12 @@ def draw_resamples(
     Raises:
         ProbeError: no seed, an unknown protocol, a split that does not allow it, a group on both sides of the split,
             fewer groups than folds, or a class with too few groups (all such classes are named).
+
+    Examples:
+        >>> from medprobe.evaluate import draw_resamples
+        >>> resamples = draw_resamples(manifest.units(), 2, classes=manifest.card.classes, protocol="kfold", folds=3)
+        >>> [(resample.seed, resample.fold) for resample in resamples]
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     """
     protocol = resolve_protocol(protocol, units, folds)
     seeds = check_seeds(seeds)

@@ -22,8 +22,9 @@ class Budget:
     """A part of the training units. One of the two is set, or neither: then it is all that the protocol draws.
 
     Examples:
-        >>> Budget(shots=5).name, Budget(share=0.1).name, Budget().name
-        ('5 shots', '10%', 'all')
+        >>> from medprobe.evaluate import Budget
+        >>> Budget(shots=5).name, Budget(share=0.1).name, Budget.named("10%")
+        ('5 shots', '10%', Budget(shots=None, share=0.1))
     """
 
     shots: int | None = None
@@ -128,6 +129,13 @@ def subsample_train(
 
     Raises:
         ProbeError: a class has fewer training units than the requested shots (all such classes are named).
+
+    Examples:
+        >>> from medprobe.evaluate import Budget, draw_resamples, subsample_train
+        >>> units, classes = manifest.units(), manifest.card.classes
+        >>> resamples = draw_resamples(units, 2, classes=classes)
+        >>> [len(resample.train) for resample in subsample_train(units, resamples, Budget(shots=4), classes=classes)]
+        [8, 8]
     """
     if budget.whole:
         return list(resamples)

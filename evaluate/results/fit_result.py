@@ -17,6 +17,14 @@ class FitResult:
 
     Probabilities are (n, C) float32, one row per unit in the order of the resample's part, columns in the order of
     the classes. They are rounded as they are stored, so that statistics of the stored predictions equal the run's.
+
+    Examples:
+        >>> import numpy as np
+        >>> from medprobe.evaluate import FitResult, draw_resamples
+        >>> [resample] = draw_resamples(manifest.units(), 1, classes=manifest.card.classes)
+        >>> val, test = (np.full((len(part), 2), 0.5, np.float32) for part in (resample.val, resample.test))
+        >>> FitResult(resample, val_proba=val, test_proba=test, params={"C": 1.0}).converged
+        True
     """
 
     resample: Resample

@@ -41,6 +41,15 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
 
     Raises:
         ReportError: there are none, or a row's probabilities do not fit the classes.
+
+    Examples:
+        >>> from medprobe.evaluate import predictions_by_system
+        >>> for system, resamples in predictions_by_system(run).items():
+        ...     print(system.backbone, system.probe, [resample.seed for resample in resamples])
+        timm:resnet18 centroid [0, 1]
+        timm:resnet18 knn [0, 1]
+        timm:resnet50 centroid [0, 1]
+        timm:resnet50 knn [0, 1]
     """
     table = run.predictions[(run.predictions["split"] == split).to_numpy(bool)]
     if table.empty:

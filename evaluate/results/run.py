@@ -49,7 +49,14 @@ _STATED: dict[str, type] = {
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again."""
+    """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again.
+
+    Examples:
+        >>> from medprobe.evaluate import Run
+        >>> saved = Run.load(folder / "run")
+        >>> saved.task, saved.primary_metric, saved.scores["probe"].unique().tolist()
+        ('binary', 'roc_auc', ['centroid', 'knn'])
+    """
 
     scores: pd.DataFrame
     """One metric of one system, seed, fold and part (val or test) per row; docs/results.md has the columns."""

@@ -18,8 +18,10 @@ class SystemKey(NamedTuple):
     """The identity of a result: which system a row of a table is about.
 
     Examples:
-        >>> SystemKey("brain", "timm:resnet50", "0a1b2c3d4e5f", "mean", "knn").budget
-        'all'
+        >>> from medprobe.evaluate import predictions_by_system
+        >>> system = next(iter(predictions_by_system(run)))
+        >>> system.backbone, system.pooling, system.probe, system.budget
+        ('timm:resnet18', 'mean', 'centroid', 'all')
     """
 
     dataset: str

@@ -28,6 +28,15 @@ def calibration_table(run: Run) -> pd.DataFrame:
 
     Raises:
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import calibration_table
+        >>> calibration_table(run)[["backbone", "probe", "n_seeds"]]
+                backbone     probe  n_seeds
+        0  timm:resnet18  centroid        2
+        1  timm:resnet18       knn        2
+        2  timm:resnet50  centroid        2
+        3  timm:resnet50       knn        2
     """
     rows = []
     for system, predicted in predictions_by_system(run).items():
@@ -78,6 +87,15 @@ def temperature_table(run: Run) -> pd.DataFrame:
 
     Raises:
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import temperature_table
+        >>> temperature_table(run)[["backbone", "probe", "n_seeds"]]
+                backbone     probe  n_seeds
+        0  timm:resnet18  centroid        2
+        1  timm:resnet18       knn        2
+        2  timm:resnet50  centroid        2
+        3  timm:resnet50       knn        2
     """
     val = {
         system: {(p.seed, p.fold): p for p in predicted}

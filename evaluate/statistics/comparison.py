@@ -80,6 +80,13 @@ def compare_backbones(
     Raises:
         ProbeError: no such metric, interval or correction.
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import compare_backbones
+        >>> compare_backbones(run, draws=200)[["probe", "a", "b", "test"]]
+              probe              a              b         test
+        0  centroid  timm:resnet18  timm:resnet50  corrected-t
+        1       knn  timm:resnet18  timm:resnet50  corrected-t
     """
     return compare(
         run,
@@ -106,6 +113,13 @@ def compare(
 
     `between="backbones"` is `compare_backbones`, which describes the arguments. Under `"probes"` the column `backbone`
     takes the place of `probe`, and `a` and `b` are probes.
+
+    Examples:
+        >>> from medprobe.evaluate import compare
+        >>> compare(run, "probes", draws=200)[["backbone", "a", "b"]]
+                backbone         a    b
+        0  timm:resnet18  centroid  knn
+        1  timm:resnet50  centroid  knn
     """
     chosen = require_metric(run, metric)
     find_interval(interval)

@@ -63,6 +63,11 @@ def compute_statistics(
     Raises:
         ProbeError: a requested statistic does not exist for these runs.
         ReportError: predictions do not fit their run's facts.
+
+    Examples:
+        >>> from medprobe.evaluate import compute_statistics
+        >>> list(compute_statistics([run], calibration=True).tables)
+        ['summary', 'comparisons', 'tests', 'calibration', 'reliability', 'temperature']
     """
     further = _require_words(between, interval, tests, correction)
     for run in runs:

@@ -17,8 +17,10 @@ def holm(p: np.ndarray) -> np.ndarray:
     """p-values adjusted for their number (Holm 1979, jstor 4615733); NaN stays NaN and is not counted.
 
     Examples:
-        >>> holm(np.array([0.01, 0.04, np.nan])).tolist()
-        [0.02, 0.04, nan]
+        >>> import numpy as np
+        >>> from medprobe.evaluate import holm
+        >>> holm(np.array([0.01, 0.02, 0.04])).round(3).tolist()
+        [0.03, 0.04, 0.04]
     """
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))
@@ -32,8 +34,10 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), by SciPy; NaN is not counted.
 
     Examples:
-        >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan])).tolist()
-        [0.02, 0.04, nan]
+        >>> import numpy as np
+        >>> from medprobe.evaluate import benjamini_hochberg
+        >>> benjamini_hochberg(np.array([0.01, 0.02, 0.04])).round(3).tolist()
+        [0.03, 0.03, 0.04]
     """
     adjusted = np.full(len(p), np.nan)
     known = np.isfinite(p)

@@ -80,6 +80,13 @@ def rank_over_datasets(
 
     Raises:
         ProbeError: fewer than two runs, two of one data set, no such metric, or nothing that all runs share.
+
+    Examples:
+        >>> from medprobe.evaluate import rank_over_datasets
+        >>> for ranking in rank_over_datasets(runs):
+        ...     print(ranking.within, ranking.names, ranking.datasets)
+        centroid ('timm:resnet50', 'timm:resnet18') ('lesions', 'moles')
+        knn ('timm:resnet50', 'timm:resnet18') ('lesions', 'moles')
     """
     names = [str(run.info["dataset"]["name"]) for run in runs]
     _require_data_sets(names)

@@ -60,6 +60,13 @@ def significance_tests(
     Raises:
         ProbeError: no such test, correction, metric or kind of comparison.
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import significance_tests
+        >>> significance_tests(run, tests=["mcnemar"])[["test", "probe", "a", "b"]]
+              test     probe              a              b
+        0  mcnemar  centroid  timm:resnet18  timm:resnet50
+        1  mcnemar       knn  timm:resnet18  timm:resnet50
     """
     chosen, adjust = require_metric(run, metric), find_correction(correction)
     systems = predictions_by_system(run)

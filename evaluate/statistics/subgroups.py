@@ -68,6 +68,12 @@ def subgroup_scores(
     Raises:
         ProbeError: the run's units have no attributes, or no such metric.
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import subgroup_scores
+        >>> scores, gaps = subgroup_scores(run, draws=200)
+        >>> scores["subgroup"].unique().tolist(), len(gaps)
+        (['female', 'male'], 4)
     """
     chosen, find = require_metric(run, metric), find_interval(interval)
     if run.units.empty:

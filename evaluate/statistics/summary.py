@@ -49,6 +49,15 @@ def summarise(
     Raises:
         ProbeError: no such metric or interval, or a confidence or number of draws that makes no sense.
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import summarise
+        >>> summarise(run, draws=200)[["backbone", "probe", "metric", "n_seeds"]]
+                backbone     probe   metric  n_seeds
+        0  timm:resnet50  centroid  roc_auc        2
+        1  timm:resnet18  centroid  roc_auc        2
+        2  timm:resnet50       knn  roc_auc        2
+        3  timm:resnet18       knn  roc_auc        2
     """
     chosen = require_metric(run, metric)
     _require_sense(confidence, draws)

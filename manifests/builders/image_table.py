@@ -65,6 +65,18 @@ def build_csv(
     Raises:
         ManifestError: a column does not exist (similar ones are suggested), a field is blank, an id is repeated, or
             none of the images exists.
+
+    Examples:
+        >>> from medprobe.manifests import build_csv
+        >>> built = build_csv(
+        ...     folder / "labels.csv",
+        ...     image_column="image",
+        ...     label_columns=["diagnosis"],
+        ...     group_column="patient",
+        ...     root=folder / "images",
+        ... )
+        >>> len(built), built.card.task, built.card.classes
+        (60, 'binary', ['benign', 'malignant'])
     """
     table = Path(table)
     columns = {

@@ -55,6 +55,14 @@ def build_npz(
     Raises:
         ManifestError: no such file, no npz file, no pair of arrays, or arrays of other shapes and types; all problems
             of the arrays are listed.
+
+    Examples:
+        >>> import numpy as np
+        >>> from medprobe.manifests import build_npz
+        >>> np.savez(folder / "digits.npz", train_images=np.zeros((4, 8, 8), np.uint8), train_labels=[0, 1, 2, 1])
+        >>> built = build_npz(folder / "digits.npz")
+        >>> built.card.task, list(built.sample_ids[:2])
+        ('multiclass', ['train/0000', 'train/0001'])
     """
     file = Path(file)
     choice = SliceChoice.parse_frames(slices, "--slices")

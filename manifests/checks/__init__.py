@@ -69,6 +69,11 @@ def check_manifest(
 
     Raises:
         ManifestError: embeddings have another number of rows than the manifest.
+
+    Examples:
+        >>> from medprobe.manifests import check_manifest
+        >>> [found.code for found in check_manifest(manifest, progress=False)]
+        ['pixels-repeated']
     """
     context = CheckContext(manifest, dict(embeddings or {}), progress)
     return by_severity([*manifest.faults, *(found for check in CHECKS for found in check(context))])

@@ -50,6 +50,12 @@ def drop_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
 
     Raises:
         ManifestError: the manifest has errors, or nothing would be left.
+
+    Examples:
+        >>> from medprobe.manifests import drop_duplicates, manifest_image_stats
+        >>> fixed = drop_duplicates(manifest, manifest_image_stats(manifest, workers=1, show_progress=False))
+        >>> len(manifest), len(fixed.manifest), fixed.changes
+        (60, 59, ('dropped 1 copy of 1 image',))
     """
     rows, content, count = _same_pixels(manifest.require_sound(), stats)
     unit = codes_of(manifest.unit_ids)[0][rows]
@@ -86,6 +92,12 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
 
     Raises:
         ManifestError: the manifest has errors, or a part of the split would be left empty.
+
+    Examples:
+        >>> from medprobe.manifests import group_duplicates, manifest_image_stats
+        >>> fixed = group_duplicates(manifest, manifest_image_stats(manifest, workers=1, show_progress=False))
+        >>> len(fixed.manifest), fixed.changed
+        (60, False)
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

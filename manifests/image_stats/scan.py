@@ -50,6 +50,12 @@ def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show
 
     Returns:
         N rows, as the manifest has them.
+
+    Examples:
+        >>> from medprobe.manifests import manifest_image_stats
+        >>> stats = manifest_image_stats(manifest, workers=1, show_progress=False)
+        >>> stats.width[:3], stats.height[:3]
+        (array([32, 32, 32], dtype=int32), array([32, 32, 32], dtype=int32))
     """
     # Taken before the images are read, so that one that changes meanwhile is read again.
     stamps, reasons = manifest.stamps()

@@ -62,6 +62,11 @@ def read_image(source: Source) -> np.ndarray:
 
     Raises:
         ImageError: the reason, without a folder: missing, empty, cut off, damaged, too large, not an image.
+
+    Examples:
+        >>> from medprobe.manifests import read_image
+        >>> read_image(manifest.source(0)).shape
+        (32, 32, 3)
     """
     reader = _reader_of(source.path)
     pixels = SUBPROCESS_READER.read(source) if reader.in_subprocess else reader.read(source)
@@ -109,6 +114,13 @@ def content_digest(pixels: np.ndarray) -> str:
 
     Args:
         pixels: uint8, (H, W) or (H, W, 3).
+
+    Examples:
+        >>> import numpy as np
+        >>> from medprobe.manifests.readers import content_digest
+        >>> black = np.zeros((8, 8), np.uint8)
+        >>> content_digest(black) == content_digest(black.copy()), content_digest(black) == content_digest(black + 1)
+        (True, False)
     """
     hasher = blake2b(np.array(pixels.shape, "<i8").tobytes(), digest_size=16)
     hasher.update(np.ascontiguousarray(pixels).data)

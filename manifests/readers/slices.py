@@ -25,8 +25,9 @@ class SliceChoice:
     """Some of the slices along one axis of a volume.
 
     Examples:
-        >>> SliceChoice.parse("every:4").number
-        4
+        >>> from medprobe.manifests import SliceChoice
+        >>> SliceChoice.parse("axial:middle:5")
+        SliceChoice(axis='axial', kind='middle', number=5)
     """
 
     axis: Axis | None

@@ -51,7 +51,14 @@ def class_words(task: str) -> tuple[str, str]:
 
 
 class DatasetCard(BaseModel):
-    """Task, classes, metric and licence of a data set; a YAML file next to the table, with the same stem."""
+    """Task, classes, metric and licence of a data set; a YAML file next to the table, with the same stem.
+
+    Examples:
+        >>> from medprobe.manifests import DatasetCard
+        >>> card = DatasetCard(name="brain", task="multiclass", classes=["glioma", "meningioma", "none"])
+        >>> card.primary_metric, card.label_column
+        ('balanced_accuracy', 'label')
+    """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 

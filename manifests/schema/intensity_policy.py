@@ -39,6 +39,12 @@ class IntensityPolicy(BaseModel):
 
     Part of the dataset card, and of the embedding spec where it is not the default, so that pixels that were read
     otherwise never share a cache.
+
+    Examples:
+        >>> from medprobe.manifests import IntensityPolicy
+        >>> lung = IntensityPolicy(window=(-600, 1500))
+        >>> lung.window
+        (-600.0, 1500.0)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -18,6 +18,11 @@ class Units:
     """The units of a manifest, sorted by `unit_id`, so that they do not depend on the order of the table's rows.
 
     U units, N samples, C classes.
+
+    Examples:
+        >>> units = manifest.units()
+        >>> len(units), len(units.group_id), units.y.shape
+        (60, 30, (60,))
     """
 
     unit_id: np.ndarray

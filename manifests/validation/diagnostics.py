@@ -178,7 +178,14 @@ CODES: dict[str, Code] = {
 
 @dataclass(frozen=True, eq=False)
 class Diagnostic:
-    """One problem of a manifest, a build or a run."""
+    """One problem of a manifest, a build or a run.
+
+    Examples:
+        >>> from medprobe.manifests import check_manifest
+        >>> found = check_manifest(manifest, progress=False)[0]
+        >>> found.severity, found.code, found.count
+        ('warning', 'pixels-repeated', 1)
+    """
 
     code: str
     """A key of `CODES`."""

@@ -238,6 +238,12 @@ def concat_units(trained: Units, tested: Units) -> Units:
 
     A group id of both is two groups: the same number in two hospitals is seldom the same patient.
     `split` is `train` for the first and `test` for the second, whatever their manifests say.
+
+    Examples:
+        >>> from medprobe.probe import concat_units
+        >>> both = concat_units(manifest.units(), manifest.units())
+        >>> len(both), both.split[[0, -1]].tolist()
+        (120, ['train', 'test'])
     """
     modality = None
     if trained.modality is not None and tested.modality is not None:

@@ -17,7 +17,14 @@ from .task import Engine, ProbeTask, Workers, per_resample
 
 @dataclass(frozen=True)
 class Probe(Generic[Settings]):
-    """A probe as the runner knows it. A faster engine takes the place of `engine`; nothing else changes."""
+    """A probe as the runner knows it. A faster engine takes the place of `engine`; nothing else changes.
+
+    Examples:
+        >>> from sklearn.svm import SVC
+        >>> from medprobe.probe import Probe
+        >>> Probe.from_estimator(SVC(kernel="linear"), grid={"C": [0.1, 1, 10]}).name
+        'sklearn.svm.SVC:kernel=linear,C=0.1..10x3'
+    """
 
     family: str
     """What it is called by default settings, e.g. `gbm`."""

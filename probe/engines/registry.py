@@ -31,8 +31,9 @@ def resolve_probes(wanted: Any) -> list[Probe[Any]]:
         ProbeError: none is named, one is unknown (all such are named, with the near ones), or a setting is wrong.
 
     Examples:
-        >>> [probe.name for probe in resolve_probes(["logreg", "knn:k=5"])]
-        ['logreg', 'knn:k=5']
+        >>> from medprobe.probe import resolve_probes
+        >>> [probe.name for probe in resolve_probes(["logreg", "knn:k=[5,11],weights=uniform"])]
+        ['logreg', 'knn:k=5..11x2,weights=uniform']
     """
     single = isinstance(wanted, (str, Probe)) or is_estimator(wanted) or not isinstance(wanted, Iterable)
     given: list[Any] = [wanted]
@@ -64,6 +65,11 @@ def set_params(probes: Iterable[Probe[Any]], family: str, given: Mapping[str, An
     Raises:
         ProbeError: no probe is of the family, one of them was configured otherwise, two become the same, or a setting
             is wrong.
+
+    Examples:
+        >>> from medprobe.probe import resolve_probes, set_params
+        >>> [probe.name for probe in set_params(resolve_probes(["gbm", "knn"]), "knn", {"weights": "uniform"})]
+        ['gbm', 'knn:weights=uniform']
     """
     probes = list(probes)
     if all(probe.family != family for probe in probes):

@@ -25,6 +25,16 @@ class ProbeTask:
     compared per unit.
 
     Whole rather than seed by seed, so that an engine may share work between seeds and along its grid.
+
+    Examples:
+        >>> from medprobe.evaluate import draw_resamples, find_metric
+        >>> from medprobe.probe import ProbeTask
+        >>> units, classes = manifest.units(), manifest.card.classes
+        >>> resamples = draw_resamples(units, 2, classes=classes)
+        >>> X = caches[0].load("mean")
+        >>> task = ProbeTask(X, units.y, tuple(resamples), "binary", tuple(classes), find_metric("roc_auc"), refit=True)
+        >>> len(task.fitted_on(resamples[0]))
+        48
     """
 
     X: np.ndarray

@@ -37,11 +37,11 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
-    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
-    >>> CentroidProbe().fit(X, y).predict([[0.1, 1.0]]).tolist()
-    ['benign']
+    >>> from sklearn.datasets import make_classification
+    >>> from medprobe.probe import CentroidProbe
+    >>> X, y = make_classification(random_state=0)
+    >>> CentroidProbe().fit(X, y).predict_proba(X).shape
+    (100, 2)
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(self, *, center: bool = True, normalize: bool = True, temperature: float = 0.1) -> None:

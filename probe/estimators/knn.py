@@ -51,11 +51,11 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
-    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
-    >>> KNNProbe(n_neighbors=1).fit(X, y).predict([[0.1, 1.0]]).tolist()
-    ['benign']
+    >>> from sklearn.datasets import make_classification
+    >>> from medprobe.probe import KNNProbe
+    >>> X, y = make_classification(random_state=0)
+    >>> KNNProbe(n_neighbors=5, weights="uniform").fit(X, y).score(X, y) > 0.8
+    True
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(

@@ -163,11 +163,12 @@ class LogisticProbe(_Logistic):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
-    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
-    >>> LogisticProbe(C=10.0).fit(X, y).predict([[0.1, 1.0]]).tolist()
-    ['benign']
+    >>> from sklearn.datasets import make_classification
+    >>> from medprobe.probe import LogisticProbe
+    >>> X, y = make_classification(random_state=0)
+    >>> probe = LogisticProbe(C=0.1, standardize=True).fit(X, y)
+    >>> probe.coef_.shape, probe.converged_
+    ((1, 20), True)
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(
@@ -224,11 +225,12 @@ class LogisticPath(_Logistic):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> X = np.array([[0.0, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.2]])
-    >>> y = np.array(["benign", "benign", "malignant", "malignant"])
-    >>> LogisticPath(Cs=[0.1, 1.0]).fit(X, y).coef_.shape
-    (2, 1, 2)
+    >>> from sklearn.datasets import make_classification
+    >>> from medprobe.probe import LogisticPath
+    >>> X, y = make_classification(random_state=0)
+    >>> path = LogisticPath(Cs=[0.01, 1, 100]).fit(X, y)
+    >>> path.coef_.shape, path.converged_.tolist()
+    ((3, 1, 20), [True, True, True])
     """  # noqa: D416  (numpydoc, as scikit-learn has it)
 
     def __init__(

@@ -81,6 +81,11 @@ def draw_montage(manifest: Manifest, out: Path, *, per_class: int = 8, seed: int
     Raises:
         ManifestError: no class has a sample.
         OutputError: `out` cannot be written.
+
+    Examples:
+        >>> from medprobe.report import draw_montage
+        >>> draw_montage(manifest, folder / "examples.png", per_class=4).name
+        'examples.png'
     """
     import matplotlib as mpl
 

@@ -45,6 +45,11 @@ def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | No
     Raises:
         ManifestError: the manifest is not sound.
         OutputError: `out` cannot be written.
+
+    Examples:
+        >>> from medprobe.report import write_manifest_page
+        >>> write_manifest_page(manifest, folder / "lesions.html", per_class=4).name
+        'lesions.html'
     """
     seen = manifest_image_stats(manifest) if stats is None else stats
     page = render("manifest.html.j2", _content(manifest, seen, per_class))

@@ -24,7 +24,15 @@ _LONGEST = 25
 
 
 def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
-    """The critical-difference diagram of a ranking (Demsar 2006) as SVG and as PNG; equal rankings, equal bytes."""
+    """The critical-difference diagram of a ranking (Demsar 2006) as SVG and as PNG; equal rankings, equal bytes.
+
+    Examples:
+        >>> from medprobe.evaluate import rank_over_datasets
+        >>> from medprobe.report import draw_ranking
+        >>> svg, png = draw_ranking(rank_over_datasets(runs)[0])
+        >>> svg[:5], png[1:4]
+        (b'<?xml', b'PNG')
+    """
     return svg_and_png(lambda: ranking_figure(ranking, LIGHT))
 
 

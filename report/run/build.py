@@ -25,7 +25,14 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report that is not yet written."""
+    """A report that is not yet written.
+
+    Examples:
+        >>> from medprobe.report import make_report
+        >>> report = make_report(folder / "run")
+        >>> report.save(folder / "run").name
+        'report.html'
+    """
 
     verdict: Conclusion
     files: Mapping[str, bytes]
@@ -60,6 +67,12 @@ def make_report(folder: Path | str, *, metric: str | None = None) -> Report:
 
     Raises:
         ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
+
+    Examples:
+        >>> from medprobe.report import make_report
+        >>> report = make_report(folder / "run")
+        >>> report.verdict.certainty, "report.html" in report.files
+        ('open', True)
     """
     data = load_report_data(Path(folder), metric)
     verdict, figures = conclude(data), draw_figures(data)
@@ -86,5 +99,10 @@ def write_report(folder: Path | str, *, metric: str | None = None) -> Path:
     Raises:
         ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
         OutputError: a file cannot be written; an older report is as it was.
+
+    Examples:
+        >>> from medprobe.report import write_report
+        >>> write_report(folder / "run").relative_to(folder).as_posix()
+        'run/report.html'
     """
     return make_report(folder, metric=metric).save(folder)
