@@ -32,6 +32,11 @@ def writing(target: Path) -> Iterator[None]:
     """Turns an operating-system error met while writing `target` into an `OutputError` that says what to do.
 
     h5py raises a bare `OSError` or `RuntimeError` whose text carries the errno, so that text is read too.
+
+    Examples:
+        >>> from medprobe.base import writing
+        >>> with writing(folder / "notes.txt"):
+        ...     _ = (folder / "notes.txt").write_text("20 seeds")
     """
     try:
         yield
@@ -103,6 +108,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be made or written.
+
+    Examples:
+        >>> from medprobe.base import atomic_folder
+        >>> with atomic_folder(folder / "tables") as draft:
+        ...     _ = (draft / "scores.csv").write_text("accuracy")
+        >>> [file.name for file in (folder / "tables").iterdir()]
+        ['scores.csv']
     """
     with writing(target):
         make_folder(target.parent)
@@ -128,6 +140,12 @@ def make_folder(folder: Path) -> None:
     Raises:
         OutputError: nothing can be made there.
         OSError: as `writing` understands it.
+
+    Examples:
+        >>> from medprobe.base import make_folder
+        >>> make_folder(folder / "runs" / "first")
+        >>> (folder / "runs" / "first").is_dir()
+        True
     """
     for _ in range(5):
         # Another process may remove an empty folder at the very moment in which one is made inside it.

@@ -26,7 +26,13 @@ _FILE = "normalization.json"
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation per channel, on the 0..1 scale; one number stands for all channels."""
+    """Mean and standard deviation per channel, on the 0..1 scale; one number stands for all channels.
+
+    Examples:
+        >>> from medprobe.extract import Normalization
+        >>> Normalization(mean=(0.5,), std=(0.25,)).of(caches[0].spec.transform).mean
+        (0.5, 0.5, 0.5)
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -55,6 +61,11 @@ def read_normalization(text: str) -> Literal["model", "dataset"] | Normalization
 
     Raises:
         BackboneError: it is none of these.
+
+    Examples:
+        >>> from medprobe.extract import read_normalization
+        >>> read_normalization("0.286/0.267")
+        Normalization(mean=(0.286,), std=(0.267,))
     """
     if text in ("model", "dataset"):
         return text
@@ -87,6 +98,12 @@ def dataset_normalization(
     Raises:
         QuarantineError: no image can be read.
         ManifestError: there is a split, but no training image.
+
+    Examples:
+        >>> from medprobe.extract import dataset_normalization
+        >>> found = dataset_normalization(manifest, folder / "store", workers=0, keep=False, show_progress=False)
+        >>> len(found["rgb"].mean), len(found["grey"].mean)
+        (3, 1)
     """
     rows = _rows(manifest)
     digest, file = _digest(manifest, rows), store / manifest.name / _FILE

@@ -8,6 +8,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,14 @@ def test_every_public_name_has_an_example_that_runs(
     assert example.examples, f"medprobe.{name} has no example in its docstring"
     result = doctest.DocTestRunner(optionflags=_OPTIONS).run(example)
     assert result.failed == 0
+
+
+def test_the_python_of_the_readme_runs(
+    namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(namespace["folder"])
+    namespace["manifest"].save("my.parquet")
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(snippet, {})
+    assert "timm:resnet50" in capsys.readouterr().out

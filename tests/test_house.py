@@ -46,7 +46,7 @@ _FROM_MODULES = {
         "validation.diagnostics",
     },
     "cache": {"lookup", "spec", "verify"},
-    "extract": {"catalogue", "device", "estimate_cost", "multi_device"},
+    "extract": {"catalogue", "cost", "device", "multi_device"},
     "evaluate": {
         "metrics.binning",
         "metrics.calibration",
@@ -77,7 +77,7 @@ _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
         builders datasets registry""",
     "extract": """catalogue device weights adapters pooling transforms runtimes loader normalization batching throughput
-        backbone engine multi_device estimate_cost""",
+        backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines run_info runner",
     "report": "elements plots run manifest",

@@ -61,6 +61,11 @@ def reliability_table(run: Run) -> pd.DataFrame:
 
     Raises:
         ReportError: the run's predictions do not fit its facts.
+
+    Examples:
+        >>> from medprobe.evaluate import reliability_table
+        >>> list(reliability_table(run).columns[-4:])
+        ['bin', 'stated', 'true', 'count']
     """
     parts = []
     for system, predicted in predictions_by_system(run).items():

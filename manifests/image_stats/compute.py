@@ -57,7 +57,14 @@ _DTYPES |= dict.fromkeys(("digest", "reason", "stored", "thumbnail", "histogram"
 
 @dataclass(frozen=True, eq=False)
 class ImageStats:
-    """Statistics of N images, in the order of rows; each field of `Facts` is an attribute with N values."""
+    """Statistics of N images, in the order of rows; each field of `Facts` is an attribute with N values.
+
+    Examples:
+        >>> from medprobe.manifests import manifest_image_stats
+        >>> stats = manifest_image_stats(manifest, workers=1, show_progress=False)
+        >>> len(stats), "width" in stats.table
+        (60, True)
+    """
 
     table: pd.DataFrame
     """N rows, a column per field of `Facts`."""

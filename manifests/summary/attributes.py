@@ -40,6 +40,11 @@ def attribute_counts(manifest: Manifest) -> list[AttributeCounts]:
 
     Raises:
         ManifestError: the manifest is not sound.
+
+    Examples:
+        >>> from medprobe.manifests import attribute_counts
+        >>> [(counts.name, counts.missing, counts.distinct) for counts in attribute_counts(manifest)]
+        [('sex', 0, 2)]
     """
     units, classes = manifest.units(), manifest.card.classes
     return [_counted(column_of(units.attributes, name), units.y, classes) for name in manifest.card.attributes]

@@ -33,6 +33,11 @@ class ProbeSettings(BaseModel):
     """Grid and fixed settings of a probe; each field of a subclass can be changed by `--probe NAME:field=value`.
 
     `medprobe probe --settings` shows the docstring of each field.
+
+    Examples:
+        >>> from medprobe.probe import PROBES
+        >>> PROBES["knn"].settings.metric
+        'cosine'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

@@ -22,7 +22,13 @@ Certainty = Literal["clear", "open", "alone"]
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The verdict of a run."""
+    """The verdict of a run.
+
+    Examples:
+        >>> from medprobe.report import make_report
+        >>> make_report(folder / "run").verdict.certainty
+        'open'
+    """
 
     certainty: Certainty
     """`clear`: the lead over the best other backbone is significant; `open`: it is not, or cannot be tested; `alone`:
