@@ -116,12 +116,14 @@ def test_every_public_name_has_an_example_that_runs(
     assert result.failed == 0
 
 
-def test_the_python_of_the_readme_runs(
-    namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_python_of_a_page_runs(
+    page: str, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(namespace["folder"])
     namespace["manifest"].save("my.parquet")
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    [snippet] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    namespace["run"].save("runs/brain", overwrite=True)
+    text = (Path(__file__).parent.parent / page).read_text(encoding="utf-8")
+    [snippet] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(snippet, {})
     assert "timm:resnet50" in capsys.readouterr().out
