@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -222,3 +223,15 @@ def _needed(path: Path) -> set[tuple[str, ...]]:
             reached = [*([start] if node.module else []), *((*start, alias.name) for alias in node.names)]
             found |= {name for one in reached for name in (one, (*one, "__init__"))}
     return found
+
+
+def test_the_page_on_architecture_lists_every_file() -> None:
+    page = (_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.split("## Files of the code\n")[1].split("\n## ")[0]
+    folder, listed = "", set()
+    for line in section.splitlines():
+        if heading := re.fullmatch(r"\*\*`(.+)/`\*\*.*", line):
+            folder = heading[1]
+        elif row := re.match(r"- `(.+\.py)`: \S", line):
+            listed.add(f"{folder}/{row[1]}")
+    assert listed == {str(path.relative_to(_ROOT)) for path in _modules() if path.name != "__init__.py"}
