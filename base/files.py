@@ -52,7 +52,7 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def _is_of_the_folder(error: BaseException, target: Path) -> bool:
-    """Whether a file beside `target` was not there: what else was missing, such as one to read, tells that itself."""
+    """Whether a file next to `target` was not there: what else was missing, such as one to read, tells that itself."""
     missing = error.filename if isinstance(error, FileNotFoundError) else None
     return bool(missing) and Path(missing).parent == target.parent
 
@@ -69,7 +69,7 @@ def _reason(error: BaseException) -> str | None:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `target`; on success its content becomes `target` in one rename.
+    """Yields a temporary path next to `target`; on success its content becomes `target` in one rename.
 
     The file is fsynced before the rename and the folder after it, so a crash leaves the old `target` or the new one.
     On any error the temporary file is removed and `target` is untouched.
@@ -101,7 +101,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `target`; on success it becomes `target` in one rename.
+    """Yields a temporary folder next to `target`; on success it becomes `target` in one rename.
 
     Its files, which must lie in it directly, are fsynced first. Where a folder of that name is there already, that one
     stays. On any error the temporary folder is removed.

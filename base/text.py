@@ -60,7 +60,7 @@ def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
 
 
 def no_such(what: str, name: str, names: Iterable[str]) -> str:
-    """That there is no such name: `unknown metric "roc_acu"; there are accuracy, ... Did you mean "roc_auc"?`.
+    """The message for an unknown name: `unknown metric "roc_acu"; there are accuracy, ... Did you mean "roc_auc"?`.
 
     Examples:
         >>> no_such("probe", "knm", ["knn", "gbm"])

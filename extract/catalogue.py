@@ -81,7 +81,7 @@ class Entry:
     model: str
     weights: Weights = field(default_factory=Hub)
     poolings: tuple[str, ...] = ()
-    """Those it has, the default first; empty where the model has to be asked."""
+    """Those it has, the default first; empty where only the model itself lists them."""
     inside: str = ""
     """The places inside that a pooling may name besides: `@1..12` for blocks, `stage1..stage4`, `neck`."""
     repository: str = ""
@@ -90,14 +90,14 @@ class Entry:
     image_size: int | None = None
     """Pixels; None is what the model's own config says."""
     options: dict[str, Any] = field(default_factory=dict, compare=False)
-    """For `timm`: what the architecture is created with beside its name."""
+    """For `timm`: what the architecture is created with in addition to its name."""
     channels: Literal[1, 3] = 3
     """Of the images that the network was trained on: 1 for grey, 3 for RGB."""
     pretraining: str = ""
     license: str = ""
     paper: str = ""
     config: dict[str, Any] | None = field(default=None, compare=False)
-    """For `hf` and `open_clip`: the architecture's config, where it shall not be asked of a hub."""
+    """For `hf` and `open_clip`: the architecture's config, if it must not be fetched from a hub."""
     preprocessing: dict[str, Any] = field(default_factory=dict, compare=False)
     """What differs from the preprocessing that the library knows for the architecture, in the library's own words."""
 
@@ -149,11 +149,11 @@ def resolve(name: str, *, weights: Path | None = None) -> Entry:
         >>> entry.source, entry.model
         ('timm', 'resnet50.a1_in1k')
     """
-    model, _, asked = name.partition("@")
+    model, _, source = name.partition("@")
     entry = catalogue().get(model) or _by_source(model)
-    if asked == "random":
+    if source == "random":
         return replace(entry, name=f"{model}@random", weights=Random())
-    path = weights or (Path(asked) if asked else None)
+    path = weights or (Path(source) if source else None)
     if path is None:
         return entry
     # The file's own name alone: a cache must not tell the folders of the machine that made it.

@@ -164,7 +164,7 @@ class _Processes:
         self._reported: set[Connection] = set()
         self._errors: list[tuple[str, MedprobeError]] = []
         self._at_work: dict[Connection, tuple[str, BaseProcess]] = {}
-        # spawn: a forked process could not use a GPU that this one has asked for its name.
+        # spawn: a forked process could not use a GPU that this one has already initialised.
         context = multiprocessing.get_context("spawn")
         for job in jobs:
             ours, theirs = context.Pipe()

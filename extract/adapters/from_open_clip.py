@@ -76,7 +76,7 @@ class OpenClipAdapter:
     def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
         """See `Adapter.config`."""
         own = _own_config(entry)
-        if own is entry.config or (not entry.model.startswith(_HUB) and not _config_beside(entry)):
+        if own is entry.config or (not entry.model.startswith(_HUB) and not _local_config(entry)):
             return {}
         config = own.get("model_cfg", own)
         return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
@@ -185,9 +185,9 @@ def _config(entry: Entry) -> dict[str, Any]:
 
 
 def _own_config(entry: Entry) -> dict[str, Any]:
-    beside = _config_beside(entry)
-    if beside:
-        return _read_config(beside)
+    config_file = _local_config(entry)
+    if config_file:
+        return _read_config(config_file)
     if entry.config is not None:
         return entry.config
     if entry.model.startswith(_HUB):
@@ -195,7 +195,7 @@ def _own_config(entry: Entry) -> dict[str, Any]:
     return _library_config(entry)
 
 
-def _config_beside(entry: Entry) -> Path | None:
+def _local_config(entry: Entry) -> Path | None:
     """The config that came with local weights."""
     if not isinstance(entry.weights, Local):
         return None
@@ -210,7 +210,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise WeightsError(f"{file.name} cannot be read: {first_line(error)}") from error
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg"} <= config.get("model_cfg", {}).keys():
         raise WeightsError(
-            f"{file.name} is no config of OpenCLIP: it needs model_cfg with embed_dim and vision_cfg in it."
+            f"{file.name} is not an OpenCLIP config: it needs model_cfg with embed_dim and vision_cfg in it."
         )
     return config
 
@@ -232,10 +232,10 @@ def _library_config(entry: Entry) -> dict[str, Any]:
             f'open_clip has no model "{name}".{did_you_mean(name, open_clip.list_models())} hf-hub:ORG/NAME names any '
             "other on the hub."
         )
-    told = _tag_config(name, tag) if tag else {}
+    tag_config = _tag_config(name, tag) if tag else {}
     # The tag knows what its weights were trained with; the same architecture came with either activation.
-    config["quick_gelu"] = config.get("quick_gelu", False) or told.get("quick_gelu", False)
-    return {"model_cfg": config, "preprocess_cfg": told}
+    config["quick_gelu"] = config.get("quick_gelu", False) or tag_config.get("quick_gelu", False)
+    return {"model_cfg": config, "preprocess_cfg": tag_config}
 
 
 def _tag_config(name: str, tag: str) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Feat
     """Where SAM's encoder ends is its last block; the neck after it, made for the mask decoder, is a map of its own."""
     last = len(network.blocks)
     blocks = {place for place in wanted.inside if isinstance(place, int)} | ({last} if wanted.end else set())
-    # Without the norm, which for timm is the neck; the neck needs all blocks, whichever are asked for.
+    # Without the norm, which for timm is the neck; the neck needs all blocks, whichever are requested.
     indices = sorted(block - 1 for block in blocks or {last})
     neck, taps = _run(network, images, indices, end="neck" in wanted.inside, norm=False)
     inside: dict[Place, Features] = {index + 1: tap for index, tap in taps.items()}
@@ -244,7 +244,7 @@ def _take_linear_head(network: Any, values: Tensors, where: str) -> None:
 
 
 def _head_blocks(network: Any) -> int:
-    """Of how many last blocks DINOv2's linear head takes the class token, beside the last one's mean."""
+    """Of how many last blocks DINOv2's linear head takes the class token, in addition to the last one's mean."""
     return network.linear_head.in_features // network.num_features - 1
 
 

@@ -42,11 +42,11 @@ class TransformersAdapter:
         if tensors and layout:
             return _from_published(entry, tensors, layout)
         with _quiet():
-            network, told = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
+            network, loading_info = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
         vision = _vision_part(network)
         prefix = next((f"{name}." for name in _VISION_PARTS if getattr(network, name, None) is vision), "")
-        _require_used(vision, prefix, told, entry)
-        missing = sorted(name.removeprefix(prefix) for name in told["missing_keys"] if name.startswith(prefix))
+        _require_used(vision, prefix, loading_info, entry)
+        missing = sorted(name.removeprefix(prefix) for name in loading_info["missing_keys"] if name.startswith(prefix))
         _do_without(vision, missing, entry)
         return vision
 
@@ -238,27 +238,27 @@ _BESIDE = re.compile(
     r"\w*(classifier|head|decoder|projection|projector|predictor)\w*\.|(text|language|qformer|prompt)_\w+\."
     r"|(vision|text|itm)_proj\.|(pooler|fc|cls|dino|ibot)\.|logit_(scale|bias)$|shared_image_embedding\."
 )
-"""What a file may hold beside an image encoder: what was trained on top of it, and the side of the texts."""
+"""What a file may hold in addition to an image encoder: what was trained on top of it, and the side of the texts."""
 _COMPUTED = re.compile(r"(position_ids|relative_position_index|relative_coords_table|num_batches_tracked|mask_token)$")
 """What old files store and networks compute, and what pre-training alone uses."""
 
 
-def _require_used(network: nn.Module, prefix: str, told: dict[str, Any], entry: Entry) -> None:
+def _require_used(network: nn.Module, prefix: str, loading_info: dict[str, Any], entry: Entry) -> None:
     """Every tensor of the image encoder has to have its place in the network, and its shape.
 
     Args:
         network: the image encoder.
         prefix: under which the whole model keeps it.
-        told: what transformers tells of the loading.
+        loading_info: the loading report of transformers (`output_loading_info`).
         entry: what was requested, for errors.
 
     Raises:
         WeightsError: names what is left over or of another shape, which another network must have had.
     """
-    extra = sorted(name for name in told["unexpected_keys"] if _is_left_over(name, network, prefix))
+    extra = sorted(name for name in loading_info["unexpected_keys"] if _is_left_over(name, network, prefix))
     misshapen = sorted(
         f"{name} {tuple(there)} instead of {tuple(wanted)}"
-        for name, there, wanted in told["mismatched_keys"]
+        for name, there, wanted in loading_info["mismatched_keys"]
         if name.startswith(prefix)
     )
     faults = [
@@ -268,7 +268,7 @@ def _require_used(network: nn.Module, prefix: str, told: dict[str, Any], entry: 
     ]
     if not faults:
         return
-    layout = recognise(told["unexpected_keys"])
+    layout = recognise(loading_info["unexpected_keys"])
     looks = f" They look like {layout.title}." if layout else ""
     raise WeightsError(
         f"{entry.name}: the tensors do not fit the architecture that the config describes; {'; '.join(faults)}.{looks} "
@@ -327,8 +327,8 @@ def _quiet() -> Iterator[None]:
 
 def _interpolation(network: nn.Module) -> dict[str, bool]:
     """The switch that older architectures need before they take another image size; newer ones always do."""
-    asked = "interpolate_pos_encoding" in signature(network.forward).parameters
-    return {"interpolate_pos_encoding": True} if asked else {}
+    accepted = "interpolate_pos_encoding" in signature(network.forward).parameters
+    return {"interpolate_pos_encoding": True} if accepted else {}
 
 
 def _read_config(folder: Path) -> Any:
@@ -356,9 +356,9 @@ def _config(entry: Entry) -> Any:
     if entry.config is not None:
         options = dict(entry.config)
         return AutoConfig.for_model(options.pop("model_type"), **options)
-    beside = entry.weights.path if isinstance(entry.weights, Local) else None
-    if beside is not None:
-        folder = beside if beside.is_dir() else beside.parent
+    weights = entry.weights.path if isinstance(entry.weights, Local) else None
+    if weights is not None:
+        folder = weights if weights.is_dir() else weights.parent
         if (folder / "config.json").is_file():
             return _read_config(folder)
     with _hub(entry):

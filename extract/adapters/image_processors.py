@@ -38,18 +38,18 @@ _CROPS_BELOW = 384
 """ConvNeXt's processor crops below this size and squashes from it on."""
 
 
-def transform_of(told: Mapping[str, Any], size: int | None, where: str) -> TransformSpec:
+def transform_of(given: Mapping[str, Any], size: int | None, where: str) -> TransformSpec:
     """The preprocessing that an image processor's config asks for.
 
     Args:
-        told: the config as a dictionary; where it names a kind of processor, that one's defaults fill it up.
+        given: the config as a dictionary; where it names a kind of processor, that one's defaults fill it up.
         size: pixels of the network's input, to which resize and crop are scaled; None is the config's own.
         where: the backbone, for errors.
 
     Raises:
         WeightsError: the config asks for what a `TransformSpec` cannot say, or is none.
     """
-    config = _with_defaults(told, where)
+    config = _with_defaults(given, where)
     _require_understood(config, where)
     try:
         own, resize = _geometry(config, where)
@@ -73,16 +73,16 @@ def transform_of(told: Mapping[str, Any], size: int | None, where: str) -> Trans
     )
 
 
-def _with_defaults(told: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _with_defaults(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config, with what its kind of processor does where the config says nothing."""
     import transformers
 
-    kind = _kind(told)
+    kind = _kind(given)
     processor: Any = getattr(transformers, kind, None) if kind else None
     if processor is None:
-        return dict(told)
+        return dict(given)
     try:
-        full = processor(**told).to_dict()
+        full = processor(**given).to_dict()
     except (KeyError, TypeError, ValueError) as error:
         raise _refusal(where, f"{kind} does not take it ({error})") from error
     return {**full, "image_processor_type": kind}

@@ -30,13 +30,13 @@ def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensor
     prefix = max(_PREFIXES, key=lambda each: len(part(tensors, each).keys() & target.keys()))
     own = _of_the_network(part(tensors, prefix), target)
     # Not the backbone's, for all that is known: kept under its own name, so that loading reports it.
-    beside = _of_the_network({n: value for n, value in tensors.items() if not n.startswith(prefix)}, target)
-    if twice := own.keys() & beside.keys():
+    other = _of_the_network({n: value for n, value in tensors.items() if not n.startswith(prefix)}, target)
+    if twice := own.keys() & other.keys():
         raise WeightsError(
             f"holds two networks: {one_of(sorted(twice), most=4)} both under {prefix!r} and without it. Save the one "
             "that is meant in a file of its own."
         )
-    return own | beside
+    return own | other
 
 
 _PREFIXES = ("", "module.", "backbone.", "module.backbone.", "model.", "encoder.", "visual.", "trunk.")

@@ -46,7 +46,7 @@ _TOWER = "visual."
 
 
 def image_tower(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """The image tower of OpenCLIP's published file (`visual.*` beside a text tower).
+    """The image tower of OpenCLIP's published file (`visual.*` next to a text tower).
 
     Known tensors of the text side are left out; anything else that is not part of the image tower stays in, under its
     own name, so that loading reports it.
