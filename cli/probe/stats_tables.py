@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...base.text import NONE, bare_p, interval, number, p_value, signed
 from ..terminal.console import out, say, show_table
+from ..terminal.wrapping import wrapped
 from .summary import heading, on_spread, systems_table
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _show_summary(run: Run, table: pd.DataFrame) -> None:
     out().print(systems_table(table), soft_wrap=False)
     say(on_spread(run, str(table["interval"].iloc[0])))
     for problem in run_warnings(run, table):
-        say(f"{problem.severity}: {problem}")
+        say(wrapped(f"{problem.severity}: {problem}", rest="  "))
 
 
 def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
@@ -123,13 +124,13 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
     }
     say(
         "\nTemperature scaling: the effect on test of T fitted on val (before → after)"
-        "\n(T: median over seeds, above 1 where probabilities were overconfident; the rest: means)"
+        "\n(T: median over seeds, > 1 if probabilities were overconfident; others: means)"
     )
     _show(table, cells, names=tuple(_SYSTEM))
     for row in table[table["note"] != ""].to_dict("records"):
         say(f"note: {row['backbone']} {_with_budget(row['probe'], row)}: {row['note']}")
     if run.info["refit"]:
-        say("note: the tested models were refitted with val, so their own T may differ slightly")
+        say("note: the tested models were refitted with val; their own T may differ")
 
 
 def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
@@ -155,7 +156,7 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
         "gap": lambda row: number(row["gap"]),
         "95 % interval": _interval,
     }
-    say("\nGaps between best and worst subgroup (best and worst chosen by the same scores: optimistic)")
+    say("\nGaps between best and worst subgroup\n(both chosen by the scores shown, so the gap is optimistic)")
     _show(table, cells, names=(*_SYSTEM, "best, worst"))
     for row in table[table["reason"] != ""].drop_duplicates(["attribute", "reason"]).to_dict("records"):
         say(f"note: {row['attribute']} has no gap: {row['reason']}")

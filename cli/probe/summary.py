@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...base.text import interval, number
 from ..terminal.console import out, say, show_table
+from ..terminal.wrapping import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def show_summary(run: Run) -> None:
     test = VERDICT_TESTS["bootstrap" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
     say(f"\n{on_spread(run)} Significance: {test}, Holm's correction.")
     for problem in run_warnings(run, summary):
-        say(f"{problem.severity}: {problem}")
+        say(wrapped(f"{problem.severity}: {problem}", rest="  "))
 
 
 def heading(run: Run, metric: Metric) -> str:

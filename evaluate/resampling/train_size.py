@@ -57,7 +57,9 @@ class Budget:
             return cls(shots=int(found[1]))
         if found := re.fullmatch(r"([\d.e-]+)%", name):
             return cls(share=float(found[1]) / 100)
-        raise ProbeError(f'"{name}" is not a budget; use {FULL_TRAIN}, such as 5 shots, and such as 10%.')
+        raise ProbeError(
+            f'"{name}" is not a budget; use {FULL_TRAIN}, shots such as `5 shots`, or a share such as `10%`.'
+        )
 
     def wanted(self, available: np.ndarray) -> np.ndarray:
         """How many units of each class are wanted of those `available`: two (C,) int64."""

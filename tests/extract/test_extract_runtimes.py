@@ -27,10 +27,10 @@ _CPU = torch.device("cpu")
 def converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of converted networks, empty; OpenVINO is there."""
     pytest.importorskip("openvino")
-    from medprobe.extract.runtimes import stored
+    from medprobe.extract.runtimes import converted_models
 
     monkeypatch.setattr(device, "openvino_is_installed", lambda: True)
-    monkeypatch.setattr(stored, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(converted_models, "user_cache", lambda: tmp_path)
     return tmp_path / "converted"
 
 

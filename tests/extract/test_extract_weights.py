@@ -149,8 +149,8 @@ _PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"
 _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 346000000\n"
 _HELD = {
     "empty": (b"", {".pth": "not a whole PyTorch file"}),
-    "text": (b"not weights at all", {".pth": "no PyTorch file; it begins with b'not weig'"}),
-    "zeros": (bytes(1000), {".pth": r"no PyTorch file; it begins with b'\\x00"}),
+    "text": (b"not weights at all", {".pth": "not a PyTorch file; it begins with b'not weig'"}),
+    "zeros": (bytes(1000), {".pth": r"not a PyTorch file; it begins with b'\\x00"}),
     "page": (_PAGE, dict.fromkeys((".pth", ".safetensors", ".onnx"), "no weights but a web page.*in a browser")),
     "pointer": (_POINTER, dict.fromkeys((".pth", ".safetensors", ".onnx"), "a git-lfs pointer.*`git lfs pull`")),
 }

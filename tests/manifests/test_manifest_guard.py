@@ -118,7 +118,7 @@ def test_it_ends_with_the_process_that_it_reads_for(tmp_path: Path) -> None:
     program = f"""
 import os
 from pathlib import Path
-from medprobe.manifests import Source
+from medprobe.manifests.readers.source import Source
 from medprobe.manifests.readers import subprocess_reader
 one = subprocess_reader.SubprocessReader({_PROGRAM!r})
 one.read(Source(Path("sound")))

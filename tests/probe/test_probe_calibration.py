@@ -313,7 +313,7 @@ def test_a_subgroup_that_is_too_small_or_of_one_class_has_a_reason_and_no_number
     table.loc[table["label"] == "a", "site"] = "only a"
     alone = attributed.probe(manifest=Manifest(table, attributed.manifest.card), seeds=range(3))
     (one,) = subgroup_scores(alone, draws=200)[0].query("subgroup == 'only a'").to_dict("records")
-    assert (one["reason"], np.isnan(one["mean"])) == ("one class alone", True)
+    assert (one["reason"], np.isnan(one["mean"])) == ("only one class", True)
 
 
 def test_the_run_folder_has_subgroups_and_neither_ages_nor_what_is_no_subgroup(attributed, tmp_path) -> None:

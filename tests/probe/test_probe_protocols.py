@@ -253,7 +253,7 @@ def test_budgets_are_named_and_none_is_all() -> None:
     assert [budget.name for budget in budgets_of([5, 1], [1, 0.01])] == ["1 shot", "5 shots", "1%", "100%"]
     assert [(budget.name, budget.whole) for budget in budgets_of()] == [("all", True)]
     assert not any(budget.whole for budget in budgets_of([1], [1]))
-    with pytest.raises(ProbeError, match="is no budget"):
+    with pytest.raises(ProbeError, match="is not a budget"):
         Budget.named("five shots")
 
 

@@ -124,7 +124,7 @@ def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> No
                 said = sum(reasons, start=pd.Series("", index=rows.index))
                 assert (said[gaps] != "").all(), (name, rows[gaps & (said == "")].to_dict("records"))
     why = significance_tests(told, tests=["delong"])["note"]
-    assert why.str.startswith("no p: every group ranks alike").all()
+    assert why.str.startswith("no p:").all()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_two_are_told_apart_by_wilcoxon_and_one_that_is_not_everywhere_is_left_o
     assert ranking.names == ("net-0", "net-2")
     assert (ranking.test, ranking.friedman) == ("wilcoxon", None)
     assert np.isnan(ranking.critical_difference)
-    assert "left out, without a score in some data set: net-1" in ranking.notes
+    assert "skipped, without a score in some data set: net-1" in ranking.notes
     table = rankings_table([ranking])
     assert table["not_apart"].tolist() == ["net-2", "net-0"]  # three data sets cannot tell
     assert table["critical_difference"].isna().all()
@@ -305,7 +305,7 @@ def test_files_are_written_where_asked_and_nowhere_near_a_run(
     assert len(pd.read_csv(out / "ranks.csv")) == 3 * 2
     status, printed, told = medprobe("stats", folders[0], "--out", folders[1])
     assert (status, printed) == (1, "")
-    assert "holds a run" in told
+    assert "run folder" in told
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_a_run_that_is_not_there_or_is_damaged_is_one_line(
 ) -> None:
     import shutil
 
-    assert "no such run folder" in medprobe("stats", tmp_path / "nothing")[2]
+    assert "does not exist" in medprobe("stats", tmp_path / "nothing")[2]
     broken = Path(shutil.copytree(folders[0], tmp_path / "broken"))
     (broken / "units.parquet").write_bytes(b"PAR1")
     status, printed, told = medprobe("stats", broken)
