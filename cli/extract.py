@@ -80,7 +80,8 @@ def extract(
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Embed only part I of N; the part that finishes last publishes. `slurm`: from the job array.",
+            help="Embed only part I of N; the part that finishes last publishes. Write slurm to take I/N from the job"
+            " array.",
         ),
     ] = None,
     cache: Annotated[

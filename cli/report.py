@@ -13,7 +13,7 @@ from .terminal.console import say
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder written by `medprobe probe`, e.g. runs/brain.")],
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Metric to report. [default: the metric the run was tuned by]")
+        str | None, typer.Option("--metric", help="Metric to report. [default: the run's primary metric]")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:

@@ -54,7 +54,8 @@ def probe(
         str | None,
         typer.Option(
             "--C",
-            help="Grid of logreg: values such as 0.01,1,100, or logspace:-4:3:12. [default: 1e-4..1e3, 12 values]",
+            help="Grid of logreg: values such as 0.01,1,100, or logspace:FROM:TO:COUNT in powers of ten."
+            " [default: logspace:-4:3:12]",
         ),
     ] = None,
     stop_path: Annotated[
@@ -94,7 +95,10 @@ def probe(
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="Metric that hyper-parameters are chosen by. [default: the card's primary metric]"),
+        typer.Option(
+            help="Metric that selects hyper-parameters and ranks backbones, e.g. roc_auc."
+            " [default: the card's primary metric]"
+        ),
     ] = None,
     aggregation: Annotated[
         str,

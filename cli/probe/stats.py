@@ -23,7 +23,7 @@ def stats(
         list[Path], typer.Argument(help="Run folders written by `medprobe probe`; several data sets give ranks.")
     ],
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Metric to compare. [default: the metric each run was tuned by]")
+        str | None, typer.Option("--metric", help="Metric to compare. [default: each run's primary metric]")
     ] = None,
     between: Annotated[
         str, typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone).")
@@ -35,8 +35,8 @@ def stats(
         list[str] | None,
         typer.Option(
             "--test",
-            help="Further tests: wilcoxon, delong (ROC-AUC), mcnemar (accuracy); or verdict for none. May be"
-            " repeated. [default: all]",
+            help="Further test: wilcoxon, delong (ROC-AUC) or mcnemar (accuracy); verdict: only the verdict's own. May"
+            " be repeated. [default: wilcoxon, delong, mcnemar]",
         ),
     ] = None,
     correction: Annotated[

@@ -43,7 +43,7 @@ def build_medmnist(
     Args:
         dataset: name of the set, such as pneumoniamnist, looked for in ~/.medmnist (as the package medmnist does);
             or a file with a published name, such as data/pneumoniamnist_224.npz.
-        size: image size in pixels: 28, 64, 128 or 224 (28 or 64 for 3-D sets). By default 28.
+        size: image size in pixels: 28, 64, 128 or 224 (28 or 64 for 3-D sets).
         slices: slices to take from 3-D sets: all, middle, middle:N (N slices around the middle) or every:N.
         download: download the file if it is missing, and verify its MD5.
         name: name of the data set; by default the file name.

@@ -180,9 +180,12 @@ def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str,
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
-        raise ProbeError(f'there is no class "{path}" in the installed packages.{_near_classes(name)}') from None
-    if not isinstance(cls, type):
-        raise ProbeError(f"{path} is not a class; name a classifier, e.g. sklearn:sklearn.svm.SVC.")
+        raise ProbeError(
+            f"--probe sklearn:{path}: there is no such class in the installed packages; name one such as"
+            f" sklearn:sklearn.svm.SVC.{_near_classes(name)}"
+        ) from None
+    if not isinstance(cls, type) or not all(hasattr(cls, name) for name in ("fit", "get_params", "set_params")):
+        raise ProbeError(f"{path} is not a scikit-learn estimator; name a classifier, e.g. sklearn:sklearn.svm.SVC.")
     values = {key: _value(value) for key, value in given.items()}
     known = inspect.signature(cls.__init__).parameters
     scale = values.pop("scale", True) if "scale" not in known else True
