@@ -68,7 +68,7 @@ CODES: dict[str, Code] = {
     "path-outside-root": Code(
         "error", "a path leaves the card's root", "Set the card's root to a folder above all images."
     ),
-    "constant-image": Code("warning", "all pixels are the same", "Remove them: they are useless for train and test."),
+    "constant-image": Code("warning", "all pixels are the same", "Remove them: nothing can be learned from them."),
     "extreme-aspect": Code(
         "warning", "an image far from square",
         "Look at them; most networks squash or crop an image to a square. Crop, split or remove them.",

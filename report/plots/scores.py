@@ -190,7 +190,7 @@ def _difference(axes: Axes, item: _Row, look: Look) -> None:
     colour = look.colour(str(item.row["a"]))
     lead, low, high = (float(item.row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
     axes.plot([low, high], [item.y, item.y], color=colour, linewidth=1.8, zorder=2)
-    # Filled where significant, hollow where not: told apart without colour.
+    # Filled where significant, hollow where not: distinguishable without colour.
     face = colour if item.row["significant"] else look.theme.paper
     marker = look.marker(str(item.row["probe"]))
     axes.plot(lead, item.y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CURVES = 6
-"""Curves in one figure; more could not be told apart."""
+"""Curves in one figure; more could not be distinguished."""
 
 
 @dataclass(frozen=True)
