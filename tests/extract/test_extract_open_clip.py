@@ -200,7 +200,7 @@ def test_a_folder_with_its_own_config_needs_no_hub_and_its_config_decides(tmp_pa
     assert other.spec.weights_digest == backbone.spec.weights_digest
     assert other.spec.fingerprint != backbone.spec.fingerprint
     (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {}}')
-    with pytest.raises(WeightsError, match="no config of OpenCLIP"):
+    with pytest.raises(WeightsError, match="not an OpenCLIP config"):
         load_backbone("open_clip:hf-hub:some/clip", weights=tmp_path, **_OPTIONS)
 
 
