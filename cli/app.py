@@ -23,7 +23,7 @@ class _Commands(TyperGroup):
     """The subcommands; reports options that are not a number, too small or not among the choices in plain words."""
 
     def invoke(self, ctx: Any) -> Any:
-        from ..base.faults import fault_in_words
+        from ..base.pydantic_messages import fault_in_words
 
         try:
             return super().invoke(ctx)

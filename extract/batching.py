@@ -59,7 +59,7 @@ class BatchSize:
             self.now = 2 * images
 
     def halve(self) -> None:
-        """Memory ran out: goes on with half, and never grows again."""
+        """Goes on with half, and never grows again: the engine calls it when the device is out of memory."""
         self._settle(max(1, self.now // 2))
 
     def _settle(self, size: int) -> None:

@@ -24,7 +24,7 @@ _MAY_USE = {
     "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "report"},
 }
 _FROM_MODULES = {
-    "base": {"errors", "faults", "files", "progress", "text"},
+    "base": {"errors", "pydantic_messages", "files", "progress", "text"},
     "manifests": {
         "checks.fix_duplicates",
         "checks.spelling",

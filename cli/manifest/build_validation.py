@@ -88,7 +88,7 @@ def _intensity_policy(window: str | None, *, per_slice: bool) -> IntensityPolicy
     from pydantic import ValidationError
 
     from ...base.errors import ManifestError
-    from ...base.faults import fault_in_words
+    from ...base.pydantic_messages import fault_in_words
     from ...manifests.schema.intensity_policy import IntensityPolicy
 
     fields: dict[str, Any] = {"scope": "slice"} if per_slice else {}

@@ -13,8 +13,8 @@ from ..image_stats.compute import ImageStats
 from ..manifest import Manifest
 from ..schema.card import DatasetCard
 from ..schema.columns import TEXT, as_words, column_of
-from ..schema.grouping import codes_of, disagreeing, first_rows
 from ..schema.labels import label_codes
+from ..schema.row_keys import codes_of, disagreeing, first_rows
 from ..validation.structure import SPLITS
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...base import counted, one_of
 from ..schema.columns import column_of
-from ..schema.grouping import codes_of, first_rows
+from ..schema.row_keys import codes_of, first_rows
 from ..schema.units import inconsistent_units
 from ..summary.counts import counted_things
 from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one

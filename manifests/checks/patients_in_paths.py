@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...base import counted
 from ..schema.columns import as_words, column_of
-from ..schema.grouping import codes_of, disagreeing
+from ..schema.row_keys import codes_of, disagreeing
 from ..validation.diagnostics import Diagnostic, diagnostic
 from .context import CheckContext
 

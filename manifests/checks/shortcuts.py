@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..image_stats.compute import ImageStats
-from ..schema.grouping import codes_of
+from ..schema.row_keys import codes_of
 from ..stratified_groups import shuffle_keys, shuffled
 from ..validation.diagnostics import Diagnostic, diagnostic
 from .context import CheckContext

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ...base import counted, one_of
 from ..manifest import Manifest
-from ..schema.grouping import codes_of, first_rows
+from ..schema.row_keys import codes_of, first_rows
 from ..validation.diagnostics import Diagnostic, diagnostic, rows_in_words
 
 WRITTEN = "in capitals, blanks, Unicode form or leading zeros"

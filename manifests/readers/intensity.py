@@ -1,4 +1,4 @@
-"""Stored values of any type and range become 8 bits: the one place that does it, for every format."""
+"""Stored values of any range become 8 bits, for every format; the window of a DICOM file itself is in `dicom_tables`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ...base import ManifestError, atomic_path, did_you_mean, one_of
-from ...base.faults import fault_in_words
+from ...base.pydantic_messages import fault_in_words
 from ...base.text import first_line
 from .intensity_policy import DEFAULT_READING, IntensityPolicy
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from .card import DatasetCard
 from .columns import as_codes, as_words, column_of
-from .grouping import codes_of, disagreeing, first_rows
 from .labels import label_codes
+from .row_keys import codes_of, disagreeing, first_rows
 
 
 @dataclass(frozen=True, eq=False)

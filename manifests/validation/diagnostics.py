@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted
-from ..schema.grouping import row_groups
+from ..schema.row_keys import row_groups
 
 Severity = Literal["error", "warning"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning")

@@ -1,4 +1,4 @@
-"""Where probes are listed. A new probe is one file in this folder and one line here."""
+"""Where probes are listed. A new one is an estimator, an engine in this folder, and one line here."""
 
 from __future__ import annotations
 
