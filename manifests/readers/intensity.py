@@ -1,4 +1,4 @@
-"""Stored values of any range become 8 bits, for every format; the window of a DICOM file itself is in `dicom_tables`."""
+"""Stored values of any range become 8 bits, for every format; a DICOM file's own window is in `dicom_tables`."""
 
 from __future__ import annotations
 
