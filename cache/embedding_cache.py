@@ -198,7 +198,7 @@ class EmbeddingCache:
     def _check_unchanged(self, file: h5py.File) -> None:
         """Rows of one publication must never be taken for rows of another."""
         if get_text(file, "content") != self.info["content"]:
-            raise CacheError(f"{self.path.name}: was published anew since it was opened; run the same command again.")
+            raise CacheError(f"{self.path.name}: was published again since it was opened; run the same command again.")
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what was read is read again where it is needed."""

@@ -59,7 +59,7 @@ class Plan:
         """True when `published` holds the same samples, pixels and stamps, and the same quarantine.
 
         The order of rows counts too, unless the file has samples besides ours: then two manifests share it, and neither
-        may make it be written anew each time the other has been used.
+        may make it be written again each time the other has been used.
         """
         if published is None:
             return False

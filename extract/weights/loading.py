@@ -201,7 +201,7 @@ _NORM = re.compile(r"(norm1(_post)?|ln_1)\.weight$")
 
 def _in_words(layout: Published, values: Tensors) -> str:
     """The layout, and how deep and wide the network is that the file holds, which tells the variant."""
-    # With what comes before the number, which hierarchical networks begin anew in each stage.
+    # With what comes before the number, which hierarchical networks begin again in each stage.
     blocks = {name[: match.end()] for name in values if (match := _BLOCK.search(name))}
     width = next((len(value) for name, value in values.items() if _NORM.search(name)), None)
     if not blocks:

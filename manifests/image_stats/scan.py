@@ -41,7 +41,7 @@ _CHUNK = 32
 def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show_progress: bool = True) -> ImageStats:
     """Statistics of every image of a manifest, each decoded once and not again while its file is unchanged.
 
-    A manifest that was not saved, or is in a folder that cannot be written, is read anew each time.
+    A manifest that was not saved, or is in a folder that cannot be written, is read again each time.
 
     Args:
         manifest: may have been loaded with `strict=False`.

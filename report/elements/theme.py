@@ -31,7 +31,7 @@ class Theme:
     accents: tuple[str, ...]
 
     def accent(self, place: int) -> str:
-        """The colour of the `place`-th backbone; beyond the palette it begins anew (`dash` tells them apart)."""
+        """The colour of the `place`-th backbone; beyond the palette it begins again (`dash` tells them apart)."""
         return self.accents[place % len(self.accents)]
 
     def dash(self, place: int) -> Any:

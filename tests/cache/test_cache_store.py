@@ -76,7 +76,7 @@ def test_rows_of_an_older_publication_are_never_used_on_a_newer_one(tmp_path, sp
     cache = cohort_of(10, start=5).publish(tmp_path, spec)
     rows = cache.rows_of(cache.sample_ids)
     cohort_of(15).publish(tmp_path, spec)
-    with pytest.raises(CacheError, match="published anew since it was opened"):
+    with pytest.raises(CacheError, match="published again since it was opened"):
         cache.load("cls")[rows]
 
 

@@ -12,7 +12,7 @@ _SMALL, _FEWEST = 1_000_000, 96
 """Multiplications up to which OpenBLAS has kernels for small products, twice as fast for few outputs; and rows of a
 block that it must have at least to be worth it."""
 _HELD = 2**30
-"""Bytes up to which the standardised rows are kept, rather than made anew from the features at each reading."""
+"""Bytes up to which the standardised rows are kept, rather than made again from the features at each reading."""
 _CONSTANT = 1e-6
 """Standard deviations below so much of a column's size are rounding; such a column says nothing and becomes zero."""
 
