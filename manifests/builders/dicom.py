@@ -15,20 +15,12 @@ from ...base import ManifestError, counted, one_of
 from ..manifest import Manifest
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
+from ..schema.columns import as_words, column_of
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..validation.diagnostics import refusal
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
-from .dicom_headers import ATTRIBUTES, Header, ImageHeader, Skipped, Unusable, read_header, require_pydicom
-from .dicom_labels import (
-    Level,
-    add_columns,
-    compare_groups,
-    joined_on,
-    read_labels,
-    refuse_inconsistent_units,
-    report_unmatched,
-    table_columns,
-)
+from .dicom_headers import ATTRIBUTES, Level, Skipped, Unusable, read_header, require_pydicom
+from .dicom_labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
 from .files import files_below, read_all
 
 
@@ -81,53 +73,56 @@ def build_dicom(
             PatientID in several groups, or nothing in common between the files
             and the table; all of a kind are listed, by rows and files and without an id.
     """
-    src, file = Path(src), Path(labels)
+    src = Path(src)
     choice = SliceChoice.parse_frames(frames, "--frames")
     if unit is not None:
         choose_word("unit", unit, get_args(Level))
     for attribute in attributes:
         choose_word("attribute", attribute, ATTRIBUTES)
     multilabel = len(label_columns) > 1 or task == "multilabel"
-    others = {group_column: "--group-column", split_column: "--split-column"}
-    others = {column: option for column, option in others.items() if column}
-    table, key = read_labels(file, label_columns, join, others, split_column, multilabel=multilabel)
-    headers = _read_headers(src, file, attributes, notice, need_patient=group_column is None)
-    level = joined_on(table, key, headers)
-    rows = table.row_of(key, pd.Series([getattr(header, level) for header in headers], dtype="string"))
-    report_unmatched(table, headers, rows, notice)
-    headers, rows = [header for header, row in zip(headers, rows, strict=True) if row >= 0], rows[rows >= 0]
+    table, key = read_labels(Path(labels), label_columns, join, group_column, split_column, multilabel=multilabel)
+    images = _read_images(src, table.file, attributes, notice, need_patient=group_column is None)
+    level = joined_on(table, key, images)
+    images["row"] = table.row_of(key, column_of(images, level))
+    report_unmatched(table, images, notice)
+    images = images[images["row"] >= 0]
     unit = unit or ("image" if level == "image" else "study")
-    if unit == "study" and group_column is None:
-        _refuse_shared_studies(headers, src)
     if group_column is not None:
-        compare_groups(table, headers, rows, group_column, notice)
+        compare_groups(table, images, group_column, notice)
+    elif unit == "study":
+        _refuse_shared_studies(images, src)
     if not isinstance(reading.window, tuple):
-        _report_rescaled_slices(headers, notice)
-    made, taken = _table(src, list(zip(headers, rows, strict=True)), choice, unit, attributes)
-    columns = table_columns(label_columns, group_column, split_column, multilabel=multilabel)
-    add_columns(made, table, taken, columns, multilabel=multilabel)
+        _report_rescaled_slices(images, notice)
+    made = _samples(images, choice, unit, attributes)
+    rows = made.pop("row")
+    names = {name: name for name in label_columns} if multilabel else {"label": label_columns[0]}
+    columns = {"group_id": group_column, "split": split_column, **names}
+    columns = {ours: theirs for ours, theirs in columns.items() if theirs}
+    for ours, theirs in columns.items():
+        numbers = multilabel and ours in names
+        made[ours] = (pd.to_numeric(table[theirs]).to_numpy(np.int8) if numbers else as_words(table[theirs]))[rows]
     if multilabel:
-        task, names = "multilabel", list(label_columns)
+        task, classes = "multilabel", list(label_columns)
     else:
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        names = agree_on_classes(class_order(made["label"]), classes, table.faults, notice, only_one=remedy)
-    refuse_inconsistent_units(table, made, taken, unit, columns)
+        classes = agree_on_classes(class_order(made["label"]), classes, table.faults, notice, only_one=remedy)
+    refuse_inconsistent_units(table, made, rows, unit, columns)
     return assemble(
         made,
         str(src),
         src,
         columns=columns,
         name=name or src.resolve().name,
-        task=task_for(names, task),
-        classes=names,
+        task=task_for(classes, task),
+        classes=classes,
         attributes=list(attributes),
     )
 
 
-def _read_headers(
+def _read_images(
     src: Path, labels: Path, attributes: Sequence[str], notice: Notice, *, need_patient: bool
-) -> list[ImageHeader]:
-    """The headers of all images below `src`, in the order of their paths.
+) -> pd.DataFrame:
+    """A row for each image below `src`, in the order of their paths: `path`, and what `read_header` returns.
 
     Raises:
         ManifestError: no such folder, folders that cannot be read, no images, files that cannot be used, or two of
@@ -136,59 +131,47 @@ def _read_headers(
     require_pydicom()
     require_folder(src)
     files = [file for file in files_below(src) if file.resolve() != labels.resolve()]
-    read = partial(read_header, attributes=attributes, need_patient=need_patient)
-    headers = read_all(read, files, "Reading headers")
-    passed = Counter(header for header in headers if isinstance(header, Skipped))
-    images = [header for header in headers if isinstance(header, ImageHeader)]
-    faults = _unusable(headers, src) + _twice(images, src)
+    headers = read_all(partial(read_header, attributes=attributes, need_patient=need_patient), files, "Reading headers")
+    found = [(file.relative_to(src).as_posix(), header) for file, header in zip(files, headers, strict=True)]
+    images = pd.DataFrame([{"path": path, **header} for path, header in found if isinstance(header, dict)])
+    faults = [f"{path}: {header.reason}" for path, header in found if isinstance(header, Unusable)]
+    if len(images):
+        faults += [f"{copies} have one SOPInstanceUID; keep one of them" for copies in _paths_of_one(images, "image")]
     if faults:
         raise ManifestError(refusal(str(src), faults))
-    left_out = one_of(counted(count, kind.what, kind.plural) for kind, count in passed.most_common())
-    if not images:
+    skipped = Counter(header for header in headers if isinstance(header, Skipped)).most_common()
+    left_out = one_of(counted(count, *kind) for kind, count in skipped)
+    if images.empty:
         raise ManifestError(f"{src}: holds no DICOM images{f', only {left_out}' if left_out else ''}.")
     if left_out:
         notice(f"Skipped {left_out}.")
     return images
 
 
-def _unusable(headers: Sequence[Header], src: Path) -> list[str]:
-    return [
-        f"{header.file.relative_to(src).as_posix()}: {header.reason}"
-        for header in headers
-        if isinstance(header, Unusable)
-    ]
+def _paths_of_one(images: pd.DataFrame, uid: str) -> list[str]:
+    """The paths of images that have one `uid`, for each that several have."""
+    several = images[images[uid].duplicated(keep=False)]
+    return [one_of(paths) for _, paths in several.groupby(uid, sort=False)["path"]]
 
 
-def _twice(images: Sequence[ImageHeader], src: Path) -> list[str]:
-    by_id: dict[str, list[str]] = {}
-    for header in images:
-        by_id.setdefault(header.image, []).append(header.file.relative_to(src).as_posix())
-    return [f"{one_of(files)} have one SOPInstanceUID; keep one of them" for files in by_id.values() if len(files) > 1]
-
-
-def _refuse_shared_studies(images: Sequence[ImageHeader], src: Path) -> None:
+def _refuse_shared_studies(images: pd.DataFrame, src: Path) -> None:
     """Makes sure that each study is of one patient.
 
     Raises:
         ManifestError: studies are of several; all are listed, by a file of each patient.
     """
-    found: dict[str, dict[str, str]] = {}
-    for header in images:
-        found.setdefault(header.study, {}).setdefault(header.patient, header.file.relative_to(src).as_posix())
     faults = [
-        f"{one_of(files.values())} have one StudyInstanceUID and different PatientIDs; fix the files, or name the "
-        "table's column of patients with --group-column"
-        for files in found.values()
-        if len(files) > 1
+        f"{paths} have one StudyInstanceUID and different PatientIDs; fix the files, or name the table's column of "
+        "patients with --group-column"
+        for paths in _paths_of_one(images.drop_duplicates(["study", "patient"]), "study")
     ]
     if faults:
         raise ManifestError(refusal(str(src), faults))
 
 
-def _report_rescaled_slices(headers: Sequence[ImageHeader], notice: Notice) -> None:
+def _report_rescaled_slices(images: pd.DataFrame, notice: Notice) -> None:
     """Reports volumes with a file per slice and no window: intensities of their slices are not comparable."""
-    files = Counter(header.series for header in headers if header.is_bare_slice)
-    series = sum(count > 1 for count in files.values())
+    series = int((images["series"][images["bare"]].value_counts() > 1).sum())
     if series:
         notice(
             f"{counted(series, 'series', 'series')} {'has' if series == 1 else 'have'} a file for each slice and no "
@@ -197,24 +180,18 @@ def _report_rescaled_slices(headers: Sequence[ImageHeader], notice: Notice) -> N
         )
 
 
-def _table(
-    src: Path, kept: Sequence[tuple[ImageHeader, int]], choice: SliceChoice, unit: Level, attributes: Sequence[str]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """A row a frame, and the row of the labels that each belongs to."""
-    made, taken = [], []
-    for header, row in kept:
-        several = header.frames > 1
-        for frame in choice.frames(header.frames) if several else [None]:
-            taken.append(row)
-            made.append(
-                {
-                    "sample_id": header.image if frame is None else f"{header.image}/{frame:04d}",
-                    "path": header.file.relative_to(src).as_posix(),
-                    "frame": frame,
-                    "unit_id": getattr(header, unit),
-                    "group_id": header.patient,
-                    "modality": header.modality,
-                    **dict(zip(attributes, header.attributes, strict=True)),
-                }
-            )
-    return pd.DataFrame(made), np.array(taken)
+def _samples(images: pd.DataFrame, choice: SliceChoice, unit: Level, attributes: Sequence[str]) -> pd.DataFrame:
+    """The manifest's table but for labels, a row per frame; `row` is that of the table of labels."""
+    frames = [choice.frames(count) if count > 1 else [None] for count in images["frames"]]
+    samples = images.assign(frame=pd.Series(frames, images.index, object)).explode("frame", ignore_index=True)
+    ids = zip(samples["image"], samples["frame"], strict=True)
+    return pd.DataFrame(
+        {
+            "sample_id": [image if frame is None else f"{image}/{frame:04d}" for image, frame in ids],
+            "path": samples["path"],
+            "frame": samples["frame"],
+            "unit_id": samples[unit],
+            "group_id": samples["patient"],
+            **{name: samples[name] for name in ("modality", "row", *attributes)},
+        }
+    )

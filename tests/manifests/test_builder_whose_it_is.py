@@ -145,8 +145,8 @@ def test_a_group_of_several_patients_of_the_files_is_told(tmp_path: Path) -> Non
     said, notices = _patients(tmp_path, ["DOE", "ROE", "POE", "LOE"], "AABC")
     assert said == ""
     assert "".join(notices) == (
-        '1 group of column "who" holds more than one PatientID (3 groups, 4 PatientIDs in all); correct if '
-        "patients were registered twice, otherwise fix the column."
+        '1 of 3 groups of column "who" have more than one PatientID (4 PatientIDs in all); correct if patients were '
+        "registered twice, otherwise fix the column."
     )
 
 
