@@ -12,7 +12,7 @@ import numpy as np
 from ..base import CacheError
 from .embedding_cache import EmbeddingCache
 from .hdf5 import DamagedError, GoneError, encode
-from .index import NOWHERE, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
+from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
 from .locking import exclusive, sweep
 from .publish import Description, OvertakenError, make_plan, write_published
 from .segments import Pending, checked_vectors, set_aside, write_segment
@@ -52,7 +52,7 @@ class CacheDraft:
         self.path, self.dataset, self.spec = path, dataset, spec
         self.parts = parts_folder(path)
         self.segment_rows, self.segment_seconds = segment_rows, segment_seconds
-        self._pending = Pending(spec)
+        self._pending = Pending()
         self._new = SeenDigests()
         check_can_exist(path.parent)
         sweep(self.parts)
@@ -105,7 +105,7 @@ class CacheDraft:
     def known(self) -> np.ndarray:
         """The ids of all samples that are embedded, published or not: object array of str."""
         self.refresh()
-        return np.unique(self._snapshot.index.sample_id[self._snapshot.index.has_vector])
+        return np.unique(self._snapshot.index.rows.sample_id[self._snapshot.index.has_vector])
 
     def missing(self, sample_ids: Texts, stamps: Stamps) -> np.ndarray:
         """Which samples have to be decoded: bool (N,).
@@ -151,10 +151,9 @@ class CacheDraft:
             return
         self._dims = {pooling: matrix.shape[1] for pooling, matrix in checked.items()}
         fresh = np.flatnonzero(first_of_each(keys) & ~self._has_content(keys))
-        if len(fresh):
-            self._pending.add_vectors(keys[fresh], {pooling: matrix[fresh] for pooling, matrix in checked.items()})
-            self._new.add(digest_keys(keys[fresh]))
-        self._pending.add_entries(ids, keys, times)
+        new = {pooling: matrix[fresh] for pooling, matrix in checked.items()} if len(fresh) else None
+        self._pending.add(Index(sample_id=ids, digest=keys, stamp=times, vector_digest=keys[fresh]), new)
+        self._new.add(digest_keys(keys[fresh]))
         self._flush_if_due()
 
     def append_known(self, sample_ids: Texts, digests: Texts, stamps: Stamps) -> None:
@@ -168,7 +167,7 @@ class CacheDraft:
         known = self._has_content(keys)
         if not known.all():
             raise ValueError(f"{(~known).sum()} samples have no vector yet, e.g. {ids[np.argmin(known)]!r}")
-        self._pending.add_entries(ids, keys, times)
+        self._pending.add(Index(sample_id=ids, digest=keys, stamp=times))
         self._flush_if_due()
 
     def quarantine(self, sample_ids: Texts, stamps: Stamps, reasons: Sequence[str]) -> None:
@@ -183,7 +182,7 @@ class CacheDraft:
         clean = ["".join(letter if letter.isprintable() else "?" for letter in str(reason)) for reason in reasons]
         if not len(ids) == len(times) == len(clean):
             raise ValueError(f"got {len(ids)} ids, {len(times)} stamps and {len(clean)} reasons")
-        self._pending.add_bad(ids, times, as_ids(clean))
+        self._pending.add(Index(bad_id=ids, bad_stamp=times, bad_reason=as_ids(clean)))
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:
@@ -198,7 +197,7 @@ class CacheDraft:
         """
         if self._pending.samples:
             write_segment(self.parts, self.spec, *self._pending.as_segment())
-            self._pending.clear()
+            self._pending = Pending()
 
     def is_complete(self, sample_ids: Texts, stamps: Stamps | None = None) -> bool:
         """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by any process.
@@ -215,7 +214,7 @@ class CacheDraft:
         """
         ids, index = as_ids(sample_ids), self._snapshot.index
         _, bad = index.find_both(ids, _optional(stamps))
-        return {str(ids[i]): str(index.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
+        return {str(ids[i]): str(index.rows.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
 
     def publish(
         self,

@@ -15,7 +15,6 @@ from numpy.typing import DTypeLike
 
 from ..base import CacheError, did_you_mean, one_of
 from .hdf5 import (
-    READ_BYTES,
     SCHEMA,
     dataset,
     get_array,
@@ -24,9 +23,9 @@ from .hdf5 import (
     get_strings,
     get_text,
     hdf5_from,
-    window_rows,
+    read_rows,
 )
-from .index import DIGEST_BYTES, NOWHERE, as_ids, len_of, matrix_dims, unique_index
+from .index import DIGEST_BYTES, NOWHERE, as_ids, len_of, matrix_dims, positions_in, unique_index
 from .spec import EmbeddingSpec, file_stem, fingerprint_in
 
 
@@ -101,7 +100,7 @@ class EmbeddingCache:
         """(N, 16) uint8: digest of each sample's decoded pixels."""
         with hdf5_from(self.path) as file:
             self._check_unchanged(file)
-            return get_array(file, "content_digest", np.uint8, DIGEST_BYTES)
+            return get_array(file, "content_digest", np.uint8, (DIGEST_BYTES,))
 
     @cached_property
     def quarantine(self) -> dict[str, str]:
@@ -146,20 +145,16 @@ class EmbeddingCache:
             CacheError: there is no such pooling (lists those there are), or a checksum is wrong.
         """
         width = self.dim(pooling)
-        if rows is not None and np.array_equal(rows, np.arange(len(self))):
-            rows = None
-        shape = len(self) if rows is None else len(rows), width
+        if rows is None:
+            rows = np.arange(len(self))
+        shape = len(rows), width
         if out is None:
             out = np.empty(shape, dtype=dtype)
         elif out.shape != shape:
             raise ValueError(f"out has the shape {out.shape}, what is read has {shape}")
         with hdf5_from(self.path) as file:
             self._check_unchanged(file)
-            matrix = dataset(file, f"embedding/{pooling}")
-            if rows is None:
-                _read_into(out, matrix)
-            else:
-                _pick_into(out, matrix, rows)
+            read_rows(out, dataset(file, f"embedding/{pooling}"), rows, np.arange(len(rows)))
         return out
 
     def rows_of(self, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -169,7 +164,7 @@ class EmbeddingCache:
             CacheError: some samples are not in the cache (how many, which, and what to run).
         """
         wanted = as_ids(sample_ids)
-        rows = self._index.get_indexer(pd.Index(wanted, dtype=object)).astype(np.int64)
+        rows = positions_in(self._index, wanted)
         absent = wanted[rows == NOWHERE]
         if len(absent):
             raise CacheError(self._absence(absent, len(wanted)))
@@ -224,28 +219,3 @@ def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:
             f"{path}: holds embeddings of another spec than its name says. They were made by {spec.backbone} under"
             f" {spec.fingerprint}; rename it to {file_stem(spec)}.h5."
         )
-
-
-def _read_into(out: np.ndarray, matrix: h5py.Dataset) -> None:
-    """Fills `out`; where the stored type is another, through a buffer, because numpy converts faster than HDF5."""
-    if out.dtype == matrix.dtype:
-        matrix.read_direct(out)
-        return
-    rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
-    buffer = np.empty((rows, matrix.shape[1]), matrix.dtype)
-    for start in range(0, len(out), rows):
-        stop = min(start + rows, len(out))
-        matrix.read_direct(buffer, np.s_[start:stop], np.s_[: stop - start])
-        out[start:stop] = buffer[: stop - start]
-
-
-def _pick_into(out: np.ndarray, matrix: h5py.Dataset, rows: np.ndarray) -> None:
-    """Fills `out` with `rows` of the matrix; reads it forwards, a window at a time, and skips windows without any."""
-    order = np.argsort(rows, kind="stable")
-    window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
-    starts = np.arange(0, len(matrix), window)
-    cuts = np.searchsorted(rows[order], np.append(starts, len(matrix)))
-    for start, first, last in zip(starts.tolist(), cuts[:-1], cuts[1:], strict=True):
-        if first < last:
-            places = order[first:last]
-            out[places] = matrix[start : start + window][rows[places] - start]

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import h5py
 import numpy as np
 
 from ..base import CacheError, canonical_json
+from ..base.text import first_line
 
 SCHEMA = 1
 """Version of the file layout; docs/cache.md says when it goes up."""
@@ -45,7 +47,7 @@ class GoneError(CacheError):
     """There is no such file (any more)."""
 
 
-class _Sink:
+class _Sink(FileIO):
     """The file that HDF5 writes into; keeps the first error of the operating system to itself until HDF5 has closed.
 
     HDF5's own driver leaves a file that it could not finish (a full disk) open inside the library, which then crashes
@@ -53,49 +55,32 @@ class _Sink:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+        super().__init__(descriptor, "r+b", closefd=False)
         self.error: OSError | None = None
-        self.position = self.size = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self.position = self.size + offset if whence == os.SEEK_END else offset
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         done = 0
         try:
             while done < len(view) and self.error is None:
-                done += os.pwrite(self.descriptor, view[done:], self.position + done)
+                done += super().write(view[done:])
         except OSError as error:
             self.error = error
-        self.position += len(view)
-        self.size = max(self.size, self.position)
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        got = os.preadv(self.descriptor, [view], self.position)
+        got = super().readinto(view)
         view[got:] = bytes(len(view) - got)
-        self.position += len(view)
         return len(view)
 
-    def read(self, size: int = -1) -> bytes:  # h5py asks for the name, and reads through `readinto`
-        raise NotImplementedError
-
-    def truncate(self, size: int) -> None:
-        self.size = size
+    def truncate(self, size: int | None = None) -> int:
         try:
             if self.error is None:
-                os.ftruncate(self.descriptor, size)
+                super().truncate(size)
         except OSError as error:
             self.error = error
-
-    def flush(self) -> None:
-        return
+        return size or 0
 
 
 @contextmanager
@@ -137,7 +122,7 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
         if number not in (None, errno.EIO):
             raise CacheError(f"{path}: cannot be read: {os.strerror(number)}.") from error
         raise DamagedError(
-            f"{path}: is damaged or not a cache ({_first_line(error)}). Move it away and run the extraction again.",
+            f"{path}: is damaged or not a cache ({first_line(error)}). Move it away and run the extraction again.",
             path,
         ) from error
 
@@ -153,11 +138,6 @@ def _check_schema(file: h5py.File, path: Path) -> None:
             f"{path}: has schema {schema}, which this medprobe no longer reads (it reads {SCHEMA})."
             " Move the file away and run the extraction again."
         )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().strip("'\"").splitlines()
-    return text[0] if text else type(error).__name__
 
 
 def chunk_rows(rows: int, row_bytes: int) -> int:
@@ -176,6 +156,23 @@ def read_blocks(matrix: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
     rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
     for start in range(0, matrix.shape[0], rows):
         yield start, matrix[start : start + rows]
+
+
+def read_rows(out: np.ndarray, matrix: h5py.Dataset, rows: np.ndarray, places: np.ndarray) -> None:
+    """`out[places] = matrix[rows]`, reading the matrix forwards and a window at a time."""
+    order = np.argsort(rows, kind="stable")
+    rows, places = rows[order], places[order]
+    window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
+    cuts = (np.flatnonzero(np.diff(rows // window)) + 1).tolist()
+    for first, last in zip([0, *cuts], [*cuts, len(rows)], strict=True) if len(rows) else ():
+        low, high, to = rows[first], rows[last - 1] + 1, places[first]
+        steps = np.arange(last - first)
+        if not (np.array_equal(rows[first:last], low + steps) and np.array_equal(places[first:last], to + steps)):
+            out[places[first:last]] = matrix[low:high][rows[first:last] - low]
+        elif matrix.dtype == out.dtype:
+            matrix.read_direct(out, np.s_[low:high], np.s_[to : to + high - low])  # no copy
+        else:
+            out[to : to + high - low] = matrix[low:high]  # numpy converts faster than HDF5
 
 
 def new_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:
@@ -210,14 +207,14 @@ def get_strings(file: h5py.File, name: str) -> np.ndarray:
     return object_array([text.decode() for block in blocks for text in block])
 
 
-def get_array(file: h5py.File, name: str, dtype: Any, width: int | None = None) -> np.ndarray:
+def get_array(file: h5py.File, name: str, dtype: Any, row_shape: tuple[int, ...]) -> np.ndarray:
     """Reads a whole dataset after a check of its kind and shape.
 
     Raises:
-        ValueError: it is not (n,) or (n, width) of `dtype`.
+        ValueError: it is not (n, *row_shape) of `dtype`.
     """
     found = dataset(file, name)
-    if found.dtype != np.dtype(dtype) or found.shape[1:] != (() if width is None else (width,)):
+    if found.dtype != np.dtype(dtype) or found.shape[1:] != row_shape:
         raise ValueError(f"{name} is {found.dtype} {found.shape}, which is not this layout")
     return found[...]
 

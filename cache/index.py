@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,19 @@ DIGEST_BYTES = 16
 NOWHERE = -1
 
 
-def no_strings() -> np.ndarray:
-    """An empty array of texts."""
-    return np.empty(0, dtype=object)
+_no_texts = partial(np.empty, 0, object)
+_no_stamps = partial(np.empty, 0, np.uint64)
+_no_digests = partial(np.empty, (0, DIGEST_BYTES), np.uint8)
 
-
-def no_stamps() -> np.ndarray:
-    """An empty array of source stamps."""
-    return np.empty(0, dtype=np.uint64)
-
-
-def no_digests() -> np.ndarray:
-    """An empty array of content digests."""
-    return np.empty((0, DIGEST_BYTES), dtype=np.uint8)
+STORED = {
+    "sample_id": "sample_id",
+    "digest": "content_digest",
+    "stamp": "source_stamp",
+    "bad_id": "quarantine/sample_id",
+    "bad_stamp": "quarantine/source_stamp",
+    "bad_reason": "quarantine/reason",
+}
+"""The columns of an `Index`, and their names in a file; a segment has a column `vector_digest` besides."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,28 @@ class Index:
     """What one file (a segment or a published cache) holds, without its vectors."""
 
     path: Path = Path()
-    sample_id: np.ndarray = field(default_factory=no_strings)
+    sample_id: np.ndarray = field(default_factory=_no_texts)
     """(n,) object array of str."""
-    digest: np.ndarray = field(default_factory=no_digests)
+    digest: np.ndarray = field(default_factory=_no_digests)
     """(n, 16) uint8."""
-    stamp: np.ndarray = field(default_factory=no_stamps)
+    stamp: np.ndarray = field(default_factory=_no_stamps)
     """(n,) uint64."""
-    vector_digest: np.ndarray = field(default_factory=no_digests)
+    vector_digest: np.ndarray = field(default_factory=_no_digests)
     """(m, 16) uint8: whose vectors the rows of the matrices are."""
-    bad_id: np.ndarray = field(default_factory=no_strings)
+    bad_id: np.ndarray = field(default_factory=_no_texts)
     """(q,) object array of str: samples that could not be embedded."""
-    bad_stamp: np.ndarray = field(default_factory=no_stamps)
-    bad_reason: np.ndarray = field(default_factory=no_strings)
+    bad_stamp: np.ndarray = field(default_factory=_no_stamps)
+    bad_reason: np.ndarray = field(default_factory=_no_texts)
     dims: dict[str, int] = field(default_factory=dict)
     """Vector length by pooling; empty where there are no vectors."""
+
+    @classmethod
+    def concat(cls, parts: Sequence[Index], columns: Iterable[str]) -> Index:
+        """These columns of all parts, one part after the other."""
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in (cls(), *parts)]) for name in columns
+        }
+        return cls(**joined)
 
     @property
     def content(self) -> str:
@@ -76,12 +85,10 @@ class Index:
 
 def put_index(file: h5py.File, index: Index) -> None:
     """Writes entries and quarantine, the part that segments and published files share."""
-    put_strings(file, "sample_id", index.sample_id)
-    put_array(file, "content_digest", index.digest)
-    put_array(file, "source_stamp", index.stamp)
-    put_strings(file, "quarantine/sample_id", index.bad_id)
-    put_array(file, "quarantine/source_stamp", index.bad_stamp)
-    put_strings(file, "quarantine/reason", index.bad_reason)
+    for column, name in STORED.items():
+        values = getattr(index, column)
+        put = put_strings if values.dtype == object else put_array
+        put(file, name, values)
 
 
 def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool) -> Index:
@@ -91,23 +98,18 @@ def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool
         ValueError: they do not fit each other.
         KeyError: something is not there.
     """
-    digest = get_array(file, "content_digest", np.uint8, DIGEST_BYTES)
-    index = Index(
-        path=path,
-        sample_id=get_strings(file, "sample_id"),
-        digest=digest,
-        stamp=get_array(file, "source_stamp", np.uint64),
-        vector_digest=get_array(file, "vector_digest", np.uint8, DIGEST_BYTES) if segment else digest,
-        bad_id=get_strings(file, "quarantine/sample_id"),
-        bad_stamp=get_array(file, "quarantine/source_stamp", np.uint64),
-        bad_reason=get_strings(file, "quarantine/reason"),
-        dims=matrix_dims(file, spec, len_of(file, "vector_digest" if segment else "content_digest")),
-    )
+    names = {**STORED, "vector_digest": "vector_digest" if segment else "content_digest"}
+    columns = {column: _get_column(file, name, getattr(Index(), column)) for column, name in names.items()}
+    index = Index(path=path, **columns, dims=matrix_dims(file, spec, len(columns["vector_digest"])))
     if not len(index.sample_id) == len(index.digest) == len(index.stamp):
         raise ValueError("sample_id, content_digest and source_stamp differ in length")
     if not len(index.bad_id) == len(index.bad_stamp) == len(index.bad_reason):
         raise ValueError("the columns of quarantine differ in length")
     return index
+
+
+def _get_column(file: h5py.File, name: str, like: np.ndarray) -> np.ndarray:
+    return get_strings(file, name) if like.dtype == object else get_array(file, name, like.dtype, like.shape[1:])
 
 
 def len_of(file: h5py.File, name: str) -> int:
@@ -142,25 +144,17 @@ class MergedIndex:
 
     def __init__(self, sources: Sequence[Index]) -> None:
         self.sources = list(sources)
-        self.sample_id = np.concatenate([no_strings(), *(source.sample_id for source in sources)])
-        self.digest = np.concatenate([no_digests(), *(source.digest for source in sources)])
-        self.stamp = np.concatenate([no_stamps(), *(source.stamp for source in sources)])
+        self.rows = Index.concat(self.sources, STORED)
         self.source = _numbers([len(source.sample_id) for source in sources])
-        self.bad_id = np.concatenate([no_strings(), *(source.bad_id for source in sources)])
-        self.bad_stamp = np.concatenate([no_stamps(), *(source.bad_stamp for source in sources)])
-        self.bad_reason = np.concatenate([no_strings(), *(source.bad_reason for source in sources)])
         self.bad_source = _numbers([len(source.bad_id) for source in sources])
-        self._place_vectors()
-
-    def _place_vectors(self) -> None:
-        counts = [len(source.vector_digest) for source in self.sources]
-        digests = np.concatenate([no_digests(), *(source.vector_digest for source in self.sources)])
+        counts = [len(source.vector_digest) for source in sources]
+        digests = Index.concat(self.sources, ["vector_digest"]).vector_digest
         # Sorted 16-byte keys: a fifth of the memory of Python's bytes in a hash table, and as quick.
         self._vectors, first = np.unique(digest_keys(digests), return_index=True)
         self._vector_source = _numbers(counts)[first]
         self._vector_row = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])[first]
         # An entry whose vector was in a damaged segment does not count: its sample has to be embedded again.
-        self.has_vector = self.has_content(self.digest)
+        self.has_vector = self.has_content(self.rows.digest)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -182,36 +176,18 @@ class MergedIndex:
         With `stamps` only entries of that very source count: whatever the clocks of several machines say, an entry
         made from an older version of the file is never taken. Without, the newest counts.
         """
-        place = positions_in(unique_index(sample_ids), self.sample_id)
-        counts = (place != NOWHERE) & self.has_vector
-        if stamps is not None and len(stamps):
-            counts &= self.stamp == stamps[place]
-        entries = np.flatnonzero(counts)
-        found = np.full(len(sample_ids), NOWHERE, dtype=np.int64)
-        found[place[entries]] = entries  # ascending, so the newest is assigned last
-        return found
-
-    def find_bad(self, sample_ids: np.ndarray, stamps: np.ndarray | None, found: np.ndarray) -> np.ndarray:
-        """The quarantine record of each sample that has no entry (or an older one): (n,) int64 or `NOWHERE`."""
-        place = positions_in(unique_index(sample_ids), self.bad_id)
-        counts = place != NOWHERE
-        if stamps is not None and len(stamps):
-            counts &= self.bad_stamp == stamps[place]
-        records = np.flatnonzero(counts)
-        bad = np.full(len(sample_ids), NOWHERE, dtype=np.int64)
-        bad[place[records]] = records
-        # With stamps an entry of this very source is proof that it can be embedded; without, the later word counts.
-        both = np.flatnonzero((found != NOWHERE) & (bad != NOWHERE))
-        entry_counts = (
-            np.ones(len(both), bool) if stamps is not None else self.source[found[both]] >= self.bad_source[bad[both]]
-        )
-        bad[both[entry_counts]] = NOWHERE
-        return bad
+        return _last_rows(self.rows.sample_id, self.rows.stamp, sample_ids, stamps, usable=self.has_vector)
 
     def find_both(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """`find` and `find_bad`."""
+        """`find`, and the quarantine record of each sample that has no entry (or an older one): two (n,) int64."""
         found = self.find(sample_ids, stamps)
-        return found, self.find_bad(sample_ids, stamps, found)
+        bad = _last_rows(self.rows.bad_id, self.rows.bad_stamp, sample_ids, stamps)
+        both = np.flatnonzero((found != NOWHERE) & (bad != NOWHERE))
+        # With stamps an entry of this very source is proof that it can be embedded; without, the later word counts.
+        if stamps is None:
+            both = both[self.source[found[both]] >= self.bad_source[bad[both]]]
+        bad[both] = NOWHERE
+        return found, bad
 
     def uncovered(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> np.ndarray:
         """The samples that are neither embedded nor quarantined: (k,) object array of str."""
@@ -220,7 +196,9 @@ class MergedIndex:
 
     def others(self, sample_ids: np.ndarray) -> np.ndarray:
         """Ids that are known (embedded or quarantined) but not among `sample_ids`, in order of first appearance."""
-        known = pd.Index(np.concatenate([self.sample_id[self.has_vector], self.bad_id]), dtype=object).unique()
+        known = pd.Index(
+            np.concatenate([self.rows.sample_id[self.has_vector], self.rows.bad_id]), dtype=object
+        ).unique()
         return known[positions_in(unique_index(sample_ids), known) == NOWHERE].to_numpy()
 
 
@@ -285,6 +263,24 @@ def _places(ordered: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarr
         return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
     place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
     return place, ordered[place] == keys
+
+
+def _last_rows(
+    ids: np.ndarray,
+    id_stamps: np.ndarray,
+    sample_ids: np.ndarray,
+    stamps: np.ndarray | None,
+    usable: np.ndarray | bool = True,
+) -> np.ndarray:
+    """The last usable row of each sample among `ids`, where `stamps` are given of that stamp: (n,) int64, `NOWHERE`."""
+    place = positions_in(unique_index(sample_ids), ids)
+    counts = (place != NOWHERE) & usable
+    if stamps is not None and len(stamps):
+        counts &= id_stamps == stamps[place]
+    rows = np.flatnonzero(counts)
+    found = np.full(len(sample_ids), NOWHERE, dtype=np.int64)
+    found[place[rows]] = rows  # ascending, so the newest is assigned last
+    return found
 
 
 def positions_in(index: pd.Index, values: np.ndarray | pd.Index) -> np.ndarray:

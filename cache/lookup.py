@@ -11,8 +11,7 @@ from ..base import CacheError, did_you_mean, one_of
 from .embedding_cache import EmbeddingCache, extract_command
 from .hdf5 import GoneError, hdf5_from
 from .index import len_of
-from .segments import segment_paths
-from .spec import dataset_folder, is_published_name, safe_name
+from .spec import dataset_folder, safe_name, whole_files
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
     """
     store = Path(store)
     folder = dataset_folder(store, dataset)
-    paths = _published(folder)
+    paths = whole_files(folder)
     if not paths:
         raise CacheError(_no_caches(store, dataset, folder))
     if backbones is not None:
@@ -100,7 +99,7 @@ def list_store(store: Path) -> tuple[list[Listed], list[ListedDraft]]:
         CacheError: there is no such folder.
     """
     folders = _folders(store)
-    published = [_listed(path) for folder in folders for path in _published(folder)]
+    published = [_listed(path) for folder in folders for path in whole_files(folder)]
     drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]
     return published, [draft for draft in drafts if draft.segments or draft.damaged]
 
@@ -112,8 +111,8 @@ def files_in(store: Path) -> tuple[list[Path], list[Path]]:
         CacheError: there is no such folder, or nothing in it.
     """
     folders = _folders(store)
-    published = [path for folder in folders for path in _published(folder)]
-    segments = [path for folder in folders for parts in sorted(folder.glob("*.parts")) for path in segment_paths(parts)]
+    published = [path for folder in folders for path in whole_files(folder)]
+    segments = [path for folder in folders for parts in sorted(folder.glob("*.parts")) for path in whole_files(parts)]
     if not published and not segments:
         raise CacheError(f"{store}: holds no caches. Is this the folder that `medprobe extract` wrote to?")
     return published, segments
@@ -130,10 +129,6 @@ def _folders(store: Path) -> list[Path]:
     return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
 
 
-def _published(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.h5") if is_published_name(path)) if folder.is_dir() else []
-
-
 def _listed(path: Path) -> Listed:
     try:
         return Listed(path, EmbeddingCache.open(path))
@@ -142,7 +137,7 @@ def _listed(path: Path) -> Listed:
 
 
 def _draft(folder: Path) -> ListedDraft:
-    paths = segment_paths(folder)
+    paths = whole_files(folder)
     counts = list(_sample_counts(paths))
     return ListedDraft(
         folder=folder,
@@ -169,7 +164,7 @@ def _no_caches(store: Path, dataset: str, folder: Path) -> str:
     if folder.is_dir() and any(folder.glob("*.parts")):
         return f"{text} An extraction was started and not finished: run the same command again to continue."
     others = (
-        sorted(path.name for path in store.iterdir() if path.is_dir() and _published(path)) if store.is_dir() else []
+        sorted(path.name for path in store.iterdir() if path.is_dir() and whole_files(path)) if store.is_dir() else []
     )
     if others:
         text += f" It holds {one_of(others)}.{did_you_mean(dataset, others)}"

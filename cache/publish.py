@@ -19,7 +19,6 @@ import numpy as np
 from ..base import CacheError, one_of
 from .embedding_cache import EmbeddingCache
 from .hdf5 import (
-    READ_BYTES,
     SCHEMA,
     DamagedError,
     chunk_rows,
@@ -28,9 +27,9 @@ from .hdf5 import (
     new_dataset,
     put_attributes,
     read_blocks,
-    window_rows,
+    read_rows,
 )
-from .index import NOWHERE, Index, MergedIndex, get_index, positions_in, put_index, unique_index
+from .index import NOWHERE, STORED, Index, MergedIndex, get_index, positions_in, put_index, unique_index
 from .locking import new_file
 from .snapshot import Snapshot, identity
 from .spec import EmbeddingSpec
@@ -91,18 +90,18 @@ def make_plan(known: MergedIndex, sample_ids: np.ndarray, stamps: np.ndarray | N
     ids, entry, bad = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     is_row, is_bad = (entry != NOWHERE) & (bad == NOWHERE), bad != NOWHERE
     if not is_row.any():
-        reasons = [f"{ids[i]!r}: {known.bad_reason[bad[i]]}" for i in np.flatnonzero(is_bad)[:3]]
+        reasons = [f"{ids[i]!r}: {known.rows.bad_reason[bad[i]]}" for i in np.flatnonzero(is_bad)[:3]]
         raise CacheError(
             f"none of the {len(ids):,} samples could be embedded ({'; '.join(reasons)}); nothing is published."
         )
     index = Index(
         sample_id=ids[is_row],
-        digest=known.digest[entry[is_row]],
-        stamp=known.stamp[entry[is_row]],
-        vector_digest=known.digest[entry[is_row]],
+        digest=known.rows.digest[entry[is_row]],
+        stamp=known.rows.stamp[entry[is_row]],
+        vector_digest=known.rows.digest[entry[is_row]],
         bad_id=ids[is_bad],
-        bad_stamp=known.bad_stamp[bad[is_bad]],
-        bad_reason=known.bad_reason[bad[is_bad]],
+        bad_stamp=known.rows.bad_stamp[bad[is_bad]],
+        bad_reason=known.rows.bad_reason[bad[is_bad]],
         dims=known.dims,
     )
     return Plan(index, own=int(is_row[: len(sample_ids)].sum()))
@@ -274,27 +273,11 @@ def _blocks(rows: int, dim: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarray, row: np.ndarray) -> None:
-    """Fills `out` with the vectors at `source`, `row`; reads each source forwards, a window at a time."""
+    """Fills `out` with the vectors at `source`, `row`; opens each source once."""
     for number in np.unique(source):
         places = np.flatnonzero(source == number)
-        places = places[np.argsort(row[places], kind="stable")]
-        wanted = row[places]
         with hdf5_from(known.sources[number].path) as file:
-            matrix = dataset(file, f"embedding/{pooling}")
-            window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
-            for first, last in _runs(wanted, window):
-                low, high = wanted[first], wanted[last - 1] + 1
-                to = places[first]
-                if last - first == high - low == places[last - 1] + 1 - to and matrix.dtype == out.dtype:
-                    matrix.read_direct(out, np.s_[low:high], np.s_[to : to + high - low])  # in order: no copy
-                else:
-                    out[places[first:last]] = matrix[low:high][wanted[first:last] - low]
-
-
-def _runs(rows: np.ndarray, window: int) -> Iterator[tuple[int, int]]:
-    """Cuts ascending `rows` where the number of the window that they lie in changes."""
-    cuts = (np.flatnonzero(np.diff(rows // window)) + 1).tolist()
-    yield from zip([0, *cuts], [*cuts, len(rows)], strict=True)
+            read_rows(out, dataset(file, f"embedding/{pooling}"), row[places], places)
 
 
 def check_written(path: Path, spec: EmbeddingSpec, meant: Index, crcs: Mapping[str, int]) -> None:
@@ -305,10 +288,7 @@ def check_written(path: Path, spec: EmbeddingSpec, meant: Index, crcs: Mapping[s
     """
     with hdf5_from(path) as file:
         index = get_index(file, path, spec, segment=False)
-        same = all(
-            np.array_equal(getattr(index, name), getattr(meant, name))
-            for name in ("sample_id", "digest", "stamp", "bad_id", "bad_stamp", "bad_reason")
-        )
+        same = all(np.array_equal(getattr(index, column), getattr(meant, column)) for column in STORED)
         for pooling, meant_crc in crcs.items():
             crc = 0
             for _, block in read_blocks(dataset(file, f"embedding/{pooling}")):

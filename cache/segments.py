@@ -18,7 +18,7 @@ import numpy as np
 
 from ..base import CacheError, one_of
 from .hdf5 import SCHEMA, DamagedError, GoneError, get_text, hdf5_from, put_array, put_attributes
-from .index import Index, get_index, no_digests, no_stamps, no_strings, put_index
+from .index import STORED, Index, get_index, put_index
 from .locking import again, new_file
 from .spec import EmbeddingSpec
 
@@ -28,61 +28,36 @@ _last_name = 0
 class Pending:
     """Entries, vectors and quarantined samples of the segment in flight."""
 
-    def __init__(self, spec: EmbeddingSpec) -> None:
-        self.spec = spec
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets everything; what was there is on disk."""
+    def __init__(self) -> None:
         self.samples = 0
         self._since = 0.0
-        self._entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._bad: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._vector_digests: list[np.ndarray] = []
-        self._vectors: dict[str, list[np.ndarray]] = {pooling: [] for pooling in self.spec.poolings}
+        self._parts: list[Index] = []
+        self._vectors: list[Mapping[str, np.ndarray]] = []
 
     @property
     def age_s(self) -> float:
         """Seconds since the oldest of it was added."""
         return time.monotonic() - self._since if self.samples else 0.0
 
-    def add_entries(self, sample_ids: np.ndarray, digests: np.ndarray, stamps: np.ndarray) -> None:
-        """Adds entries; all three have one length."""
-        self._entries.append((sample_ids, digests, stamps))
-        self._count(len(sample_ids))
-
-    def add_bad(self, sample_ids: np.ndarray, stamps: np.ndarray, reasons: np.ndarray) -> None:
-        """Adds quarantined samples; all three have one length."""
-        self._bad.append((sample_ids, stamps, reasons))
-        self._count(len(sample_ids))
-
-    def add_vectors(self, digests: np.ndarray, vectors: Mapping[str, np.ndarray]) -> None:
-        """Adds vectors of as many digests, already checked and copied."""
-        self._vector_digests.append(digests)
-        for pooling, matrix in vectors.items():
-            self._vectors[pooling].append(matrix)
-
-    def _count(self, samples: int) -> None:
+    def add(self, part: Index, vectors: Mapping[str, np.ndarray] | None = None) -> None:
+        """Adds entries and quarantined samples, and (m, D) float32 per pooling for its m `vector_digest`."""
+        samples = len(part.sample_id) + len(part.bad_id)
+        if not samples:
+            return
         if not self.samples:
             self._since = time.monotonic()
         self.samples += samples
+        self._parts.append(part)
+        if vectors:
+            self._vectors.append(vectors)
 
     def as_segment(self) -> tuple[Index, dict[str, np.ndarray]]:
         """All of it as the index and the matrices of one segment."""
-        ids, digests, stamps = zip(*self._entries, strict=True) if self._entries else ((), (), ())
-        bad_ids, bad_stamps, reasons = zip(*self._bad, strict=True) if self._bad else ((), (), ())
-        index = Index(
-            path=Path(),
-            sample_id=np.concatenate([no_strings(), *ids]),
-            digest=np.concatenate([no_digests(), *digests]),
-            stamp=np.concatenate([no_stamps(), *stamps]),
-            vector_digest=np.concatenate([no_digests(), *self._vector_digests]),
-            bad_id=np.concatenate([no_strings(), *bad_ids]),
-            bad_stamp=np.concatenate([no_stamps(), *bad_stamps]),
-            bad_reason=np.concatenate([no_strings(), *reasons]),
-        )
-        matrices = {name: np.concatenate(blocks) for name, blocks in self._vectors.items() if blocks}
-        return index, matrices
+        matrices = {
+            pooling: np.concatenate([vectors[pooling] for vectors in self._vectors])
+            for pooling in (self._vectors[0] if self._vectors else ())
+        }
+        return Index.concat(self._parts, (*STORED, "vector_digest")), matrices
 
 
 def checked_vectors(
@@ -168,11 +143,6 @@ def set_aside(path: Path, reason: str) -> None:
         " it was set aside and its samples will be embedded again.",
         stacklevel=3,
     )
-
-
-def segment_paths(folder: Path) -> list[Path]:
-    """The finished segments of a draft, oldest first."""
-    return sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
 
 
 def _next_name() -> str:

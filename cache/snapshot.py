@@ -15,8 +15,8 @@ from .embedding_cache import EmbeddingCache
 from .hdf5 import GoneError, hdf5_from
 from .index import Index, MergedIndex, get_index
 from .locking import again
-from .segments import read_segment, segment_paths
-from .spec import EmbeddingSpec, parts_folder
+from .segments import read_segment
+from .spec import EmbeddingSpec, parts_folder, whole_files
 
 Identity = tuple[int, int, int]
 """Inode, size and time of change: another for every publication."""
@@ -48,7 +48,7 @@ def read_snapshot(path: Path, dataset: str, spec: EmbeddingSpec, last: Snapshot)
     def read() -> Snapshot:
         # Segments before the published file: what a publisher moves between the two reads is then seen twice, not lost.
         segments: dict[Path, Index] = {}
-        for segment in segment_paths(parts_folder(path)):
+        for segment in whole_files(parts_folder(path)):
             index = last.segments.get(segment) or read_segment(segment, spec)
             if index is not None:
                 segments[segment] = index

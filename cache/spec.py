@@ -251,6 +251,6 @@ def fingerprint_in(path: Path) -> str:
     return found.group(1) if found else ""
 
 
-def is_published_name(path: Path) -> bool:
-    """False for temporary files, which begin with a dot."""
-    return path.suffix == ".h5" and not path.name.startswith(".")
+def whole_files(folder: Path) -> list[Path]:
+    """The published files or segments in a folder, by name; temporary files begin with a dot."""
+    return sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))

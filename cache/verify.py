@@ -7,12 +7,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from ..base import CacheError, one_of
 from .embedding_cache import EmbeddingCache
 from .hdf5 import dataset, get_int, get_json, get_text, hdf5_from, read_blocks
-from .index import Index, get_index
+from .index import Index, get_index, unique_index
 from .spec import EmbeddingSpec
 
 
@@ -37,8 +36,9 @@ def verify_segment(path: Path) -> list[str]:
     """The problems of a part of an unfinished cache, one line each."""
     try:
         with hdf5_from(path) as file:
-            for name in _matrix_names(file):
-                for _ in read_blocks(dataset(file, name)):
+            matrices = file.get("embedding")
+            for pooling in matrices if isinstance(matrices, h5py.Group) else ():
+                for _ in read_blocks(dataset(file, f"embedding/{pooling}")):
                     pass
     except CacheError as error:
         return [str(error)]
@@ -60,11 +60,11 @@ def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]
 
 
 def _id_problems(index: Index) -> Iterator[str]:
-    ids = pd.Index(index.sample_id, dtype=object)
-    if not ids.is_unique:
-        twice = ids[ids.duplicated()].unique()
-        yield f"{len(twice):,} sample ids stand there twice or more, e.g. {one_of(map(repr, twice), most=3)}."
-    both = ids.intersection(pd.Index(index.bad_id, dtype=object))
+    try:
+        unique_index(index.sample_id)
+    except CacheError as error:
+        yield str(error)
+    both = np.intersect1d(index.sample_id, index.bad_id)
     if len(both):
         yield f"{len(both):,} samples are both embedded and quarantined, e.g. {one_of(map(repr, both), most=3)}."
 
@@ -82,8 +82,3 @@ def _matrix_problems(file: h5py.File, pooling: str, sample_ids: np.ndarray) -> I
         yield f"embedding/{pooling}: a checksum is wrong, or bytes are gone, after row {done:,}; the file is damaged."
     if odd:
         yield f"embedding/{pooling}: {len(odd):,} vectors are not finite, e.g. of {one_of(map(repr, odd), most=3)}."
-
-
-def _matrix_names(file: h5py.File) -> list[str]:
-    group = file.get("embedding")
-    return [f"embedding/{name}" for name in group] if isinstance(group, h5py.Group) else []

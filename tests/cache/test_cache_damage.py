@@ -125,9 +125,7 @@ def test_values_that_are_not_finite_are_named(published) -> None:
 def test_ids_twice_are_named(published) -> None:
     with h5py.File(published.path, "r+") as file:
         file["sample_id"][1] = file["sample_id"][0]
-    assert any(
-        "stand there twice or more, e.g. 'images/é 0000.png'" in problem for problem in verify_cache(published.path)
-    )
+    assert any("twice or more: 'images/é 0000.png'" in problem for problem in verify_cache(published.path))
 
 
 def test_a_damaged_segment_is_set_aside_and_only_its_samples_are_embedded_again(tmp_path, spec, cohort_of) -> None:
