@@ -6,14 +6,14 @@ parts of their names that several patients share.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import numpy as np
 import pandas as pd
 
 from ...base import ImageError, ManifestError, counted, did_you_mean, one_of
@@ -31,10 +31,10 @@ from .label_tables import PublishedTable, refuse_faults
 Incomplete = Literal["refuse", "leave-out"]
 
 _SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_MASK_WORDS = {"seg", "segmentation", "mask", "label", "labels", "gtv", "roi"}
+_MASK_WORDS = ("seg", "segmentation", "mask", "label", "labels", "gtv", "roi")
 """Files of these names hold outlines, not images: no sequences, unless named with --sequence."""
-_LINKED = 2
-"""Levels at which links to folders are followed: a patient's folder may be one."""
+_DEEPEST = 2
+"""Levels below SRC at which patient folders may be; there links to folders are followed."""
 
 
 @dataclass(frozen=True)
@@ -42,102 +42,15 @@ class CohortKind:
     """What a preset decides for all its cohorts."""
 
     label: str = "label"
-    """A word of the label column's name, for finding it."""
-    table_option: str = "--labels"
-    column_option: str = "--label-column"
+    """What a label is: a word of the label column's name, and of the names of options (`--grade-column`)."""
+    name: str | None = None
+    """Of the data set; by default that of its folder."""
     order: Callable[[Sequence[str]], list[str]] = class_order
     """The default order of classes."""
     task: Callable[[Sequence[str]], Task] = lambda classes: task_for(classes, None)
     """The default task."""
     group: Callable[[str], str] = str
     """The patient of a folder name, where a folder is one of several visits."""
-
-
-@dataclass(frozen=True)
-class _Cohort:
-    """The patients that have both a row and a folder, and their NIfTI files."""
-
-    src: Path
-    table: Path
-    patients: pd.DataFrame
-    """By name of the patient: `row` of the table, from 0, `label` and `folder`."""
-    files: pd.DataFrame
-    """`name` of the patient, `path`, and `rest` of the file name without the patient's: `t1ce`."""
-
-    def rows(self, patients: Sequence[str] | pd.Index | pd.Series) -> str:
-        """Which patients, for messages."""
-        return f"{rows_in_words(self.patients['row'].loc[list(patients)].to_numpy())} of {self.table.name}"
-
-    def matching(self, word: str) -> pd.DataFrame:
-        """The files that `word`, a word of their name or a pattern, names."""
-        return self.files[[_is_named(rest, word) for rest in self.files["rest"]]]
-
-    def holders(self) -> pd.Series:
-        """How many patients have a file of each name, sorted by name."""
-        return column_of(self.files, "name").groupby(self.files["rest"]).nunique().sort_index()
-
-    def shared(self) -> pd.Series:
-        """As `holders`, of names that several patients have: a name of a single file may be the patient's."""
-        return self.holders()[lambda count: count > 1]
-
-    def common_sequences(self, mask: str | None, notice: Notice) -> list[str]:
-        """The sequences that every patient has, without masks."""
-        words = [*_MASK_WORDS, *([mask] if mask else [])]
-        holders, total = self.holders(), len(self.patients)
-        holders = holders[[not any(_is_named(rest, word) for word in words) for rest in holders.index]]
-        common = list(holders.index[holders == total])
-        if not common:
-            found = one_of(f"{rest} ({count})" for rest, count in self.shared().items())
-            nothing = "no names that patients share" if len(self.files) else "no .nii or .nii.gz file"
-            raise ManifestError(
-                f"{self.src}: there is no sequence that all {counted(total, 'patient')} have; found "
-                f"{found or nothing}. Name them with --sequence."
-            )
-        others = holders[holders < total]
-        listed = [f"{rest} ({count} of {total})" for rest, count in others[others > 1].items()]
-        if alone := int((others == 1).sum()):
-            listed.append(f"{counted(alone, 'file')} that only one patient has")
-        if listed:
-            notice(f"Took {one_of(common)}, which every patient has; skipped {one_of(listed)}.")
-        return common
-
-    def require_known(self, names: Sequence[str], mask: str | None) -> None:
-        """Makes sure that some patient has a file of each sequence, and of the mask."""
-        there = list(self.shared().index)
-        problems = [
-            f"{option} {word}: no patient has a file of this name.{did_you_mean(word, there)}"
-            for option, word in [*(("--sequence", name) for name in names), *([("--mask", mask)] if mask else [])]
-            if self.matching(word).empty
-        ]
-        if problems:
-            listed = "".join(f"\n  {problem}" for problem in problems) if len(problems) > 1 else f" {problems[0]}"
-            raise ManifestError(f"{self.src}:{listed}\nThere are {one_of(there) or 'no names that patients share'}.")
-
-    def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> dict[str, dict[str, Path]]:
-        """By patient that has a file of every wanted word: the path of each."""
-        found = {word: self.matching(word).groupby("name")["path"] for word in wanted}
-        counts = pd.DataFrame({word: paths.size() for word, paths in found.items()})
-        counts = counts.reindex(self.patients.index).fillna(0).astype(int)
-        lacking = counts.index[(counts == 0).any(axis=1)]
-        refused = len(lacking) > 0 and (incomplete == "refuse" or len(lacking) == len(counts))
-        faults = Faults(str(self.src))
-        if refused:
-            missing = [one_of(word for word in wanted if counts.at[patient, word] == 0) for patient in lacking]
-            for words, part in pd.Series(lacking).groupby(missing):
-                faults.note(f"{self.rows(part)}: no file of {words} in the patient's folder", len(part))
-        for row, column in np.argwhere(counts.to_numpy() > 1):
-            count, word = counts.iat[row, column], counts.columns[column]
-            where = self.rows(counts.index[[row]])
-            faults.note(f"{where}: the patient's folder has {count} files of {word}; give a more specific name")
-        if faults:
-            hint = "\nFix the folders, or add --incomplete leave-out to skip such patients." if refused else ""
-            raise ManifestError(f"{faults}{hint}")
-        if len(lacking):
-            total = counted(len(counts), "patient")
-            notice(f"Skipped {len(lacking)} of {total} that lack a sequence: {self.rows(lacking)}.")
-        first = {word: paths.first() for word, paths in found.items()}
-        kept = counts.index.drop(lacking)
-        return {str(patient): {word: Path(first[word][patient]) for word in wanted} for patient in kept}
 
 
 def build_nifti(
@@ -189,22 +102,124 @@ def build_nifti(
     choose_word("incomplete", incomplete, get_args(Incomplete))
     cohort = _read_cohort(src, labels, patient_column, label_column, kind, notice)
     names = list(sequences) or cohort.common_sequences(mask, notice)
-    cohort.require_known(names, mask)
     paths = cohort.complete([*names, *([mask] if mask else [])], incomplete, notice)
     made = _slice_table(cohort, paths, names, mask, choice, kind)
     faults = Faults(str(cohort.table))
-    remedy = f"Is it the right column? Name another with {kind.column_option}."
+    remedy = f"Is it the right column? Name another with --{kind.label}-column."
     ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy)
     refuse(faults)
     return assemble(
         made,
         str(src),
         src,
-        name=name or src.resolve().name,
+        name=name or kind.name or src.resolve().name,
         task=task or kind.task(ordered),
         classes=ordered,
         description=f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}.",
     )
+
+
+def cohort_preset(kind: CohortKind, text: str) -> Callable[..., Manifest]:
+    """`build_nifti` of one kind of cohort, with options named after its labels: `grades` for `labels`.
+
+    Args:
+        kind: its defaults.
+        text: the docstring, to which that of the arguments is added.
+    """
+
+    def build(src: Path | str, **options: Any) -> Manifest:
+        renamed = {name.replace(kind.label, "label"): given for name, given in options.items()}
+        return build_nifti(src, **renamed, kind=kind)
+
+    def named(words: str) -> str:
+        return words.replace("label", kind.label)
+
+    signature = inspect.signature(build_nifti)
+    options = [one.replace(name=named(one.name)) for one in signature.parameters.values() if one.name != "kind"]
+    build.__dict__["__signature__"] = signature.replace(parameters=options)
+    build.__annotations__ = {named(name): hint for name, hint in build_nifti.__annotations__.items()}
+    build.__doc__ = f"{text}\n\nArgs:{named((inspect.getdoc(build_nifti) or '').partition('Args:')[2])}"
+    return build
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """The patients that have both a row and a folder, and their NIfTI files."""
+
+    src: Path
+    table: Path
+    patients: pd.DataFrame
+    """By name of the patient: `row` of the table, from 0, `label` and `folder`."""
+    files: pd.DataFrame
+    """`name` of the patient, `path`, and `rest` of the file name without the patient's: `t1ce`."""
+
+    def rows(self, patients: Sequence[str] | pd.Index) -> str:
+        """Which patients, for messages."""
+        return f"{rows_in_words(self.patients.loc[list(patients), 'row'].to_numpy())} of {self.table.name}"
+
+    def matching(self, word: str) -> pd.DataFrame:
+        """The files that `word`, a word of their name or a pattern, names."""
+        return self.files[[_is_named(rest, word) for rest in self.files["rest"]]]
+
+    def holders(self) -> pd.Series:
+        """How many patients have a file of each name, sorted by name."""
+        return column_of(self.files, "name").groupby(self.files["rest"]).nunique().sort_index()
+
+    def shared(self) -> pd.Series:
+        """As `holders`, of names that several patients have: a name of a single file may be the patient's."""
+        return self.holders()[lambda count: count > 1]
+
+    def common_sequences(self, mask: str | None, notice: Notice) -> list[str]:
+        """The sequences that every patient has, without masks."""
+        words = [*_MASK_WORDS, *([mask] if mask else [])]
+        holders, total = self.holders(), len(self.patients)
+        holders = holders[[not any(_is_named(rest, word) for word in words) for rest in holders.index]]
+        common = list(holders.index[holders == total])
+        if not common:
+            found = one_of(f"{rest} ({count})" for rest, count in self.shared().items())
+            nothing = "no names that patients share" if len(self.files) else "no .nii or .nii.gz file"
+            raise ManifestError(
+                f"{self.src}: there is no sequence that all {counted(total, 'patient')} have; found "
+                f"{found or nothing}. Name them with --sequence."
+            )
+        others = holders[holders < total]
+        listed = [f"{rest} ({count} of {total})" for rest, count in others[others > 1].items()]
+        if alone := int((others == 1).sum()):
+            listed.append(f"{counted(alone, 'file')} that only one patient has")
+        if listed:
+            notice(f"Took {one_of(common)}, which every patient has; skipped {one_of(listed)}.")
+        return common
+
+    def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> dict[str, dict[str, Path]]:
+        """By patient that has a file of every wanted word: the path of each."""
+        found = {word: self.matching(word).groupby("name")["path"] for word in wanted}
+        if unknown := [word for word, of_word in found.items() if not len(of_word)]:
+            there = list(self.shared().index)
+            near = "".join(did_you_mean(word, there) for word in unknown)
+            raise ManifestError(
+                f"{self.src}: no patient has a file named {one_of(unknown)}.{near} There are "
+                f"{one_of(there) or 'no names that patients share'}."
+            )
+        paths = pd.DataFrame({word: of_word.first() for word, of_word in found.items()}).reindex(self.patients.index)
+        missing = paths.isna()
+        lacking = paths.index[missing.any(axis=1)]
+        refused = len(lacking) > 0 and (incomplete == "refuse" or len(lacking) == len(paths))
+        faults = Faults(str(self.src))
+        if refused:
+            words = [one_of(paths.columns[missing.loc[patient]]) for patient in lacking]
+            for word, part in pd.Series(lacking).groupby(words):
+                faults.note(f"{self.rows(list(part))}: no file of {word} in the patient's folder", len(part))
+        for word, of_word in found.items():
+            for patient, count in of_word.size()[lambda count: count > 1].items():
+                where = self.rows([str(patient)])
+                faults.note(f"{where}: the patient's folder has {count} files of {word}; give a more specific name")
+        if faults:
+            hint = "\nFix the folders, or add --incomplete leave-out to skip such patients." if refused else ""
+            raise ManifestError(f"{faults}{hint}")
+        if len(lacking):
+            total = counted(len(paths), "patient")
+            notice(f"Skipped {len(lacking)} of {total} that lack a sequence: {self.rows(lacking)}.")
+        return {str(patient): dict(row) for patient, row in paths.drop(lacking).iterrows()}
 
 
 def _choice(slices: str, mask: str | None) -> SliceChoice:
@@ -227,11 +242,21 @@ def _read_cohort(
     notice: Notice,
 ) -> _Cohort:
     require_folder(src)
-    walk(src, linked=_LINKED)
-    folders = _patient_folders(src)
+    below = sorted(folder for folder, _ in walk(src, linked=_DEEPEST) if folder != src)
+    places = [folder for folder in below if len(folder.relative_to(src).parts) <= _DEEPEST]
+    folders = pd.DataFrame({"name": [folder.name for folder in places], "folder": places})
     file, label = _find_labels(src, labels, label_column, kind)
-    table = PublishedTable(file, list(dict.fromkeys([label, *_columns(file)])), named_by={label: kind.column_option})
-    column = _find_patient_column(table, set(folders["name"]), patient_column)
+    columns = [patient_column] if patient_column else _columns(file)
+    named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
+    table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
+    names = set(folders["name"])
+    matches = {column: len(names.intersection(as_words(table[column]))) for column in columns}
+    column = max(columns, key=lambda one: matches[one])
+    if matches[column] == 0:
+        raise ManifestError(
+            f"{file}: none of {counted(len(folders), 'folder')} is named in {one_of(columns)}. Write the names of the "
+            "patients' folders into a column and name it with --patient-column."
+        )
     table.need_filled(column, label)
     table.need_distinct(column)
     repeated = table[column].isin(folders["name"][folders["name"].duplicated()])
@@ -249,24 +274,13 @@ def _read_cohort(
             f"Skipped {counted(count, 'folder')} without a row in {file.name}: compare the names of the folders with "
             f'its column "{column}".'
         )
-    found = found.set_index("name")
     files = [
-        (name, file, _rest(file, str(name)))
-        for name, folder in found["folder"].items()
-        for file in files_below(folder)
-        if _SUFFIX.search(file.name)
+        (name, path, _rest(path, name))
+        for name, folder in zip(found["name"], found["folder"], strict=True)
+        for path in files_below(folder)
+        if _SUFFIX.search(path.name)
     ]
-    return _Cohort(src, file, found, pd.DataFrame(files, columns=["name", "path", "rest"]))
-
-
-def _patient_folders(src: Path) -> pd.DataFrame:
-    """`name` and `folder` of the folders in `src` and one level deeper."""
-    found = [
-        (folder.name, folder)
-        for folder in sorted((*src.glob("*/"), *src.glob("*/*/")))
-        if not any(part.startswith(".") for part in folder.relative_to(src).parts)
-    ]
-    return pd.DataFrame(found, columns=["name", "folder"])
+    return _Cohort(src, file, found.set_index("name"), pd.DataFrame(files, columns=["name", "path", "rest"]))
 
 
 def _columns(file: Path) -> list[str]:
@@ -278,47 +292,24 @@ def _find_labels(src: Path, labels: Path | str | None, label_column: str | None,
     if labels is not None and label_column is not None:
         return Path(labels), label_column
     tables = [file for file in sorted(src.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
-    columns = {file: _columns(file) for file in (tables if labels is None else [Path(labels)])}
+    columns = [(file, name) for file in ([Path(labels)] if labels else tables) for name in _columns(file)]
     fit = [
         (file, name)
-        for file, names in columns.items()
-        for name in names
+        for file, name in columns
         if (name == label_column if label_column else kind.label in re.split(r"[^a-z]+", name.lower()))
     ]
     if len(fit) == 1:
         return fit[0]
-    wanted = f'a column "{label_column}"' if label_column else f'a column with the word "{kind.label}" in its name'
-    names = list(dict.fromkeys(name for has in columns.values() for name in has))
     if fit:
         problem = f"several tables or columns fit: {one_of(f'{name} of {file.name}' for file, name in fit)}."
-    elif columns:
-        near = did_you_mean(label_column or kind.label, names)
-        files = one_of(file.name for file in columns)
-        problem = f"no table here has {wanted}; found {files}; columns are {one_of(names)}.{near}"
     else:
-        problem = f"no table here has {wanted}; found no .csv or .parquet."
-    remedy = f"Name the table with {kind.table_option}, and its column with {kind.column_option}."
+        wanted = f'a column "{label_column}"' if label_column else f'a column with the word "{kind.label}" in its name'
+        files = one_of(dict.fromkeys(file.name for file, _ in columns)) or "no .csv or .parquet"
+        names = dict.fromkeys(name for _, name in columns)
+        near = did_you_mean(label_column or kind.label, names)
+        problem = f"no table here has {wanted}; found {files} with the columns {one_of(names)}.{near}"
+    remedy = f"Name the table with --{kind.label}s, and its column with --{kind.label}-column."
     raise ManifestError(f"{labels or src}: {problem} {remedy}")
-
-
-def _find_patient_column(table: PublishedTable, folders: set[str], requested: str | None) -> str:
-    """The column of names of patient folders: `requested`, or the one that holds most of them."""
-    columns = [str(column) for column in table.rows.columns]
-    if requested is not None and requested not in columns:
-        raise ManifestError(
-            f'{table.file}: --patient-column: no column "{requested}".{did_you_mean(requested, columns)} It has '
-            f"{one_of(columns)}."
-        )
-    candidates = [requested] if requested else columns
-    matches = [len(folders & set(as_words(table[column]))) for column in candidates]
-    if not any(matches):
-        which = f'column "{requested}" holds no name' if requested else "no column holds the name"
-        are = "is" if len(folders) == 1 else "are"
-        raise ManifestError(
-            f"{table.file}: {which} of a patient's folder, and there {are} {counted(len(folders), 'folder')}. Write "
-            "the folders' names into a column and name it with --patient-column."
-        )
-    return candidates[int(np.argmax(matches))]
 
 
 def _rest(file: Path, patient: str) -> str:

@@ -137,7 +137,7 @@ def test_patients_that_lack_a_sequence_are_refused_all_at_once_or_left_out(brats
     ("rows", "messages"),
     [
         (['"G, 001",II,x', '"G, 002",,x', '"G, 001",III,x'], ["row 2: ", "WHO grade", "is blank", "rows (1, 3)"]),
-        (["P1,II,x", "P2,III,x"], ["no column holds the name of a patient's folder, and there are 4 folders"]),
+        (["P1,II,x", "P2,III,x"], ["none of 4 folders is named", "--patient-column"]),
         (['"G, 001",II,x', '"G, 002",II,x'], ["at least two classes"]),
     ],
 )
@@ -182,9 +182,9 @@ def test_files_that_are_no_volumes_are_refused_all_at_once(brats: Path) -> None:
         ({"slices": "axial:largest-mask"}, "name the mask files with --mask"),
         ({"incomplete": "skip"}, '--incomplete: unknown word "skip"'),
         ({"mask": "seg"}, "only --slices axial:largest-mask uses a mask"),
-        ({"sequences": ["t1c"]}, '--sequence t1c: no patient has a file of this name. Did you mean "t1ce"'),
-        ({"sequences": ["t1c"]}, "There are flair, seg, t1, t1ce, t2."),
-        ({"mask": "sge", "slices": "axial:largest-mask"}, "--mask sge: no patient has a file of this name"),
+        ({"sequences": ["t1c"]}, 'no patient has a file named t1c. Did you mean "t1ce"'),
+        ({"sequences": ["t1c"]}, "flair, seg, t1, t1ce, t2."),
+        ({"mask": "sge", "slices": "axial:largest-mask"}, "no patient has a file named sge"),
         ({"grade_column": "grad"}, 'no table here has a column "grad"; found name_mapping.csv, survival_info.csv'),
         ({"grade_column": "WHO grad"}, 'Did you mean "WHO grade"? Name the table with --grades'),
         ({"patient_column": "subject"}, 'no column "subject"'),
