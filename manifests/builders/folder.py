@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -92,8 +92,7 @@ _LINKED = 2
 """Levels at which links to folders are followed: a split or a class may be one."""
 
 
-@dataclass(frozen=True)
-class _ClassFolder:
+class _ClassFolder(NamedTuple):
     """A folder whose images are of one class."""
 
     path: Path
@@ -129,11 +128,33 @@ def class_folder_table(
     require_folder(src, instead)
     # First, as a folder that cannot be read would look empty.
     walk(src, linked=_LINKED)
-    folders = _class_folders(src, notice, classes, layout)
-    found = [_row(src, folder, path) for folder, path in _images(src, folders, notice)]
-    if not found:
+    rows: list[dict[str, str | None]] = []
+    ignored: Counter[str] = Counter()
+    deep = 0
+    for folder, label, split in _class_folders(src, notice, classes, layout):
+        images = []
+        for file in _files(folder, notice):
+            if _is_image(file):
+                images.append(file)
+            else:
+                ignored[file.suffix.lower() or "(no suffix)"] += 1
+        if not images:
+            notice(f"{folder.relative_to(src).as_posix()}/ holds no images and was skipped.")
+        deep += sum(file.parent != folder for file in images)
+        paths = [file.relative_to(src).as_posix() for file in images]
+        rows += [{"sample_id": path, "path": path, "label": label, "split": split} for path in paths]
+    if ignored:
+        kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
+        notice(f"Skipped {counted(ignored.total(), 'file')} that are not images: {kinds}.")
+    if deep:
+        notice(
+            f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
+            "such a folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be in "
+            "both train and test."
+        )
+    if not rows:
         raise ManifestError(f"{src}: its class folders hold no images. Expected {layout}.")
-    return pd.DataFrame(found).sort_values("sample_id", ignore_index=True)
+    return pd.DataFrame(rows).dropna(axis="columns").sort_values("sample_id", ignore_index=True)
 
 
 def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
@@ -148,137 +169,75 @@ def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
     return src / inner if not holds_the_set(src) and holds_the_set(src / inner) else src
 
 
-def _row(src: Path, folder: _ClassFolder, path: Path) -> dict[str, str]:
-    relative = path.relative_to(src).as_posix()
-    row = {"sample_id": relative, "path": relative, "label": folder.label}
-    return row if folder.split is None else {**row, "split": folder.split}
-
-
-def _images(src: Path, folders: list[_ClassFolder], notice: Notice) -> Iterator[tuple[_ClassFolder, Path]]:
-    """Every image, with the folder that gives it its class and split."""
-    ignored: Counter[str] = Counter()
-    deep = 0
-    for folder in folders:
-        count = 0
-        for file in _files(folder.path, notice):
-            if not _is_image(file):
-                ignored[file.suffix.lower() or "(no suffix)"] += 1
-                continue
-            count += 1
-            deep += file.parent != folder.path
-            yield folder, file
-        if count == 0:
-            notice(f"{folder.path.relative_to(src).as_posix()}/ holds no images and was skipped.")
-    if ignored:
-        kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
-        notice(f"Skipped {counted(ignored.total(), 'file')} that are not images: {kinds}.")
-    if deep:
-        notice(
-            f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
-            "such a folder is a patient, use `medprobe manifest build csv` with --group-column, or a patient may be in "
-            "both train and test."
-        )
-
-
 def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, layout: str) -> list[_ClassFolder]:
     """The class folders, each with its split.
 
     Raises:
-        ManifestError: there are none, or folders of splits and of classes are mixed.
+        ManifestError: there are none, folders of splits and of classes are mixed, or one of `classes` has no folder, or
+            none in one of the splits; all such are named, with the near ones that are there.
     """
     folders = _folders(src)
-    if not folders:
-        raise ManifestError(f"{src}: has no folders, and each class is one. Expected {layout}.")
     splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
-    if not splits:
-        _report_loose_files(src, src, notice)
-        return _of_classes(src, [(None, folder) for folder in folders], notice, classes, layout)
-    others = [folder for folder in folders if folder not in splits]
+    others = [folder for folder in folders if splits and folder not in splits]
     if others and classes is None:
         raise ManifestError(
             f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) are mixed with others "
             f"({one_of(folder.name for folder in others)}). Give the folder that holds the splits only, or the "
             "classes only."
         )
-    _report_skipped_folders(src, others, notice)
-    found: list[tuple[str | None, Path]] = [
-        (split, folder) for above, split in splits.items() for folder in _folders(above)
-    ]
+    places: dict[Path, str | None] = {**splits} if splits else {src: None}
+    found = [_ClassFolder(folder, folder.name, split) for place, split in places.items() for folder in _folders(place)]
     if not found:
-        raise ManifestError(
-            f"{src}: no class folders in {one_of(folder.name for folder in splits)}. Expected {layout}."
-        )
-    for above in splits:
-        _report_loose_files(above, src, notice)
-    return _of_classes(src, found, notice, classes, layout)
-
-
-def _of_classes(
-    src: Path, found: list[tuple[str | None, Path]], notice: Notice, classes: Sequence[str] | None, layout: str
-) -> list[_ClassFolder]:
-    """The folders that are classes.
-
-    Raises:
-        ManifestError: one of `classes` has no folder, or none in one of the splits; all such are named, with the near
-            ones that are there.
-    """
-    if classes is None:
-        _report_gaps(found, notice)
-        return [_ClassFolder(folder, folder.name, split) for split, folder in found]
-    known = {name.casefold(): name for name in classes}
-    kept = [(split, folder) for split, folder in found if folder.name.casefold() in known]
-    missing = [name for name in classes if not any(folder.name.casefold() == name.casefold() for _, folder in kept)]
-    gaps = _gaps(kept, found)
-    if missing or gaps:
-        others = sorted({folder.name for _, folder in found if folder.name.casefold() not in known})
-        faults = [f"there is no folder {name}/.{did_you_mean(name, others)}" for name in missing]
-        faults += [f"there is no folder {known[name]}/ in {parts}.{did_you_mean(name, others)}" for name, parts in gaps]
-        listed = "".join(f"\n  {fault}" for fault in faults)
-        # Counted and not named: in a wrong folder the names may be patients'.
-        there = len({folder for _, folder in found})
-        raise ManifestError(
-            f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
-            f"{'is' if there == 1 else 'are'} {counted(there, 'folder')} where the classes should be."
-        )
-    _report_skipped_folders(src, [folder for _, folder in found if folder.name.casefold() not in known], notice)
-    return [_ClassFolder(folder, known[folder.name.casefold()], split) for split, folder in kept]
-
-
-def _gaps(kept: list[tuple[str | None, Path]], found: list[tuple[str | None, Path]]) -> list[tuple[str, str]]:
-    """Classes, folded, that some split has and another lacks, with the folders of those that lack it.
-
-    Args:
-        kept: folders of classes, with their splits.
-        found: all folders, those that are not classes included.
-    """
-    parts: dict[str, dict[str, None]] = {}
-    for split, folder in found:
-        if split is not None:
-            parts.setdefault(split, {})[f"{folder.parent.name}/"] = None
-    there = {(split, folder.name.casefold()) for split, folder in kept}
-    classes = dict.fromkeys(folder.name.casefold() for _, folder in kept)
-    gaps = ((name, [split for split in parts if (split, name) not in there]) for name in classes)
-    return [(name, one_of(" or ".join(parts[split]) for split in lack)) for name, lack in gaps if lack]
-
-
-def _report_gaps(found: list[tuple[str | None, Path]], notice: Notice) -> None:
-    for name, parts in _gaps(found, found):
-        label = next(folder.name for _, folder in found if folder.name.casefold() == name)
-        notice(f"There is no folder {label}/ in {parts}.")
-
-
-def _report_skipped_folders(src: Path, folders: list[Path], notice: Notice) -> None:
-    for folder in folders:
+        raise ManifestError(f"{src}: no class folders in {one_of(place.name for place in places)}. Expected {layout}.")
+    kept = found if classes is None else _of_classes(src, found, classes, layout)
+    for folder in others + sorted({one.path for one in found} - {one.path for one in kept}):
         files = sum(len(names) for _, _, names in os.walk(folder))
         where = folder.relative_to(src).as_posix()
         notice(f"Skipped the folder {where}/ ({counted(files, 'file')}): neither a class nor a split.")
+    for place in places:
+        files = [entry for entry in place.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+        if loose := sum(map(_is_image, files)):
+            where = "the folder" if place == src else f"{place.name}/"
+            notice(f"Skipped {counted(loose, 'image')} in {where} itself, outside any class folder.")
+    for name, parts in _gaps(kept, found):
+        notice(f"There is no folder {name}/ in {parts}.")
+    return kept
 
 
-def _report_loose_files(folder: Path, src: Path, notice: Notice) -> None:
-    loose = sum(1 for file in folder.iterdir() if file.is_file() and not file.name.startswith(".") and _is_image(file))
-    if loose:
-        where = "the folder itself" if folder == src else f"{folder.name}/ itself"
-        notice(f"Skipped {counted(loose, 'image')} in {where}, outside any class folder.")
+def _of_classes(src: Path, found: list[_ClassFolder], classes: Sequence[str], layout: str) -> list[_ClassFolder]:
+    """The folders that are named as one of `classes`, in any case, if each class has one in each split."""
+    known = {name.casefold(): name for name in classes}
+    kept = [one._replace(label=known[one.label.casefold()]) for one in found if one.label.casefold() in known]
+    there = {one.label for one in kept}
+    lacking = [(name, "") for name in classes if name not in there]
+    lacking += [(name, f" in {parts}") for name, parts in _gaps(kept, found)]
+    if lacking:
+        others = sorted({one.label for one in found if one.label.casefold() not in known})
+        listed = "".join(
+            f"\n  there is no folder {name}/{where}.{did_you_mean(name, others)}" for name, where in lacking
+        )
+        # Counted and not named: in a wrong folder the names may be patients'.
+        raise ManifestError(
+            f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
+            f"{'is' if len(found) == 1 else 'are'} {counted(len(found), 'folder')} where the classes should be."
+        )
+    return kept
+
+
+def _gaps(kept: list[_ClassFolder], found: list[_ClassFolder]) -> list[tuple[str, str]]:
+    """Classes that some split has and another lacks, with the folders of the splits that lack it.
+
+    `kept` are the folders of classes, `found` all folders in those of splits.
+    """
+    places: dict[str, dict[str, None]] = {}
+    for one in found:
+        if one.split is not None:
+            places.setdefault(one.split, {})[f"{one.path.parent.name}/"] = None
+    splits_of: dict[str, set[str | None]] = {}
+    for one in kept:
+        splits_of.setdefault(one.label, set()).add(one.split)
+    lacking = [(name, [split for split in places if split not in has]) for name, has in splits_of.items()]
+    return [(name, one_of(" or ".join(places[split]) for split in splits)) for name, splits in lacking if splits]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -69,8 +69,8 @@ def test_numbered_classes_are_ordered_by_value_and_may_be_ordinal(tmp_path: Path
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ([], "has no folders"),
-        (["a.png"], "has no folders"),
+        ([], "no class folders in src"),
+        (["a.png"], "no class folders in src"),
         (["train/a/1.png", "glioma/1.png"], "are mixed with others"),
         (["train/1.png"], "no class folders in train"),
         (["a/1.png"], "at least two classes"),
