@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...base import ImageError, ManifestError
 from ..readers import dicom
-from ..readers.source import reason_of
+from ..readers.refusals import DamageAsImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -85,7 +85,7 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
 
     wanted = _READ | {name: ATTRIBUTES[name] for name in attributes}
     try:
-        with file.open("rb") as opened:
+        with DamageAsImageError(), file.open("rb") as opened:
             if not dicom.recognises(opened.read(512)):
                 return OTHER_KIND
             opened.seek(0)
@@ -96,13 +96,8 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
                 return NO_PIXELS
             texts = {name: str(header.elements.get(keyword) or "").strip() for name, keyword in wanted.items()}
             return _image(header.elements, texts, file.stat().st_size, need_patient=need_patient)
-    except OSError as error:
-        return Unusable(f"{reason_of(error)}; fix that or move it away")
     except ImageError as error:
-        return Unusable(f"{error}; fetch it again or move it away")
-    except dicom.damage():
-        # The text of such an error is not repeated, since it may contain header values.
-        return Unusable("the file is damaged: its header cannot be read; fetch it again or move it away")
+        return Unusable(f"{error}; fix that, fetch it again, or move it away")
 
 
 def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_patient: bool) -> Header:

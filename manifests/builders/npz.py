@@ -13,8 +13,8 @@ from ...base import ImageError, ManifestError, did_you_mean, one_of
 from ..manifest import Manifest
 from ..readers.image_stack import Layout
 from ..readers.npz import read_header
+from ..readers.refusals import DamageAsImageError
 from ..readers.slices import SliceChoice
-from ..readers.source import DAMAGE
 from ..schema.card import Task
 from ..schema.columns import as_words, column_of
 from ..validation.diagnostics import rows_in_words
@@ -151,7 +151,7 @@ def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                 with archive.open(name) as stream:
                     shape, _, dtype = read_header(stream)
                 found[name.removesuffix(".npy")] = (shape, dtype)
-    except DAMAGE as error:
+    except Exception as error:
         raise ManifestError(f"{file}: is not an npz file, or was cut off.") from error
     return found
 
@@ -191,9 +191,9 @@ def _read_labels(file: Path, splits: Sequence[str]) -> np.ndarray:
     faults, read = Faults(str(file)), []
     for split in splits:
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            with DamageAsImageError(), np.load(file, allow_pickle=False) as archive:
                 labels = archive[f"{split}_labels"].astype(np.int64)
-        except DAMAGE:
+        except ImageError:
             faults.note(f"{split}_labels cannot be read: the file is damaged")
             continue
         labels = labels.reshape(len(labels), -1)

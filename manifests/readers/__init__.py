@@ -15,7 +15,8 @@ import numpy as np
 
 from ...base import ImageError
 from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
-from .source import Source, is_store, reason_of
+from .refusals import DamageAsImageError
+from .source import Source, is_store
 from .subprocess_reader import SUBPROCESS_READER
 
 __all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_here", "read_image"]
@@ -36,7 +37,7 @@ class Reader:
     recognises: Callable[[bytes], bool]
     """Whether a file that starts with these 512 bytes has this format."""
     read: Callable[[Source], np.ndarray]
-    """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder."""
+    """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder, or anything on damage."""
     recognises_folder: Callable[[Path], bool] = _none
     """Whether a folder has this format."""
     in_subprocess: bool = False
@@ -69,7 +70,7 @@ def read_image(source: Source) -> np.ndarray:
         (32, 32, 3)
     """
     reader = _reader_of(source.path)
-    pixels = SUBPROCESS_READER.read(source) if reader.in_subprocess else reader.read(source)
+    pixels = SUBPROCESS_READER.read(source) if reader.in_subprocess else _read_by(reader, source)
     if 0 in pixels.shape:
         raise ImageError("has no pixels")
     return pixels
@@ -77,27 +78,29 @@ def read_image(source: Source) -> np.ndarray:
 
 def read_here(source: Source) -> np.ndarray:
     """`read_image` without a subprocess, whatever the format; for the subprocess itself."""
-    return _reader_of(source.path).read(source)
+    return _read_by(_reader_of(source.path), source)
 
 
+@DamageAsImageError()
+def _read_by(reader: Reader, source: Source) -> np.ndarray:
+    return reader.read(source)
+
+
+@DamageAsImageError()
 def _reader_of(path: Path) -> Reader:
     """The reader that recognises the content of a file, or a folder.
 
     Raises:
-        ImageError: no reader does, or the file cannot be read.
+        ImageError: no reader does.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except IsADirectoryError as error:
+    except IsADirectoryError:
         reader = next((reader for reader in READERS if reader.recognises_folder(path)), None)
         if reader is None:
-            raise ImageError(reason_of(error)) from error
+            raise
         return reader
-    except OSError as error:
-        raise ImageError(reason_of(error)) from error
-    except ValueError as error:  # a NUL in the name
-        raise ImageError("not a valid file name") from error
     reader = next((reader for reader in READERS if reader.recognises(head)), None)
     if reader is None:
         raise ImageError(_what_else(head))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ...base import ImageError
+from .refusals import is_damage, reason_of
 
 Kept = TypeVar("Kept")
 
@@ -29,11 +30,12 @@ class _Slot:
 class Memo(Generic[Kept]):
     """A few values by key, each made once however many threads request it.
 
-    An `ImageError` is kept like a value, so that a damaged volume of 300 slices is decoded once.
+    What is wrong with a damaged file is kept like a value, so that a damaged volume of 300 slices is decoded once; a
+    failing disk or a lack of memory is not.
     A forked process starts with none: it must not share positions in files, nor locks that were held.
     """
 
-    def __init__(self, most: int, most_bytes: int | None = None) -> None:
+    def __init__(self, most: int, most_bytes: int = 2**63) -> None:
         self._most, self._most_bytes = most, most_bytes
         self.forget()
         os.register_at_fork(after_in_child=self.forget)
@@ -49,7 +51,7 @@ class Memo(Generic[Kept]):
         The most recently used value is kept whatever its size.
 
         Raises:
-            ImageError: `make` raised it, now or before.
+            ImageError: the file is damaged; `make` raised something now or before.
         """
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
@@ -64,19 +66,19 @@ class Memo(Generic[Kept]):
     def _fill(self, key: Hashable, slot: _Slot, make: Callable[[], tuple[Kept, int]]) -> None:
         try:
             slot.value, slot.size = make()
-        except ImageError as error:
-            slot.value, slot.size = error, 0
-        except BaseException:
-            with self._lock:
-                self._slots.pop(key, None)
-            raise
+        except BaseException as error:
+            if not is_damage(error):
+                with self._lock:
+                    self._slots.pop(key, None)
+                raise
+            slot.value, slot.size = ImageError(reason_of(error)), 0
         with self._lock:
             while len(self._slots) > 1 and self._is_too_much():
                 self._slots.popitem(last=False)
 
     def _is_too_much(self) -> bool:
-        held = sum(slot.size for slot in self._slots.values() if slot.size > 0)
-        return len(self._slots) > self._most or (self._most_bytes is not None and held > self._most_bytes)
+        held = sum(max(0, slot.size) for slot in self._slots.values())
+        return len(self._slots) > self._most or held > self._most_bytes
 
 
 def file_key(path: Path) -> tuple[str, int, int]:

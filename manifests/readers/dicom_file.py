@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
-from PIL import Image
 from pydicom import Dataset, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, get_frame
@@ -25,6 +24,7 @@ from pydicom.pixels.processing import convert_color_space
 
 from ...base import ImageError
 from .dicom_codestream import Codestream, describe_jpeg, describe_jpeg2000
+from .refusals import refuse_too_many
 
 _MAX_INFLATED_BYTES = 256 * 2**20
 """To which a deflated file may grow."""
@@ -342,11 +342,7 @@ def _check(layout: Layout, elements: Dataset, syntax: uid.UID) -> None:
         raise ImageError("the file is damaged: it has colours of JPEG 2000 and is not compressed as JPEG 2000")
     if layout.rows < 1 or layout.columns < 1 or layout.number_of_frames < 1:
         raise ImageError("has no pixels")
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and layout.pixels > limit:
-        raise ImageError(
-            f"declares more than {limit:,} pixels per frame (a decompression bomb, or a slide in one piece)"
-        )
+    refuse_too_many(layout.pixels)
     allowed = _BITS_ALLOCATED[layout.pixel_keyword]
     if layout.bits_allocated not in allowed or not 1 <= layout.bits_stored <= layout.bits_allocated:
         raise ImageError("the file is damaged: its pixels have an impossible number of bits")

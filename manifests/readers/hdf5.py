@@ -7,23 +7,19 @@ makes the library load code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...base import ImageError, did_you_mean, one_of
-from .cache import Memo, file_key
-from .image_stack import Stack
-from .source import DAMAGE, Source, damage_as_image_error
-
-if TYPE_CHECKING:
-    import h5py
+from ...base import ImageError
+from .cache import file_key
+from .image_stack import STACKS, Stack, no_array
+from .source import Source
 
 _CACHED_BYTES = 64 * 2**20
 """Of decoded chunks, a file: frames read in order decode a chunk of several once."""
-_KEPT = 4
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 """deflate, shuffle, Fletcher32, szip, nbit, scale-offset; LZF, which h5py brings."""
 _MOST_SEARCHED = 1000
@@ -39,16 +35,11 @@ def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
 
     Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images,
-            leads out of the file, or cannot be decoded.
+        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images, or
+            leads out of the file.
     """
     member = (source.member or "").strip("/")
-    with damage_as_image_error("the file is damaged or cut off: the array cannot be read"):
-        stack = _STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0))
-        return stack.pixels(source.frame, source.reading)
-
-
-_STACKS: Memo[Stack] = Memo(_KEPT)
+    return STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0)).pixels(source)
 
 
 def _opened(path: Path, member: str) -> Stack:
@@ -56,26 +47,15 @@ def _opened(path: Path, member: str) -> Stack:
 
     # Through a file of Python's: HDF5 would refuse to let this process write a file anew that it holds open itself, and
     # would give the old one's content for the new one's.
-    file = h5py.File(path.open("rb"), "r", rdcc_nbytes=_CACHED_BYTES)
-    if not member:
-        raise ImageError(_which_to_write(file))
-    return _stack(_found(file, member), member)
-
-
-def _found(file: h5py.File, member: str) -> Any:
-    """The object called `member`, walked to step by step."""
-    import h5py
-
-    here: Any = file
+    here: Any = h5py.File(path.open("rb"), "r", rdcc_nbytes=_CACHED_BYTES)
     for part in member.split("/"):
         link = here.get(part, getlink=True) if isinstance(here, h5py.Group) and part in here else None
         if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
             raise ImageError(f'"{member}" is a link to another place; name the array itself')
         if link is None:
-            names = [name for name, _ in _stacks_in(file)]
-            raise ImageError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
+            raise no_array(member, _stacks_in(here.file))
         here = here[part]
-    return here
+    return _stack(here, member)
 
 
 def _stack(found: Any, member: str) -> Stack:
@@ -95,27 +75,18 @@ def _stack(found: Any, member: str) -> Stack:
     return Stack.of(found, found.chunks, what)
 
 
-def _which_to_write(file: h5py.File) -> str:
-    names = [name for name, _ in _stacks_in(file)]
-    if not names:
-        return "an HDF5 file without an array of images: none is (N, H, W), (N, H, W, 3) or (N, D, H, W)"
-    several = "" if len(names) == 1 else f"; there are {one_of(names)}"
-    return f"an HDF5 file holds arrays by name; write `#{names[0]}` after its name in the column `path`{several}"
-
-
-def _stacks_in(file: h5py.File) -> Iterator[tuple[str, Stack]]:
-    """The arrays of images in a file, found through its own groups."""
-    seen: list[tuple[str, Stack]] = []
+def _stacks_in(file: Any) -> list[str]:
+    """The names of the arrays of images in a file, found through its own groups."""
+    names: list[str] = []
     looked_at = 0
 
     def look(name: str, found: Any) -> bool | None:
         nonlocal looked_at
         looked_at += 1
-        try:
-            seen.append((name, _stack(found, name)))
-        except (ImageError, *DAMAGE):
-            pass
+        with suppress(Exception):
+            _stack(found, name)
+            names.append(name)
         return True if looked_at >= _MOST_SEARCHED else None
 
     file.visititems(look)
-    return iter(seen)
+    return names

@@ -9,15 +9,18 @@ volumes and the scope is `volume`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ...base import ImageError
+from ...base import ImageError, did_you_mean, one_of
 from ..schema.intensity_policy import IntensityPolicy
-from .intensity import Bounds, chosen_bounds, percentile_bounds, to_8_bits
+from .cache import Memo
+from .intensity import Bounds, chosen_bounds, to_8_bits
+from .refusals import chosen_frame, refuse_too_many
+from .source import Source
 
 _MOST_CHUNK_BYTES = 256 * 2**20
 """Of one chunk of an array: it is decoded whole, and a header may declare anything."""
@@ -54,20 +57,8 @@ class Layout:
             raise ImageError(
                 f"{what} has shape {shape}; images are (N, H, W) or (N, H, W, 3), and volumes (N, D, H, W)"
             )
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and math.prod(layout.image[:2]) > limit:
-            raise ImageError(f"{what} holds images of more than {limit:,} pixels")
+        refuse_too_many(math.prod(layout.image[:2]))
         return layout
-
-    def index(self, frame: int, what: str) -> tuple[int, ...]:
-        """Where `frame` is along the leading axes of the array.
-
-        Raises:
-            ImageError: there is no such frame.
-        """
-        if frame >= self.count:
-            raise ImageError(f"{what} has no frame {frame}: it holds {self.count}, from 0")
-        return (frame,) if self.depth is None else divmod(frame, self.depth)
 
 
 @dataclass(eq=False)
@@ -75,11 +66,11 @@ class Stack:
     """An open array of images that reads a frame on request."""
 
     array: Any
-    """Sliced as numpy's arrays are, with a read at each slice: `h5py.Dataset` or `zarr.Array`."""
+    """Sliced as numpy's arrays are, mostly with a read at each slice: `h5py.Dataset`, `zarr.Array`."""
     layout: Layout
     what: str
     """The array's name, for messages."""
-    chunk: tuple[int, ...] | None = None
+    chunk: tuple[int, ...] | None
     """Shape of what the array is cut into, if it is."""
     bounds: dict[tuple[int, tuple[float, float]], Bounds] = field(default_factory=dict)
     """Of volumes, by number and percentiles."""
@@ -109,22 +100,21 @@ class Stack:
         lengths = zip(self.array.shape[leading:], self.chunk[leading:], strict=True)
         return math.prod(-(-int(length) // max(1, int(part))) for length, part in lengths)
 
-    def pixels(self, frame: int | None, reading: IntensityPolicy) -> np.ndarray:
-        """uint8, (H, W) or (H, W, 3).
+    def pixels(self, source: Source) -> np.ndarray:
+        """The requested frame: uint8, (H, W) or (H, W, 3).
 
         Raises:
             ImageError: no frame is named, there is no such frame, or no value is finite.
         """
-        if frame is None:
-            raise ImageError("an array holds several images; say which in the manifest's column `frame`, from 0")
-        index = self.layout.index(frame, self.what)
-        values = np.asarray(self.array[index]).reshape(self.layout.image)
+        frame = chosen_frame(source.frame, self.layout.count)
+        index = (frame,) if self.layout.depth is None else divmod(frame, self.layout.depth)
+        values = np.array(self.array[index]).reshape(self.layout.image)
         if values.dtype.kind == "b":
             return values.astype(np.uint8) * np.uint8(255)
         if values.dtype == np.uint8:
             return values
         with np.errstate(all="ignore"):
-            return to_8_bits(values, self._bounds(values, index, reading))
+            return to_8_bits(values, self._bounds(values, index, source.reading))
 
     def _bounds(self, values: np.ndarray, index: tuple[int, ...], reading: IntensityPolicy) -> Bounds:
         if self.layout.depth is None or reading.scope == "slice" or isinstance(reading.window, tuple):
@@ -137,5 +127,19 @@ class Stack:
                     f"{self.what} holds volumes of {size:,} bytes in {self.chunks_below(1):,} chunks, too much for "
                     "percentiles over a volume; set `window`, or `scope: slice`, under `reading` in the card"
                 )
-            self.bounds[key] = percentile_bounds(np.asarray(self.array[index[0]]), reading.percentiles)
+            self.bounds[key] = chosen_bounds(np.asarray(self.array[index[0]]), reading)
         return self.bounds[key]
+
+
+STACKS: Memo[Stack] = Memo(4, 2**30)
+"""The last arrays of this process: a run goes through one split after the other."""
+
+
+def no_array(member: str, names: Sequence[str]) -> ImageError:
+    """Why a container of the arrays `names` has no array called `member`, or which could be named where it is empty."""
+    if not names:
+        return ImageError("holds no array of images: none is (N, H, W), (N, H, W, 3) or (N, D, H, W)")
+    if member:
+        return ImageError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
+    all_names = "" if len(names) == 1 else f"; there are {one_of(names)}"
+    return ImageError(f"holds arrays by name; write `#{names[0]}` after its name in the column `path`{all_names}")

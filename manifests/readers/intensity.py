@@ -14,14 +14,13 @@ MOST_VALUES = 4_000_000
 """Percentiles of more values than this are taken over evenly spaced ones: exact to the eye, and quick."""
 
 
-def chosen_bounds(values: np.ndarray, reading: IntensityPolicy, stored: Bounds | None = None) -> Bounds:
-    """The values that become 0 and 255 under `reading`.
+def chosen_bounds(values: np.ndarray, reading: IntensityPolicy) -> Bounds:
+    """The values that become 0 and 255 under `reading`, where the file requests none: its window, else percentiles.
 
     Args:
         values: any shape and real type: what percentiles are taken over (a slice or a whole volume). NaN and infinity
             are ignored.
         reading: the manifest's intensity policy.
-        stored: the bounds that the file requests, if any.
 
     Raises:
         ImageError: percentiles are needed and no value is finite.
@@ -29,23 +28,12 @@ def chosen_bounds(values: np.ndarray, reading: IntensityPolicy, stored: Bounds |
     if isinstance(reading.window, tuple):
         centre, width = reading.window
         return centre - width / 2, centre + width / 2
-    if reading.window == "stored" and stored is not None:
-        return stored
-    return percentile_bounds(values, reading.percentiles)
-
-
-def percentile_bounds(values: np.ndarray, percentiles: tuple[float, float]) -> Bounds:
-    """The two percentiles of the finite `values`; linear between neighbours, as `numpy.percentile` has them.
-
-    Raises:
-        ImageError: no value is finite.
-    """
     flat = thinned(values.reshape(-1))
     if flat.dtype.kind == "f":
         flat = flat[np.isfinite(flat)]
     if flat.size == 0:
         raise ImageError("holds no finite value")
-    low, high = np.percentile(flat, percentiles)
+    low, high = np.percentile(flat, reading.percentiles)
     return float(low), float(high)
 
 

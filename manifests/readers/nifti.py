@@ -23,25 +23,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ...base import ImageError, did_you_mean, one_of
 from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
+from .refusals import DamageAsImageError, chosen_frame, refuse_too_many
 from .slices import AXES, Axis
-from .source import Source, damage_as_image_error, reason_of
+from .source import Source
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 MOST_BYTES = 2**30
 """Of a volume that has to be decoded whole; a header may declare anything."""
-_HEADER = {348: ("n+1", 344), 540: ("n+2", 4)}
-"""Magic of a single file and its position, by the length of the header that a file begins with."""
+_LENGTHS = (348, 540)
+"""Of a header, with which a file begins: NIfTI-1 and NIfTI-2."""
 _MOST_INFLATED = 1032
 """Bytes that one byte of a gzip file can become at most."""
-_DAMAGED = "the file is damaged: its header or its compression cannot be read"
 
 
 def recognises(head: bytes) -> bool:
@@ -53,20 +52,16 @@ def read(source: Source) -> np.ndarray:
     """The pixels of one slice: uint8, (H, W), or (H, W, 3) of RGB volumes.
 
     Raises:
-        ImageError: no axis or slice is named, there is no such slice or fourth index, the file is one half of a pair,
-            damaged or cut off, its values are not real numbers, or the volume is too large to be decoded.
+        ImageError: no axis or slice is named, there is no such slice or fourth index, the file is one half of a pair or
+            cut off, its values are not real numbers, or the volume is too large to be decoded.
     """
     axis, number = _cut(source)
     volume = _volume(source.path, number)
-    count = volume.oriented.shape[AXES[axis]]
-    if source.frame is None and count > 1:
-        raise ImageError(f"holds {count} {axis} slices; say which in the manifest's column `frame`, from 0")
-    if (source.frame or 0) >= count:
-        raise ImageError(f"has no {axis} slice {source.frame}: it holds {count}, from 0")
-    with damage_as_image_error(_DAMAGED):
-        return volume.picture(axis, source.frame or 0, source.reading)
+    frame = chosen_frame(source.frame, volume.oriented.shape[AXES[axis]], f"{axis} slices")
+    return volume.picture(axis, frame, source.reading)
 
 
+@DamageAsImageError()
 def slice_count(path: Path, axis: Axis) -> int:
     """How many slices the volume in `path` has along `axis`, read from its header.
 
@@ -77,6 +72,7 @@ def slice_count(path: Path, axis: Axis) -> int:
     return header.shape[int(np.flatnonzero(header.orientation[:, 0] == AXES[axis])[0])]
 
 
+@DamageAsImageError()
 def mask_areas(path: Path, axis: Axis) -> np.ndarray:
     """How many voxels above 0 each slice of a mask has along `axis`: what `SliceChoice.frames` asks for.
 
@@ -154,10 +150,7 @@ _VOLUMES: Memo[_Volume] = Memo(8, 512 * 2**20)
 
 
 def _volume(path: Path, number: int | None) -> _Volume:
-    try:
-        return _VOLUMES.get((*file_key(path), number), lambda: _opened(path, number))
-    except OSError as error:
-        raise ImageError(reason_of(error)) from error
+    return _VOLUMES.get((*file_key(path), number), lambda: _opened(path, number))
 
 
 def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
@@ -166,11 +159,10 @@ def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
         raise ImageError(f"holds {header.volumes} volumes; name one in the column `path`, such as `#axial@0`")
     if (number or 0) >= header.volumes:
         raise ImageError(f"has no volume {number}: it holds {header.volumes}, from 0")
-    with damage_as_image_error(_DAMAGED):
-        from nibabel.orientations import apply_orientation
+    from nibabel.orientations import apply_orientation
 
-        stored, held = _stored(path, header, number or 0)
-        return _Volume(stored, apply_orientation(stored, header.orientation), header.slope, header.inter), held
+    stored, held = _stored(path, header, number or 0)
+    return _Volume(stored, apply_orientation(stored, header.orientation), header.slope, header.inter), held
 
 
 def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
@@ -186,36 +178,34 @@ def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
         return np.memmap(path, header.dtype, "r", start, header.shape, "F").view(np.ndarray), 0
     if header.volume_bytes > MOST_BYTES:
         raise ImageError(f"a volume of {header.volume_bytes:,} bytes is too large to be decoded; save it without gzip")
-    series = _SERIES.get(file_key(path), lambda: (_GzippedSeries.of(path), 0))
-    return series.volume(header, number), header.volume_bytes
+    series = _SERIES.get(file_key(path), lambda: (_GzippedSeries(path, header), 0))
+    return series.volume(number), header.volume_bytes
 
 
-@dataclass(eq=False)
 class _GzippedSeries:
-    """An open gzip file: volumes that are read in order do not start again at the beginning of the file."""
+    """The volumes of an open gzip file: those that are read in order do not start again at its beginning."""
 
-    file: gzip.GzipFile
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def of(cls, path: Path) -> _GzippedSeries:
-        return cls(gzip.GzipFile(fileobj=path.open("rb")))
-
-    def volume(self, header: _Header, number: int) -> np.ndarray:
-        """One volume, (X, Y, Z). After the last the rest is read too, since a checksum ends the file."""
+    def __init__(self, path: Path, header: _Header) -> None:
         from nibabel.arrayproxy import ArrayProxy
 
-        proxy: Any = ArrayProxy(self.file, ((*header.shape, header.volumes), header.dtype, header.start))
-        with self.lock:
+        self._lock = threading.Lock()
+        self._file = gzip.GzipFile(path)
+        self._last = header.volumes - 1
+        self._values: Any = ArrayProxy(self._file, ((*header.shape, header.volumes), header.dtype, header.start))
+
+    def volume(self, number: int) -> np.ndarray:
+        """One volume, (X, Y, Z)."""
+        with self._lock:
             try:
-                try:
-                    values = proxy[..., number]
-                except ValueError as error:  # nibabel's for too few bytes
-                    raise EOFError from error
-                while number == header.volumes - 1 and self.file.read(2**20):
+                values = self._values[..., number]
+                # After the last the rest is read too, since a checksum ends the file.
+                while number == self._last and self._file.read(2**20):
                     pass
+            except ValueError as error:  # nibabel's for too few bytes
+                self._file.rewind()
+                raise EOFError from error
             except BaseException:
-                self.file.rewind()
+                self._file.rewind()
                 raise
         return values
 
@@ -245,30 +235,36 @@ class _Header:
         Raises:
             ImageError: it is not that of a single NIfTI file, or is impossible.
         """
-        with damage_as_image_error(_DAMAGED, _header_error()), path.open("rb") as file:
-            return cls._parsed(inflated(file.read(8192)))
-
-    @classmethod
-    def _parsed(cls, head: bytes) -> _Header:
+        try:
+            from nibabel import nifti1, nifti2
+        except ImportError as error:
+            raise ImageError('NIfTI is read through nibabel: pip install "medprobe[medical]"') from error
+        with path.open("rb") as file:
+            head = inflated(file.read(8192))
         length = header_length(head)
         if not length:
             raise ImageError("not a NIfTI file")
-        magic, place = _HEADER[length]
         if len(head) < length:
             raise ImageError("the file is cut off")
-        if head[place : place + 2] == b"ni":
-            raise ImageError("is one half of a .hdr/.img pair; convert the two to one .nii file")
-        if head[place : place + 3] != magic.encode():
-            raise ImageError("its header is damaged, or older than NIfTI (Analyze 7.5); convert it to one .nii file")
-        nifti1, nifti2 = _nibabel()
         header = (nifti1.Nifti1Header if length == 348 else nifti2.Nifti2Header)(head[:length], check=False)
-        shape, volumes = _checked_shape(header)
+        magic = header["magic"].item()[:3]
+        if magic[:2] == b"ni":
+            raise ImageError("is one half of a .hdr/.img pair; convert the two to one .nii file")
+        if magic != header.single_magic:
+            raise ImageError("its header is damaged, or older than NIfTI (Analyze 7.5); convert it to one .nii file")
+        shape, start = header.get_data_shape(), int(header.get_data_offset())
+        if not 2 <= len(shape) <= 7 or min(shape) < 1 or start < length:
+            raise ImageError("the file is damaged: its header has no valid size, or offset of the values")
+        if max(shape[4:], default=1) > 1:
+            raise ImageError(f"has {len(shape)} dimensions, {' x '.join(map(str, shape))}; volumes have three or four")
+        x, y, z, volumes = (int(size) for size in (*shape, 1, 1)[:4])
+        refuse_too_many(max(x * y, x * z, y * z))
         slope, inter = header.get_slope_inter()
         return cls(
-            shape=shape,
+            shape=(x, y, z),
             volumes=volumes,
             dtype=_checked_dtype(header),
-            start=_checked_start(header, length),
+            start=start,
             slope=1.0 if slope is None else float(slope),
             inter=float(inter or 0),
             orientation=_checked_orientation(header),
@@ -280,36 +276,13 @@ class _Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def _checked_shape(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
-    shape = tuple(int(length) for length in header.get_data_shape())
-    if not 2 <= len(shape) <= 7 or any(length < 1 for length in shape):
-        raise ImageError("the file is damaged: its header gives no size")
-    if any(length > 1 for length in shape[4:]):
-        raise ImageError(f"has {len(shape)} dimensions, {' x '.join(map(str, shape))}; volumes have three or four")
-    x, y, z, volumes = (*shape, 1, 1)[:4]
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and max(x * y, x * z, y * z) > limit:
-        raise ImageError(f"its header declares slices of more than {limit:,} pixels")
-    return (x, y, z), volumes
-
-
 def _checked_dtype(header: Nifti1Header) -> np.dtype:
-    try:
-        dtype = header.get_data_dtype()
-    except _header_error() as error:
-        raise ImageError("the file is damaged: its header has no known data type") from error
+    dtype = header.get_data_dtype()
     if dtype.names and dtype.itemsize != 3:
         raise ImageError("holds colours with alpha; save it as RGB24 or grey")
     if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize == 0):
         raise ImageError(f"holds {dtype.name} values, which are not grey levels")
     return dtype
-
-
-def _checked_start(header: Nifti1Header, length: int) -> int:
-    start = int(header.get_data_offset())
-    if start < length:
-        raise ImageError("the file is damaged: its header has no valid offset of the values")
-    return start
 
 
 def _checked_orientation(header: Nifti1Header) -> np.ndarray:
@@ -330,7 +303,7 @@ def inflated(head: bytes) -> bytes:
         return head
     try:
         # No more than the longest header, so that the checksum at the end is not needed.
-        return zlib.decompressobj(31).decompress(head, max(_HEADER))
+        return zlib.decompressobj(31).decompress(head, max(_LENGTHS))
     except zlib.error:
         return b""
 
@@ -338,19 +311,4 @@ def inflated(head: bytes) -> bytes:
 def header_length(head: bytes) -> int:
     """The length that a NIfTI header begins with, in either byte order; 0 for other files."""
     declared = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
-    return next((length for length in _HEADER if length in declared), 0)
-
-
-def _nibabel() -> tuple[Any, Any]:
-    try:
-        from nibabel import nifti1, nifti2
-    except ImportError as error:
-        raise ImageError('NIfTI is read through nibabel: pip install "medprobe[medical]"') from error
-    return nifti1, nifti2
-
-
-def _header_error() -> type[Exception]:
-    _nibabel()
-    from nibabel.spatialimages import HeaderDataError
-
-    return HeaderDataError
+    return next((length for length in _LENGTHS if length in declared), 0)

@@ -23,7 +23,8 @@ from PIL import Image, ImageOps
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import chosen_bounds, to_8_bits
-from .source import DAMAGE, Source, is_unreadable, reason_of
+from .refusals import chosen_frame, reason_of, refuse_too_many
+from .source import Source
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _STRIP_PIXELS = 4_000_000
@@ -57,52 +58,32 @@ def read(source: Source) -> np.ndarray:
         ImageError: the file is damaged, cut off, too large, of an unsupported kind, or does not have that frame.
     """
     try:
-        with _open(source) as image:
-            _seek(image, source.frame)
-            if source.reading.draft is not None:
-                # Only JPEG supports it: the smallest of its sizes at which neither side is shorter than this.
-                image.draft(None, (source.reading.draft, source.reading.draft))
-            # Pillow gives some 16-bit images 32 bits, and what it has turned no longer knows its format.
-            is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.mode == "F" or image.mode.startswith("I"):
-                return _more_than_8_bits(image, source.reading, is_16_bit=is_16_bit)
-            return _pixels(image)
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(_bomb()) from error
-    except MemoryError as error:
-        raise ImageError("needs more memory than there is") from error
-    except DAMAGE as error:
-        raise ImageError(_reason(error)) from error
+        # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened = Image.open(source.path, formats=_FORMATS)
+        with opened as image:
+            return _pixels(image, source)
+    except Exception as error:
+        text = " ".join(str(error).split())[:100]
+        # It may hold the name of the file and its folder.
+        is_safe = text and "/" not in text and not isinstance(error, Image.UnidentifiedImageError)
+        raise ImageError(reason_of(error, text) if is_safe else reason_of(error)) from error
 
 
-def _open(source: Source) -> Image.Image:
-    # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = Image.open(source.path, formats=_FORMATS)
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        image.close()
-        raise ImageError(_bomb())
-    return image
-
-
-def _seek(image: Image.Image, frame: int | None) -> None:
-    count = getattr(image, "n_frames", 1)
-    if frame is None:
-        # A JPEG of several pictures carries previews of the first.
-        if count > 1 and image.format not in ("JPEG", "MPO"):
-            raise ImageError(f"holds {count} images; say which in the manifest's column `frame`, from 0")
-        return
-    if frame >= count:
-        raise ImageError(f"has no frame {frame}: it holds {count}, counted from 0")
-    image.seek(frame)
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
+def _pixels(image: Image.Image, source: Source) -> np.ndarray:
+    refuse_too_many(image.width * image.height)
+    # A JPEG of several pictures carries previews of the first.
+    if source.frame is not None or image.format not in ("JPEG", "MPO"):
+        image.seek(chosen_frame(source.frame, getattr(image, "n_frames", 1)))
+    if source.reading.draft is not None:
+        # Only JPEG supports it: the smallest of its sizes at which neither side is shorter than this.
+        image.draft(None, (source.reading.draft, source.reading.draft))
+    # Pillow gives some 16-bit images 32 bits, and what it has turned no longer knows its format.
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _more_than_8_bits(image, source.reading, is_16_bit=is_16_bit)
     if image.mode in ("L", "1"):
         return np.array(image.convert("L"))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
@@ -136,19 +117,3 @@ def _on_black(image: Image.Image) -> np.ndarray:
         black.paste(colours, mask=colours.getchannel("A"))
         made[top : top + strip.height] = np.asarray(black.convert("L" if grey else "RGB"))
     return made
-
-
-def _bomb() -> str:
-    return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels (a decompression bomb, or a slide to be cut into tiles)"
-
-
-def _reason(error: BaseException) -> str:
-    if is_unreadable(error):
-        return reason_of(error)
-    words = " ".join(str(error).split())
-    if "truncated" in words or "Truncated" in words or isinstance(error, EOFError):
-        return "the file is cut off"
-    if isinstance(error, Image.UnidentifiedImageError) or not words or "/" in words:
-        # Pillow's own text would hold the folder.
-        return "the file is damaged: its header cannot be read"
-    return f"the file is damaged: {words[:100]}"

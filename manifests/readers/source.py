@@ -1,18 +1,12 @@
-"""Where the pixels of a sample are, and why they cannot be read."""
+"""Where the pixels of a sample are, and whether their file may have changed."""
 
 from __future__ import annotations
 
-import errno
-import lzma
 import os
 import re
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import overload
@@ -23,6 +17,7 @@ import pandas as pd
 from ...base import ImageError
 from ..schema.columns import as_arrow, as_numbers
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
+from .refusals import DamageAsImageError
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 _STORE_MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -86,18 +81,16 @@ class Sources(Sequence[Source]):
         The file system is queried once per file, however many rows name it.
         """
         coded = self._paths.dictionary_encode()
-        by_path: dict[Path, tuple[int, str]] = {}
+        stamp_of = cache(_stamp_or_reason)
         stamps = np.zeros(len(coded.dictionary), np.uint64)
         reasons = np.full(len(coded.dictionary), "", object)
         for number, text in enumerate(coded.dictionary):
-            path = Source.parse(self._root, text.as_py()).path
-            if path not in by_path:
-                by_path[path] = _stamp_or_reason(path)
-            stamps[number], reasons[number] = by_path[path]
+            stamps[number], reasons[number] = stamp_of(Source.parse(self._root, text.as_py()).path)
         rows = coded.indices.to_numpy(zero_copy_only=False)
         return stamps[rows], reasons[rows]
 
 
+@DamageAsImageError()
 def source_stamp(path: Path) -> int:
     """A number (uint64) that changes when the file may have changed; read from its size and time, not its content.
 
@@ -106,12 +99,7 @@ def source_stamp(path: Path) -> int:
     Raises:
         ImageError: the file is missing or cannot be read.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ImageError(reason_of(error)) from error
-    except ValueError as error:  # a NUL in the name
-        raise ImageError("not a valid file name") from error
+    status = path.stat()
     text = f"{status.st_size} {status.st_mtime_ns}"
     if is_store(path):
         text += "".join(f"\n{name} {size} {time}" for name, size, time in _files_below(path))
@@ -139,51 +127,3 @@ def _stamp_or_reason(path: Path) -> tuple[int, str]:
         return source_stamp(path), ""
     except ImageError as error:
         return 0, str(error)
-
-
-DAMAGE = (
-    OSError, EOFError, MemoryError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError,
-    RuntimeError, SystemError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-    tokenize.TokenError,
-)  # fmt: skip
-"""What the decoding libraries raise on damaged files, found with benchmarks/fuzz_readers.py."""
-
-
-_NOT_DAMAGE = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO}
-
-
-@contextmanager
-def damage_as_image_error(otherwise: str, *more: type[Exception]) -> Iterator[None]:
-    """Turns what a library raises on a damaged file into an `ImageError` that names no folder.
-
-    Args:
-        otherwise: the reason, unless it is the operating system, the memory or an early end of the file.
-        more: exceptions besides `DAMAGE`.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageError("needs more memory than there is") from error
-    except EOFError as error:
-        raise ImageError("the file is cut off") from error
-    except (*DAMAGE, *more) as error:
-        raise ImageError(reason_of(error) if is_unreadable(error) else otherwise) from error
-
-
-def is_unreadable(error: BaseException) -> bool:
-    """Whether the operating system, not the content of the file, is why it cannot be read."""
-    # Not any errno: a damaged header can make a library seek or map where it cannot.
-    return isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "errno", None) in _NOT_DAMAGE
-
-
-def reason_of(error: BaseException) -> str:
-    """Why the operating system cannot open or read a file, without its folder."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "the file is missing"
-    if isinstance(error, IsADirectoryError):
-        return "a folder, not a file"
-    if isinstance(error, PermissionError):
-        return "no permission to read the file"
-    return f"the file cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"

@@ -1,7 +1,7 @@
 """Stacks of images in zarr stores, formats 2 and 3, through zarr: `stack.zarr#group/images` and a frame.
 
-A store is a folder of this machine. `readers/image_stack.py` says how arrays are cut into frames. An array's metadata
-is read here first, and only codecs that turn bytes into numbers are allowed: others unpickle, or load code by name.
+A store is a folder of this machine. `image_stack.py` defines how arrays are cut into frames. An array's metadata is
+read here first, and only codecs that turn bytes into numbers are allowed: others unpickle, or load code by name.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ...base import ImageError, did_you_mean, one_of
-from .cache import Memo, file_key
-from .image_stack import Stack
-from .source import Source, damage_as_image_error
+from ...base import ImageError, one_of
+from .cache import file_key
+from .image_stack import STACKS, Stack, no_array
+from .source import Source
 
 _METADATA = ("zarr.json", ".zarray")
 _NOT_CHUNKS = (*_METADATA, ".zattrs", ".zgroup", ".zmetadata")
@@ -33,38 +33,18 @@ def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
 
     Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images,
-            needs a codec that is not allowed, or cannot be decoded.
+        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images, or
+            needs a codec that is not allowed.
     """
     member = (source.member or "").strip("/")
-    with damage_as_image_error("the store is damaged: the array cannot be read"):
-        folder, described = _described(source.path, member)
-        stack = _STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0))
-        return stack.pixels(source.frame, source.reading)
-
-
-_STACKS: Memo[Stack] = Memo(4)
-
-
-def _described(store: Path, member: str) -> tuple[Path, Path]:
-    """The folder of an array, and the file in it that describes it."""
     parts = member.split("/") if member else []
     if any(part in ("", ".", "..") or "\\" in part for part in parts):
         raise ImageError(f'"{member}" is not the name of an array')
-    folder = store.joinpath(*parts)
+    folder = source.path.joinpath(*parts)
     described = _metadata_of(folder)
-    if described is None and not member:
-        names = list(_arrays_in(store))
-        several = "" if len(names) == 1 else f"; there are {one_of(names)}"
-        raise ImageError(
-            f"a zarr store holds arrays by name; write `#{names[0]}` after its name in the column `path`{several}"
-            if names
-            else "a zarr store without an array"
-        )
     if described is None:
-        names = list(_arrays_in(store))
-        raise ImageError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
-    return folder, described
+        raise no_array(member, list(_arrays_in(source.path)))
+    return STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0)).pixels(source)
 
 
 def _metadata_of(folder: Path) -> Path | None:
@@ -98,11 +78,15 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 
 def _opened(folder: Path, described: Path, member: str) -> Stack:
-    zarr = _zarr()
+    try:
+        import zarr
+        from zarr.storage import LocalStore
+    except ImportError as error:
+        raise ImageError('zarr stores are read through zarr: pip install "medprobe[medical]"') from error
     what = f'array "{member}"' if member else "the array"
     metadata = _parsed(described)
     _refuse_other_codecs(metadata, what)
-    store = zarr.storage.LocalStore(folder, read_only=True)
+    store = LocalStore(folder, read_only=True)
     if _outermost(metadata) == "blosc":
         store = _with_checked_chunks(store)
     array = zarr.open_array(store=store, mode="r", zarr_format=3 if described.name == "zarr.json" else 2)
@@ -154,11 +138,3 @@ def _codec_names(found: Any) -> Iterator[str]:
         for one in found.values():
             if isinstance(one, dict | list):
                 yield from _codec_names(one)
-
-
-def _zarr() -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise ImageError('zarr stores are read through zarr: pip install "medprobe[medical]"') from error
-    return zarr

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import tracemalloc
 from itertools import permutations, product
 from pathlib import Path
@@ -121,7 +123,7 @@ def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="not a NIfTI"):
         nifti.slice_count(Path(__file__), "axial")
     assert 'no axis "axail"' in _refusal(path, "axail")
-    assert "no axial slice 7" in _refusal(path, frame=7)
+    assert "no frame 7" in _refusal(path, frame=7)
     assert "7 axial slices; say which" in _refusal(path, frame=None)
     assert "not an index" in _refusal(path, "axial@x")
     with pytest.raises(ImageError, match=r"write `#axial` after its name"):
@@ -176,6 +178,18 @@ def test_a_volume_is_decoded_once_for_all_its_slices_and_a_damaged_one_too(tmp_p
     assert len(opened) == 2
     _saved(path, _NOISE + 1)
     assert _read(path, "sagittal", 0)[-1, -1] == min(255, _NOISE[0, 0, 0] + 1)
+
+
+def test_a_disk_that_failed_is_read_again(tmp_path: Path, monkeypatch) -> None:
+    path, real = _saved(tmp_path / "v.nii.gz"), nifti._stored
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(nifti, "_stored", fail)
+    assert os.strerror(errno.EIO) in _refusal(path)
+    monkeypatch.setattr(nifti, "_stored", real)
+    assert _read(path, "axial").shape == (6, 5)
 
 
 def test_a_slice_of_a_large_volume_takes_the_memory_of_a_slice(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from medprobe.base import ImageError
 from medprobe.manifests import read_image
 from medprobe.manifests.readers import content_digest, npz
-from medprobe.manifests.readers.source import Source, damage_as_image_error, source_stamp
+from medprobe.manifests.readers.refusals import DamageAsImageError
+from medprobe.manifests.readers.source import Source, source_stamp
 from PIL import Image, features
 from PIL.PngImagePlugin import PngImageFile
 
@@ -200,7 +201,7 @@ def test_a_changed_npz_file_is_read_anew(tmp_path: Path) -> None:
         (np.zeros((2, 3, 3), np.uint8), 2, "x", "no frame 2"),
         (np.zeros((2, 3, 3), np.uint8), 0, "y", 'no array "y"'),
         (np.zeros((2, 3, 3), np.uint8), None, "x", "frame"),
-        (np.zeros((2, 3, 3), np.uint8), 0, None, "several arrays"),
+        (np.zeros((2, 3, 3), np.uint8), 0, None, "write `#x` after its name"),
         (np.zeros((2, 3, 3)), 0, "x", "float64"),
         (np.zeros((2, 3, 3, 4), np.uint8), 0, "x", "shape"),
         (np.array([{}], object), 0, "x", "object|damaged"),
@@ -235,7 +236,7 @@ def test_the_stamp_changes_when_a_file_is_written_anew(tmp_path: Path) -> None:
 def test_a_disk_that_fails_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the libraries raise then carries the operating system's number."""
     failing = OSError(errno.EIO, os.strerror(errno.EIO))
-    with pytest.raises(ImageError, match=re.escape(os.strerror(errno.EIO))), damage_as_image_error("damaged"):
+    with pytest.raises(ImageError, match=re.escape(os.strerror(errno.EIO))), DamageAsImageError():
         raise failing
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
 
