@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from .builders.dicom import build_dicom
 from .builders.folder import build_folder
 from .builders.image_table import build_csv
 from .builders.nifti import build_nifti
 from .builders.npz import build_npz
-from .datasets.aptos2019 import build_aptos2019
-from .datasets.brain_tumor_mri import build_brain_tumor_mri
-from .datasets.cbis_ddsm import CBIS_DDSM_SPLITS, build_cbis_ddsm
-from .datasets.chexpert import CHEXPERT_SPLITS, build_chexpert
 from .datasets.glioma_mri import build_glioma_mri
-from .datasets.ham10000 import build_ham10000
-from .datasets.ichallenge_amd import build_ichallenge_amd
-from .datasets.isic2019 import build_isic2019
-from .datasets.kermany_cxr import build_kermany_cxr
 from .datasets.medmnist import build_medmnist
-from .datasets.mimic_cxr import build_mimic_cxr
-from .datasets.nih_cxr14 import build_nih_cxr14
+from .datasets.published import published
+from .datasets.study_splits import CBIS_DDSM_SPLITS, CHEXPERT_SPLITS
 from .manifest import Manifest
 from .splits import SplitPreset, huix2024
 
@@ -38,6 +31,12 @@ class Builder:
     """What one types after `medprobe manifest build NAME`."""
     splits: Mapping[str, SplitPreset] = field(default_factory=dict)
     """Splits of studies that used this data set, by name; they count rows in the order in which `build` gives them."""
+
+
+def _published(name: str, splits: Mapping[str, SplitPreset] = MappingProxyType({})) -> Builder:
+    """The builder of a data set that a TOML file describes."""
+    spec, build = published(name)
+    return Builder(spec.summary, build, spec.example, splits)
 
 
 BUILDERS: dict[str, Builder] = {
@@ -57,19 +56,9 @@ BUILDERS: dict[str, Builder] = {
     "medmnist": Builder(
         "one of MedMNIST's 18 sets by name, at 28 to 224 pixels", build_medmnist, "pneumoniamnist --size 224"
     ),
-    "kermany-cxr": Builder(
-        "chest radiographs of children, normal or pneumonia (Kermany 2018)",
-        build_kermany_cxr,
-        "chest_xray --out kermany.parquet",
-    ),
-    "ichallenge-amd": Builder(
-        "fundus photographs with and without AMD (ADAM challenge)",
-        build_ichallenge_amd,
-        "Training400 --out amd.parquet",
-    ),
-    "brain-tumor-mri": Builder(
-        "brain MRI slices of three tumours or none (Nickparvar)", build_brain_tumor_mri, "brain-mri --out brain.parquet"
-    ),
+    "kermany-cxr": _published("kermany_cxr"),
+    "ichallenge-amd": _published("ichallenge_amd"),
+    "brain-tumor-mri": _published("brain_tumor_mri"),
     "dicom": Builder(
         "a tree of DICOM files and a table of labels by study, image or patient",
         build_dicom,
@@ -85,43 +74,11 @@ BUILDERS: dict[str, Builder] = {
         build_glioma_mri,
         "brats --sequence t1ce --sequence t2 --sequence flair --slices axial:middle:5 --out glioma.parquet",
     ),
-    "aptos2019": Builder(
-        "APTOS 2019: fundus photographs, five grades of diabetic retinopathy",
-        build_aptos2019,
-        "APTOS2019 --split huix2024 --out aptos.parquet",
-        {"huix2024": huix2024(0.3)},
-    ),
-    "isic2019": Builder(
-        "ISIC 2019: dermoscopy, eight classes, grouped by lesion",
-        build_isic2019,
-        "ISIC2019 --split grouped:80/10/10 --out isic.parquet",
-        {"huix2024": huix2024(0.2)},
-    ),
-    "ham10000": Builder(
-        "HAM10000 or ISIC 2018, task 3: dermoscopy, seven classes, grouped by lesion",
-        build_ham10000,
-        "HAM10000 --split grouped:80/20 --out ham.parquet",
-    ),
-    "chexpert": Builder(
-        "CheXpert: chest radiographs, fourteen labels, grouped by patient",
-        build_chexpert,
-        "CheXpert-v1.0-small --frontal-only --uncertain ones --label Edema --label Cardiomegaly --out chexpert.parquet",
-        CHEXPERT_SPLITS,
-    ),
-    "cbis-ddsm": Builder(
-        "CBIS-DDSM: mammograms, benign or malignant, grouped by patient; or DDSM by lists",
-        build_cbis_ddsm,
-        "CBIS-DDSM --kind mass --unit breast --out cbis.parquet",
-        CBIS_DDSM_SPLITS,
-    ),
-    "nih-cxr14": Builder(
-        "NIH ChestX-ray14: chest radiographs, fourteen findings, grouped by patient",
-        build_nih_cxr14,
-        "ChestX-ray14 --out nih.parquet",
-    ),
-    "mimic-cxr": Builder(
-        "MIMIC-CXR-JPG: chest radiographs, fourteen labels, grouped by patient",
-        build_mimic_cxr,
-        "mimic-cxr-jpg --frontal-only --out mimic.parquet",
-    ),
+    "aptos2019": _published("aptos2019", {"huix2024": huix2024(0.3)}),
+    "isic2019": _published("isic2019", {"huix2024": huix2024(0.2)}),
+    "ham10000": _published("ham10000"),
+    "chexpert": _published("chexpert", CHEXPERT_SPLITS),
+    "cbis-ddsm": _published("cbis_ddsm", CBIS_DDSM_SPLITS),
+    "nih-cxr14": _published("nih_cxr14"),
+    "mimic-cxr": _published("mimic_cxr"),
 }

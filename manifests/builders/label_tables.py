@@ -100,7 +100,7 @@ class PublishedTable:
         """Reads `file`; other columns are ignored.
 
         Args:
-            file: a CSV or Parquet file.
+            file: a CSV or Parquet file, or a list of names (.txt), which become the column `name`.
             columns: wanted.
             optional: read where they are there.
             named_by: as in `read_columns`.
@@ -108,7 +108,10 @@ class PublishedTable:
         Raises:
             ManifestError: a wanted column is not there (similar ones are suggested), or there are no rows.
         """
-        given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
+        if file.suffix == ".txt":
+            given = pd.DataFrame({"name": read_lists(file)[0]}, dtype=TEXT)
+        else:
+            given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
         kept = [*columns, *(name for name in optional if name in given)]
         self.file = file
         self.rows = pd.DataFrame({name: column_of(given, name).fillna("").str.strip() for name in kept})
@@ -231,12 +234,17 @@ def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[s
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """The first of `names` that is a file in `folder`, in any case; None if there is none."""
+    """The first of `names`, such as `train.csv` or `lists/train.txt`, that is a file below `folder`, in any case."""
     require_readable(folder)
-    there = {file.name.casefold(): file for file in sorted(folder.iterdir(), reverse=True) if file.is_file()}
-    exact = [folder / name for name in names if (folder / name).is_file()]
-    others = [there[name.casefold()] for name in names if name.casefold() in there]
-    return next(iter((*exact, *others)), None)
+    paths = [folder / name for name in names]
+    for path in paths:
+        if not path.is_file() and path.parent.is_dir():
+            require_readable(path.parent)
+            others = (file for file in sorted(path.parent.iterdir()) if file.is_file())
+            path = next((file for file in others if file.name.casefold() == path.name.casefold()), path)
+        if path.is_file():
+            return path
+    return None
 
 
 def read_lists(*files: Path) -> list[list[str]]:
@@ -273,23 +281,3 @@ def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str])
     # Counted and not named: in a wrong folder the names may be patients'.
     holds = f"{counted(len(folders), 'folder')} and {counted(len(entries) - len(folders), 'file')}"
     return f"{listed}\nThe folder holds {holds if entries else 'nothing'}."
-
-
-def read_one_hot(table: PublishedTable, classes: Sequence[str], *, refused: Sequence[str] = ()) -> pd.Series:
-    """The class whose column holds 1; blank where the row is wrong (an error): no 1, several, or not a number.
-
-    Args:
-        table: has a column of 0 and 1 for each class.
-        classes: columns.
-        refused: further optional columns, in which a 1 is an error: it means that there is no class.
-    """
-    ones = np.stack([table.numbers(name, (0, 1)) for name in classes], axis=1) == 1
-    others = [(table.get(name) != "") & (table.numbers(name, (0, 1), blank=True) == 1) for name in refused
-              if name in table.rows]  # fmt: skip
-    outside = np.logical_or.reduce(others) if others else np.zeros(len(table), bool)
-    count = ones.sum(axis=1)
-    table.blame(outside, f"the label is {' or '.join(refused)}, which is not a class; remove the row")
-    table.blame((count == 0) & ~outside, f"no class is 1 ({classes[0]} to {classes[-1]}); write one or remove the row")
-    table.blame(count > 1, "several classes are 1, but an image has one")
-    names = np.array(classes, object)[ones.argmax(axis=1)]
-    return pd.Series(np.where(count == 1, names, ""), dtype=TEXT)

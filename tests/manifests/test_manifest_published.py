@@ -78,7 +78,7 @@ def test_without_any_image_there_is_no_manifest(tree: Tree) -> None:
         ("isic2019", "ISIC_2019_Training_Input/", 'row 1, column "image"'),
         ("ham10000", "HAM10000_images_part_1/", 'row 1, column "image_id"'),
         ("isic2018", "ISIC2018_Task3_Training_Input/", 'row 1, column "image"'),
-        ("ddsm-lists", "ddsm_raw/", "train.txt, name 1"),
+        ("ddsm-lists", "ddsm_raw/", 'row 1, column "name"'),
         ("nih-cxr14", "images_001/images/", 'row 1, column "Image Index"'),
     ],
 )

@@ -177,7 +177,7 @@ def test_rows_left_out_are_told_and_the_others_say_where_they_stood(tmp_path: Pa
     manifest = chexpert(tmp_path).build(frontal_only=True, valid="none", notice=notices.append)
     assert set(manifest.table["view"]) == {"Frontal"}
     assert manifest.table["published_row"].tolist() == [row for row in range(1, 19) if row % 3 != 2]
-    assert notices == ["Skipped 6 rows: the view is lateral."]
+    assert notices == ["Skipped 6 images: the view is lateral."]
 
 
 def test_chexpert_tells_the_faults_of_both_tables(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_mimic_tables_that_disagree_are_refused(tmp_path: Path) -> None:
     tree.change("10000033,", "10000099,", "mimic-cxr-2.0.0-chexpert.csv")
     splits = tmp_path / "mimic-cxr-2.0.0-split.csv"
     splits.write_text("\n".join(splits.read_text().splitlines()[:-1]) + "\n")
-    _refused(tree.build, "2 rows (3, 4): mimic-cxr-2.0.0-chexpert.csv has the study under another subject_id",
+    _refused(tree.build, "2 rows (3, 4): mimic-cxr-2.0.0-chexpert.csv has another subject_id for the study_id",
              "row 8: no row of mimic-cxr-2.0.0-split.csv has the image's split")  # fmt: skip
     mended = mimic_cxr(tmp_path / "other")
     mended.change("validate", "hold-out", "mimic-cxr-2.0.0-split.csv")
@@ -275,8 +275,8 @@ def test_nih_tells_unknown_findings_and_images_outside_the_lists_together(tmp_pa
     _refused(
         tree.build,
         "4 errors",
-        'row 2: column "Finding Labels" holds unknown finding "Emphysemia"',
-        'row 3: "No Finding" together with a finding',
+        'row 2: column "Finding Labels" holds unknown label "Emphysemia"',
+        'row 3: "No Finding" together with another label',
         "row 1: the image is in both train_val_list.txt and test_list.txt",
         "row 4: the image is in neither train_val_list.txt nor test_list.txt",
     )
@@ -309,7 +309,7 @@ def test_a_mammogram_is_one_row_with_its_worst_pathology(tmp_path: Path) -> None
         "mass+calc",
     ]
     assert table.loc["P_00001_RIGHT_CC", ["label", "split", "density"]].tolist() == ["benign", "train", "3"]
-    assert notices[0].startswith("1 patient is in train of one table and in test of another")
+    assert notices[0].startswith("1 group is in train of one table and in test of another")
 
 
 def test_cbis_ddsm_may_be_judged_by_breast_or_by_one_kind_of_abnormality(tmp_path: Path) -> None:
@@ -357,8 +357,8 @@ def test_ddsm_lists_with_other_names_are_refused_by_list_and_line(tmp_path: Path
     tree.change("benign_01", f"{twice}\nbenign_01", "ddsm_raw_image_lists/val.txt")
     _refused(
         tree.build,
-        "train.txt, name 3: does not begin with normal, benign or cancer",
-        "one image is listed 2 times: train.txt, name 1; val.txt, name 1",
+        'train.txt, row 3: column "name": it must begin with normal, benign or cancer',
+        'val.txt, row 1: the value in column "name" is in another file too',
     )
 
 

@@ -1,0 +1,311 @@
+"""A manifest of a published data set whose labels are in tables, from its TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...base import counted
+from ..builders.common import Notice, assemble, choose_labels, choose_word
+from ..builders.files import walk
+from ..builders.images import find_folders, locate_images, only_file_below
+from ..builders.label_tables import (
+    PublishedTable,
+    find_file,
+    find_tables,
+    open_tables,
+    read_lists,
+    read_split_words,
+    refuse_faults,
+)
+from ..manifest import Manifest
+from ..schema.columns import TEXT, as_words, column_of
+from .read_labels import UNSURE, read_labels
+from .set_format import Column, File, Table, TableSet, read_set
+
+_OLDEST = 120
+"""In years; published tables have ages above 400, which are slips."""
+_SKIPPED, _PLACE = "_skipped", "_place"
+"""Columns of rows as read: why a row is skipped, and its number in its file."""
+
+
+def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], notice: Notice) -> Manifest:
+    """A manifest of the data set in `src`.
+
+    Args:
+        spec: the data set.
+        src: the folder of its tables.
+        options: by name, as `published.options_of` lists them.
+        notice: called with messages.
+
+    Raises:
+        ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
+    """
+    for kind in options.get("kinds", ()):
+        choose_word("kind", kind, spec.kinds)
+    spec = _layout_of(spec, src)
+    classes = choose_labels(options.get("labels", ()), spec.classes)
+    rows, where = _read(spec, src, classes, options)
+    reasons = [one.skip for one in spec.joins.values()] + [UNSURE] + [one.skip for one in spec.filters.values()]
+    for reason in filter(None, reasons):
+        if count := int((rows[_SKIPPED] == reason).sum()):
+            notice(f"Skipped {counted(count, 'image')}: {reason}.")
+    kept = rows[rows[_SKIPPED] == ""].reset_index(drop=True)
+    made = _manifest_columns(spec, kept, classes, notice)
+    if spec.row_numbers and len(kept) < len(rows):
+        made["published_row"] = kept[_PLACE]
+    by_image = options.get("unit") == "image"
+    if by_image:
+        made = made.drop(columns=["unit_id", "modality"], errors="ignore")
+    if spec.worst:
+        made = _one_row_per_image(spec, made, notice)
+    root = Path(options.get("root") or src)
+    first = f'row {next(iter(kept[_PLACE]), 1):,}, column "{spec.rows.key or spec.images.name}"'
+    made["path"] = _find_images(spec, column_of(made, "path"), root, where, first, notice)
+    return assemble(
+        made,
+        where,
+        root,
+        name=options["name"] or spec.name,
+        task=spec.task,
+        classes=classes,
+        attributes=[*spec.attributes, *(spec.image_attributes if by_image else [])],
+        license=spec.license,
+        citation=spec.citation.strip(),
+    )
+
+
+def _layout_of(spec: TableSet, src: Path) -> TableSet:
+    """`spec`, or the other layout of the set whose first table is there instead."""
+    layouts = [spec, *(layout for layout in map(read_set, spec.alternatives) if isinstance(layout, TableSet))]
+    there = (layout for layout in layouts if src.is_dir() and find_file(src, *layout.rows.files[0].names))
+    return next(there, spec)
+
+
+def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+    """The rows of the main table, with the columns of all others, and its first file.
+
+    Raises:
+        ManifestError: files or columns are missing, or rows are wrong; all are listed.
+    """
+    files = [file for file in spec.rows.files if _is_read(file, options)]
+    parts = {"": spec.rows, **spec.joins}
+    wanted = [(file, "") for file in files] + [(join.files[0], name) for name, join in spec.joins.items()]
+    found = find_tables(
+        src,
+        *(_names(file, options) for file, _ in wanted),
+        *spec.split_lists.values(),
+        others=list(_all_names(spec, options)),
+    )
+    in_labels = {spec.labels.table: spec.label_columns}
+    tables = open_tables(
+        *(
+            (path, [*parts[name].wanted, *in_labels.get(name, [])], [*parts[name].optional, *spec.labels.refused])
+            for path, (_, name) in zip(found, wanted, strict=False)
+        )
+    )
+    for table, (_, name) in zip(tables, wanted, strict=True):
+        _check(table, parts[name])
+    mains, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
+    for number, table in enumerate(mains[1:] if spec.rows.key else [], 1):
+        before = pd.concat([earlier[spec.rows.key] for earlier in mains[:number]])
+        table.blame(table[spec.rows.key].isin(before), f'the value in column "{spec.rows.key}" is in another file too')
+    lists = dict(zip(spec.split_lists, read_lists(*found[len(tables) :]), strict=True))
+    labelled = [joined[spec.labels.table]] if spec.labels.table else mains
+    labels = [read_labels(spec, table, classes, options.get("uncertain", "")) for table in labelled]
+    labels = labels * len(mains) if spec.labels.table else labels
+    rows = [
+        _rows(spec, table, joined, found, options).assign(**_of_file(file, options))
+        for table, found, file in zip(mains, labels, files, strict=True)
+    ]
+    for table, part in zip(mains, rows, strict=True):
+        if lists:
+            part["split"] = _listed_split(spec, table, lists)
+    refuse_faults(*tables)
+    made = pd.concat(rows, ignore_index=True)
+    unsplit = any(options.get(file.split_option) == "none" for file in spec.rows.files)
+    return made.drop(columns="split") if unsplit else made, str(mains[0].file)
+
+
+def _is_read(file: File, options: Mapping[str, Any]) -> bool:
+    kinds = options.get("kinds") or [file.kind]
+    return file.kind in kinds and options.get(file.split_option) != "none"
+
+
+def _names(file: File, options: Mapping[str, Any]) -> list[str]:
+    return [name.format_map(options) for name in file.names]
+
+
+def _all_names(spec: TableSet, options: Mapping[str, Any]) -> Iterator[str]:
+    """The names of all files of the set, under any options."""
+    for option, choice in spec.options.items():
+        for word in choice.words:
+            for part in (spec.rows, *spec.joins.values()):
+                for file in part.files:
+                    yield from _names(file, {**options, option: word})
+
+
+def _of_file(file: File, options: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that a file gives all of its rows."""
+    given = {"split": options.get(file.split_option, file.split), "kind": file.kind}
+    return {name: value for name, value in given.items() if value}
+
+
+def _check(table: PublishedTable, part: Table) -> None:
+    """Notes what is wrong with the rows of one table, and adds the columns of its patterns."""
+    table.need_filled(*filter(None, [part.key]), *part.filled)
+    if part.key:
+        table.need_distinct(part.key)
+    for column, known in part.known.items():
+        table.need_known(column, known)
+    for column, pattern in part.patterns.items():
+        table.rows = table.rows.join(table.need_pattern(column, pattern.regex, pattern.meaning))
+    if part.split:
+        words = read_split_words(table[part.split], part.split, table.faults, "fetch the table again")
+        if words is not None:
+            table.rows["split"] = words
+
+
+def _rows(
+    spec: TableSet,
+    table: PublishedTable,
+    joined: Mapping[str, PublishedTable],
+    labels: pd.DataFrame,
+    options: Mapping[str, Any],
+) -> pd.DataFrame:
+    """The rows of one file of the main table, with labels and what the joined tables have of them."""
+    rows = table.rows.assign(**{_PLACE: np.arange(1, len(table) + 1)})
+    skipped: dict[str, np.ndarray] = {}
+    for name, join in spec.joins.items():
+        other = joined[name]
+        keys = table[join.key]
+        at = other.row_of(join.key, keys)
+        if join.skip:
+            skipped[join.skip] = at < 0
+        else:
+            table.blame((at < 0) & (keys != ""), f"no row of {other.file.name} {join.missing}")
+        for column in join.same:
+            theirs, ours = other.matched(column, at), table[column]
+            differs = theirs.notna() & (theirs != ours) & (ours != "")
+            table.blame(differs, f"{other.file.name} has another {column} for the {join.key}")
+        for column in other.rows.columns.difference([*rows, *spec.label_columns]):
+            rows[column] = other.matched(column, at).fillna("")
+        if name == spec.labels.table:
+            labels = labels.iloc[at].reset_index(drop=True)
+    rows = rows.assign(**{str(name): labels[name] for name in labels})
+    skipped[UNSURE] = rows.pop(UNSURE).to_numpy(bool)
+    for option, only in spec.filters.items():
+        if options[option]:
+            skipped[only.skip] = ~rows[only.column].isin(only.values).to_numpy(bool)
+    rows[_SKIPPED] = np.select(list(skipped.values()), list(skipped), "")
+    return rows
+
+
+def _listed_split(spec: TableSet, table: PublishedTable, lists: Mapping[str, list[str]]) -> np.ndarray:
+    """The split whose list has each image; in none or in several is an error."""
+    keys, files = table[spec.rows.key], [Path(file).name for file in spec.split_lists.values()]
+    listed = np.stack([keys.isin(names).to_numpy(bool) for names in lists.values()])
+    table.blame(listed.sum(axis=0) > 1, f"the image is in both {' and '.join(files)}")
+    outside = ~listed.any(axis=0) & (keys != "").to_numpy(bool)
+    table.blame(outside, f"the image is in neither {' nor '.join(files)}")
+    return np.select(list(listed), list(lists), "")
+
+
+def _manifest_columns(spec: TableSet, rows: pd.DataFrame, classes: Sequence[str], notice: Notice) -> pd.DataFrame:
+    """The manifest's table; the column `path` has names of images as published."""
+    columns = {"sample_id": Column(sources=[spec.rows.key]), **spec.columns}
+    labels = list(classes) if spec.task == "multilabel" else ["label"]
+    ids = _values(rows, columns.pop("sample_id"), notice).str.replace("\\", "/")
+    made = pd.DataFrame({"sample_id": ids, "path": _fill(rows, spec.images.name or spec.rows.key)})
+    made[labels] = rows[labels]
+    for name, column in columns.items():
+        made[name] = _values(rows, column, notice)
+        if column.own:
+            alone = int(made[name].isna().sum())
+            if alone == len(made):
+                notice(f"The images have no {column.sources[0]}, so no patients are kept together.")
+                made = made.drop(columns=name)
+            elif alone:
+                notice(f"{alone:,} of {len(made):,} images have no {column.sources[0]}; each is its own group.")
+                made[name] = made[name].fillna(ids)
+    return made.assign(split=rows["split"]) if "split" in rows else made
+
+
+def _values(rows: pd.DataFrame, column: Column, notice: Notice) -> pd.Series:
+    """A column of the manifest, missing where the published one is blank."""
+    words = pd.Series("", rows.index, dtype=TEXT)
+    for source in column.sources:
+        if "{" in source or source in rows:
+            words = words.where(words != "", _fill(rows, source).fillna(""))
+    if column.type == "number":
+        return pd.Series(pd.to_numeric(words, errors="coerce"))
+    return _plausible(_years(words), notice) if column.type == "age" else words.replace("", pd.NA)
+
+
+def _fill(rows: pd.DataFrame, template: str) -> pd.Series:
+    """`template` with the columns that it names in curly brackets, or the one column that it is the name of."""
+    if "{" not in template:
+        return column_of(rows, template)
+    names = [name for _, name, _, _ in Formatter().parse(template) if name]
+    cells = zip(*(as_words(column_of(rows, name)) for name in names), strict=True)
+    return pd.Series([template.format_map(dict(zip(names, row, strict=True))) for row in cells], rows.index, TEXT)
+
+
+def _years(ages: pd.Series) -> pd.Series:
+    """Ages in years: `58`, or `058Y`, `013M` and `002D`; missing where unreadable."""
+    parts = ages.str.extract(r"^(\d+)([YMD]?)$")
+    per_year = parts[1].map({"": 1.0, "Y": 1.0, "M": 12.0, "D": 365.25}).astype("float64")
+    return pd.to_numeric(parts[0], errors="coerce").astype("float64") // per_year
+
+
+def _plausible(years: pd.Series, notice: Notice) -> pd.Series:
+    """`years` without impossible ages, which are counted in a message."""
+    slips = years > _OLDEST
+    if slips.any():
+        count = int(slips.sum())
+        notice(f"{counted(count, 'age')} above {_OLDEST} years {'was' if count == 1 else 'were'} removed.")
+    return years.mask(slips)
+
+
+def _one_row_per_image(spec: TableSet, made: pd.DataFrame, notice: Notice) -> pd.DataFrame:
+    """One row for each image, at the place of its first; label and split are the worst of the image or its unit."""
+    image = column_of(made, "sample_id")
+    unit = column_of(made, "unit_id") if "unit_id" in made else image
+    both = made.groupby("group_id")["split"].nunique() > 1
+    if both.any():
+        notice(
+            f"{counted(int(both.sum()), 'group is', 'groups are')} in train of one table and in test of another; read "
+            "fewer tables, or draw a new split such as --split grouped:80/20, to have each in one part only."
+        )
+    worst = made["label"].map({name: number for number, name in enumerate(spec.classes)}).groupby(unit).transform("max")
+    made["label"] = np.array(spec.classes, object)[worst]
+    made["split"] = np.where((made["split"] == "test").groupby(unit).transform("any"), "test", "train")
+    for name, column in spec.columns.items():
+        if column.type == "all":
+            made[name] = made.groupby(image)[name].transform(lambda values: "+".join(dict.fromkeys(values)))
+    return made[~image.duplicated()].reset_index(drop=True)
+
+
+def _find_images(spec: TableSet, names: pd.Series, root: Path, where: str, first: str, notice: Notice) -> pd.Series:
+    """The path of each image below `root`."""
+    images, remedy = spec.images, "Unpack the images there, or give the folder that holds both table and images."
+    if images.root_option:
+        remedy = f"Unpack the images there, or name the folder that holds {images.root_option} with --root."
+    folders = find_folders(root, *images.folders) if images.folders else ["."]
+    if not images.only_file:
+        return locate_images(
+            names, root, folders, where=where, first=first, notice=notice, suffix=images.suffix, remedy=remedy
+        )
+    walk(root, linked=1)  # so that all folders that cannot be read are named together
+    folders = list(dict.fromkeys([*folders, "."]))
+
+    def only_image(path: str) -> str | None:
+        above = path.split("/")[0]
+        return next(filter(None, (only_file_below(root, f"{folder}/{above}") for folder in folders)), None)
+
+    return locate_images(names, root, folders, where=where, first=first, notice=notice, elsewhere=only_image)

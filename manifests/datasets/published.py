@@ -1,0 +1,84 @@
+"""The builders of published data sets: a function with documented options for each TOML file of this folder."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..builders.common import Notice, choose_word, silent
+from ..manifest import Manifest
+from .from_folders import build_from_folders
+from .from_tables import build_from_tables
+from .read_labels import UNCERTAIN
+from .set_format import FolderSet, TableSet, read_set
+
+_RAISES = "ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images."
+
+
+def published(name: str) -> tuple[TableSet | FolderSet, Callable[..., Manifest]]:
+    """The data set of `NAME.toml`, and the function that builds its manifest from a folder and keyword options."""
+    spec = read_set(name)
+    options = list(options_of(spec))
+    signature = inspect.Signature(
+        [
+            inspect.Parameter("src", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Path | str),
+            *(
+                inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+                for option, hint, default, _ in options
+            ),
+        ]
+    )
+
+    def build(*args: Any, **given: Any) -> Manifest:
+        bound = signature.bind(*args, **given)
+        bound.apply_defaults()
+        chosen = bound.arguments
+        for option, hint, _, _ in options:
+            if words := [word for word in get_args(hint) if isinstance(word, str)]:
+                choose_word(option, chosen[option], words)
+        src, notice = Path(chosen.pop("src")), chosen.pop("notice")
+        make = build_from_tables if isinstance(spec, TableSet) else build_from_folders
+        return make(spec, src, chosen, notice)
+
+    helps = "".join(f"\n    {option}: {text}" for option, _, _, text in [("src", None, None, spec.source), *options])
+    build.__doc__ = f"{spec.description.strip()}\n\nArgs:{helps}\n\nRaises:\n    {_RAISES}"
+    build.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    build.__dict__["__signature__"] = signature
+    return spec, build
+
+
+def options_of(spec: TableSet | FolderSet) -> Iterator[tuple[str, Any, Any, str]]:
+    """Name, type, default and description of each keyword option."""
+    if isinstance(spec, FolderSet):
+        if spec.subtypes:
+            yield "subtype", bool, False, f"use the classes {', '.join(spec.subtypes)}, from the file names."
+    else:
+        if spec.task == "multilabel":
+            yield "labels", Sequence[str], (), f"one of the {len(spec.classes)} labels. By default all of them."
+        if spec.kinds:
+            yield "kinds", Sequence[str], (), spec.kinds_help
+        if spec.labels.uncertain:
+            yield (
+                "uncertain",
+                _words(UNCERTAIN),
+                UNCERTAIN[0],
+                (
+                    "value of uncertain labels (-1): zeros (0), ones (1), or ignore (skip rows where a chosen label is "
+                    "uncertain)."
+                ),
+            )
+        for name, only in spec.filters.items():
+            yield name, bool, False, only.help
+        for name, choice in spec.options.items():
+            yield name, _words(choice.words), choice.words[0], choice.help
+        if spec.images.root_option:
+            place = f"folder that holds {spec.images.root_option}; by default the folder of the tables."
+            yield "root", Path | None, None, place
+    yield "name", str | None, None, f"name of the data set; by default {spec.name}."
+    yield "notice", Notice, silent, "called with messages: what was skipped, which images are missing."
+
+
+def _words(words: Sequence[str]) -> Any:
+    return Literal.__getitem__(tuple(words))

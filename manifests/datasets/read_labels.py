@@ -1,0 +1,95 @@
+"""The labels of a published table, in whichever form its TOML file says; what is wrong with rows is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ...base import no_such
+from ..builders.label_tables import PublishedTable
+from ..schema.columns import as_words
+from .set_format import Labels, TableSet
+
+UNCERTAIN = ("zeros", "ones", "ignore")
+"""What becomes of labels that a report left open; the words are those of Irvin et al. 2019 (arXiv 1901.07031)."""
+UNSURE = "a chosen label is uncertain"
+
+
+def read_labels(spec: TableSet, table: PublishedTable, chosen: Sequence[str], uncertain: str) -> pd.DataFrame:
+    """The labels of each row, and a column `UNSURE` that tells which rows to skip.
+
+    Args:
+        spec: the data set.
+        table: what holds its labels; receives the errors.
+        chosen: the classes, or the chosen labels of `multilabel`.
+        uncertain: one of `UNCERTAIN`.
+
+    Returns:
+        A column `label` of classes; for `multilabel` a column of int8 for each chosen label.
+    """
+    labels = spec.labels
+    if labels.one_hot:
+        classes = dict(zip(labels.one_hot, spec.classes, strict=True))
+        made = pd.DataFrame({"label": _one_hot(table, labels).map(classes)})
+    elif labels.separator:
+        made = _listed(table, labels, spec.classes)[list(chosen)]
+    elif spec.task == "multilabel":
+        return _columns(table, labels, spec.classes, chosen, uncertain)
+    else:
+        values = labels.values or {name: name for name in spec.classes}
+        table.need_known(labels.column, values)
+        made = pd.DataFrame({"label": table[labels.column].map(values)})
+    return made.assign(**{UNSURE: False})
+
+
+def _one_hot(table: PublishedTable, labels: Labels) -> pd.Series:
+    """The column that holds 1; blank where the row is wrong: no 1, several, not a number, or a 1 in `refused`."""
+    names = labels.one_hot
+    ones = np.stack([table.numbers(name, (0, 1)) for name in names], axis=1) == 1
+    outside = np.zeros(len(table), bool)
+    for name in labels.refused:
+        if name in table.rows:
+            outside |= table.numbers(name, (0, 1), blank=True) == 1
+    count = ones.sum(axis=1)
+    table.blame(outside, f"the label is {' or '.join(labels.refused)}, which is not a class; remove the row")
+    table.blame((count == 0) & ~outside, f"no class is 1 ({names[0]} to {names[-1]}); write one or remove the row")
+    table.blame(count > 1, "several classes are 1, but an image has one")
+    return pd.Series(np.where(count == 1, np.array(names, object)[ones.argmax(axis=1)], ""))
+
+
+def _listed(table: PublishedTable, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
+    """A column of 0 and 1 for each class, from texts such as `Effusion|Mass`; `nothing` stands alone."""
+    codes, texts = pd.factorize(as_words(table[labels.column]))
+    parts = [[part.strip() for part in text.split(labels.separator)] for text in texts]
+    known = (*classes, labels.nothing)
+    for distinct in sorted({part for found in parts for part in found if part} - {*known}):
+        has = np.array([distinct in found for found in parts])[codes]
+        table.blame(has, f'column "{labels.column}" holds {no_such("label", distinct, known)}')
+    alone = np.array([labels.nothing not in found or len(found) == 1 for found in parts])
+    table.blame(~alone[codes], f'"{labels.nothing}" together with another label')
+    return pd.DataFrame({name: np.array([name in found for found in parts], np.int8)[codes] for name in classes})
+
+
+def _columns(
+    table: PublishedTable, labels: Labels, classes: Sequence[str], chosen: Sequence[str], uncertain: str
+) -> pd.DataFrame:
+    """Columns of 1 and 0; where an automatic labeller wrote them also -1 (uncertain) or nothing (not mentioned, 0).
+
+    Uncertain is 0 under `zeros` and 1 under `ones`. Under `ignore` a row is skipped if one of the chosen labels is
+    uncertain: a multilabel set has a 0 or a 1 for every label of every row, so a single label cannot be skipped. Where
+    then none of the classes is 1, `nothing` is, as in Palés Huix et al. 2024; under `ignore` only if none was
+    uncertain, and a row where that is unknown is skipped too.
+    """
+    allowed = (0, 1, -1) if labels.uncertain else (0, 1)
+    stored = np.stack([table.numbers(name, allowed, blank=labels.uncertain) for name in classes], axis=1)
+    unsure = stored == -1
+    ones = (stored == 1) | (unsure if uncertain == "ones" else False)
+    if labels.nothing:
+        nothing, column = ~ones.any(axis=1), classes.index(labels.nothing)
+        unsure[:, column] |= nothing & unsure.any(axis=1)
+        ones[:, column] |= nothing
+    made = pd.DataFrame(ones.astype(np.int8), columns=list(classes))[list(chosen)]
+    skipped = unsure[:, [classes.index(name) for name in chosen]].any(axis=1) & (uncertain == "ignore")
+    return made.assign(**{UNSURE: skipped})
