@@ -18,9 +18,14 @@ from .probe import app as probe
 from .probe import stats
 from .terminal.console import remark
 
+_WORKFLOW = ("manifest", "extract", "cache", "probe", "stats", "report", "backbones", "doctor", "demo")
+
 
 class _Commands(TyperGroup):
-    """The subcommands; reports options that are not a number, too small or not among the choices in plain words."""
+    """The commands in the order of use; reports options that are not a number or not a choice in plain words."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_WORKFLOW.index)
 
     def invoke(self, ctx: Any) -> Any:
         from ..base.pydantic_messages import fault_in_words
@@ -45,15 +50,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
 app.add_typer(manifest.app, name="manifest")
-app.command("backbones")(backbones.backbones)
-app.command("extract")(extract.extract)
 app.add_typer(cache.app, name="cache")
-app.command("probe")(probe.probe)
-app.command("stats")(stats.stats)
-app.command("report")(report.report)
-app.command("doctor")(doctor.doctor)
+for run in (extract.extract, probe.probe, stats.stats, report.report, backbones.backbones, doctor.doctor, demo.demo):
+    app.command()(run)
 
 
 def _version(requested: bool) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..cache import EmbeddingCache
 
 app = typer.Typer(
-    help="Embedding caches: list them, show what they were computed with, verify every byte.",
+    help="Lists, shows and verifies embedding caches.",
     epilog="Example: `medprobe cache ls brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -22,7 +22,7 @@ _STORE = typer.Argument(help="Folder of caches, or a manifest (its caches are in
 
 @app.command(epilog="Example: `medprobe cache ls brain.parquet`")
 def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
-    """List the caches of a store, finished and unfinished."""
+    """Lists the caches of a folder, finished and unfinished."""
     from ..cache.lookup import list_store
     from .terminal.console import remark, say, show_table
 
@@ -52,7 +52,7 @@ def show(
     file: Annotated[Path, typer.Argument(help="A cache file (.h5); `medprobe cache ls` lists them.")],
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show what a cache was computed with, how fast, and which images are missing and why."""
+    """Shows what a cache was computed with, how fast, and which images are missing and why."""
     import json as json_text
     from dataclasses import asdict
 
@@ -88,7 +88,7 @@ def show(
 def verify(
     target: Annotated[Path, typer.Argument(help="One cache, a folder of caches, or a manifest.")] = Path("embeddings"),
 ) -> None:
-    """Verify one cache or all: every checksum, finite values, unique ids. Exit status 1 if there are problems."""
+    """Verifies one cache or all: every checksum, finite values, unique ids. Exit status 1 if there are problems."""
     from ..cache.lookup import files_in
     from ..cache.verify import verify_cache, verify_segment
     from .terminal.console import remark, say

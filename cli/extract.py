@@ -28,16 +28,16 @@ def extract(
         typer.Option(
             "--backbone",
             "-b",
-            help="Catalogue name, timm:MODEL, hf:MODEL or open_clip:MODEL; @FILE: local weights; [POOLING,...]: "
-            "poolings of this one. May be repeated.",
+            help="Catalogue name, timm:MODEL, hf:MODEL or open_clip:MODEL. Append @FILE for local weights, "
+            "[POOLING,...] for poolings of this backbone. May be repeated.",
         ),
     ],
     pooling: Annotated[
         list[str] | None,
         typer.Option(
             "--pooling",
-            help="cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 ..., for backbones without poolings of their "
-            "own; `medprobe backbones NAME` lists those of one.  [default: the first one listed]",
+            help="Pooling of backbones without [POOLING,...]: cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 "
+            "...; `medprobe backbones NAME` lists them. May be repeated. [default: the first one listed]",
         ),
     ] = None,
     image_size: Annotated[
@@ -49,7 +49,8 @@ def extract(
         typer.Option(
             "--normalization",
             metavar="model|dataset|MEAN/STD",
-            help="The model's own, of this data set's (training) images, or numbers on the 0..1 scale: 0.29/0.27.",
+            help="Mean and std: the model's own, those of this data set's (training) images, or numbers on the 0..1 "
+            "scale such as 0.29/0.27.",
         ),
     ] = "model",
     precision: Annotated[

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..terminal.console import command, remark, say
 from ..terminal.wrapping import wrapped
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
 _READ_BY_DEFAULT = 50_000
 """Images up to which `show` also reads each; the result is kept for `check`."""
 
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return ["build", "check", "show"]
+
+
 app = typer.Typer(
-    help="Build, check and show manifests: tables of images with their labels.",
+    cls=_Commands,
+    help="Builds, checks and shows manifests: tables of images with their labels.",
     epilog="Example: `medprobe manifest check brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",

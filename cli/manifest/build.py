@@ -47,7 +47,7 @@ class _Builders(TyperGroup):
 
 app = typer.Typer(
     cls=_Builders,
-    help="Build a manifest from folders, tables, arrays, DICOM or NIfTI files, or a published data set.",
+    help="Builds a manifest from folders, tables, arrays, DICOM or NIfTI files, or a published data set.",
     epilog="Example: `medprobe manifest build folder images --out brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",

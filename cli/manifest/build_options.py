@@ -59,9 +59,10 @@ Key = Annotated[
 Window = Annotated[
     str | None,
     typer.Option(
-        help="Intensity window that is mapped to 0..255: stored (the window in the file), percentiles, "
-        "percentiles:LOW,HIGH, or CENTRE,WIDTH in the units of the file. 8-bit images (PNG, JPEG) are not changed.",
-        show_default="stored; percentiles:0.5,99.5 where the file has no window",
+        help="Intensity window that is mapped to 0..255: stored (the window in the file, or percentiles:0.5,99.5 where "
+        "it has none), percentiles, percentiles:LOW,HIGH, or CENTRE,WIDTH in the units of the file. 8-bit images "
+        "(PNG, JPEG) are not changed.",
+        show_default="stored",
     ),
 ]
 PerSlice = Annotated[bool, typer.Option("--per-slice", help="Compute percentiles per slice instead of per volume.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -54,7 +54,7 @@ def probe(
         str | None,
         typer.Option(
             "--C",
-            help="Grid of logreg: values such as 0.01,1,100, or logspace:FROM:TO:COUNT in powers of ten."
+            help="Grid of logreg: values such as 0.01,1,100, or logspace:A:B:N, N values from 10^A to 10^B."
             " [default: logspace:-4:3:12]",
         ),
     ] = None,
@@ -66,11 +66,12 @@ def probe(
         ),
     ] = None,
     protocol: Annotated[
-        str,
+        Literal["auto", "official", "holdout", "kfold", "external"],
         typer.Option(
+            metavar="auto | official | holdout | kfold | external",
             help="official keeps the manifest's test; holdout draws one per seed; kfold tests every fold once per seed;"
             " external tests on another manifest; auto: external with --external, kfold with --folds, else official if"
-            " the manifest has train and test, else holdout."
+            " the manifest has train and test, else holdout.",
         ),
     ] = "auto",
     seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
@@ -101,10 +102,11 @@ def probe(
         ),
     ] = None,
     aggregation: Annotated[
-        str,
+        Literal["mean", "max", "concat", "predictions"],
         typer.Option(
-            help="How the images of a unit are combined: mean, max or concat (by modality) of their vectors, or"
-            " predictions, the mean of their predictions."
+            metavar="mean | max | concat | predictions",
+            help="How the images of a unit are combined: mean, max or concat (by modality) of their vectors, or the"
+            " mean of their predictions.",
         ),
     ] = "mean",
     refit: Annotated[
@@ -133,11 +135,13 @@ def probe(
     Example: `medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain`
     """
     from ...cache import default_store, find_caches
+    from ...evaluate.metrics.registry import find_metric
     from ...evaluate.resampling.resample import parse_seeds
     from ...evaluate.resampling.train_size import parse_fractions, parse_shots
     from ...evaluate.results.run import check_output_dir
     from ...manifests import Manifest
     from ...probe import run_probes
+    from ...probe.data.features import choose_poolings
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
@@ -145,9 +149,11 @@ def probe(
     shares = parse_fractions(train_fraction) if train_fraction is not None else []
     _check_external_cache(external, external_cache)
     probes = _requested_probes(probe or ["logreg", "knn", "gbm"], C=grid_of_c, stop_path=stop_path)
-    check_output_dir(out, overwrite=overwrite)
+    find_metric(metric or "accuracy")
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
+    choose_poolings(caches, pooling or None)
+    check_output_dir(out, overwrite=overwrite)
     tested = None
     if external:
         others = Manifest.load(external)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,21 +26,25 @@ def stats(
         str | None, typer.Option("--metric", help="Metric to compare. [default: each run's primary metric]")
     ] = None,
     between: Annotated[
-        str, typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone).")
+        Literal["backbones", "probes"],
+        typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone)."),
     ] = "backbones",
     interval: Annotated[
-        str, typer.Option("--interval", help="Bootstrap intervals: percentile, or bca (corrected for bias and skew).")
+        Literal["percentile", "bca"],
+        typer.Option("--interval", help="Bootstrap intervals; bca is corrected for bias and skewness."),
     ] = "percentile",
     test: Annotated[
         list[str] | None,
         typer.Option(
             "--test",
-            help="Further test: wilcoxon, delong (ROC-AUC) or mcnemar (accuracy); verdict: only the verdict's own. May"
+            metavar="wilcoxon | delong | mcnemar | verdict",
+            help="Further significance test; delong is for ROC-AUC, mcnemar for accuracy, verdict for none of them. May"
             " be repeated. [default: wilcoxon, delong, mcnemar]",
         ),
     ] = None,
     correction: Annotated[
-        str, typer.Option("--correction", help="For many comparisons: holm, or bh (false discovery rate).")
+        Literal["holm", "bh"],
+        typer.Option("--correction", help="Correction for many comparisons; bh controls the false discovery rate."),
     ] = "holm",
     subgroups: Annotated[
         bool, typer.Option("--subgroups", help="Scores per subgroup of each attribute of the card, and their gaps.")
@@ -54,7 +58,7 @@ def stats(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON and nothing else.")] = False,
 ) -> None:
-    """Intervals, tests, calibration and subgroups of runs, and ranks over several; nothing is fitted again.
+    """Computes intervals, tests, calibration and subgroup scores of runs, and ranks over several; fits nothing.
 
     Example: `medprobe stats runs/brain --interval bca --calibration --out stats/brain`
 

@@ -121,9 +121,25 @@ def test_a_word_that_an_option_does_not_know_is_a_fault_that_names_the_near_one(
     assert 'Did you mean "drop-duplicates"' in said.notes
 
 
-def test_a_word_that_is_not_of_the_kind_beside_its_option_ends_with_2(medprobe) -> None:
-    assert "auto|torch|openvino" in medprobe("extract", "--help").out
-    assert medprobe("extract", "m.csv", "--backbone", "x", "--runtime", "foo").status == 2
+def test_the_choices_of_an_option_are_all_that_there_is_and_anything_else_ends_with_2(medprobe) -> None:
+    from medprobe.evaluate import PROTOCOLS
+    from medprobe.evaluate.statistics.bootstrap import INTERVALS
+    from medprobe.evaluate.statistics.multiple_testing import CORRECTIONS
+    from medprobe.probe.data.fusion import AGGREGATIONS, PREDICTIONS
+
+    commands = {words: command for words, command in _commands(get_command(app)) if len(words) == 1}
+    for verb, option, names in (
+        ("extract", "runtime", ["auto", "torch", "openvino"]),
+        ("probe", "protocol", ["auto", *PROTOCOLS]),
+        ("probe", "aggregation", [*AGGREGATIONS, PREDICTIONS]),
+        ("stats", "interval", INTERVALS),
+        ("stats", "correction", CORRECTIONS),
+        ("stats", "between", ["backbones", "probes"]),
+    ):
+        [parameter] = [one for one in commands[verb,].params if one.name == option]
+        assert set(parameter.type.choices) == set(names), option
+        said = medprobe(verb, "m.csv", f"--{option}", "foo", "--backbone", "x", "--out", "y")
+        assert said.status == 2
 
 
 def test_every_code_of_a_check_is_explained_without_a_manifest(medprobe) -> None:

@@ -313,10 +313,7 @@ def test_files_are_written_where_asked_and_nowhere_near_a_run(
     [
         (("--metric", "roc_acu"), 'Did you mean "roc_auc"'),
         (("--metric", "quadratic_kappa"), "not defined for a"),
-        (("--interval", "bac"), 'Did you mean "bca"'),
         (("--test", "delon"), 'Did you mean "delong"'),
-        (("--correction", "hlm"), 'Did you mean "holm"'),
-        (("--between", "probe"), 'Did you mean "probes"'),
         (("--subgroups",), "no attributes"),
         (("--ranks",), "at least two data sets"),
         (("--out", __file__), "is not a folder"),
