@@ -54,7 +54,7 @@ def probe(
         str | None,
         typer.Option(
             "--C",
-            help="Grid of logreg: values such as 0.01,1,100, or logspace:A:B:N, N values from 10^A to 10^B."
+            help="Grid of logreg: values such as 0.01,1,100, or logspace:LO:HI:N, N values from 10^LO to 10^HI."
             " [default: logspace:-4:3:12]",
         ),
     ] = None,
