@@ -58,7 +58,8 @@ def test_help_is_shown_as_it_was_written(medprobe) -> None:
 
     asked = 0
     for words, command in _commands(get_command(app)):
-        shown = plain(medprobe(*words, "--help").out)
+        assert "\u2026" not in medprobe(*words, "--help").out, "a word was cut to fit 80 columns"
+        shown = plain(medprobe(*words, "--help", columns=240).out)
         written = [command.help, *(parameter.help for parameter in command.params)]
         for text in filter(None, written):
             assert plain(text) in shown, words
