@@ -137,6 +137,7 @@ def _help_of(name: str, builder: Builder) -> str:
 
 
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
+    from ...manifests import CODES
     from ...manifests.checks.spelling import spelling_warnings
 
     settled = check_build_options(builder, source, out, common, options)
@@ -145,7 +146,7 @@ def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, A
     manifest = builder.build(source, **settled.options, **wanted)
     manifest.card.reading = settled.reading
     for problem in spelling_warnings(manifest):
-        _note(str(problem))
+        _note(f"{problem}. {CODES[problem.code].remedy}")
     if settled.split:
         manifest = _with_split(manifest, settled.split, builder)
     _finish(_with_hidden_ids(manifest, settled), settled.place)

@@ -17,20 +17,19 @@ from .images import (
     constant_images,
     extreme_aspects,
     images_with_text,
-    missing_files,
     paths_outside_root,
     unreadable_images,
 )
-from .labels import absent_classes, alike_names, labels_like_ids, rare_classes, units_with_two_attributes
+from .labels import absent_classes, labels_like_ids, rare_classes, units_with_two_attributes
 from .near_duplicates import near_duplicates, near_embeddings
 from .patients_in_paths import groups_in_names
 from .shortcuts import formats_that_tell_classes
+from .spelling import alike_names
 from .split_leakage import groups_across_splits, pixels_across_splits, pixels_repeated, pixels_with_two_labels
 
 __all__ = ["CHECKS", "Check", "CheckContext", "check_manifest"]
 
 CHECKS: tuple[Check, ...] = (
-    missing_files,
     unreadable_images,
     paths_outside_root,
     constant_images,

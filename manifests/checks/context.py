@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from ..schema.row_keys import codes_of
 from ..validation.diagnostics import Diagnostic
 from ..validation.structure import SPLITS
 
+Note = Literal["split", "label"] | None
 _NAMED = 6
 """Images of one diagnostic that are named; the rest are counted."""
 
@@ -72,14 +74,11 @@ class CheckContext:
         return codes_of(self.manifest.group_ids)[0] if self.manifest.names_patients else self.part
 
     @cached_property
-    def same_pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of images that are not constant, the code of each one's digest, and which digests several rows share.
-
-        Constant images are excluded: blank slices are the same in all volumes.
-        """
-        rows = np.flatnonzero(self.stats.readable & ~self.stats.constant)
-        codes, digests = pd.factorize(self.stats.digest[rows])
-        return rows, codes, np.bincount(codes, minlength=len(digests)) > 1
+    def same_pixels(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """As the function has them, with the rows of train before those of val and of test."""
+        rows, codes, count = same_pixels(self.stats)
+        order = np.argsort(self.split_order[rows], kind="stable")
+        return rows[order], codes[order], count
 
     @cached_property
     def split_order(self) -> np.ndarray:
@@ -89,13 +88,23 @@ class CheckContext:
         places = {name: place for place, name in enumerate(SPLITS)}
         return self.split.map(places).fillna(len(places)).to_numpy(np.int64)
 
-    def named(self, rows: np.ndarray, *, with_split: bool = False, with_label: bool = False, joint: str = " = ") -> str:
+    def named(self, rows: np.ndarray, note: Note = None, *, joint: str = " = ") -> str:
         """The sample ids of `rows`, the first few of them, joined; in brackets their split or label."""
-        card, note = self.manifest.card, self.split if with_split else None
-        if with_label and card.task != "multilabel":
-            note = column_of(self.manifest.table, card.label_column)
-        names = [f"{self.ids.iloc[row]}{'' if note is None else f' ({note.iloc[row]})'}" for row in rows[:_NAMED]]
+        card, notes = self.manifest.card, self.split if note == "split" else None
+        if note == "label" and card.task != "multilabel":
+            notes = column_of(self.manifest.table, card.label_column)
+        names = [f"{self.ids.iloc[row]}{'' if notes is None else f' ({notes.iloc[row]})'}" for row in rows[:_NAMED]]
         return joint.join(names) + (f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else "")
+
+
+def same_pixels(stats: ImageStats) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows of images that are not constant, the code of each one's content, and how many contents there are.
+
+    Constant images are excluded: blank slices are the same in all volumes.
+    """
+    rows = np.flatnonzero(stats.readable & ~stats.constant)
+    codes, digests = pd.factorize(stats.digest[rows])
+    return rows, codes, len(digests)
 
 
 Check = Callable[[CheckContext], Iterator[Diagnostic]]

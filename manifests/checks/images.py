@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..schema.columns import column_of, is_blank
-from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one, outside_root, rows_in_words
+from ..validation.diagnostics import Diagnostic, all_at_once, one_by_one, outside_root, rows_in_words
 from .context import CheckContext
 
 EXTREME = 4
@@ -19,25 +19,25 @@ _SIDES_FROM = 16
 def paths_outside_root(context: CheckContext) -> Iterator[Diagnostic]:
     """An absolute path, or one that climbs out of the card's root."""
     rows = np.flatnonzero(outside_root(column_of(context.manifest.table, "path")))
-    if len(rows):
-        where = rows_in_words(rows, context.ids)
-        message = f'{where}: column "path" leaves the card\'s root; set `root` higher and write paths from there'
-        yield diagnostic("path-outside-root", message, context.ids, rows)
-
-
-def missing_files(context: CheckContext) -> Iterator[Diagnostic]:
-    """An image whose file does not exist."""
-    rows = np.flatnonzero(context.stats.missing)
-    what = ("other file that does not exist", "other files that do not exist")
-    yield from _each("missing-file", rows, context, np.full(len(context.ids), "the file does not exist"), what)
+    what = 'column "path" leaves the card\'s root; set `root` higher and write paths from there'
+    yield from all_at_once("path-outside-root", rows, context.ids, what)
 
 
 def unreadable_images(context: CheckContext) -> Iterator[Diagnostic]:
-    """A file that exists but cannot be read as an image."""
-    blank = is_blank(column_of(context.manifest.table, "path"))
-    rows = np.flatnonzero((context.stats.reason != "") & ~context.stats.missing & ~blank)
-    what = ("other image that cannot be read", "other images that cannot be read")
-    yield from _each("unreadable-image", rows, context, context.stats.reason, what)
+    """An image whose file does not exist, or cannot be read as an image."""
+    stats, paths = context.stats, column_of(context.manifest.table, "path")
+    unreadable = (stats.reason != "") & ~stats.missing & ~is_blank(paths)
+    reasons = np.where(stats.missing, "the file does not exist", stats.reason)
+    for code, wrong in (("missing-file", stats.missing), ("unreadable-image", unreadable)):
+        rows = np.flatnonzero(wrong)
+        yield from one_by_one(
+            code,
+            rows,
+            rows,
+            context.ids,
+            lambda at: f"{rows_in_words(at, context.ids)}: {reasons[at[0]]}",
+            files=paths.fillna(""),
+        )
 
 
 def constant_images(context: CheckContext) -> Iterator[Diagnostic]:
@@ -45,7 +45,7 @@ def constant_images(context: CheckContext) -> Iterator[Diagnostic]:
     what = "all pixels are the same"
     if context.manifest.card.reading.in_spec:
         what += "; the card's `reading` may map all values to one (another --window shows more)"
-    yield from _all("constant-image", np.flatnonzero(context.stats.constant), context, what)
+    yield from all_at_once("constant-image", np.flatnonzero(context.stats.constant), context.ids, what)
 
 
 def extreme_aspects(context: CheckContext) -> Iterator[Diagnostic]:
@@ -57,7 +57,7 @@ def extreme_aspects(context: CheckContext) -> Iterator[Diagnostic]:
         worst = rows[np.argmax(longer[rows] / shorter[rows])]
         size = f"{context.stats.width[worst]:,} x {context.stats.height[worst]:,}"
         what = f"one side is over {EXTREME} times the other ({size} at the most extreme)"
-        yield from _all("extreme-aspect", rows, context, what)
+        yield from all_at_once("extreme-aspect", rows, context.ids, what)
 
 
 def images_with_text(context: CheckContext) -> Iterator[Diagnostic]:
@@ -65,29 +65,4 @@ def images_with_text(context: CheckContext) -> Iterator[Diagnostic]:
     rows = np.flatnonzero(context.stats.letters)
     # The most certain first, because somebody will have to look.
     rows = rows[np.argsort(-context.stats.letters[rows].astype(np.int64), kind="stable")]
-    yield from _all("burned-in-text", rows, context, "what looks like a row of letters near the edge")
-
-
-def _all(code: str, rows: np.ndarray, context: CheckContext, what: str) -> Iterator[Diagnostic]:
-    """One diagnostic for all rows, since such images come by the thousand or not at all."""
-    if len(rows):
-        names = ", ".join(context.ids.iloc[rows[:3]])
-        message = f"{rows_in_words(rows)}: {names}{', ...' if len(rows) > 3 else ''}: {what}"
-        yield diagnostic(code, message, context.ids, rows)
-
-
-def _each(
-    code: str, rows: np.ndarray, context: CheckContext, reasons: np.ndarray, others: tuple[str, str]
-) -> Iterator[Diagnostic]:
-    """A diagnostic per row with its reason."""
-    every, paths = np.ones(len(rows), bool), column_of(context.manifest.table, "path").fillna("")
-    yield from one_by_one(
-        code,
-        every,
-        np.arange(len(rows)),
-        context.ids,
-        lambda _, row: f"{rows_in_words(row, context.ids)}: {reasons[row[0]]}",
-        others,
-        rows=rows,
-        files=paths,
-    )
+    yield from all_at_once("burned-in-text", rows, context.ids, "what looks like a row of letters near the edge")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from ...base import counted, one_of
 from ..schema.columns import column_of
+from ..schema.labels import has_class
 from ..schema.row_keys import codes_of, first_rows
 from ..schema.units import inconsistent_units
 from ..summary.counts import counted_things
-from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one
+from ..validation.diagnostics import Diagnostic, diagnostic
 from ..validation.structure import SPLITS
 from .context import CheckContext
-from .spelling import WRITTEN, same_spelling
 
 RARE = 10
 """A class with fewer units than this cannot be divided into train, val and test with something to measure in each."""
@@ -46,7 +46,7 @@ def rare_classes(context: CheckContext) -> Iterator[Diagnostic]:
     manifest, first = context.manifest, first_rows(codes, len(units))
     unit = counted_things(manifest)
     for number, name in enumerate(manifest.card.classes):
-        has = _has(context, number)
+        has = has_class(context.labels, number)
         count = int(has[first].sum())
         if count < RARE:
             message = f'class "{name}" has {counted(count, unit)}; under {RARE} there is little to train and test on'
@@ -59,51 +59,12 @@ def absent_classes(context: CheckContext) -> Iterator[Diagnostic]:
         return
     parts = [name for name in SPLITS if (context.split == name).any()]
     for number, name in enumerate(context.manifest.card.classes):
-        has = _has(context, number)
+        has = has_class(context.labels, number)
         having = set(context.split[has])
         lacking = [part for part in parts if part not in having]
         if having and lacking:
             message = f'class "{name}" has no image in {" and ".join(lacking)}'
             yield diagnostic("absent-class", message, context.ids, np.flatnonzero(has))
-
-
-def alike_names(context: CheckContext) -> Iterator[Diagnostic]:
-    """Classes, and groups, that differ only in spelling."""
-    classes = context.manifest.card.classes
-    for same in same_spelling(classes):
-        rows = np.flatnonzero(np.any([_has(context, int(number)) for number in same], axis=0))
-        message = f"classes {_quoted(classes[number] for number in same)} differ only {WRITTEN}"
-        yield diagnostic("alike-names", message, context.ids, rows)
-    if context.manifest.names_patients:
-        yield from _alike_groups(context)
-
-
-def _alike_groups(context: CheckContext) -> Iterator[Diagnostic]:
-    codes, groups = codes_of(context.manifest.group_ids)
-    sets = same_spelling(groups)
-    set_of = np.full(len(groups), len(sets), np.int64)
-    for number, same in enumerate(sets):
-        set_of[same] = number
-    chosen = np.arange(len(sets) + 1) < len(sets)
-    others = ("other set of groups", "other sets of groups")
-    yield from one_by_one(
-        "alike-names",
-        chosen,
-        set_of[codes],
-        context.ids,
-        lambda number, _: f"groups {_quoted(groups[sets[number]])} differ only {WRITTEN}",
-        others,
-    )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return one_of((f'"{name}"' for name in names), most=3)
-
-
-def _has(context: CheckContext, number: int) -> np.ndarray:
-    """Which rows have a class: (N,) bool."""
-    labels = context.labels
-    return labels[:, number] == 1 if labels.ndim == 2 else labels == number
 
 
 def labels_like_ids(context: CheckContext) -> Iterator[Diagnostic]:

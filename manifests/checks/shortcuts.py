@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ..image_stats.compute import ImageStats
+from ..schema.labels import has_class
 from ..schema.row_keys import codes_of
 from ..stratified_groups import shuffle_keys, shuffled
 from ..validation.diagnostics import Diagnostic, diagnostic
@@ -28,34 +30,28 @@ _MOST_KINDS = 8
 """Ways of being stored that get a feature each, the most frequent ones."""
 
 
-class _Features(NamedTuple):
-    """What is known of M images without their pixels; without constant features."""
-
-    names: list[str]
-    values: np.ndarray
-    """(M, F) float64; 0 or 1 for a way of being stored."""
-
-
 def formats_that_tell_classes(context: CheckContext) -> Iterator[Diagnostic]:
     """A class that a small decision tree predicts from image size, stored mode or file size alone, on unseen groups.
 
     One tree per class against all others, in five-fold cross-validation over groups.
     """
     from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
     rows = _chosen_rows(context)
-    features = _features(context.stats.take(rows))
-    if not features.names:
+    features, labels = _features(context.stats.take(rows)), context.labels[rows]
+    if features.empty:
         return
     group, groups = codes_of(context.manifest.group_ids.iloc[rows])
     fold = np.empty(len(groups), np.int64)
     fold[shuffled(shuffle_keys(groups), 0)] = np.arange(len(groups)) % _FOLDS
     for number, name in enumerate(context.manifest.card.classes):
-        labels = context.labels[rows]
-        positive = labels[:, number] == 1 if labels.ndim == 2 else labels == number
+        positive = has_class(labels, number)
         if min(len(np.unique(group[positive])), len(np.unique(group[~positive]))) < RARE:
             continue  # too few to separate a rule from chance
-        area = roc_auc_score(positive, _predicted_on_unseen(features.values, positive, fold[group]))
+        unseen, tree = PredefinedSplit(fold[group]), _tree(_DEPTH, len(rows))
+        predicted = cross_val_predict(tree, features.to_numpy(), positive, cv=unseen, method="predict_proba")
+        area = roc_auc_score(positive, np.asarray(predicted)[:, 1])
         if area > TELLING:
             rule = _rule(features, positive)
             message = f'class "{name}" can be predicted without looking at a pixel (AUC {area:.2f}): {rule}'
@@ -70,40 +66,29 @@ def _chosen_rows(context: CheckContext) -> np.ndarray:
     return rows[:: -(-len(rows) // _MOST_ROWS)] if len(rows) else rows
 
 
-def _features(stats: ImageStats) -> _Features:
-    numbers = {"height": stats.height, "width": stats.width, "file size": stats.bytes}
+def _features(stats: ImageStats) -> pd.DataFrame:
+    """What is known of M images without their pixels, float64, without constant features."""
+    features = {"height": stats.height, "width": stats.width, "file size": stats.bytes}
     kinds, counts = np.unique(stats.stored.astype(str), return_counts=True)
     for kind in kinds[np.argsort(-counts, kind="stable")][:_MOST_KINDS]:
-        numbers[f"stored as {kind}"] = stats.stored == kind
-    varied = {name: values for name, values in numbers.items() if len(values) and (values != values[0]).any()}
-    return _Features(list(varied), np.array(list(varied.values()), np.float64).T)
+        features[f"stored as {kind}"] = stats.stored == kind
+    table = pd.DataFrame(features).astype(np.float64)
+    return table.loc[:, table.nunique() > 1]
 
 
-def _predicted_on_unseen(values: np.ndarray, positive: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """The probability of the class for each row, from a tree fitted without the row's fold: (M,)."""
-    probabilities = np.zeros(len(values))
-    for number in range(_FOLDS):
-        unseen = fold == number
-        tree = _tree(_DEPTH, values).fit(values[~unseen], positive[~unseen])
-        # A fold may hold all rows of the class.
-        column = list(tree.classes_).index(True) if True in tree.classes_ else None
-        probabilities[unseen] = 0 if column is None else np.asarray(tree.predict_proba(values[unseen]))[:, column]
-    return probabilities
-
-
-def _tree(depth: int, values: np.ndarray) -> DecisionTreeClassifier:
+def _tree(depth: int, rows: int) -> DecisionTreeClassifier:
     from sklearn.tree import DecisionTreeClassifier
 
-    return DecisionTreeClassifier(max_depth=depth, min_samples_leaf=max(5, int(_LEAF * len(values))), random_state=0)
+    return DecisionTreeClassifier(max_depth=depth, min_samples_leaf=max(5, int(_LEAF * rows)), random_state=0)
 
 
-def _rule(features: _Features, positive: np.ndarray) -> str:
+def _rule(features: pd.DataFrame, positive: np.ndarray) -> str:
     """The best single threshold, with the shares of the class and of the others above or below it."""
-    stump = _tree(1, features.values).fit(features.values, positive).tree_
+    stump = _tree(1, len(features)).fit(features.to_numpy(), positive).tree_
     if stump.node_count == 1:
         return "by several features of their files together"
-    column, cut = int(stump.feature[0]), float(stump.threshold[0])
-    name, above = features.names[column], features.values[:, column] > cut
+    name, cut = str(features.columns[stump.feature[0]]), float(stump.threshold[0])
+    above = features[name].to_numpy() > cut
     yes = bool(above[positive].mean() > above[~positive].mean())
     of_class, of_others = (float((above == yes)[some].mean()) for some in (positive, ~positive))
     return f"{of_class:.0%} of its images are {_in_words(name, cut, yes)}, of the others {of_others:.0%}"

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 
 from ...base import counted, one_of
 from ..manifest import Manifest
-from ..schema.row_keys import codes_of, first_rows
-from ..validation.diagnostics import Diagnostic, diagnostic, rows_in_words
+from ..schema.columns import column_of
+from ..schema.labels import has_class, label_codes
+from ..schema.row_keys import codes_of, first_rows, row_groups
+from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one, rows_in_words
+from .context import CheckContext
 
-WRITTEN = "in capitals, blanks, Unicode form or leading zeros"
-"""How such names differ, for messages."""
-_LISTED = 3
-"""Sets of ids whose rows are named."""
+_WRITTEN = "in capitals, blanks, Unicode form or leading zeros"
 
 
 def same_spelling(names: Iterable[str]) -> list[np.ndarray]:
@@ -34,30 +34,45 @@ def same_spelling(names: Iterable[str]) -> list[np.ndarray]:
         options = pc.ReplaceSubstringOptions(pattern, instead)
         folded = pc.call_function("replace_substring_regex", [folded], options)
     codes = folded.dictionary_encode().indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    sets = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    return [same for same in sets if len(same) > 1]
+    return [same for same in row_groups(codes, most=len(codes)) if len(same) > 1]
 
 
-def spelling_warnings(manifest: Manifest) -> Iterator[Diagnostic]:
-    """Classes and groups that differ only in spelling; groups are named by rows alone.
+def alike_names(context: CheckContext) -> Iterator[Diagnostic]:
+    """Classes, and groups, that differ only in spelling."""
+    yield from spelling_warnings(context.manifest, show_groups=True)
 
-    Works only before ids are hashed.
+
+def spelling_warnings(manifest: Manifest, *, show_groups: bool = False) -> Iterator[Diagnostic]:
+    """Classes and groups that differ only in spelling; of use only while ids are not hashed.
+
+    Args:
+        manifest: what they are of.
+        show_groups: name groups; by default only the first row of each.
     """
-    for same in same_spelling(manifest.card.classes):
-        names = one_of(f'"{manifest.card.classes[place]}"' for place in same)
-        message = f"the classes {names} differ only {WRITTEN}; if they are the same, use one spelling and build again"
-        yield diagnostic("alike-names", message)
-    if not manifest.names_patients:
-        return
+    classes, ids = manifest.card.classes, column_of(manifest.table, "sample_id")
+    labels = label_codes(manifest.table, manifest.card)
+    for same in same_spelling(classes):
+        rows = np.flatnonzero(np.any([has_class(labels, int(number)) for number in same], axis=0))
+        yield diagnostic("alike-names", f"classes {_alike(classes[number] for number in same)}", ids, rows)
     codes, groups = codes_of(manifest.group_ids)
-    sets = same_spelling(groups)
-    if sets:
-        first = first_rows(codes, len(groups))
-        rows = "; ".join(rows_in_words(np.sort(first[same])) for same in sets[:_LISTED])
-        more = f" and {len(sets) - _LISTED:,} more" if len(sets) > _LISTED else ""
-        message = (
-            f"{counted(len(sets), 'set')} of groups (patients) differ only {WRITTEN}: {rows}{more}; if they are the "
-            "same patients, use one spelling and build again, else one may be in both train and test"
+    sets = same_spelling(groups) if manifest.names_patients else []
+    if sets and show_groups:
+        set_of = np.full(len(groups), -1)
+        set_of[np.concatenate(sets)] = np.repeat(np.arange(len(sets)), list(map(len, sets)))
+        rows = np.flatnonzero(set_of[codes] >= 0)
+        yield from one_by_one(
+            "alike-names",
+            rows,
+            set_of[codes[rows]],
+            ids,
+            lambda at: f"groups {_alike(groups[np.unique(codes[at])])}",
         )
-        yield diagnostic("alike-names", message, rows=np.sort(first[np.concatenate(sets)]), things=len(sets))
+    elif sets:
+        rows = first_rows(codes, len(groups))[np.concatenate(sets)]
+        message = f"{counted(len(sets), 'set')} of groups (patients) differ only {_WRITTEN}"
+        yield diagnostic("alike-names", f"{rows_in_words(rows, most=6)}: {message}", rows=rows, things=len(sets))
+
+
+def _alike(names: Iterable[str]) -> str:
+    quoted = [f'"{name}"' for name in names]
+    return f"{one_of(quoted, most=3)} differ only {_WRITTEN}"

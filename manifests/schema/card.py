@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from ...base import ManifestError, atomic_path, did_you_mean, one_of
+from ...base import ManifestError, atomic_path, counted, did_you_mean, one_of
 from ...base.pydantic_messages import fault_in_words
 from ...base.text import first_line
 from .intensity_policy import DEFAULT_READING, IntensityPolicy
@@ -122,14 +122,11 @@ class DatasetCard(BaseModel):
     @classmethod
     def _fit_the_task(cls, classes: list[str], info: ValidationInfo) -> list[str]:
         task = info.data.get("task")
+        least = 1 if task == "multilabel" else 2
         if task == "binary" and len(classes) != 2:
             raise ValueError(f"a binary task has two classes, here are {len(classes)}: {one_of(classes)}")
-        if task == "multilabel" and not classes:
-            raise ValueError("a multilabel task needs at least one class")
-        if task in ("multiclass", "ordinal") and len(classes) < 2:
-            raise ValueError(f"a {task} task needs at least two classes, here are {len(classes)}")
-        if task == "multilabel" and _RESERVED & set(classes):
-            raise ValueError(f"these columns have another meaning: {one_of(sorted(_RESERVED & set(classes)))}")
+        if task and len(classes) < least:
+            raise ValueError(f"a {task} task needs {counted(least, 'class', 'classes')} or more")
         return classes
 
     @field_validator("primary_metric")
@@ -140,25 +137,23 @@ class DatasetCard(BaseModel):
         if metric and metric not in METRIC_NAMES[task]:
             near = did_you_mean(metric, METRIC_NAMES[task])
             raise ValueError(
-                f'there is no metric "{metric}" for a {task} task; use {one_of(METRIC_NAMES[task])}.{near}'
+                f'unknown metric "{metric}" for a {task} task; there are {one_of(METRIC_NAMES[task])}.{near}'
             )
         return metric or _PRIMARY_METRIC[task]
 
-    @field_validator("label_column")
+    @field_validator("classes", "label_column", "attributes")
     @classmethod
-    def _label_is_its_own_column(cls, column: str) -> str:
-        if column in _RESERVED:
-            raise ValueError(f'the column "{column}" has another meaning')
-        return column
-
-    @field_validator("attributes")
-    @classmethod
-    def _attributes_are_their_own_columns(cls, attributes: list[str], info: ValidationInfo) -> list[str]:
-        labels = info.data.get("classes", []) if info.data.get("task") == "multilabel" else []
-        taken = (_RESERVED | set(labels) | {info.data.get("label_column")}) & set(attributes)
+    def _columns_have_one_meaning(cls, names: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        card, taken = info.data, set(_RESERVED)
+        is_multilabel = card.get("task") == "multilabel"
+        if info.field_name == "classes" and not is_multilabel:
+            return names
+        if info.field_name == "attributes":
+            taken |= {card.get("label_column", ""), *(card.get("classes", []) if is_multilabel else [])}
+        taken &= {names} if isinstance(names, str) else {*names}
         if taken:
-            raise ValueError(f"these columns have another meaning: {one_of(sorted(map(str, taken)))}")
-        return attributes
+            raise ValueError(f"these columns have another meaning: {one_of(sorted(taken))}")
+        return names
 
     @property
     def label_columns(self) -> list[str]:
@@ -175,7 +170,7 @@ class DatasetCard(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = [_in_words(dict(fault), values) for fault in error.errors()]
+            faults = [_in_words(dict(fault)) for fault in error.errors()]
             listed = faults[0] if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
             raise ManifestError(
                 f"{where}: {'' if len(faults) == 1 else 'several fields are wrong:'}{listed}"
@@ -214,34 +209,25 @@ class DatasetCard(BaseModel):
 
     def to_yaml(self) -> str:
         """The card as YAML text."""
-        values = {key: value for key, value in self.model_dump(mode="json").items() if value not in ("", [])}
-        if self.groups == "patients":
-            del values["groups"]
+        values = self.model_dump(mode="json", exclude={"groups"} if self.groups == "patients" else None)
         values["reading"] = self.reading.model_dump(mode="json", exclude_defaults=True)
-        if not values["reading"]:
-            del values["reading"]
+        values = {key: value for key, value in values.items() if value not in ("", [], {})}
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _in_words(fault: dict[str, Any], values: dict[str, Any]) -> str:
-    field, within = _place(fault["loc"])
+def _in_words(fault: dict[str, Any]) -> str:
+    names = (f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in fault["loc"])
+    field = "".join(names).removeprefix(".")
     if fault["type"] == "missing":
         return f'the field "{field}" is missing.'
     if fault["type"] == "extra_forbidden":
+        within = IntensityPolicy if field.startswith("reading.") else DatasetCard
         return f'unknown field "{field}".{did_you_mean(str(fault["loc"][-1]), within.model_fields)}'
     if field == "version":
-        return f"format version {values['version']!r} is not one that this medprobe reads (1); install a newer one."
-    if field == "task":
-        given = str(values["task"])
-        return f'task "{given}" is not one of {one_of(TASKS)}.{did_you_mean(given, TASKS)}'
+        return f"format version {fault['input']!r} is not one that this medprobe reads (1); install a newer one."
+    near = did_you_mean(str(fault["input"]), TASKS) if field == "task" else ""
     message = fault_in_words(fault)
-    return f"{field}: {message}{'' if message.endswith('?') else '.'}"
-
-
-def _place(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
-    """What the place of a fault is to a user, such as `reading.window`, and the model that it is a field of."""
-    names = "".join(f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in location)
-    return names.removeprefix("."), IntensityPolicy if location[0] == "reading" and len(location) > 1 else DatasetCard
+    return f"{field}: {message}{'' if message.endswith('?') else '.'}{near}"
 
 
 def _not_yaml(error: yaml.YAMLError, text: str) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -43,7 +40,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
             f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
         )
     if not path.is_file():
-        raise ManifestError(f"{path}: there is no such table.{_near_files(path)}")
+        raise ManifestError(f"{path}: does not exist.{_near_files(path)}")
     try:
         table = _read_csv(path, text) if is_csv else pq.read_table(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -183,21 +180,18 @@ def _is_wide_text(path: Path) -> bool:
         return path.suffix.lower() == ".csv" and b"\0" in file.read(512)
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
 def _ragged_rows(path: Path) -> str:
-    """Where rows are longer or shorter than the header; Arrow reads in parallel and does not know."""
-    with _open_text(path) as file:
-        rows = csv.reader(file)
-        header = next(rows)
-        if other := other_separator(header):
-            return f"its fields seem to be separated by {other}; save it with commas"
-        width = len(header)
-        ragged = [(rows.line_num, len(row)) for row in rows if row and len(row) != width]
-    line, fields = ragged[0] if ragged else (0, 0)
-    others = f" (and {counted(len(ragged) - 1, 'other line')})" if len(ragged) > 1 else ""
-    return f"line {line} has {fields} fields, the header {width}{others}; put a field that holds a comma in quotes"
+    """Which rows are longer or shorter than the header; only a single thread knows their numbers."""
+    ragged: list[pacsv.InvalidRow] = []
+
+    def skip(row: pacsv.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
+    options = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip)
+    table = pacsv.read_csv(path, read_options=pacsv.ReadOptions(use_threads=False), parse_options=options)
+    if other := other_separator(table.column_names):
+        return f"its fields seem to be separated by {other}; save it with commas"
+    first, others = ragged[0], f" (and {counted(len(ragged) - 1, 'other row')})" if len(ragged) > 1 else ""
+    fields = f"row {first.number - 1} has {first.actual_columns} fields, the header {first.expected_columns}{others}"
+    return f"{fields}; put a field that holds a comma in quotes"

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ...base import canonical_json
 
 Window = Literal["stored", "percentiles"] | tuple[float, float]
 
 
-def _as_window(window: object) -> object:
-    """A list as a tuple; refuses here what is not a window, since a union would report each of its members."""
-    if window in ("stored", "percentiles"):
-        return window
-    if not _two_numbers(window):
-        raise ValueError("must be stored, percentiles, or [centre, width], such as [40, 400]")
-    return window if isinstance(window, tuple) else tuple(window)  # pyright: ignore[reportArgumentType]
-
-
-def _as_percentiles(percentiles: object) -> object:
-    if not _two_numbers(percentiles):
-        raise ValueError("must be two numbers from 0 to 100, such as [0.5, 99.5]")
-    return percentiles
-
-
-def _two_numbers(value: object) -> bool:
+def _is_pair(value: object) -> bool:
     """Whether a value is a pair of finite numbers."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return False
@@ -49,12 +34,12 @@ class IntensityPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    window: Annotated[Window, BeforeValidator(_as_window)] = "stored"
+    window: Window = "stored"
     """`stored`: what the file itself asks for, a DICOM's window or VOI table, the full range of a 16-bit PNG or TIFF;
     where a file asks for nothing (NIfTI, stacks of floats), its percentiles. `percentiles`: always those. Or `[centre,
     width]` in the file's own units, after its rescale slope and intercept (Hounsfield units in CT). 8-bit grey and
     colour images of ordinary formats are never stretched."""
-    percentiles: Annotated[tuple[float, float], BeforeValidator(_as_percentiles)] = (0.5, 99.5)
+    percentiles: tuple[float, float] = (0.5, 99.5)
     """The percentiles of the values that become 0 and 255; between them, linear."""
     scope: Literal["volume", "slice"] = "volume"
     """What percentiles are taken over: the whole file (a NIfTI volume, all frames of a DICOM, one volume of a stack),
@@ -63,19 +48,24 @@ class IntensityPolicy(BaseModel):
     """Let JPEG images be decoded at 1/2, 1/4 or 1/8 of their size while their shorter side stays at least this many
     pixels: several times faster for very large photographs, with slightly other pixels. Default: never."""
 
-    @field_validator("window")
+    # Before pydantic's own checks, which would report each member of the union.
+    @field_validator("window", mode="before")
     @classmethod
-    def _window_has_width(cls, window: Window) -> Window:
-        if isinstance(window, tuple) and not window[1] > 0:
-            raise ValueError(f"a window is [centre, width], and its width is above 0, not {window[1]:g}")
-        return window
+    def _is_window(cls, window: Any) -> Any:
+        if window in ("stored", "percentiles"):
+            return window
+        if not _is_pair(window) or window[1] <= 0:
+            raise ValueError(
+                f"must be stored, percentiles, or [centre, width] with a width above 0, such as [40, 400], not {window}"
+            )
+        return tuple(window)
 
-    @field_validator("percentiles")
+    @field_validator("percentiles", mode="before")
     @classmethod
-    def _percentiles_ascend(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise ValueError(f"percentiles ascend between 0 and 100, not {percentiles[0]:g} and {percentiles[1]:g}")
-        return percentiles
+    def _are_percentiles(cls, pair: Any) -> Any:
+        if not _is_pair(pair) or not 0 <= pair[0] < pair[1] <= 100:
+            raise ValueError(f"must be two numbers from 0 to 100, the lower first, such as [0.5, 99.5], not {pair}")
+        return pair
 
     @property
     def in_spec(self) -> str:

@@ -21,3 +21,8 @@ def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
         return pd.Index(card.classes).get_indexer(pd.Index(names, dtype=object)).astype(np.int64)[codes]
     columns = (as_numbers(column_of(table, name)) for name in card.classes)
     return np.stack([np.where((column == 0) | (column == 1), column, -1).astype(np.int8) for column in columns], axis=1)
+
+
+def has_class(labels: np.ndarray, number: int) -> np.ndarray:
+    """Which of `labels`, coded as by `label_codes`, have the class at position `number`: (N,) bool."""
+    return labels[:, number] == 1 if labels.ndim == 2 else labels == number

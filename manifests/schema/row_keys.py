@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
@@ -42,14 +40,8 @@ def disagreeing(codes: np.ndarray, count: int, values: np.ndarray) -> np.ndarray
     return found
 
 
-def row_groups(codes: np.ndarray, chosen: np.ndarray, *, most: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows of each code that `chosen` (bool, one per code) marks, for the first `most` of them in code order."""
-    wanted = np.zeros(len(chosen), bool)
-    wanted[np.flatnonzero(chosen)[:most]] = True
-    rows = np.flatnonzero(wanted[codes])
-    rows = rows[np.argsort(codes[rows], kind="stable")]
-    if len(rows) == 0:
-        return
-    starts = np.flatnonzero(np.r_[True, np.diff(codes[rows]) != 0])
-    for part in np.split(rows, starts[1:]):
-        yield int(codes[part[0]]), part
+def row_groups(codes: np.ndarray, *, most: int) -> list[np.ndarray]:
+    """The positions of each code, in code order; after the first `most` codes, those of all others together."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return np.split(order, starts[:most]) if len(order) else []

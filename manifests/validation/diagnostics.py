@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning")
 IMAGES = ("image", "images")
 MOST = 200
 """Diagnostics of one code that are listed one by one; the rest are counted."""
-_ABSOLUTE = r"/|[A-Za-z]:/|~"
+_ABSOLUTE = r"/|[A-Za-z]:[/\\]|~"
 
 
 class Code(NamedTuple):
@@ -242,36 +243,38 @@ def diagnostic(
 
 def one_by_one(
     code: str,
-    chosen: np.ndarray,
+    rows: np.ndarray,
     codes: np.ndarray,
     ids: pd.Series,
-    message: Callable[[int, np.ndarray], str],
-    others: tuple[str, str],
+    message: Callable[[np.ndarray], str],
     *,
-    rows: np.ndarray | None = None,
     files: pd.Series | None = None,
 ) -> Iterator[Diagnostic]:
-    """A diagnostic for each of the first `MOST` chosen things, and one that counts the rest.
+    """A diagnostic for each of the first `MOST` things, and one that counts the rest.
 
     Args:
         code: a key of `CODES`.
-        chosen: bool, one per thing.
-        codes: (M,) int64: the thing of each row.
+        rows: (K,) int64: positions in the table of the images concerned.
+        codes: (K,) int64: the thing that each of them belongs to.
         ids: the sample ids of the whole table.
-        message: the message about a thing and its rows.
-        others: what the rest is, singular and plural.
-        rows: (M,) int64: positions of these rows in the table; by default all of them.
+        message: the message about a thing, from the rows of its images.
         files: the column `path`, if the first file of each thing must be opened.
     """
-    rows = np.arange(len(codes)) if rows is None else rows
-    for thing, part in row_groups(codes, chosen, most=MOST):
-        at = rows[part]
-        yield diagnostic(code, message(thing, at), ids, at, files=[] if files is None else [str(files.iloc[at[0]])])
-    rest = np.zeros(len(chosen), bool)
-    rest[np.flatnonzero(chosen)[MOST:]] = True
-    if rest.any():
-        things = int(rest.sum())
-        yield diagnostic(code, counted(things, *others), ids, rows[np.flatnonzero(rest[codes])], things=things)
+    groups = [rows[part] for part in row_groups(codes, most=MOST)]
+    for at in groups[:MOST]:
+        yield diagnostic(code, message(at), ids, at, files=[] if files is None else [str(files.iloc[at[0]])])
+    for rest in groups[MOST:]:
+        kind, things = CODES[code], len(np.unique(codes)) - MOST
+        count = counted(len(rest) if kind.thing == IMAGES else things, *(f"other {word}" for word in kind.thing))
+        yield diagnostic(code, f"{count}: {kind.meaning}", ids, rest, things=things)
+
+
+def all_at_once(
+    code: str, rows: np.ndarray, ids: pd.Series, what: str, *, show_ids: bool = True
+) -> Iterator[Diagnostic]:
+    """One diagnostic about all rows, if there are any; arguments as those of `one_by_one`."""
+    if len(rows):
+        yield diagnostic(code, f"{rows_in_words(rows, ids if show_ids else None)}: {what}", ids, rows)
 
 
 def by_severity(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -301,37 +304,32 @@ def rows_in_words(rows: np.ndarray | Sequence[int], ids: pd.Series | None = None
 
     Args:
         rows: positions in the table, from 0.
-        ids: the table's sample ids, to name a single row by.
+        ids: the table's sample ids, to name rows by as well: `12 rows (7, 9, 30, ...: a, b, c, ...)`.
         most: how many rows are named.
     """
     rows = np.asarray(rows)
+    named = [] if ids is None else ids.iloc[rows[:most]].dropna().tolist()
     if len(rows) == 1:
-        name = "" if ids is None or pd.isna(ids.iloc[rows[0]]) else f' (sample_id "{ids.iloc[rows[0]]}")'
-        return f"row {rows[0] + 1:,}{name}"
-    named = ", ".join(f"{row + 1:,}" for row in rows[:most])
-    return f"{len(rows):,} rows ({named}{', ...' if len(rows) > most else ''})"
+        return f"row {rows[0] + 1:,}" + "".join(f' (sample_id "{name}")' for name in named)
+    more = ", ..." if len(rows) > most else ""
+    numbers = ", ".join(f"{row + 1:,}" for row in rows[:most]) + more
+    names = f": {', '.join(named)}{more}" if named else ""
+    return f"{len(rows):,} rows ({numbers}{names})"
 
 
 def leaves_root(path: str) -> bool:
-    """Whether a path of a manifest is absolute or, read from left to right, ever climbs above its start."""
+    """Whether a path of a manifest is absolute, or climbs above its start at any point."""
     path = path.replace("\\", "/")
-    if re.match(_ABSOLUTE, path):
-        return True
-    depth = 0
-    for part in path.split("/"):
-        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
-        if depth < 0:
-            return True
-    return False
+    return bool(re.match(_ABSOLUTE, path)) or f"{posixpath.normpath(path)}/".startswith("../")
 
 
 def outside_root(paths: pd.Series) -> np.ndarray:
     """For which paths `leaves_root` is true: (N,) bool."""
-    paths = paths.fillna("").str.replace("\\", "/")
-    outside = paths.str.match(_ABSOLUTE).to_numpy(bool)
-    # Only the few with ".." in them are looked at one by one.
-    for row in np.flatnonzero(paths.str.contains("..", regex=False).to_numpy(bool)):
-        outside[row] = leaves_root(paths.iloc[row])
+    paths = paths.fillna("")
+    # Only the few that may leave it are looked at one by one.
+    suspects = np.flatnonzero(paths.str.contains(rf"^(?:{_ABSOLUTE}|\\)|\.\.", regex=True).to_numpy(bool))
+    outside = np.zeros(len(paths), bool)
+    outside[suspects] = [leaves_root(path) for path in paths.iloc[suspects]]
     return outside
 
 

@@ -68,11 +68,11 @@ class Faults:
         """
         rows, known = np.flatnonzero(np.asarray(wrong, bool)), list(known)
         codes, values = codes_of(words.iloc[rows])
-        for code, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
-            near = did_you_mean(values[code], known)
-            value = f'"{values[code]}"' if values[code] else "nothing"
+        for value, part in zip(values, row_groups(codes, most=MOST)[:MOST], strict=False):
+            near = did_you_mean(value, known)
+            shown = f'"{value}"' if value else "nothing"
             self.note(
-                f'{rows_in_words(rows[part])}: column "{column}" holds {value}; {what}.{near}',
+                f'{rows_in_words(rows[part])}: column "{column}" holds {shown}; {what}.{near}',
                 len(part),
                 row=int(rows[part][0]),
             )
@@ -84,7 +84,7 @@ class Faults:
         """Notes each text that `words` (N,) hold in several rows, by its rows; blank ones are not looked at."""
         rows = np.flatnonzero((words.duplicated(keep=False) & (words != "")).to_numpy(bool))
         codes, values = codes_of(words.iloc[rows])
-        for _, part in row_groups(codes, np.ones(len(values), bool), most=MOST):
+        for part in row_groups(codes, most=MOST)[:MOST]:
             # Not the value itself: such columns name patients and their images.
             message = f'{rows_in_words(rows[part])}: the same value in column "{column}"; keep one of them'
             self.note(message, row=int(rows[part][0]))

@@ -16,7 +16,7 @@ from ..schema.card import DatasetCard
 from ..schema.columns import as_numbers, as_words, column_of, is_blank
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of, disagreeing
-from .diagnostics import Diagnostic, diagnostic, one_by_one, rows_in_words
+from .diagnostics import Diagnostic, all_at_once, diagnostic, one_by_one, rows_in_words
 
 SPLITS = ("train", "val", "test")
 
@@ -46,82 +46,56 @@ def no_rows(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
         yield diagnostic("empty-manifest", "the table has no rows")
 
 
-def blank_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
-    """A sample, unit or group without a name."""
-    for column in ("sample_id", "unit_id", "group_id"):
-        yield from _blanks("blank-id", column, table)
-
-
-def blank_paths(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
-    """A sample without an image."""
-    yield from _blanks("blank-path", "path", table)
-
-
-def blank_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
-    """A sample without a label."""
-    for column in card.label_columns:
-        yield from _blanks("blank-label", column, table)
+def blank_fields(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
+    """A sample, unit or group without an id, a sample without an image or a label."""
+    ids = dict.fromkeys(("sample_id", "unit_id", "group_id"), "blank-id")
+    columns = {**ids, "path": "blank-path", **dict.fromkeys(card.label_columns, "blank-label")}
+    for column, code in columns.items():
+        if column in table:
+            what = f'column "{column}" is blank; fill it or remove the row'
+            yield from _about(table, code, is_blank(column_of(table, column)), what)
 
 
 def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """Two rows under one sample id."""
     ids = column_of(table, "sample_id")
-    rows = np.flatnonzero(ids.duplicated(keep=False).to_numpy(bool) & ~is_blank(ids))
-    if len(rows) == 0:
-        return
-    codes, names = codes_of(ids.iloc[rows])
-    others = ("other sample_id in several rows", "other sample_ids in several rows")
-    yield from one_by_one(
-        "duplicate-id",
-        np.ones(len(names), bool),
-        codes,
-        ids,
-        lambda _, rows: f'{rows_in_words(rows)}: the same value in column "sample_id"',
-        others,
-        rows=rows,
-    )
+    repeated = ids.duplicated(keep=False).to_numpy(bool) & ~is_blank(ids)
+    yield from _by_value(table, "duplicate-id", "sample_id", repeated, lambda _: 'the same value in column "sample_id"')
 
 
 def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A label that the card does not list; in a multilabel column, anything but 0 and 1."""
     for column in card.label_columns:
         labels = column_of(table, column)
-        others = (f'other unknown label in column "{column}"', f'other unknown labels in column "{column}"')
-        rows = np.flatnonzero(_unknown(labels, card))
-        yield from _by_value(
-            "unknown-label",
-            labels,
-            rows,
-            table,
-            lambda value, column=column: f'column "{column}" holds "{value}", {_remedy(value, card)}',
-            others,
-        )
+        if card.task == "multilabel":
+            known = np.isin(as_numbers(labels), (0, 1))
+        else:
+            known = labels.isin(card.classes).to_numpy(bool)
+
+        def words(value: str, column: str = column) -> str:
+            return f'column "{column}" holds "{value}", {_remedy(value, card)}'
+
+        yield from _by_value(table, "unknown-label", column, ~known & ~is_blank(labels), words)
 
 
 def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A word in the split column other than train, val and test, or a blank one."""
-    if "split" not in table:
-        return
 
     def words(value: str) -> str:
         shown = f'"{value}"' if value.strip() else "nothing"
         return f'column "split" holds {shown}; write train, val or test.{did_you_mean(value.strip(), SPLITS)}'
 
-    splits = column_of(table, "split").fillna("")
-    others = ('other word in column "split"', 'other words in column "split"')
-    yield from _by_value("unknown-split", splits, np.flatnonzero(~splits.isin(SPLITS)), table, words, others)
+    if "split" in table:
+        yield from _by_value(table, "unknown-split", "split", ~column_of(table, "split").isin(SPLITS), words)
 
 
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A frame that is not a whole number from 0 up."""
-    if "frame" not in table:
-        return
-    frames = column_of(table, "frame")
-    numbers = as_numbers(frames)
-    rows = np.flatnonzero(~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0)))
-    if len(rows):
-        message = f'{rows_in_words(rows)}: column "frame" must hold a whole number from 0 up, or nothing'
-        yield diagnostic("bad-frame", message, _ids(table), rows)
+    if "frame" in table:
+        frames = column_of(table, "frame")
+        numbers = as_numbers(frames)
+        wrong = ~is_blank(frames) & ~((numbers >= 0) & (numbers % 1 == 0))
+        yield from _about(table, "bad-frame", wrong, 'column "frame" must hold a whole number from 0 up, or nothing')
 
 
 def inconsistent_samples(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
@@ -129,32 +103,33 @@ def inconsistent_samples(table: pd.DataFrame, card: DatasetCard) -> Iterator[Dia
     if "unit_id" not in table:
         return
     codes, units = codes_of(column_of(table, "unit_id"))
-    columns = {
-        "unit-two-labels": ("labels", label_codes(table, card), card.label_column),
-        "unit-two-groups": ("groups", _column_codes(table, "group_id"), "group_id"),
-        "unit-two-splits": ("splits", _column_codes(table, "split"), "split"),
-    }
-    for code, (what, values, column) in columns.items():
-        if values is None:
+    disagreement = (
+        ("unit-two-labels", "labels", card.label_column),
+        ("unit-two-groups", "groups", "group_id"),
+        ("unit-two-splits", "splits", "split"),
+    )
+    for code, what, column in disagreement:
+        if what == "labels":
+            values = label_codes(table, card)
+        elif column in table:
+            values = codes_of(column_of(table, column))[0]
+        else:
             continue
         # Groups are patients, so their ids are not shown.
-        shown = column_of(table, column) if code != "unit-two-groups" and column in table else None
+        shown = column_of(table, column) if what != "groups" and column in table else None
 
-        def message(_: int, rows: np.ndarray, what: str = what, shown: pd.Series | None = shown) -> str:
+        def message(rows: np.ndarray, what: str = what, shown: pd.Series | None = shown) -> str:
             found = "" if shown is None else f" ({one_of(sorted(set(as_words(shown.iloc[rows]))))})"
             return f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}{found}'
 
-        others = (f"other unit with different {what}", f"other units with different {what}")
-        differ = disagreeing(codes, len(units), values)
-        yield from one_by_one(code, differ, codes, _ids(table), message, others)
+        rows = np.flatnonzero(disagreeing(codes, len(units), values)[codes])
+        yield from one_by_one(code, rows, codes[rows], column_of(table, "sample_id"), message)
 
 
 STRUCTURE: tuple[Check, ...] = (
     no_rows,
-    blank_ids,
+    blank_fields,
     duplicate_ids,
-    blank_paths,
-    blank_labels,
     unknown_labels,
     unknown_splits,
     bad_frames,
@@ -163,47 +138,23 @@ STRUCTURE: tuple[Check, ...] = (
 """In the order in which to fix them."""
 
 
-def _blanks(code: str, column: str, table: pd.DataFrame) -> Iterator[Diagnostic]:
-    if column not in table:
-        return
-    rows = np.flatnonzero(is_blank(column_of(table, column)))
-    if len(rows):
-        where = rows_in_words(rows)
-        message = f'{where}: column "{column}" is blank; fill it or remove the row'
-        yield diagnostic(code, message, _ids(table), rows)
+def _about(table: pd.DataFrame, code: str, wrong: np.ndarray, what: str) -> Iterator[Diagnostic]:
+    """A diagnostic about all rows that are `wrong`, (N,) bool."""
+    yield from all_at_once(code, np.flatnonzero(wrong), column_of(table, "sample_id"), what, show_ids=False)
 
 
 def _by_value(
-    code: str,
-    column: pd.Series,
-    rows: np.ndarray,
-    table: pd.DataFrame,
-    words: Callable[[str], str],
-    others: tuple[str, str],
+    table: pd.DataFrame, code: str, column: str, wrong: np.ndarray | pd.Series, words: Callable[[str], str]
 ) -> Iterator[Diagnostic]:
-    """A diagnostic for each distinct value of `column` in `rows`."""
-    codes, values = codes_of(column.iloc[rows])
+    """A diagnostic for each distinct value of `column` in the rows that are `wrong`, (N,) bool."""
+    values, rows = column_of(table, column), np.flatnonzero(wrong)
     yield from one_by_one(
         code,
-        np.ones(len(values), bool),
-        codes,
-        _ids(table),
-        lambda value, at: f"{rows_in_words(at)}: {words(values[value])}",
-        others,
-        rows=rows,
+        rows,
+        codes_of(values.iloc[rows])[0],
+        column_of(table, "sample_id"),
+        lambda at: f"{rows_in_words(at)}: {words(as_words(values.iloc[at[:1]])[0])}",
     )
-
-
-def _unknown(labels: pd.Series, card: DatasetCard) -> np.ndarray:
-    """Which labels are neither blank nor known: (N,) bool."""
-    if card.task != "multilabel":
-        return ~labels.isin(card.classes).to_numpy(bool) & ~is_blank(labels)
-    numbers = as_numbers(labels)
-    return ~((numbers == 0) | (numbers == 1)) & ~is_blank(labels)
-
-
-def _ids(table: pd.DataFrame) -> pd.Series:
-    return column_of(table, "sample_id")
 
 
 def _remedy(label: str, card: DatasetCard) -> str:
@@ -213,13 +164,6 @@ def _remedy(label: str, card: DatasetCard) -> str:
     whole = label.removesuffix(".0")
     if whole != label and whole in card.classes:
         return f'{known} It is written as a decimal number; write "{whole}"'
-    advice = " Classes are case-sensitive; edit the table or the card" if label.casefold() in _folded(card) else ""
+    is_case = label.casefold() in {name.casefold() for name in card.classes}
+    advice = " Classes are case-sensitive; edit the table or the card" if is_case else ""
     return f"{known}{did_you_mean(label, card.classes)}{advice}"
-
-
-def _folded(card: DatasetCard) -> set[str]:
-    return {name.casefold() for name in card.classes}
-
-
-def _column_codes(table: pd.DataFrame, column: str) -> np.ndarray | None:
-    return codes_of(column_of(table, column))[0] if column in table else None

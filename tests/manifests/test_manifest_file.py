@@ -145,7 +145,7 @@ def test_a_faulty_manifest_is_never_saved(tmp_path: Path) -> None:
         ("toy.csv", b"sample_id,path\nx,y\n", '"label" is missing'),
         ("toy.csv", b"sample_id,path,labels\nx,y,a\n", 'Did you mean "labels"'),
         ("toy.csv", b"sample_id,path,label,label\nx,y,a,a\n", "two columns are named label"),
-        ("toy.csv", b"sample_id,path,label\nx,a,b.png,a\n", "line 2 has 4 fields, the header 3"),
+        ("toy.csv", b"sample_id,path,label\nx,a,b.png,a\n", "row 1 has 4 fields, the header 3"),
         ("toy.csv", "sample_id,path,label\nx,é.png,a\n".encode("latin-1"), "not UTF-8"),
         ("toy.csv", b"sample_id,path,label\n", "the table has no rows"),
         ("toy.parquet", b"PAR1 is not enough", "not a Parquet file"),
@@ -160,7 +160,7 @@ def test_a_damaged_table_is_refused_with_what_to_do(tmp_path: Path, name: str, c
 
 def test_a_missing_table_or_card_is_named(tmp_path: Path) -> None:
     path = _write(tmp_path, "sample_id,path,label\nx,y,a\n")
-    with pytest.raises(ManifestError, match=r"no such table. Did you mean toy.csv"):
+    with pytest.raises(ManifestError, match=r"does not exist. Did you mean toy.csv"):
         Manifest.load(tmp_path / "toys.csv")
     with pytest.raises(ManifestError, match="Name the table, not its card"):
         Manifest.load(tmp_path / "toy.yaml")
@@ -269,7 +269,7 @@ _SOUND = "name: t\ntask: binary\nclasses: [a, b]\n"
         ("name: t\ntask: binary\nclasses: cat", 'classes: must be a list, such as [a, b], not "cat".'),
         (f"{_SOUND}attributes: [[1]]", "attributes, entry 1: must be text"),
         (f"{_SOUND}primary_metric: roc_acu", 'brier, ece. Did you mean "roc_auc"?'),
-        (f"{_SOUND}primary_metric: xyz", 'there is no metric "xyz" for a binary task; use accuracy'),
+        (f"{_SOUND}primary_metric: xyz", 'unknown metric "xyz" for a binary task; there are accuracy'),
         (f"{_SOUND}reading: 3", "reading: must be fields with values, not 3."),
         (
             f"{_SOUND}reading: {{window: foo}}",

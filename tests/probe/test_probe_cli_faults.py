@@ -110,7 +110,7 @@ def test_a_run_that_is_there_is_kept_unless_asked(copied: Path, tmp_path: Path, 
         (("--shots", "1000"), "1000 shots"),
         (("--shots", "few"), "give whole numbers such as"),
         (("--train-fraction", "1.5"), "above 0 and at most at 1"),
-        (("--external", "nowhere.parquet"), "there is no such table"),
+        (("--external", "nowhere.parquet"), "does not exist"),
         (("--protocol", "external"), "give it with --external"),
         (("--external-cache", "embeddings"), "--external."),
         (("--jobs", "0"), "0 jobs"),
@@ -127,7 +127,7 @@ def test_a_word_that_means_nothing_is_one_line(
 
 def test_a_manifest_that_is_not_there_is_one_line(tmp_path: Path, medprobe: Medprobe) -> None:
     out = tmp_path / "run"
-    assert_refused(*medprobe("probe", tmp_path / "nothing.parquet", "--out", out), out, "there is no such table")
+    assert_refused(*medprobe("probe", tmp_path / "nothing.parquet", "--out", out), out, "does not exist")
 
 
 def test_embeddings_that_are_not_finite_are_one_line(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
