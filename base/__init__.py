@@ -21,7 +21,7 @@ from .errors import (
 )
 from .files import atomic_folder, atomic_path, make_folder, writing
 from .progress import progress
-from .text import counted, did_you_mean, no_such, one_of, percent
+from .text import counted, did_you_mean, look_up, no_such, one_of, percent
 
 __all__ = [
     "BackboneError",
@@ -42,6 +42,7 @@ __all__ = [
     "counted",
     "did_you_mean",
     "fingerprint",
+    "look_up",
     "make_folder",
     "no_such",
     "one_of",

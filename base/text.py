@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
+
+from .errors import ProbeError
+
+_Value = TypeVar("_Value")
 
 MINUS = "\u2212"
 NONE = "\u2013"
@@ -68,6 +73,17 @@ def no_such(what: str, name: str, names: Iterable[str]) -> str:
     """
     known = list(names)
     return f'unknown {what} "{name}"; there are {one_of(known)}.{did_you_mean(name, known)}'
+
+
+def look_up(what: str, name: str, table: Mapping[str, _Value]) -> _Value:
+    """`table[name]`.
+
+    Raises:
+        ProbeError: there is none of that name; the message is that of `no_such`.
+    """
+    if name not in table:
+        raise ProbeError(no_such(what, name, table))
+    return table[name]
 
 
 def first_line(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,10 +26,6 @@ def _show_settings(requested: bool) -> None:
     say("As in  --probe knn:k=[5,11],weights=uniform")
     say("Any scikit-learn classifier:  --probe sklearn:sklearn.svm.SVC:C=[1,10]")
     raise typer.Exit
-
-
-if TYPE_CHECKING:
-    from ...probe import Probe
 
 
 def probe(
@@ -134,21 +130,28 @@ def probe(
 
     Example: `medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain`
     """
+    from ...base import ProbeError
     from ...cache import default_store, find_caches
     from ...evaluate.metrics.registry import find_metric
     from ...evaluate.resampling.resample import parse_seeds
     from ...evaluate.resampling.train_size import parse_fractions, parse_shots
     from ...evaluate.results.run import check_output_dir
     from ...manifests import Manifest
-    from ...probe import run_probes
+    from ...probe import resolve_probes, run_probes, set_params
     from ...probe.data.features import choose_poolings
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
     few = parse_shots(shots) if shots is not None else []
     shares = parse_fractions(train_fraction) if train_fraction is not None else []
-    _check_external_cache(external, external_cache)
-    probes = _requested_probes(probe or ["logreg", "knn", "gbm"], C=grid_of_c, stop_path=stop_path)
+    if external_cache and not external:
+        raise ProbeError(
+            "--external-cache is the folder of an external manifest's caches: name that manifest with --external."
+        )
+    probes = resolve_probes(probe or ["logreg", "knn", "gbm"])
+    path = {name: value for name, value in {"C": grid_of_c, "stop_path": stop_path}.items() if value is not None}
+    if path:
+        probes = set_params(probes, "logreg", path)
     find_metric(metric or "accuracy")
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
@@ -178,20 +181,3 @@ def probe(
     show_summary(run)
     remark(f"\nSaved: {out}")
     say(f"Next:  {command('report', out)}")
-
-
-def _requested_probes(names: list[str], **path: Any) -> list[Probe[Any]]:
-    """The probes by their names, `logreg` with those settings of its `path` that were given (are not None)."""
-    from ...probe import resolve_probes, set_params
-
-    given = {setting: value for setting, value in path.items() if value is not None}
-    return set_params(resolve_probes(names), "logreg", given) if given else resolve_probes(names)
-
-
-def _check_external_cache(external: Path | None, store: Path | None) -> None:
-    from ...base import ProbeError
-
-    if store and not external:
-        raise ProbeError(
-            "--external-cache is the folder of an external manifest's caches: name that manifest with --external."
-        )

@@ -12,8 +12,6 @@ import typer
 from ..terminal.console import remark
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ...evaluate import Run
     from ...evaluate.statistics.compute import Statistics
 
@@ -132,9 +130,8 @@ def _as_json(runs: list[Run], found: Statistics) -> dict[str, Any]:
         }
         for run in runs
     ]
-    return {"runs": about, **{name: _records(table) for name, table in found.tables.items()}}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     # By way of pandas, which writes null for what is not a number.
-    return json.loads(table.to_json(orient="records", double_precision=15))
+    tables = {
+        name: json.loads(table.to_json(orient="records", double_precision=15)) for name, table in found.tables.items()
+    }
+    return {"runs": about, **tables}

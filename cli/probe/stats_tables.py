@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from ...base.text import NONE, bare_p, interval, number, p_value, signed
-from ..terminal.console import out, say, show_table
-from ..terminal.wrapping import wrapped
-from .summary import heading, on_spread, systems_table
+from ...base.text import NONE, number, p_value
+from ...evaluate import METRICS
+from ...evaluate.resampling.train_size import FULL_TRAIN
+from ...evaluate.statistics.comparison import VERDICT_TESTS
+from ...evaluate.statistics.summary import budgets_in_order
+from ...report.elements.table import Cell, Table, bounds, decimal, difference, p_of, words
+from ..terminal.console import say, show_table
+from .summary import heading, on_spread, say_warnings, show, show_systems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 60
 """Rows of one table that are shown; files have all."""
-_Cells = dict[str, Callable[[dict], str]]
 
 
 def show_statistics(runs: Sequence[Run], found: Statistics) -> None:
@@ -28,17 +31,15 @@ def show_statistics(runs: Sequence[Run], found: Statistics) -> None:
     for run in runs:
         name = run.info["dataset"]["name"]
         tables = {key: table[table["dataset"] == name] for key, table in found.tables.items() if "dataset" in table}
-        for key, show in _SHOWN.items():
+        for key, show_one in _SHOWN.items():
             if key in tables and len(tables[key]):
-                show(run, _in_order(run, tables[key]))
+                show_one(run, _in_order(run, tables[key]))
     for ranking in found.rankings:
         _show_ranking(ranking)
 
 
 def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """By probe, and on a low-data curve from the smallest budget to the largest."""
-    from ...evaluate.statistics.summary import budgets_in_order
-
     # Tests keep the order of the list.
     ranks = {name: place for place, name in enumerate([*_TESTS, *budgets_in_order(run)])}
     keys = [table[key].tolist() for key in ("test", "probe", "budget") if key in table]
@@ -47,51 +48,27 @@ def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _show_summary(run: Run, table: pd.DataFrame) -> None:
-    from ...evaluate import find_metric
-    from ...evaluate.statistics.run_warnings import run_warnings
-
-    say(heading(run, find_metric(str(table["metric"].iloc[0]))))
-    out().print(systems_table(table), soft_wrap=False)
+    say(heading(run, METRICS[str(table["metric"].iloc[0])]))
+    show_systems(table)
     say(on_spread(run, str(table["interval"].iloc[0])))
-    for problem in run_warnings(run, table):
-        say(wrapped(f"{problem.severity}: {problem}", rest="  "))
+    say_warnings(run, table)
 
 
 def _show_comparisons(run: Run, table: pd.DataFrame) -> None:
-    from ...evaluate.statistics.comparison import VERDICT_TESTS
-
-    within = "probe" if "probe" in table else "backbone"
     correction = str(table["correction"].iloc[0])
-    cells: _Cells = {
-        within: lambda row: _with_budget(row[within], row),
-        "a - b": _pair,
-        "diff.": lambda row: signed(row["difference"]),
-        "95 % interval": _interval,
-        "p": lambda row: bare_p(row["p"]),
-        f"p ({correction})": lambda row: bare_p(row["p_adjusted"]),
-    }
     tests = " or ".join(VERDICT_TESTS[name] for name in sorted(set(table["test"])))
     say(f"\nDifferences: {_metric_label(table)}\n(p: {tests})")
-    _show(table, cells, names=(within, "a - b"))
-    _say_notes(table)
+    numbers = {"diff.": difference("difference"), "95 % interval": bounds, "p": p_of("p")}
+    _show(table, _pair(table), numbers | {f"p ({correction})": p_of("p_adjusted")})
 
 
 def _show_tests(run: Run, table: pd.DataFrame) -> None:
-    from ...evaluate import METRICS
-
-    within = "probe" if "probe" in table else "backbone"
     for test, rows in table.groupby("test", sort=False):
-        cells: _Cells = {
-            within: lambda row: _with_budget(row[within], row),
-            "a - b": _pair,
-            **({"class": lambda row: row["class"]} if test == "delong" and run.task != "binary" else {}),
-            "diff.": lambda row: signed(row["difference"]),
-            "p": lambda row: bare_p(row["p"]),
-            "p (adj.)": lambda row: bare_p(row["p_adjusted"]),
-        }
-        say(f"\n{_TESTS[str(test)].format(metric=METRICS[str(rows['metric'].iloc[0])].label)}")
-        _show(rows, cells, names=(within, "a - b", "class"))
-        _say_notes(rows)
+        names = _pair(table)
+        if test == "delong" and run.task != "binary":
+            names |= {"class": words("class")}
+        say(f"\n{_TESTS[str(test)].format(metric=_metric_label(rows))}")
+        _show(rows, names, {"diff.": difference("difference"), "p": p_of("p"), "p (adj.)": p_of("p_adjusted")})
 
 
 _TESTS = {
@@ -103,80 +80,51 @@ _TESTS = {
 
 
 def _show_calibration(run: Run, table: pd.DataFrame) -> None:
-    numbers = {
+    columns = {
         "ECE": "ece", "Brier": "brier", "rel.": "reliability", "res.": "resolution",
         "unc.": "uncertainty", "within": "within",
     }  # fmt: skip
     say("\nCalibration on test, means over seeds\n(Brier = reliability - resolution + uncertainty + within)")
-    _show(table, {**_SYSTEM, **_numbers(numbers)}, names=tuple(_SYSTEM))
+    _show(table, _SYSTEM, {title: decimal(name) for title, name in columns.items()})
 
 
 def _show_temperature(run: Run, table: pd.DataFrame) -> None:
-    def change(name: str) -> Callable[[dict], str]:
+    def change(name: str) -> Cell:
         return lambda row: f"{number(row[name])} → {number(row[f'{name}_after'])}"
 
-    cells: _Cells = {
-        **_SYSTEM,
-        "T": lambda row: f"{row['temperature']:.2f}",
-        "log loss": change("log_loss"),
-        "ECE": change("ece"),
-        "Brier": change("brier"),
-    }
+    numbers = {"log loss": change("log_loss"), "ECE": change("ece"), "Brier": change("brier")}
     say(
         "\nTemperature scaling: the effect on test of T fitted on val (before → after)"
         "\n(T: median over seeds, > 1 if probabilities were overconfident; others: means)"
     )
-    _show(table, cells, names=tuple(_SYSTEM))
-    for row in table[table["note"] != ""].to_dict("records"):
-        say(f"note: {row['backbone']} {_with_budget(row['probe'], row)}: {row['note']}")
+    _show(table, _SYSTEM, {"T": decimal("temperature", 2), **numbers})
     if run.info["refit"]:
         say("note: the tested models were refitted with val; their own T may differ")
 
 
 def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
-    cells: _Cells = {
-        **_SYSTEM,
-        "subgroup": lambda row: f"{row['attribute']}: {row['subgroup']}",
-        "units": lambda row: f"{row['n_test']:.0f}",
-        "mean": lambda row: number(row["mean"]),
-        "95 % interval": _interval,
-    }
+    names = {**_SYSTEM, "subgroup": lambda row: f"{row['attribute']}: {row['subgroup']}"}
     say(f"\nSubgroups: {_metric_label(table)}\n(units per seed; interval: bootstrap over groups)")
-    _show(table, cells, names=(*_SYSTEM, "subgroup"))
+    _show(table, names, {"units": decimal("n_test", 0), "mean": decimal("mean"), "95 % interval": bounds})
     why = table[table["reason"] != ""].drop_duplicates(["attribute", "subgroup", "reason"])
     for row in why.to_dict("records"):
         say(f"note: {row['attribute']}: {row['subgroup']} has no score: {row['reason']}")
-    _say_notes(table)
 
 
 def _show_gaps(run: Run, table: pd.DataFrame) -> None:
-    cells: _Cells = {
-        **_SYSTEM,
-        "best, worst": lambda row: f"{row['attribute']}: {row['best'] or NONE}, {row['worst'] or NONE}",
-        "gap": lambda row: number(row["gap"]),
-        "95 % interval": _interval,
-    }
+    sides = {"best, worst": lambda row: f"{row['attribute']}: {row['best'] or NONE}, {row['worst'] or NONE}"}
     say("\nGaps between best and worst subgroup\n(both chosen by the scores shown, so the gap is optimistic)")
-    _show(table, cells, names=(*_SYSTEM, "best, worst"))
+    _show(table, _SYSTEM | sides, {"gap": decimal("gap"), "95 % interval": bounds})
     for row in table[table["reason"] != ""].drop_duplicates(["attribute", "reason"]).to_dict("records"):
         say(f"note: {row['attribute']} has no gap: {row['reason']}")
-    _say_notes(table)
 
 
 def _show_ranking(ranking: Ranking) -> None:
-    from ...evaluate import METRICS
-
     judged = ", ".join(dict.fromkeys(METRICS[name].label for name in ranking.metrics))
-    within = _with_budget(ranking.within, {"budget": ranking.budget})
+    within = ranking.within if ranking.budget == FULL_TRAIN else f"{ranking.within}, {ranking.budget}"
     say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {within}\n({judged})")
-    significant = ranking.significant
     rows = [
-        (
-            f"{ranking.mean_ranks[place]:.2f}",
-            name,
-            ", ".join(other for at, other in enumerate(ranking.names) if at != place and not significant[place, at])
-            or "-",
-        )
+        (f"{ranking.mean_ranks[place]:.2f}", name, ", ".join(ranking.tied_with(place)) or "-")
         for place, name in enumerate(ranking.names)
     ]
     show_table(["mean rank", ranking.between[:-1], "no significant difference to"], rows, right=["mean rank"])
@@ -208,55 +156,32 @@ _SHOWN: dict[str, Callable[[Run, pd.DataFrame], None]] = {
     "gaps": _show_gaps,
 }
 
-_SYSTEM: _Cells = {
-    "probe": lambda row: _with_budget(row["probe"], row),
-    "backbone": lambda row: row["backbone"],
-}
+
+def _with_budget(column: str) -> Cell:
+    return lambda row: row[column] if row["budget"] == FULL_TRAIN else f"{row[column]}, {row['budget']}"
 
 
-def _show(table: pd.DataFrame, cells: _Cells, *, names: Sequence[str]) -> None:
-    """The first rows of a table; the pooling is shown where a backbone has several."""
-    cells = dict(cells)
+_SYSTEM: dict[str, Cell] = {"probe": _with_budget("probe"), "backbone": words("backbone")}
+
+
+def _pair(table: pd.DataFrame) -> dict[str, Cell]:
+    within = "probe" if "probe" in table else "backbone"
+    return {within: _with_budget(within), "a - b": lambda row: f"{row['a']} - {row['b']}"}
+
+
+def _show(table: pd.DataFrame, names: dict[str, Cell], numbers: dict[str, Cell]) -> None:
+    """The first rows of a table, with the pooling where a backbone has several; and each note once."""
     if "pooling" in table and table.groupby("backbone")["pooling"].nunique().max() > 1:
-        cells["backbone"] = lambda row: f"{row['backbone']}/{row['pooling']}"
-    shown = table.head(_MOST_ROWS).to_dict("records")
-    rows = [[cell(row) for cell in cells.values()] for row in shown]
-    numbers = [name for name in cells if name not in names]
-    show_table(list(cells), rows, right=numbers, whole=numbers)
-    if len(shown) < len(table):
-        say(f"… and {len(table) - len(shown)} more rows; --out writes them all")
-
-
-def _say_notes(table: pd.DataFrame) -> None:
-    """Each note once, with how many rows it is of; files have it beside its row."""
-    for note, count in table["note"].value_counts(sort=False).items():
+        names = names | {"backbone": lambda row: f"{row['backbone']}/{row['pooling']}"}
+    show(Table.of("", "", table.head(_MOST_ROWS), names | numbers, len(names)))
+    if len(table) > _MOST_ROWS:
+        say(f"… and {len(table) - _MOST_ROWS} more rows; --out writes them all")
+    notes = table["note"].value_counts(sort=False) if "note" in table else {}
+    for note, count in notes.items():
         if note:
             of = "" if count == len(table) else f", {count} of {len(table)} rows"
             say(f"note{of}: {note}")
 
 
-def _numbers(columns: dict[str, str]) -> _Cells:
-    def cell(name: str) -> Callable[[dict], str]:
-        return lambda row: number(row[name])
-
-    return {title: cell(name) for title, name in columns.items()}
-
-
-def _with_budget(name: str, row: dict) -> str:
-    from ...evaluate.resampling.train_size import FULL_TRAIN
-
-    return name if row["budget"] == FULL_TRAIN else f"{name}, {row['budget']}"
-
-
 def _metric_label(table: pd.DataFrame) -> str:
-    from ...evaluate import METRICS
-
     return METRICS[str(table["metric"].iloc[0])].label
-
-
-def _pair(row: dict) -> str:
-    return f"{row['a']} - {row['b']}"
-
-
-def _interval(row: dict) -> str:
-    return interval(row["low"], row["high"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...base.text import MINUS, NONE
@@ -55,6 +55,7 @@ def show_table(
     title: str = "",
     right: Sequence[str] = (),
     whole: Sequence[str] = (),
+    sections: Container[int] = (),
 ) -> None:
     """Prints a table that fits the terminal by folding cells.
 
@@ -64,6 +65,7 @@ def show_table(
         title: above the table.
         right: columns that are right-aligned.
         whole: columns that are never folded, such as names that one copies.
+        sections: places of rows that have a line above them.
     """
     from rich import box
     from rich.console import Console
@@ -74,7 +76,9 @@ def show_table(
     for column in columns:
         justify = "right" if column in right else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
-    for row in rows:
+    for place, row in enumerate(rows):
+        if place in sections:
+            table.add_section()
         table.add_row(*(Text(_encodable(str(cell))) for cell in row))
     console = Console(highlight=False, emoji=False)
     if console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:

@@ -69,13 +69,14 @@ def accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
 
 def balanced_accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean recall of the classes; multilabel: mean over labels of the mean of sensitivity and specificity."""
-    counts = counts_of(scored, weights)
-    return _over_classes((counts.recall + counts.specificity) / 2 if scored.multilabel else counts.recall)
+    scores = one_against_rest(scored, weights)
+    found = (scores["recall"] + scores["specificity"]) / 2 if scored.multilabel else scores["recall"]
+    return mean_of_defined(found, axis=-1)
 
 
 def macro_f1(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean F1 of the classes that occur in the truth; multilabel: of the labels that do."""
-    return _over_classes(counts_of(scored, weights).f1)
+    return mean_of_defined(one_against_rest(scored, weights)["f1"], axis=-1)
 
 
 def roc_auc(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
@@ -95,7 +96,7 @@ def quadratic_kappa(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarr
     rows, columns = called.sum(axis=2), called.sum(axis=1)
     expected = np.einsum("bi,bj,ij->b", rows, columns, distance)
     observed = np.einsum("bij,ij->b", called, distance) * weights.sum(axis=1)
-    return 1 - _ratio(observed, expected)
+    return 1 - ratio(observed, expected)
 
 
 def log_loss(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
@@ -151,18 +152,18 @@ def remark(metric: str, scored: LabeledPredictions) -> str:
 
 
 def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return _ratio(weights @ values, weights.sum(axis=1))
+    return ratio(weights @ values, weights.sum(axis=1))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """NaN where `below` is zero."""
     return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
 
 
-def _over_classes(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is defined; NaN where nothing is."""
+def mean_of_defined(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Mean over an axis of what is not NaN, such as the seeds in which a score is defined; NaN where nothing is."""
     defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
+    return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
 
 
 def confusion(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
@@ -175,58 +176,33 @@ def confusion(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     return called.reshape(-1, classes, classes)
 
 
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """(B, C) weights of what is called rightly and wrongly, each class (or label) against the rest."""
+def one_against_rest(scored: LabeledPredictions, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """`recall`, `specificity`, `precision` and `f1` of each class (or label): (B, C), NaN where not defined.
 
-    hits: np.ndarray
-    """Of the class and called so."""
-    false: np.ndarray
-    """Not of the class and called so."""
-    misses: np.ndarray
-    """Of the class and not called so."""
-    rest: np.ndarray
-    """Neither."""
-
-    @property
-    def recall(self) -> np.ndarray:
-        """NaN of a class that is absent, as are the others where there is nothing to divide by."""
-        return _ratio(self.hits, self.hits + self.misses)
-
-    @property
-    def specificity(self) -> np.ndarray:
-        """The recall of the rest."""
-        return _ratio(self.rest, self.rest + self.false)
-
-    @property
-    def precision(self) -> np.ndarray:
-        """Of what is called so, the share that is."""
-        return _ratio(self.hits, self.hits + self.false)
-
-    @property
-    def f1(self) -> np.ndarray:
-        """NaN of a class that is absent, though it be called."""
-        f1 = _ratio(2 * self.hits, 2 * self.hits + self.false + self.misses)
-        return np.where(self.hits + self.misses > 0, f1, np.nan)
-
-
-def counts_of(scored: LabeledPredictions, weights: np.ndarray) -> Counts:
-    """Counts under (B, n) weights."""
+    A class that is absent has no F1, though it be called.
+    """
     if scored.multilabel:
         truth, predicted = scored.truth, scored.predicted.astype(bool)
         pairs = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
-        return Counts(*(weights @ pair.astype(np.float64) for pair in pairs))
-    called = confusion(scored, weights)
-    hits = np.diagonal(called, axis1=1, axis2=2)
-    false, misses = called.sum(axis=1) - hits, called.sum(axis=2) - hits
-    return Counts(hits, false, misses, called.sum(axis=(1, 2))[:, None] - hits - false - misses)
+        hits, false, misses, rest = (weights @ pair.astype(np.float64) for pair in pairs)
+    else:
+        called = confusion(scored, weights)
+        hits = np.diagonal(called, axis1=1, axis2=2)
+        false, misses = called.sum(axis=1) - hits, called.sum(axis=2) - hits
+        rest = called.sum(axis=(1, 2))[:, None] - hits - false - misses
+    return {
+        "recall": ratio(hits, hits + misses),
+        "specificity": ratio(rest, rest + false),
+        "precision": ratio(hits, hits + false),
+        "f1": np.where(hits + misses > 0, ratio(2 * hits, 2 * hits + false + misses), np.nan),
+    }
 
 
 def _over_columns(
     scored: LabeledPredictions, weights: np.ndarray, one: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
     columns = [one(scored.proba[:, c], scored.truth[:, c], weights) for c in scored.binary_columns]
-    return _over_classes(np.stack(columns, axis=1))
+    return mean_of_defined(np.stack(columns, axis=1), axis=-1)
 
 
 def _steps(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -246,15 +222,15 @@ def one_auc(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.nda
     positives, negatives = _steps(score, truth, weights)
     above = np.cumsum(positives, axis=1) - positives / 2
     won = np.einsum("bt,bt->b", above, negatives)
-    return _ratio(won, positives.sum(axis=1) * negatives.sum(axis=1))
+    return ratio(won, positives.sum(axis=1) * negatives.sum(axis=1))
 
 
 def one_average_precision(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(B,) as `one_auc`; NaN where no unit is positive."""
     positives, negatives = _steps(score, truth, weights)
     found = np.cumsum(positives, axis=1)
-    precision = np.nan_to_num(_ratio(found, found + np.cumsum(negatives, axis=1)))
-    return _ratio(np.einsum("bt,bt->b", precision, positives), found[:, -1])
+    precision = np.nan_to_num(ratio(found, found + np.cumsum(negatives, axis=1)))
+    return ratio(np.einsum("bt,bt->b", precision, positives), found[:, -1])
 
 
 def _one_ece(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -263,4 +239,4 @@ def _one_ece(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> 
     bins = ranked.bins(mass)
     flat = (np.arange(len(weights))[:, None] * BINS + bins).ravel()
     sums = np.bincount(flat, weights=gap.ravel(), minlength=len(weights) * BINS).reshape(-1, BINS)
-    return _ratio(np.abs(sums).sum(axis=1), mass.sum(axis=1))
+    return ratio(np.abs(sums).sum(axis=1), mass.sum(axis=1))

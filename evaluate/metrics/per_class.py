@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .functions import LabeledPredictions, confusion, counts_of, one_auc, one_average_precision
+from .functions import LabeledPredictions, confusion, one_against_rest, one_auc, one_average_precision
 
 CLASS_SCORES = ("recall", "specificity", "precision", "f1", "roc_auc", "average_precision")
 """Of one class against the rest."""
@@ -16,12 +16,11 @@ def class_scores(scored: LabeledPredictions) -> dict[str, np.ndarray]:
     As in macro F1, a class that no unit has has no F1.
     """
     once = np.ones((1, len(scored)))
-    counts = counts_of(scored, once)
-    ranked = {"roc_auc": one_auc, "average_precision": one_average_precision}
     columns = list(zip(scored.proba.T, scored.truth.T, strict=True))
     return {
-        **{name: getattr(counts, name)[0] for name in ("recall", "specificity", "precision", "f1")},
-        **{name: np.array([one(*column, once)[0] for column in columns]) for name, one in ranked.items()},
+        **{name: values[0] for name, values in one_against_rest(scored, once).items()},
+        "roc_auc": np.array([one_auc(*column, once)[0] for column in columns]),
+        "average_precision": np.array([one_average_precision(*column, once)[0] for column in columns]),
     }
 
 

@@ -8,10 +8,10 @@ from typing import cast
 
 import numpy as np
 
-from ...base import ProbeError, no_such
+from ...base import look_up
 from ...manifests import TASKS
 from ...manifests.schema.card import METRIC_ALIASES, Task
-from . import functions
+from . import functions as f
 from .functions import LabeledPredictions
 
 
@@ -26,88 +26,75 @@ class Metric:
         ('Log loss', False, True)
     """
 
-    name: str
-    label: str
-    """For tables and axes."""
-    greater_is_better: bool
-    range: tuple[float, float]
-    """Smallest and largest possible value; infinity where there is no bound."""
-    tasks: tuple[Task, ...]
-    """Tasks that it is reported for."""
-    meaning: str
-    """One line for a reader who does not know it."""
     function: Callable[[LabeledPredictions, np.ndarray], np.ndarray]
     """(B,) values for (B, n) weights; NaN where it is not defined."""
+    label: str
+    """For tables and axes."""
+    meaning: str
+    """One line for a reader who does not know it."""
+    greater_is_better: bool = True
+    range: tuple[float, float] = (0, 1)
+    """Smallest and largest possible value; infinity where there is no bound."""
+    tasks: tuple[Task, ...] = TASKS
+    """Tasks that it is reported for."""
+
+    @property
+    def name(self) -> str:
+        """That of its function."""
+        return self.function.__name__
+
+    def value(self, scored: LabeledPredictions) -> float:
+        """Of all units, each counted once; NaN where it is not defined."""
+        return float(evaluate(self, scored)[0][0])
 
     def better(self, value: float, than: float) -> bool:
         """Whether `value` is the better of two."""
         return value > than if self.greater_is_better else value < than
 
+    @property
+    def direction(self) -> str:
+        """What a caption adds to the label: nothing, or that less is better."""
+        return "" if self.greater_is_better else " (lower is better)"
 
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", "Accuracy", True, (0, 1), TASKS, "share of right predictions", functions.accuracy),
-        Metric(
-            "balanced_accuracy",
-            "Balanced accuracy",
-            True,
-            (0, 1),
-            TASKS,
-            "mean over classes of the share of its units that are found (macro recall)",
-            functions.balanced_accuracy,
-        ),
-        Metric("macro_f1", "Macro F1", True, (0, 1), TASKS, "mean over classes of the F1 score", functions.macro_f1),
-        Metric(
-            "roc_auc",
-            "ROC-AUC",
-            True,
-            (0, 1),
-            TASKS,
-            "chance that a unit of the class ranks above one of another, mean over classes",
-            functions.roc_auc,
-        ),
-        Metric(
-            "average_precision",
-            "Average precision",
-            True,
-            (0, 1),
-            TASKS,
-            "area under the precision-recall steps, mean over classes",
-            functions.average_precision,
-        ),
-        Metric(
-            "quadratic_kappa",
-            "Quadratic kappa",
-            True,
-            (-1, 1),
-            ("ordinal",),
-            "agreement beyond chance, errors weighted by squared distance",
-            functions.quadratic_kappa,
-        ),
-        Metric(
-            "log_loss",
-            "Log loss",
-            False,
-            (0, np.inf),
-            TASKS,
-            "mean negative log-probability of the truth",
-            functions.log_loss,
-        ),
-        Metric(
-            "brier", "Brier score", False, (0, 2), TASKS, "mean squared error of the probabilities", functions.brier
-        ),
-        Metric(
-            "ece",
-            "Calibration error",
-            False,
-            (0, 1),
-            TASKS,
-            "mean gap between confidence and share right, over 15 bins of equal mass",
-            functions.ece,
-        ),
-    )
-}
+    @property
+    def sign(self) -> float:
+        """1 where more is better, else -1."""
+        return 1.0 if self.greater_is_better else -1.0
+
+
+_ALL = (
+    Metric(f.accuracy, "Accuracy", "share of right predictions"),
+    Metric(
+        f.balanced_accuracy,
+        "Balanced accuracy",
+        "mean over classes of the share of its units that are found (macro recall)",
+    ),
+    Metric(f.macro_f1, "Macro F1", "mean over classes of the F1 score"),
+    Metric(f.roc_auc, "ROC-AUC", "chance that a unit of the class ranks above one of another, mean over classes"),
+    Metric(f.average_precision, "Average precision", "area under the precision-recall steps, mean over classes"),
+    Metric(
+        f.quadratic_kappa,
+        "Quadratic kappa",
+        "agreement beyond chance, errors weighted by squared distance",
+        range=(-1, 1),
+        tasks=("ordinal",),
+    ),
+    Metric(
+        f.log_loss,
+        "Log loss",
+        "mean negative log-probability of the truth",
+        greater_is_better=False,
+        range=(0, np.inf),
+    ),
+    Metric(f.brier, "Brier score", "mean squared error of the probabilities", greater_is_better=False, range=(0, 2)),
+    Metric(
+        f.ece,
+        "Calibration error",
+        "mean gap between confidence and share right, over 15 bins of equal mass",
+        greater_is_better=False,
+    ),
+)
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 """Every score by name. A further one is one function in functions.py and one entry here."""
 
 
@@ -122,10 +109,7 @@ def find_metric(name: str) -> Metric:
         >>> find_metric("auc").name
         'roc_auc'
     """
-    found = METRICS.get(METRIC_ALIASES.get(name.lower().replace("-", "_"), name))
-    if found is None:
-        raise ProbeError(no_such("metric", name, METRICS))
-    return found
+    return look_up("metric", METRIC_ALIASES.get(name.lower().replace("-", "_"), name), METRICS)
 
 
 def metrics_for(task: str, *, also: Iterable[str] = ()) -> list[Metric]:
@@ -156,4 +140,4 @@ def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | N
     if len(scored) == 0:
         return np.full(1 if weights is None else len(weights), np.nan), "no units to score"
     values = metric.function(scored, np.ones((1, len(scored))) if weights is None else weights)
-    return values, functions.remark(metric.name, scored)
+    return values, f.remark(metric.name, scored)

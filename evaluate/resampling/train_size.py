@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from ...base import ProbeError, one_of
 from ...manifests import Units
 from ...manifests.stratified_groups import shuffle_keys, shuffled
 from .resample import Resample
+
+_Number = TypeVar("_Number", int, float)
 
 FULL_TRAIN = "all"
 """The budget of a system that trains on all that its protocol draws."""
@@ -100,7 +104,7 @@ def parse_shots(text: str) -> list[int]:
     Raises:
         ProbeError: it is not a list of whole numbers.
     """
-    return [int(number) for number in _numbers(text, r"-?\d+", "--shots", "whole numbers such as 1,5,10,50")]
+    return _numbers(text, int, "--shots", "whole numbers such as 1,5,10,50")
 
 
 def parse_fractions(text: str) -> list[float]:
@@ -109,8 +113,7 @@ def parse_fractions(text: str) -> list[float]:
     Raises:
         ProbeError: it is not a list of numbers.
     """
-    number = r"-?(\d+\.?\d*|\.\d+)([eE]-?\d+)?"
-    return [float(word) for word in _numbers(text, number, "--train-fraction", "shares such as 0.01,0.1,1")]
+    return _numbers(text, float, "--train-fraction", "shares such as 0.01,0.1,1")
 
 
 def subsample_train(
@@ -179,11 +182,14 @@ def _require_shots(budget: Budget, available: np.ndarray, resample: Resample, cl
         )
 
 
-def _numbers(text: str, number: str, option: str, like: str) -> list[str]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(re.fullmatch(number, word) for word in words):
+def _numbers(text: str, kind: Callable[[str], _Number], option: str, like: str) -> list[_Number]:
+    try:
+        numbers = [kind(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
         raise ProbeError(f'{option} "{text}": give {like}.')
-    return words
+    return numbers
 
 
 def _list(numbers: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,8 @@ from ..metrics.registry import evaluate, metrics_for
 from .fit_result import FitResult
 from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, in_order, predictions_schema
 
-
-@dataclass(frozen=True, eq=False)
-class _Predicted:
-    """Rows of the predictions of one system, resample and part."""
-
-    system: SystemKey
-    seed: int
-    fold: int
-    split: str
-    unit: np.ndarray
-    """(n,) int64, rising."""
-    proba: np.ndarray
-    """(n, C) float32."""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Its place in the table."""
-        return (*self.system, self.seed, self.fold, self.split)
+_PART = (*SYSTEM, *RESAMPLE, "split")
+"""The columns that say what a block of predictions is of."""
 
 
 class Recorder:
@@ -44,7 +28,8 @@ class Recorder:
         self._metrics = metrics_for(card.task)
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
-        self._predictions: list[_Predicted] = []
+        self._predictions: list[tuple[tuple[Any, ...], np.ndarray, np.ndarray]] = []
+        """Values of `_PART`; (n,) int64 units, rising; (n, C) float32 probabilities."""
 
     def add(self, system: SystemKey, result: FitResult) -> None:
         """Scores a result on val and test and keeps its predictions."""
@@ -57,17 +42,15 @@ class Recorder:
             result.gradient,
             "; ".join(result.notes),
         )
-        for split, unit, proba in (
-            ("val", resample.val, result.val_proba),
-            ("test", resample.test, result.test_proba),
-        ):
+        parts = {"val": (resample.val, result.val_proba), "test": (resample.test, result.test_proba)}
+        for split, (unit, proba) in parts.items():
             scored = LabeledPredictions(
                 self.units.y[unit], proba.astype(np.float64), self.card.task, tuple(self.card.classes)
             )
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)
-                self._scores.append((*where, split, metric.name, _number(values[0]), remark, *about))
-            self._predictions.append(_Predicted(system, resample.seed, resample.fold, split, unit, proba))
+                self._scores.append((*where, split, metric.name, float(values[0]), remark, *about))
+            self._predictions.append(((*system, resample.seed, resample.fold, split), unit, proba))
         self._timings.append((*system, resample.seed, resample.fold, result.fit_s, result.predict_s))
 
     def scores(self) -> pd.DataFrame:
@@ -80,18 +63,18 @@ class Recorder:
     def predictions(self) -> pd.DataFrame:
         """One val or test unit of one system, seed and fold per row."""
         schema = predictions_schema(self.card.task)
-        parts = sorted(self._predictions, key=lambda part: part.key)
-        unit = np.concatenate([part.unit for part in parts])
-        rows = [len(part.unit) for part in parts]
+        keys, units, proba = zip(*sorted(self._predictions, key=lambda part: part[0]), strict=True)
+        unit = np.concatenate(units)
         y = self.units.y[unit]
+        part = pa.array(np.repeat(np.arange(len(units), dtype=np.int32), [len(part) for part in units]))
         columns = {
-            **{name: _repeated([part.key[place] for part in parts], rows)
-               for place, name in enumerate([*SYSTEM, *RESAMPLE, "split"])},
+            # Without an object a row.
+            **{name: pa.array(values).take(part) for name, values in zip(_PART, zip(*keys, strict=True), strict=True)},
             "unit": pa.array(unit),
             "group": pa.array(self.units.group[unit]),
             "y": _lists([y]) if y.ndim == 2 else pa.array(y),
-            "proba": _lists([part.proba for part in parts]),
-        }  # fmt: skip
+            "proba": _lists(proba),
+        }
         return as_frame(pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema))
 
     def timings(self) -> pd.DataFrame:
@@ -99,15 +82,7 @@ class Recorder:
         return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, *RESAMPLE])
 
 
-def _repeated(values: list[Any], counts: list[int]) -> pa.Array:
-    """Each value as often as its count, without an object a row."""
-    distinct = sorted(set(values))
-    place = {value: code for code, value in enumerate(distinct)}
-    codes = np.repeat(np.array([place[value] for value in values], np.int32), counts)
-    return pa.DictionaryArray.from_arrays(codes, pa.array(distinct)).dictionary_decode()
-
-
-def _lists(matrices: list[np.ndarray]) -> pa.ChunkedArray:
+def _lists(matrices: Sequence[np.ndarray]) -> pa.ChunkedArray:
     """The rows of matrices of one width as lists; a chunk a matrix, since one may not hold over two billion numbers."""
     return pa.chunked_array([
         pa.ListArray.from_arrays(
@@ -115,7 +90,3 @@ def _lists(matrices: list[np.ndarray]) -> pa.ChunkedArray:
         )
         for matrix in matrices
     ])  # fmt: skip
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

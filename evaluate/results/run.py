@@ -213,14 +213,9 @@ def _put_in_place(draft: Path, folder: Path) -> None:
 
 def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / _INFO
-    if folder.is_file():
-        raise ReportError(f"{folder}: is a file; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
-    if not folder.is_dir():
-        raise ReportError(f"{folder}: this run folder does not exist; `medprobe probe … --out {folder}` makes one.")
     if not path.is_file():
-        raise ReportError(
-            f"{folder}: is not a run folder (it has no {_INFO}); give the one that `medprobe probe` wrote."
-        )
+        what = f"is not a run folder (it has no {_INFO})" if folder.exists() else "does not exist"
+        raise ReportError(f"{folder}: {what}; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from ...base import ProbeError, no_such
+from ...base import ProbeError, look_up
 from ..metrics.registry import Metric, evaluate
 from ..results.predictions import ResamplePredictions
 
@@ -42,71 +42,82 @@ class GroupDraws:
         """The metric of each resample without each group in turn: (J, G), NaN where that leaves it undefined."""
         return np.stack([self._without_each(metric, p) for p in predicted])
 
+    def _of_resample(self, metric: Metric, predicted: ResamplePredictions) -> np.ndarray:
+        column = np.searchsorted(self.groups, predicted.group)
+        return _weighted(metric, predicted, self.draws, lambda some: self._times[some, column])
+
     def _without_each(self, metric: Metric, predicted: ResamplePredictions) -> np.ndarray:
         column = np.searchsorted(self.groups, predicted.group)
         # A group that this resample does not test changes nothing of it.
-        values = np.full(len(self.groups), evaluate(metric, predicted.scored)[0][0])
+        values = np.full(len(self.groups), metric.value(predicted.scored))
         tested = np.unique(column)
-        step = max(1, _CELLS // max(1, len(column)))
-        for start in range(0, len(tested), step):
-            left_out = tested[start : start + step]
-            values[left_out] = evaluate(metric, predicted.scored, (column != left_out[:, None]).astype(np.float64))[0]
+        values[tested] = _weighted(metric, predicted, len(tested), lambda some: column != tested[some, None])
         return values
 
-    def _of_resample(self, metric: Metric, predicted: ResamplePredictions) -> np.ndarray:
-        column = np.searchsorted(self.groups, predicted.group)
-        step = max(1, _CELLS // max(1, len(column)))
-        parts = []
-        for start in range(0, self.draws, step):
-            weights = self._times[start : start + step, column].astype(np.float64)
-            parts.append(evaluate(metric, predicted.scored, weights)[0])
-        return np.concatenate(parts)
 
-
-def mean_over_seeds(values: np.ndarray) -> np.ndarray:
-    """(J, draws) to (draws,): the mean of the seeds and folds in which a draw is defined; NaN where none is."""
-    defined = np.isfinite(values)
-    count = defined.sum(axis=0)
-    total = np.where(defined, values, 0).sum(axis=0)
-    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
-
-
-def percentiles(distribution: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The percentile interval of a bootstrap distribution; NaN twice where fewer than half of the draws are defined."""
-    defined = distribution[np.isfinite(distribution)]
-    if 2 * len(defined) < len(distribution) or len(defined) == 0:
-        return np.nan, np.nan
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+def _weighted(
+    metric: Metric, predicted: ResamplePredictions, count: int, weights: Callable[[slice], np.ndarray]
+) -> np.ndarray:
+    """(count,) values of a metric, each under the (n,) weights that `weights` gives, some at a time."""
+    step = max(1, _CELLS // max(1, len(predicted.unit)))
+    parts = [
+        evaluate(metric, predicted.scored, weights(slice(start, start + step)).astype(np.float64))[0]
+        for start in range(0, count, step)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 class Bounds(NamedTuple):
     """An interval; NaN twice where there is none."""
 
-    low: float
-    high: float
+    low: float = np.nan
+    high: float = np.nan
     note: str = ""
     """Why there is none, or why it is of another kind than requested."""
 
 
-NO_BOUNDS = Bounds(np.nan, np.nan)
-ONE_GROUP = NO_BOUNDS._replace(note="one group: no interval")
+def interval_of(
+    kind: str,
+    estimate: float,
+    drawn: np.ndarray,
+    left_out: Callable[[], np.ndarray],
+    confidence: float,
+    *,
+    groups: int,
+) -> Bounds:
+    """The interval of an estimate: every interval of a table comes from here.
+
+    Args:
+        kind: of `INTERVALS`.
+        estimate: of all groups; NaN where not defined.
+        drawn: (draws,) under draws of groups.
+        left_out: gives (G,), with one group left out at a time; called only where the interval needs it.
+        confidence: of the interval.
+        groups: how many there are in any test; of one there is no interval.
+    """
+    if np.isnan(estimate):
+        return Bounds()
+    if groups == 1:
+        return Bounds(note="one group: no interval")
+    return INTERVALS[kind](estimate, drawn, left_out, confidence)
 
 
-def percentile(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
-    """The percentile interval; arguments as for `bca`, of which it looks at two alone."""
-    del estimate, left_out
-    low, high = percentiles(distribution, confidence)
-    return Bounds(low, high, "no interval: not defined in most draws" if np.isnan(low) else "")
+def percentiles(drawn: np.ndarray, confidence: float) -> Bounds:
+    """The percentile interval of a bootstrap distribution; none where fewer than half of the draws are defined."""
+    defined = drawn[np.isfinite(drawn)]
+    if 2 * len(defined) < len(drawn) or len(defined) == 0:
+        return Bounds(note="no interval: not defined in most draws")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Bounds(float(low), float(high))
 
 
-def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
+def bca(estimate: float, drawn: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
     """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
 
     Args:
         estimate: of all groups.
-        distribution: (B,) under draws of groups.
+        drawn: (B,) under draws of groups.
         left_out: (G,) with one group left out at a time; its skewness is the acceleration.
         confidence: of the interval.
 
@@ -114,11 +125,14 @@ def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confide
         The interval. The percentile interval with a note where all draws lie on one side of the estimate, so that the
         bias is unknown, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
     """
-    plain = percentile(estimate, distribution, left_out, confidence)
+    plain = percentiles(drawn, confidence)
     if np.isnan(plain.low):
         return plain
-    defined = distribution[np.isfinite(distribution)]
-    bias = _bias(estimate, defined)
+    defined = drawn[np.isfinite(drawn)]
+    # Rounding must not tell a draw from the estimate that it is equal to.
+    apart = np.where(np.abs(defined - estimate) <= 1e-12 * max(1.0, abs(estimate)), 0, defined - estimate)
+    # By how many standard deviations the median of the draws is off the estimate.
+    bias = stats.norm.ppf(((apart < 0).mean() + (apart <= 0).mean()) / 2)
     if not np.isfinite(bias):
         return plain._replace(note="all draws are on one side of the estimate: percentile interval, not BCa")
     tail = (1 - confidence) / 2
@@ -130,13 +144,6 @@ def bca(estimate: float, distribution: np.ndarray, left_out: np.ndarray, confide
     return Bounds(float(low), float(high))
 
 
-def _bias(estimate: float, defined: np.ndarray) -> float:
-    """By how many standard deviations the median of the draws is off the estimate; infinite if all are on one side."""
-    # Rounding must not tell a draw from the estimate that it is equal to.
-    apart = np.where(np.abs(defined - estimate) <= 1e-12 * max(1.0, abs(estimate)), 0, defined - estimate)
-    return float(stats.norm.ppf(((apart < 0).mean() + (apart <= 0).mean()) / 2)) if len(apart) else np.nan
-
-
 def _acceleration(left_out: np.ndarray) -> float:
     defined = left_out[np.isfinite(left_out)]
     gaps = defined.mean() - defined if len(defined) else defined
@@ -144,19 +151,21 @@ def _acceleration(left_out: np.ndarray) -> float:
     return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
 
 
-Interval = Callable[[float, np.ndarray, np.ndarray, float], Bounds]
-"""From an estimate, its distribution under draws, its values with a group left out, and a confidence to an interval."""
+INTERVALS: Mapping[str, Callable[[float, np.ndarray, Callable[[], np.ndarray], float], Bounds]] = {
+    "percentile": lambda estimate, drawn, left_out, confidence: percentiles(drawn, confidence),
+    "bca": lambda estimate, drawn, left_out, confidence: bca(estimate, drawn, left_out(), confidence),
+}
+"""Ways from draws to an interval; arguments as for `interval_of`. A further one is one function and one entry here."""
 
-INTERVALS: Mapping[str, Interval] = {"percentile": percentile, "bca": bca}
-"""Ways from draws to an interval. Only `bca` looks at the values with a group left out."""
 
-
-def find_interval(name: str) -> Interval:
-    """The interval called `name`.
+def check_bootstrap(interval: str, confidence: float, draws: int) -> None:
+    """Makes sure, before the work, that an interval can be had.
 
     Raises:
-        ProbeError: there is none of that name.
+        ProbeError: no such interval, or a confidence or number of draws that makes no sense.
     """
-    if name not in INTERVALS:
-        raise ProbeError(no_such("interval", name, INTERVALS))
-    return INTERVALS[name]
+    look_up("interval", interval, INTERVALS)
+    if not 0 < confidence < 1:
+        raise ProbeError(f"confidence must be between 0 and 1, e.g. 0.95; got {confidence}.")
+    if draws < 100:
+        raise ProbeError(f"a bootstrap needs at least 100 draws, better 1,000; got {draws}.")

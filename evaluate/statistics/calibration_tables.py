@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from ..metrics.calibration import brier_parts, calibration_curve, confidence_and_correctness
 from ..metrics.functions import LabeledPredictions
-from ..metrics.registry import METRICS, Metric, evaluate
-from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
+from ..metrics.registry import METRICS
+from ..results.predictions import predictions_by_system, seeds_of
 from ..results.run import Run
 from ..results.schemas import SYSTEM
 from .temperature import apply_temperature, at_edge, fit_temperature
@@ -40,14 +41,9 @@ def calibration_table(run: Run) -> pd.DataFrame:
     """
     rows = []
     for system, predicted in predictions_by_system(run).items():
-        parts = [brier_parts(p.scored) for p in predicted]
-        names = ("reliability", "resolution", "uncertainty", "within")
-        rows.append({
-            **system._asdict(),
-            **{name: _mean_of(METRICS[name], [p.scored for p in predicted]) for name in _SCALED},
-            **{name: float(np.mean([getattr(part, name) for part in parts])) for name in names},
-            "n_seeds": len(seeds_of(predicted)),
-        })  # fmt: skip
+        scored = [p.scored for p in predicted]
+        parts = pd.DataFrame([asdict(brier_parts(one)) for one in scored]).drop(columns="score")
+        rows.append({**system._asdict(), **_means(scored), **parts.mean(), "n_seeds": len(seeds_of(predicted))})
     return pd.DataFrame(rows)
 
 
@@ -73,8 +69,7 @@ def reliability_table(run: Run) -> pd.DataFrame:
         chance, came_true = (np.concatenate(side) for side in zip(*pairs, strict=True))
         bins = calibration_curve(chance, came_true)
         number = np.arange(1, len(bins.count) + 1)
-        columns = {"bin": number, "stated": bins.stated, "true": bins.true, "count": bins.count}
-        parts.append(pd.DataFrame({**system._asdict(), **columns}))
+        parts.append(pd.DataFrame({**system._asdict(), "bin": number, **vars(bins)}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -102,17 +97,13 @@ def temperature_table(run: Run) -> pd.DataFrame:
         2  timm:resnet50  centroid        2
         3  timm:resnet50       knn        2
     """
-    val = {
-        system: {(p.seed, p.fold): p for p in predicted}
-        for system, predicted in predictions_by_system(run, "val").items()
-    }
-    return pd.DataFrame(
-        [
-            {**system._asdict(), **_effect(predicted, [val[system][p.seed, p.fold] for p in predicted])}
-            for system, predicted in predictions_by_system(run).items()
-        ],
-        columns=_TEMPERATURE,
-    )
+    val = predictions_by_system(run, "val")
+    rows = [
+        {**system._asdict(), **_effect([p.scored for p in val[system]], [p.scored for p in predicted])}
+        | {"n_seeds": len(seeds_of(predicted))}
+        for system, predicted in predictions_by_system(run).items()
+    ]
+    return pd.DataFrame(rows, columns=_TEMPERATURE)
 
 
 _TEMPERATURE = [
@@ -122,21 +113,19 @@ _TEMPERATURE = [
 ]
 
 
-def _effect(test: Sequence[ResamplePredictions], val: Sequence[ResamplePredictions]) -> dict[str, object]:
-    temperatures = [fit_temperature(p.scored) for p in val]
-    before = [p.scored for p in test]
-    after = [apply_temperature(scored, t) for scored, t in zip(before, temperatures, strict=True)]
+def _effect(val: Sequence[LabeledPredictions], test: Sequence[LabeledPredictions]) -> dict[str, object]:
+    temperatures = [fit_temperature(scored) for scored in val]
+    after = _means([apply_temperature(scored, t) for scored, t in zip(test, temperatures, strict=True)])
     edges = sum(map(at_edge, temperatures))
     return {
         "temperature": float(np.median(temperatures)),
         "lowest": min(temperatures),
         "highest": max(temperatures),
-        **{name: _mean_of(METRICS[name], before) for name in _SCALED},
-        **{f"{name}_after": _mean_of(METRICS[name], after) for name in _SCALED},
-        "n_seeds": len(seeds_of(test)),
+        **_means(test),
+        **{f"{name}_after": value for name, value in after.items()},
         "note": f"{edges} of {len(test)} temperatures are at an end of the range" if edges else "",
     }
 
 
-def _mean_of(metric: Metric, scored: Sequence[LabeledPredictions]) -> float:
-    return float(np.mean([evaluate(metric, one)[0][0] for one in scored]))
+def _means(scored: Sequence[LabeledPredictions]) -> dict[str, float]:
+    return {name: float(np.mean([METRICS[name].value(one) for one in scored])) for name in _SCALED}

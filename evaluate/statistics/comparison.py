@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ...base import look_up
+from ..metrics.functions import mean_of_defined
 from ..metrics.registry import find_metric
 from ..resampling.protocols import FIXED_TEST
 from ..resampling.train_size import FULL_TRAIN
-from ..results.predictions import seeds_of
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SystemKey
-from .bootstrap import N_BOOTSTRAP, find_interval, mean_over_seeds
-from .multiple_testing import ALPHA, find_correction
-from .pairing import COMPARISON_AXES, Pair, pairs, system_labels
-from .summary import MetricSamples, interval_of, metric_samples, require_metric
+from .bootstrap import N_BOOTSTRAP, check_bootstrap, interval_of
+from .multiple_testing import CORRECTIONS, with_correction
+from .pairing import COMPARISON_AXES, pairs, system_labels
+from .summary import MetricSamples, metric_samples, require_metric, seed_means
 
 VERDICT_TESTS = {
     "corrected-t": "corrected resampled t-test",
@@ -88,15 +89,7 @@ def compare_backbones(
         0  centroid  timm:resnet18  timm:resnet50  corrected-t
         1       knn  timm:resnet18  timm:resnet50  corrected-t
     """
-    return compare(
-        run,
-        "backbones",
-        metric=metric,
-        confidence=confidence,
-        draws=draws,
-        interval=interval,
-        correction=correction,
-    )
+    return compare(run, metric=metric, confidence=confidence, draws=draws, interval=interval, correction=correction)
 
 
 def compare(
@@ -122,18 +115,15 @@ def compare(
         1  timm:resnet50  centroid  knn
     """
     chosen = require_metric(run, metric)
-    find_interval(interval)
-    adjust = find_correction(correction)
+    check_bootstrap(interval, confidence, draws)
+    look_up("correction", correction, CORRECTIONS)
     known = metric_samples(run, chosen, draws)
     rows = [
-        _compare(run, pair, known[pair.first], known[pair.second], COMPARISON_AXES[between], confidence, interval)
+        pair.columns(between) | _compare(run, known[pair.first], known[pair.second], confidence, interval)
         for pair in pairs([samples.system for samples in known], between)
     ]
     table = pd.DataFrame(rows, columns=["dataset", COMPARISON_AXES[between], *_COLUMNS])
-    table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
-    table["correction"] = correction
-    table["significant"] = (table["p_adjusted"] < ALPHA).to_numpy(bool)
-    return table
+    return with_correction(table, correction)
 
 
 _COLUMNS = [
@@ -174,30 +164,27 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
     )
 
 
-def _compare(
-    run: Run, pair: Pair, a: MetricSamples, b: MetricSamples, within: str, confidence: float, interval: str
-) -> dict[str, object]:
+def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, interval: str) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
-    apart = a.drawn - b.drawn
-    left_out, groups = lambda: a.left_out - b.left_out, a.groups
-    bounds = interval_of(interval, a.values - b.values, apart, left_out, confidence, groups=groups)
-    test, p, note = _test(run, differences, mean_over_seeds(apart), a, groups=groups)
+    mean_a, mean_b, difference = (
+        values.mean() if both.any() else np.nan for values in (a.values[both], b.values[both], differences)
+    )
+    drawn, groups = mean_of_defined(a.drawn - b.drawn), len(a.bootstrap.groups)
+    bounds = interval_of(
+        interval, difference, drawn, lambda: mean_of_defined(a.left_out - b.left_out), confidence, groups=groups
+    )
+    test, p, note = _test(run, differences, drawn, a, groups=groups)
     return {
-        "dataset": pair.dataset,
-        within: pair.within,
-        "budget": pair.budget,
         "metric": a.metric.name,
-        "a": pair.a,
-        "b": pair.b,
-        "mean_a": a.values[both].mean() if both.any() else np.nan,
-        "mean_b": b.values[both].mean() if both.any() else np.nan,
-        "difference": differences.mean() if both.any() else np.nan,
+        "mean_a": mean_a,
+        "mean_b": mean_b,
+        "difference": difference,
         "low": bounds.low,
         "high": bounds.high,
         "test": test,
         "p": p,
-        "n_seeds": len(seeds_of([p for p, known in zip(a.predicted, both, strict=True) if known])),
+        "n_seeds": len(seed_means(a.values - b.values, a.seeds)),
         "note": "; ".join(part for part in (note, bounds.note) if part),
     }
 

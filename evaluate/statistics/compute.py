@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ...base import ProbeError, did_you_mean, one_of
+from ...base import look_up
 from ..results.run import Run
-from .bootstrap import find_interval
+from .bootstrap import INTERVALS
 from .calibration_tables import calibration_table, reliability_table, temperature_table
 from .comparison import compare
-from .multiple_testing import find_correction
-from .pairing import sides_of
+from .multiple_testing import CORRECTIONS
+from .pairing import COMPARISON_AXES
 from .ranking import Ranking, rank_over_datasets, rank_pairs_table, rankings_table
-from .significance import SIGNIFICANCE_TESTS, significance_tests
+from .significance import SIGNIFICANCE_TESTS, check_tests, significance_tests
 from .subgroups import subgroup_scores
 from .summary import require_metric, summarise
 
@@ -69,9 +69,14 @@ def compute_statistics(
         >>> list(compute_statistics([run], calibration=True).tables)
         ['summary', 'comparisons', 'tests', 'calibration', 'reliability', 'temperature']
     """
-    further = _require_words(between, interval, tests, correction)
+    # Before any work is done.
+    look_up("interval", interval, INTERVALS)
+    look_up("correction", correction, CORRECTIONS)
+    look_up("kind of comparison", between, COMPARISON_AXES)
+    check_tests(tests or (), [VERDICT, *SIGNIFICANCE_TESTS])
     for run in runs:
         require_metric(run, metric)
+    further = [name for name in SIGNIFICANCE_TESTS if not tests or name in tests]
     rankings = rank_over_datasets(runs, between=between, metric=metric) if len(runs) > 1 or ranks_only else []
     tables: dict[str, pd.DataFrame] = {}
     if not ranks_only:
@@ -82,10 +87,9 @@ def compute_statistics(
         tests_of = {"between": between, "metric": metric, "tests": further, "correction": correction}
         tables["tests"] = _of_each(runs, lambda run: significance_tests(run, **tests_of))
     if calibration:
-        looked_into = {
-            "calibration": calibration_table, "reliability": reliability_table, "temperature": temperature_table
-        }  # fmt: skip
-        tables |= {name: _of_each(runs, table_of) for name, table_of in looked_into.items()}
+        tables["calibration"] = _of_each(runs, calibration_table)
+        tables["reliability"] = _of_each(runs, reliability_table)
+        tables["temperature"] = _of_each(runs, temperature_table)
     if subgroups:
         found = [subgroup_scores(run, metric=metric, interval=interval) for run in runs]
         tables["subgroups"], tables["gaps"] = (pd.concat(side, ignore_index=True) for side in zip(*found, strict=True))
@@ -93,23 +97,6 @@ def compute_statistics(
     if rankings:
         tables |= {"ranks": rankings_table(rankings), "rank_pairs": rank_pairs_table(rankings)}
     return Statistics(tables, rankings)
-
-
-def _require_words(between: str, interval: str, tests: Sequence[str] | None, correction: str) -> list[str]:
-    """The requested further tests.
-
-    Raises:
-        ProbeError: a word has no meaning; before any work is done.
-    """
-    find_interval(interval)
-    find_correction(correction)
-    sides_of([], between)
-    known = [VERDICT, *SIGNIFICANCE_TESTS]
-    unknown = [name for name in tests or () if name not in known]
-    if unknown:
-        near = "".join(did_you_mean(name, known) for name in unknown)
-        raise ProbeError(f"unknown test {one_of(unknown)}; there are {one_of(known)}.{near}")
-    return [name for name in SIGNIFICANCE_TESTS if not tests or name in tests]
 
 
 def _of_each(runs: Sequence[Run], table_of: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:

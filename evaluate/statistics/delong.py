@@ -73,23 +73,17 @@ def _clustered_variance(
     of_positives: np.ndarray, of_negatives: np.ndarray, positive_group: np.ndarray, negative_group: np.ndarray
 ) -> float:
     """Of the mean of the components; NaN where one of the classes is in one group alone."""
-    groups, code = np.unique(np.r_[positive_group, negative_group], return_inverse=True)
-    positives, negatives = len(of_positives), len(of_negatives)
-    mean = of_positives.mean()
-    sums, counts = zip(
-        *(
-            (np.bincount(at, weights=values - mean, minlength=len(groups)), np.bincount(at, minlength=len(groups)) > 0)
-            for at, values in ((code[:positives], of_positives), (code[positives:], of_negatives))
-        ),
-        strict=True,
-    )
-    with_positives, with_negatives = counts[0].sum(), counts[1].sum()
-    if with_positives < 2 or with_negatives < 2:
-        return np.nan
-    among_positives = with_positives / (with_positives - 1) * (sums[0] ** 2).sum() / positives**2
-    among_negatives = with_negatives / (with_negatives - 1) * (sums[1] ** 2).sum() / negatives**2
-    between = len(groups) / (len(groups) - 1) * (sums[0] * sums[1]).sum() / (positives * negatives)
-    return float(among_positives + among_negatives + 2 * between)
+    groups = np.union1d(positive_group, negative_group)
+    mean, variance, sums = of_positives.mean(), 0.0, []
+    for values, group in ((of_positives, positive_group), (of_negatives, negative_group)):
+        count = len(np.unique(group))
+        if count < 2:
+            return np.nan
+        total = np.bincount(np.searchsorted(groups, group), weights=values - mean, minlength=len(groups))
+        variance += count / (count - 1) * (total**2).sum() / len(values) ** 2
+        sums.append(total)
+    between = len(groups) / (len(groups) - 1) * (sums[0] * sums[1]).sum() / (len(of_positives) * len(of_negatives))
+    return float(variance + 2 * between)
 
 
 def _p(difference: float, error: float) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from ...base import ProbeError, no_such
+from ...base import look_up
 
 ALPHA = 0.05
 """Below which an adjusted p-value is called significant."""
@@ -50,12 +51,11 @@ CORRECTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"holm": holm, "
 """Ways of adjusting. A further one is one function and one entry here."""
 
 
-def find_correction(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The correction called `name`.
+def with_correction(table: pd.DataFrame, correction: str) -> pd.DataFrame:
+    """A table with `p`, and `p_adjusted`, `correction` and `significant` filled in for the number of its rows.
 
     Raises:
-        ProbeError: there is none of that name.
+        ProbeError: there is no such correction.
     """
-    if name not in CORRECTIONS:
-        raise ProbeError(no_such("correction", name, CORRECTIONS))
-    return CORRECTIONS[name]
+    adjusted = look_up("correction", correction, CORRECTIONS)(table["p"].to_numpy(np.float64))
+    return table.assign(p_adjusted=adjusted, correction=correction, significant=adjusted < ALPHA)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from ...base import ProbeError, did_you_mean, one_of
+from ...base import look_up
 from ..results.schemas import SystemKey
 
 COMPARISON_AXES = {"backbones": "probe", "probes": "backbone"}
@@ -25,6 +25,11 @@ class Pair(NamedTuple):
     first: int
     """Positions among the systems."""
     second: int
+
+    def columns(self, between: str) -> dict[str, str]:
+        """What the tables say of the pair."""
+        same = {COMPARISON_AXES[between]: self.within}
+        return {"dataset": self.dataset, **same, "budget": self.budget, "a": self.a, "b": self.b}
 
 
 def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[Pair]:
@@ -47,9 +52,7 @@ def sides_of(systems: Sequence[SystemKey], between: str) -> list[tuple[str, str]
     Raises:
         ProbeError: `between` is none of `COMPARISON_AXES`.
     """
-    if between not in COMPARISON_AXES:
-        near = did_you_mean(between, COMPARISON_AXES)
-        raise ProbeError(f'nothing to compare between "{between}"; there are {one_of(COMPARISON_AXES)}.{near}')
+    look_up("kind of comparison", between, COMPARISON_AXES)
     labels = system_labels(list(systems))
     named = [(system.probe, labels[system]) for system in systems]
     return named if between == "backbones" else [(backbone, probe) for probe, backbone in named]

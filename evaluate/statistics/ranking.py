@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ProbeError, one_of
-from ..metrics.registry import Metric, find_metric
+from ..metrics.registry import Metric
 from ..results.run import Run
 from ..results.schemas import SYSTEM, SystemKey
 from .friedman import Friedman, cliques, friedman_test, nemenyi_test, ranks_of
@@ -58,6 +58,11 @@ class Ranking:
         any_differ = self.friedman is None or self.friedman.p < self.alpha
         return (self.p < self.alpha) & any_differ & ~np.eye(len(self.names), dtype=bool)
 
+    def tied_with(self, place: int) -> list[str]:
+        """The other names from which the one at `place` does not differ significantly."""
+        apart = self.significant[place]
+        return [name for at, name in enumerate(self.names) if at != place and not apart[at]]
+
     @property
     def cliques(self) -> list[tuple[int, int]]:
         """First and last place of each run of neighbours that do not differ significantly."""
@@ -89,17 +94,20 @@ def rank_over_datasets(
         knn ('timm:resnet50', 'timm:resnet18') ('lesions', 'moles')
     """
     names = [str(run.info["dataset"]["name"]) for run in runs]
-    _require_data_sets(names)
+    if len(names) < 2:
+        raise ProbeError(f"ranks need runs of at least two data sets, here is {one_of(names) or 'none'}; name more.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ProbeError(f"ranks need one run a data set, there are several of {one_of(twice)}; leave one of each.")
     metrics = [require_metric(run, metric) for run in runs]
-    scores = pd.concat(
-        [_means(run, chosen, between) for run, chosen in zip(runs, metrics, strict=True)], ignore_index=True
-    )
-    judged = tuple(chosen.name for chosen in metrics)
-    found = [
-        ranking
-        for (within, budget), rows in scores.groupby(["within", "budget"], sort=True)
-        for ranking in _ranking(rows, between, str(within), str(budget), names, judged, alpha)
-    ]
+    scores = pd.concat([_means(*one, between) for one in zip(runs, metrics, strict=True)], ignore_index=True)
+    found = []
+    for (within, budget), rows in scores.groupby(["within", "budget"], sort=True):
+        wide = rows.pivot_table(index="dataset", columns="name", values="score", dropna=False).reindex(names)
+        ranked = [str(name) for name in wide.columns[wide.notna().all(axis=0)]]
+        if len(ranked) >= 2:
+            notes = _notes(rows, wide, ranked, between)
+            found.append(_ranking(wide[ranked], between, str(within), str(budget), metrics, alpha, notes))
     if not found:
         raise ProbeError(
             f"no two {between} have a score under the same {COMPARISON_AXES[between]} in all of {one_of(names)}, so"
@@ -108,72 +116,50 @@ def rank_over_datasets(
     return found
 
 
-def _require_data_sets(names: Sequence[str]) -> None:
-    if len(names) < 2:
-        raise ProbeError(f"ranks need runs of at least two data sets, here is {one_of(names) or 'none'}; name more.")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ProbeError(f"ranks need one run a data set, there are several of {one_of(twice)}; leave one of each.")
-
-
 def _means(run: Run, metric: Metric, between: str) -> pd.DataFrame:
-    """`dataset`, `within`, `budget`, `name`, `fingerprint` and `score` (more is better) of every system."""
+    """`within`, `name`, and of `SYSTEM`; with `score`, in which more is better, of every system."""
     scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
     means = scores.groupby(list(SYSTEM), sort=True)["value"].mean().reset_index()
-    systems = SystemKey.of_rows(means)
-    sides = pd.DataFrame(sides_of(systems, between), columns=["within", "name"])
-    return sides.assign(
-        dataset=means["dataset"],
-        budget=means["budget"],
-        fingerprint=means["fingerprint"],
-        score=_signs([metric.name])[0] * means["value"].astype("float64"),
-    )
+    sides = pd.DataFrame(sides_of(SystemKey.of_rows(means), between), columns=["within", "name"])
+    return means.assign(**sides, score=metric.sign * means["value"].astype("float64"))
 
 
 def _ranking(
-    rows: pd.DataFrame,
+    wide: pd.DataFrame,
     between: str,
     within: str,
     budget: str,
-    datasets: Sequence[str],
-    metrics: tuple[str, ...],
+    metrics: Sequence[Metric],
     alpha: float,
-) -> Iterator[Ranking]:
-    wide = rows.pivot_table(index="dataset", columns="name", values="score", dropna=False).reindex(list(datasets))
-    whole = wide.columns[wide.notna().all(axis=0)]
-    if len(whole) < 2:
-        return
-    scores = wide[whole].to_numpy(np.float64)
+    notes: Iterable[str],
+) -> Ranking:
+    """Of scores in which more is better: a row a data set, a column a name, none missing."""
+    scores = wide.to_numpy(np.float64)
     means = ranks_of(scores).mean(axis=0)
     order = np.argsort(means, kind="stable")
     scores, means = scores[:, order], means[order]
-    if len(whole) == 2:
+    if len(order) == 2:
         p = wilcoxon_test(scores[:, 0] - scores[:, 1])
         friedman, test, critical, table = None, "wilcoxon", np.nan, np.array([[1.0, p], [p, 1.0]])
     else:
         found = nemenyi_test(means, len(scores), alpha)
         friedman, test, critical, table = friedman_test(scores), "nemenyi", found.critical_difference, found.p
-    yield Ranking(
+    return Ranking(
         between=between,
         within=within,
         budget=budget,
-        names=tuple(str(whole[place]) for place in order),
-        datasets=tuple(datasets),
-        metrics=metrics,
-        scores=scores * _signs(metrics)[:, None],
+        names=tuple(wide.columns[order]),
+        datasets=tuple(wide.index),
+        metrics=tuple(metric.name for metric in metrics),
+        scores=scores * np.array([[metric.sign] for metric in metrics]),
         mean_ranks=means,
         friedman=friedman,
         test=test,
         critical_difference=critical,
         p=table,
         alpha=alpha,
-        notes=(*_on_friedman(friedman), *_notes(rows, wide, list(whole), between)),
+        notes=(*_on_friedman(friedman), *notes),
     )
-
-
-def _signs(metrics: Sequence[str]) -> np.ndarray:
-    """(N,) 1 where more is better, else -1."""
-    return np.array([1.0 if find_metric(name).greater_is_better else -1.0 for name in metrics])
 
 
 def _on_friedman(friedman: Friedman | None) -> Iterator[str]:
@@ -183,14 +169,14 @@ def _on_friedman(friedman: Friedman | None) -> Iterator[str]:
         yield "too many orders to count for an exact p: that of F decides"
 
 
-def _notes(rows: pd.DataFrame, wide: pd.DataFrame, whole: list[str], between: str) -> Iterator[str]:
-    lacking = [str(name) for name in wide.columns if name not in whole]
+def _notes(rows: pd.DataFrame, wide: pd.DataFrame, ranked: list[str], between: str) -> Iterator[str]:
+    lacking = [str(name) for name in wide.columns if name not in ranked]
     if lacking:
         yield f"skipped, without a score in some data set: {one_of(lacking)}"
     if len(wide) < _FEW_SETS:
         yield f"{len(wide)} data sets: too few to find much"
     if between == "backbones":
-        specs = rows[rows["name"].isin(whole)].groupby("name")["fingerprint"].nunique()
+        specs = rows[rows["name"].isin(ranked)].groupby("name")["fingerprint"].nunique()
         mixed = [str(name) for name in specs.index[specs > 1]]
         if mixed:
             yield f"embedded under several specs, not the same in each data set: {one_of(mixed)}"
@@ -207,16 +193,14 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
     """
     rows = []
     for ranking in rankings:
-        apart = ranking.significant
         two = [] if ranking.friedman else ["of two: Wilcoxon's signed ranks, no Friedman and no critical difference"]
         tested = ranking.friedman._asdict() if ranking.friedman else dict.fromkeys(Friedman._fields, np.nan)
         for place, name in enumerate(ranking.names):
-            others = [other for at, other in enumerate(ranking.names) if at != place and not apart[place, at]]
             rows.append({
-                "between": ranking.between, "within": ranking.within, "budget": ranking.budget, "rank": place + 1,
-                "name": name, "mean_rank": ranking.mean_ranks[place], "n_datasets": len(ranking.datasets), **tested,
-                "critical_difference": ranking.critical_difference, "alpha": ranking.alpha,
-                "not_apart": "; ".join(others), "note": "; ".join([*two, *ranking.notes]),
+                **_names_of(ranking), "rank": place + 1, "name": name, "mean_rank": ranking.mean_ranks[place],
+                "n_datasets": len(ranking.datasets), **tested, "critical_difference": ranking.critical_difference,
+                "alpha": ranking.alpha, "not_apart": "; ".join(ranking.tied_with(place)),
+                "note": "; ".join([*two, *ranking.notes]),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -225,9 +209,7 @@ def rank_pairs_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
     """Every pair of every ranking: `a` and `b`, their mean ranks, the `test`, its `p`, and whether `told_apart`."""
     rows = [
         {
-            "between": ranking.between,
-            "within": ranking.within,
-            "budget": ranking.budget,
+            **_names_of(ranking),
             "a": ranking.names[first],
             "b": ranking.names[second],
             "rank_a": ranking.mean_ranks[first],
@@ -240,3 +222,7 @@ def rank_pairs_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
         for first, second in combinations(range(len(ranking.names)), 2)
     ]
     return pd.DataFrame(rows)
+
+
+def _names_of(ranking: Ranking) -> dict[str, object]:
+    return {"between": ranking.between, "within": ranking.within, "budget": ranking.budget}

@@ -34,18 +34,15 @@ def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
 def _on_fits(run: Run) -> Iterator[Diagnostic]:
     for probe, rows in run.scores.drop_duplicates([*SYSTEM, *RESAMPLE]).groupby("probe", sort=False):
         name = _label(run, str(probe))
-        notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if _matters(note))
+        notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if note)
         for note, count in notes.most_common():
+            if note.startswith("path ended"):
+                continue  # a search along C is meant to end once nothing more can be gained
             yield diagnostic("fit-note", f"{name}, {count} of {len(rows)} fits: {note}", things=count)
         failed = int((~rows["converged"]).sum())
         if failed:
             message = f"{name}: {failed} of {len(rows)} chosen fits did not converge"
             yield diagnostic("not-converged", message, things=failed)
-
-
-def _matters(note: str) -> bool:
-    # A search along C is meant to end once nothing more can be gained.
-    return bool(note) and not note.startswith("path ended")
 
 
 def _on_scores(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ...base import ProbeError, did_you_mean, one_of
-from ..metrics.registry import METRICS, Metric, evaluate
-from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
+from ..metrics.registry import METRICS, Metric
+from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
 from .delong import DeLong, delong_test
-from .multiple_testing import ALPHA, find_correction
+from .multiple_testing import with_correction
 from .paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
-from .pairing import COMPARISON_AXES, Pair, pairs
+from .pairing import COMPARISON_AXES, pairs
 from .summary import require_metric
 
 
-@dataclass(frozen=True)
-class _Finding:
+class _Finding(NamedTuple):
     """What one test says of one pair."""
 
     metric: str
     difference: float
     p: float
+    note: str
     label: str = ""
     """The class tested against the rest, for a test of one class at a time."""
-    note: str = ""
 
 
 _Both = Sequence[tuple[ResamplePredictions, ResamplePredictions]]
@@ -68,19 +67,36 @@ def significance_tests(
         0  mcnemar  centroid  timm:resnet18  timm:resnet50
         1  mcnemar       knn  timm:resnet18  timm:resnet50
     """
-    chosen, adjust = require_metric(run, metric), find_correction(correction)
+    chosen = require_metric(run, metric)
+    wanted = list(dict.fromkeys(SIGNIFICANCE_TESTS if tests is None else tests))
+    check_tests(wanted or ["(none is named)"], SIGNIFICANCE_TESTS)
     systems = predictions_by_system(run)
     predicted = list(systems.values())
-    found = list(pairs(list(systems), between))
+    sides = [
+        (pair.columns(between), list(zip(predicted[pair.first], predicted[pair.second], strict=True)))
+        for pair in pairs(list(systems), between)
+    ]
     parts = []
-    for name in _require_tests(tests):
-        rows = [row for pair in found for row in _rows(name, pair, predicted, chosen, COMPARISON_AXES[between])]
-        table = pd.DataFrame(rows, columns=_columns(between))
-        table["p_adjusted"] = adjust(table["p"].to_numpy(np.float64))
-        table["correction"] = correction
-        table["significant"] = (table["p_adjusted"] < ALPHA).to_numpy(bool)
-        parts.append(table)
+    for name in wanted:
+        rows = [
+            {"test": name, **names, "n_seeds": len({a.seed for a, _ in both}), **found._asdict(), "class": found.label}
+            for names, both in sides
+            for found in SIGNIFICANCE_TESTS[name](both, chosen)
+        ]
+        parts.append(with_correction(pd.DataFrame(rows, columns=_columns(between)), correction))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def check_tests(names: Iterable[str], known: Sequence[str]) -> None:
+    """Makes sure that there are tests of these names.
+
+    Raises:
+        ProbeError: one is not `known`.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = "".join(did_you_mean(name, known) for name in unknown)
+        raise ProbeError(f"unknown test {one_of(unknown)}; there are {one_of(known)}.{near}")
 
 
 def _columns(between: str) -> list[str]:
@@ -90,44 +106,12 @@ def _columns(between: str) -> list[str]:
     ]
 
 
-def _require_tests(names: Sequence[str] | None) -> list[str]:
-    wanted = list(dict.fromkeys(SIGNIFICANCE_TESTS if names is None else names))
-    unknown = [name for name in wanted if name not in SIGNIFICANCE_TESTS]
-    if unknown or not wanted:
-        near = "".join(did_you_mean(name, SIGNIFICANCE_TESTS) for name in unknown)
-        raise ProbeError(
-            f"unknown test {one_of(unknown) or '(none is named)'}; there are {one_of(SIGNIFICANCE_TESTS)}.{near}"
-        )
-    return wanted
-
-
-def _rows(
-    test: str, pair: Pair, predicted: Sequence[list[ResamplePredictions]], metric: Metric, within: str
-) -> Iterator[dict[str, object]]:
-    both = list(zip(predicted[pair.first], predicted[pair.second], strict=True))
-    for finding in SIGNIFICANCE_TESTS[test](both, metric):
-        yield {
-            "test": test,
-            "dataset": pair.dataset,
-            within: pair.within,
-            "budget": pair.budget,
-            "a": pair.a,
-            "b": pair.b,
-            "metric": finding.metric,
-            "class": finding.label,
-            "difference": finding.difference,
-            "p": finding.p,
-            "n_seeds": len(seeds_of([a for a, _ in both])),
-            "note": finding.note,
-        }
-
-
 def _wilcoxon(both: _Both, metric: Metric) -> Iterator[_Finding]:
     """Signed ranks of the resamples' differences."""
-    values = np.array([[evaluate(metric, side.scored)[0][0] for side in sides] for sides in both])
+    values = np.array([[metric.value(a.scored), metric.value(b.scored)] for a, b in both])
     differences = values[np.isfinite(values).all(axis=1)] @ np.array([1.0, -1.0])
     mean = float(differences.mean()) if len(differences) else np.nan
-    yield _Finding(metric.name, mean, wilcoxon_test(differences), note="" if len(differences) else "not defined")
+    yield _Finding(metric.name, mean, wilcoxon_test(differences), "" if len(differences) else "not defined")
 
 
 def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
@@ -139,8 +123,11 @@ def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
         p, note = _one_p([one.p for one in found])
         defined = [one.auc_a - one.auc_b for one in found if np.isfinite(one.auc_a)]
         mean = float(np.mean(defined)) if defined else np.nan
-        why = note if np.isfinite(p) else _why_no_p(found)
-        yield _Finding("roc_auc", mean, p, label=str(scored.classes[column]), note=why)
+        if np.isnan(p):
+            flat = any(np.isfinite(one.error) for one in found)
+            why = "all groups rank equally, so the difference has no standard error"
+            note = f"no p: {why if flat else 'a class is absent, or its units are of one group'}"
+        yield _Finding("roc_auc", mean, p, note, label=str(scored.classes[column]))
 
 
 def _delong_of(sides: _Both, column: int) -> DeLong:
@@ -149,36 +136,27 @@ def _delong_of(sides: _Both, column: int) -> DeLong:
     return delong_test(first.scored.truth[:, column], a, b, first.group)
 
 
-def _why_no_p(found: Sequence[DeLong]) -> str:
-    if any(np.isfinite(one.error) for one in found):
-        return "no p: all groups rank equally, so the difference has no standard error"
-    return "no p: a class is absent, or its units are of one group"
-
-
 def _mcnemar(both: _Both, metric: Metric) -> Iterator[_Finding]:
     """Signs of the groups' differences in right calls."""
     del metric
     found = [_mcnemar_of(sides) for sides in _by_test(both, one_a_fold=False)]
     p, note = _one_p([p for p, _ in found])
     near = "" if all(exact for _, exact in found) else "normal approximation"
-    differences = [
-        evaluate(METRICS["accuracy"], a.scored)[0][0] - evaluate(METRICS["accuracy"], b.scored)[0][0] for a, b in both
-    ]
-    notes = "; ".join(part for part in (note, near) if part)
-    yield _Finding("accuracy", float(np.mean(differences)), p, note=notes)
+    accuracy = METRICS["accuracy"]
+    difference = float(np.mean([accuracy.value(a.scored) - accuracy.value(b.scored) for a, b in both]))
+    yield _Finding("accuracy", difference, p, "; ".join(part for part in (note, near) if part))
 
 
 def _mcnemar_of(sides: _Both) -> tuple[float, bool]:
-    group = np.concatenate([a.group for a, _ in sides])
+    _, group = np.unique(np.concatenate([a.group for a, _ in sides]), return_inverse=True)
     gained = np.concatenate([_right(a) - _right(b) for a, b in sides])
-    _, code = np.unique(group, return_inverse=True)
-    return mcnemar_test(np.rint(np.bincount(code, weights=gained)).astype(np.int64))
+    return mcnemar_test(np.rint(np.bincount(group, weights=gained)).astype(np.int64))
 
 
 def _right(predicted: ResamplePredictions) -> np.ndarray:
     """(n,) right calls of each unit: 0 or 1, for multilabel up to the number of labels."""
     scored = predicted.scored
-    return (scored.predicted == scored.y).reshape(len(scored), -1).sum(axis=1).astype(np.int64)
+    return (scored.predicted == scored.y).reshape(len(scored), -1).sum(axis=1)
 
 
 def _by_test(both: _Both, *, one_a_fold: bool) -> list[_Both]:

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ...base import ProbeError
-from ..metrics.registry import Metric, evaluate
-from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
+from ..metrics.functions import mean_of_defined
+from ..results.predictions import ResamplePredictions
 from ..results.run import Run
 from ..results.schemas import SystemKey
-from .bootstrap import N_BOOTSTRAP, NO_BOUNDS, GroupDraws, Interval, find_interval, mean_over_seeds
-from .summary import require_metric
+from .bootstrap import N_BOOTSTRAP, Bounds, check_bootstrap, interval_of
+from .summary import MetricSamples, metric_samples, require_metric, seed_means
 
 FEWEST_GROUPS = 10
 """A subgroup of fewer test groups is not scored: a patient more or less would make another number of it."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """One subgroup under one system; S resamples."""
+class _Part(NamedTuple):
+    """One subgroup under one system."""
 
-    attribute: str
     subgroup: str
-    predicted: list[ResamplePredictions]
-    values: np.ndarray
-    """(S,), NaN where not defined."""
-    drawn: np.ndarray
-    """(draws,) mean over resamples under draws of groups; empty where there is a reason for no number."""
-    left_out: np.ndarray
-    """(G,) with one group left out; empty unless the interval needs it."""
-    groups: int
+    samples: MetricSamples
+    """Of its units alone."""
     reason: str
+    """Why it has no score; "" where it has one."""
+    mean: float
+    """Over the resamples in which it is defined."""
+    drawn: np.ndarray
+    """(draws,) mean over resamples; empty where there is a reason for no score."""
 
     @property
-    def mean(self) -> float:
-        """Over the resamples in which it is defined."""
-        return float(np.nanmean(self.values)) if not self.reason else np.nan
+    def left_out(self) -> np.ndarray:
+        """(G,) mean over resamples with one group left out."""
+        return mean_of_defined(self.samples.left_out)
 
 
 def subgroup_scores(
@@ -75,21 +73,20 @@ def subgroup_scores(
         >>> scores["subgroup"].unique().tolist(), len(gaps)
         (['female', 'male'], 4)
     """
-    chosen, find = require_metric(run, metric), find_interval(interval)
+    chosen = require_metric(run, metric)
+    check_bootstrap(interval, confidence, draws)
     if run.units.empty:
         raise ProbeError(
             f"{run.info['dataset']['name']}: the run knows no attributes of its units. List columns of the manifest"
             " under `attributes` in its card (such as sex, age, site) and run `medprobe probe` again."
         )
-    systems = predictions_by_system(run)
-    bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
     scores, gaps = [], []
-    for system, predicted in systems.items():
+    for samples in metric_samples(run, chosen, draws):
         for attribute, rows in run.units.groupby("attribute", sort=True):
-            parts = list(_parts(predicted, str(attribute), rows, chosen, bootstrap, jackknife=interval == "bca"))
-            about = {**system._asdict(), "attribute": str(attribute), "metric": chosen.name}
-            scores += [about | _score(part, find, confidence) for part in parts]
-            gaps.append(about | _gap(parts, chosen, find, confidence))
+            parts = [_part(samples, str(value), units) for value, units in rows.groupby("value", sort=True)["unit"]]
+            about = {**samples.system._asdict(), "attribute": str(attribute), "metric": chosen.name}
+            scores += [about | _score(part, interval, confidence) for part in parts]
+            gaps.append(about | _gap(parts, chosen.sign, interval, confidence))
     return pd.DataFrame(scores, columns=_SCORES), pd.DataFrame(gaps, columns=_GAPS)
 
 
@@ -100,26 +97,11 @@ _SCORES = [
 _GAPS = [*SystemKey._fields, "attribute", "metric", "best", "worst", "gap", "low", "high", "reason", "note"]
 
 
-def _parts(
-    predicted: Sequence[ResamplePredictions],
-    attribute: str,
-    rows: pd.DataFrame,
-    metric: Metric,
-    bootstrap: GroupDraws,
-    *,
-    jackknife: bool,
-) -> Iterator[_Part]:
-    unit = rows["unit"].to_numpy(np.int64)
-    for subgroup in sorted(rows["value"].unique()):
-        members = unit[(rows["value"] == subgroup).to_numpy(bool)]
-        inside = [_only(p, np.isin(p.unit, members)) for p in predicted]
-        values = np.array([evaluate(metric, p.scored)[0][0] for p in inside])
-        groups = len(np.unique(np.concatenate([p.group for p in inside])))
-        reason = _why_not(inside, values, groups)
-        drawn = np.empty(0) if reason else mean_over_seeds(bootstrap.values(metric, inside))
-        needed = jackknife and not reason
-        left_out = mean_over_seeds(bootstrap.leaving_out(metric, inside)) if needed else np.empty(0)
-        yield _Part(attribute, str(subgroup), inside, values, drawn, left_out, groups, reason)
+def _part(samples: MetricSamples, subgroup: str, units: pd.Series) -> _Part:
+    inside = replace(samples, predicted=[_only(p, np.isin(p.unit, units)) for p in samples.predicted])
+    reason = _why_not(inside)
+    mean = np.nan if reason else float(np.nanmean(inside.values))
+    return _Part(subgroup, inside, reason, mean, np.empty(0) if reason else mean_of_defined(inside.drawn))
 
 
 def _only(predicted: ResamplePredictions, chosen: np.ndarray) -> ResamplePredictions:
@@ -132,45 +114,46 @@ def _only(predicted: ResamplePredictions, chosen: np.ndarray) -> ResamplePredict
     )
 
 
-def _why_not(predicted: Sequence[ResamplePredictions], values: np.ndarray, groups: int) -> str:
+def _why_not(samples: MetricSamples) -> str:
     """Why a subgroup has no number; "" where it has one."""
-    if groups == 0:
+    if samples.groups == 0:
         return "none in any test"
-    if groups < FEWEST_GROUPS:
-        return f"{groups} test groups: too few (fewer than {FEWEST_GROUPS})"
-    truth = np.concatenate([p.scored.truth for p in predicted])
-    mixed = truth.any(axis=0) & ~truth.all(axis=0)
-    if not mixed.any():
+    if samples.groups < FEWEST_GROUPS:
+        return f"{samples.groups} test groups: too few (fewer than {FEWEST_GROUPS})"
+    truth = np.concatenate([p.scored.truth for p in samples.predicted])
+    if not (truth.any(axis=0) & ~truth.all(axis=0)).any():
         return "only one class"
-    return "" if np.isfinite(values).any() else "not defined in any seed (a class is absent)"
+    return "" if np.isfinite(samples.values).any() else "not defined in any seed (a class is absent)"
 
 
-def _score(part: _Part, find: Interval, confidence: float) -> dict[str, object]:
-    defined = [p for p, value in zip(part.predicted, part.values, strict=True) if np.isfinite(value)]
-    bounds = NO_BOUNDS if part.reason else find(part.mean, part.drawn, part.left_out, confidence)
+def _score(part: _Part, interval: str, confidence: float) -> dict[str, object]:
+    samples = part.samples
+    bounds = interval_of(interval, part.mean, part.drawn, lambda: part.left_out, confidence, groups=samples.groups)
     return {
         "subgroup": part.subgroup,
         "mean": part.mean,
-        "low": bounds.low,
-        "high": bounds.high,
-        "n_seeds": 0 if part.reason else len(seeds_of(defined)),
-        "n_groups": part.groups,
-        "n_test": sum(len(p.unit) for p in part.predicted) / len(seeds_of(part.predicted)),
+        "n_seeds": 0 if part.reason else len(seed_means(samples.values, samples.seeds)),
+        "n_groups": samples.groups,
+        "n_test": samples.mean_units,
         "reason": part.reason,
-        "note": bounds.note,
+        **bounds._asdict(),
     }
 
 
-def _gap(parts: Sequence[_Part], metric: Metric, find: Interval, confidence: float) -> dict[str, object]:
+def _gap(parts: Sequence[_Part], sign: float, interval: str, confidence: float) -> dict[str, object]:
     """Between the best and the worst subgroup as they are seen; its interval is of the difference of these two."""
-    scored = [part for part in parts if not part.reason]
-    if len(scored) < 2:
+    ranked = sorted((part for part in parts if not part.reason), key=lambda part: -sign * part.mean)
+    if len(ranked) < 2:
         reason = "fewer than two subgroups have a score"
-        return {"best": "", "worst": "", "gap": np.nan, "low": np.nan, "high": np.nan, "reason": reason, "note": ""}
-    ranked = sorted(scored, key=lambda part: part.mean, reverse=metric.greater_is_better)
+        return {"best": "", "worst": "", "gap": np.nan, "reason": reason, **Bounds()._asdict()}
     best, worst = ranked[0], ranked[-1]
-    sign = 1.0 if metric.greater_is_better else -1.0
-    gap = sign * (best.mean - worst.mean)
-    left_out = sign * (best.left_out - worst.left_out)
-    bounds = find(gap, sign * (best.drawn - worst.drawn), left_out, confidence)
+    gap, drawn = sign * (best.mean - worst.mean), sign * (best.drawn - worst.drawn)
+    bounds = interval_of(
+        interval,
+        gap,
+        drawn,
+        lambda: sign * (best.left_out - worst.left_out),
+        confidence,
+        groups=best.samples.groups + worst.samples.groups,
+    )
     return {"best": best.subgroup, "worst": worst.subgroup, "gap": gap, "reason": "", **bounds._asdict()}

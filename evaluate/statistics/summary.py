@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ...base import ProbeError
-from ..metrics.registry import Metric, evaluate, find_metric, metrics_for
+from ..metrics.functions import mean_of_defined
+from ..metrics.registry import Metric, find_metric, metrics_for
 from ..resampling.train_size import FULL_TRAIN
-from ..results.predictions import ResamplePredictions, predictions_by_system, seeds_of
+from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
 from ..results.schemas import SYSTEM, SystemKey
-from .bootstrap import N_BOOTSTRAP, NO_BOUNDS, ONE_GROUP, Bounds, GroupDraws, find_interval, mean_over_seeds
+from .bootstrap import N_BOOTSTRAP, Bounds, GroupDraws, check_bootstrap, interval_of
 
 FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and its note says so."""
@@ -60,13 +61,10 @@ def summarise(
         3  timm:resnet18       knn  roc_auc        2
     """
     chosen = require_metric(run, metric)
-    _require_sense(confidence, draws)
-    find_interval(interval)
-    rows = [_row(samples, confidence, interval) for samples in metric_samples(run, chosen, draws)]
-    table = pd.DataFrame(rows)
-    key = -table["mean"] if chosen.greater_is_better else table["mean"]
+    check_bootstrap(interval, confidence, draws)
+    table = pd.DataFrame([_row(samples, confidence, interval) for samples in metric_samples(run, chosen, draws)])
     place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
-    keyed = table.assign(_key=key, _budget=table["budget"].map(place))
+    keyed = table.assign(_key=-chosen.sign * table["mean"], _budget=table["budget"].map(place))
     ordered = keyed.sort_values(["probe", "_budget", "_key", *SYSTEM], ignore_index=True)
     return ordered.drop(columns=["_key", "_budget"])
 
@@ -96,16 +94,18 @@ class MetricSamples:
     system: SystemKey
     metric: Metric
     predicted: list[ResamplePredictions]
-    values: np.ndarray
-    """(J,), NaN where not defined; the very figures of the scores table."""
-    drawn: np.ndarray
-    """(J, draws): under draws of groups that are the same for every system, so that differences are paired."""
     bootstrap: GroupDraws
+    """The same for every system, so that differences are paired."""
 
-    @property
-    def groups(self) -> int:
-        """In any test of any system."""
-        return len(self.bootstrap.groups)
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(J,), NaN where not defined; the very figures of the scores table."""
+        return np.array([self.metric.value(p.scored) for p in self.predicted])
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """(J, draws): under draws of groups."""
+        return self.bootstrap.values(self.metric, self.predicted)
 
     @cached_property
     def left_out(self) -> np.ndarray:
@@ -113,9 +113,19 @@ class MetricSamples:
         return self.bootstrap.leaving_out(self.metric, self.predicted)
 
     @property
-    def seed_means(self) -> np.ndarray:
-        """The mean over the folds of each seed in which the metric is defined at all: (S,)."""
-        return seed_means(self.values, [p.seed for p in self.predicted])
+    def seeds(self) -> list[int]:
+        """(J,)."""
+        return [p.seed for p in self.predicted]
+
+    @cached_property
+    def groups(self) -> int:
+        """How many it is tested on, in any resample."""
+        return len(np.unique(np.concatenate([p.group for p in self.predicted])))
+
+    @property
+    def mean_units(self) -> float:
+        """How many each seed tests."""
+        return sum(len(p.unit) for p in self.predicted) / len(set(self.seeds))
 
 
 def seed_means(values: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
@@ -148,58 +158,20 @@ def summarise_metrics(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*SYSTEM, "metric", "mean", "sd"])
 
 
-def interval_of(
-    kind: str,
-    values: np.ndarray,
-    drawn: np.ndarray,
-    left_out: Callable[[], np.ndarray],
-    confidence: float,
-    *,
-    groups: int,
-) -> Bounds:
-    """The interval of a mean over resamples.
-
-    Args:
-        kind: of `INTERVALS`.
-        values: (J,) of the resamples, NaN where not defined.
-        drawn: (J, draws).
-        left_out: gives (J, G); called only where the interval needs it.
-        confidence: of the interval.
-        groups: how many there are in any test; of one there is no interval.
-    """
-    estimate = float(mean_over_seeds(values[:, None])[0])
-    if np.isnan(estimate):
-        return NO_BOUNDS
-    if groups == 1:
-        return ONE_GROUP
-    without_each = mean_over_seeds(left_out()) if kind == "bca" else np.empty(0)
-    return find_interval(kind)(estimate, mean_over_seeds(drawn), without_each, confidence)
-
-
 # Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
 @lru_cache(maxsize=2)
 def metric_samples(run: Run, metric: Metric, draws: int) -> tuple[MetricSamples, ...]:
-    """The evidence on every system of a run, in the order of their names."""
+    """The samples of every system of a run, in the order of their names."""
     systems = predictions_by_system(run)
     bootstrap = GroupDraws([p for predicted in systems.values() for p in predicted], draws)
-    return tuple(
-        MetricSamples(
-            system,
-            metric,
-            predicted,
-            np.array([evaluate(metric, p.scored)[0][0] for p in predicted]),
-            bootstrap.values(metric, predicted),
-            bootstrap,
-        )
-        for system, predicted in systems.items()
-    )
+    return tuple(MetricSamples(system, metric, predicted, bootstrap) for system, predicted in systems.items())
 
 
 def _row(samples: MetricSamples, confidence: float, interval: str) -> dict[str, object]:
-    values, predicted = samples.values, samples.predicted
-    mean, sd = mean_and_sd(values, [p.seed for p in predicted])
-    groups = len(np.unique(np.concatenate([p.group for p in predicted])))
-    bounds = interval_of(interval, values, samples.drawn, lambda: samples.left_out, confidence, groups=groups)
+    mean, sd = mean_and_sd(samples.values, samples.seeds)
+    drawn, groups = mean_of_defined(samples.drawn), samples.groups
+    bounds = interval_of(interval, mean, drawn, lambda: mean_of_defined(samples.left_out), confidence, groups=groups)
+    n_seeds = len(seed_means(samples.values, samples.seeds))
     return {
         **samples.system._asdict(),
         "metric": samples.metric.name,
@@ -207,20 +179,20 @@ def _row(samples: MetricSamples, confidence: float, interval: str) -> dict[str, 
         "sd": sd,
         "low": bounds.low,
         "high": bounds.high,
-        "n_seeds": len(samples.seed_means),
+        "n_seeds": n_seeds,
         "n_groups": groups,
-        "n_test": sum(len(p.unit) for p in predicted) / len(seeds_of(predicted)),
-        "note": "; ".join(_notes(samples, groups, bounds)),
+        "n_test": samples.mean_units,
+        "note": "; ".join(_notes(samples, n_seeds, bounds)),
     }
 
 
-def _notes(samples: MetricSamples, groups: int, bounds: Bounds) -> list[str]:
-    notes, values = [], samples.values
+def _notes(samples: MetricSamples, n_seeds: int, bounds: Bounds) -> list[str]:
+    notes, values, groups = [], samples.values, samples.groups
     undefined = int(np.isnan(values).sum())
     if undefined:
         what = "folds" if any(p.fold for p in samples.predicted) else "seeds"
         notes.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
-    if len(samples.seed_means) == 1:
+    if n_seeds == 1:
         notes.append("one seed: no spread")
     if bounds.note:
         notes.append(bounds.note)
@@ -233,10 +205,3 @@ def _notes(samples: MetricSamples, groups: int, bounds: Bounds) -> list[str]:
     elif np.isfinite(bounds.low) and groups < FEW_GROUPS:
         notes.append(f"{groups} groups: the interval is rough")
     return notes
-
-
-def _require_sense(confidence: float, draws: int) -> None:
-    if not 0 < confidence < 1:
-        raise ProbeError(f"confidence must be between 0 and 1, e.g. 0.95; got {confidence}.")
-    if draws < 100:
-        raise ProbeError(f"a bootstrap needs at least 100 draws, better 1,000; got {draws}.")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .theme import svg_and_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -18,3 +25,8 @@ class RenderedFigure:
     """What it shows, as alternative text."""
     svg: bytes
     png: bytes
+
+    @classmethod
+    def of(cls, name: str, title: str, caption: str, description: str, draw: Callable[[], Figure]) -> RenderedFigure:
+        """Draws it on light paper."""
+        return cls(name, title, caption, description, *svg_and_png(draw))

@@ -29,22 +29,14 @@ def inline(svg: bytes, prefix: str) -> str:
         text = re.sub(pattern, "", text, flags=re.DOTALL)
     text = _REFERENCE.sub(rf"\1{prefix}-\2", text.replace("xlink:href=", "href="))
     used = {name for _, name in _REFERENCE.findall(text)}
-    text = _ID.sub(lambda found: _kept_id(f"{prefix}-{found[1]}", used), text)
+    text = _ID.sub(lambda found: f'id="{prefix}-{found[1]}"' if f"{prefix}-{found[1]}" in used else "", text)
     text = _COLOUR.sub(lambda found: f"{found[1]}: {_VARIABLES.get(found[2], found[2])}", text)
     size = _SIZE.search(text)
     assert size is not None, "matplotlib writes a viewBox"
     width, height = size.groups()
     head = f'<svg viewBox="0 0 {width} {height}" style="max-width: {width}pt" aria-hidden="true" focusable="false">'
-    return _without_blanks(re.sub(r"^<svg[^>]*>", head, text).strip())
-
-
-def _kept_id(name: str, used: set[str]) -> str:
-    return f'id="{name}"' if name in used else ""
-
-
-def _without_blanks(text: str) -> str:
-    text = re.sub(r"\s+>", ">", re.sub(r">\s+<", "><", text))
-    return re.sub(r"\s*\n\s*", " ", text)
+    text = re.sub(r">\s+<", "><", re.sub(r"^<svg[^>]*>", head, text).strip())
+    return re.sub(r"\s*\n\s*", " ", re.sub(r"\s+>", ">", text))
 
 
 def _named(theme: Theme) -> dict[str, str]:

@@ -82,9 +82,9 @@ def as_latex(table: Table) -> str:
         f"  \\label{{tab:{table.name.replace('_', '-')}}}",
         f"  \\begin{{tabular}}{{{alignment}}}",
         r"    \toprule",
-        _latex_row([latex_text(column) for column in table.columns]),
+        _latex_row(table.columns),
         r"    \midrule",
-        *(_latex_row(_latex_cells(row, strong=place in table.strong)) for place, row in enumerate(table.rows)),
+        *(_latex_row(row, strong=place in table.strong) for place, row in enumerate(table.rows)),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -92,13 +92,10 @@ def as_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_cells(row: Sequence[str], *, strong: bool) -> list[str]:
-    escaped = [latex_text(cell) for cell in row]
-    return [rf"\textbf{{{cell}}}" for cell in escaped] if strong else escaped
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return f"    {' & '.join(cells)} \\\\"
+def _latex_row(cells: Sequence[str], *, strong: bool = False) -> str:
+    escaped = [latex_text(cell) for cell in cells]
+    escaped = [rf"\textbf{{{cell}}}" for cell in escaped] if strong else escaped
+    return f"    {' & '.join(escaped)} \\\\"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"csv": as_csv, "md": as_markdown, "tex": as_latex}

@@ -21,7 +21,6 @@ from ...manifests.validation.diagnostics import by_severity
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
 from ..elements.theme import LIGHT, drawing, figure_bytes
-from ..run.methods import TASKS
 from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure
 from .montage import class_examples
 from .tables import attribute_table, classes_table, files_table, groups_table, sample_truth, sizes
@@ -94,7 +93,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     card = manifest.card
     facts = [
         ("Description", card.description),
-        ("Task", TASKS[card.task]),
+        ("Task", f"{card.task} classification"),
         ("Primary metric", card.primary_metric),
         ("Licence", card.license or "not stated"),
         ("Citation", card.citation or "not stated"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...base.text import shortened
 from ...evaluate.statistics.ranking import Ranking
-from ..elements.theme import LIGHT, Theme, new_figure, svg_and_png
+from ..elements.theme import LIGHT, new_figure, svg_and_png
 from .scores import WIDTH
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
         >>> svg[:5], png[1:4]
         (b'<?xml', b'PNG')
     """
-    return svg_and_png(lambda: ranking_figure(ranking, LIGHT))
+    return svg_and_png(lambda: ranking_figure(ranking))
 
 
-def ranking_figure(ranking: Ranking, theme: Theme) -> Figure:
+def ranking_figure(ranking: Ranking) -> Figure:
     """Mean ranks, the best on the left, with the critical difference to scale and a bar over each run of equals."""
     count, bars = len(ranking.names), ranking.cliques
     on_left = (count + 1) // 2
@@ -47,15 +47,15 @@ def ranking_figure(ranking: Ranking, theme: Theme) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 1), ylim=(-depth, top))
     axes.axis("off")
-    _rule(axes, ranking, theme)
+    _rule(axes, ranking)
     for place, (first, last) in enumerate(bars):
         ends = [_across(ranking, ranking.mean_ranks[at]) for at in (first, last)]
         height = -0.12 - _BAR * place
-        axes.plot([ends[0] - 0.006, ends[1] + 0.006], [height, height], color=theme.accent(0), linewidth=3.2, zorder=3)
+        axes.plot([ends[0] - 0.006, ends[1] + 0.006], [height, height], color=LIGHT.accent(0), linewidth=3.2, zorder=3)
     for place in range(count):
         left = place < on_left
         line = place if left else count - 1 - place
-        _name(axes, ranking, place, -(below + _LINE * (line + 0.5)), theme, left=left)
+        _name(axes, ranking, place, -(below + _LINE * (line + 0.5)), left=left)
     return figure
 
 
@@ -65,31 +65,31 @@ def _across(ranking: Ranking, rank: float) -> float:
     return low + (high - low) * (rank - 1) / (len(ranking.names) - 1)
 
 
-def _rule(axes: Axes, ranking: Ranking, theme: Theme) -> None:
+def _rule(axes: Axes, ranking: Ranking) -> None:
     count = len(ranking.names)
-    axes.plot(_MIDDLE, [0, 0], color=theme.ink, linewidth=1.0)
+    axes.plot(_MIDDLE, [0, 0], color=LIGHT.ink, linewidth=1.0)
     step = max(1, count // 10)
     for rank in range(1, count + 1):
         x, named = _across(ranking, rank), (rank - 1) % step == 0
-        axes.plot([x, x], [0, 0.07 if named else 0.04], color=theme.ink, linewidth=0.8)
+        axes.plot([x, x], [0, 0.07 if named else 0.04], color=LIGHT.ink, linewidth=0.8)
         if named:
             axes.text(x, 0.1, str(rank), ha="center", va="bottom", fontsize=8)
     judged = f"mean rank over {len(ranking.datasets)} data sets,\n1 is best"
-    axes.text(0.985, 0.42, judged, ha="right", va="center", fontsize=8, color=theme.quiet)
+    axes.text(0.985, 0.42, judged, ha="right", va="center", fontsize=8, color=LIGHT.quiet)
     # A difference beyond the whole line separates nothing, and is not drawn over the words.
     if ranking.critical_difference <= count - 1:
         start, end = _MIDDLE[0], _across(ranking, 1 + ranking.critical_difference)
-        axes.plot([start, end], [0.42, 0.42], color=theme.ink, linewidth=1.0)
+        axes.plot([start, end], [0.42, 0.42], color=LIGHT.ink, linewidth=1.0)
         for x in (start, end):
-            axes.plot([x, x], [0.38, 0.46], color=theme.ink, linewidth=1.0)
+            axes.plot([x, x], [0.38, 0.46], color=LIGHT.ink, linewidth=1.0)
         label = f"critical difference {ranking.critical_difference:.2f}"
         axes.text((start + end) / 2, 0.49, label, ha="center", va="bottom", fontsize=8)
 
 
-def _name(axes: Axes, ranking: Ranking, place: int, y: float, theme: Theme, *, left: bool) -> None:
+def _name(axes: Axes, ranking: Ranking, place: int, y: float, *, left: bool) -> None:
     rank = float(ranking.mean_ranks[place])
     x, edge = _across(ranking, rank), _MIDDLE[0] - 0.02 if left else _MIDDLE[1] + 0.02
-    axes.plot([x, x, edge], [0, y, y], color=theme.quiet, linewidth=0.8, zorder=1)
+    axes.plot([x, x, edge], [0, y, y], color=LIGHT.quiet, linewidth=0.8, zorder=1)
     name = shortened(ranking.names[place], _LONGEST)
     text = f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}"
     start = edge - 0.006 if left else edge + 0.006

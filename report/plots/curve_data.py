@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...evaluate.metrics.binning import BINS
 from ...evaluate.metrics.calibration import calibration_curve, confidence_and_correctness
+from ...evaluate.metrics.functions import mean_of_defined, ratio
 from ...evaluate.metrics.per_class import CLASS_SCORES, class_scores, confusion_of
 from ...evaluate.results.predictions import ResamplePredictions
 
@@ -32,8 +33,7 @@ def confusion(predicted: Sequence[ResamplePredictions]) -> Confusion:
     """The confusion matrix of a system; not for multilabel, where no class excludes another."""
     counts = np.stack([confusion_of(p.scored) for p in predicted])
     totals = counts.sum(axis=2, keepdims=True)
-    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    return Confusion(_mean(shares), counts.mean(axis=0))
+    return Confusion(mean_of_defined(ratio(counts, totals)), counts.mean(axis=0))
 
 
 def per_class(predicted: Sequence[ResamplePredictions], classes: Sequence[str]) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def per_class(predicted: Sequence[ResamplePredictions], classes: Sequence[str]) 
     }
     for name in CLASS_SCORES:
         values = np.stack([seed[name] for seed in seeds])
-        columns[f"{name}_mean"], columns[f"{name}_sd"] = _mean(values), _sd(values)
+        columns[f"{name}_mean"], columns[f"{name}_sd"] = mean_of_defined(values), _sd(values)
     return pd.DataFrame(columns)
 
 
@@ -114,21 +114,13 @@ def roc(predicted: Sequence[ResamplePredictions]) -> Roc | None:
         return None
     values = np.stack(curves)
     # A curve starts where nothing is called positive, whatever its first step gains at no cost.
-    return Roc(np.r_[0, _GRID], np.r_[0, _mean(values)], np.r_[np.nan if len(curves) == 1 else 0, _sd(values)])
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Over the first axis, of what is defined."""
-    defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=0), defined.sum(axis=0))
+    return Roc(
+        np.r_[0, _GRID], np.r_[0, mean_of_defined(values)], np.r_[np.nan if len(curves) == 1 else 0, _sd(values)]
+    )
 
 
 def _sd(values: np.ndarray) -> np.ndarray:
     """Over the first axis, of what is defined; NaN of fewer than two."""
     count = np.isfinite(values).sum(axis=0)
-    squared = np.where(np.isfinite(values), (values - _mean(values)) ** 2, 0).sum(axis=0)
-    return np.sqrt(_ratio(squared, count - 1))
+    squared = np.where(np.isfinite(values), (values - mean_of_defined(values)) ** 2, 0).sum(axis=0)
+    return np.sqrt(ratio(squared, count - 1))

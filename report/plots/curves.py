@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...base.text import number, shortened
-from ..elements.theme import new_figure
+from ...base.text import shortened
+from ..elements.theme import LIGHT, new_figure
 from .curve_data import Confusion, Reliability, Roc
 from .scores import WIDTH, Look
 
@@ -39,13 +39,13 @@ class Curve:
     values: Reliability | Roc
 
 
-def confusion_figure(matrix: Confusion, classes: Sequence[str], look: Look) -> Figure:
+def confusion_figure(matrix: Confusion, classes: Sequence[str]) -> Figure:
     """The confusion matrix, row-normalised: rows are the truth, columns what was called."""
     count = len(classes)
     side = min(max(0.62 * count, 1.6), 5.2) if count <= MOST_COUNTED else 5.2
     figure = new_figure(min(side + 1.6, WIDTH), side + 0.9)
     axes = figure.add_subplot()
-    _shade_cells(axes, matrix.shares, look)
+    _shade_cells(axes, matrix.shares)
     if count <= MOST_LABELLED:
         _label_cells(axes, matrix)
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
@@ -57,7 +57,7 @@ def confusion_figure(matrix: Confusion, classes: Sequence[str], look: Look) -> F
     return figure
 
 
-def _shade_cells(axes: Axes, shares: np.ndarray, look: Look) -> None:
+def _shade_cells(axes: Axes, shares: np.ndarray) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
     from matplotlib.transforms import Affine2D
@@ -71,9 +71,7 @@ def _shade_cells(axes: Axes, shares: np.ndarray, look: Look) -> None:
         ]
         if cells:
             # Opacity rather than a colour map: the same drawing serves light paper and dark.
-            shade = PathPatch(
-                Path.make_compound_path(*cells), fc=look.theme.accent(0), alpha=deepest * level / _STEPS, lw=0
-            )
+            shade = PathPatch(Path.make_compound_path(*cells), fc=LIGHT.accent(0), alpha=deepest * level / _STEPS, lw=0)
             axes.add_patch(shade)
 
 
@@ -118,7 +116,7 @@ def calibration_figure(curves: Sequence[Curve], what: str, look: Look) -> Figure
     """
     figure = new_figure(4.6, 5.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    upper.plot([0, 1], [0, 1], color=look.theme.quiet, linewidth=0.8, dashes=(2, 2), zorder=1)
+    upper.plot([0, 1], [0, 1], color=LIGHT.quiet, linewidth=0.8, dashes=(2, 2), zorder=1)
     for curve in curves:
         found = curve.values
         assert isinstance(found, Reliability)
@@ -140,7 +138,7 @@ def roc_figure(curves: Sequence[Curve], look: Look) -> Figure:
     """ROC curves, mean over seeds; of the first, the best, a band of one standard deviation over seeds."""
     figure = new_figure(4.6, 4.6)
     axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=look.theme.quiet, linewidth=0.8, dashes=(2, 2), zorder=1)
+    axes.plot([0, 1], [0, 1], color=LIGHT.quiet, linewidth=0.8, dashes=(2, 2), zorder=1)
     for place, curve in enumerate(curves):
         found = curve.values
         assert isinstance(found, Roc)
@@ -167,8 +165,3 @@ def _legend_below(figure: Figure, count: int) -> None:
         width, height = figure.get_size_inches()
         figure.set_size_inches(width, height + 0.2 * count)
         figure.legend(loc="outside lower left", ncols=1)
-
-
-def noted(name: str, value: float) -> str:
-    """A figure for the legend: `AUC 0.912`."""
-    return f"{name} {number(value)}"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...base.text import shortened
 from ...evaluate import Budget
-from ..elements.theme import new_figure
+from ..elements.theme import LIGHT, new_figure
 from .scores import WIDTH, Look
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def learning_figure(summary: pd.DataFrame, labels: Sequence[str], scale: Scale, 
             axes.tick_params(labelbottom=True)
     for axes in panels[len(probes) :]:
         axes.set_visible(False)
-    figure.supylabel(look.metric_label + ("" if look.greater_is_better else " (lower is better)"), fontsize=8.5)
+    figure.supylabel(look.metric.label + look.metric.direction, fontsize=8.5)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower left", ncols=1)
     return figure
@@ -88,7 +88,7 @@ def _line(axes: Axes, rows: pd.DataFrame, label: str, probe: str, scale: Scale, 
     axes.vlines(x, rows["low"], rows["high"], color=colour, linewidth=1.2, alpha=0.6, zorder=2)
     axes.plot(
         x, rows["mean"], look.marker(probe), ls=look.dash(label), color=colour, markersize=4.5, linewidth=1.4,
-        mec=look.theme.paper, mew=0.6, label=shortened(label), zorder=3,
+        mec=LIGHT.paper, mew=0.6, label=shortened(label), zorder=3,
     )  # fmt: skip
 
 

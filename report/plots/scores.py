@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ...base.text import interval, lower_first, number, p_value, shortened, signed
-from ..elements.theme import MARKERS, Theme, new_figure, place_rows
+from ...evaluate import Metric
+from ..elements.theme import LIGHT, MARKERS, new_figure, place_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,35 +30,23 @@ WIDTH = 6.6
 class Look:
     """What the figures of one report share, so that a colour or a shape means one thing throughout."""
 
-    theme: Theme
-    metric_label: str
+    metric: Metric
     backbones: Sequence[str]
     """Labels, in the order of the colours."""
     probes: Sequence[str]
     """Names, in the order of the shapes."""
-    greater_is_better: bool = True
-    limits: tuple[float, float] = (0.0, 1.0)
-    """Smallest and largest value that the metric can take."""
 
     def colour(self, backbone: str) -> str:
         """Of a backbone, in every figure."""
-        return self.theme.accent(self.backbones.index(backbone))
+        return LIGHT.accent(self.backbones.index(backbone))
 
     def dash(self, backbone: str) -> object:
         """Line style of a backbone, in every figure."""
-        return self.theme.dash(self.backbones.index(backbone))
+        return LIGHT.dash(self.backbones.index(backbone))
 
     def marker(self, probe: str) -> str:
         """Shape of a probe, in every figure."""
         return MARKERS[self.probes.index(probe) % len(MARKERS)]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A line of a figure that reads like a table."""
-
-    y: float
-    row: pd.Series
 
 
 def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Figure:
@@ -72,18 +61,22 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
     placed, headings, bottom = _grouped_rows(groups)
     figure = new_figure(WIDTH, 0.62 + _ROW * (bottom + 0.5))
     axes = figure.add_subplot()
-    for item in placed:
-        label, probe = str(item.row["label"]), str(item.row["probe"])
+    for y, row in placed:
+        label, probe = str(row["label"]), str(row["probe"])
         values = seeds[(seeds["label"] == label) & (seeds["probe"] == probe)]["value"].to_numpy()
-        _seed_dots(axes, values, item.y + 0.28, look)
-        _estimate(axes, item, look.colour(label), look.marker(probe), look.theme)
-        _right_text(axes, item.y, f"{number(item.row['mean'])}  [{interval(item.row['low'], item.row['high'])}]")
-    _headings(figure, axes, headings, look.theme)
-    _right_text(axes, -0.05, "mean  [95 % interval]", look.theme.quiet)
-    place_rows(axes, [i.y for i in placed], [str(i.row["probe_label"]) for i in placed], top=-0.7, bottom=bottom)
-    axes.set_xlabel(_axis_label(look))
+        axes.plot(values, np.full(len(values), y + 0.28), "o", color=LIGHT.quiet, markersize=2.6, alpha=0.55,
+                  mew=0, zorder=1)  # fmt: skip
+        mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+        _bar(axes, y, low, high, look.colour(label))
+        axes.plot(mean, y, look.marker(probe), color=look.colour(label), markersize=6, mec=LIGHT.paper, mew=0.8,
+                  zorder=4)  # fmt: skip
+        _right_text(axes, y, f"{number(row['mean'])}  [{interval(row['low'], row['high'])}]")
+    _headings(figure, axes, headings)
+    _right_text(axes, -0.05, "mean  [95 % interval]", LIGHT.quiet)
+    place_rows(axes, [y for y, _ in placed], [str(row["probe_label"]) for _, row in placed], top=-0.7, bottom=bottom)
+    axes.set_xlabel(f"{look.metric.label} on test{look.metric.direction}")
     axes.grid(axis="x")
-    _keep_in_range(axes, look.limits)
+    _keep_in_range(axes, look.metric.range)
     return figure
 
 
@@ -101,19 +94,25 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     placed, headings, bottom = _grouped_rows(groups)
     figure = new_figure(WIDTH, 0.75 + _ROW * (bottom + 0.5))
     axes = figure.add_subplot()
-    axes.axvline(0, color=look.theme.quiet, linewidth=0.9, zorder=1)
-    for item in placed:
-        _difference(axes, item, look)
-        star = "  *" if item.row["significant"] else ""
-        text = f"{signed(item.row['advantage'])}   {p_value(item.row['p_adjusted'])}{star}"
-        _right_text(axes, item.y, text)
-    _headings(figure, axes, headings, look.theme)
-    _right_text(axes, -0.05, "lead   Holm p", look.theme.quiet)
-    place_rows(axes, [i.y for i in placed], [shortened(str(i.row["b"]), 36) for i in placed], top=-0.7, bottom=bottom)
+    axes.axvline(0, color=LIGHT.quiet, linewidth=0.9, zorder=1)
+    for y, row in placed:
+        lead, low, high = (float(row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
+        colour, marker = look.colour(str(row["a"])), look.marker(str(row["probe"]))
+        _bar(axes, y, low, high, colour)
+        # Filled where significant, hollow where not: distinguishable without colour.
+        face = colour if row["significant"] else LIGHT.paper
+        axes.plot(lead, y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)
+        star = "  *" if row["significant"] else ""
+        _right_text(axes, y, f"{signed(row['advantage'])}   {p_value(row['p_adjusted'])}{star}")
+    _headings(figure, axes, headings)
+    _right_text(axes, -0.05, "lead   Holm p", LIGHT.quiet)
+    place_rows(
+        axes, [y for y, _ in placed], [shortened(str(row["b"]), 36) for _, row in placed], top=-0.7, bottom=bottom
+    )
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.04 * (high - low)), high)
     axes.set_xlabel(
-        f"Lead in {lower_first(look.metric_label)} with 95 % interval\n(right of zero the heading's is better)"
+        f"Lead in {lower_first(look.metric.label)} with 95 % interval\n(right of zero the heading's is better)"
     )
     axes.grid(axis="x")
     return figure
@@ -133,12 +132,12 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     for axes, probe in zip(panels, probes, strict=True):
         part = seeds[seeds["probe"] == probe]
         wide = part.pivot_table(index="label", columns="seed", values="value").reindex(labels)
-        axes.plot(wide.to_numpy(), np.arange(len(labels)), color=look.theme.faint, linewidth=0.6, zorder=1)
+        axes.plot(wide.to_numpy(), np.arange(len(labels)), color=LIGHT.faint, linewidth=0.6, zorder=1)
         for y, label in enumerate(labels):
             values = wide.loc[label].to_numpy()
             axes.plot(values, np.full(len(values), y), "o", color=look.colour(label), markersize=3, alpha=0.55, mew=0)
             axes.plot(np.nanmean(values) if np.isfinite(values).any() else [], [y] if np.isfinite(values).any() else [],
-                      "|", color=look.theme.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
+                      "|", color=LIGHT.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
         title = str(part["probe_label"].iloc[0])
         axes.set_title(textwrap.fill(title, 14) if len(probes) > 2 else title)
         axes.grid(axis="x")
@@ -146,11 +145,13 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
         place_rows(
             axes, range(len(labels)), [shortened(label, 32) for label in labels], top=-0.5, bottom=len(labels) - 0.5
         )
-    figure.supxlabel(_axis_label(look), fontsize=8.5)
+    figure.supxlabel(f"{look.metric.label} on test{look.metric.direction}", fontsize=8.5)
     return figure
 
 
-def _grouped_rows(groups: Sequence[tuple[str, pd.DataFrame]]) -> tuple[list[_Row], list[tuple[float, str]], float]:
+def _grouped_rows(
+    groups: Sequence[tuple[str, pd.DataFrame]],
+) -> tuple[list[tuple[float, pd.Series]], list[tuple[float, str]], float]:
     """Places rows under headings from the top down: the rows, the headings, and where the list ends."""
     placed, headings, y = [], [], 0.0
     for heading, rows in groups:
@@ -158,12 +159,12 @@ def _grouped_rows(groups: Sequence[tuple[str, pd.DataFrame]]) -> tuple[list[_Row
         headings.append((y, heading))
         for _, row in rows.iterrows():
             y += 1
-            placed.append(_Row(y, row))
+            placed.append((y, row))
         y += 0.25
     return placed, headings, y + 0.45
 
 
-def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]], theme: Theme) -> None:
+def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]]) -> None:
     from matplotlib.transforms import blended_transform_factory
 
     # From the figure's edge and outside its layout: a long name must not squeeze the axes. In ink, not in the
@@ -172,36 +173,16 @@ def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]],
     for y, text in headings:
         axes.text(
             0.008, y, shortened(text, 66), transform=across, va="center", ha="left", weight="bold",
-            bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}, zorder=3, in_layout=False,
+            bbox={"facecolor": LIGHT.paper, "edgecolor": "none", "pad": 1.0}, zorder=3, in_layout=False,
         )  # fmt: skip
 
 
-def _estimate(axes: Axes, item: _Row, colour: str, marker: str, theme: Theme) -> None:
-    mean, low, high = (float(item.row[name]) for name in ("mean", "low", "high"))
-    axes.plot([low, high], [item.y, item.y], color=colour, linewidth=1.8, zorder=2)
-    axes.plot(mean, item.y, marker, color=colour, markersize=6, mec=theme.paper, mew=0.8, zorder=4)
-
-
-def _seed_dots(axes: Axes, values: np.ndarray, y: float, look: Look) -> None:
-    axes.plot(values, np.full(len(values), y), "o", color=look.theme.quiet, markersize=2.6, alpha=0.55, mew=0, zorder=1)
-
-
-def _difference(axes: Axes, item: _Row, look: Look) -> None:
-    colour = look.colour(str(item.row["a"]))
-    lead, low, high = (float(item.row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
-    axes.plot([low, high], [item.y, item.y], color=colour, linewidth=1.8, zorder=2)
-    # Filled where significant, hollow where not: distinguishable without colour.
-    face = colour if item.row["significant"] else look.theme.paper
-    marker = look.marker(str(item.row["probe"]))
-    axes.plot(lead, item.y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)
+def _bar(axes: Axes, y: float, low: float, high: float, colour: str) -> None:
+    axes.plot([low, high], [y, y], color=colour, linewidth=1.8, zorder=2)
 
 
 def _right_text(axes: Axes, y: float, text: str, colour: str | None = None) -> None:
     axes.text(1.015, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left", fontsize=8, color=colour)
-
-
-def _axis_label(look: Look) -> str:
-    return f"{look.metric_label} on test" + ("" if look.greater_is_better else " (lower is better)")
 
 
 def _keep_in_range(axes: Axes, limits: tuple[float, float]) -> None:

@@ -90,15 +90,7 @@ def write_report(folder: Path | str, *, metric: str | None = None) -> Path:
     """Makes the report of a run and writes it into the run's folder; returns the path of `report.html`.
 
     Beside the page are `figures/*.png`, `figures/*.svg`, and `tables/*.csv`, `*.md` and `*.tex`. The same run gives the
-    same bytes, whenever and wherever.
-
-    Args:
-        folder: what `medprobe probe` wrote.
-        metric: the one to judge by; the run's own by default.
-
-    Raises:
-        ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
-        OutputError: a file cannot be written; an older report is as it was.
+    same bytes, whenever and wherever. Arguments and errors are those of `make_report` and `Report.save`.
 
     Examples:
         >>> from medprobe.report import write_report

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from ...base import counted
 from ...base.text import lower_first, number
@@ -25,19 +23,15 @@ def commands(data: ReportData) -> list[str]:
     for probe in info["probes"]:
         words += ["--probe", probe]
     words += ["--protocol", info["protocol"], "--seeds", _seeds(info["seeds"]), "--metric", info["metric"]]
-    words += _protocol_options(info)
-    words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
-    return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
-
-
-def _protocol_options(info: Mapping[str, Any]) -> list[str]:
-    words = ["--folds", str(info["protocol_settings"]["folds"])] if info["protocol"] == "kfold" else []
+    if info["protocol"] == "kfold":
+        words += ["--folds", str(info["protocol_settings"]["folds"])]
     if info.get("external"):
         words += ["--external", f"{info['external']['name']}.parquet"]
     for option, fact in (("--shots", "shots"), ("--train-fraction", "train_fraction")):
         sizes = [f"{budget[fact]:.12g}" for budget in info["budgets"].values() if fact in budget]
         words += [option, ",".join(sizes)] if sizes else []
-    return words
+    words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
+    return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
 
 
 def not_repeated(data: ReportData) -> str:
@@ -58,26 +52,19 @@ def _seeds(seeds: list[int]) -> str:
 def sentence_to_cite(data: ReportData) -> str:
     """The result in a sentence for a paper, with what a reader of it needs."""
     best, info = data.best, data.run.info
+    dataset, tested = info["dataset"], info.get("external")
     spread = "" if best["sd"] != best["sd"] else f", SD over seeds {number(best['sd'])}"
     ends = f"95 % CI {number(best['low'])}–{number(best['high'])}" if best["low"] == best["low"] else "no interval"
-    backbones = counted(data.summary["backbone"].nunique(), "frozen backbone")
-    size = f"({info['dataset']['groups']:,} groups, {info['dataset']['units']:,} units){_tested_on(info)}"
-    system = f"{best['label']} with {lower_first(best['probe_label'])}{_trained_on(data)}"
+    on = f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
+    trained = f" under the budget {best['budget'].replace('%', ' %')}" if data.has_curve else ""
     return (
-        f"Of {backbones} on {data.name} {size}, {system} had the best {lower_first(data.metric.label)}:"
+        f"Of {counted(data.summary['backbone'].nunique(), 'frozen backbone')} on {data.name}"
+        f" ({dataset['groups']:,} groups, {dataset['units']:,} units){on}, {best['label']} with"
+        f" {lower_first(best['probe_label'])}{trained} had the best {lower_first(data.metric.label)}:"
         f" {number(best['mean'])} ({ends} by a bootstrap over groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
     )
-
-
-def _tested_on(info: Mapping[str, Any]) -> str:
-    tested = info.get("external")
-    return f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
-
-
-def _trained_on(data: ReportData) -> str:
-    return f" under the budget {data.best['budget'].replace('%', ' %')}" if data.has_curve else ""
 
 
 def references(data: ReportData) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from ...evaluate.metrics.registry import metrics_for
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.results.predictions import ResamplePredictions
 from ...evaluate.statistics.comparison import Verdict, verdicts
-from ...evaluate.statistics.pairing import system_labels as labels_of
+from ...evaluate.statistics.pairing import system_labels
 from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
 
 
@@ -70,9 +69,8 @@ class ReportData:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Of each probe under each budget, the probes in their order and the smallest budget first."""
-        place = {budget: place for place, budget in enumerate(self.budgets)}
         found = verdicts(self.every_system, self.every_comparison)
-        return sorted(found, key=lambda one: (self.probes.index(one.probe), place[one.budget]))
+        return sorted(found, key=lambda one: (self.probes.index(one.probe), self.budgets.index(one.budget)))
 
     @cached_property
     def training_units(self) -> dict[str, float]:
@@ -97,7 +95,7 @@ class ReportData:
     @property
     def best_system(self) -> SystemKey:
         """What the best row is about."""
-        return SystemKey(*(str(self.best[field]) for field in SystemKey._fields))
+        return SystemKey.of_rows(self.summary.head(1))[0]
 
     @cached_property
     def backbones(self) -> list[str]:
@@ -139,9 +137,8 @@ class ReportData:
         """Of the comparisons those of each probe's best system with the others, in the order of the probes."""
         leaders = self.summary.drop_duplicates("probe").set_index("probe")["label"]
         rows = self.comparisons[self.comparisons["a"] == self.comparisons["probe"].map(leaders)]
-        place = {probe: k for k, probe in enumerate(self.probes)}
-        key = rows["probe"].map(place)
-        return rows.assign(_place=key).sort_values(["_place", "advantage"], ignore_index=True).drop(columns="_place")
+        place = rows["probe"].map(self.probes.index)
+        return rows.assign(_place=place).sort_values(["_place", "advantage"], ignore_index=True).drop(columns="_place")
 
     def probe_label(self, probe: str) -> str:
         """What a probe is called in a text."""
@@ -206,8 +203,16 @@ def report_data(run: Run, metric: str | None = None) -> ReportData:
         ProbeError: no such metric.
     """
     chosen = find_metric(metric or run.primary_metric)
-    summary = _summary(run, chosen)
-    return ReportData(run, chosen, summary, _comparisons(run, chosen, summary))
+    probe_labels = {name: settings.get("label", name) for name, settings in run.info["probes"].items()}
+    summary, comparisons = (
+        table.assign(probe_label=table["probe"].map(probe_labels))
+        for table in (summarise(run, metric=chosen.name), compare_backbones(run, metric=chosen.name))
+    )
+    labels = system_labels(SystemKey.of_rows(summary))
+    summary = summary.assign(label=[labels[system] for system in SystemKey.of_rows(summary)])
+    summary = summary.sort_values("mean", ascending=not chosen.greater_is_better, kind="stable", na_position="last")
+    summary = _largest_first(run, summary)
+    return ReportData(run, chosen, summary, _largest_first(run, _better_first(comparisons, summary, chosen.sign)))
 
 
 _FACTS = ("caches", "fusing", "probes", "protocol_settings", "versions")
@@ -224,45 +229,22 @@ def _require_facts(run: Run, folder: Path) -> None:
         raise ReportError(f"{folder / 'run.json'}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
 
 
-def _summary(run: Run, metric: Metric) -> pd.DataFrame:
-    table = summarise(run, metric=metric.name)
-    systems = SystemKey.of_rows(table)
-    labels = labels_of(systems)
-    names = [labels[system] for system in systems]
-    table = table.assign(label=names, probe_label=table["probe"].map(_probe_labels(run)))
-    ordered = table.sort_values("mean", ascending=not metric.greater_is_better, kind="stable", na_position="last")
-    return _largest_first(run, ordered)
-
-
 def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
+    place = budgets_in_order(run).index
     return table.sort_values("budget", key=lambda names: -names.map(place), kind="stable", ignore_index=True)
 
 
-def _comparisons(run: Run, metric: Metric, summary: pd.DataFrame) -> pd.DataFrame:
-    table = compare_backbones(run, metric=metric.name)
-    table = table.assign(probe_label=table["probe"].map(_probe_labels(run)))
+def _better_first(table: pd.DataFrame, summary: pd.DataFrame, sign: float) -> pd.DataFrame:
+    """The comparisons with a and b swapped where b is the better, and the difference as an advantage of a."""
     # By the order of the summary rather than by the sign of the difference, so that equal means have an order too.
     rank = {(row.probe, row.budget, row.label): place for place, row in enumerate(summary.itertuples())}
     sides = table[["probe", "budget", "a", "b"]].itertuples(index=False)
-    behind = [rank[probe, budget, b] < rank[probe, budget, a] for probe, budget, a, b in sides]
-    turned = _turned(table, np.array(behind, dtype=bool))
-    sign = 1.0 if metric.greater_is_better else -1.0
-    ends = np.sort(sign * turned[["low", "high"]].to_numpy(np.float64), axis=1)
-    turned = turned.assign(advantage=sign * turned["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])
-    return _largest_first(run, turned)
-
-
-def _turned(table: pd.DataFrame, where: np.ndarray) -> pd.DataFrame:
-    """`table` with a and b swapped in the rows `where` (bool)."""
+    where = np.array([rank[probe, budget, b] < rank[probe, budget, a] for probe, budget, a, b in sides], dtype=bool)
     out = table.copy()
     for one, other in (("a", "b"), ("mean_a", "mean_b")):
         out[one], out[other] = table[one].mask(where, table[other]), table[other].mask(where, table[one])
     # 0 - x rather than -x: no row shall end in a minus zero.
     out["difference"] = table["difference"].mask(where, 0 - table["difference"])
     out["low"], out["high"] = table["low"].mask(where, 0 - table["high"]), table["high"].mask(where, 0 - table["low"])
-    return out
-
-
-def _probe_labels(run: Run) -> dict[str, Any]:
-    return {name: settings.get("label", name) for name, settings in run.info["probes"].items()}
+    ends = np.sort(sign * out[["low", "high"]].to_numpy(np.float64), axis=1)
+    return out.assign(advantage=sign * out["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])

@@ -2,65 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+import pandas as pd
 
 from ...base import counted
 from ...base.text import interval, lower_first, number, p_value, signed
-from ...evaluate import Metric, SystemKey, evaluate, find_metric
+from ...evaluate import METRICS, Metric, SystemKey
 from ..elements.figure import RenderedFigure
-from ..elements.theme import LIGHT, svg_and_png
 from ..plots import curves
 from ..plots import scores as scores_plots
 from ..plots.curve_data import Confusion, confusion, reliability, roc
 from ..plots.learning_curve import Scale, learning_figure
+from ..plots.scores import Look
 from .data import ReportData
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_CURVES = 6
 """Curves in one figure; more could not be distinguished."""
 
 
-@dataclass(frozen=True)
-class _Sketch:
-    """A figure before it is drawn."""
-
-    title: str
-    caption: str
-    description: str
-    draw: Callable[[], Figure]
-
-
 def draw_figures(data: ReportData) -> dict[str, RenderedFigure]:
     """Every figure that the run has something to show in, by name, in the order of the page."""
-    drawn = {}
-    for name, sketch_of in FIGURES.items():
-        sketch = sketch_of(data)
-        if sketch is not None:
-            drawn[name] = _finish(name, sketch)
-    return drawn
+    return {name: drawn for name, draw in FIGURES.items() if (drawn := draw(data)) is not None}
 
 
-def _finish(name: str, sketch: _Sketch) -> RenderedFigure:
-    svg, png = svg_and_png(sketch.draw)
-    return RenderedFigure(name, sketch.title, sketch.caption, sketch.description, svg, png)
-
-
-def look_of(data: ReportData) -> scores_plots.Look:
+def look_of(data: ReportData) -> Look:
     """What all figures of a report share."""
-    metric = data.metric
-    return scores_plots.Look(LIGHT, metric.label, data.backbones, data.probes, metric.greater_is_better, metric.range)
+    return Look(data.metric, data.backbones, data.probes)
 
 
-def _scores(data: ReportData) -> _Sketch:
+def _scores(data: ReportData) -> RenderedFigure:
     summary, best = data.summary, data.best
     shown = min(len(summary), scores_plots.MOST_ROWS)
     cut = f" The best {shown} of {len(summary)} systems are drawn; the table has all." if shown < len(summary) else ""
     worst = summary[summary["mean"].notna()].iloc[-1]
-    return _Sketch(
+    return RenderedFigure.of(
+        "scores",
         f"{data.metric.label} of every system",
         "The mark is the mean over seeds, the bar its 95 % interval under a bootstrap over groups: how far other"
         " patients might move it. The small dots below it are the seeds: how far another draw of training (and, under"
@@ -72,7 +49,7 @@ def _scores(data: ReportData) -> _Sketch:
     )
 
 
-def _differences(data: ReportData) -> _Sketch | None:
+def _differences(data: ReportData) -> RenderedFigure | None:
     rows = data.against_best
     if rows.empty:
         return None
@@ -82,7 +59,8 @@ def _differences(data: ReportData) -> _Sketch | None:
         f"{row['probe_label']}: {row['a']} against {row['b']} {signed(row['advantage'])}, {p_value(row['p_adjusted'])}"
         for _, row in rows.head(shown).iterrows()
     ]
-    return _Sketch(
+    return RenderedFigure.of(
+        "differences",
         "The best backbone of each probe against the others",
         "How far the backbone named in the heading is ahead, with the 95 % interval of the difference, paired on the"
         " same test units. Filled marks and a star: significant after Holm's correction. Hollow marks: the lead may be"
@@ -92,14 +70,15 @@ def _differences(data: ReportData) -> _Sketch | None:
     )
 
 
-def _seeds(data: ReportData) -> _Sketch | None:
+def _seeds(data: ReportData) -> RenderedFigure | None:
     if data.seed_values["seed"].nunique() < 2:
         return None
     spread = data.summary.dropna(subset="sd").head(scores_plots.MOST_ROWS)
     parts = [
         f"{row['label']} with {lower_first(row['probe_label'])} {number(row['sd'])}" for _, row in spread.iterrows()
     ]
-    return _Sketch(
+    return RenderedFigure.of(
+        "seeds",
         "How much seeds differ",
         "Each dot is a seed, the upright stroke their mean. A thin line joins what backbones scored on one resample:"
         " lines that run side by side mean that hard draws are hard for all, so that the paired comparison is sharper"
@@ -109,7 +88,7 @@ def _seeds(data: ReportData) -> _Sketch | None:
     )
 
 
-def _learning(data: ReportData) -> _Sketch | None:
+def _learning(data: ReportData) -> RenderedFigure | None:
     if len(data.budgets) < 2:
         return None
     every, best = data.every_system, data.best
@@ -117,7 +96,8 @@ def _learning(data: ReportData) -> _Sketch | None:
     drawn = labels[:MOST_CURVES]
     cut = f" The best {len(drawn)} of {len(labels)} are drawn; the table has all." if drawn != labels else ""
     rows = every[(every["label"] == best["label"]) & (every["probe"] == best["probe"])].set_index("budget")["mean"]
-    return _Sketch(
+    return RenderedFigure.of(
+        "learning",
         f"{data.metric.label} by what there was to train on",
         "A panel a probe, a line a backbone. Marks are means over seeds, bars their 95 % intervals under a bootstrap"
         " over groups; bars of one budget are slightly offset. The units of a smaller budget are among"
@@ -130,27 +110,28 @@ def _learning(data: ReportData) -> _Sketch | None:
     )
 
 
-def _confusion(data: ReportData) -> _Sketch | None:
+def _confusion(data: ReportData) -> RenderedFigure | None:
     classes = data.run.classes
     if data.run.task == "multilabel" or len(classes) > curves.MOST_DRAWN:
         return None
     matrix = confusion(data.predicted[data.best_system])
-    return _Sketch(
+    return RenderedFigure.of(
+        "confusion",
         f"Which class is called which: {data.best['label']} with {lower_first(data.best['probe_label'])}",
         _confusion_caption(len(classes), data.draw),
         _confusion_description(matrix, classes),
-        lambda: curves.confusion_figure(matrix, classes, look_of(data)),
+        lambda: curves.confusion_figure(matrix, classes),
     )
 
 
 def _confusion_caption(count: int, draw: str) -> str:
     read = "Rows are the truth, columns what the best system called; the shade is the share of the row, mean over"
-    read += f" {draw}s"
-    if count <= curves.MOST_COUNTED:
-        return f"{read}, written in each cell above the units per {draw}. Empty cells never occurred."
-    if count <= curves.MOST_LABELLED:
-        return f"{read}, written in each cell in hundredths. Empty cells never occurred."
-    return f"{read}. Classes are numbered as in the table of classes; {count} are too many for numbers in the cells."
+    cells = {curves.MOST_COUNTED: f" above the units per {draw}", curves.MOST_LABELLED: " in hundredths"}
+    for most, how in cells.items():
+        if count <= most:
+            return f"{read} {draw}s, written in each cell{how}. Empty cells never occurred."
+    numbered = f"Classes are numbered as in the table of classes; {count} are too many for numbers in the cells."
+    return f"{read} {draw}s. {numbered}"
 
 
 def _confusion_description(matrix: Confusion, classes: list[str]) -> str:
@@ -160,12 +141,13 @@ def _confusion_description(matrix: Confusion, classes: list[str]) -> str:
     return f"Share of each class that is found: {', '.join(found)}."
 
 
-def _calibration(data: ReportData) -> _Sketch:
-    ece = find_metric("ece")
+def _calibration(data: ReportData) -> RenderedFigure:
+    ece = METRICS["ece"]
     lines = _contenders(data, ece, "error", reliability)
     task, classes = data.run.task, data.run.classes
     whose = {"binary": f"of {classes[-1]}", "multilabel": "of a label"}.get(task, "of the called class")
-    return _Sketch(
+    return RenderedFigure.of(
+        "calibration",
         "Calibration of the probabilities",
         "Predicted probabilities against observed frequencies, in at most ten bins of equal"
         " size, all seeds together."
@@ -177,13 +159,14 @@ def _calibration(data: ReportData) -> _Sketch:
     )
 
 
-def _roc(data: ReportData) -> _Sketch | None:
+def _roc(data: ReportData) -> RenderedFigure | None:
     if data.run.task != "binary":
         return None
-    lines = _contenders(data, find_metric("roc_auc"), "AUC", roc)
+    lines = _contenders(data, METRICS["roc_auc"], "AUC", roc)
     if not lines:
         return None
-    return _Sketch(
+    return RenderedFigure.of(
+        "roc",
         f"ROC curves: {data.run.classes[1]} found against false alarms",
         f"Mean over {data.draw}s at each false positive rate; the band around the best system is one standard"
         f" deviation over {data.draw}s. On the dashed line are coin tosses. In brackets the area under the curve,"
@@ -195,18 +178,14 @@ def _roc(data: ReportData) -> _Sketch | None:
 
 def _contenders(data: ReportData, metric: Metric, name: str, values: Callable) -> list[curves.Curve]:
     """A curve for the best system of each backbone under the winning probe, the best `MOST_CURVES`."""
-    return list(_each_curve(data, metric, name, values))[:MOST_CURVES]
-
-
-def _each_curve(data: ReportData, metric: Metric, name: str, values: Callable) -> Iterator[curves.Curve]:
-    for _, row in data.contenders.head(MOST_CURVES).iterrows():
-        predicted = data.predicted[SystemKey(*(str(row[field]) for field in SystemKey._fields))]
+    lines = []
+    for system, label in zip(SystemKey.of_rows(data.contenders), data.contenders["label"], strict=True):
+        predicted = data.predicted[system]
         found = values(predicted)
         if found is not None:
-            seeds = [float(evaluate(metric, p.scored)[0][0]) for p in predicted]
-            defined = [value for value in seeds if value == value]
-            mean = sum(defined) / len(defined) if defined else float("nan")
-            yield curves.Curve(str(row["label"]), curves.noted(name, mean), found)
+            scores = pd.Series([metric.value(p.scored) for p in predicted])
+            lines.append(curves.Curve(str(label), f"{name} {number(scores.mean())}", found))
+    return lines[:MOST_CURVES]
 
 
 def _which(data: ReportData, what: str) -> str:
@@ -216,7 +195,7 @@ def _which(data: ReportData, what: str) -> str:
     return f" All curves are of {probe}, the winning probe.{cut}" if count > 1 else ""
 
 
-FIGURES: dict[str, Callable[[ReportData], _Sketch | None]] = {
+FIGURES: dict[str, Callable[[ReportData], RenderedFigure | None]] = {
     "scores": _scores,
     "differences": _differences,
     "seeds": _seeds,

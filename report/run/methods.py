@@ -7,6 +7,7 @@ from typing import Any
 
 from ...base import counted
 from ...base.text import NONE, listed, lower_first
+from ...evaluate import find_metric
 from ...evaluate.statistics.bootstrap import N_BOOTSTRAP
 from ...manifests.schema.card import class_words
 from ..elements.table import Table
@@ -15,12 +16,6 @@ from .data import ReportData
 MOST_CLASSES = 60
 """Classes up to which a table on the page names each."""
 
-TASKS = {
-    "binary": "binary classification",
-    "multiclass": "multiclass classification",
-    "ordinal": "ordinal classification",
-    "multilabel": "multilabel classification",
-}
 _FUSINGS = {
     "mean": "The images of a unit are averaged into one vector.",
     "max": "The images of a unit become one vector by the maximum of each feature.",
@@ -33,31 +28,25 @@ _FUSINGS = {
 def about_data(data: ReportData) -> list[tuple[str, str]]:
     """The data set in a few lines: name of the fact, and the fact."""
     dataset, tested = data.run.info["dataset"], data.run.info.get("external")
-    facts = [
-        (
-            "Task",
-            f"{TASKS.get(dataset['task'], dataset['task'])}, {counted(len(dataset['classes']), 'class', 'classes')}",
-        ),
-        ("Units", f"{dataset['units']:,} (what gets one label and one prediction)"),
-        ("Groups", f"{dataset['groups']:,} (patients: never in both train and test)"),
-        ("Images", f"{dataset['samples']:,}"),
-        ("Skipped", _skipped(dataset)),
-        ("Licence", dataset["license"] or "not stated"),
-        ("Citation", dataset["citation"] or "not stated"),
-        ("Manifest digest", dataset["digest"]),
-    ]
+    classes = counted(len(dataset["classes"]), "class", "classes")
+    facts = {
+        "Task": f"{dataset['task']} classification, {classes}",
+        "Units": f"{dataset['units']:,} (what gets one label and one prediction)",
+        "Groups": f"{dataset['groups']:,} (patients: never in both train and test)",
+        "Images": f"{dataset['samples']:,}",
+        "Skipped": _skipped(dataset),
+        "Licence": dataset["license"] or "not stated",
+        "Citation": dataset["citation"] or "not stated",
+        "Manifest digest": dataset["digest"],
+    }
     if tested:
-        facts.append(("Tested on", _about_external(tested)))
-    return [(name, str(text)) for name, text in facts]
-
-
-def _about_external(dataset: Mapping[str, Any]) -> str:
-    return (
-        f"{dataset['name']}: {counted(dataset['units'], 'unit')} of {counted(dataset['groups'], 'group')},"
-        f" {counted(dataset['samples'], 'image')}; skipped: {_skipped(dataset)};"
-        f" licence {dataset['license'] or 'not stated'};"
-        f" citation {dataset['citation'] or 'not stated'}; manifest digest {dataset['digest']}"
-    )
+        facts["Tested on"] = (
+            f"{tested['name']}: {counted(tested['units'], 'unit')} of {counted(tested['groups'], 'group')},"
+            f" {counted(tested['samples'], 'image')}; skipped: {_skipped(tested)};"
+            f" licence {tested['license'] or 'not stated'}; citation {tested['citation'] or 'not stated'};"
+            f" manifest digest {tested['digest']}"
+        )
+    return [(name, str(text)) for name, text in facts.items()]
 
 
 def _skipped(dataset: Mapping[str, Any]) -> str:
@@ -123,12 +112,19 @@ def protocol(data: ReportData) -> list[str]:
         if info["refit"]
         else "then scored once on test, as fitted on the training part"
     )
+    cut = (
+        f"For the low-data curve the training part of each {data.draw} was cut down to {listed(data.budgets)}"
+        " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
+        " budget are among those of a larger one of its kind. Validation and test stayed whole, and no tested model was"
+        " fitted on validation. The verdict and, unless stated otherwise, the figures are of the largest budget."
+    )
+    chosen_by = lower_first(find_metric(data.run.primary_metric).label)
     paragraphs = [
         _resampling(info),
-        *_cutting(data),
+        *([cut] if data.has_curve else []),
         (
             f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
-            f" Hyper-parameters were chosen on validation by {_metric_label(data)}; the chosen model was {fitted}."
+            f" Hyper-parameters were chosen on validation by {chosen_by}; the chosen model was {fitted}."
             " Nothing, scaling included, was ever fitted on test units."
         ),
     ]
@@ -137,73 +133,41 @@ def protocol(data: ReportData) -> list[str]:
     return paragraphs
 
 
-def _metric_label(data: ReportData) -> str:
-    chosen_by = data.run.primary_metric
-    return next((lower_first(metric.label) for metric in data.metrics if metric.name == chosen_by), chosen_by)
-
-
 def _resampling(info: Mapping[str, Any]) -> str:
+    settings, dataset, seeds = info["protocol_settings"], info["dataset"], len(info["seeds"])
+    each = "the one seed" if seeds == 1 else f"each of {seeds} seeds"
+
+    def percent(name: str) -> str:
+        return f"{100 * settings[name]:.4g} %"
+
+    def drawn() -> str:
+        return f"{each} draws {percent('drawn_share_of_training_groups')} of the"
+
+    if info["protocol"] == "holdout":
+        shares = ", ".join(f"{percent(name)} {name}" for name in ("train", "val", "test"))
+        how = f"{each} draws its own parts ({shares}), stratified by class."
+    elif info["protocol"] == "kfold":
+        how = (
+            f"{each} splits the groups into {settings['folds']} folds, stratified by class, and tests each fold once;"
+            f" of the other folds {percent('val_share_of_the_other_folds')} choose hyper-parameters. The score of a"
+            " seed is the mean over its folds."
+        )
+    elif info["protocol"] == "official":
+        val = "The data set's own validation part chooses."
+        if "val" not in dataset["units_per_class_and_split"]:
+            val = f"Of these, {percent('val_share_without_official_val')} choose hyper-parameters."
+        how = (
+            f"the test part is the data set's own, the same for all seeds; {drawn()} training groups, stratified by"
+            f" class. {val}"
+        )
+    else:
+        how = (
+            f"the test is the whole of another data set, {info['external']['name']}, the same for all seeds; {drawn()}"
+            f" groups of {dataset['name']}, stratified by class, of which {percent('val_share')} choose"
+            " hyper-parameters."
+        )
     same = "Every backbone and probe sees the same parts, and no group is in two parts."
-    describe = {"official": _official, "external": _external, "kfold": _kfold, "holdout": _holdout}[info["protocol"]]
-    return f"Protocol {info['protocol']}: {describe(info, _each_seed(len(info['seeds'])))} {same}"
-
-
-def _holdout(info: Mapping[str, Any], each: str) -> str:
-    shares = ", ".join(f"{_percent(info['protocol_settings'][name])} {name}" for name in ("train", "val", "test"))
-    return f"{each} draws its own parts ({shares}), stratified by class."
-
-
-def _kfold(info: Mapping[str, Any], each: str) -> str:
-    settings = info["protocol_settings"]
-    return (
-        f"{each} splits the groups into {settings['folds']} folds, stratified by class, and tests each fold once;"
-        f" of the other folds {_percent(settings['val_share_of_the_other_folds'])} choose hyper-parameters. The score"
-        " of a seed is the mean over its folds."
-    )
-
-
-def _official(info: Mapping[str, Any], each: str) -> str:
-    settings = info["protocol_settings"]
-    val = (
-        "The data set's own validation part chooses."
-        if "val" in info["dataset"]["units_per_class_and_split"]
-        else f"Of these, {_percent(settings['val_share_without_official_val'])} choose hyper-parameters."
-    )
-    drawn = _percent(settings["drawn_share_of_training_groups"])
-    return (
-        f"the test part is the data set's own, the same for all seeds; {each} draws {drawn} of the training groups,"
-        f" stratified by class. {val}"
-    )
-
-
-def _external(info: Mapping[str, Any], each: str) -> str:
-    settings = info["protocol_settings"]
-    drawn, val = (_percent(settings[name]) for name in ("drawn_share_of_training_groups", "val_share"))
-    return (
-        f"the test is the whole of another data set, {info['external']['name']}, the same for all seeds; {each} draws"
-        f" {drawn} of the groups of {info['dataset']['name']}, stratified by class, of which {val} choose"
-        " hyper-parameters."
-    )
-
-
-def _cutting(data: ReportData) -> list[str]:
-    if not data.has_curve:
-        return []
-    text = (
-        f"For the low-data curve the training part of each {data.draw} was cut down to {listed(data.budgets)}"
-        " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
-        " budget are among those of a larger one of its kind. Validation and test stayed whole, and no tested model was"
-        " fitted on validation. The verdict and, unless stated otherwise, the figures are of the largest budget."
-    )
-    return [text]
-
-
-def _each_seed(seeds: int) -> str:
-    return "the one seed" if seeds == 1 else f"each of {seeds} seeds"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
+    return f"Protocol {info['protocol']}: {how} {same}"
 
 
 _TESTS = {
@@ -226,15 +190,12 @@ def statistics(data: ReportData) -> list[str]:
         f"95 % interval: percentiles of the mean under {N_BOOTSTRAP:,} bootstrap draws of whole groups, the same for"
         " every system, so that several images of one patient are not counted as independent."
     )
-    paragraphs = [spread, interval, *used]
-    if used:
-        count = data.tested
-        paragraphs.append(
-            f"p-values are two-sided and corrected by Holm (1979) for {counted(count, 'comparison')};"
-            " below 0.05 a difference is called significant. Not significant does not mean equal: the interval of the"
-            " difference says what is still possible."
-        )
-    return paragraphs
+    tests = (
+        f"p-values are two-sided and corrected by Holm (1979) for {counted(data.tested, 'comparison')};"
+        " below 0.05 a difference is called significant. Not significant does not mean equal: the interval of the"
+        " difference says what is still possible."
+    )
+    return [spread, interval, *used, *([tests] if used else [])]
 
 
 def versions(data: ReportData) -> list[tuple[str, str]]:

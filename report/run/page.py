@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ...evaluate.statistics.run_warnings import run_warnings
 from ...manifests.schema.card import class_words
@@ -23,14 +22,8 @@ def render_page(
     data: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
 ) -> str:
     """The HTML of a report."""
-    return render("page.html.j2", _content(data, verdict, figures, tables))
-
-
-def _content(
-    data: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
-) -> dict[str, Any]:
-    """What the template's names stand for."""
-    return {
+    info, pairs = data.run.info, len(data.every_comparison)
+    content = {
         "figures": {name: figure_on_page(drawn) for name, drawn in figures.items()},
         "tables": tables,
         "name": data.name,
@@ -38,37 +31,12 @@ def _content(
         "metric": data.metric,
         "verdict": verdict,
         "sections": _sections(data, figures),
-        **_extra_tables(data),
-        **_words(data),
-    }
-
-
-def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[tuple[str, str]]:
-    """The anchors and titles of the contents."""
-    classes = class_words(data.run.task)[1].capitalize()
-    sections = {
-        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "learning": "Low-data curve",
-        "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
-        "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",
-    }  # fmt: skip
-    absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
-    return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]
-
-
-def _extra_tables(data: ReportData) -> dict[str, Any]:
-    """Tables that the page alone has, or has shorter than their files."""
-    shown, all_pairs = len(data.against_best), len(data.every_comparison)
-    return {
+        # Tables that the page alone has, or has shorter than their files.
         "against_best": comparisons_table(data, data.against_best),
-        "more_comparisons": all_pairs if all_pairs > shown else 0,
+        "more_comparisons": pairs if pairs > len(data.against_best) else 0,
         "classes": classes_table(data, methods.MOST_CLASSES),
         "class_counts": methods.class_counts(data),
         "embeddings": methods.embeddings(data),
-    }
-
-
-def _words(data: ReportData) -> dict[str, Any]:
-    return {
         "meanings": [(metric.label, metric.meaning) for metric in data.metrics],
         "data": methods.about_data(data),
         "protocol": methods.protocol(data),
@@ -81,5 +49,18 @@ def _words(data: ReportData) -> dict[str, Any]:
         "not_repeated": citation.not_repeated(data),
         "sentence": citation.sentence_to_cite(data),
         "references": citation.references(data),
-        "medprobe_version": data.run.info["versions"].get("medprobe", ""),
+        "medprobe_version": info["versions"].get("medprobe", ""),
     }
+    return render("page.html.j2", content)
+
+
+def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[tuple[str, str]]:
+    """The anchors and titles of the contents."""
+    classes = class_words(data.run.task)[1].capitalize()
+    sections = {
+        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "learning": "Low-data curve",
+        "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
+        "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",
+    }  # fmt: skip
+    absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
+    return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,24 +82,20 @@ def _headline(data: ReportData, rival: pd.Series | None) -> str:
 
 def _score(data: ReportData) -> str:
     best, metric = data.best, data.metric
-    direction = "" if metric.greater_is_better else " (lower is better)"
     span = interval(best["low"], best["high"])
     around = f" (95 % interval {span})" if not math.isnan(best["low"]) else " (no interval)"
-    seeds = int(best["n_seeds"])
     spread = "" if math.isnan(best["sd"]) else f"; the standard deviation over seeds is {number(best['sd'])}"
     where = counted(round(best["n_test"]), "test unit")
     external = data.run.info.get("external")
     place = f" on {external['name']}" if external else ""
-    trained = f", trained on {_on(str(best['budget']))}" if data.has_curve else ""
+    budget = str(best["budget"])
+    # `5 shots per class`, `10 % of the training units`
+    on = f"{budget} per class" if "shot" in budget else f"{budget.replace('%', ' %')} of the training units"
+    trained = f", trained on {on}" if data.has_curve else ""
     return (
-        f"Its {lower_first(metric.label)}{place}{direction} is {number(best['mean'])}{around} over"
-        f" {counted(seeds, 'seed')} and {where} per seed{trained}{spread}."
+        f"Its {lower_first(metric.label)}{place}{metric.direction} is {number(best['mean'])}{around} over"
+        f" {counted(int(best['n_seeds']), 'seed')} and {where} per seed{trained}{spread}."
     )
-
-
-def _on(budget: str) -> str:
-    """`5 shots per class`, `10% of the training units`."""
-    return f"{budget} per class" if "shot" in budget else f"{budget.replace('%', ' %')} of the training units"
 
 
 def _against(data: ReportData, rival: pd.Series | None) -> str:
@@ -122,69 +119,57 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
     )
 
 
-def _caveats(data: ReportData, rival: pd.Series | None) -> list[str]:
-    sentences = []
+def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
+    """A sentence each."""
     if rival is not None and not rival["significant"]:
-        sentences.append("The difference may be chance: choose by cost or licence, or test more cases.")
+        yield "The difference may be chance: choose by cost or licence, or test more cases."
     if rival is not None:
-        sentences += _other_probes(data, rival)
-    sentences += _same_backbone(data)
-    sentences += _smaller_budgets(data)
+        yield from _other_probes(data, rival)
+    yield from _same_backbone(data)
+    yield from _smaller_budgets(data)
     if len(data.summary) > 1:
-        sentences.append(
+        yield (
             f"It is the best of {len(data.summary)} systems, chosen by the scores shown, so its own score is"
             " optimistic; confirm it on new cases."
         )
-    return sentences + _thin_data(data)
+    seeds, groups = int(data.best["n_seeds"]), int(data.best["n_groups"])
+    if seeds < FEW_SEEDS:
+        yield f"With {counted(seeds, 'seed')} the variation of training is poorly known; use 20."
+    if groups < FEW_GROUPS:
+        yield f"Only {counted(groups, 'independent case')} in the test, so every interval is rough."
 
 
-def _other_probes(data: ReportData, rival: pd.Series) -> list[str]:
+def _other_probes(data: ReportData, rival: pd.Series) -> Iterator[str]:
     """Whether the other probes rank the two backbones the same way."""
-    agree, disagree = [], []
+    same: dict[bool, list[str]] = {True: [], False: []}
     for probe in data.probes:
         row = None if probe == data.best["probe"] else data.compared(str(rival["a"]), str(rival["b"]), probe)
-        if row is None or row["advantage"] == 0:
-            continue
-        remark = lower_first(str(row["probe_label"])) + (" (significantly)" if row["significant"] else "")
-        (agree if row["a"] == rival["a"] else disagree).append(remark)
-    sentences = [f"{listed(agree)} {_verb(agree, 'ranks', 'rank')} the two in the same order"] if agree else []
-    sentences += (
-        [f"{listed(disagree)} {_verb(disagree, 'ranks', 'rank')} them in the opposite order"] if disagree else []
-    )
-    return ["; ".join(sentences)[:1].upper() + "; ".join(sentences)[1:] + "."] if sentences else []
+        if row is not None and row["advantage"] != 0:
+            significant = " (significantly)" if row["significant"] else ""
+            same[row["a"] == rival["a"]].append(lower_first(str(row["probe_label"])) + significant)
+    sentences = [
+        f"{listed(names)} {'ranks' if len(names) == 1 else 'rank'} {how}"
+        for names, how in ((same[True], "the two in the same order"), (same[False], "them in the opposite order"))
+        if names
+    ]
+    if sentences:
+        text = "; ".join(sentences)
+        yield f"{text[0].upper()}{text[1:]}."
 
 
-def _same_backbone(data: ReportData) -> list[str]:
+def _same_backbone(data: ReportData) -> Iterator[str]:
     """The next system overall, where it is the winning backbone again."""
-    if len(data.summary) < 2:
-        return []
-    second, best = data.summary.iloc[1], data.best
-    if second["backbone"] != best["backbone"] or math.isnan(second["mean"]):
-        return []
-    return [f"Next of all systems is {_system(data, second)} ({number(second['mean'])}), the same backbone."]
+    for _, second in data.summary[1:2].iterrows():
+        if second["backbone"] == data.best["backbone"] and not math.isnan(second["mean"]):
+            yield f"Next of all systems is {_system(data, second)} ({number(second['mean'])}), the same backbone."
 
 
-def _smaller_budgets(data: ReportData) -> list[str]:
+def _smaller_budgets(data: ReportData) -> Iterator[str]:
     """Whether the best system leads under the smaller budgets too."""
     best = data.best
     smaller = [one for one in data.verdicts if one.probe == best["probe"] and one.budget != best["budget"]]
     others = [f"{one.best} at {one.budget}" for one in smaller if one.best != best["label"]]
-    if not smaller:
-        return []
-    if not others:
-        return ["It also leads with smaller training budgets, under the same probe."]
-    return [f"With smaller training budgets, under the same probe, others lead: {listed(others)}."]
-
-
-def _thin_data(data: ReportData) -> list[str]:
-    sentences = []
-    seeds, groups = int(data.best["n_seeds"]), int(data.best["n_groups"])
-    if seeds < FEW_SEEDS:
-        sentences.append(f"With {counted(seeds, 'seed')} the variation of training is poorly known; use 20.")
-    if groups < FEW_GROUPS:
-        sentences.append(f"Only {counted(groups, 'independent case')} in the test, so every interval is rough.")
-    return sentences
-
-
-def _verb(names: list[str], one: str, more: str) -> str:
-    return one if len(names) == 1 else more
+    if others:
+        yield f"With smaller training budgets, under the same probe, others lead: {listed(others)}."
+    elif smaller:
+        yield "It also leads with smaller training budgets, under the same probe."

@@ -23,9 +23,9 @@ from medprobe.evaluate import (
     temperature_table,
 )
 from medprobe.evaluate.metrics.calibration import brier_parts
-from medprobe.evaluate.metrics.functions import LabeledPredictions
+from medprobe.evaluate.metrics.functions import LabeledPredictions, mean_of_defined
 from medprobe.evaluate.results.predictions import ResamplePredictions
-from medprobe.evaluate.statistics.bootstrap import GroupDraws, bca, find_interval, mean_over_seeds, percentiles
+from medprobe.evaluate.statistics.bootstrap import GroupDraws, bca, check_bootstrap, percentiles
 from medprobe.evaluate.statistics.temperature import apply_temperature, fit_temperature
 from medprobe.manifests import Manifest
 from medprobe.probe.data.subgroup_labels import subgroup_column
@@ -46,7 +46,7 @@ def test_bca_over_units_of_their_own_is_scipys() -> None:
     metric, predicted = METRICS["log_loss"], _skewed(0)
     losses = -np.log(np.clip(predicted.scored.proba[:, 1], 1.2e-7, None))
     draws = GroupDraws([predicted], 20_000)
-    drawn, left_out = (mean_over_seeds(of(metric, [predicted])) for of in (draws.values, draws.leaving_out))
+    drawn, left_out = (mean_of_defined(of(metric, [predicted])) for of in (draws.values, draws.leaving_out))
     np.testing.assert_allclose(left_out, [np.delete(losses, i).mean() for i in range(60)])
     low, high, _ = bca(losses.mean(), drawn, left_out, 0.95)
     theirs = stats.bootstrap((losses,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
@@ -95,16 +95,16 @@ def test_bca_falls_back_on_percentiles_where_it_cannot_be_had_and_says_why() -> 
     drawn, left_out = np.linspace(0.5, 0.9, 400), np.linspace(0.6, 0.8, 10)
     assert bca(0.7, drawn, left_out, 0.9).note == ""
     one_sided = "all draws are on one side of the estimate: percentile interval, not BCa"
-    assert bca(0.95, drawn, left_out, 0.9) == (*percentiles(drawn, 0.9), one_sided)
+    assert bca(0.95, drawn, left_out, 0.9) == percentiles(drawn, 0.9)._replace(note=one_sided)
     # One group of a hundred thousand moves the mean, and the bias is large: the formula has no value there.
     above, lone = np.r_[0.4, np.linspace(0.52, 0.9, 399)], np.r_[np.zeros(99_999), 1.0]
     decided = "a few groups decide it: percentile interval, not BCa"
-    assert bca(0.51, above, lone, 0.999) == (*percentiles(above, 0.999), decided)
+    assert bca(0.51, above, lone, 0.999) == percentiles(above, 0.999)._replace(note=decided)
     nothing = bca(0.7, np.full(10, np.nan), left_out, 0.9)
     assert np.isnan(nothing[:2]).all()
     assert nothing.note == "no interval: not defined in most draws"
     with pytest.raises(ProbeError, match=r'unknown interval "bac".*Did you mean "bca"'):
-        find_interval("bac")
+        check_bootstrap("bac", 0.95, 1000)
 
 
 def test_bca_is_another_interval_of_the_same_mean_for_systems_and_for_differences(run: Run) -> None:

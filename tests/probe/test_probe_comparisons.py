@@ -18,7 +18,8 @@ from medprobe.evaluate import (
     predictions_by_system,
     summarise,
 )
-from medprobe.evaluate.statistics.bootstrap import GroupDraws, mean_over_seeds
+from medprobe.evaluate.metrics.functions import mean_of_defined
+from medprobe.evaluate.statistics.bootstrap import GroupDraws
 from medprobe.evaluate.statistics.comparison import bootstrap_test, corrected_t_test, verdicts
 from medprobe.evaluate.statistics.pairing import system_labels
 from medprobe.evaluate.statistics.summary import summarise_metrics
@@ -116,7 +117,7 @@ def test_under_official_the_test_counts_the_patients_of_the_test(official) -> No
     (row,) = compare_backbones(run, metric="accuracy", draws=500).to_dict("records")
     a, b = predictions_by_system(run).values()
     draws = GroupDraws([*a, *b], 500)
-    drawn = mean_over_seeds(draws.values(ACCURACY, a) - draws.values(ACCURACY, b))
+    drawn = mean_of_defined(draws.values(ACCURACY, a) - draws.values(ACCURACY, b))
     values = [np.array([float(evaluate(ACCURACY, p.scored)[0][0]) for p in side]) for side in (a, b)]
     patients = len(set(official.manifest.table.query("split == 'test'")["group_id"]))
     assert row["p"] == pytest.approx(bootstrap_test(values[0] - values[1], drawn, groups=patients)[0])

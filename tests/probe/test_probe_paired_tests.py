@@ -6,12 +6,13 @@ from fractions import Fraction
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate.statistics.delong import auc_components, delong_test
-from medprobe.evaluate.statistics.multiple_testing import benjamini_hochberg, find_correction, holm
+from medprobe.evaluate.statistics.multiple_testing import CORRECTIONS, benjamini_hochberg, holm, with_correction
 from medprobe.evaluate.statistics.paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -32,12 +33,12 @@ def test_holm_and_benjamini_hochberg_are_those_of_statsmodels(p_values: list[flo
 def test_what_has_no_p_value_is_not_counted_by_a_correction() -> None:
     p = np.array([0.01, np.nan, 0.02])
     for name in ("holm", "bh"):
-        adjusted = find_correction(name)(p)
-        np.testing.assert_allclose(adjusted[[0, 2]], find_correction(name)(p[[0, 2]]))
+        adjusted = CORRECTIONS[name](p)
+        np.testing.assert_allclose(adjusted[[0, 2]], CORRECTIONS[name](p[[0, 2]]))
         assert np.isnan(adjusted[1])
-        assert np.isnan(find_correction(name)(np.array([np.nan]))).all()
+        assert np.isnan(CORRECTIONS[name](np.array([np.nan]))).all()
     with pytest.raises(ProbeError, match=r'unknown correction "hlm".*Did you mean "holm"'):
-        find_correction("hlm")
+        with_correction(pd.DataFrame({"p": p}), "hlm")
 
 
 # --- DeLong
