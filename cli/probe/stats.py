@@ -62,11 +62,12 @@ def stats(
 
     Example: `medprobe stats runs/brain runs/chest runs/skin --between probes`
     """
+    from ...base import OutputError
     from ...evaluate import Run, compute_statistics
     from .stats_tables import show_statistics
 
-    if out is not None:
-        _refuse_place(out)
+    if out is not None and ((out.exists() and not out.is_dir()) or (out / "run.json").exists()):
+        raise OutputError(f"{out}: is {'a run' if out.is_dir() else 'not a'} folder; choose another --out.")
     loaded = [Run.load(folder) for folder in run]
     results = compute_statistics(
         loaded,
@@ -87,20 +88,6 @@ def stats(
         show_statistics(loaded, results)
     if out is not None:
         remark(f"\nSaved: {out}")
-
-
-def _refuse_place(out: Path) -> None:
-    """Makes sure, before the work, that tables may be written to `out`.
-
-    Raises:
-        OutputError: it is not a folder, or it holds a run.
-    """
-    from ...base import OutputError
-
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is not a folder; choose another --out.")
-    if (out / "run.json").exists():
-        raise OutputError(f"{out}: is a run folder; choose another --out.")
 
 
 def _write(found: Statistics, out: Path) -> None:

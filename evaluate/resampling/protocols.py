@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,27 +30,17 @@ FIXED_TEST = frozenset({"official", "external"})
 """Protocols under which every seed has the same test."""
 
 
-@dataclass(frozen=True)
-class ProtocolOptions:
-    """What a user may set about a protocol."""
-
-    fractions: tuple[float, float, float] = HOLDOUT
-    """Of train, val and test under `holdout`."""
-    folds: int | None = None
-    """Of `kfold`; None for the usual number."""
-
-
 Draw = Callable[[int], Sequence[np.ndarray]]
 """From a seed to the part of each unit, (U,) int64; one array a fold, one in all where the protocol has no folds."""
+Fractions = tuple[float, float, float]
+"""Shares of train, val and test."""
 
 
-def holdout(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
+def holdout(units: Units, classes: list[str], fractions: Fractions, folds: int | None) -> Draw:
     """All three parts are drawn."""
-    shares = np.asarray(options.fractions, np.float64)
+    shares = np.asarray(fractions, np.float64)
     if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() <= 0 or abs(shares.sum() - 1) > 1e-6:
-        raise ProbeError(
-            f"fractions of train, val and test must be positive and sum to one; got {tuple(options.fractions)}."
-        )
+        raise ProbeError(f"fractions of train, val and test must be positive and sum to one; got {tuple(fractions)}.")
     shares = shares / shares.sum()
     counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
     _require_groups(counts, classes, 3, "train, val and test each need one", "the data set has")
@@ -61,18 +50,25 @@ def holdout(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
     ]
 
 
-def kfold(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
+def kfold(units: Units, classes: list[str], fractions: Fractions, folds: int | None) -> Draw:
     """The groups are dealt to folds; each fold is tested once, and val is drawn from the others."""
-    folds = _checked_folds(FOLDS if options.folds is None else options.folds, len(units.group_id))
+    folds, groups = FOLDS if folds is None else folds, len(units.group_id)
+    if int(folds) != folds or not 2 <= folds <= MOST_FOLDS:
+        raise ProbeError(f"{folds} folds: give a whole number from 2 to {MOST_FOLDS}; 5 and 10 are usual.")
+    if groups < folds:
+        raise ProbeError(
+            f"{folds} folds, but there are {groups:,} groups (patients, or images where the manifest names no groups)"
+            " only, and a group is never split. Ask for fewer folds."
+        )
     counts = units.classes_by_group(np.ones(len(units), bool), len(classes))
     # Of two folds the one that is not tested must do for both train and val.
     each, why = (2, "of two folds each needs two") if folds == 2 else (1, f"each of {folds} folds needs one")
-    _require_groups(counts, classes, folds * each, why, "the data set has")
+    _require_groups(counts, classes, int(folds) * each, why, "the data set has")
     keys = shuffle_keys(units.group_id)
 
     def draw(seed: int) -> list[np.ndarray]:
-        fold_of = assign_folds(counts, shuffled(keys, seed), folds, needed=each)
-        return [_without_fold(fold_of != fold, counts, keys, seed, fold)[units.group] for fold in range(folds)]
+        fold_of = assign_folds(counts, shuffled(keys, seed), int(folds), needed=each)
+        return [_without_fold(fold_of != fold, counts, keys, seed, fold)[units.group] for fold in range(int(folds))]
 
     return draw
 
@@ -87,42 +83,20 @@ def _without_fold(rest: np.ndarray, counts: np.ndarray, keys: np.ndarray, seed: 
     return part
 
 
-def _checked_folds(folds: int, groups: int) -> int:
-    if int(folds) != folds or not 2 <= folds <= MOST_FOLDS:
-        raise ProbeError(f"{folds} folds: give a whole number from 2 to {MOST_FOLDS}; 5 and 10 are usual.")
-    if groups < folds:
-        raise ProbeError(
-            f"{folds} folds, but there are {groups:,} groups (patients, or images where the manifest names no groups)"
-            " only, and a group is never split. Ask for fewer folds."
-        )
-    return int(folds)
+def fixed_test(units: Units, classes: list[str], fractions: Fractions, folds: int | None) -> Draw:
+    """The manifest's test under every seed, its val where it has one; the seed draws from its train.
 
-
-def official(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
-    """The manifest's test under every seed; its val where it has one."""
-    del options
+    Under `external` the units are those of two manifests, of which the first is `train` and the second `test`.
+    """
     fixed = _fixed_parts(units)
     has_val = bool((fixed == VAL).any())
-    why = "training needs one" if has_val else "train and val each need one, and the manifest names no val"
-    return _from_pool(units, fixed, classes, why, "the training part has")
-
-
-def external(units: Units, classes: list[str], options: ProtocolOptions) -> Draw:
-    """`units` of two manifests, of which the first is drawn from (split `train`) and the second tested (`test`)."""
-    del options
-    why = "train and val each need one"
-    return _from_pool(units, _fixed_parts(units), classes, why, "the manifest that is trained on has")
-
-
-def _from_pool(units: Units, fixed: np.ndarray, classes: list[str], why: str, there: str) -> Draw:
-    """Draws from the groups of the `fixed` (U,) training part; the rest stays as it is."""
     pool = np.unique(units.group[fixed == TRAIN])
-    has_val = bool((fixed == VAL).any())
     shares = np.array([DRAWN, 0, 0, 1 - DRAWN]) if has_val else DRAWN * np.array([1 - VAL_SHARE, VAL_SHARE, 0, 0])
     shares[UNUSED] = 1 - DRAWN
     counts = units.classes_by_group(fixed == TRAIN, len(classes))[pool]
     needed = np.array([1, int(not has_val), 0, 0])
-    _require_groups(counts, classes, int(needed.sum()), why, there)
+    why = "training needs one" if has_val else "train and val each need one, and the manifest names no val"
+    _require_groups(counts, classes, int(needed.sum()), why, "the training part has")
     keys = shuffle_keys(units.group_id[pool])
 
     def draw(seed: int) -> list[np.ndarray]:
@@ -187,10 +161,10 @@ def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int
     }[protocol]
 
 
-PROTOCOLS: dict[str, Callable[[Units, list[str], ProtocolOptions], Draw]] = {
-    "official": official,
+PROTOCOLS: dict[str, Callable[[Units, list[str], Fractions, int | None], Draw]] = {
+    "official": fixed_test,
     "holdout": holdout,
     "kfold": kfold,
-    "external": external,
+    "external": fixed_test,
 }
 """How a seed draws. A further protocol is one function, its settings, and one line here."""

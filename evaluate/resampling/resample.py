@@ -11,7 +11,7 @@ import numpy as np
 
 from ...base import ProbeError, no_such, one_of
 from ...manifests import Units
-from .protocols import HOLDOUT, PROTOCOLS, TEST, TRAIN, VAL, ProtocolOptions
+from .protocols import HOLDOUT, PROTOCOLS, TEST, TRAIN, VAL
 
 MOST_SEEDS = 10_000
 
@@ -95,7 +95,7 @@ def draw_resamples(
     """
     protocol = resolve_protocol(protocol, units, folds)
     seeds = check_seeds(seeds)
-    draw = PROTOCOLS[protocol](units, list(classes), ProtocolOptions(fractions, folds))
+    draw = PROTOCOLS[protocol](units, list(classes), fractions, folds)
     return [_resample(seed, part, fold) for seed in seeds for fold, part in enumerate(draw(seed))]
 
 
@@ -125,11 +125,11 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
         seeds = range(int(seeds))
     if isinstance(seeds, str) or not isinstance(seeds, Sized):
         raise ProbeError(f"seeds {seeds!r}: give a number of seeds such as 20, or a list such as [3, 5, 7].")
-    if len(seeds) > MOST_SEEDS:
-        raise ProbeError(f"{len(seeds):,} seeds: at most {MOST_SEEDS:,} resamples can be drawn; 20 to 100 are usual.")
+    if not 1 <= len(seeds) <= MOST_SEEDS:
+        raise ProbeError(
+            f"{len(seeds):,} seeds: at least one seed is needed, and at most {MOST_SEEDS:,}; 20 to 100 are usual."
+        )
     given = list(seeds)
-    if not given:
-        raise ProbeError("no seeds: at least one resample is needed. Give a number of seeds such as 20, or a list.")
     wrong = [seed for seed in given if int(seed) != seed or not 0 <= seed < 2**31]
     if wrong:
         raise ProbeError(f"a seed is a whole number from 0 to 2,147,483,647; got {one_of(map(str, wrong), most=5)}.")
@@ -150,11 +150,7 @@ def parse_seeds(text: str) -> list[int]:
         numbers = [int(word) for word in text.split(",") if word.strip()]
     except ValueError:
         raise ProbeError(f'--seeds "{text}": give a number of seeds such as 20, or a list such as 3,5,7.') from None
-    if "," in text:
-        return check_seeds(numbers)
-    if not numbers or numbers[0] < 1:
-        raise ProbeError(f"--seeds {text}: at least one seed is needed, e.g. --seeds 20.")
-    return check_seeds(range(numbers[0]))
+    return check_seeds(numbers if "," in text or not numbers else range(numbers[0]))
 
 
 def _resample(seed: int, part: np.ndarray, fold: int) -> Resample:

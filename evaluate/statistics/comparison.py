@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,36 +52,8 @@ class Verdict:
     """Systems that do not differ significantly from the best."""
 
 
-def compare_backbones(
-    run: Run,
-    *,
-    metric: str | None = None,
-    confidence: float = 0.95,
-    draws: int = N_BOOTSTRAP,
-    interval: str = "percentile",
-    correction: str = "holm",
-) -> pd.DataFrame:
-    """Compares every two backbones (and poolings) within each probe and budget, paired on the same resamples and units.
-
-    Args:
-        run: the results.
-        metric: its name; the run's own by default.
-        confidence: of the interval.
-        draws: of the bootstrap.
-        interval: of `INTERVALS`.
-        correction: of `CORRECTIONS`, for the number of rows.
-
-    Returns:
-        One row per probe, budget and pair. `dataset`, `probe`, `budget`, `metric`, `a`, `b` (backbones, with `/pooling`
-        where a backbone has several); `mean_a`, `mean_b`; `difference` = a - b; `low`, `high`, its interval under the
-        same draws of groups; `test` (`corrected-t` under holdout and kfold, `bootstrap` where the test is fixed,
-        `none`), `p`; `p_adjusted` over all rows by `correction`; `significant` (`p_adjusted` < 0.05); `n_seeds`;
-        `note`, why there is no p-value or no interval, or why it is of another kind. docs/statistics.md says what the
-        p-values mean.
-
-    Raises:
-        ProbeError: no such metric, interval or correction.
-        ReportError: the run's predictions do not fit its facts.
+def compare_backbones(run: Run, **settings: Any) -> pd.DataFrame:
+    """`compare` between backbones, whose keyword arguments and columns it has: what the verdict rests on.
 
     Examples:
         >>> from medprobe.evaluate import compare_backbones
@@ -89,7 +62,7 @@ def compare_backbones(
         0  centroid  timm:resnet18  timm:resnet50  corrected-t
         1       knn  timm:resnet18  timm:resnet50  corrected-t
     """
-    return compare(run, metric=metric, confidence=confidence, draws=draws, interval=interval, correction=correction)
+    return compare(run, "backbones", **settings)
 
 
 def compare(
@@ -102,10 +75,30 @@ def compare(
     interval: str = "percentile",
     correction: str = "holm",
 ) -> pd.DataFrame:
-    """Compares every two backbones within each probe, or every two probes on each backbone.
+    """Compares every two backbones (and poolings) within each probe and budget, or every two probes on each backbone.
 
-    `between="backbones"` is `compare_backbones`, which describes the arguments. Under `"probes"` the column `backbone`
-    takes the place of `probe`, and `a` and `b` are probes.
+    Both sides are paired on the same resamples and units.
+
+    Args:
+        run: the results.
+        between: `backbones` or `probes`.
+        metric: its name; the run's own by default.
+        confidence: of the interval.
+        draws: of the bootstrap.
+        interval: of `INTERVALS`.
+        correction: of `CORRECTIONS`, for the number of rows.
+
+    Returns:
+        One row per probe (between probes: per backbone), budget and pair. `dataset`, `probe` or `backbone`, `budget`,
+        `metric`, `a`, `b` (backbones, with `/pooling` where a backbone has several, or probes); `mean_a`, `mean_b`;
+        `difference` = a - b; `low`, `high`, its interval under the same draws of groups; `test` (`corrected-t` under
+        holdout and kfold, `bootstrap` where the test is fixed, `none`), `p`; `p_adjusted` over all rows by
+        `correction`; `significant` (`p_adjusted` < 0.05); `n_seeds`; `note`, why there is no p-value or no interval,
+        or why it is of another kind. docs/statistics.md says what the p-values mean.
+
+    Raises:
+        ProbeError: no such metric, interval, correction or kind of comparison.
+        ReportError: the run's predictions do not fit its facts.
 
     Examples:
         >>> from medprobe.evaluate import compare

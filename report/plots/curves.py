@@ -107,13 +107,7 @@ def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
 
 
 def calibration_figure(curves: Sequence[Curve], what: str, look: Look) -> Figure:
-    """Reliability curves over a histogram of the predicted probabilities.
-
-    Args:
-        curves: with `Reliability` values.
-        what: the chance that is stated, for the axis.
-        look: colours, dashes and names.
-    """
+    """Reliability curves over a histogram of the predicted probabilities, whose axis is called `what`."""
     figure = new_figure(4.6, 5.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     upper.plot([0, 1], [0, 1], color=LIGHT.quiet, linewidth=0.8, dashes=(2, 2), zorder=1)

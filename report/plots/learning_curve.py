@@ -48,14 +48,7 @@ class Scale:
 
 
 def learning_figure(summary: pd.DataFrame, labels: Sequence[str], scale: Scale, look: Look) -> Figure:
-    """A panel a probe, a line a backbone: mean over seeds with its interval, against the budget.
-
-    Args:
-        summary: `label`, `probe`, `probe_label`, `budget`, `mean`, `low`, `high`.
-        labels: the backbones to draw.
-        scale: of the axis across.
-        look: colours, dashes, shapes and names.
-    """
+    """A panel a probe, a line a backbone: mean over seeds with its interval, against the budget; for these `labels`."""
     probes = [probe for probe in look.probes if (summary["probe"] == probe).any()]
     across = min(_ACROSS, len(probes))
     down = math.ceil(len(probes) / across)

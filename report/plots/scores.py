@@ -52,10 +52,7 @@ class Look:
 def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Figure:
     """Every system's mean with its interval over the dots of its seeds, grouped by backbone, the best first.
 
-    Args:
-        summary: `label`, `probe`, `probe_label`, `mean`, `low`, `high`, the best first.
-        seeds: `label`, `probe`, `seed`, `value`.
-        look: colours, shapes and names.
+    `summary` and `seeds` are those of `ReportData`.
     """
     groups = [(str(label), rows) for label, rows in summary.head(MOST_ROWS).groupby("label", sort=False)]
     placed, headings, bottom = _grouped_rows(groups)
@@ -81,13 +78,7 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
 
 
 def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
-    """A forest plot: by how much each probe's best backbone leads the others.
-
-    Args:
-        comparisons: `probe`, `probe_label`, `a` (the better), `b`, `advantage` with `advantage_low` and
-            `advantage_high`, `p_adjusted`, `significant`.
-        look: colours, shapes and names.
-    """
+    """A forest plot: by how much each probe's best backbone leads the others; `comparisons` as in `ReportData`."""
     rows = comparisons.head(MOST_ROWS)
     keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 36)) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
@@ -119,12 +110,7 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
 
 
 def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
-    """Every seed's score, one panel a probe; a thin line joins the backbones that one seed gave the same resample.
-
-    Args:
-        seeds: `label`, `probe`, `probe_label`, `seed`, `value`.
-        look: colours, shapes and names.
-    """
+    """Every seed's score, one panel a probe; a thin line joins the backbones that one seed gave the same resample."""
     probes = [probe for probe in look.probes if (seeds["probe"] == probe).any()]
     labels = [label for label in look.backbones if (seeds["label"] == label).any()]
     figure = new_figure(WIDTH, 0.85 + 0.34 * len(labels))

@@ -301,7 +301,7 @@ def test_an_external_test_is_whole_and_the_rest_follows_from_the_first_manifest_
     units = concat_units(trained, tested)
     has = groups_with(trained)
     if has.shape[1] < len(classes) or (has.sum(axis=0) < 2).any():
-        with pytest.raises(ProbeError, match="the manifest that is trained on has"):
+        with pytest.raises(ProbeError, match="the training part has"):
             draw_resamples(units, [seed], classes=classes, protocol="external")
         return
     (resample,) = draw_resamples(units, [seed], classes=classes, protocol="external")
