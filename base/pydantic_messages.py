@@ -9,6 +9,7 @@ _RULES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "dict_type": "must be fields with values",
+    "finite_number": "must be finite",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "greater_than": "must be above {gt}",

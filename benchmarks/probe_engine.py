@@ -94,7 +94,7 @@ def our_neighbours(task: Task) -> np.ndarray:
     """(seeds, len(KS), n_test) labels: one search, then a mask a seed, as the engine does it."""
     workers = JoblibWorkers(-1)
     questions = [Question(task.test, members, max(KS)) for members in task.parts]
-    lists = list_neighbours(task.X, questions, workers)
+    lists = list_neighbours(task.X, questions, workers.map)
     return np.stack(list(workers.map(our_labels, (lists, task), questions, threads=True)))
 
 

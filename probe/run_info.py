@@ -1,22 +1,24 @@
-"""What run.json says of a run: what was probed, how, and with which versions."""
+"""What run.json says of a run: what was probed, how, with which versions, and what of the data spoils a comparison."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ..base import counted
 from ..cache import EmbeddingCache
+from ..evaluate.resampling.protocols import FIXED_TEST
 from ..evaluate.resampling.train_size import Budget
-from ..manifests import Units
-from ..manifests.validation.diagnostics import Diagnostic
+from ..manifests.validation.diagnostics import Diagnostic, by_severity, diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData
-from .engines.probe import Probe
+from .engines.registry import Probe
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
@@ -63,6 +65,12 @@ def _about_budget(budget: Budget, *, refit: bool) -> dict[str, Any]:
 
 def _about_data(data: ProbeData) -> dict[str, Any]:
     manifest, units, card = data.manifest, data.units, data.manifest.card
+
+    def per_class(chosen: np.ndarray) -> dict[str, int]:
+        counts = units.classes_by_group(chosen, len(card.classes)).sum(axis=0)
+        return dict(zip(card.classes, counts.tolist(), strict=True))
+
+    by_split = {} if units.split is None else {name: units.split == name for name in ("train", "val", "test")}
     return {
         "name": card.name,
         "task": card.task,
@@ -75,23 +83,10 @@ def _about_data(data: ProbeData) -> dict[str, Any]:
         "groups": len(units.group_id),
         "units_left_out": int((~data.usable).sum()),
         "samples_left_out": len(manifest) - len(data.sample_ids),
-        "units_per_class": _per_class(units, np.ones(len(units), bool), card.classes),
-        "units_per_class_and_split": _per_split(units, card.classes),
+        "units_per_class": per_class(np.ones(len(units), bool)),
+        "units_per_class_and_split": {name: per_class(chosen) for name, chosen in by_split.items() if chosen.any()},
         "digest": manifest.digest,
     }
-
-
-def _per_split(units: Units, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    if units.split is None:
-        return {}
-    present = [name for name in ("train", "val", "test") if (units.split == name).any()]
-    return {name: _per_class(units, units.split == name, classes) for name in present}
-
-
-def _per_class(units: Units, chosen: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
-    y = units.y[chosen]
-    counts = y.sum(axis=0, dtype=np.int64) if y.ndim == 2 else np.bincount(y, minlength=len(classes))
-    return dict(zip(classes, counts.tolist(), strict=True))
 
 
 def _about_cache(label: str, cache: EmbeddingCache) -> dict[str, Any]:
@@ -104,3 +99,60 @@ def _about_cache(label: str, cache: EmbeddingCache) -> dict[str, Any]:
         "versions": cache.info["versions"],
         "quarantined": cache.info["quarantined"],
     }
+
+
+def data_warnings(
+    data: ProbeData, protocol: str, *, attributes: Iterable[str] = (), columns: Iterable[str] = ()
+) -> list[Diagnostic]:
+    """Warnings that belong to every score of a run under `protocol`, the most severe first.
+
+    Args:
+        data: the data of the run.
+        protocol: how it is split.
+        attributes: messages about attributes without subgroups.
+        columns: messages about constant features.
+    """
+    names_groups = [part.manifest.names_patients or "unit_id" in part.manifest.table for part in data.parts]
+    messages = {
+        "samples-skipped": data.all_skipped,
+        "attribute-skipped": attributes,
+        "no-patients": [
+            f"the manifest{f' of {part.manifest.name}' if data.external else ''} names no patients, so each image"
+            " counts as one: if patients have several, scores are too high and intervals too narrow"
+            for part, named in zip(data.parts, names_groups, strict=True)
+            if not named
+        ],
+        # Group ids of manifests that name no groups are names of files.
+        "group-in-both-manifests": _shared_groups(*data.parts) if data.external and all(names_groups) else [],
+        "constant-features": dict.fromkeys(columns),
+    }
+    found = [diagnostic(code, text) for code, texts in messages.items() for text in texts]
+    return by_severity([*found, *_shared_pixels(data, protocol)])
+
+
+def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:
+    groups = set(tested.units.group_id)
+    shared = len(groups.intersection(trained.units.group_id))
+    message = (
+        f"{counted(shared, 'group id')} (patients) of {len(groups):,} in the external manifest are in the other one"
+        " too: if they are the same patients, test scores are too high; if only their numbers agree, nothing is wrong"
+    )
+    return [message] if shared else []
+
+
+def _shared_pixels(data: ProbeData, protocol: str) -> list[Diagnostic]:
+    """About images whose pixels are in several parts of the data: in train and test, or in several cases."""
+    # Of the first cache, since all hold the same images.
+    digests = [part.caches[0].content_digests[part.caches[0].rows_of(part.sample_ids)] for part in data.parts]
+    _, content = np.unique(np.concatenate(digests), axis=0, return_inverse=True)
+    units, unit = data.all_units, data.all_sample_units
+    if protocol in FIXED_TEST and units.split is not None:
+        part, code = units.split[unit] == "test", "pixels-across-splits"
+        where = "in both train and test" if protocol == "official" else "in both manifests"
+        why = f"have identical pixels {where}, so test scores are too high"
+    else:
+        part, code = units.group[unit], "pixels-repeated"
+        why = "have the pixels of another case, so train and test may share them"
+    shared = int((pd.Series(part).groupby(content.ravel()).transform("nunique") > 1).sum())
+    see = "" if protocol == "external" else "; `medprobe manifest check` lists them"
+    return [diagnostic(code, f"{counted(shared, 'image')} {why}{see}", things=shared)] if shared else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,23 +10,21 @@ import numpy as np
 from ..base import ProbeError, one_of
 from ..base import progress as show_progress
 from ..cache import EmbeddingCache
-from ..evaluate.metrics.registry import Metric, find_metric, metrics_for
+from ..evaluate.metrics.registry import find_metric, metrics_for
 from ..evaluate.resampling.protocols import HOLDOUT, settings_of
 from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples, resolve_protocol
-from ..evaluate.resampling.train_size import Budget, budgets_of, subsample_train
+from ..evaluate.resampling.train_size import budgets_of, subsample_train
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest, Units
-from .data.data_warnings import data_warnings
 from .data.features import backbone_labels, choose_poolings, constant_features
 from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
 from .engines.parallel import JoblibWorkers
-from .engines.probe import Probe
-from .engines.registry import resolve_probes
+from .engines.registry import Probe, resolve_probes
 from .engines.task import ProbeTask
-from .run_info import run_info
+from .run_info import data_warnings, run_info
 
 _MOST_CLASSES = 1000
 
@@ -102,7 +100,12 @@ def run_probes(
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)
-    _require_few_classes(manifest)
+    classes = manifest.card.classes
+    if len(classes) > _MOST_CLASSES:
+        raise ProbeError(
+            f"{manifest.name}: {len(classes):,} classes. Is the label column one of ids? At most {_MOST_CLASSES:,} can"
+            " be probed; name another label_column in the card."
+        )
     if not caches:
         raise ProbeError(
             f"{manifest.name}: no caches are given; `medprobe extract {manifest.path or 'MANIFEST'}` makes them."
@@ -113,7 +116,6 @@ def run_probes(
     units, usable = data.all_units, data.all_usable
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
     protocol = resolve_protocol(_with_external(protocol, external), units, folds)
-    classes = manifest.card.classes
     resamples = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
     resamples = [resample.within(usable) for resample in resamples]
     for resample in resamples:
@@ -126,10 +128,21 @@ def run_probes(
     with show_progress(f"Probing {manifest.name}", fits, unit="fits", enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
-            X = data.features(cache, pooling)
+            X, unit = data.features(cache, pooling), data.row_units
             key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
             constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
-            for budget, task in _tasks(data, X, by_budget, chosen_by, refit=refit):
+            for budget, drawn in by_budget:
+                task = ProbeTask(
+                    X=X,
+                    y=units.y[unit],
+                    resamples=tuple(resample.rows(unit) for resample in drawn),
+                    task=manifest.card.task,
+                    classes=tuple(classes),
+                    metric=chosen_by,
+                    # Val is far larger than a budget: fitted on both, all budgets would be much the same.
+                    refit=refit and budget.whole,
+                    unit=unit,
+                )
                 for probe in resolved:
                     for result in probe.solve(task, workers):
                         recorder.add(SystemKey(*key, probe.name, budget.name), result)
@@ -156,50 +169,17 @@ def _listed(caches: Caches) -> list[EmbeddingCache]:
     return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 
-def _tasks(
-    data: ProbeData, X: np.ndarray, by_budget: list[tuple[Budget, list[Resample]]], metric: Metric, *, refit: bool
-) -> Iterator[tuple[Budget, ProbeTask]]:
-    """One task per budget, of the features X."""
-    card, unit = data.manifest.card, data.row_units
-    y = data.all_units.y[unit]
-    for budget, resamples in by_budget:
-        yield (
-            budget,
-            ProbeTask(
-                X=X,
-                y=y,
-                resamples=tuple(resample.rows(unit) for resample in resamples),
-                task=card.task,
-                classes=tuple(card.classes),
-                metric=metric,
-                # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                refit=refit and budget.whole,
-                unit=unit,
-            ),
-        )
-
-
-def _require_few_classes(manifest: Manifest) -> None:
-    if len(manifest.card.classes) > _MOST_CLASSES:
-        raise ProbeError(
-            f"{manifest.name}: {len(manifest.card.classes):,} classes. Is the label column one of ids? At most"
-            f" {_MOST_CLASSES:,} can be probed; name another label_column in the card."
-        )
-
-
 def _with_external(protocol: str, external: External | None) -> str:
     """The protocol, `external` where a manifest to test on is given.
 
     Raises:
         ProbeError: the two do not go together.
     """
-    if external is None:
-        if protocol == "external":
-            raise ProbeError("the protocol external needs a second manifest to test on: give it with --external.")
-        return protocol
-    if protocol not in ("auto", "external"):
+    if external is None and protocol == "external":
+        raise ProbeError("the protocol external needs a second manifest to test on: give it with --external.")
+    if external is not None and protocol not in ("auto", "external"):
         raise ProbeError(f"an external manifest is the test, so the protocol cannot be {protocol}; remove one of them.")
-    return "external"
+    return protocol if external is None else "external"
 
 
 def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -> None:

@@ -11,8 +11,7 @@ import pandas as pd
 from ...base import CacheError, ProbeError, one_of
 from ...cache import EmbeddingCache
 from ...manifests import Manifest, Units
-from .features import check_values, is_constant
-from .fusion import PREDICTIONS, Cells, aggregate_into, check_aggregation, covered
+from .features import PREDICTIONS, Cells, aggregate_into, check_aggregation, check_values, covered, is_constant
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,8 @@ from pydantic import Field, PositiveFloat
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.centroid import CentroidProbe
-from .model_selection import ModelSelector
 from .params import AsGrid, ProbeSettings
-from .probe import Probe
-from .task import ProbeTask, per_resample
+from .task import ModelSelector, ProbeTask
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Temperatures, from sharp to flat probabilities; they change the confidence, rarely the predicted class."""
@@ -30,7 +28,7 @@ class CentroidSettings(ProbeSettings):
     """Whether rows get unit length."""
 
 
-def solve_one(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
+def solve_centroid(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
     """The means of train, the temperature chosen on val, the means of train and val for the test."""
     start = time.perf_counter()
     probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
@@ -43,16 +41,11 @@ def solve_one(task: ProbeTask, settings: CentroidSettings, resample: Resample) -
     if task.refit:
         rows = task.fitted_on(resample)
         probe.fit(task.X[rows], task.y[rows])
-    fitted = time.perf_counter()
-    return task.result(
+    return task.tested(
         resample,
+        probe.predict_proba,
+        start,
         val_proba=selector.proba,
-        test_proba=probe.predict_proba(task.X[resample.test]),
         params=selector.params,
-        notes=selector.notes(len(settings.temperature)),
-        fit_s=fitted - start,
-        predict_s=time.perf_counter() - fitted,
+        notes=selector.notes({"temperature": settings.temperature}),
     )
-
-
-CENTROID = Probe("centroid", "Nearest class mean", CentroidSettings(), per_resample(solve_one))

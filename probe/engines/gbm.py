@@ -11,8 +11,7 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.gbm import PRESETS, GBMProbe
 from .params import ProbeSettings
-from .probe import Probe
-from .task import ProbeTask, per_resample
+from .task import ProbeTask
 
 
 class GBMSettings(ProbeSettings):
@@ -30,30 +29,23 @@ class GBMSettings(ProbeSettings):
         return {**super().facts(), **PRESETS[self.preset]}
 
 
-def solve_one(task: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
+def solve_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
     """Boosting until val's log-loss rises, then the same rounds on train and val."""
     start = time.perf_counter()
-    probe = GBMProbe(
-        settings.preset, n_estimators=settings.rounds, early_stopping_rounds=settings.early_stopping_rounds
-    )
+    most, patience = settings.rounds, settings.early_stopping_rounds
+    probe = GBMProbe(settings.preset, n_estimators=most, early_stopping_rounds=patience)
     train, val = resample.train, resample.val
     probe.fit(task.X[train], task.y[train], eval_set=(task.X[val], task.y[val]))
     val_proba = probe.predict_proba(task.X[val])
-    rounds = probe.rounds_ if task.wide else probe.rounds_[0]
-    notes = [f"boosting used all {probe.n_estimators} rounds"] if max(probe.rounds_) >= probe.n_estimators else []
+    rounds = probe.rounds_
     if task.refit:
         rows = task.fitted_on(resample)
         probe.refit(task.X[rows], task.y[rows])
-    fitted = time.perf_counter()
-    return task.result(
+    return task.tested(
         resample,
+        probe.predict_proba,
+        start,
         val_proba=val_proba,
-        test_proba=probe.predict_proba(task.X[resample.test]),
-        params={"rounds": rounds},
-        notes=notes,
-        fit_s=fitted - start,
-        predict_s=time.perf_counter() - fitted,
+        params={"rounds": rounds if task.wide else rounds[0]},
+        notes=[f"boosting used all {most} rounds"] if max(rounds) >= most else [],
     )
-
-
-GBM = Probe("gbm", "Gradient boosting", GBMSettings(), per_resample(solve_one))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,10 +13,9 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
 from ..estimators.knn import GRID, TEMPERATURE, vote
-from .model_selection import ModelSelector
+from .parallel import JoblibWorkers
 from .params import AsGrid, ProbeSettings
-from .probe import Probe
-from .task import ProbeTask, Workers
+from .task import ModelSelector, ProbeTask
 
 
 class KNNSettings(ProbeSettings):
@@ -32,34 +30,14 @@ class KNNSettings(ProbeSettings):
     temperature: PositiveFloat = TEMPERATURE
     """Of `weights=softmax`."""
 
-    def grid(self, rows: int) -> list[int]:
-        """The values of k that `rows` training rows can answer; where they can answer none, all of them vote."""
-        return [k for k in self.k if k <= rows] or [rows]
 
-
-@dataclass(frozen=True, eq=False)
-class _Shared:
-    """The task and its neighbour lists, the same for all resamples."""
-
-    task: ProbeTask
-    settings: KNNSettings
-    lists: NeighbourLists
-    search_s: float
-    """Seconds of finding the lists, by seed."""
-
-    def votes(self, found: np.ndarray, rows: np.ndarray, ks: Sequence[int]) -> np.ndarray:
-        """(len(ks), n, C) from the distances and rows of neighbours."""
-        by = {"weights": self.settings.weights, "temperature": self.settings.temperature}
-        return vote(found, self.task.y[rows], len(self.task.classes), ks, **by)
-
-
-def solve(task: ProbeTask, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
+def solve_knn(task: ProbeTask, workers: JoblibWorkers, settings: KNNSettings) -> Iterator[FitResult]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
     questions = [question for resample in task.resamples for question in _questions(task, settings, resample)]
-    lists = list_neighbours(task.X, questions, workers, metric=settings.metric)
+    lists = list_neighbours(task.X, questions, workers.map, metric=settings.metric)
     search_s = (time.perf_counter() - start) / len(task.resamples)
-    return workers.map(_solve_one, _Shared(task, settings, lists, search_s), task.resamples, threads=True)
+    return workers.map(_solve_one, (task, settings, lists, search_s), task.resamples, threads=True)
 
 
 def _questions(task: ProbeTask, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
@@ -68,34 +46,34 @@ def _questions(task: ProbeTask, settings: KNNSettings, resample: Resample) -> tu
     return Question(resample.val, resample.train, k), Question(resample.test, task.fitted_on(resample), k)
 
 
-def _solve_one(shared: _Shared, resample: Resample) -> FitResult:
-    start = time.perf_counter()
-    task, lists, settings = shared.task, shared.lists, shared.settings
-    grid = settings.grid(len(resample.train))
+def _solve_one(shared: tuple[ProbeTask, KNNSettings, NeighbourLists, float], resample: Resample) -> FitResult:
+    task, settings, lists, search_s = shared
+    start = time.perf_counter() - search_s
+
+    def votes(question: Question, ks: Sequence[int]) -> np.ndarray:
+        """(len(ks), n, C)."""
+        found, rows = lists.among(question, max(ks))
+        by = {"weights": settings.weights, "temperature": settings.temperature}
+        return vote(found, task.y[rows], len(task.classes), ks, **by)
+
     of_val, of_test = _questions(task, settings, resample)
-    found, rows = lists.among(of_val, max(grid))
+    members = len(resample.train)
+    grid = [k for k in settings.k if k <= members] or [members]
     selector = ModelSelector(task, resample)
-    for k, proba in reversed(list(zip(grid, shared.votes(found, rows, grid), strict=True))):
+    for k, proba in reversed(list(zip(grid, votes(of_val, grid), strict=True))):
         selector.consider({"k": k}, proba)  # many neighbours make the simpler model
+    notes, over = selector.notes({"k": grid}, limit=1), [k for k in settings.k if k > members]
+    if len(over) == len(settings.k):
+        notes.append(f"train is smaller than k={over[0]}: all of it votes")
+    elif over:
+        notes.append(f"k from {over[0]} skipped: train is smaller")
     fitted = time.perf_counter()
-    k = selector.params["k"]
-    found, rows = lists.among(of_test, k)
     return task.result(
         resample,
         val_proba=selector.proba,
-        test_proba=shared.votes(found, rows, [k])[0],
+        test_proba=votes(of_test, [selector.params["k"]])[0],
         params=selector.params,
-        notes=[*selector.notes(len(grid), limit={"k": 1}), *_skipped_note(settings, len(resample.train))],
-        fit_s=fitted - start + shared.search_s,
+        notes=notes,
+        fit_s=fitted - start,
         predict_s=time.perf_counter() - fitted,
     )
-
-
-def _skipped_note(settings: KNNSettings, rows: int) -> list[str]:
-    over = [k for k in settings.k if k > rows]
-    if len(over) == len(settings.k):
-        return [f"train is smaller than k={over[0]}: all of it votes"]
-    return [f"k from {over[0]} skipped: train is smaller"] if over else []
-
-
-KNN = Probe("knn", "k nearest neighbours", KNNSettings(), solve)

@@ -20,10 +20,9 @@ from ..estimators._logistic_solver.problems import Problems, proba_of_logits
 from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
 from ..estimators.logistic import GRID
-from .model_selection import ModelSelector
+from .parallel import JoblibWorkers
 from .params import AsGrid, ProbeSettings
-from .probe import Probe
-from .task import ProbeTask, Workers
+from .task import ModelSelector, ProbeTask
 
 _WIDE = 80
 """Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
@@ -50,7 +49,7 @@ class LogisticSettings(ProbeSettings):
     """Most steps of the solver for one value of C."""
 
 
-def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
+def solve_task(task: ProbeTask, workers: JoblibWorkers, settings: LogisticSettings) -> Iterator[FitResult]:
     """Resamples in chunks: wide products for all of a chunk, chunks side by side.
 
     How resamples are divided follows from their number alone, so that no result depends on the number of workers.
@@ -277,7 +276,7 @@ def _result(
     shared: _Shared, walk: _Walk, test_proba: np.ndarray, model: _Model, seconds: tuple[float, float]
 ) -> FitResult:
     grid = shared.settings.C
-    notes = walk.selector.notes(len(grid))
+    notes = walk.selector.notes({"C": grid})
     if walk.stuck:
         where = ", ".join(f"{C:g}" for C in walk.stuck)
         notes.append(f"not converged after {shared.settings.max_iter} steps at C={where}")
@@ -300,6 +299,3 @@ def _places(used: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Positions of `rows` in `used`."""
     order = np.argsort(used, kind="stable")
     return order[np.searchsorted(used, rows, sorter=order)]
-
-
-LOGREG = Probe("logreg", "Logistic regression", LogisticSettings(), solve_task)

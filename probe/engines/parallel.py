@@ -31,23 +31,32 @@ class JoblibWorkers:
     def map(
         self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
     ) -> Iterator[Any]:
-        """`function(shared, item)` for each item, in the order of the items; in processes, or in `threads` of this one.
+        """`function(shared, item)` for each item, in the order of the items.
+
+        Args:
+            function: a module's function, which a process can be sent.
+            shared: a task, or the state of an engine for all items; its large arrays travel as memory maps.
+            items: one per call.
+            threads: threads instead of processes, for short work of numpy, which releases the interpreter's lock.
 
         Raises:
             ProbeError: a process was killed.
         """
         if self.n_jobs == 1 or len(items) == 1:
-            return (_single_threaded(function, shared, item) for item in items)
-        if threads:
-            return _in_threads(partial(function, shared), items, self.n_jobs)
-        jobs = (joblib.delayed(_single_threaded)(function, shared, item) for item in items)
-        return _or_killed(iter(joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)))
-
-
-def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
-    # The limit holds for the process, so it is set once around all threads and not in each.
-    with _blas().limit(limits=1), _turns_taken_often(), ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(function, items)
+            for item in items:
+                yield _single_threaded(function, shared, item)
+        elif threads:
+            # The limit holds for the process, so it is set once around all threads and not in each.
+            with _blas().limit(limits=1), _turns_taken_often(), ThreadPoolExecutor(self.n_jobs) as pool:
+                yield from pool.map(partial(function, shared), items)
+        else:
+            jobs = (joblib.delayed(_single_threaded)(function, shared, item) for item in items)
+            try:
+                yield from joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
+            except TerminatedWorkerError as error:
+                raise ProbeError(
+                    "a worker process was killed, most likely because memory ran out; run again with fewer --jobs."
+                ) from error
 
 
 @contextmanager
@@ -59,15 +68,6 @@ def _turns_taken_often() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
-
-
-def _or_killed(results: Iterator[Any]) -> Iterator[Any]:
-    try:
-        yield from results
-    except TerminatedWorkerError as error:
-        raise ProbeError(
-            "a worker process was killed, most likely because memory ran out; run again with fewer --jobs."
-        ) from error
 
 
 def _single_threaded(function: Callable[..., Any], shared: Any, item: Any) -> Any:

@@ -6,27 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, WrapValidator, field_validator
 from pydantic.fields import FieldInfo
 
 from ...base import ProbeError, did_you_mean, one_of
+from ...base.pydantic_messages import fault_in_words
 
 MOST_VALUES = 1000
 """Of a grid; twelve are usual, and each is a fit for every seed."""
 _SHOWN = 8
 """Longer grids are shown as their first and last value."""
-_RULES = {
-    "greater_than": "must be above {gt:g}",
-    "finite_number": "must be finite",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-}
-"""Pydantic's error types in the user's words."""
 
 
 class ProbeSettings(BaseModel):
@@ -44,18 +33,12 @@ class ProbeSettings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _none_by_name(cls, value: Any, info: ValidationInfo) -> Any:
-        """`none` where it is the default, as the table of settings writes it."""
-        return None if value == "none" and cls.model_fields[str(info.field_name)].default is None else value
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses `true` where Python would count it as 1."""
-        wanted = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and wanted is not bool and get_origin(wanted) is not tuple:  # grids look themselves
-            raise ValueError(f"cannot be {str(value).lower()}")
-        return value
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reads `none` where it is the default, as the table of settings has it, and refuses `true` as a number."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation in (int, float):
+            raise ValueError(f"must be a number, not {str(value).lower()}")
+        return None if value == "none" and field.default is None else value
 
     def facts(self) -> dict[str, Any]:
         """What run.json says of them, JSON-like."""
@@ -76,11 +59,11 @@ class Setting(NamedTuple):
     name: str
     default: str
     choices: str
-    """`distance, uniform or softmax`; "" where there are too many to name."""
+    """`cosine, euclidean`; "" where there are too many to name."""
     meaning: str
 
 
-def read_grid(value: Any) -> tuple[float, ...]:
+def read_grid(value: Any, validate: Any) -> tuple[float, ...]:
     """A grid, ascending, each value once, from a number, a list, `0.1,1,10` or `logspace:a:b:n` (10^a to 10^b).
 
     Raises:
@@ -88,14 +71,14 @@ def read_grid(value: Any) -> tuple[float, ...]:
     """
     if isinstance(value, str):
         value = _logspace(value) if ":" in value else value.split(",") if value.strip() else []
-    values = [_number(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
-    if not values:
-        raise ValueError("is empty; give at least one value")
-    _require_few(len(values))
-    return tuple(sorted(set(values)))
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not 0 < len(values) <= MOST_VALUES:
+        raise ValueError(f"has {len(values):,} values; give 1 to {MOST_VALUES:,}")
+    # Words, since pydantic would read `true` as 1.
+    return tuple(sorted(set(validate([str(one) if isinstance(one, bool) else one for one in values]))))
 
 
-AsGrid = BeforeValidator(read_grid)
+AsGrid = WrapValidator(read_grid)
 """Annotation of a field that is a grid: ascending, each value once."""
 
 
@@ -105,32 +88,16 @@ def _logspace(text: str) -> list[float]:
         ends, count = (float(low), float(high)), int(number)
     except ValueError:
         name, ends, count = "", (0.0, 0.0), 0
-    if name.strip() != "logspace" or count < 1:
+    if name.strip() != "logspace" or not 0 < count <= MOST_VALUES:
         raise ValueError(
             f'cannot be "{text}"; write logspace:a:b:n for n values from 10^a to 10^b, as logspace:-4:3:12'
+            f" (n at most {MOST_VALUES:,})"
         )
-    _require_few(count)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.logspace(*ends, count)
     if not (np.isfinite(values) & (values >= np.finfo(float).tiny)).all():
         raise ValueError(f'cannot be "{text}", which goes beyond what a number can hold; ends from -300 to 300 will do')
     return [float(f"{v:.6g}") for v in values]
-
-
-def _require_few(count: int) -> None:
-    if count > MOST_VALUES:
-        raise ValueError(f"has {count:,} values, more than {MOST_VALUES:,}; a dozen is usual")
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("has an empty value between its commas")
-    try:
-        if isinstance(value, (str, int, float, np.number)) and not isinstance(value, bool):
-            return float(value)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError(f"has {value!r}, which is not a number")
 
 
 def require_known(owner: str, noun: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -148,20 +115,12 @@ def require_known(owner: str, noun: str, names: Iterable[str], known: Iterable[s
 
 def faults(error: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
     """What is wrong with settings, by name, each with how it may be written; one sentence."""
-    messages = [_fault(fields[str(one["loc"][0])], dict(one)) for one in error.errors()]
+    messages = []
+    for one in error.errors():
+        name = str(one["loc"][0])
+        examples = fields[name].examples
+        messages.append(f"{name} {fault_in_words(one)}" + (f"; e.g. {examples[0]}" if examples else ""))
     return "; ".join(dict.fromkeys(messages)) + "."
-
-
-def _fault(field: FieldInfo, fault: dict[str, Any]) -> str:
-    name, kind = fault["loc"][0], fault["type"]
-    if kind == "value_error":
-        message = f"{name} {fault['msg'].removeprefix('Value error, ')}"
-    elif kind == "literal_error":
-        message = f'{name} must be {_choices(field)} (got "{fault["input"]}")'
-    else:
-        rule = _RULES[kind].format(**fault.get("ctx", {})) if kind in _RULES else f"is invalid: {fault['msg']}"
-        message = f"{name} {rule} (got {_plain(fault['input'])})"
-    return f"{message}; e.g. {field.examples[0]}" if field.examples else message
 
 
 def describe(model: type[BaseModel]) -> list[Setting]:
@@ -173,12 +132,10 @@ def describe(model: type[BaseModel]) -> list[Setting]:
 
 
 def _choices(field: FieldInfo) -> str:
-    if field.annotation is bool:
-        return "true or false"
-    options = [field.annotation, *get_args(field.annotation)]
-    words = [str(word) for option in options if get_origin(option) is Literal for word in get_args(option)]
-    words += ["none"] if words and type(None) in options else []
-    return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    types = [field.annotation, *get_args(field.annotation)]
+    words = [str(word) for one in types if get_origin(one) is Literal for word in get_args(one)]
+    words += ["true", "false"] if field.annotation is bool else []
+    return ", ".join([*words, "none"] if words and type(None) in types else words)
 
 
 def _written(value: Any) -> str:
@@ -186,17 +143,16 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         ends = f"{len(value)} values, {value[0]:g} to {value[-1]:g}"
         return ends if len(value) > _SHOWN else f"[{','.join(f'{one:g}' for one in value)}]"
-    return str(value).lower() if value is None or isinstance(value, bool) else _plain(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else brief(value)
 
 
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether all are numbers, of which true and false are none."""
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def brief(value: Any) -> str:
     """As the name of a probe has it; `0.1..10x3` for a grid."""
     if not isinstance(value, tuple):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    if len(value) == 1:
-        return f"{value[0]:g}"
-    return f"{value[0]:g}..{value[-1]:g}x{len(value)}"
+    return f"{value[0]:g}" + (f"..{value[-1]:g}x{len(value)}" if len(value) > 1 else "")

@@ -3,20 +3,122 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic
 
 import yaml
+from pydantic import ValidationError
 
 from ...base import ProbeError, did_you_mean, one_of
-from .centroid import CENTROID
-from .gbm import GBM
-from .knn import KNN
-from .logreg import LOGREG
-from .probe import Probe
-from .sklearn_estimator import is_estimator, parse_estimator
+from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import FitResult
+from .centroid import CentroidSettings, solve_centroid
+from .gbm import GBMSettings, solve_gbm
+from .knn import KNNSettings, solve_knn
+from .logreg import LogisticSettings, solve_task
+from .parallel import JoblibWorkers
+from .params import Setting, Settings, brief, describe, faults, require_known
+from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
+from .task import ProbeTask
 
-PROBES: Mapping[str, Probe[Any]] = {probe.family: probe for probe in (LOGREG, KNN, GBM, CENTROID)}
+Engine = Callable[[ProbeTask, JoblibWorkers, Settings], Iterator[FitResult]]
+"""Yields one fit result per resample, in their order."""
+
+
+def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]) -> Engine[Settings]:
+    """The plain engine: every resample on its own, side by side over the workers."""
+    return lambda task, workers, settings: workers.map(_call, (solve_one, task, settings), task.resamples)
+
+
+def _call(shared: tuple[Callable[..., FitResult], ProbeTask, Any], resample: Resample) -> FitResult:
+    solve_one, task, settings = shared
+    return solve_one(task, settings, resample)
+
+
+@dataclass(frozen=True)
+class Probe(Generic[Settings]):
+    """A probe as the runner knows it: a name, settings that can be changed, and an engine that solves a task.
+
+    Examples:
+        >>> from sklearn.svm import SVC
+        >>> from medprobe.probe import Probe
+        >>> Probe.from_estimator(SVC(kernel="linear"), grid={"C": [0.1, 1, 10]}).name
+        'sklearn.svm.SVC:kernel=linear,C=0.1..10x3'
+    """
+
+    family: str
+    """What it is called by default settings, e.g. `gbm`."""
+    family_label: str
+    """For tables and figures."""
+    settings: Settings
+    engine: Engine[Settings]
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, grid: Mapping[str, Any] | None = None, *, scale: bool = True, name: str | None = None
+    ) -> Probe[Any]:
+        """A probe from any scikit-learn classifier, also a Pipeline; docs/probes.md has examples.
+
+        Args:
+            estimator: an unfitted classifier with `predict_proba` or `decision_function`. It is cloned; where its
+                `random_state` is None, it is set to the seed.
+            grid: lists of values by parameter (`svc__C` for a step of a pipeline), chosen from on val. Of candidates
+                that are equal on val the first is taken, so list the simplest first.
+            scale: standardise features on the rows that are fitted. Ignored where the estimator contains a scaler.
+            name: of the probe in the results; by default its class, parameters and grid.
+
+        Raises:
+            ProbeError: it is not a classifier, a component is already fitted, or the grid names no parameter of it.
+        """
+        settings = checked_settings(estimator, grid, scale, name)
+        return Probe(settings.name, label_of(settings, name), settings, per_resample(solve_estimator))
+
+    @property
+    def name(self) -> str:
+        """The family and its changed settings, as given to `--probe`."""
+        changes = self.settings.changed()
+        return self.family + (":" if changes else "") + ",".join(f"{k}={brief(v)}" for k, v in changes.items())
+
+    @property
+    def label(self) -> str:
+        """For tables and figures: `Gradient boosting (preset=lightgbm-defaults)`."""
+        changed = self.name.removeprefix(self.family).removeprefix(":").replace(",", ", ")
+        return f"{self.family_label} ({changed})" if changed else self.family_label
+
+    @property
+    def described(self) -> list[Setting]:
+        """What can be set, with the defaults."""
+        return describe(type(self.settings))
+
+    def solve(self, task: ProbeTask, workers: JoblibWorkers) -> Iterator[FitResult]:
+        """One result per resample of the task, in their order."""
+        return self.engine(task, workers, self.settings)
+
+    def configured(self, **changes: Any) -> Probe[Settings]:
+        """This probe with other settings.
+
+        Raises:
+            ProbeError: there is no such setting (names the near ones), or it cannot have that value.
+        """
+        known = type(self.settings).model_fields
+        require_known(self.family, "setting", changes, known)
+        try:
+            # Only what was set, so that `model_fields_set` still tells it from the defaults.
+            own = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+            settings = type(self.settings).model_validate({**own, **changes})
+        except ValidationError as error:
+            raise ProbeError(f"{self.family}: {faults(error, known)}") from None
+        return replace(self, settings=settings)
+
+
+_BUILT_IN = (
+    Probe("logreg", "Logistic regression", LogisticSettings(), solve_task),
+    Probe("knn", "k nearest neighbours", KNNSettings(), solve_knn),
+    Probe("gbm", "Gradient boosting", GBMSettings(), per_resample(solve_gbm)),
+    Probe("centroid", "Nearest class mean", CentroidSettings(), per_resample(solve_centroid)),
+)
+PROBES: Mapping[str, Probe[Any]] = {probe.family: probe for probe in _BUILT_IN}
 
 
 def resolve_probes(wanted: Any) -> list[Probe[Any]]:
@@ -35,28 +137,29 @@ def resolve_probes(wanted: Any) -> list[Probe[Any]]:
         >>> [probe.name for probe in resolve_probes(["logreg", "knn:k=[5,11],weights=uniform"])]
         ['logreg', 'knn:k=5..11x2,weights=uniform']
     """
-    single = isinstance(wanted, (str, Probe)) or is_estimator(wanted) or not isinstance(wanted, Iterable)
-    given: list[Any] = [wanted]
-    if not single:
-        given = list(wanted)  # pyright: ignore[reportArgumentType]
+    if isinstance(wanted, (str, Probe)) or hasattr(wanted, "fit") or not isinstance(wanted, Iterable):
+        wanted = [wanted]
+    given: list[Any] = list(wanted)
     families = [name.partition(":")[0] for name in given if isinstance(name, str)]
     unknown = [name for name in families if name not in PROBES and name != "sklearn" and "." not in name]
-    if unknown:
+    if unknown or not given:
+        what = f"unknown probe {one_of(unknown)}" if unknown else "no probe is named"
         near = "".join(did_you_mean(family, PROBES) for family in unknown)
-        raise ProbeError(f"unknown probe {one_of(unknown)}; there are {one_of(PROBES)} and sklearn:CLASS.{near}")
-    if not given:
-        raise ProbeError(f"no probe is named; there are {one_of(PROBES)} and sklearn:CLASS.")
-    texts = dict.fromkeys(one for one in given if isinstance(one, str))
-    by_text = {text: _configured(text) for text in texts}
+        raise ProbeError(f"{what}; there are {one_of(PROBES)} and sklearn:CLASS.{near}")
+    by_text = {text: _configured(text) for text in given if isinstance(text, str)}
     probes = [by_text[one] if isinstance(one, str) else one for one in given]
     probes = list(dict.fromkeys(one if isinstance(one, Probe) else Probe.from_estimator(one) for one in probes))
-    twice = [name for name, times in Counter(probe.name for probe in probes).items() if times > 1]
+    twice = _repeated(probe.name for probe in probes)
     if twice:
         raise ProbeError(
             f"two probes would both be called {one_of(twice)}; give them different settings, or names by"
             " Probe.from_estimator(..., name=...)."
         )
     return probes
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def set_params(probes: Iterable[Probe[Any]], family: str, given: Mapping[str, Any]) -> list[Probe[Any]]:
@@ -76,24 +179,19 @@ def set_params(probes: Iterable[Probe[Any]], family: str, given: Mapping[str, An
         raise ProbeError(
             f"{one_of(given)}: set for {family}, which is not among the probes; add it, or leave that out."
         )
-    configured = [_agreeing(probe, given) if probe.family == family else probe for probe in probes]
-    for probe, times in Counter(configured).items():
-        if times > 1:
-            same = [before.name for before, after in zip(probes, configured, strict=True) if after == probe]
-            raise ProbeError(f"{one_of(same)} become the same probe, {probe.name}; name it once, or set each apart.")
+    configured = [probe.configured(**given) if probe.family == family else probe for probe in probes]
+    for before, after in zip(probes, configured, strict=True):
+        for setting in before.settings.model_fields_set.intersection(given) if after is not before else ():
+            own, common = getattr(before.settings, setting), getattr(after.settings, setting)
+            if own != common:
+                raise ProbeError(
+                    f"{family}: {setting} is set twice, to {own} for the probe itself and to {common} for every"
+                    f" {family}; leave one of them out."
+                )
+    same = _repeated(probe.name for probe in configured)
+    if same:
+        raise ProbeError(f"several probes become the same, {one_of(same)}; name it once, or set each apart.")
     return configured
-
-
-def _agreeing(probe: Probe[Any], given: Mapping[str, Any]) -> Probe[Any]:
-    after = probe.configured(**given)
-    for setting in probe.settings.model_fields_set.intersection(given):
-        own, common = (getattr(settings, setting) for settings in (probe.settings, after.settings))
-        if own != common:
-            raise ProbeError(
-                f"{probe.family}: {setting} is set twice, to {own} for the probe itself and to {common}"
-                f" for every {probe.family}; leave one of them out."
-            )
-    return after
 
 
 def _configured(text: str) -> Probe[Any]:
@@ -115,7 +213,7 @@ def _changes(text: str, probe: str, settings: str) -> dict[str, Any]:
         changes, node = None, None
     if not isinstance(node, yaml.MappingNode) or not changes or None in changes.values():
         raise ProbeError(f'--probe "{text}": write settings as {probe}:name=value,name=[value,value].')
-    twice = [name for name, times in Counter(key.value for key, _ in node.value).items() if times > 1]
+    twice = _repeated(key.value for key, _ in node.value)
     if twice:
         raise ProbeError(
             f'--probe "{text}": {one_of(twice)} is set twice; write one value, or a list as [value,value].'

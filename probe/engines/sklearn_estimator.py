@@ -9,7 +9,6 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,21 @@ from pydantic import ConfigDict
 from scipy.special import expit, softmax
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import ParameterGrid
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import get_tags
+from sklearn.utils import all_estimators, get_tags
 
 from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from .model_selection import ModelSelector
-from .params import MOST_VALUES, ProbeSettings, brief, require_known
-from .task import ProbeTask
+from .params import MOST_VALUES, ProbeSettings, are_numbers, brief, require_known
+from .task import ModelSelector, ProbeTask
 
 _SCALERS = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer", "QuantileTransformer"}
 _SCALERS |= {"PowerTransformer"}
+_METHODS = ("fit", "get_params", "set_params")
 
 
 class EstimatorSettings(ProbeSettings):
@@ -51,10 +53,9 @@ class EstimatorSettings(ProbeSettings):
     def facts(self) -> dict[str, Any]:
         """The class, the parameters that differ from its defaults, the grid and the version of its package."""
         package = type(self.estimator).__module__.partition(".")[0]
-        parameters = {name: as_json(value) for name, value in changed_parameters(self.estimator).items()}
+        parameters = {**changed_parameters(self.estimator), **self.grid}
         return {
-            **parameters,
-            **{name: [as_json(value) for value in values] for name, values in self.grid.items()},
+            **{name: as_json(value) for name, value in parameters.items()},
             "estimator": class_path(type(self.estimator)),
             "scale": self.scale,
             "package": f"{package} {getattr(sys.modules.get(package), '__version__', '')}".rstrip(),
@@ -72,7 +73,7 @@ def checked_settings(
     path = class_path(estimator if isinstance(estimator, type) else type(estimator))
     if isinstance(estimator, type):
         raise ProbeError(f"{path} is a class; pass an instance of it, as {estimator.__name__}().")
-    if not all(hasattr(estimator, method) for method in ("fit", "get_params", "set_params")):
+    if not all(hasattr(estimator, method) for method in _METHODS):
         raise ProbeError(f"{path} is not a scikit-learn estimator: it lacks fit, get_params or set_params.")
     if not is_classifier(estimator):
         raise ProbeError(f"{path} is not a classifier (a regressor or transformer?); pass a classifier.")
@@ -88,7 +89,7 @@ def checked_settings(
             f"{path} has neither predict_proba nor decision_function, so it gives no scores; wrap it in"
             " sklearn.calibration.CalibratedClassifierCV, or choose another classifier."
         )
-    values = {key: _values(path, key, one) for key, one in (grid or {}).items()}
+    values = {key: _values(one) for key, one in (grid or {}).items()}
     require_known(path, "parameter", values, parameters)
     for key, value in {**parameters, **values}.items():
         if key.split("__")[-1] == "decision_function_shape" and "ovo" in np.atleast_1d(np.array(value, dtype=object)):
@@ -96,8 +97,9 @@ def checked_settings(
                 f"{path}: {key}=ovo scores pairs of classes and not classes; use {key}=ovr, which fits the same model."
             )
     count = math.prod(map(len, values.values()))
-    if count > MOST_VALUES:
-        raise ProbeError(f"{path}: the grid has {count:,} combinations, more than {MOST_VALUES:,}.")
+    if not 0 < count <= MOST_VALUES:
+        empty = f" (of {one_of(key for key, one in values.items() if not one)} none)" if not count else ""
+        raise ProbeError(f"{path}: the grid has {count:,} combinations{empty}; give 1 to {MOST_VALUES:,}.")
     scaled = scale and not any(type(value).__name__ in _SCALERS for value in parameters.values())
     words = [f"{key}={_brief(value)}" for key, value in {**changed_parameters(estimator), **values}.items()]
     words += [] if scale else ["scale=false"]
@@ -105,13 +107,10 @@ def checked_settings(
     return EstimatorSettings(estimator=clone(estimator), name=name, grid=values, scale=scaled)
 
 
-def _values(path: str, key: str, values: Any) -> tuple[Any, ...]:
+def _values(values: Any) -> tuple[Any, ...]:
     if isinstance(values, str) or not np.iterable(values):
         values = [values]
-    listed = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
-    if not listed:
-        raise ProbeError(f"{path}: the grid of {key} is empty; give at least one value.")
-    return listed
+    return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
 
 
 def _is_fitted(estimator: Any) -> bool:
@@ -154,10 +153,10 @@ def as_json(value: Any) -> Any:
 
 def _brief(value: Any) -> str:
     """`0.1..10x3` for a grid of numbers, `linear|rbf` for one of words, `PCA+SVC` for the steps of a pipeline."""
-    if isinstance(value, (list, tuple)):
-        if value and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in value):
+    if isinstance(value, (list, tuple)) and value:
+        if are_numbers(value):
             return brief(tuple(value))
-        if value and all(isinstance(one, tuple) and len(one) > 1 and hasattr(one[1], "get_params") for one in value):
+        if all(isinstance(one, tuple) and len(one) > 1 and hasattr(one[1], "get_params") for one in value):
             return "+".join(type(one[1]).__name__ for one in value)
         return "|".join(map(_brief, value))
     return type(value).__name__ if hasattr(value, "get_params") else brief(as_json(value))
@@ -180,11 +179,13 @@ def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str,
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
+        paths = {found: class_path(cls) for found, cls in all_estimators(type_filter="classifier")}
+        near = [path for found, path in paths.items() if found in did_you_mean(name, paths)]
         raise ProbeError(
             f"--probe sklearn:{path}: there is no such class in the installed packages; name one such as"
-            f" sklearn:sklearn.svm.SVC.{_near_classes(name)}"
+            f" sklearn:{one_of(near or ['sklearn.svm.SVC'])}."
         ) from None
-    if not isinstance(cls, type) or not all(hasattr(cls, name) for name in ("fit", "get_params", "set_params")):
+    if not isinstance(cls, type) or not all(hasattr(cls, name) for name in _METHODS):
         raise ProbeError(f"{path} is not a scikit-learn estimator; name a classifier, e.g. sklearn:sklearn.svm.SVC.")
     values = {key: _value(value) for key, value in given.items()}
     known = inspect.signature(cls.__init__).parameters
@@ -202,84 +203,60 @@ def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str,
         ) from None
 
 
-def _near_classes(name: str) -> str:
-    from sklearn.utils import all_estimators
-
-    paths = {found: class_path(cls) for found, cls in all_estimators(type_filter="classifier")}
-    near = [path for found, path in paths.items() if found in did_you_mean(name, paths)]
-    return f" Did you mean {one_of(near)}?" if near else ""
-
-
 def _value(value: Any) -> Any:
     """A value from the command line: `1e-3` is a number, `none` is None, a list in a list is a tuple."""
     if isinstance(value, list):
         return [tuple(_value(one)) if isinstance(one, list) else _value(one) for one in value]
-    if isinstance(value, str):
-        if value.lower() == "none":
-            return None
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    return value
+    if not isinstance(value, str):
+        return value
+    try:
+        return None if value.lower() == "none" else float(value)
+    except ValueError:
+        return value
 
 
-def solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+def solve_estimator(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
     """Every candidate of the grid fitted on train, the best on val fitted again on train and val.
 
     Raises:
         ProbeError: the estimator fails, or returns no probabilities; names the probe and the seed.
     """
     try:
-        return _solve_one(task, settings, resample)
+        return _solve(task, settings, resample)
     except Exception as error:  # noqa: BLE001  (an estimator of any package)
         what = str(error) if isinstance(error, ProbeError) else f"{type(error).__name__}: {error}"
         raise ProbeError(f"{settings.name}, {resample.words}: {' '.join(what.split())}") from None
 
 
-def _solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+def _solve(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
     start = time.perf_counter()
-    selector, names = ModelSelector(task, resample), sorted(settings.grid)
+    selector = ModelSelector(task, resample)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        for values in product(*(settings.grid[name] for name in names)):
-            params = dict(zip(names, values, strict=True))
+        for params in ParameterGrid(settings.grid):
             candidate = _Model(task, settings, params, resample.train, resample.seed)
             if selector.consider(params, candidate.predict_proba(task.X[resample.val])):
                 selector.best = candidate
         model = selector.best
         if task.refit:
             model = _Model(task, settings, selector.params, task.fitted_on(resample), resample.seed)
-        fitted = time.perf_counter()
-        test_proba = model.predict_proba(task.X[resample.test])
     converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
     for one in caught:
         if not issubclass(one.category, ConvergenceWarning):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    notes = selector.notes(1) + [
-        f"{name}={brief(float(selector.params[name]))} is at the grid's edge"
-        for name, values in settings.grid.items()
-        if len(values) > 1
-        and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-        and selector.params[name] in (min(values), max(values))
-    ]
+    notes = selector.notes(settings.grid)
     notes += ["no predict_proba: softmax of decision_function, not calibrated"] if model.from_decisions else []
     notes += [] if converged else ["some fits did not converge"]
-    return task.result(
+    params = {name: as_json(value) for name, value in selector.params.items()}
+    return task.tested(
         resample,
+        model.predict_proba,
+        start,
         val_proba=selector.proba,
-        test_proba=test_proba,
-        params={name: as_json(value) for name, value in selector.params.items()},
+        params=params,
         converged=converged,
         notes=notes,
-        fit_s=fitted - start,
-        predict_s=time.perf_counter() - fitted,
     )
-
-
-def _takes_labels(estimator: Any) -> bool:
-    tags = get_tags(estimator).classifier_tags
-    return tags is not None and tags.multi_label
 
 
 class _Model:
@@ -289,65 +266,45 @@ class _Model:
         self, task: ProbeTask, settings: EstimatorSettings, params: Mapping[str, Any], rows: np.ndarray, seed: int
     ) -> None:
         X, y = task.X[rows], task.y[rows]
-        self.scaler = StandardScaler().fit(X) if settings.scale else None
-        X = X if self.scaler is None else np.asarray(self.scaler.transform(X))
         estimator: Any = clone(settings.estimator)
         estimator.set_params(**{k: clone(v, safe=False) for k, v in params.items()})
         parameters = estimator.get_params(deep=True)
         unseeded = [key for key, value in parameters.items() if key.split("__")[-1] == "random_state" and value is None]
         estimator.set_params(**dict.fromkeys(unseeded, int(seed) % 2**32))
-        self.classes, self.wide = len(task.classes), task.wide
-        self.from_decisions = not hasattr(estimator, "predict_proba")
-        self.fallback = y.mean(axis=0) if task.wide else np.bincount(y, minlength=self.classes) / len(y)
-        self.varying = np.flatnonzero((y != y[0]).any(axis=0)) if task.wide else np.arange(self.classes)
-        if not task.wide:
-            targets = [y] if len(np.unique(y)) > 1 else []
-        elif len(self.varying) > 1 and _takes_labels(estimator):
-            targets = [y[:, self.varying]]
-        else:
-            targets = list(y[:, self.varying].T)
-        copies: list[Any] = [clone(estimator) for _ in targets]
-        self.fitted = [copy.fit(X, target) for copy, target in zip(copies, targets, strict=True)]
+        self.wide = task.wide
+        self.fallback = y.mean(axis=0) if task.wide else np.zeros(len(task.classes))
+        """Of labels that do not vary in training, and of classes that it lacks."""
+        self.columns = np.flatnonzero((y != y[0]).any(axis=0)) if task.wide else np.unique(y)
+        self.several = task.wide and len(self.columns) > 1
+        y = y[:, self.columns] if task.wide else y
+        tags = get_tags(estimator).classifier_tags
+        if self.several and not (tags and tags.multi_label):
+            estimator = OneVsRestClassifier(estimator)
+        self.model: Any = make_pipeline(StandardScaler() if settings.scale else "passthrough", estimator)
+        if len(self.columns):
+            self.model.fit(X, y if self.several or not task.wide else y[:, 0])
+        self.from_decisions = not hasattr(self.model, "predict_proba")
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, C) float64."""
-        out = np.tile(
-            self.fallback.astype(np.float64), (len(X), 1)
-        )  # for labels and classes without variation in training
-        if not self.fitted:
-            return out
-        X = X if self.scaler is None else np.asarray(self.scaler.transform(X))
-        if not self.wide:
-            (model,) = self.fitted
-            out[:] = 0
-            out[:, model.classes_] = self._checked(self._probabilities(model, X), len(X), len(model.classes_))
-        elif len(self.fitted) == 1 and len(self.varying) > 1:
-            out[:, self.varying] = self._checked(self._label_probabilities(X), len(X), len(self.varying))
-        else:
-            columns = [self._checked(self._probabilities(model, X), len(X), 2)[:, 1] for model in self.fitted]
-            out[:, self.varying] = np.stack(columns, axis=1)
+        out = np.tile(self.fallback.astype(np.float64), (len(X), 1))
+        if len(self.columns):
+            proba = self._probabilities(X)
+            out[:, self.columns] = proba[:, 1:] if self.wide and not self.several else proba
         return out
 
-    def _probabilities(self, model: Any, X: np.ndarray) -> np.ndarray:
-        if not self.from_decisions:
-            return np.asarray(model.predict_proba(X))
-        scores = np.asarray(model.decision_function(X), np.float64)
-        return softmax(np.stack([np.zeros(len(X)), scores], axis=1) if scores.ndim == 1 else scores, axis=1)
-
-    def _label_probabilities(self, X: np.ndarray) -> np.ndarray:
-        """(n, L) of an estimator that fits several labels at once; some return a matrix per label."""
-        (model,) = self.fitted
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        """(n, columns) of several labels at once; else (n, classes in training)."""
         if self.from_decisions:
-            return expit(np.asarray(model.decision_function(X), np.float64))
-        found = model.predict_proba(X)
-        return np.stack([one[:, 1] for one in found], axis=1) if isinstance(found, list) else np.asarray(found)
-
-    @staticmethod
-    def _checked(proba: np.ndarray, rows: int, columns: int) -> np.ndarray:
-        if proba.shape != (rows, columns):
-            raise ProbeError(
-                f"it returned scores of shape {proba.shape} where ({rows}, {columns}) is needed, a column per class."
-            )
+            scores = np.asarray(self.model.decision_function(X), np.float64)
+            scores = np.stack([np.zeros(len(X)), scores], axis=1) if scores.ndim == 1 else scores
+            proba = expit(scores) if self.several else softmax(scores, axis=1)
+        else:
+            found = self.model.predict_proba(X)  # some return a matrix per label
+            proba = np.stack([one[:, 1] for one in found], axis=1) if isinstance(found, list) else np.asarray(found)
+        needed = (len(X), 2 if self.wide and not self.several else len(self.columns))
+        if proba.shape != needed:
+            raise ProbeError(f"it returned scores of shape {proba.shape} where {needed} is needed, a column per class.")
         if not np.isfinite(proba).all():
             raise ProbeError("it returned NaN or infinite probabilities; check its parameters and the features' scale.")
         if proba.min() < -1e-6 or proba.max() > 1 + 1e-6:
@@ -357,12 +314,5 @@ class _Model:
 
 def label_of(settings: EstimatorSettings, name: str | None) -> str:
     """For tables and figures: `SVC (kernel=linear, C=0.1..10x3)`, or the name that was given."""
-    if name:
-        return name
     path, _, words = settings.name.partition(":")
-    return path.rpartition(".")[2] + (f" ({words.replace(',', ', ')})" if words else "")
-
-
-def is_estimator(value: Any) -> bool:
-    """Whether a value is meant as an estimator (or its class), and not as a list of probes."""
-    return hasattr(value, "fit") or hasattr(value, "get_params")
+    return name or path.rpartition(".")[2] + (f" ({words.replace(',', ', ')})" if words else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
@@ -20,16 +20,6 @@ _LONGEST = 2048
 """Longer lists cost more to mask than a search among the few members of each seed."""
 _SPARE = 5.0
 """Standard deviations by which a list is longer than needed on average."""
-
-
-class Workers(Protocol):
-    """Runs parts of a search side by side."""
-
-    def map(
-        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
-    ) -> Iterator[Any]:
-        """`function(shared, item)` for each item, in the order of the items."""
-        ...
 
 
 def normalize_rows(X: np.ndarray, metric: str) -> np.ndarray:
@@ -161,7 +151,7 @@ class NeighbourLists:
 
 
 def list_neighbours(
-    X: np.ndarray, questions: Sequence[Question], workers: Workers, *, metric: str = "cosine"
+    X: np.ndarray, questions: Sequence[Question], map_blocks: Callable[..., Iterator[Any]], *, metric: str = "cosine"
 ) -> NeighbourLists:
     """Finds lists that answer every question.
 
@@ -171,7 +161,8 @@ def list_neighbours(
     Args:
         X: (N, D) features.
         questions: those that the lists must answer.
-        workers: where blocks of rows are searched side by side.
+        map_blocks: `map_blocks(function, shared, blocks, threads=True)` calls `function(shared, block)` for each block
+            of rows, maybe side by side, and returns the results in order.
         metric: `cosine` or `euclidean`.
     """
     X = normalize_rows(X, metric)
@@ -182,7 +173,7 @@ def list_neighbours(
     parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
     parts = [part for part in parts if together.about[:, part].any()]
     deeper: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    blocks = workers.map(_search_block, (X, together, metric), parts, threads=True)
+    blocks = map_blocks(_search_block, (X, together, metric), parts, threads=True)
     for part, (found, row, deep) in zip(parts, blocks, strict=True):
         lists.found[part], lists.row[part] = found, row
         deeper.update(deep)

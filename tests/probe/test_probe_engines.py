@@ -15,8 +15,8 @@ from medprobe.evaluate import METRICS, FitResult, Metric, Resample, evaluate, fi
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
-from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector
 from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.task import PATIENCE, ModelSelector
 from medprobe.probe.estimators.knn import GRID as K_GRID
 from medprobe.probe.estimators.logistic import GRID as C_GRID
 
@@ -279,7 +279,7 @@ def test_the_better_candidate_wins_of_equals_the_likelier_of_these_the_simpler()
     assert not chooser.consider({"C": 5}, _proba(0.1, 0.1, 0.9, 0.9))
     assert not chooser.consider({"C": 6}, _proba(0.4, 0.4, 0.6, 0.6))
     assert chooser.params == {"C": 4}
-    assert chooser.notes(6) == []
+    assert chooser.notes({"C": range(1, 7)}) == []
 
 
 def test_a_score_that_is_to_be_small_is_chosen_small() -> None:
@@ -295,7 +295,7 @@ def test_where_the_metric_is_not_defined_on_val_the_log_loss_chooses_and_a_note_
     for C, ill in ((1, 0.5), (2, 0.8), (3, 0.7)):
         chooser.consider({"C": C}, _proba(ill, ill, ill))
     assert chooser.params == {"C": 2}
-    assert chooser.notes(3) == ["roc_auc is not defined on val; chosen by log-loss"]
+    assert chooser.notes({"C": [1, 2, 3]}) == ["roc_auc is not defined on val; chosen by log-loss"]
 
 
 def test_a_metric_that_is_defined_for_some_candidates_alone_does_not_stop_the_choice() -> None:

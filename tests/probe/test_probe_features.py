@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import CacheError, ProbeError
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe.data.features import backbone_labels, choose_poolings
-from medprobe.probe.data.fusion import PREDICTIONS, aggregate, covered
+from medprobe.probe.data.features import PREDICTIONS, aggregate, backbone_labels, choose_poolings, covered
 from medprobe.probe.data.probe_data import ProbeData
 
 Samples = tuple[np.ndarray, np.ndarray, int, np.ndarray]

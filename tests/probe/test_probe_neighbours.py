@@ -45,7 +45,7 @@ def _questions(rows: int, count: int, share: float, seed: int, k: int) -> list[Q
 def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, seed) -> None:
     X = _features(rows, seed)
     questions = _questions(rows, 4, share, seed, k)
-    lists = list_neighbours(X, questions, WORKERS, metric=metric)
+    lists = list_neighbours(X, questions, WORKERS.map, metric=metric)
     for question in questions:
         queries, members, wanted = question.rows, question.members, question.wanted
         found, row = lists.among(question)
@@ -72,14 +72,14 @@ def test_lists_that_are_not_worth_it_change_nothing(longest, monkeypatch) -> Non
     monkeypatch.setattr("medprobe.probe.estimators._neighbors._LONGEST", longest)
     X = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
     questions = _questions(300, 3, 0.2, 1, 10)
-    _asserted_exact(list_neighbours(X, questions, WORKERS), questions)
+    _asserted_exact(list_neighbours(X, questions, WORKERS.map), questions)
 
 
 def test_a_row_whose_list_would_run_dry_gets_a_longer_one(monkeypatch) -> None:
     monkeypatch.setattr("medprobe.probe.estimators._neighbors._SPARE", -2.0)
     X = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
     questions = _questions(400, 2, 0.5, 1, 20)
-    lists = list_neighbours(X, questions, WORKERS)
+    lists = list_neighbours(X, questions, WORKERS.map)
     assert len(lists.deeper) > 50, "lists are made too short on average here"
     _asserted_exact(lists, questions)
 
@@ -93,7 +93,7 @@ def test_rows_among_their_own_patients_images_find_those_of_others() -> None:
     for _ in range(4):
         held_out = np.isin(patient, rng.permutation(12)[:4])
         questions.append(Question(np.flatnonzero(held_out), np.flatnonzero(~held_out), 5))
-    lists = list_neighbours(X.astype(np.float32), questions, WORKERS)
+    lists = list_neighbours(X.astype(np.float32), questions, WORKERS.map)
     assert len(lists.deeper) > 400
     assert max(len(row) for _, row in lists.deeper.values()) < 200, "no longer than the questions need"
     _asserted_exact(lists, questions)
@@ -102,9 +102,9 @@ def test_rows_among_their_own_patients_images_find_those_of_others() -> None:
 def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others() -> None:
     X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
     questions = _questions(900, 6, 0.7, 1, 15)
-    together = list_neighbours(X, questions, WORKERS)
+    together = list_neighbours(X, questions, WORKERS.map)
     for question in questions:
-        alone = list_neighbours(X, [question], WORKERS)
+        alone = list_neighbours(X, [question], WORKERS.map)
         one, two = (lists.among(question) for lists in (together, alone))
         np.testing.assert_array_equal(one[0], two[0])
         np.testing.assert_array_equal(one[1], two[1])
@@ -114,7 +114,7 @@ def test_few_members_beside_many_are_searched_among_and_cost_the_others_no_list(
     monkeypatch.setattr("medprobe.probe.estimators._neighbors._LONGEST", 100)
     X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
     few, many = (_questions(900, 2, share, 1, 15) for share in (0.03, 0.8))
-    lists = list_neighbours(X, [*few, *many], WORKERS)
+    lists = list_neighbours(X, [*few, *many], WORKERS.map)
     assert 15 < lists.row.shape[1] < 50
     _asserted_exact(lists, [*few, *many])
 
@@ -123,7 +123,7 @@ def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     X = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
     monkeypatch.setattr("medprobe.probe.estimators._neighbors._CELLS", 40_000)
     questions = _questions(500, 3, 0.7, 0, 15)
-    one, two = (list_neighbours(X, questions, JoblibWorkers(jobs)) for jobs in (1, 2))
+    one, two = (list_neighbours(X, questions, JoblibWorkers(jobs).map) for jobs in (1, 2))
     np.testing.assert_array_equal(one.found, two.found)
     np.testing.assert_array_equal(one.row, two.row)
 

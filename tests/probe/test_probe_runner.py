@@ -14,7 +14,7 @@ from medprobe.evaluate import Run
 from medprobe.evaluate.metrics.registry import metrics_for
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import PROBES, Probe, ProbeSettings, ProbeTask, run_probes
-from medprobe.probe.engines.task import Workers
+from medprobe.probe.engines.parallel import JoblibWorkers
 from medprobe.probe.estimators._neighbors import _CELLS
 
 ALL = ("logreg", "knn", "gbm")
@@ -189,7 +189,7 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     class Rule(ProbeSettings):
         rule: str = "share of classes"
 
-    def solve(block: ProbeTask, workers: Workers, settings: Rule):
+    def solve(block: ProbeTask, workers: JoblibWorkers, settings: Rule):
         del workers, settings
         seen.append((len(block.resamples), block.X.shape[1]))
         for r in block.resamples:

@@ -21,34 +21,34 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
     ("probe", "message"),
     [
         ("gbm:presett=dense", 'gbm has no setting presett; there are preset, rounds.* Did you mean "preset"'),
-        ("gbm:preset=dens", 'gbm: preset must be dense or lightgbm-defaults .got "dens".'),
-        ("gbm:rounds=true", "gbm: rounds cannot be true"),
-        ("gbm:rounds=2.5", "gbm: rounds must be a whole number .got 2.5."),
+        ("gbm:preset=dens", 'gbm: preset must be .*dense.*lightgbm-defaults.*"dens"'),
+        ("gbm:rounds=true", "gbm: rounds must be a number, not true"),
+        ("gbm:rounds=2.5", "gbm: rounds must be a whole number, not 2.5"),
         ("gbm:", "write settings as gbm:name=value"),
         ("knn:k", "write settings as knn:name=value"),
         ("knn:k=3,k=5", "k is set twice; write one value, or a list"),
-        ("knn:k=[0,3]", r"knn: k must be above 0 .got 0.; e.g. k=\[1,5,21\]"),
-        ("knn:k=[3,2.5]", "knn: k must be a whole number .got 2.5."),
-        ("knn:temperature=inf", "knn: temperature must be finite .got inf."),
-        ("centroid:temperature=[0.1,inf]", "centroid: temperature must be finite .got inf."),
-        ("centroid:temperature=.nan", "centroid: temperature must be finite .got nan."),
-        ("centroid:center=perhaps", "centroid: center must be true or false .got perhaps."),
-        ("logreg:class_weight=balance", 'logreg: class_weight must be balanced or none .got "balance".'),
+        ("knn:k=[0,3]", r"knn: k must be above 0.*, not 0; e.g. k=\[1,5,21\]"),
+        ("knn:k=[3,2.5]", "knn: k must be a whole number, not 2.5"),
+        ("knn:temperature=inf", "knn: temperature must be finite, not .*inf"),
+        ("centroid:temperature=[0.1,inf]", "centroid: temperature must be finite, not .*inf"),
+        ("centroid:temperature=.nan", "centroid: temperature must be finite, not .*nan"),
+        ("centroid:center=perhaps", "centroid: center must be true or false, not .perhaps."),
+        ("logreg:class_weight=balance", 'logreg: class_weight must be .balanced., not "balance"'),
         ("logreg:tol=inf", "logreg: tol must be finite"),
-        ("logreg:C=inf", "logreg: C must be finite .got inf."),
-        ("logreg:C=1e400", "logreg: C must be finite .got inf."),
-        ("logreg:C=[1,0]", r"logreg: C must be above 0 .got 0.; e.g. C=\[0.01,1,100\], or --C 0.01,1,100"),
-        ("logreg:C=many", "logreg: C has 'many', which is not a number; e.g. C="),
-        ("logreg:C=[[1]]", "which is not a number"),
-        ("logreg:C=true", "C has True, which is not a number"),
-        ("logreg:C=[]", "C is empty; give at least one value"),
-        ("logreg:C=''", "C is empty; give at least one value"),
-        ("logreg:C='1,,2'", "C has an empty value between its commas"),
+        ("logreg:C=inf", "logreg: C must be finite, not .*inf"),
+        ("logreg:C=1e400", "logreg: C must be finite"),
+        ("logreg:C=[1,0]", r"logreg: C must be above 0.*, not 0; e.g. C=\[0.01,1,100\], or --C 0.01,1,100"),
+        ("logreg:C=many", "logreg: C must be a number, not .many.; e.g. C="),
+        ("logreg:C=[[1]]", "C must be a number"),
+        ("logreg:C=true", "C must be a number"),
+        ("logreg:C=[]", "C has 0 values"),
+        ("logreg:C=''", "C has 0 values"),
+        ("logreg:C='1,,2'", "C must be a number"),
         ("logreg:C=logspace:1:2", 'C cannot be "logspace:1:2"; write logspace:a:b:n'),
         ("logreg:C=logspace:1:2:0", "write logspace:a:b:n"),
         ("logreg:C=linspace:1:2:3", 'C cannot be "linspace:1:2:3"; write logspace:a:b:n'),
-        ("logreg:C=logspace:-4:3:100000", "C has 100,000 values, more than 1,000"),
-        (f"knn:k={list(range(1, 1002))}", "k has 1,001 values, more than 1,000"),
+        ("logreg:C=logspace:-4:3:100000", "n at most 1,000"),
+        (f"knn:k={list(range(1, 1002))}", "k has 1,001 values"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(probe: str, message: str) -> None:
@@ -79,10 +79,10 @@ def test_every_setting_is_described() -> None:
         (kind.family, name) for kind in PROBES.values() for name in type(kind.settings).model_fields
     }
     choices = {(family, setting.name): setting.choices for family, setting in described}
-    assert choices["knn", "metric"] == "cosine or euclidean"
-    assert choices["knn", "weights"] == "distance, uniform or softmax"
-    assert choices["logreg", "class_weight"] == "balanced or none"
-    assert choices["centroid", "center"] == "true or false"
+    assert choices["knn", "metric"] == "cosine, euclidean"
+    assert choices["knn", "weights"] == "distance, uniform, softmax"
+    assert choices["logreg", "class_weight"] == "balanced, none"
+    assert choices["centroid", "center"] == "true, false"
     assert choices["logreg", "C"] == ""
 
 

@@ -163,7 +163,7 @@ def test_what_cannot_be_a_probe_is_refused() -> None:
         ("sklearn:SVC", "sklearn.svm.SVC"),
         ("sklearn:sklearn.svm.SVC:kernl=rbf", 'Did you mean "kernel"'),
         ("sklearn:sklearn.svm.SVC:gama=[1,2]", 'Did you mean "gamma"'),
-        ("sklearn:sklearn.svm.SVC:C=[]", "grid of C is empty"),
+        ("sklearn:sklearn.svm.SVC:C=[]", "grid has 0 combinations .of C none"),
         ("sklearn:sklearn.linear_model.Ridge", "not a classifier"),
         (SVC(decision_function_shape="ovo"), "decision_function_shape=ovr"),
         (make_pipeline(PCA(), SVC(decision_function_shape="ovo")), "svc__decision_function_shape=ovr"),
