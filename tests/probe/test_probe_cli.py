@@ -53,7 +53,7 @@ def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
             assert [setting.name, *setting.default.split()] in [
                 line[: 1 + len(setting.default.split())] for line in lines
             ]
-    assert "Distance between embeddings. (cosine or euclidean)" in " ".join(shown.stdout.split())
+    assert "Distance between embeddings. (cosine, euclidean)" in " ".join(shown.stdout.split())
 
 
 def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
@@ -80,7 +80,7 @@ def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("logreg --C 1,,2", "C has an empty value between its commas; e.g. C=[0.01,1,100], or --C 0.01,1,100"),
+        ("logreg --C 1,,2", 'C must be a number, not ""; e.g. C=[0.01,1,100], or --C 0.01,1,100'),
         ("logreg --C inf", "C must be finite"),
         ("logreg --C logspace:a:b:n", 'C cannot be "logspace:a:b:n"; write logspace:a:b:n for n values'),
         ("knn:temperature=inf", "knn: temperature must be finite"),
