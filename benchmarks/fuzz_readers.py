@@ -47,6 +47,8 @@ class Watched:
         if self._child is None:
             words = [sys.executable, __file__, "--child"]
             self._child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert self._child.stdout is not None
+            self._child.stdout.readline()  # it has started, which is not part of the time of a read
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
@@ -75,6 +77,7 @@ def child() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_CEILING, _CEILING))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output that a library prints is not an answer
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         path, frame, member, reading = json.loads(line)
         before, start = _held(reset=True), time.perf_counter()

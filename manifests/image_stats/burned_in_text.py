@@ -66,13 +66,13 @@ def _strokes(pixels: np.ndarray) -> np.ndarray:
 
 def _over_windows(pixels: np.ndarray, size: int, of_two: Callable[..., np.ndarray]) -> np.ndarray:
     """The extreme over every square window: each pass doubles the window, a few quick passes over bytes."""
-    for axis in (0, 1):
+    for _ in range(2):  # rows, then columns
         reach = 1
         while reach < size:
             step = min(reach, size - reach)
-            ahead, behind = (slice(step, None), slice(None, -step))
-            pixels = of_two(pixels[ahead], pixels[behind]) if axis == 0 else of_two(pixels[:, ahead], pixels[:, behind])
+            pixels = of_two(pixels[step:], pixels[:-step])
             reach += step
+        pixels = pixels.T
     return pixels
 
 

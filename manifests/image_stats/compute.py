@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -114,7 +113,7 @@ def facts_of(source: Source) -> Facts:
     return Facts(
         digest=content_digest(pixels),
         stored=_stored_as(source, pixels),
-        bytes=_size_of(source),
+        bytes=0 if source.path.is_dir() else source.path.stat().st_size,
         height=pixels.shape[0],
         width=pixels.shape[1],
         # Colours of one brightness are not one colour.
@@ -138,8 +137,3 @@ def _stored_as(source: Source, pixels: np.ndarray) -> str:
         return f"{name} {colours}"
     with Image.open(source.path) as image:
         return f"{image.format} {image.mode}"
-
-
-def _size_of(source: Source) -> int:
-    status = source.path.stat()
-    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size

@@ -8,14 +8,12 @@ ids nor paths. It is ignored if it is damaged, or made for another root, intensi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,20 +80,6 @@ def store_image_stats(manifest: Manifest, stats: ImageStats) -> None:
     _write(manifest, stats.table, _keys(manifest), *manifest.stamps())
 
 
-def compute_image_stats(
-    sources: Sequence[Source], *, workers: int | None = None, show_progress: bool = True
-) -> ImageStats:
-    """Decodes and describes every image; keeps nothing.
-
-    Args:
-        sources: where the images are.
-        workers: threads, or processes for many files; default one per core.
-        show_progress: show a bar.
-    """
-    chunks = _look(sources, np.arange(len(sources)), workers, show_progress)
-    return ImageStats.of([facts for chunk in chunks for facts in chunk])
-
-
 def _file(manifest: Manifest) -> Path | None:
     return manifest.path and manifest.path.with_suffix(".survey")
 
@@ -158,43 +142,36 @@ def _look(
     """The facts of `rows`, a chunk of neighbours at a time, in order."""
     if len(rows) == 0:
         return
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     workers = min(workers or usable_cores(), len(chunks))
     # The search for text keeps Python's lock, so threads gain nothing; but processes take a second to start, and each
     # would hold its own array of a file of many frames.
-    look = _in_threads if len(rows) < _FEW or workers == 1 or _share_files(sources, rows) else _in_processes
-    with progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar:
-        parts = ([sources[int(row)] for row in chunk] for chunk in chunks)
-        for facts in look(parts, workers):
-            yield facts
-            bar.advance(len(facts))
+    in_threads = len(rows) < _FEW or workers == 1 or _share_files(sources, rows)
+    look = delayed(_facts_of_all if in_threads else _facts_in_process)
+    pool = Parallel(workers, backend="threading" if in_threads else "loky", return_as="generator")
+    with (
+        progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar,
+        warnings.catch_warnings(action="ignore"),
+    ):
+        try:
+            parts: Any = pool(look([sources[int(row)] for row in chunk]) for chunk in chunks)
+            for facts in parts:
+                yield facts
+                bar.advance(len(facts))
+        except TerminatedWorkerError as error:
+            raise WorkerError(
+                "a process that read images was stopped, most likely for lack of memory; its results so far are kept, "
+                "so run the same command again. If it stops at the same place, an image that was not reached is the "
+                "cause."
+            ) from error
 
 
 def _share_files(sources: Sequence[Source], rows: np.ndarray) -> bool:
     """Whether some of the images, judged by a sample of them, are frames of a file."""
     return any(sources[int(row)].frame is not None for row in rows[:: -(-len(rows) // 100)])
-
-
-def _in_threads(parts: Iterable[list[Source]], workers: int) -> Iterator[list[Facts]]:
-    with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings(action="ignore"):
-        # A window of tasks rather than one for each of ten million images at once.
-        waiting = iter(parts)
-        while window := list(islice(waiting, 64)):
-            yield from pool.map(_facts_of_all, window)
-
-
-def _in_processes(parts: Iterable[list[Source]], workers: int) -> Iterator[list[Facts]]:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    pool = Parallel(n_jobs=workers, return_as="generator")
-    try:
-        yield from cast("Iterator[list[Facts]]", pool(delayed(_facts_in_process)(part) for part in parts))
-    except TerminatedWorkerError as error:
-        raise WorkerError(
-            "a process that read images was stopped, most likely for lack of memory; its results so far are kept, so "
-            "run the same command again. If it stops at the same place, an image that was not reached is the cause."
-        ) from error
 
 
 def _facts_in_process(sources: Sequence[Source]) -> list[Facts]:

@@ -62,13 +62,10 @@ class Content:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
         self.seek, self.tell = file.seek, file.tell
+        self.as_file = cast("BinaryIO", self)
+        """The same, typed as what pydicom expects; it only reads, seeks and tells."""
         self.whole = False
         """Refuse to return part of a value; set once the header, which is searched in large steps, has been read."""
-
-    @property
-    def as_file(self) -> BinaryIO:
-        """The same, typed as what pydicom expects; it only reads, seeks and tells."""
-        return cast("BinaryIO", self)
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes.
@@ -188,6 +185,30 @@ class Layout:
     pixel_keyword: str
     pixel_vr: str
 
+    @classmethod
+    def of(cls, elements: Dataset, pixels: PixelElement) -> Layout:
+        """The layout that a header declares.
+
+        Raises:
+            ImageError: an element is missing, or not a whole number.
+        """
+        is_integer = pixels.keyword == "PixelData"
+        samples, allocated = _integer(elements, "SamplesPerPixel", 1), _integer(elements, "BitsAllocated")
+        photometric = elements.get("PhotometricInterpretation")
+        return cls(
+            rows=_integer(elements, "Rows"),
+            columns=_integer(elements, "Columns"),
+            samples_per_pixel=samples,
+            number_of_frames=_integer(elements, "NumberOfFrames", 1) or 1,
+            bits_allocated=allocated,
+            bits_stored=_integer(elements, "BitsStored", allocated) if is_integer else allocated,
+            pixel_representation=int(is_integer and _integer(elements, "PixelRepresentation", 0) != 0),
+            planar_configuration=_integer(elements, "PlanarConfiguration", 0) if samples > 1 else 0,
+            photometric_interpretation=photometric.strip() if isinstance(photometric, str) else "",
+            pixel_keyword=pixels.keyword,
+            pixel_vr=pixels.vr,
+        )
+
     @property
     def pixels(self) -> int:
         """Of one frame."""
@@ -205,15 +226,10 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class DicomFile:
-    """An open DICOM file with pixels."""
+class DicomFile(Header):
+    """An open DICOM file with pixels, whose header was checked."""
 
-    elements: Dataset
-    """Those that define how pixels are stored and displayed; no other was read."""
     layout: Layout
-    syntax: uid.UID
-    content: Content
-    pixels: PixelElement
 
     @classmethod
     @contextmanager
@@ -230,9 +246,9 @@ class DicomFile:
                 raise ImageError("is not encoded as the DICOM standard defines (an unknown transfer syntax)")
             if header.pixels is None:
                 raise ImageError("holds no pixels (a report, plan or waveform), or is cut off before them")
-            layout = _layout(header.elements, header.pixels)
-            _check(layout, header.elements, header.syntax)
-            yield cls(header.elements, layout, header.syntax, header.content, header.pixels)
+            layout = Layout.of(header.elements, header.pixels)
+            _check(layout, header)
+            yield cls(**vars(header), layout=layout)
 
     def frame(self, index: int) -> np.ndarray:
         """The stored values of one frame: (H, W), or (H, W, 3) unsigned RGB.
@@ -240,16 +256,17 @@ class DicomFile:
         Raises:
             ImageError: they are cut off, damaged, or cannot be decoded.
         """
+        assert self.pixels is not None
         self.content.seek(self.pixels.start)
         self.content.whole = True
-        return self._compressed(index) if self.syntax.is_encapsulated else self._uncompressed(index)
+        return self._compressed(index) if self.syntax.is_encapsulated else self._uncompressed(index, self.pixels.length)
 
-    def _uncompressed(self, index: int) -> np.ndarray:
-        if self.pixels.length == _UNDEFINED:
+    def _uncompressed(self, index: int, length: int) -> np.ndarray:
+        if length == _UNDEFINED:
             raise ImageError(
                 "the file is damaged: its pixels are compressed, and its header declares that they are not"
             )
-        if -(-self.layout.bits_up_to(index + 1) // 8) > self.pixels.length:
+        if -(-self.layout.bits_up_to(index + 1) // 8) > length:
             raise ImageError("the file is cut off or damaged: it holds fewer pixels than its header declares")
         options: dict[str, Any] = {**vars(self.layout), "allow_excess_frames": False}
         values, _ = get_decoder(self.syntax).as_array(self.content.as_file, index=index, raw=True, **options)
@@ -299,26 +316,6 @@ class DicomFile:
         return plugin
 
 
-def _layout(elements: Dataset, pixels: PixelElement) -> Layout:
-    is_integer = pixels.keyword == "PixelData"
-    photometric = elements.get("PhotometricInterpretation")
-    samples, allocated = _integer(elements, "SamplesPerPixel", 1), _integer(elements, "BitsAllocated")
-    stored = _integer(elements, "BitsStored", allocated) if is_integer else allocated
-    return Layout(
-        rows=_integer(elements, "Rows"),
-        columns=_integer(elements, "Columns"),
-        samples_per_pixel=samples,
-        number_of_frames=_integer(elements, "NumberOfFrames", 1) or 1,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        pixel_representation=int(is_integer and _integer(elements, "PixelRepresentation", 0) != 0),
-        planar_configuration=_integer(elements, "PlanarConfiguration", 0) if samples > 1 else 0,
-        photometric_interpretation=photometric.strip() if isinstance(photometric, str) else "",
-        pixel_keyword=pixels.keyword,
-        pixel_vr=pixels.vr,
-    )
-
-
 def _integer(elements: Dataset, keyword: str, default: int | None = None) -> int:
     try:
         value = elements.get(keyword)
@@ -330,9 +327,9 @@ def _integer(elements: Dataset, keyword: str, default: int | None = None) -> int
     raise ImageError(f"the file is damaged: its header has no valid {keyword}")
 
 
-def _check(layout: Layout, elements: Dataset, syntax: uid.UID) -> None:
+def _check(layout: Layout, header: Header) -> None:
     """Refuses what is not supported, or cannot be, before anything of it is decoded."""
-    photometric = layout.photometric_interpretation
+    photometric, syntax = layout.photometric_interpretation, header.syntax
     if photometric not in _SUPPORTED:
         name = photometric if photometric in _UNSUPPORTED else "an unknown kind"
         raise ImageError(f"has colours of {name}, which are not supported")
@@ -347,7 +344,7 @@ def _check(layout: Layout, elements: Dataset, syntax: uid.UID) -> None:
     if layout.bits_allocated not in allowed or not 1 <= layout.bits_stored <= layout.bits_allocated:
         raise ImageError("the file is damaged: its pixels have an impossible number of bits")
     last = layout.bits_stored - 1
-    if layout.pixel_keyword == "PixelData" and _integer(elements, "HighBit", last) != last:
+    if layout.pixel_keyword == "PixelData" and _integer(header.elements, "HighBit", last) != last:
         raise ImageError("has values that do not start at the lowest bit, which is not supported")
     if not syntax.is_encapsulated:
         return

@@ -1,9 +1,9 @@
 """Reads in a subprocess, for formats whose native decoders crash or hang on damaged files.
 
-Each process that reads has at most one such subprocess, started on first use and never forked. Requests go to its
-standard input, replies come from its standard output: a line of JSON, then the pixels. When it dies, the file is
-damaged and the next read starts another. The system's own limits apply to it: processor time of 4 s and 1 s per MB of
-the file, memory of 4 GiB. It ends when its input is closed, so it cannot outlive the process that it reads for.
+Each process that reads has at most one such subprocess, started on first use and never forked. Requests and replies go
+through a pair of sockets: a line of JSON each, and the pixels. When it dies, the file is damaged and the next read
+starts another. The system's own limits apply to it: processor time of 4 s and 1 s per MB of the file, memory of 4 GiB.
+It ends when its socket is closed, so it cannot outlive the process that it reads for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import math
 import os
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -22,13 +21,15 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
+from .refusals import reason_of
 from .source import Source
 
 _SECONDS, _SECONDS_PER_MB, _MOST_SECONDS = 4.0, 1.0, 600.0
@@ -52,11 +53,12 @@ class SubprocessReader:
         atexit.register(self.close)
 
     def _forget(self) -> None:
+        """In a fork: closes its copy of the socket, or the subprocess would not notice that its parent ended."""
         if self._process is not None:
-            _release_pipes(self._process)
+            self._connection.close()
+            self._process.returncode = 0  # not a child of this process: there is no status to wait for
         self._lock = threading.Lock()
         self._process = None
-        self._replies = 0
 
     def read(self, source: Source) -> np.ndarray:
         """The pixels of `source`, uint8.
@@ -66,12 +68,12 @@ class SubprocessReader:
         """
         with self._lock:
             while True:
-                process = self._process or self._start()
-                reply = _request(process, source)
-                if reply is not None:
-                    self._replies += 1
-                    return _pixels(reply)
-                had_replied, status = self._replies, self._end()
+                if self._process is None:
+                    self._start()
+                try:
+                    return self._request(source)
+                except (EOFError, ConnectionError):
+                    had_replied, status = self._has_replied, self._end()
                 if status == -signal.SIGXCPU:
                     raise ImageError(_ENDLESS)
                 # An earlier file may have corrupted the memory: retry once in a new process.
@@ -84,24 +86,35 @@ class SubprocessReader:
             if self._process is not None:
                 self._end()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        # -P: a file in the working folder that is named like a library is not imported.
-        words = [sys.executable, "-P", "-c", self._program]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._replies = 0
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != b"ready\n":
-            raise ImageError(f"the process that decodes it did not start (status {self._end()})")
-        return self._process
+    def _start(self) -> None:
+        self._connection, theirs = Pipe()
+        # -P: a file in the working folder that is named like a library is not imported. What a library prints goes to
+        # the terminal's errors.
+        words = [sys.executable, "-P", "-c", self._program, str(theirs.fileno())]
+        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[theirs.fileno()])
+        self._has_replied = False
+        theirs.close()
+        try:
+            self._connection.recv_bytes()
+        except (EOFError, ConnectionError):
+            raise ImageError(f"the process that decodes it did not start (status {self._end()})") from None
+
+    def _request(self, source: Source) -> np.ndarray:
+        reading = source.reading.model_dump(mode="json", exclude_defaults=True)
+        request = json.dumps([os.fspath(source.path.absolute()), source.frame, source.member, reading])
+        self._connection.send_bytes(request.encode("utf-8", "surrogatepass"))
+        if not self._connection.poll(_STALLED):
+            raise EOFError
+        reply = json.loads(self._connection.recv_bytes())
+        self._has_replied = True
+        if "refused" in reply:
+            raise ImageError(reply["refused"])
+        return np.frombuffer(bytearray(self._connection.recv_bytes()), np.uint8).reshape(reply["shape"])
 
     def _end(self) -> int:
         process, self._process = self._process, None
         assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(OSError):
-            process.stdin.close()
-        process.stdout.close()
+        self._connection.close()
         try:
             return process.wait(1)
         except subprocess.TimeoutExpired:
@@ -113,83 +126,31 @@ SUBPROCESS_READER = SubprocessReader()
 """The one of this process."""
 
 
-def _release_pipes(inherited: subprocess.Popen[bytes]) -> None:
-    """In a fork: replaces its copies of the pipes, or the subprocess would not notice that its parent ended."""
-    devnull = os.open(os.devnull, os.O_RDWR)
-    for pipe in (inherited.stdin, inherited.stdout):
-        if pipe is not None and not pipe.closed:
-            os.dup2(devnull, pipe.fileno(), inheritable=False)
-    os.close(devnull)
-    inherited.returncode = 0  # not a child of this process: there is no status to wait for
-
-
-def _request(process: subprocess.Popen[bytes], source: Source) -> tuple[dict[str, Any], bytearray] | None:
-    """Header and pixels of the reply; None where the process ended instead."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    reading = source.reading.model_dump(mode="json", exclude_defaults=True)
-    request = json.dumps([os.fspath(source.path.absolute()), source.frame, source.member, reading])
-    try:
-        process.stdin.write(request.encode("utf-8", "surrogatepass") + b"\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        return None
-    ready, _, _ = select.select([process.stdout], [], [], _STALLED)
-    line = process.stdout.readline() if ready else b""
-    if not line.endswith(b"\n"):
-        return None
-    header = json.loads(line)
-    pixels = bytearray(math.prod(header.get("shape", [0])))
-    # Read into place: a large picture is not copied again.
-    return (header, pixels) if _read_into(process.stdout, pixels) else None
-
-
-def _read_into(stream: IO[bytes], buffer: bytearray) -> bool:
-    view, done = memoryview(buffer), 0
-    while done < len(buffer):
-        count = stream.readinto(view[done:])  # pyright: ignore[reportAttributeAccessIssue]
-        if not count:
-            return False
-        done += count
-    return True
-
-
-def _pixels(reply: tuple[dict[str, Any], bytearray]) -> np.ndarray:
-    header, pixels = reply
-    if "refused" in header:
-        raise ImageError(header["refused"])
-    return np.frombuffer(pixels, np.uint8).reshape(header["shape"])
-
-
 def serve(read: Callable[[Source], np.ndarray]) -> None:
-    """Replies to requests on the standard input with `read`, until it is closed."""
-    # The terminal's interrupt is handled by the parent process, which then closes the pipe.
+    """Replies to the requests of the socket that the command line names with `read`, until it is closed."""
+    # The terminal's interrupt is handled by the parent process, which then closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     _limit(resource.RLIMIT_CORE, 0)
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # output that a library prints is not a reply
-    replies.write(b"ready\n")
-    replies.flush()
+    connection = Connection(int(sys.argv[1]))
+    connection.send_bytes(b"ready")
     _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
-    with suppress(BrokenPipeError):
-        for line in sys.stdin.buffer:
-            path, frame, member, reading = json.loads(line.decode("utf-8", "surrogatepass"))
-            source = Source(Path(path), frame, member, IntensityPolicy.model_validate(reading))
-            _allow(source.path)
-            _reply(source, read, replies)
-            replies.flush()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            request = json.loads(connection.recv_bytes().decode("utf-8", "surrogatepass"))
+            _reply(request, read, connection)
 
 
-def _reply(source: Source, read: Callable[[Source], np.ndarray], replies: IO[bytes]) -> None:
+def _reply(request: list, read: Callable[[Source], np.ndarray], connection: Connection) -> None:
+    path, frame, member, reading = request
+    _allow(Path(path))
     try:
-        pixels = np.ascontiguousarray(read(source))
+        pixels = np.ascontiguousarray(read(Source(Path(path), frame, member, IntensityPolicy.model_validate(reading))))
     except (ImageError, MemoryError) as error:
-        refused = str(error) if isinstance(error, ImageError) else "needs more memory than there is"
-        replies.write(json.dumps({"refused": refused}).encode() + b"\n")
+        connection.send_bytes(json.dumps({"refused": reason_of(error)}).encode())
         return
-    replies.write(json.dumps({"shape": pixels.shape}).encode() + b"\n")
-    replies.write(pixels.data)
+    connection.send_bytes(json.dumps({"shape": pixels.shape}).encode())
+    connection.send_bytes(pixels.reshape(-1).data)
 
 
 def _allow(path: Path) -> None:

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 from medprobe.manifests import ImageStats, IntensityPolicy, Manifest, build_folder, build_npz, manifest_image_stats
 from medprobe.manifests.image_stats import scan as surveying
-from medprobe.manifests.image_stats.scan import compute_image_stats
 from PIL import Image
 
 
@@ -195,20 +194,20 @@ def test_a_place_that_cannot_be_written_keeps_nothing_and_says_nothing(pets: Man
     assert list(pets.path.with_suffix(".survey").iterdir()) == []
 
 
-def test_a_survey_of_sources_keeps_nothing(pets: Manifest) -> None:
-    assert compute_image_stats(pets.sources(), show_progress=False).readable.all()
-    assert not pets.path.with_suffix(".survey").exists()
+def test_the_survey_of_an_unsaved_manifest_is_not_kept(class_folders: Path) -> None:
+    assert manifest_image_stats(build_folder(class_folders), show_progress=False).readable.all()
+    assert not list(class_folders.rglob("*.survey"))
 
 
 def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path: Path, draw, monkeypatch) -> None:
     for number in range(70):
         draw(tmp_path / f"{number % 2}" / f"{number:02d}.png", number)
     (tmp_path / "0" / "00.png").write_text("no image")
-    sources = build_folder(tmp_path).sources()
-    by_threads = compute_image_stats(sources, workers=2, show_progress=False)
+    manifest = build_folder(tmp_path)
+    by_threads = manifest_image_stats(manifest, workers=2, show_progress=False)
     monkeypatch.setattr(surveying, "_FEW", 10)
-    monkeypatch.setattr(surveying, "_in_threads", None)
-    by_processes = compute_image_stats(sources, workers=2, show_progress=False)
+    monkeypatch.setattr(surveying, "_facts_of_all", None)  # of this process alone
+    by_processes = manifest_image_stats(manifest, workers=2, show_progress=False)
     assert _same(by_processes, by_threads)
     assert list(by_processes.reason != "").count(True) == 1
 
@@ -216,5 +215,5 @@ def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path:
 def test_frames_of_one_file_are_read_by_threads(tmp_path: Path, monkeypatch) -> None:
     np.savez(tmp_path / "t.npz", train_images=np.zeros((70, 4, 4), np.uint8), train_labels=np.arange(70) % 2)
     monkeypatch.setattr(surveying, "_FEW", 10)
-    monkeypatch.setattr(surveying, "_in_processes", None)
-    assert compute_image_stats(build_npz(tmp_path / "t.npz").sources(), workers=2, show_progress=False).constant.all()
+    monkeypatch.setattr(surveying, "_facts_in_process", None)
+    assert manifest_image_stats(build_npz(tmp_path / "t.npz"), workers=2, show_progress=False).constant.all()
