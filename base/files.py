@@ -100,11 +100,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder next to `target`; on success it becomes `target` in one rename.
 
     Its files, which must lie in it directly, are fsynced first. Where a folder of that name is there already, that one
-    stays. On any error the temporary folder is removed.
+    stays, or with `replace` makes room. On any error the temporary folder is removed.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -129,9 +129,23 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not target.is_dir():
                     raise
+                if replace:
+                    _replace_folder(target, temporary)
             fsync_folder(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(target: Path, new: Path) -> None:
+    # A full folder cannot be replaced in one step; were we killed between these two, both would still be there.
+    old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+    target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -52,7 +52,6 @@ _FROM_MODULES = {
         "metrics.binning",
         "metrics.calibration",
         "metrics.functions",
-        "metrics.per_class",
         "metrics.registry",
         "resampling.protocols",
         "resampling.resample",
@@ -70,7 +69,7 @@ _FROM_MODULES = {
         "statistics.run_warnings",
         "statistics.summary",
     },
-    "report": {"run.data", "run.tables", "run.verdict"},
+    "report": {"elements.table", "run.data", "run.tables", "run.verdict"},
 }
 """The modules that other packages may import from, besides what `__init__.py` exports."""
 

@@ -233,6 +233,20 @@ def one_average_precision(score: np.ndarray, truth: np.ndarray, weights: np.ndar
     return ratio(np.einsum("bt,bt->b", precision, positives), found[:, -1])
 
 
+def class_scores(scored: LabeledPredictions) -> dict[str, np.ndarray]:
+    """Each class (or label) against the rest, what the means over classes are means of: (C,) by name of the score.
+
+    They are those of `one_against_rest`, `roc_auc` and `average_precision`; NaN where not defined.
+    """
+    once = np.ones((1, len(scored)))
+    columns = list(zip(scored.proba.T, scored.truth.T, strict=True))
+    return {
+        **{name: values[0] for name, values in one_against_rest(scored, once).items()},
+        "roc_auc": np.array([one_auc(*column, once)[0] for column in columns]),
+        "average_precision": np.array([one_average_precision(*column, once)[0] for column in columns]),
+    }
+
+
 def _one_ece(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
     ranked = Ranked.of(confidence)
     mass, gap = ranked.sums(weights), ranked.sums(weights * (confidence - right))

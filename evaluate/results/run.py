@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ...base import OutputError, ReportError, one_of, writing
-from ...base.files import fsync_folder
+from ...base import OutputError, ReportError, atomic_folder, one_of, writing
 from . import schemas
 
 SCHEMA = 2
@@ -101,18 +99,11 @@ class Run:
         """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
         check_output_dir(folder, overwrite=overwrite)
-        with writing(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
-            try:
-                self._write(draft)
-                _put_in_place(draft, folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        with atomic_folder(folder, replace=True) as draft:
+            self._write(draft)
         return folder
 
     def _write(self, folder: Path) -> None:
-        folder.mkdir()
         for name, schema in _schemas(self.task).items():
             schemas.write(getattr(self, name), schema, folder / f"{name}.parquet")
         rows = {name: len(getattr(self, name)) for name in _schemas(self.task)}
@@ -120,9 +111,6 @@ class Run:
         stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
         text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
         (folder / _INFO).write_text(text + "\n", encoding="utf-8")
-        for path in folder.iterdir():
-            fsync_folder(path)  # which a file takes too
-        fsync_folder(folder)
 
     @classmethod
     def load(cls, folder: Path | str) -> Run:
@@ -193,22 +181,6 @@ def _schemas(task: str) -> dict[str, pa.Schema]:
         "timings": schemas.TIMINGS,
         "units": schemas.UNITS,
     }
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
-        draft.rename(folder)  # one step, onto an empty folder too
-    else:
-        # A full folder cannot be replaced in one step; were we killed between these two, both would still be there.
-        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
-        folder.rename(old)
-        try:
-            draft.rename(folder)
-        except BaseException:
-            old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    fsync_folder(folder.parent)
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

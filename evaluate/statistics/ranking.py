@@ -121,7 +121,7 @@ def _means(run: Run, metric: Metric, between: str) -> pd.DataFrame:
     scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
     means = scores.groupby(list(SYSTEM), sort=True)["value"].mean().reset_index()
     sides = pd.DataFrame(sides_of(SystemKey.of_rows(means), between), columns=["within", "name"])
-    return means.assign(**sides, score=metric.sign * means["value"].astype("float64"))
+    return pd.concat([sides, means], axis=1).assign(score=metric.sign * means["value"].astype("float64"))
 
 
 def _ranking(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +87,7 @@ def significance_tests(
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
-def check_tests(names: Iterable[str], known: Sequence[str]) -> None:
+def check_tests(names: Iterable[str], known: Collection[str]) -> None:
     """Makes sure that there are tests of these names.
 
     Raises:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ...evaluate.metrics.binning import BINS
 from ...evaluate.metrics.calibration import calibration_curve, confidence_and_correctness
-from ...evaluate.metrics.functions import mean_of_defined, ratio
-from ...evaluate.metrics.per_class import CLASS_SCORES, class_scores, confusion_of
+from ...evaluate.metrics.functions import class_scores, mean_of_defined, ratio
+from ...evaluate.metrics.functions import confusion as confusion_under
 from ...evaluate.results.predictions import ResamplePredictions
 
 _PER_BIN = 30
@@ -31,7 +31,7 @@ class Confusion:
 
 def confusion(predicted: Sequence[ResamplePredictions]) -> Confusion:
     """The confusion matrix of a system; not for multilabel, where no class excludes another."""
-    counts = np.stack([confusion_of(p.scored) for p in predicted])
+    counts = np.stack([confusion_under(p.scored, np.ones((1, len(p.scored))))[0] for p in predicted])
     totals = counts.sum(axis=2, keepdims=True)
     return Confusion(mean_of_defined(ratio(counts, totals)), counts.mean(axis=0))
 
@@ -41,14 +41,14 @@ def per_class(predicted: Sequence[ResamplePredictions], classes: Sequence[str]) 
 
     Returns:
         One row per class in the order of the card: `class`, `units` (with the class, a seed), and the mean over seeds
-        (`_mean`) and their standard deviation (`_sd`) of each of `CLASS_SCORES`; NaN where no seed defines it.
+        (`_mean`) and their standard deviation (`_sd`) of each of `class_scores`; NaN where no seed defines it.
     """
     seeds = [class_scores(p.scored) for p in predicted]
     columns: dict[str, object] = {
         "class": list(classes),
         "units": np.mean([p.scored.truth.sum(axis=0) for p in predicted], axis=0),
     }
-    for name in CLASS_SCORES:
+    for name in seeds[0]:
         values = np.stack([seed[name] for seed in seeds])
         columns[f"{name}_mean"], columns[f"{name}_sd"] = mean_of_defined(values), _sd(values)
     return pd.DataFrame(columns)
