@@ -9,10 +9,10 @@ from types import MappingProxyType
 from .builders.dicom import build_dicom
 from .builders.folder import build_folder
 from .builders.image_table import build_csv
+from .builders.medmnist import build_medmnist
 from .builders.nifti import build_nifti
 from .builders.npz import build_npz
 from .datasets.glioma_mri import build_glioma_mri
-from .datasets.medmnist import build_medmnist
 from .datasets.published import published
 from .datasets.study_splits import CBIS_DDSM_SPLITS, CHEXPERT_SPLITS
 from .manifest import Manifest

@@ -140,9 +140,8 @@ def assemble(
     for fault in manifest.faults:
         row = int(fault.rows[0]) - 1 if len(fault.rows) else -1
         # One column of the user's table may be two of ours, and is reported once.
-        faults.note(
-            _in_words_of(columns, fault.message) + remedies.get(fault.code, ""), fault.count, row=row, code=fault.code
-        )
+        message = _in_words_of(columns, fault.message) + remedies.get(fault.code, "")
+        faults.note(message, fault.count, row=row)
     refuse(faults)
     return manifest
 

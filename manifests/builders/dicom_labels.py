@@ -12,9 +12,10 @@ import pandas as pd
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.columns import as_words, read_table
 from ..validation.diagnostics import rows_in_words
+from ..validation.faults import refuse
 from .common import Notice
 from .dicom_headers import KEYWORDS, Level
-from .label_tables import PublishedTable, read_split_words, refuse_faults
+from .label_tables import PublishedTable, read_split_words
 
 _SPELLINGS: dict[Level, set[str]] = {
     "image": {"sopinstanceuid", "sopuid", "instanceuid", "imageuid"},
@@ -50,14 +51,14 @@ def read_labels(
     table.need_distinct(key)
     if split_column:
         remedy = "omit --split-column to draw a split per seed"
-        words = read_split_words(table[split_column], split_column, table.faults, remedy)
+        words = read_split_words(table[split_column], split_column, table, remedy)
         table.rows[split_column] = table[split_column] if words is None else words
     for column in label_columns:
         if multilabel:
             table.numbers(column, (0, 1))
         else:
             table.need_filled(column)
-    refuse_faults(table)
+    refuse(table)
     return table, key
 
 
@@ -117,7 +118,7 @@ def compare_groups(table: PublishedTable, images: pd.DataFrame, column: str, not
     in_several = pairs.groupby("patient")["group"].transform("nunique") > 1
     for _, part in pairs[in_several].groupby("patient", sort=False):
         where, count = rows_in_words(np.unique(part["row"])), part["group"].nunique()
-        table.faults.note(
+        table.note(
             f'{where}: are of one PatientID and {count:,} groups of column "{column}"; fix the column, or omit '
             "--group-column to make each PatientID a group"
         )
@@ -150,7 +151,5 @@ def refuse_inconsistent_units(
         inconsistent = made.groupby("unit_id")[ours].transform("nunique") > 1
         for part in rows[inconsistent].groupby(made["unit_id"]).unique():
             where = rows_in_words(np.sort(part))
-            table.faults.note(
-                f'{where}: are of one {unit} and differ in column "{theirs}"; give --unit {finer}, or fix them'
-            )
-    refuse_faults(table)
+            table.note(f'{where}: are of one {unit} and differ in column "{theirs}"; give --unit {finer}, or fix them')
+    refuse(table)

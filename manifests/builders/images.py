@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -17,37 +17,22 @@ from ..schema.columns import TEXT, as_codes, as_words
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults
 from .common import Notice
-from .files import files_below, refuse_closed
+from .files import files_below, refuse_closed, walk
 
 _SEVERAL = ("are", "those", "rows stay", "files")
-
-
-def find_folders(root: Path, home: str, *patterns: str) -> list[str]:
-    """The folders below `root` that images are looked for in.
-
-    Args:
-        root: the folder that paths start from.
-        home: the folder that the images are published in.
-        patterns: of `Path.glob`, for folders that they may also be in.
-
-    Returns:
-        Those that there are, in the order of the patterns; where there are none, `home` and `root` itself.
-    """
-    found = (folder for pattern in (home, *patterns) for folder in sorted(root.glob(pattern)) if folder.is_dir())
-    return list(dict.fromkeys(folder.relative_to(root).as_posix() for folder in found)) or [home, "."]
 
 
 def locate_images(
     names: pd.Series,
     root: Path,
-    folders: Sequence[str] = (".",),
+    patterns: Sequence[str],
     *,
     where: str,
     first: str,
     notice: Notice,
-    suffix: str = "",
-    elsewhere: Callable[[str], str | None] | None = None,
-    remedy: str = "Unpack the images there, or give the folder that holds both table and images.",
+    suffix: str,
+    only_file: bool,
+    remedy: str,
 ) -> pd.Series:
     """The path below `root` of each image.
 
@@ -57,21 +42,28 @@ def locate_images(
     Args:
         names: file names or relative paths.
         root: the folder that paths start from.
-        folders: where to look, relative to `root`.
+        patterns: of `Path.glob`, for folders below `root`, the one that the images are published in first; if none is
+            there, `root` is searched.
         where: the table, for messages.
         first: what names the first image, such as `row 1, column "id"`, for messages: a name may be a patient's.
         notice: called with the rows whose images are missing.
         suffix: what a missing image's name ends in, if the name has no suffix.
-        elsewhere: a last place to look, given the name.
+        only_file: whether an image that is nowhere may be the one file below the first folder of its path, under any
+            name, in one of the folders.
         remedy: what to do where not one is there.
 
     Raises:
         ManifestError: not one of the images is there, or folders cannot be read.
     """
+    found = (folder for pattern in patterns for folder in sorted(root.glob(pattern)) if folder.is_dir())
+    folders = list(dict.fromkeys(folder.relative_to(root).as_posix() for folder in found)) or [*patterns[:1], "."]
+    if only_file:
+        folders.append(".")
+        walk(root, linked=1)  # names all folders that cannot be read
     lookup = Lookup(root, folders)
     paths, missing = [], []
     for row, name in enumerate(as_words(names.str.replace("\\", "/"))):
-        path = (lookup.find(name) or (elsewhere(name) if elsewhere else None)) if name else None
+        path = (lookup.find(name) or (_only_file(root, folders, name) if only_file else None)) if name else None
         if path is None:
             missing.append(row)
             path = name and (name if stem_of(name) != name else name + suffix)
@@ -150,12 +142,13 @@ def _report_missing(missing: Sequence[int] | np.ndarray, images: int, notice: No
     )
 
 
-def only_file_below(root: Path, folder: str) -> str | None:
-    """The path below `root` of the one file somewhere in `folder`; None where there is none, or are several."""
-    if not (root / folder).is_dir():
-        return None
-    files = files_below(root / folder)
-    return files[0].relative_to(root).as_posix() if len(files) == 1 else None
+def _only_file(root: Path, folders: Sequence[str], name: str) -> str | None:
+    """The path of the one file below the first folder of `name`, in the first of `folders` where there is one."""
+    for place in (root / folder / name.split("/")[0] for folder in folders):
+        files = files_below(place) if place.is_dir() else []
+        if len(files) == 1:
+            return files[0].relative_to(root).as_posix()
+    return None
 
 
 IMAGE_SUFFIXES = (

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.columns import TEXT, as_words, column_of, other_separator, read_table
-from ..validation.faults import Faults, refuse
+from ..validation.faults import Faults
 from .common import SPLIT_WORDS, require_folder
 from .files import require_readable
 
@@ -82,10 +82,10 @@ def _separator_hint(found: list[str]) -> str:
     return f" Its fields seem to be separated by {other}; save it with commas." if other else ""
 
 
-class PublishedTable:
+class PublishedTable(Faults):
     """One table of a data set, its wanted columns as text without blanks around it, and what is wrong with its rows.
 
-    The checks below collect errors; `refuse_faults` raises all of them together. Rows are numbered from 1, without the
+    The checks below collect errors; `refuse` raises all of them together. Rows are numbered from 1, without the
     header.
     """
 
@@ -115,7 +115,7 @@ class PublishedTable:
         kept = [*columns, *(name for name in optional if name in given)]
         self.file = file
         self.rows = pd.DataFrame({name: column_of(given, name).fillna("").str.strip() for name in kept})
-        self.faults = Faults(str(file))
+        super().__init__(str(file))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -127,14 +127,6 @@ class PublishedTable:
         """The column, blank in every row where the table does not have it."""
         return self[column] if column in self.rows else pd.Series([""] * len(self), dtype=TEXT)
 
-    def blame(self, wrong: pd.Series | np.ndarray, what: str) -> None:
-        """Notes that the rows of `wrong` (N,) bool `what`, such as `have no split`, where there are any."""
-        self.faults.blame(wrong, what)
-
-    def blame_values(self, wrong: pd.Series | np.ndarray, column: str, known: Iterable[str], what: str) -> None:
-        """Adds an error for each distinct text of `column` in the rows of `wrong`; see `Faults.blame_values`."""
-        self.faults.blame_values(wrong, self[column], column, known, what)
-
     def need_filled(self, *columns: str) -> None:
         """Every row has something in these columns."""
         for column in columns:
@@ -142,13 +134,13 @@ class PublishedTable:
 
     def need_distinct(self, column: str) -> None:
         """No two rows have the same text in this column; blanks are another question."""
-        self.faults.blame_repeats(self[column], column)
+        self.blame_repeats(self[column], column)
 
     def need_known(self, column: str, known: Iterable[str]) -> None:
         """Every row has one of the `known` texts in this column, or nothing."""
         known = list(known)
         wrong = ~self[column].isin([*known, ""])
-        self.blame_values(wrong, column, known, f"it must be one of {one_of(known)}")
+        self.blame_values(wrong, self[column], column, known, f"it must be one of {one_of(known)}")
 
     def need_pattern(self, column: str, pattern: str, meaning: str) -> pd.DataFrame:
         """What the named parts of `pattern` are in each row: a column a part, blank where the text does not fit."""
@@ -170,7 +162,7 @@ class PublishedTable:
         if not blank:
             self.need_filled(column)
         wrong = ~np.isin(numbers, allowed) & ~empty
-        self.blame_values(wrong, column, (), f"it must be one of {one_of(map(str, allowed))}")
+        self.blame_values(wrong, self[column], column, (), f"it must be one of {one_of(map(str, allowed))}")
         return np.where(wrong, np.nan, numbers)
 
     def row_of(self, column: str, keys: pd.Series) -> np.ndarray:
@@ -200,15 +192,6 @@ def open_tables(*requested: tuple[Path, Sequence[str], Iterable[str]]) -> list[P
     if faults:
         raise ManifestError("\n".join(faults))
     return opened
-
-
-def refuse_faults(*tables: PublishedTable) -> None:
-    """Raises the collected errors, if any.
-
-    Raises:
-        ManifestError: lists the errors of all tables.
-    """
-    refuse(*(table.faults for table in tables))
 
 
 def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[str] = ()) -> list[Path]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from ..schema.card import Task
 
@@ -35,14 +34,6 @@ class SetFacts:
     def file_name(self, size: int) -> str:
         """The published file name: `pneumoniamnist.npz` at 28 pixels, `pneumoniamnist_224.npz` at other sizes."""
         return f"{self.name}.npz" if size == 28 else f"{self.name}_{size}.npz"
-
-    def differences(self, samples: Mapping[Any, int]) -> list[str]:
-        """Where the numbers of `samples` in each split are not the published ones, such as `3 of 524 in val`."""
-        return [
-            f"{samples.get(split, 0):,} of {published:,} in {split}"
-            for split, published in self.samples.items()
-            if samples.get(split, 0) != published
-        ]
 
     def url(self, size: int) -> str:
         """Where the file of this size is published."""

@@ -26,7 +26,7 @@ from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
 from .files import files_below, read_all, walk
-from .label_tables import PublishedTable, refuse_faults
+from .label_tables import PublishedTable
 
 Incomplete = Literal["refuse", "leave-out"]
 
@@ -261,7 +261,7 @@ def _read_cohort(
     table.need_distinct(column)
     repeated = table[column].isin(folders["name"][folders["name"].duplicated()])
     table.blame(repeated, f'column "{column}": several folders have this name; keep one of them')
-    refuse_faults(table)
+    refuse(table)
     rows = pd.DataFrame({"name": as_words(table[column]), "label": as_words(table[label]), "row": range(len(table))})
     found = rows.merge(folders, on="name")
     absent = rows["row"][~rows["name"].isin(found["name"])].to_numpy()

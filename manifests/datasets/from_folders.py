@@ -44,7 +44,7 @@ def build_from_folders(spec: FolderSet, src: Path, options: Mapping[str, Any], n
         task="multiclass" if subtype else spec.task,
         classes=list(spec.subtypes) if subtype else spec.classes,
         license=spec.license,
-        citation=spec.citation.strip(),
+        citation=spec.citation,
     )
 
 

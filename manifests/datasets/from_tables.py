@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -12,21 +13,13 @@ import pandas as pd
 
 from ...base import counted
 from ..builders.common import Notice, assemble, choose_labels, choose_word
-from ..builders.files import walk
-from ..builders.images import find_folders, locate_images, only_file_below
-from ..builders.label_tables import (
-    PublishedTable,
-    find_file,
-    find_tables,
-    open_tables,
-    read_lists,
-    read_split_words,
-    refuse_faults,
-)
+from ..builders.images import locate_images
+from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, read_lists, read_split_words
 from ..manifest import Manifest
 from ..schema.columns import TEXT, as_words, column_of
+from ..validation.faults import refuse
 from .read_labels import UNSURE, read_labels
-from .set_format import Column, File, Table, TableSet, read_set
+from .set_format import Column, Table, TableSet, read_set
 
 _OLDEST = 120
 """In years; published tables have ages above 400, which are slips."""
@@ -48,7 +41,9 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
     """
     for kind in options.get("kinds", ()):
         choose_word("kind", kind, spec.kinds)
-    spec = _layout_of(spec, src)
+    layouts = [spec, *(layout for layout in map(read_set, spec.alternatives) if isinstance(layout, TableSet))]
+    there = (layout for layout in layouts if src.is_dir() and find_file(src, *layout.rows.files[0].names))
+    spec = next(there, spec)
     classes = choose_labels(options.get("labels", ()), spec.classes)
     rows, where = _read(spec, src, classes, options)
     reasons = [one.skip for one in spec.joins.values()] + [UNSURE] + [one.skip for one in spec.filters.values()]
@@ -64,9 +59,21 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
         made = made.drop(columns=["unit_id", "modality"], errors="ignore")
     if spec.worst:
         made = _one_row_per_image(spec, made, notice)
-    root = Path(options.get("root") or src)
-    first = f'row {next(iter(kept[_PLACE]), 1):,}, column "{spec.rows.key or spec.images.name}"'
-    made["path"] = _find_images(spec, column_of(made, "path"), root, where, first, notice)
+    root, images = Path(options.get("root") or src), spec.images
+    place = "give the folder that holds both table and images"
+    if images.root_option:
+        place = f"name the folder that holds {images.root_option} with --root"
+    made["path"] = locate_images(
+        column_of(made, "path"),
+        root,
+        images.folders,
+        where=where,
+        first=f'row {next(iter(kept[_PLACE]), 1):,}, column "{spec.rows.key or images.name}"',
+        notice=notice,
+        suffix=images.suffix,
+        only_file=images.only_file,
+        remedy=f"Unpack the images there, or {place}.",
+    )
     return assemble(
         made,
         where,
@@ -76,97 +83,77 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
         classes=classes,
         attributes=[*spec.attributes, *(spec.image_attributes if by_image else [])],
         license=spec.license,
-        citation=spec.citation.strip(),
+        citation=spec.citation,
     )
 
 
-def _layout_of(spec: TableSet, src: Path) -> TableSet:
-    """`spec`, or the other layout of the set whose first table is there instead."""
-    layouts = [spec, *(layout for layout in map(read_set, spec.alternatives) if isinstance(layout, TableSet))]
-    there = (layout for layout in layouts if src.is_dir() and find_file(src, *layout.rows.files[0].names))
-    return next(there, spec)
-
-
 def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
-    """The rows of the main table, with the columns of all others, and its first file.
+    """The rows of the main table with the columns of all others, and its first file.
 
     Raises:
         ManifestError: files or columns are missing, or rows are wrong; all are listed.
     """
-    files = [file for file in spec.rows.files if _is_read(file, options)]
-    parts = {"": spec.rows, **spec.joins}
-    wanted = [(file, "") for file in files] + [(join.files[0], name) for name, join in spec.joins.items()]
-    found = find_tables(
-        src,
-        *(_names(file, options) for file, _ in wanted),
-        *spec.split_lists.values(),
-        others=list(_all_names(spec, options)),
-    )
-    in_labels = {spec.labels.table: spec.label_columns}
-    tables = open_tables(
-        *(
-            (path, [*parts[name].wanted, *in_labels.get(name, [])], [*parts[name].optional, *spec.labels.refused])
-            for path, (_, name) in zip(found, wanted, strict=False)
-        )
-    )
-    for table, (_, name) in zip(tables, wanted, strict=True):
-        _check(table, parts[name])
-    mains, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
-    for number, table in enumerate(mains[1:] if spec.rows.key else [], 1):
-        before = pd.concat([earlier[spec.rows.key] for earlier in mains[:number]])
-        table.blame(table[spec.rows.key].isin(before), f'the value in column "{spec.rows.key}" is in another file too')
-    lists = dict(zip(spec.split_lists, read_lists(*found[len(tables) :]), strict=True))
-    labelled = [joined[spec.labels.table]] if spec.labels.table else mains
-    labels = [read_labels(spec, table, classes, options.get("uncertain", "")) for table in labelled]
-    labels = labels * len(mains) if spec.labels.table else labels
-    rows = [
-        _rows(spec, table, joined, found, options).assign(**_of_file(file, options))
-        for table, found, file in zip(mains, labels, files, strict=True)
+    kinds = options.get("kinds") or spec.kinds
+    files = [
+        file
+        for file in spec.rows.files
+        if options.get(file.split_option) != "none" and (not file.kind or file.kind in kinds)
     ]
-    for table, part in zip(mains, rows, strict=True):
+    parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in spec.joins.values()]
+    wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
+    found = find_tables(src, *wanted, *spec.split_lists.values(), others=list(_all_names(spec, options)))
+    tables = open_tables(
+        *((file, spec.wanted(part), part.optional) for file, (part, _) in zip(found, parts, strict=False))
+    )
+    lists = read_lists(*found[len(tables) :])
+    for table, (part, _) in zip(tables, parts, strict=True):
+        _check(table, part)
+    main, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
+    labels = [
+        read_labels(spec, table, classes, options.get("uncertain", ""))
+        for table, (part, _) in zip(tables, parts, strict=True)
+        if part is spec.label_table
+    ]
+    rows = []
+    # A joined table has the labels of all files.
+    for table, file, found_labels in zip(main, files, cycle(labels), strict=False):
+        part = _rows(spec, table, joined, found_labels, options)
+        if split := options.get(file.split_option, file.split):
+            part["split"] = split
         if lists:
             part["split"] = _listed_split(spec, table, lists)
-    refuse_faults(*tables)
-    made = pd.concat(rows, ignore_index=True)
-    unsplit = any(options.get(file.split_option) == "none" for file in spec.rows.files)
-    return made.drop(columns="split") if unsplit else made, str(mains[0].file)
-
-
-def _is_read(file: File, options: Mapping[str, Any]) -> bool:
-    kinds = options.get("kinds") or [file.kind]
-    return file.kind in kinds and options.get(file.split_option) != "none"
-
-
-def _names(file: File, options: Mapping[str, Any]) -> list[str]:
-    return [name.format_map(options) for name in file.names]
+        rows.append(part.assign(kind=file.kind))
+    if key := spec.rows.key:
+        for number, table in enumerate(main[1:], 1):
+            before = pd.concat([earlier[key] for earlier in main[:number]])
+            table.blame(table[key].isin(before), f'the value in column "{key}" is in another file too')
+    refuse(*tables)
+    # A file that is not read leaves the others without a split.
+    dropped = ["split"] if len(files) < len(spec.rows.files) and not spec.kinds else []
+    return pd.concat(rows, ignore_index=True).drop(columns=dropped), str(main[0].file)
 
 
 def _all_names(spec: TableSet, options: Mapping[str, Any]) -> Iterator[str]:
     """The names of all files of the set, under any options."""
-    for option, choice in spec.options.items():
-        for word in choice.words:
-            for part in (spec.rows, *spec.joins.values()):
-                for file in part.files:
-                    yield from _names(file, {**options, option: word})
-
-
-def _of_file(file: File, options: Mapping[str, Any]) -> dict[str, str]:
-    """The columns that a file gives all of its rows."""
-    given = {"split": options.get(file.split_option, file.split), "kind": file.kind}
-    return {name: value for name, value in given.items() if value}
+    for part in (spec.rows, *spec.joins.values()):
+        for file in part.files:
+            for option, choice in spec.options.items():
+                for word in choice.words:
+                    yield from (name.format_map({**options, option: word}) for name in file.names)
 
 
 def _check(table: PublishedTable, part: Table) -> None:
     """Notes what is wrong with the rows of one table, and adds the columns of its patterns."""
-    table.need_filled(*filter(None, [part.key]), *part.filled)
+    table.need_filled(*part.filled)
     if part.key:
+        table.need_filled(part.key)
         table.need_distinct(part.key)
     for column, known in part.known.items():
         table.need_known(column, known)
     for column, pattern in part.patterns.items():
         table.rows = table.rows.join(table.need_pattern(column, pattern.regex, pattern.meaning))
     if part.split:
-        words = read_split_words(table[part.split], part.split, table.faults, "fetch the table again")
+        words = read_split_words(table[part.split], part.split, table, "fetch the table again")
         if words is not None:
             table.rows["split"] = words
 
@@ -182,8 +169,7 @@ def _rows(
     rows = table.rows.assign(**{_PLACE: np.arange(1, len(table) + 1)})
     skipped: dict[str, np.ndarray] = {}
     for name, join in spec.joins.items():
-        other = joined[name]
-        keys = table[join.key]
+        other, keys = joined[name], table[join.key]
         at = other.row_of(join.key, keys)
         if join.skip:
             skipped[join.skip] = at < 0
@@ -195,7 +181,7 @@ def _rows(
             table.blame(differs, f"{other.file.name} has another {column} for the {join.key}")
         for column in other.rows.columns.difference([*rows, *spec.label_columns]):
             rows[column] = other.matched(column, at).fillna("")
-        if name == spec.labels.table:
+        if join is spec.label_table:
             labels = labels.iloc[at].reset_index(drop=True)
     rows = rows.assign(**{str(name): labels[name] for name in labels})
     skipped[UNSURE] = rows.pop(UNSURE).to_numpy(bool)
@@ -206,14 +192,14 @@ def _rows(
     return rows
 
 
-def _listed_split(spec: TableSet, table: PublishedTable, lists: Mapping[str, list[str]]) -> np.ndarray:
+def _listed_split(spec: TableSet, table: PublishedTable, lists: Sequence[list[str]]) -> np.ndarray:
     """The split whose list has each image; in none or in several is an error."""
-    keys, files = table[spec.rows.key], [Path(file).name for file in spec.split_lists.values()]
-    listed = np.stack([keys.isin(names).to_numpy(bool) for names in lists.values()])
-    table.blame(listed.sum(axis=0) > 1, f"the image is in both {' and '.join(files)}")
-    outside = ~listed.any(axis=0) & (keys != "").to_numpy(bool)
-    table.blame(outside, f"the image is in neither {' nor '.join(files)}")
-    return np.select(list(listed), list(lists), "")
+    keys, files = table[spec.rows.key], [*spec.split_lists.values()]
+    listed = [keys.isin(names).to_numpy(bool) for names in lists]
+    count = np.sum(listed, axis=0)
+    table.blame(count > 1, f"the image is in both {' and '.join(files)}")
+    table.blame((count == 0) & (keys != ""), f"the image is in neither {' nor '.join(files)}")
+    return np.select(listed, [*spec.split_lists], "")
 
 
 def _manifest_columns(spec: TableSet, rows: pd.DataFrame, classes: Sequence[str], notice: Notice) -> pd.DataFrame:
@@ -244,7 +230,7 @@ def _values(rows: pd.DataFrame, column: Column, notice: Notice) -> pd.Series:
             words = words.where(words != "", _fill(rows, source).fillna(""))
     if column.type == "number":
         return pd.Series(pd.to_numeric(words, errors="coerce"))
-    return _plausible(_years(words), notice) if column.type == "age" else words.replace("", pd.NA)
+    return _years(words, notice) if column.type == "age" else words.mask(words == "")
 
 
 def _fill(rows: pd.DataFrame, template: str) -> pd.Series:
@@ -256,20 +242,14 @@ def _fill(rows: pd.DataFrame, template: str) -> pd.Series:
     return pd.Series([template.format_map(dict(zip(names, row, strict=True))) for row in cells], rows.index, TEXT)
 
 
-def _years(ages: pd.Series) -> pd.Series:
-    """Ages in years: `58`, or `058Y`, `013M` and `002D`; missing where unreadable."""
+def _years(ages: pd.Series, notice: Notice) -> pd.Series:
+    """Ages in years: `58`, or `058Y`, `013M` and `002D`; missing where unreadable or impossible."""
     parts = ages.str.extract(r"^(\d+)([YMD]?)$")
     per_year = parts[1].map({"": 1.0, "Y": 1.0, "M": 12.0, "D": 365.25}).astype("float64")
-    return pd.to_numeric(parts[0], errors="coerce").astype("float64") // per_year
-
-
-def _plausible(years: pd.Series, notice: Notice) -> pd.Series:
-    """`years` without impossible ages, which are counted in a message."""
-    slips = years > _OLDEST
-    if slips.any():
-        count = int(slips.sum())
-        notice(f"{counted(count, 'age')} above {_OLDEST} years {'was' if count == 1 else 'were'} removed.")
-    return years.mask(slips)
+    years = pd.to_numeric(parts[0], errors="coerce").astype("float64") // per_year
+    if slips := int((years > _OLDEST).sum()):
+        notice(f"{counted(slips, 'age')} above {_OLDEST} years {'was' if slips == 1 else 'were'} removed.")
+    return years.mask(years > _OLDEST)
 
 
 def _one_row_per_image(spec: TableSet, made: pd.DataFrame, notice: Notice) -> pd.DataFrame:
@@ -289,23 +269,3 @@ def _one_row_per_image(spec: TableSet, made: pd.DataFrame, notice: Notice) -> pd
         if column.type == "all":
             made[name] = made.groupby(image)[name].transform(lambda values: "+".join(dict.fromkeys(values)))
     return made[~image.duplicated()].reset_index(drop=True)
-
-
-def _find_images(spec: TableSet, names: pd.Series, root: Path, where: str, first: str, notice: Notice) -> pd.Series:
-    """The path of each image below `root`."""
-    images, remedy = spec.images, "Unpack the images there, or give the folder that holds both table and images."
-    if images.root_option:
-        remedy = f"Unpack the images there, or name the folder that holds {images.root_option} with --root."
-    folders = find_folders(root, *images.folders) if images.folders else ["."]
-    if not images.only_file:
-        return locate_images(
-            names, root, folders, where=where, first=first, notice=notice, suffix=images.suffix, remedy=remedy
-        )
-    walk(root, linked=1)  # so that all folders that cannot be read are named together
-    folders = list(dict.fromkeys([*folders, "."]))
-
-    def only_image(path: str) -> str | None:
-        above = path.split("/")[0]
-        return next(filter(None, (only_file_below(root, f"{folder}/{above}") for folder in folders)), None)
-
-    return locate_images(names, root, folders, where=where, first=first, notice=notice, elsewhere=only_image)

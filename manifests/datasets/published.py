@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from ..builders.common import Notice, choose_word, silent
 from ..manifest import Manifest
@@ -39,11 +39,12 @@ def published(name: str) -> tuple[TableSet | FolderSet, Callable[..., Manifest]]
             if words := [word for word in get_args(hint) if isinstance(word, str)]:
                 choose_word(option, chosen[option], words)
         src, notice = Path(chosen.pop("src")), chosen.pop("notice")
-        make = build_from_tables if isinstance(spec, TableSet) else build_from_folders
-        return make(spec, src, chosen, notice)
+        if isinstance(spec, TableSet):
+            return build_from_tables(spec, src, chosen, notice)
+        return build_from_folders(spec, src, chosen, notice)
 
     helps = "".join(f"\n    {option}: {text}" for option, _, _, text in [("src", None, None, spec.source), *options])
-    build.__doc__ = f"{spec.description.strip()}\n\nArgs:{helps}\n\nRaises:\n    {_RAISES}"
+    build.__doc__ = f"{spec.description}\n\nArgs:{helps}\n\nRaises:\n    {_RAISES}"
     build.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
     build.__dict__["__signature__"] = signature
     return spec, build
@@ -81,4 +82,4 @@ def options_of(spec: TableSet | FolderSet) -> Iterator[tuple[str, Any, Any, str]
 
 
 def _words(words: Sequence[str]) -> Any:
-    return Literal.__getitem__(tuple(words))
+    return cast(Any, Literal)[tuple(words)]

@@ -12,7 +12,7 @@ from ..schema.card import Task
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
 class File(_Part):
@@ -58,12 +58,6 @@ class Table(_Part):
     """Of a joined table: what is wrong with rows that it lacks, after "no row of FILE"."""
     skip: str = ""
     """Of a joined table: rows that it lacks are skipped for this reason, instead of being an error."""
-
-    @property
-    def wanted(self) -> list[str]:
-        """The columns that it must have."""
-        named = [self.key, *self.columns, *self.filled, *self.known, *self.patterns, self.split, *self.same]
-        return [name for name in dict.fromkeys(named) if name]
 
 
 class Labels(_Part):
@@ -177,15 +171,26 @@ class TableSet(SetCard):
         return {name: {"sources": [given]} if isinstance(given, str) else given for name, given in columns.items()}
 
     @property
+    def kinds(self) -> list[str]:
+        """The kinds of the files of the main table."""
+        return list(dict.fromkeys(file.kind for file in self.rows.files if file.kind))
+
+    @property
+    def label_table(self) -> Table:
+        """The table that has the labels."""
+        return self.joins[self.labels.table] if self.labels.table else self.rows
+
+    @property
     def label_columns(self) -> list[str]:
         """The columns of 0 and 1 that hold labels."""
         in_columns = self.task == "multilabel" and not self.labels.separator
         return self.classes if in_columns else self.labels.one_hot
 
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of the files of the main table."""
-        return list(dict.fromkeys(file.kind for file in self.rows.files if file.kind))
+    def wanted(self, table: Table) -> list[str]:
+        """The columns that a table must have."""
+        named = [table.key, *table.columns, *table.filled, *table.known, *table.patterns, table.split, *table.same]
+        labels = self.label_columns if table is self.label_table else []
+        return [name for name in dict.fromkeys([*named, *labels]) if name]
 
 
 class NamePattern(_Part):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, did_you_mean
 from ..schema.row_keys import codes_of, row_groups
-from .diagnostics import MOST, Diagnostic, diagnostic, refusal, rows_in_words
+from .diagnostics import MOST, refusal, rows_in_words
 
 
 class Faults:
-    """The diagnostics of one file or folder. Rows count from 1 without the header.
+    """The errors of one file or folder. Rows count from 1 without the header.
 
     Args:
         where: the file or folder, for messages.
@@ -21,30 +21,26 @@ class Faults:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self._noted: dict[str, tuple[int, Diagnostic]] = {}
+        self._noted: dict[str, tuple[int, int]] = {}
+        """The first row and the number of errors of each message."""
 
     def __bool__(self) -> bool:
         return bool(self._noted)
 
     def __str__(self) -> str:
-        found = self.diagnostics
-        return refusal(self.where, [one.message for one in found], [one.count for one in found])
-
-    @property
-    def diagnostics(self) -> list[Diagnostic]:
         """In the order of rows; first those about no row."""
-        return [one for _, one in sorted(self._noted.values(), key=lambda item: item[0])]
+        noted = sorted(self._noted.items(), key=lambda item: item[1][0])
+        return refusal(self.where, [message for message, _ in noted], [count for _, (_, count) in noted])
 
-    def note(self, message: str, count: int = 1, *, row: int = -1, code: str = "source-error") -> None:
-        """Notes one message about `count` problems; a message noted before is ignored.
+    def note(self, message: str, count: int = 1, *, row: int = -1) -> None:
+        """Notes one message about `count` errors; a message noted before is ignored.
 
         Args:
             message: what is wrong, and what to do.
-            count: of problems.
+            count: of errors.
             row: the first row that it is about, from 0; -1 if none.
-            code: a key of `CODES`.
         """
-        self._noted.setdefault(message, (row, diagnostic(code, message, things=count)))
+        self._noted.setdefault(message, (row, count))
 
     def blame(self, wrong: pd.Series | np.ndarray, what: str) -> None:
         """Notes that the rows of `wrong` (N,) bool `what`, such as `have no split`, where there are any."""
@@ -66,38 +62,39 @@ class Faults:
             known: what they may be.
             what: what they must be or what to do, for the message.
         """
-        rows, known = np.flatnonzero(np.asarray(wrong, bool)), list(known)
-        codes, values = codes_of(words.iloc[rows])
-        for value, part in zip(values, row_groups(codes, most=MOST)[:MOST], strict=False):
-            near = did_you_mean(value, known)
+        known = list(known)
+
+        def message(value: str) -> str:
             shown = f'"{value}"' if value else "nothing"
-            self.note(
-                f'{rows_in_words(rows[part])}: column "{column}" holds {shown}; {what}.{near}',
-                len(part),
-                row=int(rows[part][0]),
-            )
-        if len(values) > MOST:
-            left = int((codes >= MOST).sum())
-            self.note(f'column "{column}" holds {len(values) - MOST:,} other such values', left, row=len(words))
+            return f'column "{column}" holds {shown}; {what}.{did_you_mean(value, known)}'
+
+        self._blame_each(np.flatnonzero(np.asarray(wrong, bool)), words, message, f'other values in "{column}"')
 
     def blame_repeats(self, words: pd.Series, column: str) -> None:
         """Notes each text that `words` (N,) hold in several rows, by its rows; blank ones are not looked at."""
         rows = np.flatnonzero((words.duplicated(keep=False) & (words != "")).to_numpy(bool))
+        # Not the value itself: such columns name patients and their images.
+        what = f'the same value in column "{column}"; keep one of them'
+        self._blame_each(rows, words, lambda _: what, f'other values in "{column}", each in several rows', count=1)
+
+    def _blame_each(
+        self, rows: np.ndarray, words: pd.Series, message: Callable[[str], str], others: str, count: int | None = None
+    ) -> None:
+        """Notes a message for each distinct text in `rows`, which counts as so many errors, by default one a row."""
         codes, values = codes_of(words.iloc[rows])
-        for part in row_groups(codes, most=MOST)[:MOST]:
-            # Not the value itself: such columns name patients and their images.
-            message = f'{rows_in_words(rows[part])}: the same value in column "{column}"; keep one of them'
-            self.note(message, row=int(rows[part][0]))
+        for value, part in zip(values, row_groups(codes, most=MOST)[:MOST], strict=False):
+            text = f"{rows_in_words(rows[part])}: {message(value)}"
+            self.note(text, count or len(part), row=int(rows[part][0]))
         if len(values) > MOST:
-            others = len(values) - MOST
-            self.note(f'{others:,} other values of "{column}" are in several rows', others, row=len(words))
+            rest = len(values) - MOST
+            self.note(f"{rest:,} {others}", rest if count else int((codes >= MOST).sum()), row=len(words))
 
 
 def refuse(*faults: Faults) -> None:
     """Goes on only if nothing was noted.
 
     Raises:
-        ManifestError: lists the diagnostics of all files and folders.
+        ManifestError: lists the errors of all files and folders.
     """
     messages = [str(one) for one in faults if one]
     if messages:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from ...base import ManifestError, atomic_path, did_you_mean, one_of, progress
-from ..builders.common import Notice, silent
-from ..builders.medmnist_facts import SetFacts, all_sets, name_and_size
-from ..builders.npz import build_npz, read_shapes
 from ..manifest import Manifest
+from .common import Notice, silent
+from .medmnist_facts import SetFacts, all_sets, name_and_size
+from .npz import build_npz, read_shapes
 
 Size = Literal["28", "64", "128", "224"]
 
@@ -73,7 +73,14 @@ def _build(
     if requested or file.stem.lower() != facts.name:
         _refuse_other_size(file, facts, size, "omit --size" if requested else "rename the file")
     manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
-    _report_counts(manifest, facts, notice)
+    held = manifest.unit_ids.groupby(manifest.table["split"]).nunique()
+    others = [
+        f"{held.get(split, 0):,} of {published:,} in {split}"
+        for split, published in facts.samples.items()
+        if held.get(split, 0) != published
+    ]
+    if others:
+        notice(f"The file holds other numbers of samples than {facts.title} as published: {one_of(others)}.")
     manifest.card.license, manifest.card.citation = facts.license, _CITATION
     return manifest
 
@@ -145,25 +152,8 @@ def _fetch(facts: SetFacts, size: int, file: Path) -> None:
                     f"{facts.md5[size]}), and was not kept. Try again later."
                 )
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
         raise ManifestError(
-            f"{file}: does not exist and cannot be downloaded: {_why_not(error, url)}. Download "
+            f"{file}: does not exist and cannot be downloaded: {getattr(reason, 'strerror', None) or reason}. Download "
             f"{url} elsewhere and put it there."
         ) from error
-
-
-def _why_not(error: Exception, url: str) -> str:
-    from urllib.error import HTTPError
-    from urllib.parse import urlsplit
-
-    host = urlsplit(url).hostname
-    if isinstance(error, HTTPError):
-        return f"{host} answers with status {error.code}"
-    if isinstance(getattr(error, "reason", error), TimeoutError):
-        return f"{host} did not answer within {_TIMEOUT_S} s"
-    return f"no connection to {host}, or it broke off"
-
-
-def _report_counts(manifest: Manifest, facts: SetFacts, notice: Notice) -> None:
-    counts = manifest.unit_ids.groupby(manifest.table["split"]).nunique().to_dict()
-    if others := facts.differences(counts):
-        notice(f"The file holds other numbers of samples than {facts.title} as published: {one_of(others)}.")
