@@ -100,10 +100,8 @@ def agree_on_classes(
 def report_empty_classes(found: Collection[str], classes: Sequence[str], notice: Notice) -> None:
     """Reports `classes` that are not `found`, which may be intended or misspelt."""
     empty = [f'"{name}"' for name in classes if name not in found]
-    if len(empty) == 1:
-        notice(f"Class {empty[0]} has no sample here; it stays in the list of classes.")
-    elif empty:
-        notice(f"Classes {one_of(empty)} have no sample here; they stay in the list of classes.")
+    if empty:
+        notice(f"No sample has the class {one_of(empty)}; it stays in the list of classes.")
 
 
 def assemble(
@@ -140,15 +138,10 @@ def assemble(
     for fault in manifest.faults:
         row = int(fault.rows[0]) - 1 if len(fault.rows) else -1
         # One column of the user's table may be two of ours, and is reported once.
-        message = _in_words_of(columns, fault.message) + remedies.get(fault.code, "")
-        faults.note(message, fault.count, row=row)
+        message = re.sub('column "([^"]*)"', lambda match: f'column "{columns.get(match[1], match[1])}"', fault.message)
+        faults.note(message + remedies.get(fault.code, ""), fault.count, row=row)
     refuse(faults)
     return manifest
-
-
-def _in_words_of(columns: Mapping[str, str], message: str) -> str:
-    """`message` with our column names replaced by the user's."""
-    return re.sub('column "([^"]*)"', lambda match: f'column "{columns.get(match[1], match[1])}"', message)
 
 
 def choose_word(option: str, given: str, known: Iterable[str]) -> None:

@@ -116,13 +116,18 @@ def build_csv(
         )
     for column in (*(names if multilabel else ()), *attributes):
         made[column] = given[column]
+    repeats = "; remove all but one, or name a column that distinguishes the rows with --id-column"
+    if id_column is not None:
+        repeats = "; give each row an id of its own, or remove all but one"
+    elif frame_column is None:
+        repeats += ", or the frames of one file with --frame-column"
     manifest = assemble(
         made,
         str(table),
         root,
         noted=faults,
         columns={**chosen, "label": label_columns[0]},
-        remedies={"duplicate-id": _remedy_of_repeats(id_column, frame_column)},
+        remedies={"duplicate-id": repeats},
         name=name or table.stem,
         task=task_for(names, task),
         classes=names,
@@ -165,24 +170,21 @@ def _placed(
         name_by_path: whether sample ids are made from paths and frames.
     """
     made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
-    made["path"] = _from_root(column_of(made, "path"), root)
+    # With `/` between folders and starting at `root`, also where they are absolute.
+    start = f"{root.resolve().as_posix().rstrip('/')}/"
+    paths = column_of(made, "path").str.replace("\\", "/", regex=False).str.removeprefix(start)
+    made["path"] = paths
     if name_by_path:
         made["sample_id"] = _ids_of(made)
-    outside = outside_root(column_of(made, "path"))
+    outside = outside_root(paths)
     faults.blame(
         outside,
         f'column "{chosen["path"]}" leads out of the folder "{root}"; give --root a folder above all images, since a '
         "manifest stores paths relative to it",
     )
     remedy = f'Is "{chosen["path"]}" the column of paths? The folder that they start from is named with --root.'
-    made["path"] = find_images(
-        column_of(made, "path").mask(outside),
-        root,
-        column=chosen["path"],
-        faults=faults,
-        remedy=remedy,
-        notice=notice,
-    ).where(~outside, made["path"])
+    found = find_images(paths.mask(outside), root, column=chosen["path"], faults=faults, remedy=remedy, notice=notice)
+    made["path"] = found.where(~outside, paths)
     if "split" in made:
         remedy = "omit --split-column to draw a split per seed"
         words = read_split_words(column_of(made, "split"), chosen["split"], faults, remedy)
@@ -214,16 +216,3 @@ def _ids_of(made: pd.DataFrame) -> pd.Series:
         return paths
     frames = as_text(column_of(made, "frame"))
     return paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))
-
-
-def _from_root(paths: pd.Series, root: Path) -> pd.Series:
-    """`paths` with `/` between folders and starting at `root`, also where they were absolute."""
-    start = f"{root.resolve().as_posix().rstrip('/')}/"
-    return paths.str.replace("\\", "/", regex=False).str.removeprefix(start)
-
-
-def _remedy_of_repeats(id_column: str | None, frame_column: str | None) -> str:
-    if id_column is not None:
-        return "; give each row an id of its own, or remove all but one"
-    frames = "" if frame_column else ", or the frames of one file with --frame-column"
-    return f"; remove all but one, or name a column that distinguishes the rows with --id-column{frames}"

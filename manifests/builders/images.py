@@ -75,7 +75,8 @@ def locate_images(
         paths[row] = paths[row] and prefix(folders[0] if apart else ".", "") + paths[row]
     if missing and len(missing) == len(paths):
         # One that is not there is called as it is published, and not after a patient.
-        first += "" if (root / folders[0]).is_dir() else f", in {prefix(folders[0])}, which is not there"
+        home = prefix(folders[0])
+        first += "" if (root / home).is_dir() else f", in {home or root}, which is not there"
         raise ManifestError(f"{where}: {_none_there(len(paths), root, first, remedy)}")
     _report_missing(missing, len(paths), notice)
     return pd.Series(np.array(paths, object), dtype=TEXT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,10 +37,12 @@ def read_columns(
     missing = [column for column in dict.fromkeys(wanted) if column not in given.columns]
     if missing:
         found = [str(column) for column in given.columns]
-        hint = _separator_hint(found)
+        separator = other_separator(found)
+        hint = separator and f" Its fields seem to be separated by {separator}; save it with commas."
+        options = {name: f"{named_by[name]}: " if name in named_by else "" for name in missing}
         near = "".join(
-            f'\n  {_asker(name, named_by)}no column "{name}".{"" if hint else did_you_mean(name, found)}'
-            for name in missing
+            f'\n  {option}no column "{name}".{"" if hint else did_you_mean(name, found)}'
+            for name, option in options.items()
         )
         published = "" if set(missing) <= set(named_by) else " Columns must have their published names."
         lacks = counted(len(missing), "column")
@@ -73,15 +74,6 @@ def read_split_words(words: pd.Series, column: str, faults: Faults, remedy: str)
     return None if wrong.any() else known
 
 
-def _asker(column: str, named_by: Mapping[str, str]) -> str:
-    return f"{named_by[column]}: " if column in named_by else ""
-
-
-def _separator_hint(found: list[str]) -> str:
-    other = other_separator(found)
-    return f" Its fields seem to be separated by {other}; save it with commas." if other else ""
-
-
 class PublishedTable(Faults):
     """One table of a data set, its wanted columns as text without blanks around it, and what is wrong with its rows.
 
@@ -108,8 +100,8 @@ class PublishedTable(Faults):
         Raises:
             ManifestError: a wanted column is not there (similar ones are suggested), or there are no rows.
         """
-        if file.suffix == ".txt":
-            given = pd.DataFrame({"name": read_lists(file)[0]}, dtype=TEXT)
+        if file.suffix.lower() == ".txt":
+            given = _read_list(file)
         else:
             given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
         kept = [*columns, *(name for name in optional if name in given)]
@@ -123,10 +115,6 @@ class PublishedTable(Faults):
     def __getitem__(self, column: str) -> pd.Series:
         return column_of(self.rows, column)
 
-    def get(self, column: str) -> pd.Series:
-        """The column, blank in every row where the table does not have it."""
-        return self[column] if column in self.rows else pd.Series([""] * len(self), dtype=TEXT)
-
     def need_filled(self, *columns: str) -> None:
         """Every row has something in these columns."""
         for column in columns:
@@ -134,7 +122,11 @@ class PublishedTable(Faults):
 
     def need_distinct(self, column: str) -> None:
         """No two rows have the same text in this column; blanks are another question."""
-        self.blame_repeats(self[column], column)
+        words = self[column]
+        rows = np.flatnonzero((words.duplicated(keep=False) & (words != "")).to_numpy(bool))
+        # Not the value itself: such columns name patients and their images.
+        what = f'the same value in column "{column}"; keep one of them'
+        self._blame_each(rows, words, lambda _: what, f'other values in "{column}", each in several rows', count=1)
 
     def need_known(self, column: str, known: Iterable[str]) -> None:
         """Every row has one of the `known` texts in this column, or nothing."""
@@ -167,14 +159,14 @@ class PublishedTable(Faults):
 
     def row_of(self, column: str, keys: pd.Series) -> np.ndarray:
         """The row of this table that has each of `keys` in `column`: (K,) int64, -1 where none has it."""
-        first = ~self[column].duplicated().to_numpy(bool)
-        rows = np.flatnonzero(first)
-        return np.append(rows, -1)[pd.Index(as_words(self[column].iloc[rows])).get_indexer(pd.Index(as_words(keys)))]
+        first = self[column].drop_duplicates()
+        found = pd.Index(as_words(first)).get_indexer(pd.Index(as_words(keys)))
+        return np.append(first.index.to_numpy(), -1)[found]
 
     def matched(self, column: str, rows: np.ndarray) -> pd.Series:
         """The column at `rows` as `row_of` gives them; missing where a row is -1 or blank."""
-        words = np.append(as_words(self[column]), "")[rows]
-        return pd.Series(words, dtype=TEXT).replace("", pd.NA).astype(TEXT)
+        words = pd.Series(np.append(as_words(self[column]), "")[rows], dtype=TEXT)
+        return words.mask(words == "")
 
 
 def open_tables(*requested: tuple[Path, Sequence[str], Iterable[str]]) -> list[PublishedTable]:
@@ -210,9 +202,8 @@ def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[s
     found = [find_file(folder, *alternatives) for alternatives in names]
     missing = [alternatives for alternatives, file in zip(names, found, strict=True) if file is None]
     if missing:
-        raise ManifestError(
-            f"{folder}:{_lacks(folder, missing, {*others, *(name for alternatives in names for name in alternatives)})}"
-        )
+        known = {name.casefold() for alternatives in (others, *names) for name in alternatives}
+        raise ManifestError(f"{folder}:{_lacks(folder, missing, known)}")
     return [file for file in found if file is not None]
 
 
@@ -230,35 +221,27 @@ def find_file(folder: Path, *names: str) -> Path | None:
     return None
 
 
-def read_lists(*files: Path) -> list[list[str]]:
-    """The lines of lists of names, stripped; empty ones are skipped.
-
-    Raises:
-        ManifestError: files cannot be read, or are not UTF-8 text; all are listed.
-    """
-    lists, faults = [], []
-    for file in files:
-        try:
-            content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-            lists.append([line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()])
-        except (OSError, EOFError, UnicodeDecodeError):
-            faults.append(f"{file}: cannot be read as a list of names in UTF-8 text.")
-    if faults:
-        raise ManifestError("\n".join(faults))
-    return lists
+def _read_list(file: Path) -> pd.DataFrame:
+    """The lines of a list of names, stripped; empty ones are skipped."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{file}: cannot be read as a list of names in UTF-8 text.") from error
+    return pd.DataFrame({"name": [line for line in lines if line]}, dtype=TEXT)
 
 
-def _lacks(folder: Path, missing: list[tuple[str, ...]], known: Collection[str]) -> str:
+def _lacks(folder: Path, missing: Sequence[Sequence[str]], known: Collection[str]) -> str:
+    """The missing files, each with the near ones that are no `known` file or the subfolder that holds it."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if os.path.isdir(entry)]
-    known = {name.casefold() for name in known}
-    misspelt = [entry.name for entry in entries if entry.name.casefold() not in known]
+    readable = [entry for entry in folders if os.access(entry, os.R_OK | os.X_OK)]
     messages = []
     for names in missing:
-        inside = next(
-            (entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and find_file(entry, *names)), None
-        )
-        hint = f' It is in "{inside.name}"; give that folder.' if inside else did_you_mean(names[0], misspelt)
+        inside = next((entry for entry in readable if find_file(entry, *names)), None)
+        place, _, last = names[0].rpartition("/")
+        there = [entry.relative_to(folder).as_posix() for entry in sorted((folder / place).glob("[!.]*"))]
+        others = [name.rpartition("/")[2] for name in there if name.casefold() not in known]
+        hint = f' It is in "{inside.name}"; give that folder.' if inside else did_you_mean(last, others)
         messages.append(f"there is no {' or '.join(names)}.{hint}")
     listed = f" {messages[0]}" if len(messages) == 1 else "".join(f"\n  {line}" for line in messages)
     # Counted and not named: in a wrong folder the names may be patients'.

@@ -14,7 +14,7 @@ import pandas as pd
 from ...base import counted
 from ..builders.common import Notice, assemble, choose_labels, choose_word
 from ..builders.images import locate_images
-from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, read_lists, read_split_words
+from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, read_split_words
 from ..manifest import Manifest
 from ..schema.columns import TEXT, as_words, column_of
 from ..validation.faults import refuse
@@ -42,7 +42,7 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
     for kind in options.get("kinds", ()):
         choose_word("kind", kind, spec.kinds)
     layouts = [spec, *(layout for layout in map(read_set, spec.alternatives) if isinstance(layout, TableSet))]
-    there = (layout for layout in layouts if src.is_dir() and find_file(src, *layout.rows.files[0].names))
+    there = (layout for layout in layouts if src.is_dir() and _is_there(layout.rows.files[0].names, src))
     spec = next(there, spec)
     classes = choose_labels(options.get("labels", ()), spec.classes)
     rows, where = _read(spec, src, classes, options)
@@ -87,6 +87,11 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
     )
 
 
+def _is_there(names: Sequence[str], src: Path) -> bool:
+    """Whether `src` has the file of one of `names`, or the subfolder that it is in."""
+    return find_file(src, *names) is not None or any("/" in name and (src / name).parent.is_dir() for name in names)
+
+
 def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
     """The rows of the main table with the columns of all others, and its first file.
 
@@ -102,10 +107,11 @@ def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[st
     parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in spec.joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
     found = find_tables(src, *wanted, *spec.split_lists.values(), others=list(_all_names(spec, options)))
-    tables = open_tables(
-        *((file, spec.wanted(part), part.optional) for file, (part, _) in zip(found, parts, strict=False))
+    opened = open_tables(
+        *((file, spec.wanted(part), part.optional) for file, (part, _) in zip(found, parts, strict=False)),
+        *((file, ["name"], []) for file in found[len(parts) :]),
     )
-    lists = read_lists(*found[len(tables) :])
+    tables, lists = opened[: len(parts)], opened[len(parts) :]
     for table, (part, _) in zip(tables, parts, strict=True):
         _check(table, part)
     main, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
@@ -192,14 +198,14 @@ def _rows(
     return rows
 
 
-def _listed_split(spec: TableSet, table: PublishedTable, lists: Sequence[list[str]]) -> np.ndarray:
+def _listed_split(spec: TableSet, table: PublishedTable, lists: Sequence[PublishedTable]) -> np.ndarray:
     """The split whose list has each image; in none or in several is an error."""
-    keys, files = table[spec.rows.key], [*spec.split_lists.values()]
-    listed = [keys.isin(names).to_numpy(bool) for names in lists]
+    keys, files = table[spec.rows.key], [one.file.name for one in lists]
+    listed = [keys.isin(one["name"]).to_numpy(bool) for one in lists]
     count = np.sum(listed, axis=0)
     table.blame(count > 1, f"the image is in both {' and '.join(files)}")
     table.blame((count == 0) & (keys != ""), f"the image is in neither {' nor '.join(files)}")
-    return np.select(listed, [*spec.split_lists], "")
+    return np.select(listed, list(spec.split_lists), "")
 
 
 def _manifest_columns(spec: TableSet, rows: pd.DataFrame, classes: Sequence[str], notice: Notice) -> pd.DataFrame:

@@ -61,7 +61,7 @@ class Table(_Part):
 
 
 class Labels(_Part):
-    """Where the classes of an image are; of `one_hot`, `listed` and `columns`, one."""
+    """Where the classes of an image are: in `column`, in `one_hot`, or (multilabel) in columns named as the classes."""
 
     table: str = ""
     """The joined table that has them; by default the main one."""
@@ -75,7 +75,7 @@ class Labels(_Part):
     separator: str = ""
     """Between the labels in `column`, if it lists those that are 1."""
     nothing: str = ""
-    """The word in a list, or the column of 0 and 1, for "none of the others"."""
+    """The word in a list, or the class with a column, that means "none of the others"."""
     uncertain: bool = False
     """Columns of 1, 0, -1 (uncertain) or nothing, one per class, as the CheXpert labeller writes them."""
 
@@ -124,16 +124,16 @@ class Choice(_Part):
 
 
 class SetCard(_Part):
-    """What all published data sets have."""
+    """What all published data sets have. The texts of the command are blank in an alternative of another set."""
 
     name: str
-    summary: str
+    summary: str = ""
     """One line for a list of builders."""
-    example: str
+    example: str = ""
     """What one types after `medprobe manifest build NAME`."""
-    description: str
+    description: str = ""
     """What is read, how it is laid out, and where it is described."""
-    source: str
+    source: str = ""
     """The folder to give."""
     task: Task
     classes: list[str]

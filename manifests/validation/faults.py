@@ -70,13 +70,6 @@ class Faults:
 
         self._blame_each(np.flatnonzero(np.asarray(wrong, bool)), words, message, f'other values in "{column}"')
 
-    def blame_repeats(self, words: pd.Series, column: str) -> None:
-        """Notes each text that `words` (N,) hold in several rows, by its rows; blank ones are not looked at."""
-        rows = np.flatnonzero((words.duplicated(keep=False) & (words != "")).to_numpy(bool))
-        # Not the value itself: such columns name patients and their images.
-        what = f'the same value in column "{column}"; keep one of them'
-        self._blame_each(rows, words, lambda _: what, f'other values in "{column}", each in several rows', count=1)
-
     def _blame_each(
         self, rows: np.ndarray, words: pd.Series, message: Callable[[str], str], others: str, count: int | None = None
     ) -> None:

@@ -180,7 +180,7 @@ def test_classes_that_no_sample_has_are_told(cohort: Path, tmp_path: Path, draw)
     ):
         notices: list[str] = []
         assert "x" in build(notices.append).card.classes
-        assert 'Class "x" has no sample here; it stays in the list of classes.' in notices
+        assert 'No sample has the class "x"; it stays in the list of classes.' in notices
 
 
 def test_more_names_than_columns_of_labels_are_refused(tmp_path: Path) -> None:
