@@ -41,30 +41,16 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if _is_of_the_folder(error, target):
+        missing = error.filename if isinstance(error, FileNotFoundError) else None
+        if missing and Path(missing).parent == target.parent:  # not a file elsewhere that was to be read
             raise FolderGoneError(
                 f"{target}: cannot be written: the folder is gone, or takes no files; choose another folder."
             ) from error
-        reason = _reason(error)
-        if reason is None:
+        number = getattr(error, "errno", None)
+        found = [reason for code, reason in _REASONS.items() if code == number or f"errno = {code}," in str(error)]
+        if not found:
             raise
-        raise OutputError(f"{target}: cannot be written: {reason}.") from error
-
-
-def _is_of_the_folder(error: BaseException, target: Path) -> bool:
-    """Whether a file next to `target` was not there: what else was missing, such as one to read, tells that itself."""
-    missing = error.filename if isinstance(error, FileNotFoundError) else None
-    return bool(missing) and Path(missing).parent == target.parent
-
-
-def _reason(error: BaseException) -> str | None:
-    number = getattr(error, "errno", None)
-    if number in _REASONS:
-        return _REASONS[number]
-    for code, reason in _REASONS.items():
-        if f"errno = {code}," in str(error):
-            return reason
-    return None
+        raise OutputError(f"{target}: cannot be written: {found[0]}.") from error
 
 
 @contextmanager
@@ -92,9 +78,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
         try:
             yield temporary
-            _fsync(temporary)
+            fsync(temporary)
             temporary.replace(target)
-            fsync_folder(target.parent)
+            fsync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -123,7 +109,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             for path in (*temporary.iterdir(), temporary):
-                _fsync(path)
+                fsync(path)
             try:
                 temporary.rename(target)
             except OSError as error:
@@ -131,7 +117,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
                     raise
                 if replace:
                     _replace_folder(target, temporary)
-            fsync_folder(target.parent)
+            fsync(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -169,12 +155,8 @@ def make_folder(folder: Path) -> None:
     raise OutputError(f"{folder}: cannot be made on this file system; choose another folder.")
 
 
-def fsync_folder(folder: Path) -> None:
-    """Makes a rename inside `folder` survive a power cut."""
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Makes what a file holds, or a rename inside a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

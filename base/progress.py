@@ -6,17 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+
+from .text import duration
 
 _LINE_EVERY_S = 60.0
 
 
-class Bar(Protocol):
-    """What long work reports its progress to."""
+class Bar:
+    """What long work reports its progress to; this one shows nothing."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Counts `steps` more as done; `note` is shown instead of the mean rate."""
-        ...
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def progress(what: str, total: int, *, unit: str = "", enabled: bool = True) -> 
         ...         bar.advance()
     """
     if not enabled:
-        yield _Silent()
+        yield Bar()
     elif sys.stderr.isatty():
         with _terminal_bar(what, total, unit) as bar:
             yield bar
@@ -44,12 +44,7 @@ def progress(what: str, total: int, *, unit: str = "", enabled: bool = True) -> 
         yield _Lines(what, total, unit)
 
 
-class _Silent:
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        return
-
-
-class _Lines:
+class _Lines(Bar):
     """One line a minute, for logs of batch jobs."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
@@ -64,18 +59,10 @@ class _Lines:
             return
         self.last = now
         rate = self.done / (now - self.start)
-        left = (self.total - self.done) / rate if rate else float("inf")
+        left = duration((self.total - self.done) / rate) if rate else "unknown time"
         speed = note or f"{rate:.1f}/s"
-        line = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {speed}, {_duration(left)} left"
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {speed}, {left} left\n")
         sys.stderr.flush()
-
-
-def _duration(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "unknown time"
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 @contextmanager
@@ -94,7 +81,7 @@ def _terminal_bar(what: str, total: int, unit: str) -> Iterator[Bar]:
     with Progress(*columns, console=Console(stderr=True, emoji=False), transient=True) as display:
         task = display.add_task(what, total=total, unit=unit, note="")
 
-        class Terminal:
+        class Terminal(Bar):
             def advance(self, steps: int = 1, note: str = "") -> None:
                 display.update(task, advance=steps, note=note)
 

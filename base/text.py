@@ -88,7 +88,8 @@ def look_up(what: str, name: str, table: Mapping[str, _Value]) -> _Value:
 
 def first_line(error: BaseException) -> str:
     """What another library's exception says, in one line; its type's name where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)  # a KeyError puts it in quotes
+    return next(iter(text.strip().splitlines()), type(error).__name__)
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -114,7 +114,7 @@ class CacheDraft:
         disk has another stamp: it is decoded, its digest is known (`has_content`), and only its entry is renewed.
 
         Raises:
-            CacheError: an id stands there twice.
+            CacheError: an id occurs twice.
         """
         self.refresh()
         return self._snapshot.index.find(as_ids(sample_ids), as_stamps(stamps)) == NOWHERE
@@ -242,27 +242,13 @@ class CacheDraft:
             OutputError: the file cannot be written; the older one and all segments are untouched.
         """
         self.refresh()
+        ids, times = as_ids(sample_ids), _optional(stamps)
         about = Description(self.dataset, self.spec, device, versions or {}, throughput or {})
-        return self._publish(as_ids(sample_ids), _optional(stamps), about, prune=prune)
-
-    def publish_if_complete(
-        self, sample_ids: Texts, stamps: Stamps, *, device: str, versions: Mapping[str, str], throughput: Mapping
-    ) -> EmbeddingCache | None:
-        """`is_complete` and `publish` on one reading of the disk; None when samples are left to embed."""
-        if not self.is_complete(sample_ids, stamps):
-            return None
-        about = Description(self.dataset, self.spec, device, versions, throughput)
-        return self._publish(as_ids(sample_ids), _optional(stamps), about, prune=False)
-
-    def _publish(
-        self, ids: np.ndarray, stamps: np.ndarray | None, about: Description, *, prune: bool
-    ) -> EmbeddingCache:
-        """Publishes what the last snapshot shows to be complete; reads the disk once more, under the lock."""
-        plan = make_plan(self._snapshot.index, ids, stamps, prune=prune)
+        plan = make_plan(self._snapshot.index, ids, times, prune=prune)
         if self._snapshot.segments or not plan.is_published_as(self._snapshot.published):
             # Otherwise no permission to write is needed.
             with exclusive(self.parts / ".lock"):
-                after = self._publish_latest(ids, stamps, about, prune=prune)
+                after = self._publish_latest(ids, times, about, prune=prune)
                 for path in [*self._snapshot.segments, *self.parts.glob("*.damaged")]:
                     path.unlink(missing_ok=True)  # they are published now; others may have come since, and stay
                 self._take(after)

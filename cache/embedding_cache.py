@@ -113,7 +113,7 @@ class EmbeddingCache:
         """Vector length of a pooling.
 
         Raises:
-            CacheError: there is no such pooling (lists those there are).
+            CacheError: the cache has no such pooling (lists those it has).
         """
         if pooling not in self.dims:
             raise CacheError(
@@ -142,7 +142,7 @@ class EmbeddingCache:
             (M, D) of `dtype`.
 
         Raises:
-            CacheError: there is no such pooling (lists those there are), or a checksum is wrong.
+            CacheError: the cache has no such pooling (lists those it has), or a checksum is wrong.
         """
         width = self.dim(pooling)
         if rows is None:

@@ -44,7 +44,7 @@ class DamagedError(CacheError):
 
 
 class GoneError(CacheError):
-    """There is no such file (any more)."""
+    """The file does not exist, or not any more."""
 
 
 class _Sink(FileIO):
@@ -114,7 +114,7 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
             _check_schema(file, path)
             yield file
     except FileNotFoundError as error:
-        raise GoneError(f"{path}: there is no such cache.") from error
+        raise GoneError(f"{path}: does not exist; `medprobe cache ls` lists the caches of a folder.") from error
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         number = getattr(error, "errno", None)
         if number == errno.ESTALE:

@@ -251,7 +251,7 @@ def digest_keys(digests: np.ndarray) -> np.ndarray:
 
 
 def first_of_each(digests: np.ndarray) -> np.ndarray:
-    """Whether a digest stands there for the first time: bool (n,)."""
+    """Which digests are the first of their kind: bool (n,)."""
     first = np.zeros(len(digests), bool)
     first[np.unique(digest_keys(digests), return_index=True)[1]] = True
     return first
@@ -292,7 +292,7 @@ def unique_index(sample_ids: np.ndarray) -> pd.Index:
     """An index to look sample ids up in.
 
     Raises:
-        CacheError: an id stands there twice.
+        CacheError: an id occurs twice.
     """
     index = pd.Index(sample_ids, dtype=object)
     if not index.is_unique:

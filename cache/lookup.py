@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,20 +71,19 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
     paths = whole_files(folder)
     if not paths:
         raise CacheError(_no_caches(store, dataset, folder))
-    if backbones is not None:
-        wanted = {safe_name(name) for backbone in backbones for name in (backbone, _without_fingerprint(backbone))}
-        named = [path for path in paths if path.stem.rpartition("--")[0] in wanted]
+    if backbones is None:
+        caches = [EmbeddingCache.open(path) for path in paths]
     else:
-        named = paths
-    caches = [EmbeddingCache.open(path) for path in named]
-    if backbones is not None:
-        caches = [cache for cache in caches if _names_of(cache) & set(backbones)]
-        _check_all_found(folder, backbones, caches, paths)
+        # Only files of these names are opened: another backbone's may be damaged.
+        names = {name for given in backbones for name in (given, re.sub(r"@[0-9a-f]{12}$", "", given))}
+        stems = {safe_name(name) for name in names}
+        opened = [EmbeddingCache.open(path) for path in paths if path.stem.rpartition("--")[0] in stems]
+        caches = [cache for cache in opened if _names_of(cache) & set(backbones)]
+        found = {name for cache in caches for name in _names_of(cache)}
+        absent = [backbone for backbone in backbones if backbone not in found]
+        if absent:
+            raise CacheError(_no_backbones(folder, absent, paths))
     return sorted(caches, key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
-
-
-def _without_fingerprint(backbone: str) -> str:
-    return re.sub(r"@[0-9a-f]{12}$", "", backbone)
 
 
 def _names_of(cache: EmbeddingCache) -> set[str]:
@@ -96,7 +95,7 @@ def list_store(store: Path) -> tuple[list[Listed], list[ListedDraft]]:
     """Everything in a store, damaged files included, in order of path.
 
     Raises:
-        CacheError: there is no such folder.
+        CacheError: the folder does not exist.
     """
     folders = _folders(store)
     published = [_listed(path) for folder in folders for path in whole_files(folder)]
@@ -108,7 +107,7 @@ def files_in(store: Path) -> tuple[list[Path], list[Path]]:
     """The published files of a store, and the segments of its drafts.
 
     Raises:
-        CacheError: there is no such folder, or nothing in it.
+        CacheError: the folder does not exist, or holds no caches.
     """
     folders = _folders(store)
     published = [path for folder in folders for path in whole_files(folder)]
@@ -122,10 +121,10 @@ def _folders(store: Path) -> list[Path]:
     """The folders of data sets, and the store itself, so that one data set's folder may be given too.
 
     Raises:
-        CacheError: there is no such folder.
+        CacheError: the folder does not exist.
     """
     if not store.is_dir():
-        raise CacheError(f"{store}: no such folder of caches; by default it is `embeddings` next to the manifest.")
+        raise CacheError(f"{store}: does not exist; by default caches are in `embeddings` next to the manifest.")
     return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
 
 
@@ -138,54 +137,34 @@ def _listed(path: Path) -> Listed:
 
 def _draft(folder: Path) -> ListedDraft:
     paths = whole_files(folder)
-    counts = list(_sample_counts(paths))
-    return ListedDraft(
-        folder=folder,
-        samples=sum(counts),
-        segments=len(counts),
-        damaged=len(paths) - len(counts) + len(list(folder.glob("*.damaged"))),
-    )
-
-
-def _sample_counts(paths: Sequence[Path]) -> Iterator[int]:
-    """Samples of each segment that can be read; one that vanishes meanwhile has been published."""
+    samples = unreadable = 0
     for path in paths:
         try:
             with hdf5_from(path) as file:
-                yield len_of(file, "sample_id") + len_of(file, "quarantine/sample_id")
+                samples += len_of(file, "sample_id") + len_of(file, "quarantine/sample_id")
         except GoneError:
-            yield 0
+            continue  # it has been published meanwhile
         except CacheError:
-            continue
+            unreadable += 1
+    set_aside = len(list(folder.glob("*.damaged")))
+    return ListedDraft(folder, samples, segments=len(paths) - unreadable, damaged=unreadable + set_aside)
 
 
 def _no_caches(store: Path, dataset: str, folder: Path) -> str:
     text = f'{store}: holds no embeddings of the data set "{dataset}".'
-    if folder.is_dir() and any(folder.glob("*.parts")):
+    if any(folder.glob("*.parts")):
         return f"{text} An extraction was started and not finished: run the same command again to continue."
-    others = (
-        sorted(path.name for path in store.iterdir() if path.is_dir() and whole_files(path)) if store.is_dir() else []
-    )
+    others = sorted(path.name for path in store.iterdir() if whole_files(path)) if store.is_dir() else []
     if others:
         text += f" It holds {one_of(others)}.{did_you_mean(dataset, others)}"
     return f"{text} Run `{extract_command(store, dataset)}`, or give the folder of its caches."
 
 
-def _check_all_found(
-    folder: Path, backbones: Sequence[str], caches: Sequence[EmbeddingCache], paths: Sequence[Path]
-) -> None:
-    found = {name for cache in caches for name in _names_of(cache)}
-    absent = [backbone for backbone in backbones if backbone not in found]
-    if not absent:
-        return
-    listed = [listed.cache for listed in map(_listed, paths) if listed.cache]
-    names = [cache.spec.backbone for cache in listed]
-    there = sorted(
-        {name for cache in listed for name in _names_of(cache) if names.count(cache.spec.backbone) > 1} | set(names)
-    )
-    near = "".join(did_you_mean(backbone, there) for backbone in absent)
+def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path]) -> str:
+    there = sorted({listed.cache.spec.backbone for listed in map(_listed, paths) if listed.cache})
+    near = "".join(did_you_mean(name, there) for name in absent)
     begun = [name for name in absent if any(folder.glob(f"{safe_name(name)}--*.parts"))]
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
     if begun:
         text += f" The extraction with {one_of(begun)} was started and not finished."
-    raise CacheError(f"{text} Run `{extract_command(folder.parent, folder.name, absent)}`.")
+    return f"{text} Run `{extract_command(folder.parent, folder.name, absent)}`."

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -113,9 +113,9 @@ class Description:
 
     dataset: str
     spec: EmbeddingSpec
-    device: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    throughput: Mapping[str, Any] = field(default_factory=dict)
+    device: str
+    versions: Mapping[str, str]
+    throughput: Mapping[str, Any]
 
     def attributes(self, index: Index) -> dict[str, Any]:
         """The attributes of the file."""
@@ -128,7 +128,13 @@ class Description:
             "content": index.content,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": self.device,
-            "versions": {**_own_versions(), **self.versions},
+            "versions": {
+                "medprobe": version("medprobe"),
+                "numpy": np.__version__,
+                "h5py": h5py.__version__,
+                "hdf5": h5py.version.hdf5_version,
+                **self.versions,
+            },
             "throughput": dict(self.throughput),
             "quarantined": len(index.bad_id),
         }
@@ -190,15 +196,6 @@ def _first_dtypes(path: Path, spec: EmbeddingSpec, dims: Mapping[str, int]) -> d
     return dtypes
 
 
-def _own_versions() -> dict[str, str]:
-    return {
-        "medprobe": version("medprobe"),
-        "numpy": np.__version__,
-        "h5py": h5py.__version__,
-        "hdf5": h5py.version.hdf5_version,
-    }
-
-
 class DoesNotFitError(Exception):
     """The values of this pooling do not fit float16; the file has to be written with float32."""
 
@@ -239,37 +236,32 @@ def write_matrix(file: h5py.File, pooling: str, dtype: Any, known: MergedIndex, 
         DoesNotFitError: `dtype` is float16 and the values are too large or too small for it.
         CacheError: a source is damaged, or a value is not finite.
     """
-    dim = known.dims[pooling]
-    matrix = new_dataset(file, f"embedding/{pooling}", (len(digests), dim), dtype)
+    rows, dim = len(digests), known.dims[pooling]
+    matrix = new_dataset(file, f"embedding/{pooling}", (rows, dim), dtype)
     fit = HalfFit(dim) if matrix.dtype == np.float16 else None
     crc = 0
     source, row = known.locate(digests)
-    for start, stop in _blocks(len(digests), dim, chunk_rows(len(digests), dim * matrix.dtype.itemsize)):
-        block = np.empty((stop - start, dim), np.float32)
-        _gather(block, known, pooling, source[start:stop], row[start:stop])
+    chunk = chunk_rows(rows, dim * matrix.dtype.itemsize)
+    step = max(1, _BLOCK_BYTES // (4 * dim * chunk)) * chunk  # whole chunks, so that each is written once
+    for start in range(0, rows, step):
+        block = np.empty((min(step, rows - start), dim), np.float32)
+        part = slice(start, start + len(block))
+        _gather(block, known, pooling, source[part], row[part])
         if not np.isfinite(block).all():
             raise CacheError(
                 f"embedding/{pooling}: a vector is not finite; please report this, with the backbone's name."
             )
+        stored = block
         if fit is not None:
             with np.errstate(over="ignore"):
                 stored = block.astype(np.float16)
             if not fit.add(block, stored):
                 raise DoesNotFitError(pooling)
-        else:
-            stored = block
-        matrix[start:stop] = stored
+        matrix[part] = stored
         crc = zlib.crc32(stored.data, crc)
     if fit is not None and not fit.fits:
         raise DoesNotFitError(pooling)
     return crc
-
-
-def _blocks(rows: int, dim: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that begin at chunks, so that every chunk is written once."""
-    step = max(1, _BLOCK_BYTES // (4 * dim * chunk)) * chunk
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
 
 
 def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarray, row: np.ndarray) -> None:

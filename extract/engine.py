@@ -198,14 +198,14 @@ class _Run:
         """Publishes the caches that are complete; with shards, another process may have more to do."""
         caches = []
         for backbone, draft, size in zip(self.backbones, self.drafts, self.sizes, strict=True):
-            cache = draft.publish_if_complete(
-                self.sample_ids,
-                self.stamps,
-                device=describe(backbone.device),
-                versions=_versions(backbone),
-                throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
-            )
-            if cache is not None:
+            if draft.is_complete(self.sample_ids, self.stamps):
+                cache = draft.publish(
+                    self.sample_ids,
+                    stamps=self.stamps,
+                    device=describe(backbone.device),
+                    versions=_versions(backbone),
+                    throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
+                )
                 caches.append(cache)
         return caches
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ManifestError, writing
-from ..base.files import fsync_folder
+from ..base.files import fsync
 from .manifest import Manifest
 from .schema.columns import TEXT, as_words, column_of
 
@@ -147,7 +147,7 @@ def _make_key(file: Path) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         _move_unless_there(temporary, file)
-        fsync_folder(file.parent)
+        fsync(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -90,7 +90,7 @@ def test_a_store_that_is_not_there_is_one_line(medprobe, tmp_path) -> None:
     for verb in ("ls", "verify"):
         said = medprobe("cache", verb, tmp_path / "nowhere")
         assert said.status == 1
-        assert "no such folder of caches" in said.err
+        assert "does not exist" in said.err
         assert "Traceback" not in said.err
 
 

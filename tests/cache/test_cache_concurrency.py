@@ -91,7 +91,7 @@ def test_a_segment_is_written_again_when_another_process_takes_its_temporary_fil
 ) -> None:
     from medprobe.base import files
 
-    fsync, robbed = files._fsync, []
+    fsync, robbed = files.fsync, []
 
     def rob(path: Path) -> None:
         if path.suffix == ".h5" and not robbed:
@@ -99,7 +99,7 @@ def test_a_segment_is_written_again_when_another_process_takes_its_temporary_fil
             path.unlink()
         fsync(path)
 
-    monkeypatch.setattr(files, "_fsync", rob)
+    monkeypatch.setattr(files, "fsync", rob)
     cohort = cohort_of(10)
     with CacheDraft.open(tmp_path, "cohort", spec) as draft:
         cohort.embed(draft)

@@ -44,7 +44,7 @@ def test_what_is_no_hdf5_is_refused(published) -> None:
     published.path.write_text("backbone,value\n" * 100)
     _refused(published.path, "damaged or not a cache")
     published.path.unlink()
-    _refused(published.path, "there is no such cache")
+    _refused(published.path, "does not exist")
     published.path.mkdir()
     _refused(published.path, str(published.path))
 
