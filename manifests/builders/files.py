@@ -69,19 +69,14 @@ def refuse_closed(root: Path, errors: Iterable[OSError]) -> None:
     Raises:
         ManifestError: there are; all folders are listed, by the path below `root`.
     """
-    messages = sorted(f"{_below(root, Path(error.filename))}: {_reason(error)}" for error in errors)
+    messages = set()
+    for error in errors:
+        below = Path(error.filename).relative_to(root).as_posix()
+        place = "the folder itself" if below == "." else f"{below}/"
+        reason = error.strerror or type(error).__name__
+        messages.add(f"{place}: cannot be read ({reason}); fix its permissions or move it away")
     if messages:
-        raise ManifestError(refusal(str(root), list(dict.fromkeys(messages))))
-
-
-def _below(root: Path, folder: Path) -> str:
-    return "the folder itself" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "no permission to read the folder; fix that or move it away"
-    return f"the folder cannot be read ({error.strerror or type(error).__name__}); fix that or move it away"
+        raise ManifestError(refusal(str(root), sorted(messages)))
 
 
 Item = TypeVar("Item")

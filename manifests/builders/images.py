@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -68,7 +68,7 @@ def locate_images(
             missing.append(row)
             path = name and (name if stem_of(name) != name else name + suffix)
         paths.append(path)
-    lookup.refuse_closed()
+    refuse_closed(root, lookup.closed.values())
     # If images are next to the table, a missing one would be too.
     apart = len(missing) == len(paths) or (root / folders[0]).is_dir()
     for row in missing:
@@ -99,7 +99,7 @@ def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, re
     lookup = Lookup(root)
     codes, texts = as_codes(paths)
     found = [_find(lookup, text) if text else "" for text in texts]
-    lookup.refuse_closed()
+    refuse_closed(root, lookup.closed.values())
     missing = np.array([path is None for path in found], bool)
     if missing.any() and missing[texts != ""].all():
         row = int(np.flatnonzero(missing[codes])[0])
@@ -166,7 +166,8 @@ class Lookup:
     def __init__(self, root: Path, folders: Sequence[str] = (".",)) -> None:
         self.root = root
         self._folders = folders
-        self._closed: dict[str, OSError] = {}
+        self.closed: dict[str, OSError] = {}
+        """The folders that could not be read."""
         self._listing = lru_cache(_FOLDERS_KEPT)(self._list)
         self._places = lru_cache(_FOLDERS_KEPT)(self._list_places)
 
@@ -184,23 +185,15 @@ class Lookup:
         """
         above, _, file = name.rpartition("/")
         places = self._places(above)
+        same, stem = _folded(file), _folded(stem_of(file))
+        questions: tuple[Callable[[_Listing], str | None], ...] = (
+            lambda listing: file if file in listing.files else None,
+            lambda listing: listing.by_name.get(same),
+            lambda listing: listing.by_stem.get(stem),
+        )
         # One question of all folders before the next: another folder may hold a copy in another format.
-        for place in places:
-            if file in self._listing(place).files:
-                return place + file
-        for place in places:
-            if same := self._listing(place).by_name.get(_folded(file)):
-                return place + same
-        stem = _folded(stem_of(file))
-        return next((place + same for place in places if (same := self._listing(place).by_stem.get(stem))), None)
-
-    def refuse_closed(self) -> None:
-        """Makes sure that all folders that were searched could be read.
-
-        Raises:
-            ManifestError: some could not; all are listed.
-        """
-        refuse_closed(self.root, self._closed.values())
+        answers = ((place, question(self._listing(place))) for question in questions for place in places)
+        return next((place + found for place, found in answers if found), None)
 
     def _list(self, place: str) -> _Listing:
         try:
@@ -209,7 +202,7 @@ class Lookup:
         except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a NUL in the name
             pass
         except OSError as error:
-            self._closed[place] = error
+            self.closed[place] = error
         return _Listing(())
 
     def _list_places(self, above: str) -> tuple[str, ...]:

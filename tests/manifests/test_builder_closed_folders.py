@@ -45,7 +45,9 @@ def test_every_folder_that_cannot_be_read_is_named(tmp_path: Path, closed: set[P
     with pytest.raises(ManifestError) as refusal:
         tree.build(notice=notices.append)
     for folder in _CLOSED[name]:
-        assert f"{folder}/: no permission to read the folder; fix that or move it away" in str(refusal.value)
+        assert f"{folder}/: cannot be read (Permission denied); fix its permissions or move it away" in str(
+            refusal.value
+        )
     assert notices == []
 
 
@@ -53,5 +55,5 @@ def test_the_folder_that_was_given_may_be_the_one(tmp_path: Path, closed: set[Pa
     for name in ("folder", "aptos2019"):
         tree = folder_trees.make(name, tmp_path / name)
         closed.add(tree.src)
-        with pytest.raises(ManifestError, match="the folder itself: no permission to read"):
+        with pytest.raises(ManifestError, match="the folder itself: cannot be read"):
             tree.build()
