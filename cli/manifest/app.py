@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ...base import OutputError, counted
 from ..terminal.console import command, remark, say
 from ..terminal.wrapping import wrapped
 from . import build as manifest_build
@@ -58,9 +59,8 @@ def show(
 
     Example: `medprobe manifest show brain.parquet --out brain.html`
     """
-    from ...base import OutputError
     from ...manifests import Manifest, manifest_image_stats
-    from ...report import draw_montage
+    from ...report import draw_montage, write_manifest_page
 
     place = out or manifest.with_name(f"{manifest.stem}-montage.png")
     if place.suffix.lower() not in (".png", ".html"):
@@ -77,8 +77,6 @@ def show(
     if kept:
         remark(wrapped(f"{place} exists already and was not changed; add --overwrite to replace it."))
     elif is_page:
-        from ...report import write_manifest_page
-
         say(wrapped(f"Page: {write_manifest_page(loaded, place, stats=stats, per_class=per_class)}"))
     else:
         say(wrapped(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}"))
@@ -90,7 +88,6 @@ def show(
 
 def _print_warnings(manifest: Manifest, stats: ImageStats | None) -> None:
     """Prints what a reader must know before relying on the counts; without `stats`, that the images were not read."""
-    from ...base import counted
     from ...manifests.summary.warnings import manifest_warnings
     from ...manifests.validation.diagnostics import by_severity
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
+from ...base import ManifestError, one_of
+from ...base.text import listed
 from ..terminal.console import command, remark, say
 from ..terminal.wrapping import wrapped
-from .build_options import COMMON, SHARED, Out, with_own_splits
-from .build_validation import BuildOptions, check_build_options
+from .build_options import SHARED, Out, common_options
 from .counts import tell_counts
 
 if TYPE_CHECKING:
     from ...manifests import Manifest
     from ...manifests.registry import Builder
+    from .build_validation import BuildOptions
 
 
 class _Builders(TyperGroup):
@@ -66,26 +68,27 @@ _ID_COLUMNS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id":
 
 def _command_of(name: str, builder: Builder) -> Any:
     """The command with the options of `builder`."""
-    function = builder.build
-    helps = dict(_argument_helps(function))
-    hints = get_type_hints(function)
-    parameters = list(inspect.signature(function).parameters.values())
-    source, options = parameters[0], [one for one in parameters[1:] if one.name not in _NO_OPTIONS]
+    hints, helps = get_type_hints(builder.build), _argument_helps(builder.build)
+    parameters = inspect.signature(builder.build).parameters
+    source, *options = [one for name, one in parameters.items() if name not in _NO_OPTIONS]
+    common = common_options(builder)
 
     def run(**given: Any) -> None:
-        common = {key: given.pop(key) for key in COMMON}
-        _build(builder, given.pop(source.name), given.pop("out"), common, given)
+        of_all = {key: given.pop(key) for key in common}
+        _build(builder, given.pop(source.name), given.pop("out"), of_all, given)
 
-    typed = [
-        (source.name, Annotated[Path, typer.Argument(help=helps.get(source.name), show_default=False)], source.empty),
-        ("out", Out, None),
-        *(_option(one, hints[one.name], helps.get(one.name, "")) for one in options),
-        *((key, with_own_splits(kind, builder), default) for key, (kind, default) in COMMON.items()),
-    ]
+    typed = {
+        source.name: (Annotated[Path, typer.Argument(help=helps.get(source.name), show_default=False)], source.empty),
+        "out": (Out, None),
+        **{one.name: _option(one, hints[one.name], helps.get(one.name, "")) for one in options},
+        **common,
+    }
     keyword = inspect.Parameter.KEYWORD_ONLY
-    signed = [inspect.Parameter(key, keyword, default=default, annotation=kind) for key, kind, default in typed]
-    run.__signature__ = inspect.Signature(signed)  # pyright: ignore[reportFunctionMemberAccess]
-    run.__annotations__ = {key: kind for key, kind, _ in typed}
+    signed = [
+        inspect.Parameter(key, keyword, default=default, annotation=kind) for key, (kind, default) in typed.items()
+    ]
+    run.__dict__["__signature__"] = inspect.Signature(signed)
+    run.__annotations__ = {key: kind for key, (kind, _) in typed.items()}
     run.__doc__ = _help_of(name, builder)
     alone = typer.Typer(
         add_completion=False, rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}
@@ -94,40 +97,28 @@ def _command_of(name: str, builder: Builder) -> Any:
     return typer.main.get_command(alone)
 
 
-def _option(parameter: inspect.Parameter, hint: Any, text: str) -> tuple[str, Any, Any]:
-    """Name, type and default of the option for one keyword of a builder."""
+def _option(parameter: inspect.Parameter, hint: Any, text: str) -> tuple[Any, Any]:
+    """Type and default of the option for one keyword of a builder."""
     default = parameter.default
     if parameter.name in SHARED:
-        return parameter.name, SHARED[parameter.name], None
+        return SHARED[parameter.name], None
     switch = f"--{parameter.name.replace('_', '-')}"
-    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if hint is bool:
-        return parameter.name, Annotated[bool, typer.Option(switch, help=text)], default
-    if _is_many(hint) or any(_is_many(kind) for kind in kinds):
-        many = Annotated[list[str], typer.Option(_singular(switch), help=f"{text} Repeat the option for several.")]
-        return parameter.name, many, inspect.Parameter.empty if default is inspect.Parameter.empty else []
-    kind: Any = Path if Path in kinds else int if int in kinds else float if float in kinds else str
-    if all(isinstance(choice, str) for choice in kinds):
-        text += f" One of {', '.join(kinds)}."
-    kept = default if default is inspect.Parameter.empty or not isinstance(default, Path) else str(default)
-    return parameter.name, Annotated[kind | None if default is None else kind, typer.Option(switch, help=text)], kept
+        return Annotated[bool, typer.Option(switch, help=text)], default
+    if get_origin(hint) is Sequence:
+        many = typer.Option(switch.removesuffix("s"), help=f"{text} Repeat the option for several.")
+        return Annotated[list[str], many], default if default is parameter.empty else []
+    kind: Any = Path if Path in get_args(hint) else str
+    if get_origin(hint) is Literal:
+        text += f" One of {', '.join(get_args(hint))}."
+    return Annotated[kind | None if default is None else kind, typer.Option(switch, help=text)], default
 
 
-def _is_many(hint: Any) -> bool:
-    return getattr(hint, "__origin__", None) is Sequence
-
-
-def _singular(switch: str) -> str:
-    return switch.removesuffix("s")
-
-
-def _argument_helps(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+def _argument_helps(function: Callable[..., Any]) -> dict[str, str]:
     """The lines of a docstring's `Args:`, as sentences."""
-    text = inspect.getdoc(function) or ""
-    section = re.search(r"^Args:\n((?: +.*\n|\n)*)", text + "\n", re.MULTILINE)
-    for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
-        sentence = " ".join(match[2].split())
-        yield match[1], sentence[0].upper() + sentence[1:]
+    section = (inspect.getdoc(function) or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: text[0].upper() + " ".join(text.split())[1:] for name, text in found}
 
 
 def _help_of(name: str, builder: Builder) -> str:
@@ -139,11 +130,13 @@ def _help_of(name: str, builder: Builder) -> str:
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
     from ...manifests import CODES
     from ...manifests.checks.spelling import spelling_warnings
+    from .build_validation import check_build_options
 
     settled = check_build_options(builder, source, out, common, options)
-    given = {"notice": _note, "reading": settled.reading}
-    wanted = {name: given[name] for name in _NO_OPTIONS if name in inspect.signature(builder.build).parameters}
-    manifest = builder.build(source, **settled.options, **wanted)
+    given = settled.options | {"notice": _note}
+    if "reading" in inspect.signature(builder.build).parameters:
+        given["reading"] = settled.reading
+    manifest = builder.build(source, **given)
     manifest.card.reading = settled.reading
     for problem in spelling_warnings(manifest):
         _note(f"{problem}. {CODES[problem.code].remedy}")
@@ -174,11 +167,10 @@ def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
         manifest = Pseudonyms.at(key).hide_ids(manifest, hidden)
         if key.stat().st_mode & 0o077:
             _note(f"other users can read {key.name}; run `chmod 600 {key}`.")
-        *most, last = (word for column, word in _ID_COLUMNS.items() if column in hidden)
-        kinds = f"{', '.join(most)} and {last}" if most else last
+        kinds = [word for column, word in _ID_COLUMNS.items() if column in hidden]
         _note(
-            f"ids of {kinds} were replaced by keyed hashes. Anyone who has {key.name} can link the hashes to the ids, "
-            "so do not share it with the manifest."
+            f"ids of {listed(kinds)} were replaced by keyed hashes. Anyone who has {key.name} can link the hashes to "
+            "the ids, so do not share it with the manifest."
         )
     elif key and key != own:
         _note(f"there are no ids to hash, so {key} is not used.")
@@ -192,8 +184,6 @@ def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
 
 def _refuse_ids_as_attributes(manifest: Manifest, hidden: list[str]) -> None:
     """Refuses attributes that repeat the ids: an attribute keeps its values, and would reveal what the hashes hide."""
-    from ...base import ManifestError
-
     for name in manifest.card.attributes:
         values = manifest.table[name].astype("string")
         repeated = next((ids for ids in hidden if values.equals(manifest.table[ids])), None)
@@ -218,7 +208,6 @@ def _finish(manifest: Manifest, place: Path) -> None:
 
 def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:
     """Keeps licence, citation and description of a replaced card of the same data."""
-    from ...base import ManifestError, one_of
     from ...manifests import DatasetCard
 
     file = place.with_suffix(".yaml")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...base import ManifestError, OutputError
+
 
 def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:
     """Makes sure that a new manifest and its card can be written to `out`.
@@ -17,7 +19,6 @@ def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: b
     Raises:
         OutputError: they cannot.
     """
-    from ...base import OutputError
     from ...manifests.manifest import refuse_existing
 
     if out.suffix.lower() not in (".parquet", ".csv"):
@@ -41,7 +42,6 @@ def require_name(name: str, what: str, remedy: str = "") -> None:
     Raises:
         ManifestError: it cannot.
     """
-    from ...base import ManifestError
     from ...manifests import DatasetCard
 
     try:

@@ -19,7 +19,7 @@ from ..schema.columns import as_words, column_of
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..validation.diagnostics import refusal
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
-from .dicom_headers import ATTRIBUTES, Level, Skipped, Unusable, read_header, require_pydicom
+from .dicom_headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .dicom_labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
 from .files import files_below, read_all
 
@@ -134,7 +134,7 @@ def _read_images(
     headers = read_all(partial(read_header, attributes=attributes, need_patient=need_patient), files, "Reading headers")
     found = [(file.relative_to(src).as_posix(), header) for file, header in zip(files, headers, strict=True)]
     images = pd.DataFrame([{"path": path, **header} for path, header in found if isinstance(header, dict)])
-    faults = [f"{path}: {header.reason}" for path, header in found if isinstance(header, Unusable)]
+    faults = [f"{path}: {header}" for path, header in found if isinstance(header, str)]
     if len(images):
         faults += [f"{copies} have one SOPInstanceUID; keep one of them" for copies in _paths_of_one(images, "image")]
     if faults:

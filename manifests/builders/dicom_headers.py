@@ -45,16 +45,6 @@ DICOMDIR = Skipped("DICOMDIR", "DICOMDIRs")
 NO_PIXELS = Skipped("DICOM file without pixels", "DICOM files without pixels")
 
 
-class Unusable(NamedTuple):
-    """A DICOM file that cannot be used."""
-
-    reason: str
-    """And what to do."""
-
-
-Header = dict[str, object] | Skipped | Unusable
-
-
 def require_pydicom() -> None:
     """Makes sure that headers can be read, and keeps pydicom's messages, which may repeat them, to itself.
 
@@ -68,7 +58,9 @@ def require_pydicom() -> None:
     silence_pydicom()
 
 
-def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: bool = True) -> Header:
+def read_header(
+    file: Path, attributes: Sequence[str] = (), *, need_patient: bool = True
+) -> dict[str, object] | Skipped | str:
     """What a file is, read up to its pixels.
 
     Args:
@@ -79,7 +71,7 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
     Returns:
         For an image: the ids `image`, `study`, `patient` and `series` (the last two may be empty), `modality`, the
         number of `frames`, `bare` (whether it is one slice of a volume, without a window in the file), and the
-        attributes, None if the header has none.
+        attributes, None if the header has none. For a DICOM file that cannot be used: why, and what to do.
     """
     from ..readers import dicom_file
 
@@ -97,18 +89,18 @@ def read_header(file: Path, attributes: Sequence[str] = (), *, need_patient: boo
             texts = {name: str(header.elements.get(keyword) or "").strip() for name, keyword in wanted.items()}
             return _image(header.elements, texts, file.stat().st_size, need_patient=need_patient)
     except ImageError as error:
-        return Unusable(f"{error}; fix that, fetch it again, or move it away")
+        return f"{error}; fix that, fetch it again, or move it away"
 
 
-def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_patient: bool) -> Header:
+def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_patient: bool) -> dict[str, object] | str:
     blank = [KEYWORDS[level] for level in KEYWORDS if not texts[level] and (need_patient or level != "patient")]
     if blank:
         patients_in_table = "if patients are named in the table of labels, say where with --group-column"
         remedy = patients_in_table if blank == ["PatientID"] else "move it away"
-        return Unusable(f"its header has no {' and no '.join(blank)}; {remedy}")
+        return f"its header has no {' and no '.join(blank)}; {remedy}"
     frames = int(texts["frames"] or 1)
     if not 1 <= frames <= file_size:
-        return Unusable("it declares more frames than it can hold; fetch it again or move it away")
+        return "it declares more frames than it can hold; fetch it again or move it away"
     found: dict[str, object] = {
         **texts,
         "modality": texts["modality"] or "OT",

@@ -136,12 +136,7 @@ def refuse_inconsistent_units(
 ) -> None:
     """Makes sure that all images of a unit have one label, one group and one split, and that there are no other errors.
 
-    Args:
-        table: the labels.
-        made: the manifest's table, a row per frame.
-        rows: the row of `table` that each of `made` has its labels from.
-        unit: what gets one prediction.
-        columns: what `table` calls the columns that `made` has from it.
+    `made` has its `columns` (by name in `table`) from the `rows` of `table`.
 
     Raises:
         ManifestError: rows of the table disagree; all are listed by their numbers.

@@ -19,8 +19,8 @@ from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order
 from .files import walk
 from .images import IMAGE_SUFFIXES
 
-_BUILDERS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "csv", ".npz": "npz", ".dcm": "dicom"}
-"""Who takes a file of this suffix, or a folder of such."""
+_BUILDERS = {(".csv", ".csv.gz", ".parquet"): "csv", (".npz",): "npz", (".dcm",): "dicom"}
+"""Who takes a file of such a suffix, or a folder of such files."""
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
@@ -78,12 +78,11 @@ def build_folder(
 
 def _instead(file: Path) -> str:
     """What to do with a file that was given in place of a folder."""
-    builder = next((name for suffix, name in _BUILDERS.items() if file.name.lower().endswith(suffix)), None)
-    if builder:
-        return f"use `medprobe manifest build {builder}` for it, or give the folder that class folders are in"
-    if file.name.lower().endswith(_PACKED):
-        return "unpack it, and give the folder"
-    return "give the folder that the class folders are in"
+    for suffixes, builder in _BUILDERS.items():
+        if file.name.lower().endswith(suffixes):
+            return f"use `medprobe manifest build {builder}` for it, or give the folder that class folders are in"
+    unpack = "unpack it, and " if file.name.lower().endswith(_PACKED) else ""
+    return f"{unpack}give the folder that the class folders are in"
 
 
 ANY_CLASSES = "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg"

@@ -245,8 +245,8 @@ def _read_cohort(
     below = sorted(folder for folder, _ in walk(src, linked=_DEEPEST) if folder != src)
     places = [folder for folder in below if len(folder.relative_to(src).parts) <= _DEEPEST]
     folders = pd.DataFrame({"name": [folder.name for folder in places], "folder": places})
-    file, label = _find_labels(src, labels, label_column, kind)
-    columns = [patient_column] if patient_column else _columns(file)
+    file, label, columns = _find_labels(src, labels, label_column, kind)
+    columns = [patient_column] if patient_column else columns
     named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
     table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
     names = set(folders["name"])
@@ -283,29 +283,29 @@ def _read_cohort(
     return _Cohort(src, file, found.set_index("name"), pd.DataFrame(files, columns=["name", "path", "rest"]))
 
 
-def _columns(file: Path) -> list[str]:
-    return [str(column) for column in read_table(file, text=()).columns]
-
-
-def _find_labels(src: Path, labels: Path | str | None, label_column: str | None, kind: CohortKind) -> tuple[Path, str]:
-    """The table of labels and its label column: as named, or the only ones in `src` that can be it."""
-    if labels is not None and label_column is not None:
-        return Path(labels), label_column
+def _find_labels(
+    src: Path, labels: Path | str | None, label_column: str | None, kind: CohortKind
+) -> tuple[Path, str, list[str]]:
+    """The table of labels, its label column and all its columns: as named, or the only ones in `src` that can be it."""
     tables = [file for file in sorted(src.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
-    columns = [(file, name) for file in ([Path(labels)] if labels else tables) for name in _columns(file)]
+    tables = [Path(labels)] if labels else tables
+    columns = {file: [str(column) for column in read_table(file, text=()).columns] for file in tables}
+    if labels and label_column:
+        return tables[0], label_column, columns[tables[0]]
     fit = [
         (file, name)
-        for file, name in columns
+        for file, names in columns.items()
+        for name in names
         if (name == label_column if label_column else kind.label in re.split(r"[^a-z]+", name.lower()))
     ]
     if len(fit) == 1:
-        return fit[0]
+        return (*fit[0], columns[fit[0][0]])
     if fit:
         problem = f"several tables or columns fit: {one_of(f'{name} of {file.name}' for file, name in fit)}."
     else:
         wanted = f'a column "{label_column}"' if label_column else f'a column with the word "{kind.label}" in its name'
-        files = one_of(dict.fromkeys(file.name for file, _ in columns)) or "no .csv or .parquet"
-        names = dict.fromkeys(name for _, name in columns)
+        files = one_of(file.name for file in columns) or "no .csv or .parquet"
+        names = dict.fromkeys(name for names in columns.values() for name in names)
         near = did_you_mean(label_column or kind.label, names)
         problem = f"no table here has {wanted}; found {files} with the columns {one_of(names)}.{near}"
     remedy = f"Name the table with --{kind.label}s, and its column with --{kind.label}-column."

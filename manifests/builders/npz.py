@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from ..readers.npz import read_header
 from ..readers.refusals import DamageAsImageError
 from ..readers.slices import SliceChoice
 from ..schema.card import Task
-from ..schema.columns import as_words, column_of
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
 from ..validation.structure import SPLITS
@@ -66,50 +65,94 @@ def build_npz(
     """
     file = Path(file)
     choice = SliceChoice.parse_frames(slices, "--slices")
-    layouts, width = _layouts(file, notice)
+    layouts, labels = _read(file, notice)
     root = file.parent if root is None else Path(root)
     table = _table(layouts, choice, _path(file, root), file)
-    labels = _read_labels(file, list(layouts))
-    count = max(int(labels.max()) + 1, 2) if width == 1 else width
     task, classes = _published(file, labels, task, classes, notice)
-    names = _names(classes, count, file)
+    multilabel = labels.shape[1] > 1
+    count = labels.shape[1] if multilabel else max(int(labels.max()) + 1, 2)
+    names = list(map(str, range(count))) if classes is None else list(classes)
+    if len(names) < count or (multilabel and len(names) > count):
+        has = f"{count} labels per sample" if multilabel else f"{count} classes (0 to {count - 1})"
+        raise ManifestError(f"{file}: has {has}, but --classes names {len(names)}.")
     labels = labels[table.pop("_of")]
-    if width > 1:
+    if multilabel:
         task = "multilabel"
-        if len(names) > width:
-            raise ManifestError(
-                f"{file}: has {width} labels per sample, but --classes names {len(names)}; name one per column."
-            )
         table[names] = labels.astype(np.int8)
     else:
         table["label"] = np.array(names, object)[labels[:, 0]]
-        report_empty_classes(set(as_words(column_of(table, "label"))), names, notice)
+        report_empty_classes(set(table["label"]), names, notice)
     return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
 
 
-def _layouts(file: Path, notice: Notice) -> tuple[dict[str, Layout], int]:
-    """The layout of the images of each split, and how many columns the labels have.
+def _read(file: Path, notice: Notice) -> tuple[dict[str, Layout], np.ndarray]:
+    """The layout of the images of each split; and the labels of all splits, one after the other: (N, K) int64.
 
     Raises:
-        ManifestError: the file cannot be read, or arrays are missing, of another shape or type, or do not go together;
-            all are listed.
+        ManifestError: the file cannot be read, or arrays are missing, of another shape or type, do not go together or
+            hold labels that are none; all are listed.
     """
     arrays = read_shapes(file)
     splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
     if not splits:
         raise ManifestError(f"{file}: has no arrays train_images and train_labels, only {one_of(arrays)}.")
-    faults = [fault for split in splits for fault in _faults(arrays, split)]
+    faults = Faults(str(file))
+    layouts = {split: layout for split in splits if (layout := _layout(arrays, split, faults))}
     shapes = {name: arrays[name][0] for split in splits if (name := f"{split}_labels") in arrays}
     widths = {name: max((1, *shape[1:])) for name, shape in shapes.items()}
     if len(set(widths.values())) > 1:
         listed = one_of(f"{name} {width}" for name, width in widths.items())
-        faults.append(f"labels per sample differ between the splits: {listed}; give all the same columns")
-    if faults:
-        raise ManifestError(f"{file}: is not in MedMNIST's layout:" + "".join(f"\n  {fault}" for fault in faults))
+        faults.note(f"labels per sample differ between the splits: {listed}; give all the same columns")
+    refuse(faults)
     if len(splits) < len(SPLITS):
         notice(f"There are arrays for {one_of(splits)} only.")
-    layouts = {split: Layout.of(arrays[f"{split}_images"][0], f"{split}_images") for split in splits}
-    return layouts, next(iter(widths.values()))
+    labels = [_labels(file, f"{split}_labels", faults) for split in splits]
+    refuse(faults)
+    return layouts, np.concatenate(labels)
+
+
+def _layout(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], split: str, faults: Faults) -> Layout | None:
+    """How the images of a split are stored; `faults` receives what is wrong with its arrays."""
+    images, labels = f"{split}_images", f"{split}_labels"
+    for name in (images, labels):
+        if name not in arrays:
+            faults.note(f"{name} is missing")
+            return None
+    (shape, dtype), (label_shape, label_dtype) = arrays[images], arrays[labels]
+    sizes = [counted[0] if counted else 0 for counted in (shape, label_shape)]
+    wrong = {
+        f"{images} holds {dtype}; it must be uint8, 0 to 255": dtype != np.uint8,
+        f"{labels} holds {label_dtype}; it must be whole numbers": label_dtype.kind not in "iub",
+        f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)": len(label_shape) not in (1, 2),
+        f"{images} holds no image; omit an empty split": shape[:1] == (0,),
+        f"{images} has {sizes[0]:,} images, {labels} {sizes[1]:,} rows": shape[:1] != label_shape[:1],
+    }
+    for message in (message for message, is_wrong in wrong.items() if is_wrong):
+        faults.note(message)
+    try:
+        return Layout.of(shape, images)
+    except ImageError as error:
+        faults.note(str(error))
+        return None
+
+
+def _labels(file: Path, name: str, faults: Faults) -> np.ndarray:
+    """An array of labels, (N, K) int64; `faults` receives rows with a negative class, or other than 0 and 1."""
+    try:
+        with DamageAsImageError(), np.load(file, allow_pickle=False) as archive:
+            labels = archive[name].astype(np.int64)
+    except ImageError:
+        faults.note(f"{name} cannot be read: the file is damaged")
+        return np.zeros((0, 1), np.int64)
+    labels = labels.reshape(len(labels), -1)
+    one = labels.shape[1] == 1
+    wrong = (labels < 0) | (labels > 1 if not one else False)
+    if wrong.any():
+        rows = np.flatnonzero(wrong.any(axis=1))
+        values = one_of(map(str, np.unique(labels[wrong])), most=4)
+        meant = "a class is 0 or more" if one else "a label of several is 0 or 1"
+        faults.note(f"{name}, {rows_in_words(rows)}: holds {values}, but {meant}", len(rows))
+    return labels
 
 
 def _published(
@@ -156,59 +199,6 @@ def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     return found
 
 
-def _faults(arrays: dict[str, tuple[tuple[int, ...], np.dtype]], split: str) -> list[str]:
-    images, labels = f"{split}_images", f"{split}_labels"
-    missing = [name for name in (images, labels) if name not in arrays]
-    if missing:
-        return [f"{missing[0]} is missing"]
-    (shape, dtype), (label_shape, label_dtype) = arrays[images], arrays[labels]
-    faults = []
-    if dtype != np.uint8:
-        faults.append(f"{images} holds {dtype}; it must be uint8, 0 to 255")
-    try:
-        Layout.of(shape, images)
-    except ImageError as error:
-        faults.append(str(error))
-    if label_dtype.kind not in "iub":
-        faults.append(f"{labels} holds {label_dtype}; it must be whole numbers")
-    if len(label_shape) not in (1, 2):
-        faults.append(f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)")
-    if shape[:1] == (0,):
-        faults.append(f"{images} holds no image; omit an empty split")
-    if shape[:1] != label_shape[:1]:
-        faults.append(
-            f"{images} has {shape[0] if shape else 0:,} images, {labels} {label_shape[0] if label_shape else 0:,} rows"
-        )
-    return faults
-
-
-def _read_labels(file: Path, splits: Sequence[str]) -> np.ndarray:
-    """The labels of all splits, one after the other: (N, K) int64.
-
-    Raises:
-        ManifestError: arrays cannot be read, or hold a negative class, or something other than 0 and 1; all are listed.
-    """
-    faults, read = Faults(str(file)), []
-    for split in splits:
-        try:
-            with DamageAsImageError(), np.load(file, allow_pickle=False) as archive:
-                labels = archive[f"{split}_labels"].astype(np.int64)
-        except ImageError:
-            faults.note(f"{split}_labels cannot be read: the file is damaged")
-            continue
-        labels = labels.reshape(len(labels), -1)
-        one = labels.shape[1] == 1
-        wrong = (labels < 0) | (labels > 1 if not one else False)
-        if wrong.any():
-            rows = np.flatnonzero(wrong.any(axis=1))
-            values = one_of(map(str, np.unique(labels[wrong])), most=4)
-            meant = "a class is 0 or more" if one else "a label of several is 0 or 1"
-            faults.note(f"{split}_labels, {rows_in_words(rows)}: holds {values}, but {meant}", len(rows))
-        read.append(labels)
-    refuse(faults)
-    return np.concatenate(read)
-
-
 def _path(file: Path, root: Path) -> str:
     try:
         return file.resolve().relative_to(root.resolve()).as_posix()
@@ -240,11 +230,3 @@ def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Pat
         parts.append(part.assign(_of=before + sample))
         before += samples[split]
     return pd.concat(parts, ignore_index=True)
-
-
-def _names(classes: Sequence[str] | None, count: int, file: Path) -> list[str]:
-    if classes is None:
-        return [str(number) for number in range(count)]
-    if len(classes) < count:
-        raise ManifestError(f"{file}: has {count} classes (0 to {count - 1}), but --classes names {len(classes)}.")
-    return list(classes)

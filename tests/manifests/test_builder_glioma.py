@@ -245,3 +245,11 @@ def test_glioma_from_the_command_line_hides_the_patients(brats: Path, tmp_path: 
     assert (len(manifest), manifest.card.task) == (8, "multiclass")
     assert "G, 00" not in "".join(manifest.sample_ids) + "".join(manifest.units().group_id)
     assert read_image(manifest.source(0)).shape == (7, 6)
+
+
+def test_any_cohort_is_built_from_the_command_line(brats: Path, tmp_path: Path, medprobe) -> None:
+    words = ("--label-column", "WHO grade", "--sequence", "t2", "--slices", "axial:middle:1", "--keep-ids")
+    said = medprobe("manifest", "build", "nifti", brats, *words, "--out", tmp_path / "n.csv")
+    assert said.status == 0, said.err
+    manifest = Manifest.load(tmp_path / "n.csv")
+    assert (manifest.table["unit_id"].tolist(), manifest.card.task) == (list(_PATIENTS), "multiclass")
