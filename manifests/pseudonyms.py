@@ -58,12 +58,11 @@ class Pseudonyms:
 
     def hide_ids(self, manifest: Manifest, columns: Sequence[str]) -> Manifest:
         """`manifest` with the ids in `columns` hashed; `columns_with_ids` says which columns identify a patient."""
-        renamed = {name: self._renamed(column_of(manifest.table, name)) for name in columns}
+        renamed = {}
+        for column in columns:
+            codes, names = pd.factorize(as_words(column_of(manifest.table, column)))
+            renamed[column] = pd.Series(np.array([self.of(name) for name in names], object)[codes], dtype=TEXT)
         return Manifest(manifest.table.assign(**renamed), manifest.card, manifest.path)
-
-    def _renamed(self, ids: pd.Series) -> pd.Series:
-        codes, names = pd.factorize(as_words(ids))
-        return pd.Series(np.array([self.of(name) for name in names], object)[codes], dtype=TEXT)
 
 
 def columns_with_ids(manifest: Manifest) -> list[str]:

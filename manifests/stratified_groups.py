@@ -186,25 +186,17 @@ def _fetch(
 
 def _in_two_at_least(fold: np.ndarray, has: np.ndarray, order: np.ndarray, folds: int) -> np.ndarray:
     """Moves single groups, whatever it costs their folds, until no class is in one fold alone or no move helps."""
-    fold = fold.copy()
 
-    def alone() -> np.ndarray:
+    def alone(fold: np.ndarray) -> np.ndarray:
         return np.flatnonzero((_owned(fold, has, folds) > 0).sum(axis=0) == 1)
 
-    def left_alone(group: int, to: int) -> int:
-        before, fold[group] = int(fold[group]), to
-        count = len(alone())
-        fold[group] = before
-        return count
-
-    while len(lone := alone()):
-        moves = [(int(g), to) for g in order[has[order][:, lone].any(axis=1)] for to in range(folds) if to != fold[g]]
-        found = [left_alone(*move) for move in moves]
-        best = int(np.argmin(found))
-        if found[best] >= len(lone):
+    groups = np.arange(len(fold))
+    while len(lone := alone(fold)):
+        moves = [(g, to) for g in order[has[order][:, lone].any(axis=1)] for to in range(folds) if to != fold[g]]
+        best = min((np.where(groups == g, to, fold) for g, to in moves), key=lambda moved: len(alone(moved)))
+        if len(alone(best)) >= len(lone):
             break
-        group, to = moves[best]
-        fold[group] = to
+        fold = best
     return fold
 
 
