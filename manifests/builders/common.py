@@ -38,11 +38,7 @@ def silent(sentence: str) -> None:
 
 
 def require_folder(folder: Path, instead: str = "give the folder that it is in") -> None:
-    """Makes sure that a folder exists and can be listed.
-
-    Args:
-        folder: its path.
-        instead: what to do if it is a file.
+    """Makes sure that a folder exists and can be listed; `instead` is what to do if it is a file.
 
     Raises:
         ManifestError: it does not exist (similar names are suggested) or cannot be read.
@@ -81,7 +77,7 @@ def agree_on_classes(
     Args:
         found: distinct labels, in order.
         given: classes that the user names.
-        faults: errors are added to it.
+        faults: receives the errors.
         notice: called with given classes that have no sample.
         only_one: what to do where a single class was found, as a sentence.
     """

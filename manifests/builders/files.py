@@ -16,13 +16,8 @@ from ..validation.diagnostics import refusal
 def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
     """Every folder from `root` down, with the names of its files; without hidden ones.
 
-    Args:
-        root: a folder.
-        linked: how many levels below `root` links to folders are followed; deeper ones are not, since one that leads
-            up would never end.
-
-    Returns:
-        Folders, and the files of each, in the order of their names.
+    In the order of their names. Links to folders are followed `linked` levels below `root`; deeper ones are not, since
+    one that leads up would never end.
 
     Raises:
         ManifestError: folders cannot be read; all are listed, by their path below `root`.
@@ -88,13 +83,7 @@ _SHOWN_FROM = 100
 
 
 def read_all(read: Callable[[Item], Answer], items: Sequence[Item], what: str) -> list[Answer]:
-    """`read` of each item, in their order, in threads and with a progress bar.
-
-    Args:
-        read: what is done with one file; an exception of its ends the whole.
-        items: files, or what names them.
-        what: what is being done, for the bar.
-    """
+    """`read` of each item (a file), in their order, in threads and with a progress bar that says `what` is done."""
     answers = []
     with (
         ThreadPoolExecutor(_PER_CORE * usable_cores()) as pool,

@@ -160,14 +160,8 @@ def _placed(
 ) -> pd.DataFrame:
     """The manifest's table but for labels and attributes; paths start at `root`.
 
-    Args:
-        given: the user's table.
-        chosen: the user's column for each of ours.
-        root: the folder that paths start from.
-        faults: receives paths that leave the root, a folder without any of the images, and unknown splits; then
-            there is no column of splits.
-        notice: called with the rows whose images are missing.
-        name_by_path: whether sample ids are made from paths and frames.
+    `chosen` has the user's column for each of ours; with `name_by_path`, sample ids are made from paths and frames. If
+    there are unknown splits, there is no column of splits.
     """
     made = pd.DataFrame({ours: _tidy(column_of(given, theirs)) for ours, theirs in chosen.items()})
     # With `/` between folders and starting at `root`, also where they are absolute.
@@ -175,7 +169,10 @@ def _placed(
     paths = column_of(made, "path").str.replace("\\", "/", regex=False).str.removeprefix(start)
     made["path"] = paths
     if name_by_path:
-        made["sample_id"] = _ids_of(made)
+        made["sample_id"] = paths
+        if "frame" in made:
+            frames = as_text(column_of(made, "frame"))
+            made["sample_id"] = paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))
     outside = outside_root(paths)
     faults.blame(
         outside,
@@ -207,12 +204,3 @@ def _labels(labels: pd.Series, column: str, faults: Faults) -> list[str]:
             "numbers or words; a column of measurements cannot be a label."
         )
     return distinct
-
-
-def _ids_of(made: pd.DataFrame) -> pd.Series:
-    """The path, and the frame after it where a row names one."""
-    paths = column_of(made, "path")
-    if "frame" not in made:
-        return paths
-    frames = as_text(column_of(made, "frame"))
-    return paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))

@@ -25,9 +25,8 @@ def read_columns(
     Args:
         table: a CSV or Parquet file.
         wanted: names of columns.
-        named_by: the option that names a column, such as `--label-column`. A column that is not here is looked for
-            under the name that it is published by.
         text: columns to read as text.
+        named_by: the options that name columns, such as `--label-column`; other columns have their published names.
 
     Raises:
         ManifestError: it cannot be read, wanted columns are not there (all are named, each with the near ones), or
@@ -89,13 +88,9 @@ class PublishedTable(Faults):
         optional: Iterable[str] = (),
         named_by: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Reads `file`; other columns are ignored.
+        """Reads a CSV or Parquet file, or a list of names (.txt), which become the column `name`.
 
-        Args:
-            file: a CSV or Parquet file, or a list of names (.txt), which become the column `name`.
-            columns: wanted.
-            optional: read where they are there.
-            named_by: as in `read_columns`.
+        Columns other than the wanted and the `optional` ones are ignored; `named_by` is as in `read_columns`.
 
         Raises:
             ManifestError: a wanted column is not there (similar ones are suggested), or there are no rows.

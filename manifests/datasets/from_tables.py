@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -115,15 +114,9 @@ def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[st
     for table, (part, _) in zip(tables, parts, strict=True):
         _check(table, part)
     main, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
-    labels = [
-        read_labels(spec, table, classes, options.get("uncertain", ""))
-        for table, (part, _) in zip(tables, parts, strict=True)
-        if part is spec.label_table
-    ]
     rows = []
-    # A joined table has the labels of all files.
-    for table, file, found_labels in zip(main, files, cycle(labels), strict=False):
-        part = _rows(spec, table, joined, found_labels, options)
+    for table, file in zip(main, files, strict=True):
+        part = _rows(spec, table, joined, classes, options)
         if split := options.get(file.split_option, file.split):
             part["split"] = split
         if lists:
@@ -168,11 +161,12 @@ def _rows(
     spec: TableSet,
     table: PublishedTable,
     joined: Mapping[str, PublishedTable],
-    labels: pd.DataFrame,
+    classes: Sequence[str],
     options: Mapping[str, Any],
 ) -> pd.DataFrame:
     """The rows of one file of the main table, with labels and what the joined tables have of them."""
     rows = table.rows.assign(**{_PLACE: np.arange(1, len(table) + 1)})
+    labels = read_labels(spec, joined.get(spec.labels.table, table), classes, options.get("uncertain", ""))
     skipped: dict[str, np.ndarray] = {}
     for name, join in spec.joins.items():
         other, keys = joined[name], table[join.key]
@@ -187,7 +181,7 @@ def _rows(
             table.blame(differs, f"{other.file.name} has another {column} for the {join.key}")
         for column in other.rows.columns.difference([*rows, *spec.label_columns]):
             rows[column] = other.matched(column, at).fillna("")
-        if join is spec.label_table:
+        if name == spec.labels.table:
             labels = labels.iloc[at].reset_index(drop=True)
     rows = rows.assign(**{str(name): labels[name] for name in labels})
     skipped[UNSURE] = rows.pop(UNSURE).to_numpy(bool)

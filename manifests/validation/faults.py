@@ -33,13 +33,7 @@ class Faults:
         return refusal(self.where, [message for message, _ in noted], [count for _, (_, count) in noted])
 
     def note(self, message: str, count: int = 1, *, row: int = -1) -> None:
-        """Notes one message about `count` errors; a message noted before is ignored.
-
-        Args:
-            message: what is wrong, and what to do.
-            count: of errors.
-            row: the first row that it is about, from 0; -1 if none.
-        """
+        """Notes one message about `count` errors, the first in `row` (from 0); one noted before is ignored."""
         self._noted.setdefault(message, (row, count))
 
     def blame(self, wrong: pd.Series | np.ndarray, what: str) -> None:
@@ -60,7 +54,7 @@ class Faults:
             words: (N,) text.
             column: what the table calls them.
             known: what they may be.
-            what: what they must be or what to do, for the message.
+            what: what they must be or what to do.
         """
         known = list(known)
 
