@@ -26,18 +26,17 @@ _LEAST_NAME = 16
 
 def tell_counts(manifest: Manifest) -> None:
     """Images of each class and split, and how far from balanced the classes are."""
+    import pandas as pd
+
     from ...manifests.schema.card import class_words
     from ...manifests.summary.counts import balance_in_words, class_counts
     from ...manifests.summary.description import headline
 
-    kind = class_words(manifest.card.task)
     say(wrapped(f"{manifest.name} ({manifest.card.task}): {headline(manifest)}"))
     counts = class_counts(manifest)
-    columns = [kind[0], *counts.columns]
-    rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(counts.index, counts.to_numpy(), strict=True)]
-    if len(rows) > 1 and manifest.card.task != "multilabel":
-        rows.append(["total", *(f"{count:,}" for count in counts.sum())])
-    show_table(columns, rows, right=columns[1:], whole=columns[1:])
+    if len(counts) > 1 and manifest.card.task != "multilabel":
+        counts = pd.concat([counts, counts.sum().to_frame("total").T])
+    _show(counts.map("{:,}".format), class_words(manifest.card.task)[0])
     for sentence in balance_in_words(manifest):
         say(wrapped(sentence))
 
@@ -50,48 +49,38 @@ def tell_more_counts(manifest: Manifest) -> None:
     from ...manifests.summary.description import group_rows
 
     if {"unit_id", "group_id"} & set(manifest.table):
-        _tell_groups(group_rows(manifest), group_words(manifest))
+        title = f"Groups ({group_words(manifest)}), with the median and maximum per group"
+        _show(group_rows(manifest), "split", title, whole=False)
     for counts in attribute_counts(manifest):
         _tell_attribute(counts, counted_things(manifest), class_words(manifest.card.task)[0])
-
-
-def _tell_groups(counts: pd.DataFrame, what: str) -> None:
-    title = f"Groups ({what}), with the median and maximum per group"
-    columns = ["split", *counts.columns]
-    show_table(columns, counts.reset_index().to_numpy().tolist(), title=wrapped(title), right=columns[1:])
 
 
 def _tell_attribute(counts: AttributeCounts, thing: str, kind: str) -> None:
     """The values of an attribute; `thing` is what has one each, `kind` whether it is of a class or a label."""
     from ...base import counted
+    from ...manifests.summary.description import attribute_rows
 
     missing = f", {counted(counts.missing, thing)} without a value" if counts.missing else ""
     title = f"{counts.name}: {counted(counts.distinct, 'different value')}{missing}"
-    if counts.spread is not None:
-        _tell_spread(counts.spread, f"{title}; lower and upper are the quartiles", thing, kind)
-    elif counts.values is None:
+    rows = attribute_rows(counts, thing)
+    if rows is None:
         say(wrapped(f"{title}; nearly every {thing} has its own, so they are not listed."))
+    elif counts.spread is not None:
+        _show(rows, kind, f"{title}; lower and upper are the quartiles")
     else:
-        _tell_values(counts.values, title, thing, kind)
+        # A row a value and a column a class, or the other way round, whichever fits the terminal.
+        by_class = rows.T.set_axis(["all", *rows.columns[1:]])
+        few = rows.shape[1] <= _MOST_CLASSES + 1
+        layouts = [(rows, "value"), (by_class, kind)] if few else []
+        fitting = (layout for layout in layouts if _fits(list(map(str, layout[0].columns))))
+        _show(*next(fitting, (rows.iloc[:, :1], "value")), title)
 
 
-def _tell_spread(spread: pd.DataFrame, title: str, thing: str, kind: str) -> None:
-    from ...manifests.summary.description import number
-
-    columns = [kind, f"{thing}s", "least", "lower", "median", "upper", "most"]
-    rows = [[str(name), f"{row.iloc[0]:,.0f}", *map(number, row.iloc[1:])] for name, row in spread.iterrows()]
-    show_table(columns, rows, title=wrapped(title), right=columns[1:], whole=columns[1:])
-
-
-def _tell_values(values: pd.DataFrame, title: str, thing: str, kind: str) -> None:
-    """A row a value and a column a class, or the other way round, whichever fits the terminal."""
-    upright = values.rename(columns={"units": f"{thing}s"})
-    layouts = [("value", upright), (kind, values.rename(columns={"units": "all"}).T), ("value", upright.iloc[:, :1])]
-    few = values.shape[1] <= _MOST_CLASSES + 1
-    first, shown = next((one for one in layouts if few and _fits(list(map(str, one[1].columns)))), layouts[-1])
-    columns = [first, *map(str, shown.columns)]
-    rows = [[str(name), *(f"{count:,}" for count in row)] for name, row in shown.iterrows()]
-    show_table(columns, rows, title=wrapped(title), right=columns[1:], whole=columns[1:])
+def _show(rows: pd.DataFrame, first: str, title: str = "", *, whole: bool = True) -> None:
+    """A table of text, with the index in the column `first`; columns of numbers are not folded if `whole`."""
+    columns = list(map(str, rows.columns))
+    cells = [[str(name), *row] for name, row in zip(rows.index, rows.to_numpy().tolist(), strict=True)]
+    show_table([first, *columns], cells, title=wrapped(title), right=columns, whole=columns if whole else ())
 
 
 def _fits(headings: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from ...base import ManifestError, counted
 from ..image_stats.compute import ImageStats
 from ..image_stats.scan import manifest_image_stats
 from ..manifest import Manifest
-from ..schema.columns import column_of
+from ..schema.columns import as_words, column_of
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of
 from ..validation.diagnostics import Diagnostic
@@ -82,11 +82,8 @@ class CheckContext:
 
     @cached_property
     def split_order(self) -> np.ndarray:
-        """(N,) int64: 0 for train, 1 for val, 2 for test, 3 for other words; 0 throughout without a split."""
-        if self.split is None:
-            return np.zeros(len(self.manifest), np.int64)
-        places = {name: place for place, name in enumerate(SPLITS)}
-        return self.split.map(places).fillna(len(places)).to_numpy(np.int64)
+        """As the function has it."""
+        return split_order(self.manifest)
 
     def named(self, rows: np.ndarray, note: Note = None, *, joint: str = " = ") -> str:
         """The sample ids of `rows`, the first few of them, joined; in brackets their split or label."""
@@ -95,6 +92,14 @@ class CheckContext:
             notes = column_of(self.manifest.table, card.label_column)
         names = [f"{self.ids.iloc[row]}{'' if notes is None else f' ({notes.iloc[row]})'}" for row in rows[:_NAMED]]
         return joint.join(names) + (f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else "")
+
+
+def split_order(manifest: Manifest) -> np.ndarray:
+    """(N,) int64: 0 for train, 1 for val, 2 for test, 3 for other words; 0 throughout without a split."""
+    if "split" not in manifest.table:
+        return np.zeros(len(manifest), np.int64)
+    places = pd.Index(SPLITS).get_indexer(pd.Index(as_words(column_of(manifest.table, "split"))))
+    return np.where(places < 0, len(SPLITS), places)
 
 
 def same_pixels(stats: ImageStats) -> tuple[np.ndarray, np.ndarray, int]:

@@ -16,6 +16,7 @@ from ..schema.columns import TEXT, as_words, column_of
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of, disagreeing, first_rows
 from ..validation.structure import SPLITS
+from .context import same_pixels, split_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,25 +58,25 @@ def drop_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
         >>> len(manifest), len(fixed.manifest), fixed.changes
         (60, 59, ('dropped 1 copy of 1 image',))
     """
-    rows, content, count = _same_pixels(manifest.require_sound(), stats)
+    labels = label_codes(manifest.require_sound().table, manifest.card)
+    rows, content, count = same_pixels(stats)
     unit = codes_of(manifest.unit_ids)[0][rows]
-    repeated = disagreeing(content, count, unit)
-    disputed = disagreeing(content, count, label_codes(manifest.table, manifest.card)[rows])
+    disputed = disagreeing(content, count, labels[rows])
+    repeated = disagreeing(content, count, unit) & ~disputed
     # The first row of each content when rows are in the order in which they are kept.
-    order = np.argsort(_rank_of_split(manifest)[rows], kind="stable")
+    order = np.argsort(-split_order(manifest)[rows], kind="stable")
     keeper = order[first_rows(content[order], count)]
-    surplus = (repeated & ~disputed)[content] & (unit != unit[keeper][content])
+    surplus = repeated[content] & (unit != unit[keeper][content])
     refused = disputed[content]
     left = np.ones(len(manifest), bool)
     left[rows[surplus | refused]] = False
     if not left.any():
         raise ManifestError(f"{manifest.path or manifest.name}: all images are copies with different labels.")
-    copies, images = counted(int(surplus.sum()), "copy", "copies"), counted(int((repeated & ~disputed).sum()), "image")
-    changes = [f"dropped {copies} of {images}{_by_split(manifest, rows[surplus])}"] if surplus.any() else []
-    if refused.any():
-        copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
-        why = "with different labels, since the right one is unknown"
-        changes.append(f"dropped all {copies} of {images} {why}{_by_split(manifest, rows[refused])}")
+    copies, images = counted(int(surplus.sum()), "copy", "copies"), counted(int(repeated.sum()), "image")
+    changes = _change(manifest, rows[surplus], f"dropped {copies} of {images}")
+    copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
+    why = "with different labels, since the right one is unknown"
+    changes += _change(manifest, rows[refused], f"dropped all {copies} of {images} {why}")
     return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), changes)
 
 
@@ -102,8 +103,8 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows, content, count = _same_pixels(manifest.require_sound(), stats)
-    group, groups = codes_of(manifest.group_ids)
+    rows, content, count = same_pixels(stats)
+    group, groups = codes_of(manifest.require_sound().group_ids)
     # Groups and contents are the nodes, each image an edge: what hangs together is one group.
     ties = (np.ones(len(rows), bool), (group[rows], len(groups) + content))
     _, component = connected_components(coo_array(ties, shape=(len(groups) + count,) * 2), directed=False)
@@ -128,21 +129,6 @@ FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates":
 """What `medprobe manifest check --fix` can do."""
 
 
-def _same_pixels(manifest: Manifest, stats: ImageStats) -> tuple[np.ndarray, np.ndarray, int]:
-    """Rows that show something, the code of each one's content, and how many contents there are."""
-    rows = np.flatnonzero(stats.readable & ~stats.constant)
-    content, digests = pd.factorize(stats.digest[rows])
-    return rows, content, len(digests)
-
-
-def _rank_of_split(manifest: Manifest) -> np.ndarray:
-    """How much a row's part is worth keeping, 0 first: test, val, train. (N,) int64."""
-    if "split" not in manifest.table:
-        return np.zeros(len(manifest), np.int64)
-    ranks = {name: rank for rank, name in enumerate(reversed(SPLITS))}
-    return np.array([ranks[name] for name in as_words(column_of(manifest.table, "split"))], np.int64)
-
-
 def _to_train(manifest: Manifest, group: np.ndarray) -> tuple[pd.Series, list[str]]:
     """The split with every divided group moved to train as a whole, and what moved, in a sentence."""
     split = as_words(column_of(manifest.table, "split"))
@@ -155,17 +141,16 @@ def _to_train(manifest: Manifest, group: np.ndarray) -> tuple[pd.Series, list[st
             "so none would be left there; remove the column split, and let each seed draw its own."
         )
     sentence = f"moved {counted(int(divided.sum()), 'group')} from several parts of the split to train as a whole"
-    where = _by_split(manifest, np.flatnonzero(moved))
-    return pd.Series(np.where(moved, "train", split), dtype=TEXT), [sentence + where] if moved.any() else []
+    return pd.Series(np.where(moved, "train", split), dtype=TEXT), _change(manifest, np.flatnonzero(moved), sentence)
 
 
-def _by_split(manifest: Manifest, rows: np.ndarray) -> str:
-    """` (3 from train, 10 from test)`, empty without a split or rows."""
-    if "split" not in manifest.table or len(rows) == 0:
-        return ""
-    split = as_words(column_of(manifest.table, "split").iloc[rows])
-    counts = [(name, int((split == name).sum())) for name in SPLITS]
-    return f" ({', '.join(f'{count:,} from {name}' for name, count in counts if count)})"
+def _change(manifest: Manifest, rows: np.ndarray, sentence: str) -> list[str]:
+    """`sentence` about rows with how many are in each part of the split: ` (3 from train)`; nothing without rows."""
+    if len(rows) == 0:
+        return []
+    split = as_words(column_of(manifest.table, "split").iloc[rows]) if "split" in manifest.table else np.array([])
+    counts = [f"{(split == name).sum():,} from {name}" for name in SPLITS if name in split]
+    return [f"{sentence} ({', '.join(counts)})" if counts else sentence]
 
 
 def _fixed(manifest: Manifest, card: DatasetCard, table: pd.DataFrame, rows: np.ndarray, changes: list[str]) -> Fixed:

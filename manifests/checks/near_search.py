@@ -38,29 +38,21 @@ def near_hashes(hashes: np.ndarray, part: np.ndarray) -> Iterator[np.ndarray]:
         for flipped in (0, *(1 << bit for bit in range(_BAND_BITS))):
             wanted = keys ^ np.uint16(flipped)
             first, last = (np.searchsorted(ordered, wanted, side) for side in ("left", "right"))
-            for rows, places in _expanded(first, last):
-                yield _near(hashes, part, rows, order[places])
+            for one, places in _expanded(first, last):
+                other = order[places]
+                apart = (one < other) & (part[one] != part[other])
+                pairs = np.stack([one[apart], other[apart]], axis=1)
+                yield pairs[_bits(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]) <= FARTHEST]
 
 
 def _expanded(first: np.ndarray, last: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each row with each place from its first to its last, about `_PAIRS` at a time."""
-    ends = np.cumsum(last - first)
-    start = 0
-    while start < len(first):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS, "right")))
-        counts = (last - first)[start:stop]
-        rows = np.repeat(np.arange(start, stop), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        yield rows, np.repeat(first[start:stop], counts) + within
-        start = stop
-
-
-def _near(hashes: np.ndarray, part: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    apart = (one < other) & (part[one] != part[other])
-    one, other = one[apart], other[apart]
-    near = _bits(hashes[one] ^ hashes[other]) <= FARTHEST
-    return np.stack([one[near], other[near]], axis=1)
+    counts = last - first
+    ends = np.flatnonzero(np.diff(np.cumsum(counts) // _PAIRS)) + 1
+    for rows in np.split(np.arange(len(counts)), ends):
+        repeats = counts[rows]
+        starts = np.repeat(first[rows] - np.cumsum(repeats) + repeats, repeats)
+        yield np.repeat(rows, repeats), starts + np.arange(len(starts))
 
 
 def _bits(numbers: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..manifest import Manifest
 from ..schema.columns import as_numbers, as_words, column_of
+from ..schema.labels import has_class
 
 MOST_VALUES = 20
 """Values of an attribute that are counted one by one."""
@@ -53,7 +54,7 @@ def attribute_counts(manifest: Manifest) -> list[AttributeCounts]:
 def _counted(column: pd.Series, y: np.ndarray, classes: list[str]) -> AttributeCounts:
     name, missing, distinct = str(column.name), int(column.isna().sum()), int(column.nunique())
     if _is_measured(column, distinct):
-        return AttributeCounts(name, missing, distinct, None, _spread(as_numbers(column), y, classes))
+        return AttributeCounts(name, missing, distinct, None, _spread(pd.Series(as_numbers(column)), y, classes))
     if distinct > MOST_VALUES and distinct > (len(column) - missing) / 2:
         return AttributeCounts(name, missing, distinct, None, None)
     return AttributeCounts(name, missing, distinct, _values(column, y, classes), None)
@@ -66,43 +67,20 @@ def _is_measured(column: pd.Series, distinct: int) -> bool:
 
 
 def _values(column: pd.Series, y: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    codes, values = pd.factorize(column)
-    names = as_words(_whole_where_possible(pd.Series(values)))
-    known = codes >= 0
-    counts = np.bincount(codes[known], minlength=len(names))
-    order = np.lexsort((names.astype(str), -counts))[:MOST_VALUES]
-    # The few that are shown are found by their place in the order; there may be a million others.
-    place = np.full(len(names), -1)
-    place[order] = np.arange(len(order))
-    shown = np.where(known, place[codes], -1)
-    of_class = [
-        np.bincount(shown[_has(y, number) & (shown >= 0)], minlength=len(order)) for number in range(len(classes))
-    ]
-    index = pd.Index(names[order], name=column.name)
-    return pd.DataFrame(np.column_stack([counts[order], *of_class]), index=index, columns=["units", *classes])
+    of_class = [column[has_class(y, number)].value_counts() for number in range(len(classes))]
+    counts = pd.concat([column.value_counts(), *of_class], axis=1).fillna(0).astype(np.int64)
+    counts.columns = pd.Index(["units", *classes])
+    values = counts.index.to_series()
+    if pd.api.types.is_float_dtype(values.dtype) and (values % 1 == 0).all():
+        values = values.astype("Int64")  # They became decimals because others are missing.
+    counts.index = pd.Index(as_words(values), name=column.name)
+    occurring = counts[counts.iloc[:, 0].to_numpy() > 0]  # a category may have none
+    order = np.lexsort((occurring.index.astype(str), -occurring.iloc[:, 0]))
+    return occurring.iloc[order[:MOST_VALUES]]
 
 
-def _whole_where_possible(values: pd.Series) -> pd.Series:
-    """Whole numbers that became decimals because others were missing, as whole numbers again: 1.0 as 1."""
-    is_whole = pd.api.types.is_float_dtype(values.dtype) and (values % 1 == 0).all()
-    return values.astype("Int64") if is_whole else values
-
-
-def _spread(numbers: np.ndarray, y: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    known = ~np.isnan(numbers)
-    rows = [numbers[known], *(numbers[known & _has(y, number)] for number in range(len(classes)))]
-    return pd.DataFrame(
-        [_quartiles(row) for row in rows],
-        index=["all", *classes],
-        columns=["units", "smallest", "lower", "median", "upper", "largest"],
-    ).astype({"units": np.int64})
-
-
-def _has(y: np.ndarray, number: int) -> np.ndarray:
-    """Which units have the class at `number`: (U,) bool."""
-    return y[:, number] == 1 if y.ndim == 2 else y == number
-
-
-def _quartiles(numbers: np.ndarray) -> list[float]:
-    five = np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1]) if len(numbers) else np.full(5, np.nan)
-    return [len(numbers), *five.tolist()]
+def _spread(numbers: pd.Series, y: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    parts = [numbers, *(numbers[has_class(y, number)] for number in range(len(classes)))]
+    names = {"count": "units", "min": "smallest", "25%": "lower", "50%": "median", "75%": "upper", "max": "largest"}
+    spread = pd.DataFrame([part.describe() for part in parts]).set_axis(["all", *classes])
+    return spread[list(names)].rename(columns=names).astype({"units": np.int64})

@@ -26,14 +26,15 @@ def class_counts(manifest: Manifest) -> pd.DataFrame:
     codes, words = as_codes(column_of(table, "split")) if "split" in table else (np.zeros(len(table), int), ["all"])
     places = {word: place for place, word in enumerate(words)}
     names = [name for name in (*SPLITS, "all") if name in places]
-    counts = {name: _per_class(labels[codes == places[name]], len(card.classes)) for name in names}
+    counts = {name: per_class(labels[codes == places[name]], len(card.classes)) for name in names}
     frame = pd.DataFrame(counts, index=pd.Index(card.classes, name="class"), dtype=np.int64)
     if len(names) > 1:
         frame["total"] = frame.sum(axis=1)
     return frame
 
 
-def _per_class(labels: np.ndarray, classes: int) -> np.ndarray:
+def per_class(labels: np.ndarray, classes: int) -> np.ndarray:
+    """How many of `labels`, coded as by `label_codes`, have each class: (C,) int64."""
     if labels.ndim == 2:
         return (labels == 1).sum(axis=0)
     return np.bincount(labels[labels >= 0], minlength=classes)
@@ -76,7 +77,7 @@ def class_balance(manifest: Manifest) -> ClassBalance:
     """
     units, classes = manifest.units(), manifest.card.classes
     y, every = units.y, slice(None)
-    shares = _per_class(y, len(classes)) / len(units)
+    shares = per_class(y, len(classes)) / len(units)
     learnt, scored = every, every
     split_up = units.split is not None and {"train", "test"} <= set(np.unique(units.split))
     if units.split is not None and split_up:
@@ -126,7 +127,7 @@ def _constant_accuracy(learnt: np.ndarray, scored: np.ndarray, classes: int) -> 
     """Of the commonest answer among the labels `learnt`, over the labels `scored`."""
     if learnt.ndim == 2:
         return float((scored == (learnt.mean(axis=0) >= 0.5)).mean())
-    counts = _per_class(learnt, classes)
+    counts = per_class(learnt, classes)
     # Of several that are equally common, the one that does best: it is what a score has to beat.
     commonest = np.flatnonzero(counts == counts.max())
     return max(float((scored == answer).mean()) for answer in commonest)
@@ -152,26 +153,24 @@ def group_counts(manifest: Manifest) -> pd.DataFrame:
     """
     units = manifest.units()
     images = np.bincount(units.sample_unit, minlength=len(units))
-    parts = {}
-    if units.split is not None:
-        parts = {name: units.split == name for name in SPLITS if (units.split == name).any()}
-    if len(parts) != 1:
-        parts["total" if parts else "all"] = np.ones(len(units), bool)
+    split = np.full(len(units), "all") if units.split is None else units.split
+    parts = {name: split == name for name in (*SPLITS, "all") if name in split}
+    if len(parts) > 1:
+        parts["total"] = np.ones(len(units), bool)
     rows = {name: _of_groups(units.group[chosen], images[chosen]) for name, chosen in parts.items()}
     return pd.DataFrame.from_dict(rows, orient="index").astype(dict.fromkeys(("groups", "units", "images"), np.int64))
 
 
 def _of_groups(group: np.ndarray, images: np.ndarray) -> dict[str, float]:
     """Of chosen units, (n,) their groups and their numbers of images."""
-    units = np.bincount(group)
-    there = units > 0
-    units, pictures = units[there], np.bincount(group, weights=images)[there]
+    of_group = pd.Series(images).groupby(group).agg(["size", "sum"])
+    units, pictures = of_group["size"], of_group["sum"]
     return {
-        "groups": len(units),
+        "groups": len(of_group),
         "units": len(group),
-        "images": int(images.sum()),
-        "units_median": float(np.median(units)),
-        "units_largest": float(units.max()),
-        "images_median": float(np.median(pictures)),
-        "images_largest": float(pictures.max()),
+        "images": images.sum(),
+        "units_median": units.median(),
+        "units_largest": units.max(),
+        "images_median": pictures.median(),
+        "images_largest": pictures.max(),
     }

@@ -8,6 +8,7 @@ from ...base import counted
 from ...base.text import NONE, listed
 from ..manifest import Manifest
 from ..schema.card import class_words
+from .attributes import AttributeCounts
 from .counts import group_counts
 
 
@@ -27,11 +28,27 @@ def group_rows(manifest: Manifest) -> pd.DataFrame:
     kinds = ["units", "images"] if "unit_id" in manifest.table else ["images"]
     totals = counts[["groups", *kinds]].map("{:,}".format)
     for kind in kinds:
-        median, largest = counts[f"{kind}_median"].map(number), counts[f"{kind}_largest"].map(number)
+        median, largest = counts[f"{kind}_median"].map(_number), counts[f"{kind}_largest"].map(_number)
         totals[f"{kind} per group"] = median + " (max " + largest + ")"
     return totals.rename_axis("split")
 
 
-def number(value: float) -> str:
+def attribute_rows(counts: AttributeCounts, thing: str) -> pd.DataFrame | None:
+    """The values of an attribute, or the spread of its numbers, as text; None where the values may be names.
+
+    Args:
+        counts: of the attribute.
+        thing: what has a value each: `unit` or `image`.
+    """
+    if counts.spread is not None:
+        text = counts.spread.map(_number)
+        return text.assign(units=counts.spread["units"].map("{:,}".format)).rename(columns={"units": f"{thing}s"})
+    if counts.values is None:
+        return None
+    text = counts.values.map("{:,}".format)
+    return text.set_axis([f"{thing}s", *text.columns[1:]], axis=1)
+
+
+def _number(value: float) -> str:
     """A number to six digits, or the sign for none."""
     return NONE if pd.isna(value) else f"{value:,.6g}"

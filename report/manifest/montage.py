@@ -16,7 +16,7 @@ from ...manifests.manifest import Manifest
 from ...manifests.readers import read_image
 from ...manifests.schema.card import class_words
 from ...manifests.schema.columns import as_arrow, column_of
-from ...manifests.schema.labels import label_codes
+from ...manifests.schema.labels import has_class, label_codes
 from ..elements.theme import LIGHT, drawing, figure_bytes, new_figure
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> 
     order = pc.call_function("sort_indices", [as_arrow(column_of(manifest.table, "sample_id"))]).to_numpy()
     random, examples = np.random.default_rng(seed), []
     for number, name in enumerate(manifest.card.classes[:_MOST_CLASSES]):
-        of_class = (labels[:, number] == 1) if labels.ndim == 2 else (labels == number)
-        rows = order[of_class[order]]
+        rows = order[has_class(labels, number)[order]]
         drawn = np.sort(random.choice(len(rows), min(per_class, len(rows)), replace=False))
         examples.append(Examples(name, len(rows), [_tile(manifest, int(row)) for row in rows[drawn]]))
     if not any(shown.tiles for shown in examples):

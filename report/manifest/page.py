@@ -13,6 +13,7 @@ import numpy as np
 from ...base import atomic_path, counted, percent
 from ...manifests import ImageStats, Manifest, attribute_counts, manifest_image_stats
 from ...manifests.schema.card import class_words
+from ...manifests.schema.labels import has_class, label_codes
 from ...manifests.summary.attributes import AttributeCounts
 from ...manifests.summary.counts import balance_in_words, class_counts, counted_things
 from ...manifests.summary.description import headline
@@ -23,7 +24,7 @@ from ..elements.html import figure_on_page, render
 from ..elements.theme import LIGHT, drawing, figure_bytes
 from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure
 from .montage import class_examples
-from .tables import attribute_table, classes_table, files_table, groups_table, sample_truth, sizes
+from .tables import attribute_table, classes_table, files_table, groups_table, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,9 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "facts": _facts(manifest),
         "figures": {drawn.name: figure_on_page(drawn) for drawn in _figures(manifest, stats)},
         "classes": classes_table(manifest),
-        "examples": _examples(manifest, per_class),
+        "examples": class_examples(manifest, per_class=per_class),
+        "counted": counted,
+        "png": _png,
         "groups": groups_table(manifest) if {"group_id", "unit_id"} & set(manifest.table) else None,
         "attributes": [table for table in tables if table],
         "files": files_table(manifest, stats) if stats.readable.any() else None,
@@ -140,8 +143,8 @@ def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.nda
     shares = stats.histogram[read] / stats.histogram[read].sum(axis=1, keepdims=True)
     if len(manifest.card.classes) > MOST_LINES:
         return [("all images", shares.mean(axis=0))]
-    has = sample_truth(manifest)[read]
-    chosen = ((name, shares[has[:, place]]) for place, name in enumerate(manifest.card.classes))
+    labels = label_codes(manifest.table, manifest.card)[read]
+    chosen = ((name, shares[has_class(labels, place)]) for place, name in enumerate(manifest.card.classes))
     return [(name, of_class.mean(axis=0)) for name, of_class in chosen if len(of_class)]
 
 
@@ -164,21 +167,8 @@ def _sizes_in_words(stats: ImageStats) -> str:
     return f"{len(found):,} different sizes, {ranges[0]} and {ranges[1]} pixels; the commonest is {size}, {share}."
 
 
-def _examples(manifest: Manifest, per_class: int) -> list[dict[str, Any]]:
-    """Each class with its pictures, as the template shows them."""
-    return [
-        {
-            "name": examples.name,
-            "count": counted(examples.count, "image"),
-            "tiles": [_picture(tile) for tile in examples.tiles],
-        }
-        for examples in class_examples(manifest, per_class=per_class)
-    ]
-
-
-def _picture(tile: Image.Image | None) -> dict[str, Any] | None:
-    if tile is None:
-        return None
+def _png(tile: Image.Image) -> str:
+    """A picture as PNG in Base64."""
     buffer = io.BytesIO()
     tile.save(buffer, format="PNG", optimize=True)
-    return {"data": b64encode(buffer.getvalue()).decode(), "width": tile.width, "height": tile.height}
+    return b64encode(buffer.getvalue()).decode()
