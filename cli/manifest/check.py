@@ -24,17 +24,25 @@ _COMPARED_BY_DEFAULT = 50_000
 """Samples up to which embeddings are compared without --cache; the time grows with the square."""
 
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
+"""The page on the checks, which is installed with the package."""
+
+
 def _explain(code: str | None) -> None:
-    if code is not None:
-        from rich.markdown import Markdown
+    if code is None:
+        return
+    from rich.markdown import Markdown
 
-        from ..terminal.console import out
-        from .checks_page import section_of
+    from ...base import ManifestError, no_such
+    from ...manifests import CODES
+    from ..terminal.console import out
 
-        text = section_of(code)
-        say(f"{code}\n")
-        out().print(Markdown(text, hyperlinks=False), soft_wrap=False)
-        raise typer.Exit
+    if code not in CODES:
+        raise ManifestError(f"--explain: {no_such('code', code, CODES)}")
+    section = PAGE.read_text(encoding="utf-8").split(f"\n### `{code}`\n")[1].split("\n#")[0]
+    say(f"{code}\n")
+    out().print(Markdown(section.strip(), hyperlinks=False), soft_wrap=False)
+    raise typer.Exit
 
 
 def check(
@@ -112,20 +120,16 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     stats = manifest_image_stats(manifest)
     done = FIXES[fix](manifest, stats)
     if not done.changed:
-        about = f"so {out} was not written; the results below are about {manifest.path}"
-        remark(wrapped(f"{fix}: there is nothing to do, {about}."))
+        remark(wrapped(f"{fix}: there is nothing to do, so {out} was not written; {manifest.path} is checked."))
         return manifest
     saved = done.manifest.named(out.stem).save(out)
     store_image_stats(saved, stats.take(done.rows))
     for sentence in done.changes:
         remark(wrapped(f"{fix}: {sentence}."))
     if saved.name != manifest.name:
-        remark(
-            wrapped(
-                f'The new data set is named "{saved.name}", so that its results are not taken for those of '
-                f'"{manifest.name}"; embeddings made under the old name serve it if you change `name` back in its card.'
-            )
-        )
+        why = f'so that its results are not taken for those of "{manifest.name}"'
+        reuse = "to use the embeddings made under the old name, change `name` back in its card"
+        remark(wrapped(f'The new data set is named "{saved.name}", {why}; {reuse}.'))
     remark(wrapped(f"Wrote {out} and {out.with_suffix('.yaml').name}; the results below are about it."))
     return saved
 
@@ -156,9 +160,8 @@ def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[
     matrices = {}
     for one in caches:
         # Of a backbone at two sizes, say, there are two caches.
-        several = backbones.count(one.spec.backbone) > 1
-        name = f"{one.spec.backbone}{f'@{one.spec.fingerprint}' if several else ''}, {one.poolings[0]}"
-        matrices[name] = _in_row_order(one, loaded)
+        which = f"@{one.spec.fingerprint}" if backbones.count(one.spec.backbone) > 1 else ""
+        matrices[f"{one.spec.backbone}{which}, {one.poolings[0]}"] = _in_row_order(one, loaded)
     names = "; ".join(matrices)
     remark(wrapped(f"note: embeddings are compared by {counted(len(matrices), 'cache')} of {store}: {names}"))
     return matrices
@@ -166,14 +169,10 @@ def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[
 
 def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
     """The first pooling of a cache, (N, D) in the order of the manifest's rows, NaN where a sample is not in it."""
-    import numpy as np
+    import pandas as pd
 
-    vectors = cache.load(cache.poolings[0])
-    rows = {sample: row for row, sample in enumerate(cache.sample_ids)}
-    place = np.array([rows.get(sample, -1) for sample in manifest.sample_ids], np.int64)
-    matrix = vectors[place] if len(vectors) else np.empty((len(place), vectors.shape[1]), np.float32)
-    matrix[place < 0] = np.nan
-    return matrix
+    vectors = pd.DataFrame(cache.load(cache.poolings[0]), index=pd.Index(cache.sample_ids))
+    return vectors.reindex(manifest.sample_ids).to_numpy()
 
 
 def _print(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None:
@@ -182,14 +181,17 @@ def _print(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> Non
     from ...manifests import CODES
 
     by_code: dict[str, list[Diagnostic]] = {}
-    for found in sorted(findings, key=lambda found: found.severity):
+    for found in findings:
         by_code.setdefault(found.code, []).append(found)
+    checked = f"{manifest.name}: {counted(len(manifest), 'image')} checked"
     if not findings:
-        say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked, nothing found."))
+        say(wrapped(f"{checked}, nothing found."))
         return
+    images = {code: _distinct_rows(same) for code, same in by_code.items()}
     show_table(
         ["severity", "code", "images", "meaning"],
-        [[same[0].severity, code, _images(same), CODES[code].meaning] for code, same in by_code.items()],
+        # A dash where the table as a whole is concerned.
+        [[CODES[code].severity, code, f"{n:,}" if n else NONE, CODES[code].meaning] for code, n in images.items()],
         right=["images"],
         whole=["severity", "code", "images"],
     )
@@ -202,17 +204,12 @@ def _print(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> Non
             left = sum(found.count for found in same[most:])
             say(wrapped(f"and {left:,} more; --most {len(same)} lists more, --json all", first="  "))
         say("")
-    say(wrapped(f"{manifest.name}: {counted(len(manifest), 'image')} checked; {_in_sum(findings)}."))
+    say(wrapped(f"{checked}; {_in_sum(findings)}."))
     remark(f"More: {command('manifest', 'check', '--explain', next(iter(by_code)))}")
 
 
-def _images(findings: Sequence[Diagnostic]) -> str:
-    """The number of images concerned, each counted once; a dash if the table as a whole is concerned."""
-    count = _distinct_rows(findings)
-    return f"{count:,}" if count else NONE
-
-
 def _distinct_rows(findings: Sequence[Diagnostic]) -> int:
+    """The number of images concerned, each counted once."""
     import numpy as np
 
     return len(np.unique(np.concatenate([found.rows for found in findings]))) if findings else 0

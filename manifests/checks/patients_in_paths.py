@@ -33,7 +33,12 @@ def groups_in_names(context: CheckContext) -> Iterator[Diagnostic]:
     paths = [path.partition("#")[0].replace("\\", "/") for path in as_words(column_of(table, "path"))]
     if len(set(paths)) < len(paths):  # frames of one file share its name
         return
-    for names, whose in ((_prefixes(paths), "names"), (_folders(paths), "folders")):
+    # Without suffix and last field, "" where that does not name anyone; and folders whose name holds a number.
+    matches = (_LAST_FIELD.match(path.rpartition("/")[2].rpartition(".")[0]) for path in paths)
+    folders = (path.rpartition("/")[0] for path in paths)
+    by_file = [match["name"] if match else "" for match in matches]
+    by_folder = [folder if re.search(r"\d", folder.rpartition("/")[2]) else "" for folder in folders]
+    for names, whose in ((np.array(by_file, object), "names"), (np.array(by_folder, object), "folders")):
         shared = _shared_names(names, context)
         if shared is not None:
             rows = np.flatnonzero(names == names[shared[0]])
@@ -56,15 +61,3 @@ def _shared_names(names: np.ndarray, context: CheckContext) -> np.ndarray | None
     batches = _NAMES_PER_CLASS * len(context.manifest.card.classes)
     like_patients = shared.sum() >= _FEWEST_SHARED and named > batches and len(rows) >= _SHARE * len(names)
     return rows if like_patients else None
-
-
-def _prefixes(paths: list[str]) -> np.ndarray:
-    """The name of each file without its suffix and its last field, "" where that does not name anyone: (N,) object."""
-    matches = (_LAST_FIELD.match(path.rpartition("/")[2].rpartition(".")[0]) for path in paths)
-    return np.array([match["name"] if match else "" for match in matches], object)
-
-
-def _folders(paths: list[str]) -> np.ndarray:
-    """The folder of each file where its name holds a number, else "": (N,) object."""
-    folders = (path.rpartition("/")[0] for path in paths)
-    return np.array([folder if re.search(r"\d", folder.rpartition("/")[2]) else "" for folder in folders], object)

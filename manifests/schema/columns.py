@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -157,13 +156,16 @@ def _near_files(path: Path) -> str:
 
 def _reason(error: BaseException, path: Path) -> str:
     words = " ".join(str(error).split())
+    with path.open("rb") as file:
+        text_start = file.read(512) if path.suffix.lower() == ".csv" else b""
     if "Empty CSV file" in words:
         return "it is empty"
     if path.suffix.lower() == ".gz" and "zlib" in words:
         return "it is damaged or was cut off; fetch it again"
-    if _is_wide_text(path) or "UTF8" in words or "utf-8" in words.lower():
+    # UTF-16 has zero bytes; spreadsheets export it as "Unicode text".
+    if b"\0" in text_start or "UTF8" in words or "utf-8" in words.lower():
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
-    if re.search(r"Expected \d+ columns, got \d+", words):
+    if "columns, got" in words:
         return _ragged_rows(path)
     if "Parquet magic bytes" in words or "Parquet file size" in words:
         return "it is not a Parquet file, or was cut off"
@@ -172,12 +174,6 @@ def _reason(error: BaseException, path: Path) -> str:
     if path.suffix.lower() == ".parquet":
         return f"it is damaged; fetch it or build it again ({words[:120].rstrip('.')})"
     return words[:200].rstrip(".")
-
-
-def _is_wide_text(path: Path) -> bool:
-    """Whether a file is UTF-16 or UTF-32, as spreadsheets export "Unicode text"."""
-    with path.open("rb") as file:
-        return path.suffix.lower() == ".csv" and b"\0" in file.read(512)
 
 
 def _ragged_rows(path: Path) -> str:

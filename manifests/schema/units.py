@@ -56,10 +56,8 @@ class Units:
             (G, C) int64.
         """
         counts = np.zeros((len(self.group_id), classes), np.int64)
-        if self.y.ndim == 1:
-            np.add.at(counts, (self.group[chosen], self.y[chosen]), 1)
-        else:
-            np.add.at(counts, self.group[chosen], self.y[chosen].astype(np.int64))
+        y = self.y[chosen]
+        np.add.at(counts, self.group[chosen], y if y.ndim == 2 else y[:, None] == np.arange(classes))
         return counts
 
     @classmethod

@@ -76,20 +76,18 @@ def class_balance(manifest: Manifest) -> ClassBalance:
         ('benign', 0.5)
     """
     units, classes = manifest.units(), manifest.card.classes
-    y, every = units.y, slice(None)
-    shares = per_class(y, len(classes)) / len(units)
-    learnt, scored = every, every
-    split_up = units.split is not None and {"train", "test"} <= set(np.unique(units.split))
-    if units.split is not None and split_up:
-        learnt, scored = units.split == "train", units.split == "test"
+    shares = per_class(units.y, len(classes)) / len(units)
     largest, smallest = int(shares.argmax()), int(shares.argmin())
+    learnt, scored, scored_on = units.y, units.y, "all"
+    if units.split is not None and {"train", "test"} <= set(np.unique(units.split)):
+        learnt, scored, scored_on = units.y[units.split == "train"], units.y[units.split == "test"], "test"
     return ClassBalance(
-        classes[largest],
-        float(shares[largest]),
-        classes[smallest],
-        float(shares[smallest]),
-        _constant_accuracy(y[learnt], y[scored], len(classes)),
-        "test" if split_up else "all",
+        largest=classes[largest],
+        largest_share=float(shares[largest]),
+        smallest=classes[smallest],
+        smallest_share=float(shares[smallest]),
+        constant_accuracy=_constant_accuracy(learnt, scored, len(classes)),
+        scored_on=scored_on,
     )
 
 

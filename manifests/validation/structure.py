@@ -103,12 +103,7 @@ def inconsistent_samples(table: pd.DataFrame, card: DatasetCard) -> Iterator[Dia
     if "unit_id" not in table:
         return
     codes, units = codes_of(column_of(table, "unit_id"))
-    disagreement = (
-        ("unit-two-labels", "labels", card.label_column),
-        ("unit-two-groups", "groups", "group_id"),
-        ("unit-two-splits", "splits", "split"),
-    )
-    for code, what, column in disagreement:
+    for what, column in {"labels": card.label_column, "groups": "group_id", "splits": "split"}.items():
         if what == "labels":
             values = label_codes(table, card)
         elif column in table:
@@ -123,7 +118,7 @@ def inconsistent_samples(table: pd.DataFrame, card: DatasetCard) -> Iterator[Dia
             return f'{rows_in_words(rows)}: one unit in column "unit_id", different {what}{found}'
 
         rows = np.flatnonzero(disagreeing(codes, len(units), values)[codes])
-        yield from one_by_one(code, rows, codes[rows], column_of(table, "sample_id"), message)
+        yield from one_by_one(f"unit-two-{what}", rows, codes[rows], column_of(table, "sample_id"), message)
 
 
 STRUCTURE: tuple[Check, ...] = (

@@ -13,7 +13,7 @@ from ..elements.theme import LIGHT, new_figure, place_rows
 from ..plots.scores import WIDTH
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 MOST_BARS = 40
@@ -49,7 +49,7 @@ def classes_figure(counts: pd.DataFrame) -> Figure:
     place_rows(axes, range(len(shown)), names, top=-0.6, bottom=len(shown) - 0.4)
     axes.set_xlabel("Images")
     axes.grid(axis="x")
-    _thousands(axes, x=True)
+    _thousands(axes.xaxis)
     if len(counts.columns) > 1:
         figure.legend(loc="outside upper right", ncols=len(counts.columns))
     return figure
@@ -70,9 +70,8 @@ def sizes_figure(sizes: pd.DataFrame) -> Figure:
     most = 1.06 * float(max(shown["width"].max(), shown["height"].max()))
     axes.plot([0, most], [0, most], color=LIGHT.quiet, linewidth=0.8, dashes=(2, 2), zorder=1)
     axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="Width (pixels)", ylabel="Height (pixels)")
-    axes.locator_params(nbins=5)
     axes.grid()
-    _thousands(axes, x=True, y=True)
+    _thousands(axes.xaxis, axes.yaxis)
     return figure
 
 
@@ -97,7 +96,7 @@ def intensity_figure(histograms: Sequence[tuple[str, np.ndarray]]) -> Figure:
     # Black borders are half of many medical images; on a linear axis nothing else would be seen.
     axes.set(xlim=(0, 256), yscale="log", ylim=(_LEAST_SHARE, None))
     axes.set(xlabel="Grey level, 0 (black) to 255 (white)", ylabel="Share of pixels (log)")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g} %")
+    axes.yaxis.set_major_formatter("{x:.3g} %")
     axes.set_xticks([0, 64, 128, 192, 255])
     axes.grid(axis="y")
     if len(histograms) > 1:
@@ -105,10 +104,9 @@ def intensity_figure(histograms: Sequence[tuple[str, np.ndarray]]) -> Figure:
     return figure
 
 
-def _thousands(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+def _thousands(*axes: Axis) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    for axis, wanted in ((axes.xaxis, x), (axes.yaxis, y)):
-        if wanted:
-            axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-            axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axis.set_major_formatter("{x:,.0f}")

@@ -100,20 +100,18 @@ def draw_montage(manifest: Manifest, out: Path, *, per_class: int = 8, seed: int
 def montage_figure(manifest: Manifest, examples: list[Examples]) -> Figure:
     """The figure of `examples`: a row of tiles per class, with its name and number of images on the left."""
     step, across = TILE + _GAP, max(len(shown.tiles) for shown in examples)
-    canvas = np.full((len(examples) * step - _GAP, across * step - _GAP, 3), 255, np.uint8)
+    canvas = Image.new("RGB", (across * step - _GAP, len(examples) * step - _GAP), "white")
     figure = new_figure(max(2.4 + across * step / TILE, 5), 0.6 + len(examples) * step / TILE)
     axes = figure.add_subplot()
     for row, shown in enumerate(examples):
         for column, tile in enumerate(shown.tiles):
-            top, left = row * step, column * step
-            canvas[top : top + TILE, left : left + TILE] = _HOLE
+            left, top, middle = column * step, row * step, TILE / 2
+            canvas.paste(_HOLE, (left, top, left + TILE, top + TILE))
             if tile is None:
-                middle = (left + TILE / 2, top + TILE / 2)
-                axes.text(*middle, "unreadable", ha="center", va="center", color=LIGHT.quiet)
-                continue
-            top, left = top + (TILE - tile.height) // 2, left + (TILE - tile.width) // 2
-            canvas[top : top + tile.height, left : left + tile.width] = np.asarray(tile.convert("RGB"))
-    axes.imshow(canvas, interpolation="nearest")
+                axes.text(left + middle, top + middle, "unreadable", ha="center", va="center", color=LIGHT.quiet)
+            else:
+                canvas.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+    axes.imshow(np.asarray(canvas), interpolation="nearest")
     names = ["\n".join([*textwrap.wrap(one.name, _LABEL_WIDTH), counted(one.count, "image")]) for one in examples]
     axes.set_yticks([row * step + TILE / 2 for row in range(len(examples))], names)
     axes.set_xticks([])

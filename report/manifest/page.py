@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ...base import atomic_path, counted, percent
 from ...manifests import ImageStats, Manifest, attribute_counts, manifest_image_stats
@@ -78,7 +80,7 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "groups": groups_table(manifest) if {"group_id", "unit_id"} & set(manifest.table) else None,
         "attributes": [table for table in tables if table],
         "files": files_table(manifest, stats) if stats.readable.any() else None,
-        "sizes": _sizes_in_words(stats),
+        "sizes": _sizes_in_words(sizes(stats)),
         "medprobe_version": version("medprobe"),
     }
 
@@ -112,27 +114,22 @@ def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
     text = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
     parts = "one colour per split; " if len(counts.columns) > 1 else ""
     kind, _ = class_words(manifest.card.task)
-    yield _drawn("classes", f"Images of each {kind}", f"One bar per {kind}, {parts}the number is the total.{cut}",
-                 f"Images: {text}.", lambda: classes_figure(counts))  # fmt: skip
+    caption = f"One bar per {kind}, {parts}the number is the total.{cut}"
+    yield _drawn("classes", f"Images of each {kind}", caption, f"Images: {text}.", partial(classes_figure, counts))
     found = sizes(stats)
     if len(found) > 1:
-        yield _drawn("sizes", "Sizes of images",
-                     "One disc per size, its area by the number of images. Square images are on the dashed line.",
-                     _sizes_in_words(stats), lambda: sizes_figure(found))  # fmt: skip
+        caption = "One disc per size, its area by the number of images. Square images are on the dashed line."
+        yield _drawn("sizes", "Sizes of images", caption, _sizes_in_words(found), partial(sizes_figure, found))
     histograms = _histograms(manifest, stats)
     if histograms:
-        yield _intensities(histograms)
-
-
-def _intensities(histograms: list[tuple[str, np.ndarray]]) -> RenderedFigure:
-    levels = (np.arange(len(histograms[0][1])) + 0.5) * 256 / len(histograms[0][1])
-    text = ", ".join(f"{name} {float(shares @ levels):.0f}" for name, shares in histograms)
-    return _drawn(
-        "intensities", "Grey levels",
-        "The share of pixels at each grey level (the luma of colours), mean over images, so that large ones count no"
-        " more than small ones. Classes with different curves may be predictable from brightness alone.",
-        f"Mean grey level: {text}.", lambda: intensity_figure(histograms),
-    )  # fmt: skip
+        levels = (np.arange(len(histograms[0][1])) + 0.5) * 256 / len(histograms[0][1])
+        text = ", ".join(f"{name} {float(shares @ levels):.0f}" for name, shares in histograms)
+        caption = (
+            "The share of pixels at each grey level (the luma of colours), mean over images, so that large ones count "
+            "no more than small ones. Classes with different curves may be predictable from brightness alone."
+        )
+        draw = partial(intensity_figure, histograms)
+        yield _drawn("intensities", "Grey levels", caption, f"Mean grey level: {text}.", draw)
 
 
 def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.ndarray]]:
@@ -154,8 +151,7 @@ def _drawn(name: str, title: str, caption: str, text: str, draw: Callable[[], Fi
         return RenderedFigure(name, title, caption, text, figure_bytes(draw(), "svg"), b"")
 
 
-def _sizes_in_words(stats: ImageStats) -> str:
-    found = sizes(stats)
+def _sizes_in_words(found: pd.DataFrame) -> str:
     if len(found) == 0:
         return "No image could be read."
     common = found.iloc[0]

@@ -162,7 +162,7 @@ def test_every_code_of_a_check_is_explained_without_a_manifest(medprobe) -> None
 def test_the_explanations_are_installed_with_the_package() -> None:
     import tomllib
 
-    from medprobe.cli.manifest.checks_page import PAGE
+    from medprobe.cli.manifest.check import PAGE
 
     setuptools = tomllib.loads((PAGE.parent.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "medprobe.docs" in setuptools["packages"]

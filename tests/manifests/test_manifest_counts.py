@@ -89,6 +89,13 @@ def test_numbers_of_few_values_are_counted_as_grades() -> None:
     assert grade.values["units"].to_dict() == {"2": 5, "1": 2, "3": 1}
 
 
+def test_an_attribute_without_any_value_is_counted_as_missing() -> None:
+    [counts] = attribute_counts(make({"label": ["a", "b"] * 2, "sex": [None] * 4}, attributes=["sex"]))
+    assert (counts.missing, counts.distinct) == (4, 0)
+    assert counts.values is not None
+    assert counts.values.shape == (0, 3)
+
+
 def test_an_attribute_that_may_hold_names_is_not_listed() -> None:
     names = [f"Patient {number}" for number in range(40)]
     [counts] = attribute_counts(make({"label": ["a", "b"] * 20, "who": names}, attributes=["who"]))
