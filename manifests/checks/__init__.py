@@ -12,42 +12,30 @@ import numpy as np
 
 from ..manifest import Manifest
 from ..validation.diagnostics import Diagnostic, by_severity
+from . import images, labels, near_duplicates, patients_in_paths, shortcuts, spelling, split_leakage
 from .context import Check, CheckContext
-from .images import (
-    constant_images,
-    extreme_aspects,
-    images_with_text,
-    paths_outside_root,
-    unreadable_images,
-)
-from .labels import absent_classes, labels_like_ids, rare_classes, units_with_two_attributes
-from .near_duplicates import near_duplicates, near_embeddings
-from .patients_in_paths import groups_in_names
-from .shortcuts import formats_that_tell_classes
-from .spelling import alike_names
-from .split_leakage import groups_across_splits, pixels_across_splits, pixels_repeated, pixels_with_two_labels
 
 __all__ = ["CHECKS", "Check", "CheckContext", "check_manifest"]
 
 CHECKS: tuple[Check, ...] = (
-    unreadable_images,
-    paths_outside_root,
-    constant_images,
-    extreme_aspects,
-    images_with_text,
-    groups_across_splits,
-    pixels_across_splits,
-    pixels_with_two_labels,
-    pixels_repeated,
-    near_duplicates,
-    near_embeddings,
-    groups_in_names,
-    units_with_two_attributes,
-    rare_classes,
-    absent_classes,
-    alike_names,
-    labels_like_ids,
-    formats_that_tell_classes,
+    images.unreadable_images,
+    images.paths_outside_root,
+    images.constant_images,
+    images.extreme_aspects,
+    images.images_with_text,
+    split_leakage.groups_across_splits,
+    split_leakage.pixels_across_splits,
+    split_leakage.pixels_with_two_labels,
+    split_leakage.pixels_repeated,
+    near_duplicates.near_duplicates,
+    near_duplicates.near_embeddings,
+    patients_in_paths.groups_in_names,
+    labels.units_with_two_attributes,
+    labels.rare_classes,
+    labels.absent_classes,
+    spelling.alike_names,
+    labels.labels_like_ids,
+    shortcuts.formats_that_tell_classes,
 )
 """In the order of the report."""
 

@@ -14,7 +14,7 @@ from ...base import ManifestError, counted
 from ..image_stats.compute import ImageStats
 from ..image_stats.scan import manifest_image_stats
 from ..manifest import Manifest
-from ..schema.columns import as_words, column_of
+from ..schema.columns import column_of, positions
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of
 from ..validation.diagnostics import Diagnostic
@@ -98,7 +98,7 @@ def split_order(manifest: Manifest) -> np.ndarray:
     """(N,) int64: 0 for train, 1 for val, 2 for test, 3 for other words; 0 throughout without a split."""
     if "split" not in manifest.table:
         return np.zeros(len(manifest), np.int64)
-    places = pd.Index(SPLITS).get_indexer(pd.Index(as_words(column_of(manifest.table, "split"))))
+    places = positions(column_of(manifest.table, "split"), SPLITS)
     return np.where(places < 0, len(SPLITS), places)
 
 

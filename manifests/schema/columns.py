@@ -108,6 +108,12 @@ def as_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return encoded.indices.to_numpy(), encoded.dictionary.to_numpy(zero_copy_only=False)
 
 
+def positions(column: pd.Series, names: Sequence[str]) -> np.ndarray:
+    """The position in `names` of each cell of a column of few words, (N,) int64; -1 where it is none of them."""
+    codes, words = as_codes(column)
+    return pd.Index(names, dtype=object).get_indexer(pd.Index(words, dtype=object)).astype(np.int64)[codes]
+
+
 def is_blank(column: pd.Series) -> np.ndarray:
     """Which cells are missing, empty or white space: (N,) bool."""
     missing = column.isna().to_numpy(bool)

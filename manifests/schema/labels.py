@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .card import DatasetCard
-from .columns import as_codes, as_numbers, column_of
+from .columns import as_numbers, column_of, positions
 
 
 def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
@@ -17,8 +17,7 @@ def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
         manifest that was loaded leniently can have.
     """
     if card.task != "multilabel":
-        codes, names = as_codes(column_of(table, card.label_column))
-        return pd.Index(card.classes).get_indexer(pd.Index(names, dtype=object)).astype(np.int64)[codes]
+        return positions(column_of(table, card.label_column), card.classes)
     columns = (as_numbers(column_of(table, name)) for name in card.classes)
     return np.stack([np.where((column == 0) | (column == 1), column, -1).astype(np.int8) for column in columns], axis=1)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...base import percent
 from ..manifest import Manifest
-from ..schema.columns import as_codes, column_of
+from ..schema.columns import column_of, positions
 from ..schema.labels import label_codes
 from ..validation.structure import SPLITS
 
@@ -23,12 +23,16 @@ def class_counts(manifest: Manifest) -> pd.DataFrame:
     """
     card, table = manifest.card, manifest.table
     labels = label_codes(table, card)
-    codes, words = as_codes(column_of(table, "split")) if "split" in table else (np.zeros(len(table), int), ["all"])
-    places = {word: place for place, word in enumerate(words)}
-    names = [name for name in (*SPLITS, "all") if name in places]
-    counts = {name: per_class(labels[codes == places[name]], len(card.classes)) for name in names}
+    names, split = ["all"], np.zeros(len(table), np.int64)
+    if "split" in table:
+        names, split = list(SPLITS), positions(column_of(table, "split"), SPLITS)
+    counts = {
+        name: per_class(labels[split == place], len(card.classes))
+        for place, name in enumerate(names)
+        if (split == place).any()
+    }
     frame = pd.DataFrame(counts, index=pd.Index(card.classes, name="class"), dtype=np.int64)
-    if len(names) > 1:
+    if len(counts) > 1:
         frame["total"] = frame.sum(axis=1)
     return frame
 
