@@ -29,18 +29,11 @@ _OURS = {
 _SEALED = ("scores", "predictions", "units")
 """Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
 
-
 _STATED: dict[str, type] = {
-    "rows": dict,
-    "digests": dict,
-    "dataset": dict,
-    "probes": dict,
-    "metric": str,
-    "protocol": str,
+    **dict.fromkeys(("rows", "digests", "dataset", "probes", "budgets"), dict),
+    **dict.fromkeys(("metric", "protocol"), str),
+    **dict.fromkeys(("seeds", "warnings"), list),
     "refit": bool,
-    "seeds": list,
-    "budgets": dict,
-    "warnings": list,
 }
 """What run.json must hold to be read, and as what."""
 

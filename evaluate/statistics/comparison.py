@@ -112,8 +112,8 @@ def compare(
     look_up("correction", correction, CORRECTIONS)
     known = metric_samples(run, chosen, draws)
     rows = [
-        pair.columns(between) | _compare(run, known[pair.first], known[pair.second], confidence, interval)
-        for pair in pairs([samples.system for samples in known], between)
+        names | _compare(run, known[first], known[second], confidence, interval)
+        for names, first, second in pairs([samples.system for samples in known], between)
     ]
     table = pd.DataFrame(rows, columns=["dataset", COMPARISON_AXES[between], *_COLUMNS])
     return with_correction(table, correction)

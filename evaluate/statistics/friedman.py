@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import permutations
 from typing import NamedTuple
 
@@ -37,16 +36,6 @@ class Friedman(NamedTuple):
     def p(self) -> float:
         """The one that decides: exact, or where that cannot be had, of F, which needs many data sets or treatments."""
         return self.p_f if math.isnan(self.p_exact) else self.p_exact
-
-
-@dataclass(frozen=True, eq=False)
-class Nemenyi:
-    """Which treatments differ, if Friedman's test is significant."""
-
-    critical_difference: float
-    """Two mean ranks that are further apart than this differ significantly."""
-    p: np.ndarray
-    """(k, k), adjusted for all pairs by itself."""
 
 
 def ranks_of(scores: np.ndarray) -> np.ndarray:
@@ -108,13 +97,17 @@ def _exact_p(ranks: np.ndarray) -> float:
     return float(proba[(sums**2).sum(axis=1) >= (doubled.sum(axis=0) ** 2).sum()].sum())
 
 
-def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> Nemenyi:
+def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> tuple[float, np.ndarray]:
     """Nemenyi's test of all pairs (1963), as Demsar has it (2006, jmlr.org/papers/v7/demsar06a.html).
 
     Args:
         mean_ranks: (k,) over the data sets.
         sets: their number.
         alpha: chance that any pair is significant though none differs.
+
+    Returns:
+        The critical difference, beyond which two mean ranks differ significantly; and (k, k) p-values, adjusted for all
+        pairs by themselves.
     """
     treatments = len(mean_ranks)
     error = np.sqrt(treatments * (treatments + 1) / (6 * sets))
@@ -122,7 +115,7 @@ def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> Nem
     widths = np.abs(np.subtract.outer(mean_ranks, mean_ranks)) / error * np.sqrt(2)
     p = np.clip(stats.studentized_range.sf(widths, treatments, np.inf), 0, 1)
     critical = stats.studentized_range.ppf(1 - alpha, treatments, np.inf) / np.sqrt(2) * error
-    return Nemenyi(float(critical), p)
+    return float(critical), p
 
 
 def cliques(mean_ranks: np.ndarray, apart: np.ndarray) -> list[tuple[int, int]]:

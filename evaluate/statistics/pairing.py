@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 from ...base import look_up
 from ..results.schemas import SystemKey
@@ -13,27 +12,8 @@ COMPARISON_AXES = {"backbones": "probe", "probes": "backbone"}
 """What may be compared, and what is then the same on both sides."""
 
 
-class Pair(NamedTuple):
-    """Two systems of one data set and one budget."""
-
-    dataset: str
-    budget: str
-    within: str
-    """The probe or the backbone that both have."""
-    a: str
-    b: str
-    first: int
-    """Positions among the systems."""
-    second: int
-
-    def columns(self, between: str) -> dict[str, str]:
-        """What the tables say of the pair."""
-        same = {COMPARISON_AXES[between]: self.within}
-        return {"dataset": self.dataset, **same, "budget": self.budget, "a": self.a, "b": self.b}
-
-
-def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[Pair]:
-    """Every two that can be compared, in the order of the names.
+def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[tuple[dict[str, str], int, int]]:
+    """Every two that can be compared, in the order of the names: the columns of the pair, and where both are.
 
     Raises:
         ProbeError: `between` is none of `COMPARISON_AXES`.
@@ -43,7 +23,8 @@ def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[Pair]:
     for first, second in combinations(order, 2):
         (one, (within, a)), (other, (same, b)) = sides[first], sides[second]
         if (one.dataset, one.budget, within) == (other.dataset, other.budget, same):
-            yield Pair(one.dataset, one.budget, within, a, b, first, second)
+            names = {"dataset": one.dataset, COMPARISON_AXES[between]: within, "budget": one.budget, "a": a, "b": b}
+            yield names, first, second
 
 
 def sides_of(systems: Sequence[SystemKey], between: str) -> list[tuple[str, str]]:

@@ -142,8 +142,8 @@ def _ranking(
         p = wilcoxon_test(scores[:, 0] - scores[:, 1])
         friedman, test, critical, table = None, "wilcoxon", np.nan, np.array([[1.0, p], [p, 1.0]])
     else:
-        found = nemenyi_test(means, len(scores), alpha)
-        friedman, test, critical, table = friedman_test(scores), "nemenyi", found.critical_difference, found.p
+        friedman, test = friedman_test(scores), "nemenyi"
+        critical, table = nemenyi_test(means, len(scores), alpha)
     return Ranking(
         between=between,
         within=within,

@@ -73,8 +73,8 @@ def significance_tests(
     systems = predictions_by_system(run)
     predicted = list(systems.values())
     sides = [
-        (pair.columns(between), list(zip(predicted[pair.first], predicted[pair.second], strict=True)))
-        for pair in pairs(list(systems), between)
+        (names, list(zip(predicted[first], predicted[second], strict=True)))
+        for names, first, second in pairs(list(systems), between)
     ]
     parts = []
     for name in wanted:

@@ -59,9 +59,8 @@ def sentence_to_cite(data: ReportData) -> str:
     trained = f" under the budget {best['budget'].replace('%', ' %')}" if data.has_curve else ""
     return (
         f"Of {counted(data.summary['backbone'].nunique(), 'frozen backbone')} on {data.name}"
-        f" ({dataset['groups']:,} groups, {dataset['units']:,} units){on}, {best['label']} with"
-        f" {lower_first(best['probe_label'])}{trained} had the best {lower_first(data.metric.label)}:"
-        f" {number(best['mean'])} ({ends} by a bootstrap over groups{spread};"
+        f" ({dataset['groups']:,} groups, {dataset['units']:,} units){on}, {data.system_name(best)}{trained} had the"
+        f" best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a bootstrap over groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ProbeError, ReportError, one_of
+from ...base.text import lower_first
 from ...evaluate import Metric, Run, SystemKey, compare_backbones, find_metric, predictions_by_system, summarise
 from ...evaluate.metrics.registry import metrics_for
 from ...evaluate.resampling.train_size import FULL_TRAIN
@@ -139,6 +140,10 @@ class ReportData:
         rows = self.comparisons[self.comparisons["a"] == self.comparisons["probe"].map(leaders)]
         place = rows["probe"].map(self.probes.index)
         return rows.assign(_place=place).sort_values(["_place", "advantage"], ignore_index=True).drop(columns="_place")
+
+    def system_name(self, row: pd.Series) -> str:
+        """A system in a sentence: `resnet50 with logistic regression`."""
+        return f"{row['label']} with {lower_first(self.probe_label(str(row['probe'])))}"
 
     def probe_label(self, probe: str) -> str:
         """What a probe is called in a text."""

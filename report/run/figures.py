@@ -33,8 +33,7 @@ def look_of(data: ReportData) -> Look:
 
 def _scores(data: ReportData) -> RenderedFigure:
     summary, best = data.summary, data.best
-    shown = min(len(summary), scores_plots.MOST_ROWS)
-    cut = f" The best {shown} of {len(summary)} systems are drawn; the table has all." if shown < len(summary) else ""
+    cut = _cut("best", scores_plots.MOST_ROWS, len(summary), "systems")
     worst = summary[summary["mean"].notna()].iloc[-1]
     return RenderedFigure.of(
         "scores",
@@ -42,22 +41,25 @@ def _scores(data: ReportData) -> RenderedFigure:
         "The mark is the mean over seeds, the bar its 95 % interval under a bootstrap over groups: how far other"
         " patients might move it. The small dots below it are the seeds: how far another draw of training (and, under"
         f" holdout, of the test) moves it. Shapes are probes, colours backbones.{cut}",
-        f"{counted(len(summary), 'system')}; from {best['label']} with {lower_first(best['probe_label'])},"
-        f" {number(best['mean'])} (95 % interval {interval(best['low'], best['high'])}), to {worst['label']} with"
-        f" {lower_first(worst['probe_label'])}, {number(worst['mean'])}. The table has the numbers.",
+        f"{counted(len(summary), 'system')}; from {data.system_name(best)}, {number(best['mean'])} (95 % interval"
+        f" {interval(best['low'], best['high'])}), to {data.system_name(worst)}, {number(worst['mean'])}. The table has"
+        " the numbers.",
         lambda: scores_plots.scores_figure(summary, data.seed_values, look_of(data)),
     )
+
+
+def _cut(which: str, most: int, count: int, what: str) -> str:
+    return f" The {which} {most} of {count} {what} are drawn; the table has all." if count > most else ""
 
 
 def _differences(data: ReportData) -> RenderedFigure | None:
     rows = data.against_best
     if rows.empty:
         return None
-    shown = min(len(rows), scores_plots.MOST_ROWS)
-    cut = f" The first {shown} of {len(rows)} comparisons are drawn; the table has all." if shown < len(rows) else ""
+    cut = _cut("first", scores_plots.MOST_ROWS, len(rows), "comparisons")
     parts = [
         f"{row['probe_label']}: {row['a']} against {row['b']} {signed(row['advantage'])}, {p_value(row['p_adjusted'])}"
-        for _, row in rows.head(shown).iterrows()
+        for _, row in rows.head(scores_plots.MOST_ROWS).iterrows()
     ]
     return RenderedFigure.of(
         "differences",
@@ -74,9 +76,7 @@ def _seeds(data: ReportData) -> RenderedFigure | None:
     if data.seed_values["seed"].nunique() < 2:
         return None
     spread = data.summary.dropna(subset="sd").head(scores_plots.MOST_ROWS)
-    parts = [
-        f"{row['label']} with {lower_first(row['probe_label'])} {number(row['sd'])}" for _, row in spread.iterrows()
-    ]
+    parts = [f"{data.system_name(row)} {number(row['sd'])}" for _, row in spread.iterrows()]
     return RenderedFigure.of(
         "seeds",
         "How much seeds differ",
@@ -93,8 +93,7 @@ def _learning(data: ReportData) -> RenderedFigure | None:
         return None
     every, best = data.every_system, data.best
     labels = list(dict.fromkeys(data.summary["label"]))
-    drawn = labels[:MOST_CURVES]
-    cut = f" The best {len(drawn)} of {len(labels)} are drawn; the table has all." if drawn != labels else ""
+    cut = _cut("best", MOST_CURVES, len(labels), "backbones")
     rows = every[(every["label"] == best["label"]) & (every["probe"] == best["probe"])].set_index("budget")["mean"]
     return RenderedFigure.of(
         "learning",
@@ -103,10 +102,12 @@ def _learning(data: ReportData) -> RenderedFigure | None:
         " over groups; bars of one budget are slightly offset. The units of a smaller budget are among"
         " those of a larger one of its kind. Validation is whole under every budget, so that the choice of"
         f" hyper-parameters knows more cases than the fit: with very few training units, scores flatter.{cut}",
-        f"{best['label']} with {lower_first(best['probe_label'])}: "
+        f"{data.system_name(best)}: "
         + ", ".join(f"{number(rows[name])} at {name}" for name in data.budgets)
         + ". The table of budgets has the best of each.",
-        lambda: learning_figure(every, drawn, Scale.of(data.budgets, data.training_units), look_of(data)),
+        lambda: learning_figure(
+            every, labels[:MOST_CURVES], Scale.of(data.budgets, data.training_units), look_of(data)
+        ),
     )
 
 
@@ -117,7 +118,7 @@ def _confusion(data: ReportData) -> RenderedFigure | None:
     matrix = confusion(data.predicted[data.best_system])
     return RenderedFigure.of(
         "confusion",
-        f"Which class is called which: {data.best['label']} with {lower_first(data.best['probe_label'])}",
+        f"Which class is called which: {data.system_name(data.best)}",
         _confusion_caption(len(classes), data.draw),
         _confusion_description(matrix, classes),
         lambda: curves.confusion_figure(matrix, classes),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from ...base import counted
 from ...base.text import NONE, listed, lower_first
 from ...evaluate import find_metric
 from ...evaluate.statistics.bootstrap import N_BOOTSTRAP
 from ...manifests.schema.card import class_words
-from ..elements.table import Table
+from ..elements.table import Table, words
 from .data import ReportData
 
 MOST_CLASSES = 60
@@ -73,28 +75,25 @@ def class_counts(data: ReportData) -> Table:
 
 def embeddings(data: ReportData) -> Table:
     """What each backbone's embeddings were made with."""
-    rows = [
-        (
-            str(cache["backbone"]),
-            str(cache["fingerprint"]),
-            str(cache["spec"]["model"]),
-            str(cache["spec"]["weights_digest"])[:12],
-            _input(cache["spec"]["transform"]),
-            ", ".join(f"{pooling} ({dim})" for pooling, dim in cache["dims"].items()),
-            ", ".join(filter(None, (cache["spec"]["precision"], cache["spec"].get("runtime"), cache["device"]))),
-            f"{cache['quarantined']:,}",
-        )
-        for cache in data.run.info["caches"]
-    ]
-    columns = (
-        *("Backbone", "Fingerprint", "Model", "Weights (SHA-256)", "Input", "Vectors", "Computed in"),
-        "Unreadable images",
-    )
+
+    def made_by(cache: dict[Any, Any]) -> str:
+        return ", ".join(filter(None, (cache["spec"]["precision"], cache["spec"].get("runtime"), cache["device"])))
+
+    cells = {
+        "Backbone": words("backbone"),
+        "Fingerprint": words("fingerprint"),
+        "Model": lambda cache: str(cache["spec"]["model"]),
+        "Weights (SHA-256)": lambda cache: str(cache["spec"]["weights_digest"])[:12],
+        "Input": lambda cache: _input(cache["spec"]["transform"]),
+        "Vectors": lambda cache: ", ".join(f"{pooling} ({dim})" for pooling, dim in cache["dims"].items()),
+        "Computed in": made_by,
+        "Unreadable images": lambda cache: f"{cache['quarantined']:,}",
+    }
     caption = (
         "The embeddings. The fingerprint is a hash of everything that can change the numbers; in brackets the length of"
         " each vector."
     )
-    return Table("embeddings", caption, columns, tuple(rows), 7)
+    return Table.of("embeddings", caption, pd.DataFrame(data.run.info["caches"]), cells, 7)
 
 
 def _input(transform: Mapping[str, Any]) -> str:

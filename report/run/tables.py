@@ -109,13 +109,13 @@ def budgets_table(data: ReportData) -> Table | None:
 
 def classes_table(data: ReportData, most: int | None = None) -> Table:
     """The best system class by class; beyond `most` classes those alone that it finds worst."""
-    run, best = data.run, data.best
+    run = data.run
     raw = per_class(data.predicted[data.best_system], run.classes)
     shown = raw if most is None or len(raw) <= most else raw.sort_values("recall_mean", kind="stable").head(most)
     kind, _ = class_words(run.task)
     worst = f" The {most} of {len(raw)} with the lowest recall." if len(shown) < len(raw) else ""
     caption = (
-        f"{best['label']} with {lower_first(best['probe_label'])} on {data.name}, each {kind} against the rest:"
+        f"{data.system_name(data.best)} on {data.name}, each {kind} against the rest:"
         f" units with the {kind} in a test, and mean ± standard deviation over {data.draw}s.{worst}"
     )
     names = {kind.capitalize(): words("class")}
@@ -132,12 +132,12 @@ def classes_table(data: ReportData, most: int | None = None) -> Table:
 
 def confusions_table(data: ReportData) -> Table | None:
     """The wrong calls that the best system makes most often, where the matrix has no room for counts."""
-    run, best = data.run, data.best
+    run = data.run
     if run.task == "multilabel" or len(run.classes) <= MOST_COUNTED:
         return None
     frame = frequent_confusions(confusion(data.predicted[data.best_system]), run.classes)
     caption = (
-        f"The wrong calls that {best['label']} with {lower_first(best['probe_label'])} makes most often on"
+        f"The wrong calls that {data.system_name(data.best)} makes most often on"
         f" {data.name}: units a {data.draw}, and share of the true class, mean over {data.draw}s."
     )
     numbers = {"Units": decimal("units", 1), "Share": decimal("share", 2)}

@@ -65,12 +65,8 @@ def conclude(data: ReportData) -> Conclusion:
     )
 
 
-def _system(data: ReportData, row: pd.Series) -> str:
-    return f"{row['label']} with {lower_first(data.probe_label(str(row['probe'])))}"
-
-
 def _headline(data: ReportData, rival: pd.Series | None) -> str:
-    best = _system(data, data.best)
+    best = data.system_name(data.best)
     if rival is None:
         return f"Best of those tried on {data.name}: {best}."
     if rival["significant"]:
@@ -161,7 +157,7 @@ def _same_backbone(data: ReportData) -> Iterator[str]:
     """The next system overall, where it is the winning backbone again."""
     for _, second in data.summary[1:2].iterrows():
         if second["backbone"] == data.best["backbone"] and not math.isnan(second["mean"]):
-            yield f"Next of all systems is {_system(data, second)} ({number(second['mean'])}), the same backbone."
+            yield f"Next of all systems is {data.system_name(second)} ({number(second['mean'])}), the same backbone."
 
 
 def _smaller_budgets(data: ReportData) -> Iterator[str]:
