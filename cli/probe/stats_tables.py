@@ -176,11 +176,13 @@ def _show(table: pd.DataFrame, names: dict[str, Cell], numbers: dict[str, Cell])
     show(Table.of("", "", table.head(_MOST_ROWS), names | numbers, len(names)))
     if len(table) > _MOST_ROWS:
         say(f"… and {len(table) - _MOST_ROWS} more rows; --out writes them all")
-    notes = table["note"].value_counts(sort=False) if "note" in table else {}
-    for note, count in notes.items():
-        if note:
-            of = "" if count == len(table) else f", {count} of {len(table)} rows"
-            say(f"note{of}: {note}")
+    noted = table[table["note"] != ""].groupby("note", sort=False) if "note" in table else ()
+    for note, rows in noted:
+        of = f", {len(rows)} of {len(table)} rows" if len(rows) < len(table) else ""
+        if len(rows) == 1 < len(table):
+            row = rows.to_dict("records")[0]
+            of = f" on {', '.join(cell(row) for cell in names.values())}"
+        say(f"note{of}: {note}")
 
 
 def _metric_label(table: pd.DataFrame) -> str:

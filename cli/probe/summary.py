@@ -8,6 +8,7 @@ from ...base import counted
 from ...evaluate import Metric, Run, summarise
 from ...evaluate.resampling.protocols import FIXED_TEST
 from ...evaluate.resampling.train_size import FULL_TRAIN
+from ...evaluate.statistics.bootstrap import INTERVAL
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.run_warnings import run_warnings
 from ...report.elements.table import Table, bounds, decimal, words
@@ -73,7 +74,7 @@ def show_systems(summary: pd.DataFrame) -> None:
     show(Table.of("", "", summary, cells | {"95 % interval": bounds}, len(shown)), sections=sections)
 
 
-def on_spread(run: Run, interval: str = "percentile") -> str:
+def on_spread(run: Run, interval: str = INTERVAL) -> str:
     """How `sd` and the interval of a table of systems were computed."""
     folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
     kind = {"percentile": "percentile", "bca": "BCa"}[interval]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +58,11 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
     y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
     unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
     found: dict[SystemKey, list[ResamplePredictions]] = {}
-    for (*names, seed, fold), rows in sorted(_blocks(table, [*SYSTEM, *RESAMPLE]).items(), key=lambda item: item[0]):
+    blocks = table.groupby([*SYSTEM, *RESAMPLE]).indices
+    for *names, seed, fold in sorted(blocks):
+        rows = blocks[*names, seed, fold]
+        if len(rows) == rows[-1] - rows[0] + 1:
+            rows = slice(rows[0], rows[-1] + 1)  # as a run is saved: without copies
         scored = LabeledPredictions(y[rows], proba[rows], run.task, run.classes)
         found.setdefault(SystemKey(*names), []).append(
             ResamplePredictions(int(seed), unit[rows], group[rows], scored, int(fold))
@@ -70,20 +73,6 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
 def seeds_of(predicted: Sequence[ResamplePredictions]) -> set[int]:
     """The seeds that occur; under kfold several folds have one."""
     return {p.seed for p in predicted}
-
-
-def _blocks(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], Any]:
-    """Where the rows of each key are: a slice, or positions where the table is in another order than a run's."""
-    codes = np.stack([pd.factorize(table[key])[0] for key in keys])
-    starts = np.flatnonzero(np.r_[True, (codes[:, 1:] != codes[:, :-1]).any(axis=0)])
-    places: dict[tuple[Any, ...], list[slice]] = {}
-    heads = table[list(keys)].iloc[starts].itertuples(index=False, name=None)
-    for key, start, stop in zip(heads, starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True):
-        places.setdefault(key, []).append(slice(start, stop))
-    return {
-        key: found[0] if len(found) == 1 else np.concatenate([np.r_[place] for place in found])
-        for key, found in places.items()
-    }
 
 
 def _matrix(column: pd.Series, dtype: type, width: int, name: str) -> np.ndarray:

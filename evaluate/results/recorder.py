@@ -14,7 +14,7 @@ from ...manifests import DatasetCard, Units
 from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import evaluate, metrics_for
 from .fit_result import FitResult
-from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, in_order, predictions_schema
+from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, predictions_schema
 
 _PART = (*SYSTEM, *RESAMPLE, "split")
 """The columns that say what a block of predictions is of."""
@@ -58,7 +58,8 @@ class Recorder:
         table = pd.DataFrame(self._scores, columns=SCORES.names)
         rank = {metric.name: place for place, metric in enumerate(self._metrics)}
         table = table.assign(_rank=table["metric"].map(rank))
-        return in_order(table, [*SYSTEM, *RESAMPLE, "split", "_rank"]).drop(columns="_rank")
+        # The order in which work ended is not seen.
+        return table.sort_values([*_PART, "_rank"], kind="stable", ignore_index=True).drop(columns="_rank")
 
     def predictions(self) -> pd.DataFrame:
         """One val or test unit of one system, seed and fold per row."""
@@ -79,7 +80,8 @@ class Recorder:
 
     def timings(self) -> pd.DataFrame:
         """Seconds per system, seed and fold."""
-        return in_order(pd.DataFrame(self._timings, columns=TIMINGS.names), [*SYSTEM, *RESAMPLE])
+        table = pd.DataFrame(self._timings, columns=TIMINGS.names)
+        return table.sort_values([*SYSTEM, *RESAMPLE], kind="stable", ignore_index=True)
 
 
 def _lists(matrices: Sequence[np.ndarray]) -> pa.ChunkedArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,11 +109,6 @@ def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
 def as_frame(table: pa.Table) -> pd.DataFrame:
     """A table for pandas, in which a column of lists stays what it is in Arrow: an object a row takes minutes."""
     return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
-
-
-def in_order(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The rows in the order of `keys`, so that the order in which work ended is not seen."""
-    return table.sort_values(list(keys), kind="stable", ignore_index=True)
 
 
 def _array(column: pd.Series, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

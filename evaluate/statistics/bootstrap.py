@@ -156,6 +156,8 @@ INTERVALS: Mapping[str, Callable[[float, np.ndarray, Callable[[], np.ndarray], f
     "bca": lambda estimate, drawn, left_out, confidence: bca(estimate, drawn, left_out(), confidence),
 }
 """Ways from draws to an interval; arguments as for `interval_of`. A further one is one function and one entry here."""
+INTERVAL = "percentile"
+"""What a summary, a comparison and a report have unless another is requested."""
 
 
 def check_bootstrap(interval: str, confidence: float, draws: int) -> None:

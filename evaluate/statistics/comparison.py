@@ -16,7 +16,7 @@ from ..resampling.protocols import FIXED_TEST
 from ..resampling.train_size import FULL_TRAIN
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SystemKey
-from .bootstrap import N_BOOTSTRAP, check_bootstrap, interval_of
+from .bootstrap import INTERVAL, N_BOOTSTRAP, check_bootstrap, interval_of
 from .multiple_testing import CORRECTIONS, with_correction
 from .pairing import COMPARISON_AXES, pairs, system_labels
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
@@ -72,7 +72,7 @@ def compare(
     metric: str | None = None,
     confidence: float = 0.95,
     draws: int = N_BOOTSTRAP,
-    interval: str = "percentile",
+    interval: str = INTERVAL,
     correction: str = "holm",
 ) -> pd.DataFrame:
     """Compares every two backbones (and poolings) within each probe and budget, or every two probes on each backbone.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...base import look_up
 from ..results.run import Run
-from .bootstrap import INTERVALS
+from .bootstrap import INTERVAL, INTERVALS
 from .calibration_tables import calibration_table, reliability_table, temperature_table
 from .comparison import compare
 from .multiple_testing import CORRECTIONS
@@ -40,7 +40,7 @@ def compute_statistics(
     *,
     between: str = "backbones",
     metric: str | None = None,
-    interval: str = "percentile",
+    interval: str = INTERVAL,
     tests: Sequence[str] | None = None,
     correction: str = "holm",
     subgroups: bool = False,

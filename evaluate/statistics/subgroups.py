@@ -14,7 +14,7 @@ from ..metrics.functions import mean_of_defined
 from ..results.predictions import ResamplePredictions
 from ..results.run import Run
 from ..results.schemas import SystemKey
-from .bootstrap import N_BOOTSTRAP, Bounds, check_bootstrap, interval_of
+from .bootstrap import INTERVAL, N_BOOTSTRAP, Bounds, check_bootstrap, interval_of
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
 
 FEWEST_GROUPS = 10
@@ -46,7 +46,7 @@ def subgroup_scores(
     metric: str | None = None,
     confidence: float = 0.95,
     draws: int = N_BOOTSTRAP,
-    interval: str = "percentile",
+    interval: str = INTERVAL,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores every system on the test units of each subgroup of each attribute.
 

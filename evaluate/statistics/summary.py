@@ -16,7 +16,7 @@ from ..resampling.train_size import FULL_TRAIN
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
 from ..results.schemas import SYSTEM, SystemKey
-from .bootstrap import N_BOOTSTRAP, Bounds, GroupDraws, check_bootstrap, interval_of
+from .bootstrap import INTERVAL, N_BOOTSTRAP, Bounds, GroupDraws, check_bootstrap, interval_of
 
 FEW_GROUPS = 20
 """Below so many test groups a bootstrap interval is rough, and its note says so."""
@@ -28,7 +28,7 @@ def summarise(
     metric: str | None = None,
     confidence: float = 0.95,
     draws: int = N_BOOTSTRAP,
-    interval: str = "percentile",
+    interval: str = INTERVAL,
 ) -> pd.DataFrame:
     """Sums up every system of a run in one metric of its test.
 
