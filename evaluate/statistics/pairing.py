@@ -13,11 +13,7 @@ COMPARISON_AXES = {"backbones": "probe", "probes": "backbone"}
 
 
 def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[tuple[dict[str, str], int, int]]:
-    """Every two that can be compared, in the order of the names: the columns of the pair, and where both are.
-
-    Raises:
-        ProbeError: `between` is none of `COMPARISON_AXES`.
-    """
+    """Every two that can be compared, in the order of the names: the columns of the pair, and where both are."""
     sides = list(zip(systems, sides_of(systems, between), strict=True))
     order = sorted(range(len(sides)), key=lambda i: (sides[i][1][0], sides[i][0].budget, sides[i][0]))
     for first, second in combinations(order, 2):

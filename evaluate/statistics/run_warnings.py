@@ -15,12 +15,7 @@ from .pairing import system_labels
 
 
 def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
-    """The warnings of a run, each once, with how often it holds; the most severe first.
-
-    Args:
-        run: the results.
-        summary: as `summarise` returns it, in any metric.
-    """
+    """The warnings of a run, each once, with how often it holds; the most severe first. `summary` is in any metric."""
     # Runs of older versions have no codes, those of newer ones perhaps codes that are unknown here.
     codes = run.info.get("warning_codes") or [""] * len(run.warnings)
     kept = [

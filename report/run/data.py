@@ -178,15 +178,7 @@ class ReportData:
 
 
 def load_report_data(folder: Path, metric: str | None = None) -> ReportData:
-    """Reads a run's folder and works out its statistics.
-
-    Args:
-        folder: what `medprobe probe` wrote.
-        metric: the one to judge by; the run's own by default.
-
-    Raises:
-        ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
-    """
+    """Reads a run's folder; arguments and errors are those of `make_report`."""
     run = Run.load(folder)
     _require_facts(run, folder)
     try:
