@@ -98,15 +98,13 @@ def main() -> None:
     warnings.showwarning = _in_one_line(warnings.showwarning)
     try:
         app()
-    except MedprobeError as error:
+    except (MedprobeError, OSError) as error:
         if "--debug" in sys.argv[1:]:
             raise
-        remark(f"error: {error}")
-        sys.exit(1)
-    except OSError as error:
-        # What no module could foresee (a name that is too long, a disk that went away) still ends in one line.
-        if "--debug" in sys.argv[1:]:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        remark(f"error: {where}{error.strerror or first_line(error)}")
+        text = str(error)
+        if not isinstance(error, MedprobeError):
+            # What no module could foresee (a name that is too long, a disk that went away) still ends in one line.
+            where = f"{error.filename}: " if error.filename else ""
+            text = f"{where}{error.strerror or first_line(error)}"
+        remark(f"error: {text}")
         sys.exit(1)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..base.text import size
+from ..base.text import counted, size
 
 if TYPE_CHECKING:
     from ..cache import EmbeddingCache
@@ -37,8 +37,8 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     for draft in drafts:
         damaged = f", {draft.damaged} damaged" if draft.damaged else ""
         say(
-            f"in progress: {draft.folder.parent.name}/{draft.name}: {draft.samples:,} samples in {draft.segments:,}"
-            f" segment{'' if draft.segments == 1 else 's'}{damaged}; run the same extraction again to continue"
+            f"in progress: {draft.folder.parent.name}/{draft.name}: {draft.samples:,} samples in"
+            f" {counted(draft.segments, 'segment')}{damaged}; run the same extraction again to continue"
         )
     faults = [listed.fault for listed in published if not listed.cache]
     for fault in faults:
@@ -68,20 +68,23 @@ def show(
         facts = {"dataset": cache.dataset, "fingerprint": cache.spec.fingerprint, "spec": spec, "dims": cache.dims}
         say(json_text.dumps({**facts, **cache.info, "quarantine": cache.quarantine}, indent=2))
         return
-    _say_block(
-        cache.path.name, {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]}
-    )
-    _say_block("vectors", {name: f"{dim} x {cache.info['dtypes'][name]}" for name, dim in cache.dims.items()})
-    _say_block(
-        "spec", {"fingerprint": cache.spec.fingerprint, **{k: v for k, v in spec.items() if k != "transform" and v}}
-    )
-    _say_block("transform", spec["transform"])
-    _say_block("versions", cache.info["versions"])
-    _say_block(
-        "throughput of the process that published",
-        {"device": cache.info["device"] or "not recorded", **cache.info["throughput"]},
-    )
-    _say_block(f"quarantined: {cache.info['quarantined']:,}", cache.quarantine)
+    transform = spec.pop("transform")
+    blocks = {
+        cache.path.name: {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]},
+        "vectors": {name: f"{dim} x {cache.info['dtypes'][name]}" for name, dim in cache.dims.items()},
+        "spec": {"fingerprint": cache.spec.fingerprint, **{name: value for name, value in spec.items() if value}},
+        "transform": transform,
+        "versions": cache.info["versions"],
+        "throughput of the process that published": {
+            "device": cache.info["device"] or "not recorded",
+            **cache.info["throughput"],
+        },
+        f"quarantined: {cache.info['quarantined']:,}": cache.quarantine,
+    }
+    for title, facts in blocks.items():
+        say(title)
+        for name, value in facts.items():
+            say(f"  {name:15} {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}")
 
 
 @app.command(epilog="Example: `medprobe cache verify embeddings`")
@@ -126,12 +129,3 @@ def _row(cache: "EmbeddingCache") -> tuple[str, ...]:
         cache.spec.precision,
         size(cache.info["bytes"]),
     )
-
-
-def _say_block(title: str, facts: dict) -> None:
-    from .terminal.console import say
-
-    say(title)
-    for name, value in facts.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        say(f"  {name:15} {text}")

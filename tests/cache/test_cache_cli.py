@@ -92,8 +92,3 @@ def test_a_store_that_is_not_there_is_one_line(medprobe, tmp_path) -> None:
         assert said.status == 1
         assert "does not exist" in said.err
         assert "Traceback" not in said.err
-
-
-@pytest.mark.parametrize("verb", ["ls", "show", "verify"])
-def test_each_help_has_an_example(medprobe, verb) -> None:
-    assert "Example: " in medprobe("cache", verb, "--help").out
