@@ -19,7 +19,7 @@ from .errors import (
     WeightsError,
     WorkerError,
 )
-from .files import atomic_folder, atomic_path, make_folder, writing
+from .files import atomic_folder, atomic_path, writing
 from .progress import progress
 from .text import counted, did_you_mean, look_up, no_such, one_of, percent
 
@@ -43,7 +43,6 @@ __all__ = [
     "did_you_mean",
     "fingerprint",
     "look_up",
-    "make_folder",
     "no_such",
     "one_of",
     "percent",

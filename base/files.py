@@ -140,12 +140,6 @@ def make_folder(folder: Path) -> None:
     Raises:
         OutputError: nothing can be made there.
         OSError: as `writing` understands it.
-
-    Examples:
-        >>> from medprobe.base import make_folder
-        >>> make_folder(folder / "runs" / "first")
-        >>> (folder / "runs" / "first").is_dir()
-        True
     """
     for _ in range(5):
         # Another process may remove an empty folder at the very moment in which one is made inside it.

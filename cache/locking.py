@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import h5py
 
-from ..base import CacheError, atomic_path, make_folder
+from ..base import CacheError, atomic_path
+from ..base.files import make_folder
 from .hdf5 import hdf5_into
 
 _ABANDONED_AFTER_S = 24 * 3600

@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..base import BackboneError, ManifestError, QuarantineError, atomic_path, canonical_json, make_folder, progress
+from ..base import BackboneError, ManifestError, QuarantineError, atomic_path, canonical_json, progress
+from ..base.files import make_folder
 from ..cache import Colour, TransformSpec
 from ..manifests import Manifest
 from .loader import decode, default_workers
