@@ -1,4 +1,4 @@
-# The habits of this project; CI runs the same targets. `make` alone says what there is.
+# CI runs the same targets. `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,10 @@ JOBS ?= auto
 .PHONY: help install demo test test-slow fmt lint types docs bench clean
 
 help:
-	@echo "make demo    install into $(VENV) and run the main job on an embedded data set"
-	@echo "make test    the tests                make test-slow   those that take long"
+	@echo "make demo    install into $(VENV) and run the whole pipeline on scikit-learn's digits"
+	@echo "make test    the quick tests          make test-slow   the slow tests"
 	@echo "make docs    the pages and the API reference, as HTML in build/docs"
-	@echo "make bench   the figures of docs/performance.md"
+	@echo "make bench   the measurements of docs/performance.md"
 	@echo "make fmt     format                   make lint    ruff        make types   pyright"
 
 # A stamp per set of extras: pip runs again only when pyproject.toml has changed.
