@@ -140,22 +140,17 @@ def _key(key: Path | None, place: Path, options: Mapping[str, Any], *, keep_ids:
 def _parsed(option: str, given: Any, hint: Any, place: Path) -> Any:
     """The value of a builder's own option, as the builder takes it."""
     if option == "name":
-        return _name(given, place)
+        if given is None:
+            require_name(place.stem, f'the name "{place.stem}", taken from --out (--name sets another)')
+            return place.stem
+        require_name(given, f'--name "{given}"')
+        return given
     if option == "classes" and given is not None:
         return _classes(given)
     words = [word for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for word in get_args(kind)]
     if words and given is not None and given not in words:
         raise ManifestError(f"{_switch(option)}: {no_such('word', given, words)}")
     return given
-
-
-def _name(name: str | None, place: Path) -> str:
-    if name is None:
-        remedy = "It is taken from the file name of the manifest: give a --name, or another --out."
-        require_name(place.stem, f'the name "{place.stem}"', remedy)
-        return place.stem
-    require_name(name, f'--name "{name}"')
-    return name
 
 
 def _classes(classes: str) -> list[str]:

@@ -108,7 +108,7 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
         return
     inputs = [("the manifest itself", file) for file in (manifest, manifest.with_suffix(".yaml"))]
     require_place(out, inputs, overwrite=overwrite)
-    require_name(out.stem, f'{out}: the name "{out.stem}"', "The new data set is named after --out; choose another.")
+    require_name(out.stem, f'{out}: the name "{out.stem}", taken from --out')
 
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:

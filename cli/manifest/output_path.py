@@ -31,13 +31,8 @@ def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: b
     refuse_existing(out, overwrite=overwrite)
 
 
-def require_name(name: str, what: str, remedy: str = "") -> None:
-    """Makes sure that a data set can be called `name`.
-
-    Args:
-        name: of the data set.
-        what: how the message names it, such as `--name "x"`.
-        remedy: what to do, as a sentence; after the reason.
+def require_name(name: str, what: str) -> None:
+    """Makes sure that a data set can be called `name`, which a message calls `what`, such as `--name "x"`.
 
     Raises:
         ManifestError: it cannot.
@@ -47,7 +42,7 @@ def require_name(name: str, what: str, remedy: str = "") -> None:
     try:
         DatasetCard.of("", name=name, task="binary", classes=["no", "yes"])
     except ManifestError as error:
-        raise ManifestError(f"{what}{str(error).removeprefix(': name')}{remedy and f' {remedy}'}") from error
+        raise ManifestError(f"{what}{str(error).removeprefix(': name')}") from error
 
 
 def _is_same(file: Path, other: Path) -> bool:

@@ -161,44 +161,40 @@ class _Cohort:
         """The files that `word`, a word of their name or a pattern, names."""
         return self.files[[_is_named(rest, word) for rest in self.files["rest"]]]
 
-    def holders(self) -> pd.Series:
+    def counts(self) -> pd.Series:
         """How many patients have a file of each name, sorted by name."""
         return column_of(self.files, "name").groupby(self.files["rest"]).nunique().sort_index()
 
-    def shared(self) -> pd.Series:
-        """As `holders`, of names that several patients have: a name of a single file may be the patient's."""
-        return self.holders()[lambda count: count > 1]
+    def in_words(self, counts: pd.Series) -> str:
+        """Some of `counts`; a name that one patient has may be the patient's, and is not repeated."""
+        words = [f"{rest} ({count} of {len(self.patients)})" for rest, count in counts[counts > 1].items()]
+        if alone := int((counts == 1).sum()):
+            words.append(f"{counted(alone, 'file')} that only one patient has")
+        return one_of(words) or "no .nii or .nii.gz file"
 
     def common_sequences(self, mask: str | None, notice: Notice) -> list[str]:
         """The sequences that every patient has, without masks."""
-        words = [*_MASK_WORDS, *([mask] if mask else [])]
-        holders, total = self.holders(), len(self.patients)
-        holders = holders[[not any(_is_named(rest, word) for word in words) for rest in holders.index]]
-        common = list(holders.index[holders == total])
+        masks = [*_MASK_WORDS, *([mask] if mask else [])]
+        counts, total = self.counts(), len(self.patients)
+        images = counts[[not any(_is_named(rest, word) for word in masks) for rest in counts.index]]
+        common, others = list(images.index[images == total]), images[images < total]
         if not common:
-            found = one_of(f"{rest} ({count})" for rest, count in self.shared().items())
-            nothing = "no names that patients share" if len(self.files) else "no .nii or .nii.gz file"
             raise ManifestError(
                 f"{self.src}: there is no sequence that all {counted(total, 'patient')} have; found "
-                f"{found or nothing}. Name them with --sequence."
+                f"{self.in_words(counts)}. Name them with --sequence."
             )
-        others = holders[holders < total]
-        listed = [f"{rest} ({count} of {total})" for rest, count in others[others > 1].items()]
-        if alone := int((others == 1).sum()):
-            listed.append(f"{counted(alone, 'file')} that only one patient has")
-        if listed:
-            notice(f"Took {one_of(common)}, which every patient has; skipped {one_of(listed)}.")
+        if len(others):
+            notice(f"Took {one_of(common)}, which every patient has; skipped {self.in_words(others)}.")
         return common
 
     def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> dict[str, dict[str, Path]]:
         """By patient that has a file of every wanted word: the path of each."""
         found = {word: self.matching(word).groupby("name")["path"] for word in wanted}
         if unknown := [word for word, of_word in found.items() if not len(of_word)]:
-            there = list(self.shared().index)
-            near = "".join(did_you_mean(word, there) for word in unknown)
+            counts = self.counts()
+            near = "".join(did_you_mean(word, counts.index[counts > 1]) for word in unknown)
             raise ManifestError(
-                f"{self.src}: no patient has a file named {one_of(unknown)}.{near} There are "
-                f"{one_of(there) or 'no names that patients share'}."
+                f"{self.src}: no patient has a file named {one_of(unknown)}.{near} There are {self.in_words(counts)}."
             )
         paths = pd.DataFrame({word: of_word.first() for word, of_word in found.items()}).reindex(self.patients.index)
         missing = paths.isna()
@@ -207,8 +203,8 @@ class _Cohort:
         faults = Faults(str(self.src))
         if refused:
             words = [one_of(paths.columns[missing.loc[patient]]) for patient in lacking]
-            for word, part in pd.Series(lacking).groupby(words):
-                faults.note(f"{self.rows(list(part))}: no file of {word} in the patient's folder", len(part))
+            for word, part in pd.Series(lacking, lacking).groupby(words):
+                faults.note(f"{self.rows(part.index)}: no file of {word} in the patient's folder", len(part))
         for word, of_word in found.items():
             for patient, count in of_word.size()[lambda count: count > 1].items():
                 where = self.rows([str(patient)])
@@ -249,10 +245,8 @@ def _read_cohort(
     columns = [patient_column] if patient_column else columns
     named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
     table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
-    names = set(folders["name"])
-    matches = {column: len(names.intersection(as_words(table[column]))) for column in columns}
-    column = max(columns, key=lambda one: matches[one])
-    if matches[column] == 0:
+    column = max(columns, key=lambda one: folders["name"].isin(table[one]).sum())
+    if not folders["name"].isin(table[column]).any():
         raise ManifestError(
             f"{file}: none of {counted(len(folders), 'folder')} is named in {one_of(columns)}. Write the names of the "
             "patients' folders into a column and name it with --patient-column."

@@ -165,15 +165,12 @@ def _published(
     count = labels.shape[1] if facts.task == "multilabel" else int(labels.max()) + 1
     if (labels.shape[1] > 1) != (facts.task == "multilabel") or count > len(facts.classes):
         return task, classes
-    messages = []
-    if classes is None:
-        messages.append(f"the classes are {one_of(facts.classes, most=20)} (change them with --classes)")
-    if task is None and facts.task not in (task_for(facts.classes, None), "multilabel"):
-        # The other tasks follow from the arrays.
-        messages.append(f"the task is {facts.task} (change it with --task)")
-    if messages:
-        notice(f"The file is named as {facts.title} of MedMNIST, so {' and '.join(messages)}.")
-    return task or facts.task, facts.classes if classes is None else classes
+    if classes is None or task is None:
+        notice(
+            f"The file is named as {facts.title} of MedMNIST: {facts.task}, with the classes "
+            f"{one_of(facts.classes, most=20)}, unless --task and --classes are given."
+        )
+    return task or facts.task, classes or facts.classes
 
 
 def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
