@@ -70,8 +70,16 @@ def _build(
                 f"{file}: there is no such file. Put it there from {facts.url(size)}, or add --download."
             )
         _fetch(facts, size, file)
+    # A file without a size in its name may be of any.
     if requested or file.stem.lower() != facts.name:
-        _refuse_other_size(file, facts, size, "omit --size" if requested else "rename the file")
+        shapes = [shape for array, (shape, _) in read_shapes(file).items() if array.endswith("_images")]
+        held = sorted({shape[2] for shape in shapes if len(shape) > 2} - {size})
+        if held:
+            remedy = "omit --size" if requested else "rename the file"
+            raise ManifestError(
+                f"{file}: holds images of {one_of(map(str, held))} pixels, but {size} are requested; {remedy}, or put "
+                f"the file of that size there from {facts.url(size)}."
+            )
     manifest = build_npz(file, name=name, task=facts.task, classes=facts.classes, slices=slices, notice=notice)
     held = manifest.unit_ids.groupby(manifest.table["split"]).nunique()
     others = [
@@ -108,22 +116,6 @@ def _find(dataset: Path | str, requested: str | None) -> tuple[SetFacts, int, Pa
         raise ManifestError(f"{where}: {facts.title} has no size {wanted}; it has {one_of(sizes)}.")
     size, by_path = sizes[wanted], given.suffix.lower() == ".npz"
     return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
-
-
-def _refuse_other_size(file: Path, facts: SetFacts, size: int, remedy: str) -> None:
-    """Makes sure that a file holds the requested size, or that of its name.
-
-    Raises:
-        ManifestError: it does not, or is not an npz file.
-    """
-    shapes = [shape for name, (shape, _) in read_shapes(file).items() if name.endswith("_images")]
-    held = {shape[2] for shape in shapes if len(shape) > 2}
-    if held - {size}:
-        pixels = one_of(str(pixels) for pixels in sorted(held))
-        raise ManifestError(
-            f"{file}: holds images of {pixels} pixels, but {size} are requested; {remedy}, or put the file "
-            f"of that size there from {facts.url(size)}."
-        )
 
 
 def _fetch(facts: SetFacts, size: int, file: Path) -> None:
