@@ -178,7 +178,7 @@ def _without_facts(run: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        (_no_folder, "this run folder does not exist"),
+        (_no_folder, "does not exist"),
         (_not_a_run, "has no run.json"),
         (_damaged_scores, "scores.parquet"),
         (_no_predictions, "predictions.parquet"),
