@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from ...base import ImageError
-from ..readers import READERS, content_digest, read_image
+from ..readers import content_digest, read_image, reader_of
 from ..readers.source import Source
 from .burned_in_text import letters_in_a_row
 from .perceptual_hash import THUMBNAIL, perceptual_hash
@@ -127,13 +127,8 @@ def facts_of(source: Source) -> Facts:
 
 def _stored_as(source: Source, pixels: np.ndarray) -> str:
     """The format and mode of the file in a word or two, from its header alone."""
-    colours = "grey" if pixels.ndim == 2 else "RGB"
-    if source.path.is_dir():
-        return f"{source.path.suffix.removeprefix('.')} {colours}"
-    with source.path.open("rb") as file:
-        head = file.read(512)
-    name = next((reader.name for reader in READERS if reader.recognises(head)), "")
+    name = reader_of(source.path).name
     if name != "image":
-        return f"{name} {colours}"
+        return f"{name} {'grey' if pixels.ndim == 2 else 'RGB'}"
     with Image.open(source.path) as image:
         return f"{image.format} {image.mode}"

@@ -19,14 +19,10 @@ from .refusals import DamageAsImageError
 from .source import Source, is_store
 from .subprocess_reader import SUBPROCESS_READER
 
-__all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_here", "read_image"]
+__all__ = ["READERS", "Reader", "content_digest", "looks_like_an_image", "read_here", "read_image", "reader_of"]
 
 _HEAD = 512
 """Bytes that a reader may inspect; DICOM has its signature at byte 128."""
-
-
-def _none(_: object) -> bool:
-    return False
 
 
 @dataclass(frozen=True)
@@ -38,12 +34,12 @@ class Reader:
     """Whether a file that starts with these 512 bytes has this format."""
     read: Callable[[Source], np.ndarray]
     """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder, or anything on damage."""
-    recognises_folder: Callable[[Path], bool] = _none
-    """Whether a folder has this format."""
     in_subprocess: bool = False
     """Its decoders may crash on damaged files, so it reads in a subprocess (`subprocess_reader.py`)."""
 
 
+_ZARR = Reader("zarr", lambda head: False, zarr_stacks.read, in_subprocess=True)
+"""A store is a folder, and so not recognised by the bytes of a file."""
 READERS: tuple[Reader, ...] = (
     # First, because a DICOM file may start with the signature of a TIFF as well.
     Reader("dicom", dicom.recognises, dicom.read),
@@ -51,7 +47,7 @@ READERS: tuple[Reader, ...] = (
     Reader("npz", npz.recognises, npz.read),
     Reader("nifti", nifti.recognises, nifti.read),
     Reader("hdf5", hdf5.recognises, hdf5.read),
-    Reader("zarr", _none, zarr_stacks.read, recognises_folder=is_store, in_subprocess=True),
+    _ZARR,
 )
 
 
@@ -69,7 +65,7 @@ def read_image(source: Source) -> np.ndarray:
         >>> read_image(manifest.source(0)).shape
         (32, 32, 3)
     """
-    reader = _reader_of(source.path)
+    reader = reader_of(source.path)
     pixels = SUBPROCESS_READER.read(source) if reader.in_subprocess else _read_by(reader, source)
     if 0 in pixels.shape:
         raise ImageError("has no pixels")
@@ -78,7 +74,7 @@ def read_image(source: Source) -> np.ndarray:
 
 def read_here(source: Source) -> np.ndarray:
     """`read_image` without a subprocess, whatever the format; for the subprocess itself."""
-    return _read_by(_reader_of(source.path), source)
+    return _read_by(reader_of(source.path), source)
 
 
 @DamageAsImageError()
@@ -87,20 +83,15 @@ def _read_by(reader: Reader, source: Source) -> np.ndarray:
 
 
 @DamageAsImageError()
-def _reader_of(path: Path) -> Reader:
-    """The reader that recognises the content of a file, or a folder.
-
-    Raises:
-        ImageError: no reader does.
-    """
+def reader_of(path: Path) -> Reader:
+    """The reader that recognises the content of a file, or a folder."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except IsADirectoryError:
-        reader = next((reader for reader in READERS if reader.recognises_folder(path)), None)
-        if reader is None:
-            raise
-        return reader
+        if is_store(path):
+            return _ZARR
+        raise
     reader = next((reader for reader in READERS if reader.recognises(head)), None)
     if reader is None:
         raise ImageError(_what_else(head))

@@ -82,10 +82,6 @@ class Memo(Generic[Kept]):
 
 
 def file_key(path: Path) -> tuple[str, int, int]:
-    """Identifies a file in its present state: path, time and size.
-
-    Raises:
-        OSError: the file is missing or cannot be read.
-    """
+    """Identifies a file in its present state: path, time and size."""
     status = path.stat()
     return str(path), status.st_mtime_ns, status.st_size

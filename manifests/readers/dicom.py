@@ -47,12 +47,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source) -> np.ndarray:
-    """The pixels of one frame: uint8, (H, W) grey or (H, W, 3) RGB.
-
-    Raises:
-        ImageError: the file is cut off, too large, without pixels, compressed in a way that is not read or
-            whose decoder is not installed, or holds several frames and none or one beyond them is named.
-    """
+    """The pixels of one frame: uint8, (H, W) grey or (H, W, 3) RGB."""
     try:
         from .dicom_file import DicomFile
     except ImportError as error:

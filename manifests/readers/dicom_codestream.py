@@ -41,11 +41,7 @@ class Codestream:
 
 
 def describe_jpeg(frame: bytes) -> Codestream:
-    """The header of a JPEG or JPEG-LS frame.
-
-    Raises:
-        ImageError: it is neither, of an unsupported kind, or damaged.
-    """
+    """The header of a JPEG or JPEG-LS frame."""
     if frame[:2] != b"\xff\xd8":
         raise _damaged()
     place, adobe = 2, False
@@ -62,7 +58,10 @@ def describe_jpeg(frame: bytes) -> Codestream:
             # No compressed value looks like the end marker. Some decoders fill up what is cut off, without an error.
             if frame.find(b"\xff\xd9", place) < 0:
                 raise ImageError("the file is cut off")
-            return _frame_header(_JPEG_KINDS[marker], body, adobe)
+            if len(body) < 6 or len(body) < 6 + 3 * body[5]:
+                raise _damaged()
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", body)
+            return Codestream(_JPEG_KINDS[marker], rows, columns, samples, precision, adobe)
         if 0xC5 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
             raise ImageError("compressed as a kind of JPEG (hierarchical or arithmetic) that is not supported")
         if marker in (0xD9, 0xDA) or length < 2:
@@ -73,11 +72,7 @@ def describe_jpeg(frame: bytes) -> Codestream:
 
 
 def describe_jpeg2000(frame: bytes) -> tuple[Codestream, bytes]:
-    """The header of a JPEG 2000 frame, and the frame without the file header that some writers put around it.
-
-    Raises:
-        ImageError: it is not JPEG 2000, or damaged.
-    """
+    """The header of a JPEG 2000 frame, and the frame without the file header that some writers put around it."""
     if frame.startswith(_JP2):
         frame = _unboxed(frame)
     if not frame.startswith(_CODESTREAM) or len(frame) < 45:
@@ -94,13 +89,6 @@ def describe_jpeg2000(frame: bytes) -> tuple[Codestream, bytes]:
         raise ImageError("compressed as JPEG 2000 with samples of different depths, which is not supported")
     precision = (components[0] & 0x7F) + 1
     return Codestream("jpeg2000", bottom - top, right - left, samples, precision), frame
-
-
-def _frame_header(kind: Literal["jpeg", "lossless", "jpeg-ls"], body: bytes, adobe: bool) -> Codestream:
-    if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-        raise _damaged()
-    precision, rows, columns, samples = struct.unpack_from(">BHHB", body)
-    return Codestream(kind, rows, columns, samples, precision, adobe)
 
 
 def _unboxed(frame: bytes) -> bytes:

@@ -68,11 +68,7 @@ class Content:
         """Refuse to return part of a value; set once the header, which is searched in large steps, has been read."""
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes.
-
-        Raises:
-            ImageError: there are fewer, and `whole` values are wanted.
-        """
+        """At most `size` bytes."""
         left = max(0, self._size - self.tell())
         # pydicom reads tags of 4 and 8 bytes until there are no more.
         if self.whole and size > max(left, 8):
@@ -187,11 +183,7 @@ class Layout:
 
     @classmethod
     def of(cls, elements: Dataset, pixels: PixelElement) -> Layout:
-        """The layout that a header declares.
-
-        Raises:
-            ImageError: an element is missing, or not a whole number.
-        """
+        """The layout that a header declares."""
         is_integer = pixels.keyword == "PixelData"
         samples, allocated = _integer(elements, "SamplesPerPixel", 1), _integer(elements, "BitsAllocated")
         photometric = elements.get("PhotometricInterpretation")
@@ -234,11 +226,7 @@ class DicomFile(Header):
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[DicomFile]:
-        """Reads the header of the file at `path` and checks it, before anything is decoded.
-
-        Raises:
-            ImageError: there are no pixels, or pixels that are not supported, too large or not as declared.
-        """
+        """Reads the header of the file at `path` and checks it, before anything is decoded."""
         silence_pydicom()
         with path.open("rb") as file:
             header = read_header(file, _KEYWORDS)
@@ -251,11 +239,7 @@ class DicomFile(Header):
             yield cls(**vars(header), layout=layout)
 
     def frame(self, index: int) -> np.ndarray:
-        """The stored values of one frame: (H, W), or (H, W, 3) unsigned RGB.
-
-        Raises:
-            ImageError: they are cut off, damaged, or cannot be decoded.
-        """
+        """The stored values of one frame: (H, W), or (H, W, 3) unsigned RGB."""
         assert self.pixels is not None
         self.content.seek(self.pixels.start)
         self.content.whole = True

@@ -3,15 +3,10 @@
 After PS3.3 of the DICOM standard: C.11.1 (modality LUT), C.11.2 (VOI LUT and windows), C.7.6.3.1 (palettes), and
 C.7.6.16.2 (the functional groups, in which multi-frame files keep what is the same for all frames or one of them).
 
-Why not `pydicom.pixels.processing`, of which only `convert_color_space` is used (in `dicom_file.py`):
-
-- `apply_rescale` and `apply_windowing` read the top level of the header only, not functional groups, and ignore a
-  slope without an intercept;
-- `apply_modality_lut` takes tables of 8 and 16 bits only, and its index overflows in the type of the stored values;
-- `apply_voi_lut` and `apply_color_lut` compute the index in the type of the entries, so that values above 255 wrap
-  around in a table of 8 bits; palettes of big-endian files are not byte-swapped;
-- `apply_windowing` scales to the range of the stored bits; scaling that to 8 bits rounds other values up or down;
-- `apply_color_lut` expands segmented palettes without a limit, recursively where they refer to themselves.
+Why not `pydicom.pixels.processing`: it ignores functional groups, and a slope without an intercept; the index of a
+lookup table wraps around in the type of its entries or of the stored values; palettes of big-endian files are not
+byte-swapped, and segmented ones are expanded without a limit; a window is scaled to the range of the stored bits, which
+rounds to other values of 8 bits.
 """
 
 from __future__ import annotations
@@ -62,11 +57,7 @@ def modality(header: Dataset, frame: int) -> Mapping | None:
 def voi(header: Dataset, frame: int) -> Mapping | None:
     """Maps the file's units to uint8 as the file requests: by its first VOI LUT, else by its first valid window.
 
-    Returns:
-        None where the header has neither.
-
-    Raises:
-        ImageError: the VOI LUT function is not one of the standard.
+    None where the header has neither.
     """
     item = _functional_group(header, frame, "FrameVOILUTSequence")
     tables = item.get("VOILUTSequence")
@@ -100,12 +91,7 @@ def _sigmoid(values: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 
 def map_values(stored: np.ndarray, mapping: Mapping) -> np.ndarray:
-    """`mapping` of every value, (H, W) uint8, in bounded memory.
-
-    Args:
-        stored: (H, W), any real type.
-        mapping: maps an array of that type to uint8.
-    """
+    """`mapping` of every value, (H, W) uint8, in bounded memory."""
     if stored.dtype.kind in "ui" and stored.dtype.itemsize <= 2:
         # All possible values are mapped once, and looked up.
         unsigned = np.dtype(f"u{stored.dtype.itemsize}")
@@ -132,15 +118,7 @@ def without_padding(values: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def palette_colours(indices: np.ndarray, header: Dataset) -> np.ndarray:
-    """The colours of a palette's indices: (H, W, 3) uint8.
-
-    Args:
-        indices: (H, W), integers.
-        header: holds the palette.
-
-    Raises:
-        ImageError: the palette is missing, damaged or of a kind that is not supported.
-    """
+    """The colours of a palette's (H, W) indices: (H, W, 3) uint8."""
     channels = (_palette(header, colour) for colour in ("Red", "Green", "Blue"))
     return np.stack([map_values(indices, channel) for channel in channels], axis=-1)
 

@@ -32,12 +32,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source) -> np.ndarray:
-    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
-
-    Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images, or
-            leads out of the file.
-    """
+    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read."""
     member = (source.member or "").strip("/")
     return STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0)).pixels(source)
 

@@ -44,11 +44,7 @@ class Layout:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], what: str) -> Layout:
-        """The layout of an array of `shape`, called `what` in messages.
-
-        Raises:
-            ImageError: it is not an array of images or volumes, or its images are too large.
-        """
+        """The layout of an array of `shape`, called `what` in messages."""
         if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)):
             layout = cls(shape[0], shape[1:] if shape[-1] == 3 else shape[1:3])
         elif len(shape) == 4 and shape[3] > _NARROW:
@@ -77,11 +73,7 @@ class Stack:
 
     @classmethod
     def of(cls, array: Any, chunk: tuple[int, ...] | None, what: str) -> Stack:
-        """Checks what an array declares, before any of it is read.
-
-        Raises:
-            ImageError: it is not an array of images, or a chunk is too large.
-        """
+        """Checks what an array declares, before any of it is read."""
         dtype = np.dtype(array.dtype)
         if dtype.kind not in "biuf" or dtype.itemsize > 16:
             raise ImageError(f"{what} holds {dtype}, which are not grey levels")
@@ -101,11 +93,7 @@ class Stack:
         return math.prod(-(-int(length) // max(1, int(part))) for length, part in lengths)
 
     def pixels(self, source: Source) -> np.ndarray:
-        """The requested frame: uint8, (H, W) or (H, W, 3).
-
-        Raises:
-            ImageError: no frame is named, there is no such frame, or no value is finite.
-        """
+        """The requested frame: uint8, (H, W) or (H, W, 3)."""
         frame = chosen_frame(source.frame, self.layout.count)
         index = (frame,) if self.layout.depth is None else divmod(frame, self.layout.depth)
         values = np.array(self.array[index]).reshape(self.layout.image)

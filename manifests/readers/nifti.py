@@ -49,12 +49,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source) -> np.ndarray:
-    """The pixels of one slice: uint8, (H, W), or (H, W, 3) of RGB volumes.
-
-    Raises:
-        ImageError: no axis or slice is named, there is no such slice or fourth index, the file is one half of a pair or
-            cut off, its values are not real numbers, or the volume is too large to be decoded.
-    """
+    """The pixels of one slice: uint8, (H, W), or (H, W, 3) of RGB volumes."""
     axis, number = _cut(source)
     volume = _volume(source.path, number)
     frame = chosen_frame(source.frame, volume.oriented.shape[AXES[axis]], f"{axis} slices")
@@ -63,11 +58,7 @@ def read(source: Source) -> np.ndarray:
 
 @DamageAsImageError()
 def slice_count(path: Path, axis: Axis) -> int:
-    """How many slices the volume in `path` has along `axis`, read from its header.
-
-    Raises:
-        ImageError: as `read`.
-    """
+    """How many slices the volume in `path` has along `axis`, read from its header."""
     header = _Header.of(path)
     return header.shape[int(np.flatnonzero(header.orientation[:, 0] == AXES[axis])[0])]
 
@@ -230,11 +221,7 @@ class _Header:
 
     @classmethod
     def of(cls, path: Path) -> _Header:
-        """Reads and checks the header of `path`.
-
-        Raises:
-            ImageError: it is not that of a single NIfTI file, or is impossible.
-        """
+        """Reads and checks the header of `path`."""
         try:
             from nibabel import nifti1, nifti2
         except ImportError as error:
@@ -258,12 +245,17 @@ class _Header:
         if max(shape[4:], default=1) > 1:
             raise ImageError(f"has {len(shape)} dimensions, {' x '.join(map(str, shape))}; volumes have three or four")
         x, y, z, volumes = (int(size) for size in (*shape, 1, 1)[:4])
+        dtype = header.get_data_dtype()
+        if dtype.names and dtype.itemsize != 3:
+            raise ImageError("holds colours with alpha; save it as RGB24 or grey")
+        if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize == 0):
+            raise ImageError(f"holds {dtype.name} values, which are not grey levels")
         refuse_too_many(max(x * y, x * z, y * z))
         slope, inter = header.get_slope_inter()
         return cls(
             shape=(x, y, z),
             volumes=volumes,
-            dtype=_checked_dtype(header),
+            dtype=dtype,
             start=start,
             slope=1.0 if slope is None else float(slope),
             inter=float(inter or 0),
@@ -274,15 +266,6 @@ class _Header:
     def volume_bytes(self) -> int:
         """Of one volume as it is stored."""
         return math.prod(self.shape) * self.dtype.itemsize
-
-
-def _checked_dtype(header: Nifti1Header) -> np.dtype:
-    dtype = header.get_data_dtype()
-    if dtype.names and dtype.itemsize != 3:
-        raise ImageError("holds colours with alpha; save it as RGB24 or grey")
-    if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize == 0):
-        raise ImageError(f"holds {dtype.name} values, which are not grey levels")
-    return dtype
 
 
 def _checked_orientation(header: Nifti1Header) -> np.ndarray:

@@ -31,12 +31,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source) -> np.ndarray:
-    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Reading frames in order costs one pass through the file.
-
-    Raises:
-        ImageError: no array or frame is named, there is no such array or frame, or the array is not a stack of 8-bit
-            images.
-    """
+    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Reading frames in order costs one pass through the file."""
     member = source.member or ""
     return STACKS.get((*file_key(source.path), member), lambda: _opened(source.path, member)).pixels(source)
 

@@ -52,11 +52,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source) -> np.ndarray:
-    """The pixels: uint8, (H, W) or (H, W, 3).
-
-    Raises:
-        ImageError: the file is damaged, cut off, too large, of an unsupported kind, or does not have that frame.
-    """
+    """The pixels: uint8, (H, W) or (H, W, 3)."""
     try:
         # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
         with _OPENING, warnings.catch_warnings():

@@ -66,11 +66,7 @@ class DamageAsImageError(ContextDecorator):
 
 
 def chosen_frame(frame: int | None, count: int, what: str = "images") -> int:
-    """The index of the frame that is requested of a file or array that holds `count`; None is the only one.
-
-    Raises:
-        ImageError: there is no such frame, or several and none is named.
-    """
+    """The index of the frame that is requested of a file or array that holds `count`; None is the only one."""
     if frame is None and count > 1:
         raise ImageError(f"holds {count} {what}; say which in the manifest's column `frame`, from 0")
     if (frame or 0) >= count:
@@ -79,11 +75,7 @@ def chosen_frame(frame: int | None, count: int, what: str = "images") -> int:
 
 
 def refuse_too_many(pixels: int) -> None:
-    """Refuses an image of more pixels than Pillow's limit, before memory is taken for it.
-
-    Raises:
-        ImageError: it has more.
-    """
+    """Refuses an image of more pixels than Pillow's limit, before memory is taken for it."""
     if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
         raise ImageError(_too_many_pixels())
 

@@ -87,14 +87,11 @@ class SliceChoice:
         Raises:
             ManifestError: a mask is needed and is missing, is empty, or has another number of slices.
         """
-        if self.kind == "largest-mask":
-            return [self._largest(count, mask_areas)]
         if self.kind == "middle":
             start = max(0, (count - self.number) // 2)
             return list(range(start, min(count, start + self.number)))
-        return list(range(0, count, self.number if self.kind == "every" else 1))
-
-    def _largest(self, count: int, mask_areas: Sequence[int] | np.ndarray | None) -> int:
+        if self.kind != "largest-mask":
+            return list(range(0, count, self.number if self.kind == "every" else 1))
         if mask_areas is None:
             raise ManifestError("largest-mask needs a mask, and there is none.")
         areas = np.asarray(mask_areas)
@@ -102,15 +99,11 @@ class SliceChoice:
             raise ManifestError(f"the mask has {len(areas)} slices and the volume {count}; they do not match.")
         if not (areas > 0).any():
             raise ManifestError("the mask is empty, so no slice has the largest part of it.")
-        return int(areas.argmax())
+        return [int(areas.argmax())]
 
 
 def _number(kind: str, words: list[str], where: str, may_be: str) -> int:
-    """What follows `middle` or `every`; 1 where nothing has to follow.
-
-    Raises:
-        ManifestError: too many words, too few or not a number.
-    """
+    """What follows `middle` or `every`; 1 where nothing has to follow."""
     takes_number = kind in ("middle", "every")
     if len(words) != takes_number or not all(re.fullmatch("[1-9][0-9]{0,8}", word) for word in words):
         wanted = f"{kind}:N with N of 1 or more" if takes_number else f"{kind} alone"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -71,9 +71,6 @@ class Sources(Sequence[Source]):
             return [self[row] for row in range(*index.indices(len(self)))]
         frame = -1 if self._frames is None else int(self._frames[index])
         return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame, self._reading)
-
-    def __iter__(self) -> Iterator[Source]:
-        return (self[row] for row in range(len(self)))
 
     def stamps(self) -> tuple[np.ndarray, np.ndarray]:
         """The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty text where it has one.

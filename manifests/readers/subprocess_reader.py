@@ -1,7 +1,7 @@
 """Reads in a subprocess, for formats whose native decoders crash or hang on damaged files.
 
 Each process that reads has at most one such subprocess, started on first use and never forked. Requests and replies go
-through a pair of sockets: a line of JSON each, and the pixels. When it dies, the file is damaged and the next read
+through a pair of sockets: JSON each, and the pixels. When it dies, the file is damaged and the next read
 starts another. The system's own limits apply to it: processor time of 4 s and 1 s per MB of the file, memory of 4 GiB.
 It ends when its socket is closed, so it cannot outlive the process that it reads for.
 """
@@ -14,6 +14,8 @@ import math
 import os
 import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,8 +23,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,8 @@ _MOST_BYTES = 4 * 2**30
 """Of address space, beyond what the process has when it starts."""
 _STALLED = 900
 """Seconds after which a subprocess that uses no processor time is ended: its file system does not respond."""
+_LENGTH = struct.Struct("<Q")
+"""Comes before each message."""
 _CRASHED = "the file is damaged: its decoder crashed"
 _ENDLESS = "the file is damaged: its decoder does not end"
 
@@ -55,7 +57,7 @@ class SubprocessReader:
     def _forget(self) -> None:
         """In a fork: closes its copy of the socket, or the subprocess would not notice that its parent ended."""
         if self._process is not None:
-            self._connection.close()
+            self._socket.close()
             self._process.returncode = 0  # not a child of this process: there is no status to wait for
         self._lock = threading.Lock()
         self._process = None
@@ -72,7 +74,7 @@ class SubprocessReader:
                     self._start()
                 try:
                     return self._request(source)
-                except (EOFError, ConnectionError):
+                except (EOFError, ConnectionError, TimeoutError):
                     had_replied, status = self._has_replied, self._end()
                 if status == -signal.SIGXCPU:
                     raise ImageError(_ENDLESS)
@@ -87,7 +89,8 @@ class SubprocessReader:
                 self._end()
 
     def _start(self) -> None:
-        self._connection, theirs = Pipe()
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(_STALLED)
         # -P: a file in the working folder that is named like a library is not imported. What a library prints goes to
         # the terminal's errors.
         words = [sys.executable, "-P", "-c", self._program, str(theirs.fileno())]
@@ -95,26 +98,24 @@ class SubprocessReader:
         self._has_replied = False
         theirs.close()
         try:
-            self._connection.recv_bytes()
-        except (EOFError, ConnectionError):
+            _receive(self._socket)
+        except (EOFError, ConnectionError, TimeoutError):
             raise ImageError(f"the process that decodes it did not start (status {self._end()})") from None
 
     def _request(self, source: Source) -> np.ndarray:
         reading = source.reading.model_dump(mode="json", exclude_defaults=True)
         request = json.dumps([os.fspath(source.path.absolute()), source.frame, source.member, reading])
-        self._connection.send_bytes(request.encode("utf-8", "surrogatepass"))
-        if not self._connection.poll(_STALLED):
-            raise EOFError
-        reply = json.loads(self._connection.recv_bytes())
+        _send(self._socket, request.encode("utf-8", "surrogatepass"))
+        reply = json.loads(_receive(self._socket))
         self._has_replied = True
         if "refused" in reply:
             raise ImageError(reply["refused"])
-        return np.frombuffer(bytearray(self._connection.recv_bytes()), np.uint8).reshape(reply["shape"])
+        return np.frombuffer(_receive(self._socket), np.uint8).reshape(reply["shape"])
 
     def _end(self) -> int:
         process, self._process = self._process, None
         assert process is not None
-        self._connection.close()
+        self._socket.close()
         try:
             return process.wait(1)
         except subprocess.TimeoutExpired:
@@ -132,25 +133,46 @@ def serve(read: Callable[[Source], np.ndarray]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     _limit(resource.RLIMIT_CORE, 0)
-    connection = Connection(int(sys.argv[1]))
-    connection.send_bytes(b"ready")
+    replies = socket.socket(fileno=int(sys.argv[1]))
+    _send(replies, b"ready")
     _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
     with suppress(EOFError, ConnectionError):
         while True:
-            request = json.loads(connection.recv_bytes().decode("utf-8", "surrogatepass"))
-            _reply(request, read, connection)
+            request = json.loads(_receive(replies).decode("utf-8", "surrogatepass"))
+            _reply(request, read, replies)
 
 
-def _reply(request: list, read: Callable[[Source], np.ndarray], connection: Connection) -> None:
+def _reply(request: list, read: Callable[[Source], np.ndarray], replies: socket.socket) -> None:
     path, frame, member, reading = request
     _allow(Path(path))
     try:
         pixels = np.ascontiguousarray(read(Source(Path(path), frame, member, IntensityPolicy.model_validate(reading))))
     except (ImageError, MemoryError) as error:
-        connection.send_bytes(json.dumps({"refused": reason_of(error)}).encode())
+        _send(replies, json.dumps({"refused": reason_of(error)}).encode())
         return
-    connection.send_bytes(json.dumps({"shape": pixels.shape}).encode())
-    connection.send_bytes(pixels.reshape(-1).data)
+    _send(replies, json.dumps({"shape": pixels.shape}).encode())
+    _send(replies, pixels.reshape(-1).data)
+
+
+def _send(to: socket.socket, content: bytes | memoryview) -> None:
+    to.sendall(_LENGTH.pack(len(content)))
+    to.sendall(content)
+
+
+def _receive(source: socket.socket) -> bytearray:
+    (length,) = _LENGTH.unpack(_received(source, _LENGTH.size))
+    return _received(source, length)
+
+
+def _received(source: socket.socket, length: int) -> bytearray:
+    content = bytearray(length)
+    left = memoryview(content)
+    while left:
+        count = source.recv_into(left)
+        if not count:
+            raise EOFError
+        left = left[count:]
+    return content
 
 
 def _allow(path: Path) -> None:

@@ -30,12 +30,7 @@ _CODECS = {
 
 
 def read(source: Source) -> np.ndarray:
-    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read.
-
-    Raises:
-        ImageError: no array or frame is named, there is no such array or frame, the array is not a stack of images, or
-            needs a codec that is not allowed.
-    """
+    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read."""
     member = (source.member or "").strip("/")
     parts = member.split("/") if member else []
     if any(part in ("", ".", "..") or "\\" in part for part in parts):

@@ -11,7 +11,7 @@ from medprobe.manifests import READERS, read_image
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from damaged_files import damaged, seeds
 
-_COUNT = 60
+_COUNT = 150
 
 
 @pytest.mark.filterwarnings("ignore")
