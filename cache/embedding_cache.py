@@ -26,7 +26,7 @@ from .hdf5 import (
     read_rows,
 )
 from .index import DIGEST_BYTES, NOWHERE, as_ids, len_of, matrix_dims, positions_in, unique_index
-from .spec import EmbeddingSpec, file_stem, fingerprint_in
+from .spec import EmbeddingSpec, file_stem
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:
             f"{path}: states the fingerprint {stated} but its spec has {spec.fingerprint}: it was altered, or written"
             " by another version of medprobe. Move it away and run the extraction again."
         )
-    if fingerprint_in(path) != spec.fingerprint:
+    if not path.stem.endswith(f"--{spec.fingerprint}"):
         raise CacheError(
             f"{path}: holds embeddings of another spec than its name says. They were made by {spec.backbone} under"
             f" {spec.fingerprint}; rename it to {file_stem(spec)}.h5."

@@ -15,15 +15,6 @@ from .spec import dataset_folder, safe_name, whole_files
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One line of a listing: a published cache, or one that cannot be read."""
-
-    path: Path
-    cache: EmbeddingCache | None
-    fault: str = ""
-
-
-@dataclass(frozen=True)
 class ListedDraft:
     """An unfinished cache: samples in segments that are not published yet."""
 
@@ -31,11 +22,6 @@ class ListedDraft:
     samples: int
     segments: int
     damaged: int
-
-    @property
-    def name(self) -> str:
-        """`<backbone>--<fingerprint>`, as in file names."""
-        return self.folder.name.removesuffix(".parts")
 
 
 def default_store(manifest_path: Path | str) -> Path:
@@ -91,16 +77,16 @@ def _names_of(cache: EmbeddingCache) -> set[str]:
     return {cache.spec.backbone, f"{cache.spec.backbone}@{cache.spec.fingerprint}"}
 
 
-def list_store(store: Path) -> tuple[list[Listed], list[ListedDraft]]:
-    """Everything in a store, damaged files included, in order of path.
+def list_store(store: Path) -> tuple[list[EmbeddingCache], list[str], list[ListedDraft]]:
+    """The caches of a store, why others cannot be read, and the unfinished ones; all in order of path.
 
     Raises:
         CacheError: the folder does not exist.
     """
     folders = _folders(store)
-    published = [_listed(path) for folder in folders for path in whole_files(folder)]
+    caches, faults = _readable([path for folder in folders for path in whole_files(folder)])
     drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]
-    return published, [draft for draft in drafts if draft.segments or draft.damaged]
+    return caches, faults, [draft for draft in drafts if draft.segments or draft.damaged]
 
 
 def files_in(store: Path) -> tuple[list[Path], list[Path]]:
@@ -128,11 +114,14 @@ def _folders(store: Path) -> list[Path]:
     return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
 
 
-def _listed(path: Path) -> Listed:
-    try:
-        return Listed(path, EmbeddingCache.open(path))
-    except CacheError as error:
-        return Listed(path, None, str(error))
+def _readable(paths: Sequence[Path]) -> tuple[list[EmbeddingCache], list[str]]:
+    caches, faults = [], []
+    for path in paths:
+        try:
+            caches.append(EmbeddingCache.open(path))
+        except CacheError as error:
+            faults.append(str(error))
+    return caches, faults
 
 
 def _draft(folder: Path) -> ListedDraft:
@@ -161,7 +150,7 @@ def _no_caches(store: Path, dataset: str, folder: Path) -> str:
 
 
 def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path]) -> str:
-    there = sorted({listed.cache.spec.backbone for listed in map(_listed, paths) if listed.cache})
+    there = sorted({cache.spec.backbone for cache in _readable(paths)[0]})
     near = "".join(did_you_mean(name, there) for name in absent)
     begun = [name for name in absent if any(folder.glob(f"{safe_name(name)}--*.parts"))]
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"

@@ -143,14 +143,7 @@ class Description:
 def write_published(path: Path, plan: Plan, snapshot: Snapshot, about: Description) -> Snapshot:
     """Writes the published file: block by block under another name, fsynced, read back, renamed.
 
-    Args:
-        path: the published name.
-        plan: the rows.
-        snapshot: where their vectors are, and which publication this one replaces.
-        about: the attributes.
-
-    Returns:
-        What is on disk when the segments of `snapshot` are removed.
+    Returns what is on disk when the segments of `snapshot` are removed.
 
     Raises:
         OvertakenError: another file was published since `snapshot`.

@@ -90,13 +90,7 @@ def checked_vectors(
 
 
 def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict[str, np.ndarray]) -> Path:
-    """Writes one segment into `folder` under a name of its own, that sorts after all earlier ones.
-
-    Args:
-        folder: the draft's parts.
-        spec: what the vectors are made with.
-        index: entries, quarantined samples, and whose vectors there are (`path` and `dims` are not used).
-        vectors: (m, D) float32 per pooling; empty when m is 0.
+    """Writes one segment into `folder`, under a name that sorts after all earlier ones; `vectors` may be empty.
 
     Raises:
         OutputError: the segment cannot be written.

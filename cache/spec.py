@@ -237,12 +237,6 @@ def parts_folder(published: Path) -> Path:
     return published.with_name(f"{published.stem}.parts")
 
 
-def fingerprint_in(path: Path) -> str:
-    """The fingerprint that a file's name states, or an empty string."""
-    found = re.search(r"--([0-9a-f]{12})$", path.stem)
-    return found.group(1) if found else ""
-
-
 def whole_files(folder: Path) -> list[Path]:
     """The published files or segments in a folder, by name; temporary files begin with a dot."""
     return sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))

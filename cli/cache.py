@@ -26,8 +26,7 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     from ..cache.lookup import list_store
     from .terminal.console import remark, say, show_table
 
-    published, drafts = list_store(_store_of(store))
-    caches = [listed.cache for listed in published if listed.cache]
+    caches, faults, drafts = list_store(_store_of(store))
     for dataset in dict.fromkeys(cache.dataset for cache in caches):
         rows = [_row(cache) for cache in caches if cache.dataset == dataset]
         columns = ("backbone", "fingerprint", "px", "rows", "vectors", "precision", "size")
@@ -37,10 +36,9 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     for draft in drafts:
         damaged = f", {draft.damaged} damaged" if draft.damaged else ""
         say(
-            f"in progress: {draft.folder.parent.name}/{draft.name}: {draft.samples:,} samples in"
+            f"in progress: {draft.folder.parent.name}/{draft.folder.stem}: {draft.samples:,} samples in"
             f" {counted(draft.segments, 'segment')}{damaged}; run the same extraction again to continue"
         )
-    faults = [listed.fault for listed in published if not listed.cache]
     for fault in faults:
         remark(f"error: {fault}")
     if faults:
