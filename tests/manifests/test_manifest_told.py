@@ -99,7 +99,7 @@ def test_one_of_a_thing_is_told_in_the_singular_and_numbers_as_they_are(tmp_path
 
 def test_show_tells_the_images_that_cannot_be_read_and_that_no_patients_are_named(draw, tmp_path, medprobe) -> None:
     said = " ".join(medprobe("manifest", "show", _of_twenty_classes(draw, tmp_path)).out.split())
-    assert "error: 2 images could not be read: the file is damaged: its header cannot be read (1); " in said
+    assert "error: 2 images could not be read: the file is damaged: " in said
     assert "no-patients" in said
     with_patients = tmp_path / "others"
     said = " ".join(medprobe("manifest", "show", _of_labels_with_long_names(draw, with_patients)).out.split())
