@@ -119,7 +119,7 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
 
     stats = manifest_image_stats(manifest)
     done = FIXES[fix](manifest, stats)
-    if not done.changed:
+    if not done.changes:
         remark(wrapped(f"{fix}: there is nothing to do, so {out} was not written; {manifest.path} is checked."))
         return manifest
     saved = done.manifest.named(out.stem).save(out)

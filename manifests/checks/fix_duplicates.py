@@ -29,11 +29,6 @@ class Fixed:
     changes: tuple[str, ...]
     """What was done, in sentences with counts; nothing where there was nothing to do."""
 
-    @property
-    def changed(self) -> bool:
-        """Whether the new manifest differs from the old one."""
-        return bool(self.changes)
-
 
 Fix = Callable[[Manifest, ImageStats], Fixed]
 
@@ -97,8 +92,8 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     Examples:
         >>> from medprobe.manifests import group_duplicates, manifest_image_stats
         >>> fixed = group_duplicates(manifest, manifest_image_stats(manifest, workers=1, show_progress=False))
-        >>> len(fixed.manifest), fixed.changed
-        (60, False)
+        >>> len(fixed.manifest), fixed.changes
+        (60, ())
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -11,6 +11,7 @@ from ...base.progress import Bar
 FARTHEST = 7
 """Bits in which two hashes may differ and are still found, every one of them."""
 _BANDS, _BAND_BITS = 4, 16
+_SET_BITS = np.array([number.bit_count() for number in range(2**16)], np.uint8)
 _PAIRS = 2**20
 """Pairs looked at in one go."""
 _QUERIES, _MEMBERS = 1024, 4096
@@ -56,11 +57,9 @@ def _expanded(first: np.ndarray, last: np.ndarray) -> Iterator[tuple[np.ndarray,
 
 
 def _bits(numbers: np.ndarray) -> np.ndarray:
-    """How many bits are set: (N,) of uint64 to (N,) int64, by sums over ever wider fields."""
-    masks = (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F)
-    for mask, shift in zip(map(np.uint64, masks), map(np.uint64, (1, 2, 4)), strict=True):
-        numbers = (numbers & mask) + ((numbers >> shift) & mask)
-    return ((numbers * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.int64)
+    """How many bits are set: contiguous (N,) uint64 to (N,) uint8."""
+    words = numbers.view(np.uint16)
+    return _SET_BITS[words[0::4]] + _SET_BITS[words[1::4]] + _SET_BITS[words[2::4]] + _SET_BITS[words[3::4]]
 
 
 def near_vectors(

@@ -47,7 +47,9 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
-    frame = _to_pandas(table)
+    types = {pa.string(): TEXT, pa.large_string(): TEXT}
+    # The pandas notes in a Parquet file are ignored: a saved index is not a column of a manifest.
+    frame = table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
     for column in set(text) & set(frame.columns):
         frame[column] = as_text(column_of(frame, column))
     return frame
@@ -147,12 +149,6 @@ def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
     )
 
 
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    types = {pa.string(): TEXT, pa.large_string(): TEXT}
-    # The pandas notes in a Parquet file are ignored: a saved index is not a column of a manifest.
-    return table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
-
-
 def _near_files(path: Path) -> str:
     # The suffix is left out of the comparison: all tables have it in common.
     files = [file for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES]
@@ -161,6 +157,8 @@ def _near_files(path: Path) -> str:
 
 
 def _reason(error: BaseException, path: Path) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     words = " ".join(str(error).split())
     with path.open("rb") as file:
         text_start = file.read(512) if path.suffix.lower() == ".csv" else b""
@@ -175,8 +173,6 @@ def _reason(error: BaseException, path: Path) -> str:
         return _ragged_rows(path)
     if "Parquet magic bytes" in words or "Parquet file size" in words:
         return "it is not a Parquet file, or was cut off"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
     if path.suffix.lower() == ".parquet":
         return f"it is damaged; fetch it or build it again ({words[:120].rstrip('.')})"
     return words[:200].rstrip(".")
