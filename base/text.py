@@ -80,6 +80,11 @@ def look_up(what: str, name: str, table: Mapping[str, _Value]) -> _Value:
 
     Raises:
         ProbeError: there is none of that name; the message is that of `no_such`.
+
+    Examples:
+        >>> from medprobe.base import look_up
+        >>> look_up("probe", "knn", {"knn": 5})
+        5
     """
     if name not in table:
         raise ProbeError(no_such(what, name, table))
