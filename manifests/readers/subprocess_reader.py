@@ -76,6 +76,9 @@ class SubprocessReader:
                     return self._request(source)
                 except (EOFError, ConnectionError, TimeoutError):
                     had_replied, status = self._has_replied, self._end()
+                except KeyboardInterrupt:
+                    self._end()  # its reply would be taken for that to the next request
+                    raise
                 if status == -signal.SIGXCPU:
                     raise ImageError(_ENDLESS)
                 # An earlier file may have corrupted the memory: retry once in a new process.
@@ -134,9 +137,9 @@ def serve(read: Callable[[Source], np.ndarray]) -> None:
     warnings.simplefilter("ignore")
     _limit(resource.RLIMIT_CORE, 0)
     replies = socket.socket(fileno=int(sys.argv[1]))
-    _send(replies, b"ready")
-    _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
     with suppress(EOFError, ConnectionError):
+        _send(replies, b"ready")
+        _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
         while True:
             request = json.loads(_receive(replies).decode("utf-8", "surrogatepass"))
             _reply(request, read, replies)

@@ -81,6 +81,7 @@ def test_a_file_that_crashes_only_a_process_that_read_others_is_read_by_a_new_on
 def test_a_decoder_without_end_is_ended_and_one_without_measure_refused(
     reader_process: subprocess_reader.SubprocessReader,
 ) -> None:
+    reader_process.read(Source(Path("sound")))  # it has started
     start = time.monotonic()
     assert "does not end" in _refusal(reader_process, "endless")
     assert time.monotonic() - start < 30
