@@ -106,11 +106,7 @@ def data_warnings(
 ) -> list[Diagnostic]:
     """Warnings that belong to every score of a run under `protocol`, the most severe first.
 
-    Args:
-        data: the data of the run.
-        protocol: how it is split.
-        attributes: messages about attributes without subgroups.
-        columns: messages about constant features.
+    `attributes` are messages about attributes without subgroups, `columns` those about constant features.
     """
     names_groups = [part.manifest.names_patients or "unit_id" in part.manifest.table for part in data.parts]
     messages = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from ...base import CacheError, ProbeError, one_of
 from ...cache import EmbeddingCache
 from ...manifests import Manifest, Units
-from .features import PREDICTIONS, Cells, aggregate_into, check_aggregation, check_values, covered, is_constant
+from .features import PREDICTIONS, Cells, aggregate_into, check_values, covered, is_constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +48,37 @@ class ProbeData:
             ProbeError: nothing is left, or the aggregation is unknown or impossible here.
         """
         _require_own(manifest, caches)
-        check_aggregation(aggregation)
         units, ids = manifest.units(), manifest.sample_ids
-        if aggregation == "concat" and units.modality is None:
-            raise ProbeError(
-                f"{manifest.name}: aggregation by concat needs the column `modality`; add it, or use mean."
-            )
-        quarantined = {sample for cache in caches for sample in cache.quarantine}
-        kept = np.fromiter((sample not in quarantined for sample in ids), bool, len(ids))
+        kept = np.ones(len(ids), bool)
         for cache in caches:
-            cache.rows_of(ids[[sample not in cache.quarantine for sample in ids]])
+            embedded = ~pd.Index(ids).isin(list(cache.quarantine))
+            cache.rows_of(ids[embedded])
+            kept &= embedded
         rows = np.flatnonzero(kept)
         rows = rows[np.argsort(ids[rows], kind="stable")]
         modality = None if units.modality is None else units.modality[rows]
-        if aggregation == "concat":
-            _require_modalities(manifest, units.modality, modality)
+        lost = sorted(_names(units.modality) - _names(modality))
+        if aggregation == "concat" and lost:
+            raise ProbeError(
+                f"{manifest.name}: no sample of the modality {one_of(lost)} could be embedded, so no unit is complete;"
+                " see what is quarantined in `medprobe cache show`, or aggregate by mean."
+            )
         usable = covered(units.sample_unit[rows], len(units), how=aggregation, modality=modality)
         if not usable.any():
             raise ProbeError(
                 f"{manifest.name}: no unit has the samples it needs; see what is quarantined with"
                 f" `medprobe cache show {caches[0].path}`."
+            )
+        messages = []
+        if not kept.all():
+            messages.append(
+                f"{(~kept).sum():,} of {len(kept):,} samples could not be embedded and are skipped (quarantined)"
+            )
+        if not usable.all():
+            why = " (a modality is missing)" if aggregation == "concat" else ""
+            messages.append(
+                f"{(~usable).sum():,} of {len(usable):,} units have no embedding{why} and are skipped, for"
+                " every backbone"
             )
         inside = usable[units.sample_unit[rows]]
         return cls(
@@ -78,7 +90,7 @@ class ProbeData:
             unit=(np.cumsum(usable) - 1)[units.sample_unit[rows[inside]]],
             usable=usable,
             modality=None if modality is None else modality[inside],
-            skipped=_skipped(kept, usable, aggregation),
+            skipped=messages,
         )
 
     def tested_on(self, manifest: Manifest, caches: Sequence[EmbeddingCache]) -> ProbeData:
@@ -90,8 +102,13 @@ class ProbeData:
         external = ProbeData.of(
             align_classes(self.manifest, manifest), _matched(self, manifest, caches), self.aggregation
         )
-        if self.aggregation == "concat":
-            _require_same_modalities(self, external)
+        ours, theirs = _names(self.modality), _names(external.modality)
+        if self.aggregation == "concat" and ours != theirs:
+            raise ProbeError(
+                f'"{self.manifest.name}" has the modalities {one_of(sorted(ours))}, "{manifest.name}" has'
+                f" {one_of(sorted(theirs))}: their vectors by concat are not comparable. Aggregate by mean or"
+                " predictions."
+            )
         return replace(self, external=external)
 
     @property
@@ -112,9 +129,9 @@ class ProbeData:
     @property
     def all_sample_units(self) -> np.ndarray:
         """(M,) position in `all_units` of the unit of each usable sample."""
-        starts = np.cumsum([0, *(part.usable.sum() for part in self.parts)])
-        usable_unit = np.concatenate([part.unit + start for part, start in zip(self.parts, starts, strict=False)])
-        return np.flatnonzero(self.all_usable)[usable_unit]
+        starts = np.cumsum([0, *(len(part.units) for part in self.parts[:-1])])
+        places = [np.flatnonzero(part.usable)[part.unit] for part in self.parts]
+        return np.concatenate([place + start for place, start in zip(places, starts, strict=True)])
 
     @property
     def row_units(self) -> np.ndarray:
@@ -130,38 +147,28 @@ class ProbeData:
     def features(self, cache: int, pooling: str) -> np.ndarray:
         """One vector per usable unit of all, (R, D) float32; where predictions are averaged, one per usable sample.
 
-        Args:
-            cache: its position in `caches`.
-            pooling: which of its matrices.
-
-        Raises:
-            CacheError, ProbeError: as for `load`.
+        `cache` is a position in `caches`. Raises as `load` does.
         """
-        shapes = [part.shape(part.caches[cache], pooling) for part in self.parts]
-        X = np.empty((sum(rows for rows, _ in shapes), shapes[0][1]), np.float32)
-        ends = np.cumsum([rows for rows, _ in shapes])
-        for part, (rows, _), end in zip(self.parts, shapes, ends, strict=True):
-            part.load(part.caches[cache], pooling, out=X[end - rows : end])
+        rows, columns = zip(*(part.shape(part.caches[cache], pooling) for part in self.parts), strict=True)
+        X = np.empty((sum(rows), columns[0]), np.float32)
+        for part, place in zip(self.parts, np.split(X, np.cumsum(rows)[:-1]), strict=True):
+            part.load(part.caches[cache], pooling, out=place)
         return X
 
     def load(self, cache: EmbeddingCache, pooling: str, *, out: np.ndarray | None = None) -> np.ndarray:
         """The features of this manifest alone.
 
         Where a unit has one sample, its vector is read straight to its place, so that memory holds the matrix once.
-
-        Args:
-            cache: of embeddings.
-            pooling: which of its matrices.
-            out: C-contiguous, of the shape that `shape` gives, to be filled and returned.
+        That is in `out`, where it is given: C-contiguous, of the shape that `shape` gives.
 
         Raises:
             CacheError: there is no such pooling, or the file is damaged.
             ProbeError: a value is not finite or too large (says which samples), or all vectors are the same.
         """
-        cells = self._cells
         if out is None:
             out = np.empty(self.shape(cache, pooling), np.float32)
-        order = cells.order
+        cells = self._cells
+        order = np.argsort(cells.cell, kind="stable")
         ids = self.sample_ids[order]
         in_place = out.reshape(-1, cache.dim(pooling)) if cells.single else None
         X = cache.load(pooling, rows=cache.rows_of(ids), out=in_place)
@@ -173,36 +180,18 @@ class ProbeData:
                 " the images (are they all blank?) and extract again."
             )
         if in_place is None:
-            aggregate_into(out, X, cells.taken(order), self.aggregation)
+            aggregate_into(out, X, replace(cells, cell=cells.cell[order]), self.aggregation)
         return out
 
     def shape(self, cache: EmbeddingCache, pooling: str) -> tuple[int, int]:
-        """Rows and columns of what `load` returns.
+        """Rows and columns of what `load` returns; a CacheError where there is no such pooling."""
+        return self._cells.units, self._cells.apart * cache.dim(pooling)
 
-        Raises:
-            CacheError: there is no such pooling.
-        """
-        cells = self._cells
-        return cells.units, cells.apart * cache.dim(pooling)
-
-    @property
+    @cached_property
     def _cells(self) -> Cells:
         if self.aggregation == PREDICTIONS:
             return Cells(np.arange(len(self.sample_ids)), len(self.sample_ids), 1)
         return Cells.of(self.unit, int(self.usable.sum()), how=self.aggregation, modality=self.modality)
-
-
-def _skipped(kept: np.ndarray, usable: np.ndarray, aggregation: str) -> list[str]:
-    messages = []
-    if not kept.all():
-        messages.append(
-            f"{(~kept).sum():,} of {len(kept):,} samples could not be embedded and are skipped (quarantined)"
-        )
-    if not usable.all():
-        why = " (a modality is missing)" if aggregation == "concat" else ""
-        lost = f"{(~usable).sum():,} of {len(usable):,} units have no embedding{why}"
-        messages.append(f"{lost} and are skipped, for every backbone")
-    return messages
 
 
 def _require_own(manifest: Manifest, caches: Sequence[EmbeddingCache]) -> None:
@@ -217,15 +206,6 @@ def _require_own(manifest: Manifest, caches: Sequence[EmbeddingCache]) -> None:
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
         raise ProbeError(f"the same embeddings are given twice: {one_of(twice)}; give each cache once.")
-
-
-def _require_modalities(manifest: Manifest, every: np.ndarray | None, embedded: np.ndarray | None) -> None:
-    lost = sorted(_names(every) - _names(embedded))
-    if lost:
-        raise ProbeError(
-            f"{manifest.name}: no sample of the modality {one_of(lost)} could be embedded, so no unit is complete;"
-            " see what is quarantined in `medprobe cache show`, or aggregate by mean."
-        )
 
 
 def _names(modality: np.ndarray | None) -> set[str]:
@@ -266,14 +246,13 @@ def align_classes(trained: Manifest, tested: Manifest) -> Manifest:
         ProbeError: task or classes differ, and how; or they are one and the same data set.
     """
     names = f'"{trained.name}" and "{tested.name}"'
+    ours, theirs = trained.card.classes, tested.card.classes
     if trained.card.task != tested.card.task:
         raise ProbeError(
-            f"{names} are of different tasks, {trained.card.task} and {tested.card.task}; a probe fitted on one cannot"
-            " be tested on the other."
+            f"{names} are of different tasks, {trained.card.task} and {tested.card.task}: give one of the same."
         )
     if trained.digest == tested.digest:
         raise ProbeError(f"{names} have the same ids, labels and splits: give another data set to test on.")
-    ours, theirs = trained.card.classes, tested.card.classes
     if set(ours) != set(theirs):
         sides = [(trained.name, set(ours) - set(theirs)), (tested.name, set(theirs) - set(ours))]
         alone = [f'{one_of(sorted(only))} in "{name}" alone' for name, only in sides if only]
@@ -286,33 +265,19 @@ def align_classes(trained: Manifest, tested: Manifest) -> Manifest:
     return Manifest(tested.table, tested.card.model_copy(update={"classes": list(ours)}), tested.path)
 
 
-def _require_same_modalities(trained: ProbeData, tested: ProbeData) -> None:
-    """Makes sure that the columns of concatenated vectors mean the same in both manifests.
-
-    Raises:
-        ProbeError: they do not have the same modalities.
-    """
-    ours, theirs = _names(trained.modality), _names(tested.modality)
-    if ours != theirs:
-        raise ProbeError(
-            f'"{trained.manifest.name}" has the modalities {one_of(sorted(ours))}, "{tested.manifest.name}" has'
-            f" {one_of(sorted(theirs))}: their vectors by concat are not comparable. Aggregate by mean or predictions."
-        )
-
-
 def _matched(trained: ProbeData, manifest: Manifest, tested: Sequence[EmbeddingCache]) -> list[EmbeddingCache]:
     """Of the caches `tested` the one of the same spec for each of `trained`, in their order.
 
     Raises:
         CacheError: some have none; says which, and which specs of that backbone there are.
     """
-    by_fingerprint = {cache.spec.fingerprint: cache for cache in tested}
-    lacking = []
-    for backbone, fingerprint in ((cache.spec.backbone, cache.spec.fingerprint) for cache in trained.caches):
-        if fingerprint not in by_fingerprint:
-            same = [other.spec.fingerprint for other in tested if other.spec.backbone == backbone]
-            there = f"it has {one_of(same)}" if same else "it has none of this backbone"
-            lacking.append(f"{backbone} (spec {fingerprint}; {there})")
+    by_fingerprint, lacking = {cache.spec.fingerprint: cache for cache in tested}, []
+    for spec in (cache.spec for cache in trained.caches):
+        if spec.fingerprint not in by_fingerprint:
+            same = [other.spec.fingerprint for other in tested if other.spec.backbone == spec.backbone]
+            lacking.append(
+                f"{spec.backbone} (spec {spec.fingerprint}; it has {one_of(same) or 'none of this backbone'})"
+            )
     if lacking:
         raise CacheError(
             f"the external manifest has no embeddings with the same spec from {one_of(lacking)}. Both need the same"

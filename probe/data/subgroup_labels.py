@@ -43,30 +43,23 @@ def subgroup_column(name: str, values: pd.Series) -> tuple[np.ndarray, str]:
     """The subgroup of each unit in one attribute.
 
     Words are kept, ages in years become bins (one for all over 89), other numbers with more than ten values become
-    quartiles.
-
-    Args:
-        name: of the attribute; one with the word "age" holds ages, as numbers or as DICOM has them (`045Y`).
-        values: (U,), missing where a unit has none.
+    quartiles. An attribute with the word "age" in its name holds ages, as numbers or as DICOM has them (`045Y`).
 
     Returns:
         (U,) object array of str, "" where a unit has none; and why the attribute is not kept, or "".
     """
-    words = _words(name, values)
+    if "age" in [word.lower() for word in _WORD.findall(name)]:
+        words = np.array([_age_in_words(word) for word in _as_text(values)], dtype=object)
+    elif pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
+        words = np.array(_as_text(values), dtype=object)
+    else:
+        words = _numbers_in_words(values.to_numpy("float64", na_value=np.nan))
     found = len(set(words) - {""})
     if found > MOST_SUBGROUPS:
         return np.full(len(words), "", dtype=object), (
             f'attribute "{name}": {found:,} different values are too many for subgroups, so it is not kept'
         )
     return words, ""
-
-
-def _words(name: str, values: pd.Series) -> np.ndarray:
-    if "age" in [word.lower() for word in _WORD.findall(name)]:
-        return np.array([_age_in_words(word) for word in _as_text(values)], dtype=object)
-    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
-        return np.array(_as_text(values), dtype=object)
-    return _numbers_in_words(values.to_numpy("float64", na_value=np.nan))
 
 
 def _as_text(values: pd.Series) -> list[str]:
@@ -99,6 +92,6 @@ def _numbers_in_words(numbers: np.ndarray) -> np.ndarray:
         words[known] = [f"{value:g}" for value in numbers[known]]
         return words
     edges = np.quantile(numbers[known], [0.25, 0.5, 0.75])
-    names = [f"1: to {edges[0]:g}", f"2: to {edges[1]:g}", f"3: to {edges[2]:g}", f"4: above {edges[2]:g}"]
+    names = [*(f"{place}: to {edge:g}" for place, edge in enumerate(edges, 1)), f"4: above {edges[2]:g}"]
     words[known] = [names[place] for place in np.searchsorted(edges, numbers[known], side="left")]
     return words

@@ -165,8 +165,20 @@ def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitRe
     fitted = time.perf_counter()
     tested = _tested(shared, walks, models)
     ended = time.perf_counter()
-    each = (fitted - start) / len(walks), (ended - fitted) / len(walks)
-    return [_result(shared, walk, proba, model, each) for walk, proba, model in zip(walks, tested, models, strict=True)]
+    return [
+        shared.task.result(
+            walk.resample,
+            val_proba=walk.selector.proba,
+            test_proba=proba,
+            params=walk.selector.params,
+            converged=model.converged,
+            gradient=model.gap,
+            notes=_notes(shared.settings, walk),
+            fit_s=(fitted - start) / len(walks),
+            predict_s=(ended - fitted) / len(walks),
+        )
+        for walk, proba, model in zip(walks, tested, models, strict=True)
+    ]
 
 
 def _walk(shared: _Shared, walks: list[_Walk]) -> None:
@@ -272,27 +284,14 @@ def _as_proba(task: ProbeTask, outputs: np.ndarray, learnt_from: np.ndarray) -> 
     return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)
 
 
-def _result(
-    shared: _Shared, walk: _Walk, test_proba: np.ndarray, model: _Model, seconds: tuple[float, float]
-) -> FitResult:
-    grid = shared.settings.C
-    notes = walk.selector.notes({"C": grid})
+def _notes(settings: LogisticSettings, walk: _Walk) -> list[str]:
+    notes = walk.selector.notes({"C": settings.C})
     if walk.stuck:
         where = ", ".join(f"{C:g}" for C in walk.stuck)
-        notes.append(f"not converged after {shared.settings.max_iter} steps at C={where}")
-    if grid[-1] > walk.last:
+        notes.append(f"not converged after {settings.max_iter} steps at C={where}")
+    if settings.C[-1] > walk.last:
         notes.append(f"path ended at C={walk.last:g}")
-    return shared.task.result(
-        walk.resample,
-        val_proba=walk.selector.proba,
-        test_proba=test_proba,
-        params=walk.selector.params,
-        converged=model.converged,
-        gradient=model.gap,
-        notes=notes,
-        fit_s=seconds[0],
-        predict_s=seconds[1],
-    )
+    return notes
 
 
 def _places(used: np.ndarray, rows: np.ndarray) -> np.ndarray:

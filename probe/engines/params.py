@@ -88,16 +88,12 @@ def _logspace(text: str) -> list[float]:
         ends, count = (float(low), float(high)), int(number)
     except ValueError:
         name, ends, count = "", (0.0, 0.0), 0
-    if name.strip() != "logspace" or not 0 < count <= MOST_VALUES:
+    if name.strip() != "logspace" or not 0 < count <= MOST_VALUES or not all(abs(end) <= 300 for end in ends):
         raise ValueError(
-            f'cannot be "{text}"; write logspace:a:b:n for n values from 10^a to 10^b, as logspace:-4:3:12'
-            f" (n at most {MOST_VALUES:,})"
+            f'cannot be "{text}"; write logspace:a:b:n for n values (at most {MOST_VALUES:,}) from 10^a to 10^b (a and'
+            " b from -300 to 300), as logspace:-4:3:12"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.logspace(*ends, count)
-    if not (np.isfinite(values) & (values >= np.finfo(float).tiny)).all():
-        raise ValueError(f'cannot be "{text}", which goes beyond what a number can hold; ends from -300 to 300 will do')
-    return [float(f"{v:.6g}") for v in values]
+    return [float(f"{value:.6g}") for value in np.logspace(*ends, count)]
 
 
 def require_known(owner: str, noun: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -77,8 +77,8 @@ class Probe(Generic[Settings]):
     @property
     def name(self) -> str:
         """The family and its changed settings, as given to `--probe`."""
-        changes = self.settings.changed()
-        return self.family + (":" if changes else "") + ",".join(f"{k}={brief(v)}" for k, v in changes.items())
+        changes = ",".join(f"{name}={brief(value)}" for name, value in self.settings.changed().items())
+        return f"{self.family}:{changes}" if changes else self.family
 
     @property
     def label(self) -> str:

@@ -30,7 +30,6 @@ from .task import ModelSelector, ProbeTask
 
 _SCALERS = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer", "QuantileTransformer"}
 _SCALERS |= {"PowerTransformer"}
-_METHODS = ("fit", "get_params", "set_params")
 
 
 class EstimatorSettings(ProbeSettings):
@@ -73,10 +72,8 @@ def checked_settings(
     path = class_path(estimator if isinstance(estimator, type) else type(estimator))
     if isinstance(estimator, type):
         raise ProbeError(f"{path} is a class; pass an instance of it, as {estimator.__name__}().")
-    if not all(hasattr(estimator, method) for method in _METHODS):
-        raise ProbeError(f"{path} is not a scikit-learn estimator: it lacks fit, get_params or set_params.")
-    if not is_classifier(estimator):
-        raise ProbeError(f"{path} is not a classifier (a regressor or transformer?); pass a classifier.")
+    if not _has_methods(estimator) or not is_classifier(estimator):
+        raise ProbeError(f"{path} is not a scikit-learn classifier; pass one, such as sklearn.svm.SVC().")
     parameters = estimator.get_params(deep=True)
     fitted = [part for part, value in parameters.items() if hasattr(value, "get_params") and _is_fitted(value)]
     if fitted:
@@ -111,6 +108,10 @@ def _values(values: Any) -> tuple[Any, ...]:
     if isinstance(values, str) or not np.iterable(values):
         values = [values]
     return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+
+
+def _has_methods(estimator: Any) -> bool:
+    return all(hasattr(estimator, name) for name in ("fit", "get_params", "set_params"))
 
 
 def _is_fitted(estimator: Any) -> bool:
@@ -163,14 +164,9 @@ def _brief(value: Any) -> str:
 
 
 def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any], bool]:
-    """A classifier by its class and settings, as the command line gives them.
+    """A classifier by the `path` of its class, its grid, and whether features are standardised.
 
-    Args:
-        path: of the class, e.g. `sklearn.svm.SVC`.
-        given: lists are grid values, other values constructor arguments; `scale` is the probe's own.
-
-    Returns:
-        The estimator, the grid, and whether features are standardised.
+    What the command line has `given` are grid values (lists), `scale`, and constructor arguments.
 
     Raises:
         ProbeError: there is no such class, or it does not take these arguments.
@@ -185,8 +181,8 @@ def parse_estimator(path: str, given: Mapping[str, Any]) -> tuple[Any, dict[str,
             f"--probe sklearn:{path}: there is no such class in the installed packages; name one such as"
             f" sklearn:{one_of(near or ['sklearn.svm.SVC'])}."
         ) from None
-    if not isinstance(cls, type) or not all(hasattr(cls, name) for name in _METHODS):
-        raise ProbeError(f"{path} is not a scikit-learn estimator; name a classifier, e.g. sklearn:sklearn.svm.SVC.")
+    if not isinstance(cls, type) or not _has_methods(cls):
+        raise ProbeError(f"{path} is not a scikit-learn classifier; name one, e.g. sklearn:sklearn.svm.SVC.")
     values = {key: _value(value) for key, value in given.items()}
     known = inspect.signature(cls.__init__).parameters
     scale = values.pop("scale", True) if "scale" not in known else True
@@ -272,8 +268,8 @@ class _Model:
         unseeded = [key for key, value in parameters.items() if key.split("__")[-1] == "random_state" and value is None]
         estimator.set_params(**dict.fromkeys(unseeded, int(seed) % 2**32))
         self.wide = task.wide
+        # Of labels that do not vary in training, and of classes that it lacks.
         self.fallback = y.mean(axis=0) if task.wide else np.zeros(len(task.classes))
-        """Of labels that do not vary in training, and of classes that it lacks."""
         self.columns = np.flatnonzero((y != y[0]).any(axis=0)) if task.wide else np.unique(y)
         self.several = task.wide and len(self.columns) > 1
         y = y[:, self.columns] if task.wide else y

@@ -78,29 +78,19 @@ class ProbeTask:
             y = y[np.unique(self._unit[rows], return_index=True)[1]]
         return LabeledPredictions(y, self._unit_means(rows, proba).astype(np.float64), self.task, self.classes)
 
-    def result(
-        self,
-        resample: Resample,
-        *,
-        val_proba: np.ndarray,
-        test_proba: np.ndarray,
-        params: Mapping[str, Any],
-        **fit: Any,
-    ) -> FitResult:
-        """The result of one of the resamples, in units.
+    def result(self, resample: Resample, *, val_proba: np.ndarray, test_proba: np.ndarray, **fit: Any) -> FitResult:
+        """The result, in units, of one of the resamples, in rows.
 
         Args:
-            resample: one of `resamples`, in rows.
+            resample: one of `resamples`.
             val_proba: (n, C) of the rows of val.
             test_proba: (n, C) of the rows of test.
-            params: the chosen hyper-parameters, JSON-like.
-            **fit: the other fields of `FitResult`.
+            **fit: the other fields of `FitResult`: `params`, JSON-like, and those that have a default.
         """
         return FitResult(
             resample=resample.units(self._unit),
             val_proba=self._unit_means(resample.val, val_proba),
             test_proba=self._unit_means(resample.test, test_proba),
-            params=params,
             **fit,
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,7 @@ class NeighbourLists:
     """(N, M) distances, ascending."""
     row: np.ndarray
     """(N, M) int32 rows of `X`; of equal distances the earlier row first."""
-    deeper: Mapping[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    deeper: dict[int, tuple[np.ndarray, np.ndarray]]
     """Distances and rows for those rows whose line in `found` and `row` runs dry for some question."""
 
     def among(self, question: Question, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -141,13 +141,10 @@ class NeighbourLists:
         first = places[(np.cumsum(counts) - counts)[:, None] + np.arange(k)]
         found, row = self.found[rows].take(first), listed.take(first)
         for line in np.flatnonzero(counts < k):
-            found[line], row[line] = self._deeper(int(rows[line]), inside, k)
+            deep_found, deep_row = self.deeper[int(rows[line])]
+            first = np.flatnonzero(inside[deep_row])[:k]
+            found[line], row[line] = deep_found[first], deep_row[first]
         return found, row
-
-    def _deeper(self, query: int, inside: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        found, row = self.deeper[query]
-        first = np.flatnonzero(inside[row])[:k]
-        return found[first], row[first]
 
 
 def list_neighbours(
@@ -168,16 +165,15 @@ def list_neighbours(
     X = normalize_rows(X, metric)
     together = _Questions.of([question for question in questions if question.listed(len(X))], len(X))
     shape = (len(X), together.length)
-    lists = NeighbourLists(X, metric, np.empty(shape, X.dtype), np.empty(shape, np.int32))
+    lists = NeighbourLists(X, metric, np.empty(shape, X.dtype), np.empty(shape, np.int32), {})
     step = max(_ROWS, _CELLS // len(X))
     parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
     parts = [part for part in parts if together.about[:, part].any()]
-    deeper: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     blocks = map_blocks(_search_block, (X, together, metric), parts, threads=True)
     for part, (found, row, deep) in zip(parts, blocks, strict=True):
         lists.found[part], lists.row[part] = found, row
-        deeper.update(deep)
-    return replace(lists, deeper=deeper)
+        lists.deeper.update(deep)
+    return lists
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """What the probes' estimators refuse: parameters that mean nothing, and rows that cannot be computed with.
 
 scikit-learn's `check_scalar` lets NaN and infinities through, and its table of constraints is private, so parameters
-are checked here, in `fit`, as its manners want.
+are checked here, in `fit`, as its manners want. What has the wrong type is a TypeError, a wrong value a ValueError.
 """
 
 from __future__ import annotations
@@ -18,63 +18,37 @@ LARGEST = 1e17
 
 
 def require_positive(name: str, value: Any, *, instead_of_infinite: str = "") -> None:
-    """A finite number above 0; `instead_of_infinite` says what to give in place of an infinity.
-
-    Raises:
-        TypeError: not a number.
-        ValueError: not above 0, infinite, or NaN.
-    """
+    """A finite number above 0; `instead_of_infinite` says what to give in place of an infinity."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number above 0, got {value!r}")
-    number = float(value)
-    if not 0 < number < np.inf:
-        hint = f"; {instead_of_infinite}" if instead_of_infinite and number > 0 else ""
+    if not 0 < float(value) < np.inf:
+        hint = f"; {instead_of_infinite}" if instead_of_infinite and float(value) > 0 else ""
         raise ValueError(f"{name} must be a finite number above 0, got {value}{hint}")
 
 
 def require_whole(name: str, value: Any, least: int = 1) -> None:
-    """A whole number, `least` or more.
-
-    Raises:
-        TypeError: not a whole number.
-        ValueError: too small.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, {least} or more, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be a whole number, {least} or more, got {value}")
+    """A whole number, `least` or more."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        error = ValueError if whole else TypeError
+        raise error(f"{name} must be a whole number, {least} or more, got {value!r}")
 
 
 def require_flag(name: str, value: Any) -> None:
-    """True or False.
-
-    Raises:
-        TypeError: anything else.
-    """
+    """True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def require_one_of(name: str, value: Any, words: Iterable[str]) -> None:
-    """One of `words`.
-
-    Raises:
-        ValueError: anything else.
-    """
+    """One of `words`."""
     known = tuple(words)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
 
 def checked_rows(estimator: Any, X: Any) -> np.ndarray:
-    """Rows to predict, as scikit-learn checks them, and within what can be squared.
-
-    Args:
-        estimator: who has been fitted to rows of as many columns.
-        X: (n, d).
-
-    Returns:
-        X as float32 if that is what it was, else float64.
+    """Rows (n, d) to predict, as float32 if that is what they were, else float64.
 
     Raises:
         ValueError: a wrong shape, NaN or infinite values, or values beyond `LARGEST`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -70,33 +71,22 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
-        X = checked_rows(self, X)
-        Z = self._prepared(X)
+        Z = self._prepared(checked_rows(self, X)).astype(np.float64)
         if not self.multilabel_:
-            return _softmax(_affinity(Z, self.centroids_) / self.temperature)
-        return np.stack([self._positive_proba(Z, sides) for sides in self.centroids_], axis=1)
+            return self._softmax(Z, self.centroids_)
+        proba = np.stack([self._softmax(Z, sides)[:, 1] for sides in self.centroids_], axis=1)
+        # A label that was the same in every row is certain.
+        absent = np.isnan(self.centroids_[:, :, 0])
+        return np.where(absent.any(axis=1), absent[:, 0], proba)
 
-    def _positive_proba(self, Z: np.ndarray, sides: np.ndarray) -> np.ndarray:
-        absent = np.isnan(sides[:, 0])
-        if absent.any():
-            return np.full(len(Z), float(absent[0]))
-        return _softmax(_affinity(Z, sides) / self.temperature)[:, 1]
+    def _softmax(self, Z: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+        """Of negative halves of squared distances, (n, C), up to what is the same for all classes of a row."""
+        return softmax((Z @ centroids.T - (centroids**2).sum(axis=1) / 2) / self.temperature, axis=1)
 
 
 def _class_means(Z: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
-    return np.stack(
-        [
-            Z[codes == c].mean(axis=0, dtype=np.float64) if (codes == c).any() else np.full(Z.shape[1], np.nan)
-            for c in range(classes)
-        ]
-    )
-
-
-def _affinity(Z: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Negative halves of squared distances, (n, C), up to what is the same for all classes of a row."""
-    return Z.astype(np.float64) @ centroids.T - (centroids**2).sum(axis=1) / 2
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    """(classes, d), NaN for a class without rows."""
+    means = np.full((classes, Z.shape[1]), np.nan)
+    for c in np.unique(codes):
+        means[c] = Z[codes == c].mean(axis=0, dtype=np.float64)
+    return means

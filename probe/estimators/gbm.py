@@ -36,28 +36,6 @@ _ROUNDING = 100
 """Variances below so many times the float's precision, of the largest one, are errors of rounding."""
 
 
-class _Binned:
-    """Rows that are cut into bins once and learnt from once a label."""
-
-    def __init__(self, features: np.ndarray, watched: np.ndarray | None, settings: dict[str, Any]) -> None:
-        import lightgbm as lgb  # here, since it takes as long to import as all else together
-
-        self.settings = settings
-        self.data = lgb.Dataset(features, params=settings)
-        self.watched = None if watched is None else lgb.Dataset(watched, reference=self.data)
-
-    def boost(self, target: np.ndarray, check: np.ndarray | None, rounds: int, patience: int) -> Any:
-        """A booster of `target` (n,), stopped early where there are rows that are watched, of labels `check`."""
-        import lightgbm as lgb
-
-        self.data.set_label(target)
-        if self.watched is None:
-            return lgb.train(self.settings, self.data, rounds)
-        self.watched.set_label(check)
-        stop = lgb.early_stopping(patience, verbose=False)
-        return lgb.train(self.settings, self.data, rounds, valid_sets=[self.watched], callbacks=[stop])
-
-
 class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     """LightGBM, with a preset made for dense embeddings; one booster a label for multilabel.
 
@@ -150,28 +128,36 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def _boost(
         self, X: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray] | None, rounds: list[int]
     ) -> None:
+        import lightgbm as lgb  # here, since it takes as long to import as all else together
+
         components = PRESETS[self.preset]["components"]
         self.pca_ = None if components is None else _fit_pca(X, components, self.random_state)
         features = self._features(X)
-        watched = None if held_out is None else self._features(held_out[0])
-        targets = list(y.T) if self.multilabel_ else [y]
-        checks = (
-            [None] * len(targets) if held_out is None else list(held_out[1].T if self.multilabel_ else [held_out[1]])
-        )
         classes = 2 if self.multilabel_ else len(self.classes_)
-        binned = _Binned(features, watched, self._settings(len(features), features.shape[1], classes))
+        settings = self._settings(len(features), features.shape[1], classes)
+        data, watched = lgb.Dataset(features, params=settings), None  # cut into bins once, learnt from once a label
+        if held_out is not None:
+            watched = lgb.Dataset(self._features(held_out[0]), reference=data)
         self.boosters_, self.rounds_ = [], []
-        for target, check, most in zip(targets, checks, rounds, strict=True):
+        for label, most in enumerate(rounds):
+            target = y[:, label] if self.multilabel_ else y
             if most == 0 or (target == target[0]).all():
                 self.boosters_.append(float(target.mean()))
                 self.rounds_.append(0)
                 continue
-            booster = binned.boost(target, check, most, self.early_stopping_rounds)
+            data.set_label(target)
+            how: dict[str, Any] = {}
+            if watched is not None and held_out is not None:
+                watched.set_label(held_out[1][:, label] if self.multilabel_ else held_out[1])
+                stop = lgb.early_stopping(self.early_stopping_rounds, verbose=False)
+                how = {"valid_sets": [watched], "callbacks": [stop]}
+            booster = lgb.train(settings, data, most, **how)
             self.boosters_.append(booster)
             self.rounds_.append(booster.best_iteration or most)
 
     def _settings(self, rows: int, columns: int, classes: int) -> dict[str, Any]:
-        settings = dict(PRESETS[self.preset])
+        """LightGBM's; one thread and one histogram layout, so that the trees do not depend on the machine's load."""
+        settings = {**PRESETS[self.preset], "seed": self.random_state}
         del settings["components"]
         most = settings.pop("columns")
         if most is not None:
@@ -179,9 +165,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         if self.preset == "dense":
             settings["min_data_in_leaf"] = int(np.clip(rows // (10 * classes), 1, 20))
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
-        # One thread and one histogram layout, so that the trees do not depend on the machine's load.
-        fixed = {"num_threads": 1, "deterministic": True, "force_col_wise": True, "verbose": -1}
-        return {**settings, **objective, **fixed, "seed": self.random_state}
+        return {**settings, **objective, "num_threads": 1, "deterministic": True, "force_col_wise": True, "verbose": -1}
 
     def _features(self, X: np.ndarray) -> np.ndarray:
         return X if self.pca_ is None else self.pca_.transform(X)
@@ -189,17 +173,14 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
-        X = checked_rows(self, X)
-        features = self._features(X)
-        columns = [self._predict_one(booster, features) for booster in self.boosters_]
+        features = self._features(checked_rows(self, X))
+        columns = [
+            np.full(len(features), one) if isinstance(one, float) else np.asarray(one.predict(features, num_threads=1))
+            for one in self.boosters_
+        ]
         if self.multilabel_:
             return np.stack(columns, axis=1)
         return columns[0] if columns[0].ndim == 2 else np.stack([1 - columns[0], columns[0]], axis=1)
-
-    def _predict_one(self, booster: Any, features: np.ndarray) -> np.ndarray:
-        if isinstance(booster, float):
-            return np.full(len(features), booster)
-        return np.asarray(booster.predict(features, num_threads=1))
 
 
 def _fit_pca(X: np.ndarray, components: int, seed: int) -> PCA:

@@ -155,16 +155,16 @@ def test_an_estimator_that_fails_is_one_message_that_names_probe_and_seed(how: s
 def test_what_cannot_be_a_probe_is_refused() -> None:
     fitted = make_pipeline(StandardScaler(), SVC()).fit(_task().X, _task().y)
     for wrong, words in [
-        (Ridge(), "not a classifier"),
+        (Ridge(), "not a scikit-learn classifier"),
         (SVC, r"SVC\(\)"),
-        (3, "not a scikit-learn estimator"),
+        (3, "not a scikit-learn classifier"),
         (fitted, "standardscaler.*already fitted.*unfitted clone"),
         ("sklearn:sklearn.svm.SVX", "sklearn.svm.SVC"),
         ("sklearn:SVC", "sklearn.svm.SVC"),
         ("sklearn:sklearn.svm.SVC:kernl=rbf", 'Did you mean "kernel"'),
         ("sklearn:sklearn.svm.SVC:gama=[1,2]", 'Did you mean "gamma"'),
         ("sklearn:sklearn.svm.SVC:C=[]", "grid has 0 combinations .of C none"),
-        ("sklearn:sklearn.linear_model.Ridge", "not a classifier"),
+        ("sklearn:sklearn.linear_model.Ridge", "not a scikit-learn classifier"),
         (SVC(decision_function_shape="ovo"), "decision_function_shape=ovr"),
         (make_pipeline(PCA(), SVC(decision_function_shape="ovo")), "svc__decision_function_shape=ovr"),
         ("sklearn:sklearn.svm.SVC:decision_function_shape=[ovr,ovo]", "decision_function_shape=ovr"),
