@@ -150,7 +150,10 @@ def _no_caches(store: Path, dataset: str, folder: Path) -> str:
 
 
 def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path]) -> str:
-    there = sorted({cache.spec.backbone for cache in _readable(paths)[0]})
+    caches, _ = _readable(paths)
+    names = [cache.spec.backbone for cache in caches]
+    several = [cache for cache in caches if names.count(cache.spec.backbone) > 1]
+    there = sorted({*names}.union(*map(_names_of, several)))
     near = "".join(did_you_mean(name, there) for name in absent)
     begun = [name for name in absent if any(folder.glob(f"{safe_name(name)}--*.parts"))]
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
