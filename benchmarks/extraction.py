@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from medprobe.extract import Backbone, extract, load_backbone, loader
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import to_input
 from medprobe.manifests import Manifest, build_folder, read_image
 from PIL import Image
 

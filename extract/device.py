@@ -146,12 +146,6 @@ def batch_sizes(device: torch.device) -> tuple[int, int]:
     return (32, 256) if device.type == "cuda" else (8, 32)
 
 
-def free_memory(device: torch.device) -> None:
-    """Gives back what torch keeps for later, after a batch that did not fit."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
 @contextmanager
 def exact_fp32(device: torch.device, precision: Precision) -> Iterator[None]:
     """Keeps convolutions of an fp32 backbone on CUDA from computing in TF32, which torch allows by default.

@@ -16,11 +16,10 @@ from ..base.text import first_line
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
 from ..manifests import Manifest
 from .backbone import Backbone
-from .batching import BatchSize, recall, remember
 from .catalogue import LIBRARIES
-from .device import batch_sizes, describe, fixed_batch, free_memory, is_lost, is_out_of_memory
+from .device import batch_sizes, describe, fixed_batch, is_lost, is_out_of_memory
 from .loader import Decoded, decode, default_workers, geometry
-from .throughput import Meter, Pace
+from .throughput import BatchSize, Meter, Pace, recall, remember
 
 Report = Callable[[int, Pace], None]
 """Called after each batch: how many images it had, and how fast the run is."""
@@ -284,7 +283,7 @@ def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[
             continue
         # Outside the except clause, where the failed batch is no longer held by the traceback.
         size.halve()
-        free_memory(backbone.device)
+        torch.cuda.empty_cache()  # does nothing where there is no GPU
     return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in backbone.dims}
 
 

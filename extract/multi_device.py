@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -33,53 +33,9 @@ class Loaded:
     dims: dict[str, int]
 
 
-@dataclass(frozen=True)
-class _Job:
-    manifest: Manifest
-    recipes: Sequence[Mapping[str, Any]]
-    store: Path
-    device: str
-    shard: Shard
-    batch_size: int | None
-    workers: int
-    threads: int
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """Has loaded its backbones, and waits for `_Go`."""
-
-    backbones: list[Loaded]
-
-
-@dataclass(frozen=True)
-class _Go:
-    """Sent to a process: begin."""
-
-
-@dataclass(frozen=True)
-class _Begun:
-    rows: int
-
-
-@dataclass(frozen=True)
-class _Advanced:
-    images: int
-    pace: Pace
-
-
-_Message = TypeVar("_Message", _Ready, _Begun)
-
-
-@dataclass(frozen=True)
-class _Ended:
-    caches: list[EmbeddingCache]
-
-
-@dataclass(frozen=True)
-class _Failed:
-    kind: type[MedprobeError]
-    message: str
+# Each process sends, in this order: what it has loaded (a list of `Loaded`), upon which it waits to be let begin; how
+# many rows it has to do; after each batch how many images it had, and the pace; and what was published, or its error.
+_Message = list[Loaded] | int | tuple[int, Pace] | dict[str, EmbeddingCache] | MedprobeError
 
 
 def extract_on(
@@ -127,21 +83,13 @@ def extract_on(
         60
     """
     number, count = shard or (1, 1)
-    jobs = [
-        _Job(
-            manifest=manifest,
-            recipes=recipes,
-            store=Path(store),
-            device=device,
-            shard=(number + count * place, count * len(devices)),
-            batch_size=batch_size,
-            workers=default_workers(len(devices)) if workers is None else workers,
-            threads=max(1, usable_cores() // len(devices)),
-        )
-        for place, device in enumerate(devices)
-    ]
-    processes = _Processes(jobs, on_loaded)
+    options = {"batch_size": batch_size, "workers": default_workers(len(devices)) if workers is None else workers}
+    shards = [(number + count * place, count * len(devices)) for place in range(len(devices))]
+    processes = _Processes(on_loaded)
     try:
+        for device, part in zip(devices, shards, strict=True):
+            job = {**options, "manifest": manifest, "store": store, "shard": part}
+            processes.start(device, usable_cores() // len(devices), recipes, job)
         processes.go()
         to_do = processes.rows_to_do()
         with progress(title(manifest, to_do, shard), to_do, unit="images", enabled=show_progress) as bar:
@@ -156,27 +104,29 @@ def extract_on(
 class _Processes:
     """The processes of one run and what they have reported so far."""
 
-    def __init__(self, jobs: Sequence[_Job], on_loaded: Callable[[Sequence[Loaded]], None]) -> None:
+    def __init__(self, on_loaded: Callable[[Sequence[Loaded]], None]) -> None:
         self._on_loaded = on_loaded
-        self._loaded: list[Loaded] | None = None
+        self._loaded: list[Loaded] = []
         self._first_device = ""
         self._published: dict[str, EmbeddingCache] = {}
         self._reported: set[Connection] = set()
         self._errors: list[tuple[str, MedprobeError]] = []
         self._at_work: dict[Connection, tuple[str, BaseProcess]] = {}
+
+    def start(self, device: str, *arguments: Any) -> None:
+        """Starts `_work` with these arguments."""
         # spawn: a forked process could not use a GPU that this one has already initialised.
         context = multiprocessing.get_context("spawn")
-        for job in jobs:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, job), name=f"medprobe on {job.device}")
-            process.start()
-            theirs.close()
-            self._at_work[ours] = job.device, process
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, device, *arguments), name=f"medprobe on {device}")
+        process.start()
+        theirs.close()
+        self._at_work[ours] = device, process
 
     @property
     def caches(self) -> list[EmbeddingCache]:
         """What was published, in the order of the backbones."""
-        fingerprints = [one.spec.fingerprint for one in self._loaded or []]
+        fingerprints = [one.spec.fingerprint for one in self._loaded]
         return [self._published[one] for one in fingerprints if one in self._published]
 
     def go(self) -> None:
@@ -185,55 +135,52 @@ class _Processes:
         Raises:
             WorkerError: two would make different caches, so that their shares could not be put together.
         """
-        for connection, message in self._first_messages(_Ready):
-            self._compare(message.backbones, self._at_work[connection][0])
+        for connection, loaded in self._next_message_of_each():
+            self._compare(loaded, self._at_work[connection][0])
         for connection in self._at_work:
             with suppress(OSError):  # it has just ended, which is noticed in a moment
-                connection.send(_Go())
+                connection.send(None)
 
     def rows_to_do(self) -> int:
         """Waits until every process has begun (or ended); how many rows they have to do together."""
-        return sum(message.rows for _, message in self._first_messages(_Begun))
+        return sum(rows for _, rows in self._next_message_of_each())
 
     def advances(self) -> Iterator[tuple[int, Pace]]:
         """Yields how many images a device has got done, and how fast all are together, until all have ended."""
         paces: dict[Connection, Pace] = {}
         while self._at_work:
-            for connection, message in self._listen(list(self._at_work)):
-                if isinstance(message, _Advanced):
-                    paces[connection] = message.pace
-                    yield message.images, Pace.together([pace for one, pace in paces.items() if one in self._at_work])
+            for connection, (images, pace) in self._listen(list(self._at_work)):
+                paces[connection] = pace
+                yield images, Pace.together([paces[one] for one in paces if one in self._at_work])
 
-    def _listen(self, connections: Sequence[Connection]) -> Iterator[tuple[Connection, _Ready | _Begun | _Advanced]]:
+    def _next_message_of_each(self) -> Iterator[tuple[Connection, Any]]:
+        """Waits until each process has sent its next message (or ended); yields them as they come."""
+        heard: set[Connection] = set()
+        while waiting_for := [one for one in self._at_work if one not in heard]:
+            for connection, message in self._listen(waiting_for):
+                heard.add(connection)
+                yield connection, message
+
+    def _listen(self, connections: Sequence[Connection]) -> Iterator[tuple[Connection, Any]]:
         """Waits for the next messages of some processes; keeps what concerns the outcome and yields the rest."""
         ready = wait(connections)
         for connection in [one for one in connections if one in ready]:
             try:
-                message = connection.recv()
+                message: _Message = connection.recv()
             except (EOFError, OSError):
                 self._gone(connection)
                 continue
-            match message:
-                case _Ended(caches):
-                    self._published.update({cache.spec.fingerprint: cache for cache in caches})
-                    self._reported.add(connection)
-                case _Failed(kind, message):
-                    self._errors.append((self._at_work[connection][0], kind(message)))
-                    self._reported.add(connection)
-                case _:
-                    yield connection, message
-
-    def _first_messages(self, kind: type[_Message]) -> Iterator[tuple[Connection, _Message]]:
-        """Waits until each process has sent such a message (or ended); yields them as they come."""
-        heard: set[Connection] = set()
-        while waiting_for := [one for one in self._at_work if one not in heard]:
-            for connection, message in self._listen(waiting_for):
-                if isinstance(message, kind):
-                    heard.add(connection)
-                    yield connection, message
+            if isinstance(message, dict):
+                self._published.update(message)
+            elif isinstance(message, MedprobeError):
+                self._errors.append((self._at_work[connection][0], message))
+            else:
+                yield connection, message
+                continue
+            self._reported.add(connection)
 
     def _compare(self, backbones: list[Loaded], device: str) -> None:
-        if self._loaded is None:
+        if not self._loaded:
             self._loaded, self._first_device = backbones, device
             self._on_loaded(backbones)
             return
@@ -289,44 +236,36 @@ class _Processes:
         )
 
 
-def _work(connection: Connection, job: _Job) -> None:
-    """What each process runs."""
+def _work(
+    connection: Connection, device: str, threads: int, recipes: Sequence[Mapping[str, Any]], job: dict[str, Any]
+) -> None:
+    """What each process runs: embeds the share of one device."""
     try:
         try:
-            connection.send(_Ended(_share(connection, job)))
+            connection.send(_share(connection, device, threads, recipes, job))
         except MedprobeError as error:
-            kind = next(one for one in type(error).__mro__ if one.__module__ == MedprobeError.__module__)
-            connection.send(_Failed(kind, str(error)))
+            connection.send(error)
     except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         sys.exit(130)  # stopped, or the process that began all this is gone
 
 
-def _share(connection: Connection, job: _Job) -> list[EmbeddingCache]:
-    """Embeds the share of one device; what was published."""
-    if job.device == "cpu":
-        torch.set_num_threads(job.threads)
-    backbones = [load_backbone(**recipe, device=job.device) for recipe in job.recipes]
-    connection.send(_Ready([Loaded(backbone.spec, backbone.dims) for backbone in backbones]))
-    _await_go(connection)
-
-    @contextmanager
-    def show(rows: int) -> Iterator[Report]:
-        connection.send(_Begun(rows))
-        yield lambda images, pace: connection.send(_Advanced(images, pace))
-
-    return extract(
-        job.manifest,
-        backbones,
-        job.store,
-        batch_size=job.batch_size,
-        workers=job.workers,
-        shard=job.shard,
-        progress=show,
-    )
-
-
-def _await_go(connection: Connection) -> None:
+def _share(
+    connection: Connection, device: str, threads: int, recipes: Sequence[Mapping[str, Any]], job: dict[str, Any]
+) -> dict[str, EmbeddingCache]:
+    """What was published, by fingerprint."""
+    if device == "cpu":
+        torch.set_num_threads(max(1, threads))
+    backbones = [load_backbone(**recipe, device=device) for recipe in recipes]
+    connection.send([Loaded(backbone.spec, backbone.dims) for backbone in backbones])
     try:
         connection.recv()
     except EOFError:
         sys.exit(130)  # refused, or the process that began all this is gone
+
+    @contextmanager
+    def show(rows: int) -> Iterator[Report]:
+        connection.send(rows)
+        yield lambda images, pace: connection.send((images, pace))
+
+    caches = extract(backbones=backbones, progress=show, **job)
+    return {cache.spec.fingerprint: cache for cache in caches}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import repeat
@@ -19,7 +18,7 @@ from ..cache import Colour, TransformSpec
 from ..manifests import Manifest
 from .loader import decode, default_workers
 
-_BATCH = 32
+_BATCH, _SIDE = 32, 224
 _DIGITS = 6
 """Decimals that are kept; far finer than any effect, and the same on every machine."""
 _FILE = "normalization.json"
@@ -107,64 +106,48 @@ def dataset_normalization(
         (3, 1)
     """
     rows = _rows(manifest)
+    workers = default_workers() if workers is None else workers
     digest, file = _digest(manifest, rows), store / manifest.name / _FILE
     if (kept := _kept(file, digest)) is not None:
         return kept
-    sources = manifest.sources()
-    transforms = [_reference("rgb"), _reference("grey")]
-    batches = decode(
-        sources, rows, transforms, batch_size=_BATCH, workers=default_workers() if workers is None else workers
-    )
-    sums: dict[Colour, _Sums] = {"rgb": _Sums(3), "grey": _Sums(1)}
+    batches = decode(manifest.sources(), rows, _REFERENCES, batch_size=_BATCH, workers=workers)
+    # Of 8-bit values and of their squares, per channel: whole, so that they are exact.
+    sums = {transform.colour: np.zeros((2, transform.channels), np.uint64) for transform in _REFERENCES}
+    pixels = 0
     with progress(f"Mean and deviation of {manifest.name}", len(rows), unit="images", enabled=show_progress) as bar:
         for batch in batches:
             for transform, images in batch.inputs.items():
-                sums[transform.colour].add(images.numpy())
+                wide = images.numpy().astype(np.uint32)
+                sums[transform.colour] += [each.sum((0, 2, 3), dtype=np.uint64) for each in (wide, wide * wide)]
+            pixels += len(batch.rows) * _SIDE * _SIDE
             bar.advance(len(batch.rows) + len(batch.failures))
-    if not sums["rgb"].pixels:
+    if not pixels:
         raise QuarantineError(f"none of the {len(rows):,} images of {manifest.name} can be read, so they have no mean.")
-    found: dict[Colour, Normalization] = {colour: one.normalization() for colour, one in sums.items()}
+    found = {colour: _normalization(*totals / pixels) for colour, totals in sums.items()}
     if keep:
         _keep(file, digest, found)
     return found
 
 
-class _Sums:
-    """Sums of 8-bit values and of their squares, per channel: whole, so that they are exact."""
-
-    def __init__(self, channels: int) -> None:
-        self.values, self.squares, self.pixels = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64), 0
-
-    def add(self, images: np.ndarray) -> None:
-        """Counts uint8 images (B, C, H, W)."""
-        wide = images.astype(np.uint32)
-        self.values += wide.sum((0, 2, 3), dtype=np.uint64)
-        self.squares += (wide * wide).sum((0, 2, 3), dtype=np.uint64)
-        self.pixels += wide[:, 0].size
-
-    def normalization(self) -> Normalization:
-        """Their mean and standard deviation on the 0..1 scale; images of one colour get the smallest that is kept."""
-        mean = self.values / self.pixels
-        variance = np.maximum(self.squares / self.pixels - mean**2, 0)
-        return Normalization(_rounded(mean / 255), _rounded(np.maximum(np.sqrt(variance) / 255, 10.0**-_DIGITS)))
+def _normalization(mean: np.ndarray, mean_square: np.ndarray) -> Normalization:
+    """Of 8-bit values, on the 0..1 scale; images of one colour get the smallest deviation that is kept."""
+    deviation = np.maximum(np.sqrt(np.maximum(mean_square - mean**2, 0)) / 255, 10.0**-_DIGITS)
+    mean, std = (tuple(round(float(value), _DIGITS) for value in values) for values in (mean / 255, deviation))
+    return Normalization(mean, std)
 
 
-def _rounded(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(round(float(value), _DIGITS) for value in values)
-
-
-def _reference(colour: Colour) -> TransformSpec:
-    zeros, ones = (0.0,), (1.0,)
-    channels = 3 if colour == "rgb" else 1
-    return TransformSpec(
-        size=(224, 224),
+_REFERENCES = [
+    TransformSpec(
+        size=(_SIDE, _SIDE),
         resize="squash",
-        resize_to=(224, 224),
+        resize_to=(_SIDE, _SIDE),
         interpolation="bilinear",
-        mean=zeros * channels,
-        std=ones * channels,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
         colour=colour,
     )
+    for colour, channels in (("rgb", 3), ("grey", 1))
+]
 
 
 def _rows(manifest: Manifest) -> np.ndarray:
@@ -184,7 +167,7 @@ def _digest(manifest: Manifest, rows: np.ndarray) -> str:
     hasher = blake2b(digest_size=16)
     stamps, _ = manifest.stamps()
     seen = manifest.table.iloc[rows]
-    frames = seen["frame"] if "frame" in seen else repeat(None)
+    frames = seen.get("frame", repeat(None))
     for sample, path, frame, stamp in zip(seen["sample_id"], seen["path"], frames, stamps[rows], strict=False):
         hasher.update(f"{sample}\0{path}\0{frame}\0{stamp}\n".encode())
     return hasher.hexdigest()

@@ -76,7 +76,7 @@ _FROM_MODULES = {
 _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
         builders datasets registry""",
-    "extract": """catalogue device weights adapters pooling transforms runtimes loader normalization batching throughput
+    "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
         backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines run_info runner",

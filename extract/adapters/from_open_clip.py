@@ -15,19 +15,28 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
 from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-from timm.layers import resample_abs_pos_embed  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean, one_of
 from ...base.text import first_line
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local, Random
-from ..weights.download import from_hub_by_hand
+from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
 from ..weights.published import OPENAI_MARKS
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
-from .interface import Features, Inside, Place, Wanted, positions, require_multiple
+from .interface import (
+    Adapter,
+    Features,
+    Inside,
+    Place,
+    Wanted,
+    positions,
+    require_multiple,
+    resampled,
+    transform_spec,
+)
 
 _HUB = "hf-hub:"
 _CONFIG = "open_clip_config.json"
@@ -35,7 +44,7 @@ _CONFIG = "open_clip_config.json"
 _FILES = ("open_clip_model", "open_clip_pytorch_model")
 
 
-class OpenClipAdapter:
+class OpenClipAdapter(Adapter):
     """open_clip: `MODEL`, `MODEL/TAG` or `hf-hub:ORG/NAME`; the model's and the tag's configs own the preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
@@ -64,21 +73,13 @@ class OpenClipAdapter:
             raise BackboneError(
                 f'{entry.name}: its config resizes by "{config["resize_mode"]}", which is not supported.'
             )
-        return TransformSpec(
-            size=(height, width),
-            resize="squash" if squash else "short-side",
-            resize_to=(height, width) if squash else height,
-            interpolation="bicubic" if config["interpolation"] == "random" else config["interpolation"],
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-        )
+        return transform_spec(config, (height, width), (height, width), squash=squash)
 
     def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
         """See `Adapter.config`."""
-        own = _own_config(entry)
-        if own is entry.config or (not entry.model.startswith(_HUB) and not _local_config(entry)):
+        if not entry.beside(_CONFIG) and (entry.config is not None or not entry.model.startswith(_HUB)):
             return {}
-        config = own.get("model_cfg", own)
+        config = _own_config(entry)["model_cfg"]
         return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
@@ -92,7 +93,11 @@ class OpenClipAdapter:
         elif isinstance(network, ModifiedResNet):
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.")
         else:
-            _set_grid(model, size)
+            patch = model.patch_size[0]
+            require_multiple(size, patch)
+            grid, old_grid = (size[0] // patch, size[1] // patch), tuple(model.grid_size)
+            held = resampled(model.positional_embedding[None], grid, old_grid, prefix=1)
+            model.positional_embedding, model.grid_size = nn.Parameter(held[0], requires_grad=False), grid
         model.image_size = size
 
     def inside(self, network: nn.Module) -> Inside:
@@ -153,21 +158,6 @@ def _own_size(network: nn.Module) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _set_grid(model: Any, size: tuple[int, int]) -> None:
-    """Interpolates positions bicubically without antialiasing, as the other adapters do."""
-    require_multiple(size, model.patch_size[0])
-    grid = (size[0] // model.patch_size[0], size[1] // model.patch_size[1])
-    resampled = resample_abs_pos_embed(
-        model.positional_embedding.detach()[None],
-        new_size=list(grid),
-        old_size=list(model.grid_size),
-        num_prefix_tokens=1,
-        antialias=False,
-    )
-    model.positional_embedding = nn.Parameter(resampled[0], requires_grad=False)
-    model.grid_size = grid
-
-
 def _parted(model: str) -> tuple[str, str]:
     """The name of a built-in model, and the tag of its weights or nothing."""
     name, _, tag = model.partition("/")
@@ -185,22 +175,16 @@ def _config(entry: Entry) -> dict[str, Any]:
 
 
 def _own_config(entry: Entry) -> dict[str, Any]:
-    config_file = _local_config(entry)
-    if config_file:
+    if config_file := entry.beside(_CONFIG):
         return _read_config(config_file)
     if entry.config is not None:
         return entry.config
-    if entry.model.startswith(_HUB):
-        return _hub_config(entry)
-    return _library_config(entry)
-
-
-def _local_config(entry: Entry) -> Path | None:
-    """The config that came with local weights."""
-    if not isinstance(entry.weights, Local):
-        return None
-    folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
-    return folder / _CONFIG if (folder / _CONFIG).is_file() else None
+    if not entry.model.startswith(_HUB):
+        return _library_config(entry)
+    if isinstance(entry.weights, Random):
+        raise BackboneError(f"{entry.name}: the architecture of {entry.model} is known to the hub alone.")
+    with advice_without_hub(entry, _repository(entry)):
+        return _read_config(Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB), filename=_CONFIG)))
 
 
 def _read_config(file: Path) -> dict[str, Any]:
@@ -213,15 +197,6 @@ def _read_config(file: Path) -> dict[str, Any]:
             f"{file.name} is not an OpenCLIP config: it needs model_cfg with embed_dim and vision_cfg in it."
         )
     return config
-
-
-def _hub_config(entry: Entry) -> dict[str, Any]:
-    if isinstance(entry.weights, Random):
-        raise BackboneError(f"{entry.name}: the architecture of {entry.model} is known to the hub alone.")
-    try:
-        return _read_config(Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB), filename=_CONFIG)))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(_unreachable(entry, error)) from error
 
 
 def _library_config(entry: Entry) -> dict[str, Any]:
@@ -253,25 +228,23 @@ def _local_file(path: Path) -> Path:
 
 
 def _from_hub(entry: Entry) -> Path:
-    try:
-        if entry.model.startswith(_HUB):
-            return Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB)))
-        name, tag = _parted(entry.model)
-        if not tag:
-            tags = open_clip.list_pretrained_tags_by_model(name)
-            raise WeightsError(
-                f"{entry.name} names no weights; write {entry.name}/TAG with one of {one_of(tags)}, or "
-                f"{entry.name}@FILE for your own."
-            )
-        return Path(download_pretrained(_tag_config(name, tag)))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(_unreachable(entry, error)) from error
-
-
-def _unreachable(entry: Entry, error: Exception) -> str:
     name, tag = _parted(entry.model)
-    hub = entry.model.removeprefix(_HUB) if entry.model.startswith(_HUB) else _tag_config(name, tag)["hf_hub"]
-    return from_hub_by_hand(entry, "/".join(hub.split("/")[:2]), error)
+    on_hub = entry.model.startswith(_HUB)
+    if not on_hub and not tag:
+        raise WeightsError(
+            f"{entry.name} names no weights; write {entry.name}/TAG with one of "
+            f"{one_of(open_clip.list_pretrained_tags_by_model(name))}, or {entry.name}@FILE for your own."
+        )
+    with advice_without_hub(entry, _repository(entry)):
+        if on_hub:
+            return Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB)))
+        return Path(download_pretrained(_tag_config(name, tag)))
+
+
+def _repository(entry: Entry) -> str:
+    on_hub = entry.model.startswith(_HUB)
+    named = entry.model.removeprefix(_HUB) if on_hub else _tag_config(*_parted(entry.model))["hf_hub"]
+    return "/".join(named.split("/")[:2])
 
 
 def _require_same_activation(tensors: Mapping[str, torch.Tensor], entry: Entry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,10 +16,20 @@ from ...cache import TransformSpec
 from ..catalogue import Entry, Local
 from ..weights.loading import load_file
 from ..weights.tensors import read_tensors
-from .interface import IMAGENET_MEAN, IMAGENET_STD, Features, Inside, Place, Wanted, positions, require_multiple
+from .interface import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Adapter,
+    Features,
+    Inside,
+    Place,
+    Wanted,
+    positions,
+    require_multiple,
+)
 
 
-class SeemAdapter:
+class SeemAdapter(Adapter):
     """SEEM's own: `focalnet-t`, whose weights are `seem_focalt_v0.pt`, and `focalnet-l`, `seem_focall_v1.pt`."""
 
     def create(self, entry: Entry) -> nn.Module:
@@ -53,10 +62,6 @@ class SeemAdapter:
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
         )
-
-    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
-        """See `Adapter.config`; the model's name says it all."""
-        return {}
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""

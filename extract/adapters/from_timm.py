@@ -11,44 +11,49 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config  # pyright: ignore[reportPrivateImportUsage]
-from timm.layers.pos_embed import resample_abs_pos_embed, resample_abs_pos_embed_nhwc
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local
-from ..weights.download import from_hub_by_hand
-from ..weights.loading import in_own_names, load_strictly
-from ..weights.published import recognise
+from ..weights.download import advice_without_hub
+from ..weights.loading import load_file
 from ..weights.tensors import Tensors, read_tensors
-from .interface import Features, Inside, Place, Wanted, positions, require_multiple
+from .interface import (
+    Adapter,
+    Features,
+    Inside,
+    Place,
+    Wanted,
+    positions,
+    require_multiple,
+    resampled,
+    transform_spec,
+)
 
 
-class TimmAdapter:
+class TimmAdapter(Adapter):
     """timm: the model's pretrained config owns its preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
         """See `Adapter.create`."""
-        _require_known(entry)
-        return timm.create_model(entry.model, pretrained=False, **_options(entry))
+        return _create(entry, pretrained=False)
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
         if isinstance(entry.weights, Local):
             network, path = self.create(entry), entry.weights.path
             tensors = read_tensors(path)
-            values = in_own_names(tensors, network, path.name)
-            _take_linear_head(network, values, path.name)
-            load_strictly(network, values, path.name, entry, looks_like=recognise(tensors))
+            _add_linear_head(network, tensors, path.name)
+            load_file(network, tensors, path.name, entry)
             return network
-        _require_known(entry)
-        if not timm.is_model_pretrained(entry.model):
+        if timm.is_model(entry.model) and not timm.is_model_pretrained(entry.model):
             raise WeightsError(f"timm has no pretrained weights for {entry.model}; give some as {entry.model}@FILE.")
-        try:
-            return timm.create_model(entry.model, pretrained=True, **_options(entry))
-        except (OSError, RuntimeError) as error:
-            raise WeightsError(from_hub_by_hand(entry, _repository(entry), error)) from error
+        # Of a name without a tag, the repository of timm's favourite one.
+        config = timm.get_pretrained_cfg(entry.model)
+        with advice_without_hub(entry, (config and config.hf_hub_id) or f"timm/{entry.model}"):
+            return _create(entry, pretrained=True)
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -56,41 +61,33 @@ class TimmAdapter:
         own = config["input_size"][1:]
         height, width = (size, size) if size else own
         # timm's eval transform: scale by the inverse of the crop share, then take the centre.
-        scaled = tuple(math.floor(side / config["crop_pct"]) for side in (height, width))
+        scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
         squash = config["crop_mode"] == "squash" or height != width
-        return TransformSpec(
-            size=(height, width),
-            resize="squash" if squash else "short-side",
-            resize_to=(scaled[0], scaled[1]) if squash else scaled[0],
-            interpolation="bicubic" if config["interpolation"] == "random" else config["interpolation"],
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            colour="grey" if entry.channels == 1 else "rgb",
-        )
-
-    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
-        """See `Adapter.config`; the model's name says it all."""
-        return {}
+        colour = "grey" if entry.channels == 1 else "rgb"
+        return transform_spec(config, (height, width), scaled, squash=squash, colour=colour)
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
-        embed: Any = getattr(network, "patch_embed", None)
+        model: Any = network
+        embed = getattr(model, "patch_embed", None)
         own = getattr(embed, "img_size", None)
-        if own is None or tuple(own) == size:
+        if embed is None or own is None or tuple(own) == size:
             return
         require_multiple(size, embed.patch_size[0])
+        held = getattr(model, "pos_embed", None)
         if isinstance(network, VisionTransformerSAM):
             # The positions that attention has of its own, relative ones, follow by themselves.
-            _set_map_of_positions(network, (size[0] // embed.patch_size[0], size[1] // embed.patch_size[1]))
+            if held is not None:
+                model.pos_embed = resampled(held, (size[0] // embed.patch_size[0], size[1] // embed.patch_size[1]))
             return
-        positions = getattr(network, "pos_embed", None)
         grid = tuple(embed.grid_size)
         try:
-            network.set_input_size(img_size=size)  # pyright: ignore[reportCallIssue]
+            model.set_input_size(img_size=size)
         except (AttributeError, AssertionError, ValueError, RuntimeError) as error:
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.") from error
-        if isinstance(positions, torch.Tensor):
-            _set_positions(network, positions, grid)
+        if isinstance(held, torch.Tensor):
+            prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+            model.pos_embed = resampled(held, tuple(embed.grid_size), grid, prefix=prefix)
 
     def inside(self, network: nn.Module) -> Inside:
         """See `Adapter.inside`."""
@@ -115,10 +112,13 @@ def run(network: Any, images: torch.Tensor, wanted: Wanted) -> tuple[torch.Tenso
     if not wanted.inside:
         return network.forward_features(images), {}
     indices = {place: _index(network, place) for place in wanted.inside - {"logits"}}
-    last, taps = _run(network, images, sorted({*indices.values(), *_under_logits(network, wanted)}), end=wanted.end)
+    under_logits = _blocks_of_head(network) if "logits" in wanted.inside else ()
+    last, taps = _run(network, images, sorted({*indices.values(), *under_logits}), end=wanted.end)
     inside = {place: taps[index] for place, index in indices.items()}
-    if "logits" in wanted.inside:
-        inside["logits"] = _logits(network, taps)
+    if under_logits:
+        patches: Any = taps[under_logits[-1]].patches
+        parts: list[Any] = [*(taps[index].cls for index in under_logits), patches.mean(1)]
+        inside["logits"] = Features(patches=network.linear_head(torch.cat(parts, 1))[:, None])
     return last, inside
 
 
@@ -189,49 +189,20 @@ def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Feat
     return Features(patches=inside[last].patches if wanted.end else None, inside=inside)
 
 
-def _options(entry: Entry) -> dict[str, Any]:
-    return {"num_classes": 0, "in_chans": entry.channels, **entry.options}
-
-
-def _repository(entry: Entry) -> str:
-    """Where timm fetches the weights from, which for a name without a tag is that of timm's favourite one."""
-    config = timm.get_pretrained_cfg(entry.model)
-    return (config and config.hf_hub_id) or f"timm/{entry.model}"
-
-
-def _require_known(entry: Entry) -> None:
+def _create(entry: Entry, *, pretrained: bool) -> nn.Module:
     if not timm.is_model(entry.model):
         raise BackboneError(f'timm has no model "{entry.model}".{did_you_mean(entry.model, timm.list_models())}')
+    options = {"num_classes": 0, "in_chans": entry.channels, **entry.options}
+    return timm.create_model(entry.model, pretrained=pretrained, **options)
 
 
-def _set_positions(network: Any, positions: torch.Tensor, grid: tuple[int, int]) -> None:
-    """Interpolates positions bicubically without antialiasing, as DINOv2's authors and transformers do."""
-    prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-    resampled = resample_abs_pos_embed(
-        positions.detach(),
-        new_size=list(network.patch_embed.grid_size),
-        old_size=list(grid),
-        num_prefix_tokens=prefix,
-        antialias=False,
-    )
-    network.pos_embed = nn.Parameter(resampled, requires_grad=False)
-
-
-def _set_map_of_positions(network: Any, grid: tuple[int, int]) -> None:
-    """The same for positions that are a map (1, H, W, D), where the network has any."""
-    if network.pos_embed is None:
-        return
-    resampled = resample_abs_pos_embed_nhwc(network.pos_embed.detach(), list(grid), antialias=False)
-    network.pos_embed = nn.Parameter(resampled, requires_grad=False)
-
-
-def _take_linear_head(network: Any, values: Tensors, where: str) -> None:
+def _add_linear_head(network: Any, tensors: Tensors, where: str) -> None:
     """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one.
 
     Raises:
         WeightsError: it is that of a network of another width.
     """
-    weight = values.get("linear_head.weight")
+    weight = tensors.get("linear_head.weight")
     if weight is None or weight.ndim != 2:
         return
     width = network.num_features
@@ -243,20 +214,7 @@ def _take_linear_head(network: Any, values: Tensors, where: str) -> None:
     network.linear_head = nn.Linear(weight.shape[1], weight.shape[0])
 
 
-def _head_blocks(network: Any) -> int:
-    """Of how many last blocks DINOv2's linear head takes the class token, in addition to the last one's mean."""
-    return network.linear_head.in_features // network.num_features - 1
-
-
-def _under_logits(network: Any, wanted: Wanted) -> range:
-    """Timm's numbers of the blocks that the logits are made of, if they are wanted."""
-    depth = len(network.blocks) if "logits" in wanted.inside else 0
-    return range(depth - _head_blocks(network), depth) if depth else range(0)
-
-
-def _logits(network: Any, taps: Mapping[int, Features]) -> Features:
-    """What DINOv2's linear head says, (B, 1, classes), from class tokens of the last blocks and the mean patch."""
-    last = len(network.blocks)
-    parts: list[Any] = [taps[index].cls for index in range(last - _head_blocks(network), last)]
-    patches: Any = taps[last - 1].patches
-    return Features(patches=network.linear_head(torch.cat([*parts, patches.mean(1)], 1))[:, None])
+def _blocks_of_head(network: Any) -> range:
+    """Timm's numbers of the last blocks whose class tokens DINOv2's linear head takes, besides the patch mean."""
+    depth = len(network.blocks)
+    return range(depth + 1 - network.linear_head.in_features // network.num_features, depth)

@@ -13,22 +13,33 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...base import BackboneError, WeightsError, one_of
+from ...base import BackboneError, WeightsError
 from ...base.text import first_line
 from ...cache import TransformSpec
 from ..catalogue import Entry, Hub, Local
-from ..weights.download import from_hub_by_hand
-from ..weights.loading import load_file
+from ..weights.download import advice_without_hub
+from ..weights.loading import load_file, misfits
 from ..weights.published import BLIP, Published, blip_image_size, recognise
 from ..weights.tensors import Tensors, read_tensors
 from .image_processors import transform_of
-from .interface import IMAGENET_MEAN, IMAGENET_STD, Features, Inside, Place, Wanted, positions, require_multiple
+from .interface import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Adapter,
+    Features,
+    Inside,
+    Place,
+    Wanted,
+    positions,
+    require_multiple,
+    resampled,
+)
 
 _NO_MATTER = {"architectures", "dtype", "id2label", "label2id", "problem_type", "torch_dtype", "transformers_version"}
 """What a config says that changes no vector."""
 
 
-class TransformersAdapter:
+class TransformersAdapter(Adapter):
     """transformers: `AutoModel` for the network, the image processor's config for the preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
@@ -45,9 +56,9 @@ class TransformersAdapter:
             network, loading_info = _from_tensors(entry, tensors) if tensors else _from_folder_or_hub(entry)
         vision = _vision_part(network)
         prefix = next((f"{name}." for name in _VISION_PARTS if getattr(network, name, None) is vision), "")
-        _require_used(vision, prefix, loading_info, entry)
         missing = sorted(name.removeprefix(prefix) for name in loading_info["missing_keys"] if name.startswith(prefix))
-        _do_without(vision, missing, entry)
+        _require_fit(vision, prefix, missing, loading_info, entry)
+        _do_without(vision, missing)
         return vision
 
     def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
@@ -65,12 +76,17 @@ class TransformersAdapter:
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
-        config: Any = network.config
-        patch = getattr(config, "patch_size", None)
+        model: Any = network
+        config, patch = model.config, getattr(model.config, "patch_size", None)
         if isinstance(patch, int):
             require_multiple(size, patch)
         if _is_sam(network):
-            _set_size_of_sam(network, size)
+            if tuple(model.patch_embed.image_size) != size and model.pos_embed is not None:
+                # The relative positions follow by themselves.
+                model.pos_embed = resampled(
+                    model.pos_embed, (size[0] // config.patch_size, size[1] // config.patch_size)
+                )
+            model.patch_embed.image_size = size
             return
         own = getattr(config, "image_size", None)
         # Rotary positions are computed for each size.
@@ -124,20 +140,6 @@ def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Feat
     return Features(patches=out.hidden_states[-1].flatten(1, 2), inside=inside)
 
 
-def _set_size_of_sam(network: Any, size: tuple[int, int]) -> None:
-    """Resamples the absolute positions (1, H, W, D); the relative ones follow by themselves."""
-    embed = network.patch_embed
-    if tuple(embed.image_size) == size:
-        return
-    embed.image_size = size
-    if network.pos_embed is None:
-        return
-    grid = (size[0] // network.config.patch_size, size[1] // network.config.patch_size)
-    held = network.pos_embed.detach().permute(0, 3, 1, 2)
-    resampled = nn.functional.interpolate(held, size=grid, mode="bicubic", antialias=False)
-    network.pos_embed = nn.Parameter(resampled.permute(0, 2, 3, 1), requires_grad=False)
-
-
 def _normed(network: Any, out: Any, block: int) -> torch.Tensor:
     """Tokens (B, N, D) of a block, with the norm that the last block's tokens get, if they get any."""
     tokens = out.hidden_states[block]
@@ -148,11 +150,16 @@ def _normed(network: Any, out: Any, block: int) -> torch.Tensor:
     return tokens if norm is None else norm(tokens)
 
 
-def _tokens(network: nn.Module, tokens: torch.Tensor) -> Features:
-    if not _has_class_token(network):
+def _tokens(network: Any, tokens: torch.Tensor) -> Features:
+    """The class token, if there is one, and those of the patches."""
+    if not any(name.endswith(("cls_token", "class_embedding")) for name, _ in network.named_parameters()):
         return Features(patches=tokens)
     prefix = 1 + int(getattr(network.config, "num_register_tokens", 0) or 0)
     return Features(cls=tokens[:, 0], patches=tokens[:, prefix:])
+
+
+_VISION_PARTS = ("vision_model", "vision_encoder")
+"""Where a model of transformers that is more than an image encoder keeps it."""
 
 
 def _untrained(config: Any) -> nn.Module:
@@ -176,17 +183,9 @@ def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Mod
     return network
 
 
-_VISION_PARTS = ("vision_model", "vision_encoder")
-"""Where a model of transformers that is more than an image encoder keeps it."""
-
-
 def _vision_part(model: Any) -> nn.Module:
     """The image encoder of a model of images and texts."""
     return next((part for name in _VISION_PARTS if (part := getattr(model, name, None)) is not None), model)
-
-
-def _has_class_token(network: nn.Module) -> bool:
-    return any(name.endswith(("cls_token", "class_embedding")) for name, _ in network.named_parameters())
 
 
 def _read_one_file(entry: Entry) -> Tensors | None:
@@ -223,7 +222,7 @@ def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
 
     options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, **_TELLING}
     if not isinstance(entry.weights, Local):
-        with _hub(entry):
+        with advice_without_hub(entry, entry.model):
             return AutoModel.from_pretrained(entry.model, **options)
     folder = entry.weights.path
     if (folder / "config.json").is_file():
@@ -241,39 +240,37 @@ _BESIDE = re.compile(
 """What a file may hold in addition to an image encoder: what was trained on top of it, and the side of the texts."""
 _COMPUTED = re.compile(r"(position_ids|relative_position_index|relative_coords_table|num_batches_tracked|mask_token)$")
 """What old files store and networks compute, and what pre-training alone uses."""
+_DISPENSABLE = re.compile(r"^pooler\.|mask_token")
+"""What weights may lack."""
 
 
-def _require_used(network: nn.Module, prefix: str, loading_info: dict[str, Any], entry: Entry) -> None:
+def _require_fit(
+    network: nn.Module, prefix: str, missing: list[str], loading_info: dict[str, Any], entry: Entry
+) -> None:
     """Every tensor of the image encoder has to have its place in the network, and its shape.
 
     Args:
         network: the image encoder.
         prefix: under which the whole model keeps it.
+        missing: names that the weights lack.
         loading_info: the loading report of transformers (`output_loading_info`).
         entry: what was requested, for errors.
 
     Raises:
-        WeightsError: names what is left over or of another shape, which another network must have had.
+        WeightsError: names what is missing, left over or of another shape, which another network must have had.
     """
-    extra = sorted(name for name in loading_info["unexpected_keys"] if _is_left_over(name, network, prefix))
-    misshapen = sorted(
-        f"{name} {tuple(there)} instead of {tuple(wanted)}"
-        for name, there, wanted in loading_info["mismatched_keys"]
-        if name.startswith(prefix)
+    problems = misfits(
+        missing=[name for name in missing if not _DISPENSABLE.search(name)],
+        extra=sorted(name for name in loading_info["unexpected_keys"] if _is_left_over(name, network, prefix)),
+        misshapen=sorted(row for row in loading_info["mismatched_keys"] if row[0].startswith(prefix)),
     )
-    faults = [
-        f"{len(names)} {what}: {one_of(names, most=4)}"
-        for names, what in ((extra, "not part of the model"), (misshapen, "of another shape"))
-        if names
-    ]
-    if not faults:
-        return
-    layout = recognise(loading_info["unexpected_keys"])
-    looks = f" They look like {layout.title}." if layout else ""
-    raise WeightsError(
-        f"{entry.name}: the tensors do not fit the architecture that the config describes; {'; '.join(faults)}.{looks} "
-        "Use the config.json that was published with these weights."
-    )
+    if problems:
+        layout = recognise(loading_info["unexpected_keys"])
+        looks = f" They look like {layout.title}." if layout else ""
+        raise WeightsError(
+            f"{entry.name}: the tensors do not fit the architecture that the config describes; {problems}.{looks} "
+            "Use the config.json that was published with these weights."
+        )
 
 
 def _is_left_over(name: str, network: nn.Module, prefix: str) -> bool:
@@ -290,17 +287,11 @@ def _is_left_over(name: str, network: nn.Module, prefix: str) -> bool:
     return inside or not _BESIDE.match(own)
 
 
-def _do_without(network: Any, missing: list[str], entry: Entry) -> None:
+def _do_without(network: Any, missing: list[str]) -> None:
     """Takes out of a network what its weights do not hold and a backbone can do without.
 
     Left in, it would be random: another vector, and another cache, at each load.
-
-    Raises:
-        WeightsError: something else is missing.
     """
-    needed = [name for name in missing if not name.startswith("pooler.") and "mask_token" not in name]
-    if needed:
-        raise WeightsError(f"{entry.name}: the weights lack {len(needed)} tensors: {one_of(needed, most=4)}.")
     if any(name.startswith("pooler.") for name in missing):
         network.pooler = None
     with torch.no_grad():
@@ -356,12 +347,9 @@ def _config(entry: Entry) -> Any:
     if entry.config is not None:
         options = dict(entry.config)
         return AutoConfig.for_model(options.pop("model_type"), **options)
-    weights = entry.weights.path if isinstance(entry.weights, Local) else None
-    if weights is not None:
-        folder = weights if weights.is_dir() else weights.parent
-        if (folder / "config.json").is_file():
-            return _read_config(folder)
-    with _hub(entry):
+    if file := entry.beside("config.json"):
+        return _read_config(file.parent)
+    with advice_without_hub(entry, entry.model):
         return AutoConfig.from_pretrained(entry.model)
 
 
@@ -372,24 +360,13 @@ def _processor(entry: Entry) -> dict[str, Any]:
     """
     from transformers.image_processing_base import ImageProcessingMixin
 
-    if isinstance(entry.weights, Local):
-        folder = entry.weights.path if entry.weights.path.is_dir() else entry.weights.path.parent
-        if (folder / "preprocessor_config.json").is_file():
-            return ImageProcessingMixin.get_image_processor_dict(folder)[0]
+    if file := entry.beside("preprocessor_config.json"):
+        return ImageProcessingMixin.get_image_processor_dict(file.parent)[0]
     known = not isinstance(entry.weights, Hub)
     if known and entry.preprocessing:
         return entry.preprocessing
     if known and entry.config is not None:
         side = entry.image_size or entry.config["image_size"]
         return {"size": {"shortest_edge": side}, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
-    with _hub(entry):
+    with advice_without_hub(entry, entry.model):
         return ImageProcessingMixin.get_image_processor_dict(entry.model)[0]
-
-
-@contextmanager
-def _hub(entry: Entry) -> Iterator[None]:
-    """Turns what the hub's client raises into advice."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise WeightsError(from_hub_by_hand(entry, entry.model, error)) from error

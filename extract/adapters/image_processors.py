@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ...base import WeightsError, one_of
 from ...cache import TransformSpec
+from .interface import transform_spec
 
 _FILTERS: dict[int, Literal["nearest", "lanczos", "bilinear", "bicubic"]] = {
     0: "nearest",
@@ -60,17 +61,10 @@ def transform_of(given: Mapping[str, Any], size: int | None, where: str) -> Tran
     if interpolation is None:
         raise _refusal(where, f"resample: {int(config['resample'])} is a filter that is not known here")
     height, width = (size, size) if size else own
-    squash = isinstance(resize, tuple)
-    scaled = resize if squash else (resize, resize)
-    scaled = (round(scaled[0] * height / own[0]), round(scaled[1] * width / own[1]))
-    return TransformSpec(
-        size=(height, width),
-        resize="squash" if squash else "short-side",
-        resize_to=scaled if squash else scaled[0],
-        interpolation=interpolation,
-        mean=mean,
-        std=std,
-    )
+    sides = resize if isinstance(resize, tuple) else (resize, resize)
+    scaled = (round(sides[0] * height / own[0]), round(sides[1] * width / own[1]))
+    values = {"interpolation": interpolation, "mean": mean, "std": std}
+    return transform_spec(values, (height, width), scaled, squash=isinstance(resize, tuple))
 
 
 def _with_defaults(given: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -118,7 +112,12 @@ def _geometry(config: Mapping[str, Any], where: str) -> tuple[tuple[int, int], t
         size = {side: pixels for side, pixels in size.items() if pixels is not None}
     crops = config.get("do_center_crop", "crop_size" in config)
     if isinstance(size, Mapping) and "longest_edge" in size:
-        return _squashed(config, where), _squashed(config, where)
+        # Padding to that square is what a `TransformSpec` cannot say: the image is squashed to it, as the catalogue's
+        # networks of Segment Anything have it.
+        edge = (size["longest_edge"],) * 2
+        if len(size) > 1 or not config.get("do_pad") or _pair(config["pad_size"]) != edge:
+            raise _refusal(where, "longest_edge is known with padding to the square of that edge alone")
+        return edge, edge
     if config.get("do_pad"):
         raise _refusal(where, "do_pad: true is known together with longest_edge alone")
     if config.get("crop_pct") is not None:
@@ -131,17 +130,6 @@ def _geometry(config: Mapping[str, Any], where: str) -> tuple[tuple[int, int], t
         raise _refusal(where, "do_center_crop: false after shortest_edge leaves images of every shape")
     own = _pair(config["crop_size"]) if crops and config.get("crop_size") else _pair(size)
     return own, _pair(size)[0] if by_edge else _pair(size)
-
-
-def _squashed(config: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """The square that the longer edge is scaled to and the rest padded to, which a `TransformSpec` cannot say.
-
-    The image is squashed to it, as the catalogue's networks of Segment Anything have it.
-    """
-    edge = config["size"]["longest_edge"]
-    if set(config["size"]) - {"longest_edge"} or not config.get("do_pad") or _pair(config["pad_size"]) != (edge, edge):
-        raise _refusal(where, "longest_edge is known with padding to the square of that edge alone")
-    return edge, edge
 
 
 def _normalisation(config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

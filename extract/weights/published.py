@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ...base import WeightsError
-from .tensors import Tensors, part, rename, without
+from .tensors import Tensors, rename, without
+
+Convert = Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
+"""Given the file's tensors and the architecture's own (for names and shapes), gives the architecture's with values."""
+Rules = tuple[tuple[str, str], ...]
+"""Patterns of names, and what replaces each, in this order."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,22 @@ class Published:
     """What it is, for errors."""
     marks: tuple[str, ...]
     """Patterns of names that it has, each at least once, and that no other layout has together."""
-    convert: Callable[[Tensors, Mapping[str, torch.Tensor]], Tensors]
-    """Given the file's tensors and the architecture's own, gives the architecture's with the file's values."""
+    unused: str = "(?!)"
+    """Pattern of beginnings of names that no embedding needs; whatever else has no place in the network is reported."""
+    rules: Rules = ()
+    """What turns its names into the library's."""
+    further: Convert | None = None
+    """What is to be done besides, to the tensors under their new names."""
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether tensors of these names are of this layout."""
         listed = "\n".join(names)
         return all(re.search(mark, listed, re.MULTILINE) for mark in self.marks)
+
+    def convert(self, tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+        """See `Convert`."""
+        named = rename(without(tensors, self.unused), *self.rules)
+        return self.further(named, target) if self.further else named
 
 
 def recognise(names: Iterable[str]) -> Published | None:
@@ -38,51 +52,6 @@ def recognise(names: Iterable[str]) -> Published | None:
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """Three numbers that OpenAI stored next to the parameters."""
 
-_TEXT = re.compile(
-    r"(text|transformer|token_embedding|ln_final|text_decoder)\."
-    r"|(positional_embedding|text_projection|logit_scale|logit_bias|attn_mask)$"
-)
-_TOWER = "visual."
-
-
-def image_tower(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """The image tower of OpenCLIP's published file (`visual.*` next to a text tower).
-
-    Known tensors of the text side are left out; anything else that is not part of the image tower stays in, under its
-    own name, so that loading reports it.
-    """
-    bare = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return {
-        name.removeprefix(_TOWER): value
-        for name, value in bare.items()
-        if name.startswith(_TOWER) or not (_TEXT.match(name) or name in OPENAI_MARKS)
-    }
-
-
-_BLIP_TEXT = re.compile(
-    r"(text_encoder|text_decoder|itm_head|vision_proj|text_proj)(_m)?\.|visual_encoder_m\."
-    r"|(image_queue|text_queue|queue_ptr|ptr_queue|idx_queue|temp)$"
-)
-_BLIP = (
-    (r"^visual_encoder\.", ""),
-    (r"^cls_token$", "embeddings.class_embedding"),
-    (r"^pos_embed$", "embeddings.position_embedding"),
-    (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
-    (r"^norm\.", "post_layernorm."),
-    (r"^blocks\.", "encoder.layers."),
-    (r"\.norm(\d)\.", r".layer_norm\1."),
-    (r"\.attn\.proj\.", ".self_attn.projection."),
-    (r"\.attn\.qkv\.", ".self_attn.qkv."),
-)
-
-
-def blip(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Salesforce's BLIP (github.com/salesforce/BLIP: `model_base.pth`, `model_large.pth`) for transformers.
-
-    The momentum copies, queues and text networks of its training are left out.
-    """
-    return rename({name: value for name, value in tensors.items() if not _BLIP_TEXT.match(name)}, *_BLIP)
-
 
 def blip_image_size(tensors: Tensors) -> int:
     """The pixels that the positions of a file of BLIP are for."""
@@ -90,21 +59,21 @@ def blip_image_size(tensors: Tensors) -> int:
     return round(patches**0.5) * patch.shape[-1]
 
 
+def _split(tensors: Tensors, fused: str, names: Sequence[str]) -> Tensors:
+    """With each tensor of a fused layer divided into equal parts, whose names have one of `names` in its place."""
+    found: Tensors = {}
+    for name, value in tensors.items():
+        chunks = value.chunk(len(names)) if fused in name else ()
+        found |= (
+            dict(zip((name.replace(fused, each) for each in names), chunks, strict=True)) if chunks else {name: value}
+        )
+    return found
+
+
 def _dinov2(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Meta's DINOv2 (github.com/facebookresearch/dinov2): `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models.
-
-    The backbone alone, or next to its linear head under `backbone.`; blocks perhaps in chunks, as training saves them.
-    """
-    inner = part(tensors, "backbone.") or tensors
-    head = {name: value for name, value in tensors.items() if name.startswith("linear_head.")}
-    inner = without(inner, r"linear_head\.", r"dino_head\.", r"ibot_head\.", r"head\.")
-    inner = rename(inner, (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."))
+    """For timm or transformers; transformers has no place for the linear head of the authors' classifiers."""
     if "embeddings.cls_token" in target:
-        return _dinov2_of_transformers(inner, target)
-    return _dinov2_of_timm(inner) | head
-
-
-def _dinov2_of_timm(tensors: Tensors) -> Tensors:
+        return dinov2_of_transformers(without(tensors, r"linear_head\."), target)
     # Used in pre-training alone; timm holds no place for it.
     kept = without(tensors, "mask_token$")
     if "register_tokens" in kept:
@@ -117,7 +86,7 @@ def _dinov2_of_timm(tensors: Tensors) -> Tensors:
     )
 
 
-_DINOV2_OF_TRANSFORMERS = (
+_DINOV2_OF_TRANSFORMERS: Rules = (
     (r"^(cls_token|mask_token|register_tokens)$", r"embeddings.\1"),
     (r"^pos_embed$", "embeddings.position_embeddings"),
     (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
@@ -127,38 +96,27 @@ _DINOV2_OF_TRANSFORMERS = (
 )
 
 
-def _dinov2_of_transformers(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """The names of transformers, of its version 5 or of those before, whichever `target` has."""
+def dinov2_of_transformers(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
+    """Meta's names to those of transformers, of its version 5 or of those before, whichever `target` has."""
     five = any(".attention.q_proj." in name for name in target)
     queries = ("q_proj", "k_proj", "v_proj") if five else ("attention.query", "attention.key", "attention.value")
     gates = ("gate_proj", "up_proj") if any(".gate_proj." in name for name in target) else ("weights_in",)
-    out = "down_proj" if len(gates) > 1 else "weights_out"
-    parted: Tensors = {}
-    for name, value in rename(tensors, *_DINOV2_OF_TRANSFORMERS).items():
-        if ".attn.qkv." in name:
-            parts = zip(queries, value.chunk(3), strict=True)
-            parted |= {name.replace("attn.qkv", f"attention.{part}"): chunk for part, chunk in parts}
-        elif ".mlp.w12." in name:
-            parts = zip(gates, value.chunk(len(gates)), strict=True)
-            parted |= {name.replace("w12", part): chunk for part, chunk in parts}
-        else:
-            parted[name] = value
-    projection = "attention.o_proj" if five else "attention.output.dense"
-    return rename(parted, (r"attn\.proj", projection), (r"\.mlp\.w3\.", f".mlp.{out}."))
+    named = rename(
+        tensors,
+        *_DINOV2_OF_TRANSFORMERS,
+        (r"attn\.proj", "attention.o_proj" if five else "attention.output.dense"),
+        (r"\.mlp\.w3\.", ".mlp.down_proj." if len(gates) > 1 else ".mlp.weights_out."),
+    )
+    named = _split(named, ".attn.qkv.", [f".attention.{each}." for each in queries])
+    return _split(named, ".mlp.w12.", [f".mlp.{each}." for each in gates])
 
 
 def _dinov3(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Meta's DINOv3 (github.com/facebookresearch/dinov3): `dinov3_vit*16_pretrain_*.pth`, the backbone.
-
-    Its rotary positions are computed and not learnt: the file's periods are only compared with those of the network.
-    """
-    inner = part(tensors, "backbone.") or tensors
+    """Its rotary positions are computed and not learnt: the file's periods are only compared with the network's."""
     if not {"pos_embed", "embeddings.position_embeddings"} & target.keys():
-        _require_periods(inner.get("rope_embed.periods"))
-    kept = without(inner, r"rope_embed\.periods$", r"dino_head\.", r"ibot_head\.")
-    if "embeddings.cls_token" in target:
-        return _dinov3_of_transformers(kept, target)
-    return _dinov3_of_timm(kept, target)
+        _require_periods(tensors.get("rope_embed.periods"))
+    kept = without(tensors, r"rope_embed\.periods$")
+    return (_dinov3_of_transformers if "embeddings.cls_token" in target else _dinov3_of_timm)(kept, target)
 
 
 _ROPE_BASE = 100.0
@@ -201,7 +159,7 @@ def _dinov3_biases_of_timm(name: str, bias: torch.Tensor, target: Mapping[str, t
     return {}
 
 
-_DINOV3_OF_TRANSFORMERS = (
+_DINOV3_OF_TRANSFORMERS: Rules = (
     (r"^(cls_token|mask_token)$", r"embeddings.\1"),
     (r"^storage_tokens$", "embeddings.register_tokens"),
     (r"^patch_embed\.proj\.", "embeddings.patch_embeddings."),
@@ -214,107 +172,12 @@ _DINOV3_OF_TRANSFORMERS = (
 
 def _dinov3_of_transformers(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     layers = "model.layer." if any(name.startswith("model.layer.") for name in target) else "layer."
-    found: Tensors = {}
-    for name, value in rename(tensors, *_DINOV3_OF_TRANSFORMERS, (r"^blocks\.", layers)).items():
-        if ".attn.qkv." not in name:
-            found[name] = value[:, None] if name == "embeddings.mask_token" and value.ndim == 2 else value
-        elif not name.endswith(".bias_mask"):
-            parts = zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True)
-            found |= {name.replace("attn.qkv", f"attention.{part}"): chunk for part, chunk in parts}
+    named = rename(without(tensors, r".*\.bias_mask$"), *_DINOV3_OF_TRANSFORMERS, (r"^blocks\.", layers))
+    if (mask := named.get("embeddings.mask_token")) is not None and mask.ndim == 2:
+        named["embeddings.mask_token"] = mask[:, None]
+    found = _split(named, ".attn.qkv.", [f".attention.{each}_proj." for each in "qkv"])
     # Keys have no bias, which the file says by a mask.
     return {name: value for name, value in found.items() if name in target or not name.endswith(".k_proj.bias")}
-
-
-def _mae(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """MAE (github.com/facebookresearch/mae): timm's names, perhaps with the decoder that drew the masked patches."""
-    return without(tensors, r"decoder_", "mask_token$", r"(head|fc_norm)\.")
-
-
-def _sam(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Meta's Segment Anything (github.com/facebookresearch/segment-anything): `sam_vit_*.pth`, the image encoder.
-
-    LVM-Med (github.com/duyhominhnguyen/LVM-Med: `lvmmed_vit.pth`) is that encoder alone, without its prefix.
-    """
-    return rename(part(tensors, "image_encoder.") or tensors, (r"\.mlp\.lin(\d)\.", r".mlp.fc\1."))
-
-
-def _unchanged(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    return tensors
-
-
-BLIP = Published(
-    "BLIP as Salesforce published it", (r"^visual_encoder\.pos_embed$", r"^visual_encoder\.blocks\."), blip
-)
-
-_FOCALNET_OF_TIMM = (
-    (r"^norm(\d)\.", r"norms.\1."),
-    (r"^patch_embed\.", "stem."),
-    (r"\.norm(\d)\.", r".norm\1_post."),
-    (r"\.gamma_(\d)$", r".ls\1.gamma"),
-)
-
-
-def _seem(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """SEEM (github.com/UX-Decoder/Segment-Everything-Everywhere-All-At-Once): `seem_focal*.pt`, the image encoder.
-
-    timm makes a map smaller at the beginning of a stage, SEEM at the end of the one before; and timm's linear layers
-    are convolutions of 1 x 1.
-    """
-    encoder = part(rename(tensors, (r"^module\.", "")), "backbone.")
-    found: Tensors = {}
-    for name, value in _one_stage_later(rename(encoder, *_FOCALNET_OF_TIMM)).items():
-        found[name] = value[:, :, None, None] if value.ndim == 2 else value
-    return found
-
-
-def _vgg(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """VGG of torchvision: timm's, but for the two hidden layers of its classifier, which timm has as convolutions."""
-    named = rename(
-        without(tensors, r"classifier\.6\."),
-        (r"^classifier\.0\.", "pre_logits.fc1."),
-        (r"^classifier\.3\.", "pre_logits.fc2."),
-    )
-    return _in_shape(named, target)
-
-
-def _densenet(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """DenseNet of torchvision as its files have it, older than the names of its code, which are timm's."""
-    return rename(without(tensors, r"classifier\."), (r"\.(norm|conv)\.(\d)\.", r".\1\2."))
-
-
-def _swin(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Microsoft's Swin Transformer (github.com/microsoft/Swin-Transformer): `swin_*_patch4_window*.pth`.
-
-    Its maps are made smaller at the end of a stage, timm's at the beginning of the next; and it stores two tables that
-    follow from the sizes.
-    """
-    learnt = without(tensors, r"head\.", r".*\.(attn_mask|relative_position_index)$")
-    return _one_stage_later(learnt)
-
-
-def _one_stage_later(tensors: Tensors) -> Tensors:
-    """With what makes the maps smaller counted to the stage that it leads to, as timm counts."""
-    return {
-        re.sub(r"^layers\.(\d+)\.downsample\.", lambda old: f"layers.{int(old[1]) + 1}.downsample.", name): value
-        for name, value in tensors.items()
-    }
-
-
-_CONVNEXT = (
-    (r"^downsample_layers\.0\.", "stem."),
-    (r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample."),
-    (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
-    (r"\.dwconv\.", ".conv_dw."),
-    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
-    (r"\.grn\.gamma$", ".mlp.grn.weight"),
-    (r"\.grn\.beta$", ".mlp.grn.bias"),
-    (r"^norm\.", "head.norm."),
-)
-
-
-def _convnext(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
-    """Meta's ConvNeXt and ConvNeXt V2 (github.com/facebookresearch/ConvNeXt): `convnext_*_224*.pth`."""
-    return _in_shape(rename(without(tensors, r"head\."), *_CONVNEXT), target)
 
 
 def _in_shape(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
@@ -325,74 +188,142 @@ def _in_shape(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     }
 
 
+_ONE_STAGE_LATER: Rules = tuple(
+    (rf"^layers\.{stage}\.downsample\.", f"layers.{stage + 1}.downsample.") for stage in (2, 1, 0)
+)
+"""What makes the maps smaller is for timm at the beginning of a stage, for the authors at the end of the one before."""
+
+BLIP = Published(
+    # github.com/salesforce/BLIP: `model_base.pth`, `model_large.pth`
+    "BLIP as Salesforce published it",
+    (r"^visual_encoder\.pos_embed$", r"^visual_encoder\.blocks\."),
+    # The momentum copies, queues and text networks of its training.
+    unused=r"(text_encoder|text_decoder|itm_head|vision_proj|text_proj)(_m)?\.|visual_encoder_m\."
+    r"|(image_queue|text_queue|queue_ptr|ptr_queue|idx_queue|temp)$",
+    rules=(
+        (r"^visual_encoder\.", ""),
+        (r"^cls_token$", "embeddings.class_embedding"),
+        (r"^pos_embed$", "embeddings.position_embedding"),
+        (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
+        (r"^norm\.", "post_layernorm."),
+        (r"^blocks\.", "encoder.layers."),
+        (r"\.norm(\d)\.", r".layer_norm\1."),
+        (r"\.attn\.proj\.", ".self_attn.projection."),
+        (r"\.attn\.qkv\.", ".self_attn.qkv."),
+    ),
+)
+
+_ELSEWHERE = ", whose names and layers are not timm's: fetch timm's own weights"
+
 PUBLISHED: tuple[Published, ...] = (
     Published(
+        # github.com/facebookresearch/dinov2: `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models, the backbone of
+        # which is next to its linear head; blocks perhaps in chunks, as training saves them.
         "DINOv2 as Meta published it",
         (
             r"^(backbone\.)?mask_token$",
             r"^(backbone\.)?pos_embed$",
             r"^(backbone\.)?blocks\.(\d+\.)?\d+\.ls1\.gamma$",
         ),
-        _dinov2,
+        unused=r"(backbone\.)?(dino_head|ibot_head|head)\.",
+        rules=((r"^backbone\.", ""), (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.")),
+        further=_dinov2,
     ),
     Published(
+        # github.com/facebookresearch/dinov3: `dinov3_vit*16_pretrain_*.pth`
         "DINOv3 as Meta published it",
         (r"^(backbone\.)?storage_tokens$", r"^(backbone\.)?blocks\.\d+\.ls1\.gamma$"),
-        _dinov3,
+        unused=r"(backbone\.)?(dino_head|ibot_head)\.",
+        rules=((r"^backbone\.", ""),),
+        further=_dinov3,
     ),
     Published(
         "the linear head of DINOv2 alone, which belongs in one folder with the file of its backbone: name the folder",
         (r"^linear_head\.weight$", r"\A(linear_head\.(weight|bias)\n?)+\Z"),
-        _unchanged,
     ),
-    Published("MAE as Meta published it, with its decoder", (r"^decoder_embed\.", r"^blocks\.0\.norm1\."), _mae),
     Published(
+        # github.com/facebookresearch/mae: timm's names, with the decoder that drew the masked patches
+        "MAE as Meta published it, with its decoder",
+        (r"^decoder_embed\.", r"^blocks\.0\.norm1\."),
+        unused=r"decoder_|mask_token$|(head|fc_norm)\.",
+    ),
+    Published(
+        # github.com/facebookresearch/segment-anything: `sam_vit_*.pth`. LVM-Med (github.com/duyhominhnguyen/LVM-Med:
+        # `lvmmed_vit.pth`) is the image encoder alone, without its prefix.
         "Segment Anything as Meta published it",
         (r"^(image_encoder\.)?neck\.0\.", r"^(image_encoder\.)?blocks\.\d+\.mlp\.lin1\."),
-        _sam,
+        unused=r"(prompt_encoder|mask_decoder)\.",
+        rules=((r"^image_encoder\.", ""), (r"\.mlp\.lin(\d)\.", r".mlp.fc\1.")),
     ),
     Published(
         "a network of images and texts as OpenCLIP publishes it",
         (r"^(module\.)?visual\.", r"^(module\.)?logit_scale$"),
-        image_tower,
+        unused=r"(module\.)?((text|transformer|token_embedding|ln_final|text_decoder)\."
+        rf"|(positional_embedding|text_projection|logit_scale|logit_bias|attn_mask|{'|'.join(OPENAI_MARKS)})$)",
+        rules=((r"^module\.", ""), (r"^visual\.", "")),
     ),
-    Published("the image tower of a CLIP", (r"^class_embedding$", r"^transformer\.resblocks\."), _unchanged),
+    Published("the image tower of a CLIP", (r"^class_embedding$", r"^transformer\.resblocks\.")),
     BLIP,
     Published(
+        # github.com/UX-Decoder/Segment-Everything-Everywhere-All-At-Once: `seem_focal*.pt`, whose linear layers are
+        # for timm convolutions of 1 x 1.
         "SEEM's FocalNet as its authors published it",
         (r"^(module\.)?backbone\.patch_embed\.", r"^(module\.)?backbone\.layers\.\d+\.blocks\.\d+\.modulation\."),
-        _seem,
+        unused=r"(?!(module\.)?backbone\.)",
+        rules=(
+            (r"^(module\.)?backbone\.", ""),
+            (r"^norm(\d)\.", r"norms.\1."),
+            (r"^patch_embed\.", "stem."),
+            (r"\.norm(\d)\.", r".norm\1_post."),
+            (r"\.gamma_(\d)$", r".ls\1.gamma"),
+            *_ONE_STAGE_LATER,
+        ),
+        further=_in_shape,
     ),
     Published(
+        # timm has the two hidden layers of the classifier as convolutions.
         "VGG as torchvision publishes it",
         (r"^features\.0\.weight$", r"^classifier\.0\.weight$", r"^classifier\.3\.weight$"),
-        _vgg,
+        unused=r"classifier\.6\.",
+        rules=((r"^classifier\.0\.", "pre_logits.fc1."), (r"^classifier\.3\.", "pre_logits.fc2.")),
+        further=_in_shape,
     ),
     Published(
-        "DenseNet as torchvision publishes it", (r"^features\.denseblock1\.denselayer1\.norm\.1\.weight$",), _densenet
+        # Its files are older than the names of its code, which are timm's.
+        "DenseNet as torchvision publishes it",
+        (r"^features\.denseblock1\.denselayer1\.norm\.1\.weight$",),
+        unused=r"classifier\.",
+        rules=((r"\.(norm|conv)\.(\d)\.", r".\1\2."),),
     ),
     Published(
+        # github.com/microsoft/Swin-Transformer: `swin_*_patch4_window*.pth`, with two tables that follow from the sizes
         "Swin Transformer as Microsoft published it",
         (r"^layers\.0\.downsample\.reduction\.weight$", r"\.attn\.relative_position_bias_table$"),
-        _swin,
+        unused=r"head\.|.*\.(attn_mask|relative_position_index)$",
+        rules=_ONE_STAGE_LATER,
     ),
     Published(
-        "ConvNeXt as Meta published it", (r"^downsample_layers\.0\.0\.weight$", r"^stages\.0\.0\.dwconv\."), _convnext
+        # github.com/facebookresearch/ConvNeXt: `convnext_*_224*.pth`, and ConvNeXt V2
+        "ConvNeXt as Meta published it",
+        (r"^downsample_layers\.0\.0\.weight$", r"^stages\.0\.0\.dwconv\."),
+        unused=r"head\.",
+        rules=(
+            (r"^downsample_layers\.0\.", "stem."),
+            (r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample."),
+            (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
+            (r"\.dwconv\.", ".conv_dw."),
+            (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+            (r"\.grn\.gamma$", ".mlp.grn.weight"),
+            (r"\.grn\.beta$", ".mlp.grn.bias"),
+            (r"^norm\.", "head.norm."),
+        ),
+        further=_in_shape,
     ),
     # Recognised but not read: timm has other weights of the same networks.
     Published(
-        "torchvision's EfficientNet or ConvNeXt, whose names and layers are not timm's: fetch timm's own weights",
+        f"torchvision's EfficientNet or ConvNeXt{_ELSEWHERE}",
         (r"^features\.0\.0\.weight$", r"^features\.\d+\.0\.block\.0\."),
-        _unchanged,
     ),
-    Published(
-        "torchvision's Swin Transformer, whose names and layers are not timm's: fetch timm's own weights",
-        (r"^features\.0\.0\.weight$", r"^features\.1\.0\.attn\."),
-        _unchanged,
-    ),
-    Published(
-        "torchvision's ViT, whose names and layers are not timm's: fetch timm's own weights",
-        (r"^conv_proj\.weight$", r"^encoder\.layers\.encoder_layer_0\."),
-        _unchanged,
-    ),
+    Published(f"torchvision's Swin Transformer{_ELSEWHERE}", (r"^features\.0\.0\.weight$", r"^features\.1\.0\.attn\.")),
+    Published(f"torchvision's ViT{_ELSEWHERE}", (r"^conv_proj\.weight$", r"^encoder\.layers\.encoder_layer_0\.")),
 )

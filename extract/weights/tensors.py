@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from ...base import WeightsError, one_of
 from ...base.text import first_line
@@ -34,106 +36,70 @@ def read_tensors(path: Path) -> Tensors:
             it is damaged.
     """
     if path.is_dir():
-        file, head = _files_in(path)
-        return read_tensors(file) | (read_tensors(head) if head else {})
-    file = path
-    if not file.is_file():
+        return {name: value for file in _files_in(path) for name, value in read_tensors(file).items()}
+    if not path.is_file():
         raise WeightsError(f"{path}: no such file or folder of weights.")
-    if file.suffix == ".safetensors":
-        tensors = _read_safetensors(file)
-    elif file.suffix == ".onnx":
-        tensors = read_onnx(file)
-    else:
-        tensors = _parameters(_load_pickle(file), file)
-    return {f"linear_head.{name}": value for name, value in tensors.items()} if _is_head(tensors) else tensors
+    kind, read = _READERS.get(path.suffix, ("PyTorch", _read_pickle))
+    try:
+        tensors = read(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise WeightsError(f"{path.name}: {_why_unreadable(path, kind, error)}") from error
+    is_head = tensors.keys() == {"weight", "bias"} and tensors["weight"].ndim == 2
+    return {f"linear_head.{name}": value for name, value in tensors.items()} if is_head else tensors
 
 
-def _is_head(tensors: Tensors) -> bool:
-    """Whether this is nothing but one linear layer, as DINOv2's head is published."""
-    return tensors.keys() == {"weight", "bias"} and tensors["weight"].ndim == 2
-
-
-def _files_in(folder: Path) -> tuple[Path, Path | None]:
+def _files_in(folder: Path) -> list[Path]:
     """The file of weights in a folder, and that of a linear head next to it if there is one."""
     found = sorted(file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES)
     heads = [file for file in found if re.search(r"_linear4?_head$", file.stem)]
     bodies = [file for file in found if file not in heads]
-    safe = [file for file in bodies if file.suffix == ".safetensors"]
-    if len(safe or bodies) != 1 or len(heads) > 1:
+    bodies = [file for file in bodies if file.suffix == ".safetensors"] or bodies
+    if len(bodies) != 1 or len(heads) > 1:
         listed = one_of(file.name for file in found) or "none"
         raise WeightsError(
             f"{folder}: one file of weights is needed ({', '.join(WEIGHT_SUFFIXES)}), beside it one of a linear head "
             f"at most; there are: {listed}."
         )
-    return (safe or bodies)[0], heads[0] if heads else None
+    return bodies + heads
 
 
-def _read_safetensors(file: Path) -> Tensors:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        _refuse_what_is_no_weights(file)
-        raise WeightsError(f"{file.name}: not a whole safetensors file ({error}).") from error
-
-
-def _load_pickle(file: Path) -> Any:
-    try:
-        # The options of a run, which MAE's code and its heirs store next to the weights: attributes and no more.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        _refuse_what_is_no_pytorch_file(file)
-        raise WeightsError(
-            f"{file.name}: holds more than tensors, and reading it would run code of its author's choosing; it is "
-            "refused. Ask for a safetensors file, or save its state dict alone with torch.save."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        if "TorchScript" in str(error):
-            raise WeightsError(
-                f"{file.name}: a TorchScript archive, which holds code besides its tensors; it is refused. Ask for a "
-                "safetensors file, or where you trust it save `torch.jit.load(file).state_dict()` with torch.save."
-            ) from error
-        _refuse_what_is_no_pytorch_file(file)
-        raise WeightsError(f"{file.name}: not a whole PyTorch file ({first_line(error)}).") from error
+def _why_unreadable(file: Path, kind: str, error: Exception) -> str:
+    """What is wrong with a file: a failed download is damaged and not malicious, as a pickle of its bytes would be."""
+    with file.open("rb") as opened:
+        beginning = opened.read(64)
+    if beginning.lstrip().startswith(b"version https://git-lfs"):
+        return (
+            "holds no weights but a git-lfs pointer to them. Run `git lfs pull` in the repository that it is from, or "
+            "download the file itself."
+        )
+    if beginning.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return (
+            "holds no weights but a web page, as a download leaves it that needs a login or a confirmation. Open the "
+            "address in a browser and save the file itself."
+        )
+    if kind == "PyTorch" and beginning and not beginning.startswith(_BEGINNINGS):
+        return f"not a PyTorch file; it begins with {beginning[:8]!r}."
+    if "TorchScript" in str(error):
+        return (
+            "a TorchScript archive, which holds code besides its tensors; it is refused. Ask for a safetensors file, "
+            "or where you trust it save `torch.jit.load(file).state_dict()` with torch.save."
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "holds more than tensors, and reading it would run code of its author's choosing; it is refused. Ask for a "
+            "safetensors file, or save its state dict alone with torch.save."
+        )
+    return f"not a whole {kind} file ({first_line(error)})."
 
 
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")
 """Of the archives that torch.save writes, and of the pickles that it wrote before PyTorch 1.6."""
 
 
-def _refuse_what_is_no_pytorch_file(file: Path) -> None:
-    """A failed download is damaged and not malicious, which is what reading it as a pickle would make of it."""
-    _refuse_what_is_no_weights(file)
-    beginning = _beginning(file)
-    if beginning and not beginning.startswith(_BEGINNINGS):
-        raise WeightsError(f"{file.name}: not a PyTorch file; it begins with {beginning[:8]!r}.")
-
-
-def _refuse_what_is_no_weights(file: Path) -> None:
-    """What a download leaves in the place of a file of weights, whatever its suffix."""
-    beginning = _beginning(file).lstrip().lower()
-    if beginning.startswith(b"version https://git-lfs"):
-        raise WeightsError(
-            f"{file.name}: holds no weights but a git-lfs pointer to them. Run `git lfs pull` in the repository that "
-            "it is from, or download the file itself."
-        )
-    if beginning.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise WeightsError(
-            f"{file.name}: holds no weights but a web page, as a download leaves it that needs a login or a "
-            "confirmation. Open the address in a browser and save the file itself."
-        )
-
-
-def _beginning(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(64)
-
-
-def _parameters(content: Any, file: Path) -> Tensors:
-    """The named tensors of what a PyTorch file holds."""
+def _read_pickle(file: Path) -> Tensors:
+    # The options of a run, which MAE's code and its heirs store next to the weights: attributes and no more.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{file.name}: holds a {type(content).__name__}, not named tensors.")
     named = _unwrapped(content)
@@ -151,7 +117,7 @@ def _unwrapped(content: Mapping[Any, Any]) -> Tensors:
     return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
-def read_onnx(file: Path) -> Tensors:
+def _read_onnx(file: Path) -> Tensors:
     """The initialisers of an ONNX file; a nameless weight of a MatMul gets the node's path and is transposed.
 
     Exporters fold `linear.weight` into an anonymous, transposed constant; the MatMul's own name still tells the layer:
@@ -164,8 +130,7 @@ def read_onnx(file: Path) -> Tensors:
     try:
         graph = onnx.load(file).graph
     except DecodeError as error:
-        _refuse_what_is_no_weights(file)
-        raise WeightsError(f"{file.name}: not a whole ONNX file.") from error
+        raise ValueError(str(error)) from error
     # Copied, because what the parser hands out may not be written to.
     tensors = {item.name: torch.from_numpy(np.array(numpy_helper.to_array(item))) for item in graph.initializer}
     for node in graph.node:
@@ -173,6 +138,10 @@ def read_onnx(file: Path) -> Tensors:
             layer = node.name.strip("/").removesuffix("/MatMul").replace("/", ".")
             tensors[f"{layer}.weight"] = tensors.pop(node.input[1]).T.contiguous()
     return tensors
+
+
+_READERS = {".safetensors": ("safetensors", load_file), ".onnx": ("ONNX", _read_onnx)}
+"""By suffix; every other file is one of PyTorch."""
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -191,6 +160,8 @@ def rename(tensors: Tensors, *rules: tuple[str, str]) -> Tensors:
     for name, value in tensors.items():
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)
+        if name in renamed:
+            raise WeightsError(f"holds two networks: two of its tensors are {name}. Save the one that is meant alone.")
         renamed[name] = value
     return renamed
 

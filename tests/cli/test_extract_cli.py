@@ -196,7 +196,9 @@ def test_backbones_shows_the_places_inside_and_all_of_one(medprobe) -> None:
     ],
 )
 def test_backbones_knows_what_the_hubs_client_has_downloaded(medprobe, tmp_path, monkeypatch, name, repository) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     snapshot = tmp_path / f"models--{repository}" / "snapshots" / "0a1b"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").touch()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from medprobe.base import BackboneError
 from medprobe.extract import load_backbone, resolve
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import to_input
 from medprobe.extract.weights.download import fetch
 from medprobe.extract.weights.tensors import read_tensors
 from medprobe.manifests import Manifest, build_folder, read_image

@@ -8,13 +8,13 @@ import pytest
 import torch
 from medprobe.base import BackboneError
 from medprobe.cache import CacheDraft
-from medprobe.extract import batching, extract
-from medprobe.extract.batching import BatchSize, recall, remember
+from medprobe.extract import extract, throughput
+from medprobe.extract.throughput import BatchSize, recall, remember
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(batching, "user_cache", lambda: tmp_path / "user-cache")
+    monkeypatch.setattr(throughput, "user_cache", lambda: tmp_path / "user-cache")
 
 
 def _feed(size: BatchSize, seconds_of) -> list[int]:
@@ -77,7 +77,7 @@ def test_a_size_is_remembered_by_device_and_spec_and_a_damaged_memory_is_none() 
     assert recall("NVIDIA T4", "0123456789ab") == 16
     assert recall("NVIDIA T4", "ba9876543210") is None
     for damage in ("", "[1]", '{"NVIDIA T4": 3}', '{"NVIDIA T4": {"0123456789ab": "many"}}'):
-        batching._place().write_text(damage)
+        throughput._place().write_text(damage)
         assert recall("NVIDIA T4", "0123456789ab") is None
     remember("NVIDIA T4", "0123456789ab", 8)
     assert recall("NVIDIA T4", "0123456789ab") == 8
@@ -110,13 +110,13 @@ def test_an_out_of_memory_halves_tries_the_same_images_again_and_is_remembered(
     sizes.clear()
     extract(gallery, [tiny], tmp_path / "again", workers=0, show_progress=False)
     assert sizes == [4, 4, 4, 4, 4, 2]
-    [(_, remembered)] = json.loads(batching._place().read_text()).items()
+    [(_, remembered)] = json.loads(throughput._place().read_text()).items()
     assert remembered == {tiny.spec.fingerprint: 4}
 
 
 def test_a_size_that_the_user_chose_is_not_remembered(gallery, tmp_path, tiny) -> None:
     extract(gallery, [tiny], tmp_path / "store", batch_size=2, workers=0, show_progress=False)
-    assert not batching._place().exists()
+    assert not throughput._place().exists()
 
 
 def test_a_device_that_cannot_hold_one_image_says_so_and_what_was_embedded_stays(

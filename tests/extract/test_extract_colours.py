@@ -11,7 +11,7 @@ import torch
 from medprobe.base import BackboneError, ManifestError, QuarantineError
 from medprobe.cache import TransformSpec
 from medprobe.extract import Normalization, dataset_normalization, load_backbone, read_normalization
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import to_input
 from medprobe.manifests import DatasetCard, Manifest, build_folder, read_image
 from medprobe.manifests.readers.source import Source
 from PIL import Image

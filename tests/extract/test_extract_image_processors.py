@@ -10,7 +10,7 @@ import transformers as hf
 from medprobe.base import WeightsError
 from medprobe.cache import TransformSpec
 from medprobe.extract.adapters.image_processors import transform_of
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import to_input
 from PIL import Image
 
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}

@@ -13,8 +13,7 @@ import pytest
 from medprobe.base import WorkerError
 from medprobe.cache import TransformSpec
 from medprobe.extract import extract, loader
-from medprobe.extract.loader import decode, geometry
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import decode, geometry, to_input
 from medprobe.manifests import Manifest, build_folder, read_image
 from PIL import Image, ImageFile
 

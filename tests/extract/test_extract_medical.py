@@ -17,7 +17,7 @@ from medprobe.extract import load_backbone
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, Local, catalogue, resolve
 from medprobe.extract.pooling import available
-from medprobe.extract.weights.published import blip
+from medprobe.extract.weights.published import BLIP
 from published_networks import (
     agree,
     dinov2,
@@ -115,7 +115,7 @@ def test_every_tensor_of_a_large_blip_has_its_place() -> None:
     with torch.device("meta"):
         large = timm.create_model("vit_large_patch16_224", num_classes=0)
         target = ADAPTERS["hf"].create(resolve("blip-large")).state_dict()
-        made = blip(_blip_as_published(large), target)
+        made = BLIP.convert(_blip_as_published(large), target)
     assert {name: value.shape for name, value in made.items()} == {n: value.shape for n, value in target.items()}
 
 

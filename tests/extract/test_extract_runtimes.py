@@ -13,7 +13,7 @@ from medprobe.base import BackboneError
 from medprobe.extract import device, extract, load_backbone
 from medprobe.extract.adapters import Features
 from medprobe.extract.adapters.from_timm import TimmAdapter
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import to_input
 from medprobe.manifests import read_image
 from medprobe.manifests.readers.source import Source
 
@@ -27,10 +27,10 @@ _CPU = torch.device("cpu")
 def converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of converted networks, empty; OpenVINO is there."""
     pytest.importorskip("openvino")
-    from medprobe.extract.runtimes import converted_models
+    from medprobe.extract.runtimes import on_openvino
 
     monkeypatch.setattr(device, "openvino_is_installed", lambda: True)
-    monkeypatch.setattr(converted_models, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(on_openvino, "user_cache", lambda: tmp_path)
     return tmp_path / "converted"
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ImageError
 from medprobe.cache import TransformSpec
-from medprobe.extract.transforms import to_input
+from medprobe.extract.loader import to_input
 from PIL import Image
 from torchvision import transforms as tv
 
