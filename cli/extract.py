@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .extract_estimate import show_cost
-from .terminal.console import command, remark, say
+from ..base import CacheError, MedprobeError, QuarantineError
+from ..base.text import counted, duration, size
+from .terminal.console import command, remark, say, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..cache import EmbeddingCache, EmbeddingSpec
     from ..extract import Backbone
+    from ..extract.cost import CostEstimate
     from ..extract.multi_device import Loaded
 
 
@@ -102,7 +105,6 @@ def extract(
     `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`;
     `medprobe extract skin.parquet -b "dinov2-b[cls,cls@9]" -b "resnet50[stage3]"`
     """
-    from ..base import QuarantineError
     from ..cache import default_store
     from ..extract import (
         choose_devices,
@@ -121,7 +123,8 @@ def extract(
     store = cache or default_store(manifest)
     if normal == "dataset":
         normal = dataset_normalization(loaded, store, workers=workers, keep=not dry_run)
-        remark(f"normalization of {loaded.name}: {_numbers(normal['rgb'].mean)}/{_numbers(normal['rgb'].std)}")
+        numbers = (",".join(f"{value:.3f}" for value in values) for values in (normal["rgb"].mean, normal["rgb"].std))
+        remark(f"normalization of {loaded.name}: {'/'.join(numbers)}")
     shared = {
         "poolings": pooling,
         "image_size": image_size,
@@ -132,37 +135,29 @@ def extract(
         "reading": loaded.card.reading,
     }
     recipes = [{**shared, **_named(text)} for text in dict.fromkeys(backbone)]
+    options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "shard": part}
     specs: list[EmbeddingSpec] = []
 
     def introduce(several: Sequence[Backbone | Loaded]) -> None:
         for one in several:
-            size = "x".join(map(str, one.spec.transform.size))
+            pixels = "x".join(map(str, one.spec.transform.size))
             how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
-            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {size} px, {how}")
+            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {pixels} px, {how}")
             specs.append(one.spec)
             _note_similar_cache(store, loaded.name, one.spec)
 
     try:
         if len(devices) > 1 and not dry_run:
-            caches = extract_on(
-                devices,
-                loaded,
-                recipes,
-                store,
-                batch_size=batch_size,
-                workers=workers,
-                shard=part,
-                on_loaded=introduce,
-            )
+            caches = extract_on(devices, loaded, recipes, store, on_loaded=introduce, **options)
         else:
             backbones = []
             for recipe in recipes:
                 backbones.append(load_backbone(**recipe, device=devices[0]))
                 introduce(backbones[-1:])
             if dry_run:
-                show_cost(estimate_cost(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
+                _show_cost(estimate_cost(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
                 return
-            caches = run(loaded, backbones, store, batch_size=batch_size, workers=workers, shard=part)
+            caches = run(loaded, backbones, store, **options)
     except KeyboardInterrupt:
         remark("stopped; the same command continues from here")
         raise typer.Exit(130) from None
@@ -184,8 +179,6 @@ def _named(text: str) -> dict[str, Any]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    from ..base import MedprobeError
-
     if text == "slurm":
         return _slurm_shard()
     number, _, count = text.partition("/")
@@ -196,8 +189,6 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _slurm_shard() -> tuple[int, int]:
     """This task's place in its job array, whatever numbers the array begins with and steps by."""
-    from ..base import MedprobeError
-
     try:
         task, first, last, step = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "MAX", "STEP"))
     except (KeyError, ValueError):
@@ -212,10 +203,6 @@ def _slurm_shard() -> tuple[int, int]:
 
 def _dims(dims: dict[str, int]) -> str:
     return ", ".join(f"{pooling} {dim}-d" for pooling, dim in dims.items())
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ",".join(f"{value:.3f}" for value in values)
 
 
 def _note_similar_cache(store: Path, dataset: str, spec: EmbeddingSpec) -> None:
@@ -235,13 +222,47 @@ def _note_similar_cache(store: Path, dataset: str, spec: EmbeddingSpec) -> None:
 
 def _caches(store: Path, dataset: str) -> list[EmbeddingCache]:
     """All published caches; none if there is no folder yet, or no image could be read."""
-    from ..base import CacheError
     from ..cache import find_caches
 
     try:
         return find_caches(store, dataset)
     except CacheError:
         return []
+
+
+def _show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:
+    """The output of `--dry-run`: what is left to do per backbone, and time and disk space on so many devices."""
+    columns = ("backbone", "images", "cached", "to do", "compute", "cache")
+    rows = [
+        (
+            one.backbone,
+            *(f"{count:,}" for count in (one.rows, one.cached, one.to_do)),
+            "-" if one.seconds_each is None else duration(one.to_do * one.seconds_each),
+            size(one.bytes_published),
+        )
+        for one in estimate.backbones
+    ]
+    show_table(columns, rows, right=columns[1:])
+    if estimate.unreadable:
+        remark(f"missing or unreadable: {counted(estimate.unreadable, 'file')}; a run would quarantine them")
+    each = estimate.decode_seconds_each
+    speed = "" if each is None else f" ({1000 * each:.0f} ms an image in one process)"
+    say(f"To decode: {estimate.to_decode:,} images, each once{speed}.")
+    if estimate.seconds is None:
+        say("Time: unknown; none of the images tried could be decoded.")
+    else:
+        on = f" on {processes} devices" if processes > 1 else ""
+        tried = f", from {counted(estimate.tried, 'image')}; longer if other programs run" if estimate.tried else ""
+        say(f"Time: about {duration(estimate.seconds / processes)}{on}{tried}.")
+    # A cache that only grows is still rewritten as a whole, next to the older one.
+    grown = [one for one in estimate.backbones if one.to_do]
+    held = sum(one.bytes_published for one in grown)
+    most = held + sum(one.bytes_segments for one in grown)
+    free = shutil.disk_usage(next(path for path in (store, *store.absolute().parents) if path.exists())).free
+    say(f"Disk: about {size(held)} in {store}, {size(most)} until published; {size(free)} are free.")
+    if most > free:
+        remark("not enough disk space; free some or choose another --cache")
+    say(f"Nothing was written in {store}.")
 
 
 def _show_caches(caches: Sequence[EmbeddingCache], manifest: Path, started: float) -> None:

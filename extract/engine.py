@@ -63,6 +63,8 @@ def extract(
         The published caches, in the order of `backbones`; with shards, only those that are complete by now.
 
     Raises:
+        BackboneError: a backbone was loaded with another intensity policy than the manifest's, or one image does not
+            fit the device's memory.
         QuarantineError: at the end, when some images could not be embedded; everything else is published.
         CacheError: a published cache is damaged.
         OutputError: the disk is full or the store cannot be written; what is finished stays.
@@ -87,7 +89,8 @@ def extract(
                 run.take(batch)
                 report(len(batch.rows) + len(batch.failures), run.meter.pace)
     finally:
-        run.flush()
+        for draft in run.drafts:
+            draft.flush()
     run.remember_batch_sizes()
     caches = run.publish()
     run.require_no_quarantine()
@@ -116,7 +119,12 @@ class _Run:
         self, manifest: Manifest, backbones: Sequence[Backbone], store: Path, batch_size: int | None, workers: int
     ) -> None:
         self.manifest, self.backbones, self.requested, self.workers = manifest, list(backbones), batch_size, workers
-        _require_one_policy(manifest, backbones)
+        for backbone in backbones:
+            if backbone.spec.reading != manifest.card.reading.in_spec:
+                raise BackboneError(
+                    f"{backbone.name}: was loaded with another intensity policy than that of the card of "
+                    f"{manifest.name}; call load_backbone with reading=manifest.card.reading."
+                )
         self.sizes = [_batch_size(backbone, batch_size) for backbone in backbones]
         self.sources = manifest.sources()
         self.sample_ids = manifest.sample_ids
@@ -188,11 +196,6 @@ class _Run:
             if self.requested is None and size.found:
                 remember(describe(backbone.device), backbone.spec.fingerprint, size.now)
 
-    def flush(self) -> None:
-        """Writes what the drafts still hold in memory."""
-        for draft in self.drafts:
-            draft.flush()
-
     def publish(self) -> list[EmbeddingCache]:
         """Publishes the caches that are complete; with shards, another process may have more to do."""
         caches = []
@@ -225,20 +228,6 @@ class _Run:
             f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded; all others are.{listed}{rest}"
             "\nFix or remove them and run the same command again; `medprobe cache show` of the cache lists them."
         )
-
-
-def _require_one_policy(manifest: Manifest, backbones: Sequence[Backbone]) -> None:
-    """Makes sure that each spec has the intensity policy of this manifest.
-
-    Raises:
-        BackboneError: a backbone was loaded with another policy.
-    """
-    for backbone in backbones:
-        if backbone.spec.reading != manifest.card.reading.in_spec:
-            raise BackboneError(
-                f"{backbone.name}: was loaded with another intensity policy than that of the card of {manifest.name}; "
-                "call load_backbone with reading=manifest.card.reading."
-            )
 
 
 def _batch_size(backbone: Backbone, requested: int | None) -> BatchSize:

@@ -19,12 +19,6 @@ from ..manifests.readers.source import Source
 
 _AHEAD = 2
 """Batches that each worker keeps ready."""
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 def geometry(transform: TransformSpec) -> TransformSpec:
@@ -184,10 +178,8 @@ def _resize(image: Image.Image, spec: TransformSpec) -> Image.Image:
         width, height = spec.resize_to, int(spec.resize_to * image.height / image.width)
     else:
         width, height = int(spec.resize_to * image.width / image.height), spec.resize_to
-    if image.size == (width, height):
-        return image
     _require_bounded(image, width, height)
-    return image.resize((width, height), _FILTERS[spec.interpolation])
+    return image.resize((width, height), Image.Resampling[spec.interpolation.upper()])
 
 
 def _require_bounded(image: Image.Image, width: int, height: int) -> None:
@@ -206,8 +198,6 @@ def _require_bounded(image: Image.Image, width: int, height: int) -> None:
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
     top, left = _start(image.height, height), _start(image.width, width)
-    if (top, left) == (0, 0) and image.size == (width, height):
-        return image
     return image.crop((left, top, left + width, top + height))
 
 

@@ -33,6 +33,7 @@ class Pace:
     mean: float
     """Images a second."""
     waiting_share: float
+    """Time waited for decoded images, as a share of waiting and computing."""
 
     @classmethod
     def together(cls, paces: Collection[Pace]) -> Pace:
@@ -85,36 +86,26 @@ class Meter:
             self._lately.popleft()
 
     @property
-    def waiting_share(self) -> float:
-        """Time waited for decoding, as a share of waiting and computing; 0 before anything happened."""
-        busy = self.waited_s + self.computed_s
-        return self.waited_s / busy if busy else 0.0
-
-    @property
-    def mean_rate(self) -> float:
-        """Images a second since the beginning."""
-        return self.images / max(time.perf_counter() - self._begun, 1e-9)
-
-    @property
-    def rate_now(self) -> float:
-        """Images a second over the last ten seconds, or the last batch where it took longer."""
-        (since, before), (until, after) = self._lately[0], self._lately[-1]
-        return (after - before) / max(until - since, 1e-9)
-
-    @property
     def pace(self) -> Pace:
-        """For the progress bar."""
-        return Pace(self.rate_now, self.mean_rate, self.waiting_share)
+        """How fast the run is, since its beginning and over the last ten seconds (the last batch if it took longer)."""
+        (since, before), (until, after) = self._lately[0], self._lately[-1]
+        seconds, busy = time.perf_counter() - self._begun, self.waited_s + self.computed_s
+        return Pace(
+            now=(after - before) / max(until - since, 1e-9),
+            mean=self.images / max(seconds, 1e-9),
+            waiting_share=self.waited_s / busy if busy else 0.0,
+        )
 
     def summary(self) -> dict[str, Any]:
         """For the cache's attributes: images, seconds, images_per_s, waited_s, computed_s, waiting_share."""
+        pace = self.pace
         return {
             "images": self.images,
             "seconds": round(time.perf_counter() - self._begun, 3),
-            "images_per_s": round(self.mean_rate, 3),
+            "images_per_s": round(pace.mean, 3),
             "waited_s": round(self.waited_s, 3),
             "computed_s": round(self.computed_s, 3),
-            "waiting_share": round(self.waiting_share, 4),
+            "waiting_share": round(pace.waiting_share, 4),
         }
 
 

@@ -26,17 +26,7 @@ from ..weights.loading import load_file
 from ..weights.published import OPENAI_MARKS
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
-from .interface import (
-    Adapter,
-    Features,
-    Inside,
-    Place,
-    Wanted,
-    positions,
-    require_multiple,
-    resampled,
-    transform_spec,
-)
+from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, resampled, transform_spec
 
 _HUB = "hf-hub:"
 _CONFIG = "open_clip_config.json"
@@ -64,7 +54,7 @@ class OpenClipAdapter(Adapter):
         load_file(network, tensors, file.name, entry)
         return network
 
-    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+    def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         config = _config(entry)["preprocess_cfg"]
         height, width = (size, size) if size else _own_size(network)
@@ -75,49 +65,48 @@ class OpenClipAdapter(Adapter):
             )
         return transform_spec(config, (height, width), (height, width), squash=squash)
 
-    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+    def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
         """See `Adapter.config`."""
         if not entry.beside(_CONFIG) and (entry.config is not None or not entry.model.startswith(_HUB)):
             return {}
         config = _own_config(entry)["model_cfg"]
         return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
 
-    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
-        model: Any = network
         own = _own_size(network)
         if own == size:
             return
         if isinstance(network, TimmModel):
-            TimmAdapter().set_image_size(model.trunk, size)
+            TimmAdapter().set_image_size(network.trunk, size)
         elif isinstance(network, ModifiedResNet):
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.")
         else:
-            patch = model.patch_size[0]
-            require_multiple(size, patch)
-            grid, old_grid = (size[0] // patch, size[1] // patch), tuple(model.grid_size)
-            held = resampled(model.positional_embedding[None], grid, old_grid, prefix=1)
-            model.positional_embedding, model.grid_size = nn.Parameter(held[0], requires_grad=False), grid
-        model.image_size = size
+            grid = grid_of(size, network.patch_size[0])
+            held = resampled(network.positional_embedding[None], grid, tuple(network.grid_size), prefix=1)
+            network.positional_embedding, network.grid_size = nn.Parameter(held[0], requires_grad=False), grid
+        network.image_size = size
 
-    def inside(self, network: nn.Module) -> Inside:
+    def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""
-        model: Any = network
         if isinstance(network, TimmModel):
-            return TimmAdapter().inside(model.trunk)
+            return TimmAdapter().inside(network.trunk)
         if isinstance(network, ModifiedResNet):
             return Inside(maps=("stage1", "stage2", "stage3", "stage4"))
         # CoCa's norm comes after its attention pooling, so its tokens have no normed form.
-        return Inside(blocks=model.transformer.layers if model.attn_pool is None else 0)
+        return Inside(blocks=network.transformer.layers if network.attn_pool is None else 0)
 
-    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+    def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. Towers that are OpenCLIP's own always run to their end."""
-        model: Any = network
         if isinstance(network, TimmModel):
-            return _of_timm(model, images, wanted)
+            return _of_timm(network, images, wanted)
         if isinstance(network, ModifiedResNet):
-            return _of_resnet(model, images, wanted)
-        return Features(proj=model(images)) if model.attn_pool is not None else _of_transformer(model, images, wanted)
+            return _of_resnet(network, images, wanted)
+        return (
+            Features(proj=network(images))
+            if network.attn_pool is not None
+            else _of_transformer(network, images, wanted)
+        )
 
 
 def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:

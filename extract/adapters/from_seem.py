@@ -24,8 +24,8 @@ from .interface import (
     Inside,
     Place,
     Wanted,
+    grid_of,
     positions,
-    require_multiple,
 )
 
 
@@ -51,7 +51,7 @@ class SeemAdapter(Adapter):
         load_file(network, tensors, entry.weights.path.name, entry)
         return network
 
-    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+    def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         side = size or _SIDE
         return TransformSpec(
@@ -63,23 +63,22 @@ class SeemAdapter(Adapter):
             std=IMAGENET_STD,
         )
 
-    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
         # SEEM fills other sizes up with a border of zeros, which would go into the means.
-        require_multiple(size, _COARSEST)
+        grid_of(size, _COARSEST)
 
-    def inside(self, network: nn.Module) -> Inside:
+    def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""
         return Inside(maps=_MAPS)
 
-    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+    def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. What the network ends in is `res5`."""
-        model: Any = network
         names = [name for name in _MAPS if name in wanted.inside or (wanted.end and name == _MAPS[-1])]
         stages = [_MAPS.index(name) for name in names]
-        maps = model.forward_intermediates(images, indices=stages, stop_early=True, intermediates_only=True)
+        maps = network.forward_intermediates(images, indices=stages, stop_early=True, intermediates_only=True)
         inside: dict[Place, Features] = {
-            name: Features(patches=positions(model.norms[stage](feature_map)))
+            name: Features(patches=positions(network.norms[stage](feature_map)))
             for name, stage, feature_map in zip(names, stages, maps, strict=True)
         }
         return Features(patches=inside[_MAPS[-1]].patches if wanted.end else None, inside=inside)

@@ -20,17 +20,7 @@ from ..catalogue import Entry, Local
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
 from ..weights.tensors import Tensors, read_tensors
-from .interface import (
-    Adapter,
-    Features,
-    Inside,
-    Place,
-    Wanted,
-    positions,
-    require_multiple,
-    resampled,
-    transform_spec,
-)
+from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, resampled, transform_spec
 
 
 class TimmAdapter(Adapter):
@@ -55,7 +45,7 @@ class TimmAdapter(Adapter):
         with advice_without_hub(entry, (config and config.hf_hub_id) or f"timm/{entry.model}"):
             return _create(entry, pretrained=True)
 
-    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+    def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         config = resolve_model_data_config(network) | entry.preprocessing
         own = config["input_size"][1:]
@@ -66,30 +56,29 @@ class TimmAdapter(Adapter):
         colour = "grey" if entry.channels == 1 else "rgb"
         return transform_spec(config, (height, width), scaled, squash=squash, colour=colour)
 
-    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
-        model: Any = network
-        embed = getattr(model, "patch_embed", None)
+        embed = getattr(network, "patch_embed", None)
         own = getattr(embed, "img_size", None)
         if embed is None or own is None or tuple(own) == size:
             return
-        require_multiple(size, embed.patch_size[0])
-        held = getattr(model, "pos_embed", None)
+        new_grid = grid_of(size, embed.patch_size[0])
+        held = getattr(network, "pos_embed", None)
         if isinstance(network, VisionTransformerSAM):
             # The positions that attention has of its own, relative ones, follow by themselves.
             if held is not None:
-                model.pos_embed = resampled(held, (size[0] // embed.patch_size[0], size[1] // embed.patch_size[1]))
+                network.pos_embed = resampled(held, new_grid)
             return
         grid = tuple(embed.grid_size)
         try:
-            model.set_input_size(img_size=size)
+            network.set_input_size(img_size=size)
         except (AttributeError, AssertionError, ValueError, RuntimeError) as error:
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.") from error
         if isinstance(held, torch.Tensor):
-            prefix = 0 if model.no_embed_class else model.num_prefix_tokens
-            model.pos_embed = resampled(held, tuple(embed.grid_size), grid, prefix=prefix)
+            prefix = 0 if network.no_embed_class else network.num_prefix_tokens
+            network.pos_embed = resampled(held, new_grid, grid, prefix=prefix)
 
-    def inside(self, network: nn.Module) -> Inside:
+    def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""
         if isinstance(network, VisionTransformerSAM):
             return Inside(len(network.blocks), ("neck",))
@@ -98,13 +87,12 @@ class TimmAdapter(Adapter):
             return Inside(maps=tuple(_STAGES[side] for side in _STAGES if side in reductions))
         return Inside(len(reductions), ("logits",) if hasattr(network, "linear_head") else ())
 
-    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+    def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`."""
-        model: Any = network
-        if isinstance(model, VisionTransformerSAM):
-            return _features_of_sam(model, images, wanted)
-        last, inside = run(model, images, wanted)
-        return replace(Features() if last is None else end_of(model, last), inside=inside)
+        if isinstance(network, VisionTransformerSAM):
+            return _features_of_sam(network, images, wanted)
+        last, inside = run(network, images, wanted)
+        return replace(Features() if last is None else end_of(network, last), inside=inside)
 
 
 def run(network: Any, images: torch.Tensor, wanted: Wanted) -> tuple[torch.Tensor | None, dict[Place, Features]]:

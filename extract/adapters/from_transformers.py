@@ -30,8 +30,8 @@ from .interface import (
     Inside,
     Place,
     Wanted,
+    grid_of,
     positions,
-    require_multiple,
     resampled,
 )
 
@@ -61,44 +61,38 @@ class TransformersAdapter(Adapter):
         _do_without(vision, missing)
         return vision
 
-    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+    def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         return transform_of(_processor(entry), size, entry.name)
 
-    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+    def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
         """See `Adapter.config`."""
         brought = isinstance(entry.weights, Local) and (entry.weights.path / "config.json").is_file()
         if entry.config is not None and not brought:
             return {}
-        model: Any = network
-        config = model.config.to_diff_dict()
+        config = network.config.to_diff_dict()
         return {name: value for name, value in config.items() if name not in _NO_MATTER and name[:1] != "_"}
 
-    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""
-        model: Any = network
-        config, patch = model.config, getattr(model.config, "patch_size", None)
-        if isinstance(patch, int):
-            require_multiple(size, patch)
-        if _is_sam(network):
-            if tuple(model.patch_embed.image_size) != size and model.pos_embed is not None:
+        patch, own = (getattr(network.config, name, None) for name in ("patch_size", "image_size"))
+        grid = grid_of(size, patch) if isinstance(patch, int) else None
+        if grid and _is_sam(network):
+            if tuple(network.patch_embed.image_size) != size and network.pos_embed is not None:
                 # The relative positions follow by themselves.
-                model.pos_embed = resampled(
-                    model.pos_embed, (size[0] // config.patch_size, size[1] // config.patch_size)
-                )
-            model.patch_embed.image_size = size
+                network.pos_embed = resampled(network.pos_embed, grid)
+            network.patch_embed.image_size = size
             return
-        own = getattr(config, "image_size", None)
         # Rotary positions are computed for each size.
         interpolates = hasattr(network, "rope_embeddings") or any(
             hasattr(module, "interpolate_pos_encoding") for module in network.modules()
         )
-        if isinstance(patch, int) and own not in (None, size[0]) and not interpolates:
+        if grid and own not in (None, size[0]) and not interpolates:
             raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
 
-    def inside(self, network: nn.Module) -> Inside:
+    def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""
-        config: Any = network.config
+        config = network.config
         if _is_sam(network):
             return Inside(config.num_hidden_layers, ("neck",))
         if config.model_type in _MAPS_BY_STAGE:
@@ -106,7 +100,7 @@ class TransformersAdapter(Adapter):
         blocks = getattr(config, "num_hidden_layers", None)
         return Inside(blocks=blocks if isinstance(blocks, int) and not hasattr(config, "depths") else 0)
 
-    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+    def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. These networks always run to their end."""
         if _is_sam(network):
             return _features_of_sam(network, images, wanted)

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ...base import WeightsError, one_of
 from ...cache import TransformSpec
 from .interface import transform_spec
 
-_FILTERS: dict[int, Literal["nearest", "lanczos", "bilinear", "bicubic"]] = {
-    0: "nearest",
-    1: "lanczos",
-    2: "bilinear",
-    3: "bicubic",
-}
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """By the numbers that Pillow gives them."""
 
 _HONOURED = {

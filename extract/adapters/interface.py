@@ -57,7 +57,7 @@ class Features:
 
 
 class Adapter(Protocol):
-    """One source library."""
+    """One source library. A `network` is one that `create` or `load` gave, whose attributes are the library's."""
 
     def create(self, entry: Entry) -> nn.Module:
         """The architecture at its own image size, untrained.
@@ -76,18 +76,18 @@ class Adapter(Protocol):
         """
         ...
 
-    def transform(self, network: nn.Module, entry: Entry, size: int | None) -> TransformSpec:
+    def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """The preprocessing of the model's own config, scaled to `size` pixels; None is the model's own size."""
         ...
 
-    def config(self, network: nn.Module, entry: Entry) -> Mapping[str, Any]:
+    def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
         """What decides the forward pass and is in no tensor, where it came with the weights; else nothing.
 
         JSON-like, without what changes no vector (versions, names of classes), and never a path.
         """
         return {}
 
-    def set_image_size(self, network: nn.Module, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
         """Makes `network` take images of (height, width) pixels, interpolating positions where it has any.
 
         Raises:
@@ -95,11 +95,11 @@ class Adapter(Protocol):
         """
         ...
 
-    def inside(self, network: nn.Module) -> Inside:
+    def inside(self, network: Any) -> Inside:
         """The places inside `network` that `features` can give."""
         ...
 
-    def features(self, network: nn.Module, images: torch.Tensor, wanted: Wanted) -> Features:
+    def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """Runs `network` on a normalised batch (B, C, H, W), no further than `wanted` needs."""
         ...
 
@@ -129,21 +129,12 @@ def resampled(
 
 
 def transform_spec(
-    config: Mapping[str, Any],
-    size: tuple[int, int],
-    scaled: tuple[int, int],
-    *,
-    squash: bool,
-    colour: Colour = "rgb",
+    config: Mapping[str, Any], size: tuple[int, int], scaled: tuple[int, int], *, squash: bool, colour: Colour = "rgb"
 ) -> TransformSpec:
-    """Preprocessing with the `interpolation`, `mean` and `std` of a config.
+    """Preprocessing with the `interpolation`, `mean` and `std` of a library's config.
 
-    Args:
-        config: of the source library.
-        size: height and width of the network's input.
-        scaled: height and width that the image has before the crop; the first is that of the shorter side otherwise.
-        squash: whether the image is brought to `scaled` whatever its aspect.
-        colour: what the network sees.
+    The image is brought to `scaled`, height and width, whatever its aspect; without `squash`, its shorter side to the
+    first of them. The centre of `size` is what the network sees.
     """
     return TransformSpec(
         size=size,
@@ -156,11 +147,11 @@ def transform_spec(
     )
 
 
-def require_multiple(size: tuple[int, int], patch: int) -> None:
-    """Refuses a size that does not divide into patches.
+def grid_of(size: tuple[int, int], patch: int) -> tuple[int, int]:
+    """Into how many rows and columns of patches an image is cut.
 
     Raises:
-        BackboneError: names the nearest sizes that do.
+        BackboneError: the size does not divide into patches; names the nearest ones that do.
     """
     if any(side % patch for side in size):
         below = max(patch, size[0] // patch * patch)
@@ -168,3 +159,4 @@ def require_multiple(size: tuple[int, int], patch: int) -> None:
             f"this architecture cuts images into patches of {patch} pixels and cannot take {size[0]} x {size[1]}; "
             f"choose a multiple of {patch}, such as {below} or {below + patch}."
         )
+    return size[0] // patch, size[1] // patch

@@ -35,8 +35,8 @@ def test_now_is_the_last_seconds_and_the_mean_is_all_of_it(monkeypatch) -> None:
     for seconds, images in [(30.0, 30)] * 4 + [(1.0, 50)] * 20:
         with meter.computing(images):
             now += seconds
-    assert meter.rate_now == pytest.approx(50.0)
-    assert meter.mean_rate == pytest.approx((4 * 30 + 20 * 50) / 140)
+    assert meter.pace.now == pytest.approx(50.0)
+    assert meter.pace.mean == pytest.approx((4 * 30 + 20 * 50) / 140)
     assert str(meter.pace) == "50/s now, 8.0 mean, 0% waiting"
 
 
