@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base import usable_cores
-from ..cache import CacheDraft
+from ..cache import CacheDraft, TransformSpec
 from ..manifests import Manifest
 from .backbone import Backbone
 from .engine import Shard, rows_of_shard
@@ -88,9 +88,8 @@ def estimate_cost(
     missing = [mine & draft.missing(manifest.sample_ids, stamps) for draft in drafts]
     lacking = [one & (unreadable == "") for one in missing]
     rows = np.flatnonzero(np.logical_or.reduce(lacking))
-    decoding, batch = _try_decoding(
-        manifest, rows, [one for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
-    )
+    transforms = [one.transform for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
+    decoding, batch = _try_decoding(manifest, rows, transforms)
     costs = []
     for backbone, miss, lack in zip(backbones, missing, lacking, strict=True):
         values, to_do = sum(backbone.dims.values()), int(lack.sum())
@@ -117,13 +116,12 @@ def estimate_cost(
 
 
 def _try_decoding(
-    manifest: Manifest, rows: np.ndarray, backbones: Sequence[Backbone]
+    manifest: Manifest, rows: np.ndarray, transforms: Sequence[TransformSpec]
 ) -> tuple[float | None, Decoded | None]:
     """Seconds to decode an image in one process, and some that were decoded; None where there is none."""
     if not len(rows):
         return None, None
     tried = rows[np.unique(np.linspace(0, len(rows) - 1, _TRIED).astype(int))]
-    transforms = [backbone.transform for backbone in backbones]
     start = time.perf_counter()
     [batch] = decode(manifest.sources(), tried, transforms, batch_size=len(tried), workers=0)
     seconds = time.perf_counter() - start

@@ -30,7 +30,8 @@ def choose_device(requested: str = "auto", runtime: RequestedRuntime = "auto") -
         BackboneError: there is no such device.
     """
     if requested == "auto":
-        return torch.device("cuda" if _auto_is_gpu(runtime) else "cpu")
+        # OpenVINO runs on CPUs alone here.
+        return torch.device("cuda" if runtime != "openvino" and torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(requested)
     except RuntimeError as error:
@@ -52,14 +53,10 @@ def choose_devices(requested: str = "auto", runtime: RequestedRuntime = "auto") 
         ['cpu']
     """
     if requested == "auto":
-        gpus = torch.cuda.device_count() if _auto_is_gpu(runtime) else 0
-        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [choose_device(requested, runtime).type]
+        device = choose_device(requested, runtime).type
+        gpus = torch.cuda.device_count() if device == "cuda" else 0
+        return [f"cuda:{number}" for number in range(gpus)] if gpus > 1 else [device]
     return [str(choose_device(one.strip())) for one in requested.split(",")]
-
-
-def _auto_is_gpu(runtime: RequestedRuntime) -> bool:
-    """Whether `auto` means GPUs; OpenVINO runs on CPUs alone here."""
-    return runtime != "openvino" and torch.cuda.is_available()
 
 
 def choose_precision(requested: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
@@ -73,12 +70,6 @@ def choose_precision(requested: Literal["auto", "fp32", "bf16"], device: torch.d
 
 def choose_runtime(requested: RequestedRuntime, precision: Precision, device: torch.device) -> Runtime:
     """`auto` is OpenVINO on a CPU where it is installed, else torch.
-
-    Args:
-        requested: what the user wants.
-        precision: what will be computed in. OpenVINO takes bf16 for a hint and computes in fp32 on a processor that
-            has no such arithmetic, which the spec would then not tell; torch emulates it.
-        device: what will be computed on.
 
     Raises:
         BackboneError: OpenVINO is requested and is not installed, or is not for that device or precision.
@@ -96,6 +87,7 @@ def _obstacle_to_openvino(precision: Precision, device: torch.device) -> str:
     if not openvino_is_installed():
         return 'it is not installed; pip install "medprobe[openvino]", or use --runtime torch'
     if precision == "bf16" and not cpu_is_quick_at_bf16():
+        # OpenVINO takes bf16 for a hint and would compute in fp32, which the spec would then not say.
         return "this processor has no bf16 arithmetic; use --precision fp32, or --runtime torch, which emulates it"
     return ""
 
@@ -164,8 +156,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception of torch means that the batch was too large."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (any(sign in text for sign in _NO_MEMORY))
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY)
 
 
 def is_lost(error: BaseException) -> bool:

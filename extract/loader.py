@@ -65,31 +65,22 @@ class _Batches(Dataset[Decoded]):
         failures: list[tuple[int, str]] = []
         for row in rows:
             try:
-                digest, made = self._make(row)
-            except ImageError as error:
-                failures.append((row, str(error)))
+                pixels = read_image(self.sources[row])
+                # One that any geometry cannot take is at fault for all.
+                digest, made = content_digest(pixels), {one: to_input(pixels, one) for one in self.geometries}
+            except (ImageError, MemoryError) as error:
+                reason = str(error) if isinstance(error, ImageError) else "needs more memory than there is"
+                failures.append((row, reason))
                 continue
             for one, values in made.items():
                 if one not in inputs:
-                    inputs[one] = _shared(len(rows), values.shape)
+                    buffer = torch.empty((len(rows), *values.shape), dtype=torch.uint8)
+                    # From a worker's shared memory the process that it works for reads without a copy.
+                    inputs[one] = buffer.share_memory_() if get_worker_info() else buffer
                 inputs[one][len(done)] = torch.from_numpy(values)
             done.append(row)
             digests.append(digest)
         return Decoded(done, digests, {one: batch[: len(done)] for one, batch in inputs.items()}, failures)
-
-    def _make(self, row: int) -> tuple[str, dict[TransformSpec, np.ndarray]]:
-        """The digest of an image, and its inputs by geometry; one that any geometry cannot take is at fault for all."""
-        try:
-            pixels = read_image(self.sources[row])
-            return content_digest(pixels), {one: to_input(pixels, one) for one in self.geometries}
-        except MemoryError as error:
-            raise ImageError("needs more memory than there is") from error
-
-
-def _shared(count: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """A buffer for `count` inputs; in a worker, where the process that it works for reads it without a copy."""
-    buffer = torch.empty((count, *shape), dtype=torch.uint8)
-    return buffer.share_memory_() if get_worker_info() else buffer
 
 
 def decode(

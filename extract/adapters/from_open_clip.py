@@ -69,7 +69,7 @@ class OpenClipAdapter(Adapter):
         """See `Adapter.config`."""
         if not entry.beside(_CONFIG) and (entry.config is not None or not entry.model.startswith(_HUB)):
             return {}
-        config = _own_config(entry)["model_cfg"]
+        config = _config(entry)["model_cfg"]
         return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
 
     def set_image_size(self, network: Any, size: tuple[int, int]) -> None:

@@ -26,6 +26,7 @@ from .interface import (
     Wanted,
     grid_of,
     positions,
+    transform_spec,
 )
 
 
@@ -54,14 +55,8 @@ class SeemAdapter(Adapter):
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         side = size or _SIDE
-        return TransformSpec(
-            size=(side, side),
-            resize="short-side",
-            resize_to=side,
-            interpolation="bicubic",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        )
+        config = {"interpolation": "bicubic", "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        return transform_spec(config, (side, side), (side, side), squash=False)
 
     def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
         """See `Adapter.set_image_size`."""

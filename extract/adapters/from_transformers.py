@@ -105,7 +105,10 @@ class TransformersAdapter(Adapter):
         if _is_sam(network):
             return _features_of_sam(network, images, wanted)
         options = {"output_hidden_states": True} if wanted.inside else {}
-        out = network(images, **_interpolation(network), **options)
+        if "interpolate_pos_encoding" in signature(network.forward).parameters:
+            # Which older architectures need before they take another image size; newer ones always do.
+            options["interpolate_pos_encoding"] = True
+        out = network(images, **options)
         last = out.last_hidden_state
         pooled = getattr(out, "pooler_output", None)
         if last.ndim == 4:
@@ -191,8 +194,8 @@ def _read_one_file(entry: Entry) -> Tensors | None:
     return read_tensors(entry.weights.path)
 
 
-_TELLING: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-"""transformers is to tell what did not fit, and we refuse it, with the tensors' names."""
+_REPORTING: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""transformers is to report what did not fit, and we refuse it, with the tensors' names."""
 
 
 def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, Any]]:
@@ -205,7 +208,7 @@ def _from_tensors(entry: Entry, tensors: Tensors) -> tuple[nn.Module, dict[str, 
         raise WeightsError(f"{entry.name}: transformers has no network for a config of {config.model_type}.")
     architecture: Any = MODEL_MAPPING[type(config)]
     try:
-        return architecture.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32, **_TELLING)
+        return architecture.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32, **_REPORTING)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{entry.weights.path.name}: does not fit {entry.model} ({first_line(error)}).") from error
 
@@ -214,7 +217,7 @@ def _from_folder_or_hub(entry: Entry) -> tuple[nn.Module, dict[str, Any]]:
     from safetensors import SafetensorError
     from transformers import AutoModel
 
-    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, **_TELLING}
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, **_REPORTING}
     if not isinstance(entry.weights, Local):
         with advice_without_hub(entry, entry.model):
             return AutoModel.from_pretrained(entry.model, **options)
@@ -241,14 +244,7 @@ _DISPENSABLE = re.compile(r"^pooler\.|mask_token")
 def _require_fit(
     network: nn.Module, prefix: str, missing: list[str], loading_info: dict[str, Any], entry: Entry
 ) -> None:
-    """Every tensor of the image encoder has to have its place in the network, and its shape.
-
-    Args:
-        network: the image encoder.
-        prefix: under which the whole model keeps it.
-        missing: names that the weights lack.
-        loading_info: the loading report of transformers (`output_loading_info`).
-        entry: what was requested, for errors.
+    """Every tensor of the image encoder, which the whole model keeps under `prefix`, has to have its place and shape.
 
     Raises:
         WeightsError: names what is missing, left over or of another shape, which another network must have had.
@@ -310,18 +306,8 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _interpolation(network: nn.Module) -> dict[str, bool]:
-    """The switch that older architectures need before they take another image size; newer ones always do."""
-    accepted = "interpolate_pos_encoding" in signature(network.forward).parameters
-    return {"interpolate_pos_encoding": True} if accepted else {}
-
-
 def _read_config(folder: Path) -> Any:
-    """The architecture that a folder's config.json describes.
-
-    Raises:
-        WeightsError: it describes none.
-    """
+    """The architecture that a folder's config.json describes."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 

@@ -79,10 +79,7 @@ class OpenVinoEmbedder:
 def start_openvino(vectors: Vectors, spec: EmbeddingSpec, library: str) -> OpenVinoEmbedder:
     """A network at work in OpenVINO; its conversion is taken from the user's cache folder, or done and put there.
 
-    Args:
-        vectors: the network.
-        spec: what names it, and the precision.
-        library: the package that its architecture is from.
+    `library` is the package that its architecture is from, whose version is part of the conversion's name.
 
     Raises:
         ConversionError: OpenVINO cannot convert or compile the network, or gives other vectors than torch.

@@ -142,10 +142,7 @@ def misfits(
 ) -> str:
     """What of some weights does not fit a network, in words; empty if all does.
 
-    Args:
-        missing: names that only the network has.
-        extra: names that only the weights have.
-        misshapen: a name each, its shape in the weights, and its shape in the network.
+    Names that only the network has, names that only the weights have, and names with the shapes in weights and network.
     """
     shapes = [f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in misshapen]
     kinds = ((missing, "missing"), (extra, "not part of the model"), (shapes, "of another shape"))

@@ -32,11 +32,6 @@ class Published:
     further: Convert | None = None
     """What is to be done besides, to the tensors under their new names."""
 
-    def fits(self, names: Iterable[str]) -> bool:
-        """Whether tensors of these names are of this layout."""
-        listed = "\n".join(names)
-        return all(re.search(mark, listed, re.MULTILINE) for mark in self.marks)
-
     def convert(self, tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
         """See `Convert`."""
         named = rename(without(tensors, self.unused), *self.rules)
@@ -45,8 +40,9 @@ class Published:
 
 def recognise(names: Iterable[str]) -> Published | None:
     """The layout that tensors of these names are in; None where it is none of those known here."""
-    listed = list(names)
-    return next((layout for layout in PUBLISHED if layout.fits(listed)), None)
+    listed = "\n".join(names)
+    fitting = (one for one in PUBLISHED if all(re.search(mark, listed, re.MULTILINE) for mark in one.marks))
+    return next(fitting, None)
 
 
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -63,10 +59,11 @@ def _split(tensors: Tensors, fused: str, names: Sequence[str]) -> Tensors:
     """With each tensor of a fused layer divided into equal parts, whose names have one of `names` in its place."""
     found: Tensors = {}
     for name, value in tensors.items():
-        chunks = value.chunk(len(names)) if fused in name else ()
-        found |= (
-            dict(zip((name.replace(fused, each) for each in names), chunks, strict=True)) if chunks else {name: value}
-        )
+        if fused not in name:
+            found[name] = value
+            continue
+        for each, chunk in zip(names, value.chunk(len(names)), strict=True):
+            found[name.replace(fused, each)] = chunk
     return found
 
 
