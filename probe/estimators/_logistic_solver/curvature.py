@@ -70,9 +70,9 @@ class Rest:
     """(L,) bool: for which problems pairs were taken out of it."""
 
     @classmethod
-    def of(cls, problems: Problems, weight: np.ndarray, paired: np.ndarray) -> Rest:
+    def of(cls, problems: Problems, weight: np.ndarray, paired: np.ndarray, dtype: np.dtype) -> Rest:
         """From the weights (n,) of the rows that are left, the mean over the problems."""
-        rows, dtype = problems.rows, problems.rows.dtype
+        rows = problems.rows
         stretch = problems.stretch.mean(axis=0).astype(dtype)
         moments = np.eye(rows.width, dtype=dtype)
         step = -(-len(rows) // _SAMPLED)
@@ -91,16 +91,25 @@ class Curvature:
         problems: S problems.
         proba: (K, S, n) the probabilities at the points.
         rest: of L problems that are much like these, L by L; None to make it of these.
+        dtype: of the inverses; by default that of the rows. In float32 rounding can make them indefinite where the
+            curvature is a million times the penalty's one.
     """
 
-    def __init__(self, problems: Problems, proba: np.ndarray, rest: Rest | None = None) -> None:
+    def __init__(
+        self, problems: Problems, proba: np.ndarray, rest: Rest | None = None, *, dtype: np.dtype | None = None
+    ) -> None:
         self._problems = problems
         paired = [None] * len(problems) if rest is None else np.resize(rest.paired, len(problems))
-        chosen = [_choose(problems, proba[:, s], s, pairs) for s, pairs in enumerate(paired)]
+        dtype = rest.inverse.dtype if rest else dtype or problems.rows.dtype
+        chosen = [_choose(problems, proba[:, s], s, pairs, dtype) for s, pairs in enumerate(paired)]
         left = np.stack([weights for *_, weights in chosen])
-        self.rest = rest or Rest.of(problems, left.mean(axis=0), np.array([len(rows) > 0 for rows, *_ in chosen]))
+        any_pairs = np.array([len(rows) > 0 for rows, *_ in chosen])
+        self.rest = rest or Rest.of(problems, left.mean(axis=0), any_pairs, dtype)
         self._inverse = self.rest.inverse
-        self._intercept = 1 / (4 / problems.rows.width + left.sum(axis=1))
+        left_over, paired_weight = left.sum(axis=1), np.array([np.sum(sides**2, dtype=float) for _, sides, _ in chosen])
+        # The intercept has no penalty. Where pairs carry its curvature it gets a slight one, to keep factors sound.
+        slight = np.minimum(4 / problems.rows.width, 0.01 * (left_over + paired_weight))
+        self._intercept = 1 / np.where(slight > 0, slight + left_over, 1)
         heavy = np.unique(np.concatenate([rows for rows, *_ in chosen]))
         self._Z = problems.rows.take(heavy) * self.rest.stretch
         self._solved = self._Z @ self._inverse
@@ -126,7 +135,7 @@ class Curvature:
 
 
 def _choose(
-    problems: Problems, proba: np.ndarray, s: int, pairs: bool | None
+    problems: Problems, proba: np.ndarray, s: int, pairs: bool | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The heaviest pairs of problem `s`, from its probabilities (K, n).
 
@@ -135,6 +144,7 @@ def _choose(
         proba: its own.
         s: which.
         pairs: whether to take any; None to take them where they carry enough to be worth it.
+        dtype: of the sides.
 
     Returns:
         (T,) their rows, ascending; (T, K) their sides; (n,) what the other pairs weigh, per dimension of the classes.
@@ -163,7 +173,7 @@ def _choose(
     if not pairs:
         rows, other = rows[:0], other[:0]
     root = np.sqrt(weights[other, rows])
-    sides = np.zeros((len(rows), len(proba)), problems.rows.dtype)
+    sides = np.zeros((len(rows), len(proba)), dtype)
     each = np.arange(len(rows))
     sides[each, other] = root if likeliest is None else -root
     if likeliest is not None:

@@ -17,6 +17,10 @@ from .problems import Problems
 _MEMORY = 12
 _TRIES = 12
 """Steps that a line search tries, each at most half of the last."""
+_FIRST = 3.0
+"""Most that the first step may change the scale of the curvature by."""
+_CAUTION = 2.0
+"""What a gap is multiplied by: the known curvature sees half of it where convergence is slow (measured)."""
 
 Precondition = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From gradients (A, P) of the problems at these positions (A,) to the inverse curvature times them."""
@@ -60,7 +64,8 @@ def minimise(
     moving, arrived = live, live
     for _ in range(steps):
         if len(arrived):
-            search.turn(arrived, -history.times_inverse(state.gradient[arrived], arrived, precondition), state)
+            direction = _downhill(history, state.gradient[arrived], arrived, precondition)
+            search.turn(arrived, direction, history.stiffness(arrived), state)
         moving = moving[search.promising(moving, state, tol)]
         if not len(moving):
             break
@@ -69,13 +74,24 @@ def minimise(
         state.evaluations[moving] += 1
         enough = search.judge(moving, state, value, problems.rows.dtype)
         arrived = moving[enough]
-        history.add(arrived, points[enough] - state.points[arrived], gradient[enough] - state.gradient[arrived])
+        moved, changes = points[enough] - state.points[arrived], gradient[enough] - state.gradient[arrived]
+        history.add(arrived, moved, changes, search.predicted(arrived))
         state.points[arrived], state.value[arrived], state.gradient[arrived] = (
             points[enough],
             value[enough],
             gradient[enough],
         )
     return live[state.gap[live] > tol], history
+
+
+def _downhill(history: History, gradient: np.ndarray, which: np.ndarray, precondition: Precondition) -> np.ndarray:
+    """(A, P) directions in which the objectives fall, if need be without the steps that were met."""
+    direction = -history.times_inverse(gradient, which, precondition)
+    uphill = np.flatnonzero(~(np.einsum("ap,ap->a", gradient, direction) < 0))
+    if len(uphill):
+        history.forget(which[uphill])
+        direction[uphill] = -precondition(gradient[uphill], which[uphill])
+    return direction
 
 
 class _Search:
@@ -87,12 +103,15 @@ class _Search:
         self._length = np.zeros(count)
         self._tries = np.zeros(count, np.int64)
 
-    def turn(self, which: np.ndarray, direction: np.ndarray, state: State) -> None:
+    def turn(self, which: np.ndarray, direction: np.ndarray, stiffness: np.ndarray, state: State) -> None:
         """Heads the problems `which` in new directions, and measures how far from their optimum they are."""
         slope = np.einsum("ap,ap->a", state.gradient[which], direction)
         self._direction[which], self._slope[which], self._length[which] = direction, slope, 1
         self._tries[which] = 0
-        state.gap[which] = np.sqrt(np.maximum(-slope, 0) / 2 / np.maximum(state.value[which], 1e-300))
+        # Where a direction leads up, the known curvature is nothing but rounding, and the gap remains unknown.
+        gain = np.where(slope < 0, -slope / stiffness / 2, np.inf)
+        gain[~state.gradient[which].any(axis=1)] = 0
+        state.gap[which] = _CAUTION * np.sqrt(gain / np.maximum(state.value[which], 1e-300))
 
     def promising(self, which: np.ndarray, state: State, tol: float) -> np.ndarray:
         """Of the problems `which`, those that have a way to go and lead down there."""
@@ -101,6 +120,10 @@ class _Search:
     def trial(self, which: np.ndarray, state: State) -> np.ndarray:
         """(A, P) the next points."""
         return state.points[which] + self._length[which, None] * self._direction[which]
+
+    def predicted(self, which: np.ndarray) -> np.ndarray:
+        """(A,) the product of step and change in gradient that the known curvature has for the last steps."""
+        return -self._slope[which] * self._length[which] ** 2
 
     def judge(self, which: np.ndarray, state: State, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """(A,) bool: whether the values there are low enough; the others will go less far."""
@@ -127,10 +150,15 @@ class History:
         self._changes = np.zeros((_MEMORY, count, size), dtype)
         self._scale = np.zeros((_MEMORY, count))
         """One over the product of step and change; 0 for a place that holds none."""
+        self._first = np.ones(count)
+        """What the first curvature's inverse is multiplied by, so that it agrees with the first step."""
+        self._new = np.ones(count, bool)
+        self._met = np.ones(count)
+        """Curvature that the last step met, over what was known of it, where that is below 1."""
         self._added = 0
 
-    def add(self, which: np.ndarray, steps: np.ndarray, changes: np.ndarray) -> None:
-        """Remembers a step of each of the problems `which`, and what it changed in their gradients."""
+    def add(self, which: np.ndarray, steps: np.ndarray, changes: np.ndarray, predicted: np.ndarray) -> None:
+        """Remembers a step of each of the problems `which`, what it changed in their gradients and should have."""
         place = self._added % _MEMORY
         self._scale[place] = 0
         self._steps[place, which], self._changes[place, which] = steps, changes
@@ -138,7 +166,21 @@ class History:
         size = np.einsum("ap,ap->a", steps, steps) * np.einsum("ap,ap->a", changes, changes)
         curved = product > 1e-8 * np.sqrt(size)
         self._scale[place, which[curved]] = 1 / product[curved]
+        ratio = np.maximum(product / predicted, 1e-12)
+        self._met[which] = np.minimum(ratio, 1)
+        new = self._new[which]
+        self._first[which[new]] = np.clip(1 / ratio[new], 1 / _FIRST, _FIRST)
+        self._new[which] = False
         self._added += 1
+
+    def forget(self, which: np.ndarray) -> None:
+        """Drops the steps of the problems `which`."""
+        self._scale[:, which] = 0
+        self._first[which], self._new[which] = 1, True
+
+    def stiffness(self, which: np.ndarray) -> np.ndarray:
+        """(A,) at most 1: curvature that the steps met over the known one, which understates what is left to gain."""
+        return self._met[which] * np.minimum(self._first[which], 1)
 
     def times_inverse(self, gradient: np.ndarray, which: np.ndarray, precondition: Precondition) -> np.ndarray:
         """The two loops: (A, P) gradients of the problems `which`, times the inverse curvature."""
@@ -148,7 +190,7 @@ class History:
             place = number % _MEMORY
             weights[place] = self._scale[place, which] * np.einsum("ap,ap->a", self._of(self._steps, place, which), q)
             q -= weights[place][:, None] * self._of(self._changes, place, which)
-        q = precondition(q, which)
+        q = precondition(q, which) * self._first[which, None]
         for number in known:
             place = number % _MEMORY
             back = self._scale[place, which] * np.einsum("ap,ap->a", self._of(self._changes, place, which), q)

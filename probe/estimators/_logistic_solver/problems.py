@@ -98,6 +98,12 @@ class Problems:
             C=self.C[which],
         )
 
+    def in_float64(self) -> Problems:
+        """The same problems with products in float64."""
+        rows = self.rows.in_float64()
+        signs = None if self.signs is None else self.signs.astype(rows.dtype)
+        return replace(self, rows=rows, signs=signs, weight=self.weight.astype(rows.dtype))
+
     def split(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (S, K, d) and intercepts (S, K) of points."""
         cut = self.outputs * self.rows.width

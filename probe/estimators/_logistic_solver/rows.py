@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Rows:
     def __init__(self, X: np.ndarray, rows: np.ndarray) -> None:
         self._X, self._rows = X, rows
         self.mean, self.scale = _moments(X, rows)
+        self.dtype = X.dtype
+        """Of all products."""
         self._Z: np.ndarray | None = None
         if len(rows) * X.shape[1] * X.dtype.itemsize <= _HELD:
             self._Z = self.standardized(X[rows])
@@ -43,15 +46,16 @@ class Rows:
         """D."""
         return self._X.shape[1]
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the features, and of all products."""
-        return self._X.dtype
+    def in_float64(self) -> Rows:
+        """The same rows, standardised block by block in float64 at each reading."""
+        rows = copy(self)
+        rows.dtype, rows._Z = np.dtype(np.float64), None
+        return rows
 
     def standardized(self, X: np.ndarray) -> np.ndarray:
         """Features (m, d) in the coordinates of these rows."""
-        Z = np.subtract(X, self.mean.astype(X.dtype))
-        Z /= self.scale.astype(X.dtype)
+        Z = X - self.mean.astype(self.dtype)
+        Z /= self.scale.astype(self.dtype)
         return Z
 
     def take(self, positions: np.ndarray) -> np.ndarray:

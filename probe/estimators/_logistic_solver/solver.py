@@ -12,6 +12,8 @@ from .problems import Problems
 
 _STEPS = 40
 """Evaluations under one curvature."""
+_OUTGROWN = 1.1
+"""Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,27 +50,42 @@ def solve(
         warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
     """
     state = State.begin(problems, points)
-    live, rest, met = np.arange(len(problems)), None, []
-    for taken in range(0, max_iter, _STEPS):
-        part = problems.among(live)
-        known = None if taken else warm_start
-        curvature = Curvature(part, part.probabilities(state.points[live]), known and known.rest)
-        before = state.value[live]
+    live, rest, met, left = np.arange(len(problems)), None, [], max_iter
+    while len(live):
+        part, first = problems.among(live), rest is None
+        known = warm_start if first else None
+        curvature = Curvature(
+            part,
+            part.probabilities(state.points[live]),
+            known and known.rest,
+            dtype=None if first else np.dtype(np.float64),
+        )
+        before, spent = state.value[live], state.evaluations.max()
         unsolved, history = minimise(
             problems,
             state,
             live,
             _preconditioner(curvature, np.searchsorted(live, np.arange(len(problems))), known),
             tol=tol,
-            steps=min(_STEPS, max_iter - taken),
+            steps=min(_STEPS, left),
         )
-        if rest is None:
+        left -= state.evaluations.max() - spent
+        if first:
             rest, met = curvature.rest, [history.of(int(problem)) for problem in live]
-        stuck = live[state.value[live] >= before]  # rounding allows no lower value
-        live = np.setdiff1d(unsolved, stuck, assume_unique=True)
-        if not len(live):
+        # Rounding allows no lower value, under a curvature that is not rounding itself.
+        stuck = live[:0] if first else live[state.value[live] >= before]
+        # The curvature of the start is another one than that at the end: the gap is measured once more, with a new one.
+        outgrown = live[before > _OUTGROWN * state.value[live]]
+        live = np.union1d(np.setdiff1d(unsolved, stuck), outgrown)
+        if left <= 0:
+            state.gap[outgrown] = np.inf
             break
     assert rest is not None
+    unsolved = np.flatnonzero(state.gap > tol)
+    if len(unsolved) and left > 0 and problems.rows.dtype != np.float64:
+        again = solve(problems.among(unsolved).in_float64(), state.points[unsolved], tol=tol, max_iter=left)
+        state.points[unsolved], state.value[unsolved], state.gap[unsolved] = again.points, again.value, again.gap
+        state.evaluations[unsolved] += again.evaluations
     return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met)
 
 
