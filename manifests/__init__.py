@@ -7,13 +7,13 @@ Nothing here knows of networks, caches or probes.
 from .builders.folder import build_folder
 from .builders.image_table import build_csv
 from .builders.npz import build_npz
+from .builders.slices import SliceChoice
 from .checks import CHECKS, check_manifest
 from .checks.fix_duplicates import drop_duplicates, group_duplicates
 from .image_stats.compute import ImageStats
 from .image_stats.scan import manifest_image_stats
 from .manifest import Manifest
 from .readers import READERS, read_image
-from .readers.slices import SliceChoice
 from .registry import BUILDERS
 from .schema.card import TASKS, DatasetCard
 from .schema.intensity_policy import IntensityPolicy

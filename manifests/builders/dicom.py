@@ -13,7 +13,6 @@ import pandas as pd
 
 from ...base import ManifestError, counted, one_of
 from ..manifest import Manifest
-from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..schema.columns import as_words, column_of
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
@@ -22,6 +21,7 @@ from .common import Notice, agree_on_classes, assemble, choose_word, class_order
 from .dicom_headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .dicom_labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
 from .files import files_below, read_all
+from .slices import SliceChoice
 
 
 def build_dicom(

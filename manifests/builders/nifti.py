@@ -19,7 +19,6 @@ import pandas as pd
 from ...base import ImageError, ManifestError, counted, did_you_mean, one_of
 from ..manifest import Manifest
 from ..readers.nifti import mask_areas, slice_count
-from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..schema.columns import SUFFIXES, as_words, column_of, read_table
 from ..validation.diagnostics import rows_in_words
@@ -27,6 +26,7 @@ from ..validation.faults import Faults, refuse
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
 from .files import files_below, read_all, walk
 from .label_tables import PublishedTable
+from .slices import SliceChoice
 
 Incomplete = Literal["refuse", "leave-out"]
 

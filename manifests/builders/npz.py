@@ -14,13 +14,13 @@ from ..manifest import Manifest
 from ..readers.image_stack import Layout
 from ..readers.npz import read_header
 from ..readers.refusals import DamageAsImageError
-from ..readers.slices import SliceChoice
 from ..schema.card import Task
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
 from ..validation.structure import SPLITS
 from .common import Notice, assemble, report_empty_classes, silent, task_for
 from .medmnist_facts import all_sets, name_and_size
+from .slices import SliceChoice
 
 
 def build_npz(

@@ -20,7 +20,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,12 +29,14 @@ from ..schema.intensity_policy import IntensityPolicy
 from .cache import Memo, file_key
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
 from .refusals import DamageAsImageError, chosen_frame, refuse_too_many
-from .slices import AXES, Axis
 from .source import Source
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
+Axis = Literal["axial", "coronal", "sagittal"]
+AXES: dict[str, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""The axis of a volume in RAS+ orientation along which slices are counted."""
 MOST_BYTES = 2**30
 """Of a volume that has to be decoded whole; a header may declare anything."""
 _LENGTHS = (348, 540)

@@ -10,10 +10,8 @@ from typing import Literal
 import numpy as np
 
 from ...base import ManifestError, no_such, one_of
+from ..readers.nifti import AXES, Axis
 
-Axis = Literal["axial", "coronal", "sagittal"]
-AXES: dict[str, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
-"""The axis of a volume in RAS+ orientation along which slices are counted."""
 _KINDS = ("all", "middle", "every", "largest-mask")
 _MAY_BE = f"It may be all, middle:5, every:3 or largest-mask, after an axis ({one_of(AXES)}): axial:middle:5."
 _FRAMES = ("all", "middle", "every")
