@@ -97,7 +97,8 @@ class Manifest:
         self.require_sound()
         if not overwrite:
             refuse_existing(path)
-        card = self.card.model_copy(update={"root": _relative(self.root, path.parent)})
+        root = Path(os.path.relpath(self.root.resolve(), path.parent.resolve())).as_posix()
+        card = self.card.model_copy(update={"root": root})
         with atomic_path(path.with_suffix(".yaml")) as card_file, atomic_path(path) as table_file:
             card_file.write_text(card.to_yaml(), encoding="utf-8")
             write_table(self.table, table_file)
@@ -267,10 +268,6 @@ def _typed(table: pd.DataFrame, card: DatasetCard) -> pd.DataFrame:
         if ((numbers % 1 == 0) | is_blank(column_of(table, "frame"))).all():
             table["frame"] = pd.array(numbers, dtype="Float64").astype("Int64")
     return table
-
-
-def _relative(root: Path, folder: Path) -> str:
-    return Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix()
 
 
 def _digest_text(hasher: blake2b, column: pa.Array) -> None:

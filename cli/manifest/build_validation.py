@@ -41,14 +41,7 @@ class BuildOptions:
 def check_build_options(
     builder: Builder, source: Path, out: Path | None, common: Mapping[str, Any], options: Mapping[str, Any]
 ) -> BuildOptions:
-    """Parses and checks the options.
-
-    Args:
-        builder: of the command.
-        source: what the manifest is built from.
-        out: `--out`.
-        common: options of every builder.
-        options: the builder's own options.
+    """Parses and checks the options: `common` to all builders, and the `options` of this one.
 
     Raises:
         MedprobeError: options are wrong, or the manifest cannot be written to `out`; all problems are listed.

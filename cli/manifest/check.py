@@ -135,12 +135,9 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
 
 
 def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[str, np.ndarray]:
-    """A matrix a cache, (N, D) in the order of rows, NaN where a sample is not in it, by what made it.
+    """A matrix per cache, (N, D) in the order of rows of `loaded`, NaN where a sample is not in it, by what made it.
 
-    Args:
-        loaded: what is checked.
-        given: as it was before a fix, which gave it another name; its caches are of the same images.
-        folder: the folder of caches that the user named.
+    A fix names the data set anew; the caches of the manifest that was `given` are of the same images.
     """
     from ...base import CacheError, counted
     from ...cache import default_store, find_caches

@@ -122,9 +122,7 @@ def build_nifti(
 def cohort_preset(kind: CohortKind, text: str) -> Callable[..., Manifest]:
     """`build_nifti` of one kind of cohort, with options named after its labels: `grades` for `labels`.
 
-    Args:
-        kind: its defaults.
-        text: the docstring, to which that of the arguments is added.
+    The docstring is `text` and that of the arguments.
     """
 
     def build(src: Path | str, **options: Any) -> Manifest:

@@ -27,13 +27,7 @@ _SKIPPED, _PLACE = "_skipped", "_place"
 
 
 def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], notice: Notice) -> Manifest:
-    """A manifest of the data set in `src`.
-
-    Args:
-        spec: the data set.
-        src: the folder of its tables.
-        options: by name, as `published.options_of` lists them.
-        notice: called with messages.
+    """A manifest of the data set whose tables are in `src`; `options` by name, as `published.options_of` lists them.
 
     Raises:
         ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.

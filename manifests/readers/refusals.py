@@ -19,20 +19,12 @@ _SYSTEM = {
 def is_damage(error: BaseException) -> bool:
     """Whether the content of a file, not the operating system or the memory, is why it cannot be read."""
     elsewhere = MemoryError | FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError
-    return isinstance(error, Exception) and not isinstance(error, elsewhere) and _number(error) not in _SYSTEM
-
-
-def _number(error: BaseException) -> int | None:
-    return getattr(error, "errno", None)
+    number = getattr(error, "errno", None)
+    return isinstance(error, Exception) and not isinstance(error, elsewhere) and number not in _SYSTEM
 
 
 def reason_of(error: BaseException, details: str = "its header or its pixels cannot be read") -> str:
-    """Why an image cannot be read, without its folder.
-
-    Args:
-        error: any exception that was raised by opening or decoding the file.
-        details: what to say where the file is damaged.
-    """
+    """Why an image cannot be read, without its folder; `details` are for a file that is damaged."""
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):

@@ -113,7 +113,7 @@ def as_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 def positions(column: pd.Series, names: Sequence[str]) -> np.ndarray:
     """The position in `names` of each cell of a column of few words, (N,) int64; -1 where it is none of them."""
     codes, words = as_codes(column)
-    return pd.Index(names, dtype=object).get_indexer(pd.Index(words, dtype=object)).astype(np.int64)[codes]
+    return pd.Index(list(names), dtype="object").get_indexer(pd.Index(words, dtype="object")).astype(np.int64)[codes]
 
 
 def is_blank(column: pd.Series) -> np.ndarray:

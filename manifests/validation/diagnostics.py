@@ -283,13 +283,9 @@ def by_severity(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def refusal(where: str, messages: Sequence[str], counts: Sequence[int] = (), *, most: int = 10) -> str:
-    """One text for all that is wrong with `where`; after `most` messages, the rest are counted.
+    """One text for all that is wrong with a file or folder; after `most` messages, the rest are counted.
 
-    Args:
-        where: a file or folder.
-        messages: what is wrong.
-        counts: how many problems each message is about; by default one.
-        most: how many messages are listed.
+    `counts` are how many problems each message is about, by default one.
     """
     if len(messages) == 1:
         return f"{where}, {messages[0]}{'' if messages[0].endswith(('.', '?')) else '.'}"
