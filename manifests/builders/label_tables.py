@@ -52,16 +52,9 @@ def read_columns(
 
 
 def read_split_words(words: pd.Series, column: str, faults: Faults, remedy: str) -> pd.Series | None:
-    """A column of words as train, val and test, in whichever spelling of `SPLIT_WORDS`.
+    """A column of words (N,) as train, val and test, in whichever spelling of `SPLIT_WORDS`; None if some are no split.
 
-    Args:
-        words: (N,) text.
-        column: what the table calls them.
-        faults: receives unknown and missing splits, with their rows.
-        remedy: what to do about them.
-
-    Returns:
-        (N,) text; None if there were errors.
+    `faults` receives those, with their rows and the `remedy`.
     """
     known = words.str.lower().map(SPLIT_WORDS).astype(TEXT)
     wrong = known.isna().to_numpy(bool)

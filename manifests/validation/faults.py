@@ -45,16 +45,10 @@ class Faults:
     def blame_values(
         self, wrong: pd.Series | np.ndarray, words: pd.Series, column: str, known: Iterable[str], what: str
     ) -> None:
-        """Notes each distinct text that `words` hold in the rows of `wrong`, with its rows and the near ones.
+        """Notes each distinct text that `words` (N,) hold in the rows of `wrong` (N,) bool, with the near `known` ones.
 
-        Only for columns of labels and the like: what may be a patient's is named by its rows alone, with `blame`.
-
-        Args:
-            wrong: (N,) bool.
-            words: (N,) text.
-            column: what the table calls them.
-            known: what they may be.
-            what: what they must be or what to do.
+        `what` is what it must be, or what to do. Only for columns of labels and the like: what may be a patient's is
+        named by its rows alone, with `blame`.
         """
         known = list(known)
 
