@@ -62,7 +62,7 @@ class Backbone:
         """Embeds a batch.
 
         Args:
-            images: uint8 (B, C, H, W), as `transform` says (`transforms.to_input` makes them).
+            images: uint8 (B, C, H, W), as `transform` says (`loader.to_input` makes them).
 
         Returns:
             float32 (B, D) by pooling.
@@ -149,7 +149,6 @@ def load_backbone(
 
 
 def _require_finite(network: nn.Module, entry: Entry) -> None:
-    """Refuses weights of which a number is NaN or infinite, before it makes every vector so."""
     odd = [n for n, value in network.state_dict().items() if value.is_floating_point() and not value.isfinite().all()]
     if odd:
         raise WeightsError(
@@ -159,9 +158,9 @@ def _require_finite(network: nn.Module, entry: Entry) -> None:
 
 def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
     match entry.weights:
-        case Random(seed):
+        case Random():
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.manual_seed(0)
                 return adapter.create(entry)
         case Wheel() as wheel:
             network = adapter.create(entry)

@@ -13,12 +13,7 @@ from ..base import BackboneError, did_you_mean, one_of
 
 SourceLibrary = Literal["timm", "hf", "open_clip", "seem"]
 
-LIBRARIES: dict[str, str] = {
-    "timm": "timm",
-    "hf": "transformers",
-    "open_clip": "open_clip_torch",
-    "seem": "timm",
-}
+LIBRARIES = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch", "seem": "timm"}
 """The package whose version decides what the networks of a source compute."""
 
 
@@ -49,8 +44,6 @@ class Wheel:
 @dataclass(frozen=True)
 class Random:
     """No trained weights: the architecture's own initialisation under a fixed seed, for tests and benchmarks."""
-
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,6 @@ def _by_source(name: str) -> Entry:
             f'there is no backbone "{name}".{did_you_mean(name, catalogue())} `medprobe backbones` lists all; '
             "timm:MODEL, hf:MODEL and open_clip:MODEL name any model of these libraries."
         )
-    if source not in get_args(SourceLibrary):
-        known = get_args(SourceLibrary)
+    if source not in (known := get_args(SourceLibrary)):
         raise BackboneError(f'"{name}": no source "{source}".{did_you_mean(source, known)} There are {one_of(known)}.')
     return Entry(name=name, source=cast("SourceLibrary", source), model=model)

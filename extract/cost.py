@@ -144,7 +144,8 @@ def _whole(
     if decoding is None:
         return None
     computing = sum(one.to_do * (one.seconds_each or 0.0) for one in costs)
-    processes = default_workers() if workers is None else max(1, workers)
+    if workers == 0:
+        return computing + to_decode * decoding
     if device == "cpu":
-        return computing + to_decode * decoding / (usable_cores() if workers != 0 else 1)
-    return max(computing, to_decode * decoding / processes) if workers != 0 else computing + to_decode * decoding
+        return computing + to_decode * decoding / usable_cores()
+    return max(computing, to_decode * decoding / (workers or default_workers()))

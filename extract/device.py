@@ -24,11 +24,7 @@ RequestedRuntime = Literal["auto", "torch", "openvino"]
 
 
 def choose_device(requested: str = "auto", runtime: RequestedRuntime = "auto") -> torch.device:
-    """The device that `requested` names; `auto` is the first GPU if there is one and the runtime uses it, else the CPU.
-
-    Raises:
-        BackboneError: there is no such device.
-    """
+    """The device requested; `auto` is the first GPU if there is one and the runtime uses it, else the CPU."""
     if requested == "auto":
         # OpenVINO runs on CPUs alone here.
         return torch.device("cuda" if runtime != "openvino" and torch.cuda.is_available() else "cpu")
@@ -69,11 +65,7 @@ def choose_precision(requested: Literal["auto", "fp32", "bf16"], device: torch.d
 
 
 def choose_runtime(requested: RequestedRuntime, precision: Precision, device: torch.device) -> Runtime:
-    """`auto` is OpenVINO on a CPU where it is installed, else torch.
-
-    Raises:
-        BackboneError: OpenVINO is requested and is not installed, or is not for that device or precision.
-    """
+    """`auto` is OpenVINO on a CPU where it is installed, else torch."""
     obstacle = _obstacle_to_openvino(precision, device)
     if requested == "openvino" and obstacle:
         raise BackboneError(f"--runtime openvino: {obstacle}.")

@@ -212,11 +212,7 @@ class _Run:
         return caches
 
     def require_no_quarantine(self) -> None:
-        """Reports the images that were quarantined.
-
-        Raises:
-            QuarantineError: there are any.
-        """
+        """Raises QuarantineError with the images that were quarantined, if there are any."""
         reasons: dict[str, str] = {}
         for draft in self.drafts:
             reasons.update(draft.quarantined(self.sample_ids, self.stamps))
@@ -241,12 +237,7 @@ def _batch_size(backbone: Backbone, requested: int | None) -> BatchSize:
 
 
 def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[str, np.ndarray]:
-    """Embeds images in batches that fit the device's memory; one that does not is cut in half and done again.
-
-    Raises:
-        BackboneError: not even one image fits.
-        WorkerError: the device has failed.
-    """
+    """Embeds images in batches that fit the device's memory; one that does not is cut in half and done again."""
     parts: list[dict[str, np.ndarray]] = []
     done = 0
     while done < len(images):

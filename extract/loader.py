@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from ..base import ImageError, WorkerError, usable_cores
 from ..base.text import first_line
@@ -94,14 +95,8 @@ def decode(
     """Yields the images of `rows` in order, in batches of `batch_size`.
 
     A worker begins its next batch only when one of its two has been taken, so at most `2 * workers + 1` batches of
-    inputs are in memory (with the one that is computed on), and one decoded image a worker.
-
-    Args:
-        sources: of all rows of the manifest.
-        rows: which rows to decode.
-        transforms: what the backbones want; each different geometry is made once.
-        batch_size: rows per batch.
-        workers: decoding processes; 0 decodes in this one.
+    inputs are in memory (with the one that is computed on), and one decoded image a worker. With 0 workers this process
+    decodes. `sources` are of all rows of the manifest; each different geometry of `transforms` is made once.
 
     Raises:
         WorkerError: a worker was killed, most often for want of (shared) memory.
@@ -136,7 +131,7 @@ def default_workers(processes: int = 1) -> int:
 
 
 def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
-    """Brings to the network's colours and size, following torchvision's `Resize` and `CenterCrop` to the pixel.
+    """Brings to the network's colours and size with torchvision's `Resize` and `CenterCrop`, which fills with black.
 
     Scaling to 0..1 and normalising happen on the device (`Backbone.embed`), so that a quarter of the bytes travel.
 
@@ -144,12 +139,7 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
     luma by ITU-R 601, (299 R + 587 G + 114 B) / 1000, as Pillow's mode L; a grey picture that was stored as RGB thus
     gives what it gives when it is stored as grey.
 
-    Args:
-        pixels: uint8, (H, W) grey or (H, W, 3) RGB.
-        spec: the transform.
-
-    Returns:
-        uint8 (C, height, width), C-contiguous and of its own memory, C being `spec.channels`.
+    From uint8 (H, W) grey or (H, W, 3) RGB it makes uint8 (C, height, width), C-contiguous and of its own memory.
 
     Raises:
         ImageError: its sides are so unequal that it would be huge before the crop.
@@ -157,41 +147,23 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
     image = Image.fromarray(pixels)
     if spec.colour == "grey":
         image = image.convert("L")
-    array = np.asarray(_crop(_resize(image, spec), spec.size))
+    if isinstance(spec.resize_to, int):
+        _require_bounded(image, spec.resize_to)
+    resized = Resize(spec.resize_to, InterpolationMode(spec.interpolation))(image)
+    array = np.asarray(CenterCrop(spec.size)(resized))
     channels = np.broadcast_to(array, (spec.channels, *array.shape)) if array.ndim == 2 else array.transpose(2, 0, 1)
     return np.array(channels, order="C")
 
 
-def _resize(image: Image.Image, spec: TransformSpec) -> Image.Image:
-    if isinstance(spec.resize_to, tuple):
-        height, width = spec.resize_to
-    elif image.width <= image.height:
-        width, height = spec.resize_to, int(spec.resize_to * image.height / image.width)
-    else:
-        width, height = int(spec.resize_to * image.width / image.height), spec.resize_to
-    _require_bounded(image, width, height)
-    return image.resize((width, height), Image.Resampling[spec.interpolation.upper()])
-
-
-def _require_bounded(image: Image.Image, width: int, height: int) -> None:
+def _require_bounded(image: Image.Image, short: int) -> None:
     """Refuses what would be larger than any image that is read at all: a line of 1 x 20,000 becomes 224 x 4,480,000.
 
     Resizing only what the crop keeps (Pillow's `box`) would do, but rounds otherwise than torchvision in most images.
     """
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
+    long = int(short * max(image.size) / min(image.size))
+    if limit is not None and short * long > limit:
         raise ImageError(
-            f"its {image.height:,} x {image.width:,} pixels become {height:,} x {width:,} when the short side is that "
-            f"of the network, more than the {limit:,} allowed; crop the image"
+            f"its {image.height:,} x {image.width:,} pixels become {long:,} along the long side when the short side is "
+            f"the network's {short:,}, more than the {limit:,} pixels allowed; crop the image"
         )
-
-
-def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    top, left = _start(image.height, height), _start(image.width, width)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _start(side: int, wanted: int) -> int:
-    """Where the crop begins along one side; below zero the rest is filled with black. Rounded as torchvision does."""
-    return round((side - wanted) / 2) if side >= wanted else -((wanted - side) // 2)

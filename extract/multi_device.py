@@ -130,11 +130,7 @@ class _Processes:
         return [self._published[one] for one in fingerprints if one in self._published]
 
     def go(self) -> None:
-        """Lets the processes begin, once all have loaded their backbones (or ended).
-
-        Raises:
-            WorkerError: two would make different caches, so that their shares could not be put together.
-        """
+        """Lets the processes begin, once all have loaded their backbones (or ended), and all the same ones."""
         for connection, loaded in self._next_message_of_each():
             self._compare(loaded, self._at_work[connection][0])
         for connection in self._at_work:
@@ -216,12 +212,7 @@ class _Processes:
                 process.join(seconds)
 
     def require_success(self) -> None:
-        """Raises what went wrong.
-
-        Raises:
-            MedprobeError: the one error, if all devices have the same; QuarantineError, if that is all there is; else
-                WorkerError.
-        """
+        """Raises the one error that all devices have, a QuarantineError if there is no other, or a WorkerError."""
         serious = [(device, error) for device, error in self._errors if not isinstance(error, QuarantineError)]
         if not serious:
             if self._errors:

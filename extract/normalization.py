@@ -112,7 +112,7 @@ def dataset_normalization(
         return kept
     batches = decode(manifest.sources(), rows, _REFERENCES, batch_size=_BATCH, workers=workers)
     # Of 8-bit values and of their squares, per channel: whole, so that they are exact.
-    sums = {transform.colour: np.zeros((2, transform.channels), np.uint64) for transform in _REFERENCES}
+    sums: dict[Colour, np.ndarray] = {name: np.zeros((2, count), np.uint64) for name, count in _CHANNELS.items()}
     pixels = 0
     with progress(f"Mean and deviation of {manifest.name}", len(rows), unit="images", enabled=show_progress) as bar:
         for batch in batches:
@@ -123,7 +123,7 @@ def dataset_normalization(
             bar.advance(len(batch.rows) + len(batch.failures))
     if not pixels:
         raise QuarantineError(f"none of the {len(rows):,} images of {manifest.name} can be read, so they have no mean.")
-    found = {colour: _normalization(*totals / pixels) for colour, totals in sums.items()}
+    found: dict[Colour, Normalization] = {colour: _normalization(*totals / pixels) for colour, totals in sums.items()}
     if keep:
         _keep(file, digest, found)
     return found
@@ -132,10 +132,10 @@ def dataset_normalization(
 def _normalization(mean: np.ndarray, mean_square: np.ndarray) -> Normalization:
     """Of 8-bit values, on the 0..1 scale; images of one colour get the smallest deviation that is kept."""
     deviation = np.maximum(np.sqrt(np.maximum(mean_square - mean**2, 0)) / 255, 10.0**-_DIGITS)
-    mean, std = (tuple(round(float(value), _DIGITS) for value in values) for values in (mean / 255, deviation))
-    return Normalization(mean, std)
+    return Normalization(*(tuple(round(float(one), _DIGITS) for one in values) for values in (mean / 255, deviation)))
 
 
+_CHANNELS: dict[Colour, int] = {"rgb": 3, "grey": 1}
 _REFERENCES = [
     TransformSpec(
         size=(_SIDE, _SIDE),
@@ -146,7 +146,7 @@ _REFERENCES = [
         std=(1.0,) * channels,
         colour=colour,
     )
-    for colour, channels in (("rgb", 3), ("grey", 1))
+    for colour, channels in _CHANNELS.items()
 ]
 
 
@@ -179,8 +179,7 @@ def _kept(file: Path, digest: str) -> dict[Colour, Normalization] | None:
         if content["images"] != digest:
             return None
         return {
-            colour: Normalization(tuple(content[colour]["mean"]), tuple(content[colour]["std"]))
-            for colour in ("rgb", "grey")
+            colour: Normalization(tuple(content[colour]["mean"]), tuple(content[colour]["std"])) for colour in _CHANNELS
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there yet, or no longer whole: counted again

@@ -53,11 +53,7 @@ def read_pooling(name: str, pooling: str, there: Sequence[str], inside: Inside) 
     block 9 counted from 1; `cls@last4`, of the last four blocks one after the other, the deepest last; or a map of
     `inside`, for its mean.
 
-    Args:
-        name: the backbone's, for the error.
-        pooling: what was requested.
-        there: what the network's end allows.
-        inside: what can be named inside.
+    `there` is what the network's end allows, `inside` what can be named inside it; `name` is for the error.
 
     Raises:
         BackboneError: the backbone has no such thing; says what it has.
@@ -110,11 +106,8 @@ def pool(features: Features, recipe: Recipe) -> torch.Tensor:
 
 def _vector(features: Features, term: Term) -> torch.Tensor:
     source = features if term.where is None else features.inside[term.where]
-    if term.what == "patch0":
-        assert source.patches is not None
-        return source.patches[:, 0].float()
-    if term.what == "mean":
-        assert source.patches is not None
-        # Summed in float32 whatever the network computed in: an average of 256 bfloat16 numbers would lose digits.
-        return source.patches.float().mean(dim=1)
-    return getattr(source, term.what).float()
+    if term.what not in ("mean", "patch0"):
+        return getattr(source, term.what).float()
+    assert source.patches is not None
+    # Summed in float32 whatever the network computed in: an average of 256 bfloat16 numbers would lose digits.
+    return source.patches.float().mean(dim=1) if term.what == "mean" else source.patches[:, 0].float()

@@ -59,10 +59,8 @@ class OpenClipAdapter(Adapter):
         config = _config(entry)["preprocess_cfg"]
         height, width = (size, size) if size else _own_size(network)
         squash = config["resize_mode"] == "squash" or height != width
-        if not squash and config["resize_mode"] != "shortest":
-            raise BackboneError(
-                f'{entry.name}: its config resizes by "{config["resize_mode"]}", which is not supported.'
-            )
+        if not squash and (mode := config["resize_mode"]) != "shortest":
+            raise BackboneError(f'{entry.name}: its config resizes by "{mode}", which is not supported.')
         return transform_spec(config, (height, width), (height, width), squash=squash)
 
     def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
@@ -102,11 +100,9 @@ class OpenClipAdapter(Adapter):
             return _of_timm(network, images, wanted)
         if isinstance(network, ModifiedResNet):
             return _of_resnet(network, images, wanted)
-        return (
-            Features(proj=network(images))
-            if network.attn_pool is not None
-            else _of_transformer(network, images, wanted)
-        )
+        if network.attn_pool is not None:
+            return Features(proj=network(images))
+        return _of_transformer(network, images, wanted)
 
 
 def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
@@ -147,12 +143,6 @@ def _own_size(network: nn.Module) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _parted(model: str) -> tuple[str, str]:
-    """The name of a built-in model, and the tag of its weights or nothing."""
-    name, _, tag = model.partition("/")
-    return name, tag
-
-
 def _config(entry: Entry) -> dict[str, Any]:
     """`model_cfg` and a whole `preprocess_cfg`, of the folder, the entry, the hub or the library, in this order."""
     found = _own_config(entry)
@@ -189,20 +179,21 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _library_config(entry: Entry) -> dict[str, Any]:
-    name, tag = _parted(entry.model)
+    name, _, tag = entry.model.partition("/")
     config = open_clip.get_model_config(name)
     if config is None:
         raise BackboneError(
             f'open_clip has no model "{name}".{did_you_mean(name, open_clip.list_models())} hf-hub:ORG/NAME names any '
             "other on the hub."
         )
-    tag_config = _tag_config(name, tag) if tag else {}
+    tag_config = _tag_config(entry) if tag else {}
     # The tag knows what its weights were trained with; the same architecture came with either activation.
     config["quick_gelu"] = config.get("quick_gelu", False) or tag_config.get("quick_gelu", False)
     return {"model_cfg": config, "preprocess_cfg": tag_config}
 
 
-def _tag_config(name: str, tag: str) -> dict[str, Any]:
+def _tag_config(entry: Entry) -> dict[str, Any]:
+    name, _, tag = entry.model.partition("/")
     config = get_pretrained_cfg(name, tag)
     if not config:
         tags = open_clip.list_pretrained_tags_by_model(name)
@@ -217,30 +208,28 @@ def _local_file(path: Path) -> Path:
 
 
 def _from_hub(entry: Entry) -> Path:
-    name, tag = _parted(entry.model)
     on_hub = entry.model.startswith(_HUB)
-    if not on_hub and not tag:
+    if not on_hub and "/" not in entry.model:
         raise WeightsError(
             f"{entry.name} names no weights; write {entry.name}/TAG with one of "
-            f"{one_of(open_clip.list_pretrained_tags_by_model(name))}, or {entry.name}@FILE for your own."
+            f"{one_of(open_clip.list_pretrained_tags_by_model(entry.model))}, or {entry.name}@FILE for your own."
         )
     with advice_without_hub(entry, _repository(entry)):
         if on_hub:
             return Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB)))
-        return Path(download_pretrained(_tag_config(name, tag)))
+        return Path(download_pretrained(_tag_config(entry)))
 
 
 def _repository(entry: Entry) -> str:
     on_hub = entry.model.startswith(_HUB)
-    named = entry.model.removeprefix(_HUB) if on_hub else _tag_config(*_parted(entry.model))["hf_hub"]
+    named = entry.model.removeprefix(_HUB) if on_hub else _tag_config(entry)["hf_hub"]
     return "/".join(named.split("/")[:2])
 
 
 def _require_same_activation(tensors: Mapping[str, torch.Tensor], entry: Entry) -> None:
     """OpenAI's own files give themselves away, and all their networks used the quick GELU."""
     if tensors.keys() >= OPENAI_MARKS and not _config(entry)["model_cfg"].get("quick_gelu", False):
-        name, _ = _parted(entry.model)
         raise WeightsError(
             f"{entry.name}: these are OpenAI's own weights, trained with the quick GELU; name them "
-            f'"open_clip:{name}/openai@FILE", so that the network computes it too.'
+            f'"open_clip:{entry.model.partition("/")[0]}/openai@FILE", so that the network computes it too.'
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,7 +37,7 @@ class SeemAdapter(Adapter):
         if entry.model not in _VARIANTS:
             near = did_you_mean(entry.model, _VARIANTS)
             raise BackboneError(f'SEEM has no image encoder "{entry.model}" here.{near} There are {one_of(_VARIANTS)}.')
-        return SeemFocalNet(_VARIANTS[entry.model])
+        return SeemFocalNet(**_VARIANTS[entry.model])
 
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
@@ -86,50 +85,40 @@ _SIDE = 224
 """Pixels that SEEM's configuration names for the pre-training of both; SEEM itself was trained on larger images."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Variant:
-    """What SEEM's own configuration says of one of its FocalNets."""
-
-    width: int
-    """Channels of the first stage; each further one has twice as many."""
-    depths: tuple[int, int, int, int]
-    levels: int
-    """Depthwise convolutions of growing size with which a block sees its surroundings."""
-    depthwise: bool
-    """Whether it is of the kind that SEEM calls `focal_dw`."""
-
-
-_VARIANTS = {
-    "focalnet-t": _Variant(width=96, depths=(2, 2, 6, 2), levels=3, depthwise=True),
-    "focalnet-l": _Variant(width=192, depths=(2, 2, 18, 2), levels=4, depthwise=False),
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "focalnet-t": {"width": 96, "depths": (2, 2, 6, 2), "levels": 3, "depthwise": True},
+    "focalnet-l": {"width": 192, "depths": (2, 2, 18, 2), "levels": 4, "depthwise": False},
 }
+"""What SEEM's own configurations say, in the words of `SeemFocalNet`."""
 
 
 class SeemFocalNet(FocalNet):
     """FocalNet (Yang et al. 2022, arXiv 2203.11926) as SEEM has it: the map of each stage has a norm of its own.
 
     Both variants take overlapping patches, put the norm of a block's half after it, and divide the context that a block
-    gathers by the number of its levels, the one of the whole image included.
+    gathers by the number of its levels, the one of the whole image included. `width` is the number of channels of the
+    first stage, which doubles with each further one; `levels` that of the depthwise convolutions of growing size with
+    which a block sees its surroundings; `depthwise` blocks are those that SEEM calls `focal_dw`.
     """
 
-    def __init__(self, variant: _Variant) -> None:
+    def __init__(self, width: int, depths: tuple[int, ...], levels: int, *, depthwise: bool) -> None:
         super().__init__(
             num_classes=0,
-            embed_dim=variant.width,
-            depths=variant.depths,
-            focal_levels=(variant.levels,) * len(variant.depths),
+            embed_dim=width,
+            depths=depths,
+            focal_levels=(levels,) * len(depths),
             drop_path_rate=0.0,
             use_overlap_down=True,
             **_BLOCK,
         )
-        widths = [variant.width * 2**stage for stage in range(len(variant.depths))]
+        widths = [width * 2**stage for stage in range(len(depths))]
         self.norm = nn.Identity()
-        self.norms = nn.ModuleList(_NORM(width) for width in widths)
-        if variant.depthwise:
+        self.norms = nn.ModuleList(_NORM(channels) for channels in widths)
+        if depthwise:
             # timm's stem pads by 2, which is right for the large one.
-            self.stem.proj = nn.Conv2d(3, variant.width, kernel_size=7, stride=4, padding=3)
-            for stage, depth, width in zip(self.layers, variant.depths, widths, strict=True):
-                stage.blocks = nn.ModuleList(DepthwiseFocalBlock(width, variant.levels) for _ in range(depth))
+            self.stem.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
+            for stage, depth, channels in zip(self.layers, depths, widths, strict=True):
+                stage.blocks = nn.ModuleList(DepthwiseFocalBlock(channels, levels) for _ in range(depth))
 
 
 # Not timm's own epsilon, but that of its FocalNet.

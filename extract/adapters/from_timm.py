@@ -185,11 +185,7 @@ def _create(entry: Entry, *, pretrained: bool) -> nn.Module:
 
 
 def _add_linear_head(network: Any, tensors: Tensors, where: str) -> None:
-    """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one.
-
-    Raises:
-        WeightsError: it is that of a network of another width.
-    """
+    """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one."""
     weight = tensors.get("linear_head.weight")
     if weight is None or weight.ndim != 2:
         return

@@ -244,11 +244,7 @@ _DISPENSABLE = re.compile(r"^pooler\.|mask_token")
 def _require_fit(
     network: nn.Module, prefix: str, missing: list[str], loading_info: dict[str, Any], entry: Entry
 ) -> None:
-    """Every tensor of the image encoder, which the whole model keeps under `prefix`, has to have its place and shape.
-
-    Raises:
-        WeightsError: names what is missing, left over or of another shape, which another network must have had.
-    """
+    """Every tensor of the image encoder, which the model keeps under `prefix`, has to have its place and shape."""
     problems = misfits(
         missing=[name for name in missing if not _DISPENSABLE.search(name)],
         extra=sorted(name for name in loading_info["unexpected_keys"] if _is_left_over(name, network, prefix)),

@@ -35,12 +35,10 @@ _CROPS_BELOW = 384
 
 
 def transform_of(given: Mapping[str, Any], size: int | None, where: str) -> TransformSpec:
-    """The preprocessing that an image processor's config asks for.
+    """The preprocessing that an image processor's config asks for, filled up with the defaults of its kind.
 
-    Args:
-        given: the config as a dictionary; where it names a kind of processor, that one's defaults fill it up.
-        size: pixels of the network's input, to which resize and crop are scaled; None is the config's own.
-        where: the backbone, for errors.
+    Resize and crop are scaled to `size` pixels of the network's input; None is the config's own. `where` names the
+    backbone in errors.
 
     Raises:
         WeightsError: the config asks for what a `TransformSpec` cannot say, or is none.
@@ -63,7 +61,6 @@ def transform_of(given: Mapping[str, Any], size: int | None, where: str) -> Tran
 
 
 def _with_defaults(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config, with what its kind of processor does where the config says nothing."""
     import transformers
 
     kind = _kind(given)
@@ -129,19 +126,14 @@ def _geometry(config: Mapping[str, Any], where: str) -> tuple[tuple[int, int], t
 
 def _normalisation(config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation on the 0..1 scale, whatever scale the processor normalises on."""
-    mean, std = config.get("image_mean") or (0.0,) * 3, config.get("image_std") or (1.0,) * 3
+    given = [config.get("image_mean") or 0.0, config.get("image_std") or 1.0]
     if config.get("do_normalize") is False:
-        mean, std = (0.0,) * 3, (1.0,) * 3
-    mean, std = (_three(mean), _three(std))
-    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
-    scale = 255 * factor
+        given = [0.0, 1.0]
+    mean, std = ((float(one),) * 3 if isinstance(one, int | float) else tuple(one) for one in given)
+    scale = 255 * (config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0)
     if math.isclose(scale, 1.0):
         return mean, std
     return tuple(each / scale for each in mean), tuple(each / scale for each in std)
-
-
-def _three(values: Any) -> tuple[float, ...]:
-    return (float(values),) * 3 if isinstance(values, int | float) else tuple(values)
 
 
 def _pair(size: Mapping[str, int] | int) -> tuple[int, int]:

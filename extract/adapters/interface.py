@@ -114,11 +114,7 @@ def resampled(
 ) -> nn.Parameter:
     """Position embeddings for another grid of patches: bicubic without antialiasing, as DINOv2's authors have it.
 
-    Args:
-        held: a map (1, H, W, D), or a row (1, prefix + H x W, D).
-        grid: rows and columns of patches that they are to be for.
-        old_grid: of a row, the rows and columns that they are for now.
-        prefix: how many of a row belong to no patch, which stay as they are.
+    `held` is a map (1, H, W, D); or, with `old_grid` (H, W), a row (1, prefix + H x W, D), whose prefix stays as it is.
     """
     held = held.detach()
     patches = held[:, prefix:].reshape(1, *(old_grid or held.shape[1:3]), -1).permute(0, 3, 1, 2)

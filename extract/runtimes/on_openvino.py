@@ -64,9 +64,8 @@ class OpenVinoEmbedder:
 
         def keep(request: Any, number: int) -> None:
             # Copied, since the request's own memory is used again at once.
-            made[number] = [
-                request.get_output_tensor(place).data.astype(np.float32) for place in range(len(self.poolings))
-            ]
+            outputs = [request.get_output_tensor(place) for place in range(len(self.poolings))]
+            made[number] = [output.data.astype(np.float32) for output in outputs]
 
         self._queue.set_callback(keep)
         for number, part in enumerate(parts):
@@ -79,10 +78,8 @@ class OpenVinoEmbedder:
 def start_openvino(vectors: Vectors, spec: EmbeddingSpec, library: str) -> OpenVinoEmbedder:
     """A network at work in OpenVINO; its conversion is taken from the user's cache folder, or done and put there.
 
-    `library` is the package that its architecture is from, whose version is part of the conversion's name.
-
-    Raises:
-        ConversionError: OpenVINO cannot convert or compile the network, or gives other vectors than torch.
+    `library` is the package that its architecture is from, whose version is part of the conversion's name. Raises
+    ConversionError where OpenVINO cannot convert or compile the network, or gives other vectors than torch.
     """
     probe = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, *vectors.shape), dtype=np.uint8))
     expected = TorchEmbedder(vectors, _CPU, "fp32")(probe)
@@ -108,18 +105,13 @@ def convert(vectors: Vectors, shape: tuple[int, int, int, int]) -> openvino.Mode
 
     Goes to the converter that `openvino.convert_model` calls, and past that function, which reports each use of it to
     its makers: nothing leaves a hospital's machine from here.
-
-    Raises:
-        ConversionError: something in the network has no counterpart there.
     """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(shape, dtype=torch.uint8)
-    with (
-        torch.inference_mode(),
-        warnings.catch_warnings(action="ignore"),
-    ):  # the tracer's, of shapes that are fixed here
+    # Warnings are the tracer's, of shapes that are fixed here.
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
         try:
             decoder = TorchScriptPythonDecoder(vectors, example_input=example)
             frontend = FrontEndManager().load_by_framework("pytorch")
@@ -149,10 +141,8 @@ def _checked(
 def _reason(error: Exception) -> str:
     """The first line that says something; OpenVINO's messages begin with the place in its own source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [
-        line for line in lines if not line.startswith(("Check '", "Exception from", "Exception:", "Couldn't get"))
-    ]
-    return first_line(Exception((telling or lines or [type(error).__name__])[0]))
+    places = ("Check '", "Exception from", "Exception:", "Couldn't get")
+    return next((line for line in lines if not line.startswith(places)), first_line(error))
 
 
 def _folder_of(spec: EmbeddingSpec, library: str) -> Path:

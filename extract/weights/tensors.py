@@ -166,9 +166,9 @@ def rename(tensors: Tensors, *rules: tuple[str, str]) -> Tensors:
     return renamed
 
 
-def without(tensors: Tensors, *patterns: str) -> Tensors:
-    """The tensors of which no pattern matches the name's beginning."""
-    return {name: value for name, value in tensors.items() if not any(re.match(each, name) for each in patterns)}
+def without(tensors: Tensors, pattern: str) -> Tensors:
+    """The tensors of which the pattern does not match the name's beginning."""
+    return {name: value for name, value in tensors.items() if not re.match(pattern, name)}
 
 
 def part(tensors: Tensors, prefix: str) -> Tensors:

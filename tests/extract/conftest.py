@@ -85,7 +85,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(timm, "create_model", of_timm)
         monkeypatch.setattr(open_clip, "get_model_config", of_open_clip)
         monkeypatch.setattr(from_transformers, "_untrained", of_transformers)
-        variants = {name: replace(variant, depths=stages) for name, variant in from_seem._VARIANTS.items()}
+        variants = {name: {**variant, "depths": stages} for name, variant in from_seem._VARIANTS.items()}
         monkeypatch.setattr(from_seem, "_VARIANTS", variants)
 
     return cut
