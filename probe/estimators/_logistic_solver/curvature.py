@@ -29,6 +29,7 @@ _LIGHT = 0.3
 """Pairs whose term is smaller than this, relative to the penalty's one, belong to the rest."""
 _WORTH = 0.85
 """Share of a problem's weight that the heaviest pairs must carry to be worth a factor."""
+_MOST_CAUTION = 5.0
 _SAMPLED = 20_000
 """Rows that the rest is made from, at most."""
 
@@ -102,41 +103,44 @@ class Curvature:
         paired = [None] * len(problems) if rest is None else np.resize(rest.paired, len(problems))
         dtype = rest.inverse.dtype if rest else dtype or problems.rows.dtype
         chosen = [_choose(problems, proba[:, s], s, pairs, dtype) for s, pairs in enumerate(paired)]
-        left = np.stack([weights for *_, weights in chosen])
+        left = np.stack([weights for *_, weights, _, _ in chosen])
         any_pairs = np.array([len(rows) > 0 for rows, *_ in chosen])
         self.rest = rest or Rest.of(problems, left.mean(axis=0), any_pairs, dtype)
         self._inverse = self.rest.inverse
-        left_over, paired_weight = left.sum(axis=1), np.array([np.sum(sides**2, dtype=float) for _, sides, _ in chosen])
-        # The intercept has no penalty. Where pairs carry its curvature it gets a slight one, to keep factors sound.
-        slight = np.minimum(4 / problems.rows.width, 0.01 * (left_over + paired_weight))
-        self._intercept = 1 / np.where(slight > 0, slight + left_over, 1)
+        # The intercepts have no penalty. Where pairs carry their curvature they get a slight one, for sound factors.
+        total, unpaired = (np.stack([each[place] for each in chosen]) for place in (3, 4))
+        slight = np.minimum(4 / problems.rows.width, 1e-4 * total)
+        self._intercept = 1 / np.where(total > 0, slight + unpaired, 1)
+        share = unpaired.min(axis=1) / np.maximum(unpaired.mean(axis=1), 1e-300)
+        self.caution = np.where(self.rest.paired.any(), 1, np.clip(4 * share, 1 / _MOST_CAUTION**2, 1) ** -0.5)
+        """(S,) by how much a gap may be understated: the weights of a rare class have less curvature than the mean."""
         heavy = np.unique(np.concatenate([rows for rows, *_ in chosen]))
         self._Z = problems.rows.take(heavy) * self.rest.stretch
         self._solved = self._Z @ self._inverse
         kernel = self._solved @ self._Z.T
         self._pairs = [
-            _invert(np.searchsorted(heavy, rows), sides, kernel, float(intercept))
-            for (rows, sides, _), intercept in zip(chosen, self._intercept, strict=True)
+            _invert(np.searchsorted(heavy, rows), sides, kernel, intercept)
+            for (rows, sides, *_), intercept in zip(chosen, self._intercept, strict=True)
         ]
 
     def times(self, gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
         """The inverse Hessians of the problems `which` times their gradients (A, P); (A, P) float64."""
         W, b = self._problems.split(gradient)
         base = W.reshape(-1, W.shape[2]).astype(self._Z.dtype) @ self._inverse
-        shift = b * self._intercept[which, None]
+        shift = b * self._intercept[which]
         if len(self._Z):
             at_rows = (base @ self._Z.T).reshape(*b.shape, -1)
             back = np.zeros_like(at_rows)
             for a, s in enumerate(which):
                 self._pairs[s].solve(at_rows[a], shift[a], back[a])
             base -= back.reshape(len(base), -1) @ self._solved
-            shift -= self._intercept[which, None] * back.sum(axis=2)
+            shift -= self._intercept[which] * back.sum(axis=2)
         return self._problems.join(base.reshape(W.shape).astype(np.float64), shift)
 
 
 def _choose(
     problems: Problems, proba: np.ndarray, s: int, pairs: bool | None, dtype: np.dtype
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The heaviest pairs of problem `s`, from its probabilities (K, n).
 
     Args:
@@ -147,7 +151,8 @@ def _choose(
         dtype: of the sides.
 
     Returns:
-        (T,) their rows, ascending; (T, K) their sides; (n,) what the other pairs weigh, per dimension of the classes.
+        (T,) their rows, ascending; (T, K) their sides; (n,) what the other pairs weigh, per dimension of the classes;
+        and (K,) for the intercept of each class, what all pairs weigh and what the others do.
     """
     scale = problems.C[s] * problems.weight[s]
     if len(proba) == 1:
@@ -179,7 +184,9 @@ def _choose(
     if likeliest is not None:
         sides[each, likeliest[rows]] = root
     taken = np.bincount(rows, twice * root**2, minlength=len(scale))
-    return rows, sides, np.maximum(total - taken, 0) / dimensions
+    by_class = (proba * (1 - proba)) @ scale * (len(proba) / dimensions)
+    unpaired = np.maximum(by_class - (sides**2).sum(axis=0) * (len(proba) / dimensions), 0)
+    return rows, sides, np.maximum(total - taken, 0) / dimensions, by_class, unpaired
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
@@ -210,14 +217,14 @@ def _factored(matrix: np.ndarray) -> np.ndarray:
         stiffer *= 10
 
 
-def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: float) -> _Pairs:
+def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: np.ndarray) -> _Pairs:
     """Factors what pairs at `rows` (T,) of the heavy rows, ascending, make of the kernel (H, H)."""
     first = np.flatnonzero(np.r_[True, np.diff(rows) != 0]) if len(rows) else np.empty(0, np.int64)
     distinct = rows[first]
     row = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(rows)]))
     places = distinct[row]
     system = kernel.take(places, axis=0).take(places, axis=1)  # twice as fast as by np.ix_
-    system += system.dtype.type(intercept)
     system *= sides @ sides.T
+    system += (sides * intercept.astype(sides.dtype)) @ sides.T
     system[np.diag_indices_from(system)] += 1
     return _Pairs(distinct, first, row, sides, _factored(system) if len(rows) else system)

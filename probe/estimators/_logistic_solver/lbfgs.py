@@ -50,11 +50,27 @@ class State:
 
 
 def minimise(
-    problems: Problems, state: State, live: np.ndarray, precondition: Precondition, *, tol: float, steps: int
+    problems: Problems,
+    state: State,
+    live: np.ndarray,
+    precondition: Precondition,
+    *,
+    caution: np.ndarray,
+    tol: float,
+    steps: int,
 ) -> tuple[np.ndarray, History]:
     """Evaluates each of the problems `live` (positions) up to `steps` times on its way down, and changes `state`.
 
     All are evaluated together, whether they try a new step or a shorter one, so that the product stays wide.
+
+    Args:
+        problems: S problems.
+        state: where they are.
+        live: (A,) positions of those to solve.
+        precondition: the inverse of the known curvature.
+        caution: (S,) by how much it may understate a gap.
+        tol: gap at which a problem is solved.
+        steps: most evaluations.
 
     Returns:
         Those that are not at their optimum yet, a problem that can go no further among them; and the steps taken.
@@ -65,7 +81,7 @@ def minimise(
     for _ in range(steps):
         if len(arrived):
             direction = _downhill(history, state.gradient[arrived], arrived, precondition)
-            search.turn(arrived, direction, history.stiffness(arrived), state)
+            search.turn(arrived, direction, history.stiffness(arrived) / caution[arrived] ** 2, state)
         moving = moving[search.promising(moving, state, tol)]
         if not len(moving):
             break

@@ -60,12 +60,14 @@ def solve(
             known and known.rest,
             dtype=None if first else np.dtype(np.float64),
         )
+        place = np.searchsorted(live, np.arange(len(problems)))
         before, spent = state.value[live], state.evaluations.max()
         unsolved, history = minimise(
             problems,
             state,
             live,
-            _preconditioner(curvature, np.searchsorted(live, np.arange(len(problems))), known),
+            _preconditioner(curvature, place, known),
+            caution=curvature.caution[np.minimum(place, len(live) - 1)],
             tol=tol,
             steps=min(_STEPS, left),
         )
