@@ -32,11 +32,13 @@ def _misleading() -> ProbeTask:
 
 @pytest.fixture
 def visited(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[float]]:
-    """The values of C that were considered, in order, by the number of training rows of a resample."""
+    """The values of C that were considered, in order, by selector."""
     seen: dict[int, list[float]] = {}
+    alive: list[ModelSelector] = []  # so that no other one gets the id of one that has ended
     real = ModelSelector.consider
 
     def consider(self: ModelSelector, params: dict[str, Any], proba: np.ndarray) -> bool:
+        alive.append(self)
         seen.setdefault(id(self), []).append(params["C"])
         return real(self, params, proba)
 
