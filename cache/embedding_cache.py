@@ -25,7 +25,7 @@ from .hdf5 import (
     hdf5_from,
     read_rows,
 )
-from .index import DIGEST_BYTES, NOWHERE, as_ids, len_of, matrix_dims, positions_in, unique_index
+from .index import DIGEST_BYTES, NOWHERE, as_ids, matrix_dims, positions_in, unique_index
 from .spec import EmbeddingSpec, file_stem
 
 
@@ -65,7 +65,7 @@ class EmbeddingCache:
                 raise ValueError("a part of an unfinished cache")
             spec = EmbeddingSpec.from_json(get_text(file, "spec"))
             stated = get_text(file, "fingerprint")
-            rows = len_of(file, "sample_id")
+            rows = len(dataset(file, "sample_id"))
             dims = matrix_dims(file, spec, rows)
             info = {
                 "schema": SCHEMA,

@@ -30,7 +30,7 @@ _TEXTS_AT_ONCE = 8192
 _CHUNK_BYTES = 512 * 1024
 _CACHE_BYTES = 2 * _CHUNK_BYTES
 """Of HDF5's cache of chunks, for each matrix. Whole chunks are read and written in order, so that more is of no use."""
-READ_BYTES = 2 * 2**20
+_READ_BYTES = 2 * 2**20
 """What is read of a matrix at a time."""
 _FORMAT = ("v110", "v110")
 
@@ -111,7 +111,11 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
     """
     try:
         with h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE_BYTES) as file:
-            _check_schema(file, path)
+            if (schema := get_int(file, "schema")) != SCHEMA:
+                raise CacheError(
+                    f"{path}: has schema {schema}; this medprobe reads {SCHEMA}. Update medprobe, or move the file away"
+                    " and run the extraction again."
+                )
             yield file
     except FileNotFoundError as error:
         raise GoneError(f"{path}: does not exist; `medprobe cache ls` lists the caches of a folder.") from error
@@ -127,33 +131,21 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
-def _check_schema(file: h5py.File, path: Path) -> None:
-    schema = int(file.attrs["schema"])  # pyright: ignore[reportArgumentType]
-    if schema > SCHEMA:
-        raise CacheError(
-            f"{path}: has schema {schema}, written by a newer medprobe; this one knows up to {SCHEMA}. Update medprobe."
-        )
-    if schema < SCHEMA:
-        raise CacheError(
-            f"{path}: has schema {schema}, which this medprobe no longer reads (it reads {SCHEMA})."
-            " Move the file away and run the extraction again."
-        )
-
-
 def chunk_rows(rows: int, row_bytes: int) -> int:
     """Rows of one chunk: about 512 KiB, at least one row and never more than there are."""
     return max(1, min(rows, _CHUNK_BYTES // max(1, row_bytes)))
 
 
-def window_rows(row_bytes: int, window_bytes: int) -> int:
-    """Rows to read at a time: a whole number of chunks, of about `window_bytes` together."""
+def _window_rows(matrix: h5py.Dataset) -> int:
+    """Rows to read at a time: a whole number of chunks, of about `_READ_BYTES` together."""
+    row_bytes = matrix.shape[1] * matrix.dtype.itemsize
     chunk = chunk_rows(2**31, row_bytes)
-    return max(1, window_bytes // (chunk * row_bytes)) * chunk
+    return max(1, _READ_BYTES // (chunk * row_bytes)) * chunk
 
 
 def read_blocks(matrix: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
     """A matrix from its first to its last row, with the number of each block's first row."""
-    rows = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
+    rows = _window_rows(matrix)
     for start in range(0, matrix.shape[0], rows):
         yield start, matrix[start : start + rows]
 
@@ -162,8 +154,7 @@ def read_rows(out: np.ndarray, matrix: h5py.Dataset, rows: np.ndarray, places: n
     """`out[places] = matrix[rows]`, reading the matrix forwards and a window at a time."""
     order = np.argsort(rows, kind="stable")
     rows, places = rows[order], places[order]
-    window = window_rows(matrix.shape[1] * matrix.dtype.itemsize, READ_BYTES)
-    cuts = (np.flatnonzero(np.diff(rows // window)) + 1).tolist()
+    cuts = (np.flatnonzero(np.diff(rows // _window_rows(matrix))) + 1).tolist()
     for first, last in zip([0, *cuts], [*cuts, len(rows)], strict=True) if len(rows) else ():
         low, high, to = rows[first], rows[last - 1] + 1, places[first]
         steps = np.arange(last - first)
@@ -208,11 +199,7 @@ def get_strings(file: h5py.File, name: str) -> np.ndarray:
 
 
 def get_array(file: h5py.File, name: str, dtype: Any, row_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads a whole dataset after a check of its kind and shape.
-
-    Raises:
-        ValueError: it is not (n, *row_shape) of `dtype`.
-    """
+    """Reads a whole dataset; ValueError where it is not (n, *row_shape) of `dtype`."""
     found = dataset(file, name)
     if found.dtype != np.dtype(dtype) or found.shape[1:] != row_shape:
         raise ValueError(f"{name} is {found.dtype} {found.shape}, which is not this layout")
@@ -220,11 +207,7 @@ def get_array(file: h5py.File, name: str, dtype: Any, row_shape: tuple[int, ...]
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset called `name`.
-
-    Raises:
-        KeyError: there is none.
-    """
+    """The dataset called `name`; KeyError where there is none."""
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise KeyError(f"{name} is not a dataset")

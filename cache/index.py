@@ -99,22 +99,17 @@ def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool
         KeyError: something is not there.
     """
     names = {**STORED, "vector_digest": "vector_digest" if segment else "content_digest"}
-    columns = {column: _get_column(file, name, getattr(Index(), column)) for column, name in names.items()}
+    columns: dict[str, np.ndarray] = {}
+    for column, name in names.items():
+        like = getattr(Index(), column)
+        is_text = like.dtype == object
+        columns[column] = get_strings(file, name) if is_text else get_array(file, name, like.dtype, like.shape[1:])
     index = Index(path=path, **columns, dims=matrix_dims(file, spec, len(columns["vector_digest"])))
     if not len(index.sample_id) == len(index.digest) == len(index.stamp):
         raise ValueError("sample_id, content_digest and source_stamp differ in length")
     if not len(index.bad_id) == len(index.bad_stamp) == len(index.bad_reason):
         raise ValueError("the columns of quarantine differ in length")
     return index
-
-
-def _get_column(file: h5py.File, name: str, like: np.ndarray) -> np.ndarray:
-    return get_strings(file, name) if like.dtype == object else get_array(file, name, like.dtype, like.shape[1:])
-
-
-def len_of(file: h5py.File, name: str) -> int:
-    """Rows of a dataset."""
-    return int(dataset(file, name).shape[0])
 
 
 def matrix_dims(file: h5py.File, spec: EmbeddingSpec, rows: int) -> dict[str, int]:

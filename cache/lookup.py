@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..base import CacheError, did_you_mean, one_of
 from .embedding_cache import EmbeddingCache, extract_command
-from .hdf5 import GoneError, hdf5_from
-from .index import len_of
+from .hdf5 import GoneError, dataset, hdf5_from
 from .spec import dataset_folder, safe_name, whole_files
 
 
@@ -104,11 +103,7 @@ def files_in(store: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _folders(store: Path) -> list[Path]:
-    """The folders of data sets, and the store itself, so that one data set's folder may be given too.
-
-    Raises:
-        CacheError: the folder does not exist.
-    """
+    """The folders of data sets, and the store itself, so that one data set's folder may be given too."""
     if not store.is_dir():
         raise CacheError(f"{store}: does not exist; by default caches are in `embeddings` next to the manifest.")
     return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
@@ -130,7 +125,7 @@ def _draft(folder: Path) -> ListedDraft:
     for path in paths:
         try:
             with hdf5_from(path) as file:
-                samples += len_of(file, "sample_id") + len_of(file, "quarantine/sample_id")
+                samples += len(dataset(file, "sample_id")) + len(dataset(file, "quarantine/sample_id"))
         except GoneError:
             continue  # it has been published meanwhile
         except CacheError:

@@ -23,8 +23,6 @@ Precision = Literal["fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
 Colour = Literal["rgb", "grey"]
 
-_CHANNELS = {"rgb": 3, "grey": 1}
-
 _LONGEST = 100
 """Characters of a readable name; with fingerprint and suffixes it stays far below a file system's 255 bytes."""
 
@@ -86,7 +84,7 @@ class TransformSpec:
     @property
     def channels(self) -> int:
         """How many channels the network sees."""
-        return _CHANNELS[self.colour]
+        return 3 if self.colour == "rgb" else 1
 
 
 @dataclass(frozen=True, kw_only=True)

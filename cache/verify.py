@@ -11,7 +11,7 @@ import numpy as np
 from ..base import CacheError, one_of
 from .embedding_cache import EmbeddingCache
 from .hdf5 import dataset, get_int, get_json, get_text, hdf5_from, read_blocks
-from .index import Index, get_index, unique_index
+from .index import get_index, unique_index
 from .spec import EmbeddingSpec
 
 
@@ -47,7 +47,13 @@ def verify_segment(path: Path) -> list[str]:
 
 def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]:
     index = get_index(file, path, spec, segment=False)
-    yield from _id_problems(index)
+    try:
+        unique_index(index.sample_id)
+    except CacheError as error:
+        yield str(error)
+    both = np.intersect1d(index.sample_id, index.bad_id)
+    if len(both):
+        yield f"{len(both):,} samples are both embedded and quarantined, e.g. {one_of(map(repr, both), most=3)}."
     if get_int(file, "quarantined") != len(index.bad_id):
         yield f"states {get_int(file, 'quarantined')} quarantined samples but lists {len(index.bad_id)}."
     if get_text(file, "content") != index.content:
@@ -57,16 +63,6 @@ def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]
             yield f"its attribute {name} cannot be read."
     for pooling in spec.poolings:
         yield from _matrix_problems(file, pooling, index.sample_id)
-
-
-def _id_problems(index: Index) -> Iterator[str]:
-    try:
-        unique_index(index.sample_id)
-    except CacheError as error:
-        yield str(error)
-    both = np.intersect1d(index.sample_id, index.bad_id)
-    if len(both):
-        yield f"{len(both):,} samples are both embedded and quarantined, e.g. {one_of(map(repr, both), most=3)}."
 
 
 def _matrix_problems(file: h5py.File, pooling: str, sample_ids: np.ndarray) -> Iterator[str]:

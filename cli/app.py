@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -76,18 +75,6 @@ def options(
     context.obj = {"debug": debug}
 
 
-def _in_one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
-    """Shows our own warnings as one line without the place in the code; others as `otherwise` does."""
-
-    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        if issubclass(category, MedprobeWarning):
-            remark(f"note: {message}")
-        else:
-            otherwise(message, category, *place)
-
-    return show
-
-
 def main() -> None:
     """Runs the command line.
 
@@ -95,7 +82,15 @@ def main() -> None:
     argument or option, or a value of the wrong type (not a number, out of bounds, not one of the choices). Ctrl-C ends
     with status 130.
     """
-    warnings.showwarning = _in_one_line(warnings.showwarning)
+    show_as_usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, MedprobeWarning):
+            remark(f"note: {message}")  # without the place in the code
+        else:
+            show_as_usual(message, category, *place)
+
+    warnings.showwarning = show
     try:
         app()
     except (MedprobeError, OSError) as error:

@@ -1,14 +1,11 @@
 """The commands of `cache`: list, show and verify embedding caches."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..base.text import counted, size
-
-if TYPE_CHECKING:
-    from ..cache import EmbeddingCache
 
 app = typer.Typer(
     help="Lists, shows and verifies embedding caches.",
@@ -28,7 +25,19 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
 
     caches, faults, drafts = list_store(_store_of(store))
     for dataset in dict.fromkeys(cache.dataset for cache in caches):
-        rows = [_row(cache) for cache in caches if cache.dataset == dataset]
+        rows = [
+            (
+                cache.spec.backbone,
+                cache.spec.fingerprint,
+                max(cache.spec.transform.size),
+                f"{len(cache):,}",
+                "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
+                cache.spec.precision,
+                size(cache.info["bytes"]),
+            )
+            for cache in caches
+            if cache.dataset == dataset
+        ]
         columns = ("backbone", "fingerprint", "px", "rows", "vectors", "precision", "size")
         show_table(columns, rows, title=f"dataset {dataset}", right=("px", "rows", "size"), whole=columns[1:])
     if not caches and not drafts:
@@ -115,15 +124,3 @@ def _store_of(path: Path) -> Path:
     from ..cache import default_store
 
     return default_store(path) if path.suffix.lower() in {".parquet", ".csv", ".yaml"} else path
-
-
-def _row(cache: "EmbeddingCache") -> tuple[str, ...]:
-    return (
-        cache.spec.backbone,
-        cache.spec.fingerprint,
-        str(max(cache.spec.transform.size)),
-        f"{len(cache):,}",
-        "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
-        cache.spec.precision,
-        size(cache.info["bytes"]),
-    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..base import OutputError, atomic_path
 from .terminal.console import remark, say
 
 if TYPE_CHECKING:
@@ -72,8 +73,6 @@ def _how_to_call() -> str:
 
 def _claim(folder: Path) -> None:
     """Marks the folder as the demo's own; a folder with other files is refused."""
-    from ..base import OutputError, atomic_path
-
     mark = folder / ".medprobe-demo"
     if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
         raise OutputError(f"{folder}: has files that are not the demo's; choose another --out.")
@@ -86,7 +85,6 @@ def _digits(folder: Path) -> Manifest:
     import numpy as np
     from sklearn.datasets import load_digits
 
-    from ..base import atomic_path
     from ..manifests import build_npz
 
     digits: Any = load_digits()

@@ -13,8 +13,6 @@ from .terminal.console import say, show_table
 _LOW_DISK_BYTES = 5 * 2**30
 """Below so much free space a run over a large cohort may well fill the disk."""
 
-Grade = Literal["ok", "note", "error"]
-
 
 @dataclass(frozen=True)
 class Check:
@@ -22,7 +20,7 @@ class Check:
 
     what: str
     found: str
-    grade: Grade = "ok"
+    grade: Literal["ok", "note", "error"] = "ok"
     advice: str = ""
 
 
@@ -158,9 +156,9 @@ def _extras() -> list[Check]:
     checks = []
     for extra, modules in _EXTRAS.items():
         absent = [module for module in modules if find_spec(module) is None]
-        if not absent:
-            checks.append(Check(f"[{extra}]", "installed"))
-        else:
+        check = Check(f"[{extra}]", "installed")
+        if absent:
             advice = f'pip install "medprobe[{extra}]"' if extra != "extract" else ""  # shown with torch
-            checks.append(Check(f"[{extra}]", f"missing: {', '.join(absent)}", "note", advice))
+            check = Check(f"[{extra}]", f"missing: {', '.join(absent)}", "note", advice)
+        checks.append(check)
     return checks

@@ -17,11 +17,7 @@ def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
     """`text` broken at its blanks into lines that fit the terminal, and 80 columns.
 
     A word that is longer than a line, such as a path, stays whole on a line of its own, so that it can be copied.
-
-    Args:
-        text: words with blanks between; wide characters count as the two columns that they take.
-        first: put before the first line.
-        rest: put before each further line.
+    `first` is put before the first line, `rest` before each further one.
     """
     from rich.cells import cell_len
 

@@ -11,7 +11,6 @@ import pandas as pd
 from ...base import ManifestError, counted
 from ..image_stats.compute import ImageStats
 from ..manifest import Manifest
-from ..schema.card import DatasetCard
 from ..schema.columns import TEXT, as_words, column_of
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of, disagreeing, first_rows
@@ -72,7 +71,8 @@ def drop_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     copies, images = counted(int(refused.sum()), "copy", "copies"), counted(int(disputed.sum()), "image")
     why = "with different labels, since the right one is unknown"
     changes += _change(manifest, rows[refused], f"dropped all {copies} of {images} {why}")
-    return _fixed(manifest, manifest.card, manifest.table[left], np.flatnonzero(left), changes)
+    sound = Manifest(manifest.table[left], manifest.card.model_copy(deep=True), manifest.path)
+    return Fixed(sound, np.flatnonzero(left), tuple(changes))
 
 
 def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
@@ -110,14 +110,14 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     tied = np.bincount(merged)[merged] > 1
     became = counted(len(np.unique(merged[tied])), "group")
     changes = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
-    card = manifest.card
+    card = manifest.card.model_copy(deep=True)
     if "group_id" not in manifest.table:
-        card = card.model_copy(update={"groups": "copies"})
+        card.groups = "copies"
         changes += ["the new column group_id ties copies together and names no patients"] if tied.any() else []
     if "split" in table:
         table["split"], moved = _to_train(manifest, merged[group])
         changes += moved
-    return _fixed(manifest, card, table, np.arange(len(table)), changes)
+    return Fixed(Manifest(table, card, manifest.path), np.arange(len(table)), tuple(changes))
 
 
 FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates": group_duplicates}
@@ -146,7 +146,3 @@ def _change(manifest: Manifest, rows: np.ndarray, sentence: str) -> list[str]:
     split = as_words(column_of(manifest.table, "split").iloc[rows]) if "split" in manifest.table else np.array([])
     counts = [f"{(split == name).sum():,} from {name}" for name in SPLITS if name in split]
     return [f"{sentence} ({', '.join(counts)})" if counts else sentence]
-
-
-def _fixed(manifest: Manifest, card: DatasetCard, table: pd.DataFrame, rows: np.ndarray, changes: list[str]) -> Fixed:
-    return Fixed(Manifest(table, card.model_copy(deep=True), manifest.path), rows, tuple(changes))

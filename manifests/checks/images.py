@@ -30,14 +30,11 @@ def unreadable_images(context: CheckContext) -> Iterator[Diagnostic]:
     reasons = np.where(stats.missing, "the file does not exist", stats.reason)
     for code, wrong in (("missing-file", stats.missing), ("unreadable-image", unreadable)):
         rows = np.flatnonzero(wrong)
-        yield from one_by_one(
-            code,
-            rows,
-            rows,
-            context.ids,
-            lambda at: f"{rows_in_words(at, context.ids)}: {reasons[at[0]]}",
-            files=paths.fillna(""),
-        )
+
+        def message(at: np.ndarray) -> str:
+            return f"{rows_in_words(at, context.ids)}: {reasons[at[0]]}"
+
+        yield from one_by_one(code, rows, rows, context.ids, message, files=paths.fillna(""))
 
 
 def constant_images(context: CheckContext) -> Iterator[Diagnostic]:

@@ -25,12 +25,8 @@ def near_hashes(hashes: np.ndarray, part: np.ndarray) -> Iterator[np.ndarray]:
     four bands of 16 bits, two hashes with at most seven different bits have one that differs in at most one bit, so
     only hashes that agree in a band, or all but agree, are compared.
 
-    Args:
-        hashes: (N,) uint64.
-        part: (N,) int64; pairs within one part are passed over.
-
-    Yields:
-        (P, 2) int64, the lower row first. A pair may come several times.
+    Takes hashes, (N,) uint64, and parts, (N,) int64. Yields (P, 2) int64, the lower row first; a pair may come several
+    times.
     """
     for band in range(_BANDS):
         keys = (hashes >> np.uint64(band * _BAND_BITS)).astype(np.uint16)
@@ -67,14 +63,8 @@ def near_vectors(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All pairs from different parts whose cosine is at least `least`, by products of blocks.
 
-    Args:
-        vectors: float32 (N, D) of length 1.
-        part: (N,) int64.
-        least: cosine.
-        bar: advanced by the rows that have been compared with all later ones.
-
-    Yields:
-        (P, 2) int64, the lower row first, and the cosines, (P,) float32.
+    Takes vectors of length 1, float32 (N, D), and parts, (N,) int64; `bar` is advanced by the rows that have been
+    compared with all later ones. Yields (P, 2) int64, the lower row first, and the cosines, (P,) float32.
     """
     for start in range(0, len(vectors), _QUERIES):
         queries = vectors[start : start + _QUERIES]

@@ -45,9 +45,7 @@ def alike_names(context: CheckContext) -> Iterator[Diagnostic]:
 def spelling_warnings(manifest: Manifest, *, show_groups: bool = False) -> Iterator[Diagnostic]:
     """Classes and groups that differ only in spelling; of use only while ids are not hashed.
 
-    Args:
-        manifest: what they are of.
-        show_groups: name groups; by default only the first row of each.
+    Groups are named with `show_groups`; by default only the first row of each.
     """
     classes, ids = manifest.card.classes, column_of(manifest.table, "sample_id")
     labels = label_codes(manifest.table, manifest.card)
@@ -60,17 +58,15 @@ def spelling_warnings(manifest: Manifest, *, show_groups: bool = False) -> Itera
         set_of = np.full(len(groups), -1)
         set_of[np.concatenate(sets)] = np.repeat(np.arange(len(sets)), list(map(len, sets)))
         rows = np.flatnonzero(set_of[codes] >= 0)
-        yield from one_by_one(
-            "alike-names",
-            rows,
-            set_of[codes[rows]],
-            ids,
-            lambda at: f"groups {_alike(groups[np.unique(codes[at])])}",
-        )
+
+        def message(at: np.ndarray) -> str:
+            return f"groups {_alike(groups[np.unique(codes[at])])}"
+
+        yield from one_by_one("alike-names", rows, set_of[codes[rows]], ids, message)
     elif sets:
         rows = first_rows(codes, len(groups))[np.concatenate(sets)]
-        message = f"{counted(len(sets), 'set')} of groups (patients) differ only {_WRITTEN}"
-        yield diagnostic("alike-names", f"{rows_in_words(rows, most=6)}: {message}", rows=rows, things=len(sets))
+        what = f"{counted(len(sets), 'set')} of groups (patients) differ only {_WRITTEN}"
+        yield diagnostic("alike-names", f"{rows_in_words(rows, most=6)}: {what}", rows=rows, things=len(sets))
 
 
 def _alike(names: Iterable[str]) -> str:

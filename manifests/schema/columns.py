@@ -125,11 +125,7 @@ def is_blank(column: pd.Series) -> np.ndarray:
 
 
 def other_separator(names: Sequence[str]) -> str:
-    """What seems to separate fields instead of commas, in words, or nothing.
-
-    Args:
-        names: the header as it reads when commas separate fields.
-    """
+    """What seems to separate fields instead of commas, in words, or nothing; `names` is the header read with commas."""
     for separator, words in ((";", 'semicolons (";")'), ("\t", "tabs"), ("|", 'bars ("|")')):
         if sum(name.count(separator) for name in names) >= max(1, len(names)):
             return words
@@ -164,17 +160,13 @@ def _reason(error: BaseException, path: Path) -> str:
         text_start = file.read(512) if path.suffix.lower() == ".csv" else b""
     if "Empty CSV file" in words:
         return "it is empty"
-    if path.suffix.lower() == ".gz" and "zlib" in words:
-        return "it is damaged or was cut off; fetch it again"
     # UTF-16 has zero bytes; spreadsheets export it as "Unicode text".
     if b"\0" in text_start or "UTF8" in words or "utf-8" in words.lower():
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
     if "columns, got" in words:
         return _ragged_rows(path)
-    if "Parquet magic bytes" in words or "Parquet file size" in words:
-        return "it is not a Parquet file, or was cut off"
-    if path.suffix.lower() == ".parquet":
-        return f"it is damaged; fetch it or build it again ({words[:120].rstrip('.')})"
+    if path.suffix.lower() == ".parquet" or "zlib" in words:
+        return "it is damaged, cut off or of another format; fetch it or build it again"
     return words[:200].rstrip(".")
 
 

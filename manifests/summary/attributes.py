@@ -53,17 +53,12 @@ def attribute_counts(manifest: Manifest) -> list[AttributeCounts]:
 
 def _counted(column: pd.Series, y: np.ndarray, classes: list[str]) -> AttributeCounts:
     name, missing, distinct = str(column.name), int(column.isna().sum()), int(column.nunique())
-    if _is_measured(column, distinct):
+    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    if numeric and distinct > _FEW_NUMBERS:  # measurements rather than names, codes or grades
         return AttributeCounts(name, missing, distinct, None, _spread(pd.Series(as_numbers(column)), y, classes))
     if distinct > MOST_VALUES and distinct > (len(column) - missing) / 2:
         return AttributeCounts(name, missing, distinct, None, None)
     return AttributeCounts(name, missing, distinct, _values(column, y, classes), None)
-
-
-def _is_measured(column: pd.Series, distinct: int) -> bool:
-    """Whether a column holds measurements rather than names, codes or grades."""
-    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-    return numeric and distinct > _FEW_NUMBERS
 
 
 def _values(column: pd.Series, y: np.ndarray, classes: list[str]) -> pd.DataFrame:

@@ -36,9 +36,7 @@ def group_rows(manifest: Manifest) -> pd.DataFrame:
 def attribute_rows(counts: AttributeCounts, thing: str) -> pd.DataFrame | None:
     """The values of an attribute, or the spread of its numbers, as text; None where the values may be names.
 
-    Args:
-        counts: of the attribute.
-        thing: what has a value each: `unit` or `image`.
+    `thing` is what has a value each: `unit` or `image`.
     """
     if counts.spread is not None:
         text = counts.spread.map(_number)

@@ -16,24 +16,16 @@ _MOST_REASONS = 5
 
 
 def manifest_warnings(manifest: Manifest, stats: ImageStats | None = None) -> Iterator[Diagnostic]:
-    """Images that cannot be read, and patients that are not named; messages name no file and no id.
-
-    Args:
-        manifest: what they are about.
-        stats: of its N images; None if they were not read.
-    """
+    """Images that cannot be read (with `stats`), and patients that are not named; messages name no file and no id."""
     unread = np.flatnonzero(~stats.readable) if stats is not None else []
     if stats is not None and len(unread):
-        message = f"{counted(len(unread), 'image')} could not be read: {_why(stats)}"
+        reasons, counts = np.unique(stats.reason[unread].astype(str), return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        why = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_REASONS]]
+        why += ["and others"] if len(order) > _MOST_REASONS else []
+        message = f"{counted(len(unread), 'image')} could not be read: {'; '.join(why)}"
         yield diagnostic("unreadable-image", message, rows=unread)
     if not manifest.names_patients:
         yield diagnostic(
             "no-patients", "no column names patients, so images of one patient may be in both train and test"
         )
-
-
-def _why(stats: ImageStats) -> str:
-    reasons, counts = np.unique(stats.reason[~stats.readable].astype(str), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    reasons_listed = [f"{reasons[place]} ({counts[place]:,})" for place in order[:_MOST_REASONS]]
-    return "; ".join([*reasons_listed, *(["and others"] if len(order) > _MOST_REASONS else [])])

@@ -84,11 +84,11 @@ def _with_attribute(path: Path, name: str, value: object) -> None:
         file.attrs[name] = value
 
 
-def test_another_schema_says_which_side_is_too_old(published) -> None:
+def test_another_schema_says_which_is_there_and_which_is_read(published) -> None:
     _with_attribute(published.path, "schema", 2)
-    _refused(published.path, "newer medprobe.*Update medprobe")
+    _refused(published.path, "has schema 2; .* reads 1. Update medprobe")
     _with_attribute(published.path, "schema", 0)
-    _refused(published.path, "no longer reads")
+    _refused(published.path, "has schema 0; .* reads 1.")
 
 
 def test_a_cache_under_a_name_that_is_not_its_own_is_refused(published, make_spec) -> None:

@@ -230,7 +230,7 @@ def test_a_damaged_parquet_file_is_called_so(pets, medprobe) -> None:
     pets.path.write_bytes(content)
     said = medprobe("manifest", "check", pets.path)
     assert said.status == 1
-    assert "cannot be read: it is damaged; fetch it or build it again" in said.err
+    assert "cannot be read: it is damaged, cut off or of another format; fetch it" in said.err
 
 
 def test_a_name_of_a_class_may_hold_a_comma(build, tmp_path) -> None:

@@ -148,7 +148,7 @@ def test_a_faulty_manifest_is_never_saved(tmp_path: Path) -> None:
         ("toy.csv", b"sample_id,path,label\nx,a,b.png,a\n", "row 1 has 4 fields, the header 3"),
         ("toy.csv", "sample_id,path,label\nx,é.png,a\n".encode("latin-1"), "not UTF-8"),
         ("toy.csv", b"sample_id,path,label\n", "the table has no rows"),
-        ("toy.parquet", b"PAR1 is not enough", "not a Parquet file"),
+        ("toy.parquet", b"PAR1 is not enough", "cut off or of another format"),
     ],
 )
 def test_a_damaged_table_is_refused_with_what_to_do(tmp_path: Path, name: str, content: bytes, message: str) -> None:
