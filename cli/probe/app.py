@@ -134,15 +134,16 @@ def probe(
     from ...cache import default_store, find_caches
     from ...evaluate.metrics.registry import find_metric
     from ...evaluate.resampling.resample import parse_seeds
-    from ...evaluate.resampling.train_size import parse_fractions, parse_shots
+    from ...evaluate.resampling.train_size import parse_numbers
     from ...evaluate.results.run import check_output_dir
     from ...manifests import Manifest
     from ...probe import resolve_probes, run_probes, set_params
     from .summary import show_summary
 
     chosen = parse_seeds(seeds)
-    few = parse_shots(shots) if shots is not None else []
-    shares = parse_fractions(train_fraction) if train_fraction is not None else []
+    few = [] if shots is None else parse_numbers(shots, int, "--shots", "whole numbers such as 1,5,10,50")
+    like = "shares such as 0.01,0.1,1"
+    shares = [] if train_fraction is None else parse_numbers(train_fraction, float, "--train-fraction", like)
     if external_cache and not external:
         raise ProbeError(
             "--external-cache is the folder of an external manifest's caches: name that manifest with --external."

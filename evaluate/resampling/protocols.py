@@ -136,19 +136,14 @@ def _require_groups(counts: np.ndarray, classes: list[str], needed: int, why: st
     found = (counts > 0).sum(axis=0)
     few = [f'"{classes[c]}" ({found[c]})' for c in np.flatnonzero(found < needed)]
     if few:
+        alone = int((found == 1).sum())
+        on_ids = f" {alone:,} of {len(found):,} classes have one group each: is the label column one of ids?"
+        many = len(found) >= _MANY_CLASSES and 2 * alone > len(found)
         raise ProbeError(
             f"too few groups (patients, or images where the manifest names no groups) of {one_of(few)}: {why}, so a"
             f" class needs {needed}, and {there} only the number in brackets. Merge the class with another, take it"
-            f" out of the card and the table, or add cases.{_on_ids(found)}"
+            f" out of the card and the table, or add cases.{on_ids if many else ''}"
         )
-
-
-def _on_ids(found: np.ndarray) -> str:
-    """Whether the classes look like ids rather than findings: many of them, most in one group each."""
-    alone = int((found == 1).sum())
-    if len(found) < _MANY_CLASSES or 2 * alone <= len(found):
-        return ""
-    return f" {alone:,} of {len(found):,} classes have one group each: is the label column one of ids?"
 
 
 def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -43,18 +43,18 @@ class Resample:
 
     def within(self, usable: np.ndarray) -> Resample:
         """This resample without the units that `usable` (U,) bool rules out."""
-        train, val, test = (part[usable[part]] for part in (self.train, self.val, self.test))
-        return replace(self, train=train, val=val, test=test)
+        return self._of_each(lambda part: part[usable[part]])
 
     def rows(self, unit: np.ndarray) -> Resample:
         """This resample in rows, where row `r` belongs to the unit `unit[r]`."""
-        train, val, test = (np.flatnonzero(np.isin(unit, part)) for part in (self.train, self.val, self.test))
-        return replace(self, train=train, val=val, test=test)
+        return self._of_each(lambda part: np.flatnonzero(np.isin(unit, part)))
 
     def units(self, unit: np.ndarray) -> Resample:
         """The inverse of `rows`: this resample in units, where row `r` belongs to the unit `unit[r]`."""
-        train, val, test = (np.unique(unit[part]) for part in (self.train, self.val, self.test))
-        return replace(self, train=train, val=val, test=test)
+        return self._of_each(lambda part: np.unique(unit[part]))
+
+    def _of_each(self, change: Callable[[np.ndarray], np.ndarray]) -> Resample:
+        return replace(self, train=change(self.train), val=change(self.val), test=change(self.test))
 
 
 def draw_resamples(
@@ -96,7 +96,11 @@ def draw_resamples(
     protocol = resolve_protocol(protocol, units, folds)
     seeds = check_seeds(seeds)
     draw = PROTOCOLS[protocol](units, list(classes), fractions, folds)
-    return [_resample(seed, part, fold) for seed in seeds for fold, part in enumerate(draw(seed))]
+    return [
+        Resample(seed, *(np.flatnonzero(part == which) for which in (TRAIN, VAL, TEST)), fold=fold)
+        for seed in seeds
+        for fold, part in enumerate(draw(seed))
+    ]
 
 
 def resolve_protocol(protocol: str, units: Units, folds: int | None = None) -> str:
@@ -151,7 +155,3 @@ def parse_seeds(text: str) -> list[int]:
     except ValueError:
         raise ProbeError(f'--seeds "{text}": give a number of seeds such as 20, or a list such as 3,5,7.') from None
     return check_seeds(numbers if "," in text or not numbers else range(numbers[0]))
-
-
-def _resample(seed: int, part: np.ndarray, fold: int) -> Resample:
-    return Resample(seed, *(np.flatnonzero(part == which) for which in (TRAIN, VAL, TEST)), fold=fold)

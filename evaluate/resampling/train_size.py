@@ -98,22 +98,19 @@ def budgets_of(shots: int | Sequence[int] = (), fractions: float | Sequence[floa
     return budgets or [Budget()]
 
 
-def parse_shots(text: str) -> list[int]:
-    """`1,5,10` as numbers.
+def parse_numbers(text: str, kind: Callable[[str], _Number], option: str, like: str) -> list[_Number]:
+    """`1,5,10` as numbers of a `kind`; a message has the name of the `option` and what its value should be `like`.
 
     Raises:
-        ProbeError: it is not a list of whole numbers.
+        ProbeError: it is not a list of such numbers.
     """
-    return _numbers(text, int, "--shots", "whole numbers such as 1,5,10,50")
-
-
-def parse_fractions(text: str) -> list[float]:
-    """`0.01,0.1,1` as numbers.
-
-    Raises:
-        ProbeError: it is not a list of numbers.
-    """
-    return _numbers(text, float, "--train-fraction", "shares such as 0.01,0.1,1")
+    try:
+        numbers = [kind(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ProbeError(f'{option} "{text}": give {like}.')
+    return numbers
 
 
 def subsample_train(
@@ -151,7 +148,12 @@ def subsample_train(
 def _cut(units: Units, resample: Resample, budget: Budget, keys: np.ndarray, classes: Sequence[str]) -> Resample:
     counts = _counts(units, resample.train, len(classes))
     available = counts.sum(axis=0)
-    _require_shots(budget, available, resample, classes)
+    few = [f'"{name}" ({available[c]})' for c, name in enumerate(classes) if available[c] < (budget.shots or 0)]
+    if few:
+        raise ProbeError(
+            f"{resample.words}: {budget.name} per class are requested, but the training part has fewer units of"
+            f" {one_of(few)}. Ask for at most as many shots as the number in brackets, or add cases."
+        )
     # A fold's own order: were it the seed's, folds would share most of their few units and seem to agree.
     order = shuffled(keys, resample.seed, stream=2 + 2 * resample.fold)
     taken = np.zeros(len(keys), bool)
@@ -171,25 +173,6 @@ def _counts(units: Units, train: np.ndarray, classes: int) -> np.ndarray:
         return counts
     bare = chosen & (units.y.sum(axis=1) == 0)
     return np.c_[counts, np.bincount(units.group[bare], minlength=len(counts))]
-
-
-def _require_shots(budget: Budget, available: np.ndarray, resample: Resample, classes: Sequence[str]) -> None:
-    few = [f'"{name}" ({available[c]})' for c, name in enumerate(classes) if available[c] < (budget.shots or 0)]
-    if few:
-        raise ProbeError(
-            f"{resample.words}: {budget.name} per class are requested, but the training part has fewer units of"
-            f" {one_of(few)}. Ask for at most as many shots as the number in brackets, or add cases."
-        )
-
-
-def _numbers(text: str, kind: Callable[[str], _Number], option: str, like: str) -> list[_Number]:
-    try:
-        numbers = [kind(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise ProbeError(f'{option} "{text}": give {like}.')
-    return numbers
 
 
 def _list(numbers: Sequence[float]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,11 +67,6 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
             ResamplePredictions(int(seed), unit[rows], group[rows], scored, int(fold))
         )
     return found
-
-
-def seeds_of(predicted: Sequence[ResamplePredictions]) -> set[int]:
-    """The seeds that occur; under kfold several folds have one."""
-    return {p.seed for p in predicted}
 
 
 def _matrix(column: pd.Series, dtype: type, width: int, name: str) -> np.ndarray:

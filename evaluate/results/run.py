@@ -92,18 +92,16 @@ class Run:
         """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
         check_output_dir(folder, overwrite=overwrite)
+        tables = _schemas(self.task)
         with atomic_folder(folder, replace=True) as draft:
-            self._write(draft)
+            for name, schema in tables.items():
+                schemas.write(getattr(self, name), schema, draft / f"{name}.parquet")
+            rows = {name: len(getattr(self, name)) for name in tables}
+            digests = {name: _digest(draft / f"{name}.parquet") for name in _SEALED}
+            stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
+            text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
+            (draft / _INFO).write_text(text + "\n", encoding="utf-8")
         return folder
-
-    def _write(self, folder: Path) -> None:
-        for name, schema in _schemas(self.task).items():
-            schemas.write(getattr(self, name), schema, folder / f"{name}.parquet")
-        rows = {name: len(getattr(self, name)) for name in _schemas(self.task)}
-        digests = {name: _digest(folder / f"{name}.parquet") for name in _SEALED}
-        stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
-        text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
-        (folder / _INFO).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path | str) -> Run:
@@ -138,7 +136,14 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder}: is not a folder; choose another --out.")
-    _refuse_unwritable(folder)
+    # Trying finds more than the permission bits: read-only mounts, quotas, and folders that are not real.
+    trial = next(parent for parent in folder.parents if parent.exists()) / f".{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with writing(folder):
+            trial.mkdir()
+            trial.rmdir()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
@@ -149,18 +154,6 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise OutputError(f"{folder}: a run is there already; choose another --out, or add --overwrite to replace it.")
-
-
-def _refuse_unwritable(folder: Path) -> None:
-    above = next(parent for parent in folder.parents if parent.exists())
-    # Trying finds more than the permission bits: read-only mounts, quotas, and folders that are not real.
-    trial = above / f".{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with writing(folder):
-            trial.mkdir()
-            trial.rmdir()
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
 
 
 def _digest(path: Path) -> str:

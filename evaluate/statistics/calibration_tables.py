@@ -11,7 +11,7 @@ import pandas as pd
 from ..metrics.calibration import brier_parts, calibration_curve, confidence_and_correctness
 from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import METRICS
-from ..results.predictions import predictions_by_system, seeds_of
+from ..results.predictions import predictions_by_system
 from ..results.run import Run
 from ..results.schemas import SYSTEM
 from .temperature import apply_temperature, at_edge, fit_temperature
@@ -43,7 +43,7 @@ def calibration_table(run: Run) -> pd.DataFrame:
     for system, predicted in predictions_by_system(run).items():
         scored = [p.scored for p in predicted]
         parts = pd.DataFrame([asdict(brier_parts(one)) for one in scored]).drop(columns="score")
-        rows.append({**system._asdict(), **_means(scored), **parts.mean(), "n_seeds": len(seeds_of(predicted))})
+        rows.append({**system._asdict(), **_means(scored), **parts.mean(), "n_seeds": len({p.seed for p in predicted})})
     return pd.DataFrame(rows)
 
 
@@ -100,7 +100,7 @@ def temperature_table(run: Run) -> pd.DataFrame:
     val = predictions_by_system(run, "val")
     rows = [
         {**system._asdict(), **_effect([p.scored for p in val[system]], [p.scored for p in predicted])}
-        | {"n_seeds": len(seeds_of(predicted))}
+        | {"n_seeds": len({p.seed for p in predicted})}
         for system, predicted in predictions_by_system(run).items()
     ]
     return pd.DataFrame(rows, columns=_TEMPERATURE)

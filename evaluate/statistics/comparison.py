@@ -31,7 +31,7 @@ VERDICT_TESTS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one probe and budget: which system is best, and from which others it differs significantly."""
+    """The verdict on one probe and budget: which system is best, and whether its lead is significant."""
 
     probe: str
     budget: str
@@ -46,10 +46,6 @@ class Verdict:
     """Of best against runner-up; NaN where there is none."""
     significant: bool
     """Whether the best differs significantly from the runner-up."""
-    beaten: tuple[str, ...]
-    """Systems that the best is significantly better than."""
-    tied: tuple[str, ...]
-    """Systems that do not differ significantly from the best."""
 
 
 def compare_backbones(run: Run, **settings: Any) -> pd.DataFrame:
@@ -138,10 +134,8 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
     among = comparisons[(comparisons["probe"] == probe) & (comparisons["budget"] == budget)]
     metric = find_metric(str(rows["metric"].iloc[0]))
     ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
-    best, others = str(ranked["label"].iloc[0]), [str(name) for name in ranked["label"].iloc[1:]]
-    against = {name: among[among["a"].isin([best, name]) & among["b"].isin([best, name])].iloc[0] for name in others}
-    beaten = tuple(name for name in others if against[name]["significant"])
-    second = others[0] if others else ""
+    best, second = [*map(str, ranked["label"].head(2)), ""][:2]
+    lead = among[among["a"].isin([best, second]) & among["b"].isin([best, second])].to_dict("records")
     return Verdict(
         probe=probe,
         budget=budget,
@@ -149,11 +143,9 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
         best=best,
         mean=float(ranked["mean"].iloc[0]),
         second=second,
-        difference=abs(float(against[second]["difference"])) if others else np.nan,
-        p_adjusted=float(against[second]["p_adjusted"]) if others else np.nan,
-        significant=second in beaten,
-        beaten=beaten,
-        tied=tuple(name for name in others if name not in beaten),
+        difference=abs(float(lead[0]["difference"])) if lead else np.nan,
+        p_adjusted=float(lead[0]["p_adjusted"]) if lead else np.nan,
+        significant=bool(lead and lead[0]["significant"]),
     )
 
 

@@ -15,7 +15,7 @@ from .comparison import compare
 from .multiple_testing import CORRECTIONS
 from .pairing import COMPARISON_AXES
 from .ranking import Ranking, rank_over_datasets, rank_pairs_table, rankings_table
-from .significance import SIGNIFICANCE_TESTS, check_tests, significance_tests
+from .significance import SIGNIFICANCE_TESTS, significance_tests
 from .subgroups import subgroup_scores
 from .summary import require_metric, summarise
 
@@ -73,7 +73,8 @@ def compute_statistics(
     look_up("interval", interval, INTERVALS)
     look_up("correction", correction, CORRECTIONS)
     look_up("kind of comparison", between, COMPARISON_AXES)
-    check_tests(tests or (), [VERDICT, *SIGNIFICANCE_TESTS])
+    for name in tests or ():
+        look_up("test", name, {VERDICT: None, **SIGNIFICANCE_TESTS})
     for run in runs:
         require_metric(run, metric)
     further = [name for name in SIGNIFICANCE_TESTS if not tests or name in tests]

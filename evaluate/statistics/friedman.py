@@ -58,27 +58,20 @@ def friedman_test(scores: np.ndarray) -> Friedman:
     found = stats.friedmanchisquare(*np.round(scores, _DIGITS).T)
     chi_square, ranks = float(found.statistic), ranks_of(scores)
     if (ranks == ranks[0]).all():
-        return Friedman(chi_square, float(found.pvalue), np.nan, np.nan, _p_of_one_order(ranks))
+        # The chance that all data sets give the order of the first, whichever that is; ties may change places.
+        _, ties = np.unique(ranks[0], return_counts=True)
+        same = math.prod(math.factorial(int(count)) for count in ties) / math.factorial(treatments)
+        return Friedman(chi_square, float(found.pvalue), np.nan, np.nan, same ** (sets - 1))
     f = (sets - 1) * chi_square / (sets * (treatments - 1) - chi_square)
     p_f = float(stats.f.sf(f, treatments - 1, (treatments - 1) * (sets - 1)))
     return Friedman(chi_square, float(found.pvalue), f, p_f, _exact_p(ranks))
-
-
-def _p_of_one_order(ranks: np.ndarray) -> float:
-    """The chance that all data sets give the order of the first, whichever that is; ties may change places."""
-    _, ties = np.unique(ranks[0], return_counts=True)
-    same = math.prod(math.factorial(int(count)) for count in ties) / math.factorial(ranks.shape[1])
-    return same ** (len(ranks) - 1)
 
 
 def _exact_p(ranks: np.ndarray) -> float:
     """The chance of rank sums that are as unequal as those of `ranks` (N, k) when each data set deals out its own.
 
     The statistic rises with the sum of squares of the rank sums and does not ask whose they are. So the data sets are
-    added one by one, and what is counted are the sorted sums.
-
-    Returns:
-        The p-value, NaN where there are too many sums to count.
+    added one by one, and what is counted are the sorted sums. NaN where there are too many of them.
     """
     doubled = np.rint(2 * ranks).astype(np.int64)  # whole numbers, halves of ties included
     sums, proba = np.sort(doubled[:1], axis=1), np.ones(1)

@@ -33,14 +33,7 @@ def mcnemar_test(differences: np.ndarray) -> tuple[float, bool]:
         return float(stats.binomtest((total + found) // 2, total).pvalue), True
     if total * len(signed) > _MOST_STEPS:
         return float(2 * stats.norm.sf(found / np.sqrt((signed**2.0).sum()))), False
-    positive = _distribution_of_positives(sizes, counts, total)
-    # The signed sum is twice the positive part less the total.
-    return float(min(1.0, 2 * positive[(total + found) // 2 :].sum())), True
-
-
-def _distribution_of_positives(sizes: np.ndarray, counts: np.ndarray, total: int) -> np.ndarray:
-    """(total + 1,) proba of the sum of the sizes whose toss is positive."""
-    proba = np.zeros(total + 1)
+    proba = np.zeros(total + 1)  # of each sum of the sizes whose toss is positive
     proba[0] = 1.0
     reached = 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -49,7 +42,8 @@ def _distribution_of_positives(sizes: np.ndarray, counts: np.ndarray, total: int
             start = times * size
             added[start : start + reached + 1] += chance * proba[: reached + 1]
         proba, reached = added, reached + size * count
-    return proba
+    # The signed sum is twice the positive part less the total.
+    return float(min(1.0, 2 * proba[(total + found) // 2 :].sum())), True
 
 
 def wilcoxon_test(differences: np.ndarray) -> float:

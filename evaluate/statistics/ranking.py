@@ -144,6 +144,11 @@ def _ranking(
     else:
         friedman, test = friedman_test(scores), "nemenyi"
         critical, table = nemenyi_test(means, len(scores), alpha)
+    on_friedman = []
+    if friedman is not None and np.isnan(friedman.f):
+        on_friedman = ["every data set gives the same order: no F, the exact p decides"]
+    elif friedman is not None and np.isnan(friedman.p_exact):
+        on_friedman = ["too many orders to count for an exact p: that of F decides"]
     return Ranking(
         between=between,
         within=within,
@@ -158,15 +163,8 @@ def _ranking(
         critical_difference=critical,
         p=table,
         alpha=alpha,
-        notes=(*_on_friedman(friedman), *notes),
+        notes=(*on_friedman, *notes),
     )
-
-
-def _on_friedman(friedman: Friedman | None) -> Iterator[str]:
-    if friedman is not None and np.isnan(friedman.f):
-        yield "every data set gives the same order: no F, the exact p decides"
-    elif friedman is not None and np.isnan(friedman.p_exact):
-        yield "too many orders to count for an exact p: that of F decides"
 
 
 def _notes(rows: pd.DataFrame, wide: pd.DataFrame, ranked: list[str], between: str) -> Iterator[str]:

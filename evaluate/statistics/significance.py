@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ...base import ProbeError, did_you_mean, one_of
+from ...base import look_up
 from ..metrics.registry import METRICS, Metric
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
-from .delong import DeLong, delong_test
+from .delong import delong_test
 from .multiple_testing import with_correction
 from .paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
 from .pairing import COMPARISON_AXES, pairs
@@ -69,12 +69,17 @@ def significance_tests(
     """
     chosen = require_metric(run, metric)
     wanted = list(dict.fromkeys(SIGNIFICANCE_TESTS if tests is None else tests))
-    check_tests(wanted or ["(none is named)"], SIGNIFICANCE_TESTS)
+    for name in wanted or ["(none is named)"]:
+        look_up("test", name, SIGNIFICANCE_TESTS)
     systems = predictions_by_system(run)
     predicted = list(systems.values())
     sides = [
         (names, list(zip(predicted[first], predicted[second], strict=True)))
         for names, first, second in pairs(list(systems), between)
+    ]
+    columns = [
+        *("test", "dataset", COMPARISON_AXES[between], "budget", "a", "b", "metric", "class", "difference"),
+        *("p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
     ]
     parts = []
     for name in wanted:
@@ -83,27 +88,8 @@ def significance_tests(
             for names, both in sides
             for found in SIGNIFICANCE_TESTS[name](both, chosen)
         ]
-        parts.append(with_correction(pd.DataFrame(rows, columns=_columns(between)), correction))
+        parts.append(with_correction(pd.DataFrame(rows, columns=columns), correction))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-
-
-def check_tests(names: Iterable[str], known: Collection[str]) -> None:
-    """Makes sure that there are tests of these names.
-
-    Raises:
-        ProbeError: one is not `known`.
-    """
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        near = "".join(did_you_mean(name, known) for name in unknown)
-        raise ProbeError(f"unknown test {one_of(unknown)}; there are {one_of(known)}.{near}")
-
-
-def _columns(between: str) -> list[str]:
-    return [
-        *("test", "dataset", COMPARISON_AXES[between], "budget", "a", "b", "metric", "class", "difference"),
-        *("p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
-    ]
 
 
 def _wilcoxon(both: _Both, metric: Metric) -> Iterator[_Finding]:
@@ -119,7 +105,11 @@ def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
     del metric
     scored = both[0][0].scored
     for column in scored.binary_columns:
-        found = [_delong_of(sides, column) for sides in _by_test(both, one_a_fold=True)]
+        found = []
+        for sides in _by_test(both, one_a_fold=True):
+            a, b = (np.stack([pair[side].scored.proba[:, column] for pair in sides]) for side in (0, 1))
+            first = sides[0][0]
+            found.append(delong_test(first.scored.truth[:, column], a, b, first.group))
         p, note = _one_p([one.p for one in found])
         defined = [one.auc_a - one.auc_b for one in found if np.isfinite(one.auc_a)]
         mean = float(np.mean(defined)) if defined else np.nan
@@ -130,27 +120,19 @@ def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
         yield _Finding("roc_auc", mean, p, note, label=str(scored.classes[column]))
 
 
-def _delong_of(sides: _Both, column: int) -> DeLong:
-    first = sides[0][0]
-    a, b = (np.stack([pair[side].scored.proba[:, column] for pair in sides]) for side in (0, 1))
-    return delong_test(first.scored.truth[:, column], a, b, first.group)
-
-
 def _mcnemar(both: _Both, metric: Metric) -> Iterator[_Finding]:
     """Signs of the groups' differences in right calls."""
     del metric
-    found = [_mcnemar_of(sides) for sides in _by_test(both, one_a_fold=False)]
+    found = []
+    for sides in _by_test(both, one_a_fold=False):
+        _, group = np.unique(np.concatenate([a.group for a, _ in sides]), return_inverse=True)
+        gained = np.concatenate([_right(a) - _right(b) for a, b in sides])
+        found.append(mcnemar_test(np.rint(np.bincount(group, weights=gained)).astype(np.int64)))
     p, note = _one_p([p for p, _ in found])
     near = "" if all(exact for _, exact in found) else "normal approximation"
     accuracy = METRICS["accuracy"]
     difference = float(np.mean([accuracy.value(a.scored) - accuracy.value(b.scored) for a, b in both]))
     yield _Finding("accuracy", difference, p, "; ".join(part for part in (note, near) if part))
-
-
-def _mcnemar_of(sides: _Both) -> tuple[float, bool]:
-    _, group = np.unique(np.concatenate([a.group for a, _ in sides]), return_inverse=True)
-    gained = np.concatenate([_right(a) - _right(b) for a, b in sides])
-    return mcnemar_test(np.rint(np.bincount(group, weights=gained)).astype(np.int64))
 
 
 def _right(predicted: ResamplePredictions) -> np.ndarray:

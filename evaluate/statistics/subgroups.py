@@ -11,7 +11,6 @@ import pandas as pd
 
 from ...base import ProbeError
 from ..metrics.functions import mean_of_defined
-from ..results.predictions import ResamplePredictions
 from ..results.run import Run
 from ..results.schemas import SystemKey
 from .bootstrap import INTERVAL, N_BOOTSTRAP, Bounds, check_bootstrap, interval_of
@@ -98,20 +97,15 @@ _GAPS = [*SystemKey._fields, "attribute", "metric", "best", "worst", "gap", "low
 
 
 def _part(samples: MetricSamples, subgroup: str, units: pd.Series) -> _Part:
-    inside = replace(samples, predicted=[_only(p, np.isin(p.unit, units)) for p in samples.predicted])
+    predicted = []
+    for p in samples.predicted:
+        chosen = np.isin(p.unit, units)
+        scored = replace(p.scored, y=p.scored.y[chosen], proba=p.scored.proba[chosen])
+        predicted.append(replace(p, unit=p.unit[chosen], group=p.group[chosen], scored=scored))
+    inside = replace(samples, predicted=predicted)
     reason = _why_not(inside)
     mean = np.nan if reason else float(np.nanmean(inside.values))
     return _Part(subgroup, inside, reason, mean, np.empty(0) if reason else mean_of_defined(inside.drawn))
-
-
-def _only(predicted: ResamplePredictions, chosen: np.ndarray) -> ResamplePredictions:
-    scored = predicted.scored
-    return replace(
-        predicted,
-        unit=predicted.unit[chosen],
-        group=predicted.group[chosen],
-        scored=replace(scored, y=scored.y[chosen], proba=scored.proba[chosen]),
-    )
 
 
 def _why_not(samples: MetricSamples) -> str:

@@ -28,11 +28,7 @@ _LEAST_SHARE = 0.01
 
 
 def classes_figure(counts: pd.DataFrame) -> Figure:
-    """Stacked bars, one per class.
-
-    Args:
-        counts: one row per class, one column per split.
-    """
+    """Stacked bars, one per class: `counts` has a row per class and a column per split."""
     shown = counts.head(MOST_BARS)
     figure = new_figure(WIDTH, 0.8 + 0.27 * len(shown))
     axes = figure.add_subplot()
@@ -56,11 +52,7 @@ def classes_figure(counts: pd.DataFrame) -> Figure:
 
 
 def sizes_figure(sizes: pd.DataFrame) -> Figure:
-    """Each size as a disc whose area grows with the number of images.
-
-    Args:
-        sizes: columns `width`, `height`, `images`, the commonest first.
-    """
+    """Each size (`width`, `height`, `images`; the commonest first) as a disc, its area by the number of images."""
     shown = sizes.head(MOST_SIZES)
     figure = new_figure(4.6, 3.8)
     axes = figure.add_subplot()
@@ -76,11 +68,7 @@ def sizes_figure(sizes: pd.DataFrame) -> Figure:
 
 
 def intensity_figure(histograms: Sequence[tuple[str, np.ndarray]]) -> Figure:
-    """The share of pixels at each brightness, a line per class.
-
-    Args:
-        histograms: names, and shares in bins of equal width over 0 to 255 that add up to one.
-    """
+    """The share of pixels at each brightness, a line per class: its name, and shares in equal bins over 0 to 255."""
     figure = new_figure(WIDTH, 2.9)
     axes = figure.add_subplot()
     for place, (name, shares) in enumerate(histograms):

@@ -50,10 +50,7 @@ def groups_table(manifest: Manifest) -> Table:
 def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | None:
     """The values of an attribute, or the spread of its numbers; None where the values may be names.
 
-    Args:
-        counts: of the attribute.
-        place: its number on the page.
-        thing: what has a value each: `unit` or `image`.
+    `place` is its number on the page; each `thing` (`unit` or `image`) has a value.
     """
     rows = attribute_rows(counts, thing)
     if rows is None:

@@ -91,15 +91,10 @@ def _scale_axis(axes: Axes, scale: Scale) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    apart = _apart(scale)
-    axes.set_xticks([scale.places[name] for name in apart], [scale.names[name] for name in apart])
-
-
-def _apart(scale: Scale) -> list[str]:
-    """The budgets whose names have room beside each other; the largest always."""
+    # The budgets whose names have room beside each other; the largest always.
     whole = math.log(max(scale.places.values()) / min(scale.places.values())) or 1.0
     shown: list[str] = []
     for name in sorted(scale.places, key=lambda name: -scale.places[name]):
         if not shown or math.log(scale.places[shown[-1]] / scale.places[name]) > 0.09 * whole:
             shown.append(name)
-    return shown
+    axes.set_xticks([scale.places[name] for name in shown], [scale.names[name] for name in shown])

@@ -64,7 +64,7 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
         axes.plot(values, np.full(len(values), y + 0.28), "o", color=LIGHT.quiet, markersize=2.6, alpha=0.55,
                   mew=0, zorder=1)  # fmt: skip
         mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-        _bar(axes, y, low, high, look.colour(label))
+        axes.plot([low, high], [y, y], color=look.colour(label), linewidth=1.8, zorder=2)
         axes.plot(mean, y, look.marker(probe), color=look.colour(label), markersize=6, mec=LIGHT.paper, mew=0.8,
                   zorder=4)  # fmt: skip
         _right_text(axes, y, f"{number(row['mean'])}  [{interval(row['low'], row['high'])}]")
@@ -73,7 +73,10 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
     place_rows(axes, [y for y, _ in placed], [str(row["probe_label"]) for _, row in placed], top=-0.7, bottom=bottom)
     axes.set_xlabel(f"{look.metric.label} on test{look.metric.direction}")
     axes.grid(axis="x")
-    _keep_in_range(axes, look.metric.range)
+    # No values that the metric cannot take, but a mark at the very end is seen whole.
+    (low, high), (least, most) = axes.get_xlim(), look.metric.range
+    margin = 0.015 * (high - low)
+    axes.set_xlim(max(low, least - margin), min(high, most + margin))
     return figure
 
 
@@ -89,7 +92,7 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     for y, row in placed:
         lead, low, high = (float(row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
         colour, marker = look.colour(str(row["a"])), look.marker(str(row["probe"]))
-        _bar(axes, y, low, high, colour)
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.8, zorder=2)
         # Filled where significant, hollow where not: distinguishable without colour.
         face = colour if row["significant"] else LIGHT.paper
         axes.plot(lead, y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)
@@ -163,16 +166,5 @@ def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]])
         )  # fmt: skip
 
 
-def _bar(axes: Axes, y: float, low: float, high: float, colour: str) -> None:
-    axes.plot([low, high], [y, y], color=colour, linewidth=1.8, zorder=2)
-
-
 def _right_text(axes: Axes, y: float, text: str, colour: str | None = None) -> None:
     axes.text(1.015, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left", fontsize=8, color=colour)
-
-
-def _keep_in_range(axes: Axes, limits: tuple[float, float]) -> None:
-    """Shows no values that the metric cannot take, but lets a mark at the very end be seen whole."""
-    low, high = axes.get_xlim()
-    margin = 0.015 * (high - low)
-    axes.set_xlim(max(low, limits[0] - margin), min(high, limits[1] + margin))

@@ -22,7 +22,9 @@ def commands(data: ReportData) -> list[str]:
         words += ["--pooling", str(pooling)]
     for probe in info["probes"]:
         words += ["--probe", probe]
-    words += ["--protocol", info["protocol"], "--seeds", _seeds(info["seeds"]), "--metric", info["metric"]]
+    listed, count = ",".join(map(str, info["seeds"])), len(info["seeds"])
+    seeds = str(count) if info["seeds"] == list(range(count)) else listed + ("," if count == 1 else "")
+    words += ["--protocol", info["protocol"], "--seeds", seeds, "--metric", info["metric"]]
     if info["protocol"] == "kfold":
         words += ["--folds", str(info["protocol_settings"]["folds"])]
     if info.get("external"):
@@ -41,12 +43,6 @@ def not_repeated(data: ReportData) -> str:
     if info["protocol"] == "holdout" and info["protocol_settings"] != usual:
         return "The shares of the parts are not the usual ones; give them to run_probes in Python as `fractions`."
     return ""
-
-
-def _seeds(seeds: list[int]) -> str:
-    if seeds == list(range(len(seeds))):
-        return str(len(seeds))
-    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
 def sentence_to_cite(data: ReportData) -> str:

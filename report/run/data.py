@@ -172,15 +172,17 @@ class ReportData:
     @cached_property
     def metrics(self) -> list[Metric]:
         """Those that the run was scored in."""
-        known = metrics_for(self.run.task)
         scored = set(self.run.scores["metric"])
-        return [metric for metric in known if metric.name in scored]
+        return [metric for metric in metrics_for(self.run.task) if metric.name in scored]
 
 
 def load_report_data(folder: Path, metric: str | None = None) -> ReportData:
     """Reads a run's folder; arguments and errors are those of `make_report`."""
     run = Run.load(folder)
-    _require_facts(run, folder)
+    absent = [name for name in _FACTS if name not in run.info]
+    absent += [f"dataset.{name}" for name in _DATA_FACTS if name not in run.info["dataset"]]
+    if absent:
+        raise ReportError(f"{folder / 'run.json'}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
     try:
         data = report_data(run, metric)
     except ProbeError as error:
@@ -217,13 +219,6 @@ _DATA_FACTS = (
     *("name", "task", "classes", "license", "citation", "samples", "units", "groups", "units_left_out"),
     *("samples_left_out", "units_per_class", "units_per_class_and_split", "digest"),
 )
-
-
-def _require_facts(run: Run, folder: Path) -> None:
-    absent = [name for name in _FACTS if name not in run.info]
-    absent += [f"dataset.{name}" for name in _DATA_FACTS if name not in run.info["dataset"]]
-    if absent:
-        raise ReportError(f"{folder / 'run.json'}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
 
 
 def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from ...evaluate import METRICS, Metric, SystemKey
 from ..elements.figure import RenderedFigure
 from ..plots import curves
 from ..plots import scores as scores_plots
-from ..plots.curve_data import Confusion, confusion, reliability, roc
+from ..plots.curve_data import confusion, reliability, roc
 from ..plots.learning_curve import Scale, learning_figure
 from ..plots.scores import Look
 from .data import ReportData
@@ -116,11 +116,15 @@ def _confusion(data: ReportData) -> RenderedFigure | None:
     if data.run.task == "multilabel" or len(classes) > curves.MOST_DRAWN:
         return None
     matrix = confusion(data.predicted[data.best_system])
+    description = f"{len(classes)} classes; the table of classes has their recall."
+    if len(classes) <= curves.MOST_COUNTED:
+        found = [f"{name} {number(matrix.shares[place, place], 2)}" for place, name in enumerate(classes)]
+        description = f"Share of each class that is found: {', '.join(found)}."
     return RenderedFigure.of(
         "confusion",
         f"Which class is called which: {data.system_name(data.best)}",
         _confusion_caption(len(classes), data.draw),
-        _confusion_description(matrix, classes),
+        description,
         lambda: curves.confusion_figure(matrix, classes),
     )
 
@@ -133,13 +137,6 @@ def _confusion_caption(count: int, draw: str) -> str:
             return f"{read} {draw}s, written in each cell{how}. Empty cells never occurred."
     numbered = f"Classes are numbered as in the table of classes; {count} are too many for numbers in the cells."
     return f"{read} {draw}s. {numbered}"
-
-
-def _confusion_description(matrix: Confusion, classes: list[str]) -> str:
-    if len(classes) > curves.MOST_COUNTED:
-        return f"{len(classes)} classes; the table of classes has their recall."
-    found = [f"{name} {number(matrix.shares[place, place], 2)}" for place, name in enumerate(classes)]
-    return f"Share of each class that is found: {', '.join(found)}."
 
 
 def _calibration(data: ReportData) -> RenderedFigure:
@@ -161,9 +158,7 @@ def _calibration(data: ReportData) -> RenderedFigure:
 
 
 def _roc(data: ReportData) -> RenderedFigure | None:
-    if data.run.task != "binary":
-        return None
-    lines = _contenders(data, METRICS["roc_auc"], "AUC", roc)
+    lines = _contenders(data, METRICS["roc_auc"], "AUC", roc) if data.run.task == "binary" else []
     if not lines:
         return None
     return RenderedFigure.of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import pandas as pd
 
@@ -102,7 +101,7 @@ def budgets_table(data: ReportData) -> Table | None:
         "Lead": decimal("difference"),
         "Holm p": p_of("p_adjusted"),
     }
-    frame = pd.DataFrame([asdict(one) for one in data.verdicts]).drop(columns=["beaten", "tied"])
+    frame = pd.DataFrame(data.verdicts)
     strong = [place for place, one in enumerate(data.verdicts) if one.significant]
     return Table.of("budgets", caption, frame, cells, 4, strong=strong)
 

@@ -78,10 +78,8 @@ def _headline(data: ReportData, rival: pd.Series | None) -> str:
 
 def _score(data: ReportData) -> str:
     best, metric = data.best, data.metric
-    span = interval(best["low"], best["high"])
-    around = f" (95 % interval {span})" if not math.isnan(best["low"]) else " (no interval)"
+    span = "no interval" if math.isnan(best["low"]) else f"95 % interval {interval(best['low'], best['high'])}"
     spread = "" if math.isnan(best["sd"]) else f"; the standard deviation over seeds is {number(best['sd'])}"
-    where = counted(round(best["n_test"]), "test unit")
     external = data.run.info.get("external")
     place = f" on {external['name']}" if external else ""
     budget = str(best["budget"])
@@ -89,8 +87,9 @@ def _score(data: ReportData) -> str:
     on = f"{budget} per class" if "shot" in budget else f"{budget.replace('%', ' %')} of the training units"
     trained = f", trained on {on}" if data.has_curve else ""
     return (
-        f"Its {lower_first(metric.label)}{place}{metric.direction} is {number(best['mean'])}{around} over"
-        f" {counted(int(best['n_seeds']), 'seed')} and {where} per seed{trained}{spread}."
+        f"Its {lower_first(metric.label)}{place}{metric.direction} is {number(best['mean'])} ({span}) over"
+        f" {counted(int(best['n_seeds']), 'seed')} and {counted(round(best['n_test']), 'test unit')} per seed"
+        f"{trained}{spread}."
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate import Budget, Resample, draw_resamples, subsample_train
 from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
-from medprobe.evaluate.resampling.train_size import budgets_of, parse_fractions, parse_shots
+from medprobe.evaluate.resampling.train_size import budgets_of, parse_numbers
 from medprobe.manifests import DatasetCard, Manifest, Units, assign_folds
 from medprobe.probe import concat_units
 from random_cohorts import classes_in, cohorts, groups_with, units_of
@@ -271,20 +271,17 @@ def test_budgets_that_make_no_sense_are_refused(shots: list[int], shares: list[f
 
 
 def test_budgets_are_read_as_a_user_types_them() -> None:
-    assert parse_shots("1, 5,10") == [1, 5, 10]
-    assert parse_fractions("0.01,.1,1") == [0.01, 0.1, 1.0]
+    assert parse_numbers("1, 5,10", int, "--shots", "") == [1, 5, 10]
+    assert parse_numbers("0.01,.1,1", float, "--train-fraction", "") == [0.01, 0.1, 1.0]
 
 
-@pytest.mark.parametrize("text", ["", ",", "x", "1.5", "1;2", "inf"])
-def test_shots_that_are_no_numbers_are_refused(text: str) -> None:
+_WRONG = [(kind, text) for kind in (int, float) for text in ("", ",", "x", "1;2", "inf", "nan", "10%")]
+
+
+@pytest.mark.parametrize(("kind", "text"), [*_WRONG, (int, "1.5")])
+def test_budgets_that_are_no_numbers_are_refused(kind: type, text: str) -> None:
     with pytest.raises(ProbeError, match="--shots"):
-        parse_shots(text)
-
-
-@pytest.mark.parametrize("text", ["", ",", "x", "nan", "inf", "10%"])
-def test_shares_that_are_no_numbers_are_refused(text: str) -> None:
-    with pytest.raises(ProbeError, match="--train-fraction"):
-        parse_fractions(text)
+        parse_numbers(text, kind, "--shots", "numbers")
 
 
 # --- external
