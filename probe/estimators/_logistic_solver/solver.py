@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from .curvature import Curvature, Rest
 from .lbfgs import Precondition, State, Steps, minimise
@@ -12,6 +14,8 @@ from .problems import Problems
 
 _STEPS = 40
 """Evaluations under one curvature."""
+_NEWTON_SIZE = 3000
+"""Numbers in a point up to which a problem that stays unsolved is solved by Newton steps."""
 _OUTGROWN = 1.1
 """Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
 
@@ -39,7 +43,7 @@ class Solution:
 def solve(
     problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, warm_start: Solution | None = None
 ) -> Solution:
-    """Solves S problems side by side.
+    """Solves S problems side by side, and one by one in float64 those that remain.
 
     Args:
         problems: what to solve.
@@ -49,6 +53,48 @@ def solve(
         max_iter: most evaluations of each, about.
         warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
     """
+    share = max_iter // 4  # of the evaluations, for each of the two further ways
+    found = _side_by_side(problems, points, tol, max_iter - 2 * share, warm_start)
+    for s in np.flatnonzero(~found.converged) if share else ():
+        alone = problems.among(np.array([s])).in_float64()
+        _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
+        if not found.converged[s] and problems.size <= _NEWTON_SIZE:
+            found.evaluations[s] += share
+            _take(found, s, _side_by_side(alone, _by_newton(alone, share), tol, _STEPS))
+    return found
+
+
+def _take(found: Solution, s: int, alone: Solution) -> None:
+    """Puts the solution of problem `s` alone in its place, unless that one is worse."""
+    found.evaluations[s] += alone.evaluations[0]
+    if alone.converged[0] or alone.value[0] <= found.value[s]:
+        for name in ("points", "value", "gap", "converged"):
+            getattr(found, name)[s] = getattr(alone, name)[0]
+
+
+def _by_newton(alone: Problems, max_iter: int) -> np.ndarray:
+    """(1, P) where scikit-learn's Newton steps lead for one problem, whose Hessian is small enough to be factored."""
+    Z, weight = alone.rows.take(np.arange(len(alone.rows))) * alone.stretch, alone.weight[0]
+    if alone.signs is not None:
+        y, present = alone.signs[0], slice(None)
+    else:
+        assert alone.bounds is not None
+        y = np.repeat(np.arange(alone.outputs), np.diff(alone.bounds))
+        present = np.unique(y[weight > 0])
+    model = LogisticRegression(C=float(alone.C[0]), solver="newton-cholesky", tol=1e-10, max_iter=max_iter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whether it has converged is judged by our own measure
+        model.fit(Z[weight > 0], y[weight > 0], sample_weight=weight[weight > 0])
+    point = np.zeros((1, alone.size))
+    W, b = alone.split(point)
+    if len(model.coef_) == len(W[0, present]):  # of several classes two may be left, which scikit-learn has as one row
+        W[0, present], b[0, present] = model.coef_, model.intercept_
+    return alone.join(W, b)
+
+
+def _side_by_side(
+    problems: Problems, points: np.ndarray, tol: float, max_iter: int, warm_start: Solution | None = None
+) -> Solution:
     state = State.begin(problems, points)
     live, rest, met, left = np.arange(len(problems)), None, [], max_iter
     while len(live):
@@ -83,11 +129,6 @@ def solve(
             state.gap[outgrown] = np.inf
             break
     assert rest is not None
-    unsolved = np.flatnonzero(state.gap > tol)
-    if len(unsolved) and left > 0 and problems.rows.dtype != np.float64:
-        again = solve(problems.among(unsolved).in_float64(), state.points[unsolved], tol=tol, max_iter=left)
-        state.points[unsolved], state.value[unsolved], state.gap[unsolved] = again.points, again.value, again.gap
-        state.evaluations[unsolved] += again.evaluations
     return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met)
 
 
