@@ -55,7 +55,7 @@ def solve(
     """
     share = max_iter // 4  # of the evaluations, for each of the two further ways
     found = _side_by_side(problems, points, tol, max_iter - 2 * share, warm_start)
-    for s in np.flatnonzero(~found.converged) if share else ():
+    for s in np.flatnonzero(~found.converged).tolist() if share else ():
         alone = problems.among(np.array([s])).in_float64()
         _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
         if not found.converged[s] and problems.size <= _NEWTON_SIZE:
