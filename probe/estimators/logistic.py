@@ -159,7 +159,8 @@ class LogisticProbe(_Logistic):
     n_iter_ : int
         Evaluations of the objective, the most that a label took.
     converged_ : bool
-        Whether all stopped at `tol`.
+        Whether all stopped at `tol`, measured with curvature that fits the end of the fit. With the default the
+        objective is then within 1e-6 of the optimum, as a share of it.
 
     Examples
     --------
