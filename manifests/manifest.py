@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from ..base import ManifestError, OutputError, atomic_path, canonical_json
 from .readers.source import Source, Sources
 from .schema.card import DatasetCard
-from .schema.columns import (
+from .schema.labels import label_codes
+from .schema.table_io import (
     SUFFIXES,
     as_arrow,
     as_numbers,
@@ -28,7 +29,6 @@ from .schema.columns import (
     read_table,
     write_table,
 )
-from .schema.labels import label_codes
 from .schema.units import Units, group_ids, unit_ids
 from .validation.diagnostics import Diagnostic, refusal
 from .validation.structure import STRUCTURE, require_columns

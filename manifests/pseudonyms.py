@@ -18,7 +18,7 @@ import pandas as pd
 from ..base import ManifestError, writing
 from ..base.files import fsync
 from .manifest import Manifest
-from .schema.columns import TEXT, as_words, column_of
+from .schema.table_io import TEXT, as_words, column_of
 
 _DIGITS = 20
 """Of a pseudonym: 80 bits, so that even ten million ids do not collide."""

@@ -5,8 +5,8 @@ Nothing here knows of images or torch; an engine gets all resamples of a `ProbeT
 """
 
 from .data.probe_data import concat_units
-from .engines.params import ProbeSettings
 from .engines.registry import PROBES, Probe, resolve_probes, set_params
+from .engines.settings import ProbeSettings
 from .engines.task import ProbeTask
 from .estimators.centroid import CentroidProbe
 from .estimators.gbm import GBMProbe

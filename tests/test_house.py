@@ -35,7 +35,7 @@ _FROM_MODULES = {
         "readers.source",
         "registry",
         "schema.card",
-        "schema.columns",
+        "schema.table_io",
         "schema.intensity_policy",
         "schema.labels",
         "splits",

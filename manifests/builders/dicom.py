@@ -14,8 +14,8 @@ import pandas as pd
 from ...base import ManifestError, counted, one_of
 from ..manifest import Manifest
 from ..schema.card import Task
-from ..schema.columns import as_words, column_of
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
+from ..schema.table_io import as_words, column_of
 from ..validation.diagnostics import refusal
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
 from .dicom_headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...base import ImageError, ManifestError
 from ..readers import dicom
-from ..readers.refusals import DamageAsImageError
+from ..readers.read_errors import DamageAsImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset

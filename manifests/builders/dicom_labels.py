@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..schema.columns import as_words, read_table
+from ..schema.table_io import as_words, read_table
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import refuse
 from .common import Notice

@@ -11,7 +11,7 @@ import pandas as pd
 from ...base import ManifestError, one_of
 from ..manifest import Manifest
 from ..schema.card import Task
-from ..schema.columns import TEXT, as_text, as_words, column_of
+from ..schema.table_io import TEXT, as_text, as_words, column_of
 from ..validation.diagnostics import outside_root
 from ..validation.faults import Faults
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...base import ManifestError, counted
 from ..readers.source import Source
-from ..schema.columns import TEXT, as_codes, as_words
+from ..schema.table_io import TEXT, as_codes, as_words
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults
 from .common import Notice

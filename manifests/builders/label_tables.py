@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, one_of
-from ..schema.columns import TEXT, as_words, column_of, other_separator, read_table
+from ..schema.table_io import TEXT, as_words, column_of, other_separator, read_table
 from ..validation.faults import Faults
 from .common import SPLIT_WORDS, require_folder
 from .files import require_readable

@@ -20,7 +20,7 @@ from ...base import ImageError, ManifestError, counted, did_you_mean, one_of
 from ..manifest import Manifest
 from ..readers.nifti import mask_areas, slice_count
 from ..schema.card import Task
-from ..schema.columns import SUFFIXES, as_words, column_of, read_table
+from ..schema.table_io import SUFFIXES, as_words, column_of, read_table
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
 from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for

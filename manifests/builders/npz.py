@@ -13,7 +13,7 @@ from ...base import ImageError, ManifestError, did_you_mean, one_of
 from ..manifest import Manifest
 from ..readers.image_stack import Layout
 from ..readers.npz import read_header
-from ..readers.refusals import DamageAsImageError
+from ..readers.read_errors import DamageAsImageError
 from ..schema.card import Task
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse

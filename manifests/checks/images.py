@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..schema.columns import column_of, is_blank
+from ..schema.table_io import column_of, is_blank
 from ..validation.diagnostics import Diagnostic, all_at_once, one_by_one, outside_root, rows_in_words
 from .context import CheckContext
 

@@ -13,7 +13,7 @@ from ...base import ManifestError, counted
 from ..builders.common import Notice, assemble
 from ..builders.folder import class_folder_table, unpacked
 from ..manifest import Manifest
-from ..schema.columns import as_words, column_of
+from ..schema.table_io import as_words, column_of
 from ..validation.diagnostics import refusal
 from .set_format import FolderSet
 

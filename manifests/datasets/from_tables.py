@@ -15,7 +15,7 @@ from ..builders.common import Notice, assemble, choose_labels, choose_word
 from ..builders.images import locate_images
 from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, read_split_words
 from ..manifest import Manifest
-from ..schema.columns import TEXT, as_words, column_of
+from ..schema.table_io import TEXT, as_words, column_of
 from ..validation.faults import refuse
 from .read_labels import UNSURE, read_labels
 from .set_format import Column, Table, TableSet, read_set

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...base import no_such
 from ..builders.label_tables import PublishedTable
-from ..schema.columns import as_words
+from ..schema.table_io import as_words
 from .set_format import Labels, TableSet
 
 UNCERTAIN = ("zeros", "ones", "ignore")

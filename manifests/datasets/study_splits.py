@@ -6,7 +6,7 @@ import numpy as np
 
 from ...base import ManifestError
 from ..manifest import Manifest
-from ..schema.columns import TEXT, as_words, column_of
+from ..schema.table_io import TEXT, as_words, column_of
 from ..splits import SplitPreset
 
 

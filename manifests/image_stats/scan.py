@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from ...base import OutputError, WorkerError, atomic_path, fingerprint, progress, usable_cores
 from ..manifest import Manifest
 from ..readers.source import Source
-from ..schema.columns import as_numbers, as_words, column_of
+from ..schema.table_io import as_numbers, as_words, column_of
 from .compute import Facts, ImageStats, facts_of
 
 _SCHEMA = 1

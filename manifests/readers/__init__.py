@@ -15,7 +15,7 @@ import numpy as np
 
 from ...base import ImageError
 from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
-from .refusals import DamageAsImageError
+from .read_errors import DamageAsImageError
 from .source import Source, is_store
 from .subprocess_reader import SUBPROCESS_READER
 

@@ -25,9 +25,9 @@ import numpy as np
 
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
-from .cache import Memo, file_key
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned, to_8_bits
-from .refusals import chosen_frame
+from .memo import Memo, file_key
+from .read_errors import chosen_frame
 from .source import Source
 
 if TYPE_CHECKING:

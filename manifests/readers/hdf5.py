@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...base import ImageError
-from .cache import file_key
 from .image_stack import STACKS, Stack, no_array
+from .memo import file_key
 from .source import Source
 
 _CACHED_BYTES = 64 * 2**20

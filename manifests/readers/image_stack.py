@@ -17,9 +17,9 @@ import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
 from ..schema.intensity_policy import IntensityPolicy
-from .cache import Memo
 from .intensity import Bounds, chosen_bounds, to_8_bits
-from .refusals import chosen_frame, refuse_too_many
+from .memo import Memo
+from .read_errors import chosen_frame, refuse_too_many
 from .source import Source
 
 _MOST_CHUNK_BYTES = 256 * 2**20

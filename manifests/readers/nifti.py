@@ -26,9 +26,9 @@ import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
 from ..schema.intensity_policy import IntensityPolicy
-from .cache import Memo, file_key
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
-from .refusals import DamageAsImageError, chosen_frame, refuse_too_many
+from .memo import Memo, file_key
+from .read_errors import DamageAsImageError, chosen_frame, refuse_too_many
 from .source import Source
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ...base import ImageError
-from .cache import file_key
 from .image_stack import STACKS, Stack, no_array
+from .memo import file_key
 from .source import Source
 
 _WHOLE_BYTES = 512 * 2**20

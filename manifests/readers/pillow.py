@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import chosen_bounds, to_8_bits
-from .refusals import chosen_frame, reason_of, refuse_too_many
+from .read_errors import chosen_frame, reason_of, refuse_too_many
 from .source import Source
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")

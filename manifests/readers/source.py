@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ...base import ImageError
-from ..schema.columns import as_arrow, as_numbers
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
-from .refusals import DamageAsImageError
+from ..schema.table_io import as_arrow, as_numbers
+from .read_errors import DamageAsImageError
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 _STORE_MARKS = ("zarr.json", ".zarray", ".zgroup")

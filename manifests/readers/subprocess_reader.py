@@ -29,7 +29,7 @@ import numpy as np
 
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
-from .refusals import reason_of
+from .read_errors import reason_of
 from .source import Source
 
 _SECONDS, _SECONDS_PER_MB, _MOST_SECONDS = 4.0, 1.0, 600.0

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...base import ImageError, one_of
-from .cache import file_key
 from .image_stack import STACKS, Stack, no_array
+from .memo import file_key
 from .source import Source
 
 _METADATA = ("zarr.json", ".zarray")

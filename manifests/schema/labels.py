@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .card import DatasetCard
-from .columns import as_numbers, column_of, positions
+from .table_io import as_numbers, column_of, positions
 
 
 def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from .columns import as_arrow
+from .table_io import as_arrow
 
 
 def codes_of(keys: pd.Series) -> tuple[np.ndarray, np.ndarray]:

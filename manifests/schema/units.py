@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from .card import DatasetCard
-from .columns import as_codes, as_words, column_of
 from .labels import label_codes
 from .row_keys import codes_of, disagreeing, first_rows
+from .table_io import as_codes, as_words, column_of
 
 
 @dataclass(frozen=True, eq=False)

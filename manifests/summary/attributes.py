@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..manifest import Manifest
-from ..schema.columns import as_numbers, as_words, column_of
 from ..schema.labels import has_class
+from ..schema.table_io import as_numbers, as_words, column_of
 
 MOST_VALUES = 20
 """Values of an attribute that are counted one by one."""

@@ -9,8 +9,8 @@ import pandas as pd
 
 from ...base import percent
 from ..manifest import Manifest
-from ..schema.columns import column_of, positions
 from ..schema.labels import label_codes
+from ..schema.table_io import column_of, positions
 from ..validation.structure import SPLITS
 
 

@@ -10,8 +10,9 @@ from pydantic import Field, PositiveFloat
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.centroid import CentroidProbe
-from .params import AsGrid, ProbeSettings
-from .task import ModelSelector, ProbeTask
+from .model_selection import ModelSelector
+from .settings import AsGrid, ProbeSettings
+from .task import ProbeTask
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Temperatures, from sharp to flat probabilities; they change the confidence, rarely the predicted class."""

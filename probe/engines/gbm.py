@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.gbm import PRESETS, GBMProbe
-from .params import ProbeSettings
+from .settings import ProbeSettings
 from .task import ProbeTask
 
 

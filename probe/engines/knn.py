@@ -13,9 +13,10 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
 from ..estimators.knn import GRID, TEMPERATURE, vote
+from .model_selection import ModelSelector
 from .parallel import JoblibWorkers
-from .params import AsGrid, ProbeSettings
-from .task import ModelSelector, ProbeTask
+from .settings import AsGrid, ProbeSettings
+from .task import ProbeTask
 
 
 class KNNSettings(ProbeSettings):

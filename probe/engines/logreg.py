@@ -20,9 +20,10 @@ from ..estimators._logistic_solver.problems import Problems, proba_of_logits
 from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
 from ..estimators.logistic import GRID
+from .model_selection import ModelSelector
 from .parallel import JoblibWorkers
-from .params import AsGrid, ProbeSettings
-from .task import ModelSelector, ProbeTask
+from .settings import AsGrid, ProbeSettings
+from .task import ProbeTask
 
 _WIDE = 80
 """Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""

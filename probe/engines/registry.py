@@ -18,7 +18,7 @@ from .gbm import GBMSettings, solve_gbm
 from .knn import KNNSettings, solve_knn
 from .logreg import LogisticSettings, solve_task
 from .parallel import JoblibWorkers
-from .params import Setting, Settings, brief, describe, faults, require_known
+from .settings import Setting, Settings, brief, describe, faults, require_known
 from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
 from .task import ProbeTask
 

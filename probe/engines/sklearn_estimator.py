@@ -25,8 +25,9 @@ from sklearn.utils import all_estimators, get_tags
 from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from .params import MOST_VALUES, ProbeSettings, are_numbers, brief, require_known
-from .task import ModelSelector, ProbeTask
+from .model_selection import ModelSelector
+from .settings import MOST_VALUES, ProbeSettings, are_numbers, brief, require_known
+from .task import ProbeTask
 
 _SCALERS = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer", "QuantileTransformer"}
 _SCALERS |= {"PowerTransformer"}

@@ -1,10 +1,9 @@
-"""What an engine solves: all resamples of one feature matrix, and the choice of hyper-parameters on val."""
+"""What an engine solves: all resamples of one feature matrix."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,19 +11,10 @@ from typing import Any
 import numpy as np
 
 from ...evaluate.metrics.functions import LabeledPredictions
-from ...evaluate.metrics.registry import METRICS, Metric, evaluate
+from ...evaluate.metrics.registry import Metric
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..data.features import aggregate
-from .params import are_numbers
-
-PATIENCE = 3
-"""Candidates in a row that are no better and less likely than the best, after which a path may end early."""
-SPAN = 10 ** (14 / 11)
-"""Factor from the first of these to the last that they must cover: that of three neighbours in the default grid of C.
-On a finer grid three neighbours are nearly the same model, and noise alone may put them in a falling row."""
-_ROUNDING = 1 - 1e-4
-"""Values of a grid are written with six digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,64 +107,3 @@ class ProbeTask:
             return proba.astype(np.float32)
         units, unit = np.unique(self._unit[rows], return_inverse=True)
         return aggregate(proba, unit, len(units))
-
-
-class ModelSelector:
-    """Takes candidates from the simplest to the most complex and keeps the best on val.
-
-    Of equals the likelier one (by log-loss) is taken: on a small val many are equal, and a ranking can be perfect under
-    probabilities that are all near a half. Of those that are equal in both the simpler stays. Where the metric is not
-    defined on val (an AUC with one class), the log-loss alone chooses and a note says so.
-
-    Attributes:
-        best: whatever was kept with the best candidate; None before the first.
-        params: of the best.
-        proba: (n_val, C), of the best.
-    """
-
-    def __init__(self, task: ProbeTask, resample: Resample) -> None:
-        self.task, self.val = task, resample.val
-        self.metric = task.metric
-        self.best: Any = None
-        self.params: dict[str, Any] = {}
-        self.proba = np.empty(0)
-        self._value = self._loss = np.nan
-        self._lowest_loss = np.inf
-        self._worse: list[Any] = []
-        self._undefined = False
-
-    def consider(self, params: dict[str, Any], proba: np.ndarray) -> bool:
-        """Whether this candidate is the best so far; then set `best` to what is needed of it."""
-        scored = self.task.scored(self.val, proba)
-        value = float(evaluate(self.metric, scored)[0][0])
-        loss = float(evaluate(METRICS["log_loss"], scored)[0][0])
-        self._undefined |= bool(np.isnan(value))
-        by_loss = np.isnan(value) or np.isnan(self._value) or value == self._value
-        won = not len(self.proba) or (loss < self._loss if by_loss else self.metric.better(value, self._value))
-        if won:
-            self._value, self._loss, self.params, self.proba = value, loss, params, proba
-        # A plateau on which the likelihood still rises (one class predicted for all, say) does not end the path.
-        self._worse = [*self._worse, params] if not won and loss > self._lowest_loss else []
-        self._lowest_loss = min(self._lowest_loss, loss)
-        return won
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the last candidates were each no better by the metric and worse by the log-loss.
-
-        There must be `PATIENCE` of them, of which the last is `SPAN` times as large as the first.
-        """
-        if len(self._worse) < PATIENCE:
-            return False
-        first, last = self._worse[0], self._worse[-1]
-        covered = max(abs(math.log(last[name] / first[name])) for name in last)
-        return covered >= math.log(SPAN * _ROUNDING)
-
-    def notes(self, grid: Mapping[str, Sequence[Any]], *, limit: Any = None) -> list[str]:
-        """Notes on the choice from the values of `grid`, by parameter; nothing can lie beyond the value `limit`."""
-        notes = [f"{self.metric.name} is not defined on val; chosen by log-loss"] if self._undefined else []
-        for name, values in grid.items():
-            value = self.params[name]
-            if len(values) > 1 and are_numbers(values) and value in (min(values), max(values)) and value != limit:
-                notes.append(f"{name}={value:g} is at the grid's edge")
-        return notes

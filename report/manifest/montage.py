@@ -15,8 +15,8 @@ from ...base import ImageError, ManifestError, atomic_path, counted
 from ...manifests.manifest import Manifest
 from ...manifests.readers import read_image
 from ...manifests.schema.card import class_words
-from ...manifests.schema.columns import as_arrow, column_of
 from ...manifests.schema.labels import has_class, label_codes
+from ...manifests.schema.table_io import as_arrow, column_of
 from ..elements.theme import LIGHT, drawing, figure_bytes, new_figure
 
 if TYPE_CHECKING:

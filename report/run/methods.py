@@ -128,7 +128,7 @@ def protocol(data: ReportData) -> list[str]:
         ),
     ]
     if info["dataset"]["samples"] > info["dataset"]["units"]:
-        paragraphs.append(_FUSINGS[info["fusing"]])
+        paragraphs.append(_FUSINGS.get(info["fusing"], f"The images of a unit are combined by {info['fusing']}."))
     return paragraphs
 
 

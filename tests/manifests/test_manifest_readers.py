@@ -11,7 +11,7 @@ import pytest
 from medprobe.base import ImageError
 from medprobe.manifests import read_image
 from medprobe.manifests.readers import content_digest, npz
-from medprobe.manifests.readers.refusals import DamageAsImageError
+from medprobe.manifests.readers.read_errors import DamageAsImageError
 from medprobe.manifests.readers.source import Source, source_stamp
 from PIL import Image, features
 from PIL.PngImagePlugin import PngImageFile

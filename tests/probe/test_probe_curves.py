@@ -25,7 +25,7 @@ from medprobe.evaluate.statistics.comparison import corrected_t_test, verdicts
 from medprobe.evaluate.statistics.summary import budgets_in_order
 from medprobe.manifests import Manifest
 from medprobe.probe import CentroidProbe, ProbeTask, run_probes
-from medprobe.probe.engines.task import ModelSelector
+from medprobe.probe.engines.model_selection import ModelSelector
 
 ALL = ("logreg", "knn", "gbm", "centroid")
 

@@ -15,8 +15,8 @@ from medprobe.evaluate import METRICS, FitResult, Metric, Resample, evaluate, fi
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
+from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector
 from medprobe.probe.engines.parallel import JoblibWorkers
-from medprobe.probe.engines.task import PATIENCE, ModelSelector
 from medprobe.probe.estimators.knn import GRID as K_GRID
 from medprobe.probe.estimators.logistic import GRID as C_GRID
 

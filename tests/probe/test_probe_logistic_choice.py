@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from medprobe.evaluate import Resample, find_metric
 from medprobe.probe import PROBES, ProbeTask
+from medprobe.probe.engines.model_selection import ModelSelector
 from medprobe.probe.engines.parallel import JoblibWorkers
-from medprobe.probe.engines.task import ModelSelector
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline

@@ -16,6 +16,8 @@ _STEPS = 40
 """Evaluations under one curvature."""
 _NEWTON_SIZE = 3000
 """Numbers in a point up to which a problem that stays unsolved is solved by Newton steps."""
+_NEWTON_ROWS = 2**26
+"""Numbers in all rows up to which that is done: they are held in float64."""
 _OUTGROWN = 1.1
 """Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
 
@@ -54,11 +56,12 @@ def solve(
         warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
     """
     share = max_iter // 4  # of the evaluations, for each of the two further ways
+    small = problems.size <= _NEWTON_SIZE and len(problems.rows) * problems.rows.width <= _NEWTON_ROWS
     found = _side_by_side(problems, points, tol, max_iter - 2 * share, warm_start)
     for s in np.flatnonzero(~found.converged).tolist() if share else ():
         alone = problems.among(np.array([s])).in_float64()
         _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
-        if not found.converged[s] and problems.size <= _NEWTON_SIZE:
+        if not found.converged[s] and small:
             found.evaluations[s] += share
             _take(found, s, _side_by_side(alone, _by_newton(alone, share), tol, _STEPS))
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ...base import ImageError
-from .refusals import is_damage, reason_of
+from .read_errors import is_damage, reason_of
 
 Kept = TypeVar("Kept")
 
