@@ -58,7 +58,7 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
     y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
     unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
     found: dict[SystemKey, list[ResamplePredictions]] = {}
-    blocks: dict[Any, np.ndarray] = dict(table.groupby([*SYSTEM, *RESAMPLE]).indices)
+    blocks: dict[Any, Any] = dict(table.groupby([*SYSTEM, *RESAMPLE]).indices)
     for *names, seed, fold in sorted(blocks):
         rows = blocks[*names, seed, fold]
         if len(rows) == rows[-1] - rows[0] + 1:
