@@ -46,7 +46,7 @@ _FROM_MODULES = {
         "summary.warnings",
         "validation.diagnostics",
     },
-    "cache": {"lookup", "spec", "verify"},
+    "cache": {"index", "lookup", "spec", "verify"},
     "extract": {"catalogue", "cost", "device", "multi_device"},
     "evaluate": {
         "metrics.binning",

@@ -81,7 +81,7 @@ def _intensity_policy(window: str | None, *, per_slice: bool) -> IntensityPolicy
     try:
         if window is not None:
             kind, _, percentiles = window.partition(":")
-            fields["window"] = kind if kind in ("stored", "percentiles") else _numbers(window)
+            fields["window"] = kind if window == "stored" or kind == "percentiles" else _numbers(window)
             if window != kind:
                 fields["percentiles"] = _numbers(percentiles)
         return IntensityPolicy(**fields)

@@ -168,7 +168,9 @@ def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
     """The first pooling of a cache, (N, D) in the order of the manifest's rows, NaN where a sample is not in it."""
     import pandas as pd
 
-    vectors = pd.DataFrame(cache.load(cache.poolings[0]), index=pd.Index(cache.sample_ids))
+    from ...cache.index import unique_index
+
+    vectors = pd.DataFrame(cache.load(cache.poolings[0]), index=unique_index(cache.sample_ids))
     return vectors.reindex(manifest.sample_ids).to_numpy()
 
 

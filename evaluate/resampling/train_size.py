@@ -106,9 +106,10 @@ def parse_numbers(text: str, kind: Callable[[str], _Number], option: str, like: 
     """
     try:
         numbers = [kind(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(map(math.isfinite, numbers)):
+        valid = bool(numbers) and all(map(math.isfinite, numbers))
+    except (ValueError, OverflowError):
+        numbers, valid = [], False
+    if not valid:
         raise ProbeError(f'{option} "{text}": give {like}.')
     return numbers
 

@@ -76,7 +76,8 @@ class TimmAdapter(Adapter):
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.") from error
         if isinstance(held, torch.Tensor):
             prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-            network.pos_embed = resampled(held, new_grid, grid, prefix=prefix)
+            # Of a hybrid the grid is another one: its patches are cells of a convolutional network's map.
+            network.pos_embed = resampled(held, tuple(network.patch_embed.grid_size), grid, prefix=prefix)
 
     def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""

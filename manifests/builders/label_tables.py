@@ -125,8 +125,7 @@ class PublishedTable(Faults):
     def need_pattern(self, column: str, pattern: str, meaning: str) -> pd.DataFrame:
         """What the named parts of `pattern` are in each row: a column a part, blank where the text does not fit."""
         parts = self[column].str.extract(pattern).fillna("")
-        first = column_of(parts, str(parts.columns[0]))
-        self.blame((first == "") & (self[column] != ""), f'column "{column}": {meaning}')
+        self.blame((parts == "").all(axis=1) & (self[column] != ""), f'column "{column}": {meaning}')
         return parts
 
     def numbers(self, column: str, allowed: Sequence[int], *, blank: bool = False) -> np.ndarray:

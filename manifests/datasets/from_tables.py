@@ -205,10 +205,11 @@ def _manifest_columns(spec: TableSet, rows: pd.DataFrame, classes: Sequence[str]
     made[labels] = rows[labels]
     for name, column in columns.items():
         made[name] = _values(rows, column, notice)
-        if column.own:
+        if column.own or column.complete:
             alone = int(made[name].isna().sum())
-            if alone == len(made):
-                notice(f"The images have no {column.sources[0]}, so no patients are kept together.")
+            if alone == len(made) or (alone and column.complete):
+                which = "The" if alone == len(made) else f"{alone:,} of {len(made):,}"
+                notice(f"{which} images have no {column.sources[0]}, so no patients are kept together.")
                 made = made.drop(columns=name)
             elif alone:
                 notice(f"{alone:,} of {len(made):,} images have no {column.sources[0]}; each is its own group.")

@@ -89,6 +89,8 @@ class Column(_Part):
     """`age` understands `058Y` and `013M`; `all` joins what the rows of one image hold."""
     own: bool = False
     """Of `group_id`: an image where it is blank is a group of its own."""
+    complete: bool = False
+    """Of `group_id`: there is none if it is blank for any image, which may be of a patient that others have."""
 
 
 class Images(_Part):

@@ -37,6 +37,8 @@ def reason_of(error: BaseException, details: str = "its header or its pixels can
         return "a folder, not a file"
     if isinstance(error, PermissionError):
         return "no permission to read the file"
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "not a valid file name"
     if not is_damage(error):
         return f"the file cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
     is_cut_off = isinstance(error, EOFError) or "truncated" in str(error).lower()

@@ -375,6 +375,18 @@ def test_ddsm_lists_without_cases_say_that_no_patients_are_known(tmp_path: Path)
     assert "no patients are kept together" in notices[0]
 
 
+def test_ddsm_lists_keep_no_patients_together_if_one_image_has_no_case(tmp_path: Path) -> None:
+    tree = ddsm_lists(tmp_path)
+    name = (tmp_path / "ddsm_raw_image_lists" / "train.txt").read_text().split()[0]
+    tree.change(name, "Normal_x.jpg", "ddsm_raw_image_lists/train.txt")
+    (tmp_path / "ddsm_raw" / name).rename(tmp_path / "ddsm_raw" / "Normal_x.jpg")
+    notices: list[str] = []
+    built = tree.build(notice=notices.append)
+    assert "group_id" not in built.table
+    assert built.table["label"].iloc[0] == "normal"
+    assert any("no patients are kept together" in notice for notice in notices)
+
+
 def test_nothing_but_what_the_manifest_needs_is_kept(tmp_path: Path) -> None:
     columns = set(mimic_cxr(tmp_path).build().table.columns) - set(CHEST)
     assert columns == {"sample_id", "path", "unit_id", "group_id", "split", "view"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _NEWTON_SIZE = 3000
 """Numbers in a point up to which a problem that stays unsolved is solved by Newton steps."""
 _NEWTON_ROWS = 2**26
 """Numbers in all rows up to which that is done: they are held in float64."""
+_WARNINGS = threading.Lock()
 _OUTGROWN = 1.1
 """Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
 
@@ -62,8 +64,7 @@ def solve(
         alone = problems.among(np.array([s])).in_float64()
         _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
         if not found.converged[s] and small:
-            found.evaluations[s] += share
-            _take(found, s, _side_by_side(alone, _by_newton(alone, share), tol, _STEPS))
+            _take(found, s, _side_by_side(alone, _by_newton(alone, share), tol, min(_STEPS, share)))
     return found
 
 
@@ -84,11 +85,13 @@ def _by_newton(alone: Problems, max_iter: int) -> np.ndarray:
         assert alone.bounds is not None
         y = np.repeat(np.arange(alone.outputs), np.diff(alone.bounds))
         present = np.unique(y[weight > 0])
+    point = np.zeros((1, alone.size))
+    if not np.isfinite(weight).all() or len(np.unique(y[weight > 0])) < 2:
+        return point
     model = LogisticRegression(C=float(alone.C[0]), solver="newton-cholesky", tol=1e-10, max_iter=max_iter)
-    with warnings.catch_warnings():
+    with _WARNINGS, warnings.catch_warnings():  # of the whole process, and problems are solved in threads
         warnings.simplefilter("ignore")  # whether it has converged is judged by our own measure
         model.fit(Z[weight > 0], y[weight > 0], sample_weight=weight[weight > 0])
-    point = np.zeros((1, alone.size))
     W, b = alone.split(point)
     if len(model.coef_) == len(W[0, present]):  # of several classes two may be left, which scikit-learn has as one row
         W[0, present], b[0, present] = model.coef_, model.intercept_
