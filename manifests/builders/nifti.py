@@ -157,7 +157,8 @@ class _Cohort:
 
     def matching(self, word: str) -> pd.DataFrame:
         """The files that `word`, a word of their name or a pattern, names."""
-        return self.files[self.files["rest"].map(lambda rest: _is_named(rest, word)).astype(bool)]
+        named = [_is_named(rest, word) for rest in self.files["rest"]]
+        return self.files[pd.Series(named, self.files.index, dtype=bool)]
 
     def counts(self) -> pd.Series:
         """How many patients have a file of each name, sorted by name."""

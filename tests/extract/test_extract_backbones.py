@@ -168,3 +168,9 @@ def test_a_device_without_memory_is_not_called_a_fault_of_the_image_size(monkeyp
     monkeypatch.setattr(TimmAdapter, "features", full)
     with pytest.raises(BackboneError, match=r"cannot run one image of 160 x 160 pixels \(CUDA out of memory"):
         load_backbone("timm:test_vit@random", device="cpu")
+
+
+def test_the_positions_of_a_hybrid_follow_its_own_grid() -> None:
+    backbone = load_backbone("timm:vit_tiny_r_s16_p8_224@random", image_size=384, device="cpu", precision="fp32")
+    assert backbone.spec.transform.size == (384, 384)
+    assert np.isfinite(backbone.embed(np.zeros((1, 3, 384, 384), np.uint8))["cls"]).all()
