@@ -231,7 +231,7 @@ def _caches(store: Path, dataset: str) -> list[EmbeddingCache]:
 
 
 def _show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:
-    """The output of `--dry-run`: what is left to do per backbone, and time and disk space on so many devices."""
+    """The output of `--dry-run`: what is left to do per backbone, and time and disk space on the given devices."""
     columns = ("backbone", "images", "cached", "to do", "compute", "cache")
     rows = [
         (

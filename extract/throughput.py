@@ -19,7 +19,7 @@ T = TypeVar("T")
 _NOW_S = 10.0
 """What counts as now."""
 _WORTHWHILE = 1.05
-"""A size that is not at least so many times as fast as half of it is not worth its memory."""
+"""A size that is not at least this many times as fast as half of it is not worth its memory."""
 _ROUNDS = 2
 """Batches that are timed at each size; the first one of a size also pays for what a device does only once."""
 

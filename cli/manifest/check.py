@@ -137,7 +137,7 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
 def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[str, np.ndarray]:
     """A matrix per cache, (N, D) in the order of rows of `loaded`, NaN where a sample is not in it, by what made it.
 
-    A fix names the data set anew; the caches of the manifest that was `given` are of the same images.
+    A fix gives the data set another name; the caches of the manifest that was `given` are of the same images.
     """
     from ...base import CacheError, counted
     from ...cache import default_store, find_caches

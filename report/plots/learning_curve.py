@@ -91,7 +91,7 @@ def _scale_axis(axes: Axes, scale: Scale) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    # The budgets whose names have room beside each other; the largest always.
+    # The budgets whose names fit next to each other; the largest always.
     whole = math.log(max(scale.places.values()) / min(scale.places.values())) or 1.0
     shown: list[str] = []
     for name in sorted(scale.places, key=lambda name: -scale.places[name]):

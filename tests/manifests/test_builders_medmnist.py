@@ -195,8 +195,8 @@ def test_a_download_of_something_else_is_not_kept(home: Path, published: Path) -
 def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(home: Path, published: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
         build_medmnist("breastmnist", size="64", download=True)
-    told = "breastmnist_64.npz: does not exist and cannot be downloaded: File not found"
-    assert told in str(refusal.value)
+    message = "breastmnist_64.npz: does not exist and cannot be downloaded: File not found"
+    assert message in str(refusal.value)
     assert "breastmnist_64.npz?download=1 elsewhere and put it there" in str(refusal.value)
 
 

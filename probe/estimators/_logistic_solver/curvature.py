@@ -30,6 +30,7 @@ _LIGHT = 0.3
 _WORTH = 0.85
 """Share of a problem's weight that the heaviest pairs must carry to be worth a factor."""
 _MOST_CAUTION = 5.0
+"""Most that a gap is multiplied by for a class that is rare."""
 _SAMPLED = 20_000
 """Rows that the rest is made from, at most."""
 

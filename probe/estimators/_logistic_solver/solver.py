@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from .curvature import Curvature, Rest
 from .lbfgs import Precondition, State, Steps, minimise
@@ -20,6 +19,7 @@ _NEWTON_SIZE = 3000
 _NEWTON_ROWS = 2**26
 """Numbers in all rows up to which that is done: they are held in float64."""
 _WARNINGS = threading.Lock()
+"""Around changes to the filters of warnings, which are those of the whole process."""
 _OUTGROWN = 1.1
 """Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
 
@@ -78,6 +78,8 @@ def _take(found: Solution, s: int, alone: Solution) -> None:
 
 def _by_newton(alone: Problems, max_iter: int) -> np.ndarray:
     """(1, P) where scikit-learn's Newton steps lead for one problem, whose Hessian is small enough to be factored."""
+    from sklearn.linear_model import LogisticRegression  # rarely needed, and slow to import
+
     Z, weight = alone.rows.take(np.arange(len(alone.rows))) * alone.stretch, alone.weight[0]
     if alone.signs is not None:
         y, present = alone.signs[0], slice(None)
@@ -89,7 +91,7 @@ def _by_newton(alone: Problems, max_iter: int) -> np.ndarray:
     if not np.isfinite(weight).all() or len(np.unique(y[weight > 0])) < 2:
         return point
     model = LogisticRegression(C=float(alone.C[0]), solver="newton-cholesky", tol=1e-10, max_iter=max_iter)
-    with _WARNINGS, warnings.catch_warnings():  # of the whole process, and problems are solved in threads
+    with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whether it has converged is judged by our own measure
         model.fit(Z[weight > 0], y[weight > 0], sample_weight=weight[weight > 0])
     W, b = alone.split(point)
@@ -113,7 +115,7 @@ def _side_by_side(
             dtype=None if first else np.dtype(np.float64),
         )
         place = np.searchsorted(live, np.arange(len(problems)))
-        before, spent = state.value[live], state.evaluations.max()
+        before, spent = state.value[live], state.evaluations.copy()
         unsolved, history = minimise(
             problems,
             state,
@@ -123,7 +125,7 @@ def _side_by_side(
             tol=tol,
             steps=min(_STEPS, left),
         )
-        left -= state.evaluations.max() - spent
+        left -= (state.evaluations - spent).max()
         if first:
             rest, met = curvature.rest, [history.of(int(problem)) for problem in live]
         # Rounding allows no lower value, under a curvature that is not rounding itself.
