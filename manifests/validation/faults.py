@@ -61,7 +61,7 @@ class Faults:
     def _blame_each(
         self, rows: np.ndarray, words: pd.Series, message: Callable[[str], str], others: str, count: int | None = None
     ) -> None:
-        """Notes a message for each distinct text in `rows`, which counts as the number of errors, by default one per row."""
+        """Notes a message for each distinct text in `rows`, which counts as `count` errors, by default one per row."""
         codes, values = codes_of(words.iloc[rows])
         for value, part in zip(values, row_groups(codes, most=MOST)[:MOST], strict=False):
             text = f"{rows_in_words(rows[part])}: {message(value)}"
