@@ -88,15 +88,16 @@ def run_probes(
         >>> from medprobe.probe import run_probes
         >>> run = run_probes(manifest, caches, probes=["logreg", "centroid"], seeds=2, n_jobs=1, progress=False)
         >>> run.scores[["backbone", "probe"]].drop_duplicates()
-                 backbone     probe
-        0   timm:resnet18  centroid
-        32  timm:resnet18    logreg
-        64  timm:resnet50  centroid
-        96  timm:resnet50    logreg
+                  backbone     probe
+        0    timm:resnet18  centroid
+        44   timm:resnet18    logreg
+        88   timm:resnet50  centroid
+        132  timm:resnet50    logreg
     """
     chosen_by = find_metric(metric or manifest.card.primary_metric)
     if chosen_by not in metrics_for(manifest.card.task):
-        raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; choose another metric.")
+        names = one_of((one.name for one in metrics_for(manifest.card.task)), most=20)
+        raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; there are {names}.")
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)

@@ -67,6 +67,11 @@ def accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     return _mean(weights, right)
 
 
+def subset_accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
+    """Multilabel: share of units that are right in every label."""
+    return _mean(weights, (scored.predicted == scored.y).all(axis=1).astype(np.float64))
+
+
 def balanced_accuracy(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Mean recall of the classes; multilabel: mean over labels of the mean of sensitivity and specificity."""
     scores = one_against_rest(scored, weights)
@@ -79,9 +84,43 @@ def macro_f1(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     return mean_of_defined(one_against_rest(scored, weights)["f1"], axis=-1)
 
 
+def weighted_f1(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes (or labels), weighted by how many units have each."""
+    return _mean_by_support(scored, weights, "f1")
+
+
+def weighted_precision(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
+    """Mean precision of the classes (or labels), weighted by how many units have each; 0 for one never predicted."""
+    return _mean_by_support(scored, weights, "precision")
+
+
 def roc_auc(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve, ties counted half; mean over classes one-vs-rest, or over labels."""
     return _over_columns(scored, weights, one_auc)
+
+
+def roc_auc_ovo(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
+    """Mean over pairs of classes of the area that tells the two apart.
+
+    Of each pair it is the mean of two areas, by the probability of the one class and by that of the other, among the
+    units of the two. Pairs count the same whatever the size of the classes (Hand and Till 2001, doi
+    10.1023/A:1010920819831).
+    """
+    by_class = np.argsort(scored.y, kind="stable")
+    codes, starts = np.unique(scored.y[by_class], return_index=True)
+    weights = weights[:, by_class]
+    mass, total = np.add.reduceat(weights, starts, axis=1), np.zeros(len(weights))
+    for place, code in enumerate(codes):
+        score = scored.proba[by_class, code]
+        own = starts[place] + np.argsort(score[scored.y[by_class] == code], kind="stable")
+        below = np.c_[np.zeros(len(weights)), np.cumsum(weights[:, own], axis=1)]
+        first, last = (np.searchsorted(score[own], score, side) for side in ("left", "right"))
+        beaten_by = mass[:, [place]] - (below[:, first] + below[:, last]) / 2
+        area = ratio(np.add.reduceat(weights * beaten_by, starts, axis=1), mass * mass[:, [place]])
+        area[:, place] = np.nan
+        total += np.nansum(area, axis=1)
+    present = (mass > 0).sum(axis=1)
+    return ratio(total, present * (present - 1))
 
 
 def average_precision(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
@@ -89,14 +128,14 @@ def average_precision(scored: LabeledPredictions, weights: np.ndarray) -> np.nda
     return _over_columns(scored, weights, one_average_precision)
 
 
+def unweighted_kappa(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
+    """Cohen's kappa (Cohen 1960, doi 10.1177/001316446002000104): every error counts the same."""
+    return _kappa(scored, weights, power=0)
+
+
 def quadratic_kappa(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     """Cohen's kappa with quadratic weights (Cohen 1968, doi 10.1037/h0026256)."""
-    called = confusion(scored, weights)
-    distance = np.subtract.outer(np.arange(called.shape[1]), np.arange(called.shape[1])) ** 2.0
-    rows, columns = called.sum(axis=2), called.sum(axis=1)
-    expected = np.einsum("bi,bj,ij->b", rows, columns, distance)
-    observed = np.einsum("bij,ij->b", called, distance) * weights.sum(axis=1)
-    return 1 - ratio(observed, expected)
+    return _kappa(scored, weights, power=2)
 
 
 def log_loss(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
@@ -138,17 +177,40 @@ def remark(metric: str, scored: LabeledPredictions) -> str:
         names = [scored.classes[c] for c, left in zip(chosen, out, strict=True) if left]
         if out.all():
             return f"not defined: only one class among the {len(scored)} units"
+    elif metric == "roc_auc_ovo":
+        names = [name for name, here in zip(scored.classes, present, strict=True) if not here]
+        if present.sum() < 2:
+            return f"not defined: only one class among the {len(scored)} units"
+    elif metric in ("weighted_f1", "weighted_precision"):
+        return "" if present.any() else "not defined: no unit has a label"
     elif metric in ("balanced_accuracy", "macro_f1"):
         out = ~present | full if scored.multilabel and metric == "balanced_accuracy" else ~present
         names = [name for name, left in zip(scored.classes, out, strict=True) if left]
         if out.all():
             return "not defined: no label occurs both ways among the units"
-    elif metric == "quadratic_kappa":
+    elif metric in ("quadratic_kappa", "unweighted_kappa"):
         alone = len(np.unique(np.r_[scored.y, scored.predicted])) == 1
         return "not defined: one class alone is seen and predicted" if alone else ""
     else:
         return ""
     return f"left out, absent here: {', '.join(names)}" if names else ""
+
+
+def _kappa(scored: LabeledPredictions, weights: np.ndarray, power: int) -> np.ndarray:
+    """1 minus the observed over the expected cost, where classes i and j cost |i - j| ** power, and 0 where i = j."""
+    called = confusion(scored, weights)
+    apart = np.abs(np.subtract.outer(np.arange(called.shape[1]), np.arange(called.shape[1])))
+    distance = (apart > 0) * apart.astype(np.float64) ** power
+    rows, columns = called.sum(axis=2), called.sum(axis=1)
+    expected = np.einsum("bi,bj,ij->b", rows, columns, distance)
+    observed = np.einsum("bij,ij->b", called, distance) * weights.sum(axis=1)
+    return 1 - ratio(observed, expected)
+
+
+def _mean_by_support(scored: LabeledPredictions, weights: np.ndarray, score: str) -> np.ndarray:
+    support = weights @ scored.truth.astype(np.float64)
+    of_class = np.nan_to_num(one_against_rest(scored, weights)[score])
+    return ratio((support * of_class).sum(axis=1), support.sum(axis=1))
 
 
 def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -36,7 +36,9 @@ class Metric:
     range: tuple[float, float] = (0, 1)
     """Smallest and largest possible value; infinity where there is no bound."""
     tasks: tuple[Task, ...] = TASKS
-    """Tasks that it is reported for."""
+    """Tasks that it is defined for: their runs hold it."""
+    in_overview: bool = True
+    """Whether tables of every metric show it; else it is in the scores, and shown where it is named."""
 
     @property
     def name(self) -> str:
@@ -62,16 +64,48 @@ class Metric:
         return 1.0 if self.greater_is_better else -1.0
 
 
+_SINGLE: tuple[Task, ...] = ("binary", "multiclass", "ordinal")
+_SEVERAL: tuple[Task, ...] = ("multiclass", "ordinal")
+
 _ALL = (
     Metric(f.accuracy, "Accuracy", "share of right predictions"),
+    Metric(
+        f.subset_accuracy,
+        "Subset accuracy",
+        "share of units that are right in every label",
+        tasks=("multilabel",),
+        in_overview=False,
+    ),
     Metric(
         f.balanced_accuracy,
         "Balanced accuracy",
         "mean over classes of the share of its units that are found (macro recall)",
     ),
     Metric(f.macro_f1, "Macro F1", "mean over classes of the F1 score"),
+    Metric(f.weighted_f1, "Weighted F1", "mean of the classes' F1 scores by their units", in_overview=False),
+    Metric(
+        f.weighted_precision,
+        "Weighted precision",
+        "mean of the classes' precisions by their units",
+        in_overview=False,
+    ),
     Metric(f.roc_auc, "ROC-AUC", "chance that a unit of the class ranks above one of another, mean over classes"),
+    Metric(
+        f.roc_auc_ovo,
+        "ROC-AUC one-vs-one",
+        "chance that a unit of one class ranks above one of another by that class, mean over pairs of classes",
+        tasks=_SEVERAL,
+        in_overview=False,
+    ),
     Metric(f.average_precision, "Average precision", "area under the precision-recall steps, mean over classes"),
+    Metric(
+        f.unweighted_kappa,
+        "Unweighted kappa",
+        "agreement beyond chance, every error counted the same",
+        range=(-1, 1),
+        tasks=_SINGLE,
+        in_overview=False,
+    ),
     Metric(
         f.quadratic_kappa,
         "Quadratic kappa",
@@ -112,10 +146,9 @@ def find_metric(name: str) -> Metric:
     return look_up("metric", METRIC_ALIASES.get(name.lower().replace("-", "_"), name), METRICS)
 
 
-def metrics_for(task: str, *, also: Iterable[str] = ()) -> list[Metric]:
-    """The metrics that a task is reported in, in the order of `METRICS`; those named in `also` with them."""
-    wanted = {find_metric(name).name for name in also}
-    return [metric for metric in METRICS.values() if cast(Task, task) in metric.tasks or metric.name in wanted]
+def metrics_for(task: str) -> list[Metric]:
+    """The metrics that a task is scored in, in the order of `METRICS`."""
+    return [metric for metric in METRICS.values() if cast(Task, task) in metric.tasks]
 
 
 def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | None = None) -> tuple[np.ndarray, str]:

@@ -24,17 +24,27 @@ _PRIMARY_METRIC: dict[Task, str] = {
     "ordinal": "quadratic_kappa",
     "multilabel": "roc_auc",
 }
-_FOR_ALL = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision")
-_PROBABILITIES = ("log_loss", "brier", "ece")
+_OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "weighted_precision")
+_OF_PROBABILITIES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")
+_OF_TASK: dict[Task, tuple[str, ...]] = {
+    "binary": ("unweighted_kappa",),
+    "multiclass": ("unweighted_kappa", "roc_auc_ovo"),
+    "ordinal": ("unweighted_kappa", "quadratic_kappa", "roc_auc_ovo"),
+    "multilabel": ("subset_accuracy",),
+}
 METRIC_NAMES: dict[Task, tuple[str, ...]] = {
-    task: (*_FOR_ALL, *(("quadratic_kappa",) if task == "ordinal" else ()), *_PROBABILITIES) for task in TASKS
+    task: (*_OF_CLASSES, *_OF_TASK[task], *_OF_PROBABILITIES) for task in TASKS
 }
 """What may be a primary metric. Known here so that a card is found wrong before anything is embedded."""
 METRIC_ALIASES = {
     **dict.fromkeys(("macro_recall", "mean_recall", "bacc", "balanced_acc"), "balanced_accuracy"),
     **dict.fromkeys(("acc",), "accuracy"),
     **dict.fromkeys(("f1", "f1_macro", "f1_score"), "macro_f1"),
+    **dict.fromkeys(("f1_weighted",), "weighted_f1"),
+    **dict.fromkeys(("precision_weighted",), "weighted_precision"),
+    **dict.fromkeys(("exact_match", "exact_match_ratio"), "subset_accuracy"),
     **dict.fromkeys(("auc", "auroc", "rocauc", "roc"), "roc_auc"),
+    **dict.fromkeys(("auc_ovo", "auroc_ovo"), "roc_auc_ovo"),
     **dict.fromkeys(("ap", "auprc", "pr_auc", "map", "mean_average_precision"), "average_precision"),
     **dict.fromkeys(("kappa", "qwk", "cohen_kappa"), "quadratic_kappa"),
     **dict.fromkeys(("nll", "cross_entropy", "logloss"), "log_loss"),
@@ -137,7 +147,7 @@ class DatasetCard(BaseModel):
         if metric and metric not in METRIC_NAMES[task]:
             near = did_you_mean(metric, METRIC_NAMES[task])
             raise ValueError(
-                f'unknown metric "{metric}" for a {task} task; there are {one_of(METRIC_NAMES[task])}.{near}'
+                f'unknown metric "{metric}" for a {task} task; there are {one_of(METRIC_NAMES[task], most=20)}.{near}'
             )
         return metric or _PRIMARY_METRIC[task]
 

@@ -161,19 +161,24 @@ class ReportData:
 
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
-        """One row per system, best first: `label`, `probe_label`, mean and sd as in the summary of every metric."""
+        """One row per system, best first: `label`, `probe_label`, mean and sd in every metric that was scored."""
         keys = list(SystemKey._fields)
         wide = summarise_metrics(self.run).pivot(index=keys, columns="metric", values=["mean", "sd"])
         wide.columns = [f"{metric}_{part}" for part, metric in wide.columns]
-        names = [f"{m.name}_{part}" for m in self.metrics for part in ("mean", "sd")]
+        names = [f"{m.name}_{part}" for m in self.scored for part in ("mean", "sd")]
         table = self.every_system[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")
         return table.reindex(columns=[*keys, "label", "probe_label", *names])
 
     @cached_property
-    def metrics(self) -> list[Metric]:
-        """Those that the run was scored in."""
+    def scored(self) -> list[Metric]:
+        """The metrics that the run was scored in."""
         scored = set(self.run.scores["metric"])
         return [metric for metric in metrics_for(self.run.task) if metric.name in scored]
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Of these, the ones that tables of every metric show, and that of the report."""
+        return [metric for metric in self.scored if metric.in_overview or metric is self.metric]
 
 
 def load_report_data(folder: Path, metric: str | None = None) -> ReportData:

@@ -93,6 +93,10 @@ SKLEARN: dict[str, Callable[[LabeledPredictions], float]] = {
     "average_precision": lambda s: float(
         np.mean([sk.average_precision_score(_truths(s)[:, c], s.proba[:, c]) for c in _columns(s)])
     ),
+    "weighted_f1": lambda s: float(sk.f1_score(s.y, s.predicted, average="weighted")),
+    "weighted_precision": lambda s: float(sk.precision_score(s.y, s.predicted, average="weighted", zero_division=0)),
+    "subset_accuracy": lambda s: float(sk.accuracy_score(s.y, s.predicted)),
+    "unweighted_kappa": lambda s: float(sk.cohen_kappa_score(s.y, s.predicted)),
     "quadratic_kappa": lambda s: float(sk.cohen_kappa_score(s.y, s.proba.argmax(1), weights="quadratic")),
     "log_loss": _sk_log_loss,
     "brier": _sk_brier,
@@ -117,6 +121,15 @@ def test_a_multiclass_brier_and_auc_are_scikit_learns_own_multiclass_forms() -> 
     exact = LabeledPredictions(scored.y, proba, scored.task, scored.classes)
     assert _value("roc_auc", exact) == pytest.approx(sk.roc_auc_score(scored.y, proba, multi_class="ovr"))
     assert _value("brier", exact) == pytest.approx(sk.brier_score_loss(scored.y, proba, scale_by_half=False))
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+@pytest.mark.parametrize("task", ["multiclass", "ordinal"])
+def test_a_one_vs_one_auc_is_scikit_learns_with_and_without_ties(task: str, decimals: int | None) -> None:
+    scored = _predictions(task, classes=5, decimals=decimals)
+    proba = scored.proba / scored.proba.sum(axis=1, keepdims=True)  # as scikit-learn wants them
+    exact = LabeledPredictions(scored.y, proba, task, scored.classes)
+    assert _value("roc_auc_ovo", exact) == pytest.approx(sk.roc_auc_score(scored.y, proba, multi_class="ovo"))
 
 
 def _ece_by_loop(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -207,6 +220,49 @@ def _only(task: str, keep: list[int]) -> LabeledPredictions:
     return _subset(scored, np.flatnonzero(np.isin(scored.y, keep)))
 
 
+@pytest.mark.parametrize("name", ["weighted_f1", "weighted_precision", "unweighted_kappa"])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_a_score_under_weights_is_scikit_learns_under_sample_weights(name: str, task: str) -> None:
+    scored = _predictions(task)
+    weights = np.random.default_rng(0).integers(0, 4, len(scored)).astype(float)
+    of_sklearn = {
+        "weighted_f1": lambda **kw: sk.f1_score(scored.y, scored.predicted, average="weighted", **kw),
+        "weighted_precision": lambda **kw: sk.precision_score(scored.y, scored.predicted, average="weighted", **kw),
+        "unweighted_kappa": lambda **kw: sk.cohen_kappa_score(scored.y, scored.predicted, **kw),
+    }
+    assert _value(name, scored, weights[None, :]) == pytest.approx(of_sklearn[name](sample_weight=weights))
+
+
+def test_a_class_that_is_never_predicted_has_a_weighted_precision_of_0_as_in_scikit_learn() -> None:
+    scored = LabeledPredictions(np.array([0, 0, 1, 2]), np.eye(3)[[0, 0, 0, 2]], "multiclass", ["a", "b", "c"])
+    wanted = sk.precision_score(scored.y, scored.predicted, average="weighted", zero_division=0)
+    assert _value("weighted_precision", scored) == pytest.approx(wanted)
+
+
+def test_an_absent_class_is_in_no_pair_of_a_one_vs_one_auc() -> None:
+    scored = _only("multiclass", [0, 2, 3])
+    value, remark = evaluate(METRICS["roc_auc_ovo"], scored)
+    assert remark == "left out, absent here: c1"
+    pairs = [(0, 2), (0, 3), (2, 3)]
+    rows = [np.isin(scored.y, pair) for pair in pairs]
+    areas = [
+        sk.roc_auc_score(scored.y[these] == c, scored.proba[these, c])
+        for pair, these in zip(pairs, rows, strict=True)
+        for c in pair
+    ]
+    assert value[0] == pytest.approx(np.mean(areas))
+    value, remark = evaluate(METRICS["roc_auc_ovo"], _only("multiclass", [1]))
+    assert np.isnan(value[0])
+    assert remark.startswith("not defined: only one class")
+
+
+def test_units_without_any_label_have_no_weighted_score() -> None:
+    scored = LabeledPredictions(np.zeros((3, 2), np.int64), np.full((3, 2), 0.6), "multilabel", ["a", "b"])
+    value, remark = evaluate(METRICS["weighted_f1"], scored)
+    assert np.isnan(value[0])
+    assert remark == "not defined: no unit has a label"
+
+
 @pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1", "roc_auc", "average_precision"])
 def test_an_absent_class_is_left_out_of_a_mean_over_classes_and_told(name: str) -> None:
     scored = _only("multiclass", [0, 2, 3])
@@ -233,9 +289,10 @@ def test_one_class_alone_leaves_an_auc_undefined_and_says_so() -> None:
         assert "only one class" in remark
 
 
-def test_a_kappa_of_one_class_seen_and_predicted_is_undefined_and_says_so() -> None:
+@pytest.mark.parametrize("name", ["quadratic_kappa", "unweighted_kappa"])
+def test_a_kappa_of_one_class_seen_and_predicted_is_undefined_and_says_so(name: str) -> None:
     scored = LabeledPredictions(np.zeros(5, np.int64), np.tile([0.9, 0.1], (5, 1)), "ordinal", ["a", "b"])
-    value, remark = evaluate(METRICS["quadratic_kappa"], scored)
+    value, remark = evaluate(METRICS[name], scored)
     assert np.isnan(value[0])
     assert remark
 
@@ -274,7 +331,11 @@ def test_of_equal_probabilities_the_first_class_is_predicted() -> None:
 def test_a_task_is_reported_in_its_metrics(task: str) -> None:
     names = [metric.name for metric in metrics_for(task)]
     assert ("quadratic_kappa" in names) == (task == "ordinal")
-    assert set(METRICS) - set(names) <= {"quadratic_kappa"}
+    assert ("subset_accuracy" in names) == (task == "multilabel")
+    assert ("unweighted_kappa" in names) == (task != "multilabel")
+    assert ("roc_auc_ovo" in names) == (task in ("multiclass", "ordinal"))
+    optional = {"quadratic_kappa", "unweighted_kappa", "subset_accuracy", "roc_auc_ovo"}
+    assert set(METRICS) - set(names) <= optional
 
 
 def test_an_alias_is_the_same_metric_and_an_unknown_one_names_the_near_one() -> None:
