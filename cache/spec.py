@@ -22,7 +22,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
 Colour = Literal["rgb", "grey"]
+Positions = Literal["", "bicubic", "bicubic-antialias", "bicubic-offset-0.1"]
 
+_ADDED_LATER = ("config_digest", "reading", "positions")
+"""Fields of `EmbeddingSpec` that are left out of its JSON while they are empty, so that old names stay."""
 _LONGEST = 100
 """Characters of a readable name; with fingerprint and suffixes it stays far below a file system's 255 bytes."""
 
@@ -126,6 +129,8 @@ class EmbeddingSpec:
     tensor; empty where `model` says it all."""
     reading: str = ""
     """How stored values became 8-bit pixels (`IntensityPolicy.in_spec`); empty at the default."""
+    positions: Positions = ""
+    """How absolute position embeddings were resampled to another size than the weights'; empty where they were not."""
 
     def __post_init__(self) -> None:
         for field in ("backbone", "model", "weights_digest"):
@@ -139,6 +144,7 @@ class EmbeddingSpec:
             raise ValueError(f"a pooling's name must not hold '/' or begin with '.', got {self.poolings}")
         _choice(self.precision, Precision, "precision")
         _choice(self.runtime, Runtime, "runtime")
+        _choice(self.positions, Positions, "positions")
         if not re.fullmatch(r"[0-9a-f]*", self.config_digest):
             raise ValueError(f"config_digest must be hexadecimal digits, got {self.config_digest!r}")
 
@@ -154,7 +160,7 @@ class EmbeddingSpec:
     def _fields(self) -> dict[str, Any]:
         """All fields but those that were added later and stand at their defaults, so that old names stay."""
         fields = asdict(self)
-        return {name: value for name, value in fields.items() if value or name not in ("config_digest", "reading")}
+        return {name: value for name, value in fields.items() if value or name not in _ADDED_LATER}
 
     @classmethod
     def from_json(cls, text: str) -> EmbeddingSpec:

@@ -126,7 +126,7 @@ def load_backbone(
         normalization = normalization[transform.colour]
     if normalization is not None:
         transform = normalization.of(transform)
-    adapter.set_image_size(network, transform.size)
+    positions = adapter.set_image_size(network, entry, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     trial = _Trial(adapter, network, (transform.channels, *transform.size), place)
     there = available(trial.end)
@@ -142,6 +142,7 @@ def load_backbone(
         runtime=run_by,
         config_digest=fingerprint(config, digits=32) if config else "",
         reading=reading.in_spec if reading else "",
+        positions=positions,
     )
     vectors = Vectors(network, adapter, spec, recipes, place)
     embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)

@@ -20,13 +20,15 @@ from torch import nn
 from ...base import BackboneError, WeightsError, did_you_mean, one_of
 from ...base.text import first_line
 from ...cache import TransformSpec
+from ...cache.spec import Positions
 from ..catalogue import Entry, Local, Random
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
 from ..weights.published import OPENAI_MARKS
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
-from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, resampled, transform_spec
+from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, transform_spec
+from .position_embeddings import resampled, way_of
 
 _HUB = "hf-hub:"
 _CONFIG = "open_clip_config.json"
@@ -70,20 +72,22 @@ class OpenClipAdapter(Adapter):
         config = _config(entry)["model_cfg"]
         return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
 
-    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """See `Adapter.set_image_size`."""
         own = _own_size(network)
         if own == size:
-            return
+            return ""
+        way = way_of(entry.model)
         if isinstance(network, TimmModel):
-            TimmAdapter().set_image_size(network.trunk, size)
+            way = TimmAdapter().set_image_size(network.trunk, entry, size)
         elif isinstance(network, ModifiedResNet):
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.")
         else:
             grid = grid_of(size, network.patch_size[0])
-            held = resampled(network.positional_embedding[None], grid, tuple(network.grid_size), prefix=1)
+            held = resampled(network.positional_embedding[None], grid, way, tuple(network.grid_size), prefix=1)
             network.positional_embedding, network.grid_size = nn.Parameter(held[0], requires_grad=False), grid
         network.image_size = size
+        return way
 
     def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""

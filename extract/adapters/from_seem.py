@@ -12,6 +12,7 @@ from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean, one_of
 from ...cache import TransformSpec
+from ...cache.spec import Positions
 from ..catalogue import Entry, Local
 from ..weights.loading import load_file
 from ..weights.tensors import read_tensors
@@ -57,10 +58,11 @@ class SeemAdapter(Adapter):
         config = {"interpolation": "bicubic", "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
         return transform_spec(config, (side, side), (side, side), squash=False)
 
-    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """See `Adapter.set_image_size`."""
         # SEEM fills other sizes up with a border of zeros, which would go into the means.
         grid_of(size, _COARSEST)
+        return ""
 
     def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""

@@ -16,11 +16,13 @@ from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean
 from ...cache import TransformSpec
+from ...cache.spec import Positions
 from ..catalogue import Entry, Local
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
 from ..weights.tensors import Tensors, read_tensors
-from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, resampled, transform_spec
+from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, transform_spec
+from .position_embeddings import resampled, way_of
 
 
 class TimmAdapter(Adapter):
@@ -56,28 +58,31 @@ class TimmAdapter(Adapter):
         colour = "grey" if entry.channels == 1 else "rgb"
         return transform_spec(config, (height, width), scaled, squash=squash, colour=colour)
 
-    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """See `Adapter.set_image_size`."""
         embed = getattr(network, "patch_embed", None)
         own = getattr(embed, "img_size", None)
         if embed is None or own is None or tuple(own) == size:
-            return
-        new_grid = grid_of(size, embed.patch_size[0])
+            return ""
+        new_grid, way = grid_of(size, embed.patch_size[0]), way_of(entry.model)
         held = getattr(network, "pos_embed", None)
         if isinstance(network, VisionTransformerSAM):
-            # The positions that attention has of its own, relative ones, follow by themselves.
-            if held is not None:
-                network.pos_embed = resampled(held, new_grid)
-            return
+            # The relative positions of its attention follow by themselves, linearly, as in its authors' `get_rel_pos`.
+            if held is None:
+                return ""
+            network.pos_embed = resampled(held, new_grid, way)
+            return way
         grid = tuple(embed.grid_size)
         try:
             network.set_input_size(img_size=size)
         except (AttributeError, AssertionError, ValueError, RuntimeError) as error:
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.") from error
-        if isinstance(held, torch.Tensor):
-            prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-            # Of a hybrid the grid is another one: its patches are cells of a convolutional network's map.
-            network.pos_embed = resampled(held, tuple(network.patch_embed.grid_size), grid, prefix=prefix)
+        if not isinstance(held, torch.Tensor):
+            return ""
+        prefix = 0 if network.no_embed_class else network.num_prefix_tokens
+        # Of a hybrid the grid is another one: its patches are cells of a convolutional network's map.
+        network.pos_embed = resampled(held, tuple(network.patch_embed.grid_size), way, grid, prefix=prefix)
+        return way
 
     def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""

@@ -16,6 +16,7 @@ from torch import nn
 from ...base import BackboneError, WeightsError
 from ...base.text import first_line
 from ...cache import TransformSpec
+from ...cache.spec import Positions
 from ..catalogue import Entry, Hub, Local
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file, misfits
@@ -32,8 +33,8 @@ from .interface import (
     Wanted,
     grid_of,
     positions,
-    resampled,
 )
+from .position_embeddings import resampled, way_of
 
 _NO_MATTER = {"architectures", "dtype", "id2label", "label2id", "problem_type", "torch_dtype", "transformers_version"}
 """What a config says that changes no vector."""
@@ -73,22 +74,29 @@ class TransformersAdapter(Adapter):
         config = network.config.to_diff_dict()
         return {name: value for name, value in config.items() if name not in _NO_MATTER and name[:1] != "_"}
 
-    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
+    def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """See `Adapter.set_image_size`."""
-        patch, own = (getattr(network.config, name, None) for name in ("patch_size", "image_size"))
-        grid = grid_of(size, patch) if isinstance(patch, int) else None
-        if grid and _is_sam(network):
-            if tuple(network.patch_embed.image_size) != size and network.pos_embed is not None:
-                # The relative positions follow by themselves.
-                network.pos_embed = resampled(network.pos_embed, grid)
-            network.patch_embed.image_size = size
-            return
+        patch = getattr(network.config, "patch_size", None)
+        if not isinstance(patch, int):
+            return ""
+        grid, way = grid_of(size, patch), way_of(entry.model, network.config.model_type)
+        if _is_sam(network):
+            own, network.patch_embed.image_size = tuple(network.patch_embed.image_size), size
+            if own == size or network.pos_embed is None:
+                return ""
+            # The relative positions of its attention follow by themselves.
+            network.pos_embed = resampled(network.pos_embed, grid, way)
+            return way
+        sides: Any = getattr(network.config, "image_size", None) or size
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        if (height, width) == size:
+            return ""
+        interpolating = [module for module in network.modules() if hasattr(module, "interpolate_pos_encoding")]
         # Rotary positions are computed for each size.
-        interpolates = hasattr(network, "rope_embeddings") or any(
-            hasattr(module, "interpolate_pos_encoding") for module in network.modules()
-        )
-        if grid and own not in (None, size[0]) and not interpolates:
-            raise BackboneError(f"this architecture takes images of {own} x {own} pixels only.")
+        if not interpolating and not hasattr(network, "rope_embeddings"):
+            raise BackboneError(f"this architecture takes images of {height} x {width} pixels only.")
+        held = [_hold_positions(module, grid, way, (height // patch, width // patch)) for module in interpolating]
+        return way if any(held) else ""
 
     def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""
@@ -125,6 +133,24 @@ _MAPS_BY_STAGE = {"convnext", "convnextv2", "regnet", "resnet"}
 
 def _is_sam(network: Any) -> bool:
     return network.config.model_type == "sam_vision_model"
+
+
+def _hold_positions(module: Any, grid: tuple[int, int], way: Positions, old_grid: tuple[int, int]) -> bool:
+    """Gives a module the positions of `grid` for good, instead of those that transformers interpolates per batch.
+
+    False for one that has none, or keeps them in another form (of several stages, say), which is left as it is.
+    """
+    name = next((n for n in ("position_embeddings", "position_embedding") if getattr(module, n, None) is not None), "")
+    held = getattr(module, name, None)
+    rows = held.weight[None] if isinstance(held, nn.Embedding) else held
+    if not isinstance(rows, torch.Tensor) or rows.ndim != 3:
+        return False
+    prefix = rows.shape[1] - old_grid[0] * old_grid[1]
+    if not 0 <= prefix <= 2:
+        return False
+    module.held_positions = resampled(rows, grid, way, old_grid, prefix=prefix)
+    module.interpolate_pos_encoding = lambda *_: module.held_positions
+    return True
 
 
 def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
@@ -181,8 +207,11 @@ def _from_published(entry: Entry, tensors: Tensors, layout: Published) -> nn.Mod
 
 
 def _vision_part(model: Any) -> nn.Module:
-    """The image encoder of a model of images and texts."""
-    return next((part for name in _VISION_PARTS if (part := getattr(model, name, None)) is not None), model)
+    """The image encoder of a model of images and texts; MAE's sees all patches in order, as its authors evaluate it."""
+    part = next((part for name in _VISION_PARTS if (part := getattr(model, name, None)) is not None), model)
+    if part.config.model_type == "vit_mae":
+        part.embeddings.random_masking = lambda tokens, noise=None: (tokens, None, None)
+    return part
 
 
 def _read_one_file(entry: Entry) -> Tensors | None:

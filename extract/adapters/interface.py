@@ -11,6 +11,7 @@ from torch import nn
 
 from ...base import BackboneError
 from ...cache import Colour, TransformSpec
+from ...cache.spec import Positions
 from ..catalogue import Entry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -87,8 +88,11 @@ class Adapter(Protocol):
         """
         return {}
 
-    def set_image_size(self, network: Any, size: tuple[int, int]) -> None:
-        """Makes `network` take images of (height, width) pixels, interpolating positions where it has any.
+    def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
+        """Makes `network` take images of (height, width) pixels; positions that it has are resampled once, here.
+
+        Returns:
+            How they were resampled; empty where they were not.
 
         Raises:
             BackboneError: the architecture cannot take that size.
@@ -107,21 +111,6 @@ class Adapter(Protocol):
 def positions(feature_map: torch.Tensor) -> torch.Tensor:
     """The positions of a map (B, D, H, W) in one row (B, H x W, D)."""
     return feature_map.flatten(2).transpose(1, 2)
-
-
-def resampled(
-    held: torch.Tensor, grid: tuple[int, int], old_grid: tuple[int, int] | None = None, *, prefix: int = 0
-) -> nn.Parameter:
-    """Position embeddings for another grid of patches: bicubic without antialiasing, as DINOv2's authors have it.
-
-    `held` is a map (1, H, W, D); or, with `old_grid` (H, W), a row (1, prefix + H x W, D), whose prefix stays as it is.
-    """
-    held = held.detach()
-    patches = held[:, prefix:].reshape(1, *(old_grid or held.shape[1:3]), -1).permute(0, 3, 1, 2)
-    made = nn.functional.interpolate(patches, size=grid, mode="bicubic", antialias=False).permute(0, 2, 3, 1)
-    if old_grid:
-        made = torch.cat([held[:, :prefix], made.flatten(1, 2)], dim=1)
-    return nn.Parameter(made, requires_grad=False)
 
 
 def transform_spec(

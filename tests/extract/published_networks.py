@@ -111,8 +111,15 @@ def saved(tensors: dict[str, torch.Tensor], place: Path) -> Path:
     return place
 
 
-def dinov2_of_transformers(tensors: dict[str, torch.Tensor], registers: int = 0, swiglu: bool = False) -> nn.Module:
-    """The same network in transformers, filled by the names that its own documentation gives, one by one."""
+def dinov2_of_transformers(
+    tensors: dict[str, torch.Tensor], registers: int = 0, swiglu: bool = False, *, size: int = 518
+) -> nn.Module:
+    """The same network in transformers, filled by the names that its own documentation gives, one by one.
+
+    Without registers its positions at `size` pixels are those of DINOv2's own code, which transformers does not follow.
+    """
+    if size != 518 and not registers:
+        tensors = tensors | {"pos_embed": _positions_of_dinov2(tensors["pos_embed"], size // 14)}
     width, depth = tensors["cls_token"].shape[-1], len([name for name in tensors if name.endswith(".ls1.gamma")])
     kind = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": width // 64}
     patch, tokens = tensors["patch_embed.proj.weight"].shape[-1], tensors["pos_embed"].shape[1]
@@ -150,6 +157,13 @@ def dinov2_of_transformers(tensors: dict[str, torch.Tensor], registers: int = 0,
     return model.eval()
 
 
+def _positions_of_dinov2(held: torch.Tensor, grid: int) -> torch.Tensor:
+    side = round((held.shape[1] - 1) ** 0.5)
+    patches = held[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    made = functional.interpolate(patches, scale_factor=((grid + 0.1) / side,) * 2, mode="bicubic")
+    return torch.cat([held[:, :1], made.flatten(2).transpose(1, 2)], 1)
+
+
 def fill(module: nn.Module, tensors: dict[str, torch.Tensor], name: str) -> None:
     assert module.weight.shape == tensors[f"{name}.weight"].shape
     module.weight.data = tensors[f"{name}.weight"]
@@ -166,7 +180,9 @@ def sam_of_transformers(tensors: dict[str, torch.Tensor], size: int) -> nn.Modul
     encoder = hf.SamVisionModel(config).vision_encoder
     if "pos_embed" in of:
         grid = size // 16
-        positions = functional.interpolate(of["pos_embed"].permute(0, 3, 1, 2), size=(grid, grid), mode="bicubic")
+        positions = functional.interpolate(
+            of["pos_embed"].permute(0, 3, 1, 2), (grid, grid), mode="bicubic", antialias=True
+        )
         encoder.pos_embed.data = positions.permute(0, 2, 3, 1)
     else:
         encoder.pos_embed = None
@@ -187,12 +203,13 @@ def sam_of_transformers(tensors: dict[str, torch.Tensor], size: int) -> nn.Modul
     return encoder.eval()
 
 
-def vit_of_transformers(tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """A plain vision transformer at 224 px with these numbers."""
+def vit_of_transformers(tensors: dict[str, torch.Tensor], *, masked: bool = False) -> nn.Module:
+    """A plain vision transformer at 224 px with these numbers, or as MAE's, of which training masks a part."""
     width, depth = tensors["cls_token"].shape[-1], len([name for name in tensors if name.endswith(".norm1.bias")])
     kind = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": width // 64}
-    config = hf.ViTConfig(**kind, intermediate_size=4 * width, layer_norm_eps=1e-6)
-    network = hf.ViTModel(config, add_pooling_layer=False)
+    kind |= {"intermediate_size": 4 * width, "layer_norm_eps": 1e-6}
+    model, config = (hf.ViTMAEModel, hf.ViTMAEConfig) if masked else (hf.ViTModel, hf.ViTConfig)
+    network = model(config(**kind), **({} if masked else {"add_pooling_layer": False}))
     network.embeddings.cls_token.data = tensors["cls_token"]
     network.embeddings.position_embeddings.data = tensors["pos_embed"]
     fill(network.embeddings.patch_embeddings.projection, tensors, "patch_embed.proj")

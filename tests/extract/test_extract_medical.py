@@ -215,7 +215,7 @@ def test_rad_dino_from_its_folder_gives_what_timms_dinov2_gives(tmp_path) -> Non
     assert backbone.transform.mean == (0.5307,) * 3
     theirs = timm.create_model("vit_base_patch14_dinov2", num_classes=0, depth=2).eval()
     theirs.load_state_dict({name: value for name, value in tensors.items() if name != "mask_token"})
-    ADAPTERS["timm"].set_image_size(theirs, (112, 112))
+    ADAPTERS["timm"].set_image_size(theirs, resolve("timm:vit_base_patch14_dinov2"), (112, 112))
     pixels, images = smooth_inputs(backbone, 1)
     made = backbone.embed(pixels)
     with torch.inference_mode():

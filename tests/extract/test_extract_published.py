@@ -50,7 +50,7 @@ def test_metas_dinov2_through_timm_is_transformers_dinov2(tmp_path, shallow, mod
         f"timm:{model}@{saved(tensors, tmp_path / 'vits14.pth')}", poolings=poolings, image_size=112, **_OPTIONS
     )
     made = backbone.embed(noise_images(112))
-    network = dinov2_of_transformers(tensors, registers)
+    network = dinov2_of_transformers(tensors, registers, size=112)
     with torch.inference_mode():
         out = network(normalised(backbone, noise_images(112)), output_hidden_states=True)
         normed = [network.layernorm(states) for states in out.hidden_states[-4:]]
@@ -77,7 +77,7 @@ def test_metas_dinov2_is_read_by_transformers_too(tmp_path, registers, swiglu) -
     (tmp_path / "preprocessor_config.json").write_text('{"size": {"height": 56, "width": 56}}')
     saved(tensors, tmp_path / "dinov2.pth")
     backbone = load_backbone(f"hf:some/model@{tmp_path / 'dinov2.pth'}", **_OPTIONS)
-    network = dinov2_of_transformers(tensors, registers, swiglu)
+    network = dinov2_of_transformers(tensors, registers, swiglu, size=56)
     with torch.inference_mode():
         out = network(normalised(backbone, noise_images(56)))
     agree(backbone.embed(noise_images(56))["cls"], out.last_hidden_state[:, 0])
@@ -99,7 +99,7 @@ def test_metas_linear_head_gives_its_logits(tmp_path, shallow, chunked) -> None:
         torch.from_numpy(made["cls@last4+mean"]), head["linear_head.weight"], head["linear_head.bias"]
     )
     agree(made["logits"], said)
-    network = dinov2_of_transformers(tensors, 0)
+    network = dinov2_of_transformers(tensors, size=56)
     with torch.inference_mode():
         out = network(normalised(backbone, noise_images(56)))
     agree(made["cls"], out.last_hidden_state[:, 0])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from medprobe.base import BackboneError
 from medprobe.extract import device, extract, load_backbone
 from medprobe.extract.adapters import Features
@@ -278,3 +279,18 @@ load_backbone("timm:test_efficientnet@random", runtime="torch", device="cpu")
 assert not any(name.partition(".")[0].startswith("openvino") for name in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_openvino_takes_the_resampled_positions_of_transformers(converted, tmp_path) -> None:
+    """A tracer makes transformers interpolate at every size; what is held is not interpolated again."""
+    config = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    model = transformers.Dinov2Model(transformers.Dinov2Config(**config))
+    torch.nn.init.normal_(model.embeddings.position_embeddings)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "preprocessor_config.json").write_text('{"size": {"height": 56, "width": 56}}')
+    made, exact = (
+        _load("hf:some/model", runtime, weights=tmp_path / "model", image_size=98) for runtime in ("openvino", "torch")
+    )
+    assert (made.spec.runtime, made.spec.positions) == ("openvino", "bicubic-offset-0.1")
+    images = _images(9, 98)
+    assert _least_cosine(made.embed(images)["cls"], exact.embed(images)["cls"]) >= _LEAST_COSINE["fp32"]

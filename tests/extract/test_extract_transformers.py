@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 from medprobe.base import BackboneError, WeightsError
-from medprobe.extract import load_backbone
+from medprobe.extract import load_backbone, resolve
 from medprobe.extract.adapters.from_timm import TimmAdapter
 from medprobe.extract.adapters.interface import Wanted
 from safetensors.torch import load_file, save_file
@@ -101,12 +101,15 @@ def test_a_network_without_a_class_token_has_no_cls(tmp_path) -> None:
     np.testing.assert_allclose(made["pooled"], out.pooler_output.numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_a_network_that_masks_at_random_is_refused(tmp_path) -> None:
-    config = hf.ViTMAEConfig(**_SMALL | {"image_size": 56}, intermediate_size=64)
-    folder = _saved(hf.ViTMAEModel(config), tmp_path / "model")
-    (folder / "preprocessor_config.json").write_text(_PROCESSOR.replace("28", "56"))
+def test_a_network_that_is_random_is_refused(monkeypatch) -> None:
+    features = TimmAdapter.features
+
+    def masked(self, network, images, wanted):
+        return features(self, network, torch.where(torch.rand(images.shape) < 0.5, images, 1.0), wanted)
+
+    monkeypatch.setattr(TimmAdapter, "features", masked)
     with pytest.raises(BackboneError, match="another vector each time"):
-        load_backbone("hf:some/model", weights=folder, **_OPTIONS)
+        load_backbone("timm:test_vit@random", **_OPTIONS)
 
 
 def test_a_folder_that_lacks_tensors_or_is_damaged_is_told(tmp_path) -> None:
@@ -221,7 +224,7 @@ def test_segment_anything_gives_what_timm_gives(whole, size, tmp_path) -> None:
     ).eval()  # fmt: skip
     adapter, network = TimmAdapter(), timms
     network.load_state_dict({_of_timm(name): value for name, value in model.vision_encoder.state_dict().items()})
-    adapter.set_image_size(network, (size, size))
+    adapter.set_image_size(network, resolve("timm:samvit_base_patch16"), (size, size))
     images = _images(size=size)
     shift, scale = (torch.tensor(each).reshape(3, 1, 1) for each in (processor.image_mean, processor.image_std))
     with torch.inference_mode():

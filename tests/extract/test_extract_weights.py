@@ -309,7 +309,7 @@ def test_every_entry_of_the_catalogue_exists_in_its_library_and_has_its_poolings
             transform = adapter.transform(network, entry, entry.image_size)
             size, channels = transform.size, transform.channels
         shape = (1, channels, *size)
-        adapter.set_image_size(network, size)
+        adapter.set_image_size(network, entry, size)
         end = adapter.features(network, torch.empty(shape), Wanted())
         there, inside = available(end), adapter.inside(network)
         recipes = {pooling: read_pooling(name, pooling, there, inside) for pooling in entry.poolings}
