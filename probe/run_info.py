@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..base import counted
 from ..cache import EmbeddingCache
+from ..evaluate.resampling.leaks import Leaks
 from ..evaluate.resampling.protocols import FIXED_TEST
 from ..evaluate.resampling.train_size import Budget
 from ..manifests.validation.diagnostics import Diagnostic, by_severity, diagnostic
@@ -33,6 +34,7 @@ def run_info(
     seeds: Sequence[int],
     budgets: Sequence[Budget],
     refit: bool,
+    leaks: Leaks,
     warnings: Sequence[Diagnostic],
 ) -> dict[str, Any]:
     """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group."""
@@ -46,6 +48,7 @@ def run_info(
         "seeds": [int(seed) for seed in seeds],
         "budgets": {budget.name: _about_budget(budget, refit=refit) for budget in budgets},
         "fusing": data.aggregation,
+        "leaks": leaks.facts(),
         "refit": refit and all(budget.whole for budget in budgets),
         "probes": {probe.name: {"label": probe.label, **probe.settings.facts()} for probe in probes},
         "caches": [_about_cache(*pair) for pair in zip(labels, data.caches, strict=True)],
@@ -102,7 +105,12 @@ def _about_cache(label: str, cache: EmbeddingCache) -> dict[str, Any]:
 
 
 def data_warnings(
-    data: ProbeData, protocol: str, *, attributes: Iterable[str] = (), columns: Iterable[str] = ()
+    data: ProbeData,
+    protocol: str,
+    leaks: Leaks,
+    *,
+    attributes: Iterable[str] = (),
+    columns: Iterable[str] = (),
 ) -> list[Diagnostic]:
     """Warnings that belong to every score of a run under `protocol`, the most severe first.
 
@@ -123,7 +131,8 @@ def data_warnings(
         "constant-features": dict.fromkeys(columns),
     }
     found = [diagnostic(code, text) for code, texts in messages.items() for text in texts]
-    return by_severity([*found, *_shared_pixels(data, protocol)])
+    about_leaks = _shared_pixels(data, protocol) if leaks.is_kept else leaks.diagnostics()
+    return by_severity([*found, *about_leaks])
 
 
 def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:
@@ -138,9 +147,7 @@ def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:
 
 def _shared_pixels(data: ProbeData, protocol: str) -> list[Diagnostic]:
     """About images whose pixels are in several parts of the data: in train and test, or in several cases."""
-    # Of the first cache, since all hold the same images.
-    digests = [part.caches[0].content_digests[part.caches[0].rows_of(part.sample_ids)] for part in data.parts]
-    _, content = np.unique(np.concatenate(digests), axis=0, return_inverse=True)
+    _, content = np.unique(data.all_digests, axis=0, return_inverse=True)
     units, unit = data.all_units, data.all_sample_units
     if protocol in FIXED_TEST and units.split is not None:
         part, code = units.split[unit] == "test", "pixels-across-splits"

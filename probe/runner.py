@@ -11,9 +11,10 @@ from ..base import ProbeError, one_of
 from ..base import progress as show_progress
 from ..cache import EmbeddingCache
 from ..evaluate.metrics.registry import find_metric, metrics_for
-from ..evaluate.resampling.protocols import HOLDOUT, settings_of
+from ..evaluate.resampling.leaks import Leaks, find_leaks
+from ..evaluate.resampling.protocols import FIXED_TEST, HOLDOUT, settings_of
 from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples, resolve_protocol
-from ..evaluate.resampling.train_size import budgets_of, subsample_train
+from ..evaluate.resampling.train_size import Budget, budgets_of, subsample_train
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
@@ -49,13 +50,19 @@ def run_probes(
     external: External | None = None,
     aggregation: str = "mean",
     refit: bool = True,
+    keep_leaks: bool = False,
+    drop_near: bool = False,
     n_jobs: int = -1,
     progress: bool = True,
 ) -> Run:
     """Fits every probe on every cache over every seed and budget and scores the test units.
 
-    All use the same resamples. Scores are bit-identical whatever `n_jobs` and the order of the manifest's rows, and in
-    every run on one machine. Arguments that are lists also take a single value.
+    All use the same resamples, without what is known to leak. Groups that share an image are drawn as one. Where the
+    test is fixed (`official`, `external`), training and validation units whose patient or pixels are in it are left
+    out; every system is then fitted as published too, and `Run.scores_as_published` has those scores.
+
+    Scores are bit-identical whatever `n_jobs` and the order of the manifest's rows, and in every run on one machine.
+    Arguments that are lists also take a single value.
 
     Args:
         manifest: the data set.
@@ -75,6 +82,9 @@ def run_probes(
         aggregation: how the samples of a unit are combined: their vectors by `mean`, `max` or `concat` (by modality),
             or their `predictions`, the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
+        keep_leaks: leave nothing out and tie nothing; a patient on both sides of an official split is then an error.
+        drop_near: treat near-duplicates as copies: images whose vectors are nearly the same in some cache, as
+            `medprobe manifest check` finds them.
         n_jobs: processes, or threads for logreg and knn; -1 for one on every core.
         progress: show a bar.
 
@@ -114,29 +124,49 @@ def run_probes(
     data = ProbeData.of(manifest, caches, aggregation)
     if external is not None:
         data = data.tested_on(external[0], _listed(external[1]))
+    if keep_leaks and drop_near:
+        raise ProbeError("drop_near takes more of the leaks out and keep_leaks none: choose one of the two.")
     units, usable = data.all_units, data.all_usable
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
     protocol = resolve_protocol(_with_external(protocol, external), units, folds)
-    resamples = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
-    resamples = [resample.within(usable) for resample in resamples]
-    for resample in resamples:
-        _require_all_classes(units, resample, classes)
-    by_budget = [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in budgets]
+
+    def draw(units: Units) -> list[tuple[Budget, list[Resample]]]:
+        drawn = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
+        resamples = [resample.within(usable) for resample in drawn]
+        for resample in resamples:
+            _require_all_classes(units, resample, classes)
+        return [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in budgets]
+
+    if keep_leaks:
+        leaks = Leaks.kept(units)
+    else:
+        near = data.near_pairs(show_progress=progress) if drop_near else None
+        images = data.all_sample_units, data.all_digests
+        leaks = find_leaks(units, *images, fixed_test=protocol in FIXED_TEST, near=near)
+    # As published first: a fault that shows then has nothing to do with leaks.
+    as_published, units = draw(leaks.published), leaks.clean
+    with leaks.explained():
+        drawn = as_published if units is leaks.published else draw(units)
+    recorder, published = Recorder(manifest.card, protocol, units), None
+    work = [(recorder, *one) for one in drawn]
+    if leaks.any_left_out:
+        published = Recorder(manifest.card, protocol, units, keep_predictions=False)
+        work += [(published, *one) for one in as_published]
     labels = backbone_labels(caches)
     subgroups, skipped_attributes = subgroups_of(units)
-    recorder, constant = Recorder(manifest.card, protocol, units), []
-    fits = len(features) * len(resolved) * sum(len(drawn) for _, drawn in by_budget)
+    constant: list[str] = []
+    fits = len(features) * len(resolved) * sum(len(resamples) for *_, resamples in work)
     with show_progress(f"Probing {manifest.name}", fits, unit="fits", enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
             X, unit = data.features(cache, pooling), data.row_units
             key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
             constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
-            for budget, drawn in by_budget:
+            for record, budget, resamples in work:
                 task = ProbeTask(
                     X=X,
                     y=units.y[unit],
-                    resamples=tuple(resample.rows(unit) for resample in drawn),
+                    resamples=tuple(resample.rows(unit) for resample in resamples),
                     task=manifest.card.task,
                     classes=tuple(classes),
                     metric=chosen_by,
@@ -146,7 +176,7 @@ def run_probes(
                 )
                 for probe in resolved:
                     for result in probe.solve(task, workers):
-                        recorder.add(SystemKey(*key, probe.name, budget.name), result)
+                        record.add(SystemKey(*key, probe.name, budget.name), result)
                         bar.advance(note=f"{labels[cache]} {probe.name}")
 
         # In a function of its own, so that no name holds one matrix while the next is read.
@@ -161,9 +191,11 @@ def run_probes(
         seeds=seeds,
         budgets=budgets,
         refit=refit,
-        warnings=data_warnings(data, protocol, attributes=skipped_attributes, columns=constant),
+        leaks=leaks,
+        warnings=data_warnings(data, protocol, leaks, attributes=skipped_attributes, columns=constant),
     )
-    return Run(recorder.scores(), recorder.predictions(), recorder.timings(), subgroups, info)
+    tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
+    return Run(*tables, info, published and published.scores().query("split == 'test'").reset_index(drop=True))
 
 
 def _listed(caches: Caches) -> list[EmbeddingCache]:

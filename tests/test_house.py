@@ -27,6 +27,7 @@ _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "progress", "text"},
     "manifests": {
         "checks.fix_duplicates",
+        "checks.near_duplicates",
         "checks.spelling",
         "image_stats.scan",
         "manifest",
@@ -53,6 +54,7 @@ _FROM_MODULES = {
         "metrics.calibration",
         "metrics.functions",
         "metrics.registry",
+        "resampling.leaks",
         "resampling.protocols",
         "resampling.resample",
         "resampling.train_size",

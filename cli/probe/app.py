@@ -112,6 +112,19 @@ def probe(
             help="Fit the chosen model again on train and val; never with --shots or --train-fraction.",
         ),
     ] = True,
+    keep_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--keep-leaks",
+            help="Train on units whose patient or pixels are in the test too, and let a seed divide copies.",
+        ),
+    ] = False,
+    drop_near: Annotated[
+        bool,
+        typer.Option(
+            "--drop-near", help="Treat near-duplicates as copies: images with nearly the same embedding in some cache."
+        ),
+    ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", help="Processes (threads for logreg and knn); -1 for one per core.")
     ] = -1,
@@ -175,6 +188,8 @@ def probe(
         metric=metric,
         aggregation=aggregation,
         refit=refit,
+        keep_leaks=keep_leaks,
+        drop_near=drop_near,
         n_jobs=jobs,
     )
     run.save(out, overwrite=overwrite)

@@ -13,7 +13,7 @@ from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.run_warnings import run_warnings
 from ...report.elements.table import Table, bounds, decimal, words
 from ...report.run.data import report_data
-from ...report.run.tables import budgets_table
+from ...report.run.tables import budgets_table, leaks_table
 from ...report.run.verdict import conclude
 from ..terminal.console import say, show_table
 from ..terminal.wrapping import wrapped
@@ -31,6 +31,10 @@ def show_summary(run: Run) -> None:
     show_systems(summary)
     if data.has_values:
         say("\n".join(conclude(data).lines))
+        leaks = leaks_table(data)
+        if leaks is not None:
+            say("\nWith and without what leaks:")
+            show(leaks)
         budgets = budgets_table(data)
         if budgets is not None:
             show(budgets)

@@ -95,12 +95,19 @@ def draw_resamples(
     """
     protocol = resolve_protocol(protocol, units, folds)
     seeds = check_seeds(seeds)
+    units = _without_empty_groups(units)
     draw = PROTOCOLS[protocol](units, list(classes), fractions, folds)
     return [
         Resample(seed, *(np.flatnonzero(part == which) for which in (TRAIN, VAL, TEST)), fold=fold)
         for seed in seeds
         for fold, part in enumerate(draw(seed))
     ]
+
+
+def _without_empty_groups(units: Units) -> Units:
+    """The units with groups that have units alone: of groups that were tied together one has all."""
+    present, group = np.unique(units.group, return_inverse=True)
+    return replace(units, group=group, group_id=units.group_id[present])
 
 
 def resolve_protocol(protocol: str, units: Units, folds: int | None = None) -> str:

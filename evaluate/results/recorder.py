@@ -23,8 +23,8 @@ _PART = (*SYSTEM, *RESAMPLE, "split")
 class Recorder:
     """Collects the results of a run, in whatever order they come, and gives them back as tables in one order."""
 
-    def __init__(self, card: DatasetCard, protocol: str, units: Units) -> None:
-        self.card, self.protocol, self.units = card, protocol, units
+    def __init__(self, card: DatasetCard, protocol: str, units: Units, *, keep_predictions: bool = True) -> None:
+        self.card, self.protocol, self.units, self.keep_predictions = card, protocol, units, keep_predictions
         self._metrics = metrics_for(card.task)
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
@@ -32,7 +32,7 @@ class Recorder:
         """Values of `_PART`; (n,) int64 units, rising; (n, C) float32 probabilities."""
 
     def add(self, system: SystemKey, result: FitResult) -> None:
-        """Scores a result on val and test and keeps its predictions."""
+        """Scores a result on val and test and keeps its predictions, unless the recorder keeps none."""
         resample = result.resample
         where = (*system, self.protocol, resample.seed, resample.fold)
         about = (
@@ -50,7 +50,8 @@ class Recorder:
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)
                 self._scores.append((*where, split, metric.name, float(values[0]), remark, *about))
-            self._predictions.append(((*system, resample.seed, resample.fold, split), unit, proba))
+            if self.keep_predictions:
+                self._predictions.append(((*system, resample.seed, resample.fold, split), unit, proba))
         self._timings.append((*system, resample.seed, resample.fold, result.fit_s, result.predict_s))
 
     def scores(self) -> pd.DataFrame:

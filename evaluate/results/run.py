@@ -22,11 +22,11 @@ SCHEMA = 2
 _KIND = "medprobe run"
 _INFO = "run.json"
 _OURS = {
-    *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet", _INFO),
-    *("report.html", "figures", "tables"),
+    *("scores.parquet", "scores_as_published.parquet", "predictions.parquet", "timings.parquet", "units.parquet"),
+    *(_INFO, "report.html", "figures", "tables"),
 }
 """What may be in a run's folder and be replaced together with it."""
-_SEALED = ("scores", "predictions", "units")
+_SEALED = ("scores", "predictions", "units", "scores_as_published")
 """Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
 
 _STATED: dict[str, type] = {
@@ -60,6 +60,8 @@ class Run:
     """One attribute of one unit per row: which subgroup it is in. Without a row where none is known."""
     info: Mapping[str, Any]
     """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
+    scores_as_published: pd.DataFrame | None = None
+    """As `scores`, of the same systems fitted with what leaks from the test; None where nothing was left out."""
 
     @property
     def task(self) -> str:
@@ -93,11 +95,13 @@ class Run:
         folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
         check_output_dir(folder, overwrite=overwrite)
         tables = _schemas(self.task)
+        if self.scores_as_published is None:
+            del tables["scores_as_published"]
         with atomic_folder(folder, replace=True) as draft:
             for name, schema in tables.items():
                 schemas.write(getattr(self, name), schema, draft / f"{name}.parquet")
             rows = {name: len(getattr(self, name)) for name in tables}
-            digests = {name: _digest(draft / f"{name}.parquet") for name in _SEALED}
+            digests = {name: _digest(draft / f"{name}.parquet") for name in _SEALED if name in tables}
             stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
             text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
             (draft / _INFO).write_text(text + "\n", encoding="utf-8")
@@ -114,10 +118,14 @@ class Run:
         info = _read_info(folder)
         rows, digests = info.pop("rows"), info.pop("digests")
         expected = _schemas(info["dataset"]["task"])
+        if "scores_as_published" not in rows:  # nothing leaks, or the run is of an older version
+            del expected["scores_as_published"]
         read = {name: schemas.read(folder / f"{name}.parquet", schema) for name, schema in expected.items()}
         wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
         wrong += [
-            name for name in _SEALED if name not in wrong and digests.get(name) != _digest(folder / f"{name}.parquet")
+            name
+            for name in _SEALED
+            if name in read and name not in wrong and digests.get(name) != _digest(folder / f"{name}.parquet")
         ]
         if wrong:
             raise ReportError(
@@ -166,6 +174,7 @@ def _schemas(task: str) -> dict[str, pa.Schema]:
         "predictions": schemas.predictions_schema(task),
         "timings": schemas.TIMINGS,
         "units": schemas.UNITS,
+        "scores_as_published": schemas.SCORES,
     }
 
 

@@ -20,7 +20,7 @@ NEAR = 0.95
 """Cosine of two embeddings, their mean taken away, from which on they are of one scan (docs/checks.md)."""
 _FLAT = 4.0
 """Standard deviation, in grey levels, of a thumbnail that shows too little to be compared."""
-_MOST_PAIRS = 100_000
+MOST_PAIRS = 100_000
 """A search ends with these; so many show that the split is meaningless."""
 
 _TYPES = {"row": np.int64, "other": np.int64, "nearness": np.float64, "by": object, "times": np.int64}
@@ -77,7 +77,7 @@ def near_pairs(
             if value > nearest:
                 nearest, by_nearest = value, by
             nearness[one, other] = nearest, by_nearest, times + 1
-        if len(nearness) >= _MOST_PAIRS:
+        if len(nearness) >= MOST_PAIRS:
             break
     ranked = sorted(nearness.items(), key=lambda item: (-item[1][0], item[0]))
     columns = pd.Index(list(_TYPES))
@@ -112,7 +112,7 @@ def _diagnostics(context: CheckContext, found: pd.DataFrame, code: str, measure:
         yield diagnostic(code, f"{message} ({by}{others})" if by else message, context.ids, rows)
     rest = found[["row", "other"]].to_numpy()[MOST:]
     if len(rest):
-        most = " and the search was ended" if len(found) >= _MOST_PAIRS else ""
+        most = " and the search was ended" if len(found) >= MOST_PAIRS else ""
         message = f"{counted(len(rest), 'other pair')} nearly as close{most}"
         yield diagnostic(code, message, context.ids, np.unique(rest), things=len(rest))
 

@@ -152,6 +152,16 @@ CODES: dict[str, Code] = {
         "warning", "train and external manifest share group ids",
         "If they are the same patients, remove them from one manifest; if only the numbers agree, ignore it.", _GROUPS,
     ),
+    "leaks-left-out": Code(
+        "warning", "training units that are in the test too were left out",
+        "Nothing: the scores are without them. To remove the leak from the data, take the copies out of train "
+        "(`manifest check --fix drop-duplicates`), or give the patient one part of the split.", _UNITS,
+    ),
+    "copies-tied": Code(
+        "warning", "groups that share images were drawn as one",
+        "Nothing: no copy of a training image is tested. `manifest check --fix` writes a manifest without such copies.",
+        _GROUPS,
+    ),
     "samples-skipped": Code(
         "warning", "samples without an embedding were skipped",
         "Run `medprobe extract` again; images in quarantine must be fixed first.",

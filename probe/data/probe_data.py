@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,8 @@ import pandas as pd
 from ...base import CacheError, ProbeError, one_of
 from ...cache import EmbeddingCache
 from ...manifests import Manifest, Units
+from ...manifests.checks.near_duplicates import MOST_PAIRS, near_pairs
+from ...manifests.readers import of_one_colour
 from .features import PREDICTIONS, Cells, aggregate_into, check_values, covered, is_constant
 
 
@@ -132,6 +134,42 @@ class ProbeData:
         starts = np.cumsum([0, *(len(part.units) for part in self.parts[:-1])])
         places = [np.flatnonzero(part.usable)[part.unit] for part in self.parts]
         return np.concatenate([place + start for place, start in zip(places, starts, strict=True)])
+
+    @property
+    def all_digests(self) -> np.ndarray:
+        """(M, 16) uint8: digest of the pixels of each usable sample."""
+        # Of the first cache, since all hold the same images.
+        digests = [part.caches[0].content_digests[part.caches[0].rows_of(part.sample_ids)] for part in self.parts]
+        return np.concatenate(digests)
+
+    def near_pairs(self, *, show_progress: bool) -> Iterator[np.ndarray]:
+        """Pairs of usable samples of different groups that `medprobe manifest check` calls near-duplicates.
+
+        By the first pooling of each cache in turn, since the probe stage reads no images; an image of one colour is in
+        no pair.
+
+        Yields:
+            (P, 2) int64: positions among the usable samples of all.
+
+        Raises:
+            ProbeError: there are so many pairs that the vectors do not tell images apart.
+        """
+        group, constant = self.all_units.group[self.all_sample_units], of_one_colour(self.all_digests)
+        for caches in zip(*(part.caches for part in self.parts), strict=True):
+            pooling = caches[0].poolings[0]
+            X = np.concatenate([
+                cache.load(pooling, rows=cache.rows_of(part.sample_ids))
+                for cache, part in zip(caches, self.parts, strict=True)
+            ])  # fmt: skip
+            X[constant] = np.nan
+            name = f"{caches[0].spec.backbone}, {pooling}"
+            found = near_pairs(group, embeddings={name: X}, show_progress=show_progress)
+            if len(found) >= MOST_PAIRS:
+                raise ProbeError(
+                    f"{name}: over {len(found):,} pairs of images are near-duplicates by these embeddings, so they do"
+                    " not tell images apart. Leave drop_near (--drop-near) out, or name other backbones."
+                )
+            yield found[["row", "other"]].to_numpy(np.int64)
 
     @property
     def row_units(self) -> np.ndarray:

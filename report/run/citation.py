@@ -32,6 +32,8 @@ def commands(data: ReportData) -> list[str]:
     for option, fact in (("--shots", "shots"), ("--train-fraction", "train_fraction")):
         sizes = [f"{budget[fact]:.12g}" for budget in info["budgets"].values() if fact in budget]
         words += [option, ",".join(sizes)] if sizes else []
+    leaks = info.get("leaks", {"kept": True})
+    words += ["--keep-leaks"] if leaks["kept"] else ["--drop-near"] if leaks["near"] else []
     words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
     return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
 
@@ -52,11 +54,13 @@ def sentence_to_cite(data: ReportData) -> str:
     spread = "" if best["sd"] != best["sd"] else f", SD over seeds {number(best['sd'])}"
     ends = f"95 % CI {number(best['low'])}–{number(best['high'])}" if best["low"] == best["low"] else "no interval"
     on = f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
+    clean = f", without {counted(data.left_out, 'training unit')} that are in the test too" if data.left_out else ""
     trained = f" under the budget {best['budget'].replace('%', ' %')}" if data.has_curve else ""
     return (
         f"Of {counted(data.summary['backbone'].nunique(), 'frozen backbone')} on {data.name}"
-        f" ({dataset['groups']:,} groups, {dataset['units']:,} units){on}, {data.system_name(best)}{trained} had the"
-        f" best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a bootstrap over groups{spread};"
+        f" ({dataset['groups']:,} groups, {dataset['units']:,} units{clean}){on}, {data.system_name(best)}{trained}"
+        f" had the best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a bootstrap over"
+        f" groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
     )

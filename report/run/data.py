@@ -170,6 +170,24 @@ class ReportData:
         return table.reindex(columns=[*keys, "label", "probe_label", *names])
 
     @cached_property
+    def as_published(self) -> pd.DataFrame | None:
+        """The systems in the order of `every_system`, with `published`, their mean when they are fitted with what leaks
+        too, and `leak`, how much that changes; None where nothing was left out.
+        """
+        scores = self.run.scores_as_published
+        if scores is None:
+            return None
+        keys = list(SystemKey._fields)
+        means = scores[scores["metric"] == self.metric.name].groupby(keys)["value"].mean().rename("published")
+        table = self.every_system.merge(means.reset_index(), on=keys, how="left", validate="one_to_one")
+        return table.assign(leak=table["published"] - table["mean"])
+
+    @property
+    def left_out(self) -> int:
+        """How many units leak, and were left out."""
+        return sum(self.run.info.get("leaks", {}).get("units_left_out", {}).values())
+
+    @cached_property
     def scored(self) -> list[Metric]:
         """The metrics that the run was scored in."""
         scored = set(self.run.scores["metric"])

@@ -27,6 +27,13 @@ _FUSINGS = {
 }
 
 
+_LEFT_OUT = (
+    "Before anything was drawn, {} left training and validation, because they are in the test too: a"
+    " probe that recognises them would seem better than it is. The test is as published. Every system was also"
+    " fitted with these units; that score is shown beside the one without them, and nothing else rests on it."
+)
+
+
 def about_data(data: ReportData) -> list[tuple[str, str]]:
     """The data set in a few lines: name of the fact, and the fact."""
     dataset, tested = data.run.info["dataset"], data.run.info.get("external")
@@ -37,6 +44,7 @@ def about_data(data: ReportData) -> list[tuple[str, str]]:
         "Groups": f"{dataset['groups']:,} (patients: never in both train and test)",
         "Images": f"{dataset['samples']:,}",
         "Skipped": _skipped(dataset),
+        "Leaks": _leaks(data.run.info),
         "Licence": dataset["license"] or "not stated",
         "Citation": dataset["citation"] or "not stated",
         "Manifest digest": dataset["digest"],
@@ -56,6 +64,18 @@ def _skipped(dataset: Mapping[str, Any]) -> str:
     if not images and not units:
         return "nothing"
     return f"{counted(images, 'image')} and {counted(units, 'unit')}, for every backbone"
+
+
+def _leaks(info: Mapping[str, Any]) -> str:
+    leaks = info.get("leaks")
+    if leaks is None or leaks["kept"]:
+        return "not looked for: a unit that is in the test too may be trained on"
+    by = {"patient": "patient", "pixels": "pixels", "near": "near-duplicates"}
+    counts = [f"{count:,} by {by[name]}" for name, count in leaks["units_left_out"].items() if count]
+    total = sum(leaks["units_left_out"].values())
+    units, groups = counted(total, "training or validation unit"), counted(leaks["groups_tied"], "group")
+    out = f"{units} left out ({listed(counts)})" if total else "no unit left out"
+    return out + (f"; {groups} tied to others by images in common" if leaks["groups_tied"] else "")
 
 
 def class_counts(data: ReportData) -> Table:
@@ -120,6 +140,7 @@ def protocol(data: ReportData) -> list[str]:
     chosen_by = lower_first(find_metric(data.run.primary_metric).label)
     paragraphs = [
         _resampling(info),
+        *([_LEFT_OUT.format(counted(data.left_out, "unit"))] if data.left_out else []),
         *([cut] if data.has_curve else []),
         (
             f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
@@ -153,7 +174,7 @@ def _resampling(info: Mapping[str, Any]) -> str:
         )
     elif info["protocol"] == "official":
         val = "The data set's own validation part chooses."
-        if "val" not in dataset["units_per_class_and_split"]:
+        if not info.get("leaks", {}).get("units_left", dataset["units_per_class_and_split"]).get("val"):
             val = f"Of these, {percent('val_share_without_official_val')} choose hyper-parameters."
         how = (
             f"the test part is the data set's own, the same for all seeds; {drawn()} training groups, stratified by"

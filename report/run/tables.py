@@ -8,6 +8,7 @@ import pandas as pd
 
 from ...base import counted
 from ...base.text import NONE, listed, lower_first, number
+from ...evaluate import SystemKey
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...manifests.schema.card import class_words
 from ..elements.table import Cell, Table, bounds, decimal, difference, mean_and_sd, p_of, words
@@ -65,6 +66,22 @@ def comparisons_table(data: ReportData, rows: pd.DataFrame | None = None) -> Tab
     strong = [place for place, flag in enumerate(chosen["significant"]) if flag]
     raw = chosen.drop(columns=["advantage", "advantage_low", "advantage_high"])
     return Table.of("comparisons", caption, chosen, names | numbers, len(names), strong=strong, raw=raw)
+
+
+def leaks_table(data: ReportData) -> Table | None:
+    """Every system with and without what leaks, where something was left out."""
+    if data.as_published is None:
+        return None
+    caption = (
+        f"{data.metric.label} on the test units of {data.name} without and with what leaks, mean over seeds. Clean:"
+        f" without the {counted(data.left_out, 'training or validation unit')} that are in the test too; the"
+        " verdict rests on this. As published: the same system fitted with them. Difference: as published"
+        " minus clean."
+    )
+    names = {"Backbone": words("label"), "Probe": words("probe_label"), **_budget(data)}
+    numbers = {"Clean": decimal("mean"), "As published": decimal("published"), "Difference": difference("leak")}
+    raw = data.as_published[[*SystemKey._fields, "metric", "mean", "published", "leak"]]
+    return Table.of("leaks", caption, data.as_published, names | numbers, len(names), strong={0}, raw=raw)
 
 
 def all_metrics_table(data: ReportData) -> Table:
@@ -146,6 +163,7 @@ def confusions_table(data: ReportData) -> Table | None:
 
 TABLES: dict[str, Callable[[ReportData], Table | None]] = {
     "summary": summary_table,
+    "leaks": leaks_table,
     "comparisons": comparisons_table,
     "budgets": budgets_table,
     "all_metrics": all_metrics_table,

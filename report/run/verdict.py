@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...base import counted
 from ...base.text import interval, listed, lower_first, number, p_value
+from ...evaluate import SystemKey
 from .data import ReportData
 
 FEW_SEEDS = 5
@@ -116,6 +117,7 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
 
 def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """A sentence each."""
+    yield from _leaks(data)
     if rival is not None and not rival["significant"]:
         yield "The difference may be chance: choose by cost or licence, or test more cases."
     if rival is not None:
@@ -132,6 +134,21 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
         yield f"With {counted(seeds, 'seed')} the variation of training is poorly known; use 20."
     if groups < FEW_GROUPS:
         yield f"Only {counted(groups, 'independent case')} in the test, so every interval is rough."
+
+
+def _leaks(data: ReportData) -> Iterator[str]:
+    """What was left out, and which system leads with it."""
+    systems = data.as_published
+    if systems is None:
+        return
+    units = counted(data.left_out, "training or validation unit")
+    yield f"The verdict rests on clean units, without the {units} that are in the test too."
+    systems = systems[systems["budget"] == data.best["budget"]].dropna(subset="published")
+    if len(systems):
+        first = systems.loc[(data.metric.sign * systems["published"]).idxmax()]
+        same = SystemKey.of_rows(first.to_frame().T)[0] == data.best_system
+        who = "it leads too" if same else f"{data.system_name(first)} would lead"
+        yield f"As published, with them, {who} ({number(first['published'])})."
 
 
 def _other_probes(data: ReportData, rival: pd.Series) -> Iterator[str]:

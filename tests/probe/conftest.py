@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,15 @@ def make_cache(
     quarantine: Sequence[str] = (),
     pixels: Sequence[int] | None = None,
 ) -> EmbeddingCache:
-    """Publishes `vectors` (a matrix a pooling, a row a sample) as extraction would; equal `pixels`, equal digests."""
+    """Publishes `vectors` (a matrix a pooling, a row a sample) as extraction would; equal `pixels`, equal digests.
+
+    Without `pixels` no image is a copy, of another data set either.
+    """
     spec = make_spec(tuple(vectors), backbone=backbone, precision=precision)
     stamps = np.arange(1, len(ids) + 1)
     good = np.array([sample not in set(quarantine) for sample in ids])
-    digests = np.array([f"{picture + 1:032x}" for picture in (range(len(ids)) if pixels is None else pixels)])
+    first = 1 if pixels is not None else zlib.crc32(name.encode()) << 32
+    digests = np.array([f"{first + picture:032x}" for picture in (range(len(ids)) if pixels is None else pixels)])
     with CacheDraft.open(store, name, spec) as draft:
         names = np.array(ids, dtype=object)
         float32 = {pooling: matrix[good].astype(np.float32) for pooling, matrix in vectors.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def make_cache(store: Path, manifest: Manifest, backbone: str, *, signal: float,
     vectors = noise + signal * y @ random.standard_normal((y.shape[1], 8))
     ids = manifest.sample_ids.tolist()
     with CacheDraft.open(store, manifest.name, spec) as draft:
-        draft.append(ids, [f"{i:032x}" for i in range(len(ids))], [1] * len(ids), {"cls": vectors.astype(np.float32)})
+        first = zlib.crc32(manifest.name.encode()) << 32  # no data set has an image of another
+        digests = [f"{first + i:032x}" for i in range(len(ids))]
+        draft.append(ids, digests, [1] * len(ids), {"cls": vectors.astype(np.float32)})
         return draft.publish(ids, device="cpu", versions={"torch": "2.6.0"})
 
 
