@@ -21,7 +21,7 @@ Resize = Literal["short-side", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
-Colour = Literal["rgb", "grey"]
+Colour = Literal["rgb", "grey", "red-filters"]
 Positions = Literal["", "bicubic", "bicubic-antialias", "bicubic-offset-0.1"]
 
 _ADDED_LATER = ("config_digest", "reading", "positions")
@@ -66,7 +66,9 @@ class TransformSpec:
     std: tuple[float, ...]
     """Per channel, on the 0..1 scale."""
     colour: Colour = "rgb"
-    """`rgb`: a grey image is replicated to three channels. `grey`: one channel, of an RGB image its ITU-R 601 luma."""
+    """`rgb`: a grey image is replicated to three channels. `grey`: one channel, of an RGB image its ITU-R 601 luma.
+    `red-filters`: as `grey`, for a network of three channels, whose other two are zero after normalising, so that of
+    its first filters only the red ones see the image."""
 
     def __post_init__(self) -> None:
         _set(self, "size", _pixels(self.size, "size"))
@@ -86,8 +88,22 @@ class TransformSpec:
 
     @property
     def channels(self) -> int:
-        """How many channels the network sees."""
+        """How many channels the images have that are normalised."""
         return 3 if self.colour == "rgb" else 1
+
+    def __str__(self) -> str:
+        """In words, such as `shorter side to 256 px (bicubic), centre crop of 224 x 224 px, mean ..., std ...`."""
+        height, width = self.size
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        if isinstance(self.resize_to, int):
+            steps = [f"shorter side to {self.resize_to} px ({self.interpolation})"]
+        else:
+            steps = [f"squashed to {self.resize_to[0]} x {self.resize_to[1]} px ({self.interpolation})"]
+        if self.resize_to != self.size:
+            steps.append(f"centre crop of {height} x {width} px")
+        if self.colour == "red-filters":
+            steps.append("grey through the red filters alone")
+        return "; ".join([*steps, f"mean {mean}", f"std {std}"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,7 @@ def _show_details(entry: Entry) -> None:
         "licence": entry.license,
         "input": f"{entry.image_size} px, {'grey' if entry.channels == 1 else 'RGB'}",
         "vector": f"{entry.dim} numbers ({entry.poolings[0]})",
+        "images": _preprocessing(entry),
         "poolings": ", ".join(entry.poolings),
         "inside": _inside(entry),
         "weights": _where(entry)[1],
@@ -70,6 +71,18 @@ def _show_details(entry: Entry) -> None:
     for what, fact in facts.items():
         if fact:
             say(f"  {what:<9} {fact}")
+
+
+def _preprocessing(entry: Entry) -> str:
+    """What is done to images and positions by default; nothing where torch is not installed."""
+    from ..base import BackboneError
+    from ..extract import preprocessing_of
+
+    try:
+        transform, positions = preprocessing_of(entry)
+    except BackboneError:
+        return ""
+    return f"{transform}" + (f"; position embeddings {positions}" if positions else "")
 
 
 def _inside(entry: Entry) -> str:

@@ -45,8 +45,32 @@ def extract(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", min=1, help="Input size in pixels; position embeddings are interpolated."),
+        typer.Option(
+            "--image-size",
+            "--crop",
+            min=1,
+            help="Input size in pixels: the centre crop. Without --resize, the resizing before it is scaled along.",
+        ),
     ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option("--resize", min=1, help="Pixels of the shorter side before the crop; with squash, of both sides."),
+    ] = None,
+    resize_mode: Annotated[
+        Literal["short-side", "squash"] | None,
+        typer.Option("--resize-mode", help="Keep the aspect, or make every image square. [default: the model's own]"),
+    ] = None,
+    interpolation: Annotated[
+        Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
+        typer.Option("--interpolation", help="Filter of the resizing. [default: the model's own]"),
+    ] = None,
+    grey: Annotated[
+        Literal["replicate", "red-filters"],
+        typer.Option(
+            "--grey",
+            help="Grey images in a network of three channels: the same in all three, or seen by its red filters alone.",
+        ),
+    ] = "replicate",
     normalization: Annotated[
         str,
         typer.Option(
@@ -128,6 +152,10 @@ def extract(
     shared = {
         "poolings": pooling,
         "image_size": image_size,
+        "resize": resize,
+        "resize_mode": resize_mode,
+        "interpolation": interpolation,
+        "grey": grey,
         "normalization": None if normal == "model" else normal,
         "precision": precision,
         "runtime": runtime,

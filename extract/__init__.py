@@ -14,7 +14,7 @@ from .catalogue import Entry, catalogue, resolve
 from .weights import weights_here
 
 if TYPE_CHECKING:
-    from .backbone import Backbone, load_backbone
+    from .backbone import Backbone, load_backbone, preprocessing_of
     from .cost import estimate_cost
     from .device import choose_devices
     from .engine import extract
@@ -32,6 +32,7 @@ __all__ = [
     "extract",
     "extract_on",
     "load_backbone",
+    "preprocessing_of",
     "read_normalization",
     "resolve",
     "weights_here",
@@ -40,6 +41,7 @@ __all__ = [
 _LAZY = {
     "Backbone": "backbone",
     "load_backbone": "backbone",
+    "preprocessing_of": "backbone",
     "extract": "engine",
     "Normalization": "normalization",
     "dataset_normalization": "normalization",

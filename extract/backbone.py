@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from torch import nn
 from ..base import BackboneError, WeightsError, fingerprint, one_of
 from ..base.text import first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
+from ..cache.spec import Interpolation, Positions, Resize
 from ..manifests import IntensityPolicy
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
@@ -76,6 +77,10 @@ def load_backbone(
     weights: Path | str | None = None,
     poolings: Sequence[str] | None = None,
     image_size: int | None = None,
+    resize: int | None = None,
+    resize_mode: Resize | None = None,
+    interpolation: Interpolation | None = None,
+    grey: Literal["replicate", "red-filters"] = "replicate",
     normalization: Normalization | Mapping[Colour, Normalization] | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     runtime: Literal["auto", "torch", "openvino"] = "auto",
@@ -90,7 +95,14 @@ def load_backbone(
             local weights.
         weights: a file or folder of weights, instead of `@FILE`.
         poolings: the vectors to take; the default is the entry's first.
-        image_size: input size in pixels; position embeddings are interpolated. The default is the entry's.
+        image_size: input size in pixels, of the centre crop; the resizing before it is scaled along, and position
+            embeddings are resampled. The default is the entry's.
+        resize: pixels of the shorter side, or of both sides, before the crop.
+        resize_mode: `short-side` keeps the aspect, `squash` makes every image square.
+        interpolation: the filter of the resizing.
+        grey: what a network of three channels sees of a grey image: `replicate`, the same in all three; `red-filters`,
+            the image in the first and zeros in the others, and of colour images their luma. One study did the latter by
+            keeping only the red filters of the first layer.
         normalization: mean and standard deviation instead of the model's own, perhaps by what the network sees (`rgb`,
             `grey`), as `dataset_normalization` gives them.
         precision: what to compute in; `auto` is bf16 where the device is quick at it.
@@ -103,7 +115,8 @@ def load_backbone(
             the spec; default the default policy.
 
     Raises:
-        BackboneError: there is no such backbone, pooling, device or runtime, or it cannot take that image size.
+        BackboneError: there is no such backbone, pooling, device or runtime, or it cannot take that image size;
+            `resize` is smaller than the crop; a network of one channel has no red filters.
         WeightsError: the weights cannot be had, are not the pinned ones, or do not fit.
 
     Examples:
@@ -121,14 +134,17 @@ def load_backbone(
     digest = tensors_digest(network.state_dict())
     config = adapter.config(network, entry)
     _require_finite(network, entry)
-    transform = adapter.transform(network, entry, image_size or entry.image_size)
+    transform = _resized(adapter.transform(network, entry, image_size or entry.image_size), resize, resize_mode)
+    transform = replace(transform, interpolation=interpolation or transform.interpolation)
+    if grey == "red-filters":
+        transform = _to_red_filters(transform, entry)
     if isinstance(normalization, Mapping):
-        normalization = normalization[transform.colour]
+        normalization = normalization["rgb" if transform.colour == "rgb" else "grey"]
     if normalization is not None:
         transform = normalization.of(transform)
     positions = adapter.set_image_size(network, entry, transform.size)
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    trial = _Trial(adapter, network, (transform.channels, *transform.size), place)
+    trial = _Trial(adapter, network, (entry.channels, *transform.size), place)
     there = available(trial.end)
     names = tuple(poolings) if poolings else (entry.poolings or there)[:1]
     recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in names}
@@ -147,6 +163,44 @@ def load_backbone(
     vectors = Vectors(network, adapter, spec, recipes, place)
     embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
+
+
+def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:
+    """The preprocessing of an entry if nothing else is requested, and how its positions are resampled for that size.
+
+    Nothing is loaded: weights are not needed, and a hub is not asked.
+
+    Examples:
+        >>> from medprobe.extract import preprocessing_of, resolve
+        >>> transform, positions = preprocessing_of(resolve("dinov2-s"))
+        >>> transform.resize_to, transform.size, positions
+        (256, (224, 224), 'bicubic-offset-0.1')
+    """
+    entry, adapter = replace(entry, weights=Random()), ADAPTERS[entry.source]
+    with torch.device("meta"):
+        network = adapter.create(entry)
+        transform = adapter.transform(network, entry, entry.image_size)
+        return transform, adapter.set_image_size(network, entry, transform.size)
+
+
+def _resized(transform: TransformSpec, resize: int | None, mode: Resize | None) -> TransformSpec:
+    """`transform` with another resizing before the same crop."""
+    mode, crop = mode or transform.resize, max(transform.size)
+    side = resize or int(np.max(transform.resize_to))
+    if resize is not None and side < crop:
+        raise BackboneError(
+            f"images resized to {side} px are smaller than the crop of {crop} px; use --resize {crop} or more, or a "
+            "smaller --crop."
+        )
+    if resize is None and mode == transform.resize:
+        return transform
+    return replace(transform, resize=mode, resize_to=side if mode == "short-side" else (side, side))
+
+
+def _to_red_filters(transform: TransformSpec, entry: Entry) -> TransformSpec:
+    if transform.colour != "rgb":
+        raise BackboneError(f"{entry.name} sees one channel and has no red filters; leave out --grey red-filters.")
+    return replace(transform, colour="red-filters", mean=transform.mean[:1], std=transform.std[:1])
 
 
 def _require_finite(network: nn.Module, entry: Entry) -> None:

@@ -135,9 +135,9 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
 
     Scaling to 0..1 and normalising happen on the device (`Backbone.embed`), so that a quarter of the bytes travel.
 
-    For a network of three channels a grey image fills all three. For one of a single channel an RGB image becomes its
-    luma by ITU-R 601, (299 R + 587 G + 114 B) / 1000, as Pillow's mode L; a grey picture that was stored as RGB thus
-    gives what it gives when it is stored as grey.
+    For a network of three channels a grey image fills all three. For one of a single channel, and for the red filters
+    alone of one of three, an RGB image becomes its luma by ITU-R 601, (299 R + 587 G + 114 B) / 1000, as Pillow's mode
+    L; a grey picture that was stored as RGB thus gives what it gives when it is stored as grey.
 
     From uint8 (H, W) grey or (H, W, 3) RGB it makes uint8 (C, height, width), C-contiguous and of its own memory.
 
@@ -145,7 +145,7 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
         ImageError: its sides are so unequal that it would be huge before the crop.
     """
     image = Image.fromarray(pixels)
-    if spec.colour == "grey":
+    if spec.colour != "rgb":
         image = image.convert("L")
     if isinstance(spec.resize_to, int):
         _require_bounded(image, spec.resize_to)

@@ -55,7 +55,7 @@ def transform_of(given: Mapping[str, Any], size: int | None, where: str) -> Tran
         raise _refusal(where, f"resample: {int(config['resample'])} is a filter that is not known here")
     height, width = (size, size) if size else own
     sides = resize if isinstance(resize, tuple) else (resize, resize)
-    scaled = (round(sides[0] * height / own[0]), round(sides[1] * width / own[1]))
+    scaled = (sides[0] * height // own[0], sides[1] * width // own[1])  # rounded down, as timm does
     values = {"interpolation": interpolation, "mean": mean, "std": std}
     return transform_spec(values, (height, width), scaled, squash=isinstance(resize, tuple))
 

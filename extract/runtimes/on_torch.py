@@ -41,6 +41,7 @@ class Vectors(nn.Module):
         self.network, self.adapter, self.poolings = network, adapter, spec.poolings
         self.recipes = [recipes[pooling] for pooling in spec.poolings]
         self.shape = (spec.transform.channels, *spec.transform.size)
+        self.red_filters = spec.transform.colour == "red-filters"
         for name, values in (("mean", spec.transform.mean), ("std", spec.transform.std)):
             channels = torch.tensor(values, device=device).view(1, -1, 1, 1)
             self.register_buffer(name, channels, persistent=False)
@@ -48,6 +49,8 @@ class Vectors(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Vectors float32 (B, D), one matrix per pooling, of uint8 images (B, C, H, W)."""
         batch = (images.float() / 255 - self.mean) / self.std
+        if self.red_filters:
+            batch = nn.functional.pad(batch, (0, 0, 0, 0, 0, 2))  # zeros for the green and the blue filters
         # Convolutions are quickest with channels last, and a transformer does not mind.
         batch = batch.contiguous(memory_format=torch.channels_last)
         features = self.adapter.features(self.network, batch, wanted(self.recipes))

@@ -22,7 +22,7 @@ _POSITIVE = st.floats(1e-6, 10)
 @st.composite
 def _transforms(draw: st.DrawFn) -> TransformSpec:
     resize = draw(st.sampled_from(["short-side", "squash"]))
-    colour, channels = draw(st.sampled_from([("rgb", 3), ("grey", 1)]))
+    colour, channels = draw(st.sampled_from([("rgb", 3), ("grey", 1), ("red-filters", 1)]))
     return TransformSpec(
         size=draw(_SIZES),
         resize=resize,
@@ -44,6 +44,7 @@ _SPECS = st.builds(
     precision=st.sampled_from(["fp32", "bf16"]),
     runtime=st.sampled_from(["torch", "openvino"]),
     config_digest=st.sampled_from(["", "0a", "ff"]),
+    positions=st.sampled_from(["", "bicubic", "bicubic-antialias", "bicubic-offset-0.1"]),
 )
 
 
@@ -105,6 +106,7 @@ def test_numbers_are_one_whatever_type_they_came_in(make_spec) -> None:
         {"mean": (float("nan"),) * 3},
         {"std": (0.0, 1.0, 1.0)},
         {"colour": "bgr"},
+        {"positions": "nearest"},
         {"colour": "grey"},
         {"mean": (0.5,), "std": (0.5,)},
         {"precision": "fp16"},

@@ -116,6 +116,9 @@ def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:
         (("-b", "timm:test_vit@nowhere.pth"), "nowhere.pth: no such file or folder of weights"),
         (("-b", "timm:test_vit@random", "--pooling", "clss"), 'Did you mean "cls"'),
         (("-b", "timm:test_vit@random", "--image-size", "33"), "multiple of 16"),
+        (("-b", "timm:test_vit@random", "--crop", "40"), "such as 32 or 48"),
+        (("-b", "timm:test_vit@random", "--crop", "64", "--resize", "48"), "48 px are smaller than the crop of 64 px"),
+        (("-b", "xrv-densenet121@random", "--grey", "red-filters"), "sees one channel and has no red filters"),
         (("-b", "timm:test_vit@random", "--device", "cuda:7"), "there is no cuda:7 here"),
         (("-b", "timm:test_vit@random", "--device", "gpu"), "gpu"),
     ],
@@ -180,6 +183,9 @@ def test_backbones_shows_the_places_inside_and_all_of_one(medprobe) -> None:
     listed = medprobe("backbones", "sam-vit").out
     assert "mean, neck, @1..12" in " ".join(listed.split())
     assert "stage1..stage4" in medprobe("backbones", "resnet101", "resnet152").out
+    [images] = [line for line in medprobe("backbones", "dinov2-s").out.splitlines() if "images" in line]
+    for step in ("shorter side to 256 px (bicubic)", "centre crop of 224 x 224 px", "bicubic-offset-0.1"):
+        assert step in images
     told = medprobe("backbones", "lvm-med-vit-b").out
     for fact in ("arXiv:2306.11925", "CC-BY-NC-ND-2.0", "mean@K, mean@lastN (blocks 1 to 12)"):
         assert fact in told
@@ -298,6 +304,18 @@ main()
     assert run.returncode == 130, run.stderr
     assert "same command" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_requested_preprocessing_becomes_part_of_the_cache(medprobe, pets) -> None:
+    options = ("--resize", 40, "--crop", 32, "--resize-mode", "squash", "--interpolation", "bilinear")
+    said = medprobe("extract", pets, *_TINY[:2], *options, "--grey", "red-filters", *_TINY[4:])
+    assert said.status == 0, said.err
+    assert medprobe("extract", pets, *_TINY).status == 0
+    made = {cache.spec.transform.colour: cache.spec for cache in find_caches(pets.parent / "embeddings", "pets")}
+    own, requested = made["rgb"].transform, made["red-filters"].transform
+    assert (own.resize, own.interpolation) == ("short-side", "bicubic")
+    assert (requested.resize, requested.resize_to, requested.size) == ("squash", (40, 40), (32, 32))
+    assert (requested.interpolation, requested.mean) == ("bilinear", own.mean[:1])
 
 
 @pytest.mark.parametrize(("asked", "mean"), [("dataset", None), ("0.286/0.267", 0.286)])

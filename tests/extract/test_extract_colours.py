@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from medprobe.base import BackboneError, ManifestError, QuarantineError
 from medprobe.cache import TransformSpec
@@ -152,6 +153,31 @@ def test_images_of_which_none_can_be_read_have_no_mean(tmp_path) -> None:
         file.write_text("no image")
     with pytest.raises(QuarantineError, match="none of the 2 images of images can be read"):
         dataset_normalization(manifest, tmp_path / "store", workers=0)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_resnet"])
+def test_red_filters_see_what_a_stem_cut_to_them_sees(model, tmp_path) -> None:
+    options = {**_OPTIONS, "image_size": 64, "runtime": "torch"} if model == "test_resnet" else _OPTIONS
+    backbone = load_backbone(f"timm:{model}@random", grey="red-filters", **options)
+    own = load_backbone(f"timm:{model}@random", **options).transform
+    assert (backbone.transform.mean, backbone.transform.std) == (own.mean[:1], own.std[:1])
+    pixels = np.stack([to_input(_grey(), backbone.transform), to_input(_colours(), backbone.transform)])
+    assert pixels.shape[1] == 1
+    cut = timm.create_model(model, num_classes=0, in_chans=1).eval()
+    state = backbone.network.state_dict()
+    stem = next(
+        name for name, value in cut.state_dict().items() if value.shape != state[name].shape and value.ndim == 4
+    )
+    size = {"pos_embed": state["pos_embed"]} if "pos_embed" in state else {}
+    if size:
+        cut.set_input_size(img_size=options["image_size"])
+    cut.load_state_dict(state | {stem: state[stem][:, :1]} | size)
+    with torch.inference_mode():
+        expected = cut.forward_head(
+            cut.forward_features((torch.from_numpy(pixels).float() / 255 - own.mean[0]) / own.std[0])
+        )
+    pooling = backbone.spec.poolings[0]
+    np.testing.assert_allclose(backbone.embed(pixels)[pooling], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

