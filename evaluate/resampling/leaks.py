@@ -87,7 +87,7 @@ class Leaks:
 
     def _left_out_in_words(self) -> str:
         parts = [f"{count:,} by {_REASONS[name]}" for name, count in self.left_out.items() if count]
-        units, split = counted(sum(self.left_out.values()), "training or validation unit"), self.published.split
+        units, split = counted(sum(self.left_out.values()), "training unit"), self.published.split
         where = "test or validation" if split is not None and (split == "val").any() else "test"
         return f"{units} left out, because they are in the {where} part too ({listed(parts)})"
 

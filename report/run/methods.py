@@ -73,7 +73,7 @@ def _leaks(info: Mapping[str, Any]) -> str:
     by = {"patient": "patient", "pixels": "pixels", "near": "near-duplicates"}
     counts = [f"{count:,} by {by[name]}" for name, count in leaks["units_left_out"].items() if count]
     total = sum(leaks["units_left_out"].values())
-    units, groups = counted(total, "training or validation unit"), counted(leaks["groups_tied"], "group")
+    units, groups = counted(total, "training unit"), counted(leaks["groups_tied"], "group")
     out = f"{units} left out ({listed(counts)})" if total else "no unit left out"
     return out + (f"; {groups} tied to others by images in common" if leaks["groups_tied"] else "")
 

@@ -141,7 +141,7 @@ def _leaks(data: ReportData) -> Iterator[str]:
     systems = data.as_published
     if systems is None:
         return
-    units = counted(data.left_out, "training or validation unit")
+    units = counted(data.left_out, "training unit")
     yield f"The verdict rests on clean units, without the {units} that are in the test too."
     systems = systems[systems["budget"] == data.best["budget"]].dropna(subset="published")
     if len(systems):

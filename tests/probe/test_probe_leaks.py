@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from medprobe.evaluate.resampling.leaks import find_leaks
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.manifests.readers import content_digest
 from medprobe.probe import run_probes
+from medprobe.report import write_report
+from medprobe.report.run import methods
+from medprobe.report.run.citation import commands
 from medprobe.report.run.data import report_data
 from medprobe.report.run.verdict import conclude
 from random_cohorts import units_of
@@ -144,7 +148,7 @@ def test_a_probe_that_wins_by_the_copies_alone_does_not_win_without_them(copied_
     assert clean["knn"] < clean["logreg"]
     verdict = conclude(report_data(copied_run))
     assert "logistic regression" in verdict.headline
-    assert "The verdict rests on clean units, without the 40 training or validation units" in verdict.caveats
+    assert "The verdict rests on clean units, without the 40 training units" in verdict.caveats
     assert (
         f"As published, with them, timm:resnet18 with k nearest neighbours (k=1) would lead ({published['knn']:.3f})"
         in verdict.caveats
@@ -238,6 +242,54 @@ def test_a_run_draws_copies_as_one_group_and_says_so(tmp_path: Path, cache_of, p
     assert (group == np.where((unit >= 120) & (unit < 160), unit - 120, unit)).all()
 
 
+# --- what is shown
+
+
+def test_a_page_shows_both_scores_and_the_command_that_repeats_the_run(
+    copied_run: Run, tmp_path: Path, cache_of
+) -> None:
+    folder = copied_run.save(tmp_path / "run")
+    words = write_report(folder).read_text(encoding="utf-8")
+    table = pd.read_csv(folder / "tables" / "leaks.csv")
+    published = _accuracy(copied_run.scores_as_published)
+    assert table["published"].tolist() == pytest.approx([published["logreg"], published["knn"]])
+    assert (table["published"] - table["mean"]).tolist() == pytest.approx(table["leak"].tolist())
+    for value in published.values():
+        assert f"{value:.3f}" in words
+    assert "40 training units left out (40 by pixels)" in words
+    for options, flag in ({"keep_leaks": True}, "--keep-leaks"), ({"drop_near": True}, "--drop-near"):
+        run = _probe(*_copied_study(tmp_path / flag, cache_of), **options, probes=["centroid"])
+        assert flag in commands(report_data(run))[0]
+
+
+def test_a_run_of_an_older_version_is_read_and_reported_on(official, tmp_path: Path) -> None:
+    folder = official.probe().save(tmp_path / "run")
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({name: value for name, value in info.items() if name != "leaks"}))
+    assert "not looked for" in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_an_official_val_that_is_a_copy_of_the_test_is_drawn_anew(tmp_path: Path, cache_of) -> None:
+    manifest, [cache] = _copied_study(tmp_path, cache_of, copies=0)
+    table, pixels = manifest.table.copy(), np.arange(180)
+    table.loc[:59, "split"], pixels[:60] = "val", np.arange(120, 180)
+    vectors = {"cls": cache.load("cls")}
+    cache = cache_of(tmp_path / "val", "copied", manifest.sample_ids, vectors, pixels=pixels)
+    run = _probe(Manifest(table, manifest.card), [cache], probes=["centroid"])
+    assert run.info["leaks"]["units_left"] == {"train": 60, "val": 0, "test": 60}
+    assert (run.scores["n_val"] > 0).all()
+    assert "Of these, 20 % choose hyper-parameters" in methods.protocol(report_data(run))[0].replace("\u00a0", " ")
+
+
+def test_the_options_of_the_command_line_go_to_the_run(official, tmp_path: Path, medprobe) -> None:
+    words = ("probe", official.table, "--probe", "centroid", "--seeds", 1, "--out", tmp_path / "run")
+    assert "choose one of the two" in medprobe(*words, "--keep-leaks", "--drop-near").notes
+    assert medprobe(*words, "--keep-leaks").status == 0
+    assert Run.load(tmp_path / "run").info["leaks"] == {"kept": True}
+    assert medprobe(*words, "--drop-near", "--overwrite").status == 0
+    assert Run.load(tmp_path / "run").info["leaks"]["near"] is True
+
+
 # --- near-duplicates
 
 
@@ -291,7 +343,7 @@ def test_more_shots_than_are_left_without_the_leaks_are_refused_with_the_reason(
     run = _probe(manifest, caches, probes=["knn:k=[1]"], shots=[2])
     assert set(run.scores["budget"]) == set(run.scores_as_published["budget"]) == {"2 shots"}
     assert set(run.scores_as_published["n_train"]) == {6}
-    with pytest.raises(ProbeError, match=r"fewer units of .* Note: 55 training or validation units left out"):
+    with pytest.raises(ProbeError, match=r"fewer units of .* Note: 55 training units left out"):
         _probe(manifest, caches, shots=[int(left)])  # which nine tenths of them less val do not have
 
 
@@ -315,5 +367,5 @@ def test_the_ten_leaks_of_the_brain_scans_leave_training(tmp_path: Path, realdat
     assert set(run.scores_as_published["n_train"] + run.scores_as_published["n_val"]) == {540}
     # k = 1 finds the copies: the score falls by as many of the 300 as were right by them alone.
     assert _accuracy(run.scores)["knn"] < _accuracy(run.scores_as_published)["knn"]
-    assert "The verdict rests on clean units, without the 10 training or validation units" in " ".join(told.split())
+    assert "The verdict rests on clean units, without the 10 training units" in " ".join(told.split())
     assert "As published" in told
