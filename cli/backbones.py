@@ -87,7 +87,8 @@ def _preprocessing(entry: Entry) -> str:
 
 def _inside(entry: Entry) -> str:
     """Inner layers, with what a pooling of a block looks like."""
-    whats = [what for what in ("cls", "mean") if what in entry.poolings]
+    possible = ("cls", "mean", "patch0", "proj") if "cls" in entry.poolings else ("mean",)
+    whats = [what for what in possible if what in (*entry.poolings, "patch0")]
     parts: list[str] = []
     for place in _places(entry):
         if place.startswith("@"):

@@ -49,9 +49,9 @@ def available(features: Features) -> tuple[str, ...]:
 def read_pooling(name: str, pooling: str, there: Sequence[str], inside: Inside) -> Recipe:
     """What `pooling` stands for in one backbone.
 
-    A pooling is one term or several joined by `+`. A term is what `available` lists; `cls@9` or `mean@9`, the same of
-    block 9 counted from 1; `cls@last4`, of the last four blocks one after the other, the deepest last; or a map of
-    `inside`, for its mean.
+    A pooling is one term or several joined by `+`. A term is what `available` lists; `cls@9`, `mean@9`, `patch0@9` or
+    `proj@9`, the same of block 9 counted from 1; `cls@last4`, of the last four blocks one after the other, the deepest
+    last; or a map of `inside`, for its mean.
 
     `there` is what the network's end allows, `inside` what can be named inside it; `name` is for the error.
 
@@ -78,16 +78,22 @@ def _terms(text: str, there: Sequence[str], inside: Inside) -> list[Term]:
     if not at:
         return [Term(what)]
     block = re.fullmatch(r"(last)?([1-9][0-9]{0,3})", where)
-    if what not in ("cls", "mean") or block is None or int(block[2]) > inside.blocks:
+    if what not in _of_blocks(there, inside) or block is None or int(block[2]) > inside.blocks:
         return []
     number = int(block[2])
     numbers = range(inside.blocks - number + 1, inside.blocks + 1) if block[1] else [number]
     return [Term(what, number) for number in numbers]
 
 
+def _of_blocks(there: Sequence[str], inside: Inside) -> list[str]:
+    """What of `there` blocks give as well, if there are any."""
+    possible = ("cls", "mean", "patch0", *(["proj"] if inside.projected else []))
+    return [what for what in possible if what in there] if inside.blocks else []
+
+
 def _offer(there: Sequence[str], inside: Inside) -> str:
     """The poolings in few words, the blocks as a pattern."""
-    whats = [what for what in ("cls", "mean") if what in there] if inside.blocks else []
+    whats = _of_blocks(there, inside)
     blocks = [f"{what}@K (block K, 1 to {inside.blocks})" for what in whats]
     several = [f"{what}@lastN (the last N blocks)" for what in whats]
     return ", ".join((*there, *inside.maps, *blocks, *several))

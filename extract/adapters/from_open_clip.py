@@ -92,11 +92,12 @@ class OpenClipAdapter(Adapter):
     def inside(self, network: Any) -> Inside:
         """See `Adapter.inside`."""
         if isinstance(network, TimmModel):
-            return TimmAdapter().inside(network.trunk)
+            return replace(TimmAdapter().inside(network.trunk), projected=_projects_class_token(network))
         if isinstance(network, ModifiedResNet):
             return Inside(maps=("stage1", "stage2", "stage3", "stage4"))
         # CoCa's norm comes after its attention pooling, so its tokens have no normed form.
-        return Inside(blocks=network.transformer.layers if network.attn_pool is None else 0)
+        blocks = network.transformer.layers if network.attn_pool is None else 0
+        return Inside(blocks, projected=_projects_class_token(network))
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. Towers that are OpenCLIP's own always run to their end."""
@@ -112,6 +113,10 @@ class OpenClipAdapter(Adapter):
 def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
     """A tower that timm holds: timm's own tokens, and OpenCLIP's projection of what timm makes of them."""
     last, inside = run(model.trunk, images, wanted)
+    if _projects_class_token(model):
+        ends = {place: one.cls[:, None] for place, one in inside.items() if one.cls is not None}
+        proj = {place: model.head(model.trunk.forward_head(tokens)) for place, tokens in ends.items()}
+        inside = {place: replace(one, proj=proj.get(place)) for place, one in inside.items()}
     if last is None:
         return Features(inside=inside)
     proj = model.head(model.trunk.forward_head(last))
@@ -138,8 +143,19 @@ def _of_transformer(model: Any, images: torch.Tensor, wanted: Wanted) -> Feature
         output_extra_tokens=True,
     )
     parts = zip(blocks, out["image_intermediates"], out["image_intermediates_prefix"], strict=True)
-    taps: dict[Place, Features] = {n: Features(cls=prefix[:, 0], patches=tokens) for n, tokens, prefix in parts}
+    project = model.proj if _projects_class_token(model) else None
+    taps: dict[Place, Features] = {
+        n: Features(cls=prefix[:, 0], patches=tokens, proj=None if project is None else prefix[:, 0] @ project)
+        for n, tokens, prefix in parts
+    }
     return replace(taps[last], proj=out["image_features"], inside={place: taps[place] for place in wanted.inside})
+
+
+def _projects_class_token(tower: Any) -> bool:
+    """Whether what goes through the projection is the class token alone, and not a mean or attention over all."""
+    if isinstance(tower, TimmModel):
+        return getattr(tower.trunk, "global_pool", "") == "token"
+    return tower.pool_type == "tok" and tower.proj is not None
 
 
 def _own_size(network: nn.Module) -> tuple[int, int]:

@@ -30,6 +30,8 @@ class Inside:
     maps: tuple[str, ...] = ()
     """Feature maps by name: `stage1` to `stage4`, at 1/4, 1/8, 1/16 and 1/32 of the image's sides, and `res2` to `res5`
     of SEEM, likewise; `neck`; `logits` of a linear head."""
+    projected: bool = False
+    """Whether blocks give `proj` too: the network projects nothing but its class token."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Features:
     proj: torch.Tensor | None = None
     """(B, D'): the vector that is compared with a text's, after the projection; None where there is none."""
     inside: Mapping[Place, Features] = field(default_factory=dict)
-    """`cls` and `patches` of the places inside that were wanted; of blocks, with the network's last norm applied."""
+    """`cls` and `patches` of the places inside that were wanted; of blocks, with the network's last norm applied, and
+    with `proj` of that class token where there is such a projection."""
 
 
 class Adapter(Protocol):

@@ -40,7 +40,7 @@ def test_the_last_block_gives_what_the_network_ends_in(model) -> None:
 
 
 def test_a_block_is_what_the_network_cut_off_after_it_ends_in() -> None:
-    backbone = load_backbone("timm:test_vit@random", poolings=["cls@2", "mean@2"], **_OPTIONS)
+    backbone = load_backbone("timm:test_vit@random", poolings=["cls@2", "mean@2", "patch0@2"], **_OPTIONS)
     images = _images(backbone.transform.size[0])
     made = backbone.embed(images)
     backbone.network.blocks = backbone.network.blocks[:2]
@@ -48,6 +48,7 @@ def test_a_block_is_what_the_network_cut_off_after_it_ends_in() -> None:
         tokens = backbone.network.forward_features(_normalised(backbone, images))
     np.testing.assert_allclose(made["cls@2"], tokens[:, 0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(made["mean@2"], tokens[:, 1:].mean(1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made["patch0@2"], tokens[:, 1], rtol=1e-4, atol=1e-5)
 
 
 def test_terms_are_put_one_after_the_other_the_deepest_block_last() -> None:
@@ -116,9 +117,17 @@ def _saved(model: nn.Module, folder, size: int):
 )
 def test_blocks_of_transformers_are_hidden_states_under_the_last_norm(model, tmp_path) -> None:
     model = _saved(model, tmp_path, 28)
-    poolings = ["mean", "mean@3", "mean@2"]
+    classes = not isinstance(model, hf.SiglipVisionModel)
+    poolings = ["mean", "mean@3", "mean@2", *(["patch0@2"] if classes else [])]
     backbone = load_backbone(f"hf:some/model@{tmp_path}", poolings=poolings, **_OPTIONS)
     made = backbone.embed(_images(28))
+    if classes:
+        with torch.inference_mode():
+            out = model(_normalised(backbone, _images(28)), output_hidden_states=True)
+            # CLIP's last norm is for its class token alone.
+            norm = nn.Identity() if isinstance(model, hf.CLIPVisionModel) else model.layernorm
+            expected = norm(out.hidden_states[2])[:, 1 + getattr(model.config, "num_register_tokens", 0)]
+        np.testing.assert_allclose(made["patch0@2"], expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(made["mean@3"], made["mean"], rtol=1e-5, atol=1e-5)
     assert not np.allclose(made["mean@2"], made["mean"], atol=1e-3)
 
@@ -133,7 +142,9 @@ def test_stages_of_transformers_are_maps(tmp_path) -> None:
     assert backbone.dims == {"stage4": 32, "mean": 32, "stage2": 16}
 
 
-@pytest.mark.parametrize("pooling", ["cls@7", "cls@0", "mean@last7", "pooled@2", "cls@", "stage2", "cls+", "cls@1..3"])
+@pytest.mark.parametrize(
+    "pooling", ["cls@7", "patch0@7", "proj@2", "cls@0", "mean@last7", "pooled@2", "cls@", "stage2", "cls+", "cls@1..3"]
+)
 def test_a_place_that_there_is_not_is_answered_with_those_there_are(pooling) -> None:
     told = r"It has cls, mean, cls\+mean, patch0, pooled, cls@K \(block K, 1 to 6\), mean@K"
     with pytest.raises(BackboneError, match=told):

@@ -335,3 +335,27 @@ def test_the_deepest_place_inside_is_what_a_tower_ends_in(shallow, model, pairs)
     made = backbone.embed(smooth_inputs(backbone, 1)[0])
     for inside, end in pairs.items():
         np.testing.assert_allclose(made[inside], made[end], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["open_clip:ViT-S-32@random", "biomedclip@random"])
+def test_proj_of_a_block_is_what_a_tower_cut_off_after_it_ends_in(shallow, name) -> None:
+    shallow(3)
+    backbone = load_backbone(name, poolings=["proj@2", "proj@3", "proj", "patch0@2"], **_OPTIONS)
+    tower = backbone.network
+    shaken(tower, 0.02)
+    pixels, normalised = smooth_inputs(backbone, 2)
+    made = backbone.embed(pixels)
+    np.testing.assert_allclose(made["proj@3"], made["proj"], rtol=1e-4, atol=1e-5)
+    blocks = tower.trunk if hasattr(tower, "trunk") else tower.transformer
+    name = "blocks" if hasattr(blocks, "blocks") else "resblocks"
+    setattr(blocks, name, getattr(blocks, name)[:2])
+    with torch.inference_mode():
+        expected = tower(normalised)
+    np.testing.assert_allclose(made["proj@2"], expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(made["proj@2"], made["proj"], atol=1e-2)
+
+
+def test_a_tower_that_projects_more_than_its_class_token_has_no_proj_of_blocks(shallow) -> None:
+    shallow(2)
+    with pytest.raises(BackboneError, match=r'no pooling "proj@1".* It has proj, mean, mean@K'):
+        load_backbone("open_clip:ViT-B-16-SigLIP2@random", poolings=["proj@1"], **_OPTIONS)
