@@ -108,6 +108,8 @@ def run_probes(
     if chosen_by not in metrics_for(manifest.card.task):
         names = one_of((one.name for one in metrics_for(manifest.card.task)), most=20)
         raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; there are {names}.")
+    if keep_leaks and drop_near:
+        raise ProbeError("keep_leaks leaves nothing out and drop_near more than copies: choose one of the two.")
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)
@@ -124,8 +126,6 @@ def run_probes(
     data = ProbeData.of(manifest, caches, aggregation)
     if external is not None:
         data = data.tested_on(external[0], _listed(external[1]))
-    if keep_leaks and drop_near:
-        raise ProbeError("drop_near takes more of the leaks out and keep_leaks none: choose one of the two.")
     units, usable = data.all_units, data.all_usable
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
     protocol = resolve_protocol(_with_external(protocol, external), units, folds)

@@ -36,6 +36,8 @@ _STATED: dict[str, type] = {
     "refit": bool,
 }
 """What run.json must hold to be read, and as what."""
+_LEAKS: dict[str, type] = {"near": bool, "units_left_out": dict, "units_left": dict, "groups_tied": int}
+"""What its `leaks` hold, where it has them and they were not kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +199,11 @@ def _read_info(folder: Path) -> dict[str, Any]:
     wrong = [key for key, kind in _STATED.items() if not isinstance(info.get(key), kind)]
     if not wrong:
         wrong = [f"dataset.{key}" for key in ("name", "task", "classes") if key not in info["dataset"]]
+    leaks = info.get("leaks", {"kept": True})
+    if not isinstance(leaks, dict) or not (
+        leaks.get("kept") is True or all(isinstance(leaks.get(name), kind) for name, kind in _LEAKS.items())
+    ):
+        wrong.append("leaks")
     if wrong:
         raise ReportError(f"{path}: is damaged, {one_of(wrong)} is missing or wrong. Run `medprobe probe` again.")
     return info

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medprobe.base import ProbeError
+from medprobe.base import ProbeError, ReportError
 from medprobe.evaluate import Run, draw_resamples
 from medprobe.evaluate.resampling.leaks import find_leaks
 from medprobe.manifests import DatasetCard, Manifest
@@ -184,7 +184,7 @@ def test_a_saved_run_has_both_scores_and_one_without_leaks_has_one(copied_run: R
     read = Run.load(copied_run.save(tmp_path / "copied"))
     pd.testing.assert_frame_equal(read.scores_as_published, copied_run.scores_as_published, check_dtype=False)
     (tmp_path / "copied" / "scores_as_published.parquet").write_bytes(b"")
-    with pytest.raises(Exception, match="scores_as_published"):
+    with pytest.raises(ReportError, match="scores_as_published"):
         Run.load(tmp_path / "copied")
     sound = study_of(tmp_path / "sound", split=True).probe()
     assert sound.scores_as_published is None
@@ -267,6 +267,10 @@ def test_a_run_of_an_older_version_is_read_and_reported_on(official, tmp_path: P
     info = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({name: value for name, value in info.items() if name != "leaks"}))
     assert "not looked for" in write_report(folder).read_text(encoding="utf-8")
+    for damaged in (3, {}, {"kept": False, "near": True}, {**info["leaks"], "units_left_out": None}):
+        (folder / "run.json").write_text(json.dumps({**info, "leaks": damaged}))
+        with pytest.raises(ReportError, match="is damaged, leaks"):
+            Run.load(folder)
 
 
 def test_an_official_val_that_is_a_copy_of_the_test_is_drawn_anew(tmp_path: Path, cache_of) -> None:
@@ -335,6 +339,16 @@ def test_a_manifest_of_copies_alone_is_refused_with_what_to_do(tmp_path: Path, c
         _probe(*_all_copies(tmp_path, cache_of, split=False))
     with pytest.raises(ProbeError, match=r"nothing is left to train on.* all 30 training units .*--keep-leaks"):
         _probe(*_all_copies(tmp_path / "split", cache_of, split=True))
+
+
+def test_a_class_whose_training_images_are_all_in_the_test_is_named_with_the_reason(tmp_path: Path, cache_of) -> None:
+    manifest, [cache] = _copied_study(tmp_path, cache_of, copies=0)
+    table, pixels = manifest.table, np.arange(180)
+    gone = np.flatnonzero((table["label"] == "b") & (table["split"] == "train"))
+    pixels[gone] = 120 + np.arange(len(gone))
+    copied = cache_of(tmp_path / "b", "copied", manifest.sample_ids, {"cls": cache.load("cls")}, pixels=pixels)
+    with pytest.raises(ProbeError, match=rf'too few groups .* "b" \(0\).* Note: {len(gone)} training units left out'):
+        _probe(manifest, [copied])
 
 
 def test_more_shots_than_are_left_without_the_leaks_are_refused_with_the_reason(tmp_path: Path, cache_of) -> None:
