@@ -89,7 +89,7 @@ class Leaks:
         parts = [f"{count:,} by {_REASONS[name]}" for name, count in self.left_out.items() if count]
         units, split = counted(sum(self.left_out.values()), "training unit"), self.published.split
         where = "test or validation" if split is not None and (split == "val").any() else "test"
-        return f"{units} left out, because they are in the {where} part too ({listed(parts)})"
+        return f"{units} left out, known to be in the {where} part too ({listed(parts)})"
 
     def _tied_in_words(self) -> str:
         groups = counted(self.tied, "group (patient, or image without one)", "groups (patients, or images without one)")

@@ -54,7 +54,7 @@ def sentence_to_cite(data: ReportData) -> str:
     spread = "" if best["sd"] != best["sd"] else f", SD over seeds {number(best['sd'])}"
     ends = f"95 % CI {number(best['low'])}–{number(best['high'])}" if best["low"] == best["low"] else "no interval"
     on = f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
-    clean = f", without {counted(data.left_out, 'training unit')} that are in the test too" if data.left_out else ""
+    clean = f", without {counted(data.left_out, 'training unit')} known to be in the test too" if data.left_out else ""
     trained = f" under the budget {best['budget'].replace('%', ' %')}" if data.has_curve else ""
     return (
         f"Of {counted(data.summary['backbone'].nunique(), 'frozen backbone')} on {data.name}"

@@ -28,9 +28,10 @@ _FUSINGS = {
 
 
 _LEFT_OUT = (
-    "Before anything was drawn, {} left training and validation, because they are in the test too: a"
-    " probe that recognises them would seem better than it is. The test is as published. Every system was also"
-    " fitted with these units; that score is shown beside the one without them, and nothing else rests on it."
+    "Without {} known to be in the test too, by patient, by identical pixels or, where they were looked for, by"
+    " near-duplicates: a probe that recognises an image would seem better than it is. They were left out before anything"
+    " was drawn; the test is as published. Every system was also fitted with them; that score is shown beside the one"
+    " without, and nothing else rests on it."
 )
 
 
@@ -140,7 +141,7 @@ def protocol(data: ReportData) -> list[str]:
     chosen_by = lower_first(find_metric(data.run.primary_metric).label)
     paragraphs = [
         _resampling(info),
-        *([_LEFT_OUT.format(counted(data.left_out, "unit"))] if data.left_out else []),
+        *([_LEFT_OUT.format(counted(data.left_out, "training unit"))] if data.left_out else []),
         *([cut] if data.has_curve else []),
         (
             f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."

@@ -74,7 +74,7 @@ def leaks_table(data: ReportData) -> Table | None:
         return None
     caption = (
         f"{data.metric.label} on the test units of {data.name} without and with what leaks, mean over seeds. Clean:"
-        f" without the {counted(data.left_out, 'training unit')} that are in the test too; the"
+        f" without the {counted(data.left_out, 'training unit')} known to be in the test too; the"
         " verdict rests on this. As published: the same system fitted with them. Difference: as published"
         " minus clean."
     )

@@ -142,7 +142,7 @@ def _leaks(data: ReportData) -> Iterator[str]:
     if systems is None:
         return
     units = counted(data.left_out, "training unit")
-    yield f"The verdict rests on clean units, without the {units} that are in the test too."
+    yield f"The verdict rests on clean units, without the {units} known to be in the test too."
     systems = systems[systems["budget"] == data.best["budget"]].dropna(subset="published")
     if len(systems):
         first = systems.loc[(data.metric.sign * systems["published"]).idxmax()]
