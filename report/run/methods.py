@@ -28,10 +28,10 @@ _FUSINGS = {
 
 
 _LEFT_OUT = (
-    "Without {} known to be in the test too, by patient, by identical pixels or, where they were looked for, by"
-    " near-duplicates: a probe that recognises an image would seem better than it is. They were left out before anything"
-    " was drawn; the test is as published. Every system was also fitted with them; that score is shown beside the one"
-    " without, and nothing else rests on it."
+    "Left out before anything was drawn: {} known to be in the test too (by patient, by identical pixels or, where they"
+    " were looked for, by near-duplicates). A probe that recognises an image would seem better than it is. The test is"
+    " as published. Every system was also fitted with these units; that score is shown beside the one without them, and"
+    " nothing else rests on it."
 )
 
 
