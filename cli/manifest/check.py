@@ -61,7 +61,7 @@ def check(
         typer.Option(
             metavar="HOW",
             help="Write a new manifest and check it: drop-duplicates keeps one of identical images, group-duplicates "
-            "puts them into one group. The old manifest is not changed.",
+            "puts identical and nearly identical ones into one group. The old manifest is not changed.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new manifest of --fix.")] = None,

@@ -1,4 +1,4 @@
-"""Manifests without duplicate images: copies dropped, or tied into one group."""
+"""Manifests without duplicate images: identical ones dropped, or all copies of a scan tied into one group."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..schema.row_keys import codes_of, disagreeing, first_rows
 from ..schema.table_io import TEXT, as_words, column_of
 from ..validation.structure import SPLITS
 from .context import same_pixels, split_order
+from .near_duplicates import near_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +77,13 @@ def drop_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
 
 
 def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
-    """Puts identical images into one group, which no resample divides; units and samples stay as they are.
+    """Puts all copies of a scan into one group, which no resample divides; units and samples stay as they are.
 
-    Groups that share pixels become one, named after the first of them by code point. A group that is then in
-    several parts of the split moves to train as a whole, so that nothing in test was ever trained on and the new test
-    is a part of the published one. Constant images tie nothing together.
+    Copies are identical images, and nearly identical ones as the check `near-duplicate` finds them: mirrored, turned,
+    cropped, brightened, resized or compressed again. Groups that any chain of copies connects become one, named after
+    the first of them by code point. A group that is then in several parts of the split moves to train as a whole, so
+    that nothing in test was ever trained on and the new test is a part of the published one. Constant images tie
+    nothing together.
 
     Args:
         manifest: without errors.
@@ -95,21 +98,19 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
         >>> len(fixed.manifest), fixed.changes
         (60, ())
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     rows, content, count = same_pixels(stats)
     group, groups = codes_of(manifest.require_sound().group_ids)
-    # Groups and contents are the nodes, each image an edge: what hangs together is one group.
-    ties = (np.ones(len(rows), bool), (group[rows], len(groups) + content))
-    _, component = connected_components(coo_array(ties, shape=(len(groups) + count,) * 2), directed=False)
-    merged = np.unique(component[: len(groups)], return_inverse=True)[1]
+    merged = _connected(len(groups), group[rows], group[rows[first_rows(content, count)][content]])
+    # Each search leaves out what is tied already, and ends early where there are too many pairs.
+    while len(near := near_pairs(merged[group], stats=stats)):
+        merged = _connected(merged.max() + 1, merged[group[near["row"]]], merged[group[near["other"]]])[merged]
     # Groups are sorted, so the first of each component is the first by code point.
     name = groups[first_rows(merged, int(merged.max()) + 1)]
     table = manifest.table.assign(group_id=pd.Series(name[merged][group], dtype=TEXT))
     tied = np.bincount(merged)[merged] > 1
     became = counted(len(np.unique(merged[tied])), "group")
-    changes = [f"tied {counted(int(tied.sum()), 'group')} into {became} by identical images"] if tied.any() else []
+    what = f"tied {counted(int(tied.sum()), 'group')} into {became} by identical or nearly identical images"
+    changes = [what] if tied.any() else []
     card = manifest.card.model_copy(deep=True)
     if "group_id" not in manifest.table:
         card.groups = "copies"
@@ -118,6 +119,15 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
         table["split"], moved = _to_train(manifest, merged[group])
         changes += moved
     return Fixed(Manifest(table, card, manifest.path), np.arange(len(table)), tuple(changes))
+
+
+def _connected(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The connected component, from 0, of each of `count` nodes that edges (E,) join: (count,) int64."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return connected_components(edges, directed=False)[1].astype(np.int64)
 
 
 FIXES: dict[str, Fix] = {"drop-duplicates": drop_duplicates, "group-duplicates": group_duplicates}

@@ -15,8 +15,9 @@ from ...base import ImageError
 from ..readers import content_digest, read_image, reader_of
 from ..readers.source import Source
 from .burned_in_text import letters_in_a_row
-from .perceptual_hash import THUMBNAIL, perceptual_hash
 
+PICTURE = 48
+"""Pixels a side of the small picture that is kept of each image, to find copies by."""
 BINS = 32
 """Bins of an intensity histogram; eight grey levels each."""
 
@@ -39,19 +40,17 @@ class Facts(NamedTuple):
     """All pixels are the same."""
     letters: int = 0
     """Letters in the longest row of what looks like burned-in text, or 0."""
-    hash: int = 0
-    """`perceptual_hash`: copies that were compressed again or resized differ in a few bits."""
-    thumbnail: bytes = bytes(THUMBNAIL**2)
-    """uint8 (16, 16): the image in grey, squashed to a square."""
+    picture: bytes = bytes(PICTURE**2)
+    """uint8 (48, 48): the image in grey, squashed to a square."""
     histogram: bytes = bytes(4 * BINS)
     """uint32 (32,): pixels by grey level (luma of RGB), eight levels per bin."""
     bytes: int = 0
     """The size of the file, which may hold other samples too; 0 for a store that is a folder."""
 
 
-_DTYPES = {"bytes": np.int64, "height": np.int32, "width": np.int32, "letters": np.uint16, "hash": np.uint64}
+_DTYPES = {"bytes": np.int64, "height": np.int32, "width": np.int32, "letters": np.uint16}
 _DTYPES |= dict.fromkeys(("missing", "constant"), np.bool_)
-_DTYPES |= dict.fromkeys(("digest", "reason", "stored", "thumbnail", "histogram"), np.object_)
+_DTYPES |= dict.fromkeys(("digest", "reason", "stored", "picture", "histogram"), np.object_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +81,9 @@ class ImageStats:
         return self.digest != ""
 
     @property
-    def thumbnail(self) -> np.ndarray:
-        """(N, 16, 16) uint8: the images in grey, squashed to a square."""
-        return np.frombuffer(b"".join(self.table["thumbnail"]), np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+    def picture(self) -> np.ndarray:
+        """(N, 48, 48) uint8: the images in grey, squashed to a square."""
+        return np.frombuffer(b"".join(self.table["picture"]), np.uint8).reshape(-1, PICTURE, PICTURE)
 
     @property
     def histogram(self) -> np.ndarray:
@@ -109,7 +108,8 @@ def facts_of(source: Source) -> Facts:
         return Facts(reason=str(error), missing=not os.path.exists(source.path))
     grey = Image.fromarray(pixels).convert("L")
     levels = np.array(grey.histogram(), np.uint32)
-    looks, thumbnail = perceptual_hash(grey)
+    # The linear filter blurs a little, so that a copy that was moved by half a pixel looks the same.
+    picture = grey.resize((PICTURE, PICTURE), Image.Resampling.BILINEAR, reducing_gap=3)
     return Facts(
         digest=content_digest(pixels),
         stored=_stored_as(source, pixels),
@@ -119,8 +119,7 @@ def facts_of(source: Source) -> Facts:
         # Colours of one brightness are not one colour.
         constant=np.count_nonzero(levels) == 1 and bool((pixels == pixels[0, 0]).all()),
         letters=letters_in_a_row(grey),
-        hash=looks,
-        thumbnail=thumbnail.tobytes(),
+        picture=picture.tobytes(),
         histogram=levels.reshape(BINS, -1).sum(axis=1, dtype=np.uint32).tobytes(),
     )
 

@@ -26,7 +26,7 @@ from ..readers.source import Source
 from ..schema.table_io import as_numbers, as_words, column_of
 from .compute import Facts, ImageStats, facts_of
 
-_SCHEMA = 1
+_SCHEMA = 2
 """Goes up when the table changes, or how an image is looked at."""
 _DECODERS = ("pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "nibabel", "h5py", "zarr")
 """Another version of one may give other pixels, or refuse what this one reads."""

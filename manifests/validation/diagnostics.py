@@ -100,8 +100,8 @@ CODES: dict[str, Code] = {
     ),
     "near-duplicate": Code(
         "warning", "nearly one image in two splits or groups",
-        "Look at a few, the nearest first; if they show one scan or one patient, give the pair one group_id and draw "
-        "a new split. Correlation 1.000: identical up to brightness, contrast and fine detail.", _PAIRS,
+        "Test scores are too high. Look at a few, the nearest first; `manifest check --fix group-duplicates` writes a "
+        "manifest in which all versions of a scan are one group, in one part of the split.", _PAIRS,
     ),
     "near-embedding": Code(
         "warning", "similar embeddings in two splits or groups",

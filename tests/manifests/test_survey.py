@@ -38,7 +38,7 @@ def test_a_survey_says_what_an_image_is(class_folders: Path, pets: Manifest) -> 
     assert seen.bytes[row] == first.stat().st_size
     assert seen.histogram[row].sum() == 240
     assert seen.histogram[row][0] == (np.asarray(Image.open(first).convert("L")) < 8).sum()
-    assert seen.thumbnail[row].dtype == np.uint8
+    assert (seen.picture[row].dtype, seen.picture[row].shape) == (np.uint8, (48, 48))
     assert list(seen.stored[row + 1 : row + 3]) == ["PNG L", "PNG L"]
 
 
@@ -164,7 +164,8 @@ def test_the_survey_file_holds_no_names(pets: Manifest, class_folders: Path, tmp
     table = pets.table.assign(path=pets.table["path"].str.replace("train/cat/00", "train/cat/Jane-Doe"))
     manifest_image_stats(Manifest(table, pets.card, pets.path), show_progress=False)
     file = pq.read_table(pets.path.with_suffix(".survey"))
-    said = str(file.to_pydict()) + str(file.schema.metadata)
+    # Any three letters may occur in so many pixels.
+    said = str(file.drop_columns(["picture"]).to_pydict()) + str(file.schema.metadata)
     assert not any(name in said for name in ("Jane", "train", "cat", str(tmp_path)))
     assert file.num_rows == 43
 
