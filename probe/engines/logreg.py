@@ -19,7 +19,7 @@ from ..estimators._logistic_solver.path import Predictor
 from ..estimators._logistic_solver.problems import Problems, proba_of_logits
 from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
-from ..estimators.logistic import GRID
+from ..estimators.logistic import GRID, TOL
 from .model_selection import ModelSelector
 from .parallel import JoblibWorkers
 from .settings import AsGrid, ProbeSettings
@@ -44,10 +44,16 @@ class LogisticSettings(ProbeSettings):
     """`balanced`: every class weighs the same."""
     stop_path: bool = True
     """Whether the path over C ends once values are worse on val."""
-    tol: PositiveFloat = 1e-3
-    """Relative gradient at which the solver stops; the objective is then within about its square of the optimum."""
+    tol: PositiveFloat = TOL
+    """Relative gradient at which the solver stops for the model that is tested; the objective is then within about its
+    square of the optimum. Twenty times that serves the choice of C."""
     max_iter: PositiveInt = 300
     """Most steps of the solver for one value of C."""
+
+    @property
+    def path_tol(self) -> float:
+        """Relative gradient along the path over C."""
+        return 20 * self.tol
 
 
 def solve_task(task: ProbeTask, workers: JoblibWorkers, settings: LogisticSettings) -> Iterator[FitResult]:
@@ -97,7 +103,7 @@ class _Shared:
         if len(self.task.resamples) < _GUIDED or share.mean() < _MIN_SHARE:
             return None
         ours = self.settings
-        return Guide(self._problems(share[None]), ours.C, tol=ours.tol / 2, max_iter=ours.max_iter, ahead=ahead)
+        return Guide(self._problems(share[None]), ours.C, tol=ours.path_tol, max_iter=ours.max_iter, ahead=ahead)
 
     def guidance(self, C: float) -> Solution | None:
         """The guide's at one of the values of the grid."""
@@ -162,7 +168,7 @@ def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitRe
     start = time.perf_counter()
     walks = [_Walk(r, ModelSelector(shared.task, r), _places(shared.used, r.val)) for r in resamples]
     _walk(shared, walks)
-    models = _refitted(shared, walks) if shared.task.refit else [walk.selector.best for walk in walks]
+    models = _refitted(shared, walks)
     fitted = time.perf_counter()
     tested = _tested(shared, walks, models)
     ended = time.perf_counter()
@@ -215,16 +221,17 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
     found = solve(
         problems,
         origin + predictor.at(C),
-        tol=shared.settings.tol,
+        tol=shared.settings.path_tol,
         max_iter=shared.settings.max_iter,
         warm_start=guidance,
+        certify=False,
     )
     predictor.add(C, found.points - origin)
     return found
 
 
 def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
-    """At the chosen C, on train and val; once for those that learn the same."""
+    """At the chosen C, on what the tested model learns from; once for those that learn the same."""
     walks_by: dict[Any, list[int]] = defaultdict(list)
     for number, walk in enumerate(walks):
         learnt_from = np.sort(shared.task.fitted_on(walk.resample))

@@ -21,6 +21,8 @@ from ._validation import checked_pair, checked_rows, require_flag, require_posit
 
 GRID = tuple(float(f"{C:.6g}") for C in np.logspace(-4, 3, 12))
 """Values of C, from the most to the least regularised."""
+TOL = 1e-4
+"""Relative gradient at which a fit ends; its objective is then within 1e-6 of the optimum, mostly within 1e-8."""
 
 
 class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -178,7 +180,7 @@ class LogisticProbe(_Logistic):
         *,
         class_weight: dict[Any, float] | str | None = None,
         standardize: bool = False,
-        tol: float = 1e-4,
+        tol: float = TOL,
         max_iter: int = 1000,
     ) -> None:
         self.C = C
@@ -240,7 +242,7 @@ class LogisticPath(_Logistic):
         *,
         class_weight: dict[Any, float] | str | None = None,
         standardize: bool = False,
-        tol: float = 1e-4,
+        tol: float = TOL,
         max_iter: int = 1000,
     ) -> None:
         self.Cs = Cs

@@ -53,6 +53,7 @@ class Guide:
         return self._found[number].result()
 
     def _solve(self, C: float) -> Solution:
-        found = solve(self._problems.at(C), self._predictor.at(C), tol=self._tol, max_iter=self._max_iter)
+        start = self._predictor.at(C)
+        found = solve(self._problems.at(C), start, tol=self._tol, max_iter=self._max_iter, certify=False)
         self._predictor.add(C, found.points)
         return found

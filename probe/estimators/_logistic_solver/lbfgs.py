@@ -20,7 +20,7 @@ _TRIES = 12
 _FIRST = 3.0
 """Most that the first step may change the scale of the curvature by."""
 _CAUTION = 2.0
-"""What a gap is multiplied by: the known curvature sees half of it where convergence is slow (measured)."""
+"""What a gap is multiplied by at most: the slower it falls, the less of it the known curvature sees."""
 
 Precondition = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From gradients (A, P) of the problems at these positions (A,) to the inverse curvature times them."""
@@ -55,7 +55,7 @@ def minimise(
     live: np.ndarray,
     precondition: Precondition,
     *,
-    caution: np.ndarray,
+    caution: np.ndarray | None,
     tol: float,
     steps: int,
 ) -> tuple[np.ndarray, History]:
@@ -68,7 +68,7 @@ def minimise(
         state: where they are.
         live: (A,) positions of those to solve.
         precondition: the inverse of the known curvature.
-        caution: (S,) by how much it may understate a gap.
+        caution: (S,) by how much it may understate a gap; None to take gaps as it has them.
         tol: gap at which a problem is solved.
         steps: most evaluations.
 
@@ -76,7 +76,9 @@ def minimise(
         Those that are not at their optimum yet, a problem that can go no further among them; and the steps taken.
     """
     history = History(len(problems), problems.size, problems.rows.dtype)
-    search = _Search(len(problems), problems.size)
+    search = _Search(len(problems), problems.size, cautious=caution is not None)
+    if caution is None:
+        caution = np.ones(len(problems))
     moving, arrived = live, live
     for _ in range(steps):
         if len(arrived):
@@ -113,11 +115,14 @@ def _downhill(history: History, gradient: np.ndarray, which: np.ndarray, precond
 class _Search:
     """The line searches of all problems: where each is headed, and how far it goes the next time."""
 
-    def __init__(self, count: int, size: int) -> None:
+    def __init__(self, count: int, size: int, *, cautious: bool) -> None:
+        self._most = _CAUTION if cautious else 1.0
         self._direction = np.zeros((count, size))
         self._slope = np.zeros(count)
         self._length = np.zeros(count)
         self._tries = np.zeros(count, np.int64)
+        self._seen = np.full(count, np.nan)
+        """Gaps as the known curvature has them."""
 
     def turn(self, which: np.ndarray, direction: np.ndarray, stiffness: np.ndarray, state: State) -> None:
         """Heads the problems `which` in new directions, and measures how far from their optimum they are."""
@@ -127,7 +132,11 @@ class _Search:
         # Where a direction leads up, the known curvature is nothing but rounding, and the gap remains unknown.
         gain = np.where(slope < 0, -slope / stiffness / 2, np.inf)
         gain[~state.gradient[which].any(axis=1)] = 0
-        state.gap[which] = _CAUTION * np.sqrt(gain / np.maximum(state.value[which], 1e-300))
+        seen = np.sqrt(gain / np.maximum(state.value[which], 1e-300))
+        with np.errstate(all="ignore"):
+            left = np.maximum(1 - seen / self._seen[which], 0) ** -0.5
+        self._seen[which] = seen
+        state.gap[which] = np.clip(np.nan_to_num(left, nan=self._most), 1, self._most) * seen
 
     def promising(self, which: np.ndarray, state: State, tol: float) -> np.ndarray:
         """Of the problems `which`, those that have a way to go and lead down there."""

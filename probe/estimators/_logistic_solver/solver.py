@@ -45,7 +45,13 @@ class Solution:
 
 
 def solve(
-    problems: Problems, points: np.ndarray, *, tol: float, max_iter: int = 300, warm_start: Solution | None = None
+    problems: Problems,
+    points: np.ndarray,
+    *,
+    tol: float,
+    max_iter: int = 300,
+    warm_start: Solution | None = None,
+    certify: bool = True,
 ) -> Solution:
     """Solves S problems side by side, and one by one in float64 those that remain.
 
@@ -56,10 +62,12 @@ def solve(
             as a share of it.
         max_iter: most evaluations of each, about.
         warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
+        certify: whether gaps are measured cautiously, and with curvature that fits the end; False for solutions
+            that only lead to others.
     """
     share = max_iter // 4  # of the evaluations, for each of the two further ways
     small = problems.size <= _NEWTON_SIZE and len(problems.rows) * problems.rows.width <= _NEWTON_ROWS
-    found = _side_by_side(problems, points, tol, max_iter - 2 * share, warm_start)
+    found = _side_by_side(problems, points, tol, max_iter - 2 * share, warm_start, certify=certify)
     for s in np.flatnonzero(~found.converged).tolist() if share else ():
         alone = problems.among(np.array([s])).in_float64()
         _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
@@ -101,7 +109,13 @@ def _by_newton(alone: Problems, max_iter: int) -> np.ndarray:
 
 
 def _side_by_side(
-    problems: Problems, points: np.ndarray, tol: float, max_iter: int, warm_start: Solution | None = None
+    problems: Problems,
+    points: np.ndarray,
+    tol: float,
+    max_iter: int,
+    warm_start: Solution | None = None,
+    *,
+    certify: bool = True,
 ) -> Solution:
     state = State.begin(problems, points)
     live, rest, met, left = np.arange(len(problems)), None, [], max_iter
@@ -121,7 +135,7 @@ def _side_by_side(
             state,
             live,
             _preconditioner(curvature, place, known),
-            caution=curvature.caution[np.minimum(place, len(live) - 1)],
+            caution=curvature.caution[np.minimum(place, len(live) - 1)] if certify else None,
             tol=tol,
             steps=min(_STEPS, left),
         )
@@ -131,7 +145,7 @@ def _side_by_side(
         # Rounding allows no lower value, under a curvature that is not rounding itself.
         stuck = live[:0] if first else live[state.value[live] >= before]
         # The curvature of the start is another one than that at the end: the gap is measured once more, with a new one.
-        outgrown = live[before > _OUTGROWN * state.value[live]]
+        outgrown = live[before > _OUTGROWN * state.value[live]] if certify else live[:0]
         live = np.union1d(np.setdiff1d(unsolved, stuck), outgrown)
         if left <= 0:
             state.gap[outgrown] = np.inf
