@@ -113,6 +113,20 @@ def test_clip_gives_the_vectors_that_transformers_gives(clip, clip_file, shallow
     assert (made["proj"].shape[1], made["cls"].shape[1]) == (512, 768)
 
 
+def test_clip_has_the_same_positions_at_another_size_in_both_libraries(clip, clip_file, shallow, tmp_path) -> None:
+    """The code of transformers itself would resample without antialiasing."""
+    shallow(2)
+    clip.save_pretrained(tmp_path)
+    ours = load_backbone(_MODEL, weights=clip_file, poolings=["cls"], image_size=160, **_OPTIONS)
+    own = {"size": 224, "image_mean": ours.transform.mean, "image_std": ours.transform.std}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(own))
+    name = f"hf:openai/clip-vit-base-patch32@{tmp_path}"
+    theirs = load_backbone(name, poolings=["pooled"], image_size=160, **_OPTIONS)
+    assert ours.spec.positions == theirs.spec.positions == "bicubic-antialias"
+    pixels = smooth_inputs(ours, 3)[0]
+    assert cosines(ours.embed(pixels)["cls"], theirs.embed(pixels)["pooled"]).min() >= 0.99999
+
+
 @pytest.mark.parametrize(
     ("name", "width", "depth", "hidden", "patch", "projected"),
     [
