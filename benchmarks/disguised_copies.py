@@ -36,7 +36,7 @@ SLICES = [
     ("train/pituitary/Tr-pi_1035.jpg", "train/pituitary/Tr-pi_1036.jpg"),
 ]
 """Pairs of scans that the search takes for one, and that are two slices by eye; the others are one scan by eye."""
-THRESHOLDS = (0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
+THRESHOLDS = (0.9, 0.92, 0.94, 0.945, 0.95, 0.955, 0.96, 0.97, 0.98)
 _TURNS = Image.Transpose
 _ORIENTATIONS = {
     "mirrored": _TURNS.FLIP_LEFT_RIGHT,
@@ -167,7 +167,7 @@ def main() -> None:
         for half, within in (("chosen by", ~held), ("held out", held)):
             near = every[within & (every["nearness"] >= least)]
             worst = min(shares(near[near["kind"] == name], asked.copies // 2)[0] for name in kinds())
-            print(f"correlation {least:.2f}, {half}: least recall {worst:.3f}, precision {shares(near, 1)[1]:.4f}")
+            print(f"correlation {least:.3f}, {half}: least recall {worst:.3f}, precision {shares(near, 1)[1]:.4f}")
     print(
         "\n| copies | found | held-out half | precision | other versions of the scan |\n| --- | --- | --- | --- | --- |"
     )

@@ -13,7 +13,7 @@ from ..validation.diagnostics import MOST, Diagnostic, diagnostic
 from .context import CheckContext
 from .near_search import NearPictures, near_pictures, near_vectors
 
-ALIKE = 0.95
+ALIKE = 0.955
 """Correlation of the details of two images from which on they show one scan (docs/checks.md has what was measured)."""
 NEAR = 0.95
 """Cosine of two embeddings, their mean taken away, from which on they are of one scan (docs/checks.md)."""
