@@ -14,7 +14,7 @@ from .results.schemas import SystemKey
 from .statistics.calibration_tables import calibration_table, reliability_table, temperature_table
 from .statistics.comparison import compare, compare_backbones
 from .statistics.compute import compute_statistics
-from .statistics.multiple_testing import benjamini_hochberg, holm
+from .statistics.p_values import benjamini_hochberg, holm
 from .statistics.ranking import rank_over_datasets
 from .statistics.significance import significance_tests
 from .statistics.subgroups import subgroup_scores

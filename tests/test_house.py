@@ -63,7 +63,7 @@ _FROM_MODULES = {
         "results.recorder",
         "results.run",
         "results.schemas",
-        "statistics.bootstrap",
+        "statistics.intervals",
         "statistics.comparison",
         "statistics.compute",
         "statistics.pairing",

@@ -28,9 +28,9 @@ def stats(
         typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone)."),
     ] = "backbones",
     interval: Annotated[
-        Literal["percentile", "bca"],
-        typer.Option("--interval", help="Bootstrap intervals; bca is corrected for bias and skewness."),
-    ] = "percentile",
+        Literal["wilson", "percentile", "bca"],
+        typer.Option("--interval", help="Kind of intervals; percentile and bca are of a bootstrap over groups."),
+    ] = "wilson",
     test: Annotated[
         list[str] | None,
         typer.Option(

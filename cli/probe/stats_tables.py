@@ -104,7 +104,7 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
 
 def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
     names = {**_SYSTEM, "subgroup": lambda row: f"{row['attribute']}: {row['subgroup']}"}
-    say(f"\nSubgroups: {_metric_label(table)}\n(units per seed; interval: bootstrap over groups)")
+    say(f"\nSubgroups: {_metric_label(table)}\n(units per seed; interval: over groups)")
     _show(table, names, {"units": decimal("n_test", 0), "mean": decimal("mean"), "95 % interval": bounds})
     why = table[table["reason"] != ""].drop_duplicates(["attribute", "subgroup", "reason"])
     for row in why.to_dict("records"):

@@ -8,8 +8,8 @@ from ...base import counted
 from ...evaluate import Metric, Run, summarise
 from ...evaluate.resampling.protocols import FIXED_TEST
 from ...evaluate.resampling.train_size import FULL_TRAIN
-from ...evaluate.statistics.bootstrap import INTERVAL
 from ...evaluate.statistics.comparison import VERDICT_TESTS
+from ...evaluate.statistics.intervals import INTERVAL
 from ...evaluate.statistics.run_warnings import run_warnings
 from ...report.elements.table import Table, bounds, decimal, words
 from ...report.run.data import report_data
@@ -40,7 +40,7 @@ def show_summary(run: Run) -> None:
             show(budgets)
     else:
         say(f"{data.metric.label} is not defined for any backbone, so nothing is compared.")
-    test = VERDICT_TESTS["bootstrap" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
+    test = VERDICT_TESTS["jackknife" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
     say(f"\n{on_spread(run)} Significance: {test}, Holm's correction.")
     say_warnings(run, summary)
 
@@ -81,5 +81,5 @@ def show_systems(summary: pd.DataFrame) -> None:
 def on_spread(run: Run, interval: str = INTERVAL) -> str:
     """How `sd` and the interval of a table of systems were computed."""
     folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
-    kind = {"percentile": "percentile", "bca": "BCa"}[interval]
-    return f"sd: over seeds{folds}. Interval: {kind} bootstrap over groups."
+    kind = {"wilson": "Wilson, by a jackknife", "percentile": "percentile bootstrap", "bca": "BCa bootstrap"}[interval]
+    return f"sd: over seeds{folds}. Interval: {kind} over groups."

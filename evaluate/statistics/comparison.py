@@ -10,20 +10,20 @@ import pandas as pd
 from scipy import stats
 
 from ...base import look_up
-from ..metrics.functions import mean_of_defined
 from ..metrics.registry import find_metric
 from ..resampling.protocols import FIXED_TEST
 from ..resampling.train_size import FULL_TRAIN
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SystemKey
-from .bootstrap import INTERVAL, N_BOOTSTRAP, check_bootstrap, interval_of
-from .multiple_testing import CORRECTIONS, with_correction
+from .bootstrap import N_BOOTSTRAP
+from .intervals import INTERVAL, Estimate, check_interval, interval_of_difference, jackknife_variance
+from .p_values import CORRECTIONS, with_correction
 from .pairing import COMPARISON_AXES, pairs, system_labels
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
 
 VERDICT_TESTS = {
     "corrected-t": "corrected resampled t-test",
-    "bootstrap": "paired bootstrap over groups and seeds",
+    "jackknife": "paired jackknife over groups and seeds",
     "none": "no test",
 }
 """What the verdict may rest on, by its name in the tables, in words."""
@@ -87,8 +87,8 @@ def compare(
     Returns:
         One row per probe (between probes: per backbone), budget and pair. `dataset`, `probe` or `backbone`, `budget`,
         `metric`, `a`, `b` (backbones, with `/pooling` where a backbone has several, or probes); `mean_a`, `mean_b`;
-        `difference` = a - b; `low`, `high`, its interval under the same draws of groups; `test` (`corrected-t` under
-        holdout and kfold, `bootstrap` where the test is fixed, `none`), `p`; `p_adjusted` over all rows by
+        `difference` = a - b; `low`, `high`, its interval, paired by groups; `test` (`corrected-t` under holdout and
+        kfold, `jackknife` where the test is fixed, `none`), `p`; `p_adjusted` over all rows by
         `correction`; `significant` (`p_adjusted` < 0.05); `n_seeds`; `note`, why there is no p-value or no interval,
         or why it is of another kind. docs/statistics.md says what the p-values mean.
 
@@ -104,7 +104,7 @@ def compare(
         1  timm:resnet50  centroid  knn
     """
     chosen = require_metric(run, metric)
-    check_bootstrap(interval, confidence, draws)
+    check_interval(interval, confidence, draws)
     look_up("correction", correction, CORRECTIONS)
     known = metric_samples(run, chosen, draws)
     rows = [
@@ -152,19 +152,14 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
 def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, interval: str) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
-    mean_a, mean_b, difference = (
-        values.mean() if both.any() else np.nan for values in (a.values[both], b.values[both], differences)
-    )
-    drawn, groups = mean_of_defined(a.drawn - b.drawn), len(a.bootstrap.groups)
-    bounds = interval_of(
-        interval, difference, drawn, lambda: mean_of_defined(a.left_out - b.left_out), confidence, groups=groups
-    )
-    test, p, note = _test(run, differences, drawn, a, groups=groups)
+    of_a, of_b = a.estimate(both), b.estimate(both)
+    bounds = interval_of_difference(interval, of_a, of_b, confidence)
+    test, p, note = _test(run, differences, of_a, of_b, a)
     return {
         "metric": a.metric.name,
-        "mean_a": mean_a,
-        "mean_b": mean_b,
-        "difference": difference,
+        "mean_a": of_a.value,
+        "mean_b": of_b.value,
+        "difference": differences.mean() if both.any() else np.nan,
         "low": bounds.low,
         "high": bounds.high,
         "test": test,
@@ -174,26 +169,24 @@ def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, in
     }
 
 
-def _test(
-    run: Run, differences: np.ndarray, drawn: np.ndarray, side: MetricSamples, *, groups: int
-) -> tuple[str, float, str]:
+def _test(run: Run, differences: np.ndarray, a: Estimate, b: Estimate, side: MetricSamples) -> tuple[str, float, str]:
     """The test that the verdict rests on, its p-value, and a remark.
 
     Under holdout and kfold each resample has its own test units, and the corrected t speaks for both training and
     testing. Under official and external all seeds share one test: how they differ says nothing of other patients, so
-    the bootstrap must.
+    leaving out groups must.
     """
     if len(differences) == 0:
         return "none", np.nan, "not defined in any seed"
     if run.info["protocol"] in FIXED_TEST:
-        return "bootstrap", *bootstrap_test(differences, drawn, groups=groups)
+        return "jackknife", *jackknife_test(differences, a.left_out() - b.left_out(), groups=a.effective_groups)
     ratio = _test_to_train(run, side)
     p = corrected_t_test(differences, ratio)
     if np.isnan(p):
         what = "fold" if run.info["protocol"] == "kfold" else "seed"
         why = f"one {what}" if len(differences) == 1 else f"all {what}s differ by the same"
-        p, note = bootstrap_test(differences, drawn, groups=groups)
-        return "bootstrap", p, "; ".join(part for part in (f"{why}: no corrected t", note) if part)
+        p, note = jackknife_test(differences, a.left_out() - b.left_out(), groups=a.effective_groups)
+        return "jackknife", p, "; ".join(part for part in (f"{why}: no corrected t", note) if part)
     return "corrected-t", p, ""
 
 
@@ -217,27 +210,30 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=count - 1))
 
 
-def bootstrap_test(differences: np.ndarray, drawn: np.ndarray, *, groups: int) -> tuple[float, str]:
+def jackknife_test(differences: np.ndarray, left_out: np.ndarray, *, groups: float) -> tuple[float, str]:
     """Two-sided p-value of the mean difference over seeds, against both its sources of error.
 
-    The error of testing on these groups is the spread of the bootstrap `drawn` (B,); that of training on these
-    subsets is the seeds' own variance over their number. The ratio is held against t with `groups` - 1 degrees of
-    freedom: smoother than counting draws, whose smallest p-value would never pass a correction for many comparisons.
+    The error of testing on these groups is the jackknife's; that of training on these subsets is the variance of one
+    seed's difference, undivided, since the subsets of all seeds are mostly the same. The ratio is held against t.
+
+    Args:
+        differences: (J,) one a seed.
+        left_out: (B,) the mean difference with one block of groups left out at a time.
+        groups: the effective number in the test; one less is the degrees of freedom.
 
     Returns:
-        The p-value, NaN where one group or undefined draws leave nothing to go by; and a remark.
+        The p-value, NaN where one group or undefined values leave nothing to go by; and a remark.
     """
-    defined = drawn[np.isfinite(drawn)]
-    if not differences.any() and (len(defined) == 0 or not defined.any()):
+    if not differences.any() and not np.nan_to_num(left_out).any():
         return 1.0, ""
-    if groups < 2 or 2 * len(defined) < len(drawn):
-        return np.nan, "one group in the test" if groups < 2 else "not defined in most draws"
-    training = differences.var(ddof=1) / len(differences) if len(differences) > 1 else 0.0
-    error = np.sqrt(defined.var(ddof=1) + training)
+    if groups < 2 or not np.isfinite(left_out).all():
+        return np.nan, "one group in the test" if groups < 2 else "not defined without one of the groups"
+    training = differences.var(ddof=1) if len(differences) > 1 else 0.0
+    error = np.sqrt(jackknife_variance(left_out) + training)
     note = "one seed: the error of training is not in the p-value" if len(differences) == 1 else ""
     if error <= 1e-12 * abs(differences.mean()):
-        # Every draw gives the same difference: the draws bound the p-value, and no more is known.
-        return 2 / (len(drawn) + 1), note
+        # Every group gives the same difference: all signs agree, and no more is known.
+        return float(2.0 ** (1 - groups)), note
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
 
 

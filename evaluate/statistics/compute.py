@@ -9,10 +9,10 @@ import pandas as pd
 
 from ...base import look_up
 from ..results.run import Run
-from .bootstrap import INTERVAL, INTERVALS
 from .calibration_tables import calibration_table, reliability_table, temperature_table
 from .comparison import compare
-from .multiple_testing import CORRECTIONS
+from .intervals import INTERVAL, INTERVALS
+from .p_values import CORRECTIONS
 from .pairing import COMPARISON_AXES
 from .ranking import Ranking, rank_over_datasets, rank_pairs_table, rankings_table
 from .significance import SIGNIFICANCE_TESTS, significance_tests

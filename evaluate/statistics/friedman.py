@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from .multiple_testing import ALPHA
+from .p_values import ALPHA
 
 _DIGITS = 12
 """Scores that differ by rounding alone share a rank."""

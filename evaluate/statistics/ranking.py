@@ -15,8 +15,7 @@ from ..metrics.registry import Metric
 from ..results.run import Run
 from ..results.schemas import SYSTEM, SystemKey
 from .friedman import Friedman, cliques, friedman_test, nemenyi_test, ranks_of
-from .multiple_testing import ALPHA
-from .paired_tests import wilcoxon_test
+from .p_values import ALPHA, wilcoxon_test
 from .pairing import COMPARISON_AXES, sides_of
 from .summary import require_metric
 

@@ -13,8 +13,7 @@ from ..metrics.registry import METRICS, Metric
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
 from .delong import delong_test
-from .multiple_testing import with_correction
-from .paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
+from .p_values import mcnemar_test, twice_the_median, wilcoxon_test, with_correction
 from .pairing import COMPARISON_AXES, pairs
 from .summary import require_metric
 

@@ -10,14 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ...base import ProbeError
-from ..metrics.functions import mean_of_defined
 from ..results.run import Run
 from ..results.schemas import SystemKey
-from .bootstrap import INTERVAL, N_BOOTSTRAP, Bounds, check_bootstrap, interval_of
+from .bootstrap import N_BOOTSTRAP
+from .intervals import FEWEST_GROUPS, INTERVAL, Bounds, check_interval, interval_of, interval_of_difference
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
-
-FEWEST_GROUPS = 10
-"""A subgroup of fewer test groups is not scored: a patient more or less would make another number of it."""
 
 
 class _Part(NamedTuple):
@@ -30,13 +27,6 @@ class _Part(NamedTuple):
     """Why it has no score; "" where it has one."""
     mean: float
     """Over the resamples in which it is defined."""
-    drawn: np.ndarray
-    """(draws,) mean over resamples; empty where there is a reason for no score."""
-
-    @property
-    def left_out(self) -> np.ndarray:
-        """(G,) mean over resamples with one group left out."""
-        return mean_of_defined(self.samples.left_out)
 
 
 def subgroup_scores(
@@ -73,7 +63,7 @@ def subgroup_scores(
         (['female', 'male'], 4)
     """
     chosen = require_metric(run, metric)
-    check_bootstrap(interval, confidence, draws)
+    check_interval(interval, confidence, draws)
     if run.units.empty:
         raise ProbeError(
             f"{run.info['dataset']['name']}: the run knows no attributes of its units. List columns of the manifest"
@@ -105,14 +95,14 @@ def _part(samples: MetricSamples, subgroup: str, units: pd.Series) -> _Part:
     inside = replace(samples, predicted=predicted)
     reason = _why_not(inside)
     mean = np.nan if reason else float(np.nanmean(inside.values))
-    return _Part(subgroup, inside, reason, mean, np.empty(0) if reason else mean_of_defined(inside.drawn))
+    return _Part(subgroup, inside, reason, mean)
 
 
 def _why_not(samples: MetricSamples) -> str:
     """Why a subgroup has no number; "" where it has one."""
     if samples.groups == 0:
         return "none in any test"
-    if samples.groups < FEWEST_GROUPS:
+    if samples.groups < FEWEST_GROUPS:  # a patient more or less would make another number of it
         return f"{samples.groups} test groups: too few (fewer than {FEWEST_GROUPS})"
     truth = np.concatenate([p.scored.truth for p in samples.predicted])
     if not (truth.any(axis=0) & ~truth.all(axis=0)).any():
@@ -122,7 +112,7 @@ def _why_not(samples: MetricSamples) -> str:
 
 def _score(part: _Part, interval: str, confidence: float) -> dict[str, object]:
     samples = part.samples
-    bounds = interval_of(interval, part.mean, part.drawn, lambda: part.left_out, confidence, groups=samples.groups)
+    bounds = Bounds() if part.reason else interval_of(interval, samples.estimate(), confidence)
     return {
         "subgroup": part.subgroup,
         "mean": part.mean,
@@ -141,13 +131,7 @@ def _gap(parts: Sequence[_Part], sign: float, interval: str, confidence: float) 
         reason = "fewer than two subgroups have a score"
         return {"best": "", "worst": "", "gap": np.nan, "reason": reason, **Bounds()._asdict()}
     best, worst = ranked[0], ranked[-1]
-    gap, drawn = sign * (best.mean - worst.mean), sign * (best.drawn - worst.drawn)
-    bounds = interval_of(
-        interval,
-        gap,
-        drawn,
-        lambda: sign * (best.left_out - worst.left_out),
-        confidence,
-        groups=best.samples.groups + worst.samples.groups,
-    )
+    larger, smaller = (best, worst) if sign > 0 else (worst, best)
+    bounds = interval_of_difference(interval, larger.samples.estimate(), smaller.samples.estimate(), confidence)
+    gap = larger.mean - smaller.mean
     return {"best": best.subgroup, "worst": worst.subgroup, "gap": gap, "reason": "", **bounds._asdict()}

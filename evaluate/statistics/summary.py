@@ -16,10 +16,11 @@ from ..resampling.train_size import FULL_TRAIN
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
 from ..results.schemas import SYSTEM, SystemKey
-from .bootstrap import INTERVAL, N_BOOTSTRAP, Bounds, GroupDraws, check_bootstrap, interval_of
+from .bootstrap import N_BOOTSTRAP, GroupDraws
+from .intervals import INTERVAL, Bounds, Estimate, check_interval, interval_of
 
-FEW_GROUPS = 20
-"""Below so many test groups a bootstrap interval is rough, and its note says so."""
+FEW_GROUPS = 15
+"""Below so many test groups an interval is rough (measured), and its note says so."""
 
 
 def summarise(
@@ -37,13 +38,13 @@ def summarise(
         metric: its name; the run's own by default.
         confidence: of the interval, between 0 and 1.
         draws: of the bootstrap.
-        interval: of `INTERVALS`: `percentile`, or `bca`, which is corrected for bias and skewness.
+        interval: of `INTERVALS`: `wilson`; or of a bootstrap `percentile`, or `bca`, corrected for bias and skewness.
 
     Returns:
         One row per system, sorted by probe, by budget (the smallest first), and by score, the best first. `dataset`,
         `backbone`, `fingerprint`, `pooling`, `probe`, `budget`, `metric`; `mean` over seeds, and under kfold over their
         folds; `sd` over seeds, of their means over folds (the spread of training, and under holdout of the test drawn;
-        not the error of the mean); `low` and `high`, the interval of the mean under a bootstrap over groups;
+        not the error of the mean); `low` and `high`, the interval of the mean, were other groups tested;
         `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean units a seed); `note`, why
         something is missing, or that an interval is rough.
 
@@ -61,7 +62,7 @@ def summarise(
         3  timm:resnet18       knn  roc_auc        2
     """
     chosen = require_metric(run, metric)
-    check_bootstrap(interval, confidence, draws)
+    check_interval(interval, confidence, draws)
     table = pd.DataFrame([_row(samples, confidence, interval) for samples in metric_samples(run, chosen, draws)])
     place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
     keyed = table.assign(_key=-chosen.sign * table["mean"], _budget=table["budget"].map(place))
@@ -109,7 +110,7 @@ class MetricSamples:
 
     @cached_property
     def left_out(self) -> np.ndarray:
-        """(J, G): without each group in turn. Computed on first use, since few intervals need it."""
+        """(J, B): without each block of groups in turn."""
         return self.bootstrap.leaving_out(self.metric, self.predicted)
 
     @property
@@ -118,9 +119,27 @@ class MetricSamples:
         return [p.seed for p in self.predicted]
 
     @cached_property
+    def _tested(self) -> np.ndarray:
+        """(G,) in how many resamples each group is tested that is tested in any."""
+        return np.unique(np.concatenate([np.unique(p.group) for p in self.predicted]), return_counts=True)[1]
+
+    @property
     def groups(self) -> int:
         """How many it is tested on, in any resample."""
-        return len(np.unique(np.concatenate([p.group for p in self.predicted])))
+        return len(self._tested)
+
+    def estimate(self, which: np.ndarray | None = None) -> Estimate:
+        """The mean over all resamples, or those at `which` (J,) bool, and what it would be with other groups."""
+        chosen = np.ones(len(self.predicted), bool) if which is None else which
+        return Estimate(
+            value=float(mean_of_defined(self.values[chosen])),
+            left_out=lambda: mean_of_defined(self.left_out[chosen]),
+            drawn=lambda: mean_of_defined(self.drawn[chosen]),
+            groups=self.groups,
+            effective_groups=float(self._tested.sum() ** 2 / (self._tested**2).sum()),
+            units_per_group=sum(len(p.unit) for p in self.predicted) / int(self._tested.sum()),
+            range=self.metric.range,
+        )
 
     @property
     def mean_units(self) -> float:
@@ -158,7 +177,7 @@ def summarise_metrics(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*SYSTEM, "metric", "mean", "sd"])
 
 
-# Kept, because the summary and the comparisons of one page need the same draws, which take most of their time.
+# Kept, because the summary and the comparisons of one page need the same values, which take most of their time.
 @lru_cache(maxsize=2)
 def metric_samples(run: Run, metric: Metric, draws: int) -> tuple[MetricSamples, ...]:
     """The samples of every system of a run, in the order of their names."""
@@ -169,8 +188,7 @@ def metric_samples(run: Run, metric: Metric, draws: int) -> tuple[MetricSamples,
 
 def _row(samples: MetricSamples, confidence: float, interval: str) -> dict[str, object]:
     mean, sd = mean_and_sd(samples.values, samples.seeds)
-    drawn, groups = mean_of_defined(samples.drawn), samples.groups
-    bounds = interval_of(interval, mean, drawn, lambda: mean_of_defined(samples.left_out), confidence, groups=groups)
+    bounds, groups = interval_of(interval, samples.estimate(), confidence), samples.groups
     n_seeds = len(seed_means(samples.values, samples.seeds))
     return {
         **samples.system._asdict(),
@@ -197,7 +215,7 @@ def _notes(samples: MetricSamples, n_seeds: int, bounds: Bounds) -> list[str]:
     if bounds.note:
         notes.append(bounds.note)
     if bounds.low == bounds.high:
-        # The rule of three (Hanley and Lippman-Hand 1983, doi 10.1001/jama.1983.03330370053031).
+        # Of a bootstrap. The rule of three (Hanley and Lippman-Hand 1983, doi 10.1001/jama.1983.03330370053031).
         notes.append(
             f"all draws agree, so the interval is too narrow: with {groups} groups the"
             f" error may be up to {100 * min(1, 3 / groups):.1f} %"

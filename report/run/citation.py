@@ -59,7 +59,7 @@ def sentence_to_cite(data: ReportData) -> str:
     return (
         f"Of {counted(data.summary['backbone'].nunique(), 'frozen backbone')} on {data.name}"
         f" ({dataset['groups']:,} groups, {dataset['units']:,} units{clean}){on}, {data.system_name(best)}{trained}"
-        f" had the best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a bootstrap over"
+        f" had the best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a jackknife over"
         f" groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."

@@ -38,7 +38,7 @@ def _scores(data: ReportData) -> RenderedFigure:
     return RenderedFigure.of(
         "scores",
         f"{data.metric.label} of every system",
-        "The mark is the mean over seeds, the bar its 95 % interval under a bootstrap over groups: how far other"
+        "The mark is the mean over seeds, the bar its 95 % interval: how far other"
         " patients might move it. The small dots below it are the seeds: how far another draw of training (and, under"
         f" holdout, of the test) moves it. Shapes are probes, colours backbones.{cut}",
         f"{counted(len(summary), 'system')}; from {data.system_name(best)}, {number(best['mean'])} (95 % interval"
@@ -98,7 +98,7 @@ def _learning(data: ReportData) -> RenderedFigure | None:
     return RenderedFigure.of(
         "learning",
         f"{data.metric.label} by what there was to train on",
-        "A panel a probe, a line a backbone. Marks are means over seeds, bars their 95 % intervals under a bootstrap"
+        "A panel a probe, a line a backbone. Marks are means over seeds, bars their 95 % intervals, by a jackknife"
         " over groups; bars of one budget are slightly offset. The units of a smaller budget are among"
         " those of a larger one of its kind. Validation is whole under every budget, so that the choice of"
         f" hyper-parameters knows more cases than the fit: with very few training units, scores flatter.{cut}",

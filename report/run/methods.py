@@ -10,7 +10,6 @@ import pandas as pd
 from ...base import counted
 from ...base.text import NONE, listed, lower_first
 from ...evaluate import find_metric
-from ...evaluate.statistics.bootstrap import N_BOOTSTRAP
 from ...manifests.schema.card import class_words
 from ..elements.table import Table, words
 from .data import ReportData
@@ -194,8 +193,8 @@ def _resampling(info: Mapping[str, Any]) -> str:
 _TESTS = {
     "corrected-t": "Two backbones are compared under one probe, seed by seed on the same resamples, by the corrected"
     " resampled t-test of Nadeau and Bengio (2003), which allows for training sets that overlap.",
-    "bootstrap": "Two backbones are compared under one probe on the same test units by a paired bootstrap over groups,"
-    " to which the variance between seeds is added; the ratio is compared with Student's t.",
+    "jackknife": "Two backbones are compared under one probe on the same test units by a paired jackknife over groups,"
+    " to whose variance that of one seed is added; the ratio is compared with Student's t.",
 }
 
 
@@ -208,8 +207,9 @@ def statistics(data: ReportData) -> list[str]:
         " draw. It is not the standard error of the mean, because seeds share patients."
     )
     interval = (
-        f"95 % interval: percentiles of the mean under {N_BOOTSTRAP:,} bootstrap draws of whole groups, the same for"
-        " every system, so that several images of one patient are not counted as independent."
+        "95 % interval: Wilson's score interval for as many units as the jackknife over whole groups finds the test to"
+        " be worth, with quantiles of Student's t, so that several images of one patient are not counted as"
+        " independent; of a difference, from the intervals of both sides (Zou and Donner 2008)."
     )
     tests = (
         f"p-values are two-sided and corrected by Holm (1979) for {counted(data.tested, 'comparison')};"

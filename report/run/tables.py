@@ -23,7 +23,7 @@ def summary_table(data: ReportData) -> Table:
     spread = "" if seeds == 1 else ", standard deviation (SD) over seeds"
     caption = (
         f"{metric.label} on the test units of {data.name}{metric.direction}: mean over {counted(seeds, 'seed')}"
-        f"{spread}, and the 95 % percentile interval of the mean under a bootstrap over groups. The best system"
+        f"{spread}, and the 95 % interval of the mean, were other groups tested. The best system"
         f"{' of the largest budget' if data.has_curve else ''} is in bold.{_budget_caption(data)}"
     )
     names = {"Data set": words("dataset"), "Backbone": words("backbone"), "Pooling": words("pooling")}
@@ -50,7 +50,7 @@ def comparisons_table(data: ReportData, rows: pd.DataFrame | None = None) -> Tab
     used = " or ".join(VERDICT_TESTS[name] for name in VERDICT_TESTS if (chosen["test"] == name).any()) or "no test"
     caption = (
         f"Differences in {lower_first(data.metric.label)} between backbones under the same probe, A minus B, A"
-        f" being the better: mean over seeds, 95 % interval under a paired bootstrap over groups, p-value ({used}) and"
+        f" being the better: mean over seeds, 95 % interval were other groups tested, p-value ({used}) and"
         f" p-value after Holm's correction for {counted(data.tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )

@@ -25,7 +25,8 @@ from medprobe.evaluate import (
 from medprobe.evaluate.metrics.calibration import brier_parts
 from medprobe.evaluate.metrics.functions import LabeledPredictions, mean_of_defined
 from medprobe.evaluate.results.predictions import ResamplePredictions
-from medprobe.evaluate.statistics.bootstrap import GroupDraws, bca, check_bootstrap, percentiles
+from medprobe.evaluate.statistics.bootstrap import GroupDraws
+from medprobe.evaluate.statistics.intervals import bca, check_interval, percentiles
 from medprobe.evaluate.statistics.temperature import apply_temperature, fit_temperature
 from medprobe.manifests import Manifest
 from medprobe.probe.data.subgroup_labels import subgroup_column
@@ -104,7 +105,7 @@ def test_bca_falls_back_on_percentiles_where_it_cannot_be_had_and_says_why() -> 
     assert np.isnan(nothing[:2]).all()
     assert nothing.note == "no interval: not defined in most draws"
     with pytest.raises(ProbeError, match=r'unknown interval "bac".*Did you mean "bca"'):
-        check_bootstrap("bac", 0.95, 1000)
+        check_interval("bac", 0.95, 1000)
 
 
 def test_bca_is_another_interval_of_the_same_mean_for_systems_and_for_differences(run: Run) -> None:

@@ -20,7 +20,7 @@ from medprobe.evaluate import (
 )
 from medprobe.evaluate.metrics.functions import mean_of_defined
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
-from medprobe.evaluate.statistics.comparison import bootstrap_test, corrected_t_test, verdicts
+from medprobe.evaluate.statistics.comparison import corrected_t_test, jackknife_test, verdicts
 from medprobe.evaluate.statistics.pairing import system_labels
 from medprobe.evaluate.statistics.summary import summarise_metrics
 
@@ -47,7 +47,7 @@ def test_a_comparison_read_the_other_way_round_says_the_same(kind: str, metric: 
     assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]))
     assert one["p"] == pytest.approx(other["p"])
     assert (one["mean_a"], one["mean_b"]) == pytest.approx((other["mean_b"], other["mean_a"]))
-    assert one["test"] == other["test"] == {"study": "corrected-t", "official": "bootstrap"}[kind]
+    assert one["test"] == other["test"] == {"study": "corrected-t", "official": "jackknife"}[kind]
     assert one["difference"] == pytest.approx(one["mean_a"] - one["mean_b"])
 
 
@@ -61,7 +61,8 @@ def test_a_backbone_is_not_told_apart_from_itself(kind: str, request) -> None:
         for name in ("scores", "predictions", "timings")
     }
     (row,) = compare_backbones(replace(run, **twins)).to_dict("records")
-    assert (row["difference"], row["low"], row["high"], row["p"], row["p_adjusted"]) == (0, 0, 0, 1, 1)
+    assert (row["difference"], row["p"], row["p_adjusted"]) == (0, 1, 1)
+    assert row["low"] <= 0 <= row["high"]
     assert not row["significant"]
 
 
@@ -114,17 +115,17 @@ def test_under_official_the_test_counts_the_patients_of_the_test(official) -> No
     run = official.probe(seeds=range(3))
     (row,) = compare_backbones(run, metric="accuracy", draws=500).to_dict("records")
     a, b = predictions_by_system(run).values()
-    draws = GroupDraws([*a, *b], 500)
-    drawn = mean_of_defined(draws.values(ACCURACY, a) - draws.values(ACCURACY, b))
+    draws = GroupDraws([*a, *b])
+    left_out = mean_of_defined(draws.leaving_out(ACCURACY, a) - draws.leaving_out(ACCURACY, b))
     values = [np.array([float(evaluate(ACCURACY, p.scored)[0][0]) for p in side]) for side in (a, b)]
     patients = len(set(official.manifest.table.query("split == 'test'")["group_id"]))
-    assert row["p"] == pytest.approx(bootstrap_test(values[0] - values[1], drawn, groups=patients)[0])
-    assert row["p"] != pytest.approx(bootstrap_test(values[0] - values[1], drawn, groups=3 * patients)[0])
+    assert row["p"] == pytest.approx(jackknife_test(values[0] - values[1], left_out, groups=patients)[0])
+    assert row["p"] != pytest.approx(jackknife_test(values[0] - values[1], left_out, groups=3 * patients)[0])
 
 
-def test_one_seed_under_holdout_falls_back_on_the_bootstrap_and_says_so(study) -> None:
+def test_one_seed_under_holdout_falls_back_on_the_jackknife_and_says_so(study) -> None:
     (row,) = compare_backbones(study.probe(seeds=[0])).to_dict("records")
-    assert row["test"] == "bootstrap"
+    assert row["test"] == "jackknife"
     assert "one seed: no corrected t" in row["note"]
     assert 0 < row["p"] <= 1
 

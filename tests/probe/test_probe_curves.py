@@ -198,7 +198,7 @@ def test_an_external_manifest_is_tested_whole_and_never_fitted(study, abroad) ->
     assert (run.scores["n_test"] == 50).all()
     drawn = run.scores["n_train"] + run.scores["n_val"]
     assert ((drawn - 0.9 * 120).abs() <= 4).all()  # whole patients of two exams
-    assert set(compare_backbones(run)["test"]) == {"bootstrap"}
+    assert set(compare_backbones(run)["test"]) == {"jackknife"}
 
 
 def test_what_both_manifests_share_is_told(study, abroad) -> None:

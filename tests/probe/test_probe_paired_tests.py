@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate.statistics.delong import auc_components, delong_test
-from medprobe.evaluate.statistics.multiple_testing import CORRECTIONS, benjamini_hochberg, holm, with_correction
-from medprobe.evaluate.statistics.paired_tests import mcnemar_test, twice_the_median, wilcoxon_test
+from medprobe.evaluate.statistics.p_values import (
+    CORRECTIONS,
+    benjamini_hochberg,
+    holm,
+    mcnemar_test,
+    twice_the_median,
+    wilcoxon_test,
+    with_correction,
+)
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
@@ -145,7 +152,7 @@ def test_groups_of_several_units_are_tossed_as_a_whole(differences: list[int]) -
 def test_many_large_groups_are_tested_by_the_normal_approximation(monkeypatch: pytest.MonkeyPatch) -> None:
     differences = np.random.default_rng(0).integers(-9, 11, 400)
     exact, is_exact = mcnemar_test(differences)
-    monkeypatch.setattr("medprobe.evaluate.statistics.paired_tests._MOST_STEPS", 10)
+    monkeypatch.setattr("medprobe.evaluate.statistics.p_values._MOST_STEPS", 10)
     near, is_near_exact = mcnemar_test(differences)
     assert (is_exact, is_near_exact) == (True, False)
     assert near == pytest.approx(exact, abs=0.01)

@@ -14,8 +14,11 @@ from medprobe.base import ProbeError
 from medprobe.evaluate import METRICS, Run, evaluate, holm, summarise
 from medprobe.evaluate.metrics.functions import LabeledPredictions, mean_of_defined
 from medprobe.evaluate.results.predictions import ResamplePredictions
-from medprobe.evaluate.statistics.bootstrap import GroupDraws, percentiles
-from medprobe.evaluate.statistics.comparison import bootstrap_test, corrected_t_test
+from medprobe.evaluate.results.schemas import SystemKey
+from medprobe.evaluate.statistics.bootstrap import GroupDraws
+from medprobe.evaluate.statistics.comparison import corrected_t_test, jackknife_test
+from medprobe.evaluate.statistics.intervals import percentiles, wilson
+from medprobe.evaluate.statistics.summary import MetricSamples
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
@@ -131,34 +134,48 @@ def test_a_patient_whom_several_seeds_test_counts_in_all_of_them_or_in_none() ->
     assert width[0] > 0.15
 
 
-def test_the_bootstrap_test_rejects_a_true_null_about_as_often_as_it_should_and_a_false_one_mostly() -> None:
+def test_the_jackknife_test_rejects_a_true_null_about_as_often_as_it_should_and_a_false_one_mostly() -> None:
     rng = np.random.default_rng(3)
     for better, least, most in ((0.8, 0.0, 0.085), (0.95, 0.8, 1.0)):
         rejected = 0
         for _ in range(200):
             a, b = _predicted(rng, 100, 0.8, per_group=2), _predicted(rng, 100, better, per_group=2)
-            draws = GroupDraws([a, b], 300)
-            drawn = mean_of_defined(draws.values(ACCURACY, [a]) - draws.values(ACCURACY, [b]))
+            draws = GroupDraws([a, b])
+            left_out = mean_of_defined(draws.leaving_out(ACCURACY, [a]) - draws.leaving_out(ACCURACY, [b]))
             difference = np.array([float(evaluate(ACCURACY, s.scored)[0][0]) for s in (a, b)])
-            rejected += bootstrap_test(difference[:1] - difference[1:], drawn, groups=100)[0] < 0.05
+            rejected += jackknife_test(difference[:1] - difference[1:], left_out, groups=100)[0] < 0.05
         assert least <= rejected / 200 <= most
 
 
-def test_the_bootstrap_test_says_what_it_lacks() -> None:
-    drawn = np.random.default_rng(0).normal(0.1, 0.02, 500)
-    p, note = bootstrap_test(np.array([0.1]), drawn, groups=50)
+def test_the_jackknife_test_says_what_it_lacks() -> None:
+    left_out = np.random.default_rng(0).normal(0.1, 0.001, 50)
+    p, note = jackknife_test(np.array([0.1]), left_out, groups=50)
     assert p < 0.001
     assert "error of training" in note
-    assert np.isnan(bootstrap_test(np.array([0.1, 0.2]), drawn, groups=1)[0])
-    assert np.isnan(bootstrap_test(np.array([0.1, 0.2]), np.full(500, np.nan), groups=9)[0])
-    assert bootstrap_test(np.zeros(2), np.zeros(500), groups=9) == (1.0, "")
-    assert bootstrap_test(np.full(3, 0.5), np.full(500, 0.5), groups=9)[0] == pytest.approx(2 / 501)
+    assert np.isnan(jackknife_test(np.array([0.1, 0.2]), left_out, groups=1)[0])
+    assert np.isnan(jackknife_test(np.array([0.1, 0.2]), np.r_[left_out, np.nan], groups=9)[0])
+    assert jackknife_test(np.zeros(2), np.zeros(9), groups=9) == (1.0, "")
+    assert jackknife_test(np.full(3, 0.5), np.full(9, 0.5), groups=9)[0] == pytest.approx(2 / 2**9)
 
 
-def test_seeds_that_differ_widen_the_bootstrap_test() -> None:
-    drawn = np.random.default_rng(0).normal(0.1, 0.03, 500)
+def test_seeds_that_differ_widen_the_jackknife_test() -> None:
+    left_out = np.random.default_rng(0).normal(0.1, 0.004, 50)
     steady, shaky = np.array([0.1, 0.100001, 0.1, 0.1, 0.1]), np.array([0.5, -0.3, 0.4, -0.2, 0.1])
-    assert bootstrap_test(shaky, drawn, groups=50)[0] > 2 * bootstrap_test(steady, drawn, groups=50)[0]
+    assert jackknife_test(shaky, left_out, groups=50)[0] > 2 * jackknife_test(steady, left_out, groups=50)[0]
+
+
+@pytest.mark.parametrize("right", [180, 200])
+def test_wilsons_interval_is_scipys_where_every_unit_is_a_group(right: int) -> None:
+    y = np.r_[np.ones(right, int), np.zeros(200 - right, int)]
+    scored = LabeledPredictions(np.ones(200, int), np.c_[1 - y, y].astype(float), "binary", ["no", "yes"])
+    predicted = [ResamplePredictions(0, np.arange(200), np.arange(200), scored)]
+    samples = MetricSamples(SystemKey("d", "b", "f", "p", "q", "all"), ACCURACY, predicted, GroupDraws(predicted))
+    low, high, _ = wilson(samples.estimate(), 0.95)
+    # SciPy's has normal quantiles and the binomial variance: wider ones of t, and n - 1 for n, are all that differ.
+    level = 1 - 2 * stats.norm.sf(stats.t.ppf(0.975, 199))
+    known = stats.binomtest(right, 200).proportion_ci(level, method="wilson")
+    assert (low, high) == pytest.approx((known.low, known.high), abs=0.002)
+    assert high <= 1
 
 
 def test_an_interval_needs_half_of_the_draws_and_gives_their_percentiles() -> None:
@@ -211,9 +228,21 @@ def test_a_summary_that_makes_no_sense_is_refused(run: Run, wrong: dict) -> None
 
 def test_an_interval_of_no_width_is_said_to_be_too_narrow(tmp_path, study_of) -> None:
     run = study_of(tmp_path, signal=(9.0,), units=200).probe()
-    (row,) = summarise(run).to_dict("records")
+    (row,) = summarise(run, interval="percentile").to_dict("records")
     assert (row["mean"], row["low"], row["high"]) == (1, 1, 1)
     assert "the error may be up to" in row["note"]
+
+
+def test_a_perfect_score_has_an_interval_that_shrinks_with_the_number_of_patients(tmp_path, study_of) -> None:
+    lows = []
+    for units in (100, 400):
+        run = study_of(tmp_path / str(units), signal=(9.0,), units=units).probe()
+        (row,) = summarise(run).to_dict("records")
+        assert (row["mean"], row["high"]) == (1, pytest.approx(1))
+        # The upper end of the rule of three, 3 in n, is nearly the same as Wilson's at no errors.
+        assert 1 - row["low"] == pytest.approx(3.84 / (row["n_groups"] + 3.84), rel=0.25)
+        lows.append(row["low"])
+    assert lows[0] < lows[1] < 1
 
 
 def test_few_patients_and_one_seed_are_told(study) -> None:

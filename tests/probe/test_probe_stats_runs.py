@@ -23,7 +23,7 @@ from medprobe.evaluate import (
     significance_tests,
 )
 from medprobe.evaluate.statistics.delong import delong_test
-from medprobe.evaluate.statistics.paired_tests import mcnemar_test
+from medprobe.evaluate.statistics.p_values import mcnemar_test
 from medprobe.evaluate.statistics.ranking import rankings_table
 from medprobe.manifests import Manifest
 from medprobe.report import draw_ranking

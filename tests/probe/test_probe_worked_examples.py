@@ -10,7 +10,7 @@ from medprobe.evaluate import METRICS, evaluate
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.statistics.comparison import corrected_t_test
 from medprobe.evaluate.statistics.delong import delong_test
-from medprobe.evaluate.statistics.paired_tests import wilcoxon_test
+from medprobe.evaluate.statistics.p_values import wilcoxon_test
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 

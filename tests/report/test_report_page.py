@@ -124,7 +124,7 @@ def test_a_page_has_the_facts_of_data_embeddings_and_methods(pages: dict[str, st
         assert cache["fingerprint"] in words
     for name, count in info["dataset"]["units_per_class"].items():
         assert re.search(rf"{name} ?{count}", words)
-    for said in ("Nadeau and Bengio", "Holm (1979)", "bootstrap", "70 % train", "fitted again on training"):
+    for said in ("Nadeau and Bengio", "Holm (1979)", "jackknife", "70 % train", "fitted again on training"):
         assert said in words.replace("\u00a0", " ")
 
 
@@ -146,7 +146,7 @@ def test_an_official_split_is_told_with_its_counts(official: Path) -> None:
     words = page.words.replace("\u00a0", " ")
     assert "Protocol official: the test part is the data set's own" in words
     assert "each of 2 seeds draws 90 % of the training groups" in words
-    assert "paired bootstrap over groups" in words
+    assert "paired jackknife over groups" in words
     counts = Run.load(official).info["dataset"]["units_per_class_and_split"]
     assert list(counts) == ["train", "test"]
     for name in ("benign", "malignant"):

@@ -1,0 +1,202 @@
+"""Intervals of scores and of their differences: what other patients might have given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ...base import ProbeError, look_up
+
+FEWEST_GROUPS = 10
+"""Below so many test groups no interval keeps its word (measured), and none is given."""
+
+
+class Bounds(NamedTuple):
+    """An interval; NaN twice where there is none."""
+
+    low: float = np.nan
+    high: float = np.nan
+    note: str = ""
+    """Why there is none, or why it is of another kind than requested."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A mean over resamples, and what it would be with other groups in the test."""
+
+    value: float
+    """Of all groups; NaN where not defined."""
+    left_out: Callable[[], np.ndarray]
+    """Gives (B,), with one block of groups left out at a time; called only where the interval needs it."""
+    drawn: Callable[[], np.ndarray]
+    """Gives (draws,), under draws of groups; likewise."""
+    groups: int
+    """How many there are in any test."""
+    effective_groups: float
+    """As many as would count the same if each were tested equally often."""
+    units_per_group: float
+    """Mean number of units that one test has of a group."""
+    range: tuple[float, float] = (0, 1)
+    """Of the metric."""
+
+
+def interval_of(kind: str, estimate: Estimate, confidence: float) -> Bounds:
+    """The interval of an estimate: every interval of a table comes from here, or from `interval_of_difference`."""
+    if np.isnan(estimate.value):
+        return Bounds()
+    if estimate.groups < FEWEST_GROUPS:
+        return Bounds(note=f"no interval: {estimate.groups} test groups, fewer than {FEWEST_GROUPS}")
+    return INTERVALS[kind](estimate, confidence)
+
+
+def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: float) -> Bounds:
+    """The interval of a - b, paired by the groups that both are tested on.
+
+    From the intervals of both (Zou and Donner 2008, doi 10.1002/sim.3095) where `kind` is `wilson`, so that it keeps
+    its width where a score is at the end of its range; else from the draws of the difference.
+    """
+    if kind != "wilson":
+        difference = Estimate(
+            value=a.value - b.value,
+            left_out=lambda: a.left_out() - b.left_out(),
+            drawn=lambda: a.drawn() - b.drawn(),
+            groups=max(a.groups, b.groups),
+            effective_groups=min(a.effective_groups, b.effective_groups),
+            units_per_group=a.units_per_group,
+        )
+        return interval_of(kind, difference, confidence)
+    of_a, of_b = (interval_of(kind, each, confidence) for each in (a, b))
+    if np.isnan(of_a.low) or np.isnan(of_b.low):
+        return Bounds(note=of_a.note or of_b.note)
+    together = _correlation(a.left_out(), b.left_out())
+
+    def reach(from_a: float, from_b: float) -> float:
+        return float(np.sqrt(max(from_a**2 + from_b**2 - 2 * together * from_a * from_b, 0)))
+
+    gap = a.value - b.value
+    return Bounds(
+        gap - reach(a.value - of_a.low, of_b.high - b.value), gap + reach(of_a.high - a.value, b.value - of_b.low)
+    )
+
+
+def wilson(estimate: Estimate, confidence: float) -> Bounds:
+    """Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) for as many units as the groups are worth.
+
+    The variance is the jackknife's over groups, and the effective number of units is the one that gives a share of
+    this size that variance (as in Korn and Graubard 1998). Where so few of those are wrong that the variance is a
+    guess, the number is drawn towards that of the groups. Quantiles are of t with one less than the effective number of
+    groups as degrees of freedom. A metric without an upper end gets an interval on its logarithm.
+    """
+    left_out = estimate.left_out()
+    if not np.isfinite(left_out).all():
+        return Bounds(note="no interval: not defined without one of the groups")
+    variance, (lowest, highest) = jackknife_variance(left_out), estimate.range
+    t = stats.t.ppf((1 + confidence) / 2, max(estimate.effective_groups - 1, 1))
+    if not np.isfinite(highest):
+        reach = np.exp(t * np.sqrt(variance) / max(estimate.value, 1e-12))
+        return Bounds(float(estimate.value / reach), float(estimate.value * reach))
+    span = highest - lowest
+    share = (estimate.value - lowest) / span
+    count = _effective_count(share, variance / span**2, estimate)
+    center = (share + t**2 / (2 * count)) / (1 + t**2 / count)
+    half = t / (1 + t**2 / count) * np.sqrt(share * (1 - share) / count + t**2 / (4 * count**2))
+    return Bounds(float(lowest + span * (center - half)), float(lowest + span * (center + half)))
+
+
+def jackknife_variance(left_out: np.ndarray) -> float:
+    """Of an estimate, from (B,) with one block of groups left out at a time (Efron and Stein 1981)."""
+    return float((len(left_out) - 1) * left_out.var())
+
+
+def _effective_count(share: float, variance: float, estimate: Estimate) -> float:
+    expected = estimate.effective_groups * np.sqrt(estimate.units_per_group)
+    if variance <= 1e-14 or share * (1 - share) <= 1e-14:
+        return expected
+    count = share * (1 - share) / variance
+    wrong = count * min(share, 1 - share)
+    known = wrong / (wrong + 1)
+    return count**known * expected ** (1 - known)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of what leaving groups out does to two estimates; 0 where it does nothing to one of them."""
+    a, b = a - a.mean(), b - b.mean()
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 1e-14 else 0.0
+
+
+def percentiles(drawn: np.ndarray, confidence: float) -> Bounds:
+    """The percentile interval of a bootstrap distribution; none where fewer than half of the draws are defined."""
+    defined = drawn[np.isfinite(drawn)]
+    if 2 * len(defined) < len(drawn) or len(defined) == 0:
+        return Bounds(note="no interval: not defined in most draws")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Bounds(float(low), float(high))
+
+
+def bca(value: float, drawn: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
+    """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
+
+    Args:
+        value: of all groups.
+        drawn: (draws,) under draws of groups.
+        left_out: (B,) with one block of groups left out at a time; its skewness is the acceleration.
+        confidence: of the interval.
+
+    Returns:
+        The interval. The percentile interval with a note where all draws lie on one side of the estimate, so that the
+        bias is unknown, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
+    """
+    plain = percentiles(drawn, confidence)
+    if np.isnan(plain.low):
+        return plain
+    defined = drawn[np.isfinite(drawn)]
+    # Rounding must not tell a draw from the estimate that it is equal to.
+    close = np.abs(defined - value) <= 1e-12 * max(1.0, abs(value))
+    apart = np.where(close, 0, defined - value)
+    # By how many standard deviations the median of the draws is off the estimate.
+    bias = stats.norm.ppf(((apart < 0).mean() + (apart <= 0).mean()) / 2)
+    if not np.isfinite(bias):
+        return plain._replace(note="all draws are on one side of the estimate: percentile interval, not BCa")
+    tail = (1 - confidence) / 2
+    shifted = bias + stats.norm.ppf([tail, 1 - tail])
+    shrink = 1 - _acceleration(left_out) * shifted
+    if (shrink <= 0).any():
+        return plain._replace(note="a few groups decide it: percentile interval, not BCa")
+    low, high = np.quantile(defined, stats.norm.cdf(bias + shifted / shrink))
+    return Bounds(float(low), float(high))
+
+
+def _acceleration(left_out: np.ndarray) -> float:
+    defined = left_out[np.isfinite(left_out)]
+    gaps = defined.mean() - defined if len(defined) else defined
+    spread = (gaps**2).sum()
+    return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
+
+
+INTERVALS: Mapping[str, Callable[[Estimate, float], Bounds]] = {
+    "wilson": wilson,
+    "percentile": lambda estimate, confidence: percentiles(estimate.drawn(), confidence),
+    "bca": lambda estimate, confidence: bca(estimate.value, estimate.drawn(), estimate.left_out(), confidence),
+}
+"""Kinds of intervals by name."""
+INTERVAL = "wilson"
+"""What a summary, a comparison and a report have unless another is requested."""
+
+
+def check_interval(interval: str, confidence: float, draws: int) -> None:
+    """Makes sure, before the work, that an interval can be had.
+
+    Raises:
+        ProbeError: no such interval, or a confidence or number of draws that makes no sense.
+    """
+    look_up("interval", interval, INTERVALS)
+    if not 0 < confidence < 1:
+        raise ProbeError(f"confidence must be between 0 and 1, e.g. 0.95; got {confidence}.")
+    if draws < 100:
+        raise ProbeError(f"a bootstrap needs at least 100 draws, better 1,000; got {draws}.")
