@@ -71,8 +71,8 @@ def near_pictures(pictures: np.ndarray, part: np.ndarray, least: float, bar: Bar
     picture. Suspects are aligned by a linear model of how the waves change when an edge moves (tangent distance;
     Simard et al. 1993), the close ones by a few rounds of it, and then their details are compared.
 
-    Takes pictures, uint8 (N, S, S), that are not flat, and parts, (N,) int64; `bar` is advanced by pictures. Yields
-    pairs in blocks; a pair may come several times, in either order.
+    Takes pictures, uint8 (N, S, S), that are not flat, and parts, (N,) int64, best in order: blocks of one part are
+    skipped. `bar` is advanced by pictures. Yields pairs in blocks; a pair may come several times, in either order.
     """
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
@@ -131,11 +131,14 @@ class _Search:
         direction, length = self._centred(_features(waves))
         # Far from the mean, this is a cosine less one; near it all are suspects.
         queries = np.concatenate([direction, -length], axis=1)
-        found = []
+        parts, found = self.part[start : start + len(queries)], [np.empty((2, 0), np.int64)]
         for begin in range(0, len(self.members), _MEMBERS):
-            nearness = queries @ self.members[begin : begin + _MEMBERS].T
+            members = slice(begin, begin + _MEMBERS)
+            if (parts == parts[0]).all() and (self.part[members] == parts[0]).all():
+                continue
+            nearness = queries @ self.members[members].T
             one, other = np.divmod(np.flatnonzero(nearness >= _SUSPECT - 1), nearness.shape[1])
-            found.append((one, other + begin))
+            found.append(np.stack([one, other + begin]))
         one, other = np.concatenate(found, axis=1)
         apart = self.part[one + start] != self.part[other]
         # Two whole pictures are compared once.
