@@ -109,7 +109,9 @@ def run_probes(
         names = one_of((one.name for one in metrics_for(manifest.card.task)), most=20)
         raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; there are {names}.")
     if keep_leaks and drop_near:
-        raise ProbeError("keep_leaks leaves nothing out and drop_near more than copies: choose one of the two.")
+        raise ProbeError(
+            "--keep-leaks (keep_leaks) leaves nothing out, --drop-near (drop_near) even more: choose one of the two."
+        )
     workers = JoblibWorkers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)

@@ -108,7 +108,7 @@ class Leaks:
             raise ProbeError(f"{error} Note: {'; '.join(facts)}. {_REMEDY}") from error
 
 
-_REMEDY = "`medprobe manifest check` lists the copies; --keep-leaks (keep_leaks=True) scores the data as they are."
+_REMEDY = "`medprobe manifest check` lists them; --keep-leaks (keep_leaks=True) scores the copies as they are."
 
 
 def find_leaks(

@@ -38,6 +38,8 @@ _STATED: dict[str, type] = {
 """What run.json must hold to be read, and as what."""
 _LEAKS: dict[str, type] = {"near": bool, "units_left_out": dict, "units_left": dict, "groups_tied": int}
 """What its `leaks` hold, where it has them and they were not kept."""
+_LEFT_OUT = {"patient": int, "pixels": int, "near": int}
+"""And its `units_left_out`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,11 +201,18 @@ def _read_info(folder: Path) -> dict[str, Any]:
     wrong = [key for key, kind in _STATED.items() if not isinstance(info.get(key), kind)]
     if not wrong:
         wrong = [f"dataset.{key}" for key in ("name", "task", "classes") if key not in info["dataset"]]
-    leaks = info.get("leaks", {"kept": True})
-    if not isinstance(leaks, dict) or not (
-        leaks.get("kept") is True or all(isinstance(leaks.get(name), kind) for name, kind in _LEAKS.items())
-    ):
+    if not _states_leaks(info.get("leaks", {"kept": True})):
         wrong.append("leaks")
     if wrong:
         raise ReportError(f"{path}: is damaged, {one_of(wrong)} is missing or wrong. Run `medprobe probe` again.")
     return info
+
+
+def _states_leaks(leaks: Any) -> bool:
+    """Whether what run.json says of leaks can be read."""
+    if not isinstance(leaks, dict):
+        return False
+    if leaks.get("kept") is True:
+        return True
+    fields = all(isinstance(leaks.get(name), kind) for name, kind in _LEAKS.items())
+    return fields and {name: type(count) for name, count in leaks["units_left_out"].items()} == _LEFT_OUT

@@ -97,6 +97,8 @@ def wilson(estimate: Estimate, confidence: float) -> Bounds:
     variance, (lowest, highest) = jackknife_variance(left_out), estimate.range
     t = stats.t.ppf((1 + confidence) / 2, max(estimate.effective_groups - 1, 1))
     if not np.isfinite(highest):
+        if np.sqrt(variance) <= 1e-9 * estimate.value:
+            return Bounds(note="no interval: the same without any of the groups")
         reach = np.exp(t * np.sqrt(variance) / max(estimate.value, 1e-12))
         return Bounds(float(estimate.value / reach), float(estimate.value * reach))
     span = highest - lowest

@@ -12,6 +12,7 @@ import pandas as pd
 from ...base import counted
 from ...base.text import interval, listed, lower_first, number, p_value
 from ...evaluate import SystemKey
+from ...evaluate.statistics.intervals import FEWEST_GROUPS
 from .data import ReportData
 
 FEW_SEEDS = 5
@@ -133,7 +134,8 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     if seeds < FEW_SEEDS:
         yield f"With {counted(seeds, 'seed')} the variation of training is poorly known; use 20."
     if groups < FEW_GROUPS:
-        yield f"Only {counted(groups, 'independent case')} in the test, so every interval is rough."
+        effect = "there is no interval" if groups < FEWEST_GROUPS else "every interval is rough"
+        yield f"Only {counted(groups, 'independent case')} in the test, so {effect}."
 
 
 def _leaks(data: ReportData) -> Iterator[str]:

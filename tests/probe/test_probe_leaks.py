@@ -267,7 +267,8 @@ def test_a_run_of_an_older_version_is_read_and_reported_on(official, tmp_path: P
     info = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({name: value for name, value in info.items() if name != "leaks"}))
     assert "not looked for" in write_report(folder).read_text(encoding="utf-8")
-    for damaged in (3, {}, {"kept": False, "near": True}, {**info["leaks"], "units_left_out": None}):
+    counts = [{**info["leaks"], "units_left_out": wrong} for wrong in (None, {}, {"patient": "x"})]
+    for damaged in (3, {}, {"kept": False, "near": True}, *counts):
         (folder / "run.json").write_text(json.dumps({**info, "leaks": damaged}))
         with pytest.raises(ReportError, match="is damaged, leaks"):
             Run.load(folder)

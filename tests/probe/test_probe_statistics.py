@@ -245,6 +245,17 @@ def test_a_perfect_score_has_an_interval_that_shrinks_with_the_number_of_patient
     assert lows[0] < lows[1] < 1
 
 
+def test_a_log_loss_that_no_group_changes_has_no_interval() -> None:
+    for probability in (1.0, 0.5):
+        proba = np.where(np.arange(2) == np.arange(40)[:, None] % 2, probability, 1 - probability)
+        scored = LabeledPredictions(np.arange(40) % 2, proba, "binary", ["a", "b"])
+        one = [ResamplePredictions(0, np.arange(40), np.arange(40), scored)]
+        samples = MetricSamples(SystemKey(*6 * ("",)), METRICS["log_loss"], one, GroupDraws(one))
+        low, high, note = wilson(samples.estimate(), 0.95)
+        assert np.isnan([low, high]).all()
+        assert note.startswith("no interval")
+
+
 def test_few_patients_and_one_seed_are_told(study) -> None:
     one = study.probe(seeds=[0])
     notes = summarise(one)["note"]

@@ -13,7 +13,7 @@ from medprobe.evaluate import Run
 from medprobe.evaluate.resampling.resample import parse_seeds
 from medprobe.report import Conclusion, make_report
 from medprobe.report.run.citation import commands
-from medprobe.report.run.data import load_report_data
+from medprobe.report.run.data import load_report_data, report_data
 from medprobe.report.run.verdict import conclude
 
 
@@ -92,8 +92,10 @@ def test_the_best_of_many_is_said_to_be_picked_by_its_score(clear_case: Path) ->
     assert "the best of 4 systems" in verdict_of(clear_case).caveats
 
 
-def test_few_patients_are_told(runs: dict[str, Path]) -> None:
-    assert "independent cases in the test" in verdict_of(runs["binary"]).caveats
+def test_few_patients_are_told(runs: dict[str, Path], tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    assert "independent cases in the test, so every interval is rough" in verdict_of(runs["binary"]).caveats
+    fewer = make_run(tmp_path, units=45, seeds=[0], probes=["centroid"])
+    assert "7 independent cases in the test, so there is no interval" in conclude(report_data(fewer)).caveats
 
 
 @pytest.mark.parametrize(
