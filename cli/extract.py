@@ -147,7 +147,8 @@ def extract(
     store = cache or default_store(manifest)
     if normal == "dataset":
         normal = dataset_normalization(loaded, store, workers=workers, keep=not dry_run)
-        numbers = (",".join(f"{value:.3f}" for value in values) for values in (normal["rgb"].mean, normal["rgb"].std))
+        seen = normal["rgb" if grey == "replicate" else "grey"]
+        numbers = (",".join(f"{value:.3f}" for value in values) for values in (seen.mean, seen.std))
         remark(f"normalization of {loaded.name}: {'/'.join(numbers)}")
     shared = {
         "poolings": pooling,

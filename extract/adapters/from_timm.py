@@ -64,7 +64,8 @@ class TimmAdapter(Adapter):
         own = getattr(embed, "img_size", None)
         if embed is None or own is None or tuple(own) == size:
             return ""
-        new_grid, way = grid_of(size, embed.patch_size[0]), way_of(entry.model)
+        patch = embed.patch_size if isinstance(embed.patch_size, int) else embed.patch_size[0]
+        new_grid, way = grid_of(size, patch), way_of(entry.model)
         held = getattr(network, "pos_embed", None)
         if isinstance(network, VisionTransformerSAM):
             # The relative positions of its attention follow by themselves, linearly, as in its authors' `get_rel_pos`.
@@ -72,8 +73,8 @@ class TimmAdapter(Adapter):
                 return ""
             network.pos_embed = resampled(held, new_grid, way)
             return way
-        grid = tuple(embed.grid_size)
         try:
+            grid = tuple(embed.grid_size)
             network.set_input_size(img_size=size)
         except (AttributeError, AssertionError, ValueError, RuntimeError) as error:
             raise BackboneError(f"this architecture takes images of {own[0]} x {own[1]} pixels only.") from error
@@ -160,6 +161,8 @@ def _class_token(network: Any, tokens: torch.Tensor | None) -> torch.Tensor | No
 
 def end_of(network: Any, out: torch.Tensor) -> Features:
     """What the network ends in, from what `forward_features` gives."""
+    if not isinstance(out, torch.Tensor):
+        raise BackboneError("this architecture ends in several branches, which have no common vector; use another.")
     pooled = network.forward_head(out, pre_logits=True)
     if out.ndim == 4:
         channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"

@@ -100,8 +100,8 @@ CODES: dict[str, Code] = {
     ),
     "near-duplicate": Code(
         "warning", "nearly one image in two splits or groups",
-        "Test scores are too high. Look at a few, the nearest first; `manifest check --fix group-duplicates` writes a "
-        "manifest in which all versions of a scan are one group, in one part of the split.", _PAIRS,
+        "Look at a few, the nearest first: where they show one scan, test scores are too high, and `manifest check "
+        "--fix group-duplicates` writes a manifest in which all versions of a scan are one group.", _PAIRS,
     ),
     "near-embedding": Code(
         "warning", "similar embeddings in two splits or groups",

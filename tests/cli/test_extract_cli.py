@@ -117,6 +117,8 @@ def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:
         (("-b", "timm:test_vit@random", "--pooling", "clss"), 'Did you mean "cls"'),
         (("-b", "timm:test_vit@random", "--image-size", "33"), "multiple of 16"),
         (("-b", "timm:test_vit@random", "--crop", "40"), "such as 32 or 48"),
+        (("-b", "timm:xcit_nano_12_p16_224@random", "--crop", "256"), "224 x 224 pixels only"),
+        (("-b", "timm:crossvit_tiny_240@random"), "ends in several branches"),
         (("-b", "timm:test_vit@random", "--crop", "64", "--resize", "48"), "48 px are smaller than the crop of 64 px"),
         (("-b", "xrv-densenet121@random", "--grey", "red-filters"), "sees one channel and has no red filters"),
         (("-b", "timm:test_vit@random", "--device", "cuda:7"), "there is no cuda:7 here"),
@@ -327,7 +329,9 @@ def test_a_normalization_is_told_and_becomes_part_of_the_cache(medprobe, pets, a
     if mean is None:
         pixels = [np.asarray(Image.open(path)) for path in (pets.parent / "pets").glob("*/*.png")]
         assert found == pytest.approx((np.mean(pixels) / 255,) * 3, abs=0.01)
-        assert f"normalization of pets: {found[0]:.3f}" in said.err
+        assert f"normalization of pets: {found[0]:.3f},{found[1]:.3f}" in said.err
+        red = medprobe("extract", pets, *_TINY, "--normalization", asked, "--grey", "red-filters", "--dry-run")
+        assert f"normalization of pets: {found[0]:.3f}/" in red.err
     else:
         assert found == (mean,) * 3
 
