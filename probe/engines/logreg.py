@@ -47,7 +47,7 @@ class LogisticSettings(ProbeSettings):
     tol: PositiveFloat = TOL
     """Relative gradient at which the solver stops for the model that is tested; the objective is then within about its
     square of the optimum. Twenty times that serves the choice of C."""
-    max_iter: PositiveInt = 300
+    max_iter: PositiveInt = 1000
     """Most steps of the solver for one value of C."""
 
     @property
@@ -242,9 +242,15 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
         firsts = [walks[numbers[0]] for numbers in groups]
         problems = shared.problems([shared.task.fitted_on(walk.resample) for walk in firsts])
         guidance = shared.guidance(C)
+        problems, starts = problems.at(C), np.concatenate([walk.selector.best.points for walk in firsts])
+        if guidance is not None:
+            # The guide knows the val rows, which at a large C are far off where they were not learnt from.
+            shared_start = np.tile(guidance.points, (len(firsts), 1))
+            better = problems.evaluate(shared_start)[0] < problems.evaluate(starts)[0]
+            starts[better] = shared_start[better]
         found = solve(
-            problems.at(C),
-            np.concatenate([walk.selector.best.points for walk in firsts]),
+            problems,
+            starts,
             tol=shared.settings.tol,
             max_iter=shared.settings.max_iter,
             warm_start=guidance,
