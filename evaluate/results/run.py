@@ -189,7 +189,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise ReportError(f"{folder}: {what}; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{path}: is damaged ({error}). Run `medprobe probe` again.") from error
     if not isinstance(info, dict) or info.pop("kind", None) != _KIND:
         raise ReportError(f"{path}: does not describe a run of medprobe; give the folder that `medprobe probe` wrote.")

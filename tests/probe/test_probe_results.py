@@ -248,7 +248,7 @@ def test_another_version_is_refused(saved: Path, schema: object) -> None:
         Run.load(saved)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"run"', '{"kind": "something else"}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", '"run"', '{"kind": "something else"}', "\xff"])
 def test_a_page_of_facts_that_is_damaged_is_refused(saved: Path, text: str) -> None:
     (saved / "run.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ReportError, match=r"run\.json"):
