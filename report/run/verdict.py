@@ -109,7 +109,9 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
     why = " The interval covers the choice of test patients only, the p-value also that of training sets" + (
         " and the number of comparisons." if count > 1 else "."
     )
-    unclear = not rival["significant"] and rival["advantage_low"] > 0
+    if rival["significant"]:
+        why = " The interval is made from those of both scores, which is more cautious than the test."
+    unclear = rival["advantage_low"] <= 0 if rival["significant"] else rival["advantage_low"] > 0
     return (
         f"The best other backbone with {probe}, {rival['b']}, is {gap} {worse} ({number(rival['mean_b'])}{between}):"
         f" {verdict} ({p_value(rival['p_adjusted'])}{holm}).{why if unclear else ''}"
