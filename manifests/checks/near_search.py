@@ -44,6 +44,9 @@ _DETAILS = (_FINE - 0.95 * _COARSE).astype(np.float32)
 _DETAILS[0, 0] = 0
 """Weights of the waves by which aligned pictures are compared: those between two Gaussians, their widths in pixels of
 a 48th of a side, and of coarser ones as much as tells smooth pictures apart."""
+_ALIKE_BESIDES, _FEW = 0.8, 30
+"""Correlation of the details of two images without what all images share, such as the round frame of fundus
+photographs; and how many images there must be before that is trusted, since all may be copies of one."""
 _QUERIES, _MEMBERS, _PAIRS = 128, 512, 4096
 """Pictures of a block of products, which stays in the processor's cache, and pairs aligned in one go."""
 _VECTORS = 1024, 4096
@@ -97,6 +100,10 @@ class _Search:
         self.mean = features.sum(axis=0) / (len(features) + _DIVERSE)
         direction, length = self._centred(features)
         self.members = np.concatenate([direction, length], axis=1)
+        details = sum(_unit(_waves(block, _WHOLE, _DETAILS)).sum(axis=0) for block in blocks)
+        # What is shared in every orientation.
+        details = details * _flips(len(_DETAILS)).mean(axis=0)
+        self.shared = (details + details.T).ravel() / 2 / (len(pictures) + _FEW)
 
     def _centred(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features minus their mean, of length 1 if they are far from it, and that length (N, 1)."""
@@ -177,8 +184,11 @@ class _Search:
         # With its square, an image may become what it is in another window or with another gamma.
         ours = np.stack([_waves(power, window, _DETAILS) for power in (pixels, pixels**2)], axis=3)
         basis = np.linalg.qr(ours.reshape(len(one), -1, 2))[0]
-        correlation = np.linalg.norm(theirs.reshape(len(one), 1, -1) @ basis, axis=2)[:, 0]
-        near = correlation >= self.least
+        theirs = theirs.reshape(len(one), -1)
+        fitted = ((theirs[:, None] @ basis) @ basis.transpose(0, 2, 1))[:, 0]
+        correlation = np.linalg.norm(fitted, axis=1)
+        fitted /= np.maximum(correlation, 1e-9)[:, None]
+        near = (correlation >= self.least) & (_cosine(theirs - self.shared, fitted - self.shared) >= _ALIKE_BESIDES)
         pairs = np.stack([one, other], axis=1)
         return NearPictures(pairs[near], correlation[near], orientation[near], window[near])
 
@@ -236,6 +246,12 @@ def _flips(kept: int) -> np.ndarray:
 
 def _transposed(waves: np.ndarray) -> np.ndarray:
     return waves.transpose(0, 2, 1)
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of the rows (P, D) of two matrices: (P,)."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / np.maximum(lengths, 1e-9)
 
 
 def _unit(waves: np.ndarray) -> np.ndarray:

@@ -179,6 +179,28 @@ def test_the_correlation_is_that_of_the_details_of_two_pictures() -> None:
     assert seen == {(row, row + 4) for row in range(4)}
 
 
+def _fundus(seed: int) -> Image.Image:
+    """A bright disc with an optic disc on one side and smooth texture: nothing is shared but the round frame."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    side = random.choice([-1, 1]) * (0.45 + 0.06 * random.standard_normal())
+    pixels = 90 + 15 * random.standard_normal() + 20 * (1 - x**2 - y**2) - 30 * np.exp(-(x**2 + y**2) / 0.05)
+    pixels += (60 + 15 * random.standard_normal()) * np.exp(-((x - side) ** 2 + y**2) / 0.02)
+    for width, height in ((1.5, 8), (5, 6)):
+        texture = gaussian_filter(random.standard_normal(x.shape), width)
+        pixels += height * texture / texture.std()
+    return Image.fromarray(np.where(x**2 + y**2 > 0.9, 0, np.clip(pixels, 0, 255)).astype(np.uint8))
+
+
+def test_a_frame_that_all_images_share_makes_no_copies_of_them() -> None:
+    scans = [_fundus(seed) for seed in range(120)]
+    images = [*scans, *(ImageOps.mirror(ImageOps.crop(scan, 4)) for scan in scans[:20])]
+    pictures = np.stack([np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR)) for image in images])
+    blocks = near_pictures(pictures, np.arange(140), 0.955, Bar())
+    found = {tuple(sorted(pair)) for block in blocks for pair in block.pairs.tolist()}
+    assert found == {(row, row + 120) for row in range(20)}
+
+
 def test_two_images_are_enough_and_a_family_may_be_all_there_is(tmp_path: Path) -> None:
     scan = _texture(0)
     two = _across(tmp_path / "two", [scan, ImageOps.mirror(scan)], [])
