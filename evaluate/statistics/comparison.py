@@ -16,7 +16,7 @@ from ..resampling.train_size import FULL_TRAIN
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SystemKey
 from .bootstrap import N_BOOTSTRAP
-from .intervals import INTERVAL, Estimate, check_interval, interval_of_difference, jackknife_variance
+from .intervals import FEWEST_GROUPS, INTERVAL, Estimate, check_interval, interval_of_difference, jackknife_variance
 from .p_values import CORRECTIONS, with_correction
 from .pairing import COMPARISON_AXES, pairs, system_labels
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
@@ -222,12 +222,14 @@ def jackknife_test(differences: np.ndarray, left_out: np.ndarray, *, groups: flo
         groups: the effective number in the test; one less is the degrees of freedom.
 
     Returns:
-        The p-value, NaN where one group or undefined values leave nothing to go by; and a remark.
+        The p-value, NaN where fewer than ten groups or undefined values leave too little to go by; and a remark.
     """
     if not differences.any() and not np.nan_to_num(left_out).any():
         return 1.0, ""
-    if groups < 2 or not np.isfinite(left_out).all():
-        return np.nan, "one group in the test" if groups < 2 else "not defined without one of the groups"
+    if round(groups) < FEWEST_GROUPS:
+        return np.nan, f"no test: as good as {groups:.0f} test groups, fewer than {FEWEST_GROUPS}"
+    if not np.isfinite(left_out).all():
+        return np.nan, "no test: not defined without one of the groups"
     training = differences.var(ddof=1) if len(differences) > 1 else 0.0
     error = np.sqrt(jackknife_variance(left_out) + training)
     note = "one seed: the error of training is not in the p-value" if len(differences) == 1 else ""
