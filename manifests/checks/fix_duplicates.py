@@ -109,8 +109,9 @@ def group_duplicates(manifest: Manifest, stats: ImageStats) -> Fixed:
     table = manifest.table.assign(group_id=pd.Series(name[merged][group], dtype=TEXT))
     tied = np.bincount(merged)[merged] > 1
     became = counted(len(np.unique(merged[tied])), "group")
+    largest = counted(int(np.bincount(merged).max()), "group")
     what = f"tied {counted(int(tied.sum()), 'group')} into {became} by identical or nearly identical images"
-    changes = [what] if tied.any() else []
+    changes = [f"{what}; the largest has {largest}"] if tied.any() else []
     card = manifest.card.model_copy(deep=True)
     if "group_id" not in manifest.table:
         card.groups = "copies"
