@@ -60,7 +60,8 @@ def test_groups_that_share_pixels_become_one_through_any_chain() -> None:
     manifest = _manifest(label=["a"] * 7, group_id=["z", "c", "c", "b", "q", "q", "r"])
     fixed = group_duplicates(manifest, _survey([1, 1, 2, 2, 3, -1, -1]))
     assert list(fixed.manifest.table["group_id"]) == ["b", "b", "b", "b", "q", "q", "r"]
-    assert fixed.changes == ("tied 3 groups into 1 group by identical or nearly identical images; the largest has 3 groups",)
+    tied = "tied 3 groups into 1 group by identical or nearly identical images; the largest has 3 groups"
+    assert fixed.changes == (tied,)
 
 
 def test_a_tied_group_on_both_sides_moves_to_train_as_a_whole() -> None:
