@@ -209,7 +209,8 @@ def statistics(data: ReportData) -> list[str]:
     interval = (
         "95 % interval: Wilson's score interval for as many units as the jackknife over whole groups finds the test to"
         " be worth, with quantiles of Student's t, so that several images of one patient are not counted as"
-        " independent; of a difference, from the intervals of both sides (Zou and Donner 2008)."
+        " independent; of a difference, the jackknife's own and, where few groups tell the two apart, what follows from"
+        " the intervals of both (Zou and Donner 2008)."
     )
     tests = (
         f"p-values are two-sided and corrected by Holm (1979) for {counted(data.tested, 'comparison')};"

@@ -110,7 +110,7 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
         " and the number of comparisons." if count > 1 else "."
     )
     if rival["significant"]:
-        why = " The interval is made from those of both scores, which is more cautious than the test."
+        why = " The interval is made in part from those of both scores, which is more cautious than the test."
     unclear = rival["advantage_low"] <= 0 if rival["significant"] else rival["advantage_low"] > 0
     return (
         f"The best other backbone with {probe}, {rival['b']}, is {gap} {worse} ({number(rival['mean_b'])}{between}):"
