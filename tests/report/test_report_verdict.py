@@ -113,6 +113,6 @@ def test_the_verdict_tells_why_an_interval_and_a_p_value_disagree(runs: dict[str
     assert rival is not None
     disagree = rival["advantage_low"] > 0 and not rival["significant"]
     assert ("The interval covers the choice of test patients only" in verdict.against) == disagree
-    for significant, low, why in (True, -0.01, "made from those of both"), (False, 0.01, "also that of training"):
+    for significant, low, why in (True, -0.01, "from those of both"), (False, 0.01, "also that of training"):
         vars(findings)["runner_up"] = pd.Series({**rival, "significant": significant, "advantage_low": low})
         assert why in conclude(findings).against
