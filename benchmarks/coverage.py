@@ -112,7 +112,7 @@ def with_signal(X: np.ndarray, y: np.ndarray, signal: float) -> np.ndarray:
 
 
 def labels(rng: np.random.Generator, cell: Cell, groups: int, least: int) -> np.ndarray:
-    """(G, labels) bool, each of them in at least so many groups and absent from as many."""
+    """(G, labels) bool, each of them in at least `least` groups and absent from as many."""
     while True:
         y = rng.random((groups, len(cell.prevalence))) < cell.prevalence
         if (y.sum(axis=0) >= least).all() and ((~y).sum(axis=0) >= least).all():

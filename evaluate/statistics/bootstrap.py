@@ -13,7 +13,7 @@ from ..results.predictions import ResamplePredictions
 N_BOOTSTRAP = 1000
 _SEED = 20_231
 _MOST_BLOCKS = 500
-"""Parts that groups are left out in; so many give the variance to 6 %, and one for each of many groups takes long."""
+"""Most blocks that groups are left out in: 500 give the variance to about 6 %, and more take long."""
 _CELLS = 2**17
 """Weights held at a time: 1 MiB, which stays in a core's cache and makes a ranking three times as fast as 32 MiB."""
 

@@ -12,7 +12,7 @@ from scipy import stats
 from ...base import ProbeError, look_up
 
 FEWEST_GROUPS = 10
-"""Below so many test groups no interval keeps its word (measured), and none is given."""
+"""With fewer test groups no interval keeps its word (measured), and none is given."""
 
 
 class Bounds(NamedTuple):
@@ -56,8 +56,8 @@ def interval_of(kind: str, estimate: Estimate, confidence: float) -> Bounds:
 def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: float) -> Bounds:
     """The interval of a - b, paired by the groups that both are tested on.
 
-    Where `kind` is `wilson`, the jackknife of the difference, and in so far as few groups tell the two apart, what
-    follows from the intervals of both (Zou and Donner 2008, doi 10.1002/sim.3095), which keep their width where a score
+    Where `kind` is `wilson`, the jackknife of the difference, and, where few groups distinguish the two, what follows
+    from the intervals of both (Zou and Donner 2008, doi 10.1002/sim.3095), which keep their width where a score
     is at the end of its range; else from the draws of the difference.
     """
     if kind != "wilson":
@@ -75,7 +75,7 @@ def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: floa
         return Bounds(note=of_a.note or of_b.note)
     left_out = a.left_out() - b.left_out()
     moved = left_out - left_out.mean()
-    # As many groups as would tell the two apart alike: with none, the jackknife of the difference says nothing.
+    # Effective number of groups that distinguish the two: with none, the jackknife of the difference says nothing.
     telling = (moved**2).sum() ** 2 / max((moved**4).sum(), 1e-300)
     known = telling / (telling + 1)
     t = _quantile(min(a.effective_groups, b.effective_groups), confidence)
@@ -99,8 +99,7 @@ def wilson(estimate: Estimate, confidence: float) -> Bounds:
     """Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) for as many units as the groups are worth.
 
     The variance is the jackknife's over groups, and the effective number of units is the one that gives a share of
-    this size that variance (as in Korn and Graubard 1998). Where so few of those are wrong that the variance is a
-    guess, the number is drawn towards that of the groups. Quantiles are of t with one less than the effective number of
+    this size that variance (as in Korn and Graubard 1998). Where few of those are wrong, the variance is a guess, and the number is drawn towards that of the groups. Quantiles are of t with one less than the effective number of
     groups as degrees of freedom. A metric without an upper end gets an interval on its logarithm.
     """
     left_out = estimate.left_out()

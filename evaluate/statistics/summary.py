@@ -20,7 +20,7 @@ from .bootstrap import N_BOOTSTRAP, GroupDraws
 from .intervals import INTERVAL, Bounds, Estimate, check_interval, interval_of
 
 FEW_GROUPS = 15
-"""Below so many test groups an interval is rough (measured), and its note says so."""
+"""With fewer test groups an interval is rough (measured), and its note reports that."""
 
 
 def summarise(

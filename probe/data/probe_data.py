@@ -152,7 +152,7 @@ class ProbeData:
             (P, 2) int64: positions among the usable samples of all.
 
         Raises:
-            ProbeError: there are so many pairs that the vectors do not tell images apart.
+            ProbeError: there are too many pairs: the vectors do not distinguish images.
         """
         group, constant = self.all_units.group[self.all_sample_units], of_one_colour(self.all_digests)
         for caches in zip(*(part.caches for part in self.parts), strict=True):

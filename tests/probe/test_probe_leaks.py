@@ -373,7 +373,7 @@ def test_the_ten_leaks_of_the_brain_scans_leave_training(tmp_path: Path, realdat
 
     medprobe("manifest", "build", "folder", realdata / "brain-mri", "--out", "brain.parquet")
     medprobe("extract", "brain.parquet", "-b", "timm:test_vit@random", "--image-size", 32, "--workers", 0)
-    told = medprobe("probe", "brain.parquet", "--probe", "knn:k=[1]", "--seeds", 2, "--jobs", 1, "--out", "run")
+    printed = medprobe("probe", "brain.parquet", "--probe", "knn:k=[1]", "--seeds", 2, "--jobs", 1, "--out", "run")
     run = Run.load(tmp_path / "run")
     assert run.info["leaks"]["units_left_out"] == {"patient": 0, "pixels": 10, "near": 0}
     assert run.info["leaks"]["units_left"] == {"train": 590, "val": 0, "test": 300}
@@ -382,5 +382,5 @@ def test_the_ten_leaks_of_the_brain_scans_leave_training(tmp_path: Path, realdat
     assert set(run.scores_as_published["n_train"] + run.scores_as_published["n_val"]) == {540}
     # k = 1 finds the copies: the score falls by as many of the 300 as were right by them alone.
     assert _accuracy(run.scores)["knn"] < _accuracy(run.scores_as_published)["knn"]
-    assert "The verdict rests on clean units, without the 10 training units" in " ".join(told.split())
-    assert "As published" in told
+    assert "The verdict rests on clean units, without the 10 training units" in " ".join(printed.split())
+    assert "As published" in printed
