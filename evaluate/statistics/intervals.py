@@ -99,7 +99,8 @@ def wilson(estimate: Estimate, confidence: float) -> Bounds:
     """Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) for as many units as the groups are worth.
 
     The variance is the jackknife's over groups, and the effective number of units is the one that gives a share of
-    this size that variance (as in Korn and Graubard 1998). Where few of those are wrong, the variance is a guess, and the number is drawn towards that of the groups. Quantiles are of t with one less than the effective number of
+    this size that variance (as in Korn and Graubard 1998). Where few of those are wrong, the variance is a guess, and
+    the number is drawn towards that of the groups. Quantiles are of t with one less than the effective number of
     groups as degrees of freedom. A metric without an upper end gets an interval on its logarithm.
     """
     left_out = estimate.left_out()
