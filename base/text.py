@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.metadata import requires
 from typing import TypeVar
 
 from .errors import ProbeError
@@ -89,6 +91,16 @@ def look_up(what: str, name: str, table: Mapping[str, _Value]) -> _Value:
     if name not in table:
         raise ProbeError(no_such(what, name, table))
     return table[name]
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra of medprobe needs, by the requirements of this installation.
+
+    `pip install "medprobe[...]"` would fetch whatever a package index has under that name, and no release is there.
+    """
+    parts = (requirement.partition(";") for requirement in requires("medprobe") or [])
+    needed = [name.strip() for name, _, marker in parts if marker.replace("'", '"').strip() == f'extra == "{extra}"']
+    return shlex.join(["pip", "install", *needed])
 
 
 def first_line(error: BaseException) -> str:

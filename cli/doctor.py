@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..base.text import install_command
 from .terminal.console import say, show_table
 
 _LOW_DISK_BYTES = 5 * 2**30
@@ -75,7 +76,7 @@ def _torch() -> list[Check]:
     try:
         import torch
     except ImportError:
-        advice = 'to embed images on this machine: pip install "medprobe[extract]". Probes and reports work without it.'
+        advice = f"to embed images on this machine: {install_command('extract')}. Probes and reports work without it."
         return [Check("torch", "not installed", "note", advice)]
     except OSError as error:  # a CUDA library that does not load, say
         return [Check("torch", f"cannot be loaded: {error}", "error", "install torch again.")]
@@ -158,7 +159,7 @@ def _extras() -> list[Check]:
         absent = [module for module in modules if find_spec(module) is None]
         check = Check(f"[{extra}]", "installed")
         if absent:
-            advice = f'pip install "medprobe[{extra}]"' if extra != "extract" else ""  # shown with torch
+            advice = install_command(extra) if extra != "extract" else ""  # shown with torch
             check = Check(f"[{extra}]", f"missing: {', '.join(absent)}", "note", advice)
         checks.append(check)
     return checks

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..base import BackboneError
+from ..base.text import install_command
 from .catalogue import Entry, catalogue, resolve
 from .weights import weights_here
 
@@ -59,6 +60,6 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f".{_LAZY[name]}", __name__), name)
     except ModuleNotFoundError as error:
         raise BackboneError(
-            f"{error.name} is not installed, and images cannot be embedded without it:"
-            ' pip install "medprobe[extract]". Probes and reports work without it.'
+            f"{error.name} is not installed, and images cannot be embedded without it: {install_command('extract')}."
+            " Probes and reports work without it."
         ) from error

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from ..base import BackboneError
+from ..base.text import install_command
 from ..cache.spec import Precision, Runtime
 
 OPENVINO_STREAMS = 4
@@ -77,7 +78,7 @@ def _obstacle_to_openvino(precision: Precision, device: torch.device) -> str:
     if device.type != "cpu":
         return f"it runs on CPUs here, not on {device}; add --device cpu, or use --runtime torch"
     if not openvino_is_installed():
-        return 'it is not installed; pip install "medprobe[openvino]", or use --runtime torch'
+        return f"it is not installed; {install_command('openvino')}, or use --runtime torch"
     if precision == "bf16" and not cpu_is_quick_at_bf16():
         # OpenVINO takes bf16 for a hint and would compute in fp32, which the spec would then not say.
         return "this processor has no bf16 arithmetic; use --precision fp32, or --runtime torch, which emulates it"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...base import ImageError, ManifestError
+from ...base.text import install_command
 from ..readers import dicom
 from ..readers.read_errors import DamageAsImageError
 
@@ -54,7 +55,7 @@ def require_pydicom() -> None:
     try:
         from ..readers.dicom_file import silence_pydicom
     except ImportError as error:
-        raise ManifestError('DICOM is read through pydicom: pip install "medprobe[medical]"') from error
+        raise ManifestError(f"DICOM is read through pydicom: {install_command('medical')}") from error
     silence_pydicom()
 
 

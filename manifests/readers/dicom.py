@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...base import ImageError
+from ...base.text import install_command
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned, to_8_bits
 from .memo import Memo, file_key
@@ -51,7 +52,7 @@ def read(source: Source) -> np.ndarray:
     try:
         from .dicom_file import DicomFile
     except ImportError as error:
-        raise ImageError('DICOM needs pydicom; pip install "medprobe[medical]"') from error
+        raise ImageError(f"DICOM needs pydicom; {install_command('medical')}") from error
     with DicomFile.open(source.path) as file:
         return _pixels(file, chosen_frame(source.frame, file.layout.number_of_frames), source)
 

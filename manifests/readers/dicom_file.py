@@ -23,6 +23,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from ...base import ImageError
+from ...base.text import install_command
 from .dicom_codestream import Codestream, describe_jpeg, describe_jpeg2000
 from .read_errors import refuse_too_many
 
@@ -293,7 +294,7 @@ class DicomFile(Header):
         if plugin not in get_decoder(self.syntax).available_plugins:
             name = "pylibjpeg-openjpeg" if stream.kind == "jpeg2000" else "pylibjpeg-libjpeg"
             raise ImageError(
-                f'{self.syntax.name} needs the decoder {name}; pip install "medprobe[medical]"'
+                f"{self.syntax.name} needs the decoder {name}; {install_command('medical')}"
                 if plugin == "pylibjpeg"
                 else f"{self.syntax.name} needs a Pillow that reads JPEG"
             )

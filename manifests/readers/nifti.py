@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...base import ImageError, did_you_mean, one_of
+from ...base.text import install_command
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
 from .memo import Memo, file_key
@@ -227,7 +228,7 @@ class _Header:
         try:
             from nibabel import nifti1, nifti2
         except ImportError as error:
-            raise ImageError('NIfTI is read through nibabel: pip install "medprobe[medical]"') from error
+            raise ImageError(f"NIfTI is read through nibabel: {install_command('medical')}") from error
         with path.open("rb") as file:
             head = inflated(file.read(8192))
         length = header_length(head)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...base import ImageError, one_of
+from ...base.text import install_command
 from .image_stack import STACKS, Stack, no_array
 from .memo import file_key
 from .source import Source
@@ -77,7 +78,7 @@ def _opened(folder: Path, described: Path, member: str) -> Stack:
         import zarr
         from zarr.storage import LocalStore
     except ImportError as error:
-        raise ImageError('zarr stores are read through zarr: pip install "medprobe[medical]"') from error
+        raise ImageError(f"zarr stores are read through zarr: {install_command('medical')}") from error
     what = f'array "{member}"' if member else "the array"
     metadata = _parsed(described)
     _refuse_other_codecs(metadata, what)

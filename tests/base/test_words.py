@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import canonical_json, did_you_mean, fingerprint, one_of
+from medprobe.base.text import install_command
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -38,3 +42,25 @@ def test_near_names_are_offered_whatever_their_case() -> None:
 def test_a_long_list_is_cut_with_a_count() -> None:
     assert one_of("abcdef", most=2) == "a, b and 4 more"
     assert one_of("ab") == "a, b"
+
+
+@pytest.mark.parametrize(
+    ("extra", "needs"), [("openvino", "openvino"), ("medical", "zarr"), ("extract", "torchvision")]
+)
+def test_advice_to_install_an_extra_names_its_requirements_and_no_unreleased_package(extra: str, needs: str) -> None:
+    command = install_command(extra)
+    assert command.startswith("pip install ")
+    assert needs in command
+    assert "medprobe" not in command
+
+
+def test_no_message_advises_to_install_medprobe_from_an_index() -> None:
+    root = Path(__file__).resolve().parents[2]
+    code = [
+        p
+        for folder in ("base", "manifests", "cache", "extract", "evaluate", "probe", "report", "cli")
+        for p in (root / folder).rglob("*.py")
+    ]
+    for page in (*code, root / "README.md", *(root / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        assert page.name == "text.py" or not re.search(r"pip install \W*medprobe", text), page

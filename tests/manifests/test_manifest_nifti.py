@@ -216,4 +216,4 @@ def test_the_mask_chooses_the_slice_with_its_largest_part(tmp_path: Path) -> Non
 def test_without_nibabel_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _saved(tmp_path / "v.nii")
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
-    assert 'pip install "medprobe[medical]"' in _refusal(path)
+    assert "pip install 'pydicom>=" in _refusal(path)
