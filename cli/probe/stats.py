@@ -28,8 +28,8 @@ def stats(
         typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone)."),
     ] = "backbones",
     interval: Annotated[
-        Literal["wilson", "percentile", "bca"],
-        typer.Option("--interval", help="Kind of intervals; percentile and bca are of a bootstrap over groups."),
+        Literal["wilson", "percentile"],
+        typer.Option("--interval", help="Kind of intervals; percentile is of a bootstrap over groups."),
     ] = "wilson",
     test: Annotated[
         list[str] | None,
@@ -58,7 +58,7 @@ def stats(
 ) -> None:
     """Computes intervals, tests, calibration and subgroup scores of runs, and ranks over several; fits nothing.
 
-    Example: `medprobe stats runs/brain --interval bca --calibration --out stats/brain`
+    Example: `medprobe stats runs/brain --interval percentile --calibration --out stats/brain`
 
     Example: `medprobe stats runs/brain runs/chest runs/skin --between probes`
     """

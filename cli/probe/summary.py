@@ -81,5 +81,5 @@ def show_systems(summary: pd.DataFrame) -> None:
 def on_spread(run: Run, interval: str = INTERVAL) -> str:
     """How `sd` and the interval of a table of systems were computed."""
     folds = ", of their means over folds" if run.info["protocol"] == "kfold" else ""
-    kind = {"wilson": "Wilson, by a jackknife", "percentile": "percentile bootstrap", "bca": "BCa bootstrap"}[interval]
+    kind = {"wilson": "Wilson, by a jackknife", "percentile": "percentile bootstrap"}[interval]
     return f"sd: over seeds{folds}. Interval: {kind} over groups."

@@ -153,50 +153,9 @@ def percentiles(drawn: np.ndarray, confidence: float) -> Bounds:
     return Bounds(float(low), float(high))
 
 
-def bca(value: float, drawn: np.ndarray, left_out: np.ndarray, confidence: float) -> Bounds:
-    """The bias-corrected and accelerated interval (Efron 1987, doi 10.1080/01621459.1987.10478410).
-
-    Args:
-        value: of all groups.
-        drawn: (draws,) under draws of groups.
-        left_out: (B,) with one block of groups left out at a time; its skewness is the acceleration.
-        confidence: of the interval.
-
-    Returns:
-        The interval. The percentile interval with a note where all draws lie on one side of the estimate, so that the
-        bias is unknown, or where the acceleration is beyond the formula; NaN twice as for `percentiles`.
-    """
-    plain = percentiles(drawn, confidence)
-    if np.isnan(plain.low):
-        return plain
-    defined = drawn[np.isfinite(drawn)]
-    # Rounding must not tell a draw from the estimate that it is equal to.
-    close = np.abs(defined - value) <= 1e-12 * max(1.0, abs(value))
-    apart = np.where(close, 0, defined - value)
-    # By how many standard deviations the median of the draws is off the estimate.
-    bias = stats.norm.ppf(((apart < 0).mean() + (apart <= 0).mean()) / 2)
-    if not np.isfinite(bias):
-        return plain._replace(note="all draws are on one side of the estimate: percentile interval, not BCa")
-    tail = (1 - confidence) / 2
-    shifted = bias + stats.norm.ppf([tail, 1 - tail])
-    shrink = 1 - _acceleration(left_out) * shifted
-    if (shrink <= 0).any():
-        return plain._replace(note="a few groups decide it: percentile interval, not BCa")
-    low, high = np.quantile(defined, stats.norm.cdf(bias + shifted / shrink))
-    return Bounds(float(low), float(high))
-
-
-def _acceleration(left_out: np.ndarray) -> float:
-    defined = left_out[np.isfinite(left_out)]
-    gaps = defined.mean() - defined if len(defined) else defined
-    spread = (gaps**2).sum()
-    return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
-
-
 INTERVALS: Mapping[str, Callable[[Estimate, float], Bounds]] = {
     "wilson": wilson,
     "percentile": lambda estimate, confidence: percentiles(estimate.drawn(), confidence),
-    "bca": lambda estimate, confidence: bca(estimate.value, estimate.drawn(), estimate.left_out(), confidence),
 }
 """Kinds of intervals by name."""
 INTERVAL = "wilson"

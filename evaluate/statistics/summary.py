@@ -38,7 +38,7 @@ def summarise(
         metric: its name; the run's own by default.
         confidence: of the interval, between 0 and 1.
         draws: of the bootstrap.
-        interval: of `INTERVALS`: `wilson`; or of a bootstrap `percentile`, or `bca`, corrected for bias and skewness.
+        interval: of `INTERVALS`: `wilson`, or `percentile`, of a bootstrap over groups.
 
     Returns:
         One row per system, sorted by probe, by budget (the smallest first), and by score, the best first. `dataset`,

@@ -14,7 +14,6 @@ from medprobe.evaluate import (
     METRICS,
     Run,
     calibration_table,
-    compare,
     evaluate,
     predictions_by_system,
     reliability_table,
@@ -23,56 +22,18 @@ from medprobe.evaluate import (
     temperature_table,
 )
 from medprobe.evaluate.metrics.calibration import brier_parts
-from medprobe.evaluate.metrics.functions import LabeledPredictions, mean_of_defined
+from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
-from medprobe.evaluate.statistics.intervals import bca, check_interval, percentiles
+from medprobe.evaluate.statistics.intervals import check_interval, percentiles
 from medprobe.evaluate.statistics.temperature import apply_temperature, fit_temperature
 from medprobe.manifests import Manifest
 from medprobe.probe.data.subgroup_labels import subgroup_column
-from scipy import stats
 
-# --- BCa
-
-
-def _skewed(seed: int, groups: int = 60) -> ResamplePredictions:
-    """Log-losses with a long tail, each unit its own patient."""
-    rng = np.random.default_rng(seed)
-    chance = rng.beta(3, 0.8, groups)
-    scored = LabeledPredictions(np.ones(groups, np.int64), np.c_[1 - chance, chance], "binary", ("a", "b"))
-    return ResamplePredictions(0, np.arange(groups), np.arange(groups), scored)
+# --- groups left out, and drawn again
 
 
-def test_bca_over_units_of_their_own_is_scipys() -> None:
-    metric, predicted = METRICS["log_loss"], _skewed(0)
-    losses = -np.log(np.clip(predicted.scored.proba[:, 1], 1.2e-7, None))
-    draws = GroupDraws([predicted], 20_000)
-    drawn, left_out = (mean_of_defined(of(metric, [predicted])) for of in (draws.values, draws.leaving_out))
-    np.testing.assert_allclose(left_out, [np.delete(losses, i).mean() for i in range(60)])
-    low, high, _ = bca(losses.mean(), drawn, left_out, 0.95)
-    theirs = stats.bootstrap((losses,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
-    width = high - low
-    assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.03 * width)
-    # It is not the percentile interval under another name.
-    assert abs(high - percentiles(drawn, 0.95)[1]) > 0.03 * width
-
-
-@given(st.integers(0, 2**31), st.integers(15, 60))
-@settings(max_examples=50)
-def test_bca_of_one_distribution_is_scipys_formula(seed: int, groups: int) -> None:
-    """The same draws, the same estimate, the same jackknife: the very same interval.
-
-    With few groups a draw may be the sample itself in another order; scipy then counts its rounding as a difference.
-    """
-    rng = np.random.default_rng(seed)
-    sample = rng.exponential(size=groups)
-    theirs = stats.bootstrap((sample,), np.mean, method="BCa", n_resamples=400, rng=rng)
-    left_out = np.array([np.delete(sample, i).mean() for i in range(groups)])
-    found = bca(sample.mean(), theirs.bootstrap_distribution, left_out, 0.95)[:2]
-    assert found == pytest.approx(tuple(theirs.confidence_interval), rel=1e-9)
-
-
-def test_bca_leaves_out_patients_not_exams_in_every_seed_that_tests_them() -> None:
+def test_patients_not_exams_are_left_out_in_every_seed_that_tests_them() -> None:
     rng = np.random.default_rng(3)
     seeds = []
     for seed in range(3):
@@ -92,30 +53,24 @@ def test_bca_leaves_out_patients_not_exams_in_every_seed_that_tests_them() -> No
             assert found[s, g] == pytest.approx(right.mean())
 
 
-def test_bca_falls_back_on_percentiles_where_it_cannot_be_had_and_says_why() -> None:
-    drawn, left_out = np.linspace(0.5, 0.9, 400), np.linspace(0.6, 0.8, 10)
-    assert bca(0.7, drawn, left_out, 0.9).note == ""
-    one_sided = "all draws are on one side of the estimate: percentile interval, not BCa"
-    assert bca(0.95, drawn, left_out, 0.9) == percentiles(drawn, 0.9)._replace(note=one_sided)
-    # One group of a hundred thousand moves the mean, and the bias is large: the formula has no value there.
-    above, lone = np.r_[0.4, np.linspace(0.52, 0.9, 399)], np.r_[np.zeros(99_999), 1.0]
-    decided = "a few groups decide it: percentile interval, not BCa"
-    assert bca(0.51, above, lone, 0.999) == percentiles(above, 0.999)._replace(note=decided)
-    nothing = bca(0.7, np.full(10, np.nan), left_out, 0.9)
+def test_percentiles_are_numpys_and_there_are_none_of_mostly_undefined_draws() -> None:
+    drawn = np.linspace(0.5, 0.9, 400)
+    assert percentiles(drawn, 0.9)[:2] == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])))
+    nothing = percentiles(np.where(np.arange(400) < 150, drawn, np.nan), 0.9)
     assert np.isnan(nothing[:2]).all()
     assert nothing.note == "no interval: not defined in most draws"
-    with pytest.raises(ProbeError, match=r'unknown interval "bac".*Did you mean "bca"'):
-        check_interval("bac", 0.95, 1000)
+    with pytest.raises(ProbeError, match=r'unknown interval "percentil".*Did you mean "percentile"'):
+        check_interval("percentil", 0.95, 1000)
 
 
-def test_bca_is_another_interval_of_the_same_mean_for_systems_and_for_differences(run: Run) -> None:
+def test_percentiles_are_another_interval_of_the_same_mean_for_systems_and_for_differences(run: Run) -> None:
     from medprobe.evaluate import compare_backbones
 
-    plain, corrected = (summarise(run, interval=kind) for kind in ("percentile", "bca"))
-    assert plain["mean"].tolist() == corrected["mean"].tolist()
-    assert (plain[["low", "high"]] != corrected[["low", "high"]]).any(axis=None)
-    assert (corrected["low"] < corrected["mean"]).all()
-    (a,), (b,) = (compare_backbones(run, interval=kind).to_dict("records") for kind in ("percentile", "bca"))
+    plain, other = (summarise(run, interval=kind) for kind in ("wilson", "percentile"))
+    assert plain["mean"].tolist() == other["mean"].tolist()
+    assert (plain[["low", "high"]] != other[["low", "high"]]).any(axis=None)
+    assert (other["low"] < other["mean"]).all()
+    (a,), (b,) = (compare_backbones(run, interval=kind).to_dict("records") for kind in ("wilson", "percentile"))
     assert (a["p"], a["difference"]) == (b["p"], b["difference"])
     assert b["low"] < b["difference"] < b["high"]
 
@@ -291,7 +246,7 @@ def test_a_subgroups_score_is_that_of_its_units_alone(attributed) -> None:
 def test_a_gap_is_the_best_less_the_worst_subgroup_in_the_metrics_direction(attributed) -> None:
     run = attributed.probe(seeds=range(3))
     for metric in ("accuracy", "log_loss"):
-        for interval in ("percentile", "bca"):
+        for interval in ("wilson", "percentile"):
             scores, gaps = subgroup_scores(run, metric=metric, draws=200, interval=interval)
             for gap in gaps.to_dict("records"):
                 means = scores[scores["attribute"] == gap["attribute"]].set_index("subgroup")["mean"].dropna()
@@ -363,23 +318,3 @@ def test_val_is_read_apart_from_test_and_scores_as_the_table_says(run: Run) -> N
     no_val = replace(run, predictions=run.predictions.query("split == 'test'"))
     with pytest.raises(ReportError, match="no predictions for val"):
         temperature_table(no_val)
-
-
-def test_wherever_percentiles_stand_in_for_bca_a_note_says_so(tmp_path, study_of) -> None:
-    """The calibration error of a draw is nearly always larger than that of the sample, so it often happens there."""
-    study = study_of(tmp_path, units=200, signal=(0.9, 0.4, 0.1))
-    table = study.manifest.table.assign(site=np.where(np.arange(200) // 2 % 2, "a", "b"))
-    card = study.manifest.card.model_copy(update={"attributes": ["site"]})
-    run = study.probe(manifest=Manifest(table, card), probes=["knn", "centroid"])
-    options = [{"metric": "ece", "draws": 150, "interval": kind} for kind in ("percentile", "bca")]
-    told = []
-    for tables in (lambda o: [summarise(run, **o)], lambda o: [compare(run, **o)], lambda o: subgroup_scores(run, **o)):
-        for plain, corrected in zip(*map(tables, options), strict=True):
-            keys = [name for name in ("probe", "backbone", "a", "b", "subgroup") if name in plain]
-            plain, corrected = (side.set_index(keys).sort_index() for side in (plain, corrected))
-            same = (plain[["low", "high"]] == corrected[["low", "high"]]).all(axis=1)
-            assert (corrected["note"].str.contains("not BCa") == same).all()
-            assert not plain["note"].str.contains("BCa").any()
-            told.append(same)
-    assert any(same.any() for same in told)
-    assert not all(same.all() for same in told)

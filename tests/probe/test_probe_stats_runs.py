@@ -115,7 +115,7 @@ def test_no_table_has_a_gap_without_a_reason_beside_it(tmp_path, study_of) -> No
     turned = np.where((predictions["backbone"] == "net-0").to_numpy()[:, None], right, (1 - right) / 2)
     predictions["proba"] = pd.Series(list(turned)).astype(predictions["proba"].dtype)
     for told in (run, replace(run, predictions=predictions)):
-        for interval in ("percentile", "bca"):
+        for interval in ("wilson", "percentile"):
             found = compute_statistics([told], interval=interval, subgroups=True, calibration=True).tables
             assert set(found) >= {"summary", "comparisons", "tests", "subgroups", "gaps", "temperature"}
             for name, rows in found.items():
@@ -265,7 +265,7 @@ def test_subgroups_and_long_names_fit_too_and_what_has_no_score_is_named(
     card = study.manifest.card.model_copy(update={"attributes": ["site"]})
     run = study.probe(manifest=Manifest(table, card), caches=caches, shots=[2], probes=["knn", "centroid"])
     folder = run.save(tmp_path / "run")
-    for words in ((), ("--between", "probes", "--interval", "bca")):
+    for words in ((), ("--between", "probes", "--interval", "percentile")):
         status, printed, _ = medprobe("stats", folder, "--subgroups", "--calibration", *words)
         assert status == 0
         tables = [line for line in printed.splitlines() if not line.startswith("note")]
@@ -286,7 +286,7 @@ def test_two_data_sets_that_agree_are_told_in_plain_numbers(folders: list[Path],
 
 
 def test_json_is_json_alone_and_has_the_tables(folders: list[Path], medprobe: Medprobe) -> None:
-    status, printed, _ = medprobe("stats", *folders, "--test", "verdict", "--interval", "bca", "--json")
+    status, printed, _ = medprobe("stats", *folders, "--test", "verdict", "--interval", "percentile", "--json")
     assert status == 0
     found = json.loads(printed)
     assert [run["dataset"] for run in found["runs"]] == ["set-0", "set-1", "set-2"]
