@@ -45,6 +45,10 @@ class Metric:
         """That of its function."""
         return self.function.__name__
 
+    def range_for(self, task: str) -> tuple[float, float]:
+        """Its range where `task` is known: a Brier score of more than one column of probabilities is summed."""
+        return (0, 1) if self.function is f.brier and task in ("binary", "multilabel") else self.range
+
     def value(self, scored: LabeledPredictions) -> float:
         """Of all units, each counted once; NaN where it is not defined."""
         return float(evaluate(self, scored)[0][0])

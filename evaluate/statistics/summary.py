@@ -119,32 +119,36 @@ class MetricSamples:
         return [p.seed for p in self.predicted]
 
     @cached_property
-    def _tested(self) -> np.ndarray:
-        """(G,) in how many resamples each group is tested that is tested in any."""
-        return np.unique(np.concatenate([np.unique(p.group) for p in self.predicted]), return_counts=True)[1]
-
-    @property
     def groups(self) -> int:
         """How many it is tested on, in any resample."""
-        return len(self._tested)
+        return len(_times_tested(self.predicted))
 
     def estimate(self, which: np.ndarray | None = None) -> Estimate:
-        """The mean over all resamples, or those at `which` (J,) bool, and what it would be with other groups."""
-        chosen = np.ones(len(self.predicted), bool) if which is None else which
+        """The mean over the resamples at `which` (J,) bool, by default those in which it is defined, and what it would
+        be with other groups.
+        """
+        chosen = np.isfinite(self.values) if which is None else which
+        predicted = [p for p, is_chosen in zip(self.predicted, chosen, strict=True) if is_chosen] or self.predicted
+        tested = _times_tested(predicted)
         return Estimate(
             value=float(mean_of_defined(self.values[chosen])),
             left_out=lambda: mean_of_defined(self.left_out[chosen]),
             drawn=lambda: mean_of_defined(self.drawn[chosen]),
-            groups=self.groups,
-            effective_groups=float(self._tested.sum() ** 2 / (self._tested**2).sum()),
-            units_per_group=sum(len(p.unit) for p in self.predicted) / int(self._tested.sum()),
-            range=self.metric.range,
+            groups=len(tested),
+            effective_groups=float(tested.sum() ** 2 / (tested**2).sum()),
+            units_per_group=sum(len(p.unit) for p in predicted) / int(tested.sum()),
+            range=self.metric.range_for(predicted[0].scored.task),
         )
 
     @property
     def mean_units(self) -> float:
         """How many each seed tests."""
         return sum(len(p.unit) for p in self.predicted) / len(set(self.seeds))
+
+
+def _times_tested(predicted: Sequence[ResamplePredictions]) -> np.ndarray:
+    """(G,) in how many resamples each group is tested that is tested in any."""
+    return np.unique(np.concatenate([np.unique(p.group) for p in predicted]), return_counts=True)[1]
 
 
 def seed_means(values: np.ndarray, seeds: Sequence[int]) -> np.ndarray:

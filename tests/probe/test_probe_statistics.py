@@ -256,6 +256,25 @@ def test_a_log_loss_that_no_group_changes_has_no_interval() -> None:
         assert note.startswith("no interval")
 
 
+def test_a_seed_in_which_a_metric_is_undefined_adds_no_groups_to_its_interval() -> None:
+    rng = np.random.default_rng(0)
+
+    def tested(seed: int, first: int, classes: int) -> ResamplePredictions:
+        y, chance = np.arange(20) % classes, rng.random(20)
+        scored = LabeledPredictions(y, np.c_[1 - chance, chance], "binary", ["a", "b"])
+        return ResamplePredictions(seed, np.arange(first, first + 20), np.arange(first, first + 20), scored)
+
+    both = [tested(0, 0, classes=2), tested(1, 20, classes=1)]
+    samples = [
+        MetricSamples(SystemKey(*6 * ("",)), METRICS["roc_auc"], predicted, GroupDraws(both))
+        for predicted in (both, both[:1])
+    ]
+    found, alone = (each.estimate() for each in samples)
+    assert np.isnan(samples[0].values).tolist() == [False, True]
+    assert (found.groups, found.effective_groups, found.units_per_group) == (20, 20, 1)
+    assert wilson(found, 0.95)[:2] == pytest.approx(wilson(alone, 0.95)[:2])
+
+
 def test_few_patients_and_one_seed_are_told(study) -> None:
     one = study.probe(seeds=[0])
     notes = summarise(one)["note"]
