@@ -117,13 +117,14 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     from ...manifests.checks.fix_duplicates import FIXES
     from ...manifests.image_stats.scan import store_image_stats
 
+    stamps, reasons = manifest.stamps()
     stats = manifest_image_stats(manifest)
     done = FIXES[fix](manifest, stats)
     if not done.changes:
         remark(wrapped(f"{fix}: there is nothing to do, so {out} was not written; {manifest.path} is checked."))
         return manifest
     saved = done.manifest.named(out.stem).save(out)
-    store_image_stats(saved, stats.take(done.rows))
+    store_image_stats(saved, stats.take(done.rows), stamps[done.rows], reasons[done.rows])
     for sentence in done.changes:
         remark(wrapped(f"{fix}: {sentence}."))
     if saved.name != manifest.name:

@@ -1,6 +1,6 @@
 """The last few files that a process opened or decoded: rows of one file are mostly next to each other.
 
-Size and time of the file are part of the key, so a file that has changed is read again.
+The state of the file is part of the key, so a file that has changed or was exchanged is read again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,15 @@ class Memo(Generic[Kept]):
         return len(self._slots) > self._most or held > self._most_bytes
 
 
-def file_key(path: Path) -> tuple[str, int, int]:
-    """Identifies a file in its present state: path, time and size."""
-    status = path.stat()
-    return str(path), status.st_mtime_ns, status.st_size
+def file_state(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, time, time of change and inode of a file: another when its content may be another.
+
+    Files that exchange their names may have one size and time, as after unpacking; they keep their inodes. A new
+    content of the same size, under a time that was set back, has another time of change.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def file_key(path: Path) -> tuple[str, tuple[int, int, int, int]]:
+    """Identifies a file in its present state."""
+    return str(path), file_state(path.stat())

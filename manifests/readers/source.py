@@ -17,6 +17,7 @@ import pandas as pd
 from ...base import ImageError
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..schema.table_io import as_arrow, as_numbers
+from .memo import file_state
 from .read_errors import DamageAsImageError
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
@@ -89,17 +90,16 @@ class Sources(Sequence[Source]):
 
 @DamageAsImageError()
 def source_stamp(path: Path) -> int:
-    """A number (uint64) that changes when the file may have changed; read from its size and time, not its content.
+    """A number (uint64) that changes when the file may be another; read from its `file_state`, not its content.
 
-    Of a zarr store, which is a folder: from those of every file below it.
+    Of a zarr store, which is a folder: from those of every file below it. A copy has another stamp than the original,
+    and so may a file on a network drive that numbers files newly at each mount: it is decoded again, and that is all.
 
     Raises:
         ImageError: the file is missing or cannot be read.
     """
-    status = path.stat()
-    text = f"{status.st_size} {status.st_mtime_ns}"
-    if is_store(path):
-        text += "".join(f"\n{name} {size} {time}" for name, size, time in _files_below(path))
+    state = file_state(path.stat())
+    text = repr((state, _files_below(path)) if is_store(path) else state)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -108,15 +108,10 @@ def is_store(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in _STORE_MARKS)
 
 
-def _files_below(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file below a folder, by name; a link to a folder is not followed."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            file = Path(parent, name)
-            status = file.lstat()
-            found.append((file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
-    return sorted(found)
+def _files_below(folder: Path) -> list[tuple[str, tuple[int, int, int, int]]]:
+    """Name and state of every file below a folder, by name; a link to a folder is not followed."""
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted((file.relative_to(folder).as_posix(), file_state(file.lstat())) for file in files)
 
 
 def _stamp_or_reason(path: Path) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,29 @@ def test_an_image_that_changed_is_embedded_again(gallery, tmp_path, tiny, paint_
     [after] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
     changed = np.flatnonzero((after.load("cls") != old).any(axis=1))
     assert changed.tolist() == [4]
+
+
+def test_exchanged_files_exchange_their_vectors_and_a_copied_tree_costs_no_embedding(
+    gallery_of, tmp_path, tiny, paint_image, monkeypatch
+) -> None:
+    """Of one size and one time, as after unpacking."""
+    manifest = gallery_of(6)
+    files = [manifest.source(row).path for row in range(6)]
+    for number, file in enumerate(files):
+        paint_image(file.with_suffix(".bmp"), number).rename(file)
+        os.utime(file, (0, 0))
+    [cache] = extract(manifest, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    before = cache.load("cls")
+    for source, target in ((files[0], tmp_path / "t"), (files[3], files[0]), (tmp_path / "t", files[3])):
+        source.rename(target)
+    monkeypatch.setattr(type(tiny), "embed", None)
+    [cache] = extract(manifest, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    np.testing.assert_array_equal(cache.load("cls"), before[[3, 1, 2, 0, 4, 5]])
+    shutil.copytree(tmp_path / "images", tmp_path / "copies")
+    shutil.rmtree(tmp_path / "images")
+    (tmp_path / "copies").rename(tmp_path / "images")
+    [cache] = extract(manifest, [tiny], tmp_path / "store", workers=0, **_QUIET)
+    np.testing.assert_array_equal(cache.load("cls"), before[[3, 1, 2, 0, 4, 5]])
 
 
 _BOMB = b"P5 60000 60000 255\n" + bytes(100)

@@ -4,9 +4,18 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from medprobe.manifests import ImageStats, IntensityPolicy, Manifest, build_folder, build_npz, manifest_image_stats
+from medprobe.manifests import (
+    DatasetCard,
+    ImageStats,
+    IntensityPolicy,
+    Manifest,
+    build_folder,
+    build_npz,
+    manifest_image_stats,
+)
 from medprobe.manifests.image_stats import scan as surveying
 from PIL import Image
 
@@ -129,6 +138,44 @@ def test_another_root_is_another_survey(tmp_path: Path) -> None:
         seen.append(manifest_image_stats(manifest, show_progress=False))
     assert seen[0].bytes.tolist() == seen[1].bytes.tolist()
     assert not set(seen[0].digest) & set(seen[1].digest)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    for source, target in ((one, one.with_name("between")), (other, one), (one.with_name("between"), other)):
+        source.rename(target)
+
+
+def _write_into_each_other(one: Path, other: Path) -> None:
+    pair = one.read_bytes(), other.read_bytes()
+    for file, content in zip((other, one), pair, strict=True):
+        file.write_bytes(content)
+        os.utime(file, ns=(0, 0))
+
+
+@pytest.mark.parametrize("kind", ["files", "folders", "content", "links", "arrays"])
+def test_files_of_one_size_and_time_that_are_exchanged_are_looked_at_again(tmp_path: Path, kind: str) -> None:
+    """As after unpacking an archive with one time for all."""
+    places = [tmp_path / "set" / name / ("t.npz" if kind == "arrays" else "1.bmp") for name in "ab"]
+    for number, path in enumerate(places):
+        path.parent.mkdir(parents=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (1, 9, 8), dtype=np.uint8)
+        np.savez(path, t=pixels) if kind == "arrays" else Image.fromarray(pixels[0]).save(path)
+        os.utime(path, ns=(0, 0))
+        if kind == "links":
+            path.rename(tmp_path / f"{number}.bmp")
+            path.symlink_to(tmp_path / f"{number}.bmp")
+    names = [f"{path.relative_to(tmp_path / 'set').as_posix()}{'#t' if kind == 'arrays' else ''}" for path in places]
+    table = pd.DataFrame({"sample_id": ["0", "1"], "path": names, "frame": 0 if kind == "arrays" else pd.NA})
+    card = DatasetCard(name="m", task="binary", classes=["n", "y"], root=str(tmp_path / "set"))
+    manifest = Manifest(table.assign(label=["n", "y"]), card).save(tmp_path / "m.parquet")
+    before = manifest_image_stats(manifest, show_progress=False).digest.tolist()
+    if kind == "folders":
+        _exchange(*(path.parent for path in places))
+    elif kind == "content":
+        _write_into_each_other(*places)
+    else:
+        _exchange(*places)
+    assert manifest_image_stats(manifest, show_progress=False).digest.tolist() == before[::-1]
 
 
 def test_a_name_that_no_file_can_have_is_a_missing_file_and_no_end(pets: Manifest) -> None:
