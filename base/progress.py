@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .text import duration
+from .text import duration, printable
 
 _LINE_EVERY_S = 60.0
 
@@ -48,7 +48,7 @@ class _Lines(Bar):
     """One line a minute, for logs of batch jobs."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
-        self.what, self.total, self.unit = what, total, unit
+        self.what, self.total, self.unit = printable(what), total, unit
         self.done = 0
         self.start = self.last = time.monotonic()
 
@@ -71,7 +71,7 @@ def _terminal_bar(what: str, total: int, unit: str) -> Iterator[Bar]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
@@ -79,7 +79,7 @@ def _terminal_bar(what: str, total: int, unit: str) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True, emoji=False), transient=True) as display:
-        task = display.add_task(what, total=total, unit=unit, note="")
+        task = display.add_task(printable(what), total=total, unit=unit, note="")
 
         class Terminal(Bar):
             def advance(self, steps: int = 1, note: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -16,6 +17,27 @@ _Value = TypeVar("_Value")
 MINUS = "\u2212"
 NONE = "\u2013"
 """In place of a missing value."""
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff-\uffff\U000e0000-\U000e007f]"
+)
+"""Controls, what changes the direction of text or is invisible, and half surrogate pairs (bytes of a file name)."""
+
+
+def printable(text: str) -> str:
+    r"""`text` that a terminal or a page may be given: what controls it or cannot be encoded is written as an escape.
+
+    Examples:
+        >>> from medprobe.base.text import printable
+        >>> print(printable("h\udcf6he\x1b[31m"))
+        h\xf6he\x1b[31m
+    """
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    is_byte = code < 0x100 or 0xDC80 <= code <= 0xDCFF  # the latter is a byte of a file name that is not UTF-8
+    return f"\\x{code & 0xFF:02x}" if is_byte else ascii(match[0])[1:-1]
 
 
 def one_of(names: Iterable[str], *, most: int = 12) -> str:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from ..base.errors import MedprobeError, MedprobeWarning
-from ..base.text import first_line
+from ..base.text import first_line, printable
 from . import backbones, cache, demo, doctor, extract, report
 from .manifest import app as manifest
 from .probe import app as probe
 from .probe import stats
 from .terminal.console import remark
 
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""Of click, which newer versions of typer hold under another name."""
+_AROUND = 60
+"""Characters of a text that are shown around one that is not UTF-8."""
 _WORKFLOW = ("manifest", "extract", "cache", "probe", "stats", "report", "backbones", "doctor", "demo")
 
 
@@ -31,10 +36,11 @@ class _Commands(TyperGroup):
 
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as error:
+        except _UsageError as error:
             # Newer versions of typer validate with pydantic and repeat its message.
             if faults := getattr(error.__cause__, "errors", None):
                 error.message = f"{fault_in_words(faults()[0])}."
+            error.message = printable(error.message)
             raise
 
 
@@ -82,22 +88,27 @@ def main() -> None:
     argument or option, or a value of the wrong type (not a number, out of bounds, not one of the choices). Ctrl-C ends
     with status 130.
     """
-    show_as_usual = warnings.showwarning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # results must not be lost to a terminal that is not UTF-8
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         if issubclass(category, MedprobeWarning):
             remark(f"note: {message}")  # without the place in the code
         else:
-            show_as_usual(message, category, *place)
+            remark(warnings.formatwarning(message, category, *place[:2]).rstrip())
 
     warnings.showwarning = show
     try:
         app()
-    except (MedprobeError, OSError) as error:
+    except (MedprobeError, OSError, UnicodeEncodeError) as error:
         if "--debug" in sys.argv[1:]:
             raise
         text = str(error)
-        if not isinstance(error, MedprobeError):
+        if isinstance(error, UnicodeEncodeError):
+            around = error.object[max(0, error.start - _AROUND) : error.end + _AROUND]
+            text = f'"{around}": a path or a name that is not UTF-8; rename it, or choose another.'
+        elif not isinstance(error, MedprobeError):
             # What no module could foresee (a name that is too long, a disk that went away) still ends in one line.
             where = f"{error.filename}: " if error.filename else ""
             text = f"{where}{error.strerror or first_line(error)}"

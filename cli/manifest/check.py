@@ -250,4 +250,4 @@ def _print_json(findings: Sequence[Diagnostic]) -> None:
         }
         for found in findings
     ]
-    typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
+    typer.echo(json.dumps(records, indent=1))

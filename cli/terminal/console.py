@@ -5,16 +5,19 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ...base.text import MINUS, NONE
+from ...base.text import MINUS, NONE, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_ASCII = str.maketrans({MINUS: "-", NONE: "-", "\u2192": "->", "\u2026": "..."})
+"""For output that is not UTF-8."""
+
 
 def out() -> Console:
-    """The console for results."""
+    """The console for results; what is not of the program itself goes through `say` or `show_table`."""
     from rich.console import Console
 
     return Console(highlight=False, emoji=False, soft_wrap=True)
@@ -29,18 +32,20 @@ def err() -> Console:
 
 def say(text: str) -> None:
     """Prints `text` as it is (no markup) on standard output."""
-    out().print(_encodable(text), markup=False)
+    out().print(_shown(text, sys.stdout), markup=False)
 
 
-def _encodable(text: str) -> str:
-    """`text` with ASCII dashes where standard output is not UTF-8."""
-    utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    return text if utf8 else text.translate({ord(MINUS): "-", ord(NONE): "-"})
+def _shown(text: str, stream: TextIO) -> str:
+    """`text` without what would control a terminal, in characters that `stream` can encode."""
+    encoding = stream.encoding or "utf-8"
+    if not encoding.lower().startswith("utf"):
+        text = text.translate(_ASCII)
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def remark(text: str) -> None:
     """Prints `text` as it is (no markup) on standard error."""
-    err().print(text, markup=False)
+    err().print(_shown(text, sys.stderr), markup=False)
 
 
 def command(*words: object) -> str:
@@ -75,15 +80,15 @@ def show_table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify = "right" if column in right else "left"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
+        table.add_column(Text(_shown(column, sys.stdout)), justify=justify, overflow="fold", no_wrap=column in whole)
     for place, row in enumerate(rows):
         if place in sections:
             table.add_section()
-        table.add_row(*(Text(_encodable(str(cell))) for cell in row))
+        table.add_row(*(Text(_shown(str(cell), sys.stdout)) for cell in row))
     console = Console(highlight=False, emoji=False)
     if console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
         table.padding = (0, 1, 0, 0)  # Narrower gaps before words are broken.
     if title:
         # Not the table's own, which would be folded to the width of a narrow table.
-        console.print(Text(title))
+        console.print(Text(_shown(title, sys.stdout)))
     console.print(table)

@@ -14,7 +14,7 @@ from ...base import ManifestError, did_you_mean, no_such, one_of
 from ..manifest import Manifest
 from ..schema.card import DatasetCard, Task
 from ..validation.faults import Faults, refuse
-from .files import require_readable
+from .files import refuse_other_encodings, require_readable
 
 Notice = Callable[[str], None]
 """Called with a message for the user, one sentence at a time."""
@@ -46,6 +46,7 @@ def require_folder(folder: Path, instead: str = "give the folder that it is in")
     # Not of `Path`, which raises where a folder above may not be entered.
     if os.path.isdir(folder):
         require_readable(folder)
+        refuse_other_encodings(folder, [folder.resolve()])
         return
     if os.path.exists(folder):
         raise ManifestError(f"{folder}: is a file; {instead}.")

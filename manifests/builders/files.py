@@ -9,7 +9,8 @@ from errno import EACCES
 from pathlib import Path
 from typing import TypeVar
 
-from ...base import ManifestError, progress, usable_cores
+from ...base import ManifestError, counted, one_of, progress, usable_cores
+from ...base.text import printable
 from ..validation.diagnostics import refusal
 
 
@@ -20,7 +21,7 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
     one that leads up would never end.
 
     Raises:
-        ManifestError: folders cannot be read; all are listed, by their path below `root`.
+        ManifestError: folders cannot be read (all are listed, by their path below `root`), or names are not UTF-8.
     """
     found: list[tuple[Path, list[str]]] = []
     closed: list[OSError] = []
@@ -34,6 +35,7 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
         )
         found.append((here, sorted(name for name in files if not name.startswith("."))))
     refuse_closed(root, closed)
+    refuse_other_encodings(root, [(here / name).relative_to(root) for here, names in found for name in ("", *names)])
     return found
 
 
@@ -56,6 +58,26 @@ def require_readable(folder: Path) -> None:
         os.scandir(folder).close()
     except OSError as error:
         refuse_closed(folder, [error])
+
+
+def refuse_other_encodings(root: Path, paths: Iterable[Path]) -> None:
+    """Makes sure that `paths` below `root` are text, as a manifest stores them.
+
+    Raises:
+        ManifestError: some are not UTF-8; says how to rename them.
+    """
+    odd = [path.as_posix() for path in paths if not _is_text(path.as_posix())]
+    if not odd:
+        return
+    remedy = "Rename them, for example with `convmv -r -f latin1 -t utf8 --notest FOLDER`"
+    if _is_text(os.fsencode(odd[0]).decode(errors="surrogateescape")):
+        remedy = "This shell's locale is not UTF-8: set LC_ALL=C.UTF-8"
+    named = f"{counted(len(odd), 'path')} not in UTF-8, as a manifest needs: {one_of(odd, most=5)}"
+    raise ManifestError(printable(f"{root}: {named}. {remedy}."))
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def refuse_closed(root: Path, errors: Iterable[OSError]) -> None:

@@ -102,7 +102,7 @@ class DatasetCard(BaseModel):
         if not name.strip() or name != name.strip() or name.startswith(".") or len(name) > 100:
             raise ValueError("a name has 1 to 100 characters, no dot at its start and no blanks around it")
         if any(character in '/\\:*?"<>|' or not character.isprintable() for character in name):
-            raise ValueError('a name becomes a folder, so it holds none of / \\ : * ? " < > |')
+            raise ValueError('a name becomes a folder, so all of it is printable and none is one of / \\ : * ? " < > |')
         return name
 
     @field_validator("classes", "attributes", mode="before")

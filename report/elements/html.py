@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from ...base.text import printable
 from .figure import RenderedFigure
 from .svg import inline, palette
 from .theme import DARK, LIGHT
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-# What HTML has no way to write; names may hold anything.
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 _PERCENT = re.compile(r"(\d) %")
 """A number and its sign, which no line break shall part."""
@@ -43,7 +41,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     marked = {name: Markup(text) for name, text in ours.items()}  # noqa: S704
     page = environment.get_template(template).render({**marked, **content})
     page = _PERCENT.sub("\\1\u00a0%", page)
-    return _CONTROLS.sub("\ufffd", page).lstrip() + "\n"
+    return printable(page).lstrip() + "\n"
 
 
 def figure_on_page(drawn: RenderedFigure) -> dict[str, Any]:
