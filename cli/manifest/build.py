@@ -23,6 +23,8 @@ from .build_options import SHARED, Out, common_options
 from .counts import tell_counts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ...manifests import Manifest
     from ...manifests.registry import Builder
     from .build_validation import BuildOptions
@@ -184,9 +186,15 @@ def _with_hidden_ids(manifest: Manifest, settled: BuildOptions) -> Manifest:
 
 def _refuse_ids_as_attributes(manifest: Manifest, hidden: list[str]) -> None:
     """Refuses attributes that repeat the ids: an attribute keeps its values, and would reveal what the hashes hide."""
+    from ...manifests.schema.table_io import as_numbers
+
+    def is_the_same(values: pd.Series, ids: pd.Series) -> bool:
+        # `3.0` and `003` reveal the id 3.
+        return values.astype("string").equals(ids) or bool((as_numbers(values) == as_numbers(ids)).all())
+
     for name in manifest.card.attributes:
-        values = manifest.table[name].astype("string")
-        repeated = next((ids for ids in hidden if values.equals(manifest.table[ids])), None)
+        values = manifest.table[name]
+        repeated = next((ids for ids in hidden if is_the_same(values, manifest.table[ids])), None)
         if repeated:
             raise ManifestError(
                 f'attribute "{name}" repeats the column "{repeated}", whose ids become keyed hashes; drop the '

@@ -10,9 +10,10 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from ...base import ManifestError, did_you_mean, no_such, one_of
+from ...base import ManifestError, counted, did_you_mean, no_such, one_of
 from ..manifest import Manifest
 from ..schema.card import DatasetCard, Task
+from ..schema.table_io import as_text, column_of, is_blank
 from ..validation.faults import Faults, refuse
 from .files import refuse_other_encodings, require_readable
 
@@ -101,11 +102,32 @@ def report_empty_classes(found: Collection[str], classes: Sequence[str], notice:
         notice(f"No sample has the class {one_of(empty)}; it stays in the list of classes.")
 
 
+def fold_ids(ids: pd.Series, where: str, notice: Notice) -> pd.Series:
+    """`ids` without a trailing `.0`, where all of them are whole numbers with or without it: `3.0` and `3` are one.
+
+    Programs write `3.0` where a column of numbers has a blank cell. `notice` is called if any id has it; the message
+    begins with `where`.
+    """
+    words = as_text(ids)
+    given = words[~is_blank(words)]
+    distinct = given.drop_duplicates()
+    if not distinct.str.fullmatch(r"[0-9]+(\.0+)?").all() or not distinct.str.contains(".", regex=False).any():
+        return ids
+    folded = distinct.str.replace(r"\.0+$", "", regex=True)
+    # By numbers and not by ids: a notice may end in a log.
+    fewer = len(distinct) - folded.nunique()
+    joined = f", which makes {len(distinct):,} ids {len(distinct) - fewer:,}" if fewer else ""
+    rows = counted(int(given.str.contains(".", regex=False).sum()), "row")
+    notice(f'{where}: ids end in ".0" in {rows} and are read as whole numbers ("3.0" as "3"){joined}.')
+    return words.str.replace(r"\.0+$", "", regex=True)
+
+
 def assemble(
     table: pd.DataFrame,
     where: str,
     root: Path,
     *,
+    notice: Notice = silent,
     noted: Faults | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
     remedies: Mapping[str, str] = MappingProxyType({}),
@@ -117,6 +139,7 @@ def assemble(
         table: the manifest's table.
         where: what it was made from, for messages.
         root: the folder that paths start from.
+        notice: called if ids of groups or units are folded (`fold_ids`).
         noted: errors found before, which are reported with the others.
         columns: what the user calls the manifest's columns, for messages.
         remedies: what to do, by the code of a finding.
@@ -126,6 +149,10 @@ def assemble(
         ManifestError: lists every error of table and card, by rows and columns: ids may be a patient's.
     """
     faults = noted or Faults(where)
+    ids = [name for name in ("group_id", "unit_id") if name in table]
+    table = table.assign(
+        **{name: fold_ids(column_of(table, name), f'column "{columns.get(name, name)}"', notice) for name in ids}
+    )
     try:
         manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
     except ManifestError:

@@ -17,7 +17,17 @@ from ..schema.card import Task
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from ..schema.table_io import as_words, column_of
 from ..validation.diagnostics import refusal
-from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
+from .common import (
+    Notice,
+    agree_on_classes,
+    assemble,
+    choose_word,
+    class_order,
+    fold_ids,
+    require_folder,
+    silent,
+    task_for,
+)
 from .dicom_headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .dicom_labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
 from .files import files_below, read_all
@@ -80,8 +90,11 @@ def build_dicom(
     for attribute in attributes:
         choose_word("attribute", attribute, ATTRIBUTES)
     multilabel = len(label_columns) > 1 or task == "multilabel"
-    table, key = read_labels(Path(labels), label_columns, join, group_column, split_column, multilabel=multilabel)
+    table, key = read_labels(
+        Path(labels), label_columns, join, group_column, split_column, notice, multilabel=multilabel
+    )
     images = _read_images(src, table.file, attributes, notice, need_patient=group_column is None)
+    images["patient"] = fold_ids(column_of(images, "patient"), "PatientID", notice)
     level = joined_on(table, key, images)
     images["row"] = table.row_of(key, column_of(images, level))
     report_unmatched(table, images, notice)

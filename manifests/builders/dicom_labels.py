@@ -31,6 +31,7 @@ def read_labels(
     join: str | None,
     group_column: str | None,
     split_column: str | None,
+    notice: Notice,
     *,
     multilabel: bool,
 ) -> tuple[PublishedTable, str]:
@@ -47,6 +48,7 @@ def read_labels(
     options |= dict.fromkeys(label_columns, "--label-column") | {key: "--join"}
     named_by = {column: option for column, option in options.items() if column}
     table = PublishedTable(file, list(named_by), named_by=named_by)
+    table.fold_ids([key, *([group_column] if group_column else [])], notice)
     table.need_filled(key, *([group_column] if group_column and group_column != split_column else []))
     table.need_distinct(key)
     if split_column:

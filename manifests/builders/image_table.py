@@ -125,6 +125,7 @@ def build_csv(
         made,
         str(table),
         root,
+        notice=messages.append,
         noted=faults,
         columns={**chosen, "label": label_columns[0]},
         remedies={"duplicate-id": repeats},

@@ -13,7 +13,7 @@ import pandas as pd
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.table_io import TEXT, as_words, column_of, other_separator, read_table
 from ..validation.faults import Faults
-from .common import SPLIT_WORDS, require_folder
+from .common import SPLIT_WORDS, Notice, fold_ids, require_folder
 from .files import require_readable
 
 
@@ -102,6 +102,11 @@ class PublishedTable(Faults):
 
     def __getitem__(self, column: str) -> pd.Series:
         return column_of(self.rows, column)
+
+    def fold_ids(self, columns: Iterable[str], notice: Notice) -> None:
+        """Reads the ids in these columns, those that there are, as `fold_ids` has them."""
+        for column in self.rows.columns.intersection(list(columns)):
+            self.rows[column] = fold_ids(self[column], f'column "{column}" of {self.file.name}', notice)
 
     def need_filled(self, *columns: str) -> None:
         """Every row has something in these columns."""

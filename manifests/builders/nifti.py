@@ -23,7 +23,17 @@ from ..schema.card import Task
 from ..schema.table_io import SUFFIXES, as_words, column_of, read_table
 from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
-from .common import Notice, agree_on_classes, assemble, choose_word, class_order, require_folder, silent, task_for
+from .common import (
+    Notice,
+    agree_on_classes,
+    assemble,
+    choose_word,
+    class_order,
+    fold_ids,
+    require_folder,
+    silent,
+    task_for,
+)
 from .files import files_below, read_all, walk
 from .label_tables import PublishedTable
 from .slices import SliceChoice
@@ -244,7 +254,10 @@ def _read_cohort(
     columns = [patient_column] if patient_column else columns
     named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
     table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
-    column = max(columns, key=lambda one: folders["name"].isin(table[one]).sum())
+    candidates = [(one, ids) for one in columns for ids in (table[one], fold_ids(table[one], one, silent))]
+    column, ids = max(candidates, key=lambda candidate: folders["name"].isin(candidate[1]).sum())
+    if not ids.equals(table[column]):
+        table.fold_ids([column], notice)
     if not folders["name"].isin(table[column]).any():
         raise ManifestError(
             f"{file}: none of {counted(len(folders), 'folder')} is named in {one_of(columns)}. Write the names of the "

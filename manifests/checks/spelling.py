@@ -1,4 +1,4 @@
-"""Names that differ only in spelling, such as `Benign` and `benign `, or patients `007` and `7`."""
+"""Names that differ only in spelling, such as `Benign` and `benign `, or patients `007`, `7` and `7.0`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from ..schema.table_io import column_of
 from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one, rows_in_words
 from .context import CheckContext
 
-_WRITTEN = "in capitals, blanks, Unicode form or leading zeros"
+_WRITTEN = 'in capitals, blanks, Unicode form, leading zeros or a trailing ".0"'
 
 
 def same_spelling(names: Iterable[str]) -> list[np.ndarray]:
-    """Sets of names that are the same up to capitals, blanks, invisible characters, Unicode form or leading zeros.
+    """Sets of names that are the same up to capitals, blanks, invisible characters, Unicode form or zeros around them.
+
+    Those are zeros in front of a number, and behind the point of a whole number (`3.0`).
 
     Args:
         names: N distinct ones.
@@ -30,7 +32,8 @@ def same_spelling(names: Iterable[str]) -> list[np.ndarray]:
     """
     folded = pc.call_function("utf8_normalize", [pa.array(list(names), pa.string())], pc.Utf8NormalizeOptions("NFKC"))
     folded = pc.call_function("utf8_lower", [folded])
-    for pattern, instead in ((r"\p{Cf}", ""), (r"\s+", " "), (r"^ | $", ""), (r"(^|[^0-9.])0+([0-9])", r"\1\2")):
+    blanks = ((r"\p{Cf}", ""), (r"\s+", " "), (r"^ | $", ""))
+    for pattern, instead in (*blanks, (r"(^|[^0-9.])0+([0-9])", r"\1\2"), (r"^([0-9]+)\.0+$", r"\1")):
         options = pc.ReplaceSubstringOptions(pattern, instead)
         folded = pc.call_function("replace_substring_regex", [folded], options)
     codes = folded.dictionary_encode().indices.to_numpy()

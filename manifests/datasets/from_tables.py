@@ -38,7 +38,7 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
     there = (layout for layout in layouts if src.is_dir() and _is_there(layout.rows.files[0].names, src))
     spec = next(there, spec)
     classes = choose_labels(options.get("labels", ()), spec.classes)
-    rows, where = _read(spec, src, classes, options)
+    rows, where = _read(spec, src, classes, options, notice)
     reasons = [one.skip for one in spec.joins.values()] + [UNSURE] + [one.skip for one in spec.filters.values()]
     for reason in filter(None, reasons):
         if count := int((rows[_SKIPPED] == reason).sum()):
@@ -85,7 +85,9 @@ def _is_there(names: Sequence[str], src: Path) -> bool:
     return find_file(src, *names) is not None or any("/" in name and (src / name).parent.is_dir() for name in names)
 
 
-def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+def _read(
+    spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[str, Any], notice: Notice
+) -> tuple[pd.DataFrame, str]:
     """The rows of the main table with the columns of all others, and its first file.
 
     Raises:
@@ -106,6 +108,7 @@ def _read(spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[st
     )
     tables, lists = opened[: len(parts)], opened[len(parts) :]
     for table, (part, _) in zip(tables, parts, strict=True):
+        table.fold_ids(spec.id_columns, notice)
         _check(table, part)
     main, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
     rows = []

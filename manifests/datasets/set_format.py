@@ -188,6 +188,13 @@ class TableSet(SetCard):
         in_columns = self.task == "multilabel" and not self.labels.separator
         return self.classes if in_columns else self.labels.one_hot
 
+    @property
+    def id_columns(self) -> set[str]:
+        """The columns by which tables are joined, and those of units and groups."""
+        parts = [self.rows, *self.joins.values()]
+        own = [self.columns[name].sources for name in ("unit_id", "group_id") if name in self.columns]
+        return {name for names in (*own, *([part.key, *part.same] for part in parts)) for name in names}
+
     def wanted(self, table: Table) -> list[str]:
         """The columns that a table must have."""
         named = [table.key, *table.columns, *table.filled, *table.known, *table.patterns, table.split, *table.same]

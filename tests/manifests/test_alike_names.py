@@ -34,13 +34,18 @@ def _found(manifest: Manifest, code: str) -> list[Diagnostic]:
         ("p\u200b1", "p1"),
         ("007", "7"),
         ("P-007/2", "p-7/2"),
+        ("3.0", "3"),
+        ("10", "010.00"),
     ],
 )
 def test_names_that_differ_only_in_spelling_are_alike(one: str, other: str) -> None:
     assert [same.tolist() for same in same_spelling(["x", one, other])] == [[1, 2]]
 
 
-@pytest.mark.parametrize(("one", "other"), [("10", "1"), ("1.05", "1.5"), ("a1", "a2"), ("0", "00a"), ("ab", "a b")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("10", "1"), ("1.05", "1.5"), ("a1", "a2"), ("0", "00a"), ("ab", "a b"), ("v1.0", "v1"), ("3.5", "3")],
+)
 def test_names_that_differ_in_more_are_not(one: str, other: str) -> None:
     assert same_spelling([one, other]) == []
 
