@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
+import platform
+import re
+import secrets
 import shutil
-import uuid
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 
 from .errors import FolderGoneError, OutputError
@@ -25,6 +31,11 @@ _REASONS = {
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
     errno.EISDIR: "a folder stands where the file should go; choose another path",
 }
+
+_MACHINE = blake2b(platform.node().encode(), digest_size=3).hexdigest()
+_TEMPORARY = re.compile(r"\.(?P<target>.+)\.medprobe-(?P<machine>[0-9a-f]{6})[0-9a-f]{6}\.(?P<kind>tmp|old)(\..+)?")
+_ABANDONED_AFTER_S = 24 * 3600
+_TRIES = 5
 
 
 @contextmanager
@@ -55,10 +66,10 @@ def writing(target: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yields a temporary path next to `target`; on success its content becomes `target` in one rename.
+    """Yields a new, empty file next to `target`; on success its content becomes `target` in one rename.
 
     The file is fsynced before the rename and the folder after it, so a crash leaves the old `target` or the new one.
-    On any error the temporary file is removed and `target` is untouched.
+    On any error the temporary file is removed and `target` is untouched. What killed processes left is removed first.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -72,17 +83,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
         ...     (Path(folder) / "run.json").read_text()
         '{}'
     """
-    with writing(target):
-        make_folder(target.parent)
-        # Ends in the target's own suffix, because some writers choose a format by it.
-        temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
-        try:
-            yield temporary
-            fsync(temporary)
-            temporary.replace(target)
-            fsync(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with writing(target), temporary_path(target) as temporary:
+        yield temporary
+        fsync(temporary)
+        temporary.replace(target)
+        fsync(target.parent)
 
 
 @contextmanager
@@ -90,7 +95,8 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder next to `target`; on success it becomes `target` in one rename.
 
     Its files, which must lie in it directly, are fsynced first. Where a folder of that name is there already, that one
-    stays, or with `replace` makes room. On any error the temporary folder is removed.
+    stays, or with `replace` makes room. On any error the temporary folder is removed. What killed processes left is
+    removed first.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -102,29 +108,116 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         >>> [file.name for file in (folder / "tables").iterdir()]
         ['scores.csv']
     """
-    with writing(target):
-        make_folder(target.parent)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        temporary.mkdir()
+    with writing(target), temporary_path(target, is_folder=True) as temporary:
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            fsync(path)
         try:
-            yield temporary
-            for path in (*temporary.iterdir(), temporary):
-                fsync(path)
-            try:
-                temporary.rename(target)
-            except OSError as error:
-                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not target.is_dir():
-                    raise
-                if replace:
-                    _replace_folder(target, temporary)
-            fsync(target.parent)
-        finally:
+            temporary.rename(target)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not target.is_dir():
+                raise
+            if replace:
+                _replace_folder(target, temporary)
+        fsync(target.parent)
+
+
+@contextmanager
+def temporary_path(target: Path, *, is_folder: bool = False, mode: int = 0o666) -> Iterator[Path]:
+    """Yields a new, empty file (or folder) next to `target` that is removed at the end, unless it was renamed.
+
+    This process holds a lock on it, by which `sweep` knows that it is in use.
+
+    Raises:
+        OutputError: the folder cannot be made.
+        OSError: nothing can be made in it.
+    """
+    make_folder(target.parent)
+    sweep(target.parent)
+    temporary, descriptor = _make_locked(target, None if is_folder else mode)
+    try:
+        yield temporary
+    finally:
+        if is_folder:
             shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _hidden(name: str, kind: str) -> str:
+    return f".{name}.medprobe-{_MACHINE}{secrets.token_hex(3)}.{kind}"
+
+
+def _make_locked(target: Path, mode: int | None) -> tuple[Path, int]:
+    """A new file (without a mode: folder) next to `target`, and the descriptor that holds its lock."""
+    while True:
+        try:
+            if mode is None:
+                path = target.with_name(_hidden(target.name, "tmp"))
+                path.mkdir()
+                descriptor = os.open(path, os.O_RDONLY)
+            else:
+                # Ends in the target's own suffix, because some writers choose a format by it.
+                path = target.with_name(_hidden(target.stem, "tmp") + target.suffix)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+            lock(descriptor, wait=True)
+            if path.exists():
+                return path, descriptor
+            os.close(descriptor)  # another process swept it before it was locked
+        except FileNotFoundError:
+            if not target.parent.is_dir():
+                raise
+
+
+def sweep(folder: Path) -> None:
+    """Removes the temporary files and folders that killed processes of this package left in `folder`.
+
+    One is left by a dead process when nobody holds its lock. Where locks do not show that (it was made on another
+    machine, or the file system has none), when nothing has changed in it for a day.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(".")]
+        for found in filter(None, map(_TEMPORARY.fullmatch, names)):
+            path = folder / found[0]
+            # An older folder that was to be replaced is kept until there is a new one in its place.
+            if found["kind"] == "tmp" or (folder / found["target"]).exists():
+                with suppress(OSError):
+                    _remove_if_abandoned(path, made_here=found["machine"] == _MACHINE)
+
+
+def _remove_if_abandoned(path: Path, *, made_here: bool) -> None:
+    is_folder = path.is_dir() and not path.is_symlink()
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        free = lock(descriptor, wait=False)
+        if free is None or not made_here:
+            free = free is not False and time.time() - os.fstat(descriptor).st_mtime > _ABANDONED_AFTER_S
+        if free:
+            shutil.rmtree(path) if is_folder else path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int, *, wait: bool) -> bool | None:
+    """Locks an open file for this process. True: held now; False: another holds it; None: there are no locks here."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _replace_folder(target: Path, new: Path) -> None:
-    # A full folder cannot be replaced in one step; were we killed between these two, both would still be there.
-    old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+    """Puts `new` in the place of `target`, in one step where the system can exchange two folders."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchanged = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if exchange and exchange(here, os.fsencode(new), here, os.fsencode(target), exchanged) == 0:
+        return
+    # Were we killed between these two, both folders would still be there.
+    old = target.with_name(_hidden(target.name, "old"))
     target.rename(old)
     try:
         new.rename(target)
@@ -141,10 +234,14 @@ def make_folder(folder: Path) -> None:
         OutputError: nothing can be made there.
         OSError: as `writing` understands it.
     """
-    for _ in range(5):
+    for _ in range(_TRIES):
         # Another process may remove an empty folder at the very moment in which one is made inside it.
         with suppress(FileNotFoundError):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                make_folder(folder.parent)
+                folder.mkdir(exist_ok=True)
+                with suppress(PermissionError):  # a folder in which one may write but which one may not list
+                    fsync(folder.parent)
             return
     raise OutputError(f"{folder}: cannot be made on this file system; choose another folder.")
 

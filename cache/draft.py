@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..base import CacheError
+from ..base.files import sweep
 from .embedding_cache import EmbeddingCache
 from .hdf5 import DamagedError, GoneError, encode
 from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
-from .locking import exclusive, sweep
+from .locking import exclusive
 from .publish import Description, OvertakenError, make_plan, write_published
 from .segments import Pending, checked_vectors, set_aside, write_segment
 from .snapshot import Snapshot, check_can_exist, read_snapshot
@@ -56,7 +57,7 @@ class CacheDraft:
         self._new = SeenDigests()
         check_can_exist(path.parent)
         sweep(self.parts)
-        sweep(path.parent, path.stem)
+        sweep(path.parent)
         self._snapshot = read_snapshot(path, dataset, spec, Snapshot())
         self._dims = self._snapshot.index.dims
 
@@ -245,8 +246,8 @@ class CacheDraft:
         ids, times = as_ids(sample_ids), _optional(stamps)
         about = Description(self.dataset, self.spec, device, versions or {}, throughput or {})
         plan = make_plan(self._snapshot.index, ids, times, prune=prune)
-        if self._snapshot.segments or not plan.is_published_as(self._snapshot.published):
-            # Otherwise no permission to write is needed.
+        if self.parts.is_dir() or not plan.is_published_as(self._snapshot.published):
+            # Otherwise no permission to write is needed. A killed process may have left the folder with a lock alone.
             with exclusive(self.parts / ".lock"):
                 after = self._publish_latest(ids, times, about, prune=prune)
                 for path in [*self._snapshot.segments, *self.parts.glob("*.damaged")]:

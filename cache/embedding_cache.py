@@ -16,16 +16,15 @@ from numpy.typing import DTypeLike
 from ..base import CacheError, did_you_mean, one_of
 from .hdf5 import (
     SCHEMA,
+    Matrix,
+    check_seal,
     dataset,
-    get_array,
     get_int,
     get_json,
-    get_strings,
     get_text,
     hdf5_from,
-    read_rows,
 )
-from .index import DIGEST_BYTES, NOWHERE, as_ids, matrix_dims, positions_in, unique_index
+from .index import NOWHERE, Index, as_ids, get_index, matrix_dims, positions_in, unique_index
 from .spec import EmbeddingSpec, file_stem
 
 
@@ -49,8 +48,8 @@ class EmbeddingCache:
     dims: dict[str, int] = field(compare=False)
     """Vector length by pooling, in the spec's order."""
     info: dict[str, Any] = field(compare=False)
-    """schema, rows, content (digest of ids and pixels), created (UTC), device, versions, throughput (of the process
-    that published), quarantined (count), dtypes (by pooling), bytes (of the file)."""
+    """schema, rows, content (digest of ids, pixels and quarantine), created (UTC), device, versions, throughput (of the
+    process that published), quarantined (count), dtypes (by pooling), bytes (of the file)."""
 
     @classmethod
     def open(cls, path: Path | str) -> EmbeddingCache:
@@ -77,7 +76,8 @@ class EmbeddingCache:
                 "bytes": path.stat().st_size,
             }
             name = get_text(file, "dataset")
-        _check_identity(path, spec, stated)
+            _check_identity(path, spec, stated)
+            check_seal(file)
         return cls(path=path, spec=spec, dataset=name, dims=dims, info=info)
 
     def __len__(self) -> int:
@@ -88,26 +88,26 @@ class EmbeddingCache:
         """Names of the matrices."""
         return self.spec.poolings
 
-    @cached_property
+    @property
     def sample_ids(self) -> np.ndarray:
         """(N,) object array of str, in the order of the rows."""
-        with hdf5_from(self.path) as file:
-            self._check_unchanged(file)
-            return get_strings(file, "sample_id")
+        return self._index.sample_id
 
-    @cached_property
+    @property
     def content_digests(self) -> np.ndarray:
         """(N, 16) uint8: digest of each sample's decoded pixels."""
-        with hdf5_from(self.path) as file:
-            self._check_unchanged(file)
-            return get_array(file, "content_digest", np.uint8, (DIGEST_BYTES,))
+        return self._index.digest
 
-    @cached_property
+    @property
     def quarantine(self) -> dict[str, str]:
         """Why a sample could not be embedded, by sample id."""
+        return dict(zip(self._index.bad_id, self._index.bad_reason, strict=True))
+
+    @cached_property
+    def _index(self) -> Index:
         with hdf5_from(self.path) as file:
-            ids, reasons = get_strings(file, "quarantine/sample_id"), get_strings(file, "quarantine/reason")
-        return dict(zip(ids, reasons, strict=True))
+            self._check_unchanged(file)
+            return get_index(file, self.path, self.spec, segment=False)
 
     def dim(self, pooling: str) -> int:
         """Vector length of a pooling.
@@ -154,7 +154,7 @@ class EmbeddingCache:
             raise ValueError(f"out has the shape {out.shape}, what is read has {shape}")
         with hdf5_from(self.path) as file:
             self._check_unchanged(file)
-            read_rows(out, dataset(file, f"embedding/{pooling}"), rows, np.arange(len(rows)))
+            Matrix(file, pooling).read(out, rows, np.arange(len(rows)))
         return out
 
     def rows_of(self, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -164,14 +164,14 @@ class EmbeddingCache:
             CacheError: some samples are not in the cache (how many, which, and what to run).
         """
         wanted = as_ids(sample_ids)
-        rows = positions_in(self._index, wanted)
+        rows = positions_in(self._rows, wanted)
         absent = wanted[rows == NOWHERE]
         if len(absent):
             raise CacheError(self._absence(absent, len(wanted)))
         return rows
 
     @cached_property
-    def _index(self) -> pd.Index:
+    def _rows(self) -> pd.Index:
         return unique_index(self.sample_ids)
 
     def _absence(self, absent: np.ndarray, wanted: int) -> str:

@@ -2,7 +2,8 @@
 
 Every dataset is chunked with Fletcher32, strings are of fixed length (a variable-length string lives in a heap that
 HDF5 does not checksum), and the 1.10 format is used because its own structures and attributes are checksummed:
-no byte that matters can change unseen.
+no byte that matters can change unseen. What was changed by way of HDF5 shows in the seal: a CRC-32 of each chunk of a
+matrix, a digest of the index, and a digest over these and all attributes.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from ..base import CacheError, canonical_json
 from ..base.text import first_line
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the file layout; docs/cache.md says when it goes up."""
 
 _TEXTS_AT_ONCE = 8192
@@ -107,15 +112,19 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
     """Opens a file for reading, without a lock (NFS); what HDF5 raises inside the block becomes a `CacheError`.
 
     Raises:
-        CacheError: the file is absent, unreadable, truncated, damaged, or not of this layout.
+        CacheError: the file is absent, unreadable, truncated, damaged, not of this layout, or leads to other files.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for ever
+            raise DamagedError(f"{path}: is not a regular file; move it away.", path)
         with h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE_BYTES) as file:
             if (schema := get_int(file, "schema")) != SCHEMA:
+                other = "Update medprobe, or move" if schema > SCHEMA else "An older medprobe wrote it; move"
                 raise CacheError(
-                    f"{path}: has schema {schema}; this medprobe reads {SCHEMA}. Update medprobe, or move the file away"
-                    " and run the extraction again."
+                    f"{path}: has schema {schema}; this medprobe reads {SCHEMA}. {other} the file away and run the"
+                    " extraction again."
                 )
+            _require_own_bytes(file)
             yield file
     except FileNotFoundError as error:
         raise GoneError(f"{path}: does not exist; `medprobe cache ls` lists the caches of a folder.") from error
@@ -131,39 +140,119 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
+def _require_own_bytes(file: h5py.File) -> None:
+    """ValueError where a name is a link, or a dataset has its values in other files or other datasets."""
+    links = file.id.links
+    # Exceptions must not be raised within these visits: HDF5's own frames are between.
+    link = links.visit(lambda name: None if links.get_info(name).type == h5l.TYPE_HARD else name.decode())
+    if link:
+        raise ValueError(f"{link} is a link, whose target is not sealed")
+    outside = file.visititems(
+        lambda name, found: name if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external) else None
+    )
+    if outside:
+        raise ValueError(f"{outside} has its values outside the file, where they are not sealed")
+
+
 def chunk_rows(rows: int, row_bytes: int) -> int:
     """Rows of one chunk: about 512 KiB, at least one row and never more than there are."""
     return max(1, min(rows, _CHUNK_BYTES // max(1, row_bytes)))
 
 
-def _window_rows(matrix: h5py.Dataset) -> int:
-    """Rows to read at a time: a whole number of chunks, of about `_READ_BYTES` together."""
-    row_bytes = matrix.shape[1] * matrix.dtype.itemsize
-    chunk = chunk_rows(2**31, row_bytes)
-    return max(1, _READ_BYTES // (chunk * row_bytes)) * chunk
+class Matrix:
+    """The vectors of a pooling in an open file; every read is checked against the CRC-32 of the chunks it touches."""
+
+    def __init__(self, file: h5py.File, pooling: str) -> None:
+        self.stored = dataset(file, f"embedding/{pooling}")
+        self.crcs = get_array(file, f"seal/{pooling}", np.uint32, ())
+        self.chunk = int(self.stored.chunks[0]) if self.stored.chunks else 0
+        if self.stored.ndim != 2 or not self.chunk or len(self.crcs) != -(-len(self.stored) // self.chunk):
+            raise ValueError(f"{self.stored.name} is not the matrix that was sealed")
+        row_bytes = self.stored.shape[1] * self.stored.dtype.itemsize
+        self._window = max(1, _READ_BYTES // max(1, self.chunk * row_bytes)) * self.chunk
+
+    def check(self) -> None:
+        """Reads all of it; ValueError or OSError where a value is not what was written."""
+        for start in range(0, len(self.stored), self._window):
+            self._read(start, start + self._window)
+
+    def read(self, out: np.ndarray, rows: np.ndarray, places: np.ndarray) -> None:
+        """`out[places] = matrix[rows]`, reading forwards and a window at a time."""
+        order = np.argsort(rows, kind="stable")
+        rows, places = rows[order], places[order]
+        cuts = (np.flatnonzero(np.diff(rows // self._window)) + 1).tolist()
+        for first, last in zip([0, *cuts], [*cuts, len(rows)], strict=True) if len(rows) else ():
+            wanted, to = rows[first:last], places[first:last]
+            low = int(wanted[0]) // self.chunk * self.chunk
+            high = min((int(wanted[-1]) // self.chunk + 1) * self.chunk, len(self.stored))
+            in_order = np.array_equal(wanted - wanted[0], np.arange(last - first))
+            in_order = in_order and np.array_equal(to - to[0], np.arange(last - first))
+            if in_order and (wanted[0], wanted[-1]) == (low, high - 1) and self.stored.dtype == out.dtype:
+                self.stored.read_direct(out, np.s_[low:high], np.s_[to[0] : to[-1] + 1])  # no copy
+                self._check(low, out[to[0] : to[-1] + 1])
+                continue
+            block = self._read(low, high)
+            if in_order:
+                out[to[0] : to[-1] + 1] = block[wanted[0] - low : wanted[-1] - low + 1]
+            else:
+                out[to] = block[wanted - low]
+
+    def _read(self, low: int, high: int) -> np.ndarray:
+        block = self.stored[low:high]
+        self._check(low, block)
+        return block
+
+    def _check(self, low: int, block: np.ndarray) -> None:
+        """ValueError unless `block`, from row `low` on, a chunk's first, is what was sealed."""
+        found = crcs_of(block, self.chunk)
+        wrong = np.flatnonzero(found != self.crcs[low // self.chunk :][: len(found)])
+        if len(wrong):
+            start = low + int(wrong[0]) * self.chunk
+            raise ValueError(f"{self.stored.name}: the vectors from row {start:,} on are not those that were written")
 
 
-def read_blocks(matrix: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
-    """A matrix from its first to its last row, with the number of each block's first row."""
-    rows = _window_rows(matrix)
-    for start in range(0, matrix.shape[0], rows):
-        yield start, matrix[start : start + rows]
+def crcs_of(block: np.ndarray, chunk: int) -> np.ndarray:
+    """The CRC-32 of every `chunk` rows of a C-contiguous block: uint32."""
+    return np.array([zlib.crc32(block[at : at + chunk].data) for at in range(0, len(block), chunk)], np.uint32)
 
 
-def read_rows(out: np.ndarray, matrix: h5py.Dataset, rows: np.ndarray, places: np.ndarray) -> None:
-    """`out[places] = matrix[rows]`, reading the matrix forwards and a window at a time."""
-    order = np.argsort(rows, kind="stable")
-    rows, places = rows[order], places[order]
-    cuts = (np.flatnonzero(np.diff(rows // _window_rows(matrix))) + 1).tolist()
-    for first, last in zip([0, *cuts], [*cuts, len(rows)], strict=True) if len(rows) else ():
-        low, high, to = rows[first], rows[last - 1] + 1, places[first]
-        steps = np.arange(last - first)
-        if not (np.array_equal(rows[first:last], low + steps) and np.array_equal(places[first:last], to + steps)):
-            out[places[first:last]] = matrix[low:high][rows[first:last] - low]
-        elif matrix.dtype == out.dtype:
-            matrix.read_direct(out, np.s_[low:high], np.s_[to : to + high - low])  # no copy
-        else:
-            out[to : to + high - low] = matrix[low:high]  # numpy converts faster than HDF5
+def put_matrix(file: h5py.File, pooling: str, shape: tuple[int, int], dtype: Any, blocks: Iterable[np.ndarray]) -> None:
+    """Writes a matrix from blocks of whole chunks (`chunk_rows`), and the CRC-32 of its chunks."""
+    matrix, start = new_dataset(file, f"embedding/{pooling}", shape, dtype), 0
+    crcs = [np.empty(0, np.uint32)]
+    for block in blocks:
+        matrix[start : start + len(block)] = block
+        crcs.append(crcs_of(block, chunk_rows(shape[0], shape[1] * matrix.dtype.itemsize)))
+        start += len(block)
+    put_array(file, f"seal/{pooling}", np.concatenate(crcs))
+
+
+def put_seal(file: h5py.File) -> None:
+    """Seals a file whose datasets and attributes are all written."""
+    put_attributes(file, {"seal": _seal(file)})
+
+
+def check_seal(file: h5py.File) -> None:
+    """ValueError where attributes or checksums of matrices are not those that were written; reads no vectors."""
+    if get_text(file, "seal") != _seal(file):
+        raise ValueError("its description was altered since it was written")
+
+
+def sealed_poolings(file: h5py.File) -> list[str]:
+    """Which matrices a file has, by name."""
+    group = file.get("seal")
+    return sorted(group) if isinstance(group, h5py.Group) else []
+
+
+def _seal(file: h5py.File) -> str:
+    total = blake2b(digest_size=16)
+    names = sorted(name for name in file.attrs if name != "seal")
+    total.update(canonical_json([[name, get_text(file, name)] for name in names]).encode())
+    for pooling in sealed_poolings(file):
+        matrix = dataset(file, f"embedding/{pooling}")
+        total.update(f"{pooling} {matrix.dtype.str} {matrix.shape} {matrix.chunks} ".encode())
+        total.update(get_array(file, f"seal/{pooling}", np.uint32, ()).tobytes())
+    return total.hexdigest()
 
 
 def new_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:

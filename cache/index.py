@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +17,17 @@ import numpy as np
 import pandas as pd
 
 from ..base import CacheError, one_of
-from .hdf5 import dataset, encode, get_array, get_strings, object_array, put_array, put_strings
+from .hdf5 import (
+    dataset,
+    encode,
+    get_array,
+    get_strings,
+    get_text,
+    object_array,
+    put_array,
+    put_attributes,
+    put_strings,
+)
 from .spec import EmbeddingSpec
 
 DIGEST_BYTES = 16
@@ -69,13 +79,14 @@ class Index:
 
     @property
     def content(self) -> str:
-        """A digest of which rows there are and in which order: 32 hexadecimal digits."""
+        """A digest of all columns, and of the order of rows: 32 hexadecimal digits."""
         total = blake2b(digest_size=16)
-        # The fixed-length bytes, and their length, leave no two lists of ids with one digest.
-        encoded = encode(self.sample_id)
-        total.update(f"{len(encoded)} {encoded.itemsize} ".encode())
-        for part in (encoded, self.digest, self.stamp):
-            total.update(np.ascontiguousarray(part).view(np.uint8).data)
+        for column in (*STORED, "vector_digest"):
+            values = getattr(self, column)
+            part = encode(values) if values.dtype == object else np.ascontiguousarray(values)
+            # The fixed-length bytes, and their length, leave no two lists of texts with one digest.
+            total.update(f"{column} {len(part)} {part.itemsize} ".encode())
+            total.update(part.view(np.uint8).data)
         return total.hexdigest()
 
     def quarantine(self) -> dict[str, tuple[int, str]]:
@@ -84,31 +95,40 @@ class Index:
 
 
 def put_index(file: h5py.File, index: Index) -> None:
-    """Writes entries and quarantine, the part that segments and published files share."""
+    """Writes entries, quarantine and their digest, the part that segments and published files share."""
     for column, name in STORED.items():
         values = getattr(index, column)
         put = put_strings if values.dtype == object else put_array
         put(file, name, values)
+    put_attributes(file, {"content": index.content})
 
 
 def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool) -> Index:
-    """Reads entries, quarantine and the shapes of the matrices.
+    """Reads entries, quarantine and the shapes of the matrices; raises as `get_columns` and `matrix_dims`."""
+    index = get_columns(file, segment=segment)
+    return replace(index, path=path, dims=matrix_dims(file, spec, len(index.vector_digest)))
+
+
+def get_columns(file: h5py.File, *, segment: bool) -> Index:
+    """Reads entries and quarantine.
 
     Raises:
-        ValueError: they do not fit each other.
+        ValueError: they do not fit each other, or are not what was written.
         KeyError: something is not there.
     """
     names = {**STORED, "vector_digest": "vector_digest" if segment else "content_digest"}
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Any] = {}
     for column, name in names.items():
         like = getattr(Index(), column)
         is_text = like.dtype == object
         columns[column] = get_strings(file, name) if is_text else get_array(file, name, like.dtype, like.shape[1:])
-    index = Index(path=path, **columns, dims=matrix_dims(file, spec, len(columns["vector_digest"])))
+    index = Index(**columns)
     if not len(index.sample_id) == len(index.digest) == len(index.stamp):
         raise ValueError("sample_id, content_digest and source_stamp differ in length")
     if not len(index.bad_id) == len(index.bad_stamp) == len(index.bad_reason):
         raise ValueError("the columns of quarantine differ in length")
+    if index.content != get_text(file, "content"):
+        raise ValueError("its rows are not those that it was written with")
     return index
 
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,13 +20,13 @@ from .embedding_cache import EmbeddingCache
 from .hdf5 import (
     SCHEMA,
     DamagedError,
+    Matrix,
+    check_seal,
     chunk_rows,
-    dataset,
     hdf5_from,
-    new_dataset,
     put_attributes,
-    read_blocks,
-    read_rows,
+    put_matrix,
+    put_seal,
 )
 from .index import NOWHERE, STORED, Index, MergedIndex, get_index, positions_in, put_index, unique_index
 from .locking import new_file
@@ -125,7 +124,6 @@ class Description:
             "dataset": self.dataset,
             "spec": self.spec.to_json(),
             "fingerprint": self.spec.fingerprint,
-            "content": index.content,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": self.device,
             "versions": {
@@ -161,12 +159,11 @@ def write_published(path: Path, plan: Plan, snapshot: Snapshot, about: Descripti
 def _write(
     path: Path, index: Index, snapshot: Snapshot, about: Description, dtypes: Mapping[str, np.dtype]
 ) -> Snapshot:
-    crcs: dict[str, int] = {}
     written = Snapshot()
 
     def check(temporary: Path) -> None:
         nonlocal written
-        check_written(temporary, about.spec, index, crcs)
+        check_written(temporary, about.spec, index)
         written = Snapshot(identity(temporary), replace(index, path=path))  # a rename changes none of it
         if identity(path) != snapshot.identity:
             raise OvertakenError
@@ -175,7 +172,8 @@ def _write(
         put_attributes(file, about.attributes(index))
         put_index(file, index)
         for pooling, dtype in dtypes.items():
-            crcs[pooling] = write_matrix(file, pooling, dtype, snapshot.index, index.digest)
+            write_matrix(file, pooling, dtype, snapshot.index, index.digest)
+        put_seal(file)
     return written
 
 
@@ -222,39 +220,37 @@ class HalfFit:
         return bool(((self.peak >= _HALF_SMALLEST) | ~self.inexact).all())
 
 
-def write_matrix(file: h5py.File, pooling: str, dtype: Any, known: MergedIndex, digests: np.ndarray) -> int:
-    """Writes the vectors of `digests` as `embedding/<pooling>`; returns the CRC-32 of the bytes.
+def write_matrix(file: h5py.File, pooling: str, dtype: Any, known: MergedIndex, digests: np.ndarray) -> None:
+    """Writes the vectors of `digests` as `embedding/<pooling>`, sealed.
 
     Raises:
         DoesNotFitError: `dtype` is float16 and the values are too large or too small for it.
         CacheError: a source is damaged, or a value is not finite.
     """
-    rows, dim = len(digests), known.dims[pooling]
-    matrix = new_dataset(file, f"embedding/{pooling}", (rows, dim), dtype)
-    fit = HalfFit(dim) if matrix.dtype == np.float16 else None
-    crc = 0
+    rows, dim, half = len(digests), known.dims[pooling], np.dtype(dtype) == np.float16
+    step = chunk_rows(rows, dim * np.dtype(dtype).itemsize)
+    step *= max(1, _BLOCK_BYTES // (4 * dim * step))  # whole chunks, so that each is written once
     source, row = known.locate(digests)
-    chunk = chunk_rows(rows, dim * matrix.dtype.itemsize)
-    step = max(1, _BLOCK_BYTES // (4 * dim * chunk)) * chunk  # whole chunks, so that each is written once
-    for start in range(0, rows, step):
-        block = np.empty((min(step, rows - start), dim), np.float32)
-        part = slice(start, start + len(block))
-        _gather(block, known, pooling, source[part], row[part])
-        if not np.isfinite(block).all():
-            raise CacheError(
-                f"embedding/{pooling}: a vector is not finite; please report this, with the backbone's name."
-            )
-        stored = block
-        if fit is not None:
+
+    def blocks() -> Iterator[np.ndarray]:
+        fit = HalfFit(dim)
+        for start in range(0, rows, step):
+            block = np.empty((min(step, rows - start), dim), np.float32)
+            part = slice(start, start + len(block))
+            _gather(block, known, pooling, source[part], row[part])
+            if not np.isfinite(block).all():
+                raise CacheError(
+                    f"embedding/{pooling}: a vector is not finite; please report this, with the backbone's name."
+                )
             with np.errstate(over="ignore"):
-                stored = block.astype(np.float16)
-            if not fit.add(block, stored):
+                stored = block.astype(np.float16) if half else block
+            if half and not fit.add(block, stored):
                 raise DoesNotFitError(pooling)
-        matrix[part] = stored
-        crc = zlib.crc32(stored.data, crc)
-    if fit is not None and not fit.fits:
-        raise DoesNotFitError(pooling)
-    return crc
+            yield stored
+        if half and not fit.fits:
+            raise DoesNotFitError(pooling)
+
+    put_matrix(file, pooling, (rows, dim), dtype, blocks())
 
 
 def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarray, row: np.ndarray) -> None:
@@ -262,23 +258,24 @@ def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarra
     for number in np.unique(source):
         places = np.flatnonzero(source == number)
         with hdf5_from(known.sources[number].path) as file:
-            read_rows(out, dataset(file, f"embedding/{pooling}"), row[places], places)
+            Matrix(file, pooling).read(out, row[places], places)
 
 
-def check_written(path: Path, spec: EmbeddingSpec, meant: Index, crcs: Mapping[str, int]) -> None:
+def check_written(path: Path, spec: EmbeddingSpec, meant: Index) -> None:
     """Reads a file that was just written back from the disk and compares it with what was meant.
 
     Raises:
         CacheError: it differs.
     """
-    with hdf5_from(path) as file:
-        index = get_index(file, path, spec, segment=False)
-        same = all(np.array_equal(getattr(index, column), getattr(meant, column)) for column in STORED)
-        for pooling, meant_crc in crcs.items():
-            crc = 0
-            for _, block in read_blocks(dataset(file, f"embedding/{pooling}")):
-                crc = zlib.crc32(block.data, crc)
-            same = same and crc == meant_crc
+    try:
+        with hdf5_from(path) as file:
+            check_seal(file)
+            index = get_index(file, path, spec, segment=False)
+            same = all(np.array_equal(getattr(index, column), getattr(meant, column)) for column in STORED)
+            for pooling in index.dims:
+                Matrix(file, pooling).check()
+    except DamagedError:
+        same = False
     if not same:
         raise DamagedError(
             f"{path.parent.name}: the disk gave back other bytes than were written; nothing was published and nothing"

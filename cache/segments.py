@@ -17,7 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from ..base import CacheError, one_of
-from .hdf5 import SCHEMA, DamagedError, GoneError, get_text, hdf5_from, put_array, put_attributes
+from .hdf5 import (
+    SCHEMA,
+    DamagedError,
+    GoneError,
+    check_seal,
+    get_text,
+    hdf5_from,
+    put_array,
+    put_attributes,
+    put_matrix,
+    put_seal,
+)
 from .index import STORED, Index, get_index, put_index
 from .locking import again, new_file
 from .spec import EmbeddingSpec
@@ -103,7 +114,8 @@ def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict
             put_index(file, index)
             put_array(file, "vector_digest", index.vector_digest)
             for pooling, matrix in vectors.items():
-                put_array(file, f"embedding/{pooling}", matrix)
+                put_matrix(file, pooling, matrix.shape, matrix.dtype, [matrix])
+            put_seal(file)
         return path
 
     return again(write, path)
@@ -119,6 +131,7 @@ def read_segment(path: Path, spec: EmbeddingSpec) -> Index | None:
         with hdf5_from(path) as file:
             if get_text(file, "fingerprint") != spec.fingerprint:
                 raise ValueError("it was written under another spec")
+            check_seal(file)
             return get_index(file, path, spec, segment=True)
     except GoneError as error:
         raise FileNotFoundError(path) from error

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ManifestError, writing
-from ..base.files import fsync
+from ..base.files import fsync, temporary_path
 from .manifest import Manifest
 from .schema.table_io import TEXT, as_words, column_of
 
@@ -138,17 +138,11 @@ def _folded(text: str) -> str:
 
 def _make_key(file: Path) -> None:
     """Puts a new key at `file`, whole or not at all; one that another process puts there meanwhile stays."""
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-            opened.write(secrets.token_hex(_KEY_BYTES) + "\n")
-            opened.flush()
-            os.fsync(opened.fileno())
+    with temporary_path(file, mode=0o600) as temporary:
+        temporary.write_text(secrets.token_hex(_KEY_BYTES) + "\n", encoding="ascii")
+        fsync(temporary)
         _move_unless_there(temporary, file)
         fsync(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _move_unless_there(temporary: Path, file: Path) -> None:

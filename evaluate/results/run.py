@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -149,11 +149,10 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder}: is not a folder; choose another --out.")
     # Trying finds more than the permission bits: read-only mounts, quotas, and folders that are not real.
-    trial = next(parent for parent in folder.parents if parent.exists()) / f".{uuid.uuid4().hex[:8]}.tmp"
+    nearest = next(parent for parent in folder.parents if parent.exists())
     try:
-        with writing(folder):
-            trial.mkdir()
-            trial.rmdir()
+        with writing(folder), TemporaryFile(dir=nearest):
+            pass
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
     if not folder.is_dir() or not any(folder.iterdir()):

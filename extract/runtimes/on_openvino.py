@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 import warnings
-from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +27,6 @@ _CPU = torch.device("cpu")
 _MAY_DIFFER = {"fp32": 0.01, "bf16": 0.15}
 _FORMAT = 1
 """Goes up when the same spec and versions shall be converted in another way."""
-_ABANDONED_AFTER_S = 24 * 3600
 
 
 class ConversionError(Exception):
@@ -172,10 +169,6 @@ def _load(folder: Path) -> openvino.Model | None:
 
 def _keep(model: openvino.Model, folder: Path) -> None:
     """Keeps a graph; of several processes the first one's counts. A disk that cannot take it is not an error."""
-    for left_half_written in folder.parent.glob(".*.tmp"):
-        with suppress(OSError):
-            if time.time() - left_half_written.stat().st_mtime > _ABANDONED_AFTER_S:
-                _remove(left_half_written)
     try:
         with atomic_folder(folder) as temporary:
             openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)

@@ -56,7 +56,7 @@ def test_processes_given_the_same_shard_do_no_harm(tmp_path, spec, cohort_of) ->
 def test_a_rival_that_publishes_between_plan_and_rename_is_taken_in(tmp_path, spec, cohort_of, monkeypatch) -> None:
     """As on a file system without locks: the rival's samples are in the file that wins."""
     ours, theirs = cohort_of(20), cohort_of(20, start=15)
-    monkeypatch.setattr("medprobe.cache.locking.fcntl.flock", _no_locks)
+    monkeypatch.setattr("medprobe.base.files.fcntl.flock", _no_locks)
     check = publishing.check_written
     rivals = [theirs]
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from medprobe.base import CacheError, OutputError
+from medprobe.base.files import temporary_path
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
+from medprobe.cache.verify import verify_segment
 
 
 @pytest.fixture
@@ -85,10 +89,10 @@ def _with_attribute(path: Path, name: str, value: object) -> None:
 
 
 def test_another_schema_says_which_is_there_and_which_is_read(published) -> None:
-    _with_attribute(published.path, "schema", 2)
-    _refused(published.path, "has schema 2; .* reads 1. Update medprobe")
-    _with_attribute(published.path, "schema", 0)
-    _refused(published.path, "has schema 0; .* reads 1.")
+    _with_attribute(published.path, "schema", 3)
+    _refused(published.path, "has schema 3; .* reads 2. Update medprobe")
+    _with_attribute(published.path, "schema", 1)
+    _refused(published.path, "has schema 1; .* reads 2. An older medprobe wrote it; move the file away")
 
 
 def test_a_cache_under_a_name_that_is_not_its_own_is_refused(published, make_spec) -> None:
@@ -114,18 +118,155 @@ def test_a_cache_of_another_data_set_is_not_added_to(published, make_spec, tmp_p
         CacheDraft.open(tmp_path / "store", "other", make_spec())
 
 
-def test_values_that_are_not_finite_are_named(published) -> None:
-    with h5py.File(published.path, "r+") as file:
-        file["embedding/mean"][7, 2] = np.inf
-    assert [p.split(": ", 1)[1] for p in verify_cache(published.path)] == [
-        "embedding/mean: 1 vectors are not finite, e.g. of 'images/é 0007.png'."
-    ]
+def _reverse(name: str):
+    def alter(file: h5py.File) -> None:
+        file[name][...] = file[name][:][::-1]
+
+    return alter
 
 
-def test_ids_twice_are_named(published) -> None:
-    with h5py.File(published.path, "r+") as file:
-        file["sample_id"][1] = file["sample_id"][0]
-    assert any("twice or more: 'images/é 0000.png'" in problem for problem in verify_cache(published.path))
+def _first(name: str, value: object):
+    def alter(file: h5py.File) -> None:
+        file[name][0] = value
+
+    return alter
+
+
+def _swap_poolings(file: h5py.File) -> None:
+    file.move("embedding/mean", "embedding/x")
+    file.move("embedding/cls", "embedding/mean")
+    file.move("embedding/x", "embedding/cls")
+
+
+_ALTERED = {
+    "ids in another order": _reverse("sample_id"),
+    "an id twice": lambda file: _first("sample_id", file["sample_id"][1])(file),
+    "pixels in another order": _reverse("content_digest"),
+    "another stamp": _first("source_stamp", 7),
+    "another reason of a quarantine": _first("quarantine/reason", b"none"),
+    "vectors in another order": _reverse("embedding/cls"),
+    "other checksums": _reverse("seal/cls"),
+    "a value that is not finite": _first("embedding/mean", np.inf),
+    "two matrices exchanged": _swap_poolings,
+    "another device": lambda file: file.attrs.__setitem__("device", "an abacus"),
+    "another data set": lambda file: file.attrs.__setitem__("dataset", "lesions"),
+    "no seal": lambda file: file.attrs.__delitem__("seal"),
+    "no checksums": lambda file: file.__delitem__("seal/cls"),
+}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, make_spec, cohort_of) -> EmbeddingCache:
+    """Vectors of more than one chunk, and an image that could not be embedded."""
+    cohort = cohort_of(6000)
+    with CacheDraft.open(tmp_path_factory.mktemp("large"), "cohort", make_spec()) as draft:
+        cohort.embed(draft, range(5999))
+        draft.quarantine(cohort.ids[5999:], cohort.stamps[5999:], ["cut off"])
+        return draft.publish(cohort.ids, stamps=cohort.stamps)
+
+
+@pytest.mark.parametrize("alter", _ALTERED.values(), ids=_ALTERED.keys())
+def test_what_was_altered_under_valid_checksums_is_refused_by_readers_and_by_verify(large, tmp_path, alter) -> None:
+    path = tmp_path / large.path.name
+    shutil.copy(large.path, path)
+    cache = EmbeddingCache.open(path)
+    for rows in (np.arange(5999), np.arange(5999)[::-7], np.array([3])):
+        np.testing.assert_array_equal(cache.load("cls", rows=rows), large.load("cls")[rows])
+    with h5py.File(path, "r+") as file:
+        alter(file)
+    assert verify_cache(path)
+    for rows in (None, np.arange(5999)[::-7], np.array([0])):
+        with pytest.raises(CacheError, match=r"is damaged .* Move it away and run the extraction again"):
+            _read(path, rows)
+
+
+def _read(path: Path, rows: np.ndarray | None) -> None:
+    cache = EmbeddingCache.open(path)
+    cache.rows_of(["images/é 0004.png"])
+    for pooling in cache.poolings:
+        cache.load(pooling, rows=rows)
+
+
+def _external_link(file: h5py.File, name: str) -> None:
+    file.copy(name, other := h5py.File(f"{file.filename}.other", "w"), name="x")
+    other.close()
+    del file[name]
+    file[name] = h5py.ExternalLink(f"{file.filename}.other", "x")
+
+
+def _soft_link(file: h5py.File, name: str) -> None:
+    file.move(name, "elsewhere")
+    file[name] = h5py.SoftLink("/elsewhere")
+
+
+def _virtual(file: h5py.File, name: str) -> None:
+    found = file[name]
+    layout = h5py.VirtualLayout(found.shape, found.dtype)
+    layout[...] = h5py.VirtualSource(found)
+    file.move(name, "elsewhere")
+    file.create_virtual_dataset(name, layout)
+
+
+def _external_storage(file: h5py.File, name: str) -> None:
+    values = file[name][...]
+    Path(f"{file.filename}.raw").write_bytes(values.tobytes())
+    del file[name]
+    file.create_dataset(name, values.shape, values.dtype, external=[(f"{file.filename}.raw", 0, values.nbytes)])
+
+
+@pytest.mark.parametrize("name", ["embedding/cls", "sample_id", "seal/mean", "quarantine/reason", "spare", "embedding"])
+@pytest.mark.parametrize("lead_away", [_external_link, _soft_link, _virtual, _external_storage])
+def test_a_cache_whose_values_lie_elsewhere_is_refused_on_opening(published, lead_away, name) -> None:
+    if name == "embedding" and lead_away not in (_external_link, _soft_link):
+        pytest.skip("a group has no storage")
+    with h5py.File(published.path, "r+", libver=("v110", "v110")) as file:
+        file["spare"] = np.arange(3)
+        lead_away(file, name)
+    _refused(published.path, "is a link, whose target|has its values outside the file")
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as opened, chdir(path.parent):
+        opened.bind(path.name)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [_pipe, _socket, _device, Path.mkdir])
+def test_what_is_not_a_regular_file_is_refused_without_waiting(published, make) -> None:
+    published.path.unlink()
+    make(published.path)
+    _refused(published.path, "is not a regular file; move it away")
+
+
+@pytest.mark.parametrize("alter", [_reverse("embedding/cls"), _reverse("vector_digest"), _reverse("sample_id")])
+def test_an_altered_segment_is_set_aside(tmp_path, spec, cohort_of, alter) -> None:
+    cohort = cohort_of(30)
+    with CacheDraft.open(tmp_path, "cohort", spec) as draft:
+        cohort.embed(draft)
+    [segment] = draft.parts.glob("*.h5")
+    with h5py.File(segment, "r+") as file:
+        alter(file)
+    assert verify_segment(segment)
+
+    def publish() -> EmbeddingCache:
+        draft = CacheDraft.open(tmp_path, "cohort", spec)
+        with suppress(CacheError):
+            draft.publish(cohort.ids)
+        cohort.embed(draft)
+        return draft.publish(cohort.ids)
+
+    with pytest.warns(UserWarning, match="set aside"):
+        cache = publish()
+    np.testing.assert_array_equal(cache.load("cls"), cohort.vectors(np.arange(30))["cls"])
 
 
 def test_a_damaged_segment_is_set_aside_and_only_its_samples_are_embedded_again(tmp_path, spec, cohort_of) -> None:
@@ -162,14 +303,10 @@ def test_a_flipped_byte_among_a_segments_vectors_is_found_before_publishing(tmp_
 
 
 def test_what_a_dead_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path, spec, cohort_of) -> None:
-    import fcntl
-
     cache = cohort_of(5).publish(tmp_path, spec)
-    dead = cache.path.with_name(f".{cache.path.stem}.0123abcd.tmp.h5")
-    living = cache.path.with_name(f".{cache.path.stem}.4567abcd.tmp.h5")
-    dead.touch()
-    with living.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with temporary_path(cache.path) as living:
+        dead = living.with_name(re.sub("[0-9a-f]{6}[.]tmp", "012abc.tmp", living.name))
+        dead.touch()
         CacheDraft.open(tmp_path, "cohort", spec)
         assert living.exists()
     assert not dead.exists()
@@ -189,6 +326,7 @@ def tiny_disk(tmp_path):
 
 _FILL = """
 import sys
+from contextlib import chdir, suppress
 from pathlib import Path
 import numpy as np
 from medprobe.base import OutputError

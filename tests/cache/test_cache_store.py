@@ -91,9 +91,10 @@ def test_the_layout_is_the_documented_one(tmp_path, make_spec, cohort_of) -> Non
         assert file["embedding/cls"].dtype == np.float16
         assert set(file.attrs) == {
             *("schema", "kind", "dataset", "spec", "fingerprint", "content", "created"),
-            *("device", "versions", "throughput", "quarantined"),
+            *("device", "versions", "throughput", "quarantined", "seal"),
         }
-        assert file.attrs["schema"] == 1
+        assert file.attrs["schema"] == 2
+        assert (file["seal/cls"].shape, file["seal/cls"].dtype) == ((1,), np.uint32)
         for name in ("sample_id", "content_digest", "source_stamp", "embedding/cls", "embedding/mean"):
             assert file[name].fletcher32, name
             assert file[name].chunks is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
@@ -233,22 +232,6 @@ def test_the_same_cache_twice_is_refused(scans: Manifest, tmp_path, cache_of) ->
 
 
 @pytest.mark.filterwarnings("error")  # the user gets the message alone
-def test_values_that_are_not_finite_are_refused_with_the_names_of_their_samples(
-    scans: Manifest, tmp_path, cache_of: Callable
-) -> None:
-    """No draft takes such values, so the file is altered as a faulty tool might alter it."""
-    import h5py
-
-    cache = cache_of(tmp_path, "scans", scans.sample_ids, {"cls": _vectors()})
-    data = ProbeData.of(scans, [cache], "mean")
-    with h5py.File(cache.path, "r+") as file:
-        matrix = file["embedding/cls"]
-        matrix[3, 1], matrix[7, 0], matrix[8, :2] = np.nan, np.inf, [np.inf, -np.inf]
-    with pytest.raises(ProbeError) as fault:
-        data.load(cache, "cls")
-    assert '3 of 39 embeddings hold NaN or infinite values, of the samples "s03", "s07", "s08"' in str(fault.value)
-
-
 def test_values_whose_squares_overflow_are_refused_with_the_names_of_their_samples(
     scans: Manifest, tmp_path, cache_of
 ) -> None:
