@@ -16,7 +16,7 @@ from .hdf5 import DamagedError, GoneError, encode
 from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
 from .locking import exclusive
 from .publish import Description, OvertakenError, make_plan, write_published
-from .segments import Pending, checked_vectors, set_aside, write_segment
+from .segments import Pending, checked_vectors, set_aside_damaged, write_segment
 from .snapshot import Snapshot, check_can_exist, read_snapshot
 from .spec import EmbeddingSpec, parts_folder, published_path
 
@@ -200,13 +200,17 @@ class CacheDraft:
             write_segment(self.parts, self.spec, *self._pending.as_segment())
             self._pending = Pending()
 
+    def uncovered(self, sample_ids: Texts, stamps: Stamps | None = None) -> np.ndarray:
+        """Which samples are neither embedded (with `stamps`, from that very source) nor quarantined: bool (N,)."""
+        self.refresh()
+        return self._snapshot.index.uncovered(as_ids(sample_ids), _optional(stamps))
+
     def is_complete(self, sample_ids: Texts, stamps: Stamps | None = None) -> bool:
         """Whether every sample is embedded (with `stamps`, from that very source) or quarantined, by any process.
 
         Of several shards, any that finds this true publishes; two that find it at once do no harm.
         """
-        self.refresh()
-        return not len(self._snapshot.index.uncovered(as_ids(sample_ids), _optional(stamps)))
+        return not self.uncovered(sample_ids, stamps).any()
 
     def quarantined(self, sample_ids: Texts, stamps: Stamps | None = None) -> dict[str, str]:
         """The reason, by id, of each of `sample_ids` that could not be embedded, by any process.
@@ -239,7 +243,8 @@ class CacheDraft:
             prune: remove samples that are not among `sample_ids` (a withdrawn consent, say).
 
         Raises:
-            CacheError: samples are neither embedded nor quarantined (says how many), or a file is damaged.
+            CacheError: samples are neither embedded nor quarantined (says how many; those of damaged segments, which
+                are set aside, are so from then on), or the published file is damaged.
             OutputError: the file cannot be written; the older one and all segments are untouched.
         """
         self.refresh()
@@ -271,7 +276,8 @@ class CacheDraft:
             except DamagedError as error:
                 if error.path is None or error.path.parent != self.parts:
                     raise
-                set_aside(error.path, str(error.__cause__))  # the next plan shows what has to be embedded again
+                # All damaged ones now; the next plan shows what has to be embedded again.
+                set_aside_damaged(self._snapshot.segments)
         raise CacheError(f"{self.path.name}: other processes keep publishing it; run the same command again.")
 
     def __enter__(self) -> CacheDraft:

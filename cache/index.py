@@ -205,9 +205,9 @@ class MergedIndex:
         return found, bad
 
     def uncovered(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> np.ndarray:
-        """The samples that are neither embedded nor quarantined: (k,) object array of str."""
+        """Which samples are neither embedded nor quarantined: bool (N,)."""
         found, bad = self.find_both(sample_ids, stamps)
-        return sample_ids[(found == NOWHERE) & (bad == NOWHERE)]
+        return (found == NOWHERE) & (bad == NOWHERE)
 
     def others(self, sample_ids: np.ndarray) -> np.ndarray:
         """Ids that are known (embedded or quarantined) but not among `sample_ids`, in order of first appearance."""

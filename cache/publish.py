@@ -77,7 +77,7 @@ def make_plan(known: MergedIndex, sample_ids: np.ndarray, stamps: np.ndarray | N
     Raises:
         CacheError: samples are neither embedded nor quarantined, an id occurs twice, or nothing is embedded at all.
     """
-    left = known.uncovered(sample_ids, stamps)
+    left = sample_ids[known.uncovered(sample_ids, stamps)]
     if len(left):
         raise CacheError(
             f"{len(left):,} of {len(sample_ids):,} samples are not embedded (e.g. {one_of(map(repr, left), most=3)}). "

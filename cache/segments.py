@@ -10,17 +10,18 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ..base import CacheError, one_of
+from ..base import CacheError, MedprobeWarning, one_of
 from .hdf5 import (
     SCHEMA,
     DamagedError,
     GoneError,
+    Matrix,
     check_seal,
     get_text,
     hdf5_from,
@@ -28,8 +29,9 @@ from .hdf5 import (
     put_attributes,
     put_matrix,
     put_seal,
+    sealed_poolings,
 )
-from .index import STORED, Index, get_index, put_index
+from .index import STORED, Index, get_columns, get_index, put_index
 from .locking import again, new_file
 from .spec import EmbeddingSpec
 
@@ -136,11 +138,34 @@ def read_segment(path: Path, spec: EmbeddingSpec) -> Index | None:
     except GoneError as error:
         raise FileNotFoundError(path) from error
     except DamagedError as error:
-        set_aside(path, str(error.__cause__))
+        _set_aside(path, str(error.__cause__))
         return None
 
 
-def set_aside(path: Path, reason: str) -> None:
+def read_whole(path: Path) -> None:
+    """Reads every byte of a segment, so that its seal and checksums are tested.
+
+    Raises:
+        CacheError: it is damaged, or gone.
+    """
+    with hdf5_from(path) as file:
+        check_seal(file)
+        get_columns(file, segment=True)
+        for pooling in sealed_poolings(file):
+            Matrix(file, pooling).check()
+
+
+def set_aside_damaged(segments: Iterable[Path]) -> None:
+    """Sets aside the segments that are damaged, with a warning for each."""
+    for path in segments:
+        with suppress(GoneError):
+            try:
+                read_whole(path)
+            except DamagedError as error:
+                _set_aside(path, str(error.__cause__))
+
+
+def _set_aside(path: Path, reason: str) -> None:
     """Renames a damaged segment to `*.damaged`, so that its samples are computed again, and warns."""
     aside = path.with_name(f"{path.name}.damaged")
     with suppress(FileNotFoundError):  # another process has set it aside already
@@ -148,6 +173,7 @@ def set_aside(path: Path, reason: str) -> None:
     warnings.warn(
         f"{aside.parent.name}/{aside.name}: this part of an unfinished cache is damaged ({reason.splitlines()[0]});"
         " it was set aside and its samples will be embedded again.",
+        MedprobeWarning,
         stacklevel=3,
     )
 

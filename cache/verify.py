@@ -11,8 +11,9 @@ import numpy as np
 from ..base import CacheError, one_of
 from ..base.text import first_line
 from .embedding_cache import EmbeddingCache
-from .hdf5 import Matrix, check_seal, get_int, get_json, hdf5_from, sealed_poolings
-from .index import get_columns, get_index, unique_index
+from .hdf5 import Matrix, get_int, get_json, hdf5_from
+from .index import get_index, unique_index
+from .segments import read_whole
 from .spec import EmbeddingSpec
 
 
@@ -36,11 +37,7 @@ def verify_cache(path: Path | str) -> list[str]:
 def verify_segment(path: Path) -> list[str]:
     """The problems of a part of an unfinished cache, one line each."""
     try:
-        with hdf5_from(path) as file:
-            check_seal(file)
-            get_columns(file, segment=True)
-            for pooling in sealed_poolings(file):
-                Matrix(file, pooling).check()
+        read_whole(path)
     except CacheError as error:
         return [str(error)]
     return []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..base import BackboneError, QuarantineError, WorkerError
+from ..base import BackboneError, CacheError, QuarantineError, WorkerError
 from ..base import progress as progress_bar
 from ..base.text import first_line
 from ..cache import CacheDraft, EmbeddingCache, TransformSpec
@@ -28,6 +28,8 @@ Progress = Callable[[int], AbstractContextManager[Report]]
 Shard = tuple[int, int]
 """This shard's number, from 1, and how many there are."""
 
+_ATTEMPTS = 3
+"""To embed everything: what is lost because a segment was damaged is embedded again in the same run."""
 _BATCH_BYTES = 64 * 2**20
 """What a batch of inputs may take in memory, all geometries together."""
 
@@ -78,21 +80,18 @@ def extract(
         (60, {'cls': 64})
     """
     workers = default_workers() if workers is None else workers
-    run = _Run(manifest, backbones, Path(store), batch_size, workers)
-    rows = run.rows_to_do(shard)
-    try:
-        with (progress or _bar(manifest, shard, enabled=show_progress))(len(rows)) as report:
-            batches = decode(
-                run.sources, rows, run.transforms_for(rows), batch_size=run.rows_a_batch(), workers=workers
-            )
-            for batch in run.meter.waiting(batches):
-                run.take(batch)
-                report(len(batch.rows) + len(batch.failures), run.meter.pace)
-    finally:
-        for draft in run.drafts:
-            draft.flush()
-    run.remember_batch_sizes()
-    caches = run.publish()
+    run = _Run(manifest, backbones, Path(store), batch_size, workers, shard)
+    for _ in range(_ATTEMPTS):
+        run.embed(progress or _bar(manifest, shard, enabled=show_progress))
+        run.remember_batch_sizes()
+        caches = run.publish()
+        if not run.lacks_any():
+            break
+    else:
+        raise CacheError(
+            f"{store}: parts of the cache were damaged after they had been written, {_ATTEMPTS} times in a row. Check "
+            "the disk (or the network file system), then run the same command again; what is whole is kept."
+        )
     run.require_no_quarantine()
     return caches
 
@@ -116,7 +115,13 @@ class _Run:
     """One run of the engine: the drafts it fills and what it knows of its samples."""
 
     def __init__(
-        self, manifest: Manifest, backbones: Sequence[Backbone], store: Path, batch_size: int | None, workers: int
+        self,
+        manifest: Manifest,
+        backbones: Sequence[Backbone],
+        store: Path,
+        batch_size: int | None,
+        workers: int,
+        shard: Shard | None,
     ) -> None:
         self.manifest, self.backbones, self.requested, self.workers = manifest, list(backbones), batch_size, workers
         for backbone in backbones:
@@ -131,11 +136,36 @@ class _Run:
         self.drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
         self.meter = Meter()
         self.stamps, self.unreadable = manifest.stamps()
-        self.lacking = [draft.missing(self.sample_ids, self.stamps) for draft in self.drafts]
+        self.mine = rows_of_shard(len(manifest), shard)
+        self.lacking = [self.mine & draft.missing(self.sample_ids, self.stamps) for draft in self.drafts]
+        """For each backbone, which rows this run has to embed."""
 
-    def rows_to_do(self, shard: Shard | None) -> np.ndarray:
-        """Rows of this shard that any backbone lacks; files that are not there are quarantined at once."""
-        todo = rows_of_shard(len(self.manifest), shard) & np.logical_or.reduce(self.lacking)
+    def lacks_any(self) -> bool:
+        """Whether this run has rows to embed."""
+        return any(lacking.any() for lacking in self.lacking)
+
+    def embed(self, progress: Progress) -> None:
+        """Embeds what is lacking, and keeps it in segments, whatever ends the run."""
+        rows = self.rows_to_do()
+        try:
+            with progress(len(rows)) as report:
+                batches = decode(
+                    self.sources,
+                    rows,
+                    self.transforms_for(rows),
+                    batch_size=self.rows_a_batch(),
+                    workers=self.workers,
+                )
+                for batch in self.meter.waiting(batches):
+                    self.take(batch)
+                    report(len(batch.rows) + len(batch.failures), self.meter.pace)
+        finally:
+            for draft in self.drafts:
+                draft.flush()
+
+    def rows_to_do(self) -> np.ndarray:
+        """Rows that any backbone lacks; files that are not there are quarantined at once."""
+        todo = np.logical_or.reduce(self.lacking)
         unreadable = self.unreadable != ""
         bad = np.flatnonzero(todo & unreadable)
         if len(bad):
@@ -197,19 +227,34 @@ class _Run:
                 remember(describe(backbone.device), backbone.spec.fingerprint, size.now)
 
     def publish(self) -> list[EmbeddingCache]:
-        """Publishes the caches that are complete; with shards, another process may have more to do."""
+        """Publishes the caches that are complete; with shards, another process may have more to do.
+
+        `lacking` is then what was lost in damaged segments.
+        """
         caches = []
-        for backbone, draft, size in zip(self.backbones, self.drafts, self.sizes, strict=True):
-            if draft.is_complete(self.sample_ids, self.stamps):
-                cache = draft.publish(
-                    self.sample_ids,
-                    stamps=self.stamps,
-                    device=describe(backbone.device),
-                    versions=_versions(backbone),
-                    throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
-                )
-                caches.append(cache)
+        for number, draft in enumerate(self.drafts):
+            left = draft.uncovered(self.sample_ids, self.stamps)
+            self.lacking[number] = left & self.mine
+            if left.any():
+                continue
+            try:
+                caches.append(self._publish(number))
+            except CacheError:
+                # All shards are done, so that no other process embeds what was lost.
+                self.lacking[number] = draft.uncovered(self.sample_ids, self.stamps)
+                if not self.lacking[number].any():
+                    raise
         return caches
+
+    def _publish(self, number: int) -> EmbeddingCache:
+        backbone, size = self.backbones[number], self.sizes[number]
+        return self.drafts[number].publish(
+            self.sample_ids,
+            stamps=self.stamps,
+            device=describe(backbone.device),
+            versions=_versions(backbone),
+            throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
+        )
 
     def require_no_quarantine(self) -> None:
         """Raises QuarantineError with the images that were quarantined, if there are any."""

@@ -98,6 +98,9 @@ def extract_on(
     finally:
         processes.end()
     processes.require_success()
+    if len(processes.caches) < len(recipes) and shard is None and len(devices) > 1:
+        # What one device had embedded was damaged after its process had ended.
+        return extract_on(devices[:1], manifest, recipes, store, show_progress=show_progress, **options)
     return processes.caches
 
 
@@ -145,7 +148,10 @@ class _Processes:
         """Yields how many images a device has got done, and how fast all are together, until all have ended."""
         paces: dict[Connection, Pace] = {}
         while self._at_work:
-            for connection, (images, pace) in self._listen(list(self._at_work)):
+            for connection, message in self._listen(list(self._at_work)):
+                if isinstance(message, int):
+                    continue  # embeds again what was lost in a damaged segment
+                images, pace = message
                 paces[connection] = pace
                 yield images, Pace.together([paces[one] for one in paces if one in self._at_work])
 

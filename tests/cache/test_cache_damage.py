@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from medprobe.base import CacheError, OutputError
+from medprobe.base import CacheError, MedprobeWarning, OutputError
 from medprobe.base.files import temporary_path
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.cache.verify import verify_segment
@@ -300,6 +300,25 @@ def test_a_flipped_byte_among_a_segments_vectors_is_found_before_publishing(tmp_
         assert cohort.embed(draft) == 20
         cache = draft.publish(cohort.ids)
     np.testing.assert_array_equal(cache.load("cls"), cohort.vectors(np.arange(60))["cls"])
+
+
+def test_all_segments_with_damaged_vectors_are_set_aside_together(tmp_path, spec, cohort_of) -> None:
+    cohort = cohort_of(60)
+    with CacheDraft.open(tmp_path, "cohort", spec, segment_rows=6) as draft:
+        cohort.embed(draft, batch=6)
+        paths = sorted(draft.parts.glob("*.h5"))
+        for path in paths:
+            with h5py.File(path) as file:
+                place = file["embedding/mean"].id.get_chunk_info(0).byte_offset
+            data = bytearray(path.read_bytes())
+            data[place + 3] ^= 1
+            path.write_bytes(data)
+        with pytest.warns(MedprobeWarning, match="set aside"), pytest.raises(CacheError, match="60 of 60 samples"):
+            draft.publish(cohort.ids)
+        assert len(list(draft.parts.glob("*.damaged"))) == len(paths) == 10
+        assert cohort.embed(draft) == 60
+        assert len(draft.publish(cohort.ids)) == 60
+    assert not draft.parts.exists()
 
 
 def test_what_a_dead_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path, spec, cohort_of) -> None:

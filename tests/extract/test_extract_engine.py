@@ -10,13 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
-from medprobe.base import QuarantineError
+from medprobe.base import CacheError, QuarantineError
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
-from medprobe.extract import extract, load_backbone
+from medprobe.extract import engine, extract, load_backbone
 from medprobe.manifests import Manifest, build_folder
 
 _QUIET = {"show_progress": False}
@@ -209,6 +212,99 @@ def test_other_faults_of_the_network_are_not_taken_for_a_full_memory(gallery, tm
     monkeypatch.setattr(type(tiny), "embed", broken)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
+
+
+def _flip(path: Path, dataset: str) -> None:
+    with h5py.File(path) as file:
+        if dataset not in file or not len(file[dataset]):
+            return  # it holds a quarantined image alone
+        place = file[dataset].id.get_chunk_info(0).byte_offset
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+_DAMAGE: dict[str, Callable[[Path], object]] = {
+    "vectors": lambda path: _flip(path, "embedding/mean"),
+    "ids": lambda path: _flip(path, "sample_id"),
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": Path.unlink,
+}
+
+
+def _assert_same(one: EmbeddingCache, other: EmbeddingCache) -> None:
+    assert one.info["content"] == other.info["content"]
+    assert one.quarantine == other.quarantine
+    for pooling, matrix in _rows(one).items():
+        assert matrix.tobytes() == other.load(pooling).tobytes()
+    assert {path.suffix for path in one.path.parent.iterdir()} == {".h5"}
+
+
+@pytest.mark.filterwarnings("ignore:.*set aside")
+@pytest.mark.parametrize("when", ["before", "during"])
+@pytest.mark.parametrize("damage", _DAMAGE)
+def test_a_damaged_segment_is_embedded_again_in_the_same_run(
+    gallery_of, tmp_path, tiny, tiny_convnet, monkeypatch, when, damage
+) -> None:
+    """Of the first backbone of two; also a segment that holds a quarantined image alone."""
+    gallery = gallery_of(6)
+    gallery.source(5).path.unlink()
+    alone, both = {"batch_size": 1, "workers": 0, **_QUIET}, [tiny, tiny_convnet]
+    with pytest.raises(QuarantineError):
+        extract(gallery, both, tmp_path / "quiet", **alone)
+    flush = CacheDraft.flush
+
+    def then_damaged(draft: CacheDraft) -> None:
+        flush(draft)
+        paths = [*draft.parts.glob("*.h5")] if draft.spec == tiny.spec else []
+        if len(paths) == {"before": 1, "during": 2}[when]:
+            for path in paths:
+                _DAMAGE[damage](path)
+            monkeypatch.setattr(CacheDraft, "flush", flush)
+
+    monkeypatch.setattr(CacheDraft, "flush", then_damaged)
+    if when == "before":
+        assert extract(gallery, both, tmp_path / "store", shard=(1, 2), **alone) == []
+    else:
+        # A segment for each sample.
+        monkeypatch.setattr(engine.CacheDraft, "open", partial(CacheDraft.open, segment_rows=1))
+    with pytest.raises(QuarantineError, match="1 of 6 images"):
+        extract(gallery, both, tmp_path / "store", **alone)
+    for backbone in both:
+        one, other = (
+            next(cache for cache in find_caches(tmp_path / store, gallery.name) if cache.spec == backbone.spec)
+            for store in ("store", "quiet")
+        )
+        _assert_same(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:.*set aside")
+def test_the_last_shard_embeds_what_was_damaged_of_the_others(gallery_of, tmp_path, tiny) -> None:
+    gallery = gallery_of(7)
+    alone = {"batch_size": 1, "workers": 0, **_QUIET}
+    [quiet] = extract(gallery, [tiny], tmp_path / "quiet", **alone)
+    for number in (1, 2):
+        assert extract(gallery, [tiny], tmp_path / "store", shard=(number, 3), **alone) == []
+    for path in (tmp_path / "store").rglob("*.h5"):
+        _DAMAGE["vectors"](path)
+    [cache] = extract(gallery, [tiny], tmp_path / "store", shard=(3, 3), **alone)
+    _assert_same(cache, quiet)
+
+
+@pytest.mark.filterwarnings("ignore:.*set aside")
+def test_a_disk_that_damages_everything_ends_in_one_message(gallery_of, tmp_path, tiny, monkeypatch) -> None:
+    flush = CacheDraft.flush
+
+    def then_damaged(draft: CacheDraft) -> None:
+        flush(draft)
+        for path in draft.parts.glob("*.h5"):
+            path.write_bytes(b"")
+
+    monkeypatch.setattr(CacheDraft, "flush", then_damaged)
+    with pytest.raises(CacheError, match="3 times in a row"):
+        extract(gallery_of(4), [tiny], tmp_path / "store", workers=0, **_QUIET)
 
 
 def test_an_image_whose_vector_is_not_finite_is_set_aside(gallery, tmp_path, tiny, monkeypatch) -> None:

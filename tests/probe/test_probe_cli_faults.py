@@ -137,9 +137,7 @@ def test_embeddings_that_were_altered_are_one_line(copied: Path, tmp_path: Path,
         file["embedding/cls"][5, 0] = np.nan
     out = tmp_path / "run"
     refused = medprobe("probe", copied, "--seeds", 2, "--out", out)
-    assert_refused(
-        *refused, out, "embedding/cls: the vectors from row 0 on are not those", "Move it away"
-    )
+    assert_refused(*refused, out, "embedding/cls: the vectors from row 0 on are not those", "Move it away")
 
 
 def test_no_scores_are_printed_that_are_not_saved(
