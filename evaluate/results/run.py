@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ...base import OutputError, ReportError, atomic_folder, one_of, writing
+from ...base import OutputError, ReportError, atomic_folder, fingerprint, one_of, writing
+from ...base.files import sweep
+from ...base.text import first_line
 from . import schemas
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the run folder; docs/results.md says when it goes up."""
 _KIND = "medprobe run"
 _INFO = "run.json"
@@ -27,19 +29,7 @@ _OURS = {
 }
 """What may be in a run's folder and be replaced together with it."""
 _SEALED = ("scores", "predictions", "units", "scores_as_published")
-"""Tables whose digests run.json states. Not the timings: a run made again has other ones and the same run.json."""
-
-_STATED: dict[str, type] = {
-    **dict.fromkeys(("rows", "digests", "dataset", "probes", "budgets"), dict),
-    **dict.fromkeys(("metric", "protocol"), str),
-    **dict.fromkeys(("seeds", "warnings"), list),
-    "refit": bool,
-}
-"""What run.json must hold to be read, and as what."""
-_LEAKS: dict[str, type] = {"near": bool, "units_left_out": dict, "units_left": dict, "groups_tied": int}
-"""What its `leaks` hold, where it has them and they were not kept."""
-_LEFT_OUT = {"patient": int, "pixels": int, "near": int}
-"""And its `units_left_out`."""
+"""Tables whose digests run.json has. Not the timings: a run made again has other ones and the same run.json."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +96,8 @@ class Run:
                 schemas.write(getattr(self, name), schema, draft / f"{name}.parquet")
             rows = {name: len(getattr(self, name)) for name in tables}
             digests = {name: _digest(draft / f"{name}.parquet") for name in _SEALED if name in tables}
-            stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests}
-            text = json.dumps({**stated, **self.info}, indent=2, allow_nan=False)
+            stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests, **self.info}
+            text = json.dumps({**stated, "seal": _seal(stated)}, indent=2, allow_nan=False)
             (draft / _INFO).write_text(text + "\n", encoding="utf-8")
         return folder
 
@@ -116,13 +106,13 @@ class Run:
         """Reads a run's folder.
 
         Raises:
-            ReportError: it is not there, is not a run folder, is of a newer version, or is damaged.
+            ReportError: it is not there, is not a run folder, is of another version, was altered, or is damaged.
         """
         folder = Path(folder)
         info = _read_info(folder)
         rows, digests = info.pop("rows"), info.pop("digests")
         expected = _schemas(info["dataset"]["task"])
-        if "scores_as_published" not in rows:  # nothing leaks, or the run is of an older version
+        if "scores_as_published" not in rows:  # nothing leaks
             del expected["scores_as_published"]
         read = {name: schemas.read(folder / f"{name}.parquet", schema) for name, schema in expected.items()}
         wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
@@ -157,6 +147,7 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
     if not folder.is_dir() or not any(folder.iterdir()):
         return
+    sweep(folder)  # a report that was killed may have left something
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
     if strangers or not (folder / _INFO).is_file():
         raise OutputError(
@@ -169,6 +160,11 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
 
 def _digest(path: Path) -> str:
     return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _seal(info: Mapping[str, Any]) -> str:
+    """A digest of all that run.json has besides its seal, by way of JSON, which knows no tuples."""
+    return fingerprint(json.loads(json.dumps(info)), digits=32)
 
 
 def _schemas(task: str) -> dict[str, pa.Schema]:
@@ -188,30 +184,20 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise ReportError(f"{folder}: {what}; give the folder that `medprobe probe … --out` wrote, e.g. runs/brain.")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
+        seal = info.pop("seal", None) if isinstance(info, dict) else None
+        is_sealed = seal is not None and seal == _seal(info)
     except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: is damaged ({error}). Run `medprobe probe` again.") from error
+        raise ReportError(f"{path}: is damaged ({first_line(error)}). Run `medprobe probe` again.") from error
     if not isinstance(info, dict) or info.pop("kind", None) != _KIND:
         raise ReportError(f"{path}: does not describe a run of medprobe; give the folder that `medprobe probe` wrote.")
     schema = info.pop("schema", None)
     if schema != SCHEMA:
         raise ReportError(
-            f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it."
+            f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it, or run"
+            " `medprobe probe` again."
         )
-    wrong = [key for key, kind in _STATED.items() if not isinstance(info.get(key), kind)]
-    if not wrong:
-        wrong = [f"dataset.{key}" for key in ("name", "task", "classes") if key not in info["dataset"]]
-    if not _states_leaks(info.get("leaks", {"kept": True})):
-        wrong.append("leaks")
-    if wrong:
-        raise ReportError(f"{path}: is damaged, {one_of(wrong)} is missing or wrong. Run `medprobe probe` again.")
+    if not is_sealed:
+        raise ReportError(
+            f"{path}: is not as `medprobe probe` wrote it: it was edited or damaged. Run `medprobe probe` again."
+        )
     return info
-
-
-def _states_leaks(leaks: Any) -> bool:
-    """Whether what run.json says of leaks can be read."""
-    if not isinstance(leaks, dict):
-        return False
-    if leaks.get("kept") is True:
-        return True
-    fields = all(isinstance(leaks.get(name), kind) for name, kind in _LEAKS.items())
-    return fields and {name: type(count) for name, count in leaks["units_left_out"].items()} == _LEFT_OUT

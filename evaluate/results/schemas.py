@@ -85,7 +85,7 @@ def predictions_schema(task: str) -> pa.Schema:
 def write(table: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
     """Writes a table so that equal tables are equal bytes: typed columns, no index, nothing of pandas' own."""
     arrays = [_array(table[field.name], field.type) for field in schema]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
@@ -94,10 +94,10 @@ def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     Raises:
         ReportError: the file is missing, damaged, or lacks columns.
     """
+    if not path.is_file():
+        raise ReportError(f"{path}: is missing; the run is incomplete. Run `medprobe probe` again.")
     try:
-        table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise ReportError(f"{path}: is missing; the run is incomplete. Run `medprobe probe` again.") from error
+        table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise ReportError(f"{path}: is damaged or not a Parquet file. Run `medprobe probe` again.") from error
     absent = [field.name for field in schema if field.name not in table.column_names]

@@ -41,7 +41,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
     if not path.is_file():
         raise ManifestError(f"{path}: does not exist.{_near_files(path)}")
     try:
-        table = _read_csv(path, text) if is_csv else pq.read_table(path)
+        table = _read_csv(path, text) if is_csv else pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read: {_reason(error, path)}.") from error
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
@@ -61,7 +61,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix.lower() == ".csv":
         pacsv.write_csv(arrow, path)
     else:
-        pq.write_table(arrow, path, compression="zstd")
+        pq.write_table(arrow, path, compression="zstd", write_page_checksum=True)
 
 
 def column_of(table: pd.DataFrame, name: str) -> pd.Series:

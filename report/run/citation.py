@@ -32,8 +32,8 @@ def commands(data: ReportData) -> list[str]:
     for option, fact in (("--shots", "shots"), ("--train-fraction", "train_fraction")):
         sizes = [f"{budget[fact]:.12g}" for budget in info["budgets"].values() if fact in budget]
         words += [option, ",".join(sizes)] if sizes else []
-    leaks = info.get("leaks", {})
-    words += ["--keep-leaks"] if leaks.get("kept", True) else ["--drop-near"] if leaks["near"] else []
+    leaks = info["leaks"]
+    words += ["--keep-leaks"] if leaks["kept"] else ["--drop-near"] if leaks["near"] else []
     words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
     return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...base import ProbeError, ReportError, one_of
+from ...base import ProbeError, ReportError
 from ...base.text import lower_first
 from ...evaluate import Metric, Run, SystemKey, compare_backbones, find_metric, predictions_by_system, summarise
 from ...evaluate.metrics.registry import metrics_for
@@ -185,7 +185,7 @@ class ReportData:
     @property
     def left_out(self) -> int:
         """How many units leak, and were left out."""
-        return sum(self.run.info.get("leaks", {}).get("units_left_out", {}).values())
+        return sum(self.run.info["leaks"].get("units_left_out", {}).values())
 
     @cached_property
     def scored(self) -> list[Metric]:
@@ -202,10 +202,6 @@ class ReportData:
 def load_report_data(folder: Path, metric: str | None = None) -> ReportData:
     """Reads a run's folder; arguments and errors are those of `make_report`."""
     run = Run.load(folder)
-    absent = [name for name in _FACTS if name not in run.info]
-    absent += [f"dataset.{name}" for name in _DATA_FACTS if name not in run.info["dataset"]]
-    if absent:
-        raise ReportError(f"{folder / 'run.json'}: is damaged, it lacks {one_of(absent)}. Run `medprobe probe` again.")
     try:
         data = report_data(run, metric)
     except ProbeError as error:
@@ -235,13 +231,6 @@ def report_data(run: Run, metric: str | None = None) -> ReportData:
     summary = summary.sort_values("mean", ascending=not chosen.greater_is_better, kind="stable", na_position="last")
     summary = _largest_first(run, summary)
     return ReportData(run, chosen, summary, _largest_first(run, _better_first(comparisons, summary, chosen.sign)))
-
-
-_FACTS = ("caches", "fusing", "probes", "protocol_settings", "versions")
-_DATA_FACTS = (
-    *("name", "task", "classes", "license", "citation", "samples", "units", "groups", "units_left_out"),
-    *("samples_left_out", "units_per_class", "units_per_class_and_split", "digest"),
-)
 
 
 def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:

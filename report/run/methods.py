@@ -67,8 +67,8 @@ def _skipped(dataset: Mapping[str, Any]) -> str:
 
 
 def _leaks(info: Mapping[str, Any]) -> str:
-    leaks = info.get("leaks", {})
-    if leaks.get("kept", True):
+    leaks = info["leaks"]
+    if leaks["kept"]:
         return "not looked for: a unit that is in the test too may be trained on"
     by = {"patient": "patient", "pixels": "pixels", "near": "near-duplicates"}
     counts = [f"{count:,} by {by[name]}" for name, count in leaks["units_left_out"].items() if count]
@@ -174,7 +174,7 @@ def _resampling(info: Mapping[str, Any]) -> str:
         )
     elif info["protocol"] == "official":
         val = "The data set's own validation part chooses."
-        if not info.get("leaks", {}).get("units_left", dataset["units_per_class_and_split"]).get("val"):
+        if not info["leaks"].get("units_left", dataset["units_per_class_and_split"]).get("val"):
             val = f"Of these, {percent('val_share_without_official_val')} choose hyper-parameters."
         how = (
             f"the test part is the data set's own, the same for all seeds; {drawn()} training groups, stratified by"

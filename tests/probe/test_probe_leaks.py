@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -260,18 +259,6 @@ def test_a_page_shows_both_scores_and_the_command_that_repeats_the_run(
     for options, flag in ({"keep_leaks": True}, "--keep-leaks"), ({"drop_near": True}, "--drop-near"):
         run = _probe(*_copied_study(tmp_path / flag, cache_of), **options, probes=["centroid"])
         assert flag in commands(report_data(run))[0]
-
-
-def test_a_run_of_an_older_version_is_read_and_reported_on(official, tmp_path: Path) -> None:
-    folder = official.probe().save(tmp_path / "run")
-    info = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({name: value for name, value in info.items() if name != "leaks"}))
-    assert "not looked for" in write_report(folder).read_text(encoding="utf-8")
-    counts = [{**info["leaks"], "units_left_out": wrong} for wrong in (None, {}, {"patient": "x"})]
-    for damaged in (3, {}, {"kept": False, "near": True}, *counts):
-        (folder / "run.json").write_text(json.dumps({**info, "leaks": damaged}))
-        with pytest.raises(ReportError, match="is damaged, leaks"):
-            Run.load(folder)
 
 
 def test_an_official_val_that_is_a_copy_of_the_test_is_drawn_anew(tmp_path: Path, cache_of) -> None:

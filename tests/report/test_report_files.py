@@ -183,7 +183,7 @@ def _without_facts(run: Path) -> None:
         (_damaged_scores, "scores.parquet"),
         (_no_predictions, "predictions.parquet"),
         (_predictions_of_another, "predictions"),
-        (_without_facts, "run.json: is damaged"),
+        (_without_facts, "run.json: is not as"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused_in_one_line(
