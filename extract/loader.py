@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from ..base import ImageError, WorkerError, usable_cores
-from ..base.text import first_line
+from ..base import ImageError, usable_cores
 from ..cache import TransformSpec
 from ..manifests import read_image
 from ..manifests.readers import content_digest
 from ..manifests.readers.source import Source
-
-_AHEAD = 2
-"""Batches that each worker keeps ready."""
+from ..manifests.readers.worker_pool import look_at
 
 
 def geometry(transform: TransformSpec) -> TransformSpec:
@@ -47,43 +44,6 @@ class Decoded:
         return inputs if wanted.all() else inputs[torch.from_numpy(wanted)]
 
 
-class _Batches(Dataset[Decoded]):
-    """The images of some rows, a batch at a time; one that cannot be read gives its reason instead of inputs."""
-
-    def __init__(
-        self, sources: Sequence[Source], rows: np.ndarray, geometries: Sequence[TransformSpec], batch_size: int
-    ) -> None:
-        self.sources, self.rows, self.geometries, self.batch_size = sources, rows, geometries, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __getitem__(self, number: int) -> Decoded:
-        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size].tolist()
-        inputs: dict[TransformSpec, torch.Tensor] = {}
-        done: list[int] = []
-        digests: list[str] = []
-        failures: list[tuple[int, str]] = []
-        for row in rows:
-            try:
-                pixels = read_image(self.sources[row])
-                # One that any geometry cannot take is at fault for all.
-                digest, made = content_digest(pixels), {one: to_input(pixels, one) for one in self.geometries}
-            except (ImageError, MemoryError) as error:
-                reason = str(error) if isinstance(error, ImageError) else "needs more memory than there is"
-                failures.append((row, reason))
-                continue
-            for one, values in made.items():
-                if one not in inputs:
-                    buffer = torch.empty((len(rows), *values.shape), dtype=torch.uint8)
-                    # From a worker's shared memory the process that it works for reads without a copy.
-                    inputs[one] = buffer.share_memory_() if get_worker_info() else buffer
-                inputs[one][len(done)] = torch.from_numpy(values)
-            done.append(row)
-            digests.append(digest)
-        return Decoded(done, digests, {one: batch[: len(done)] for one, batch in inputs.items()}, failures)
-
-
 def decode(
     sources: Sequence[Source],
     rows: Sequence[int] | np.ndarray,
@@ -94,35 +54,31 @@ def decode(
 ) -> Iterator[Decoded]:
     """Yields the images of `rows` in order, in batches of `batch_size`.
 
-    A worker begins its next batch only when one of its two has been taken, so at most `2 * workers + 1` batches of
-    inputs are in memory (with the one that is computed on), and one decoded image a worker. With 0 workers this process
-    decodes. `sources` are of all rows of the manifest; each different geometry of `transforms` is made once.
+    Each is decoded in one of `workers` processes (`look_at` has the rules), or with 0 in this one; each different
+    geometry of `transforms` is made once. `sources` are of all rows of the manifest.
 
     Raises:
-        WorkerError: a worker was killed, most often for want of (shared) memory.
+        WorkerError: a worker could not be started.
     """
     geometries = sorted({geometry(transform) for transform in transforms}, key=repr)
-    batches = _Batches(sources, np.asarray(rows, dtype=np.int64), geometries, batch_size)
-    workers = min(workers, len(batches))
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        shuffle=False,
-        num_workers=workers,
-        prefetch_factor=_AHEAD if workers else None,
-        # fork shares the sources with the workers; they decode with Pillow and numpy and never touch torch's threads.
-        multiprocessing_context="fork" if workers else None,
-    )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise WorkerError(
-            f"a decoding process ended ({first_line(error)}), most often because memory, or shared memory (/dev/shm, "
-            "small in containers), ran out. What is embedded is kept; run the same command again with fewer "
-            "--workers or a smaller --batch-size, or with --workers 0, which needs no shared memory."
-        ) from error
+    shapes = [(one.channels, *one.size) for one in geometries]
+    chunks = ([int(row) for row in rows[start : start + batch_size]] for start in range(0, len(rows), batch_size))
+    for chunk in look_at(partial(_make_inputs, geometries), sources, chunks, workers=workers, shapes=shapes):
+        outcomes = list(zip(chunk.rows, chunk.results, strict=True))
+        failures = [(row, str(result)) for row, result in outcomes if isinstance(result, ImageError)]
+        read = {row: result for row, result in outcomes if not isinstance(result, ImageError)}
+        made = [not isinstance(result, ImageError) for result in chunk.results]
+        inputs = [torch.from_numpy(array[made] if failures else array) for array in chunk.arrays]
+        yield Decoded(list(read), list(read.values()), dict(zip(geometries, inputs, strict=True)), failures)
+
+
+def _make_inputs(geometries: Sequence[TransformSpec], source: Source, *inputs: np.ndarray) -> str:
+    """Fills the inputs of one image, and returns its content digest."""
+    pixels = read_image(source)
+    # One that any geometry cannot take is at fault for all.
+    for one, values in zip(geometries, inputs, strict=True):
+        values[...] = to_input(pixels, one)
+    return content_digest(pixels)
 
 
 def default_workers(processes: int = 1) -> int:

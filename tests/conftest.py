@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -97,3 +99,39 @@ def medprobe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Said(status, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], Path]:
+    """`deadly(path, how)`: writes an image whose decoder crashes, loops, waits, takes all memory, or is killed.
+
+    `how` is crash, abort, exit, loop, wait, memory or killed; what a worker may use is little.
+    """
+    import numpy as np
+    from medprobe.manifests import readers
+    from medprobe.manifests.readers import worker_pool
+
+    def read(source: object) -> np.ndarray:
+        how = source.path.read_text().split()[1]  # pyright: ignore[reportAttributeAccessIssue]
+        taken = []
+        while how == "memory":
+            taken.append(np.zeros(2**26, np.uint8))
+        while how == "loop":
+            pass
+        if how == "wait":
+            time.sleep(1000)
+        if how == "exit":
+            os._exit(0)
+        os.kill(os.getpid(), {"crash": signal.SIGSEGV, "abort": signal.SIGABRT, "killed": signal.SIGKILL}[how])
+        raise AssertionError
+
+    def write(path: Path, how: str) -> Path:
+        path.write_text(f"DEADLY {how}")
+        return path
+
+    reader = readers.Reader("deadly", lambda head: head.startswith(b"DEADLY"), read)
+    monkeypatch.setattr(readers, "READERS", (reader, *readers.READERS))
+    limits = {"_SECONDS": 0.5, "_MOST_BYTES": 2**29, "_BLOCKED_S": 0.2, "_GLANCE_S": 0.1}
+    for name, value in limits.items():
+        monkeypatch.setattr(worker_pool, name, value)
+    return write

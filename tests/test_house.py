@@ -34,6 +34,7 @@ _FROM_MODULES = {
         "pseudonyms",
         "readers",
         "readers.source",
+        "readers.worker_pool",
         "registry",
         "schema.card",
         "schema.table_io",

@@ -7,22 +7,21 @@ ids nor paths. It is ignored if it is damaged, or made for another root, intensi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...base import OutputError, WorkerError, atomic_path, fingerprint, progress, usable_cores
+from ...base import ImageError, OutputError, atomic_path, fingerprint, progress, usable_cores
 from ..manifest import Manifest
 from ..readers.source import Source
+from ..readers.worker_pool import look_at
 from ..schema.table_io import as_numbers, as_words, column_of
 from .compute import Facts, ImageStats, facts_of
 
@@ -30,10 +29,8 @@ _SCHEMA = 2
 """Goes up when the table changes, or how an image is looked at."""
 _DECODERS = ("pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "nibabel", "h5py", "zarr")
 """Another version of one may give other pixels, or refuse what this one reads."""
-_FEW = 1000
-"""Images that threads have read before processes would have started."""
-_CHUNK = 32
-"""Images per task: neighbours stay together, so that an array is read in order."""
+_CHUNK, _FRAMES = 32, 256
+"""Images that a worker looks at before it reports: files, and frames of one file."""
 
 
 def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show_progress: bool = True) -> ImageStats:
@@ -43,7 +40,7 @@ def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show
 
     Args:
         manifest: may have been loaded with `strict=False`.
-        workers: threads, or processes for many files; default one per core.
+        workers: processes; 0 reads in this one. The default is one per core.
         show_progress: show a bar while images are decoded.
 
     Returns:
@@ -143,44 +140,24 @@ def _look(
     sources: Sequence[Source], rows: np.ndarray, workers: int | None, show_progress: bool
 ) -> Iterator[list[Facts]]:
     """The facts of `rows`, a chunk of neighbours at a time, in order."""
-    if len(rows) == 0:
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    workers = min(workers or usable_cores(), len(chunks))
-    # The search for text keeps Python's lock, so threads gain nothing; but processes take a second to start, and each
-    # would hold its own array of a file of many frames.
-    in_threads = len(rows) < _FEW or workers == 1 or _share_files(sources, rows)
-    look = delayed(_facts_of_all if in_threads else _facts_in_process)
-    pool = Parallel(workers, backend="threading" if in_threads else "loky", return_as="generator")
-    with (
-        progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar,
-        warnings.catch_warnings(action="ignore"),
-    ):
-        try:
-            parts: Any = pool(look([sources[int(row)] for row in chunk]) for chunk in chunks)
-            for facts in parts:
-                yield facts
-                bar.advance(len(facts))
-        except TerminatedWorkerError as error:
-            raise WorkerError(
-                "a process that read images was stopped, most likely for lack of memory; its results so far are kept, "
-                "so run the same command again. If it stops at the same place, an image that was not reached is the "
-                "cause."
-            ) from error
+    workers = usable_cores() if workers is None else workers
+    # As many as keep all workers busy to the end.
+    few = max(1, min(_CHUNK, len(rows) // (4 * max(1, workers))))
+    with progress("Reading images", len(rows), unit="images", enabled=show_progress) as bar:
+        for chunk in look_at(facts_of, sources, _neighbours(sources, rows, few), workers=workers):
+            yield [Facts(reason=str(one)) if isinstance(one, ImageError) else one for one in chunk.results]
+            bar.advance(len(chunk.rows))
 
 
-def _share_files(sources: Sequence[Source], rows: np.ndarray) -> bool:
-    """Whether some of the images, judged by a sample of them, are frames of a file."""
-    return any(sources[int(row)].frame is not None for row in rows[:: -(-len(rows) // 100)])
-
-
-def _facts_in_process(sources: Sequence[Source]) -> list[Facts]:
-    with warnings.catch_warnings(action="ignore"):
-        return _facts_of_all(sources)
-
-
-def _facts_of_all(sources: Sequence[Source]) -> list[Facts]:
-    return [facts_of(source) for source in sources]
+def _neighbours(sources: Sequence[Source], rows: np.ndarray, few: int) -> Iterator[list[int]]:
+    """A few rows each, but many frames of one file, since a worker keeps the file that it has opened or decoded."""
+    chunk, before = [], None
+    for row in rows.tolist():
+        path = sources[row].path
+        if len(chunk) >= (_FRAMES if path == before else few):
+            yield chunk
+            chunk = []
+        chunk.append(row)
+        before = path
+    if chunk:
+        yield chunk

@@ -17,7 +17,6 @@ from ...base import ImageError
 from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
 from .read_errors import DamageAsImageError
 from .source import Source, is_store
-from .subprocess_reader import SUBPROCESS_READER
 
 __all__ = [
     "READERS",
@@ -25,7 +24,6 @@ __all__ = [
     "content_digest",
     "looks_like_an_image",
     "of_one_colour",
-    "read_here",
     "read_image",
     "reader_of",
 ]
@@ -45,11 +43,9 @@ class Reader:
     """Whether a file that starts with these 512 bytes has this format."""
     read: Callable[[Source], np.ndarray]
     """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder, or anything on damage."""
-    in_subprocess: bool = False
-    """Its decoders may crash on damaged files, so it reads in a subprocess (`subprocess_reader.py`)."""
 
 
-_ZARR = Reader("zarr", lambda head: False, zarr_stacks.read, in_subprocess=True)
+_ZARR = Reader("zarr", lambda head: False, zarr_stacks.read)
 """A store is a folder, and so not recognised by the bytes of a file."""
 READERS: tuple[Reader, ...] = (
     # First, because a DICOM file may start with the signature of a TIFF as well.
@@ -62,8 +58,12 @@ READERS: tuple[Reader, ...] = (
 )
 
 
+@DamageAsImageError()
 def read_image(source: Source) -> np.ndarray:
-    """The pixels of one sample.
+    """The pixels of one sample, decoded in this process.
+
+    A decoder that crashes ends the process. `extract`, `manifest check` and `manifest show` decode in workers
+    (`worker_pool.py`), where it costs one image.
 
     Returns:
         uint8, (H, W) grey or (H, W, 3) RGB; the colour policy is in `readers/pillow.py` and docs/formats.md.
@@ -76,21 +76,10 @@ def read_image(source: Source) -> np.ndarray:
         >>> read_image(manifest.source(0)).shape
         (32, 32, 3)
     """
-    reader = reader_of(source.path)
-    pixels = SUBPROCESS_READER.read(source) if reader.in_subprocess else _read_by(reader, source)
+    pixels = reader_of(source.path).read(source)
     if 0 in pixels.shape:
         raise ImageError("has no pixels")
     return pixels
-
-
-def read_here(source: Source) -> np.ndarray:
-    """`read_image` without a subprocess, whatever the format; for the subprocess itself."""
-    return _read_by(reader_of(source.path), source)
-
-
-@DamageAsImageError()
-def _read_by(reader: Reader, source: Source) -> np.ndarray:
-    return reader.read(source)
 
 
 @DamageAsImageError()

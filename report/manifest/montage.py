@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from ...base import ImageError, ManifestError, atomic_path, counted
+from ...base import ImageError, ManifestError, atomic_path, counted, usable_cores
 from ...manifests.manifest import Manifest
 from ...manifests.readers import read_image
+from ...manifests.readers.source import Source
+from ...manifests.readers.worker_pool import look_at
 from ...manifests.schema.card import class_words
 from ...manifests.schema.labels import has_class, label_codes
 from ...manifests.schema.table_io import as_arrow, column_of
@@ -56,14 +58,19 @@ def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> 
     """
     labels = label_codes(manifest.table, manifest.card)
     order = pc.call_function("sort_indices", [as_arrow(column_of(manifest.table, "sample_id"))]).to_numpy()
-    random, examples = np.random.default_rng(seed), []
-    for number, name in enumerate(manifest.card.classes[:_MOST_CLASSES]):
-        rows = order[has_class(labels, number)[order]]
-        drawn = np.sort(random.choice(len(rows), min(per_class, len(rows)), replace=False))
-        examples.append(Examples(name, len(rows), [_tile(manifest, int(row)) for row in rows[drawn]]))
-    if not any(shown.tiles for shown in examples):
+    random, names = np.random.default_rng(seed), manifest.card.classes[:_MOST_CLASSES]
+    of_class = [order[has_class(labels, number)[order]] for number in range(len(names))]
+    drawn = [np.sort(random.choice(len(rows), min(per_class, len(rows)), replace=False)) for rows in of_class]
+    shown = [rows[places].tolist() for rows, places in zip(of_class, drawn, strict=True)]
+    tiles: dict[int, Image.Image | ImageError] = {}
+    for chunk in look_at(_tile, manifest.sources(), filter(None, shown), workers=usable_cores()):
+        tiles.update(zip(chunk.rows, chunk.results, strict=True))
+    if not tiles:
         raise ManifestError(f"{manifest.name}: no class has a sample to show.")
-    return examples
+    return [
+        Examples(name, len(rows), [tile if isinstance(tile := tiles[row], Image.Image) else None for row in chosen])
+        for name, rows, chosen in zip(names, of_class, shown, strict=True)
+    ]
 
 
 def draw_montage(manifest: Manifest, out: Path, *, per_class: int = 8, seed: int = 0) -> Path:
@@ -145,11 +152,8 @@ def _fonts_for(text: str) -> list[str]:
     return families
 
 
-def _tile(manifest: Manifest, row: int) -> Image.Image | None:
-    try:
-        image = Image.fromarray(read_image(manifest.source(row)))
-    except ImageError:
-        return None
+def _tile(source: Source) -> Image.Image:
+    image = Image.fromarray(read_image(source))
     scale = TILE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     # Enlarged pixels stay square, so that a 28-px image looks like one.

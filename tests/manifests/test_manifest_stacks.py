@@ -12,7 +12,6 @@ import zarr
 from medprobe.base import ImageError, ManifestError
 from medprobe.manifests import IntensityPolicy, build_npz, read_image
 from medprobe.manifests.readers import image_stack as stacks
-from medprobe.manifests.readers import read_here
 from medprobe.manifests.readers.source import Source, source_stamp
 
 _RNG = np.random.default_rng(0)
@@ -101,7 +100,7 @@ def test_a_chunk_that_is_too_large_is_refused_before_it_is_read(stored, monkeypa
         path = _hdf5(path.parent, _VOLUMES, chunks=(3, 4, 9, 7))
     monkeypatch.setattr(stacks, "_MOST_CHUNK_BYTES", 1000)
     with pytest.raises(ImageError, match="chunks of more than"):
-        read_here(Source(path, 0, "group/images"))
+        read_image(Source(path, 0, "group/images"))
 
 
 def test_an_image_in_too_many_chunks_is_refused_before_it_is_read(stored, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +109,7 @@ def test_an_image_in_too_many_chunks_is_refused_before_it_is_read(stored, monkey
         path = _hdf5(path.parent, _GREY, chunks=(5, 1, 1))
     monkeypatch.setattr(stacks, "_MOST_CHUNKS", 0)
     with pytest.raises(ImageError, match="chunks an image"):
-        read_here(Source(path, 0, "group/images"))
+        read_image(Source(path, 0, "group/images"))
 
 
 def test_threads_and_forked_processes_read_what_one_thread_reads(stored) -> None:

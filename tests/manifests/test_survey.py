@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from medprobe.manifests import (
     manifest_image_stats,
 )
 from medprobe.manifests.image_stats import scan as surveying
+from medprobe.manifests.readers.source import Source
 from PIL import Image
 
 
@@ -25,17 +27,22 @@ def _same(one: ImageStats, other: ImageStats) -> bool:
 
 
 @pytest.fixture
-def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are decoded, as they are decoded."""
-    seen: list[str] = []
-    look = surveying.facts_of
+def looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
+    """`looked_at()`: the names of the files that workers have decoded since the last call."""
+    log, look = tmp_path / "looked-at", surveying.facts_of
 
     def noted(source):
-        seen.append(source.path.name)
+        with log.open("a") as file:
+            file.write(f"{source.path.name}\n")
         return look(source)
 
+    def names() -> list[str]:
+        seen = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return seen
+
     monkeypatch.setattr(surveying, "facts_of", noted)
-    return seen
+    return names
 
 
 def test_a_survey_says_what_an_image_is(class_folders: Path, pets: Manifest) -> None:
@@ -60,26 +67,25 @@ def test_what_is_kept_does_not_say_where_the_images_are(pets: Manifest) -> None:
     assert pq.read_schema(pets.path.with_suffix(".survey")).metadata[b"survey"]
 
 
-def test_an_unchanged_image_is_never_decoded_again(pets: Manifest, looked_at: list[str]) -> None:
+def test_an_unchanged_image_is_never_decoded_again(pets: Manifest, looked_at: Callable[[], list[str]]) -> None:
     first = manifest_image_stats(pets, show_progress=False)
-    assert len(looked_at) == 43
-    looked_at.clear()
+    assert len(looked_at()) == 43
     assert _same(manifest_image_stats(Manifest.load(pets.path), show_progress=False), first)
-    assert looked_at == []
+    assert looked_at() == []
 
 
 def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
-    pets: Manifest, class_folders: Path, looked_at: list[str], draw
+    pets: Manifest, class_folders: Path, looked_at: Callable[[], list[str]], draw
 ) -> None:
     before = manifest_image_stats(pets, show_progress=False)
-    looked_at.clear()
+    looked_at()
     draw(class_folders / "train/cat/03.png", 777)
     (class_folders / "train/cat/04.png").unlink()
     draw(class_folders / "train/cat/new.png", 778)
     grown = pets.table.iloc[::-1].reset_index(drop=True)
     grown.loc[len(grown)] = {**grown.iloc[0], "sample_id": "new", "path": "train/cat/new.png"}
     after = manifest_image_stats(Manifest(grown, pets.card, pets.path), show_progress=False)
-    assert sorted(looked_at) == ["03.png", "04.png", "new.png"]
+    assert sorted(looked_at()) == ["03.png", "04.png", "new.png"]
     rows = {path: row for row, path in enumerate(grown["path"])}
     assert after.missing[rows["train/cat/04.png"]]
     assert after.digest[rows["train/cat/03.png"]] != before.digest[list(pets.table["path"]).index("train/cat/03.png")]
@@ -89,7 +95,9 @@ def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty", "schema"])
-def test_a_survey_that_cannot_be_trusted_is_made_anew(pets: Manifest, looked_at: list[str], damage: str) -> None:
+def test_a_survey_that_cannot_be_trusted_is_made_again(
+    pets: Manifest, looked_at: Callable[[], list[str]], damage: str
+) -> None:
     file = pets.path.with_suffix(".survey")
     first = manifest_image_stats(pets, show_progress=False)
     whole = file.read_bytes()
@@ -109,20 +117,19 @@ def test_a_survey_that_cannot_be_trusted_is_made_anew(pets: Manifest, looked_at:
         pq.write_table(
             table.replace_schema_metadata({"survey": table.schema.metadata[b"survey"].replace(b"1", b"0")}), file
         )
-    looked_at.clear()
+    looked_at()
     assert _same(manifest_image_stats(pets, show_progress=False), first)
-    assert len(looked_at) == 43
-    looked_at.clear()
+    assert len(looked_at()) == 43
     manifest_image_stats(pets, show_progress=False)
-    assert looked_at == []
+    assert looked_at() == []
 
 
-def test_another_reading_is_another_survey(pets: Manifest, looked_at: list[str]) -> None:
+def test_another_reading_is_another_survey(pets: Manifest, looked_at: Callable[[], list[str]]) -> None:
     manifest_image_stats(pets, show_progress=False)
-    looked_at.clear()
+    looked_at()
     card = pets.card.model_copy(update={"reading": IntensityPolicy(window="percentiles")})
     manifest_image_stats(Manifest(pets.table, card, pets.path), show_progress=False)
-    assert len(looked_at) == 43
+    assert len(looked_at()) == 43
 
 
 def test_another_root_is_another_survey(tmp_path: Path) -> None:
@@ -186,24 +193,20 @@ def test_a_name_that_no_file_can_have_is_a_missing_file_and_no_end(pets: Manifes
     assert "too long" in seen.reason[0]
 
 
-def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_at: list[str], monkeypatch) -> None:
-    count = 0
-    look = surveying.facts_of
+def test_a_survey_that_was_stopped_goes_on_where_it_was(pets: Manifest, looked_at, monkeypatch) -> None:
+    look_at = surveying.look_at
 
-    def stopped(source):
-        nonlocal count
-        count += 1
-        if count > 40:
-            raise KeyboardInterrupt
-        return look(source)
+    def stopped(*arguments, **options):
+        yield next(look_at(*arguments, **options))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(surveying, "facts_of", stopped)
+    monkeypatch.setattr(surveying, "look_at", stopped)
     with pytest.raises(KeyboardInterrupt):
         manifest_image_stats(pets, workers=1, show_progress=False)
-    monkeypatch.setattr(surveying, "facts_of", look)
-    looked_at.clear()
+    monkeypatch.setattr(surveying, "look_at", look_at)
+    looked_at()
     manifest_image_stats(pets, show_progress=False)
-    assert len(looked_at) == 11  # the first chunk of 32 was kept
+    assert len(looked_at()) == 43 - 10  # the first chunk of ten was kept
 
 
 def test_the_survey_file_holds_no_names(pets: Manifest, class_folders: Path, tmp_path: Path) -> None:
@@ -247,21 +250,18 @@ def test_the_survey_of_an_unsaved_manifest_is_not_kept(class_folders: Path) -> N
     assert not list(class_folders.rglob("*.survey"))
 
 
-def test_many_files_are_read_by_processes_and_seen_as_threads_see_them(tmp_path: Path, draw, monkeypatch) -> None:
+def test_workers_see_what_this_process_sees(tmp_path: Path, draw) -> None:
     for number in range(70):
         draw(tmp_path / f"{number % 2}" / f"{number:02d}.png", number)
     (tmp_path / "0" / "00.png").write_text("no image")
     manifest = build_folder(tmp_path)
-    by_threads = manifest_image_stats(manifest, workers=2, show_progress=False)
-    monkeypatch.setattr(surveying, "_FEW", 10)
-    monkeypatch.setattr(surveying, "_facts_of_all", None)  # of this process alone
-    by_processes = manifest_image_stats(manifest, workers=2, show_progress=False)
-    assert _same(by_processes, by_threads)
-    assert list(by_processes.reason != "").count(True) == 1
+    here = manifest_image_stats(manifest, workers=0, show_progress=False)
+    assert _same(manifest_image_stats(manifest, workers=2, show_progress=False), here)
+    assert list(here.reason != "").count(True) == 1
 
 
-def test_frames_of_one_file_are_read_by_threads(tmp_path: Path, monkeypatch) -> None:
-    np.savez(tmp_path / "t.npz", train_images=np.zeros((70, 4, 4), np.uint8), train_labels=np.arange(70) % 2)
-    monkeypatch.setattr(surveying, "_FEW", 10)
-    monkeypatch.setattr(surveying, "_facts_in_process", None)
-    assert manifest_image_stats(build_npz(tmp_path / "t.npz"), workers=2, show_progress=False).constant.all()
+def test_the_frames_of_a_file_go_to_one_worker(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png", "v.dcm", "w.dcm", "c.png")]
+    sources = [Source(file, frame) for file in files for frame in (range(70) if file.suffix == ".dcm" else [None])]
+    chunks = list(surveying._neighbours(sources, np.arange(len(sources)), 2))
+    assert chunks == [[0, 1], [*range(2, 72)], [*range(72, 142)], [142]]
