@@ -120,6 +120,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             if replace:
                 _replace_folder(target, temporary)
         fsync(target.parent)
+        sweep(target.parent)  # an older folder that a killed process moved away may go now
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from glob import escape
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..base import ManifestError, OutputError, atomic_path, canonical_json
+from ..base import ManifestError, OutputError, atomic_path, canonical_json, writing
+from ..base.files import fsync
 from .readers.source import Source, Sources
 from .schema.card import DatasetCard
 from .schema.labels import label_codes
@@ -77,16 +80,18 @@ class Manifest:
         """
         path = Path(path)
         _refuse_other_suffixes(path)
-        if not path.is_file():
+        table = _settled(path)
+        if not table.is_file():
             read_table(path, text=())  # says that it is missing, and names the near ones
         card = DatasetCard.load(path.with_suffix(".yaml"))
-        manifest = cls(read_table(path, text=_text_columns(card)), card, path)
+        manifest = cls(read_table(table, text=_text_columns(card)), card, path)
         return manifest.require_sound() if strict else manifest
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Manifest:
-        """Writes the table to `path` and the card next to it, each whole or not at all; returns the saved manifest.
+        """Writes the table to `path` and the card next to it, both or neither; returns the saved manifest.
 
-        The card's `root` becomes relative to the card's new folder.
+        The card's `root` becomes relative to the card's new folder. A kill leaves the older pair, or the new one as
+        `load` sees it (and completes it): the table waits under a name with its card's digest until the card is there.
 
         Raises:
             ManifestError: the manifest is not sound, or `path` is neither .parquet nor .csv.
@@ -99,9 +104,20 @@ class Manifest:
             refuse_existing(path)
         root = Path(os.path.relpath(self.root.resolve(), path.parent.resolve())).as_posix()
         card = self.card.model_copy(update={"root": root})
-        with atomic_path(path.with_suffix(".yaml")) as card_file, atomic_path(path) as table_file:
-            card_file.write_text(card.to_yaml(), encoding="utf-8")
-            write_table(self.table, table_file)
+        for killed in path.parent.glob(f".{escape(path.stem)}.medprobe-*.next{path.suffix}"):
+            with suppress(OSError):
+                killed.unlink()
+        waiting = _waiting(path, card.to_yaml().encode())
+        with atomic_path(waiting) as temporary:
+            write_table(self.table, temporary)
+        try:
+            card.save(path.with_suffix(".yaml"))  # from here on the new pair counts
+        except BaseException:
+            waiting.unlink(missing_ok=True)
+            raise
+        with writing(path):
+            waiting.replace(path)
+            fsync(path.parent)
         return Manifest(self.table, card, path)
 
     def named(self, name: str) -> Manifest:
@@ -222,6 +238,7 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         OutputError: the table or its card is there; with `overwrite`, and is not of a manifest that can be read, or the
             card is that of a table with the other suffix, which would be left under a card that is not its own.
     """
+    _settled(path)
     card = path.with_suffix(".yaml")
     there = [file for file in (path, card) if file.exists()]
     if not there:
@@ -245,6 +262,26 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         ) from error
     if not overwrite:
         raise OutputError(f"{there[0]}: exists already; choose another --out, or add --overwrite to replace it.")
+
+
+def _waiting(path: Path, card: bytes) -> Path:
+    """Where the table for `path` waits until the card of these bytes is in its place."""
+    return path.with_name(f".{path.stem}.medprobe-{blake2b(card, digest_size=6).hexdigest()}.next{path.suffix}")
+
+
+def _settled(path: Path) -> Path:
+    """`path`, after a save that was killed between card and table is completed; the waiting table if it cannot be."""
+    card = path.with_suffix(".yaml")
+    if not card.is_file() or not (waiting := _waiting(path, card.read_bytes())).is_file():
+        return path
+    try:
+        waiting.replace(path)
+        fsync(path.parent)
+    except FileNotFoundError:  # another process has completed it
+        return path
+    except OSError:
+        return waiting
+    return path
 
 
 def _refuse_other_suffixes(path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
+import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
@@ -48,6 +50,44 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[
         return home / name
 
     return made
+
+
+_FORK = multiprocessing.get_context("fork")  # no time goes into imports
+_STEPS = ("rename", "replace", "link", "fsync", "unlink", "rmdir", "mkdir")
+
+
+@pytest.fixture(scope="session")
+def killed_at_each_step() -> Callable[[Callable[[], object], Callable[[], object]], Iterator[int]]:
+    """`for step in killed_at_each_step(prepare, work)`: `work` was killed right before its n-th change of a folder."""
+
+    def run_and_kill(step: int, work: Callable[[], object]) -> None:
+        left = itertools.count(step - 1, -1)
+
+        def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+            def kill_or_call(*args: Any, **options: Any) -> Any:
+                if next(left) == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args, **options)
+
+            return kill_or_call
+
+        for name in _STEPS:
+            setattr(os, name, watched(getattr(os, name)))
+        work()
+
+    def kills(prepare: Callable[[], object], work: Callable[[], object]) -> Iterator[int]:
+        for step in itertools.count(1):
+            prepare()
+            process = _FORK.Process(target=run_and_kill, args=(step, work))
+            process.start()
+            process.join()
+            if process.exitcode == 0:
+                assert step > 3, "nothing was counted"
+                return
+            assert process.exitcode == -signal.SIGKILL
+            yield step
+
+    return kills
 
 
 @pytest.fixture(scope="session")

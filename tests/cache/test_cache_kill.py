@@ -131,3 +131,22 @@ def test_readers_see_the_old_file_while_a_new_one_is_made(tmp_path, spec, cohort
     assert set(counts) <= {50, 1500}
     assert 50 in counts
     assert len(EmbeddingCache.open(old.path)) == 1500
+
+
+@pytest.mark.parametrize("before", [0, 30])
+def test_a_kill_at_any_step_of_publishing_loses_nothing_and_leaves_nothing_behind(
+    tmp_path, spec, cohort_of, killed_at_each_step, before
+) -> None:
+    cohort = cohort_of(40)
+
+    def prepare() -> None:
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        if before:
+            cohort_of(before).publish(tmp_path, spec)
+
+    expected = _read(cohort.publish(tmp_path, spec))
+    for _ in killed_at_each_step(prepare, lambda: cohort.publish(tmp_path, spec)):
+        cache = cohort.publish(tmp_path, spec)
+        assert _read(cache) == expected
+        assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")] == [cache.path.relative_to(tmp_path)]

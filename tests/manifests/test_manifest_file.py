@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import DatasetCard, Manifest
+from medprobe.manifests.manifest import refuse_existing
 from medprobe.manifests.readers.source import Source
 
 _CARD = DatasetCard(name="toy", task="multiclass", classes=["a", "b", "1"])
@@ -307,3 +309,72 @@ def test_a_faulty_card_is_refused_naming_the_field(tmp_path: Path, text: str, me
 def test_the_metric_follows_from_the_task_unless_it_is_named(task, metric: str) -> None:
     assert DatasetCard(name="t", task=task, classes=["a", "b"]).primary_metric == metric
     assert DatasetCard(name="t", task=task, classes=["a", "b"], primary_metric="brier").primary_metric == "brier"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.parametrize("change", ["both", "table", "card", "new"])
+def test_a_killed_save_leaves_the_older_manifest_or_the_new_one(
+    tmp_path: Path, suffix: str, change: str, killed_at_each_step
+) -> None:
+    path = tmp_path / "m" / f"toy{suffix}"
+    old = _toy()
+    new = _toy(
+        card=_CARD if change == "table" else _CARD.model_copy(update={"classes": ["1", "b", "a"], "license": "CC0"}),
+        **({} if change == "card" else {"label": ["b", "b", "a"]}),
+    )
+
+    def prepare() -> None:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        path.parent.mkdir()
+        if change != "new":
+            old.save(path)
+
+    new.save(path)
+    whole = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    outcomes = set()
+    for step in killed_at_each_step(prepare, lambda: new.save(path)):
+        copy = shutil.copytree(path.parent, tmp_path / f"seen {step}")
+        try:
+            refuse_existing(copy / path.name)
+        except OutputError:
+            loaded = Manifest.load(copy / path.name)
+            outcomes.add(loaded.digest)
+            assert (loaded.digest, loaded.card.license) in {(one.digest, one.card.license) for one in (old, new)}
+        else:
+            assert change == "new"
+        new.save(path)  # the same command again
+        assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == whole
+    assert new.digest in outcomes
+
+
+def test_a_save_that_was_killed_is_read_in_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch) -> None:
+    new = _toy(label=["b", "b", "a"])
+    _toy(card=_CARD.model_copy(update={"license": "CC0"})).save(tmp_path / "toy.parquet")
+    replace, calls = Path.replace, []
+
+    def refused(path: Path, target: Path) -> Path:
+        if ".next." in path.name and "tmp" not in path.name:
+            calls.append(path)
+            raise PermissionError(13, "Permission denied")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(OutputError):
+        new.save(tmp_path / "toy.parquet")
+    assert Manifest.load(tmp_path / "toy.parquet").digest == new.digest
+    monkeypatch.undo()
+    assert Manifest.load(tmp_path / "toy.parquet").digest == new.digest
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["toy.parquet", "toy.yaml"]
+
+
+def test_a_flipped_byte_among_the_values_of_a_parquet_table_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "toy.parquet"
+    many = 400
+    table = pd.DataFrame({"sample_id": [f"s{i}" for i in range(many)], "path": "1.png", "label": ["a", "b"] * 200})
+    table["value"] = np.random.default_rng(0).random(many)
+    Manifest(table, _CARD).save(path)
+    whole = path.read_bytes()
+    at = len(whole) // 2
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ManifestError, match="cannot be read: it is damaged"):
+        Manifest.load(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,3 +93,21 @@ def test_a_drive_that_knows_no_links_gets_a_key_too(tmp_path: Path, monkeypatch)
     made = Pseudonyms.at(tmp_path / "m.key")
     assert Pseudonyms.at(tmp_path / "m.key") == made
     assert [file.name for file in tmp_path.iterdir()] == ["m.key"]
+
+
+def test_a_killed_build_leaves_a_whole_key_or_none_and_the_next_one_nothing_else(
+    tmp_path: Path, killed_at_each_step
+) -> None:
+    file = tmp_path / "keys" / "m.key"
+
+    def prepare() -> None:
+        shutil.rmtree(file.parent, ignore_errors=True)
+        file.parent.mkdir()
+
+    for _ in killed_at_each_step(prepare, lambda: Pseudonyms.at(file)):
+        before = file.read_bytes() if file.exists() else b""
+        key = Pseudonyms.at(file).key
+        assert before.decode().strip() in ("", key.hex())
+        assert file.stat().st_mode & 0o777 == 0o600
+        Pseudonyms.at(file.with_name("other.key"))
+        assert {path.name for path in file.parent.iterdir()} == {"m.key", "other.key"}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import re
 import shutil
-import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from medprobe.base import OutputError, ReportError
+from medprobe.base.files import temporary_path
 from medprobe.evaluate import Run
 from medprobe.evaluate.results.run import SCHEMA, check_output_dir
 
@@ -199,33 +198,55 @@ def test_a_fault_while_writing_leaves_the_older_run_and_nothing_else(
     assert _names(tmp_path) == {"run"}
 
 
-_FORK = multiprocessing.get_context("fork")  # no time goes into imports, so kills fall on the work itself
+def test_a_kill_at_any_step_leaves_a_whole_run_and_the_next_save_leaves_nothing_else(
+    study: Any, run: Run, tmp_path: Path, killed_at_each_step
+) -> None:
+    folder, other = tmp_path / "runs" / "run", study.probe(seeds=(5, 6))
+    expected = _contents(other.save(tmp_path / "expected"))
+
+    def prepare() -> None:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        run.save(folder)
+        (folder / "figures").mkdir()
+        (folder / "figures" / "a.png").touch()
+
+    for _ in killed_at_each_step(prepare, lambda: other.save(folder, overwrite=True)):
+        assert Run.load(folder).info["seeds"] in (run.info["seeds"], other.info["seeds"])
+        other.save(folder, overwrite=True)
+        assert _contents(folder) == expected
+        assert _names(folder.parent) == {"run"}
 
 
-def _save_for_ever(run: Run, folder: Path, saved: Any) -> None:
-    while True:
+def test_without_an_exchange_of_folders_the_older_run_is_kept_until_there_is_a_new_one(
+    run: Run, tmp_path: Path, killed_at_each_step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS."""
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: None)
+    folder = tmp_path / "run"
+
+    def prepare() -> None:
+        shutil.rmtree(tmp_path)
+        run.save(folder)
+
+    lost = 0
+    for _ in killed_at_each_step(prepare, lambda: run.save(folder, overwrite=True)):
+        lost += not folder.exists()
+        Run.load(folder if folder.exists() else next(tmp_path.glob(".run.medprobe-*.old")))
         run.save(folder, overwrite=True)
-        saved.value += 1
+        assert _names(tmp_path) == {"run"}
+    assert lost == 1
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_run(run: Run, tmp_path: Path) -> None:
-    """A process saves over the same folder again and again until it is killed; what is there then can be read."""
-    run.save(tmp_path / "source")
-    rng = np.random.default_rng(0)
-    for trial in range(8):
-        folder, saved = tmp_path / f"trial {trial}" / "run", _FORK.Value("i", 0)
-        process = _FORK.Process(target=_save_for_ever, args=(run, folder, saved))
-        process.start()
-        while not saved.value:
-            assert process.is_alive()
-            time.sleep(0.001)
-        time.sleep(0.1 * rng.random())
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        # Between the two renames of a replacement the older run stands beside its name; nowhere else.
-        whole = folder if folder.exists() else next(folder.parent.glob(".run.*.old"))
-        pd.testing.assert_frame_equal(Run.load(whole).scores, Run.load(tmp_path / "source").scores)
+def test_what_a_killed_report_left_does_not_block_the_run_and_what_a_living_one_writes_does(
+    run: Run, tmp_path: Path
+) -> None:
+    folder = run.save(tmp_path / "run")
+    with temporary_path(folder / "report.html") as living:
+        left = shutil.copy(living, living.with_name(re.sub("[0-9a-f]{6}[.]tmp", "012abc.tmp", living.name)))
+        with pytest.raises(OutputError, match=rf"not part of a run \({living.name}\)"):
+            check_output_dir(folder, overwrite=True)
+        assert not left.exists()
+    check_output_dir(folder, overwrite=True)
 
 
 # --- reading what is not right
