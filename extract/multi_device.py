@@ -34,8 +34,9 @@ class Loaded:
 
 
 # Each process sends, in this order: what it has loaded (a list of `Loaded`), upon which it waits to be let begin; how
-# many rows it has to do; after each batch how many images it had, and the pace; and what was published, or its error.
-_Message = list[Loaded] | int | tuple[int, Pace] | dict[str, EmbeddingCache] | MedprobeError
+# many rows it has to do; after each batch how many images it had, and the pace; what `notice` is called with; and what
+# was published, or its error.
+_Message = list[Loaded] | int | tuple[int, Pace] | str | dict[str, EmbeddingCache] | MedprobeError
 
 
 def extract_on(
@@ -49,6 +50,7 @@ def extract_on(
     shard: Shard | None = None,
     show_progress: bool = True,
     on_loaded: Callable[[Sequence[Loaded]], None] = lambda _: None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> list[EmbeddingCache]:
     """As `extract`, with a process for each device, each over its share of the samples.
 
@@ -65,6 +67,7 @@ def extract_on(
         shard: (i, n): divide the i-th of n parts among the devices.
         show_progress: one bar for all devices.
         on_loaded: called once, with what the first device has loaded.
+        notice: as `extract`, for each device.
 
     Returns:
         The published caches; fewer than backbones when other shards have more to do.
@@ -85,7 +88,7 @@ def extract_on(
     number, count = shard or (1, 1)
     options = {"batch_size": batch_size, "workers": default_workers(len(devices)) if workers is None else workers}
     shards = [(number + count * place, count * len(devices)) for place in range(len(devices))]
-    processes = _Processes(on_loaded)
+    processes = _Processes(on_loaded, notice)
     try:
         for device, part in zip(devices, shards, strict=True):
             job = {**options, "manifest": manifest, "store": store, "shard": part}
@@ -100,15 +103,15 @@ def extract_on(
     processes.require_success()
     if len(processes.caches) < len(recipes) and shard is None and len(devices) > 1:
         # What one device had embedded was damaged after its process had ended.
-        return extract_on(devices[:1], manifest, recipes, store, show_progress=show_progress, **options)
+        return extract_on(devices[:1], manifest, recipes, store, show_progress=show_progress, notice=notice, **options)
     return processes.caches
 
 
 class _Processes:
     """The processes of one run and what they have reported so far."""
 
-    def __init__(self, on_loaded: Callable[[Sequence[Loaded]], None]) -> None:
-        self._on_loaded = on_loaded
+    def __init__(self, on_loaded: Callable[[Sequence[Loaded]], None], notice: Callable[[str], None]) -> None:
+        self._on_loaded, self._notice = on_loaded, notice
         self._loaded: list[Loaded] = []
         self._first_device = ""
         self._published: dict[str, EmbeddingCache] = {}
@@ -171,6 +174,9 @@ class _Processes:
                 message: _Message = connection.recv()
             except (EOFError, OSError):
                 self._gone(connection)
+                continue
+            if isinstance(message, str):
+                self._notice(f"{self._at_work[connection][0]}: {message}")
                 continue
             if isinstance(message, dict):
                 self._published.update(message)
@@ -264,5 +270,5 @@ def _share(
         connection.send(rows)
         yield lambda images, pace: connection.send((images, pace))
 
-    caches = extract(backbones=backbones, progress=show, **job)
+    caches = extract(backbones=backbones, progress=show, notice=connection.send, **job)
     return {cache.spec.fingerprint: cache for cache in caches}

@@ -23,6 +23,7 @@ from medprobe.extract import engine, extract, load_backbone
 from medprobe.manifests import Manifest, build_folder
 
 _QUIET = {"show_progress": False}
+TINY = "timm:test_vit@random"
 
 
 def _rows(cache: EmbeddingCache) -> dict[str, np.ndarray]:
@@ -144,6 +145,28 @@ def test_exchanged_files_exchange_their_vectors_and_a_copied_tree_costs_no_embed
     (tmp_path / "copies").rename(tmp_path / "images")
     [cache] = extract(manifest, [tiny], tmp_path / "store", workers=0, **_QUIET)
     np.testing.assert_array_equal(cache.load("cls"), before[[3, 1, 2, 0, 4, 5]])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_second_table_of_the_same_images_needs_no_network(gallery_of, tmp_path, monkeypatch, precision) -> None:
+    """Copies of the files, under another name and other ids; one image is new, and one cannot be read."""
+    first, tiny = gallery_of(9), load_backbone(TINY, image_size=32, precision=precision, runtime="torch", device="cpu")
+    alone = {"batch_size": 1, "workers": 0, **_QUIET}
+    extract(first.named("first"), [tiny], tmp_path / "store", **alone)
+    shutil.copytree(tmp_path / "images", tmp_path / "copies")
+    (tmp_path / "copies/cat/000.png").write_bytes(b"")
+    shutil.copy(tmp_path / "copies/dog/001.png", tmp_path / "copies/dog/again.png")
+    second = build_folder(tmp_path / "copies", name="second")
+    second = Manifest(second.table.assign(sample_id=[f"{row:x}" for row in range(10)][::-1]), second.card)
+    with pytest.raises(QuarantineError):
+        extract(second, [tiny], tmp_path / "alone", **alone)
+    monkeypatch.setattr(type(tiny), "embed", None)
+    notices: list[str] = []
+    with pytest.raises(QuarantineError):
+        extract(second, [tiny], tmp_path / "store", **alone, notice=notices.append)
+    [taken], [own] = (find_caches(tmp_path / store, "second") for store in ("store", "alone"))
+    _assert_same(taken, own)
+    assert notices == [f"{TINY}: 8 of 8 vectors were taken from first (equal pixels)"]
 
 
 _BOMB = b"P5 60000 60000 255\n" + bytes(100)
