@@ -336,4 +336,4 @@ def rows_of_shard(rows: int, shard: Shard | None) -> np.ndarray:
 def _versions(backbone: Backbone) -> dict[str, str]:
     library = LIBRARIES[backbone.entry.source]
     run_by = {"torch": ("torch",), "openvino": ("torch", "openvino")}[backbone.spec.runtime]
-    return {name: version(name) for name in (*run_by, library, "pillow")}
+    return {name: version(name) for name in (*run_by, library, "pillow", "simplejpeg")}

@@ -24,7 +24,7 @@ from pydicom.pixels.processing import convert_color_space
 
 from ...base import ImageError
 from ...base.text import install_command
-from .dicom_codestream import Codestream, describe_jpeg, describe_jpeg2000
+from .codestreams import Codestream, describe_jpeg, describe_jpeg2000
 from .read_errors import refuse_too_many
 
 _MAX_INFLATED_BYTES = 256 * 2**20

@@ -4,30 +4,58 @@ The colour policy, for every format:
 
 - grey stays grey, (H, W); palette, CMYK, YCbCr, LAB and HSV become RGB, (H, W, 3), without regard to colour profiles;
 - what alpha hides stays hidden: an image with alpha is composited on black, the background of medical images;
-- 16-bit grey is scaled by its full range, `(v + 128) // 257`, so that equal values stay equal across images;
-- 1-bit becomes 0 and 255; 32-bit and floating-point images are refused, because no range of theirs is the right one;
+- 16-bit grey is scaled by its full range, `(v + 128) // 257`, so that equal values stay equal across images, and so is
+  grey of 1, 2, 4 or 12 bits; a TIFF that stores white as 0 is inverted;
+- 32-bit, signed and floating-point images are refused, because no range of theirs is the right one;
 - a `window` in the card's `reading` other than `stored` applies to grey of more than 8 bits, and makes 32-bit and
   floating-point images readable; percentiles are of the one image. Colour and 8-bit grey are never stretched;
 - JPEG is decoded smaller only where the card's `reading` sets `draft`;
-- the EXIF orientation is applied.
+- the EXIF orientation is applied; nothing else of EXIF is read, so that a bad tag in it does no harm.
+
+Pillow is held to its word where it gives wrong pixels for a sound file, or any for a damaged one: JPEG is decoded by
+`codestreams.py`, PNG's checksums are verified, and TIFF's header is compared with what Pillow makes of it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    COMPRESSION,
+    EXTRASAMPLES,
+    IMAGEWIDTH,
+    JPEGTABLES,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    SAMPLEFORMAT,
+    SAMPLESPERPIXEL,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILEOFFSETS,
+    TiffImageFile,
+)
 
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
+from .codestreams import decode_jpeg, describe_jpeg2000
 from .intensity import chosen_bounds, to_8_bits
 from .read_errors import chosen_frame, reason_of, refuse_too_many
 from .source import Source
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _STRIP_PIXELS = 4_000_000
+_MOST_BYTES = 2**30
+"""Of a JPEG or JPEG 2000 file: read whole, and longer than any of the pixels that are allowed."""
+_FEWEST_ZEROS = 64
+"""At the end of compressed data: fewer occur by chance."""
 _SIGNATURES = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
@@ -54,12 +82,9 @@ def recognises(head: bytes) -> bool:
 def read(source: Source) -> np.ndarray:
     """The pixels: uint8, (H, W) or (H, W, 3)."""
     try:
-        # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            opened = Image.open(source.path, formats=_FORMATS)
-        with opened as image:
-            return _pixels(image, source)
+        with _opened(source.path) as image:
+            pixels = _pixels(image, source)
+            return _upright(pixels, image)
     except Exception as error:
         text = " ".join(str(error).split())[:100]
         # It may hold the name of the file and its folder.
@@ -67,7 +92,26 @@ def read(source: Source) -> np.ndarray:
         raise ImageError(reason_of(error, text) if is_safe else reason_of(error)) from error
 
 
-def _pixels(image: Image.Image, source: Source) -> np.ndarray:
+def _opened(path: Path, *, verified: bool = False) -> ImageFile.ImageFile:
+    # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(path, formats=_FORMATS)
+        except Image.UnidentifiedImageError:
+            _refuse_sound_tiff(path)
+            raise
+    # No memory map: of a TIFF that is to be turned, Pillow maps width and height exchanged.
+    image.filename = ""
+    if image.format != "PNG" or verified:
+        return image
+    with image:
+        # The checksums of all chunks, which decoding ignores; after that the image must be opened again.
+        image.verify()
+    return _opened(path, verified=True)
+
+
+def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
     refuse_too_many(image.width * image.height)
     # A JPEG of several pictures carries previews of the first.
     if source.frame is not None or image.format not in ("JPEG", "MPO"):
@@ -75,30 +119,83 @@ def _pixels(image: Image.Image, source: Source) -> np.ndarray:
     if source.reading.draft is not None:
         # Only JPEG supports it: the smallest of its sizes at which neither side is shorter than this.
         image.draft(None, (source.reading.draft, source.reading.draft))
-    # Pillow gives some 16-bit images 32 bits, and what it has turned no longer knows its format.
-    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
-    ImageOps.exif_transpose(image, in_place=True)
+    if image.format in ("JPEG", "MPO"):
+        return _jpeg(image)
+    if isinstance(image, TiffImageFile):
+        _refuse_misread_tiff(image)
+    elif image.format == "JPEG2000":
+        _refuse_misread_jpeg2000(image)
+    elif image.format == "WEBP":
+        size = 8 + int.from_bytes(_read(image, 4, 4), "little")
+        # Its coder writes a twentieth as zeros where the whole image is of one colour.
+        _refuse_zeros_at_end(image, 0, size, max(size // 8, _FEWEST_ZEROS))
+    transparent = _transparent_grey(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _more_than_8_bits(image, source.reading, is_16_bit=is_16_bit)
+        pixels = _more_than_8_bits(image, source.reading, transparent)
+        return 255 - pixels if _tag(image, PHOTOMETRIC_INTERPRETATION) == 0 else pixels
     if image.mode in ("L", "1"):
-        return np.array(image.convert("L"))
+        pixels = np.array(image.convert("L"))
+        return pixels if transparent is None else np.where(pixels == transparent, np.uint8(0), pixels)
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         return _on_black(image)
     return np.array(image.convert("RGB"))
 
 
-def _more_than_8_bits(image: Image.Image, reading: IntensityPolicy, *, is_16_bit: bool) -> np.ndarray:
-    if reading.window == "stored" and is_16_bit:
-        wide = np.asarray(image).astype(np.uint32)
-        return ((wide + 128) // 257).astype(np.uint8)
-    if reading.window == "stored":
+def _jpeg(image: ImageFile.ImageFile) -> np.ndarray:
+    scale = image.decoderconfig[0] if image.decoderconfig else 1
+    pixels = decode_jpeg(_read(image, image.tile[0][2], _MOST_BYTES), image.mode, scale)
+    if pixels is None:
+        return np.array(image.convert("L" if image.mode == "L" else "RGB"))
+    if image.mode != "CMYK":
+        return pixels
+    # As Pillow does, taking it for Adobe's, which is stored inverted.
+    inks = Image.frombytes("CMYK", pixels.shape[1::-1], pixels.tobytes(), "raw", "CMYK;I")
+    return np.array(inks.convert("RGB"))
+
+
+def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """`pixels` turned as EXIF requests; TIFFs were turned by Pillow."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  what Pillow raises on damaged tags is not documented
+        return pixels
+    if orientation not in range(2, 9):
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, right = (-1 if orientation in reversed_by else 1 for reversed_by in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def _more_than_8_bits(image: Image.Image, reading: IntensityPolicy, transparent: int | None) -> np.ndarray:
+    # Pillow gives some 16-bit images 32 bits, and 12-bit TIFFs 16.
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if reading.window == "stored" and not is_16_bit:
         raise ImageError(
-            f"has {'floating-point' if image.mode == 'F' else 'whole'} 32-bit pixels, whose range is not known; set "
-            "`window` under `reading` in the card (`percentiles`, or `[centre, width]`), or save it as 8 or 16 bits"
+            f"has {'floating-point' if image.mode == 'F' else 'whole'} pixels, signed or of 32 bits, whose range is "
+            "not known; set `window` under `reading` in the card (`percentiles`, or `[centre, width]`), or save it as "
+            "8 or 16 bits without sign"
         )
+    full = 2 ** max(_tag(image, BITSPERSAMPLE, (16,))) - 1
     values = np.asarray(image)
-    with np.errstate(all="ignore"):
-        return to_8_bits(values, chosen_bounds(values, reading))
+    if values.dtype == np.int32 and max(_tag(image, SAMPLEFORMAT, (1,))) == 1:
+        values = values.view(np.uint32)
+    if reading.window == "stored":
+        pixels = ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+    else:
+        with np.errstate(all="ignore"):
+            pixels = to_8_bits(values, chosen_bounds(values, reading))
+    return pixels if transparent is None else np.where(values == transparent, np.uint8(0), pixels)
+
+
+def _transparent_grey(image: ImageFile.ImageFile) -> int | None:
+    """The grey level of a PNG or GIF that stands for transparent, in the numbers that Pillow makes of its pixels."""
+    level, stored_as = image.info.get("transparency"), str(image.tile[0][3]) if image.tile else ""
+    if level is not None and stored_as == "RGB;16B":
+        raise ImageError("has 16-bit colours of which one is transparent, which is not supported")
+    if not isinstance(level, int) or image.mode not in ("1", "L", "I", "I;16"):
+        return None
+    return level * {"L;2": 85, "L;4": 17}.get(stored_as, 1)
 
 
 def _on_black(image: Image.Image) -> np.ndarray:
@@ -113,3 +210,87 @@ def _on_black(image: Image.Image) -> np.ndarray:
         black.paste(colours, mask=colours.getchannel("A"))
         made[top : top + strip.height] = np.asarray(black.convert("L" if grey else "RGB"))
     return made
+
+
+def _refuse_misread_jpeg2000(image: ImageFile.ImageFile) -> None:
+    stream, _ = describe_jpeg2000(_read(image, 0, _MOST_BYTES))
+    if stream.signed or (stream.precision > 8 and stream.samples > 1):
+        raise ImageError("has colours of more than 8 bits, or signed values, in JPEG 2000, which is not supported")
+
+
+def _refuse_misread_tiff(image: TiffImageFile) -> None:
+    """Refuses what Pillow reads otherwise than the header declares, and compressed pixels that it would fill up."""
+    bits, kind = (max(_tag(image, number, (1,))) for number in (BITSPERSAMPLE, SAMPLEFORMAT))
+    compression, mode = image.info["compression"], image.mode
+    starts = _tag(image, STRIPOFFSETS) or _tag(image, TILEOFFSETS, ())
+    sizes = _tag(image, STRIPBYTECOUNTS) or _tag(image, TILEBYTECOUNTS, ())
+    in_planes = _tag(image, PLANAR_CONFIGURATION) == 2 and _tag(image, SAMPLESPERPIXEL, 1) > 1
+    if compression == "raw":
+        in_colour = mode in ("RGB", "RGBA", "CMYK") and 1 not in _tag(image, EXTRASAMPLES, ())
+        # Pillow takes each letter of a mode for a plane of 8 bits, and YCbCr for one that is not subsampled.
+        is_misread = in_planes and not (bits == 8 and in_colour)
+        is_misread |= mode == "YCbCr" and sum(sizes) < 3 * image.width * image.height
+    else:
+        # libtiff gives wide values in the order of the machine, and Pillow swaps them.
+        is_misread = mode in ("I", "F") and image.tag_v2.prefix == b"MM"
+        is_misread |= in_planes and mode in ("LA", "La", "PA", "LAB")
+        is_misread |= compression == "webp" or (compression == "jpeg" and bits != 8)
+    if is_misread or (mode == "L" and kind != 1):
+        raise _unsupported_tiff(image)
+    tables = _tag(image, JPEGTABLES, b"")[:-2]
+    for start, size in zip(starts, sizes, strict=False):
+        if compression == "jpeg":
+            # At an eighth of the size, which is quick: for what it reports.
+            part = tables + _read(image, start, size)[2 if tables else 0 :]
+            decode_jpeg(part, "CMYK" if mode == "CMYK" and not in_planes else "L", 8)
+        elif compression not in ("raw", "packbits"):
+            _refuse_zeros_at_end(image, start, size, _FEWEST_ZEROS)
+
+
+def _refuse_sound_tiff(path: Path) -> None:
+    """Says what a TIFF declares that Pillow does not read, so that it is not called damaged."""
+
+    class HeaderAlone(TiffImageFile):
+        def _setup(self) -> None:
+            self._mode, self._size = "L", (1, 1)
+
+    with path.open("rb") as file:
+        if file.read(4) == b"MM\0+":
+            raise ImageError("is a BigTIFF in big-endian byte order, which is not supported; save it in little-endian")
+    try:
+        image = HeaderAlone(path)
+    except Exception:  # noqa: BLE001  it is another format, or damaged
+        return
+    with image:
+        has_pixels = _tag(image, IMAGEWIDTH, 0) > 0 and (STRIPOFFSETS in image.tag_v2 or TILEOFFSETS in image.tag_v2)
+        if has_pixels and max(_tag(image, BITSPERSAMPLE, (1,))) in (*range(1, 33), 64, 128):
+            raise _unsupported_tiff(image)
+
+
+def _unsupported_tiff(image: TiffImageFile) -> ImageError:
+    bits, kind = (max(_tag(image, number, (1,))) for number in (BITSPERSAMPLE, SAMPLEFORMAT))
+    kind = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}.get(kind, "undefined")
+    colours, compression = (_tag(image, number, 0) for number in (PHOTOMETRIC_INTERPRETATION, COMPRESSION))
+    return ImageError(
+        f"is a kind of TIFF that is not supported ({bits} bits, {kind}, photometric interpretation {colours}, "
+        f"compression {compression}); save it as unsigned 8 or 16 bits, or floating-point 32 bits, sample by sample"
+    )
+
+
+def _tag(image: Image.Image, number: int, default: Any = None) -> Any:
+    return image.tag_v2.get(number, default) if isinstance(image, TiffImageFile) else default
+
+
+def _read(image: ImageFile.ImageFile, start: int, size: int) -> bytes:
+    """At most `size` bytes, and at most as many as there are."""
+    file = image.fp
+    assert file is not None
+    there = file.seek(0, os.SEEK_END)
+    file.seek(start)
+    return file.read(max(0, min(size, there - start)))
+
+
+def _refuse_zeros_at_end(image: ImageFile.ImageFile, start: int, size: int, zeros: int) -> None:
+    """Refuses compressed data that end in so many zeros, as an incomplete copy does: decoders make pixels of them."""
+    if size > zeros and not any(_read(image, start + size - zeros, zeros)):
+        raise ImageError("the file is cut off: its compressed pixels end in zeros")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_dicom import FLAT, HTJ2K, NAME, RAMP, RGB, check, compressed, dataset, jpeg_of_flat, read, spread, written
 from medprobe.base import ImageError
-from medprobe.manifests.readers import dicom_codestream, dicom_file
+from medprobe.manifests.readers import codestreams, dicom_file
 from PIL import Image
 from pydicom import Dataset, dcmwrite, uid
 from pydicom.encaps import encapsulate
@@ -230,8 +230,8 @@ def test_without_pydicom_the_extra_is_named(tmp_path: Path, monkeypatch) -> None
 @pytest.mark.parametrize("kept", [0, 1, 20, 44])
 def test_a_codestream_that_ends_early_is_refused(kept: int) -> None:
     for describe, whole in (
-        (dicom_codestream.describe_jpeg, jpeg_of_flat()),
-        (dicom_codestream.describe_jpeg2000, HTJ2K),
+        (codestreams.describe_jpeg, jpeg_of_flat()),
+        (codestreams.describe_jpeg2000, HTJ2K),
     ):
         with pytest.raises(ImageError, match=r"cut off|damaged"):
             describe(whole[:kept])

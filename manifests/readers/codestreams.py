@@ -1,16 +1,26 @@
-"""The header of a compressed frame, read before a decoder sees it.
+"""Compressed pixels: the headers of JPEG and JPEG 2000, and JPEG decoded so that missing data are noticed.
 
-Decoders reserve memory for the size that the compressed data declares. Here it is compared with what the DICOM header
-declares, so that a damaged frame is refused and not decoded.
+Decoders reserve memory for the size that the compressed data declares. `describe_jpeg` and `describe_jpeg2000` read
+it before, so that a frame of another size than its file declares is refused and not decoded.
+
+Where compressed pixels end early or make no sense, libjpeg fills up with grey or noise and warns. Pillow keeps the
+warnings to itself; `decode_jpeg` takes the same library through simplejpeg, and a warning is damage, but for those that
+cost no pixel: an odd but clear header, and bytes that are left over before the end marker (cameras pad), if they are
+few or all the same. More of them, or a decoder that ended amid zeros, are the trace of other data than the image's.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import simplejpeg
+
 from ...base import ImageError
+from .read_errors import refuse_too_many
 
 _JPEG_KINDS: dict[int, Literal["jpeg", "lossless", "jpeg-ls"]] = {
     0xC0: "jpeg",
@@ -24,6 +34,13 @@ _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _JP2 = b"\x00\x00\x00\x0cjP  "
 _MOST_TILES = 65_535
+_COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_ODD_HEADER = ("Invalid SOS parameters", "Unknown Adobe color transform", "unknown JFIF revision", "bad ICC")
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")
+_FEW = 16
+"""Bytes before the end marker that are taken for padding whatever they are."""
+_READ_AHEAD = 8
+"""Bytes that the decoder takes before it needs them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,8 @@ class Codestream:
     """Bits of a sample."""
     adobe: bool = False
     """Whether an Adobe marker declares the colour transform, so that a JPEG decoder gives RGB by itself."""
+    signed: bool = False
+    """Whether samples are signed, as JPEG 2000 declares it."""
 
 
 def describe_jpeg(frame: bytes) -> Codestream:
@@ -87,8 +106,55 @@ def describe_jpeg2000(frame: bytes) -> tuple[Codestream, bytes]:
         raise _damaged()
     if len(set(components[::3])) != 1:
         raise ImageError("compressed as JPEG 2000 with samples of different depths, which is not supported")
-    precision = (components[0] & 0x7F) + 1
-    return Codestream("jpeg2000", bottom - top, right - left, samples, precision), frame
+    precision, signed = (components[0] & 0x7F) + 1, components[0] > 0x7F
+    return Codestream("jpeg2000", bottom - top, right - left, samples, precision, signed=signed), frame
+
+
+def decode_jpeg(data: bytes, mode: str, scale: int = 1) -> np.ndarray | None:
+    """The pixels of a JPEG stream; what follows its end marker is ignored.
+
+    Args:
+        data: from the start marker on.
+        mode: what Pillow calls its colours: `L`, `RGB` or `CMYK`, the last as stored (mostly inverted).
+        scale: 1, 2, 4 or 8: decode at this fraction of the size, which costs less.
+
+    Returns:
+        uint8, (H, W), (H, W, 3) or (H, W, 4), the same as Pillow's; None where Pillow must decode: its chroma is
+        sampled in a way that simplejpeg does not know, or a warning stopped the decoder that costs no pixel.
+
+    Raises:
+        ImageError: it is cut off or damaged, has too many pixels, or is of a kind that libjpeg does not read.
+    """
+    try:
+        height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
+        refuse_too_many(height * width)
+        # As Pillow decodes: the exact transform, and chroma interpolated.
+        pixels = simplejpeg.decode_jpeg(
+            data, _COLOURS[mode], fastdct=False, fastupsample=False, min_factor=scale,
+            min_height=-(-height // scale), min_width=-(-width // scale),
+        )  # fmt: skip
+        return pixels[..., 0] if mode == "L" else pixels
+    except ValueError as error:
+        warning = str(error)
+    if "Could not determine" in warning or _costs_no_pixel(data, warning):
+        return None
+    if "Premature end of JPEG file" in warning:
+        raise ImageError("the file is cut off")
+    if "Unsupported" in warning:
+        raise ImageError("is a kind of JPEG that is not supported")
+    raise ImageError("the file is damaged: its compressed pixels are incomplete or changed")
+
+
+def _costs_no_pixel(data: bytes, warning: str) -> bool:
+    left_over = _LEFT_OVER.search(warning)
+    if left_over is None:
+        return any(text in warning for text in _ODD_HEADER)
+    count, marker = int(left_over[1]), int(left_over[2], 16)
+    if marker != 0xD9:
+        # Before any other marker: harmless ahead of the first scan, the trace of damage between scans.
+        return marker not in (0xC4, 0xDA, *range(0xD0, 0xD8))
+    same = re.search(rb"(?s)(.)\1{%d,}\xff\xd9" % (count - 1), data)
+    return count <= _FEW or (same is not None and len(same[0]) - 2 <= count + _READ_AHEAD)
 
 
 def _unboxed(frame: bytes) -> bytes:
