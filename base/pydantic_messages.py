@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,9 +37,14 @@ def fault_in_words(fault: Mapping[str, Any]) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
     if fault["type"] not in _RULES:
         return message
-    return f"{_RULES[fault['type']].format(**fault.get('ctx', {}))}, not {_shown(fault['input'])}"
+    return f"{_RULES[fault['type']].format(**fault.get('ctx', {}))}, not {shown(fault['input'])}"
 
 
-def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else str(value)
+def shown(value: Any) -> str:
+    """A wrong value for a message: text in quotes, all else as Python writes it, cut where it is long."""
+    # Of a list or a number only as much is made into text as is shown: a card of a few lines may hold gigabytes.
+    try:
+        text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else reprlib.repr(value)
+    except ValueError:
+        text = "a number of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

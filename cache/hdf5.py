@@ -38,6 +38,8 @@ _CACHE_BYTES = 2 * _CHUNK_BYTES
 _READ_BYTES = 2 * 2**20
 """What is read of a matrix at a time."""
 _FORMAT = ("v110", "v110")
+_MOST_DEFLATED = 1032
+"""Bytes that one byte of gzip can stand for."""
 
 
 class DamagedError(CacheError):
@@ -128,7 +130,9 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
             yield file
     except FileNotFoundError as error:
         raise GoneError(f"{path}: does not exist; `medprobe cache ls` lists the caches of a folder.") from error
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except MemoryError as error:
+        raise CacheError(f"{path}: needs more memory than there is ({first_line(error)}).") from error
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         number = getattr(error, "errno", None)
         if number == errno.ESTALE:
             raise GoneError(f"{path}: was replaced while it was read; run the same command again.") from error
@@ -296,10 +300,13 @@ def get_array(file: h5py.File, name: str, dtype: Any, row_shape: tuple[int, ...]
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset called `name`; KeyError where there is none."""
+    """The dataset called `name`; KeyError where there is none, ValueError where it cannot be in a file of that size."""
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise KeyError(f"{name} is not a dataset")
+    # Before anything is allocated: a damaged header may declare terabytes.
+    if found.size * found.dtype.itemsize > file.id.get_filesize() * (_MOST_DEFLATED if found.compression else 1):
+        raise ValueError(f"{name} declares {found.dtype} {found.shape}, more than the file holds")
     return found
 
 

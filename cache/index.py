@@ -136,13 +136,14 @@ def matrix_dims(file: h5py.File, spec: EmbeddingSpec, rows: int) -> dict[str, in
     """Vector length by pooling.
 
     Raises:
-        ValueError: a matrix has another number of rows, or is neither float16 nor float32.
+        ValueError: a matrix has another number of rows, no column, or is neither float16 nor float32.
         KeyError: a pooling of the spec has no matrix.
     """
     dims: dict[str, int] = {}
     for pooling in spec.poolings if rows else ():
         matrix: Any = dataset(file, f"embedding/{pooling}")
-        if matrix.ndim != 2 or matrix.shape[0] != rows or matrix.dtype not in (np.float16, np.float32):
+        fits = matrix.ndim == 2 and matrix.shape[0] == rows and matrix.shape[1] > 0
+        if not fits or matrix.dtype not in (np.float16, np.float32):
             raise ValueError(f"embedding/{pooling} is {matrix.dtype} {matrix.shape}, which does not fit {rows:,} rows")
         dims[pooling] = int(matrix.shape[1])
     return dims

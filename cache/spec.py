@@ -189,7 +189,7 @@ class EmbeddingSpec:
             fields: Mapping[str, Any] = json.loads(text)
             transform = TransformSpec(**fields["transform"])
             return cls(**{**fields, "transform": transform})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise CacheError(
                 f"the embedding spec cannot be read ({error}); it was written by another version."
             ) from error

@@ -181,7 +181,7 @@ def _kept(file: Path, digest: str) -> dict[Colour, Normalization] | None:
         return {
             colour: Normalization(tuple(content[colour]["mean"]), tuple(content[colour]["std"])) for colour in _CHANNELS
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # not there yet, or no longer whole: counted again
 
 

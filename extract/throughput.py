@@ -180,7 +180,7 @@ def remember(device: str, fingerprint: str, size: int) -> None:
 def _remembered() -> dict[str, dict[str, Any]]:
     try:
         known = json.loads(_place().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     whole = isinstance(known, dict) and all(isinstance(sizes, dict) for sizes in known.values())
     return known if whole else {}

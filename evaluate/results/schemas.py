@@ -98,12 +98,12 @@ def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
         raise ReportError(f"{path}: is missing; the run is incomplete. Run `medprobe probe` again.")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+        absent = [field.name for field in schema if field.name not in table.column_names]
+        if not absent:
+            return as_frame(table.select(schema.names).cast(schema))
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ReportError(f"{path}: is damaged or not a Parquet file. Run `medprobe probe` again.") from error
-    absent = [field.name for field in schema if field.name not in table.column_names]
-    if absent:
-        raise ReportError(f"{path}: lacks the columns {', '.join(absent)}; it was not written by `medprobe probe`.")
-    return as_frame(table.select(schema.names))
+    raise ReportError(f"{path}: lacks the columns {', '.join(absent)}; it was not written by `medprobe probe`.")
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:

@@ -189,7 +189,7 @@ def _own_config(entry: Entry) -> dict[str, Any]:
 def _read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{file.name} cannot be read: {first_line(error)}") from error
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg"} <= config.get("model_cfg", {}).keys():
         raise WeightsError(

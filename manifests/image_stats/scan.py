@@ -120,9 +120,9 @@ def _read(manifest: Manifest) -> pd.DataFrame:
             if made_by != _made_by(manifest):
                 return empty
             table = parquet.read().to_pandas(ignore_metadata=True).drop_duplicates("key").set_index("key")
-    except (pa.ArrowException, OSError):
+        return table.assign(reason="", missing=False)[empty.columns].astype(empty.dtypes.to_dict())
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError):
         return empty
-    return table.assign(reason="", missing=False)[empty.columns].astype(empty.dtypes.to_dict())
 
 
 def _write(manifest: Manifest, table: pd.DataFrame, keys: np.ndarray, stamps: np.ndarray, reasons: np.ndarray) -> None:

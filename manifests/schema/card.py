@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ...base import ManifestError, atomic_path, counted, did_you_mean, one_of
-from ...base.pydantic_messages import fault_in_words
+from ...base.pydantic_messages import fault_in_words, shown
 from ...base.text import first_line
 from .intensity_policy import DEFAULT_READING, IntensityPolicy
 
@@ -197,6 +197,7 @@ class DatasetCard(BaseModel):
         try:
             text = path.read_text(encoding="utf-8-sig")
             values = yaml.safe_load(text)
+            values = {str(key): value for key, value in values.items()} if isinstance(values, dict) else None
         except FileNotFoundError as error:
             raise ManifestError(
                 f"{path}: the dataset card is missing. A manifest is a table and a YAML card of the same name next to "
@@ -208,9 +209,11 @@ class DatasetCard(BaseModel):
             raise ManifestError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
         except OSError as error:
             raise ManifestError(f"{path}: cannot be read: {error.strerror or first_line(error)}.") from error
-        if not isinstance(values, dict):
+        except (ValueError, RecursionError) as error:  # a date or a number that cannot be, brackets within brackets
+            raise ManifestError(f"{path}: holds a value that cannot be read: {first_line(error)}.") from error
+        if values is None:
             raise ManifestError(f"{path}: holds no fields; a card has at least `name`, `task` and `classes`.")
-        return cls.of(str(path), **{str(key): value for key, value in values.items()})
+        return cls.of(str(path), **values)
 
     def save(self, path: Path) -> None:
         """Writes the card as YAML, whole or not at all; fields that were left empty are left out."""
@@ -234,8 +237,8 @@ def _in_words(fault: dict[str, Any]) -> str:
         within = IntensityPolicy if field.startswith("reading.") else DatasetCard
         return f'unknown field "{field}".{did_you_mean(str(fault["loc"][-1]), within.model_fields)}'
     if field == "version":
-        return f"format version {fault['input']!r} is not one that this medprobe reads (1); install a newer one."
-    near = did_you_mean(str(fault["input"]), TASKS) if field == "task" else ""
+        return f"format version {shown(fault['input'])} is not one that this medprobe reads (1); install a newer one."
+    near = did_you_mean(shown(fault["input"]).strip('"'), TASKS) if field == "task" else ""
     message = fault_in_words(fault)
     return f"{field}: {message}{'' if message.endswith('?') else '.'}{near}"
 

@@ -40,18 +40,18 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
         )
     if not path.is_file():
         raise ManifestError(f"{path}: does not exist.{_near_files(path)}")
+    types = {pa.string(): TEXT, pa.large_string(): TEXT}
     try:
         table = _read_csv(path, text) if is_csv else pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+        if twice:
+            raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
+        # The pandas notes in a Parquet file are ignored: a saved index is not a column of a manifest.
+        frame = table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
+        for column in set(text) & set(frame.columns):
+            frame[column] = as_text(column_of(frame, column))
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: cannot be read: {_reason(error, path)}.") from error
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
-    if twice:
-        raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
-    types = {pa.string(): TEXT, pa.large_string(): TEXT}
-    # The pandas notes in a Parquet file are ignored: a saved index is not a column of a manifest.
-    frame = table.to_pandas(ignore_metadata=True, types_mapper=types.get, split_blocks=True)
-    for column in set(text) & set(frame.columns):
-        frame[column] = as_text(column_of(frame, column))
     return frame
 
 
@@ -161,13 +161,21 @@ def _reason(error: BaseException, path: Path) -> str:
     if "Empty CSV file" in words:
         return "it is empty"
     # UTF-16 has zero bytes; spreadsheets export it as "Unicode text".
-    if b"\0" in text_start or "UTF8" in words or "utf-8" in words.lower():
+    if b"\0" in text_start or "UTF8" in words or "utf-8" in words.lower() or (text_start and not _is_utf8(path)):
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
     if "columns, got" in words:
         return _ragged_rows(path)
     if path.suffix.lower() == ".parquet" or "zlib" in words:
         return "it is damaged, cut off or of another format; fetch it or build it again"
     return words[:200].rstrip(".")
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return all(file)
+    except UnicodeDecodeError:
+        return False
 
 
 def _ragged_rows(path: Path) -> str:
@@ -179,7 +187,10 @@ def _ragged_rows(path: Path) -> str:
         return "skip"
 
     options = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip)
-    table = pacsv.read_csv(path, read_options=pacsv.ReadOptions(use_threads=False), parse_options=options)
+    try:
+        table = pacsv.read_csv(path, read_options=pacsv.ReadOptions(use_threads=False), parse_options=options)
+    except pa.ArrowException:  # a message of its own would repeat the row, which may name a patient
+        return "a row has another number of fields than the header; close every quote"
     if other := other_separator(table.column_names):
         return f"its fields seem to be separated by {other}; save it with commas"
     first, others = ragged[0], f" (and {counted(len(ragged) - 1, 'other row')})" if len(ragged) > 1 else ""

@@ -209,7 +209,7 @@ def _changes(text: str, probe: str, settings: str) -> dict[str, Any]:
     try:
         flow = "{" + settings.replace("=", ": ") + "}"
         changes, node = yaml.safe_load(flow), yaml.compose(flow)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # the latter of a date or a number that cannot be
         changes, node = None, None
     if not isinstance(node, yaml.MappingNode) or not changes or None in changes.values():
         raise ProbeError(f'--probe "{text}": write settings as {probe}:name=value,name=[value,value].')
