@@ -94,10 +94,11 @@ def _write(found: Statistics, out: Path) -> None:
     from ...base import atomic_path
     from ...evaluate.resampling.train_size import FULL_TRAIN
     from ...report import draw_ranking
+    from ...report.elements.table_formats import csv_text
 
     for name, table in found.tables.items():
         with atomic_path(out / f"{name}.csv") as path:
-            table.to_csv(path, index=False, lineterminator="\n")
+            path.write_text(csv_text(table), encoding="utf-8")
     for ranking in found.rankings:
         budget = "" if ranking.budget == FULL_TRAIN else f"-{ranking.budget}"
         stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within}{budget}")

@@ -11,6 +11,7 @@ rounds to other values of 8 bits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from .intensity import to_8_bits
 
 Mapping = Callable[[np.ndarray], np.ndarray]
 """Maps an array of real values to one of the same shape, value by value."""
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _BLOCK = 2**22
 """Values that are mapped at once where they are too wide for a table of all of them."""
 
@@ -133,10 +135,14 @@ def _functional_group(header: Dataset, frame: int, name: str) -> Dataset:
 
 
 def _number(item: Dataset, keyword: str) -> float | None:
-    """The first of the element's values, None where it is absent, empty or not finite."""
+    """The first of the element's values, None where it is absent, empty or not finite; a decimal comma is a point."""
     value = item.get(keyword)
     if value is not None and not isinstance(value, str | int | float):
         value = next(iter(value), None)
+    if isinstance(value, str):  # what pydicom could not read as a number
+        value = value.split("\\")[0].replace(",", ".", 1).strip(" \0")
+        if value and not _DECIMAL.fullmatch(value):
+            raise ImageError(f"the file is damaged: its {keyword} is not a number")
     number = None if value is None or value == "" else float(value)
     return number if number is not None and np.isfinite(number) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -133,9 +134,11 @@ def other_separator(names: Sequence[str]) -> str:
 
 
 def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
+    separator = _declared_separator(path)
     return pacsv.read_csv(
         path,
-        parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        read_options=pacsv.ReadOptions(skip_rows=int(separator is not None)),
+        parse_options=pacsv.ParseOptions(delimiter=separator or ",", newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
             column_types={name: pa.large_string() for name in text},
             # Only an empty field is missing: "NA" may be a class, a site or a patient.
@@ -143,6 +146,13 @@ def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
             strings_can_be_null=True,
         ),
     )
+
+
+def _declared_separator(path: Path) -> str | None:
+    """What a first line such as `sep=;` declares, which Excel reads and does not show; None without one."""
+    with pa.input_stream(str(path)) as file:
+        first = re.match(rb"(?:\xef\xbb\xbf)?\"?sep=([^\r\n])\"?,*\r?\n", file.read(64), re.IGNORECASE)
+    return first and first[1].decode(errors="replace")
 
 
 def _near_files(path: Path) -> str:
@@ -186,13 +196,16 @@ def _ragged_rows(path: Path) -> str:
         ragged.append(row)
         return "skip"
 
-    options = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip)
+    separator = _declared_separator(path)
+    parsing = pacsv.ParseOptions(delimiter=separator or ",", newlines_in_values=True, invalid_row_handler=skip)
+    reading = pacsv.ReadOptions(skip_rows=int(separator is not None), use_threads=False)
     try:
-        table = pacsv.read_csv(path, read_options=pacsv.ReadOptions(use_threads=False), parse_options=options)
+        table = pacsv.read_csv(path, read_options=reading, parse_options=parsing)
     except pa.ArrowException:  # a message of its own would repeat the row, which may name a patient
         return "a row has another number of fields than the header; close every quote"
     if other := other_separator(table.column_names):
         return f"its fields seem to be separated by {other}; save it with commas"
     first, others = ragged[0], f" (and {counted(len(ragged) - 1, 'other row')})" if len(ragged) > 1 else ""
-    fields = f"row {first.number - 1} has {first.actual_columns} fields, the header {first.expected_columns}{others}"
+    row = first.number - 1 - reading.skip_rows
+    fields = f"row {row} has {first.actual_columns} fields, the header {first.expected_columns}{others}"
     return f"{fields}; put a field that holds a comma in quotes"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from ...base import MedprobeWarning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,14 +121,63 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as `svg` or `png`; equal figures give equal bytes (no date, no program name, fixed ids)."""
+    """The figure as `svg` or `png`; equal figures give equal bytes (no date, no program name, fixed ids).
+
+    Characters that DejaVu Sans lacks are drawn with an installed font that has them. Where none has, a
+    `MedprobeWarning` says so, and they are boxes; the tables have them right.
+    """
+    from matplotlib.text import Text
+
+    drawn, missing = _saved(figure, kind)
+    if missing and (families := _fonts_for(missing)):
+        for text in figure.findobj(Text):
+            cast(Text, text).set_fontfamily(["DejaVu Sans", *families])
+        drawn, missing = _saved(figure, kind)
+    if missing:
+        characters = "".join(map(chr, sorted(missing)[:10]))
+        warnings.warn(
+            f'no installed font has "{characters}", so figures show boxes in their place; install one that has them, '
+            "such as Noto Sans CJK for Chinese, Japanese and Korean, and draw them again",
+            MedprobeWarning,
+            stacklevel=2,
+        )
+    return drawn
+
+
+def _saved(figure: Figure, kind: str) -> tuple[bytes, set[int]]:
+    """The file, and the code points of the characters that are boxes in it."""
     stamps = dict.fromkeys(("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",))
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the tables have it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=stamps)
-    return buffer.getvalue()
+    missing = set()
+    for warning in caught:
+        if number := re.match(r"Glyph (\d+) .*missing from font", str(warning.message)):
+            missing.add(int(number[1]))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return buffer.getvalue(), missing
+
+
+def _fonts_for(missing: set[int]) -> list[str]:
+    """The installed fonts that have some of the `missing` characters which those before them lack."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    families, missing = [], set(missing)
+    # The Last Resort font of matplotlib has a box for every character.
+    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
+    for font in sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400, font.name)):
+        if not missing:
+            break
+        try:
+            found = missing.intersection(get_font(font.fname).get_charmap())
+        except (OSError, RuntimeError):  # a listed file that was removed, or that FreeType cannot read
+            continue
+        if found:
+            families.append(font.name)
+            missing -= found
+    return families
 
 
 def svg_and_png(draw: Callable[[], Figure]) -> tuple[bytes, bytes]:

@@ -93,11 +93,8 @@ def draw_montage(manifest: Manifest, out: Path, *, per_class: int = 8, seed: int
         >>> draw_montage(manifest, folder / "examples.png", per_class=4).name
         'examples.png'
     """
-    import matplotlib as mpl
-
     examples = class_examples(manifest, per_class=per_class, seed=seed)
     with drawing(LIGHT):
-        mpl.rcParams["font.family"] = _fonts_for("".join([manifest.name, *manifest.card.classes]))
         picture = figure_bytes(montage_figure(manifest, examples), "png")
     with atomic_path(out) as temporary:
         temporary.write_bytes(picture)
@@ -129,27 +126,6 @@ def montage_figure(manifest: Manifest, examples: list[Examples]) -> Figure:
     counts = f"{counted(len(manifest), 'image')}, {counted(classes, *class_words(manifest.card.task))}{cut}"
     axes.set_title(f"{manifest.name}: {counts}")
     return figure
-
-
-def _fonts_for(text: str) -> list[str]:
-    """DejaVu Sans and the installed fonts with the characters of `text` that the fonts before them lack."""
-    from matplotlib.font_manager import findfont, fontManager, get_font
-
-    missing = set(map(ord, text)).difference(get_font(findfont("DejaVu Sans")).get_charmap())
-    families = ["DejaVu Sans"]
-    # The Last Resort font of matplotlib has a box for every character.
-    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
-    for font in sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400, font.name)):
-        if not missing:
-            break
-        try:
-            found = missing.intersection(get_font(font.fname).get_charmap())
-        except (OSError, RuntimeError):  # a listed file that was removed, or that FreeType cannot read
-            continue
-        if found:
-            families.append(font.name)
-            missing -= found
-    return families
 
 
 def _tile(source: Source) -> Image.Image:

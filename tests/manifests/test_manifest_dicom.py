@@ -202,3 +202,23 @@ def test_threads_read_what_one_reads(tmp_path: Path) -> None:
         together = list(pool.map(lambda number: read(path, number % 5), range(100)))
     for number, pixels in enumerate(together):
         np.testing.assert_array_equal(pixels, alone[number % 5])
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"), [("40,5", "400,25"), (" 40,5 \\80,5", "400,25\\1,0"), ("4,05e1", "+400,25")]
+)
+def test_a_decimal_comma_is_a_decimal_point(tmp_path: Path, centre: str, width: str) -> None:
+    right = read(written(tmp_path / "i.dcm", dataset(RAMP, WindowCenter=40.5, WindowWidth=400.25)))
+    header = dataset(RAMP, WindowCenter="11111111111111", WindowWidth="22222222222222")
+    content = written(tmp_path / "i.dcm", header).read_bytes()
+    content = content.replace(b"1" * 14, centre.ljust(14).encode()).replace(b"2" * 14, width.ljust(14).encode())
+    (tmp_path / "i.dcm").write_bytes(content)
+    np.testing.assert_array_equal(read(tmp_path / "i.dcm"), right)
+
+
+@pytest.mark.parametrize("number", ["1,234,5", "1.234,5", "forty"])
+def test_what_is_no_number_is_not_read_as_one(tmp_path: Path, number: str) -> None:
+    path = written(tmp_path / "i.dcm", dataset(RAMP, RescaleSlope="11111111111111", RescaleIntercept=0))
+    path.write_bytes(path.read_bytes().replace(b"1" * 14, number.ljust(14).encode()))
+    with pytest.raises(ImageError, match="RescaleSlope is not a number"):
+        read(path)

@@ -29,6 +29,19 @@ def _write(folder: Path, table: str, **card: object) -> Path:
     return folder / "toy.csv"
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("line", ["sep={}\r\n", "sep={}\n", '"sep={}"\r\n', "SEP={}\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_line_in_which_excel_declares_the_separator_is_read(tmp_path, start, line, separator) -> None:
+    declared = start + line.format(separator)
+    table = "sample_id,path,label\ns1,1.png,a\ns2,2.png,b\n".replace(",", separator)
+    loaded = Manifest.load(_write(tmp_path, declared + table))
+    assert loaded.table["label"].tolist() == ["a", "b"]
+    longer = _write(tmp_path, f"{declared}{table}s3{separator}3.png{separator}a{separator}a\n")
+    with pytest.raises(ManifestError, match="row 3 has 4 fields, the header 3"):
+        Manifest.load(longer)
+
+
 # Any text but lone surrogates, which no file can hold, and blanks alone, which are no id.
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12).filter(
     lambda text: text.strip() != ""

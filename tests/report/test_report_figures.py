@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+from medprobe.base import MedprobeWarning
 from medprobe.base.text import shortened
 from medprobe.evaluate import METRICS, Run, evaluate
 from medprobe.evaluate.metrics.functions import LabeledPredictions
@@ -182,11 +187,40 @@ def test_a_dollar_in_a_name_is_a_dollar() -> None:
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["$\\frac{$", "a_b$c^$"]
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_script_that_the_font_lacks_makes_no_noise() -> None:
-    with drawing(LIGHT):
-        figure = curves.confusion_figure(details.confusion(predictions("binary", 2)), ["良性", "悪性"])
-        assert figure_bytes(figure, "svg")
+def _font_with(characters: str, path: Path) -> Path:
+    """A font in which each of the characters is a square."""
+    pen = TTGlyphPen(None)
+    for step, corner in enumerate([(50, 0), (50, 700), (750, 700), (750, 0)]):
+        (pen.lineTo if step else pen.moveTo)(corner)
+    pen.closePath()
+    names = [".notdef", *(f"u{ord(character):04X}" for character in characters)]
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap(dict(zip(map(ord, characters), names[1:], strict=True)))
+    font.setupGlyf(dict.fromkeys(names, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (800, 50)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Made for a test", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_names_in_a_script_that_the_font_lacks_are_drawn_with_an_installed_one(tmp_path, monkeypatch, kind) -> None:
+    def draw() -> bytes:
+        with drawing(LIGHT):
+            figure = curves.confusion_figure(details.confusion(predictions("binary", 2)), ["良性", "悪性"])
+            return figure_bytes(figure, kind)
+
+    fonts = [entry for entry in font_manager.fontManager.ttflist if "DejaVu" in entry.name]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
+    with pytest.warns(MedprobeWarning, match='no installed font has "性悪良"'):
+        in_boxes = draw()
+    font_manager.fontManager.addfont(_font_with("良性悪", tmp_path / "made.ttf"))
+    with warnings.catch_warnings(action="error"):
+        assert draw() != in_boxes
 
 
 def test_a_long_name_keeps_both_its_ends() -> None:

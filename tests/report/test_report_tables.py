@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from medprobe.evaluate import METRICS, Run, compare_backbones, summarise
 from medprobe.report import write_report
-from medprobe.report.elements.table_formats import as_csv, as_latex, as_markdown, latex_text
+from medprobe.report.elements.table_formats import as_csv, as_latex, as_markdown, csv_text, latex_text
 from medprobe.report.run.tables import Table
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")
@@ -119,6 +119,23 @@ def test_no_sign_of_a_name_is_taken_for_markdown(strange: Table) -> None:
     cell = re.split(r"(?<!\\)\|", line)[1].strip()
     assert re.sub(r"\\(?=[^a-zA-Z0-9\s])", "", cell.replace("\\\\", "\0")).replace("\0", "\\") == _SIGNS
     assert not re.search(r"(?<!\\)[*_`<$\[]", cell)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("rest", ["cmd|'/c calc'!A1", "SUM(1)", "1+1", "", "a\nb", "a\r=1"])
+def test_no_text_of_a_csv_is_a_formula(tmp_path: Path, sign: str, rest: str) -> None:
+    frame = pd.DataFrame({sign + rest: [-1.5, 2.0], "class": pd.Categorical([sign + rest, "glioma"])})
+    (tmp_path / "t.csv").write_text(csv_text(frame), newline="")
+    back = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    inert = "'" + (sign + rest).replace("\r", "\n")
+    assert list(back.columns) == [inert, "class"]
+    assert back["class"].tolist() == [inert, "glioma"]
+    assert back.iloc[:, 0].tolist() == [-1.5, 2.0]
+
+
+def test_numbers_of_a_csv_are_never_changed() -> None:
+    frame = pd.DataFrame({"as text": ["-1", "+2.5e-3", "-.5"], "as numbers": [-1, -2, -3], "mixed": [-1, "-1", None]})
+    assert csv_text(frame).splitlines()[1:] == ["-1,-1,-1", "+2.5e-3,-2,-1", "-.5,-3,"]
 
 
 def test_a_csv_keeps_names_and_numbers_as_they_are(strange: Table, tmp_path: Path) -> None:
