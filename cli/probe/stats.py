@@ -93,8 +93,8 @@ def stats(
 def _write(found: Statistics, out: Path) -> None:
     from ...base import atomic_path
     from ...evaluate.resampling.train_size import FULL_TRAIN
+    from ...manifests.schema.table_io import csv_text
     from ...report import draw_ranking
-    from ...report.elements.table_formats import csv_text
 
     for name, table in found.tables.items():
         with atomic_path(out / f"{name}.csv") as path:

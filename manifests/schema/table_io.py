@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ...base import ManifestError, counted, did_you_mean, one_of
 
 SUFFIXES = (".parquet", ".csv")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 TEXT = pd.StringDtype("pyarrow")
 """The dtype of every text column: compact, the same in pandas 2 and 3, and never a number by accident."""
 
@@ -63,6 +64,25 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         pacsv.write_csv(arrow, path)
     else:
         pq.write_table(arrow, path, compression="zstd", write_page_checksum=True)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as CSV in which no text is a formula: an apostrophe precedes what a spreadsheet would compute or run.
+
+    The names of classes and backbones are other people's. Numbers are written as they are, in text as well.
+    """
+    inert = frame.apply(
+        lambda cells: cells if pd.api.types.is_numeric_dtype(cells) else cells.astype(object).map(_inert)
+    )
+    return inert.rename(columns=_inert).to_csv(index=False, lineterminator="\n")
+
+
+def _inert(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    # A carriage return by itself ends a row, and the csv module does not quote it.
+    text = re.sub(r"\r\n?", "\n", cell)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) and not _NUMBER.fullmatch(text) else text
 
 
 def column_of(table: pd.DataFrame, name: str) -> pd.Series:

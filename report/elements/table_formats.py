@@ -5,35 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-import pandas as pd
-from pandas.api.types import is_numeric_dtype
-
 from ...base.text import MINUS, NONE
+from ...manifests.schema.table_io import csv_text
 from .table import Table
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def as_csv(table: Table) -> str:
     """The table at full precision, with the names of the columns as the code has them."""
     return csv_text(table.raw)
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A table as CSV in which no text is a formula: an apostrophe precedes what a spreadsheet would compute or run.
-
-    The names of classes and backbones are other people's. Numbers are written as they are, in text as well.
-    """
-    inert = frame.apply(lambda cells: cells if is_numeric_dtype(cells) else cells.astype(object).map(_inert))
-    return inert.rename(columns=_inert).to_csv(index=False, lineterminator="\n")
-
-
-def _inert(cell: object) -> object:
-    if not isinstance(cell, str):
-        return cell
-    # A carriage return by itself ends a row, and the csv module does not quote it.
-    text = re.sub(r"\r\n?", "\n", cell)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) and not _NUMBER.fullmatch(text) else text
 
 
 def as_markdown(table: Table) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.evaluate import METRICS, Run, compare_backbones, summarise
+from medprobe.manifests.schema.table_io import csv_text
 from medprobe.report import write_report
-from medprobe.report.elements.table_formats import as_csv, as_latex, as_markdown, csv_text, latex_text
+from medprobe.report.elements.table_formats import as_csv, as_latex, as_markdown, latex_text
 from medprobe.report.run.tables import Table
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")
