@@ -48,7 +48,8 @@ TRIALS = {
     "build": Trial(_BUILD),
     "build over an older one": Trial(_BUILD, ("manifest build folder ../few --out brain.parquet",)),
     "build with a new key": Trial(
-        "manifest build csv ../images.csv --root ../images --image-column path --group-column patient --out brain.csv --overwrite"
+        "manifest build csv ../images.csv --root ../images --image-column path --label-column label"
+        " --group-column patient --out brain.csv --overwrite"
     ),
     "check": Trial("manifest check brain.parquet", (_BUILD,)),
     "check --fix": Trial(
