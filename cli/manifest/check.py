@@ -10,7 +10,7 @@ import typer
 from ...base.text import NONE
 from ..terminal.console import command, remark, say, show_table
 from ..terminal.wrapping import wrapped
-from .output_path import require_name, require_place
+from .output_path import require_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,13 +108,13 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
         return
     inputs = [("the manifest itself", file) for file in (manifest, manifest.with_suffix(".yaml"))]
     require_place(out, inputs, overwrite=overwrite)
-    require_name(out.stem, f'{out}: the name "{out.stem}", taken from --out')
 
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
-    """The new manifest, saved, with the statistics of its images; the old one if it needs no fix."""
+    """The new manifest, saved under the old name, with the statistics of its images; the old one if it needs no fix."""
     from ...manifests import manifest_image_stats
     from ...manifests.checks.fix_duplicates import FIXES
+    from ...cache import default_store
     from ...manifests.image_stats.scan import store_image_stats
 
     stamps, reasons = manifest.stamps()
@@ -123,14 +123,13 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     if not done.changes:
         remark(wrapped(f"{fix}: there is nothing to do, so {out} was not written; {manifest.path} is checked."))
         return manifest
-    saved = done.manifest.named(out.stem).save(out)
+    saved = done.manifest.save(out)
     store_image_stats(saved, stats.take(done.rows), stamps[done.rows], reasons[done.rows])
     for sentence in done.changes:
         remark(wrapped(f"{fix}: {sentence}."))
-    if saved.name != manifest.name:
-        why = f'so that its results are not taken for those of "{manifest.name}"'
-        reuse = "to use the embeddings made under the old name, change `name` back in its card"
-        remark(wrapped(f'The new data set is named "{saved.name}", {why}; {reuse}.'))
+    store = default_store(manifest.path or ".")
+    if default_store(out).resolve() != store.resolve() and store.is_dir():
+        remark(wrapped(f"note: the embeddings are in {store}; add --cache {store} to use them for {out}"))
     remark(wrapped(f"Wrote {out} and {out.with_suffix('.yaml').name}; the results below are about it."))
     return saved
 
@@ -138,14 +137,14 @@ def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
 def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[str, np.ndarray]:
     """A matrix per cache, (N, D) in the order of rows of `loaded`, NaN where a sample is not in it, by what made it.
 
-    A fix gives the data set another name; the caches of the manifest that was `given` are of the same images.
+    By default those next to the manifest that was `given`, whose caches are those of a fixed one too.
     """
     from ...base import CacheError, counted
     from ...cache import default_store, find_caches
 
     store = folder or default_store(given.path or ".")
     try:
-        caches = find_caches(store, given.name)
+        caches = find_caches(store, loaded.name)
     except CacheError:
         if folder:
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec
+from medprobe.cache import CacheDraft, EmbeddingSpec, TransformSpec, default_store, find_caches
 from medprobe.manifests import CODES, DatasetCard, Manifest, build_folder, check_manifest
 from PIL import Image
 from rich.cells import cell_len
@@ -140,17 +140,25 @@ def test_a_fix_with_nothing_to_do_writes_nothing_and_ends_as_the_check_does(pets
     assert list(tmp_path.glob("new.*")) == []
 
 
-def test_a_fixed_manifest_is_a_data_set_of_its_own_name(class_folders: Path, tmp_path: Path, medprobe) -> None:
+def test_a_fixed_manifest_keeps_the_name_and_so_its_embeddings(class_folders: Path, tmp_path: Path, medprobe) -> None:
     shutil.copy(class_folders / "train/cat/00.png", class_folders / "test/cat/copy.png")
     old = build_folder(class_folders, name="Pets at home").save(tmp_path / "old.parquet")
-    said = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", tmp_path / "fewer.parquet")
+    vectors = np.random.default_rng(0).standard_normal((len(old), 16)).astype(np.float32)
+    _embed(old, tmp_path / "embeddings", vectors, size=8, poolings=("cls",))
+    fewer = tmp_path / "fewer.parquet"
+    said = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", fewer)
     assert said.status == 0
-    assert '"fewer"' in said.err
-    assert Manifest.load(tmp_path / "fewer.parquet").name == "fewer"
-    assert old.path
-    assert Manifest.load(old.path).name == "Pets at home"
-    said = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", tmp_path / ".x.parquet")
-    assert (said.status, "no dot at its start" in said.err) == (1, True)
+    assert Manifest.load(fewer).name == "Pets at home"
+    assert "embeddings are in" not in said.notes
+    fixed = Manifest.load(fewer)
+    [cache] = find_caches(default_store(fewer), fixed.name)
+    kept = old.table["sample_id"].isin(fixed.sample_ids).to_numpy()
+    assert kept.sum() == len(old) - 1
+    np.testing.assert_array_equal(cache.load("cls", rows=cache.rows_of(fixed.sample_ids)), vectors[kept])
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = tmp_path / "elsewhere" / "fewer.parquet"
+    said = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", elsewhere)
+    assert f"add --cache {tmp_path / 'embeddings'} to use them" in said.notes
 
 
 def test_findings_count_the_images_that_they_are_about(class_folders: Path, tmp_path: Path, medprobe) -> None:
