@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -179,9 +180,10 @@ class EmbeddingCache:
         new = [sample for sample in absent if sample not in self.quarantine]
         text = f"{self.path.name}: {len(absent):,} of {wanted:,} samples are not in this cache."
         if new:
+            store, spec = self.path.parent.parent, self.spec
             text += (
                 f" {len(new):,} are not embedded yet, e.g. {one_of(map(repr, new), most=3)}:"
-                f" run `{extract_command(self.path.parent.parent, self.dataset, [self.spec.backbone])}`."
+                f" run `{extract_command(store, self.dataset, [spec.backbone], spec.options)}`."
             )
         if bad:
             text += (
@@ -200,12 +202,20 @@ class EmbeddingCache:
         return {name: self.__dict__[name] for name in ("path", "spec", "dataset", "dims", "info")}
 
 
-def extract_command(store: Path, dataset: str, backbones: Sequence[str] = ("NAME",)) -> str:
-    """The command that embeds a data set, with the manifest's own path where it is next to `store`."""
-    found = (store.absolute().parent / f"{dataset}{suffix}" for suffix in (".parquet", ".csv"))
-    manifest = next((str(path) for path in found if path.is_file()), "MANIFEST")
-    options = " ".join(f"--backbone {backbone}" for backbone in backbones)
-    return f"medprobe extract {manifest} {options}"
+def extract_command(
+    store: Path,
+    dataset: str,
+    backbones: Sequence[str] = ("NAME",),
+    options: Sequence[str] = (),
+    manifest: Path | None = None,
+) -> str:
+    """The command that embeds a data set; without `manifest`, with the one of its name that is next to `store`."""
+    near = [store.absolute().parent / f"{dataset}{suffix}" for suffix in (".parquet", ".csv")]
+    path = next((path for path in ([manifest] if manifest else near) if path.is_file()), None)
+    own = path is not None and store.absolute() == (path.parent / "embeddings").absolute()
+    words = ["medprobe", "extract", str(path or "MANIFEST")]
+    words += [word for name in backbones for word in ("--backbone", name)]
+    return shlex.join([*words, *options, *([] if path is None or own else ["--cache", str(store)])])
 
 
 def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:

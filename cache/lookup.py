@@ -6,11 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..base import CacheError, did_you_mean, one_of
 from .embedding_cache import EmbeddingCache, extract_command
 from .hdf5 import GoneError, dataset, hdf5_from
 from .spec import dataset_folder, safe_name, whole_files
+
+if TYPE_CHECKING:
+    from ..manifests import Manifest
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ def default_store(manifest_path: Path | str) -> Path:
     return Path(manifest_path).parent / "embeddings"
 
 
-def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None = None) -> list[EmbeddingCache]:
+def find_caches(
+    store: Path | str, dataset: str, backbones: Sequence[str] | None = None, *, manifest: Manifest | None = None
+) -> list[EmbeddingCache]:
     """The published caches of a data set, sorted by backbone and fingerprint.
 
     Args:
@@ -42,6 +48,8 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
         dataset: the data set's name (`manifest.name`).
         backbones: only these (names as given to `medprobe extract`); all by default. Of a backbone with several specs
             (sizes, precisions), all are returned; `name@fingerprint` names one of them.
+        manifest: the data set itself; then the error has the commands that take its vectors from the caches of other
+            data sets, where those of the requested backbones have equal pixels.
 
     Raises:
         CacheError: the data set or a backbone has no cache here (names the near ones), or a requested file is damaged.
@@ -55,7 +63,7 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
     folder = dataset_folder(store, dataset)
     paths = whole_files(folder)
     if not paths:
-        raise CacheError(_no_caches(store, dataset, folder))
+        raise CacheError(_no_caches(store, dataset, folder) + _from_others(store, folder, backbones, manifest))
     if backbones is None:
         caches = [EmbeddingCache.open(path) for path in paths]
     else:
@@ -67,7 +75,7 @@ def find_caches(store: Path | str, dataset: str, backbones: Sequence[str] | None
         found = {name for cache in caches for name in _names_of(cache)}
         absent = [backbone for backbone in backbones if backbone not in found]
         if absent:
-            raise CacheError(_no_backbones(folder, absent, paths))
+            raise CacheError(_no_backbones(folder, absent, paths) + _from_others(store, folder, absent, manifest))
     return sorted(caches, key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
 
 
@@ -155,3 +163,27 @@ def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path]) ->
     if begun:
         text += f" The extraction with {one_of(begun)} was started and not finished."
     return f"{text} Run `{extract_command(folder.parent, folder.name, absent)}`."
+
+
+def _from_others(store: Path, own: Path, backbones: Sequence[str] | None, manifest: Manifest | None) -> str:
+    """The commands that embed `manifest` under the specs of other data sets' caches; nothing where there are none."""
+    if manifest is None or not store.is_dir():
+        return ""
+    caches, _ = _readable([path for folder in _folders(store) if folder != own for path in whole_files(folder)])
+    fit = [
+        cache
+        for cache in caches
+        if cache.spec.reading == manifest.card.reading.in_spec
+        and (backbones is None or _names_of(cache) & set(backbones))
+    ]
+    # Backbones with the same options in one command, which decodes each image once.
+    by_options: dict[tuple[str, ...], dict[str, None]] = {}
+    for cache in fit:
+        by_options.setdefault(cache.spec.options, {})[cache.spec.backbone] = None
+    lines = [
+        f"\n  {extract_command(store, manifest.name, list(names), options, manifest.path)}"
+        for options, names in by_options.items()
+    ]
+    names = one_of(sorted({cache.dataset for cache in fit}))
+    start = f"\nTo take the vectors of equal pixels from {names} (images are decoded, and not embedded again), run"
+    return start + "".join(lines) if lines else ""

@@ -12,6 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from ..base import CacheError, canonical_json, fingerprint
 
 SPEC_VERSION = 1
@@ -169,6 +171,23 @@ class EmbeddingSpec:
         """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
         return fingerprint({"version": SPEC_VERSION, **self._fields()})
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `medprobe extract` that lead to this spec, besides `--backbone`.
+
+        The rest is the folder of local weights and the card's intensity policy; unequal sides are always the model's.
+        """
+        transform = self.transform
+        sides, resized = {*transform.size}, {*np.ravel(transform.resize_to).tolist()}
+        words = [word for pooling in self.poolings for word in ("--pooling", pooling)]
+        if len(sides) == len(resized) == 1:
+            words += ["--image-size", str(*sides), "--resize", str(*resized), "--resize-mode", transform.resize]
+        words += ["--interpolation", transform.interpolation]
+        if transform.colour == "red-filters":
+            words += ["--grey", "red-filters"]
+        mean, std = (",".join(map(_decimal, values)) for values in (transform.mean, transform.std))
+        return (*words, "--normalization", f"{mean}/{std}", "--precision", self.precision, "--runtime", self.runtime)
+
     def to_json(self) -> str:
         """The spec as canonical JSON; `from_json` gives an equal spec back."""
         return canonical_json(self._fields())
@@ -193,6 +212,11 @@ class EmbeddingSpec:
             raise CacheError(
                 f"the embedding spec cannot be read ({error}); it was written by another version."
             ) from error
+
+
+def _decimal(number: float) -> str:
+    """The shortest text without an exponent that gives this number back."""
+    return np.format_float_positional(number, trim="-")
 
 
 def _set(spec: TransformSpec | EmbeddingSpec, field: str, value: object) -> None:

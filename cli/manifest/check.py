@@ -112,9 +112,9 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
     """The new manifest, saved under the old name, with the statistics of its images; the old one if it needs no fix."""
+    from ...cache import default_store
     from ...manifests import manifest_image_stats
     from ...manifests.checks.fix_duplicates import FIXES
-    from ...cache import default_store
     from ...manifests.image_stats.scan import store_image_stats
 
     stamps, reasons = manifest.stamps()

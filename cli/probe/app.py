@@ -168,12 +168,13 @@ def probe(
     if metric is not None:
         find_metric(metric)
     samples = Manifest.load(manifest)
-    caches = find_caches(cache or default_store(manifest), samples.name, backbone or None)
+    caches = find_caches(cache or default_store(manifest), samples.name, backbone or None, manifest=samples)
     check_output_dir(out, overwrite=overwrite)
     tested = None
     if external:
         others = Manifest.load(external)
-        tested = others, find_caches(external_cache or default_store(external), others.name, backbone or None)
+        store = external_cache or default_store(external)
+        tested = others, find_caches(store, others.name, backbone or None, manifest=others)
     run = run_probes(
         samples,
         caches,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from medprobe.base import CacheError
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches
-from medprobe.extract import load_backbone
-from medprobe.manifests import build_folder
+from medprobe.extract import Backbone, load_backbone
+from medprobe.manifests import Manifest, build_folder
 from PIL import Image
 
 _TINY = ("-b", "timm:test_vit@random", "--image-size", "32", "--workers", "0", "--runtime", "torch")
@@ -56,6 +57,40 @@ def test_a_run_that_had_nothing_to_do_says_so(medprobe, pets) -> None:
     again = medprobe("extract", pets, *_TINY)
     assert "complete before this run" not in first.out
     assert "8 rows, cls 64-d, complete before this run" in again.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-b", "timm:test_vit2@random", "--pooling", "mean"),
+        ("--resize", "48", "--resize-mode", "squash", "--interpolation", "nearest", "--grey", "red-filters"),
+        ("--normalization", "dataset", "--precision", "bf16", "--pooling", "cls@1+mean"),
+        ("--normalization", "0.0000012/0.99999999"),
+    ],
+)
+def test_probe_gives_the_commands_that_take_over_the_vectors_of_another_set(
+    medprobe, pets, monkeypatch, options
+) -> None:
+    assert medprobe("extract", pets, *_TINY, *options).status == 0
+    other = build_folder(pets.parent / "pets")
+    ids = [f"other {row}" for row in range(8)]
+    Manifest(other.table.assign(sample_id=ids), other.card).named("other").save(pets.with_name("other.parquet"))
+    words = ("--probe", "centroid", "--seeds", 2, "--out", pets.with_name("run"))
+    run = ("probe", pets.with_name("other.parquet"), *words)
+    told = medprobe(*run)
+    assert told.status == 1
+    assert "To take the vectors of equal pixels from pets" in told.err
+    commands = [shlex.split(line)[1:] for line in told.err.splitlines() if line.startswith("  medprobe extract")]
+    assert commands
+    monkeypatch.setattr(Backbone, "embed", None)
+    for words in commands:
+        said = medprobe(*words, "--workers", 0)
+        assert said.status == 0, said.err
+        assert "8 of 8 vectors were taken from pets (equal pixels)" in said.err
+    store = pets.parent / "embeddings"
+    specs, taken = ({cache.spec for cache in find_caches(store, name)} for name in ("pets", "other"))
+    assert specs == taken
+    assert medprobe(*run).status == 0
 
 
 def test_what_is_not_as_asked_is_said_in_one_line(medprobe, pets, monkeypatch) -> None:
