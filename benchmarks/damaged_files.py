@@ -18,8 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from medprobe.base import ImageError
-from medprobe.manifests import IntensityPolicy, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image, features
 
 _SUFFIXES = (".png", ".jpg", ".tif", ".npz", ".nii", ".nii.gz", ".h5", ".dcm", ".zarr", ".txt", "")

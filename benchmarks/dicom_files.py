@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from medprobe.base import ImageError
-from medprobe.manifests import read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import Source, read_image
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "formats.md"
 BEGIN, END = "<!-- dicom-files -->", "<!-- /dicom-files -->"

@@ -27,8 +27,7 @@ import pandas as pd
 import torch
 from medprobe.cache import EmbeddingCache, EmbeddingSpec, TransformSpec
 from medprobe.extract import extract, loader
-from medprobe.manifests import DatasetCard, Manifest
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import DatasetCard, Manifest, Source
 
 DIM = 64
 _MIX = np.random.default_rng(0).standard_normal((3 * 8 * 8, DIM), np.float32)

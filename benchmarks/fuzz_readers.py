@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 from damaged_files import Seed, damaged, seeds
 from medprobe.base import ImageError
-from medprobe.manifests import READERS, IntensityPolicy, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import READERS, IntensityPolicy, Source, read_image
 
 _SECONDS = 5.0
 _BYTES = 10**9

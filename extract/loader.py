@@ -13,9 +13,7 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from ..base import ImageError, usable_cores
 from ..cache import TransformSpec
-from ..manifests import read_image
-from ..manifests.readers import content_digest
-from ..manifests.readers.source import Source
+from ..manifests import Source, content_digest, read_image
 from ..manifests.readers.worker_pool import look_at
 
 

@@ -8,14 +8,15 @@ from .builders.folder import build_folder
 from .builders.image_table import build_csv
 from .builders.npz import build_npz
 from .builders.slices import SliceChoice
-from .checks import CHECKS, check_manifest
+from .checks import check_manifest
 from .checks.fix_duplicates import drop_duplicates, group_duplicates
 from .image_stats.compute import ImageStats
 from .image_stats.scan import manifest_image_stats
 from .manifest import Manifest
-from .readers import READERS, read_image
+from .readers import READERS, content_digest, read_image
+from .readers.source import Source
 from .registry import BUILDERS
-from .schema.card import TASKS, DatasetCard
+from .schema.card import DatasetCard
 from .schema.intensity_policy import IntensityPolicy
 from .schema.units import Units
 from .splits import resplit
@@ -26,16 +27,15 @@ from .validation.diagnostics import CODES, Diagnostic
 
 __all__ = [
     "BUILDERS",
-    "CHECKS",
     "CODES",
     "READERS",
-    "TASKS",
     "DatasetCard",
     "Diagnostic",
     "ImageStats",
     "IntensityPolicy",
     "Manifest",
     "SliceChoice",
+    "Source",
     "Units",
     "assign_folds",
     "attribute_counts",
@@ -44,6 +44,7 @@ __all__ = [
     "build_npz",
     "check_manifest",
     "class_balance",
+    "content_digest",
     "drop_duplicates",
     "group_duplicates",
     "manifest_image_stats",

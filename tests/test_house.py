@@ -33,7 +33,6 @@ _FROM_MODULES = {
         "manifest",
         "pseudonyms",
         "readers",
-        "readers.source",
         "readers.worker_pool",
         "registry",
         "schema.card",

@@ -9,8 +9,7 @@ from typing import cast
 import numpy as np
 
 from ...base import look_up
-from ...manifests import TASKS
-from ...manifests.schema.card import METRIC_ALIASES, Task
+from ...manifests.schema.card import METRIC_ALIASES, TASKS, Task
 from . import functions as f
 from .functions import LabeledPredictions
 

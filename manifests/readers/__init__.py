@@ -114,7 +114,7 @@ def content_digest(pixels: np.ndarray) -> str:
 
     Examples:
         >>> import numpy as np
-        >>> from medprobe.manifests.readers import content_digest
+        >>> from medprobe.manifests import content_digest
         >>> black = np.zeros((8, 8), np.uint8)
         >>> content_digest(black) == content_digest(black.copy()), content_digest(black) == content_digest(black + 1)
         (True, False)

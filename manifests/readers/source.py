@@ -27,7 +27,13 @@ _STORE_MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image: a file, or one frame of a file. Small and picklable, so that worker processes can be handed it."""
+    """One image: a file, or one frame of a file. Small and picklable, so that worker processes can be handed it.
+
+    Examples:
+        >>> from medprobe.manifests import Source, read_image
+        >>> read_image(Source(manifest.source(0).path)).dtype
+        dtype('uint8')
+    """
 
     path: Path
     """The file; absolute when it comes from a manifest."""

@@ -12,9 +12,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from ...base import ImageError, ManifestError, atomic_path, counted, usable_cores
-from ...manifests.manifest import Manifest
-from ...manifests.readers import read_image
-from ...manifests.readers.source import Source
+from ...manifests import Manifest, Source, read_image
 from ...manifests.readers.worker_pool import look_at
 from ...manifests.schema.card import class_words
 from ...manifests.schema.labels import has_class, label_codes

@@ -10,8 +10,7 @@ from medprobe.extract import load_backbone, resolve
 from medprobe.extract.loader import to_input
 from medprobe.extract.weights.download import fetch
 from medprobe.extract.weights.tensors import read_tensors
-from medprobe.manifests import Manifest, build_folder, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import Manifest, Source, build_folder, read_image
 from sklearn.datasets import load_sample_images
 
 

@@ -13,8 +13,7 @@ from medprobe.base import BackboneError, ManifestError, QuarantineError
 from medprobe.cache import TransformSpec
 from medprobe.extract import Normalization, dataset_normalization, load_backbone, read_normalization
 from medprobe.extract.loader import to_input
-from medprobe.manifests import DatasetCard, Manifest, build_folder, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import DatasetCard, Manifest, Source, build_folder, read_image
 from PIL import Image
 
 _TINY = "timm:test_vit@random"

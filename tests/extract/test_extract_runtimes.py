@@ -15,8 +15,7 @@ from medprobe.extract import device, extract, load_backbone
 from medprobe.extract.adapters import Features
 from medprobe.extract.adapters.from_timm import TimmAdapter
 from medprobe.extract.loader import to_input
-from medprobe.manifests import read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import Source, read_image
 
 _SIZES = {"timm:test_vit@random": 64, "timm:test_efficientnet@random": 64}
 _POOLINGS = {"timm:test_vit@random": ["cls", "mean", "cls+mean"], "timm:test_efficientnet@random": ["pooled", "mean"]}

@@ -8,8 +8,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from medprobe.manifests import IntensityPolicy, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image
 from pydicom import Dataset, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset

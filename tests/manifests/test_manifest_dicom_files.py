@@ -11,9 +11,8 @@ import numpy as np
 import pydicom
 import pytest
 from medprobe.base import ImageError
-from medprobe.manifests import IntensityPolicy, read_image
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from medprobe.manifests.readers import dicom
-from medprobe.manifests.readers.source import Source
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medprobe.base import ManifestError, OutputError
-from medprobe.manifests import DatasetCard, Manifest
+from medprobe.manifests import DatasetCard, Manifest, Source
 from medprobe.manifests.manifest import refuse_existing
-from medprobe.manifests.readers.source import Source
 
 _CARD = DatasetCard(name="toy", task="multiclass", classes=["a", "b", "1"])
 _ROWS = {"sample_id": ["s1", "s2", "s3"], "path": ["1.png", "2.png", "3.png"], "label": ["a", "b", "1"]}

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.base import ImageError
-from medprobe.manifests import IntensityPolicy, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image, ImageOps
 
 _ROWS, _COLUMNS = np.mgrid[0:93, 0:131]

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.base import ImageError
-from medprobe.manifests import IntensityPolicy, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image
 
 _RAMP = np.arange(300, dtype=np.uint16).reshape(15, 20) * 10

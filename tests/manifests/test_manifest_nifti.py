@@ -11,9 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from medprobe.base import ImageError
-from medprobe.manifests import IntensityPolicy, SliceChoice, read_image
+from medprobe.manifests import IntensityPolicy, SliceChoice, Source, read_image
 from medprobe.manifests.readers import nifti
-from medprobe.manifests.readers.source import Source
 from nibabel.orientations import inv_ornt_aff
 
 _AS_IT_IS = IntensityPolicy(window=(127.5, 255.0))

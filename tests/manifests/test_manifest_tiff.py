@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from medprobe.base import ImageError
-from medprobe.manifests import IntensityPolicy, read_image
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image
 from PIL.TiffImagePlugin import STRIPBYTECOUNTS, STRIPOFFSETS
 

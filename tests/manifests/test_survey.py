@@ -13,12 +13,12 @@ from medprobe.manifests import (
     ImageStats,
     IntensityPolicy,
     Manifest,
+    Source,
     build_folder,
     build_npz,
     manifest_image_stats,
 )
 from medprobe.manifests.image_stats import scan as surveying
-from medprobe.manifests.readers.source import Source
 from PIL import Image
 
 

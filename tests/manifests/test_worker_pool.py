@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import zarr
 from medprobe.base import ImageError, WorkerError
-from medprobe.manifests import Manifest, build_folder, manifest_image_stats, read_image
+from medprobe.manifests import Manifest, Source, build_folder, manifest_image_stats, read_image
 from medprobe.manifests.readers import worker_pool
-from medprobe.manifests.readers.source import Source
 from medprobe.manifests.readers.worker_pool import look_at
 from medprobe.report.manifest.montage import class_examples
 
@@ -146,7 +145,7 @@ def test_no_worker_outlives_a_caller_that_stops_or_fails(files) -> None:
 _KILLED = """
 import os, sys, time
 from pathlib import Path
-from medprobe.manifests.readers.source import Source
+from medprobe.manifests import Source
 from medprobe.manifests.readers.worker_pool import look_at
 one = look_at(lambda source: os.getpid(), [Source(Path("x"))] * 9, [[0], [1], [2], [3]], workers=1)
 pids = next(one).results
