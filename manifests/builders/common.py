@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,8 +13,10 @@ import pandas as pd
 
 from ...base import ManifestError, counted, did_you_mean, no_such, one_of
 from ..manifest import Manifest
+from ..readers.source import Source, real_place
 from ..schema.card import DatasetCard, Task
 from ..schema.table_io import as_text, column_of, is_blank
+from ..validation.diagnostics import outside_root
 from ..validation.faults import Faults, refuse
 from .files import refuse_other_encodings, require_readable
 
@@ -138,7 +141,7 @@ def assemble(
     Args:
         table: the manifest's table.
         where: what it was made from, for messages.
-        root: the folder that paths start from.
+        root: the folder that paths start from; where symbolic links lead out of it, a folder above becomes the root.
         notice: called if ids of groups or units are folded (`fold_ids`).
         noted: errors found before, which are reported with the others.
         columns: what the user calls the manifest's columns, for messages.
@@ -153,8 +156,12 @@ def assemble(
     table = table.assign(
         **{name: fold_ids(column_of(table, name), f'column "{columns.get(name, name)}"', notice) for name in ids}
     )
+    root = root.resolve()
+    top = _above_links(root, column_of(table, "path"))
+    if top != root:
+        table = table.assign(path=f"{root.relative_to(top).as_posix()}/" + column_of(table, "path"))
     try:
-        manifest = Manifest(table, DatasetCard.of(where, root=str(root.resolve()), **card))
+        manifest = Manifest(table, DatasetCard.of(where, root=str(top), **card))
     except ManifestError:
         # These errors are closer to the cause: missing classes make an invalid card.
         refuse(faults)
@@ -166,6 +173,14 @@ def assemble(
         faults.note(message + remedies.get(fault.code, ""), fault.count, row=row)
     refuse(faults)
     return manifest
+
+
+def _above_links(root: Path, paths: pd.Series) -> Path:
+    """The nearest folder, `root` or one above it, that all files are below, those that symbolic links lead to too."""
+    real_folder = cache(lambda folder: os.path.realpath(folder))
+    sources = (Source.parse(root, path) for path in paths[~outside_root(paths) & ~is_blank(paths)].unique())
+    places = {real_place(source.path, real_folder) for source in sources}
+    return Path(os.path.commonpath([root, *places]))
 
 
 def choose_word(option: str, given: str, known: Iterable[str]) -> None:

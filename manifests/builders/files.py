@@ -21,7 +21,8 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
     one that leads up would never end.
 
     Raises:
-        ManifestError: folders cannot be read (all are listed, by their path below `root`), or names are not UTF-8.
+        ManifestError: folders cannot be read (all are listed, by their path below `root`), names are not UTF-8, or
+            there are named pipes, devices or sockets.
     """
     found: list[tuple[Path, list[str]]] = []
     closed: list[OSError] = []
@@ -29,6 +30,8 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
         here = Path(place)
         if not os.access(here, os.X_OK):
             closed.append(PermissionError(EACCES, "Permission denied", place))
+        else:
+            _refuse_special_files(root, here)
         depth = len(here.relative_to(root).parts)
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and (depth < linked or not (here / name).is_symlink())
@@ -58,6 +61,18 @@ def require_readable(folder: Path) -> None:
         os.scandir(folder).close()
     except OSError as error:
         refuse_closed(folder, [error])
+
+
+def _refuse_special_files(root: Path, folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        # A link that leads nowhere is left for the checks to report.
+        odd = [
+            Path(entry.path).relative_to(root).as_posix()
+            for entry in entries
+            if not (entry.is_file() or entry.is_dir()) and os.path.exists(entry.path)
+        ]
+    if odd:
+        raise ManifestError(f"{root}: holds named pipes, devices or sockets ({one_of(odd)}); move them away.")
 
 
 def refuse_other_encodings(root: Path, paths: Iterable[Path]) -> None:

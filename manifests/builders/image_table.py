@@ -128,7 +128,7 @@ def build_csv(
         notice=messages.append,
         noted=faults,
         columns={**chosen, "label": label_columns[0]},
-        remedies={"duplicate-id": repeats},
+        remedies={"duplicate-id": repeats, "path-outside-root": " (--root names it)"},
         name=name or table.stem,
         task=task_for(names, task),
         classes=names,
@@ -175,11 +175,6 @@ def _placed(
             frames = as_text(column_of(made, "frame"))
             made["sample_id"] = paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))
     outside = outside_root(paths)
-    faults.blame(
-        outside,
-        f'column "{chosen["path"]}" leads out of the folder "{root}"; give --root a folder above all images, since a '
-        "manifest stores paths relative to it",
-    )
     remedy = f'Is "{chosen["path"]}" the column of paths? The folder that they start from is named with --root.'
     found = find_images(paths.mask(outside), root, column=chosen["path"], faults=faults, remedy=remedy, notice=notice)
     made["path"] = found.where(~outside, paths)

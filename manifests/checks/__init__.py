@@ -19,7 +19,6 @@ __all__ = ["CHECKS", "Check", "CheckContext", "check_manifest"]
 
 CHECKS: tuple[Check, ...] = (
     images.unreadable_images,
-    images.paths_outside_root,
     images.constant_images,
     images.extreme_aspects,
     images.images_with_text,

@@ -7,20 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..schema.table_io import column_of, is_blank
-from ..validation.diagnostics import Diagnostic, all_at_once, one_by_one, outside_root, rows_in_words
+from ..validation.diagnostics import Diagnostic, all_at_once, one_by_one, rows_in_words
 from .context import CheckContext
 
 EXTREME = 4
 """Aspect ratio above which little of an image is left in a square input."""
 _SIDES_FROM = 16
 """Pixels of the longer side; smaller images, such as a signal of a few rows, are not checked."""
-
-
-def paths_outside_root(context: CheckContext) -> Iterator[Diagnostic]:
-    """An absolute path, or one that climbs out of the card's root."""
-    rows = np.flatnonzero(outside_root(column_of(context.manifest.table, "path")))
-    what = 'column "path" leaves the card\'s root; set `root` higher and write paths from there'
-    yield from all_at_once("path-outside-root", rows, context.ids, what)
 
 
 def unreadable_images(context: CheckContext) -> Iterator[Diagnostic]:

@@ -7,6 +7,7 @@ ids nor paths. It is ignored if it is damaged, or made for another root, intensi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -58,14 +59,20 @@ def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show
     place = kept.index.get_indexer(pd.Index(keys))
     known = (place >= 0) & (reasons == "")
     known[known] = kept["stamp"].to_numpy()[place[known]] == stamps[known]
-    new, seen = np.flatnonzero(~known), []
+    absent = np.flatnonzero(reasons != "")
+    new, seen = np.flatnonzero(~known & (reasons == "")), []
     old = kept.iloc[place[known]].drop(columns="stamp")
     try:
         for facts in _look(manifest.sources(), new, workers, show_progress):
             seen += facts
     finally:
         # Kept even when the user stops in the middle: these images need not be read again.
-        rows = np.concatenate([np.flatnonzero(known), new[: len(seen)]])
+        rows = np.concatenate([np.flatnonzero(known), new[: len(seen)], absent])
+        places = (manifest.source(int(row)).path for row in absent)
+        seen += [
+            Facts(reason=reason, missing=not os.path.exists(place))
+            for reason, place in zip(reasons[absent], places, strict=True)
+        ]
         stats = ImageStats(pd.concat([old, ImageStats.of(seen).table]) if len(old) else ImageStats.of(seen).table)
         if len(new):
             _write(manifest, stats.table, keys[rows], stamps[rows], reasons[rows])

@@ -16,7 +16,7 @@ import numpy as np
 from ...base import ImageError
 from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
 from .read_errors import DamageAsImageError
-from .source import Source, is_store
+from .source import Source, is_store, refuse_special
 
 __all__ = [
     "READERS",
@@ -85,6 +85,7 @@ def read_image(source: Source) -> np.ndarray:
 @DamageAsImageError()
 def reader_of(path: Path) -> Reader:
     """The reader that recognises the content of a file, or a folder."""
+    refuse_special(path.stat())
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

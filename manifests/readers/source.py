@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -82,10 +83,20 @@ class Sources(Sequence[Source]):
     def stamps(self) -> tuple[np.ndarray, np.ndarray]:
         """The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty text where it has one.
 
-        The file system is queried once per file, however many rows name it.
+        Each file is looked up once, however many rows name it. One that is outside the root, also by a symbolic link,
+        has none, and so have named pipes, devices and sockets: what has no stamp is not to be opened.
         """
         coded = self._paths.dictionary_encode()
-        stamp_of = cache(_stamp_or_reason)
+        root, real_folder = os.path.realpath(self._root), cache(lambda folder: os.path.realpath(folder))
+
+        @cache
+        def stamp_of(path: Path) -> tuple[int, str]:
+            try:
+                _require_inside(root, real_place(path, real_folder))
+                return source_stamp(path), ""
+            except ImageError as error:
+                return 0, str(error)
+
         stamps = np.zeros(len(coded.dictionary), np.uint64)
         reasons = np.full(len(coded.dictionary), "", object)
         for number, text in enumerate(coded.dictionary):
@@ -102,11 +113,37 @@ def source_stamp(path: Path) -> int:
     and so may a file on a network drive that numbers files newly at each mount: it is decoded again, and that is all.
 
     Raises:
-        ImageError: the file is missing or cannot be read.
+        ImageError: the file is missing, cannot be read, or is neither a file nor a folder.
     """
-    state = file_state(path.stat())
-    text = repr((state, _files_below(path)) if is_store(path) else state)
+    status = path.stat()
+    refuse_special(status)
+    state = file_state(status)
+    text = repr((state, _files_below(path)) if stat.S_ISDIR(status.st_mode) and is_store(path) else state)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def refuse_special(status: os.stat_result) -> None:
+    """Refuses named pipes, devices and sockets, which may be waited for without end."""
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise ImageError("a named pipe, a device or a socket, not a file")
+
+
+def real_place(path: Path, real_folder: Callable[[Path], str]) -> str:
+    """Where a file is when all symbolic links are followed; `real_folder` does so for a folder, once for all in it."""
+    try:
+        if path.name == ".." or path.is_symlink():
+            return os.path.realpath(path)
+        return os.path.join(real_folder(path.parent), path.name)  # noqa: PTH118  (quicker, for there may be millions)
+    except (OSError, ValueError):  # no name of a file, or one that is too long
+        return str(path)
+
+
+def _require_inside(root: str, place: str) -> None:
+    if place != root and not place.startswith(os.path.join(root, "")):  # noqa: PTH118
+        raise ImageError(
+            "its place is outside the card's root, where a symbolic link leads; set `root` to a folder above both, and "
+            "write paths from there, as `medprobe manifest build` does"
+        )
 
 
 def is_store(folder: Path) -> bool:
@@ -115,13 +152,19 @@ def is_store(folder: Path) -> bool:
 
 
 def _files_below(folder: Path) -> list[tuple[str, tuple[int, int, int, int]]]:
-    """Name and state of every file below a folder, by name; a link to a folder is not followed."""
-    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return sorted((file.relative_to(folder).as_posix(), file_state(file.lstat())) for file in files)
+    """Name and state of every file below a folder, by name.
 
-
-def _stamp_or_reason(path: Path) -> tuple[int, str]:
-    try:
-        return source_stamp(path), ""
-    except ImageError as error:
-        return 0, str(error)
+    Raises:
+        ImageError: there is a link, which may lead anywhere, or something that is neither a file nor a folder.
+    """
+    found = []
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            file = Path(parent, name)
+            status = file.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise ImageError("the store holds symbolic links; replace them by what they lead to")
+            refuse_special(status)
+            if stat.S_ISREG(status.st_mode):
+                found.append((file.relative_to(folder).as_posix(), file_state(status)))
+    return sorted(found)

@@ -193,6 +193,8 @@ class DatasetCard(BaseModel):
         Raises:
             ManifestError: it is not there, is not YAML, or a field is missing, unknown or wrong (all are named).
         """
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            raise ManifestError(f"{path}: is not a file.")
         text = ""
         try:
             text = path.read_text(encoding="utf-8-sig")

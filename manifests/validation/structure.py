@@ -16,7 +16,7 @@ from ..schema.card import DatasetCard
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of, disagreeing
 from ..schema.table_io import as_numbers, as_words, column_of, is_blank
-from .diagnostics import Diagnostic, all_at_once, diagnostic, one_by_one, rows_in_words
+from .diagnostics import Diagnostic, all_at_once, diagnostic, one_by_one, outside_root, rows_in_words
 
 SPLITS = ("train", "val", "test")
 
@@ -89,6 +89,12 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnosti
         yield from _by_value(table, "unknown-split", "split", ~column_of(table, "split").isin(SPLITS), words)
 
 
+def paths_outside_root(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
+    """An absolute path, or one that climbs out of the card's root."""
+    what = 'column "path" leaves the card\'s root; set `root` to a folder above all images and write paths from there'
+    yield from _about(table, "path-outside-root", outside_root(column_of(table, "path")), what)
+
+
 def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A frame that is not a whole number from 0 up."""
     if "frame" in table:
@@ -127,6 +133,7 @@ STRUCTURE: tuple[Check, ...] = (
     duplicate_ids,
     unknown_labels,
     unknown_splits,
+    paths_outside_root,
     bad_frames,
     inconsistent_samples,
 )

@@ -57,7 +57,8 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
     said = _said(lambda: tree.build(classes=["a", "c"]))
     assert said.startswith(f"{tree.file}: 8 errors:")
     for words in (
-        f'2 rows (7, 8): column "file" leads out of the folder "{tree.src}"; give --root a folder above all images',
+        '2 rows (7, 8): column "file" leaves the card\'s root; set `root` to a folder above all images',
+        "(--root names it)",
         '2 rows (8, 9): column "set" holds "trian"; write train, val or test',
         'Did you mean "train',
         'row 10: column "set" holds nothing',

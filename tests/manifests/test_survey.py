@@ -74,7 +74,7 @@ def test_an_unchanged_image_is_never_decoded_again(pets: Manifest, looked_at: Ca
     assert looked_at() == []
 
 
-def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
+def test_a_changed_and_a_new_image_are_looked_at_and_no_other(
     pets: Manifest, class_folders: Path, looked_at: Callable[[], list[str]], draw
 ) -> None:
     before = manifest_image_stats(pets, show_progress=False)
@@ -85,7 +85,7 @@ def test_a_changed_a_new_and_a_missing_image_are_looked_at_and_no_other(
     grown = pets.table.iloc[::-1].reset_index(drop=True)
     grown.loc[len(grown)] = {**grown.iloc[0], "sample_id": "new", "path": "train/cat/new.png"}
     after = manifest_image_stats(Manifest(grown, pets.card, pets.path), show_progress=False)
-    assert sorted(looked_at()) == ["03.png", "04.png", "new.png"]
+    assert sorted(looked_at()) == ["03.png", "new.png"]
     rows = {path: row for row, path in enumerate(grown["path"])}
     assert after.missing[rows["train/cat/04.png"]]
     assert after.digest[rows["train/cat/03.png"]] != before.digest[list(pets.table["path"]).index("train/cat/03.png")]
@@ -171,9 +171,9 @@ def test_files_of_one_size_and_time_that_are_exchanged_are_looked_at_again(tmp_p
         if kind == "links":
             path.rename(tmp_path / f"{number}.bmp")
             path.symlink_to(tmp_path / f"{number}.bmp")
-    names = [f"{path.relative_to(tmp_path / 'set').as_posix()}{'#t' if kind == 'arrays' else ''}" for path in places]
+    names = [f"{path.relative_to(tmp_path).as_posix()}{'#t' if kind == 'arrays' else ''}" for path in places]
     table = pd.DataFrame({"sample_id": ["0", "1"], "path": names, "frame": 0 if kind == "arrays" else pd.NA})
-    card = DatasetCard(name="m", task="binary", classes=["n", "y"], root=str(tmp_path / "set"))
+    card = DatasetCard(name="m", task="binary", classes=["n", "y"], root=str(tmp_path))
     manifest = Manifest(table.assign(label=["n", "y"]), card).save(tmp_path / "m.parquet")
     before = manifest_image_stats(manifest, show_progress=False).digest.tolist()
     if kind == "folders":
