@@ -23,7 +23,7 @@ import numpy as np
 from medprobe.evaluate import Resample, find_metric
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._logistic_solver.solver import Solution, solve
 from medprobe.probe.estimators.logistic import GRID, TOL
 from probe_engine import DATA, Task, real, synthetic
@@ -42,7 +42,7 @@ def block_of(task: Task) -> ProbeTask:
 
 def ours(block: ProbeTask, *, stop_path: bool) -> None:
     kind = PROBES["logreg"].configured(stop_path=stop_path)
-    assert all(outcome.converged for outcome in kind.solve(block, JoblibWorkers(-1)))
+    assert all(outcome.converged for outcome in kind.solve(block, Workers(-1)))
 
 
 def peer_fit(estimator: Callable[..., Any], Z: np.ndarray, y: np.ndarray, C: float, threads: int | None) -> float:
@@ -80,7 +80,7 @@ def our_objectives(block: ProbeTask) -> np.ndarray:
         return found
 
     with patch.object(logistic_engine, "solve", listening):
-        list(PROBES["logreg"].configured(stop_path=False, tol=TOL / 20).solve(block, JoblibWorkers(1)))
+        list(PROBES["logreg"].configured(stop_path=False, tol=TOL / 20).solve(block, Workers(1)))
     chunks = [np.stack(heard[start : start + len(GRID)], axis=1) for start in range(0, len(heard), len(GRID))]
     return np.concatenate(chunks)
 

@@ -32,7 +32,7 @@ import pandas as pd
 from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import PROBES, GBMProbe, run_probes
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._neighbors import NeighbourLists, Question, list_neighbours
 from medprobe.probe.estimators.knn import vote
 from medprobe.probe.estimators.logistic import GRID
@@ -92,7 +92,7 @@ def synthetic(seeds: int) -> Task:
 
 def our_neighbours(task: Task) -> np.ndarray:
     """(seeds, len(KS), n_test) labels: one search, then a mask a seed, as the engine does it."""
-    workers = JoblibWorkers(-1)
+    workers = Workers(-1)
     questions = [Question(task.test, members, max(KS)) for members in task.parts]
     lists = list_neighbours(task.X, questions, workers.map)
     return np.stack(list(workers.map(our_labels, (lists, task), questions, threads=True)))

@@ -99,6 +99,8 @@ def main() -> None:
             remark(warnings.formatwarning(message, category, *place[:2]).rstrip())
 
     warnings.showwarning = show
+    # Of its own processes, which nothing here uses.
+    warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     try:
         app()
     except (MedprobeError, OSError, UnicodeEncodeError) as error:

@@ -36,7 +36,7 @@ def doctor(
 
     Example: `medprobe doctor --cache /scratch/embeddings`
     """
-    checks = [*_versions(), _blas(), *_torch(), *_file_system(store), *_extras()]
+    checks = [*_versions(), _semaphores(), _blas(), *_torch(), *_file_system(store), *_extras()]
     show_table(["", "what", "found"], [(check.grade, check.what, check.found) for check in checks], whole=["", "what"])
     for check in checks:
         if check.advice:
@@ -50,13 +50,24 @@ def _versions() -> list[Check]:
     from importlib.metadata import version
 
     import h5py
-    import joblib
+    from joblib.externals.loky import cpu_count
 
     return [
         Check("python", f"{platform.python_version()} ({platform.system()}), medprobe {version('medprobe')}"),
         Check("hdf5", f"{h5py.version.hdf5_version}, h5py {h5py.__version__}"),
-        Check("processes", f"{joblib.effective_n_jobs(-1)} at once, for probes"),
+        Check("processes", f"{cpu_count()} at once, for probes"),
     ]
+
+
+def _semaphores() -> Check:
+    import multiprocessing
+
+    try:
+        multiprocessing.Semaphore()
+    except OSError as error:
+        advice = "medprobe does without; a scikit-learn estimator with an n_jobs of its own may use one process alone."
+        return Check("semaphores", f"none in /dev/shm ({error.strerror})", "note", advice)
+    return Check("semaphores", "work")
 
 
 def _blas() -> Check:

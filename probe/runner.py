@@ -22,7 +22,7 @@ from ..manifests import Manifest, Units
 from .data.features import backbone_labels, choose_poolings, constant_features
 from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
-from .engines.parallel import JoblibWorkers
+from .engines.parallel import Workers
 from .engines.registry import Probe, resolve_probes
 from .engines.task import ProbeTask
 from .run_info import data_warnings, run_info
@@ -112,7 +112,7 @@ def run_probes(
         raise ProbeError(
             "--keep-leaks (keep_leaks) leaves nothing out, --drop-near (drop_near) even more: choose one of the two."
         )
-    workers = JoblibWorkers(n_jobs)
+    workers = Workers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)
     classes = manifest.card.classes

@@ -14,7 +14,7 @@ from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
 from ..estimators.knn import GRID, TEMPERATURE, vote
 from .model_selection import ModelSelector
-from .parallel import JoblibWorkers
+from .parallel import Workers
 from .settings import AsGrid, ProbeSettings
 from .task import ProbeTask
 
@@ -32,7 +32,7 @@ class KNNSettings(ProbeSettings):
     """Of `weights=softmax`."""
 
 
-def solve_knn(task: ProbeTask, workers: JoblibWorkers, settings: KNNSettings) -> Iterator[FitResult]:
+def solve_knn(task: ProbeTask, workers: Workers, settings: KNNSettings) -> Iterator[FitResult]:
     """One search for all seeds; each seed's choice of k on val and its test are masks over the lists."""
     start = time.perf_counter()
     questions = [question for resample in task.resamples for question in _questions(task, settings, resample)]

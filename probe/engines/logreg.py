@@ -21,7 +21,7 @@ from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, solve
 from ..estimators.logistic import GRID, TOL
 from .model_selection import ModelSelector
-from .parallel import JoblibWorkers
+from .parallel import Workers
 from .settings import AsGrid, ProbeSettings
 from .task import ProbeTask
 
@@ -56,7 +56,7 @@ class LogisticSettings(ProbeSettings):
         return 20 * self.tol
 
 
-def solve_task(task: ProbeTask, workers: JoblibWorkers, settings: LogisticSettings) -> Iterator[FitResult]:
+def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
     """Resamples in chunks: wide products for all of a chunk, chunks side by side.
 
     How resamples are divided follows from their number alone, so that no result depends on the number of workers.

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import pickle
+import signal
+import subprocess
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
+from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
-import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from cloudpickle import dumps
+from joblib.externals.loky import cpu_count
 from threadpoolctl import ThreadpoolController
 
 from ...base import ProbeError
 
+_ALIGNED = 64
+"""Bytes: where an array begins in shared memory, as numpy's own do."""
 
-class JoblibWorkers:
-    """Runs on `n_jobs` processes through joblib, to which features travel as one memory map; or on as many threads.
+
+class Workers:
+    """Runs on `n_jobs` processes, which share the memory of the features; or on as many threads.
 
     One BLAS thread each whatever `n_jobs` is: the products of a probe are too skinny to gain from more, and the order
     of a threaded sum would make results depend on the number of workers.
@@ -26,7 +39,7 @@ class JoblibWorkers:
     def __init__(self, n_jobs: int = -1) -> None:
         if n_jobs < -1 or n_jobs == 0:
             raise ProbeError(f"{n_jobs} jobs: give a number of processes, or -1 for one on every core.")
-        self.n_jobs = joblib.effective_n_jobs(n_jobs)
+        self.n_jobs = cpu_count() if n_jobs == -1 else n_jobs
 
     def map(
         self, function: Callable[..., Any], shared: Any, items: Sequence[Any], *, threads: bool = False
@@ -35,12 +48,12 @@ class JoblibWorkers:
 
         Args:
             function: a module's function, which a process can be sent.
-            shared: a task, or the state of an engine for all items; its large arrays travel as memory maps.
+            shared: a task, or the state of an engine for all items; its arrays are in memory once for all processes.
             items: one per call.
             threads: threads instead of processes, for short work of numpy, which releases the interpreter's lock.
 
         Raises:
-            ProbeError: a process was killed.
+            ProbeError: a process was killed, or cannot be started.
         """
         if self.n_jobs == 1 or len(items) == 1:
             for item in items:
@@ -50,13 +63,173 @@ class JoblibWorkers:
             with _blas().limit(limits=1), _turns_taken_often(), ThreadPoolExecutor(self.n_jobs) as pool:
                 yield from pool.map(partial(function, shared), items)
         else:
-            jobs = (joblib.delayed(_single_threaded)(function, shared, item) for item in items)
-            try:
-                yield from joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs)
-            except TerminatedWorkerError as error:
-                raise ProbeError(
-                    "a worker process was killed, most likely because memory ran out; run again with fewer --jobs."
-                ) from error
+            yield from _in_processes(min(self.n_jobs, len(items)), (function, shared), items)
+
+
+def _in_processes(count: int, work: Any, items: Sequence[Any]) -> Iterator[Any]:
+    """As `Workers.map`; of more items than there are processes, each gets the next when it is done with one."""
+    processes: list[_Process] = []
+    try:
+        with _in_shared_memory(work) as (handle, sizes):
+            for _ in range(count):
+                processes.append(_idle_process() or _Process())
+                processes[-1].begin(handle, sizes)
+        free, left, done = list(processes), deque(enumerate(items)), {}
+        at_work: dict[Any, tuple[_Process, int]] = {}
+        for place in range(len(items)):
+            while place not in done:
+                while free and left:
+                    process, (number, item) = free.pop(), left.popleft()
+                    process.send(item)
+                    at_work[process.connection] = process, number
+                for connection in wait(list(at_work)):
+                    process, number = at_work.pop(connection)
+                    done[number] = process.result()
+                    free.append(process)
+            yield done.pop(place)
+        for process in processes:
+            process.send(None)
+        _IDLE.extend(processes)
+        processes = []
+    finally:
+        for process in processes:
+            process.end()
+
+
+class _Process:
+    """A process of this package that waits for work. It is not a fork: OpenMP does not survive one.
+
+    Its pipe is all that connects it, so that it ends with this process, and nothing has to be removed then.
+    """
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        # -c: the user's script is not run again. What it imports is found where it was found here.
+        program = f"from {__name__} import serve; serve({theirs.fileno()}, {os.getpid()})"
+        program = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        with theirs, self._faults():
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", program],
+                env={**os.environ, **threads},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a library prints is no output of the command
+            )
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            raise ProbeError(
+                "a worker process was killed, most likely because memory ran out; run again with fewer --jobs."
+            ) from error
+        except OSError as error:
+            raise ProbeError(
+                f"worker processes cannot be started ({error.strerror}); run again with fewer --jobs."
+            ) from error
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be given work."""
+        return self._popen.poll() is None
+
+    def begin(self, handle: int, sizes: list[int]) -> None:
+        """Lets it take up work that lies in shared memory."""
+        self.send(sizes)
+        with self._faults():
+            send_handle(self.connection, handle, self._popen.pid)
+
+    def send(self, item: Any) -> None:
+        """Gives it an item of its work, or None, after which there are no more."""
+        with self._faults():
+            self.connection.send(item)
+
+    def result(self) -> Any:
+        """What it has computed; raises what was raised there."""
+        with self._faults():
+            result, error = self.connection.recv()
+        if error is not None:
+            raise error
+        return result
+
+    def end(self) -> None:
+        """Ends it, whatever it is doing."""
+        self.connection.close()
+        self._popen.kill()
+        self._popen.wait()
+
+
+_IDLE: list[_Process] = []
+"""Those that have started and have nothing to do."""
+os.register_at_fork(after_in_child=_IDLE.clear)
+
+
+def _idle_process() -> _Process | None:
+    while _IDLE:
+        if (process := _IDLE.pop()).is_alive:
+            return process
+        process.end()
+    return None
+
+
+@contextmanager
+def _in_shared_memory(work: Any) -> Iterator[tuple[int, list[int]]]:
+    """`work` pickled into memory without a name: its descriptor, and the bytes of the pickle and of each array."""
+    arrays: list[pickle.PickleBuffer] = []
+    # cloudpickle also sends what a notebook or a script has defined.
+    parts = [memoryview(dumps(work, protocol=5, buffer_callback=arrays.append)), *(a.raw() for a in arrays)]
+    with open(os.memfd_create("medprobe"), "wb") as file:  # noqa: PTH123
+        for part in parts:
+            file.seek(-file.tell() % _ALIGNED, os.SEEK_CUR)
+            file.write(part)
+        file.truncate(max(1, file.tell()))
+        file.flush()
+        yield file.fileno(), [part.nbytes for part in parts]
+
+
+def _from_shared_memory(handle: int, sizes: list[int]) -> Any:
+    # A copy of each page that is written to, and of no other.
+    memory, parts, start = memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)), [], 0
+    for size in sizes:
+        start += -start % _ALIGNED
+        parts.append(memory[start : start + size])
+        start += size
+    return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301  written by the process that started this one
+
+
+def serve(handle: int, parent: int) -> None:
+    """What a process does, until its pipe is closed: calls a function for each item that it is sent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # handled by the process that started this one
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with suppress(EOFError, ConnectionError):
+        connection = Connection(handle)
+        while True:
+            sizes = connection.recv()
+            memory = recv_handle(connection)
+            function, shared = _from_shared_memory(memory, sizes)
+            os.close(memory)
+            while (item := connection.recv()) is not None:
+                connection.send(_outcome(function, shared, item))
+            del function, shared
+
+
+def _end_with(parent: int) -> None:
+    """In the middle of a fit, too."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
+def _outcome(function: Callable[..., Any], shared: Any, item: Any) -> tuple[Any, Exception | None]:
+    try:
+        return _single_threaded(function, shared, item), None
+    except Exception as error:  # noqa: BLE001  raised again by the process that started this one
+        try:
+            return None, pickle.loads(pickle.dumps(error))  # noqa: S301
+        except Exception:  # noqa: BLE001
+            return None, RuntimeError(repr(error))
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from .centroid import CentroidSettings, solve_centroid
 from .gbm import GBMSettings, solve_gbm
 from .knn import KNNSettings, solve_knn
 from .logreg import LogisticSettings, solve_task
-from .parallel import JoblibWorkers
+from .parallel import Workers
 from .settings import Setting, Settings, brief, describe, faults, require_known
 from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
 from .task import ProbeTask
 
-Engine = Callable[[ProbeTask, JoblibWorkers, Settings], Iterator[FitResult]]
+Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
 """Yields one fit result per resample, in their order."""
 
 
@@ -91,7 +91,7 @@ class Probe(Generic[Settings]):
         """What can be set, with the defaults."""
         return describe(type(self.settings))
 
-    def solve(self, task: ProbeTask, workers: JoblibWorkers) -> Iterator[FitResult]:
+    def solve(self, task: ProbeTask, workers: Workers) -> Iterator[FitResult]:
         """One result per resample of the task, in their order."""
         return self.engine(task, workers, self.settings)
 

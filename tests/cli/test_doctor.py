@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import h5py
+import pytest
 import torch
 
 
@@ -52,3 +53,13 @@ def test_without_torch_extract_says_how_to_get_it(tmp_path, without_torch) -> No
     assert run.returncode == 1
     assert re.search(r"pip install 'torch>=\S+' torchvision .*onnx", run.stderr)
     assert "Traceback" not in run.stderr
+
+
+def test_without_semaphores_doctor_says_what_does_without_them(tmp_path) -> None:
+    command = f"mount -t tmpfs -o ro none /dev/shm && {sys.executable} -m medprobe.cli doctor --cache {tmp_path}"
+    run = subprocess.run(["unshare", "-rm", "bash", "-c", command], capture_output=True, text=True, check=False)
+    if "mount" in run.stderr or "unshare" in run.stderr:
+        pytest.skip("this user may not mount anything")
+    assert run.returncode == 0, run.stderr
+    assert "none in /dev/shm (Read-only file system)" in run.stdout
+    assert "serial mode" not in run.stderr

@@ -25,8 +25,7 @@ _RECIPE = {
 
 
 def _children() -> list[Any]:
-    """Without the workers that joblib keeps waiting after other tests."""
-    return [child for child in multiprocessing.active_children() if not child.name.startswith("Loky")]
+    return multiprocessing.active_children()
 
 
 _QUIET = {"show_progress": False, "workers": 0}

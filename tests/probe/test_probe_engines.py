@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +21,11 @@ from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
 from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators.knn import GRID as K_GRID
 from medprobe.probe.estimators.logistic import GRID as C_GRID
 
-WORKERS = JoblibWorkers(1)
+WORKERS = Workers(1)
 
 
 def _task(task: str = "multiclass", n: int = 180, metric: str = "accuracy", *, refit: bool = True) -> ProbeTask:
@@ -82,7 +87,7 @@ def test_knn_chooses_and_predicts_as_a_plain_loop_over_k(task: str, metric: str,
 def test_knn_votes_as_its_settings_say(task: str, weights: str) -> None:
     block = _task(task, metric="log_loss")
     kind = PROBES["knn"].configured(k=[3, 9, 30], weights=weights, temperature=0.2, metric="euclidean")
-    for resample, result in zip(block.resamples, kind.solve(block, JoblibWorkers(2)), strict=True):
+    for resample, result in zip(block.resamples, kind.solve(block, Workers(2)), strict=True):
         made = {"metric": "euclidean", "weights": weights, "temperature": 0.2}
         params, probe = _plain_choice(block, resample, [({"k": k}, KNNProbe(k, **made)) for k in (30, 9, 3)])
         rows = block.fitted_on(resample)
@@ -347,22 +352,70 @@ def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
 
 def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
     block = _task()
-    for workers, threads in ((WORKERS, False), (JoblibWorkers(2), False), (JoblibWorkers(2), True)):
+    for workers, threads in ((WORKERS, False), (Workers(2), False), (Workers(2), True)):
         found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3], threads=threads)
         assert list(found) == [(5, 180), (1, 180), (3, 180)]
     with pytest.raises(ProbeError, match="0 jobs"):
-        JoblibWorkers(0)
+        Workers(0)
 
 
 def _item_and_rows(block: ProbeTask, item: int) -> tuple[int, int]:
     return item, len(block.X)
 
 
-@pytest.mark.filterwarnings("ignore:A worker stopped")
 def test_a_worker_that_is_killed_is_a_fault_that_says_what_to_do() -> None:
     with pytest.raises(ProbeError, match=r"killed.*fewer --jobs"):
-        list(JoblibWorkers(2).map(_killed, _task(), [0, 1]))
-    assert len(list(JoblibWorkers(2).map(_item_and_rows, _task(), [0, 1]))) == 2  # the next work has new workers
+        list(Workers(2).map(_killed, _task(), [0, 1]))
+    assert len(list(Workers(2).map(_item_and_rows, _task(), [0, 1]))) == 2  # the next work has new workers
+
+
+def test_processes_need_no_temporary_folder_and_see_their_own_writing_alone(tmp_path, monkeypatch) -> None:
+    for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    big = np.arange(400_000.0)
+    seen = list(Workers(2).map(_altered, (big, big[::2]), [1, 2, 3]))
+    assert seen == [(big.sum() + item, item, 200_000) for item in (1, 2, 3)]
+    assert big[0] == 0
+
+
+def _altered(arrays: tuple[np.ndarray, np.ndarray], item: int) -> tuple[float, float, int]:
+    array = arrays[0]
+    array[0] = item
+    total = array.sum()
+    array[0] = 0
+    return total, item, len(arrays[1])
+
+
+def test_what_is_raised_in_a_process_is_raised_here() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(Workers(2).map(divmod, 7, [1, 0]))
+
+
+_KILLED = """
+import os, signal, sys, time
+from medprobe.probe.engines.parallel import Workers
+class Mine:  # as in a notebook
+    def pid(self, item):
+        return os.getpid()
+def call(mine, item):
+    return mine.pid(item) if item < 4 else time.sleep(100)
+found = Workers(2).map(call, Mine(), range(9))
+print(os.getpid(), *{next(found) for _ in range(4)}, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_script_defines_is_sent_and_no_process_outlives_one_that_is_killed() -> None:
+    run = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False)
+    pids = run.stdout.split()
+    assert len(pids) > 1, run.stderr
+    assert not [path for path in Path("/dev/shm").iterdir() if any(pid in path.name for pid in pids)]
+    for _ in range(100):
+        if not any(Path("/proc", pid).exists() for pid in pids):
+            return
+        time.sleep(0.1)
+    pytest.fail("a process outlived the one that it worked for")
 
 
 def _killed(block: ProbeTask, item: int) -> None:

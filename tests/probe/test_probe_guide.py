@@ -9,7 +9,7 @@ import pytest
 from medprobe.evaluate import METRICS, Resample
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._logistic_solver import lapack
 from medprobe.probe.estimators._logistic_solver.guide import Guide
 from medprobe.probe.estimators._logistic_solver.problems import Problems
@@ -43,9 +43,9 @@ def test_probabilities_are_those_without_a_guide(monkeypatch, task: str, refit: 
     block = ProbeTask(block.X, block.y, block.resamples, task, block.classes, block.metric, refit=refit)
     kind = PROBES["logreg"].configured(C=GRID, tol=1e-6, stop_path=False)
     monkeypatch.setattr(logistic_engine, "_GUIDED", 2)
-    with_guide = list(kind.solve(block, JoblibWorkers(2)))
+    with_guide = list(kind.solve(block, Workers(2)))
     monkeypatch.setattr(logistic_engine, "_GUIDED", 100)
-    alone = list(kind.solve(block, JoblibWorkers(2)))
+    alone = list(kind.solve(block, Workers(2)))
     for a, b in zip(with_guide, alone, strict=True):
         assert a.params == b.params
         np.testing.assert_allclose(a.test_proba, b.test_proba, atol=2e-4)
@@ -58,7 +58,7 @@ def test_resamples_that_share_few_rows_go_without_a_guide(monkeypatch) -> None:
     made = []
     monkeypatch.setattr(logistic_engine, "Guide", lambda *given, **_: made.append(given))
     block = ProbeTask(block.X, block.y, few, "multiclass", block.classes, block.metric, refit=False)
-    list(PROBES["logreg"].configured(C=GRID).solve(block, JoblibWorkers(1)))
+    list(PROBES["logreg"].configured(C=GRID).solve(block, Workers(1)))
     assert not made
 
 

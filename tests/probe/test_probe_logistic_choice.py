@@ -9,7 +9,7 @@ import pytest
 from medprobe.evaluate import Resample, find_metric
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines.model_selection import ModelSelector
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
@@ -47,7 +47,7 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[float]]:
 
 
 def test_a_path_ends_after_three_values_that_are_worse_on_val_and_says_where(visited: dict[int, list[float]]) -> None:
-    results = list(PROBES["logreg"].configured(C=GRID).solve(_misleading(), JoblibWorkers(1)))
+    results = list(PROBES["logreg"].configured(C=GRID).solve(_misleading(), Workers(1)))
     assert list(visited.values()) == [list(GRID[:4])] * 2
     for result in results:
         assert result.params == {"C": GRID[0]}
@@ -56,7 +56,7 @@ def test_a_path_ends_after_three_values_that_are_worse_on_val_and_says_where(vis
 
 def test_a_full_path_visits_every_value_and_ends_nowhere(visited: dict[int, list[float]]) -> None:
     kind = PROBES["logreg"].configured(C=GRID, stop_path=False)
-    results = list(kind.solve(_misleading(), JoblibWorkers(1)))
+    results = list(kind.solve(_misleading(), Workers(1)))
     assert list(visited.values()) == [list(GRID)] * 2
     for result in results:
         assert result.params == {"C": GRID[0]}
@@ -88,6 +88,6 @@ def test_balanced_classes_weigh_what_they_weigh_in_scikit_learn(task: str, refit
         return make_pipeline(StandardScaler(), fit).fit(X[fitted], y[fitted]).predict_proba(X[test])
 
     for weight in ("balanced", None):
-        (result,) = PROBES["logreg"].configured(C=0.5, class_weight=weight).solve(block, JoblibWorkers(1))
+        (result,) = PROBES["logreg"].configured(C=0.5, class_weight=weight).solve(block, Workers(1))
         np.testing.assert_allclose(result.test_proba, plain(weight), atol=3e-3)
     assert np.abs(plain("balanced") - plain(None)).max() > 0.1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._neighbors import (
     NeighbourLists,
     Question,
@@ -16,7 +16,7 @@ from medprobe.probe.estimators._neighbors import (
     search,
 )
 
-WORKERS = JoblibWorkers(1)
+WORKERS = Workers(1)
 
 
 def _features(rows: int, seed: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_blocks_and_workers_find_the_same_lists(monkeypatch) -> None:
     X = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
     monkeypatch.setattr("medprobe.probe.estimators._neighbors._CELLS", 40_000)
     questions = _questions(500, 3, 0.7, 0, 15)
-    one, two = (list_neighbours(X, questions, JoblibWorkers(jobs).map) for jobs in (1, 2))
+    one, two = (list_neighbours(X, questions, Workers(jobs).map) for jobs in (1, 2))
     np.testing.assert_array_equal(one.found, two.found)
     np.testing.assert_array_equal(one.row, two.row)
 

@@ -14,7 +14,7 @@ from medprobe.evaluate import Run
 from medprobe.evaluate.metrics.registry import metrics_for
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import PROBES, Probe, ProbeSettings, ProbeTask, run_probes
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._neighbors import _CELLS
 
 ALL = ("logreg", "knn", "gbm")
@@ -54,8 +54,8 @@ def test_scores_and_predictions_are_the_same_bytes_however_a_run_is_made(
     assert bytes_of("four processes, other rows", n_jobs=4, shuffle=True) == one
 
 
-def test_a_feature_matrix_large_enough_to_be_memory_mapped_gives_the_same_bits(tmp_path: Path, study_of) -> None:
-    study = study_of(tmp_path, units=400, dims=800, signal=(0.1,))  # 1.3 MB; joblib maps from 1 MB
+def test_processes_that_share_the_features_give_the_same_bits(tmp_path: Path, study_of) -> None:
+    study = study_of(tmp_path, units=400, dims=800, signal=(0.1,))
     one, two = (study.probe(probes=("gbm", "centroid"), n_jobs=n) for n in (1, 2))  # in processes
     pd.testing.assert_frame_equal(one.predictions, two.predictions)
 
@@ -189,7 +189,7 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     class Rule(ProbeSettings):
         rule: str = "share of classes"
 
-    def solve(block: ProbeTask, workers: JoblibWorkers, settings: Rule):
+    def solve(block: ProbeTask, workers: Workers, settings: Rule):
         del workers, settings
         seen.append((len(block.resamples), block.X.shape[1]))
         for r in block.resamples:

@@ -28,7 +28,7 @@ import json, sys
 import numpy as np
 from medprobe.evaluate import Resample, find_metric
 from medprobe.probe import PROBES, ProbeTask
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 
 rows, width = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
@@ -42,7 +42,7 @@ for start in range(0, rows, 10_000):
 cuts = np.array_split(np.arange(rows), [int(0.7 * rows), int(0.8 * rows)])
 block = ProbeTask(X, y, (Resample(0, *cuts),), "binary", ("a", "b"), find_metric("roc_auc"), refit=True)
 kind = PROBES["logreg"].configured(C=[1e-6, 1e-5, 1e-4])
-(outcome,) = kind.solve(block, JoblibWorkers(1))
+(outcome,) = kind.solve(block, Workers(1))
 right = float(((outcome.test_proba[:, 1] > 0.5) == y[cuts[2]]).mean())
 print(json.dumps({"matrix": X.nbytes, "peak": peak(), "right": right, "converged": outcome.converged}))
 """

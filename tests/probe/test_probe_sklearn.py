@@ -11,7 +11,7 @@ from command_line import Medprobe, assert_refused
 from medprobe.base import ProbeError
 from medprobe.evaluate import METRICS, Resample, evaluate, find_metric
 from medprobe.probe import Probe, ProbeTask, resolve_probes
-from medprobe.probe.engines.parallel import JoblibWorkers
+from medprobe.probe.engines.parallel import Workers
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.decomposition import PCA
@@ -24,7 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-WORKERS = JoblibWorkers(1)
+WORKERS = Workers(1)
 TASKS = {"binary": "roc_auc", "multiclass": "accuracy", "multilabel": "brier"}
 
 
