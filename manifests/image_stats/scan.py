@@ -28,7 +28,9 @@ from .compute import Facts, ImageStats, facts_of
 
 _SCHEMA = 2
 """Goes up when the table changes, or how an image is looked at."""
-_DECODERS = ("pillow", "simplejpeg", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "nibabel", "h5py", "zarr")
+_DECODERS = (
+    "pillow", "simplejpeg", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pyjpegls", "nibabel", "h5py", "zarr",
+)  # fmt: skip
 """Another version of one may give other pixels, or refuse what this one reads."""
 _CHUNK, _FRAMES = 32, 256
 """Images that a worker looks at before it reports: files, and frames of one file."""

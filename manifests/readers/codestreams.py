@@ -1,4 +1,4 @@
-"""Compressed pixels: the headers of JPEG and JPEG 2000, and JPEG decoded so that missing data are noticed.
+"""Compressed pixels: the headers of JPEG and JPEG 2000, and JPEG decoded or checked so that missing data are noticed.
 
 Decoders reserve memory for the size that the compressed data declares. `describe_jpeg` and `describe_jpeg2000` read
 it before, so that a frame of another size than its file declares is refused and not decoded.
@@ -7,12 +7,14 @@ Where compressed pixels end early or make no sense, libjpeg fills up with grey o
 warnings to itself; `decode_jpeg` takes the same library through simplejpeg, and a warning is damage, but for those that
 cost no pixel: an odd but clear header, and bytes that are left over before the end marker (cameras pad), if they are
 few or all the same. More of them, or a decoder that ended amid zeros, are the trace of other data than the image's.
+No decoder of lossless JPEG warns: `refuse_lost_values` counts the bits that its values need.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +63,27 @@ class Codestream:
 
 def describe_jpeg(frame: bytes) -> Codestream:
     """The header of a JPEG or JPEG-LS frame."""
+    adobe = False
+    for marker, body, end in _segments(frame):
+        if marker in _JPEG_KINDS:
+            # No compressed value looks like the end marker. Some decoders fill up what is cut off, without an error.
+            if frame.find(b"\xff\xd9", end) < 0:
+                raise ImageError("the file is cut off")
+            if len(body) < 6 or len(body) < 6 + 3 * body[5]:
+                raise _damaged()
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", body)
+            return Codestream(_JPEG_KINDS[marker], rows, columns, samples, precision, adobe)
+        if 0xC5 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
+            raise ImageError("compressed as a kind of JPEG (hierarchical or arithmetic) that is not supported")
+        adobe |= marker == 0xEE and body.startswith(b"Adobe")
+    raise _damaged()
+
+
+def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Marker and content of each segment up to the start of the scan, and the place after it."""
     if frame[:2] != b"\xff\xd8":
         raise _damaged()
-    place, adobe = 2, False
+    place = 2
     while place + 4 <= len(frame):
         if frame[place] != 0xFF:
             raise _damaged()
@@ -72,22 +92,12 @@ def describe_jpeg(frame: bytes) -> Codestream:
             place += 1 if marker == 0xFF else 2
             continue
         (length,) = struct.unpack_from(">H", frame, place + 2)
-        body = frame[place + 4 : place + 2 + length]
-        if marker in _JPEG_KINDS:
-            # No compressed value looks like the end marker. Some decoders fill up what is cut off, without an error.
-            if frame.find(b"\xff\xd9", place) < 0:
-                raise ImageError("the file is cut off")
-            if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-                raise _damaged()
-            precision, rows, columns, samples = struct.unpack_from(">BHHB", body)
-            return Codestream(_JPEG_KINDS[marker], rows, columns, samples, precision, adobe)
-        if 0xC5 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
-            raise ImageError("compressed as a kind of JPEG (hierarchical or arithmetic) that is not supported")
-        if marker in (0xD9, 0xDA) or length < 2:
+        if marker == 0xD9 or length < 2:
             break
-        adobe |= marker == 0xEE and body.startswith(b"Adobe")
+        yield marker, frame[place + 4 : place + 2 + length], place + 2 + length
+        if marker == 0xDA:
+            break
         place += 2 + length
-    raise _damaged()
 
 
 def describe_jpeg2000(frame: bytes) -> tuple[Codestream, bytes]:
@@ -155,6 +165,86 @@ def _costs_no_pixel(data: bytes, warning: str) -> bool:
         return marker not in (0xC4, 0xDA, *range(0xD0, 0xD8))
     same = re.search(rb"(?s)(.)\1{%d,}\xff\xd9" % (count - 1), data)
     return count <= _FEW or (same is not None and len(same[0]) - 2 <= count + _READ_AHEAD)
+
+
+def refuse_lost_values(frame: bytes, values: np.ndarray) -> None:
+    """Refuses a lossless JPEG whose data are fewer or more than its values need, since decoders fill up in silence.
+
+    How many bits each value needs follows from its prediction and the frame's own table of codes. Frames with restart
+    intervals or several scans are not checked.
+
+    Args:
+        frame: the compressed frame.
+        values: (H, W) or (H, W, samples), whole numbers, as they were decoded.
+
+    Raises:
+        ImageError: it is cut off or damaged.
+    """
+    costs, precision, start, scan = {}, 8, 0, b""
+    for marker, body, end in _segments(frame):
+        if marker == 0xC4:
+            costs |= _costs(body)
+        elif marker == 0xC3:
+            precision = body[0]
+        elif marker == 0xDD and any(body):
+            return
+        start, scan = end, body
+    channels = np.atleast_3d(values).astype(np.int64) & (2**precision - 1)
+    count = channels.shape[2]
+    if not scan or scan[0] != count or len(scan) < 4 + 2 * count:
+        return
+    predictor, shift = scan[1 + 2 * count], scan[3 + 2 * count] & 15
+    needed = 0
+    for channel in range(count):
+        cost = costs.get(scan[2 + 2 * channel] >> 4)
+        if cost is None or predictor not in _PREDICTED:
+            raise _damaged()
+        needed += int(cost[_differences(channels[..., channel] >> shift, precision - shift, predictor) & 0xFFFF].sum())
+    data = frame[start:]
+    after = re.search(rb"\xff+[^\x00\xff]", data)
+    data = data[: after.start() if after else None]
+    spare = 8 * (len(data) - data.count(b"\xff\x00")) - needed
+    if spare < 0:
+        raise ImageError("the file is cut off")
+    if spare >= 8 * (1 + _FEW):
+        raise ImageError("the file is damaged: its compressed pixels are incomplete or changed")
+
+
+_PREDICTED: dict[int, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    1: lambda left, above, corner: left,
+    2: lambda left, above, corner: above,
+    3: lambda left, above, corner: corner,
+    4: lambda left, above, corner: left + above - corner,
+    5: lambda left, above, corner: left + ((above - corner) >> 1),
+    6: lambda left, above, corner: above + ((left - corner) >> 1),
+    7: lambda left, above, corner: (left + above) >> 1,
+}
+"""ISO/IEC 10918-1, table H.1."""
+
+
+def _differences(values: np.ndarray, bits: int, predictor: int) -> np.ndarray:
+    """What a lossless JPEG stores of (H, W) values of so many bits: the differences from their prediction."""
+    differences = values.copy()
+    differences[0, 0] -= 1 << (bits - 1)
+    differences[0, 1:] -= values[0, :-1]
+    differences[1:, 0] -= values[:-1, 0]
+    differences[1:, 1:] -= _PREDICTED[predictor](values[1:, :-1], values[:-1, 1:], values[:-1, :-1])
+    return differences
+
+
+def _costs(body: bytes) -> dict[int, np.ndarray]:
+    """Bits that each difference, modulo 65,536, takes: (65536,) by the number of the table, of a segment of tables."""
+    differences = np.arange(65536)
+    sizes = np.frexp(np.minimum(differences, 65536 - differences))[1]
+    costs, place = {}, 0
+    while place + 17 <= len(body):
+        counts = list(body[place + 1 : place + 17])
+        symbols = body[place + 17 : place + 17 + sum(counts)]
+        lengths = np.full(256, 1 << 20)  # a value without a code cannot have been stored
+        lengths[list(symbols)] = np.repeat(np.arange(1, 17), counts)[: len(symbols)]
+        costs[body[place]] = lengths[sizes] + np.where(sizes < 16, sizes, 0)
+        place += 17 + sum(counts)
+    return costs
 
 
 def _unboxed(frame: bytes) -> bytes:

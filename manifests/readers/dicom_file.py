@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -24,7 +24,7 @@ from pydicom.pixels.processing import convert_color_space
 
 from ...base import ImageError
 from ...base.text import install_command
-from .codestreams import Codestream, describe_jpeg, describe_jpeg2000
+from .codestreams import Codestream, decode_jpeg, describe_jpeg, describe_jpeg2000, refuse_lost_values
 from .read_errors import refuse_too_many
 
 _MAX_INFLATED_BYTES = 256 * 2**20
@@ -271,16 +271,29 @@ class DicomFile(Header):
         elif self.syntax in _JPEG:
             stream = describe_jpeg(frame)
         plugin = "pydicom" if stream is None else self._plugin(stream)
-        options = vars(self.layout) | {"number_of_frames": 1, "decoding_plugin": plugin, "allow_excess_frames": False}
-        try:
-            values, decoded = get_decoder(self.syntax).as_array(
-                encapsulate([frame], has_bot=False), index=0, raw=True, **options
-            )
-        except (RuntimeError, ValueError):
-            raise ImageError(f"the file is damaged: its pixels cannot be decoded ({self.syntax.name})") from None
+        if plugin == "pillow":
+            # At an eighth of the size, which is quick: for what it reports, since Pillow fills up.
+            decode_jpeg(frame, "L", 8)
+        attempts = [frame]
+        if plugin == "pyjpegls":
+            # CharLS refuses zeros before the end marker, with which some writers pad.
+            end = frame.rfind(b"\xff\xd9")
+            attempts.append(frame[:end].rstrip(b"\0") + frame[end:])
+        for attempt in attempts:
+            with suppress(RuntimeError, ValueError):
+                values, decoded = self._decoded(attempt, plugin)
+                break
+        else:
+            raise ImageError(f"the file is damaged: its pixels cannot be decoded ({self.syntax.name})")
+        if stream is not None and stream.kind == "lossless":
+            refuse_lost_values(frame, values)
         # Pillow has undone the colour transform that an Adobe marker declares; other decoders do not.
         as_rgb = plugin == "pillow" and stream is not None and stream.adobe
         return _in_rgb(values, "RGB" if as_rgb else str(decoded["photometric_interpretation"]))
+
+    def _decoded(self, frame: bytes, plugin: str) -> tuple[np.ndarray, dict[str, Any]]:
+        options = vars(self.layout) | {"number_of_frames": 1, "decoding_plugin": plugin, "allow_excess_frames": False}
+        return get_decoder(self.syntax).as_array(encapsulate([frame], has_bot=False), index=0, raw=True, **options)
 
     def _plugin(self, stream: Codestream) -> str:
         """The decoder, the same on every machine whatever else is installed: lossy pixels differ between decoders."""
@@ -290,14 +303,14 @@ class DicomFile(Header):
         if stream.precision > layout.bits_allocated:
             raise ImageError("the file is damaged: its compressed pixels have more bits than its header declares")
         narrow = self.syntax == uid.JPEGBaseline8Bit or layout.bits_stored == 8
-        plugin = "pillow" if stream.kind == "jpeg" and stream.precision == 8 and narrow else "pylibjpeg"
+        plugin = "pyjpegls" if stream.kind == "jpeg-ls" else "pylibjpeg"
+        if stream.kind == "jpeg" and stream.precision == 8 and narrow:
+            plugin = "pillow"
         if plugin not in get_decoder(self.syntax).available_plugins:
-            name = "pylibjpeg-openjpeg" if stream.kind == "jpeg2000" else "pylibjpeg-libjpeg"
-            raise ImageError(
-                f"{self.syntax.name} needs the decoder {name}; {install_command('medical')}"
-                if plugin == "pylibjpeg"
-                else f"{self.syntax.name} needs a Pillow that reads JPEG"
-            )
+            if plugin == "pillow":
+                raise ImageError(f"{self.syntax.name} needs a Pillow that reads JPEG")
+            name = {"jpeg2000": "pylibjpeg-openjpeg", "jpeg-ls": "pyjpegls"}.get(stream.kind, "pylibjpeg-libjpeg")
+            raise ImageError(f"{self.syntax.name} needs the decoder {name}; {install_command('medical')}")
         return plugin
 
 

@@ -87,6 +87,35 @@ def jpeg_of_flat(*, adobe: int | None = None, jfif: bool = False) -> bytes:
     return whole[:2] + said + (whole[2:] if jfif else whole[4 + length :])
 
 
+def lossless_jpeg(values: np.ndarray, bits: int, predictor: int = 1) -> bytes:
+    """A lossless JPEG of (H, W) or (H, W, 3) unsigned values, whose codes all have five bits."""
+    channels = np.atleast_3d(values).astype(int)
+    count, coded = channels.shape[2], []
+    for y, x, channel in np.ndindex(channels.shape):
+        plane = channels[..., channel]
+        if y and x:
+            left, above, corner = plane[y, x - 1], plane[y - 1, x], plane[y - 1, x - 1]
+            predicted = (left, above, corner, left + above - corner, left + ((above - corner) >> 1),
+                         above + ((left - corner) >> 1), (left + above) >> 1)[predictor - 1]  # fmt: skip
+        else:
+            predicted = plane[y, x - 1] if x else plane[y - 1, x] if y else 1 << (bits - 1)
+        difference = (plane[y, x] - predicted + 32767) % 65536 - 32767
+        size = int(abs(difference)).bit_length()
+        extra = difference if difference > 0 else difference + (1 << size) - 1
+        coded.append(f"{size:05b}" + (f"{extra:0{size}b}" if 0 < size < 16 else ""))
+    stream = "".join(coded)
+    stream += "1" * (-len(stream) % 8)
+    data = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\0")
+    parts = bytes(part for channel in range(1, count + 1) for part in (channel, 0x11, 0))
+    tables = bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])
+    scan = bytes([count, *(part for channel in range(1, count + 1) for part in (channel, 0)), predictor, 0, 0])
+    segments = [
+        (0xC3, struct.pack(">BHHB", bits, *values.shape[:2], count) + parts), (0xC4, tables), (0xDA, scan),
+    ]  # fmt: skip
+    header = b"".join(struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body for marker, body in segments)
+    return b"\xff\xd8" + header + data + b"\xff\xd9"
+
+
 HTJ2K = base64.b85decode(
     "|4;u>04YEK0000A0000C00000000000000A0000C0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh"
     "=~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000p8x^>lfVEbQ}YD}bN~Rr024p}6F>kG037}T2Xp}5_5+7>009Sd0KfnfKmZd!01|*EmjM"

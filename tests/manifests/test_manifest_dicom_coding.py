@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_dicom import FLAT, HTJ2K, NAME, RAMP, RGB, check, compressed, dataset, jpeg_of_flat, read, spread, written
+from jpeg_ls import encode_array
+from made_dicom import (
+    FLAT,
+    HTJ2K,
+    NAME,
+    RAMP,
+    RGB,
+    check,
+    compressed,
+    dataset,
+    jpeg_of_flat,
+    lossless_jpeg,
+    read,
+    spread,
+    written,
+)  # fmt: skip
 from medprobe.base import ImageError
 from medprobe.manifests.readers import codestreams, dicom_file
 from PIL import Image
@@ -240,3 +258,73 @@ def test_a_codestream_that_ends_early_is_refused(kept: int) -> None:
 def test_a_deflated_file_is_the_same_as_an_uncompressed_one(tmp_path: Path) -> None:
     path = written(tmp_path / "d.dcm", dataset(RAMP), uid.DeflatedExplicitVRLittleEndian)
     assert zlib.crc32(read(path)) == zlib.crc32(read(written(tmp_path / "u.dcm", dataset(RAMP))))
+
+
+_CUTS: dict[str, Callable[[bytes, int], bytes]] = {
+    "cut, with an end marker": lambda frame, kept: frame[:kept] + b"\xff\xd9",
+    "ends in zeros": lambda frame, kept: frame[:kept] + bytes(len(frame) - kept - 2) + b"\xff\xd9",
+    "cut": lambda frame, kept: frame[:kept],
+}
+
+
+def _noisy(bits: int, *channels: int) -> np.ndarray:
+    rng, shape = np.random.default_rng(0), (40, 48, *channels)
+    return rng.integers(0, 2**bits, shape).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def _baseline(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "JPEG")
+    return file.getvalue()
+
+
+def _jpeg_ls(values: np.ndarray) -> bytes:
+    return bytes(encode_array(values, interleave_mode=2 if values.ndim == 3 else None))
+
+
+_FRAMES = {
+    "baseline, grey": (_baseline, _noisy(8), uid.JPEGBaseline8Bit),
+    "baseline, colour": (_baseline, _noisy(8, 3), uid.JPEGBaseline8Bit),
+    "lossless, grey": (partial(lossless_jpeg, bits=8), _noisy(8), uid.JPEGLossless),
+    "lossless, 16 bits": (partial(lossless_jpeg, bits=16), _noisy(16), uid.JPEGLosslessSV1),
+    "lossless, colour": (partial(lossless_jpeg, bits=8), _noisy(8, 3), uid.JPEGLosslessSV1),
+    "JPEG-LS": (_jpeg_ls, _noisy(16), uid.JPEGLSLossless),
+    "JPEG-LS, colour": (_jpeg_ls, _noisy(8, 3), uid.JPEGLSLossless),
+}
+
+
+@pytest.mark.parametrize("kind", _FRAMES)
+@pytest.mark.parametrize("cut", _CUTS)
+def test_a_frame_without_some_of_its_data_is_refused(tmp_path: Path, kind: str, cut: str) -> None:
+    encode, values, syntax = _FRAMES[kind]
+    frame = encode(values)
+    header = dataset(values, colours=values.ndim == 3)
+    if values.ndim == 3 and syntax == uid.JPEGBaseline8Bit:
+        header.PhotometricInterpretation = "YBR_FULL"
+    pixels = read(compressed(tmp_path / "i.dcm", header, [frame], syntax), window=(32767.5, 65535))
+    assert pixels.shape == values.shape
+    for share in (0.4, 0.7, 0.95):
+        path = compressed(tmp_path / "i.dcm", header, [_CUTS[cut](frame, int(len(frame) * share))], syntax)
+        with pytest.raises(ImageError, match=r"cut off|damaged"):
+            read(path)
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_sound_lossless_jpeg_is_read_whatever_its_predictor(tmp_path: Path, predictor: int, bits: int) -> None:
+    values = _noisy(bits)
+    values[:9] = 0  # the code of no difference, and differences of half the range
+    values[9::2, ::3] = 2**bits - 1
+    header = dataset(values, BitsStored=bits, HighBit=bits - 1)
+    path = compressed(tmp_path / "i.dcm", header, [lossless_jpeg(values, bits, predictor)], uid.JPEGLossless)
+    check(read(path, window=(2 ** (bits - 1) - 0.5, 2**bits - 1)), spread(values, 0, 2**bits - 1))
+
+
+@pytest.mark.parametrize("padding", [b"\0", bytes(5)])
+@pytest.mark.parametrize("kind", ["JPEG-LS", "lossless, 16 bits", "baseline, grey"])
+def test_padding_before_the_end_marker_of_a_frame_costs_no_pixel(tmp_path: Path, kind: str, padding: bytes) -> None:
+    encode, values, syntax = _FRAMES[kind]
+    frame = encode(values)
+    sound = read(compressed(tmp_path / "i.dcm", dataset(values), [frame], syntax))
+    padded = compressed(tmp_path / "i.dcm", dataset(values), [frame[:-2] + padding + frame[-2:]], syntax)
+    np.testing.assert_array_equal(read(padded), sound)
