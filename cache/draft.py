@@ -129,6 +129,11 @@ class CacheDraft:
         """Which pixels have a vector already, under whatever id: bool (n,). Digests are 32 hexadecimal digits."""
         return self._has_content(as_digests(digests))
 
+    def has_anywhere(self, digests: Texts) -> np.ndarray:
+        """Which pixels have a vector in this cache or in that of another data set of the store: bool (n,)."""
+        keys = as_digests(digests)
+        return np.logical_or.reduce([self._has_content(keys), *(other.has(keys) for other in self._others)])
+
     def _has_content(self, digests: np.ndarray) -> np.ndarray:
         return self._new.has(digest_keys(digests)) | self._snapshot.index.has_content(digests)
 

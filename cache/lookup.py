@@ -63,7 +63,7 @@ def find_caches(
     folder = dataset_folder(store, dataset)
     paths = whole_files(folder)
     if not paths:
-        raise CacheError(_no_caches(store, dataset, folder) + _from_others(store, folder, backbones, manifest))
+        raise CacheError(_no_caches(store, dataset, folder, _from_others(store, folder, backbones, manifest)))
     if backbones is None:
         caches = [EmbeddingCache.open(path) for path in paths]
     else:
@@ -75,7 +75,7 @@ def find_caches(
         found = {name for cache in caches for name in _names_of(cache)}
         absent = [backbone for backbone in backbones if backbone not in found]
         if absent:
-            raise CacheError(_no_backbones(folder, absent, paths) + _from_others(store, folder, absent, manifest))
+            raise CacheError(_no_backbones(folder, absent, paths, _from_others(store, folder, absent, manifest)))
     return sorted(caches, key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
 
 
@@ -142,17 +142,17 @@ def _draft(folder: Path) -> ListedDraft:
     return ListedDraft(folder, samples, segments=len(paths) - unreadable, damaged=unreadable + set_aside)
 
 
-def _no_caches(store: Path, dataset: str, folder: Path) -> str:
+def _no_caches(store: Path, dataset: str, folder: Path, remedy: str) -> str:
     text = f'{store}: holds no embeddings of the data set "{dataset}".'
     if any(folder.glob("*.parts")):
         return f"{text} An extraction was started and not finished: run the same command again to continue."
     others = sorted(path.name for path in store.iterdir() if whole_files(path)) if store.is_dir() else []
     if others:
         text += f" It holds {one_of(others)}.{did_you_mean(dataset, others)}"
-    return f"{text} Run `{extract_command(store, dataset)}`, or give the folder of its caches."
+    return text + (remedy or f" Run `{extract_command(store, dataset)}`, or give the folder of its caches.")
 
 
-def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path]) -> str:
+def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path], remedy: str) -> str:
     caches, _ = _readable(paths)
     names = [cache.spec.backbone for cache in caches]
     several = [cache for cache in caches if names.count(cache.spec.backbone) > 1]
@@ -162,7 +162,7 @@ def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path]) ->
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
     if begun:
         text += f" The extraction with {one_of(begun)} was started and not finished."
-    return f"{text} Run `{extract_command(folder.parent, folder.name, absent)}`."
+    return text + (remedy or f" Run `{extract_command(folder.parent, folder.name, absent)}`.")
 
 
 def _from_others(store: Path, own: Path, backbones: Sequence[str] | None, manifest: Manifest | None) -> str:

@@ -278,6 +278,10 @@ def _show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:
         for one in estimate.backbones
     ]
     show_table(columns, rows, right=columns[1:])
+    for one in estimate.backbones:
+        if one.known:
+            tried = counted(estimate.tried, "image")
+            remark(f"{one.backbone}: the pixels of {one.known} of {tried} tried have a vector already")
     if estimate.unreadable:
         remark(f"missing or unreadable: {counted(estimate.unreadable, 'file')}; a run would quarantine them")
     each = estimate.decode_seconds_each

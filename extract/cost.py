@@ -32,9 +32,11 @@ class BackboneCost:
     cached: int
     """Rows that are embedded."""
     to_do: int
-    """Rows whose file is there and not embedded yet, or in another version; equal pixels make it less."""
+    """Rows whose file is there and not embedded yet, or in another version."""
+    known: int
+    """Of the images tried, those whose pixels have a vector already, so that they are only decoded."""
     seconds_each: float | None
-    """Computing time of an image; None where none had to be, or could be, tried."""
+    """Mean computing time of an image, none for those; None where none had to be, or could be, tried."""
     bytes_published: int
     """Size of the cache, of all rows of the manifest."""
     bytes_segments: int
@@ -91,8 +93,9 @@ def estimate_cost(
     transforms = [one.transform for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
     decoding, batch = _try_decoding(manifest, rows, transforms)
     costs = []
-    for backbone, miss, lack in zip(backbones, missing, lacking, strict=True):
+    for backbone, draft, miss, lack in zip(backbones, drafts, missing, lacking, strict=True):
         values, to_do = sum(backbone.dims.values()), int(lack.sum())
+        known = draft.has_anywhere(batch.digests) if to_do and batch else np.empty(0, bool)
         stored_bytes = 2 if backbone.spec.precision == "bf16" else 4
         costs.append(
             BackboneCost(
@@ -100,7 +103,8 @@ def estimate_cost(
                 rows=int(mine.sum()),
                 cached=int((mine & ~miss).sum()),
                 to_do=to_do,
-                seconds_each=_try_embedding(backbone, batch) if to_do and batch else None,
+                known=int(known.sum()),
+                seconds_each=_try_embedding(backbone, batch) * (~known).mean() if to_do and batch else None,
                 bytes_published=len(manifest) * (values * stored_bytes + _INDEX_BYTES),
                 bytes_segments=to_do * (4 * values + _INDEX_BYTES),
             )
