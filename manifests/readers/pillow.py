@@ -19,7 +19,6 @@ Pillow is held to its word where it gives wrong pixels for a sound file, or any 
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -70,8 +69,6 @@ _SIGNATURES = (
     b"\xff\x4f\xff\x51",
     *(b"P%d" % kind + blank for kind in range(1, 7) for blank in (b"\n", b" ", b"\r", b"\t")),
 )
-# `catch_warnings` changes the whole process, so two threads must not do it at once.
-_OPENING = threading.Lock()
 
 
 def recognises(head: bytes) -> bool:
@@ -93,14 +90,14 @@ def read(source: Source) -> np.ndarray:
 
 
 def _opened(path: Path, *, verified: bool = False) -> ImageFile.ImageFile:
-    # Pillow only warns up to twice its limit; here the limit is the limit, so its warning would say nothing new.
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(path, formats=_FORMATS)
-        except Image.UnidentifiedImageError:
-            _refuse_sound_tiff(path)
-            raise
+    # What Pillow only warns of (a size up to twice its limit, odd tags) is refused here or does no harm. For the whole
+    # process: to switch it off and on again would, with several threads, leave it on or off by chance.
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+    try:
+        image = Image.open(path, formats=_FORMATS)
+    except Image.UnidentifiedImageError:
+        _refuse_sound_tiff(path)
+        raise
     # No memory map: of a TIFF that is to be turned, Pillow maps width and height exchanged.
     image.filename = ""
     if image.format != "PNG" or verified:
