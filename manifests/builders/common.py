@@ -71,13 +71,24 @@ def task_for(classes: Sequence[str], task: Task | None) -> Task:
     return task or ("binary" if len(classes) == 2 else "multiclass")
 
 
+_MOST_NUMBERS = 20
+"""Classes up to which numbers are taken for grades or codes without further evidence."""
+
+
 def agree_on_classes(
-    found: Sequence[str], given: Sequence[str] | None, faults: Faults, notice: Notice, *, only_one: str
+    found: Sequence[str],
+    given: Sequence[str] | None,
+    faults: Faults,
+    notice: Notice,
+    *,
+    only_one: str,
+    task: Task | None,
 ) -> list[str]:
     """The classes in the order `given`, or as `found` where none are.
 
-    Errors are classes that were found but not given, and a single class if none are given. The returned list still
-    makes a valid card, so that `assemble` can report everything else that is wrong.
+    Errors are classes that were found but not given, and if none are given a single class, or without a `task` more
+    numbers than can be classes by accident. The returned list still makes a valid card, so that `assemble` can report
+    everything else that is wrong.
 
     Args:
         found: distinct labels, in order.
@@ -85,8 +96,16 @@ def agree_on_classes(
         faults: receives the errors.
         notice: called with given classes that have no sample.
         only_one: what to do where a single class was found, as a sentence.
+        task: if the user names one.
     """
     if given is None:
+        if not task and len(found) > _MOST_NUMBERS and all(re.fullmatch(r"[-+]?\d+(\.\d*)?", name) for name in found):
+            faults.note(
+                f"has {len(found):,} different numbers as labels ({one_of(found, most=3)}). {only_one} Is a score or a "
+                "measurement meant, such as an age? It cannot be predicted: tasks are binary, multiclass, ordinal and "
+                "multilabel. Cut it into a few classes and write those into the table; or, if each number is a class, "
+                "add --task multiclass (or ordinal, for ordered grades)"
+            )
         if len(found) == 1:
             faults.note(f'holds only one class, "{found[0]}"; a task needs at least two classes. {only_one}')
         return [*found, *(f"another class {number}" for number in range(len(found), 2))]
@@ -156,6 +175,11 @@ def assemble(
     table = table.assign(
         **{name: fold_ids(column_of(table, name), f'column "{columns.get(name, name)}"', notice) for name in ids}
     )
+    if "group_id" in columns and columns["group_id"] == columns.get("label"):
+        faults.note(
+            f'column "{columns["label"]}" is the label and the group too, so that each class would be one patient; '
+            "name the column of patients, or none"
+        )
     root = root.resolve()
     top = _above_links(root, column_of(table, "path"))
     if top != root:

@@ -118,7 +118,7 @@ def build_dicom(
         task, classes = "multilabel", list(label_columns)
     else:
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        classes = agree_on_classes(class_order(made["label"]), classes, table, notice, only_one=remedy)
+        classes = agree_on_classes(class_order(made["label"]), classes, table, notice, only_one=remedy, task=task)
     refuse_inconsistent_units(table, made, rows, unit, columns)
     return assemble(
         made,

@@ -64,7 +64,7 @@ def build_folder(
     table = class_folder_table(src, notice, instead=_instead(src))
     remedy = f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes."
     faults = Faults(str(src))
-    names = agree_on_classes(class_order(table["label"]), classes, faults, notice, only_one=remedy)
+    names = agree_on_classes(class_order(table["label"]), classes, faults, notice, only_one=remedy, task=task)
     return assemble(
         table,
         str(src),

@@ -109,7 +109,7 @@ def build_csv(
         made["label"] = _tidy(column_of(given, label_columns[0]))
         found = class_order(_labels(column_of(made, "label"), label_columns[0], faults))
         remedy = f'Is "{label_columns[0]}" the column of labels?'
-        names = agree_on_classes(found, classes, faults, messages.append, only_one=remedy)
+        names = agree_on_classes(found, classes, faults, messages.append, only_one=remedy, task=task)
     if task == "ordinal" and classes is None and not all(name.lstrip("-").isdigit() for name in names):
         messages.append(
             f"The order of classes is that of their names: {', '.join(names)}; give another with --classes."

@@ -116,7 +116,7 @@ def build_nifti(
     made = _slice_table(cohort, paths, names, mask, choice, kind)
     faults = Faults(str(cohort.table))
     remedy = f"Is it the right column? Name another with --{kind.label}-column."
-    ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy)
+    ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy, task=task)
     refuse(faults)
     return assemble(
         made,

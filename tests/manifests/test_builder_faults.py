@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from folder_trees import make
 from medprobe.base import ManifestError
-from medprobe.manifests import BUILDERS, Manifest, build_csv, build_npz
+from medprobe.manifests import BUILDERS, Manifest, build_csv, build_folder, build_npz
 from medprobe.manifests.builders import medmnist_facts
 from published_trees import TREES, write
 
@@ -182,3 +182,37 @@ def test_patients_that_lack_a_sequence_are_counted_one_by_one(tmp_path: Path) ->
     assert ", 2 rows (1, 3) of grades.csv: no file of t2" in _said(tree.build)
     (tree.src / "P2" / "b_t2.nii").write_bytes((tree.src / tree.images[1]).read_bytes())
     assert ": 3 errors:" in _said(tree.build)
+
+
+def _table_of_ages(folder: Path, draw, ages: list[str]) -> Path:
+    rows = [f"{draw(folder / f'{row}.png', row).name},{age},p{row}" for row, age in enumerate(ages)]
+    write(folder / "t.csv", ["file,age,who", *rows])
+    return folder / "t.csv"
+
+
+@pytest.mark.parametrize("form", ["{}", "-{}", "{}.0", "{}.5"])
+def test_many_numbers_as_labels_are_refused_unless_a_task_is_named(form: str, tmp_path: Path, draw) -> None:
+    table = _table_of_ages(tmp_path, draw, [form.format(20 + age) for age in range(21)])
+    options = {"image_column": "file", "label_columns": ["age"], "group_column": "who"}
+    said = _said(lambda: build_csv(table, **options))
+    assert "has 21 different numbers as labels" in said
+    assert "Is a score or a measurement meant" in said
+    assert "binary, multiclass, ordinal and multilabel" in said
+    assert "--task multiclass" in said
+    if "." not in form:
+        assert build_csv(table, **options, task="ordinal").card.task == "ordinal"
+        few = _table_of_ages(tmp_path, draw, [form.format(age % 20) for age in range(40)])
+        assert len(build_csv(few, **options).card.classes) == 20
+
+
+def test_class_folders_named_by_many_numbers_may_be_patients_and_are_refused_too(tmp_path: Path, draw) -> None:
+    for number in range(21):
+        draw(tmp_path / "set" / f"{number:03d}" / "1.png", number)
+    assert "has 21 different numbers as labels" in _said(lambda: build_folder(tmp_path / "set"))
+    assert len(build_folder(tmp_path / "set", task="multiclass").card.classes) == 21
+
+
+def test_a_column_that_is_label_and_group_is_refused(tmp_path: Path, draw) -> None:
+    table = _table_of_ages(tmp_path, draw, ["1", "2", "1", "2"])
+    said = _said(lambda: build_csv(table, image_column="file", label_columns=["age"], group_column="age"))
+    assert 'column "age" is the label and the group too' in said
