@@ -44,7 +44,7 @@ from PIL.TiffImagePlugin import (
 
 from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
-from .codestreams import decode_jpeg, describe_jpeg2000
+from .codestreams import decode_jpeg, describe_jpeg, describe_jpeg2000
 from .intensity import chosen_bounds, to_8_bits
 from .read_errors import chosen_frame, reason_of, refuse_too_many
 from .source import Source
@@ -53,6 +53,8 @@ _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _STRIP_PIXELS = 4_000_000
 _MOST_BYTES = 2**30
 """Of a JPEG or JPEG 2000 file: read whole, and longer than any of the pixels that are allowed."""
+_HEAD = 2**20
+"""Bytes in which a JPEG that Pillow does not read has its header."""
 _FEWEST_ZEROS = 64
 """At the end of compressed data: fewer occur by chance."""
 _SIGNATURES = (
@@ -96,7 +98,7 @@ def _opened(path: Path, *, verified: bool = False) -> ImageFile.ImageFile:
     try:
         image = Image.open(path, formats=_FORMATS)
     except Image.UnidentifiedImageError:
-        _refuse_sound_tiff(path)
+        _refuse_if_sound(path)
         raise
     # No memory map: of a TIFF that is to be turned, Pillow maps width and height exchanged.
     image.filename = ""
@@ -112,7 +114,7 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
     refuse_too_many(image.width * image.height)
     # A JPEG of several pictures carries previews of the first.
     if source.frame is not None or image.format not in ("JPEG", "MPO"):
-        image.seek(chosen_frame(source.frame, getattr(image, "n_frames", 1)))
+        _seek(image, source)
     if source.reading.draft is not None:
         # Only JPEG supports it: the smallest of its sizes at which neither side is shorter than this.
         image.draft(None, (source.reading.draft, source.reading.draft))
@@ -136,6 +138,22 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         return _on_black(image)
     return np.array(image.convert("RGB"))
+
+
+def _seek(image: ImageFile.ImageFile, source: Source) -> None:
+    if isinstance(image, TiffImageFile):
+        # A page of another kind does not concern the others, and Pillow would stop at it.
+        with _TiffHeader(source.path) as header:
+            count = header.n_frames
+    else:
+        count = getattr(image, "n_frames", 1)
+    frame = chosen_frame(source.frame, count)
+    try:
+        image.seek(frame)
+    except SyntaxError:
+        if isinstance(image, TiffImageFile):
+            raise _unsupported_tiff(image) from None
+        raise
 
 
 def _jpeg(image: ImageFile.ImageFile) -> np.ndarray:
@@ -244,18 +262,26 @@ def _refuse_misread_tiff(image: TiffImageFile) -> None:
             _refuse_zeros_at_end(image, start, size, _FEWEST_ZEROS)
 
 
-def _refuse_sound_tiff(path: Path) -> None:
-    """Says what a TIFF declares that Pillow does not read, so that it is not called damaged."""
+class _TiffHeader(TiffImageFile):
+    """A TIFF whose tags are read, whatever its pixels are."""
 
-    class HeaderAlone(TiffImageFile):
-        def _setup(self) -> None:
-            self._mode, self._size = "L", (1, 1)
+    def _setup(self) -> None:
+        self._mode, self._size = "L", (1, 1)
 
+
+def _refuse_if_sound(path: Path) -> None:
+    """Says what a file declares that Pillow does not read, so that it is not called damaged."""
     with path.open("rb") as file:
-        if file.read(4) == b"MM\0+":
-            raise ImageError("is a BigTIFF in big-endian byte order, which is not supported; save it in little-endian")
+        head = file.read(_HEAD)
+    if head.startswith(b"MM\0+"):
+        raise ImageError("is a BigTIFF in big-endian byte order, which is not supported; save it in little-endian")
+    if head.startswith(b"\xff\xd8"):
+        stream = describe_jpeg(head)
+        if stream.precision > 8 or stream.kind == "jpeg-ls":
+            kind = "JPEG-LS" if stream.kind == "jpeg-ls" else f"JPEG of {stream.precision} bits"
+            raise ImageError(f"is a {kind}, which is not supported outside DICOM")
     try:
-        image = HeaderAlone(path)
+        image = _TiffHeader(path)
     except Exception:  # noqa: BLE001  it is another format, or damaged
         return
     with image:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jpeg_ls import encode_array
+from made_dicom import lossless_jpeg
 from medprobe.base import ImageError
 from medprobe.manifests import IntensityPolicy, Source, read_image
 from PIL import Image, ImageOps
@@ -199,3 +201,26 @@ def test_an_unreadable_exif_block_leaves_the_photograph_as_stored(tmp_path: Path
     written = io.BytesIO()
     Image.fromarray(_PHOTO).save(written, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert _read(tmp_path, written.getvalue()).shape == _PHOTO.shape
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(lossless_jpeg(np.arange(99).reshape(9, 11), 12), "a JPEG of 12 bits"),
+     (bytes(encode_array(_PHOTO[..., 0].copy())), "a JPEG-LS, which is not supported")],
+    ids=["12 bits", "JPEG-LS"],
+)  # fmt: skip
+def test_a_sound_jpeg_of_another_kind_is_not_called_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        _read(tmp_path, content)
+    with pytest.raises(ImageError, match=r"cut off|damaged"):
+        _read(tmp_path, content[: len(content) // 9])
+
+
+def test_every_picture_of_a_jpeg_of_several_is_read(tmp_path: Path) -> None:
+    first, second = Image.fromarray(_PHOTO), Image.fromarray(_PHOTO[::-1].copy())
+    written = io.BytesIO()
+    first.save(written, "MPO", save_all=True, append_images=[second])
+    opened = Image.open(written)
+    for frame in (None, 0, 1):
+        opened.seek(frame or 0)
+        np.testing.assert_array_equal(_read(tmp_path, written.getvalue(), frame=frame), np.array(opened))

@@ -149,6 +149,18 @@ def test_a_sound_tiff_of_another_kind_is_not_called_damaged(tmp_path: Path, kind
         read_image(Source(tmp_path / "i.tif"))
 
 
+def test_a_page_of_another_kind_does_not_concern_the_others(tmp_path: Path) -> None:
+    grey = _stored("u", 16, 1)[..., 0]
+    with tifffile.TiffWriter(tmp_path / "i.tif") as pages:
+        for page in (_stored("u", 8, 3), grey.astype(np.float16), grey):
+            pages.write(page, photometric="rgb" if page.ndim == 3 else "miniswhite")
+    assert read_image(Source(tmp_path / "i.tif", 0)).shape == (*_SHAPE, 3)
+    np.testing.assert_array_equal(read_image(Source(tmp_path / "i.tif", 2)), 255 - (grey.astype(int) + 128) // 257)
+    for frame, reason in ((1, "16 bits, floating-point"), (None, "holds 3 images"), (3, "no frame 3")):
+        with pytest.raises(ImageError, match=reason):
+            read_image(Source(tmp_path / "i.tif", frame))
+
+
 @pytest.mark.parametrize(("order", "is_read"), [("<", True), (">", False)])
 def test_bigtiff_is_read_or_refused_by_name(tmp_path: Path, order: str, is_read: bool) -> None:
     colours = _stored("u", 8, 3)
