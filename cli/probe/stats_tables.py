@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from ...base.text import NONE, number, p_value
+from ...base.text import NONE, counted, number, p_value
 from ...evaluate import METRICS
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.summary import budgets_in_order
 from ...report.elements.table import Cell, Table, bounds, decimal, difference, p_of, words
 from ..terminal.console import say, show_table
+from ..terminal.wrapping import wrapped
 from .summary import heading, on_spread, say_warnings, show, show_systems
 
 if TYPE_CHECKING:
@@ -113,8 +114,17 @@ def _show_subgroups(run: Run, table: pd.DataFrame) -> None:
 
 def _show_gaps(run: Run, table: pd.DataFrame) -> None:
     sides = {"best, worst": lambda row: f"{row['attribute']}: {row['best'] or NONE}, {row['worst'] or NONE}"}
-    say("\nGaps between best and worst subgroup\n(both chosen by the scores shown, so the gap is optimistic)")
+    differences = int(table["differences"].max())
+    say("\nGaps between best and worst subgroup\n(both chosen by the scores shown, so the gap itself is too large)")
     _show(table, _SYSTEM | sides, {"gap": decimal("gap"), "95 % interval": bounds})
+    shown = int((table["low"] > 0).sum())
+    say(
+        wrapped(
+            f"{shown} of {counted(len(table), 'gap')} exclude zero. The intervals are corrected for the choice among "
+            f"{counted(differences, 'difference')} between subgroups (Bonferroni); where one holds zero, the data do "
+            "not show that subgroups differ."
+        )
+    )
     for row in table[table["reason"] != ""].drop_duplicates(["attribute", "reason"]).to_dict("records"):
         say(f"note: {row['attribute']} has no gap: {row['reason']}")
 

@@ -10,7 +10,7 @@ from ...evaluate.resampling.protocols import FIXED_TEST
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.intervals import INTERVAL
-from ...evaluate.statistics.run_warnings import run_warnings
+from ...evaluate.statistics.run_warnings import run_warnings, warnings_in_words
 from ...report.elements.table import Table, bounds, decimal, words
 from ...report.run.data import report_data
 from ...report.run.tables import budgets_table, leaks_table
@@ -47,8 +47,9 @@ def show_summary(run: Run) -> None:
 
 def say_warnings(run: Run, summary: pd.DataFrame) -> None:
     """Prints what a reader must know before relying on a run."""
-    for problem in run_warnings(run, summary):
-        say(wrapped(f"{problem.severity}: {problem}", rest="  "))
+    problems = run_warnings(run, summary)
+    for problem, text in zip(problems, warnings_in_words(problems), strict=True):
+        say(wrapped(f"{problem.severity}: {text}", rest="  "))
 
 
 def show(table: Table, *, sections: Container[int] = ()) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -15,7 +16,10 @@ from .pairing import system_labels
 
 
 def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
-    """The warnings of a run, each once, with how often it holds; the most severe first. `summary` is in any metric."""
+    """The warnings of a run, each once, with how often it holds; the most severe first, and those of one code together.
+
+    `summary` is in any metric.
+    """
     # Runs of older versions have no codes, those of newer ones perhaps codes that are unknown here.
     codes = run.info.get("warning_codes") or [""] * len(run.warnings)
     kept = [
@@ -23,13 +27,29 @@ def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
         for code, text in zip(codes, run.warnings, strict=True)
     ]
     found = [*kept, *_on_fits(run), *_on_scores(run, summary), *_on_summary(run, summary)]
-    return by_severity({one.message: one for one in found}.values())
+    places = list(CODES)
+    return by_severity(sorted({one.message: one for one in found}.values(), key=lambda one: places.index(one.code)))
+
+
+def warnings_in_words(problems: Sequence[Diagnostic]) -> list[str]:
+    """The text of each of `run_warnings`; the last of each code ends with what to do."""
+    following = [*(problem.code for problem in problems[1:]), ""]
+    return [
+        f"{problem}: {CODES[problem.code].remedy}" if problem.code != code else str(problem)
+        for problem, code in zip(problems, following, strict=True)
+    ]
 
 
 def _on_fits(run: Run) -> Iterator[Diagnostic]:
     for probe, rows in run.scores.drop_duplicates([*SYSTEM, *RESAMPLE]).groupby("probe", sort=False):
         name = _label(run, str(probe))
-        notes = Counter(note for notes in rows["note"].fillna("") for note in notes.split("; ") if note)
+        # Which value is at an edge differs from fit to fit; that one is says the same.
+        notes = Counter(
+            re.sub(r"=\S+ is at", " is at", note)
+            for notes in rows["note"].fillna("")
+            for note in notes.split("; ")
+            if note
+        )
         for note, count in notes.most_common():
             if note.startswith("path ended"):
                 continue  # a search along C is meant to end once nothing more can be gained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from ..results.schemas import SystemKey
 from .bootstrap import N_BOOTSTRAP
 from .intervals import FEWEST_GROUPS, INTERVAL, Bounds, check_interval, interval_of, interval_of_difference
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
+
+_LEAST_BEYOND = 5
+"""Draws that must be beyond a percentile."""
 
 
 class _Part(NamedTuple):
@@ -50,7 +54,8 @@ def subgroup_scores(
         The scores: one row per system, attribute and subgroup, with `mean`, `low`, `high`, `n_seeds`, `n_groups` (in
         any test), `n_test` (mean units a seed), `reason` (why there is no number) and `note` (why there is no interval,
         or why it is of another kind). The gaps: one row per system and attribute, with `best`, `worst`, `gap` (never
-        negative), `low` and `high` of the difference between these two subgroups, `reason` and `note`.
+        negative), `low` and `high` of the difference between these two subgroups, `differences` (of two subgroups, over
+        all rows: the intervals hold for all of them at once, by Bonferroni's correction), `reason` and `note`.
 
     Raises:
         ProbeError: the run's units have no attributes, or no such metric.
@@ -69,13 +74,28 @@ def subgroup_scores(
             f"{run.info['dataset']['name']}: the run knows no attributes of its units. List columns of the manifest"
             " under `attributes` in its card (such as sex, age, site) and run `medprobe probe` again."
         )
-    scores, gaps = [], []
-    for samples in metric_samples(run, chosen, draws):
-        for attribute, rows in run.units.groupby("attribute", sort=True):
-            parts = [_part(samples, str(value), units) for value, units in rows.groupby("value", sort=True)["unit"]]
-            about = {**samples.system._asdict(), "attribute": str(attribute), "metric": chosen.name}
-            scores += [about | _score(part, interval, confidence) for part in parts]
-            gaps.append(about | _gap(parts, chosen.sign, interval, confidence))
+    divided = [
+        (
+            {**samples.system._asdict(), "attribute": str(attribute), "metric": chosen.name},
+            [_part(samples, str(value), units) for value, units in rows.groupby("value", sort=True)["unit"]],
+        )
+        for samples in metric_samples(run, chosen, draws)
+        for attribute, rows in run.units.groupby("attribute", sort=True)
+    ]
+    scores = [about | _score(part, interval, confidence) for about, parts in divided for part in parts]
+    # A gap is the largest of all pairs' differences, and a reader looks for the largest gap.
+    differences = sum(comb(sum(not part.reason for part in parts), 2) for _, parts in divided)
+    simultaneous = 1 - (1 - confidence) / max(1, differences)
+    too_few_draws = interval != INTERVAL and draws * (1 - simultaneous) / 2 < _LEAST_BEYOND
+    kind = INTERVAL if too_few_draws else interval
+    gaps = [
+        about | _gap(parts, chosen.sign, kind, simultaneous) | {"differences": differences} for about, parts in divided
+    ]
+    if too_few_draws:
+        for gap in gaps:
+            gap["note"] = (
+                gap["note"] or f"{INTERVAL} interval: {draws:,} draws are too few for {differences} differences"
+            )
     return pd.DataFrame(scores, columns=_SCORES), pd.DataFrame(gaps, columns=_GAPS)
 
 
@@ -83,7 +103,19 @@ _SCORES = [
     *(*SystemKey._fields, "attribute", "subgroup", "metric", "mean", "low", "high"),
     *("n_seeds", "n_groups", "n_test", "reason", "note"),
 ]
-_GAPS = [*SystemKey._fields, "attribute", "metric", "best", "worst", "gap", "low", "high", "reason", "note"]
+_GAPS = [
+    *SystemKey._fields,
+    "attribute",
+    "metric",
+    "best",
+    "worst",
+    "gap",
+    "low",
+    "high",
+    "differences",
+    "reason",
+    "note",
+]
 
 
 def _part(samples: MetricSamples, subgroup: str, units: pd.Series) -> _Part:

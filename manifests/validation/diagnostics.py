@@ -14,8 +14,8 @@ import pandas as pd
 from ...base import counted
 from ..schema.row_keys import row_groups
 
-Severity = Literal["error", "warning"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning")
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 IMAGES = ("image", "images")
 MOST = 200
 """Diagnostics of one code that are listed one by one; the rest are counted."""
@@ -26,7 +26,7 @@ class Code(NamedTuple):
     """One kind of problem."""
 
     severity: Severity
-    """An error makes results wrong or the work impossible; a warning may be intended."""
+    """An error makes results wrong or the work impossible; a warning may be intended; a note is to be known."""
     meaning: str
     """In a few words."""
     remedy: str
@@ -158,7 +158,7 @@ CODES: dict[str, Code] = {
         "(`manifest check --fix drop-duplicates`), or give the patient one part of the split.", _UNITS,
     ),
     "copies-tied": Code(
-        "warning", "groups that share images were drawn as one",
+        "note", "groups that share images were drawn as one",
         "Nothing: no copy of a training image is tested. `manifest check --fix` writes a manifest without such copies.",
         _GROUPS,
     ),
@@ -171,13 +171,16 @@ CODES: dict[str, Code] = {
         ("attribute", "attributes"),
     ),
     "constant-features": Code(
-        "warning", "features with one value for all units",
+        "note", "features with one value for all units",
         "Usually harmless; if there are many, check weights and preprocessing of the backbone.", _FEATURES,
     ),
     "not-converged": Code(
         "warning", "fits did not converge", "Narrow the grid of C, or scale the features.", ("fit", "fits")
     ),
-    "fit-note": Code("warning", "a remark of a probe on its fits", "Depends on the remark.", ("fit", "fits")),
+    "fit-note": Code(
+        "note", "a remark of a probe on its fits",
+        "Widen a grid at whose edge values are: the best may lie beyond. Other remarks need nothing.", ("fit", "fits"),
+    ),
     "undefined-score": Code(
         "warning", "a score is not defined", "Use larger test sets, or another metric.", ("score", "scores")
     ),
@@ -288,7 +291,7 @@ def all_at_once(
 
 
 def by_severity(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Errors first, then warnings; otherwise in the given order."""
+    """Errors first, then warnings, then notes; otherwise in the given order."""
     return sorted(diagnostics, key=lambda one: SEVERITIES.index(one.severity))
 
 

@@ -74,9 +74,13 @@ class ModelSelector:
         return covered >= math.log(SPAN * _ROUNDING)
 
     def notes(self, grid: Mapping[str, Sequence[Any]], *, limit: Any = None) -> list[str]:
-        """Notes on the choice from the values of `grid`, by parameter; nothing can lie beyond the value `limit`."""
+        """Notes on the choice from the values of `grid`, by parameter; nothing can lie beyond the value `limit`.
+
+        Where val is predicted perfectly, an edge of the grid is no reason for a wider one.
+        """
+        best = self.metric.range[1] if self.metric.greater_is_better else self.metric.range[0]
         notes = [f"{self.metric.name} is not defined on val; chosen by log-loss"] if self._undefined else []
-        for name, values in grid.items():
+        for name, values in grid.items() if self._value != best else ():
             value = self.params[name]
             if len(values) > 1 and are_numbers(values) and value in (min(values), max(values)) and value != limit:
                 notes.append(f"{name}={value:g} is at the grid's edge")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...evaluate.statistics.run_warnings import run_warnings
+from ...evaluate.statistics.run_warnings import run_warnings, warnings_in_words
 from ...manifests.schema.card import class_words
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
@@ -43,7 +43,7 @@ def render_page(
         "probe_settings": methods.settings(data),
         "statistics": methods.statistics(data),
         "versions": methods.versions(data),
-        "warnings": list(map(str, run_warnings(data.run, data.summary))),
+        "warnings": warnings_in_words(run_warnings(data.run, data.summary)),
         "most_warnings": _MOST_WARNINGS,
         "commands": citation.commands(data),
         "not_repeated": citation.not_repeated(data),

@@ -318,3 +318,23 @@ def test_val_is_read_apart_from_test_and_scores_as_the_table_says(run: Run) -> N
     no_val = replace(run, predictions=run.predictions.query("split == 'test'"))
     with pytest.raises(ReportError, match="no predictions for val"):
         temperature_table(no_val)
+
+
+def test_of_many_attributes_that_mean_nothing_no_gap_excludes_zero(tmp_path, study_of) -> None:
+    study = study_of(tmp_path, units=400, signal=(0.8,))
+    names = [f"chance {number}" for number in range(15)]
+    rng = np.random.default_rng(5)
+    drawn = {name: np.repeat(rng.choice(list("wxyz"), 200), 2) for name in names}
+    card = study.manifest.card.model_copy(update={"attributes": names})
+    study = replace(study, manifest=Manifest(study.manifest.table.assign(**drawn), card))
+    run = study.probe(seeds=range(2), protocol="kfold")
+    for interval in ("wilson", "percentile"):
+        _, gaps = subgroup_scores(run, metric="accuracy", draws=200, interval=interval)
+        assert (gaps["differences"] == 15 * 6).all()
+        assert (gaps["low"] <= 0).all()
+        assert gaps["note"].str.contains("200 draws are too few for 90 differences").all() == (interval == "percentile")
+    one = replace(run, units=run.units[run.units["attribute"] == gaps.loc[gaps["gap"].idxmax(), "attribute"]])
+    alone = subgroup_scores(one, metric="accuracy", draws=200)[1].iloc[0]
+    widest = gaps.loc[gaps["gap"].idxmax()]
+    assert alone["differences"] == 6
+    assert widest["high"] - widest["low"] > alone["high"] - alone["low"]
