@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..base import OutputError, atomic_path
+from ..base import OutputError, atomic_path, writing
+from ..base.files import make_folder
 from .terminal.console import remark, say
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def _claim(folder: Path) -> None:
     mark = folder / ".medprobe-demo"
     if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
         raise OutputError(f"{folder}: has files that are not the demo's; choose another --out.")
-    with atomic_path(mark) as temporary:
-        temporary.touch()
+    with writing(mark):
+        make_folder(folder)
+        mark.touch()
 
 
 def _digits(folder: Path) -> Manifest:
