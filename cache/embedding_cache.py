@@ -99,7 +99,7 @@ class EmbeddingCache:
         """(N, 16) uint8: digest of each sample's decoded pixels."""
         return self._index.digest
 
-    @property
+    @cached_property
     def quarantine(self) -> dict[str, str]:
         """Why a sample could not be embedded, by sample id."""
         return dict(zip(self._index.bad_id, self._index.bad_reason, strict=True))
