@@ -57,7 +57,8 @@ def test_rows_are_found_in_any_order_and_absent_samples_are_counted(tmp_path, sp
     assert rows.dtype == np.int64
     assert rows.tolist() == order
     assert len(cache.rows_of([])) == 0
-    with pytest.raises(CacheError, match=r"5 of 35 samples .* run `medprobe extract .* --backbone hf:facebook"):
+    command = "run `medprobe extract .* --backbone hf:facebook/dinov2-base --pooling cls --pooling mean .* --resize 256"
+    with pytest.raises(CacheError, match=f"5 of 35 samples .* {command}"):
         cache.rows_of(cohort_of(35).ids)
 
 
