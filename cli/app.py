@@ -17,6 +17,7 @@ from .manifest import app as manifest
 from .probe import app as probe
 from .probe import stats
 from .terminal.console import remark
+from .terminal.wrapping import wrapped
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """Of click, which newer versions of typer hold under another name."""
@@ -94,7 +95,7 @@ def main() -> None:
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         if issubclass(category, MedprobeWarning):
-            remark(f"note: {message}")  # without the place in the code
+            remark(wrapped(f"note: {message}"))  # without the place in the code
         else:
             remark(warnings.formatwarning(message, category, *place[:2]).rstrip())
 
