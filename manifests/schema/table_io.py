@@ -41,7 +41,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
             f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
         )
     if not path.is_file():
-        raise ManifestError(f"{path}: does not exist.{_near_files(path)}")
+        raise ManifestError(f"{path}: {'is not a file.' if path.exists() else f'does not exist.{_near_files(path)}'}")
     types = {pa.string(): TEXT, pa.large_string(): TEXT}
     try:
         table = _read_csv(path, text) if is_csv else pq.read_table(path, page_checksum_verification=True)

@@ -156,9 +156,11 @@ def test_a_zarr_store_with_links_or_pipes_is_not_read(what: str, tmp_path: Path)
     assert reasons[0]
 
 
-def test_a_card_that_is_a_pipe_is_one_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["the table", "the card"])
+def test_a_manifest_that_is_a_pipe_is_one_message(tmp_path: Path, which: str) -> None:
     manifest = _manifest(tmp_path, "a.png")
-    manifest.with_suffix(".yaml").unlink()
-    os.mkfifo(manifest.with_suffix(".yaml"))
+    file = manifest if which == "the table" else manifest.with_suffix(".yaml")
+    file.unlink()
+    os.mkfifo(file)
     with pytest.raises(ManifestError, match="is not a file"):
         Manifest.load(manifest)
