@@ -101,8 +101,8 @@ def look_at(
     if not workers:
         for rows in chunks:
             chunk = Chunk[Result](rows, shapes, bytearray(_bytes(rows, shapes)))
-            for _ in rows:
-                chunk.results.append(_result(look, sources, chunk))
+            for row in rows:
+                chunk.results.append(_result(look, sources[row], chunk))
             yield chunk
         return
     pool = _Pool(look, sources, shapes, workers)
@@ -320,7 +320,7 @@ def _look_through(look: Callable, sources: Sequence[Source], chunk: Chunk, resul
         # The default action of its signal ends the process, whatever the decoder does.
         signal.setitimer(signal.ITIMER_PROF, min(_SECONDS + _SECONDS_PER_MB * _megabytes(source.path), _MOST_SECONDS))
         try:
-            result = _result(look, sources, chunk)
+            result = _result(look, source, chunk)
         except Exception:  # noqa: BLE001  raised again by the parent
             result = _Fault(traceback.format_exc())
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -328,10 +328,10 @@ def _look_through(look: Callable, sources: Sequence[Source], chunk: Chunk, resul
         chunk.results.append(result)
 
 
-def _result(look: Callable[..., Result], sources: Sequence[Source], chunk: Chunk[Result]) -> Result | ImageError:
+def _result(look: Callable[..., Result], source: Source, chunk: Chunk[Result]) -> Result | ImageError:
     place = len(chunk.results)
     try:
-        return look(sources[chunk.rows[place]], *(array[place] for array in chunk.arrays))
+        return look(source, *(array[place] for array in chunk.arrays))
     except (ImageError, MemoryError, OSError) as error:
         return ImageError(reason_of(error))
 
