@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_readers.py [--count 5000] [--reader all] [--seed 0] [--keep FOLDER]
 
-Every file must end in an image or an `ImageError`, within 5 s and 1 GB above what the process held before. Anything
-else (another exception, a worker that ends or has to be ended, more time, more memory) makes the status 1; `--keep`
-keeps the files that did it. At the end a reader is made to crash, to hang and to take all memory, between sound files:
-each of these must cost its image and no other.
+Every file must end in an image or an `ImageError`, within 5 s of processor time and 1 GB above what the process held
+before. Anything else (another exception, a worker that ends or has to be ended, more time, more memory) makes the
+status 1; `--keep` keeps the files that did it. At the end a reader is made to crash, to hang and to take all memory,
+between sound files: each of these must cost its image and no other.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def _removed(place: Path) -> None:
 
 
 def _watched(source: Source) -> Ending:
-    before, start = _held(reset=True), time.perf_counter()
+    before, start = _held(reset=True), time.process_time()
     end, text = _read(source)
-    ending = Ending(end, text, time.perf_counter() - start, _held() - before)
+    ending = Ending(end, text, time.process_time() - start, _held() - before)
     _removed(source.path)
     return ending
 

@@ -101,7 +101,13 @@ def extract(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Number of decoding processes; by default all cores but one.")
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Number of decoding processes; by default all cores but one. 0 decodes in the command itself, where an"
+            " image that crashes its decoder ends the run.",
+        ),
     ] = None,
     shard: Annotated[
         str | None,

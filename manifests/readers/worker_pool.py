@@ -91,7 +91,7 @@ def look_at(
     Args:
         look: gets a source, and a uint8 array of each shape, zeros, which it may fill. What it returns is pickled.
         sources: of all rows.
-        chunks: rows; a chunk is looked at by one worker.
+        chunks: rows, at least one; a chunk is looked at by one worker.
         workers: processes.
         shapes: of the arrays of each image, without the first axis of `Chunk.arrays`.
 
