@@ -12,7 +12,8 @@ from medprobe.cache import TransformSpec
 from medprobe.extract import extract, loader
 from medprobe.extract.loader import decode, geometry, to_input
 from medprobe.manifests import Manifest, build_folder, read_image
-from PIL import Image, ImageFile
+from medprobe.manifests.readers import pillow
+from PIL import Image
 
 _A = TransformSpec(
     size=(32, 32),
@@ -40,21 +41,21 @@ def photographs(tmp_path: Path) -> Manifest:
 def test_large_photographs_are_decoded_once_for_three_backbones(
     photographs, tmp_path, tiny, tiny_convnet, tiny_with_other_colours, monkeypatch
 ) -> None:
-    decoded: list[tuple[int, int]] = []
+    decoded: list[tuple[int, ...]] = []
     made: list[TransformSpec] = []
-    load, make = ImageFile.ImageFile.load, loader.to_input
+    decode_jpeg, make = pillow.decode_jpeg, loader.to_input
 
-    def counting(self):
-        if self.tile:  # what Pillow has still to decode
-            decoded.append(self.size)
-        return load(self)
+    def counting(*arguments):
+        pixels = decode_jpeg(*arguments)
+        decoded.append(pixels.shape)
+        return pixels
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", counting)
+    monkeypatch.setattr(pillow, "decode_jpeg", counting)
     monkeypatch.setattr(loader, "to_input", lambda pixels, one: made.append(one) or make(pixels, one))
     backbones = [tiny, tiny_convnet, tiny_with_other_colours]
     caches = extract(photographs, backbones, tmp_path / "store", workers=0, show_progress=False)
     assert [len(cache) for cache in caches] == [2, 2, 2]
-    assert decoded == [(3000, 2000)] * 2
+    assert decoded == [(2000, 3000, 3)] * 2
     assert len(made) == 4  # two geometries of two images: the third backbone differs in mean and std alone
 
 
