@@ -254,7 +254,7 @@ class _Trial:
             if is_lost(error) or is_out_of_memory(error):
                 raise BackboneError(
                     f"{describe(self.device)} cannot run one image of {height} x {width} pixels ({first_line(error)}); "
-                    "use a smaller --image-size or another --device."
+                    "use a smaller backbone or --image-size, --precision bf16, or another --device."
                 ) from error
             raise BackboneError(
                 f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."

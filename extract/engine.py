@@ -316,7 +316,8 @@ def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[
             if len(batch) == 1:
                 raise BackboneError(
                     f"{backbone.name}: the memory of {describe(backbone.device)} does not hold even one image of "
-                    f"{batch.shape[-2]} x {batch.shape[-1]} pixels; use a smaller --image-size or another --device."
+                    f"{batch.shape[-2]} x {batch.shape[-1]} pixels; use a smaller backbone or --image-size, "
+                    "--precision bf16, or another --device."
                 ) from error
         else:
             done += len(batch)

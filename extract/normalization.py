@@ -47,7 +47,7 @@ class Normalization:
         mean, std = (values * channels if len(values) == 1 else values for values in (self.mean, self.std))
         if len(mean) != channels or len(std) != channels:
             raise BackboneError(
-                f"the normalization has {len(mean)} means and {len(std)} standard deviations, but the network sees "
+                f"the normalization has {len(mean)} means and {len(std)} standard deviations, but the network takes "
                 f"{channels} channel{'s' if channels > 1 else ''}; give one of each, or one for each channel."
             )
         try:

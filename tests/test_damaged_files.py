@@ -185,7 +185,7 @@ def test_changed_bytes_are_a_load_or_a_message(pattern: str, whole: Path) -> Non
     path = _file(whole, pattern)
     content = path.read_bytes()
 
-    @settings(max_examples=30 if "CI_NIGHTLY" not in os.environ else 2000, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30 if "CI_NIGHTLY" not in os.environ else 300, suppress_health_check=list(HealthCheck))
     @given(_CHANGES)
     def check(changes: list[tuple[str, float, int]]) -> None:
         _ends_well(_LOADERS[pattern], path, _changed(content, changes))
@@ -222,7 +222,7 @@ def test_run_json_with_a_key_too_few_or_another_value_is_a_load_or_a_message(who
     places = _nested(json.loads(path.read_text()))[1:]
     values = [None, -1, 1e308, "x", [], {}, ["x"], {"x": []}, True, 10**30]
 
-    @settings(max_examples=100 if "CI_NIGHTLY" not in os.environ else 1000, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100 if "CI_NIGHTLY" not in os.environ else 300, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(places), st.sampled_from([..., *values]))
     def check(place: tuple[Any, ...], value: Any) -> None:
         changed = json.loads(path.read_text())

@@ -17,7 +17,11 @@ from ...manifests.readers import of_one_colour
 from ...manifests.validation.diagnostics import Diagnostic, diagnostic
 
 _PARTS = ("train", "val", "test")
-_REASONS = {"patient": "patient", "pixels": "pixels", "near": "near-duplicates"}
+REASONS = {
+    "patient": "patient",
+    "pixels": "pixels of their own or of their group",
+    "near": "near-duplicates of their own or of their group",
+}
 """Why a unit is left out, the first that holds, in words."""
 
 
@@ -52,7 +56,7 @@ class Leaks:
     @cached_property
     def left_out(self) -> dict[str, int]:
         """Units left out, by reason."""
-        return {name: int((self.reason == name).sum()) for name in _REASONS}
+        return {name: int((self.reason == name).sum()) for name in REASONS}
 
     @property
     def any_left_out(self) -> bool:
@@ -81,12 +85,12 @@ class Leaks:
             message = f"{self._left_out_in_words()}; the score with them is shown beside the one without"
             found.append(diagnostic("leaks-left-out", message, things=things))
         if self.tied:
-            message = f"{self._tied_in_words()}, so that no copy of a training image is tested"
+            message = f"{self._tied_in_words()}, so that no resample divides them and intervals count them once"
             found.append(diagnostic("copies-tied", message, things=self.tied))
         return found
 
     def _left_out_in_words(self) -> str:
-        parts = [f"{count:,} by {_REASONS[name]}" for name, count in self.left_out.items() if count]
+        parts = [f"{count:,} by {REASONS[name]}" for name, count in self.left_out.items() if count]
         units, split = counted(sum(self.left_out.values()), "training unit"), self.published.split
         where = "test or validation" if split is not None and (split == "val").any() else "test"
         return f"{units} left out, known to be in the {where} part too ({listed(parts)})"

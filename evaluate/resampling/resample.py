@@ -132,15 +132,14 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     Raises:
         ProbeError: there are none or too many, one is negative or not a whole number, or one occurs twice.
     """
-    if isinstance(seeds, Integral):
-        seeds = range(int(seeds))
-    if isinstance(seeds, str) or not isinstance(seeds, Sized):
+    if isinstance(seeds, str) or not isinstance(seeds, Integral | Sized):
         raise ProbeError(f"seeds {seeds!r}: give a number of seeds such as 20, or a list such as [3, 5, 7].")
-    if not 1 <= len(seeds) <= MOST_SEEDS:
+    count = int(seeds) if isinstance(seeds, Integral) else len(seeds)
+    if not 1 <= count <= MOST_SEEDS:
         raise ProbeError(
-            f"{len(seeds):,} seeds: at least one seed is needed, and at most {MOST_SEEDS:,}; 20 to 100 are usual."
+            f"{count:,} seeds: at least one seed is needed, and at most {MOST_SEEDS:,}; 20 to 100 are usual."
         )
-    given = list(seeds)
+    given = list(range(count) if isinstance(seeds, Integral) else seeds)
     wrong = [seed for seed in given if int(seed) != seed or not 0 <= seed < 2**31]
     if wrong:
         raise ProbeError(f"a seed is a whole number from 0 to 2,147,483,647; got {one_of(map(str, wrong), most=5)}.")
@@ -161,4 +160,4 @@ def parse_seeds(text: str) -> list[int]:
         numbers = [int(word) for word in text.split(",") if word.strip()]
     except ValueError:
         raise ProbeError(f'--seeds "{text}": give a number of seeds such as 20, or a list such as 3,5,7.') from None
-    return check_seeds(numbers if "," in text or not numbers else range(numbers[0]))
+    return check_seeds(numbers if "," in text or not numbers else numbers[0])

@@ -123,7 +123,8 @@ def _layout(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], split: str, 
     wrong = {
         f"{images} holds {dtype}; it must be uint8, 0 to 255": dtype != np.uint8,
         f"{labels} holds {label_dtype}; it must be whole numbers": label_dtype.kind not in "iub",
-        f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)": len(label_shape) not in (1, 2),
+        f"{labels} has shape {label_shape}; it must be (N,), (N, 1) or (N, K)": len(label_shape) not in (1, 2)
+        or 0 in label_shape[1:],
         f"{images} holds no image; omit an empty split": shape[:1] == (0,),
         f"{images} has {sizes[0]:,} images, {labels} {sizes[1]:,} rows": shape[:1] != label_shape[:1],
     }
@@ -198,7 +199,8 @@ def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 
 def _path(file: Path, root: Path) -> str:
     try:
-        return file.resolve().relative_to(root.resolve()).as_posix()
+        # Of the folder alone: the file may be a link.
+        return (file.parent.resolve() / file.name).relative_to(root.resolve()).as_posix()
     except ValueError as error:
         raise ManifestError(f"{file}: is not inside --root {root}; give a folder above it.") from error
 

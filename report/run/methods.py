@@ -10,6 +10,7 @@ import pandas as pd
 from ...base import counted
 from ...base.text import NONE, listed, lower_first
 from ...evaluate import find_metric
+from ...evaluate.resampling.leaks import REASONS
 from ...manifests.schema.card import class_words
 from ..elements.table import Table, words
 from .data import ReportData
@@ -70,8 +71,7 @@ def _leaks(info: Mapping[str, Any]) -> str:
     leaks = info["leaks"]
     if leaks["kept"]:
         return "not looked for: a unit that is in the test too may be trained on"
-    by = {"patient": "patient", "pixels": "pixels", "near": "near-duplicates"}
-    counts = [f"{count:,} by {by[name]}" for name, count in leaks["units_left_out"].items() if count]
+    counts = [f"{count:,} by {REASONS[name]}" for name, count in leaks["units_left_out"].items() if count]
     total = sum(leaks["units_left_out"].values())
     units, groups = counted(total, "training unit"), counted(leaks["groups_tied"], "group")
     out = f"{units} left out ({listed(counts)})" if total else "no unit left out"

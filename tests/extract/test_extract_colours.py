@@ -201,7 +201,7 @@ def test_what_is_no_normalization_is_told_with_examples(text) -> None:
 @pytest.mark.parametrize(
     ("normalization", "told"),
     [
-        (Normalization((0.5, 0.5), (0.5, 0.5)), "network sees 3 channels"),
+        (Normalization((0.5, 0.5), (0.5, 0.5)), "network takes 3 channels"),
         (Normalization((0.5,), (0.0,)), "std must be positive"),
     ],
 )

@@ -121,6 +121,16 @@ def test_shapes_that_do_not_go_together_are_told_beside_the_others(tmp_path: Pat
     assert "labels per sample differ between the splits: train_labels 1, test_labels 2" in said
 
 
+def test_labels_without_a_column_are_one_fault_and_a_linked_file_is_found(tmp_path: Path) -> None:
+    file = _set(tmp_path / "x", "t.npz", {"train": 4, "test": 4}, labels=0)
+    assert "train_labels has shape (4, 0)" in _said(lambda: build_npz(file))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "linked.npz").symlink_to(_set(tmp_path / "x", "u.npz", {"train": 4, "test": 4}))
+    built = build_npz(tmp_path / "a" / "linked.npz")
+    assert built.root == tmp_path
+    assert built.table["path"].iloc[0] == "a/linked.npz#train_images"
+
+
 def _set(file: Path, name: str, splits: dict[str, int], labels: int = 1) -> Path:
     arrays = {}
     for split, count in splits.items():

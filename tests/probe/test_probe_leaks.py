@@ -255,7 +255,7 @@ def test_a_page_shows_both_scores_and_the_command_that_repeats_the_run(
     assert (table["published"] - table["mean"]).tolist() == pytest.approx(table["leak"].tolist())
     for value in published.values():
         assert f"{value:.3f}" in words
-    assert "40 training units left out (40 by pixels)" in words
+    assert "40 training units left out (40 by pixels of their own or of their group)" in words
     for options, flag in ({"keep_leaks": True}, "--keep-leaks"), ({"drop_near": True}, "--drop-near"):
         run = _probe(*_copied_study(tmp_path / flag, cache_of), **options, probes=["centroid"])
         assert flag in commands(report_data(run))[0]

@@ -302,7 +302,9 @@ def test_seeds_are_a_number_or_a_list() -> None:
     assert parse_seeds("3,") == [3]
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "", ",", "many", "1.5", "3,3", "-1,2", "9999999999,", "100000000"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "", ",", "many", "1.5", "3,3", "-1,2", "9999999999,", "100000000", "9" * 20, "9" * 5000]
+)
 def test_seeds_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ProbeError):
         parse_seeds(text)
