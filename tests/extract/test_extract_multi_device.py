@@ -48,6 +48,18 @@ def test_two_devices_make_the_cache_that_one_makes(gallery, tmp_path, tiny, caps
 
 
 @pytest.mark.slow
+def test_each_device_reports_what_it_took_from_another_data_set(gallery, tmp_path, tiny) -> None:
+    [one] = extract(gallery, [tiny], tmp_path / "store", **_QUIET)
+    notices: list[str] = []
+    [two] = extract_on(
+        ["cpu", "cpu"], gallery.named("other"), [_RECIPE], tmp_path / "store", notice=notices.append, **_QUIET
+    )
+    name = _RECIPE["name"]
+    assert notices == [f"cpu: {name}: 11 of 11 vectors were taken from {gallery.name} (equal pixels)"] * 2
+    np.testing.assert_array_equal(two.load("cls"), one.load("cls"))
+
+
+@pytest.mark.slow
 def test_a_device_that_disappears_costs_its_share_and_what_was_published_stays(gallery_of, tmp_path, tiny) -> None:
     store = tmp_path / "store"
     [before] = extract(gallery_of(8), [tiny], store, **_QUIET)
