@@ -52,4 +52,4 @@ class WorkerError(MedprobeError):
 
 
 class MedprobeWarning(UserWarning):
-    """Something is not as requested but the work continues; the command line shows it in one line."""
+    """Something is not as requested but the work continues; the command line shows it as a note."""
