@@ -33,10 +33,10 @@ def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
 
 def warnings_in_words(problems: Sequence[Diagnostic]) -> list[str]:
     """The text of each of `run_warnings`; the last of each code ends with what to do."""
-    following = [*(problem.code for problem in problems[1:]), ""]
+    last = {problem.code: problem for problem in problems}
     return [
-        f"{problem}: {CODES[problem.code].remedy}" if problem.code != code else str(problem)
-        for problem, code in zip(problems, following, strict=True)
+        f"{problem}: {CODES[problem.code].remedy}" if problem is last[problem.code] else str(problem)
+        for problem in problems
     ]
 
 

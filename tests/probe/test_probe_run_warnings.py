@@ -33,6 +33,10 @@ def test_warnings_are_sorted_by_severity_and_code_and_each_code_ends_with_what_t
         assert text.endswith(CODES[one.code].remedy) == (place == last[one.code])
 
 
+def test_a_run_without_warnings_has_none_in_words() -> None:
+    assert warnings_in_words([]) == []
+
+
 def test_an_edge_of_a_grid_is_one_line_per_probe_whatever_the_value(tmp_path, study_of) -> None:
     run = study_of(tmp_path, units=60).probe(seeds=range(4))
     run = _with_notes(run, [f"C={value:g} is at the grid's edge" for value in (1e-4, 1e-3, 1000)])
