@@ -31,6 +31,8 @@ from PIL import Image
 
 CALLS = ("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir", "fsync", "fdatasync")
 _RECORDED = ("created", "throughput", "seal")
+_TRIED = b"blat"
+"""What Python's tempfile writes into TMPDIR, under a random name, to try it; a kill just then leaves that."""
 _BUILD = "manifest build folder ../images --out brain.parquet --overwrite"
 _EXTRACT = "extract brain.parquet --backbone timm:test_vit@random --device cpu --runtime torch --workers 1"
 _PROBE = "probe brain.parquet --out run --probe centroid --seeds 3 --jobs 1 --overwrite"
@@ -131,13 +133,13 @@ class Bench:
         return {
             str(path.relative_to(self.trial)): _digest(path)
             for path in sorted(self.trial.rglob("*"))
-            # What the user's cache remembers (how fast a machine is) differs between runs; only its names count.
-            if path.is_file() or not any(path.iterdir())
+            if (path.is_file() and path.read_bytes() != _TRIED) or (path.is_dir() and not any(path.iterdir()))
         }
 
 
 def _digest(path: Path) -> str:
-    if path.is_dir() or path.name in ("timings.parquet", "tmp") or "user-cache" in path.parts:
+    # What the user's cache remembers (how fast a machine is) differs between runs; only its names count.
+    if path.is_dir() or path.name == "timings.parquet" or "user-cache" in path.parts:
         return ""
     total = blake2b(digest_size=8)
     if path.suffix != ".h5":
