@@ -7,6 +7,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -158,12 +159,12 @@ def _move_unless_there(temporary: Path, file: Path) -> None:
 
 
 def _read_key(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            # A little more than a key and its line end, so that a large file is not read whole.
-            key = bytes.fromhex(opened.read(2 * _KEY_BYTES + 8).decode("ascii"))
-    except (OSError, ValueError):
-        key = b""
+    key = b""
+    with suppress(OSError, ValueError):
+        if file.is_file():  # a named pipe would be waited for
+            with file.open("rb") as opened:
+                # A little more than a key and its line end, so that a large file is not read whole.
+                key = bytes.fromhex(opened.read(2 * _KEY_BYTES + 8).decode("ascii"))
     if len(key) != _KEY_BYTES:
         raise ManifestError(
             f"{file}: does not hold a key of {2 * _KEY_BYTES} hexadecimal digits; name another file with --key, move "

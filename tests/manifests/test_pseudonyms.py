@@ -12,6 +12,7 @@ from threading import Barrier
 
 import pandas as pd
 import pytest
+from medprobe.base import ManifestError
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.manifests.pseudonyms import Pseudonyms, columns_with_ids
 
@@ -111,3 +112,10 @@ def test_a_killed_build_leaves_a_whole_key_or_none_and_the_next_one_nothing_else
         assert file.stat().st_mode & 0o777 == 0o600
         Pseudonyms.at(file.with_name("other.key"))
         assert {path.name for path in file.parent.iterdir()} == {"m.key", "other.key"}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_regular_file_is_no_key_and_is_not_waited_for(tmp_path: Path, make) -> None:
+    make(tmp_path / "m.key")
+    with pytest.raises(ManifestError, match="does not hold a key"):
+        Pseudonyms.at(tmp_path / "m.key")
