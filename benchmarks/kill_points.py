@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -102,10 +102,10 @@ class Bench:
         words = [*traced, sys.executable, "-m", "medprobe.cli", *command.split()]
         return subprocess.run(words, cwd=self.trial, env=self.environment, capture_output=True, check=False).returncode
 
-    def start(self, trial: Trial, *, anew: bool) -> None:
-        """Lays out what the command starts from; `anew` runs the commands that make it."""
+    def start(self, trial: Trial, *, fresh: bool) -> None:
+        """Lays out what the command starts from; `fresh` runs the commands that make it."""
         shutil.rmtree(self.trial, ignore_errors=True)
-        if not anew:
+        if not fresh:
             shutil.copytree(self.prepared, self.trial)
             return
         (self.trial / "tmp").mkdir(parents=True)
@@ -171,7 +171,7 @@ def _faults(bench: Bench, trial: Trial, status: int, expected: dict[str, str]) -
     return [f"exit status {again}", *names] if again != status else names
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the trials; the number of kills after which something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="COMMAND", help=f"of: {', '.join(TRIALS)}; all by default")
@@ -182,19 +182,19 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         bench = Bench(Path(folder))
         for name in asked.names or TRIALS:
             trial = TRIALS[name]
-            bench.start(trial, anew=True)
+            bench.start(trial, fresh=True)
             status, counts = bench.counts(trial.command)
             expected, kills, bad = bench.contents(), 0, 0
             points = [(made, at) for made in counts for at in range(1, counts[made] + 1, asked.every)]
             for call, number in points:
-                bench.start(trial, anew=False)
+                bench.start(trial, fresh=False)
                 kills += bench.kill(trial.command, call, number)
                 faults = _faults(bench, trial, status, expected)
                 bad += bool(faults)
                 for fault in faults:
-                    say(f"  {name}, killed at {call} {number}: {fault}")
+                    print(f"  {name}, killed at {call} {number}: {fault}")
             listed = ", ".join(f"{count} {call}" for call, count in counts.items())
-            say(f"{name}: status {status}; calls: {listed}; {kills} kills, {bad} with faults")
+            print(f"{name}: status {status}; calls: {listed}; {kills} kills, {bad} with faults")
             wrong += bad
     return wrong
 
