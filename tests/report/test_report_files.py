@@ -14,7 +14,7 @@ import matplotlib as mpl
 import pytest
 from medprobe.base import OutputError, ReportError
 from medprobe.evaluate import Run
-from medprobe.report import write_report
+from medprobe.report import make_report, write_report
 from PIL import Image
 
 
@@ -57,7 +57,7 @@ def test_another_process_writes_the_same_bytes_without_pyplot_or_torch(
     environment = os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
     code = f"""
 import sys
-from medprobe.report import write_report
+from medprobe.report import make_report, write_report
 assert "matplotlib" not in sys.modules and "jinja2" not in sys.modules
 write_report({str(own_run)!r})
 assert "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
@@ -196,3 +196,21 @@ def test_a_run_that_is_not_whole_is_refused_in_one_line(
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (own_run / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_after_a_kill_at_any_step_the_next_report_is_whole_and_nothing_else_is_left(
+    runs: dict[str, Path], reported: dict[str, Path], tmp_path: Path, killed_at_each_step
+) -> None:
+    folder = tmp_path / "run"
+    older, report = make_report(runs["binary"], metric="accuracy"), make_report(runs["binary"])
+
+    def prepare() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(runs["binary"], folder)
+        older.save(folder)
+
+    for _ in killed_at_each_step(prepare, lambda: report.save(folder)):
+        report.save(folder)
+        assert_same(contents(folder), contents(reported["binary"]))
+        assert {path.name for path in folder.iterdir()} == {path.name for path in reported["binary"].iterdir()}
