@@ -161,7 +161,7 @@ def assemble(
         table: the manifest's table.
         where: what it was made from, for messages.
         root: the folder that paths start from; where symbolic links lead out of it, a folder above becomes the root.
-        notice: called if ids of groups or units are folded (`fold_ids`).
+        notice: called if ids of groups or units are folded (`fold_ids`), and if the root is another one.
         noted: errors found before, which are reported with the others.
         columns: what the user calls the manifest's columns, for messages.
         remedies: what to do, by the code of a finding.
@@ -183,6 +183,10 @@ def assemble(
     root = root.resolve()
     top = _above_links(root, column_of(table, "path"))
     if top != root:
+        up = Path(os.path.relpath(top, root)).as_posix()
+        notice(
+            f"Symbolic links lead out of {root.name}, so the root of all paths is {up} from there, above their targets."
+        )
         table = table.assign(path=f"{root.relative_to(top).as_posix()}/" + column_of(table, "path"))
     try:
         manifest = Manifest(table, DatasetCard.of(where, root=str(top), **card))

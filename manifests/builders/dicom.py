@@ -124,6 +124,7 @@ def build_dicom(
         made,
         str(src),
         src,
+        notice=notice,
         columns=columns,
         name=name or src.resolve().name,
         task=task_for(classes, task),

@@ -69,6 +69,7 @@ def build_folder(
         table,
         str(src),
         src,
+        notice=notice,
         noted=faults,
         name=name or src.resolve().name,
         task=task_for(names, task),

@@ -122,6 +122,7 @@ def build_nifti(
         made,
         str(src),
         src,
+        notice=notice,
         name=name or kind.name or src.resolve().name,
         task=task or kind.task(ordered),
         classes=ordered,

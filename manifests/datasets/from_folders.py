@@ -40,6 +40,7 @@ def build_from_folders(spec: FolderSet, src: Path, options: Mapping[str, Any], n
         table.drop(columns="cause", errors="ignore"),
         str(src),
         src,
+        notice=notice,
         name=options["name"] or spec.name,
         task="multiclass" if subtype else spec.task,
         classes=list(spec.subtypes) if subtype else spec.classes,

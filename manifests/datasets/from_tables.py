@@ -71,6 +71,7 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
         made,
         where,
         root,
+        notice=notice,
         name=options["name"] or spec.name,
         task=spec.task,
         classes=classes,

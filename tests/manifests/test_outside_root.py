@@ -93,8 +93,10 @@ def test_class_folders_that_are_links_get_a_root_above_what_they_lead_to(tmp_pat
         draw(tmp_path / "disk" / "cats" / f"{number}.png", number)
         draw(tmp_path / "set" / "dog" / f"{number}.png", 10 + number)
     _link(tmp_path / "set" / "cat", tmp_path / "disk" / "cats")
-    built = build_folder(tmp_path / "set")
+    notices: list[str] = []
+    built = build_folder(tmp_path / "set", notice=notices.append)
     assert built.root == tmp_path
+    assert "root of all paths is .. from there" in notices[-1]
     assert built.table["path"].iloc[0] == "set/cat/0.png"
     assert built.table["sample_id"].iloc[0] == "cat/0.png"
     manifest = built.save(tmp_path / "set.parquet")
