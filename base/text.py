@@ -18,7 +18,7 @@ MINUS = "\u2212"
 NONE = "\u2013"
 """In place of a missing value."""
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff-\uffff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff0-\uffff\U000e0000-\U000e007f]"
 )
 """Controls, what changes the direction of text or is invisible, and half surrogate pairs (bytes of a file name)."""
 

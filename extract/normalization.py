@@ -107,14 +107,16 @@ def dataset_normalization(
     """
     rows = _rows(manifest)
     workers = default_workers() if workers is None else workers
-    digest, file = _digest(manifest, rows), store / manifest.name / _FILE
+    stamps, reasons = manifest.stamps()
+    digest, file = _digest(manifest, rows, stamps), store / manifest.name / _FILE
     if (kept := _kept(file, digest)) is not None:
         return kept
-    batches = decode(manifest.sources(), rows, _REFERENCES, batch_size=_BATCH, workers=workers)
+    readable = rows[reasons[rows] == ""]
+    batches = decode(manifest.sources(), readable, _REFERENCES, batch_size=_BATCH, workers=workers)
     # Of 8-bit values and of their squares, per channel: whole, so that they are exact.
     sums: dict[Colour, np.ndarray] = {name: np.zeros((2, count), np.uint64) for name, count in _CHANNELS.items()}
     pixels = 0
-    with progress(f"Mean and deviation of {manifest.name}", len(rows), unit="images", enabled=show_progress) as bar:
+    with progress(f"Mean and deviation of {manifest.name}", len(readable), unit="images", enabled=show_progress) as bar:
         for batch in batches:
             for transform, images in batch.inputs.items():
                 wide = images.numpy().astype(np.uint32)
@@ -162,10 +164,9 @@ def _rows(manifest: Manifest) -> np.ndarray:
     return rows
 
 
-def _digest(manifest: Manifest, rows: np.ndarray) -> str:
+def _digest(manifest: Manifest, rows: np.ndarray, stamps: np.ndarray) -> str:
     """Which images were counted, as they lie on the disk."""
     hasher = blake2b(digest_size=16)
-    stamps, _ = manifest.stamps()
     seen = manifest.table.iloc[rows]
     frames = seen.get("frame", repeat(None))
     for sample, path, frame, stamp in zip(seen["sample_id"], seen["path"], frames, stamps[rows], strict=False):

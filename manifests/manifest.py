@@ -104,6 +104,7 @@ class Manifest:
             refuse_existing(path)
         root = Path(os.path.relpath(self.root.resolve(), path.parent.resolve())).as_posix()
         card = self.card.model_copy(update={"root": root})
+        _settled(path)
         for killed in path.parent.glob(f".{escape(path.stem)}.medprobe-*.next{path.suffix}"):
             with suppress(OSError):
                 killed.unlink()
@@ -115,7 +116,7 @@ class Manifest:
         except BaseException:
             waiting.unlink(missing_ok=True)
             raise
-        with writing(path):
+        with writing(path), suppress(FileNotFoundError):  # another process, which loaded it, has completed it
             waiting.replace(path)
             fsync(path.parent)
         return Manifest(self.table, card, path)

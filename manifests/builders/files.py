@@ -69,7 +69,7 @@ def _refuse_special_files(root: Path, folder: Path) -> None:
         odd = [
             Path(entry.path).relative_to(root).as_posix()
             for entry in entries
-            if not (entry.is_file() or entry.is_dir()) and os.path.exists(entry.path)
+            if not entry.name.startswith(".") and not (entry.is_file() or entry.is_dir()) and os.path.exists(entry.path)
         ]
     if odd:
         raise ManifestError(f"{root}: holds named pipes, devices or sockets ({one_of(odd)}); move them away.")

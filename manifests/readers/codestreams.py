@@ -163,8 +163,16 @@ def _costs_no_pixel(data: bytes, warning: str) -> bool:
     if marker != 0xD9:
         # Before any other marker: harmless ahead of the first scan, the trace of damage between scans.
         return marker not in (0xC4, 0xDA, *range(0xD0, 0xD8))
-    same = re.search(rb"(?s)(.)\1{%d,}\xff\xd9" % (count - 1), data)
-    return count <= _FEW or (same is not None and len(same[0]) - 2 <= count + _READ_AHEAD)
+    return count <= _FEW or any(
+        count <= _run_before(end.start(), data, count + _READ_AHEAD + 1) <= count + _READ_AHEAD
+        for end in re.finditer(rb"\xff\xd9", data)
+    )
+
+
+def _run_before(end: int, data: bytes, most: int) -> int:
+    """How many bytes before `end` are the same, as far as the last `most` go."""
+    part = data[max(0, end - most) : end]
+    return len(part) - len(part.rstrip(part[-1:]))
 
 
 def refuse_lost_values(frame: bytes, values: np.ndarray) -> None:

@@ -60,13 +60,17 @@ def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> 
     of_class = [order[has_class(labels, number)[order]] for number in range(len(names))]
     drawn = [np.sort(random.choice(len(rows), min(per_class, len(rows)), replace=False)) for rows in of_class]
     shown = [rows[places].tolist() for rows, places in zip(of_class, drawn, strict=True)]
-    tiles: dict[int, Image.Image | ImageError] = {}
-    for chunk in look_at(_tile, manifest.sources(), filter(None, shown), workers=usable_cores()):
-        tiles.update(zip(chunk.rows, chunk.results, strict=True))
-    if not tiles:
+    if not any(shown):
         raise ManifestError(f"{manifest.name}: no class has a sample to show.")
+    rows = np.unique(np.concatenate(shown)).astype(int)
+    _, reasons = Manifest(manifest.table.iloc[rows], manifest.card, manifest.path).stamps()
+    refused = set(rows[reasons != ""].tolist())
+    chunks = filter(None, ([row for row in chosen if row not in refused] for chosen in shown))
+    tiles: dict[int, Image.Image | ImageError] = {}
+    for chunk in look_at(_tile, manifest.sources(), chunks, workers=usable_cores()):
+        tiles.update(zip(chunk.rows, chunk.results, strict=True))
     return [
-        Examples(name, len(rows), [tile if isinstance(tile := tiles[row], Image.Image) else None for row in chosen])
+        Examples(name, len(rows), [tile if isinstance(tile := tiles.get(row), Image.Image) else None for row in chosen])
         for name, rows, chosen in zip(names, of_class, shown, strict=True)
     ]
 

@@ -53,7 +53,7 @@ def test_whatever_a_text_holds_it_can_be_printed_and_printing_it_twice_changes_n
     assert shown.encode().decode() == shown
 
 
-@pytest.mark.parametrize("name", ["Müller", "≥3 mm", "肺炎", "הדמיה", "a b", "e\u0301", "👩\u200d⚕"])
+@pytest.mark.parametrize("name", ["Müller", "≥3 mm", "肺炎", "良性（A），ｱ", "הדמיה", "a b", "e\u0301", "👩\u200d⚕"])
 def test_names_in_any_script_are_printed_as_they_are(name: str) -> None:
     assert printable(name) == name
 

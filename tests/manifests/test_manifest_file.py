@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import DatasetCard, Manifest, Source
 from medprobe.manifests.manifest import refuse_existing
+from medprobe.manifests.validation.diagnostics import leaves_root
 
 _CARD = DatasetCard(name="toy", task="multiclass", classes=["a", "b", "1"])
 _ROWS = {"sample_id": ["s1", "s2", "s3"], "path": ["1.png", "2.png", "3.png"], "label": ["a", "b", "1"]}
@@ -53,7 +55,7 @@ _NAME = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_
 @given(
     ids=st.lists(_TEXT, min_size=1, max_size=8, unique=True),
     classes=st.lists(_NAME, min_size=2, max_size=4, unique=True),
-    paths=_TEXT,
+    paths=_TEXT.filter(lambda path: not leaves_root(path)),
     frames=st.booleans(),
     suffix=st.sampled_from([".csv", ".parquet"]),
     data=st.data(),
@@ -357,6 +359,35 @@ def test_a_killed_save_leaves_the_older_manifest_or_the_new_one(
         new.save(path)  # the same command again
         assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == whole
     assert new.digest in outcomes
+
+
+def test_a_save_that_another_process_completes_by_loading_it_succeeds(tmp_path: Path, monkeypatch) -> None:
+    save, path = DatasetCard.save, tmp_path / "toy.csv"
+
+    def then_load(card: DatasetCard, file: Path) -> None:
+        save(card, file)
+        Manifest.load(path)
+
+    monkeypatch.setattr(DatasetCard, "save", then_load)
+    assert Manifest.load(_toy().save(path).path).digest == _toy().digest
+
+
+def test_a_save_that_fails_after_one_that_was_killed_leaves_what_that_one_saved(tmp_path: Path, monkeypatch) -> None:
+    path, killed = tmp_path / "toy.csv", _toy(label=["b", "b", "a"])
+    _toy(card=_CARD.model_copy(update={"license": "CC0"})).save(path)
+    older = path.read_bytes()
+    killed.save(path)
+    card = blake2b(path.with_suffix(".yaml").read_bytes(), digest_size=6).hexdigest()
+    path.rename(tmp_path / f".toy.medprobe-{card}.next.csv")
+    path.write_bytes(older)
+
+    def refuse(card: DatasetCard, file: Path) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(DatasetCard, "save", refuse)
+    with pytest.raises(OutputError):
+        _toy(label=["a", "b", "b"], card=_CARD.model_copy(update={"license": "MIT"})).save(path)
+    assert Manifest.load(path).digest == killed.digest
 
 
 def test_a_save_that_was_killed_is_read_in_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch) -> None:

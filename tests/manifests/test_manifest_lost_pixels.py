@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_a_jpeg_without_some_of_its_data_is_refused(tmp_path: Path, kind: str, d
 def test_bytes_around_the_end_marker_cost_no_pixel(tmp_path: Path, kind: str, before: bytes, after: bytes) -> None:
     whole = _jpeg(kind)
     np.testing.assert_array_equal(_read(tmp_path, whole[:-2] + before + whole[-2:] + after), _read(tmp_path, whole))
+
+
+def test_padding_is_looked_for_in_a_time_that_grows_with_the_file(tmp_path: Path) -> None:
+    # Segments of zeros as cameras reserve them: a search from each of their bytes would take minutes.
+    segment = b"\xff\xe9\xff\xff" + bytes(65533)
+    whole = _jpeg("grey")
+    padded = whole[:2] + 3 * segment + whole[2:-2] + bytes(2000) + whole[-2:]
+    start = time.process_time()
+    np.testing.assert_array_equal(_read(tmp_path, padded), _read(tmp_path, whole))
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base import ImageError, ManifestError
+from medprobe.extract import dataset_normalization
 from medprobe.manifests import DatasetCard, Manifest, build_folder, check_manifest, manifest_image_stats, read_image
 from medprobe.manifests.builders.files import files_below
+from medprobe.report.manifest.montage import class_examples
 
 
 def _manifest(folder: Path, *paths: str) -> Path:
@@ -76,6 +78,12 @@ def test_what_a_link_out_of_the_root_leads_to_is_not_read(link, tmp_path: Path, 
     said = medprobe("manifest", "check", manifest.path)
     assert said.status == 1
     assert "outside the card's root" in " ".join(said.out.split())
+    assert [tile for shown in class_examples(manifest) for tile in shown.tiles].count(None) == 1
+    found = dataset_normalization(manifest, tmp_path, workers=0, keep=False, show_progress=False)
+    assert found == dataset_normalization(
+        Manifest(manifest.table.iloc[:1], manifest.card, manifest.path),
+        tmp_path, workers=0, keep=False, show_progress=False,
+    )  # fmt: skip
 
 
 def test_links_within_the_root_and_a_root_behind_a_link_are_read(tmp_path: Path, draw) -> None:
