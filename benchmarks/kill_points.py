@@ -176,16 +176,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="COMMAND", help=f"of: {', '.join(TRIALS)}; all by default")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="kill at every K-th call only")
-    asked = parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
-        for name in asked.names or TRIALS:
+        for name in chosen.names or TRIALS:
             trial = TRIALS[name]
             bench.start(trial, fresh=True)
             status, counts = bench.counts(trial.command)
             expected, kills, bad = bench.contents(), 0, 0
-            points = [(made, at) for made in counts for at in range(1, counts[made] + 1, asked.every)]
+            points = [(made, at) for made in counts for at in range(1, counts[made] + 1, chosen.every)]
             for call, number in points:
                 bench.start(trial, fresh=False)
                 kills += bench.kill(trial.command, call, number)

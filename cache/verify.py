@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
-import numpy as np
 
-from ..base import CacheError, one_of
+from ..base import CacheError
 from ..base.text import first_line
 from .embedding_cache import EmbeddingCache
-from .hdf5 import Matrix, get_int, get_json, hdf5_from
+from .hdf5 import Matrix, hdf5_from
 from .index import get_index, unique_index
 from .segments import read_whole
 from .spec import EmbeddingSpec
@@ -49,14 +48,6 @@ def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]
         unique_index(index.sample_id)
     except CacheError as error:
         yield str(error)
-    both = np.intersect1d(index.sample_id, index.bad_id)
-    if len(both):
-        yield f"{len(both):,} samples are both embedded and quarantined, e.g. {one_of(map(repr, both), most=3)}."
-    if get_int(file, "quarantined") != len(index.bad_id):
-        yield f"states {get_int(file, 'quarantined')} quarantined samples but lists {len(index.bad_id)}."
-    for name in ("versions", "throughput"):
-        if not isinstance(get_json(file, name), dict):
-            yield f"its attribute {name} cannot be read."
     for pooling in spec.poolings:
         try:
             Matrix(file, pooling).check()

@@ -20,11 +20,10 @@ def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
 
     `summary` is in any metric.
     """
-    # Runs of older versions have no codes, those of newer ones perhaps codes that are unknown here.
-    codes = run.info.get("warning_codes") or [""] * len(run.warnings)
     kept = [
+        # A run of a newer version may have codes that are unknown here.
         diagnostic(code if code in CODES else "run-warning", text)
-        for code, text in zip(codes, run.warnings, strict=True)
+        for code, text in zip(run.info["warning_codes"], run.warnings, strict=True)
     ]
     found = [*kept, *_on_fits(run), *_on_scores(run, summary), *_on_summary(run, summary)]
     places = list(CODES)

@@ -231,7 +231,7 @@ _PREDICTED: dict[int, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def _differences(values: np.ndarray, bits: int, predictor: int) -> np.ndarray:
-    """What a lossless JPEG stores of (H, W) values of so many bits: the differences from their prediction."""
+    """What a lossless JPEG stores of (H, W) values of `bits` bits: the differences from their prediction."""
     differences = values.copy()
     differences[0, 0] -= 1 << (bits - 1)
     differences[0, 1:] -= values[0, :-1]

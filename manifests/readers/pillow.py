@@ -314,6 +314,6 @@ def _read(image: ImageFile.ImageFile, start: int, size: int) -> bytes:
 
 
 def _refuse_zeros_at_end(image: ImageFile.ImageFile, start: int, size: int, zeros: int) -> None:
-    """Refuses compressed data that end in so many zeros, as an incomplete copy does: decoders make pixels of them."""
+    """Refuses compressed data that end in this many zeros, as an incomplete copy does: decoders make pixels of them."""
     if size > zeros and not any(_read(image, start + size - zeros, zeros)):
         raise ImageError("the file is cut off: its compressed pixels end in zeros")

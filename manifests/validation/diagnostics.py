@@ -185,7 +185,9 @@ CODES: dict[str, Code] = {
         "warning", "a score is not defined", "Use larger test sets, or another metric.", ("score", "scores")
     ),
     "summary-note": Code("warning", "a limit of an interval or mean", "Use more units or more seeds.", _NOTES),
-    "run-warning": Code("warning", "a warning of an older run, without a code", "Run the probe again.", _NOTES),
+    "run-warning": Code(
+        "warning", "a warning of a run of a newer version", "Update medprobe, or run the probe again.", _NOTES
+    ),
 }  # fmt: skip
 """Every code, stable, so that scripts may rely on it; docs/checks.md has a section on each."""
 
