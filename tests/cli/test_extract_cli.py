@@ -77,20 +77,20 @@ def test_probe_gives_the_commands_that_take_over_the_vectors_of_another_set(
     Manifest(other.table.assign(sample_id=ids), other.card).named("other").save(pets.with_name("other.parquet"))
     words = ("--probe", "centroid", "--seeds", 2, "--out", pets.with_name("run"))
     run = ("probe", pets.with_name("other.parquet"), *words)
-    told = medprobe(*run)
-    assert told.status == 1
-    assert "To take the vectors of equal pixels from pets" in told.err
-    assert "--backbone NAME" not in told.err
-    commands = [shlex.split(line)[1:] for line in told.err.splitlines() if line.startswith("  medprobe extract")]
+    ended = medprobe(*run)
+    assert ended.status == 1
+    assert "To take the vectors of equal pixels from pets" in ended.err
+    assert "--backbone NAME" not in ended.err
+    commands = [shlex.split(line)[1:] for line in ended.err.splitlines() if line.startswith("  medprobe extract")]
     assert commands
     planned = medprobe(*commands[0], "--workers", 0, "--dry-run")
     assert "the pixels of 8 of 8 images tried have a vector already" in planned.notes
     assert _line(planned.out, "timm:test_vit")[4:6] == ["0.0", "s"]
     monkeypatch.setattr(Backbone, "embed", None)
     for words in commands:
-        said = medprobe(*words, "--workers", 0)
-        assert said.status == 0, said.err
-        assert "8 of 8 vectors were taken from pets (equal pixels)" in said.err
+        ended = medprobe(*words, "--workers", 0)
+        assert ended.status == 0, ended.err
+        assert "8 of 8 vectors were taken from pets (equal pixels)" in ended.err
     store = pets.parent / "embeddings"
     specs, taken = ({cache.spec for cache in find_caches(store, name)} for name in ("pets", "other"))
     assert specs == taken
@@ -100,10 +100,10 @@ def test_probe_gives_the_commands_that_take_over_the_vectors_of_another_set(
 def test_what_is_not_as_requested_is_a_note_without_its_place_in_the_code(medprobe, pets, monkeypatch) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(pets))  # a file, so that nothing can be kept in it
-    said = medprobe("extract", pets, *_TINY[:-1], "openvino")
-    assert said.status == 0, said.err
-    assert "note: the converted network cannot be kept (" in " ".join(said.err.split())
-    assert "on_openvino.py" not in said.err
+    ended = medprobe("extract", pets, *_TINY[:-1], "openvino")
+    assert ended.status == 0, ended.err
+    assert "note: the converted network cannot be kept (" in " ".join(ended.err.split())
+    assert "on_openvino.py" not in ended.err
 
 
 def test_openvino_is_not_given_the_gpu_that_auto_would_take(medprobe, pets, monkeypatch) -> None:

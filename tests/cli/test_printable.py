@@ -75,8 +75,8 @@ def test_warnings_of_other_libraries_are_printed_without_what_controls_a_termina
     monkeypatch.setattr("medprobe.cli.doctor._versions", lambda: warn() or [])
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        said = medprobe("doctor")
-    assert "in \\x1b[31mred" in said.err
+        ended = medprobe("doctor")
+    assert "in \\x1b[31mred" in ended.err
 
 
 def _cohort(folder: Path, *, label: str = "≥3 mm", name: str = "") -> Path:
@@ -103,14 +103,14 @@ def test_hostile_files_sites_and_patients_do_not_control_the_terminal(medprobe, 
         ("check", out, "--json"),
     )
     for words in commands:
-        said = medprobe("manifest", *words)
-        assert said.status in (0, 1), said.err
-        assert "Traceback" not in said.err
-        assert _is_safe(said.out + said.err), words
-    assert "\\u202e" in said.out
-    said = medprobe("manifest", "check", tmp_path / "\x1b[31m\u202e.parquet", "--moist")
-    assert said.status == 2
-    assert _is_safe(said.out + said.err)
+        ended = medprobe("manifest", *words)
+        assert ended.status in (0, 1), ended.err
+        assert "Traceback" not in ended.err
+        assert _is_safe(ended.out + ended.err), words
+    assert "\\u202e" in ended.out
+    ended = medprobe("manifest", "check", tmp_path / "\x1b[31m\u202e.parquet", "--moist")
+    assert ended.status == 2
+    assert _is_safe(ended.out + ended.err)
 
 
 @pytest.mark.parametrize("encoding", _ENCODINGS)
@@ -158,11 +158,11 @@ def test_names_that_are_not_utf_8_are_refused_by_name_with_a_way_to_rename_them(
         "dicom": labels,
         "nifti": (*labels, "--patient-column", "PatientID"),
     }.items():
-        said = medprobe("manifest", "build", builder, folder, "--out", tmp_path / "m.csv", "--name", "x", *options)
-        assert said.status == 1
-        assert "h\\xf6he" in said.err
-        assert "convmv" in said.err
-        assert "Traceback" not in said.err
+        ended = medprobe("manifest", "build", builder, folder, "--out", tmp_path / "m.csv", "--name", "x", *options)
+        assert ended.status == 1
+        assert "h\\xf6he" in ended.err
+        assert "convmv" in ended.err
+        assert "Traceback" not in ended.err
     assert not (tmp_path / "m.csv").exists()
 
 
@@ -170,7 +170,7 @@ def test_names_that_are_not_utf_8_are_refused_by_name_with_a_way_to_rename_them(
     "words", [("manifest", "show"), ("manifest", "check"), ("extract", "-b", "resnet18"), ("report",)]
 )
 def test_an_argument_that_is_not_utf_8_is_named_in_one_message(words: tuple[str, ...], medprobe, tmp_path) -> None:
-    said = medprobe(*words, tmp_path / os.fsdecode(b"h\xf6he.parquet"))
-    assert said.status in (1, 2)
-    assert "h\\xf6he" in said.err.replace("\n", "")
-    assert "Traceback" not in said.err
+    ended = medprobe(*words, tmp_path / os.fsdecode(b"h\xf6he.parquet"))
+    assert ended.status in (1, 2)
+    assert "h\\xf6he" in ended.err.replace("\n", "")
+    assert "Traceback" not in ended.err

@@ -30,7 +30,7 @@ def _built(table: Path, **options: object) -> tuple[Manifest, str]:
 
 @pytest.mark.parametrize("option", ["group_column", "unit_column"])
 @pytest.mark.parametrize(
-    ("ids", "suffix", "read", "told"),
+    ("ids", "suffix", "read", "noted"),
     [
         (["3", "x.0", "3.0", "4"], ".csv", ["3", "x.0", "3.0", "4"], ""),
         (["3", "4", "3.0", "4.00"], ".csv", ["3", "4", "3", "4"], "2 rows and are .* which makes 4 ids 2"),
@@ -40,10 +40,10 @@ def _built(table: Path, **options: object) -> tuple[Manifest, str]:
         (["03", "4", "3", "4"], ".csv", ["03", "4", "3", "4"], ""),
     ],
 )
-def test_whole_numbers_are_read_without_a_point(tmp_path, draw, option, ids, suffix, read, told) -> None:
+def test_whole_numbers_are_read_without_a_point(tmp_path, draw, option, ids, suffix, read, noted) -> None:
     manifest, notices = _built(_table(tmp_path, draw, ids, suffix), **{option: "patient"})
     assert manifest.table[{"group_column": "group_id", "unit_column": "unit_id"}[option]].tolist() == read
-    assert re.search(f'column "patient": ids end in ".0" in {told}', notices) if told else "ids end" not in notices
+    assert re.search(f'column "patient": ids end in ".0" in {noted}', notices) if noted else "ids end" not in notices
 
 
 def test_a_unit_whose_two_spellings_have_two_labels_is_refused(tmp_path, draw) -> None:
@@ -56,17 +56,17 @@ def test_an_attribute_that_repeats_the_ids_in_decimals_is_refused(tmp_path, draw
     table = _table(tmp_path, draw, ["3.0", "4.0", "5.0", "6.0"])
     pd.read_csv(table, dtype=str).assign(again=again).to_csv(table, index=False)
     columns = ("--image-column", "file", "--label-column", "dx", "--group-column", "patient", "--attribute", "again")
-    said = medprobe("manifest", "build", "csv", table, *columns, "--out", tmp_path / "m.parquet")
-    assert said.status == (again[0] in (3, 3.0))
-    assert ('attribute "again" repeats the column "group_id"' in said.notes) == bool(said.status)
+    ended = medprobe("manifest", "build", "csv", table, *columns, "--out", tmp_path / "m.parquet")
+    assert ended.status == (again[0] in (3, 3.0))
+    assert ('attribute "again" repeats the column "group_id"' in ended.notes) == bool(ended.status)
 
 
 def test_the_command_says_it_and_makes_one_patient_of_two(tmp_path, draw, medprobe) -> None:
     table = _table(tmp_path, draw, ["3", "4", "3.0", "4.0"])
     columns = ("--image-column", "file", "--label-column", "dx", "--group-column", "patient")
-    said = medprobe("manifest", "build", "csv", table, *columns, "--out", tmp_path / "m.parquet")
-    assert said.status == 0, said.err
-    assert 'ids end in ".0" in 2 rows' in said.notes
+    ended = medprobe("manifest", "build", "csv", table, *columns, "--out", tmp_path / "m.parquet")
+    assert ended.status == 0, ended.err
+    assert 'ids end in ".0" in 2 rows' in ended.notes
     assert Manifest.load(tmp_path / "m.parquet").table["group_id"].nunique() == 2
 
 

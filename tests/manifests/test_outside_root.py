@@ -39,10 +39,10 @@ def test_every_command_that_takes_a_manifest_refuses_paths_out_of_its_root(path:
         ("probe", manifest, "--out", tmp_path / "run"),
     )
     for words in commands:
-        said = medprobe(*words)
-        assert said.status == 1, words
-        assert "leaves the card's root" in " ".join(said.out.split()) + said.notes, words
-        assert "Traceback" not in said.err
+        ended = medprobe(*words)
+        assert ended.status == 1, words
+        assert "leaves the card's root" in " ".join(ended.out.split()) + ended.notes, words
+        assert "Traceback" not in ended.err
     assert not (tmp_path / "n.csv").exists()
 
 
@@ -75,9 +75,9 @@ def test_what_a_link_out_of_the_root_leads_to_is_not_read(link, tmp_path: Path, 
     assert str(tmp_path) not in reasons[1]
     stats = manifest_image_stats(manifest, workers=0, show_progress=False)
     assert stats.readable.tolist() == [True, False]
-    said = medprobe("manifest", "check", manifest.path)
-    assert said.status == 1
-    assert "outside the card's root" in " ".join(said.out.split())
+    ended = medprobe("manifest", "check", manifest.path)
+    assert ended.status == 1
+    assert "outside the card's root" in " ".join(ended.out.split())
     assert [tile for shown in class_examples(manifest) for tile in shown.tiles].count(None) == 1
     found = dataset_normalization(manifest, tmp_path, workers=0, keep=False, show_progress=False)
     assert found == dataset_normalization(
