@@ -176,14 +176,14 @@ def _digest(manifest: Manifest, rows: np.ndarray, stamps: np.ndarray) -> str:
 
 def _kept(file: Path, digest: str) -> dict[Colour, Normalization] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["images"] != digest:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None  # it may be a named pipe
+        if content is None or content["images"] != digest:
             return None
         return {
             colour: Normalization(tuple(content[colour]["mean"]), tuple(content[colour]["std"])) for colour in _CHANNELS
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # not there yet, or no longer whole: counted again
+        return None  # no longer whole: counted again
 
 
 def _keep(file: Path, digest: str, found: dict[Colour, Normalization]) -> None:

@@ -179,7 +179,7 @@ def remember(device: str, fingerprint: str, size: int) -> None:
 
 def _remembered() -> dict[str, dict[str, Any]]:
     try:
-        known = json.loads(_place().read_text(encoding="utf-8"))
+        known = json.loads(_place().read_text(encoding="utf-8")) if _place().is_file() else {}  # it may be a named pipe
     except (OSError, ValueError, RecursionError):
         return {}
     whole = isinstance(known, dict) and all(isinstance(sizes, dict) for sizes in known.values())

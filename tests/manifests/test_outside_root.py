@@ -174,3 +174,15 @@ def test_a_manifest_that_is_a_pipe_is_one_message(tmp_path: Path, which: str) ->
     os.mkfifo(file)
     with pytest.raises(ManifestError, match="is not a file"):
         Manifest.load(manifest)
+
+
+def test_a_pipe_in_the_place_of_kept_numbers_is_replaced(tmp_path: Path, draw) -> None:
+    draw(tmp_path / "in" / "a.png", 2)
+    draw(tmp_path / "in" / "b.png", 3)
+    manifest = Manifest.load(_manifest(tmp_path, "a.png", "b.png"))
+    kept = tmp_path / "store" / "m" / "normalization.json"
+    kept.parent.mkdir(parents=True)
+    os.mkfifo(kept)
+    found = [dataset_normalization(manifest, tmp_path / "store", workers=0, show_progress=False) for _ in range(2)]
+    assert found[0] == found[1]
+    assert kept.is_file()
