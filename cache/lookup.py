@@ -63,7 +63,7 @@ def find_caches(
     folder = dataset_folder(store, dataset)
     paths = whole_files(folder)
     if not paths:
-        raise CacheError(_no_caches(store, dataset, folder, _from_others(store, folder, backbones, manifest)))
+        raise CacheError(_no_caches(store, dataset, folder, _remedy(store, folder, backbones, manifest)))
     if backbones is None:
         caches = [EmbeddingCache.open(path) for path in paths]
     else:
@@ -75,7 +75,7 @@ def find_caches(
         found = {name for cache in caches for name in _names_of(cache)}
         absent = [backbone for backbone in backbones if backbone not in found]
         if absent:
-            raise CacheError(_no_backbones(folder, absent, paths, _from_others(store, folder, absent, manifest)))
+            raise CacheError(_no_backbones(folder, absent, paths, _remedy(store, folder, absent, manifest)))
     return sorted(caches, key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
 
 
@@ -149,7 +149,7 @@ def _no_caches(store: Path, dataset: str, folder: Path, remedy: str) -> str:
     others = sorted(path.name for path in store.iterdir() if whole_files(path)) if store.is_dir() else []
     if others:
         text += f" It holds {one_of(others)}.{did_you_mean(dataset, others)}"
-    return text + (remedy or f" Run `{extract_command(store, dataset)}`, or give the folder of its caches.")
+    return text + remedy
 
 
 def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path], remedy: str) -> str:
@@ -162,13 +162,16 @@ def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path], re
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
     if begun:
         text += f" The extraction with {one_of(begun)} was started and not finished."
-    return text + (remedy or f" Run `{extract_command(folder.parent, folder.name, absent)}`.")
+    return text + remedy
 
 
-def _from_others(store: Path, own: Path, backbones: Sequence[str] | None, manifest: Manifest | None) -> str:
-    """The commands that embed `manifest` under the specs of other data sets' caches; nothing where there are none."""
+def _remedy(store: Path, own: Path, backbones: Sequence[str] | None, manifest: Manifest | None) -> str:
+    """The commands that embed `manifest` under the specs of other data sets' caches; without those, a plain one."""
+    path = manifest.path if manifest is not None else None
+    command = extract_command(store, own.name, backbones or ("NAME",), manifest=path)
+    plain = f" Run `{command}`, or give the folder of its caches (--cache)."
     if manifest is None or not store.is_dir():
-        return ""
+        return plain
     caches, _ = _readable([path for folder in _folders(store) if folder != own for path in whole_files(folder)])
     fit = [
         cache
@@ -186,4 +189,4 @@ def _from_others(store: Path, own: Path, backbones: Sequence[str] | None, manife
     ]
     names = one_of(sorted({cache.dataset for cache in fit}))
     start = f"\nTo take the vectors of equal pixels from {names} (images are decoded, and not embedded again), run"
-    return start + "".join(lines) if lines else ""
+    return start + "".join(lines) if lines else plain

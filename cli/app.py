@@ -93,7 +93,12 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # results must not be lost to a terminal that is not UTF-8
 
+    shown: set[str] = set()
+
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if str(message) in shown:
+            return
+        shown.add(str(message))
         if issubclass(category, MedprobeWarning):
             remark(wrapped(f"note: {message}"))  # without the place in the code
         else:

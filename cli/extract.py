@@ -141,6 +141,9 @@ def extract(
     `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`;
     `medprobe extract skin.parquet -b "dinov2-b[cls,cls@9]" -b "resnet50[stage3]"`
     """
+    from ..manifests import Manifest
+
+    loaded = Manifest.load(manifest)  # before torch is imported, which takes seconds
     from ..cache import default_store
     from ..extract import (
         choose_devices,
@@ -151,11 +154,9 @@ def extract(
         read_normalization,
     )
     from ..extract import extract as run
-    from ..manifests import Manifest
 
     started, part = time.time(), _shard(shard) if shard else None
     devices, normal = choose_devices(device, runtime), read_normalization(normalization)
-    loaded = Manifest.load(manifest)
     store = cache or default_store(manifest)
     if normal == "dataset":
         normal = dataset_normalization(loaded, store, workers=workers, keep=not dry_run)

@@ -142,7 +142,10 @@ def load_backbone(
         normalization = normalization["rgb" if transform.colour == "rgb" else "grey"]
     if normalization is not None:
         transform = normalization.of(transform)
-    positions = adapter.set_image_size(network, entry, transform.size)
+    try:
+        positions = adapter.set_image_size(network, entry, transform.size)
+    except BackboneError as error:
+        raise BackboneError(f"{entry.name}: {error}") from error
     network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     trial = _Trial(adapter, network, (entry.channels, *transform.size), place)
     there = available(trial.end)

@@ -268,7 +268,7 @@ class _Run:
     def report_taken(self, notice: Callable[[str], None]) -> None:
         """Reports how many vectors were taken from the caches of other data sets."""
         for backbone, draft, new in zip(self.backbones, self.drafts, self.new, strict=True):
-            for name, count in draft.taken.items():
+            for name, count in (+draft.taken).items():
                 notice(f"{backbone.name}: {count:,} of {new:,} vectors were taken from {name} (equal pixels)")
 
     def require_no_quarantine(self) -> None:

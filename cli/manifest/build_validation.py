@@ -134,7 +134,7 @@ def _parsed(option: str, given: Any, hint: Any, place: Path) -> Any:
     """The value of a builder's own option, as the builder takes it."""
     if option == "name":
         if given is None:
-            require_name(place.stem, f'the name "{place.stem}", taken from --out (--name sets another)')
+            require_name(place.stem, f'the name "{place.stem}", from --out or the source (--name sets another)')
             return place.stem
         require_name(given, f'--name "{given}"')
         return given

@@ -117,10 +117,10 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
     differences = int(table["differences"].max())
     say("\nGaps between best and worst subgroup\n(both chosen by the scores shown, so the gap itself is too large)")
     _show(table, _SYSTEM | sides, {"gap": decimal("gap"), "95 % interval": bounds})
-    shown = int((table["low"] > 0).sum())
+    scored, shown = int(table["gap"].count()), int((table["low"] > 0).sum())
     say(
         wrapped(
-            f"{shown} of {counted(len(table), 'gap')} exclude zero. The intervals are corrected for the choice among "
+            f"{shown} of {counted(scored, 'gap')} exclude zero. The intervals are corrected for the choice among "
             f"{counted(differences, 'difference')} between subgroups (Bonferroni); where one holds zero, the data do "
             "not show that subgroups differ."
         )

@@ -124,8 +124,9 @@ class DatasetCard(BaseModel):
         if any(not name.strip() for name in names):
             raise ValueError("a name is blank")
         # A line break inside a name would not come back from YAML as it went in.
-        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for name in names for character in name):
-            raise ValueError("a name holds a line break or a control character")
+        controls = [name for name in names if {"Cc", "Zl", "Zp"} & set(map(unicodedata.category, name))]
+        if controls:
+            raise ValueError(f"a name holds a line break or a control character: {one_of(map(repr, controls))}")
         return names
 
     @field_validator("classes")

@@ -154,12 +154,13 @@ CODES: dict[str, Code] = {
     ),
     "leaks-left-out": Code(
         "warning", "training units that are in the test too were left out",
-        "Nothing: the scores are without them. To remove the leak from the data, take the copies out of train "
-        "(`manifest check --fix drop-duplicates`), or give the patient one part of the split.", _UNITS,
+        "No action is needed: the scores are without them. To remove the leak from the data, take the copies out of "
+        "train (`manifest check --fix drop-duplicates`), or give the patient one part of the split.", _UNITS,
     ),
     "copies-tied": Code(
         "note", "groups that share images were drawn as one",
-        "Nothing: no copy of a training image is tested. `manifest check --fix` writes a manifest without such copies.",
+        "No action is needed: no copy of a training image is tested. `manifest check --fix` writes a manifest without "
+        "such copies.",
         _GROUPS,
     ),
     "samples-skipped": Code(
@@ -179,7 +180,7 @@ CODES: dict[str, Code] = {
     ),
     "fit-note": Code(
         "note", "a remark of a probe on its fits",
-        "Widen a grid at whose edge values are: the best may lie beyond. Other remarks need nothing.", ("fit", "fits"),
+        "Where a value is at its grid's edge, try a wider grid; other notes need no action.", ("fit", "fits"),
     ),
     "undefined-score": Code(
         "warning", "a score is not defined", "Use larger test sets, or another metric.", ("score", "scores")
@@ -303,7 +304,8 @@ def refusal(where: str, messages: Sequence[str], counts: Sequence[int] = (), *, 
     `counts` are how many problems each message is about, by default one.
     """
     if len(messages) == 1:
-        return f"{where}, {messages[0]}{'' if messages[0].endswith(('.', '?')) else '.'}"
+        between = ": " if messages[0].startswith(("has ", "holds ")) else ", "
+        return f"{where}{between}{messages[0]}{'' if messages[0].endswith(('.', '?')) else '.'}"
     counts = counts or [1] * len(messages)
     listed = "".join(f"\n  {message}" for message in messages[:most])
     rest = f"\n  and {sum(counts[most:]):,} more" if len(messages) > most else ""

@@ -8,8 +8,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -105,10 +103,9 @@ class _Process:
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
         # -c: the user's script is not run again. What it imports is found where it was found here.
-        program = f"from {__name__} import serve; serve({theirs.fileno()}, {os.getpid()})"
-        program = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+        program = _PROGRAM.format(parent=os.getpid(), path=sys.path, module=__name__, handle=theirs.fileno())
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        with theirs, self._faults():
+        with theirs, self._faults(), _without_interrupts():
             self._popen = subprocess.Popen(
                 [sys.executable, "-c", program],
                 env={**os.environ, **threads},
@@ -161,6 +158,30 @@ class _Process:
         self._popen.wait()
 
 
+_PROGRAM = """
+import os, sys, threading, time
+def end_with_parent():
+    while os.getppid() == {parent}:
+        time.sleep(1)
+    os._exit(0)
+threading.Thread(target=end_with_parent, daemon=True).start()
+sys.path[:] = {path!r}
+from {module} import serve
+serve({handle})
+"""
+"""A process ends with the one that started it, also while it imports and in the middle of a fit."""
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C does not reach the processes that are started meanwhile, from their first moment: it is handled here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _IDLE: list[_Process] = []
 """Those that have started and have nothing to do."""
 os.register_at_fork(after_in_child=_IDLE.clear)
@@ -199,10 +220,8 @@ def _from_shared_memory(handle: int, sizes: list[int]) -> Any:
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301  written by the process that started this one
 
 
-def serve(handle: int, parent: int) -> None:
+def serve(handle: int) -> None:
     """What a process does, until its pipe is closed: calls a function for each item that it is sent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # handled by the process that started this one
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with suppress(EOFError, ConnectionError):
         connection = Connection(handle)
         while True:
@@ -213,13 +232,6 @@ def serve(handle: int, parent: int) -> None:
             while (item := connection.recv()) is not None:
                 connection.send(_outcome(function, shared, item))
             del function, shared
-
-
-def _end_with(parent: int) -> None:
-    """In the middle of a fit, too."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)
 
 
 def _outcome(function: Callable[..., Any], shared: Any, item: Any) -> tuple[Any, Exception | None]:

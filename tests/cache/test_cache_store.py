@@ -7,10 +7,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from medprobe.base import CacheError
 from medprobe.cache import CacheDraft, default_store, find_caches
 from medprobe.cache.spec import safe_name
+from medprobe.manifests import Manifest
 
 
 def test_a_whole_matrix_is_loaded_in_any_float_type(tmp_path, make_spec, cohort_of) -> None:
@@ -135,6 +137,12 @@ def test_caches_are_found_by_data_set_and_backbone_all_specs_of_it(tmp_path, mak
         find_caches(tmp_path, "cohorte")
     with pytest.raises(CacheError, match="Run `medprobe extract"):
         find_caches(tmp_path / "nowhere", "cohort")
+    manifest = tmp_path / "moved" / "fixed.csv"
+    manifest.parent.mkdir()
+    pd.DataFrame({"sample_id": ["a", "b"], "path": ["a", "b"], "label": ["x", "y"]}).to_csv(manifest, index=False)
+    manifest.with_suffix(".yaml").write_text("name: cohort\ntask: binary\nclasses: [x, y]\n")
+    with pytest.raises(CacheError, match=r"Run `medprobe extract \S+fixed\.csv --backbone NAME`"):
+        find_caches(default_store(manifest), "cohort", manifest=Manifest.load(manifest))
 
 
 def test_a_damaged_cache_of_another_backbone_is_in_nobodys_way(tmp_path, make_spec, cohort_of) -> None:

@@ -48,7 +48,9 @@ def test_without_torch_doctor_says_how_to_get_it(tmp_path, without_torch) -> Non
 
 def test_without_torch_extract_says_how_to_get_it(tmp_path, without_torch) -> None:
     code = f"{without_torch}\nfrom medprobe.cli.app import main\nmain()"
-    words = ("extract", tmp_path / "m.parquet", "-b", "resnet50")
+    (tmp_path / "m.csv").write_text("sample_id,path,label\na,a,x\nb,b,y\n")
+    (tmp_path / "m.yaml").write_text("name: m\ntask: binary\nclasses: [x, y]\n")
+    words = ("extract", tmp_path / "m.csv", "-b", "resnet50")
     run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert re.search(r"pip install 'torch>=\S+' torchvision .*onnx", run.stderr)

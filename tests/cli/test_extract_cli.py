@@ -39,6 +39,15 @@ def test_extract_tells_what_it_does_where_it_went_and_what_is_next(medprobe, pet
     assert len(EmbeddingCache.open(path)) == 8
 
 
+def test_a_manifest_that_does_not_exist_is_reported_before_torch_is_imported(tmp_path) -> None:
+    run = (
+        "from medprobe.cli.app import app; app(['extract', 'absent.parquet', '-b', 'dinov2-s'], standalone_mode=False)"
+    )
+    code = f"import sys\ntry: {run}\nexcept Exception as error: print(error, 'torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.stdout == "absent.parquet: does not exist. False\n", ended.stderr
+
+
 def test_backbones_of_one_run_may_have_poolings_of_their_own(medprobe, pets) -> None:
     others = ("--image-size", "32", "--workers", "0", "--runtime", "torch", "--pooling", "mean")
     backbones = ("-b", "timm:test_vit@random[cls, cls@1]", "-b", "timm:test_resnet@random[stage2]")
@@ -154,8 +163,8 @@ def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:
         (("-b", "timm:resnet5@random"), 'Did you mean "resnet50'),
         (("-b", "timm:test_vit@nowhere.pth"), "nowhere.pth: no such file or folder of weights"),
         (("-b", "timm:test_vit@random", "--pooling", "clss"), 'Did you mean "cls"'),
-        (("-b", "timm:test_vit@random", "--image-size", "33"), "multiple of 16"),
-        (("-b", "timm:test_vit@random", "--crop", "40"), "such as 32 or 48"),
+        (("-b", "timm:test_vit@random", "--image-size", "33"), "multiple of 16, such as 32 or 48"),
+        (("-b", "timm:test_vit@random", "--crop", "40"), "timm:test_vit@random: this architecture cuts"),
         (("-b", "timm:xcit_nano_12_p16_224@random", "--crop", "256"), "224 x 224 pixels only"),
         (("-b", "timm:crossvit_tiny_240@random"), "ends in several branches"),
         (("-b", "timm:test_vit@random", "--crop", "64", "--resize", "48"), "48 px are smaller than the crop of 64 px"),

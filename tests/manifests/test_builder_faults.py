@@ -218,7 +218,7 @@ def test_many_numbers_as_labels_are_refused_unless_a_task_is_named(form: str, tm
 def test_class_folders_named_by_many_numbers_may_be_patients_and_are_refused_too(tmp_path: Path, draw) -> None:
     for number in range(21):
         draw(tmp_path / "set" / f"{number:03d}" / "1.png", number)
-    assert "has 21 different numbers as labels" in _said(lambda: build_folder(tmp_path / "set"))
+    assert ": has 21 different numbers as labels" in _said(lambda: build_folder(tmp_path / "set"))
     assert len(build_folder(tmp_path / "set", task="multiclass").card.classes) == 21
 
 

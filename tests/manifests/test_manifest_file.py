@@ -272,7 +272,7 @@ _SOUND = "name: t\ntask: binary\nclasses: [a, b]\n"
         ("name: t\ntask: binary\nclasses: [yes, no]", "put it in quotes"),
         ("name: t\ntask: binary\nclasses: [a, b, c]", "two classes, here are 3"),
         ("name: t\ntask: multiclass\nclasses: [a, a]", "named twice: a"),
-        ('name: t\ntask: binary\nclasses: [a, "b\\nc"]', "a line break"),
+        ('name: t\ntask: binary\nclasses: [a, "b\\nc"]', "a line break or a control character: 'b\\nc'"),
         ("name: t/u\ntask: binary\nclasses: [a, b]", "a name becomes a folder"),
         ("name: t\ntask: binary\nclasses: [a, b]\nattributes: [split]", "another meaning: split"),
         ("version: 2\nname: t\ntask: binary\nclasses: [a, b]", "install a newer one"),

@@ -393,8 +393,13 @@ def test_what_is_raised_in_a_process_is_raised_here() -> None:
 
 
 _KILLED = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 from medprobe.probe.engines.parallel import Workers
+class Interrupted(subprocess.Popen):  # as Ctrl-C in a terminal, which all processes of a command receive
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        self.send_signal(signal.SIGINT)
+subprocess.Popen = Interrupted
 class Mine:  # as in a notebook
     def pid(self, item):
         return os.getpid()
@@ -406,10 +411,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_script_defines_is_sent_and_no_process_outlives_one_that_is_killed() -> None:
+def test_what_a_script_defines_is_sent_and_processes_end_with_it_but_not_by_ctrl_c() -> None:
     run = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False)
     pids = run.stdout.split()
     assert len(pids) > 1, run.stderr
+    assert run.stderr == ""
     assert not [path for path in Path("/dev/shm").iterdir() if any(pid in path.name for pid in pids)]
     for _ in range(100):
         if not any(Path("/proc", pid).exists() for pid in pids):

@@ -260,9 +260,10 @@ def test_subgroups_and_long_names_fit_too_and_what_has_no_score_is_named(
     name = "hf:facebook/dinov2-with-registers-giant-imagenet1k-1-layer"
     caches = [*study.caches, cache_of(tmp_path / "long", "cohort", ids, {"cls": X}, backbone=name)]
     table = study.manifest.table.assign(
-        site=np.select([np.arange(160) < 8, np.arange(160) % 4 < 2], ["rare", "a"], "b")
+        site=np.select([np.arange(160) < 8, np.arange(160) % 4 < 2], ["rare", "a"], "b"),
+        scanner=np.where(np.arange(160) < 8, "rare", "a"),
     )
-    card = study.manifest.card.model_copy(update={"attributes": ["site"]})
+    card = study.manifest.card.model_copy(update={"attributes": ["site", "scanner"]})
     run = study.probe(manifest=Manifest(table, card), caches=caches, shots=[2], probes=["knn", "centroid"])
     folder = run.save(tmp_path / "run")
     for words in ((), ("--between", "probes", "--interval", "percentile")):
@@ -271,6 +272,8 @@ def test_subgroups_and_long_names_fit_too_and_what_has_no_score_is_named(
         tables = [line for line in printed.splitlines() if not line.startswith("note")]
         assert max(map(len, tables)) <= 80
         assert "note: site: rare has no score: " in printed
+        assert "note: scanner has no gap: " in printed
+        assert " of 4 gaps exclude zero." in printed
         for title in ("Subgroups: ", "Gaps between ", "Differences: ", "McNemar's test: "):
             assert title in printed
 
