@@ -50,7 +50,7 @@ def _versions() -> list[Check]:
     from importlib.metadata import version
 
     import h5py
-    from joblib.externals.loky import cpu_count
+    from joblib import cpu_count
 
     return [
         Check("python", f"{platform.python_version()} ({platform.system()}), medprobe {version('medprobe')}"),

@@ -18,7 +18,7 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from cloudpickle import dumps
-from joblib.externals.loky import cpu_count
+from joblib import cpu_count
 from threadpoolctl import ThreadpoolController
 
 from ...base import ProbeError
