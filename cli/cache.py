@@ -40,7 +40,7 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
         ]
         columns = ("backbone", "fingerprint", "px", "rows", "vectors", "precision", "size")
         show_table(columns, rows, title=f"dataset {dataset}", right=("px", "rows", "size"), whole=columns[1:])
-    if not caches and not drafts:
+    if not caches and not drafts and not faults:
         say(f"No caches in {store} yet; `medprobe extract` writes them.")
     for draft in drafts:
         damaged = f", {draft.damaged} damaged" if draft.damaged else ""
@@ -108,7 +108,7 @@ def verify(
     for path in published:
         found = verify_cache(path)
         problems += found
-        say(f"{'damaged' if found else 'ok':8}{path.parent.name}/{path.name}")
+        say(f"{'refused' if found else 'ok':8}{path.parent.name}/{path.name}")
     for path in segments:
         problems += verify_segment(path)
     if segments:

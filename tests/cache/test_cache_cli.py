@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import pytest
 from medprobe.cache import CacheDraft
 
@@ -67,6 +68,20 @@ def test_show_of_a_folder_or_manifest_says_how_to_find_a_cache(medprobe, store) 
         assert said.status == 1
         assert "medprobe cache ls" in said.err
         assert "damaged" not in said.err
+
+
+def test_a_folder_of_caches_that_are_refused_is_not_called_empty(medprobe, tmp_path, store) -> None:
+    [path] = (store / "cohort").glob("*.h5")
+    old = tmp_path / "cohort" / path.name
+    old.parent.mkdir()
+    old.write_bytes(path.read_bytes())
+    with h5py.File(old, "r+") as file:
+        file.attrs["schema"] = 1
+    listed, verified = (medprobe("cache", command, tmp_path) for command in ("ls", "verify"))
+    assert (listed.status, verified.status) == (1, 1)
+    assert "An older medprobe wrote it" in listed.err
+    assert "No caches" not in listed.out
+    assert verified.out.split() == ["refused", f"cohort/{path.name}"]
 
 
 def test_verify_exits_with_the_problems(medprobe, tmp_path, store) -> None:
