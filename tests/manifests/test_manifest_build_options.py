@@ -92,7 +92,7 @@ def test_words_for_a_builders_own_options_are_told_with_the_others_before_anythi
 
 
 @pytest.mark.parametrize(
-    ("words", "out", "told"),
+    ("words", "out", "reason"),
     [
         (("build", "csv", "list.csv"), "a:b.parquet", 'the name "a:b"'),
         (("build", "csv", "list.csv"), "no/x.parquet", "the folder no does"),
@@ -100,7 +100,7 @@ def test_words_for_a_builders_own_options_are_told_with_the_others_before_anythi
     ],
 )
 def test_a_place_that_cannot_be_is_refused_before_anything_is_read(
-    build, tmp_path, medprobe, monkeypatch, words, out, told
+    build, tmp_path, medprobe, monkeypatch, words, out, reason
 ) -> None:
     assert build("m.parquet").status == 0
     monkeypatch.chdir(tmp_path)
@@ -109,7 +109,7 @@ def test_a_place_that_cannot_be_is_refused_before_anything_is_read(
     (tmp_path / "list.csv").write_text("no table at all")
     said = medprobe("manifest", *words, *(columns if "csv" in words else ("--fix", "group-duplicates")), "--out", out)
     assert said.status == 1
-    assert told in said.notes
+    assert reason in said.notes
     assert "--out" in said.err
     assert ("--name" in said.err) is (":" in out)
     assert {file.name for file in tmp_path.iterdir()} == before  # no folder, no survey
