@@ -19,7 +19,6 @@ from ..evaluate.resampling.train_size import Budget
 from ..manifests.validation.diagnostics import Diagnostic, by_severity, diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData
-from .engines.registry import Probe
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
@@ -27,17 +26,31 @@ _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas"
 def run_info(
     data: ProbeData,
     *,
-    probes: Sequence[Probe[Any]],
+    systems: Mapping[str, Mapping[str, Any]],
     metric: str,
     protocol: str,
     settings: Mapping[str, Any],
     seeds: Sequence[int],
     budgets: Sequence[Budget],
-    refit: bool,
     leaks: Leaks,
     warnings: Sequence[Diagnostic],
+    libraries: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group."""
+    """Everything that a reader needs to judge or repeat the run, as JSON; no path and no id of a patient or a group.
+
+    Args:
+        data: what was fitted and tested on.
+        systems: by the name that the tables have under `probe`: `label`, `frozen` (whether the backbone was),
+            `aggregation`, `refit` (whether the tested models were fitted on val too) and `settings`.
+        metric: what hyper-parameters were chosen by.
+        protocol: the resolved one.
+        settings: of the protocol.
+        seeds: those of the run.
+        budgets: of the training part.
+        leaks: what was left out.
+        warnings: the most severe first.
+        libraries: whose versions matter besides those of every run.
+    """
     labels = backbone_labels(data.caches)
     info = {
         "dataset": _about_data(data),
@@ -46,24 +59,24 @@ def run_info(
         "protocol": protocol,
         "protocol_settings": settings,
         "seeds": [int(seed) for seed in seeds],
-        "budgets": {budget.name: _about_budget(budget, refit=refit) for budget in budgets},
-        "fusing": data.aggregation,
+        "budgets": {budget.name: _about_budget(budget) for budget in budgets},
         "leaks": leaks.facts(),
-        "refit": refit and all(budget.whole for budget in budgets),
-        "probes": {probe.name: {"label": probe.label, **probe.settings.facts()} for probe in probes},
+        "probes": systems,
         "caches": [_about_cache(*pair) for pair in zip(labels, data.caches, strict=True)],
         "warnings": [warning.message for warning in warnings],
         "warning_codes": [warning.code for warning in warnings],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in (*_LIBRARIES, *libraries)},
+        },
     }
     return json.loads(json.dumps(info))
 
 
-def _about_budget(budget: Budget, *, refit: bool) -> dict[str, Any]:
+def _about_budget(budget: Budget) -> dict[str, Any]:
     if budget.whole:
-        return {"tested_model_fitted_on": "train and val" if refit else "train"}
-    size = {"shots": budget.shots} if budget.shots is not None else {"train_fraction": budget.share}
-    return {**size, "tested_model_fitted_on": "the train that is left, never val"}
+        return {}
+    return {"shots": budget.shots} if budget.shots is not None else {"train_fraction": budget.share}
 
 
 def _about_data(data: ProbeData) -> dict[str, Any]:

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..base import ProbeError, one_of
 from ..base import progress as show_progress
 from ..cache import EmbeddingCache
 from ..evaluate.metrics.registry import find_metric, metrics_for
-from ..evaluate.resampling.leaks import Leaks, find_leaks
-from ..evaluate.resampling.protocols import FIXED_TEST, HOLDOUT, settings_of
-from ..evaluate.resampling.resample import Resample, check_seeds, draw_resamples, resolve_protocol
-from ..evaluate.resampling.train_size import Budget, budgets_of, subsample_train
+from ..evaluate.resampling.protocols import HOLDOUT, settings_of
+from ..evaluate.resampling.resample import check_seeds, resolve_protocol
+from ..evaluate.resampling.train_size import budgets_of
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
-from ..manifests import Manifest, Units
+from ..manifests import Manifest
 from .data.features import backbone_labels, choose_poolings, constant_features
 from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
+from .draws import draw
 from .engines.parallel import Workers
 from .engines.registry import Probe, resolve_probes
 from .engines.task import ProbeTask
@@ -128,32 +126,26 @@ def run_probes(
     data = ProbeData.of(manifest, caches, aggregation)
     if external is not None:
         data = data.tested_on(external[0], _listed(external[1]))
-    units, usable = data.all_units, data.all_usable
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
-    protocol = resolve_protocol(_with_external(protocol, external), units, folds)
+    protocol = resolve_protocol(_with_external(protocol, external), data.all_units, folds)
 
-    def draw(units: Units) -> list[tuple[Budget, list[Resample]]]:
-        drawn = draw_resamples(units, seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
-        resamples = [resample.within(usable) for resample in drawn]
-        for resample in resamples:
-            _require_all_classes(units, resample, classes)
-        return [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in budgets]
-
-    if keep_leaks:
-        leaks = Leaks.kept(units)
-    else:
-        near = data.near_pairs(show_progress=progress) if drop_near else None
-        images = data.all_sample_units, data.all_digests
-        leaks = find_leaks(units, *images, fixed_test=protocol in FIXED_TEST, near=near)
-    # As published first: a fault that shows then has nothing to do with leaks.
-    as_published, units = draw(leaks.published), leaks.clean
-    with leaks.explained():
-        drawn = as_published if units is leaks.published else draw(units)
+    draws = draw(
+        data,
+        protocol=protocol,
+        seeds=seeds,
+        fractions=fractions,
+        folds=folds,
+        budgets=budgets,
+        keep_leaks=keep_leaks,
+        drop_near=drop_near,
+        progress=progress,
+    )
+    units = draws.units
     recorder, published = Recorder(manifest.card, protocol, units), None
-    work = [(recorder, *one) for one in drawn]
-    if leaks.any_left_out:
+    work = [(recorder, *one) for one in draws.clean]
+    if draws.as_published is not None:
         published = Recorder(manifest.card, protocol, units, keep_predictions=False)
-        work += [(published, *one) for one in as_published]
+        work += [(published, *one) for one in draws.as_published]
     labels = backbone_labels(caches)
     subgroups, skipped_attributes = subgroups_of(units)
     constant: list[str] = []
@@ -186,18 +178,22 @@ def run_probes(
             probe_features(cache, pooling)
     info = run_info(
         data,
-        probes=resolved,
+        systems={probe.name: _about(probe, aggregation, refit and all(b.whole for b in budgets)) for probe in resolved},
         metric=chosen_by.name,
         protocol=protocol,
         settings=settings_of(protocol, fractions, folds),
         seeds=seeds,
         budgets=budgets,
-        refit=refit,
-        leaks=leaks,
-        warnings=data_warnings(data, protocol, leaks, attributes=skipped_attributes, columns=constant),
+        leaks=draws.leaks,
+        warnings=data_warnings(data, protocol, draws.leaks, attributes=skipped_attributes, columns=constant),
     )
     tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
     return Run(*tables, info, published and published.scores().query("split == 'test'").reset_index(drop=True))
+
+
+def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:
+    facts = {"frozen": True, "aggregation": aggregation, "refit": refit}
+    return {"label": probe.label, **facts, "settings": probe.settings.facts()}
 
 
 def _listed(caches: Caches) -> list[EmbeddingCache]:
@@ -215,25 +211,3 @@ def _with_external(protocol: str, external: External | None) -> str:
     if external is not None and protocol not in ("auto", "external"):
         raise ProbeError(f"an external manifest is the test, so the protocol cannot be {protocol}; remove one of them.")
     return protocol if external is None else "external"
-
-
-def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -> None:
-    """Makes sure that train has all classes and that no part is empty.
-
-    Raises:
-        ProbeError: names the seed, and the part or the classes.
-    """
-    for name in ("train", "val", "test"):
-        if not len(getattr(resample, name)):
-            raise ProbeError(
-                f"{resample.words}: no unit is left in {name}. Add cases, or use other fractions, other folds or"
-                " another protocol."
-            )
-    y = units.y[resample.train]
-    counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(classes))
-    absent = [f'"{classes[c]}"' for c in np.flatnonzero(counts == 0)]
-    if absent:
-        raise ProbeError(
-            f"{resample.words}: no training unit of {one_of(absent)} is left: its few cases are in one group or"
-            " could not be embedded. Merge the class with another, remove it from the card and the table, or add cases."
-        )

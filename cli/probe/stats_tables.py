@@ -99,7 +99,7 @@ def _show_temperature(run: Run, table: pd.DataFrame) -> None:
         "\n(T: median over seeds, > 1 if probabilities were overconfident; others: means)"
     )
     _show(table, _SYSTEM, {"T": decimal("temperature", 2), **numbers})
-    if run.info["refit"]:
+    if any(about["refit"] for about in run.info["probes"].values()):
         say("note: the tested models were refitted with val; their own T may differ")
 
 

@@ -19,7 +19,7 @@ from ...base.files import sweep
 from ...base.text import first_line
 from . import schemas
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the run folder; docs/results.md says when it goes up."""
 _KIND = "medprobe run"
 _INFO = "run.json"

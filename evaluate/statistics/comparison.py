@@ -252,5 +252,5 @@ def _test_to_train(run: Run, side: MetricSamples) -> float:
     drawn = {(p.seed, p.fold) for p in side.predicted}
     sizes = scores[scores["budget"] == FULL_TRAIN].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
     sizes = sizes[sizes.index.isin(drawn)]
-    fitted = sizes["n_train"] + (sizes["n_val"] if run.info["refit"] else 0)
+    fitted = sizes["n_train"] + (sizes["n_val"] if run.info["probes"][side.system.probe]["refit"] else 0)
     return float((sizes["n_test"] / fitted).mean())

@@ -22,6 +22,7 @@ def commands(data: ReportData) -> list[str]:
         words += ["--pooling", str(pooling)]
     for probe in info["probes"]:
         words += ["--probe", probe]
+    about = next(iter(info["probes"].values()))
     listed, count = ",".join(map(str, info["seeds"])), len(info["seeds"])
     seeds = str(count) if info["seeds"] == list(range(count)) else listed + ("," if count == 1 else "")
     words += ["--protocol", info["protocol"], "--seeds", seeds, "--metric", info["metric"]]
@@ -34,7 +35,7 @@ def commands(data: ReportData) -> list[str]:
         words += [option, ",".join(sizes)] if sizes else []
     leaks = info["leaks"]
     words += ["--keep-leaks"] if leaks["kept"] else ["--drop-near"] if leaks["near"] else []
-    words += ["--aggregation", info["fusing"], "--refit" if info["refit"] else "--no-refit", "--out", out]
+    words += ["--aggregation", about["aggregation"], "--refit" if about["refit"] else "--no-refit", "--out", out]
     return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
 
 

@@ -18,7 +18,7 @@ from .data import ReportData
 MOST_CLASSES = 60
 """Classes up to which a table on the page names each."""
 
-_FUSINGS = {
+_AGGREGATIONS = {
     "mean": "The images of a unit are averaged into one vector.",
     "max": "The images of a unit become one vector by the maximum of each feature.",
     "concat": "The images of a unit become one vector: averaged within a modality, then modalities concatenated.",
@@ -125,12 +125,6 @@ def _input(transform: Mapping[str, Any]) -> str:
 def protocol(data: ReportData) -> list[str]:
     """What was done, a paragraph each."""
     info = data.run.info
-    probes = listed([lower_first(data.probe_label(name)) for name in info["probes"]])
-    fitted = (
-        "then fitted again on training and validation together, and scored once on test"
-        if info["refit"]
-        else "then scored once on test, as fitted on the training part"
-    )
     cut = (
         f"For the low-data curve the training part of each {data.draw} was cut down to {listed(data.budgets)}"
         " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
@@ -142,15 +136,41 @@ def protocol(data: ReportData) -> list[str]:
         _resampling(info),
         *([_LEFT_OUT.format(counted(data.left_out, "training unit"))] if data.left_out else []),
         *([cut] if data.has_curve else []),
-        (
-            f"Every backbone is frozen: each image became a vector once, and {probes} were fitted on the vectors."
-            f" Hyper-parameters were chosen on validation by {chosen_by}; the chosen model was {fitted}."
-            " Nothing, scaling included, was ever fitted on test units."
-        ),
+        *(_fitted(data, chosen_by, frozen, refit) for frozen, refit in _kinds(data, "frozen", "refit")),
     ]
     if info["dataset"]["samples"] > info["dataset"]["units"]:
-        paragraphs.append(_FUSINGS.get(info["fusing"], f"The images of a unit are combined by {info['fusing']}."))
+        kinds = _kinds(data, "aggregation")
+        for (how,), names in kinds.items():
+            of = f"{listed(names)}: " if len(kinds) > 1 else ""
+            paragraphs.append(of + _AGGREGATIONS.get(how, f"The images of a unit are combined by {how}."))
     return paragraphs
+
+
+def _kinds(data: ReportData, *facts: str) -> dict[tuple[Any, ...], list[str]]:
+    """Names of the probes, in a sentence, by what run.json says of them."""
+    kinds: dict[tuple[Any, ...], list[str]] = {}
+    for name, about in data.run.info["probes"].items():
+        kinds.setdefault(tuple(about[fact] for fact in facts), []).append(lower_first(data.probe_label(name)))
+    return kinds
+
+
+def _fitted(data: ReportData, chosen_by: str, frozen: bool, refit: bool) -> str:
+    """How the probes of one kind were fitted and tested."""
+    names = listed(_kinds(data, "frozen", "refit")[frozen, refit])
+    how = (
+        f"The backbones are frozen: each image became a vector once, and {names} were fitted on the vectors."
+        if frozen
+        else f"The backbones were trained further with a head on top of them: {names}."
+    )
+    tested = (
+        "then fitted again on training and validation together, and scored once on test"
+        if refit
+        else "then scored once on test, as fitted on the training part"
+    )
+    return (
+        f"{how} Hyper-parameters were chosen on validation by {chosen_by}; the chosen model was {tested}."
+        " Nothing, scaling included, was ever fitted on test units."
+    )
 
 
 def _resampling(info: Mapping[str, Any]) -> str:
@@ -238,7 +258,7 @@ def settings(data: ReportData) -> list[tuple[str, str]]:
     return [
         (
             data.probe_label(name),
-            ", ".join(f"{key} = {_value(value)}" for key, value in kind.items() if key != "label"),
+            ", ".join(f"{key} = {_value(value)}" for key, value in kind["settings"].items()),
         )
         for name, kind in data.run.info["probes"].items()
     ]

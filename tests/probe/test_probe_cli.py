@@ -64,7 +64,11 @@ def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
         status, _, message = medprobe("probe", copied, "--seeds", 1, "--jobs", 1, "--overwrite", "--out", out, *words)
         assert status == 0, message
         probes = Run.load(out).info["probes"]
-        return {name: (about["C"], about["stop_path"]) for name, about in probes.items() if "stop_path" in about}
+        return {
+            name: (own["C"], own["stop_path"])
+            for name, about in probes.items()
+            if "stop_path" in (own := about["settings"])
+        }
 
     logreg = ("--probe", "logreg:C=[0.1,1]")
     assert settings(*logreg) == {"logreg:C=0.1..1x2": ([0.1, 1], True)}
@@ -213,7 +217,8 @@ def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, s
     assert status == 0, message
     assert "There is no other backbone" in printed
     info = Run.load(out).info
-    assert (info["seeds"], info["metric"], info["protocol"], info["refit"]) == ([3, 8], "roc_auc", "holdout", False)
+    assert (info["seeds"], info["metric"], info["protocol"]) == ([3, 8], "roc_auc", "holdout")
+    assert {about["refit"] for about in info["probes"].values()} == {False}
     assert [cache["backbone"] for cache in info["caches"]] == ["net-1"]
 
 

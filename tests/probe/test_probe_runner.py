@@ -204,7 +204,8 @@ def test_another_engine_slips_under_without_a_change_elsewhere(study, monkeypatc
     assert seen == [(3, 8), (3, 8)]
     auc = run.scores.query("probe == 'guess' and metric == 'roc_auc'")["value"]
     np.testing.assert_allclose(auc, 0.5)
-    assert run.info["probes"]["guess"] == {"label": "Class shares", "rule": "share of classes"}
+    about = run.info["probes"]["guess"]
+    assert (about["label"], about["settings"]) == ("Class shares", {"rule": "share of classes"})
 
 
 def test_one_of_what_may_be_several_may_stand_by_itself(study) -> None:
@@ -228,7 +229,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
     info = study.probe(seeds=[2, 5], fractions=(0.5, 0.25, 0.25), refit=False).info
     assert info["seeds"] == [2, 5]
     assert info["protocol_settings"] == {"train": 0.5, "val": 0.25, "test": 0.25}
-    assert info["refit"] is False
+    assert {about["refit"] for about in info["probes"].values()} == {False}
     assert info["dataset"]["units"] == 120
     assert info["dataset"]["groups"] == 60
     assert sum(info["dataset"]["units_per_class"].values()) == 120

@@ -12,7 +12,7 @@ def test_variants_of_a_probe_stand_side_by_side_under_names_that_tell_them_apart
     assert list(dict.fromkeys(run.scores["probe"])) == ["gbm:rounds=5", "knn", "knn:k=3..5x2,weights=uniform"]
     about = run.info["probes"]["knn:k=3..5x2,weights=uniform"]
     assert about["label"] == "k nearest neighbours (k=3..5x2, weights=uniform)"
-    assert (about["k"], about["weights"], about["metric"]) == ([3, 5], "uniform", "cosine")
+    assert tuple(about["settings"][name] for name in ("k", "weights", "metric")) == ([3, 5], "uniform", "cosine")
     chosen = run.scores.query("probe == 'knn:k=3..5x2,weights=uniform'")["params"].unique()
     assert set(chosen) <= {'{"k":3}', '{"k":5}'}
 

@@ -128,7 +128,7 @@ def test_estimators_stand_beside_named_probes_and_results_are_reproducible(study
         "sklearn.svm.SVC:C=0.1..10x3",
     }
     np.testing.assert_array_equal(first.scores["value"], again.scores["value"])
-    assert first.info["probes"]["sklearn.svm.SVC:C=0.1..10x3"]["C"] == [0.1, 1, 10]
+    assert first.info["probes"]["sklearn.svm.SVC:C=0.1..10x3"]["settings"]["C"] == [0.1, 1, 10]
     assert first.info["probes"]["sklearn.svm.SVC:C=0.1..10x3"]["label"] == "SVC (C=0.1..10x3)"
 
 
