@@ -44,3 +44,8 @@ class FitResult:
     """Seconds of model selection and fitting."""
     predict_s: float = 0.0
     """Seconds of predicting the test part."""
+    peak_bytes: int | None = None
+    """The most memory in use while it was fitted, of the GPU where there is one; None where nobody looked."""
+    curves: Sequence[Mapping[str, Any]] = ()
+    """For systems that learn in epochs one mapping per epoch, in order: `epoch`, `train_loss`, `val_loss`,
+    `val_metric` (the primary metric), `lr`, and `chosen`, whether the tested model is of this epoch."""

@@ -14,7 +14,7 @@ from ...manifests import DatasetCard, Units
 from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import evaluate, metrics_for
 from .fit_result import FitResult
-from .schemas import RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, predictions_schema
+from .schemas import CURVE, EPOCHS, RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, predictions_schema
 
 _PART = (*SYSTEM, *RESAMPLE, "split")
 """The columns that say what a block of predictions is of."""
@@ -28,6 +28,7 @@ class Recorder:
         self._metrics = metrics_for(card.task)
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
+        self._epochs: list[tuple[Any, ...]] = []
         self._predictions: list[tuple[tuple[Any, ...], np.ndarray, np.ndarray]] = []
         """Values of `_PART`; (n,) int64 units, rising; (n, C) float32 probabilities."""
 
@@ -52,7 +53,9 @@ class Recorder:
                 self._scores.append((*where, split, metric.name, float(values[0]), remark, *about))
             if self.keep_predictions:
                 self._predictions.append(((*system, resample.seed, resample.fold, split), unit, proba))
-        self._timings.append((*system, resample.seed, resample.fold, result.fit_s, result.predict_s))
+        cell = (*system, resample.seed, resample.fold)
+        self._timings.append((*cell, result.fit_s, result.predict_s, result.peak_bytes))
+        self._epochs += [(*cell, *(epoch[name] for name in CURVE)) for epoch in result.curves]
 
     def scores(self) -> pd.DataFrame:
         """One metric of one system, seed, fold and part per row."""
@@ -80,9 +83,14 @@ class Recorder:
         return as_frame(pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema))
 
     def timings(self) -> pd.DataFrame:
-        """Seconds per system, seed and fold."""
-        table = pd.DataFrame(self._timings, columns=TIMINGS.names)
+        """Seconds and memory per system, seed and fold."""
+        table = pd.DataFrame(self._timings, columns=TIMINGS.names).astype({"peak_bytes": np.float64})
         return table.sort_values([*SYSTEM, *RESAMPLE], kind="stable", ignore_index=True)
+
+    def epochs(self) -> pd.DataFrame | None:
+        """One epoch of one system, seed and fold per row; None where no system learnt in epochs."""
+        table = pd.DataFrame(self._epochs, columns=EPOCHS.names)
+        return table.sort_values([*SYSTEM, *RESAMPLE, "epoch"], ignore_index=True) if len(table) else None
 
 
 def _lists(matrices: Sequence[np.ndarray]) -> pa.ChunkedArray:

@@ -24,11 +24,14 @@ SCHEMA = 4
 _KIND = "medprobe run"
 _INFO = "run.json"
 _OURS = {
-    *("scores.parquet", "scores_as_published.parquet", "predictions.parquet", "timings.parquet", "units.parquet"),
+    *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"),
+    *("scores_as_published.parquet", "epochs.parquet"),
     *(_INFO, "report.html", "figures", "tables"),
 }
 """What may be in a run's folder and be replaced together with it."""
-_SEALED = ("scores", "predictions", "units", "scores_as_published")
+_OPTIONAL = ("scores_as_published", "epochs")
+"""Tables that a run may be without."""
+_SEALED = ("scores", "predictions", "units", *_OPTIONAL)
 """Tables whose digests run.json has. Not the timings: a run made again has other ones and the same run.json."""
 
 
@@ -49,13 +52,16 @@ class Run:
     """One val or test unit of one system, seed and fold per row, with its group's code, its label and its
     probabilities. The columns of lists are Arrow's; `predictions_by_system` gives arrays."""
     timings: pd.DataFrame
-    """Seconds per system, seed and fold; apart from the scores, which are the same bits whenever they are made."""
+    """Seconds and memory per system, seed and fold; apart from the scores, which are the same bits whenever they are
+    made."""
     units: pd.DataFrame
     """One attribute of one unit per row: which subgroup it is in. Without a row where none is known."""
     info: Mapping[str, Any]
     """Facts about data, protocol, probes, caches and versions; JSON-like, without paths and ids."""
     scores_as_published: pd.DataFrame | None = None
     """As `scores`, of the same systems fitted with what leaks from the test; None where nothing was left out."""
+    epochs: pd.DataFrame | None = None
+    """One epoch of one system, seed and fold per row; None where no system learnt in epochs."""
 
     @property
     def task(self) -> str:
@@ -88,9 +94,7 @@ class Run:
         """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
         check_output_dir(folder, overwrite=overwrite)
-        tables = _schemas(self.task)
-        if self.scores_as_published is None:
-            del tables["scores_as_published"]
+        tables = {name: schema for name, schema in _schemas(self.task).items() if getattr(self, name) is not None}
         with atomic_folder(folder, replace=True) as draft:
             for name, schema in tables.items():
                 schemas.write(getattr(self, name), schema, draft / f"{name}.parquet")
@@ -111,9 +115,8 @@ class Run:
         folder = Path(folder)
         info = _read_info(folder)
         rows, digests = info.pop("rows"), info.pop("digests")
-        expected = _schemas(info["dataset"]["task"])
-        if "scores_as_published" not in rows:  # nothing leaks
-            del expected["scores_as_published"]
+        schema_of = _schemas(info["dataset"]["task"])
+        expected = {name: schema for name, schema in schema_of.items() if name in rows or name not in _OPTIONAL}
         read = {name: schemas.read(folder / f"{name}.parquet", schema) for name, schema in expected.items()}
         wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
         wrong += [
@@ -174,6 +177,7 @@ def _schemas(task: str) -> dict[str, pa.Schema]:
         "timings": schemas.TIMINGS,
         "units": schemas.UNITS,
         "scores_as_published": schemas.SCORES,
+        "epochs": schemas.EPOCHS,
     }
 
 

@@ -64,7 +64,13 @@ SCORES = pa.schema(
     ]
 )
 UNITS = pa.schema([("unit", pa.int32()), ("group", pa.int32()), ("attribute", pa.string()), ("value", pa.string())])
-TIMINGS = pa.schema([*_NAMES, *_DRAWN, ("fit_s", pa.float64()), ("predict_s", pa.float64())])
+TIMINGS = pa.schema(
+    [*_NAMES, *_DRAWN, ("fit_s", pa.float64()), ("predict_s", pa.float64()), ("peak_bytes", pa.int64())]
+)
+_LEARNT = [("epoch", pa.int32()), *((name, pa.float64()) for name in ("train_loss", "val_loss", "val_metric", "lr"))]
+EPOCHS = pa.schema([*_NAMES, *_DRAWN, *_LEARNT, ("chosen", pa.bool_())])
+CURVE = tuple(EPOCHS.names[-6:])
+"""The keys of `FitResult.curves`."""
 
 
 def predictions_schema(task: str) -> pa.Schema:
