@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..base import ProbeError, one_of
+from ..base import ProbeError
 from ..base import progress as show_progress
 from ..cache import EmbeddingCache
-from ..evaluate.metrics.registry import find_metric, metrics_for
-from ..evaluate.resampling.protocols import HOLDOUT, settings_of
-from ..evaluate.resampling.resample import check_seeds, resolve_protocol
+from ..evaluate.resampling.protocols import HOLDOUT
+from ..evaluate.resampling.resample import check_seeds
 from ..evaluate.resampling.train_size import budgets_of
-from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest
 from .data.features import backbone_labels, choose_poolings, constant_features
 from .data.probe_data import ProbeData
-from .data.subgroup_labels import subgroups_of
-from .draws import draw
 from .engines.parallel import Workers
 from .engines.registry import Probe, resolve_probes
-from .engines.task import ProbeTask
-from .run_info import data_warnings, run_info
-
-_MOST_CLASSES = 1000
+from .study import Study, check_leak_options, choose_metric
 
 Caches = EmbeddingCache | Sequence[EmbeddingCache]
 External = tuple[Manifest, Caches]
@@ -102,23 +95,11 @@ def run_probes(
         88   timm:resnet50  centroid
         132  timm:resnet50    logreg
     """
-    chosen_by = find_metric(metric or manifest.card.primary_metric)
-    if chosen_by not in metrics_for(manifest.card.task):
-        names = one_of((one.name for one in metrics_for(manifest.card.task)), most=20)
-        raise ProbeError(f"{chosen_by.name} is not defined for a {manifest.card.task} task; there are {names}.")
-    if keep_leaks and drop_near:
-        raise ProbeError(
-            "--keep-leaks (keep_leaks) leaves nothing out, --drop-near (drop_near) even more: choose one of the two."
-        )
+    chosen_by = choose_metric(manifest, metric)
+    check_leak_options(keep_leaks=keep_leaks, drop_near=drop_near)
     workers = Workers(n_jobs)
     budgets = budgets_of(shots, train_fraction)
     caches, seeds = _listed(caches), check_seeds(seeds)
-    classes = manifest.card.classes
-    if len(classes) > _MOST_CLASSES:
-        raise ProbeError(
-            f"{manifest.name}: {len(classes):,} classes. Is the label column one of ids? At most {_MOST_CLASSES:,} can"
-            " be probed; name another label_column in the card."
-        )
     if not caches:
         raise ProbeError(
             f"{manifest.name}: no caches are given; `medprobe extract {manifest.path or 'MANIFEST'}` makes them."
@@ -127,11 +108,10 @@ def run_probes(
     if external is not None:
         data = data.tested_on(external[0], _listed(external[1]))
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
-    protocol = resolve_protocol(_with_external(protocol, external), data.all_units, folds)
-
-    draws = draw(
+    study = Study.of(
         data,
-        protocol=protocol,
+        chosen_by,
+        protocol=_with_external(protocol, external),
         seeds=seeds,
         fractions=fractions,
         folds=folds,
@@ -140,34 +120,23 @@ def run_probes(
         drop_near=drop_near,
         progress=progress,
     )
-    units = draws.units
-    recorder, published = Recorder(manifest.card, protocol, units), None
-    work = [(recorder, *one) for one in draws.clean]
-    if draws.as_published is not None:
-        published = Recorder(manifest.card, protocol, units, keep_predictions=False)
-        work += [(published, *one) for one in draws.as_published]
+    recorder, published = study.recorder(), None
+    work = [(recorder, *one) for one in study.draws.clean]
+    if study.draws.as_published is not None:
+        published = study.recorder(keep_predictions=False)
+        work += [(published, *one) for one in study.draws.as_published]
     labels = backbone_labels(caches)
-    subgroups, skipped_attributes = subgroups_of(units)
     constant: list[str] = []
     fits = len(features) * len(resolved) * sum(len(resamples) for *_, resamples in work)
     with show_progress(f"Probing {manifest.name}", fits, unit="fits", enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
-            X, unit = data.features(cache, pooling), data.row_units
+            X = data.features(cache, pooling)
             key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
             constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
             for record, budget, resamples in work:
-                task = ProbeTask(
-                    X=X,
-                    y=units.y[unit],
-                    resamples=tuple(resample.rows(unit) for resample in resamples),
-                    task=manifest.card.task,
-                    classes=tuple(classes),
-                    metric=chosen_by,
-                    # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                    refit=refit and budget.whole,
-                    unit=unit,
-                )
+                # Val is far larger than a budget: fitted on both, all budgets would be much the same.
+                task = study.task(X, resamples, refit=refit and budget.whole)
                 for probe in resolved:
                     for result in probe.solve(task, workers):
                         record.add(SystemKey(*key, probe.name, budget.name), result)
@@ -176,19 +145,8 @@ def run_probes(
         # In a function of its own, so that no name holds one matrix while the next is read.
         for cache, pooling in features:
             probe_features(cache, pooling)
-    info = run_info(
-        data,
-        systems={probe.name: _about(probe, aggregation, refit and all(b.whole for b in budgets)) for probe in resolved},
-        metric=chosen_by.name,
-        protocol=protocol,
-        settings=settings_of(protocol, fractions, folds),
-        seeds=seeds,
-        budgets=budgets,
-        leaks=draws.leaks,
-        warnings=data_warnings(data, protocol, draws.leaks, attributes=skipped_attributes, columns=constant),
-    )
-    tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
-    return Run(*tables, info, published and published.scores().query("split == 'test'").reset_index(drop=True))
+    systems = {probe.name: _about(probe, aggregation, refit and all(b.whole for b in budgets)) for probe in resolved}
+    return study.run(recorder, published, systems=systems, constant_features=constant)
 
 
 def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:

@@ -82,7 +82,7 @@ _ORDER = {
     "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
         backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
-    "probe": "estimators data engines draws run_info runner",
+    "probe": "estimators data engines draws run_info study runner",
     "finetune": "network inputs training runner",
     "report": "elements plots run manifest",
 }

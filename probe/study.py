@@ -1,0 +1,147 @@
+"""One study: what all its systems are fitted and tested on, whatever fits them, and how their results become a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..base import ProbeError, one_of
+from ..evaluate.metrics.registry import Metric, find_metric, metrics_for
+from ..evaluate.resampling.protocols import settings_of
+from ..evaluate.resampling.resample import Resample, resolve_protocol
+from ..evaluate.resampling.train_size import Budget
+from ..evaluate.results.recorder import Recorder
+from ..evaluate.results.run import Run
+from ..manifests import Manifest
+from .data.probe_data import ProbeData
+from .data.subgroup_labels import subgroups_of
+from .draws import Draws, draw
+from .engines.task import ProbeTask
+from .run_info import data_warnings, run_info
+
+_MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The data of a run with its metric, its protocol and the resamples that every system sees."""
+
+    data: ProbeData
+    metric: Metric
+    """What chooses on val."""
+    protocol: str
+    """Resolved."""
+    settings: Mapping[str, Any]
+    """Of the protocol."""
+    seeds: Sequence[int]
+    budgets: Sequence[Budget]
+    draws: Draws
+
+    @classmethod
+    def of(
+        cls,
+        data: ProbeData,
+        metric: Metric,
+        *,
+        protocol: str,
+        seeds: Sequence[int],
+        fractions: tuple[float, float, float],
+        folds: int | None,
+        budgets: Sequence[Budget],
+        keep_leaks: bool = False,
+        drop_near: bool = False,
+        progress: bool = False,
+    ) -> Study:
+        """Draws the resamples; the other arguments are those of `run_probes`, checked (`choose_metric`).
+
+        Raises:
+            ProbeError: the protocol is impossible with these data.
+        """
+        protocol = resolve_protocol(protocol, data.all_units, folds)
+        draws = draw(
+            data,
+            protocol=protocol,
+            seeds=seeds,
+            fractions=fractions,
+            folds=folds,
+            budgets=budgets,
+            keep_leaks=keep_leaks,
+            drop_near=drop_near,
+            progress=progress,
+        )
+        return cls(data, metric, protocol, settings_of(protocol, fractions, folds), seeds, budgets, draws)
+
+    def recorder(self, *, keep_predictions: bool = True) -> Recorder:
+        """What collects the results of all systems, or of all systems as published."""
+        return Recorder(self.data.manifest.card, self.protocol, self.draws.units, keep_predictions=keep_predictions)
+
+    def task(self, X: np.ndarray, resamples: Sequence[Resample], *, refit: bool) -> ProbeTask:
+        """What is solved with one matrix of features, (R, D) with a row per `data.row_units`; resamples in units."""
+        unit, card = self.data.row_units, self.data.manifest.card
+        return ProbeTask(
+            X=X,
+            y=self.draws.units.y[unit],
+            resamples=tuple(resample.rows(unit) for resample in resamples),
+            task=card.task,
+            classes=tuple(card.classes),
+            metric=self.metric,
+            refit=refit,
+            unit=unit,
+        )
+
+    def run(
+        self,
+        recorder: Recorder,
+        published: Recorder | None = None,
+        *,
+        systems: Mapping[str, Mapping[str, Any]],
+        constant_features: Iterable[str] = (),
+        libraries: Iterable[str] = (),
+    ) -> Run:
+        """The run of what was recorded; `systems` and `libraries` are as in `run_info`."""
+        subgroups, skipped = subgroups_of(self.draws.units)
+        leaks = self.draws.leaks
+        info = run_info(
+            self.data,
+            systems=systems,
+            metric=self.metric.name,
+            protocol=self.protocol,
+            settings=self.settings,
+            seeds=self.seeds,
+            budgets=self.budgets,
+            leaks=leaks,
+            warnings=data_warnings(self.data, self.protocol, leaks, attributes=skipped, columns=constant_features),
+            libraries=libraries,
+        )
+        tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
+        return Run(*tables, info, published and published.scores().query("split == 'test'").reset_index(drop=True))
+
+
+def choose_metric(manifest: Manifest, metric: str | None) -> Metric:
+    """The metric that chooses on val: the card's primary one by default.
+
+    Raises:
+        ProbeError: there is no such metric, it is not defined for the task, or the classes are too many to be classes.
+    """
+    card = manifest.card
+    chosen = find_metric(metric or card.primary_metric)
+    if chosen not in metrics_for(card.task):
+        names = one_of((one.name for one in metrics_for(card.task)), most=20)
+        raise ProbeError(f"{chosen.name} is not defined for a {card.task} task; there are {names}.")
+    if len(card.classes) > _MOST_CLASSES:
+        raise ProbeError(
+            f"{manifest.name}: {len(card.classes):,} classes. Is the label column one of ids? At most"
+            f" {_MOST_CLASSES:,} are possible; name another label_column in the card."
+        )
+    return chosen
+
+
+def check_leak_options(*, keep_leaks: bool, drop_near: bool) -> None:
+    """Refuses two options that contradict each other."""
+    if keep_leaks and drop_near:
+        raise ProbeError(
+            "--keep-leaks (keep_leaks) leaves nothing out, --drop-near (drop_near) even more: choose one of the two."
+        )
