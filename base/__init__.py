@@ -8,6 +8,7 @@ from .cores import usable_cores
 from .errors import (
     BackboneError,
     CacheError,
+    FinetuneError,
     ImageError,
     ManifestError,
     MedprobeError,
@@ -16,6 +17,7 @@ from .errors import (
     ProbeError,
     QuarantineError,
     ReportError,
+    TrainingError,
     WeightsError,
     WorkerError,
 )
@@ -26,6 +28,7 @@ from .text import counted, did_you_mean, look_up, no_such, one_of, percent
 __all__ = [
     "BackboneError",
     "CacheError",
+    "FinetuneError",
     "ImageError",
     "ManifestError",
     "MedprobeError",
@@ -34,6 +37,7 @@ __all__ = [
     "ProbeError",
     "QuarantineError",
     "ReportError",
+    "TrainingError",
     "WeightsError",
     "WorkerError",
     "atomic_folder",

@@ -35,6 +35,14 @@ class ProbeError(MedprobeError):
     """A probe cannot be run as requested: too few samples, an impossible protocol, unusable embeddings."""
 
 
+class FinetuneError(MedprobeError):
+    """A network cannot be fine-tuned as requested: an unknown mode or recipe, or a setting that does not fit."""
+
+
+class TrainingError(FinetuneError):
+    """The training of one network failed before a single epoch was good; a run records it and goes on with others."""
+
+
 class ReportError(MedprobeError):
     """A run folder cannot be reported on."""
 
