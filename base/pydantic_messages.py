@@ -24,6 +24,8 @@ _RULES = {
     "literal_error": "must be {expected}",
     "model_type": "must be fields with values",
     "string_type": "must be text (in quotes, if it looks like something else)",
+    "too_long": "must have at most {max_length} values",
+    "tuple_type": "must be a list, such as [a, b]",
 }
 _SHOWN = 60
 """Characters of a wrong value that are repeated."""

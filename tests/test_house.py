@@ -72,6 +72,7 @@ _FROM_MODULES = {
         "statistics.run_warnings",
         "statistics.summary",
     },
+    "probe": {"engines.settings"},
     "report": {"elements.table", "run.data", "run.tables", "run.verdict"},
 }
 """The modules that other packages may import from, besides what `__init__.py` exports."""

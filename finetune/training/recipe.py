@@ -10,8 +10,16 @@ from itertools import product
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
-from pydantic import field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from ...base import FinetuneError, did_you_mean, one_of
 from ...base.text import no_such
@@ -65,11 +73,11 @@ class Recipe(Augmentation, frozen=True):
     warmup_epochs: NonNegativeFloat = 3
     """Epochs in which the learning rate rises from zero, part of `epochs`."""
     warmup_steps: NonNegativeInt | None = None
-    """Steps in which it does, in place of `warmup_epochs`."""
+    """Steps in which it does; where it is set, `warmup_epochs` does not count."""
     clip_grad: PositiveFloat | None = 1.0
     """Largest norm of the gradient."""
     loss: Literal["auto", "cross-entropy", "bce", "corn", "cumulative-link"] = "auto"
-    """`auto`: bce for several labels per image, else cross-entropy; corn and cumulative-link are for ordered classes."""
+    """`auto`: bce for several labels per image, else cross-entropy. For ordered classes also corn and cumulative-link."""
     class_weight: Literal["balanced"] | None = None
     """`balanced`: every class weighs the same."""
     label_smoothing: Share = 0.0
@@ -113,12 +121,6 @@ class Recipe(Augmentation, frozen=True):
             raise ValueError(f'cannot be "{value}"; timm has {one_of(known, most=40)}.{did_you_mean(value, known)}')
         return value
 
-    @model_validator(mode="after")
-    def _warms_up_once(self) -> Recipe:
-        if self.warmup_steps is not None and "warmup_epochs" in self.model_fields_set and self.warmup_epochs:
-            raise ValueError("set warmup_epochs or warmup_steps, not both")
-        return self
-
     @classmethod
     def named(cls, name: str) -> Recipe:
         """The recipe of a name.
@@ -152,9 +154,7 @@ class Recipe(Augmentation, frozen=True):
             near = "".join(did_you_mean(name, known) for name in unknown)
             raise FinetuneError(f"a recipe has no setting {one_of(unknown)}; there are {one_of(known, most=50)}.{near}")
         own = {name: getattr(self, name) for name in self.model_fields_set}
-        if "warmup_steps" in settings:
-            own.pop("warmup_epochs", None)
-        elif "warmup_epochs" in settings:
+        if "warmup_epochs" in settings:
             own.pop("warmup_steps", None)
         try:
             return type(self).model_validate({**own, **settings})
@@ -185,7 +185,7 @@ def recipe_names() -> list[str]:
 
 def recipe_settings() -> list[Setting]:
     """Every setting of a recipe, in words."""
-    return [setting for setting in describe(Recipe) if setting.name not in _ABOUT]
+    return describe(Recipe, leave_out=_ABOUT)
 
 
 def read_settings(texts: Iterable[str]) -> dict[str, Any]:

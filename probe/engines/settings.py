@@ -119,11 +119,12 @@ def faults(error: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
     return "; ".join(dict.fromkeys(messages)) + "."
 
 
-def describe(model: type[BaseModel]) -> list[Setting]:
-    """Every setting of a probe, as its model declares it."""
+def describe(model: type[BaseModel], *, leave_out: Iterable[str] = ()) -> list[Setting]:
+    """Every setting of a probe or a recipe, as its model declares it."""
     return [
         Setting(name, _written(field.default), _choices(field), " ".join((field.description or "").split()))
         for name, field in model.model_fields.items()
+        if name not in leave_out
     ]
 
 
