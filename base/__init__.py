@@ -8,7 +8,6 @@ from .cores import usable_cores
 from .errors import (
     BackboneError,
     CacheError,
-    FinetuneError,
     ImageError,
     ManifestError,
     MedprobeError,
@@ -17,7 +16,6 @@ from .errors import (
     ProbeError,
     QuarantineError,
     ReportError,
-    TrainingError,
     WeightsError,
     WorkerError,
 )
@@ -28,7 +26,6 @@ from .text import counted, did_you_mean, look_up, no_such, one_of, percent
 __all__ = [
     "BackboneError",
     "CacheError",
-    "FinetuneError",
     "ImageError",
     "ManifestError",
     "MedprobeError",
@@ -37,7 +34,6 @@ __all__ = [
     "ProbeError",
     "QuarantineError",
     "ReportError",
-    "TrainingError",
     "WeightsError",
     "WorkerError",
     "atomic_folder",

@@ -3,3 +3,30 @@
 In: a manifest, a backbone and a mode such as `partial:2`. Out: a `Run`, as a probe gives it.
 Torch is imported when a name that needs it is first requested.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..base.errors import FinetuneError
+from ..base.text import install_command
+
+if TYPE_CHECKING:
+    from .training.recipe import Recipe
+
+__all__ = ["Recipe"]
+
+_LAZY = {"Recipe": "training.recipe"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        raise FinetuneError(
+            f"{error.name} is not installed, and nothing can be fine-tuned without it: {install_command('finetune')}."
+            " Probes and reports work without it."
+        ) from error

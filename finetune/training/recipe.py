@@ -21,7 +21,8 @@ from pydantic import (
     field_validator,
 )
 
-from ...base import FinetuneError, did_you_mean, one_of
+from ...base import did_you_mean, one_of
+from ...base.errors import FinetuneError
 from ...base.text import no_such
 from ...probe.engines.settings import Setting, describe, faults
 from ..inputs.views import Augmentation
@@ -77,7 +78,7 @@ class Recipe(Augmentation, frozen=True):
     clip_grad: PositiveFloat | None = 1.0
     """Largest norm of the gradient."""
     loss: Literal["auto", "cross-entropy", "bce", "corn", "cumulative-link"] = "auto"
-    """`auto`: bce for several labels per image, else cross-entropy. For ordered classes also corn and cumulative-link."""
+    """`auto`: bce for several labels per image, else cross-entropy. Of ordered classes also corn, cumulative-link."""
     class_weight: Literal["balanced"] | None = None
     """`balanced`: every class weighs the same."""
     label_smoothing: Share = 0.0
