@@ -25,7 +25,7 @@ from ...base import did_you_mean, one_of
 from ...base.errors import FinetuneError
 from ...base.text import no_such
 from ...probe.engines.settings import Setting, describe, faults
-from ..inputs.views import Augmentation
+from ..inputs.augmentation import Augmentation
 
 MOST_CANDIDATES = 1000
 """Of a search; each is a training for every seed."""
