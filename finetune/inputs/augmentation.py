@@ -53,7 +53,7 @@ class Augmentation(BaseModel):
             try:
                 create_transform(32, is_training=True, auto_augment=value)
             except (AssertionError, ValueError, KeyError, IndexError, TypeError, AttributeError):
-                raise ValueError(f'cannot be "{value}", which timm does not know; use one like rand-m9-mstd0.5-inc1')
+                raise ValueError(f"cannot be {value}: timm has no such policy; one is rand-m9-mstd0.5-inc1") from None
         return value
 
     @property
