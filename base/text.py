@@ -120,9 +120,18 @@ def install_command(extra: str) -> str:
 
     `pip install "medprobe[...]"` would fetch whatever a package index has under that name, and no release is there.
     """
+    return shlex.join(["pip", "install", *_needed(extra)])
+
+
+def _needed(extra: str) -> list[str]:
+    """The requirements of an extra, with those of the extras that it is made of."""
     parts = (requirement.partition(";") for requirement in requires("medprobe") or [])
-    needed = [name.strip() for name, _, marker in parts if marker.replace("'", '"').strip() == f'extra == "{extra}"']
-    return shlex.join(["pip", "install", *needed])
+    own = [name.strip() for name, _, marker in parts if marker.replace("'", '"').strip() == f'extra == "{extra}"']
+    needed: list[str] = []
+    for name in own:
+        inner = re.fullmatch(r"medprobe\[(.+)\]", name)
+        needed += [one for part in inner[1].split(",") for one in _needed(part)] if inner else [name]
+    return list(dict.fromkeys(needed))
 
 
 def first_line(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from ..base import CacheError, MedprobeError, QuarantineError
 from ..base.text import counted, duration, size
+from .backbone_options import Grey, ImageSize, Interpolation, Normalization, Resize, ResizeMode, named, normalization_of
 from .terminal.console import command, remark, say, show_table
 
 if TYPE_CHECKING:
@@ -43,43 +43,12 @@ def extract(
             "...; `medprobe backbones NAME` lists them. May be repeated. [default: the first one listed]",
         ),
     ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            "--image-size",
-            "--crop",
-            min=1,
-            help="Input size in pixels: the centre crop. Without --resize, the resizing before it is scaled along.",
-        ),
-    ] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option("--resize", min=1, help="Pixels of the shorter side before the crop; with squash, of both sides."),
-    ] = None,
-    resize_mode: Annotated[
-        Literal["short-side", "squash"] | None,
-        typer.Option("--resize-mode", help="Keep the aspect, or make every image square. [default: the model's own]"),
-    ] = None,
-    interpolation: Annotated[
-        Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
-        typer.Option("--interpolation", help="Filter of the resizing. [default: the model's own]"),
-    ] = None,
-    grey: Annotated[
-        Literal["replicate", "red-filters"],
-        typer.Option(
-            "--grey",
-            help="Grey images in a network of three channels: the same in all three, or seen by its red filters alone.",
-        ),
-    ] = "replicate",
-    normalization: Annotated[
-        str,
-        typer.Option(
-            "--normalization",
-            metavar="model|dataset|MEAN/STD",
-            help="Mean and std: the model's own, those of this data set's (training) images, or numbers on the 0..1 "
-            "scale such as 0.29/0.27.",
-        ),
-    ] = "model",
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    resize_mode: ResizeMode = None,
+    interpolation: Interpolation = None,
+    grey: Grey = "replicate",
+    normalization: Normalization = "model",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
         typer.Option("--precision", help="Precision of the network; auto: bf16 where the device is fast at it."),
@@ -145,24 +114,13 @@ def extract(
 
     loaded = Manifest.load(manifest)  # before torch is imported, which takes seconds
     from ..cache import default_store
-    from ..extract import (
-        choose_devices,
-        dataset_normalization,
-        estimate_cost,
-        extract_on,
-        load_backbone,
-        read_normalization,
-    )
+    from ..extract import choose_devices, estimate_cost, extract_on, load_backbone
     from ..extract import extract as run
 
     started, part = time.time(), _shard(shard) if shard else None
-    devices, normal = choose_devices(device, runtime), read_normalization(normalization)
+    devices = choose_devices(device, runtime)
     store = cache or default_store(manifest)
-    if normal == "dataset":
-        normal = dataset_normalization(loaded, store, workers=workers, keep=not dry_run)
-        seen = normal["rgb" if grey == "replicate" else "grey"]
-        numbers = (",".join(f"{value:.3f}" for value in values) for values in (seen.mean, seen.std))
-        remark(f"normalization of {loaded.name}: {'/'.join(numbers)}")
+    normal = normalization_of(normalization, loaded, store, grey=grey, workers=workers, keep=not dry_run)
     shared = {
         "poolings": pooling,
         "image_size": image_size,
@@ -170,13 +128,13 @@ def extract(
         "resize_mode": resize_mode,
         "interpolation": interpolation,
         "grey": grey,
-        "normalization": None if normal == "model" else normal,
+        "normalization": normal,
         "precision": precision,
         "runtime": runtime,
         "compiled": compiled,
         "reading": loaded.card.reading,
     }
-    recipes = [{**shared, **_named(text)} for text in dict.fromkeys(backbone)]
+    recipes = [{**shared, **named(text)} for text in dict.fromkeys(backbone)]
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "shard": part}
     specs: list[EmbeddingSpec] = []
 
@@ -210,14 +168,6 @@ def extract(
     if len(caches) < len(recipes):
         number, count = part or (1, 1)
         remark(f"shard {number}/{count} is done; the shard that finishes last publishes the cache")
-
-
-def _named(text: str) -> dict[str, Any]:
-    """The name of a backbone, and its own poolings if it ends in `[cls,mean]`."""
-    match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
-    if not match:
-        return {"name": text}
-    return {"name": match["name"], "poolings": [pooling.strip() for pooling in match["poolings"].split(",")]}
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,0 +1,76 @@
+"""Options that name a backbone and what its network sees, which `extract` and `finetune` share: their types and help."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .terminal.console import remark
+
+if TYPE_CHECKING:
+    from ..manifests import Manifest
+
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size",
+        "--crop",
+        min=1,
+        help="Input size in pixels: the centre crop. Without --resize, the resizing before it is scaled along.",
+    ),
+]
+Resize = Annotated[
+    int | None,
+    typer.Option("--resize", min=1, help="Pixels of the shorter side before the crop; with squash, of both sides."),
+]
+ResizeMode = Annotated[
+    Literal["short-side", "squash"] | None,
+    typer.Option("--resize-mode", help="Keep the aspect, or make every image square. [default: the model's own]"),
+]
+Interpolation = Annotated[
+    Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
+    typer.Option("--interpolation", help="Filter of the resizing. [default: the model's own]"),
+]
+Grey = Annotated[
+    Literal["replicate", "red-filters"],
+    typer.Option(
+        "--grey",
+        help="Grey images in a network of three channels: the same in all three, or seen by its red filters alone.",
+    ),
+]
+Normalization = Annotated[
+    str,
+    typer.Option(
+        "--normalization",
+        metavar="model|dataset|MEAN/STD",
+        help="Mean and std: the model's own, those of this data set's (training) images, or numbers on the 0..1 "
+        "scale such as 0.29/0.27.",
+    ),
+]
+
+
+def named(text: str) -> dict[str, Any]:
+    """The name of a backbone, and its own poolings if it ends in `[cls,mean]`: arguments of `load_backbone`."""
+    match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
+    if not match:
+        return {"name": text}
+    return {"name": match["name"], "poolings": [pooling.strip() for pooling in match["poolings"].split(",")]}
+
+
+def normalization_of(
+    text: str, manifest: Manifest, store: Path, *, grey: str, workers: int | None, keep: bool = True
+) -> Any:
+    """What `--normalization` stands for, as `load_backbone` takes it; shows the numbers of the data set."""
+    from ..extract import dataset_normalization, read_normalization
+
+    normal = read_normalization(text)
+    if normal != "dataset":
+        return None if normal == "model" else normal
+    found = dataset_normalization(manifest, store, workers=workers, keep=keep)
+    seen = found["rgb" if grey == "replicate" else "grey"]
+    numbers = (",".join(f"{value:.3f}" for value in values) for values in (seen.mean, seen.std))
+    remark(f"normalization of {manifest.name}: {'/'.join(numbers)}")
+    return found
