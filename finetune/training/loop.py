@@ -1,0 +1,259 @@
+"""The loop that trains one network on one resample, chooses its epoch on val and predicts its test once."""
+
+from __future__ import annotations
+
+import math
+import platform
+import resource
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import timm
+import torch
+
+from ...base.canonical import fingerprint
+from ...base.errors import TrainingError
+from ...evaluate.resampling.resample import Resample
+from ...probe.engines.task import ProbeTask
+from ..inputs.sources import Inputs
+from .checkpoint import Checkpoint, Interrupted
+from .losses import make_loss
+from .randomness import batches, seeded, shuffled
+from .recipe import Recipe
+from .stepper import Stepper
+
+if TYPE_CHECKING:
+    from ..network.classifier import Classifier
+
+Curve = dict[str, Any]
+"""One epoch: `epoch` from 1, `train_loss`, `val_loss`, `val_metric`, `lr`, `seconds`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What one training gave. The classifier is that of the best epoch now."""
+
+    val_proba: np.ndarray
+    """(n_val, C) float64, by row."""
+    test_proba: np.ndarray
+    """(n_test, C) float64, by row."""
+    best_epoch: int
+    """From 1."""
+    curves: list[Curve]
+    fit_s: float
+    """Seconds of training and validation, those before an interruption included."""
+    predict_s: float
+    """Seconds of the test."""
+    peak_bytes: int
+    """The most memory in use: of a GPU by this training, or else of this process since it began."""
+    notes: list[str]
+
+
+def train(
+    classifier: Classifier,
+    inputs: Inputs,
+    task: ProbeTask,
+    resample: Resample,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    key: str = "",
+    on_epoch: Callable[[Curve], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Trained:
+    """Trains on train, chooses the epoch on val, and predicts test with it.
+
+    Every random number follows from `seed` and the epoch; the caller's generators are left as they were. On a CPU the
+    same call gives the same bytes, whether or not it was interrupted.
+
+    Args:
+        classifier: the network, on its device, with the outputs of `make_loss`; it is trained in place.
+        inputs: where its images, activations or vectors come from.
+        task: labels, classes and metric of the rows.
+        resample: in rows.
+        recipe: how to train.
+        seed: of everything random.
+        checkpoint: the file that keeps the state after an epoch, and that training continues from.
+        key: what decides the result and is not among these arguments: the data, the backbone, the mode.
+        on_epoch: called after each epoch.
+        should_stop: looked at after each step; if true, `Interrupted` is raised.
+
+    Raises:
+        Interrupted: `should_stop` was true.
+        TrainingError: not one epoch was good, or the memory is too small.
+        FinetuneError: the recipe does not fit the task.
+    """
+    training = Training(classifier, inputs, task, resample, recipe, seed)
+    training.run(Checkpoint(checkpoint, training.key(key)), on_epoch, should_stop)
+    return training.tested()
+
+
+class Training:
+    """The epochs of one network: where they are, and the best so far."""
+
+    def __init__(
+        self, classifier: Classifier, inputs: Inputs, task: ProbeTask, resample: Resample, recipe: Recipe, seed: int
+    ) -> None:
+        self.classifier, self.inputs, self.task, self.resample = classifier, inputs, task, resample
+        self.recipe, self.seed = recipe, seed
+        self.y = torch.from_numpy(task.y.astype(np.int64))
+        self.loss = make_loss(recipe, task.task, task.y[resample.train])
+        steps = len(batches(resample.train, recipe.batch_size))
+        self.stepper = Stepper(classifier, inputs, self.loss, recipe, steps)
+        self.curves: list[Curve] = []
+        self.best_epoch = 0
+        self.best: dict[str, torch.Tensor] = {}
+        """What is trained, as it was after the best epoch; in main memory."""
+        self.val_proba = np.empty(0)
+        """(n_val, C) of the best epoch."""
+        self.diverged = ""
+        """Where the loss stopped being a number, and training with it."""
+        if self.stepper.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.stepper.device)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no further epoch."""
+        patience = self.recipe.patience or self.recipe.epochs
+        done = len(self.curves)
+        return bool(self.diverged) or done >= self.recipe.epochs or done - self.best_epoch >= patience
+
+    def run(
+        self,
+        saved: Checkpoint,
+        on_epoch: Callable[[Curve], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        """All epochs that `saved` does not have."""
+        if state := saved.read():
+            self.restore(state)
+        while not self.is_over:
+            try:
+                self.epoch(should_stop or (lambda: False))
+            except _DivergedError as error:
+                self.diverged = str(error)
+            saved.write(self.state(), at_once=self.is_over)
+            if on_epoch and not self.diverged:
+                on_epoch(self.curves[-1])
+
+    def epoch(self, should_stop: Callable[[], bool]) -> None:
+        """One pass over train, and val after it."""
+        start, epoch = time.perf_counter(), len(self.curves)
+        learnt = {"epoch": epoch + 1, "train_loss": self._pass(epoch, should_stop), "lr": self.stepper.lr}
+        with self.stepper.averaged():
+            logits = self.stepper.logits(self.resample.val)
+            if not logits.isfinite().all():
+                raise _DivergedError(f"the outputs for val are not finite after epoch {epoch + 1}")
+            proba = self.loss.probabilities(logits.numpy())
+            loss = float(self.loss.mean(logits, self.y[self.resample.val]))
+            metric = self.task.metric.value(self.task.scored(self.resample.val, proba))
+            curve = {**learnt, "val_loss": loss, "val_metric": metric}
+            if not self.best_epoch or self.is_better(curve, self.curves[self.best_epoch - 1]):
+                self.best_epoch, self.val_proba = epoch + 1, proba
+                self.best = {name: one.to("cpu", copy=True) for name, one in self.classifier.trained_state().items()}
+        self.curves.append({**curve, "seconds": time.perf_counter() - start})
+
+    def _pass(self, epoch: int, should_stop: Callable[[], bool]) -> float:
+        """The mean loss of one pass over train."""
+        parts = batches(shuffled(self.resample.train, self.seed, epoch), self.recipe.batch_size)
+        total, view = 0.0, self.inputs.view_of(epoch)
+        with seeded(self.seed, epoch, self.stepper.device), closing(self.inputs.batches(parts, view)) as source:
+            self.classifier.train()
+            for number, (rows, tensors) in enumerate(zip(parts, source, strict=True), 1):
+                loss = self.stepper.update(tensors, self.y[rows])
+                if not math.isfinite(loss):
+                    raise _DivergedError(f"the loss is {loss:g} at step {number} of epoch {epoch + 1}")
+                total += loss * len(rows)
+                if should_stop():
+                    raise Interrupted
+        return total / len(self.resample.train)
+
+    def is_better(self, curve: Curve, than: Curve) -> bool:
+        """Whether one epoch is better than another on val; of equals in the metric, the one with the lower loss."""
+        value, other = curve["val_metric"], than["val_metric"]
+        if self.recipe.select == "loss" or math.isnan(value) or math.isnan(other) or value == other:
+            return curve["val_loss"] < than["val_loss"]
+        return self.task.metric.better(value, other)
+
+    def tested(self) -> Trained:
+        """The test by the best epoch, whose weights the classifier has from then on.
+
+        Raises:
+            TrainingError: no epoch was good.
+        """
+        if not self.best_epoch:
+            raise TrainingError(
+                f"{self.diverged}, and no epoch before it was good; take a lower learning rate than"
+                f" {self.recipe.lr:g}, or a longer warm-up."
+            )
+        start = time.perf_counter()
+        self.classifier.load_trained_state(self.best)
+        test_proba = self.loss.probabilities(self.stepper.logits(self.resample.test).numpy())
+        return Trained(
+            val_proba=self.val_proba,
+            test_proba=test_proba,
+            best_epoch=self.best_epoch,
+            curves=self.curves,
+            fit_s=sum(curve["seconds"] for curve in self.curves),
+            predict_s=time.perf_counter() - start,
+            peak_bytes=_peak_bytes(self.stepper.device),
+            notes=self._notes(),
+        )
+
+    def key(self, given: str) -> str:
+        """Of everything that decides the result: what the caller knows, and what this training does."""
+        arrays = (self.resample.train, self.resample.val, self.resample.test, self.task.y)
+        return fingerprint(
+            {
+                "given": given,
+                "recipe": self.recipe.facts(),
+                "seed": self.seed,
+                "rows": blake2b(b"".join(array.tobytes() for array in arrays), digest_size=16).hexdigest(),
+                "metric": self.task.metric.name,
+                "trained": {name: list(one.shape) for name, one in self.classifier.trained_state().items()},
+                "computed": [self.stepper.device.type, self.stepper.precision],
+                "versions": [torch.__version__, timm.__version__, np.__version__],
+            }
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs; once training is over, no more than the test needs."""
+        return {
+            "curves": self.curves,
+            "best_epoch": self.best_epoch,
+            "best": self.best,
+            "val_proba": torch.from_numpy(self.val_proba),
+            "diverged": self.diverged,
+            "stepper": self.stepper.state(whole=not self.is_over),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues from a state."""
+        self.curves, self.best, self.best_epoch = state["curves"], state["best"], state["best_epoch"]
+        self.val_proba, self.diverged = state["val_proba"].numpy(), state["diverged"]
+        self.stepper.restore(state["stepper"])
+
+    def _notes(self) -> list[str]:
+        notes = [f"training ended where {self.diverged}"] if self.diverged else []
+        if self.stepper.part < self.recipe.batch_size:
+            notes.append(f"batches were computed in parts of {self.stepper.part} images: there is no memory for more")
+        if any(math.isnan(curve["val_metric"]) for curve in self.curves):
+            notes.append(f"{self.task.metric.name} is not defined on val; chosen by the loss")
+        return notes
+
+
+class _DivergedError(Exception):
+    """The message says where."""
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

@@ -1,0 +1,216 @@
+"""Losses by task: how many outputs each has, its sum over images, and the probabilities that its outputs mean."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from scipy.special import expit as sigmoid
+from scipy.special import softmax
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  (its usual name)
+
+from ...base import one_of
+from ...base.errors import FinetuneError
+from .recipe import Recipe
+
+_LOSSES = {
+    "binary": ("cross-entropy",),
+    "multiclass": ("cross-entropy",),
+    "ordinal": ("cross-entropy", "corn", "cumulative-link"),
+    "multilabel": ("bce",),
+}
+"""By task; the first is `auto`."""
+
+
+class Loss(ABC):
+    """What is minimised: a mean over images, of which each may have a weight.
+
+    A sum and a weight rather than a mean, so that a batch may be computed in parts.
+    """
+
+    outputs: int
+    """Of the network."""
+
+    @abstractmethod
+    def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """(B,) float32: each image's loss times its weight, of logits float32 (B, outputs) and codes (B,).
+
+        For several labels per image `y` is (B, C), of zeros and ones.
+        """
+
+    @abstractmethod
+    def weights(self, y: torch.Tensor) -> torch.Tensor:
+        """(B,) float32: each image's weight."""
+
+    @abstractmethod
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(n, C) float64 of logits (n, outputs); rows sum to one, except for several labels per image."""
+
+    def mean(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The loss of all images."""
+        return self.sums(logits, y).sum() / self.weights(y).sum()
+
+    def head(self, head: nn.Module) -> nn.Module:
+        """What gives the outputs, from a head that has as many (`outputs`)."""
+        return head
+
+
+def make_loss(recipe: Recipe, task: str, y: np.ndarray) -> Loss:
+    """The loss that a recipe has for a task.
+
+    Args:
+        recipe: what it is, and its class weights and label smoothing.
+        task: `binary`, `multiclass`, `ordinal` or `multilabel`.
+        y: the labels of train: codes (n,) of which each class has some, or (n, C) of zeros and ones.
+
+    Raises:
+        FinetuneError: the task has no such loss, or the loss has no label smoothing.
+    """
+    known = _LOSSES[task]
+    name = known[0] if recipe.loss == "auto" else recipe.loss
+    if name not in known:
+        raise FinetuneError(f"loss={name} is not for {task} tasks; there are {one_of(known)}.")
+    if recipe.label_smoothing and name in ("corn", "cumulative-link"):
+        raise FinetuneError(f"loss={name} has no label smoothing; set label_smoothing=0, or another loss.")
+    balanced = recipe.class_weight == "balanced"
+    if name == "bce":
+        return BinaryCrossEntropy(y, balanced=balanced, smoothing=recipe.label_smoothing)
+    counts = np.bincount(y)
+    class_weight = len(y) / (len(counts) * counts) if balanced else np.ones(len(counts))
+    if name == "corn":
+        return Corn(class_weight)
+    if name == "cumulative-link":
+        return CumulativeLink(class_weight)
+    return CrossEntropy(class_weight, recipe.label_smoothing)
+
+
+class _OfClasses(Loss):
+    """For one label per image, each class with a weight."""
+
+    def __init__(self, class_weight: np.ndarray) -> None:
+        self.class_weight = torch.tensor(class_weight, dtype=torch.float32)
+        self.classes = len(class_weight)
+
+    def weights(self, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        return self.class_weight.to(y.device)[y]
+
+
+class CrossEntropy(_OfClasses):
+    """Softmax cross-entropy, with an output per class also where there are two."""
+
+    def __init__(self, class_weight: np.ndarray, smoothing: float = 0.0) -> None:
+        super().__init__(class_weight)
+        self.outputs, self.smoothing = self.classes, smoothing
+
+    def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        weight = self.class_weight.to(logits.device)
+        return F.cross_entropy(logits, y, weight, label_smoothing=self.smoothing, reduction="none")
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """See `Loss`."""
+        return softmax(logits.astype(np.float64), axis=1)
+
+
+class BinaryCrossEntropy(Loss):
+    """For several labels per image: the mean over labels. A label that never changes in train is predicted as it is."""
+
+    def __init__(self, y: np.ndarray, *, balanced: bool = False, smoothing: float = 0.0) -> None:
+        self.outputs, self.smoothing = y.shape[1], smoothing
+        positive = y.mean(axis=0)
+        self.constant = np.flatnonzero((positive == 0) | (positive == 1))
+        self.constant_value = positive[self.constant]
+        weight = np.ones(self.outputs)
+        changing = np.setdiff1d(np.arange(self.outputs), self.constant)
+        if balanced:
+            weight[changing] = (1 - positive[changing]) / positive[changing]
+        self.positive_weight = torch.tensor(weight, dtype=torch.float32)
+
+    def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        target = y.float() * (1 - self.smoothing) + self.smoothing / 2
+        weight = self.positive_weight.to(logits.device)
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none").mean(dim=1)
+
+    def weights(self, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        return torch.ones(len(y), device=y.device)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """See `Loss`."""
+        proba = sigmoid(logits.astype(np.float64))
+        proba[:, self.constant] = self.constant_value
+        return proba
+
+
+class Corn(_OfClasses):
+    """Conditional ordinal regression (Shi, Cao, Raschka 2021, arXiv 2111.08851).
+
+    Output k is whether the class is above k, learnt from the images whose class is at least k.
+    """
+
+    def __init__(self, class_weight: np.ndarray) -> None:
+        super().__init__(class_weight)
+        self.outputs = self.classes - 1
+
+    def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        ranks = torch.arange(self.outputs, device=y.device)
+        above = (y[:, None] > ranks).float()
+        losses = F.binary_cross_entropy_with_logits(logits, above, reduction="none")
+        return (losses * (y[:, None] >= ranks)).sum(dim=1) * super().weights(y)
+
+    def weights(self, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        return super().weights(y) * (y + 1).clamp(max=self.outputs)  # an image counts once per output it teaches
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """See `Loss`."""
+        above = np.cumprod(sigmoid(logits.astype(np.float64)), axis=1)
+        return -np.diff(above, axis=1, prepend=1.0, append=0.0)
+
+
+class CumulativeLink(_OfClasses):
+    """Proportional odds (McCullagh 1980): one score and rising cut points, P(class > k) = sigmoid(score - cut k)."""
+
+    outputs = 1
+
+    def head(self, head: nn.Module) -> nn.Module:
+        """See `Loss`."""
+        return nn.Sequential(head, CutPoints(self.classes))
+
+    def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """See `Loss`."""
+        # P(class = k) = sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)) of the outputs a = k - 1 and
+        # b = k. The first class has no a and the last no b: their factors are one.
+        above, below = F.pad(F.logsigmoid(logits), (1, 0)), F.pad(F.logsigmoid(-logits), (0, 1))
+        between = F.pad(torch.log(-torch.expm1(logits.diff(dim=1))), (1, 1))
+        return F.nll_loss(above + below + between, y, self.class_weight.to(logits.device), reduction="none")
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """See `Loss`."""
+        above = sigmoid(logits.astype(np.float64))
+        return -np.diff(above, axis=1, prepend=1.0, append=0.0)
+
+
+class CutPoints(nn.Module):
+    """From a score (B, 1) to the logits (B, classes - 1) of being above each cut point.
+
+    The first cut point and the logarithms of the steps between them are what is trained, so that they stay in order.
+    """
+
+    def __init__(self, classes: int) -> None:
+        """Begins where all classes are equally likely at a score of zero."""
+        super().__init__()
+        shares = torch.arange(1, classes) / classes
+        cuts = torch.logit(shares)
+        self.first = nn.Parameter(cuts[:1].clone())
+        self.log_steps = nn.Parameter(cuts.diff().log())
+
+    def forward(self, score: torch.Tensor) -> torch.Tensor:
+        """Logits of scores."""
+        cuts = torch.cat([self.first, self.first + self.log_steps.exp().cumsum(0)])
+        return score - cuts
