@@ -59,7 +59,8 @@ class Stepper:
             loss.backward()
             return loss.detach()
 
-        losses = self._in_parts(len(y), add_gradients, begin=self.optimizer.zero_grad)
+        with exact_fp32(self.device, self.precision):
+            losses = self._in_parts(len(y), add_gradients, begin=self.optimizer.zero_grad)
         loss = float(sum(losses))
         if math.isfinite(loss):
             if self.recipe.clip_grad:
@@ -75,7 +76,8 @@ class Stepper:
         """(n, outputs) float32 of rows, in main memory, without augmentation."""
         self.classifier.eval()
         parts = batches(rows, self.recipe.batch_size)
-        with torch.inference_mode(), closing(self.inputs.batches(parts, None)) as source:
+        exactly = exact_fp32(self.device, self.precision)
+        with torch.inference_mode(), exactly, closing(self.inputs.batches(parts, None)) as source:
             found = [
                 self._in_parts(len(part), lambda where, own=tensors: self._outputs(own, where).cpu())
                 for part, tensors in zip(parts, source, strict=True)
@@ -123,8 +125,7 @@ class Stepper:
 
     def _outputs(self, tensors: Tensors, part: slice) -> torch.Tensor:
         """Logits float32 of some of the images of a batch."""
-        bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16), exact_fp32(self.device, self.precision):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.inputs.logits(self.classifier, tuple(one[part] for one in tensors)).float()
 
     def _in_parts(
