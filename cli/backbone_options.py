@@ -13,6 +13,7 @@ from .terminal.console import remark
 if TYPE_CHECKING:
     from ..manifests import Manifest
 
+_PANEL = "Images"
 ImageSize = Annotated[
     int | None,
     typer.Option(
@@ -20,25 +21,38 @@ ImageSize = Annotated[
         "--crop",
         min=1,
         help="Input size in pixels: the centre crop. Without --resize, the resizing before it is scaled along.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Resize = Annotated[
     int | None,
-    typer.Option("--resize", min=1, help="Pixels of the shorter side before the crop; with squash, of both sides."),
+    typer.Option(
+        "--resize",
+        min=1,
+        help="Pixels of the shorter side before the crop; with squash, of both sides.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 ResizeMode = Annotated[
     Literal["short-side", "squash"] | None,
-    typer.Option("--resize-mode", help="Keep the aspect, or make every image square. [default: the model's own]"),
+    typer.Option(
+        "--resize-mode",
+        help="Keep the aspect, or make every image square. [default: the model's own]",
+        rich_help_panel=_PANEL,
+    ),
 ]
 Interpolation = Annotated[
     Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
-    typer.Option("--interpolation", help="Filter of the resizing. [default: the model's own]"),
+    typer.Option(
+        "--interpolation", help="Filter of the resizing. [default: the model's own]", rich_help_panel=_PANEL
+    ),
 ]
 Grey = Annotated[
     Literal["replicate", "red-filters"],
     typer.Option(
         "--grey",
         help="Grey images in a network of three channels: the same in all three, or seen by its red filters alone.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Normalization = Annotated[
@@ -48,6 +62,7 @@ Normalization = Annotated[
         metavar="model|dataset|MEAN/STD",
         help="Mean and std: the model's own, those of this data set's (training) images, or numbers on the 0..1 "
         "scale such as 0.29/0.27.",
+        rich_help_panel=_PANEL,
     ),
 ]
 

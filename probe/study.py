@@ -117,7 +117,8 @@ class Study:
             libraries=libraries,
         )
         tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
-        return Run(*tables, info, published and published.scores().query("split == 'test'").reset_index(drop=True))
+        test_scores = published and published.scores().query("split == 'test'").reset_index(drop=True)
+        return Run(*tables, info, test_scores, recorder.epochs())
 
 
 def choose_metric(manifest: Manifest, metric: str | None) -> Metric:

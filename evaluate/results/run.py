@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,7 +27,7 @@ _INFO = "run.json"
 _OURS = {
     *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"),
     *("scores_as_published.parquet", "epochs.parquet"),
-    *(_INFO, "report.html", "figures", "tables"),
+    *(_INFO, "weights", "report.html", "figures", "tables"),
 }
 """What may be in a run's folder and be replaced together with it."""
 _OPTIONAL = ("scores_as_published", "epochs")
@@ -83,10 +84,16 @@ class Run:
         """The warnings of the run."""
         return list(self.info["warnings"])
 
-    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+    def save(self, folder: Path | str, *, overwrite: bool = False, weights: Path | None = None) -> Path:
         """Writes the run as a folder, whole or not at all; returns the folder.
 
         An older run there is removed only when the new one is complete. With it goes the report made of it.
+
+        Args:
+            folder: which need not exist.
+            overwrite: replace a run that is there.
+            weights: a folder of trained networks, which becomes the run's `weights`; its files are linked where the
+                file system can, else copied.
 
         Raises:
             OutputError: the folder is there and `overwrite` is False, holds something else than a run, or cannot be
@@ -103,6 +110,8 @@ class Run:
             stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests, **self.info}
             text = json.dumps({**stated, "seal": _seal(stated)}, indent=2, allow_nan=False)
             (draft / _INFO).write_text(text + "\n", encoding="utf-8")
+            if weights is not None:
+                shutil.copytree(weights, draft / "weights", copy_function=_link_or_copy)
         return folder
 
     @classmethod
@@ -159,6 +168,13 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise OutputError(f"{folder}: a run is there already; choose another --out, or add --overwrite to replace it.")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _digest(path: Path) -> str:
