@@ -44,8 +44,8 @@ class Backbone:
     dims: dict[str, int]
     """Vector length by pooling."""
     device: torch.device
-    network: nn.Module
-    adapter: Adapter
+    vectors: Vectors
+    """Normalisation, network and poolings as one module of torch, on `device`, whatever runs it."""
     embedder: Embedder
     """Runs the network; `embed` is the way in."""
 
@@ -53,6 +53,11 @@ class Backbone:
     def name(self) -> str:
         """What the user calls it."""
         return self.spec.backbone
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself, as its library makes it."""
+        return self.vectors.network
 
     @property
     def transform(self) -> TransformSpec:
@@ -165,7 +170,7 @@ def load_backbone(
     )
     vectors = Vectors(network, adapter, spec, recipes, place)
     embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)
-    return Backbone(entry, spec, trial.dims(recipes), place, network, adapter, embedder)
+    return Backbone(entry, spec, trial.dims(recipes), place, vectors, embedder)
 
 
 def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:

@@ -49,7 +49,7 @@ _FROM_MODULES = {
         "validation.diagnostics",
     },
     "cache": {"index", "lookup", "spec", "verify"},
-    "extract": {"catalogue", "cost", "device", "multi_device"},
+    "extract": {"adapters", "catalogue", "cost", "device", "multi_device", "runtimes"},
     "evaluate": {
         "metrics.binning",
         "metrics.calibration",

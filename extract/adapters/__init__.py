@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..catalogue import SourceLibrary
-from .interface import Adapter, Features, Inside, Place, Wanted
+from .interface import Adapter, Features, Inside, Matcher, Place, Wanted
 
 _PLACES: dict[SourceLibrary, tuple[str, str]] = {
     "timm": ("from_timm", "TimmAdapter"),
@@ -30,4 +30,4 @@ class _Adapters(dict[SourceLibrary, Adapter]):
 
 ADAPTERS = _Adapters()
 
-__all__ = ["ADAPTERS", "Adapter", "Features", "Inside", "Place", "Wanted"]
+__all__ = ["ADAPTERS", "Adapter", "Features", "Inside", "Matcher", "Place", "Wanted"]

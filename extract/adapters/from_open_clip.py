@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +29,7 @@ from ..weights.loading import load_file
 from ..weights.published import OPENAI_MARKS
 from ..weights.tensors import read_tensors
 from .from_timm import TimmAdapter, end_of, run
-from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, transform_spec
+from .interface import Adapter, Features, Inside, Matcher, Place, Wanted, grid_of, positions, transform_spec
 from .position_embeddings import resampled, way_of
 
 _HUB = "hf-hub:"
@@ -96,8 +98,19 @@ class OpenClipAdapter(Adapter):
         if isinstance(network, ModifiedResNet):
             return Inside(maps=("stage1", "stage2", "stage3", "stage4"))
         # CoCa's norm comes after its attention pooling, so its tokens have no normed form.
-        blocks = network.transformer.layers if network.attn_pool is None else 0
+        blocks = len(network.transformer.resblocks) if network.attn_pool is None else 0
         return Inside(blocks, projected=_projects_class_token(network))
+
+    def group_matcher(self, network: Any) -> Matcher | None:
+        """See `Adapter.group_matcher`."""
+        if isinstance(network, TimmModel):
+            return _under("trunk.", TimmAdapter().group_matcher(network.trunk))
+        if isinstance(network, ModifiedResNet):
+            return {"stem": r"^(?:conv|bn)\d", "blocks": r"^layer(\d+)\.(\d+)"}
+        return {
+            "stem": r"^(?:class_embedding|positional_embedding|conv1|ln_pre)",
+            "blocks": r"^transformer\.resblocks\.(\d+)",
+        }
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. Towers that are OpenCLIP's own always run to their end."""
@@ -108,6 +121,20 @@ class OpenClipAdapter(Adapter):
         if network.attn_pool is not None:
             return Features(proj=network(images))
         return _of_transformer(network, images, wanted)
+
+
+def _under(prefix: str, matcher: Matcher | None) -> Matcher | None:
+    """The same of a network that is part of another one."""
+    if not isinstance(matcher, Mapping):
+        return matcher and (lambda name: matcher(name.removeprefix(prefix)) if name.startswith(prefix) else math.inf)
+
+    def moved(spec: Any) -> Any:
+        if isinstance(spec, str):
+            # Its beginning is where timm matches it anyway.
+            return f"^{re.escape(prefix)}(?:{spec.replace('^', '')})"
+        return [(moved(pattern), numbers) for pattern, numbers in spec]
+
+    return {name: moved(spec) for name, spec in matcher.items()}
 
 
 def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
@@ -133,7 +160,7 @@ def _of_resnet(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
 
 def _of_transformer(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:
     """CLIP's own transformer; class and patch tokens with its last norm, before the projection."""
-    last = model.transformer.layers
+    last = len(model.transformer.resblocks)
     blocks = sorted({int(place) for place in wanted.inside} | {last})
     out = model.forward_intermediates(
         images,

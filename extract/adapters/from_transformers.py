@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -26,9 +27,11 @@ from .image_processors import transform_of
 from .interface import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    LAST_OF_STAGE,
     Adapter,
     Features,
     Inside,
+    Matcher,
     Place,
     Wanted,
     grid_of,
@@ -108,6 +111,10 @@ class TransformersAdapter(Adapter):
         blocks = getattr(config, "num_hidden_layers", None)
         return Inside(blocks=blocks if isinstance(blocks, int) and not hasattr(config, "depths") else 0)
 
+    def group_matcher(self, network: Any) -> Matcher:
+        """See `Adapter.group_matcher`."""
+        return {"stem": _STEM, "blocks": _BLOCKS}
+
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """See `Adapter.features`. These networks always run to their end."""
         if _is_sam(network):
@@ -126,6 +133,16 @@ class TransformersAdapter(Adapter):
         blocks = {place: _tokens(network, _normed(network, out, int(place))) for place in wanted.inside}
         return replace(_tokens(network, last), pooled=pooled, inside=blocks)
 
+
+_STEM = r"^(?:\w+\.)?(?:embeddings|embedder|patch_embed|pos_embed|pre_layrnorm)\b"
+_BLOCKS = [
+    (r"^(?:\w+\.)?(?:layers|stages)\.(\d+)\.(?:layers|blocks)\.(\d+)\.", None),
+    # ConvNeXt makes a map smaller before a stage, and Swin after it.
+    (r"^(?:\w+\.)?stages\.(\d+)\.downsampling_layer\.", (0,)),
+    (r"^(?:\w+\.)?layers\.(\d+)\.downsample\.", LAST_OF_STAGE),
+    (r"^(?:\w+\.)?layers?\.(\d+)\.", None),
+]
+"""Where the image encoders of transformers keep their blocks, by stage where they have stages."""
 
 _MAPS_BY_STAGE = {"convnext", "convnextv2", "regnet", "resnet"}
 """Architectures whose hidden states are the stages' maps, before the next stage makes them smaller."""
@@ -149,8 +166,13 @@ def _hold_positions(module: Any, grid: tuple[int, int], way: Positions, old_grid
     if not 0 <= prefix <= 2:
         return False
     module.held_positions = resampled(rows, grid, way, old_grid, prefix=prefix)
-    module.interpolate_pos_encoding = lambda *_: module.held_positions
+    # Bound to the module and not a closure over it, so that a copy of the network has positions of its own.
+    module.interpolate_pos_encoding = MethodType(_held_positions, module)
     return True
+
+
+def _held_positions(module: Any, *_: Any) -> torch.Tensor:
+    return module.held_positions
 
 
 def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Features:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,16 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Place = int | str
 """A place inside a network: the number of a block, from 1, or the name of a feature map."""
+
+
+Matcher = Mapping[str, Any] | Callable[[str], Any]
+"""Which parameters are the network's stem and which its blocks, in the form of timm's `group_matcher`.
+
+By name of a part, `stem` first, a pattern of parameters' names, whose groups are numbers that put the blocks in order;
+or pairs of such a pattern and of further numbers. Or a function that gives such numbers for a name.
+"""
+LAST_OF_STAGE = (99999,)
+"""In a `Matcher`, timm's further number of what belongs to the block before it."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,10 @@ class Adapter(Protocol):
     def inside(self, network: Any) -> Inside:
         """The places inside `network` that `features` can give."""
         ...
+
+    def group_matcher(self, network: Any) -> Matcher | None:
+        """What of `network` is stem and block, by names of parameters; None where its library does not know."""
+        return network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else None
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
         """Runs `network` on a normalised batch (B, C, H, W), no further than `wanted` needs."""
