@@ -1,4 +1,4 @@
-"""Options that name a backbone and what its network sees, which `extract` and `finetune` share: their types and help."""
+"""Options that name a backbone and what its network sees, shared by `extract` and `finetune`: types and help."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ ResizeMode = Annotated[
 ]
 Interpolation = Annotated[
     Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
-    typer.Option(
-        "--interpolation", help="Filter of the resizing. [default: the model's own]", rich_help_panel=_PANEL
-    ),
+    typer.Option("--interpolation", help="Filter of the resizing. [default: the model's own]", rich_help_panel=_PANEL),
 ]
 Grey = Annotated[
     Literal["replicate", "red-filters"],
