@@ -13,8 +13,8 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from ...base import first_line
 from ...base.errors import FinetuneError
+from ...base.text import first_line
 from .recipe import Recipe
 
 if TYPE_CHECKING:

@@ -45,7 +45,8 @@ def test_a_long_list_is_cut_with_a_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "needs"), [("openvino", "openvino"), ("medical", "zarr"), ("extract", "torchvision"), ("finetune", "torchvision")]
+    ("extra", "needs"),
+    [("openvino", "openvino"), ("medical", "zarr"), ("extract", "torchvision"), ("finetune", "torchvision")],
 )
 def test_advice_to_install_an_extra_names_its_requirements_and_no_unreleased_package(extra: str, needs: str) -> None:
     command = install_command(extra)
