@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from medprobe.evaluate import find_metric
 from medprobe.evaluate.resampling.resample import Resample
 from medprobe.probe import ProbeTask
+from torch import nn
 
 
 class TinyClassifier(nn.Module):

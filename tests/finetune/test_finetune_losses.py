@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from medprobe.base.errors import FinetuneError
+from medprobe.finetune.training.losses import CutPoints, make_loss
+from medprobe.finetune.training.recipe import Recipe
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 from torch import nn
-
-from medprobe.base.errors import FinetuneError
-from medprobe.finetune.training.losses import CutPoints, make_loss
-from medprobe.finetune.training.recipe import Recipe
 
 _RNG = np.random.default_rng(0)
 _Y = _RNG.permutation(np.repeat(np.arange(4), [30, 5, 12, 9]))
@@ -64,7 +63,7 @@ def test_corn_is_a_log_loss_on_the_images_that_each_output_learns_from() -> None
     logits = _logits(len(_Y), loss.outputs)
     total, images = 0.0, 0
     for rank in range(3):
-        learns = _Y >= rank
+        learns = rank <= _Y
         proba = expit(logits[:, rank].double().numpy()[learns])
         total += log_loss(_Y[learns] > rank, proba, normalize=False)
         images += learns.sum()
