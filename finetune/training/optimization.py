@@ -68,17 +68,15 @@ class Average:
 
     def __init__(self, classifier: Classifier, decay: float) -> None:
         self.classifier = classifier
-        self._names = list(classifier.trained_state())
-        self._ema = ModelEmaV3(self._live(), decay=decay, use_warmup=True)
-
-    def _live(self) -> nn.ParameterList:
-        """The tensors of the classifier themselves, as a module."""
-        state = self.classifier.trained_state()
-        return nn.ParameterList(nn.Parameter(tensor, requires_grad=False) for tensor in state.values())
+        state = classifier.trained_state()
+        self._names = list(state)
+        # The classifier's own tensors as a module, which is what timm averages.
+        self._live = nn.ParameterList(nn.Parameter(tensor, requires_grad=False) for tensor in state.values())
+        self._ema = ModelEmaV3(self._live, decay=decay, use_warmup=True)
 
     def update(self, step: int) -> None:
         """Takes in the weights after a step, counted from 1."""
-        self._ema.update(self._live(), step=step)
+        self._ema.update(self._live, step=step)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The averages, by name."""

@@ -73,3 +73,10 @@ def small_task(count: int = 60, classes: int = 3, size: int = 16) -> tuple[torch
     names = tuple(f"class {c}" for c in range(classes))
     task = ProbeTask(vectors, y, (resample,), "multiclass", names, find_metric("accuracy"), refit=False)
     return torch.from_numpy(images), task, resample
+
+
+def facts(trained: Any) -> str:
+    """All that two trainings must have in common to be the same."""
+    curves = [{name: value for name, value in curve.items() if name != "seconds"} for curve in trained.curves]
+    proba = [part.tobytes().hex() for part in (trained.val_proba, trained.test_proba)]
+    return repr((curves, trained.best_epoch, proba, trained.notes))

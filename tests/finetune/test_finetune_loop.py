@@ -16,7 +16,7 @@ from medprobe.base.errors import TrainingError
 from medprobe.finetune.training.loop import Training, train
 from medprobe.finetune.training.randomness import batches
 from medprobe.finetune.training.recipe import Recipe
-from small_training import ImagesInMemory, TinyClassifier, small_task
+from small_training import ImagesInMemory, TinyClassifier, facts, small_task
 
 
 def _recipe(**settings) -> Recipe:
@@ -86,7 +86,7 @@ def test_the_same_call_gives_the_same_bytes_and_leaves_the_callers_generators_al
     assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
     torch.rand(7)
     second, _ = _trained(_recipe(**_EVERYTHING), dropout=0.3)
-    assert without_seconds(first) == without_seconds(second)
+    assert facts(first) == facts(second)
     other, _ = _trained(_recipe(**_EVERYTHING), dropout=0.3, seed=1)
     assert other.test_proba.tobytes() != first.test_proba.tobytes()
 
@@ -228,8 +228,3 @@ def test_rows_are_batched_so_that_no_batch_has_one() -> None:
     assert [len(part) for part in batches(np.arange(18), 8)] == [8, 8, 2]
     assert [len(part) for part in batches(np.arange(3), 8)] == [3]
     assert [len(part) for part in batches(np.arange(1), 8)] == [1]
-
-
-def without_seconds(trained) -> tuple:
-    curves = [{name: value for name, value in curve.items() if name != "seconds"} for curve in trained.curves]
-    return curves, trained.best_epoch, trained.val_proba.tobytes(), trained.test_proba.tobytes(), trained.notes
