@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ class Inputs(Protocol):
         """The view that `epoch`, from 0, is trained on; None, as for evaluation, where nothing is random."""
         ...
 
-    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Iterator[Tensors]:
+    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """The tensors of each batch of rows, in order; what has to be decoded is decoded ahead by worker processes.
 
         Close the iterator (or use it up) to end them. The tensors of a batch may be cut along their first dimension.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..network.classifier import Classifier
 
 Curve = dict[str, Any]
-"""One epoch: `epoch` from 1, `train_loss`, `val_loss`, `val_metric`, `lr`, `seconds`."""
+"""One epoch: `epoch` from 1 (0 is before training), `train_loss`, `val_loss`, `val_metric`, `lr`, `seconds`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Trained:
     test_proba: np.ndarray
     """(n_test, C) float64, by row."""
     best_epoch: int
-    """From 1."""
+    """From 1; 0 is the network before training."""
     curves: list[Curve]
     fit_s: float
     """Seconds of training and validation, those before an interruption included."""
@@ -108,7 +108,7 @@ class Training:
         steps = len(batches(resample.train, recipe.batch_size))
         self.stepper = Stepper(classifier, inputs, self.loss, recipe, steps)
         self.curves: list[Curve] = []
-        self.best_epoch = 0
+        self.best_curve: Curve = {}
         self.best: dict[str, torch.Tensor] = {}
         """What is trained, as it was after the best epoch; in main memory."""
         self.val_proba = np.empty(0)
@@ -119,11 +119,21 @@ class Training:
             torch.cuda.reset_peak_memory_stats(self.stepper.device)
 
     @property
+    def epochs(self) -> int:
+        """Passes over train so far."""
+        return self.curves[-1]["epoch"] if self.curves else 0
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs, those before an interruption included."""
+        return sum(curve["seconds"] for curve in self.curves)
+
+    @property
     def is_over(self) -> bool:
         """Whether there is no further epoch."""
-        patience = self.recipe.patience or self.recipe.epochs
-        done = len(self.curves)
-        return bool(self.diverged) or done >= self.recipe.epochs or done - self.best_epoch >= patience
+        best = self.best_curve.get("epoch", 0)
+        impatient = self.recipe.patience is not None and self.epochs - best >= self.recipe.patience
+        return impatient or self.epochs >= self.recipe.epochs or bool(self.diverged)
 
     def run(
         self,
@@ -136,32 +146,37 @@ class Training:
             self.restore(state)
         while not self.is_over:
             try:
-                self.epoch(should_stop or (lambda: False))
+                curve = self.epoch(should_stop or (lambda: False))
             except _DivergedError as error:
-                self.diverged = str(error)
+                self.diverged, curve = str(error), None
             saved.write(self.state(), at_once=self.is_over)
-            if on_epoch and not self.diverged:
-                on_epoch(self.curves[-1])
+            if on_epoch and curve:
+                on_epoch(curve)
 
-    def epoch(self, should_stop: Callable[[], bool]) -> None:
-        """One pass over train, and val after it."""
-        start, epoch = time.perf_counter(), len(self.curves)
-        learnt = {"epoch": epoch + 1, "train_loss": self._pass(epoch, should_stop), "lr": self.stepper.lr}
+    def epoch(self, should_stop: Callable[[], bool]) -> Curve:
+        """One pass over train, and val after it; of a head from a probe first val alone, which may be the best."""
+        start = time.perf_counter()
+        if self.recipe.head_init == "probe" and not self.curves:
+            learnt: Curve = {"epoch": 0, "train_loss": math.nan, "lr": 0.0}
+        else:
+            learnt = {"epoch": self.epochs + 1, "train_loss": self._pass(should_stop), "lr": self.stepper.lr}
         with self.stepper.averaged():
             logits = self.stepper.logits(self.resample.val)
             if not logits.isfinite().all():
-                raise _DivergedError(f"the outputs for val are not finite after epoch {epoch + 1}")
+                raise _DivergedError(f"the outputs for val are not finite after epoch {learnt['epoch']}")
             proba = self.loss.probabilities(logits.numpy())
             loss = float(self.loss.mean(logits, self.y[self.resample.val]))
             metric = self.task.metric.value(self.task.scored(self.resample.val, proba))
             curve = {**learnt, "val_loss": loss, "val_metric": metric}
-            if not self.best_epoch or self.is_better(curve, self.curves[self.best_epoch - 1]):
-                self.best_epoch, self.val_proba = epoch + 1, proba
+            if not self.best_curve or self.is_better(curve, self.best_curve):
+                self.best_curve, self.val_proba = curve, proba
                 self.best = {name: one.to("cpu", copy=True) for name, one in self.classifier.trained_state().items()}
         self.curves.append({**curve, "seconds": time.perf_counter() - start})
+        return self.curves[-1]
 
-    def _pass(self, epoch: int, should_stop: Callable[[], bool]) -> float:
+    def _pass(self, should_stop: Callable[[], bool]) -> float:
         """The mean loss of one pass over train."""
+        epoch = self.epochs
         parts = batches(shuffled(self.resample.train, self.seed, epoch), self.recipe.batch_size)
         total, view = 0.0, self.inputs.view_of(epoch)
         with seeded(self.seed, epoch, self.stepper.device), closing(self.inputs.batches(parts, view)) as source:
@@ -188,7 +203,7 @@ class Training:
         Raises:
             TrainingError: no epoch was good.
         """
-        if not self.best_epoch:
+        if not self.best_curve:
             raise TrainingError(
                 f"{self.diverged}, and no epoch before it was good; take a lower learning rate than"
                 f" {self.recipe.lr:g}, or a longer warm-up."
@@ -199,9 +214,9 @@ class Training:
         return Trained(
             val_proba=self.val_proba,
             test_proba=test_proba,
-            best_epoch=self.best_epoch,
+            best_epoch=self.best_curve["epoch"],
             curves=self.curves,
-            fit_s=sum(curve["seconds"] for curve in self.curves),
+            fit_s=self.seconds,
             predict_s=time.perf_counter() - start,
             peak_bytes=_peak_bytes(self.stepper.device),
             notes=self._notes(),
@@ -227,7 +242,7 @@ class Training:
         """What a checkpoint needs; once training is over, no more than the test needs."""
         return {
             "curves": self.curves,
-            "best_epoch": self.best_epoch,
+            "best_curve": self.best_curve,
             "best": self.best,
             "val_proba": torch.from_numpy(self.val_proba),
             "diverged": self.diverged,
@@ -236,7 +251,7 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continues from a state."""
-        self.curves, self.best, self.best_epoch = state["curves"], state["best"], state["best_epoch"]
+        self.curves, self.best, self.best_curve = state["curves"], state["best"], state["best_curve"]
         self.val_proba, self.diverged = state["val_proba"].numpy(), state["diverged"]
         self.stepper.restore(state["stepper"])
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -29,14 +28,14 @@ from ..inputs.augmentation import Augmentation
 
 MOST_CANDIDATES = 1000
 """Of a search; each is a training for every seed."""
-_FOLDER = files(__package__) / "recipes"
+_FOLDER = files(__package__ or "") / "recipes"
 _ABOUT = ("name", "source", "quirks")
 """Fields that change no result."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Recipe(Augmentation, frozen=True):
+class Recipe(Augmentation):
     """How a network is trained. The settings of the augmentation are settings of the recipe.
 
     Examples:
@@ -45,8 +44,6 @@ class Recipe(Augmentation, frozen=True):
         >>> recipe.optimizer, recipe.clip_grad, recipe.short
         ('adamw', 1.0, 'epochs=20,lr=0.0003,recipe=huix2024')
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: str = "default"
     """Of the recipe that this one began as."""
@@ -116,9 +113,9 @@ class Recipe(Augmentation, frozen=True):
     @field_validator("optimizer")
     @classmethod
     def _is_an_optimizer(cls, value: str) -> str:
-        from timm.optim import list_optimizers
+        from timm.optim import list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 
-        if value not in (known := list_optimizers()):
+        if value not in (known := [str(name) for name in list_optimizers()]):
             raise ValueError(f'cannot be "{value}"; timm has {one_of(known, most=40)}.{did_you_mean(value, known)}')
         return value
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from timm.data import Mixup
+from timm.data.mixup import Mixup
 
 from ...base.errors import TrainingError
+from ...cache.spec import Precision
 from ...extract.device import choose_precision, exact_fp32, is_out_of_memory
 from ..inputs.sources import Inputs, Tensors
 from .losses import Loss
@@ -28,6 +29,8 @@ Targets = list[tuple[float, torch.Tensor]]
 
 class Stepper:
     """A network with its optimizer, schedule and moving average."""
+
+    precision: Precision
 
     def __init__(self, classifier: Classifier, inputs: Inputs, loss: Loss, recipe: Recipe, steps: int) -> None:
         """Takes a network on its device; an epoch has `steps` batches."""
@@ -50,12 +53,12 @@ class Stepper:
     def update(self, tensors: Tensors, y: torch.Tensor) -> float:
         """One step of the optimizer on one batch; its loss before the step."""
         tensors, targets = self._mixed(tensors, y)
-        weight = sum(share * self.loss.weights(labels).sum() for share, labels in targets)
+        weight = sum(share * float(self.loss.weights(labels).sum()) for share, labels in targets)
 
         def add_gradients(part: slice) -> torch.Tensor:
             outputs = self._outputs(tensors, part)
-            shares = ((share, self.loss.sums(outputs, labels[part].to(self.device)).sum()) for share, labels in targets)
-            loss = sum(share * total for share, total in shares) / weight
+            sums = [self.loss.sums(outputs, labels[part].to(self.device)).sum() * share for share, labels in targets]
+            loss = torch.stack(sums).sum() / weight
             loss.backward()
             return loss.detach()
 

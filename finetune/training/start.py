@@ -1,0 +1,74 @@
+"""The network as training begins: with the outputs of its loss, and its head drawn or taken from the linear probe."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...base.errors import FinetuneError
+from ...evaluate.resampling.resample import Resample
+from ...extract import Backbone
+from ...probe import LogisticPath
+from ...probe.engines.model_selection import ModelSelector
+from ...probe.engines.task import ProbeTask
+from ..network.classifier import Classifier, make_classifier
+from ..network.modes import Mode
+from .losses import BinaryCrossEntropy, CrossEntropy, make_loss
+from .recipe import Recipe
+
+
+def make_start(
+    backbone: Backbone, mode: Mode, recipe: Recipe, task: ProbeTask, resample: Resample, *, seed: int
+) -> Classifier:
+    """The classifier that `train` is given.
+
+    Args:
+        backbone: is copied.
+        mode: what is trained.
+        recipe: its loss, dropout, stochastic depth and start of the head.
+        task: its `X` are the vectors of the frozen backbone.
+        resample: in rows.
+        seed: of the new weights.
+
+    Raises:
+        FinetuneError: the mode does not fit the network, the loss not the task, or `head_init=probe` not the mode.
+    """
+    loss = make_loss(recipe, task.task, task.y[resample.train])
+    dropout, drop_path = recipe.dropout, recipe.drop_path
+    classifier = make_classifier(backbone, mode, loss.outputs, seed=seed, dropout=dropout, drop_path=drop_path)
+    if recipe.head_init == "probe":
+        if mode.kind in ("mlp", "tokens-deit") or mode.dropped:
+            raise FinetuneError(
+                f"head_init=probe needs a linear head on the vector of the whole backbone, which {mode.name} has not;"
+                " set head_init=random, or take another mode."
+            )
+        if not isinstance(loss, CrossEntropy | BinaryCrossEntropy):
+            raise FinetuneError(f"head_init=probe has no meaning for loss={recipe.loss}; set head_init=random.")
+        weight, bias = probe_head(task, resample, class_weight=recipe.class_weight)
+        output = classifier.head.get_submodule("output")
+        assert isinstance(output, nn.Linear)
+        with torch.no_grad():
+            output.weight.copy_(torch.from_numpy(weight))
+            output.bias.copy_(torch.from_numpy(bias))
+    # On the network's device, and among what is trained from here on.
+    classifier.head = loss.head(classifier.head).to(next(classifier.parameters()).device)
+    return classifier
+
+
+def probe_head(
+    task: ProbeTask, resample: Resample, *, class_weight: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (outputs, D) and biases (outputs,), float64, of the probe `logreg` on the rows of train.
+
+    Its C is chosen on val; its standardisation is part of the weights.
+    """
+    path = LogisticPath(class_weight=class_weight, standardize=True).fit(task.X[resample.train], task.y[resample.train])
+    selector = ModelSelector(task, resample)
+    for place, proba in enumerate(path.path_proba(task.X[resample.val])):
+        if selector.consider({"C": path.Cs_[place]}, proba):
+            selector.best = path.coef_[place], path.intercept_[place]
+    weight, bias = selector.best
+    if task.wide or len(weight) > 1:
+        return weight, bias
+    return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2  # one logit, halved between two
