@@ -47,6 +47,10 @@ class ReportError(MedprobeError):
     """A run folder cannot be reported on."""
 
 
+class MergeError(MedprobeError):
+    """Runs cannot become one: they are of different data, protocols or versions, or contradict each other."""
+
+
 class OutputError(MedprobeError):
     """A result cannot be written: the disk is full, the folder is read-only, or something is in the way."""
 

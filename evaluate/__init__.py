@@ -4,10 +4,10 @@ In: units of a manifest; predictions for each resample. Out: `Run` and every sta
 """
 
 from .metrics.registry import METRICS, Metric, evaluate, find_metric
-from .resampling.protocols import PROTOCOLS
 from .resampling.resample import Resample, draw_resamples
 from .resampling.train_size import Budget, subsample_train
 from .results.fit_result import FitResult
+from .results.merge import merge_runs
 from .results.predictions import predictions_by_system
 from .results.run import Run
 from .results.schemas import SystemKey
@@ -22,7 +22,6 @@ from .statistics.summary import summarise
 
 __all__ = [
     "METRICS",
-    "PROTOCOLS",
     "Budget",
     "FitResult",
     "Metric",
@@ -38,6 +37,7 @@ __all__ = [
     "evaluate",
     "find_metric",
     "holm",
+    "merge_runs",
     "predictions_by_system",
     "rank_over_datasets",
     "reliability_table",

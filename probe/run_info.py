@@ -16,7 +16,8 @@ from ..cache import EmbeddingCache
 from ..evaluate.resampling.leaks import Leaks
 from ..evaluate.resampling.protocols import FIXED_TEST
 from ..evaluate.resampling.train_size import Budget
-from ..manifests.validation.diagnostics import Diagnostic, by_severity, diagnostic
+from ..evaluate.results.facts import in_order
+from ..manifests.validation.diagnostics import Diagnostic, diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData
 
@@ -48,7 +49,7 @@ def run_info(
         seeds: those of the run.
         budgets: of the training part.
         leaks: what was left out.
-        warnings: the most severe first.
+        warnings: in any order.
         libraries: whose versions matter besides those of every run.
     """
     labels = backbone_labels(data.caches)
@@ -70,7 +71,7 @@ def run_info(
             **{name: version(name) for name in (*_LIBRARIES, *libraries)},
         },
     }
-    return json.loads(json.dumps(info))
+    return in_order(json.loads(json.dumps(info)))
 
 
 def _about_budget(budget: Budget) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def data_warnings(
     attributes: Iterable[str] = (),
     columns: Iterable[str] = (),
 ) -> list[Diagnostic]:
-    """Warnings that belong to every score of a run under `protocol`, the most severe first.
+    """Warnings that belong to every score of a run under `protocol`.
 
     `attributes` are messages about attributes without subgroups, `columns` those about constant features.
     """
@@ -145,7 +146,7 @@ def data_warnings(
     }
     found = [diagnostic(code, text) for code, texts in messages.items() for text in texts]
     about_leaks = _shared_pixels(data, protocol) if leaks.is_kept else leaks.diagnostics()
-    return by_severity([*found, *about_leaks])
+    return [*found, *about_leaks]
 
 
 def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:

@@ -59,6 +59,7 @@ _FROM_MODULES = {
         "resampling.protocols",
         "resampling.resample",
         "resampling.train_size",
+        "results.facts",
         "results.fit_result",
         "results.predictions",
         "results.recorder",

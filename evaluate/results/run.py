@@ -13,7 +13,6 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from ...base import OutputError, ReportError, atomic_folder, fingerprint, one_of, writing
 from ...base.files import sweep
@@ -101,7 +100,9 @@ class Run:
         """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a symbolic link is refused, not followed)
         check_output_dir(folder, overwrite=overwrite)
-        tables = {name: schema for name, schema in _schemas(self.task).items() if getattr(self, name) is not None}
+        tables = {
+            name: schema for name, schema in schemas.by_table(self.task).items() if getattr(self, name) is not None
+        }
         with atomic_folder(folder, replace=True) as draft:
             for name, schema in tables.items():
                 schemas.write(getattr(self, name), schema, draft / f"{name}.parquet")
@@ -124,7 +125,7 @@ class Run:
         folder = Path(folder)
         info = _read_info(folder)
         rows, digests = info.pop("rows"), info.pop("digests")
-        schema_of = _schemas(info["dataset"]["task"])
+        schema_of = schemas.by_table(info["dataset"]["task"])
         expected = {name: schema for name, schema in schema_of.items() if name in rows or name not in _OPTIONAL}
         read = {name: schemas.read(folder / f"{name}.parquet", schema) for name, schema in expected.items()}
         wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
@@ -184,17 +185,6 @@ def _digest(path: Path) -> str:
 def _seal(info: Mapping[str, Any]) -> str:
     """A digest of all that run.json has besides its seal, by way of JSON, which knows no tuples."""
     return fingerprint(json.loads(json.dumps(info)), digits=32)
-
-
-def _schemas(task: str) -> dict[str, pa.Schema]:
-    return {
-        "scores": schemas.SCORES,
-        "predictions": schemas.predictions_schema(task),
-        "timings": schemas.TIMINGS,
-        "units": schemas.UNITS,
-        "scores_as_published": schemas.SCORES,
-        "epochs": schemas.EPOCHS,
-    }
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

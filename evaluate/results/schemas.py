@@ -42,6 +42,8 @@ SYSTEM = SystemKey._fields
 RESAMPLE = ("seed", "fold")
 """The columns that say which resample a row is about."""
 
+_ROW_GROUP = 2**20
+"""Rows that are compressed together."""
 _NAMES = [(name, pa.string()) for name in SYSTEM]
 _DRAWN = [("seed", pa.int32()), ("fold", pa.int16())]
 
@@ -88,10 +90,30 @@ def predictions_schema(task: str) -> pa.Schema:
     )
 
 
+def by_table(task: str) -> dict[str, pa.Schema]:
+    """The schema of every table that a run may have."""
+    return {
+        "scores": SCORES,
+        "predictions": predictions_schema(task),
+        "timings": TIMINGS,
+        "units": UNITS,
+        "scores_as_published": SCORES,
+        "epochs": EPOCHS,
+    }
+
+
 def write(table: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
     """Writes a table so that equal tables are equal bytes: typed columns, no index, nothing of pandas' own."""
-    arrays = [_array(table[field.name], field.type) for field in schema]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd", write_page_checksum=True)
+    arrow = as_arrow(table, schema)
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for start in range(0, max(1, len(arrow)), _ROW_GROUP):
+            # In one piece, since pages end where pieces do: a run that was read or merged has others.
+            writer.write_table(arrow.slice(start, _ROW_GROUP).combine_chunks())
+
+
+def as_arrow(table: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of a table as they are stored; what is not a number is null."""
+    return pa.Table.from_arrays([_array(table[field.name], field.type) for field in schema], schema=schema)
 
 
 def read(path: Path, schema: pa.Schema) -> pd.DataFrame:

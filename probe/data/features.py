@@ -9,6 +9,7 @@ import numpy as np
 
 from ...base import ProbeError, did_you_mean, no_such, one_of
 from ...cache import EmbeddingCache
+from ...evaluate.results.facts import backbone_labels as labels_of
 from ..estimators._validation import LARGEST
 
 _AT_ONCE = 4096
@@ -161,6 +162,4 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: str | Sequence[s
 
 def backbone_labels(caches: Sequence[EmbeddingCache]) -> list[str]:
     """The name of each cache's backbone in the results: its own, `name@fingerprint` where several share it."""
-    names = [cache.spec.backbone for cache in caches]
-    labels = zip(names, caches, strict=True)
-    return [name if names.count(name) == 1 else f"{name}@{cache.spec.fingerprint}" for name, cache in labels]
+    return labels_of([(cache.spec.backbone, cache.spec.fingerprint) for cache in caches])

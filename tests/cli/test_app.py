@@ -95,7 +95,7 @@ def test_a_word_that_an_option_does_not_know_is_a_fault_that_names_the_near_one(
 
 
 def test_the_choices_of_an_option_are_all_that_there_is_and_anything_else_ends_with_2(medprobe) -> None:
-    from medprobe.evaluate import PROTOCOLS
+    from medprobe.evaluate.resampling.protocols import PROTOCOLS
     from medprobe.evaluate.statistics.intervals import INTERVALS
     from medprobe.evaluate.statistics.p_values import CORRECTIONS
     from medprobe.probe.data.features import AGGREGATIONS, PREDICTIONS
