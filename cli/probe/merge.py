@@ -11,9 +11,7 @@ from ..terminal.console import command, remark, say
 
 
 def merge(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders of one data set, in any order.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one data set, in any order.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the merged run, e.g. runs/brain.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def stats(
     run: Annotated[
-        list[Path], typer.Argument(help="Run folders written by `medprobe probe`; several data sets give ranks.")
+        list[Path], typer.Argument(help="Run folders; those of one data set are merged, several data sets give ranks.")
     ],
     metric: Annotated[
         str | None, typer.Option("--metric", help="Metric to compare. [default: each run's primary metric]")
@@ -64,11 +64,12 @@ def stats(
     """
     from ...base import OutputError
     from ...evaluate import Run, compute_statistics
+    from ...evaluate.results.merge import merged_by_dataset
     from .stats_tables import show_statistics
 
     if out is not None and ((out.exists() and not out.is_dir()) or (out / "run.json").exists()):
         raise OutputError(f"{out}: is {'a run' if out.is_dir() else 'not a'} folder; choose another --out.")
-    loaded = [Run.load(folder) for folder in run]
+    loaded = merged_by_dataset([Run.load(folder) for folder in run], list(map(str, run)))
     results = compute_statistics(
         loaded,
         between=between,

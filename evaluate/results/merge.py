@@ -229,7 +229,7 @@ def _check_as_published(runs: Sequence[Run], names: Sequence[str]) -> None:
         published = set() if run.scores_as_published is None else _systems(run.scores_as_published)
         for system in _systems(run.scores):
             fitted[system, system in published] = name
-    for system, _ in fitted:
+    for system, _ in sorted(fitted):
         if (system, True) in fitted and (system, False) in fitted:
             raise MergeError(
                 f"{fitted[system, True]} and {fitted[system, False]} cannot be merged: the first has scores as"

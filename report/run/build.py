@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,15 +58,16 @@ class Report:
         return folder / _PAGE
 
 
-def make_report(folder: Path | str, *, metric: str | None = None) -> Report:
-    """Makes the report of a run.
+def make_report(folders: Path | str | Sequence[Path | str], *, metric: str | None = None) -> Report:
+    """Makes the report of a run, or of several of one data set as if they were one (`merge_runs`).
 
     Args:
-        folder: what `medprobe probe` wrote.
+        folders: what `medprobe probe` wrote; one or several.
         metric: the one to judge by; the run's own by default.
 
     Raises:
-        ReportError: it is no run's folder, is damaged or incomplete, or has no such metric.
+        ReportError: one is no run's folder, is damaged or incomplete, or has no such metric.
+        MergeError: several cannot become one run.
 
     Examples:
         >>> from medprobe.report import make_report
@@ -74,7 +75,7 @@ def make_report(folder: Path | str, *, metric: str | None = None) -> Report:
         >>> report.verdict.certainty, "report.html" in report.files
         ('open', True)
     """
-    data = load_report_data(Path(folder), metric)
+    data = load_report_data(folders, metric)
     verdict, figures = conclude(data), draw_figures(data)
     tables = {name: table for name, build in TABLES.items() if (table := build(data)) is not None}
     files = {}

@@ -6,37 +6,17 @@ import shlex
 
 from ...base import counted
 from ...base.text import lower_first, number
+from ...evaluate import SystemKey
 from ...evaluate.resampling.protocols import HOLDOUT
+from ...evaluate.results.commands import commands as commands_of
 from .data import ReportData
 
 
 def commands(data: ReportData) -> list[str]:
     """What repeats the run and this page, from the manifest and its caches."""
-    info = data.run.info
-    manifest, out = f"{data.name}.parquet", f"runs/{data.name}-again"
-    words = ["medprobe", "probe", manifest]
-    for cache in info["caches"]:
-        # With the fingerprint, so that a cache of another size or precision made since is not taken in.
-        words += ["--backbone", f"{cache['spec']['backbone']}@{cache['fingerprint']}"]
-    for pooling in dict.fromkeys(data.summary["pooling"]):
-        words += ["--pooling", str(pooling)]
-    for probe in info["probes"]:
-        words += ["--probe", probe]
-    about = next(iter(info["probes"].values()))
-    listed, count = ",".join(map(str, info["seeds"])), len(info["seeds"])
-    seeds = str(count) if info["seeds"] == list(range(count)) else listed + ("," if count == 1 else "")
-    words += ["--protocol", info["protocol"], "--seeds", seeds, "--metric", info["metric"]]
-    if info["protocol"] == "kfold":
-        words += ["--folds", str(info["protocol_settings"]["folds"])]
-    if info.get("external"):
-        words += ["--external", f"{info['external']['name']}.parquet"]
-    for option, fact in (("--shots", "shots"), ("--train-fraction", "train_fraction")):
-        sizes = [f"{budget[fact]:.12g}" for budget in info["budgets"].values() if fact in budget]
-        words += [option, ",".join(sizes)] if sizes else []
-    leaks = info["leaks"]
-    words += ["--keep-leaks"] if leaks["kept"] else ["--drop-near"] if leaks["near"] else []
-    words += ["--aggregation", about["aggregation"], "--refit" if about["refit"] else "--no-refit", "--out", out]
-    return [shlex.join(words), shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
+    run, out = data.run, f"runs/{data.name}-again"
+    made = commands_of(run.info, SystemKey.of_rows(run.timings), seeds=run.info["seeds"], out=out)
+    return [*made, shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
 
 
 def not_repeated(data: ReportData) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,16 @@ import pandas as pd
 
 from ...base import ProbeError, ReportError
 from ...base.text import lower_first
-from ...evaluate import Metric, Run, SystemKey, compare_backbones, find_metric, predictions_by_system, summarise
+from ...evaluate import (
+    Metric,
+    Run,
+    SystemKey,
+    compare_backbones,
+    find_metric,
+    merge_runs,
+    predictions_by_system,
+    summarise,
+)
 from ...evaluate.metrics.registry import metrics_for
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.results.predictions import ResamplePredictions
@@ -199,17 +209,19 @@ class ReportData:
         return [metric for metric in self.scored if metric.in_overview or metric is self.metric]
 
 
-def load_report_data(folder: Path, metric: str | None = None) -> ReportData:
-    """Reads a run's folder; arguments and errors are those of `make_report`."""
-    run = Run.load(folder)
+def load_report_data(folders: Path | str | Sequence[Path | str], metric: str | None = None) -> ReportData:
+    """Reads the folders of one or several runs; arguments and errors are those of `make_report`."""
+    names = [str(folder) for folder in ([folders] if isinstance(folders, (str, Path)) else folders)]
+    runs, where = [Run.load(name) for name in names], ", ".join(names)
+    run = runs[0] if len(runs) == 1 else merge_runs(runs, names)
     try:
         data = report_data(run, metric)
     except ProbeError as error:
-        raise ReportError(f"{folder}: {error}") from error
+        raise ReportError(f"{where}: {error}") from error
     if not data.has_values:
         notes = "; ".join(sorted(set(data.summary["note"]))) or "no values"
         raise ReportError(
-            f"{folder}: {data.metric.name} has no value for any system ({notes}). Choose another --metric."
+            f"{where}: {data.metric.name} has no value for any system ({notes}). Choose another --metric."
         )
     return data
 
