@@ -75,7 +75,7 @@ def test_the_table_of_budgets_has_a_verdict_for_each_probe_and_budget(findings: 
     assert table is not None
     assert [row[:2] for row in table.rows] == [
         (probe, budget)
-        for probe in ("Logistic regression", "k nearest neighbours")
+        for probe in ("k nearest neighbours", "Logistic regression")
         for budget in ("2 shots", "8 shots", "100%")
     ]
     for row in table.rows:
