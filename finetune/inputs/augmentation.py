@@ -48,7 +48,7 @@ class Augmentation(BaseModel):
     @classmethod
     def _is_a_policy(cls, value: str | None) -> str | None:
         if value is not None:
-            from timm.data import create_transform
+            from timm.data.transforms_factory import create_transform
 
             try:
                 create_transform(32, is_training=True, auto_augment=value)

@@ -1,0 +1,217 @@
+"""The place up to which a network is frozen: what is before it runs once per image, the rest as often as needed.
+
+No architecture is known here. The network is run and the calls of its modules are watched. The cut is at the first
+module that holds something trained. What follows is then the same forward pass, in which all that ended before the cut
+gives zeros without computing anything, and the cut gets the activations that were kept. That nothing else crosses the
+cut (a shortcut around it, say) is tested: values and gradients have to be those of the whole network. Where they are
+not, the module around it is tried.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from .forward_pass import FEW, MORE, Call, Outputs, ShapeError, replaced, watch
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+
+_LEAST = 0.1
+"""Share of the arithmetic below which a cut is not worth its disk space: nearly all would still run each time."""
+_ROUNDING = 1e-4
+"""Largest difference, relative to the largest value, where images are computed in other company."""
+
+
+class Cut:
+    """A classifier in two halves: `suffix(prefix(images))` is what `classifier(images)` is.
+
+    Both halves run the classifier's own modules, so that they follow every step of its training.
+    """
+
+    def __init__(self, classifier: Classifier, call: Call, flops: int) -> None:
+        """Cuts at the module of `call`, untested; `of` is the way in. `flops` are those of the whole, of `FEW` images.
+
+        Raises:
+            ShapeError: what comes to the cut, or stands before it, does not follow the number of images.
+        """
+        self._classifier, self._module = classifier, call.module
+        self.name = next(name for name, module in classifier.named_modules() if module is call.module)
+        """Of the first module after the cut."""
+        self._inputs = call.arguments()
+        self._ended: dict[nn.Module, list[Outputs]] = {}
+        for ended in call.ended_before():
+            if any(leaf.per_image for leaf in ended.outputs().leaves):
+                self._ended.setdefault(ended.module, []).append(ended.outputs())
+        self.frozen_share = 1 - self._flops_after() / max(flops, 1)
+        """Share of a forward pass's arithmetic that is before the cut."""
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> Cut | None:
+        """The latest cut before which nothing is trained.
+
+        None where nearly nothing is frozen before what is trained, or where no cut gives exactly what the whole gives.
+        """
+        was_training = classifier.training
+        classifier.eval()
+        try:
+            few, more = _Trial.of(classifier, FEW), _Trial.of(classifier, MORE)
+            with FlopCounterMode(display=False) as counter:
+                classifier(few.images)
+            calls = _first_trained(watch(classifier, few.images, more.images))
+            cuts = (_exact_cut(classifier, call, counter.get_total_flops(), (few, more)) for call in reversed(calls))
+            return next((cut for cut in cuts if cut is not None), None)
+        except ShapeError:
+            return None
+        finally:
+            classifier.train(was_training)
+
+    def prefix(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The activations at the cut, without gradients; the first dimension of each is images.
+
+        Args:
+            images: uint8 (B, C, H, W), on the classifier's device.
+        """
+        with torch.no_grad(), replaced({self._module: _stop}):
+            try:
+                self._classifier(images)
+            except _ReachedError as reached:
+                values = zip(self._inputs, tree_flatten(reached.arguments)[0], strict=True)
+                return tuple(leaf.to_rows(value) for leaf, value in values if leaf.per_image)
+        raise RuntimeError(f"{self.name} was not reached")
+
+    def suffix(self, activations: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Logits float32 (B, outputs) of B images, with gradients of what is trained.
+
+        Args:
+            activations: as `prefix` gives them, of any floating-point type, on the classifier's device.
+        """
+        count, device = len(activations[0]), activations[0].device
+        forwards = {module: _stand_in(module, ended, count, device) for module, ended in self._ended.items()}
+        forwards[self._module] = self._entry(activations)
+        no_images = torch.zeros((), dtype=torch.uint8, device=device).expand(count, *self._classifier.vectors.shape)
+        with replaced(forwards):
+            return self._classifier(no_images)
+
+    def _entry(self, activations: Sequence[torch.Tensor]) -> Callable[..., Any]:
+        """The forward of the module at the cut, which gets `activations` at its first call."""
+        forward, rows = self._module.forward, deque(activations)
+
+        def enter(*args: Any, **kwargs: Any) -> Any:
+            if rows:
+                values, spec = tree_flatten((args, kwargs))
+                given = zip(self._inputs, values, strict=True)
+                values = [leaf.from_rows(rows.popleft()) if leaf.per_image else value for leaf, value in given]
+                args, kwargs = tree_unflatten(values, spec)
+            return forward(*args, **kwargs)
+
+        return enter
+
+    def _flops_after(self) -> int:
+        device = next(self._classifier.parameters()).device
+        rows = [leaf.to_rows(leaf.zeros(FEW, device)) for leaf in self._inputs if leaf.per_image]
+        with FlopCounterMode(display=False) as counter:
+            self.suffix(rows)
+        return counter.get_total_flops()
+
+
+class _ReachedError(Exception):
+    """Ends a forward pass at the cut."""
+
+    def __init__(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        super().__init__()
+        self.arguments = arguments
+
+
+def _stop(*args: Any, **kwargs: Any) -> Any:
+    raise _ReachedError((args, kwargs))
+
+
+def _stand_in(module: nn.Module, ended: Sequence[Outputs], count: int, device: torch.device) -> Callable[..., Any]:
+    """A forward that gives zeros as often as the module was called before the cut, and then is the module's own."""
+    forward, before = module.forward, deque(ended)
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return before.popleft().zeros(count, device) if before else forward(*args, **kwargs)
+
+    return stand_in
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Random images, and what the whole network gives for them."""
+
+    images: torch.Tensor
+    logits: torch.Tensor
+
+    @classmethod
+    def of(cls, classifier: Classifier, count: int) -> _Trial:
+        shape, device = (count, *classifier.vectors.shape), next(classifier.parameters()).device
+        generator = torch.Generator().manual_seed(count)
+        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device)
+        with torch.no_grad():
+            return cls(images, classifier(images))
+
+
+def _first_trained(call: Call) -> list[Call]:
+    """The first call inside `call` that holds something trained, the first inside that one, and so on."""
+    for inside in call.inside:
+        if any(parameter.requires_grad for parameter in inside.module.parameters()):
+            return [inside, *_first_trained(inside)]
+    return []
+
+
+def _exact_cut(classifier: Classifier, call: Call, flops: int, trials: Sequence[_Trial]) -> Cut | None:
+    """The cut at the module of `call`, if it is worth something and exact."""
+    try:
+        cut = Cut(classifier, call, flops)
+        exact = cut.frozen_share >= _LEAST and _gives_the_same(cut, trials)
+        return cut if exact and _trains_the_same(cut, classifier, trials[0]) else None
+    except Exception:  # noqa: BLE001  the code of a network may raise anything when it is given zeros
+        return None
+
+
+def _gives_the_same(cut: Cut, trials: Sequence[_Trial]) -> bool:
+    """Whether logits are equal bit for bit, and those of images that come together from several batches nearly so."""
+    with torch.no_grad():
+        halves = [cut.prefix(trial.images) for trial in trials]
+        if not all(torch.equal(cut.suffix(rows), trial.logits) for rows, trial in zip(halves, trials, strict=True)):
+            return False
+        mixed = [torch.cat(rows).flip(0) for rows in zip(*halves, strict=True)]
+        whole = torch.cat([trial.logits for trial in trials]).flip(0)
+        # Logits that are the same for all images would show nothing.
+        return not torch.equal(whole, whole[:1].expand_as(whole)) and _close(cut.suffix(mixed), whole)
+
+
+def _trains_the_same(cut: Cut, classifier: Classifier, trial: _Trial) -> bool:
+    """Whether logits and gradients of a training step are equal, with the same random numbers where it draws any."""
+    rows = cut.prefix(trial.images)
+    buffers = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
+    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+
+    def step(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(0)
+            logits = run()
+            gradients = torch.autograd.grad(logits.square().sum(), trained, allow_unused=True, materialize_grads=True)
+        for name, buffer in classifier.named_buffers():
+            buffer.copy_(buffers[name])
+        return logits, gradients
+
+    classifier.train()
+    try:
+        (whole, gradients), (half, others) = step(lambda: classifier(trial.images)), step(lambda: cut.suffix(rows))
+    finally:
+        classifier.eval()
+    return torch.equal(half, whole) and all(_close(one, other) for one, other in zip(others, gradients, strict=True))
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one - other).abs().max() <= _ROUNDING * other.abs().max())
