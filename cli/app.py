@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from ..base.errors import MedprobeError, MedprobeWarning
 from ..base.text import first_line, printable
-from . import backbones, cache, demo, doctor, extract, report
+from . import backbones, cache, demo, doctor, extract, finetune, report
 from .manifest import app as manifest
 from .probe import app as probe
 from .probe import merge, stats
@@ -23,7 +23,10 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 """Of click, which newer versions of typer hold under another name."""
 _AROUND = 60
 """Characters of a text that are shown around one that is not UTF-8."""
-_WORKFLOW = ("manifest", "extract", "cache", "probe", "merge", "stats", "report", "backbones", "doctor", "demo")
+_WORKFLOW = (
+    *("manifest", "extract", "cache", "probe", "finetune", "merge", "stats", "report"),
+    *("backbones", "doctor", "demo"),
+)
 
 
 class _Commands(TyperGroup):
@@ -59,7 +62,7 @@ app = typer.Typer(
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(cache.app, name="cache")
 for run in (
-    *(extract.extract, probe.probe, merge.merge, stats.stats, report.report),
+    *(extract.extract, probe.probe, finetune.finetune, merge.merge, stats.stats, report.report),
     *(backbones.backbones, doctor.doctor, demo.demo),
 ):
     app.command()(run)

@@ -13,11 +13,13 @@ from ..base.errors import FinetuneError
 from ..base.text import install_command
 
 if TYPE_CHECKING:
+    from .runner import run_finetune
+    from .training.checkpoint import Interrupted
     from .training.recipe import Recipe
 
-__all__ = ["Recipe"]
+__all__ = ["Interrupted", "Recipe", "run_finetune"]
 
-_LAZY = {"Recipe": "training.recipe"}
+_LAZY = {"Interrupted": "training.checkpoint", "Recipe": "training.recipe", "run_finetune": "runner"}
 
 
 def __getattr__(name: str) -> Any:

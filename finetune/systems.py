@@ -1,0 +1,60 @@
+"""How a run's tables and run.json name what is fine-tuned: a mode, and what of the recipe is not the default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..probe.data.features import PREDICTIONS
+from .network.modes import Mode
+from .training.recipe import Recipe, in_words, searched
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuning:
+    """A mode under a recipe, or under those of a search."""
+
+    mode: Mode
+    recipe: Recipe
+    """As requested, before the search."""
+    candidates: Sequence[Recipe]
+    """The recipe alone, or those of the search."""
+
+    @property
+    def name(self) -> str:
+        """What the tables have under `probe`: `finetune:partial:2:lr=0.0001/0.001,recipe=huix2024`."""
+        settings = self.recipe.differing()
+        given = settings.pop("recipe", None)
+        words = {name: in_words(value) for name, value in settings.items()}
+        words |= {name: "/".join(map(in_words, values)) for name, values in self._grid.items()}
+        words |= {} if given is None else {"recipe": given}
+        return ":".join(
+            ["finetune", self.mode.name, *([",".join(f"{k}={v}" for k, v in words.items())] if words else [])]
+        )
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of one fit, at most, of all candidates together."""
+        return sum(recipe.epochs for recipe in self.candidates)
+
+    def facts(self, *, frozen: bool, precision: str) -> dict[str, Any]:
+        """What run.json says of it; `frozen` is whether nothing of the backbone is trained."""
+        settings = {"mode": self.mode.name, **self.recipe.facts(), "precision": precision}
+        if self._grid:
+            settings["search"] = self._grid
+        return {
+            "label": f"Fine-tuning ({self.name.removeprefix('finetune:')})",
+            "frozen": frozen,
+            "aggregation": PREDICTIONS,
+            "refit": False,
+            "settings": settings,
+        }
+
+    def chosen(self, recipe: Recipe) -> dict[str, Any]:
+        """Of one of the candidates the settings that were searched."""
+        return {name: getattr(recipe, name) for name in self._grid}
+
+    @property
+    def _grid(self) -> dict[str, list[Any]]:
+        return {name: list(dict.fromkeys(values)) for name, values in searched(self.candidates).items()}

@@ -1,0 +1,178 @@
+"""What a fine-tuning keeps beside its output until that is complete: finished fits, and the last epoch of others."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..base import OutputError, atomic_path, canonical_json, fingerprint, one_of, writing
+from ..base.files import make_folder, sweep
+from ..evaluate.resampling.resample import Resample
+from ..evaluate.results.fit_result import FitResult
+from ..evaluate.results.schemas import SystemKey
+
+_CONFIG, _LOCK, _WEIGHTS = "config.json", "lock", "weights"
+_KIND = "medprobe fine-tuning, unfinished"
+
+
+def work_folder_of(out: Path) -> Path:
+    """Where a run that will be published as `out` keeps its work: beside it, with `.partial` after the name."""
+    return out.with_name(f"{out.name}.partial")
+
+
+class WorkFolder:
+    """The unfinished work of one configuration; further seeds of it may be added.
+
+    Every file is written whole, so that a kill at any moment loses at most the epoch in hand. One process opens the
+    folder and holds its lock; the processes that it starts write other files of it.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Takes up the work in `folder`, or begins it.
+
+        Args:
+            folder: it is made where it is absent.
+            config: all that decides the results but the seeds, JSON-like.
+            overwrite: remove the work of another configuration instead of refusing.
+
+        Raises:
+            OutputError: another process is at work there; it holds the work of another configuration (says what
+                differs), or no such work at all; or it cannot be written.
+        """
+        self.folder = folder
+        with writing(folder):
+            self._descriptor = _lock(folder)
+        try:
+            with writing(folder):
+                self._begin(json.loads(canonical_json(config)), overwrite=overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, config: dict[str, Any], *, overwrite: bool) -> None:
+        sweep(self.folder)
+        there = _read_config(self.folder)
+        if there is not None and there != config:
+            if not overwrite:
+                names = sorted(name for name in {*there, *config} if there.get(name) != config.get(name))
+                raise OutputError(
+                    f"{self.folder}: holds unfinished work with another {one_of(names)}. Finish it with the command"
+                    " that began it, choose another --out, or add --overwrite to remove it."
+                )
+            for path in self.folder.iterdir():
+                if path.name != _LOCK:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            there = None
+        if there is None:
+            with atomic_path(self.folder / _CONFIG) as temporary:
+                temporary.write_text(json.dumps({"kind": _KIND, **config}, indent=2) + "\n", encoding="utf-8")
+
+    def __enter__(self) -> WorkFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets another process take up the work."""
+        os.close(self._descriptor)
+
+    def remove(self) -> None:
+        """Removes the folder; what it held is published."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def fits(self) -> Fits:
+        """The fits in the folder."""
+        return Fits(self.folder)
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the trained networks; it may not exist."""
+        return self.folder / _WEIGHTS
+
+
+class Fits:
+    """The finished fits of a work folder; a process needs no lock for those that are its own to make."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def checkpoint(self, key: SystemKey, resample: Resample) -> Path:
+        """Where the state of an unfinished fit is kept after each epoch."""
+        return self.folder / f"{_name(key, resample)}.checkpoint"
+
+    def weights(self, name: str) -> Path:
+        """Where a trained network is kept, by a name for people."""
+        return self.folder / _WEIGHTS / name
+
+    def read(self, key: SystemKey, resample: Resample) -> FitResult | None:
+        """A finished fit; None where it is not finished, or its file is damaged."""
+        try:
+            with np.load(self.folder / f"{_name(key, resample)}.npz") as file:
+                arrays = dict(file)
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return None
+        facts = json.loads(str(arrays.pop("facts")))
+        proba = {name: arrays.pop(name) for name in ("val_proba", "test_proba")}
+        return FitResult(Resample(resample.seed, **arrays, fold=resample.fold), **proba, **facts)
+
+    def write(self, key: SystemKey, resample: Resample, result: FitResult) -> None:
+        """Keeps a finished fit, and removes its checkpoint."""
+        names = ("params", "converged", "gradient", "notes", "fit_s", "predict_s", "peak_bytes", "curves")
+        facts = json.dumps({name: getattr(result, name) for name in names})
+        parts = {name: getattr(result.resample, name) for name in ("train", "val", "test")}
+        proba = {"val_proba": result.val_proba, "test_proba": result.test_proba}
+        arrays: dict[str, Any] = {"facts": np.array(facts), **parts, **proba}
+        with atomic_path(self.folder / f"{_name(key, resample)}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        name = _name(key, resample)  # those of a search have a number after it
+        for path in (*self.folder.glob(f"{name}.checkpoint"), *self.folder.glob(f"{name}-[0-9]*.checkpoint")):
+            path.unlink()
+
+
+def _name(key: SystemKey, resample: Resample) -> str:
+    """A name for a fit that no character of a backbone or a mode can spoil."""
+    fold = f"-fold-{resample.fold}" if resample.fold else ""
+    return f"{fingerprint(list(key))}-seed-{resample.seed}{fold}"
+
+
+def _lock(folder: Path) -> int:
+    make_folder(folder)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        # Not `base.files.lock`, which a forked process inherits: decoding workers may outlive a killed command.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(descriptor)
+        message = f"{folder}: another command is at work there; wait for it, or choose another --out."
+        raise OutputError(message) from None
+    except OSError:
+        pass  # a file system without locks
+    return descriptor
+
+
+def _read_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the work in a folder; None where there is none yet."""
+    path = folder / _CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("kind") == _KIND:
+            return config
+    except FileNotFoundError:
+        if {path.name for path in folder.iterdir()} <= {_LOCK}:
+            return None
+    except (ValueError, KeyError, AttributeError):
+        pass
+    raise OutputError(
+        f"{folder}: holds something else than unfinished fine-tuning; move it away, or choose another --out."
+    )

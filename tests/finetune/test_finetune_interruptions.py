@@ -1,0 +1,207 @@
+"""A fine-tuning that was killed, stopped or divided among processes ends as one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from medprobe.base import OutputError
+from medprobe.evaluate import Run
+from medprobe.extract import extract, load_backbone
+from medprobe.finetune import Interrupted, Recipe, run_finetune
+from medprobe.manifests import Manifest
+from pets import TINY, make_pets, sealed
+
+_RECIPE = Recipe.named("default").changed(epochs=3, batch_size=16)
+_MODES = ("linear", "partial:1")
+
+
+@pytest.fixture(scope="module")
+def pets(once) -> Manifest:
+    """60 images, embedded, so that no process has to start OpenVINO."""
+
+    def make(folder: Path) -> None:
+        backbone = load_backbone(TINY, image_size=32, runtime="torch", precision="fp32", device="cpu")
+        extract(make_pets(folder), [backbone], folder / "embeddings", workers=0, show_progress=False)
+
+    return Manifest.load(once("pets", make) / "pets.parquet")
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(pets: Manifest) -> Callable[..., Run]:
+    """`fine_tuned(out, ...)`: two modes and two seeds, unless other arguments are given."""
+    assert pets.path is not None
+    store = pets.path.parent / "embeddings"
+
+    def run(out: Path, modes: Any = _MODES, **changes: Any) -> Run:
+        how = {"recipe": _RECIPE, "seeds": 2, "device": "cpu", "workers": 0, "progress": False, **changes}
+        return run_finetune(pets, {"name": TINY, "image_size": 32}, modes, store=store, out=out, **how)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fine_tuned, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run that nothing happened to has written."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    fine_tuned(out)
+    return sealed(out)
+
+
+def test_the_same_call_twice_gives_the_same_bytes_and_leaves_no_work(fine_tuned, undisturbed, tmp_path) -> None:
+    fine_tuned(tmp_path / "run")
+    assert sealed(tmp_path / "run") == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
+    fine_tuned, tmp_path, killed_at_each_step
+) -> None:
+    def work() -> None:
+        # Killed in the last moment, between the publication and the end of the work, it has nothing left to do.
+        if not (tmp_path / "run").exists():
+            fine_tuned(tmp_path / "run", "partial:1", seeds=1)
+
+    kills = list(killed_at_each_step(lambda: None, work))
+    assert len(kills) > 5
+    fine_tuned(tmp_path / "other", "partial:1", seeds=1)
+    assert sealed(tmp_path / "run") == sealed(tmp_path / "other")
+
+
+def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(fine_tuned, undisturbed, tmp_path) -> None:
+    for steps in (3, 8, 21):
+        left = iter(range(steps))
+        with pytest.raises(Interrupted):
+            fine_tuned(tmp_path / "run", should_stop=lambda left=left: next(left, None) is None)
+        assert not (tmp_path / "run").exists()
+    said: list[str] = []
+    fine_tuned(tmp_path / "run", notice=said.append)
+    assert sealed(tmp_path / "run") == undisturbed
+    assert any("finished before" in text for text in said)
+
+
+def test_more_seeds_are_added_to_unfinished_work(fine_tuned, tmp_path) -> None:
+    left = iter(range(30))
+    with pytest.raises(Interrupted):
+        fine_tuned(tmp_path / "run", should_stop=lambda: next(left, None) is None)
+    finished = {path.name for path in (tmp_path / "run.partial").glob("*.npz")}
+    assert finished
+    fine_tuned(tmp_path / "run", seeds=3)
+    fine_tuned(tmp_path / "whole", seeds=3)
+    assert sealed(tmp_path / "run") == sealed(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"recipe": _RECIPE.changed(lr=1e-4)}, "modes and recipes"),
+        ({"modes": "full"}, "modes and recipes"),
+        ({"protocol": "kfold"}, "protocol"),
+    ],
+)
+def test_work_of_another_configuration_is_refused_and_removed_on_request(fine_tuned, tmp_path, changes, word) -> None:
+    left = iter(range(3))
+    with pytest.raises(Interrupted):
+        fine_tuned(tmp_path / "run", should_stop=lambda: next(left, None) is None)
+    with pytest.raises(OutputError, match=rf"run\.partial: .* another {word}.*--overwrite"):
+        fine_tuned(tmp_path / "run", **changes)
+    fine_tuned(tmp_path / "run", overwrite=True, **{"modes": "linear", **changes})
+    assert (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_folder_that_holds_something_else_is_not_touched(fine_tuned, tmp_path) -> None:
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "thesis.tex").write_text("x")
+    with pytest.raises(OutputError, match="something else"):
+        fine_tuned(tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run.partial" / "thesis.tex").exists()
+
+
+def test_two_commands_do_not_work_in_one_folder(pets, fine_tuned, tmp_path) -> None:
+    left = iter(range(3))
+    with pytest.raises(Interrupted):
+        fine_tuned(tmp_path / "run", should_stop=lambda: next(left, None) is None)
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True);"
+        "sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "run.partial" / "lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(OutputError, match="another command is at work"):
+            fine_tuned(tmp_path / "run")
+        other.communicate()
+
+
+def test_a_damaged_result_is_made_again(fine_tuned, undisturbed, tmp_path) -> None:
+    left = iter(range(30))
+    with pytest.raises(Interrupted):
+        fine_tuned(tmp_path / "run", should_stop=lambda: next(left, None) is None)
+    [first, *_] = (tmp_path / "run.partial").glob("*.npz")
+    first.write_bytes(first.read_bytes()[:100])
+    fine_tuned(tmp_path / "run")
+    assert sealed(tmp_path / "run") == undisturbed
+
+
+def _command(pets: Manifest, out: Path, *options: object) -> list[str]:
+    words = ["finetune", pets.path, "-b", TINY, "--image-size", 32, "-m", "linear", "-m", "partial:1"]
+    words += ["--epochs", 3, "--batch-size", 16, "--seeds", 2, "--workers", 0, "--device", "cpu", "--out", out]
+    return [str(word) for word in (*words, *options)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_of_the_scheduler_ends_with_status_75_and_the_command_to_go_on(
+    medprobe, pets, undisturbed, tmp_path, number
+) -> None:
+    out = tmp_path / "run"
+
+    def send_once_it_trains() -> None:
+        while not list(tmp_path.glob("run.partial/*.checkpoint")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=send_once_it_trains, daemon=True).start()
+    ended = medprobe(*_command(pets, out, "--epochs", 500))
+    assert ended.status == 75
+    assert "run.partial" in ended.err
+    assert "the same command continues" in ended.notes
+    assert not out.exists()
+    shutil.rmtree(tmp_path / "run.partial")
+    assert medprobe(*_command(pets, out)).status == 0
+    assert sealed(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_seeds_give_the_bytes_of_one(pets, undisturbed, tmp_path) -> None:
+    command = [sys.executable, "-m", "medprobe.cli", *_command(pets, tmp_path / "run", "--device", "cpu,cpu")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert sealed(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_any_moment_goes_on_to_the_same_bytes(pets, undisturbed, tmp_path) -> None:
+    command = [sys.executable, "-m", "medprobe.cli", *_command(pets, tmp_path / "run")]
+    moments = random.Random(0)
+    for _ in range(6):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not (tmp_path / "run.partial" / "config.json").exists():
+            time.sleep(0.01)
+        try:
+            process.wait(moments.uniform(0, 2))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.wait()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0 or "is there already" in ended.stderr
+    assert sealed(tmp_path / "run") == undisturbed
