@@ -195,12 +195,11 @@ def _of_class_shares(task: ProbeTask, reason: str) -> FitResult:
     shares = y.mean(axis=0) if task.wide else np.bincount(y, minlength=len(task.classes)) / len(y)
     proba = {part: np.tile(shares, (len(getattr(resample, part)), 1)) for part in ("val", "test")}
     note = f"{reason} The shares of the classes in train are predicted."
-    params = {"epoch": 0}
     return task.result(
-        resample, val_proba=proba["val"], test_proba=proba["test"], params=params, converged=False, notes=[note]
+        resample, val_proba=proba["val"], test_proba=proba["test"], params={}, converged=False, notes=[note]
     )
 
 
 def is_failed(result: FitResult) -> bool:
     """Whether the training failed before a single epoch was good."""
-    return result.params["epoch"] == 0
+    return "epoch" not in result.params

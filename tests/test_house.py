@@ -25,7 +25,7 @@ _MAY_USE = {
     "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report"},
 }
 _FROM_MODULES = {
-    "base": {"canonical", "errors", "pydantic_messages", "files", "progress", "text"},
+    "base": {"errors", "pydantic_messages", "files", "progress", "text"},
     "manifests": {
         "checks.fix_duplicates",
         "checks.near_duplicates",

@@ -17,10 +17,10 @@ import numpy as np
 import timm
 import torch
 
-from ...base.canonical import fingerprint
+from ...base import fingerprint
 from ...base.errors import TrainingError
 from ...evaluate.resampling.resample import Resample
-from ...probe.engines.task import ProbeTask
+from ...probe import ProbeTask
 from ..inputs.sources import Inputs
 from .checkpoint import Checkpoint, Interrupted
 from .losses import make_loss

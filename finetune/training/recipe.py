@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -219,17 +220,19 @@ def candidates(recipe: Recipe, search: str) -> list[Recipe]:
         >>> [one.lr for one in candidates(Recipe.named("default"), "lr=1e-4,1e-3")]
         [0.0001, 0.001]
     """
-    grid: dict[str, list[Any]] = {}
-    for text in search.split():
-        # In brackets YAML keeps apart what belongs together: `crop_scale=[0.5,1],[0.8,1]` are two values.
-        name, _, values = text.partition("=")
-        grid |= read_settings([f"{name}=[{values}]"] if values else [text])
-    count = 1
-    for values in grid.values():
-        count *= len(values)
-    if not 0 < count <= MOST_CANDIDATES:
-        raise FinetuneError(f'search "{search}": {count:,} combinations; give 1 to {MOST_CANDIDATES:,}.')
-    return [recipe.changed(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
+    # In brackets YAML keeps apart what belongs together: `crop_scale=[0.5,1],[0.8,1]` are two values.
+    parts = [(text, *text.partition("=")) for text in search.split()]
+    texts = [f"{name}=[{values}]" if values else text for text, name, _, values in parts]
+    grid = read_settings(texts)
+    count = math.prod(map(len, grid.values()))
+    if not grid or count > MOST_CANDIDATES:
+        wrong = f"has {count:,} combinations; give at most {MOST_CANDIDATES:,}" if grid else "names no setting"
+        raise FinetuneError(f'search "{search}" {wrong}, as in "lr=1e-4,1e-3 layer_decay=0.75,1".')
+    found = [recipe.changed(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
+    for name, values in searched(found).items():
+        if len(set(values)) < len(grid[name]):
+            raise FinetuneError(f'search "{search}": {name} has a value twice; name each once.')
+    return found
 
 
 @cache

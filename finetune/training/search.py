@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...evaluate.metrics.registry import METRICS
 from ...evaluate.resampling.resample import Resample
+from ...probe import ProbeTask
 from ...probe.engines.model_selection import ModelSelector
-from ...probe.engines.task import ProbeTask
 from ..inputs.sources import Inputs
 from .checkpoint import Checkpoint
 from .loop import Curve, Trained, Training
-from .recipe import Recipe, searched
+from .recipe import Recipe, in_words, searched
 
 if TYPE_CHECKING:
     from ..network.classifier import Classifier
@@ -79,9 +79,11 @@ def fit_best(
         saved = Checkpoint(file, training.key(key))
         training.run(saved, on_epoch, should_stop)
         seconds += training.seconds
+        chosen = {name: getattr(recipe, name) for name in grid}
         if not training.best_curve:
-            failures.append(f"{recipe.short or recipe.name}: {training.diverged}")
-        elif selector.consider({name: getattr(recipe, name) for name in grid}, training.val_proba):
+            values = ",".join(f"{name}={in_words(value)}" for name, value in chosen.items())
+            failures.append(f"{values}: {training.diverged}")
+        elif selector.consider(chosen, training.val_proba):
             selector.best = recipe, training.state()
         else:
             saved.write({**training.state(), "best": {}}, at_once=True)  # it lost, and would lose again

@@ -9,9 +9,8 @@ from torch import nn
 from ...base.errors import FinetuneError
 from ...evaluate.resampling.resample import Resample
 from ...extract import Backbone
-from ...probe import LogisticPath
+from ...probe import LogisticPath, ProbeTask
 from ...probe.engines.model_selection import ModelSelector
-from ...probe.engines.task import ProbeTask
 from ..network.classifier import Classifier, make_classifier
 from ..network.modes import Mode
 from .losses import BinaryCrossEntropy, CrossEntropy, make_loss

@@ -13,6 +13,8 @@ import timm.scheduler
 import timm.utils
 import torch
 from medprobe.base.errors import TrainingError
+from medprobe.extract import load_backbone
+from medprobe.finetune.network.classifier import make_classifier
 from medprobe.finetune.training.loop import Training, train
 from medprobe.finetune.training.randomness import batches
 from medprobe.finetune.training.recipe import Recipe
@@ -32,40 +34,45 @@ def _trained(recipe: Recipe, *, seed: int = 0, dropout: float = 0.0, batch_norm:
 
 @pytest.mark.parametrize("elaborate", [False, True])
 def test_losses_are_those_of_a_plain_loop(elaborate) -> None:
-    """Twenty steps; the other loop is torch's and timm's alone, with the same order of the images."""
-    images, task, resample = small_task()
+    """Twenty steps of a whole ViT; the other loop and its network are torch's and timm's alone."""
+    images, task, resample = small_task(size=32)
+    backbone = load_backbone("timm:test_vit@random", image_size=32, precision="fp32", runtime="torch", device="cpu")
+    classifier = make_classifier(backbone, "full", 3)
+    network = timm.create_model("test_vit", num_classes=3, img_size=32)
+    head = {f"head.{name}": tensor for name, tensor in classifier.head.get_submodule("output").state_dict().items()}
+    network.load_state_dict({**backbone.vectors.network.state_dict(), **head})
     plain = {"layer_decay": 1, "warmup_epochs": 0, "schedule": "constant", "clip_grad": None}
-    recipe = _recipe(lr=3e-3, epochs=5, **({} if elaborate else plain))
-    training = Training(TinyClassifier(3), ImagesInMemory(images), task, resample, recipe, seed=5)
+    recipe = _recipe(lr=1e-3, epochs=5, **({} if elaborate else plain))
+    training = Training(classifier, ImagesInMemory(images), task, resample, recipe, seed=5)
     found, update = [], training.stepper.update
     training.stepper.update = lambda *batch: found.append(update(*batch)) or found[-1]
     for _ in range(5):
         training.epoch(lambda: False)
-    expected = list(_plain_losses(images, torch.from_numpy(task.y), resample.train, elaborate=elaborate))
+    batch = (images.float() / 255 - 0.5) / 0.5
+    expected = list(_plain_losses(network, batch, torch.from_numpy(task.y), resample.train, elaborate=elaborate))
     assert len(found) == 20
     assert np.allclose(found, expected, atol=1e-5, rtol=0)
+    assert expected[-1] < expected[0] - 0.1
 
 
-def _plain_losses(images, labels, train_rows, *, elaborate) -> Iterator[float]:
-    network, step = TinyClassifier(3).train(), 0
+def _plain_losses(network, images, labels, train_rows, *, elaborate) -> Iterator[float]:
     decay = 0.75 if elaborate else None
-    optimizer = timm.optim.create_optimizer_v2(network, "adamw", lr=3e-3, weight_decay=0.05, layer_decay=decay)
+    optimizer = timm.optim.create_optimizer_v2(network, "adamw", lr=1e-3, weight_decay=0.05, layer_decay=decay)
     if elaborate:
         scheduler = timm.scheduler.CosineLRScheduler(
-            optimizer, t_initial=20, warmup_t=12, warmup_lr_init=3e-3 / 12, t_in_epochs=False
+            optimizer, t_initial=20, warmup_t=12, warmup_lr_init=1e-3 / 12, t_in_epochs=False
         )
     for epoch in range(5):
         order = np.random.default_rng([5, epoch]).permutation(train_rows)
-        for rows in np.split(order, [8, 16, 24]):
-            loss = torch.nn.functional.cross_entropy(network(images[rows]), labels[rows])
+        for number, rows in enumerate(np.split(order, [8, 16, 24]), 1):
+            loss = torch.nn.functional.cross_entropy(network.train()(images[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             if elaborate:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            step += 1
             if elaborate:
-                scheduler.step_update(step)
+                scheduler.step_update(4 * epoch + number)
             yield loss.item()
 
 
