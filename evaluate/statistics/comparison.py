@@ -154,7 +154,7 @@ def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, in
     differences = (a.values - b.values)[both]
     of_a, of_b = a.estimate(both), b.estimate(both)
     bounds = interval_of_difference(interval, of_a, of_b, confidence)
-    test, p, note = _test(run, differences, of_a, of_b, a)
+    test, p, note = _test(run, differences, (of_a, of_b), (a, b))
     return {
         "metric": a.metric.name,
         "mean_a": of_a.value,
@@ -169,7 +169,9 @@ def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, in
     }
 
 
-def _test(run: Run, differences: np.ndarray, a: Estimate, b: Estimate, side: MetricSamples) -> tuple[str, float, str]:
+def _test(
+    run: Run, differences: np.ndarray, estimates: tuple[Estimate, Estimate], sides: tuple[MetricSamples, MetricSamples]
+) -> tuple[str, float, str]:
     """The test that the verdict rests on, its p-value, and a remark.
 
     Under holdout and kfold each resample has its own test units, and the corrected t speaks for both training and
@@ -178,9 +180,11 @@ def _test(run: Run, differences: np.ndarray, a: Estimate, b: Estimate, side: Met
     """
     if len(differences) == 0:
         return "none", np.nan, "not defined in any seed"
+    a, b = estimates
     if run.info["protocol"] in FIXED_TEST:
         return "jackknife", *jackknife_test(differences, a.left_out() - b.left_out(), groups=a.effective_groups)
-    ratio = _test_to_train(run, side)
+    # Of the side that was fitted on fewer units, where one was fitted again on train and val.
+    ratio = max(_test_to_train(run, side) for side in sides)
     p = corrected_t_test(differences, ratio)
     if np.isnan(p):
         what = "fold" if run.info["protocol"] == "kfold" else "seed"

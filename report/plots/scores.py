@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40
 """Rows beyond which a figure shows the best ones alone."""
-_ROW = 0.235
+ROW = 0.235
 """Inches a row takes."""
 WIDTH = 6.6
 """Inches across."""
@@ -55,8 +55,8 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
     `summary` and `seeds` are those of `ReportData`.
     """
     groups = [(str(label), rows) for label, rows in summary.head(MOST_ROWS).groupby("label", sort=False)]
-    placed, headings, bottom = _grouped_rows(groups)
-    figure = new_figure(WIDTH, 0.62 + _ROW * (bottom + 0.5))
+    placed, headings, bottom = grouped_rows(groups)
+    figure = new_figure(WIDTH, 0.62 + ROW * (bottom + 0.5))
     axes = figure.add_subplot()
     for y, row in placed:
         label, probe = str(row["label"]), str(row["probe"])
@@ -67,9 +67,9 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
         axes.plot([low, high], [y, y], color=look.colour(label), linewidth=1.8, zorder=2)
         axes.plot(mean, y, look.marker(probe), color=look.colour(label), markersize=6, mec=LIGHT.paper, mew=0.8,
                   zorder=4)  # fmt: skip
-        _right_text(axes, y, f"{number(row['mean'])}  [{interval(row['low'], row['high'])}]")
-    _headings(figure, axes, headings)
-    _right_text(axes, -0.05, "mean  [95 % interval]", LIGHT.quiet)
+        right_text(axes, y, f"{number(row['mean'])}  [{interval(row['low'], row['high'])}]")
+    headings_in_ink(figure, axes, headings)
+    right_text(axes, -0.05, "mean  [95 % interval]", LIGHT.quiet)
     place_rows(axes, [y for y, _ in placed], [str(row["probe_label"]) for _, row in placed], top=-0.7, bottom=bottom)
     axes.set_xlabel(f"{look.metric.label} on test{look.metric.direction}")
     axes.grid(axis="x")
@@ -85,8 +85,8 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     rows = comparisons.head(MOST_ROWS)
     keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 36)) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
-    placed, headings, bottom = _grouped_rows(groups)
-    figure = new_figure(WIDTH, 0.75 + _ROW * (bottom + 0.5))
+    placed, headings, bottom = grouped_rows(groups)
+    figure = new_figure(WIDTH, 0.75 + ROW * (bottom + 0.5))
     axes = figure.add_subplot()
     axes.axvline(0, color=LIGHT.quiet, linewidth=0.9, zorder=1)
     for y, row in placed:
@@ -97,9 +97,9 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
         face = colour if row["significant"] else LIGHT.paper
         axes.plot(lead, y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)
         star = "  *" if row["significant"] else ""
-        _right_text(axes, y, f"{signed(row['advantage'])}   {p_value(row['p_adjusted'])}{star}")
-    _headings(figure, axes, headings)
-    _right_text(axes, -0.05, "lead   Holm p", LIGHT.quiet)
+        right_text(axes, y, f"{signed(row['advantage'])}   {p_value(row['p_adjusted'])}{star}")
+    headings_in_ink(figure, axes, headings)
+    right_text(axes, -0.05, "lead   Holm p", LIGHT.quiet)
     place_rows(
         axes, [y for y, _ in placed], [shortened(str(row["b"]), 36) for _, row in placed], top=-0.7, bottom=bottom
     )
@@ -138,7 +138,7 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     return figure
 
 
-def _grouped_rows(
+def grouped_rows(
     groups: Sequence[tuple[str, pd.DataFrame]],
 ) -> tuple[list[tuple[float, pd.Series]], list[tuple[float, str]], float]:
     """Places rows under headings from the top down: the rows, the headings, and where the list ends."""
@@ -153,7 +153,8 @@ def _grouped_rows(
     return placed, headings, y + 0.45
 
 
-def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]]) -> None:
+def headings_in_ink(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]]) -> None:
+    """Writes the headings of `grouped_rows` at the left edge of the figure."""
     from matplotlib.transforms import blended_transform_factory
 
     # From the figure's edge and outside its layout: a long name must not squeeze the axes. In ink, not in the
@@ -166,5 +167,6 @@ def _headings(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]])
         )  # fmt: skip
 
 
-def _right_text(axes: Axes, y: float, text: str, colour: str | None = None) -> None:
+def right_text(axes: Axes, y: float, text: str, colour: str | None = None) -> None:
+    """Writes beside a row, to the right of the axes."""
     axes.text(1.015, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left", fontsize=8, color=colour)

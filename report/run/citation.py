@@ -38,13 +38,22 @@ def sentence_to_cite(data: ReportData) -> str:
     clean = f", without {counted(data.left_out, 'training unit')} known to be in the test too" if data.left_out else ""
     trained = f" under the budget {best['budget'].replace('%', ' %')}" if data.has_curve else ""
     return (
-        f"Of {counted(data.summary['backbone'].nunique(), 'frozen backbone')} on {data.name}"
+        f"Of {_backbones(data)} on {data.name}"
         f" ({dataset['groups']:,} groups, {dataset['units']:,} units{clean}){on}, {data.system_name(best)}{trained}"
         f" had the best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a jackknife over"
         f" groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
     )
+
+
+def _backbones(data: ReportData) -> str:
+    count = data.summary["backbone"].nunique()
+    if not data.fine_tuned:
+        return counted(count, "frozen backbone")
+    if data.fine_tuned == data.probes:
+        return counted(count, "fine-tuned backbone")
+    return f"{counted(count, 'backbone')}, frozen and fine-tuned,"
 
 
 def references(data: ReportData) -> list[str]:

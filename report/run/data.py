@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...base import ProbeError, ReportError
@@ -28,6 +27,8 @@ from ...evaluate.results.predictions import ResamplePredictions
 from ...evaluate.statistics.comparison import Verdict, verdicts
 from ...evaluate.statistics.pairing import system_labels
 from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
+from .comparisons import against_frozen, better_first
+from .costs import costs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +181,23 @@ class ReportData:
         return table.reindex(columns=[*keys, "label", "probe_label", *names])
 
     @cached_property
+    def fine_tuned(self) -> list[str]:
+        """Names of the probes under which the backbone was trained, too."""
+        return [name for name in self.probes if not self.run.info["probes"][name]["frozen"]]
+
+    @cached_property
+    def against_frozen(self) -> pd.DataFrame:
+        """The fine-tuned systems of the largest budget, each compared with the best frozen probe of its backbone."""
+        return against_frozen(self.run, self.summary, self.metric, self.fine_tuned)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """What each system of the largest budget cost: the columns of `costs_of`, in the order of the summary."""
+        keys = list(SystemKey._fields)
+        named = [*keys, "label", "probe_label", "mean"]
+        return self.summary[named].merge(costs_of(self.run), on=keys, how="left", validate="one_to_one")
+
+    @cached_property
     def as_published(self) -> pd.DataFrame | None:
         """The systems in the order of `every_system`, with `published`, their mean when they are fitted with what leaks
         too, and `leak`, how much that changes; None where nothing was left out.
@@ -242,25 +260,9 @@ def report_data(run: Run, metric: str | None = None) -> ReportData:
     summary = summary.assign(label=[labels[system] for system in SystemKey.of_rows(summary)])
     summary = summary.sort_values("mean", ascending=not chosen.greater_is_better, kind="stable", na_position="last")
     summary = _largest_first(run, summary)
-    return ReportData(run, chosen, summary, _largest_first(run, _better_first(comparisons, summary, chosen.sign)))
+    return ReportData(run, chosen, summary, _largest_first(run, better_first(comparisons, summary, chosen.sign)))
 
 
 def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     place = budgets_in_order(run).index
     return table.sort_values("budget", key=lambda names: -names.map(place), kind="stable", ignore_index=True)
-
-
-def _better_first(table: pd.DataFrame, summary: pd.DataFrame, sign: float) -> pd.DataFrame:
-    """The comparisons with a and b swapped where b is the better, and the difference as an advantage of a."""
-    # By the order of the summary rather than by the sign of the difference, so that equal means have an order too.
-    rank = {(row.probe, row.budget, row.label): place for place, row in enumerate(summary.itertuples())}
-    sides = table[["probe", "budget", "a", "b"]].itertuples(index=False)
-    where = np.array([rank[probe, budget, b] < rank[probe, budget, a] for probe, budget, a, b in sides], dtype=bool)
-    out = table.copy()
-    for one, other in (("a", "b"), ("mean_a", "mean_b")):
-        out[one], out[other] = table[one].mask(where, table[other]), table[other].mask(where, table[one])
-    # 0 - x rather than -x: no row shall end in a minus zero.
-    out["difference"] = table["difference"].mask(where, 0 - table["difference"])
-    out["low"], out["high"] = table["low"].mask(where, 0 - table["high"]), table["high"].mask(where, 0 - table["low"])
-    ends = np.sort(sign * out[["low", "high"]].to_numpy(np.float64), axis=1)
-    return out.assign(advantage=sign * out["difference"], advantage_low=ends[:, 0], advantage_high=ends[:, 1])

@@ -13,8 +13,10 @@ from ..elements.figure import RenderedFigure
 from ..plots import curves
 from ..plots import scores as scores_plots
 from ..plots.curve_data import confusion, reliability, roc
+from ..plots.epochs import MOST_PANELS, LearningCurves, epochs_figure
 from ..plots.learning_curve import Scale, learning_figure
 from ..plots.scores import Look
+from ..plots.unfreezing import unfreezing_figure
 from .data import ReportData
 
 MOST_CURVES = 6
@@ -111,6 +113,64 @@ def _learning(data: ReportData) -> RenderedFigure | None:
     )
 
 
+def _unfreezing(data: ReportData) -> RenderedFigure | None:
+    pairs = data.against_frozen
+    if pairs.empty:
+        return None
+    keys = ["label", "probe"]
+    gains = pairs.rename(columns={"backbone": "label", "a": "probe"})[[*keys, "advantage", "p_adjusted", "significant"]]
+    frozen = pairs.rename(columns={"backbone": "label", "b": "probe"})[keys].drop_duplicates().assign(frozen=True)
+    shown = (
+        pd.concat([frozen, gains.assign(frozen=False)])
+        .merge(data.summary, on=keys)
+        .merge(data.costs[[*keys, "trained_parameters"]], on=keys)
+    )
+    order = [data.backbones.index(label) for label in shown["label"]]
+    shown = shown.assign(order=order).sort_values(
+        ["order", "frozen", "trained_parameters"], ascending=[True, False, True], kind="stable"
+    )
+    cut = _cut("first", scores_plots.MOST_ROWS, len(shown), "systems")
+    parts = [
+        f"{row['backbone']}: {lower_first(data.probe_label(row['a']))} {signed(row['advantage'])} against"
+        f" {lower_first(data.probe_label(row['b']))}, {p_value(row['p_adjusted'])}"
+        for _, row in pairs.iterrows()
+    ]
+    return RenderedFigure.of(
+        "unfreezing",
+        "What unfreezing does",
+        "On each backbone the best frozen probe (hollow, with a dashed line) and every fine-tuned system, by how many"
+        " parameters it trains: mean over seeds, 95 % interval of the mean. Gain: over the frozen probe, paired on the"
+        f" same test units; a star marks those that are significant after Holm's correction.{cut}",
+        "; ".join(parts) + ".",
+        lambda: unfreezing_figure(shown, look_of(data)),
+    )
+
+
+def _epochs(data: ReportData) -> RenderedFigure | None:
+    epochs = data.run.epochs
+    if epochs is None:
+        return None
+    learnt = data.summary[data.summary["probe"].isin(epochs["probe"])]
+    keys = list(SystemKey._fields)
+    systems = [
+        LearningCurves(
+            data.system_name(row), look_of(data).colour(row["label"]), epochs.merge(row[keys].to_frame().T, on=keys)
+        )
+        for _, row in learnt.head(MOST_PANELS).iterrows()
+    ]
+    chosen = epochs[epochs["chosen"]]["epoch"]
+    return RenderedFigure.of(
+        "epochs",
+        "How the networks learnt",
+        "Left: the loss on train (dashed) and val after each epoch. Right: the metric that chose on val. A thin line is"
+        f" one {data.draw}; the dot is the epoch whose network is tested. A loss on val that rises while that on train"
+        f" falls means overfitting.{_cut('best', MOST_PANELS, len(learnt), 'systems')}",
+        f"{counted(len(systems), 'system')}; the chosen epochs are {chosen.min()} to {chosen.max()}, median"
+        f" {chosen.median():g}.",
+        lambda: epochs_figure(systems, METRICS[data.run.primary_metric].label),
+    )
+
+
 def _confusion(data: ReportData) -> RenderedFigure | None:
     classes = data.run.classes
     if data.run.task == "multilabel" or len(classes) > curves.MOST_DRAWN:
@@ -195,6 +255,8 @@ FIGURES: dict[str, Callable[[ReportData], RenderedFigure | None]] = {
     "scores": _scores,
     "differences": _differences,
     "seeds": _seeds,
+    "unfreezing": _unfreezing,
+    "epochs": _epochs,
     "learning": _learning,
     "confusion": _confusion,
     "calibration": _calibration,

@@ -58,9 +58,11 @@ def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[t
     """The anchors and titles of the contents."""
     classes = class_words(data.run.task)[1].capitalize()
     sections = {
-        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "learning": "Low-data curve",
+        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "unfreezing": "Frozen and fine-tuned",
+        "learning": "Low-data curve",
         "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
         "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",
     }  # fmt: skip
     absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
+    absent |= set() if data.fine_tuned else {"unfreezing"}
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from ...base import counted
-from ...base.text import NONE, listed, lower_first, number
+from ...base.text import NONE, duration, listed, lower_first, number, size
 from ...evaluate import SystemKey
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...manifests.schema.card import class_words
@@ -82,6 +82,61 @@ def leaks_table(data: ReportData) -> Table | None:
     numbers = {"Clean": decimal("mean"), "As published": decimal("published"), "Difference": difference("leak")}
     raw = data.as_published[[*SystemKey._fields, "metric", "mean", "published", "leak"]]
     return Table.of("leaks", caption, data.as_published, names | numbers, len(names), strong={0}, raw=raw)
+
+
+def unfreezing_table(data: ReportData) -> Table | None:
+    """Each fine-tuned system against the best frozen probe of its backbone, where there are both."""
+    rows = data.against_frozen
+    if rows.empty:
+        return None
+    used = " or ".join(VERDICT_TESTS[name] for name in VERDICT_TESTS if (rows["test"] == name).any()) or "no test"
+    compared = counted(int(rows["compared"].iloc[0]), "comparison")
+    caption = (
+        f"What unfreezing changes in {lower_first(data.metric.label)}: each fine-tuned system minus the best frozen"
+        " probe on the same backbone, on the same test units: mean over seeds, 95 % interval were other groups tested,"
+        f" p-value ({used}) and p-value after Holm's correction for {compared} between probes. Significant differences"
+        " (Holm p < 0.05) are in bold. The frozen probe is the best of several on this test, which favours it."
+    )
+    cells = {
+        "Backbone": words("backbone"),
+        "Fine-tuned": lambda row: data.probe_label(row["a"]),
+        "Frozen": lambda row: data.probe_label(row["b"]),
+        "Fine-tuned mean": decimal("mean_a"),
+        "Frozen mean": decimal("mean_b"),
+        "Difference": difference("difference"),
+        "95 % interval": bounds,
+        "p": p_of("p"),
+        "Holm p": p_of("p_adjusted"),
+    }
+    strong = [place for place, flag in enumerate(rows["significant"]) if flag]
+    raw = rows.drop(columns=["advantage", "advantage_low", "advantage_high"])
+    return Table.of("unfreezing", caption, rows, cells, 3, strong=strong, raw=raw)
+
+
+def costs_table(data: ReportData) -> Table | None:
+    """What each system cost to fit, where some were fine-tuned."""
+    if not data.fine_tuned:
+        return None
+
+    def of(column: str, shown: Callable[[float], str]) -> Cell:
+        return lambda row: NONE if pd.isna(row[column]) else shown(row[column])
+
+    caption = (
+        f"What each system cost, beside its {lower_first(data.metric.label)}: seconds to choose and fit and to predict"
+        " the test, mean over resamples (of a probe without the embedding of the images, on one core; of a network on"
+        " the machine that it was trained on); the most memory in use; epochs, mean; and parameters that were trained."
+    )
+    cells = {
+        "Backbone": words("label"),
+        "Probe": words("probe_label"),
+        "Mean": decimal("mean"),
+        "Fit": of("fit_s", duration),
+        "Predict": of("predict_s", duration),
+        "Peak memory": of("peak_bytes", size),
+        "Epochs": of("epochs", lambda count: number(count, 1)),
+        "Trained parameters": of("trained_parameters", lambda count: f"{count:,.0f}"),
+    }
+    return Table.of("costs", caption, data.costs, cells, 2, strong={0}, raw=data.costs.drop(columns=["label"]))
 
 
 def all_metrics_table(data: ReportData) -> Table:
@@ -165,6 +220,8 @@ TABLES: dict[str, Callable[[ReportData], Table | None]] = {
     "summary": summary_table,
     "leaks": leaks_table,
     "comparisons": comparisons_table,
+    "unfreezing": unfreezing_table,
+    "costs": costs_table,
     "budgets": budgets_table,
     "all_metrics": all_metrics_table,
     "classes": classes_table,

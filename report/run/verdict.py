@@ -97,7 +97,9 @@ def _score(data: ReportData) -> str:
 
 def _against(data: ReportData, rival: pd.Series | None) -> str:
     if rival is None:
-        return "There is no other backbone in this run, so there is nothing to compare it with."
+        alone = data.summary["backbone"].nunique() == 1
+        under = "" if alone else f" with {lower_first(data.probe_label(str(data.best['probe'])))}"
+        return f"There is no other backbone{under} in this run, so there is nothing to compare it with."
     probe = lower_first(str(rival["probe_label"]))
     gap, span = number(rival["advantage"]), interval(rival["advantage_low"], rival["advantage_high"])
     worse = "lower" if data.metric.greater_is_better else "higher"
@@ -125,6 +127,7 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
         yield "The difference may be chance: choose by cost or licence, or test more cases."
     if rival is not None:
         yield from _other_probes(data, rival)
+    yield from _unfreezing(data)
     yield from _same_backbone(data)
     yield from _smaller_budgets(data)
     if len(data.summary) > 1:
@@ -171,6 +174,24 @@ def _other_probes(data: ReportData, rival: pd.Series) -> Iterator[str]:
     if sentences:
         text = "; ".join(sentences)
         yield f"{text[0].upper()}{text[1:]}."
+
+
+def _unfreezing(data: ReportData) -> Iterator[str]:
+    """What fine-tuning changes on the winning backbone: of the best system, or of the best fine-tuned one."""
+    pairs = data.against_frozen
+    if pairs.empty:
+        return
+    pairs = pairs[pairs["backbone"] == data.best["label"]].sort_values("advantage", ascending=False, kind="stable")
+    for _, row in pairs.head(1).iterrows():
+        how = "better" if row["advantage"] > 0 else "worse"
+        frozen = f"the best frozen probe, {lower_first(data.probe_label(row['b']))} ({number(row['mean_b'])})"
+        by = f"{number(abs(row['advantage']))} {how} than {frozen}" if row["advantage"] else f"as good as {frozen}"
+        judged = "significant" if row["significant"] else "not significant"
+        yield (
+            f"On this backbone, {lower_first(data.probe_label(row['a']))} is {by}: {judged}"
+            f" ({p_value(row['p_adjusted'])} after Holm's correction for"
+            f" {counted(int(row['compared']), 'comparison')} between probes)."
+        )
 
 
 def _same_backbone(data: ReportData) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
-from medprobe.evaluate import Run
+from medprobe.evaluate import FitResult, Run, SystemKey, draw_resamples
+from medprobe.evaluate.results.recorder import Recorder
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import run_probes
 from medprobe.report import write_report
+from scipy.special import softmax
 
 UNITS = 90
 _TASKS: dict[str, list[str]] = {
@@ -149,3 +152,54 @@ def own_run(tmp_path: Path, runs: dict[str, Path]) -> Path:
 def own_report(tmp_path: Path, reported: dict[str, Path]) -> Path:
     """A copy of the binary run with its report that a test may change."""
     return Path(shutil.copytree(reported["binary"], tmp_path / "run"))
+
+
+def _fine_tuned(run: Run, manifest: Manifest, modes: dict[str, float]) -> Run:
+    """Made-up networks on the backbones of a run of probes: `modes` says how well each knows the classes."""
+    units, classes = manifest.units(), manifest.card.classes
+    recorder, rng = Recorder(manifest.card, run.info["protocol"], units), np.random.default_rng(0)
+    for place, (mode, signal) in enumerate(modes.items()):
+        for cache, resample in product(run.info["caches"], draw_resamples(units, run.info["seeds"], classes=classes)):
+            val, test = (
+                softmax(signal * truth(manifest)[part] + rng.standard_normal((len(part), len(classes))), axis=1)
+                for part in (resample.val, resample.test)
+            )
+            best, losses = 4 + place, 0.9 ** np.arange(1, 11)
+            curves = [
+                {
+                    "epoch": epoch, "train_loss": loss**2, "val_loss": loss + 0.004 * epoch**2 + rng.normal(0, 0.02),
+                    "val_metric": 1 - loss / 2 - 0.002 * abs(epoch - best) ** 2, "lr": 1e-4, "chosen": epoch == best,
+                }
+                for epoch, loss in enumerate(losses, 1)
+            ]  # fmt: skip
+            result = FitResult(
+                resample,
+                val_proba=val.astype(np.float32),
+                test_proba=test.astype(np.float32),
+                params={"epochs": 10, "trained_parameters": 1000 * 30**place},
+                fit_s=100.0 * (1 + place),
+                peak_bytes=(1 + place) * 10**9,
+                curves=curves,
+            )
+            key = cache["backbone"], cache["fingerprint"], "cls", f"finetune:{mode}"
+            recorder.add(SystemKey(manifest.card.name, *key), result)
+    facts = {"frozen": False, "aggregation": "predictions", "refit": False, "settings": {"epochs": 10}}
+    probes = {f"finetune:{mode}": {"label": f"Fine-tuned ({mode})", **facts} for mode in modes}
+    info = {**run.info, "probes": probes, "versions": {**run.info["versions"], "torch": "2.6.0"}}
+    tables = recorder.scores(), recorder.predictions(), recorder.timings()
+    return Run(*tables, run.units, info, epochs=recorder.epochs())
+
+
+@pytest.fixture(scope="session")
+def mixed(once: Callable[..., Path]) -> list[Path]:
+    """A run of probes and one of fine-tuned networks, on the same resamples; not to be written to."""
+
+    def make(home: Path) -> None:
+        run = make_run(home, "binary", backbones={"strong-net": 0.6, "weak-net": 0.2}, protocol="holdout")
+        run.save(home / "frozen")
+        manifest = make_manifest("binary", _TASKS["binary"], name="cohort")
+        modes = {"linear": 0.8, "partial:2:lr=0.001,recipe=huix2024": 2.0, "full": 1.2}
+        _fine_tuned(run, manifest, modes).save(home / "fine-tuned")
+
+    home = once("mixed", make)
+    return [home / "frozen", home / "fine-tuned"]
