@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ MOST_ROWS = 40
 """Rows beyond which a figure shows the best ones alone."""
 ROW = 0.235
 """Inches a row takes."""
+_ACROSS = 4
+"""Panels in a row."""
 WIDTH = 6.6
 """Inches across."""
 
@@ -116,9 +119,13 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     """Every seed's score, one panel a probe; a thin line joins the backbones that one seed gave the same resample."""
     probes = [probe for probe in look.probes if (seeds["probe"] == probe).any()]
     labels = [label for label in look.backbones if (seeds["label"] == label).any()]
-    figure = new_figure(WIDTH, 0.85 + 0.34 * len(labels))
-    panels = figure.subplots(1, len(probes), sharey=True, squeeze=False)[0]
-    for axes, probe in zip(panels, probes, strict=True):
+    across = min(_ACROSS, len(probes))
+    down = math.ceil(len(probes) / across)
+    figure = new_figure(WIDTH, 0.2 + (0.65 + 0.34 * len(labels)) * down)
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(probes) :]:
+        axes.set_visible(False)
+    for axes, probe in zip(panels, probes, strict=False):
         part = seeds[seeds["probe"] == probe]
         wide = part.pivot_table(index="label", columns="seed", values="value").reindex(labels)
         axes.plot(wide.to_numpy(), np.arange(len(labels)), color=LIGHT.faint, linewidth=0.6, zorder=1)
@@ -128,7 +135,7 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
             axes.plot(np.nanmean(values) if np.isfinite(values).any() else [], [y] if np.isfinite(values).any() else [],
                       "|", color=LIGHT.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
         title = str(part["probe_label"].iloc[0])
-        axes.set_title(textwrap.fill(title, 14) if len(probes) > 2 else title)
+        axes.set_title(textwrap.fill(shortened(title), 14) if across > 2 else title)
         axes.grid(axis="x")
         axes.locator_params(axis="x", nbins=4)
         place_rows(

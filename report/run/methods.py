@@ -136,7 +136,7 @@ def protocol(data: ReportData) -> list[str]:
         _resampling(info),
         *([_LEFT_OUT.format(counted(data.left_out, "training unit"))] if data.left_out else []),
         *([cut] if data.has_curve else []),
-        *(_fitted(data, chosen_by, frozen, refit) for frozen, refit in _kinds(data, "frozen", "refit")),
+        *(_fitted(data, chosen_by, *kind) for kind in sorted(_kinds(data, "frozen", "refit"), reverse=True)),
     ]
     if info["dataset"]["samples"] > info["dataset"]["units"]:
         kinds = _kinds(data, "aggregation")
@@ -158,9 +158,9 @@ def _fitted(data: ReportData, chosen_by: str, frozen: bool, refit: bool) -> str:
     """How the probes of one kind were fitted and tested."""
     names = listed(_kinds(data, "frozen", "refit")[frozen, refit])
     how = (
-        f"The backbones are frozen: each image became a vector once, and {names} were fitted on the vectors."
+        f"Under {names} the backbones are frozen: each image became a vector once, and probes were fitted on vectors."
         if frozen
-        else f"The backbones were trained further with a head on top of them: {names}."
+        else f"Under {names} the backbones were trained further, with a head on top of them."
     )
     tested = (
         "then fitted again on training and validation together, and scored once on test"

@@ -12,9 +12,11 @@ from medprobe.evaluate import (
     METRICS,
     Run,
     SystemKey,
+    compare,
     compare_backbones,
     evaluate,
     holm,
+    merge_runs,
     predictions_by_system,
     summarise,
 )
@@ -22,7 +24,7 @@ from medprobe.evaluate.metrics.functions import mean_of_defined
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
 from medprobe.evaluate.statistics.comparison import corrected_t_test, jackknife_test, verdicts
 from medprobe.evaluate.statistics.pairing import system_labels
-from medprobe.evaluate.statistics.summary import summarise_metrics
+from medprobe.evaluate.statistics.summary import metric_samples, summarise_metrics
 
 ACCURACY = METRICS["accuracy"]
 
@@ -194,3 +196,25 @@ def test_predictions_that_do_not_fit_the_classes_are_refused(run: Run) -> None:
         predictions_by_system(replace(run, predictions=narrow))
     with pytest.raises(ReportError, match="no predictions"):
         predictions_by_system(replace(run, predictions=run.predictions.iloc[:0]))
+
+
+def test_of_a_refitted_and_another_side_the_smaller_training_set_counts(study) -> None:
+    """Read either way round: a network is not fitted on val, the probe beside it is."""
+    refitted, other = (
+        study.probe(probes=["knn"], seeds=range(4)),
+        study.probe(probes=["centroid"], seeds=range(4), refit=False),
+    )
+    run = merge_runs([refitted, other])
+    sizes = run.scores.drop_duplicates("seed")
+    ratio = float((sizes["n_test"] / sizes["n_train"]).mean())
+    for row in compare(run, "probes").to_dict("records"):
+        values = [
+            samples.values
+            for name in (row["a"], row["b"])
+            for samples in metric_samples(run, METRICS[row["metric"]], 2000)
+            if (samples.system.backbone, samples.system.probe) == (row["backbone"], name)
+        ]
+        assert row["test"] == "corrected-t"
+        assert row["p"] == pytest.approx(corrected_t_test(values[0] - values[1], ratio))
+    of_refitted = compare(refitted, "backbones")["p"].iloc[0]
+    assert compare(run, "backbones").set_index("probe").loc["knn", "p"] == of_refitted

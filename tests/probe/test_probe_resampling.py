@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate import Resample, draw_resamples
-from medprobe.evaluate.resampling.protocols import PROTOCOLS
-from medprobe.evaluate.resampling.protocols import DRAWN, VAL_SHARE
+from medprobe.evaluate.resampling.protocols import DRAWN, PROTOCOLS, VAL_SHARE
 from medprobe.evaluate.resampling.resample import MOST_SEEDS, check_seeds, parse_seeds, resolve_protocol
 from medprobe.manifests import DatasetCard, Manifest, Units, stratified_group_split
 from medprobe.manifests.stratified_groups import shuffle_keys, shuffled

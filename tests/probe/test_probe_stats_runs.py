@@ -41,7 +41,7 @@ def test_probes_are_compared_on_each_backbone_as_backbones_are_under_each_probe(
     np.testing.assert_array_equal(table["p_adjusted"], holm(table["p"].to_numpy()))
     # What is called a backbone does not matter to the arithmetic: turned round, it is the other comparison.
     turned = {"backbone": "probe", "probe": "backbone"}
-    about = {name: run.info["probes"]["knn"] for name in ("net-0", "net-1")}
+    about = dict.fromkeys(("net-0", "net-1"), run.info["probes"]["knn"])
     tables = {name: getattr(run, name).rename(columns=turned) for name in ("scores", "predictions")}
     swapped = replace(run, **tables, info={**run.info, "probes": about})
     pd.testing.assert_series_equal(compare_backbones(swapped)["p"], table["p"])

@@ -1,0 +1,137 @@
+"""A report of frozen probes and fine-tuned networks: what unfreezing does, what it costs, and how networks learnt."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from html_page import HtmlPage
+from medprobe.evaluate import Run, compare, merge_runs, summarise
+from medprobe.report import make_report
+from medprobe.report.run.build import Report
+from medprobe.report.run.citation import commands, sentence_to_cite
+from medprobe.report.run.data import ReportData, load_report_data
+from medprobe.report.run.figures import FIGURES
+from medprobe.report.run.methods import protocol
+from medprobe.report.run.tables import unfreezing_table
+
+MODES = ["finetune:full", "finetune:linear", "finetune:partial:2:lr=0.001,recipe=huix2024"]
+
+
+@pytest.fixture(scope="module")
+def data(mixed: list[Path]) -> ReportData:
+    return load_report_data(mixed)
+
+
+@pytest.fixture(scope="module")
+def report(mixed: list[Path]) -> Report:
+    return make_report(mixed)
+
+
+def test_a_report_of_both_has_figures_and_tables_that_one_of_probes_has_not(
+    report: Report, reported: dict[str, Path]
+) -> None:
+    further = {f"figures/{name}.{kind}" for name in ("unfreezing", "epochs") for kind in ("svg", "png")}
+    further |= {f"tables/{name}.{kind}" for name in ("unfreezing", "costs") for kind in ("csv", "md", "tex")}
+    assert further <= set(report.files)
+    assert not any((reported["binary"] / name).exists() for name in further)
+    page = HtmlPage(report.files["report.html"].decode())
+    assert page.faults == []
+    for text in (
+        "Which backbone for cohort?",
+        "Frozen and fine-tuned",
+        "What unfreezing does",
+        "How the networks learnt",
+    ):
+        assert text in page.words
+    of_probes = HtmlPage((reported["binary"] / "report.html").read_text()).words
+    assert "Which frozen backbone for binary?" in of_probes
+    assert "Frozen and fine-tuned" not in of_probes
+
+
+def test_every_fine_tuned_system_is_compared_with_the_best_frozen_probe_of_its_backbone(data: ReportData) -> None:
+    rows = data.against_frozen
+    assert sorted(zip(rows["backbone"], rows["a"], strict=True)) == [
+        (net, mode) for net in ("strong-net", "weak-net") for mode in MODES
+    ]
+    summary = summarise(data.run).set_index(["backbone", "probe"])["mean"]
+    whole = compare(data.run, "probes")
+    for row in rows.to_dict("records"):
+        assert summary[row["backbone"], row["b"]] == max(summary[row["backbone"], name] for name in ("knn", "logreg"))
+        assert row["difference"] == pytest.approx(
+            summary[row["backbone"], row["a"]] - summary[row["backbone"], row["b"]]
+        )
+        assert row["low"] < row["difference"] < row["high"]
+        sides = whole[(whole["backbone"] == row["backbone"]) & whole["a"].isin([row["a"], row["b"]])]
+        [same] = sides[sides["b"].isin([row["a"], row["b"]])].to_dict("records")
+        assert row["p_adjusted"] == same["p_adjusted"]
+        assert row["compared"] == len(whole) == 2 * 10
+
+
+def test_costs_are_those_of_the_timings_and_of_what_was_trained(data: ReportData, report: Report) -> None:
+    costs = data.costs.set_index(["backbone", "probe"])
+    full = costs.loc[("strong-net", "finetune:full")]
+    assert (full["fit_s"], full["peak_bytes"], full["epochs"], full["trained_parameters"]) == (300, 3e9, 10, 900_000)
+    seconds = data.run.timings.query("backbone == 'weak-net' and probe == 'knn'")["fit_s"]
+    assert costs.loc[("weak-net", "knn"), "fit_s"] == pytest.approx(seconds.mean())
+    assert costs.loc[("weak-net", "knn"), ["peak_bytes", "epochs", "trained_parameters"]].isna().all()
+    markdown = report.files["tables/costs.md"].decode()
+    assert "5 min" in markdown
+    assert "900,000" in markdown
+    assert "3.0 GB" in markdown
+
+
+def test_words_of_a_report_of_both_call_no_tuned_backbone_frozen(
+    data: ReportData, report: Report, mixed: list[Path]
+) -> None:
+    assert sentence_to_cite(data).startswith("Of 2 backbones, frozen and fine-tuned, on cohort")
+    assert sentence_to_cite(load_report_data(mixed[0])).startswith("Of 2 frozen backbones on cohort")
+    assert sentence_to_cite(load_report_data(mixed[1])).startswith("Of 2 fine-tuned backbones on cohort")
+    frozen, tuned = protocol(data)[-2:]
+    assert frozen.startswith("Under k nearest neighbours and logistic regression the backbones are frozen")
+    assert tuned.startswith("Under fine-tuned (full), fine-tuned (linear) and")
+    assert "better than the best frozen probe, logistic regression" in report.verdict.caveats
+
+
+def test_networks_without_a_frozen_probe_beside_them_have_costs_and_curves_alone(mixed: list[Path]) -> None:
+    alone = load_report_data(mixed[1])
+    assert len(alone.costs) == 6
+    assert FIGURES["epochs"](alone) is not None
+    assert (unfreezing_table(alone), FIGURES["unfreezing"](alone)) == (None, None)
+
+
+def test_the_commands_are_one_for_all_probes_one_a_network_and_a_merge(data: ReportData) -> None:
+    words = [shlex.split(command) for command in commands(data)]
+    assert [word[1] for word in words] == ["probe", *6 * ["finetune"], "merge", "report"]
+    assert [word for option, word in zip(words[0], words[0][1:], strict=False) if option == "--probe"] == [
+        "knn",
+        "logreg",
+    ]
+    told = [dict(zip(word[3::2], word[4::2], strict=True)) for word in words[1:7]]
+    assert [(one["--backbone"], one["--mode"]) for one in told] == [
+        (net, mode) for net in ("strong-net", "weak-net") for mode in ("full", "linear", "partial:2")
+    ]
+    assert [(one.get("--recipe"), one.get("--set")) for one in told[:3]] == [
+        2 * (None,),
+        2 * (None,),
+        ("huix2024", "lr=0.001"),
+    ]
+    assert {one["--seeds"] for one in told} == {"3"}
+    outs = [word[word.index("--out") + 1] for word in words[:7]]
+    assert words[7][2:-2] == outs
+    assert words[7][-1] == words[8][2]
+
+
+def test_curves_are_merged_with_their_runs(data: ReportData, mixed: list[Path]) -> None:
+    runs = [Run.load(folder) for folder in mixed]
+    epochs = runs[1].epochs
+    assert epochs is not None
+    for order in (runs, runs[::-1]):
+        merged = merge_runs(order)
+        assert merged.epochs is not None
+        pd.testing.assert_frame_equal(merged.epochs, epochs)
+        assert np.isfinite(merged.timings["peak_bytes"]).sum() == 2 * 3 * 3
+        assert merged.info["versions"]["torch"] == "2.6.0"
