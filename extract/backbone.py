@@ -168,7 +168,7 @@ def load_backbone(
         reading=reading.in_spec if reading else "",
         positions=positions,
     )
-    vectors = Vectors(network, adapter, spec, recipes, place)
+    vectors = Vectors(network, adapter, transform, recipes, place)
     embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)
     return Backbone(entry, spec, trial.dims(recipes), place, vectors, embedder)
 
@@ -184,11 +184,33 @@ def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:
         >>> transform.resize_to, transform.size, positions
         (256, (224, 224), 'bicubic-offset-0.1')
     """
-    entry, adapter = replace(entry, weights=Random()), ADAPTERS[entry.source]
+    _, transform, positions = _on_meta(entry, entry.image_size)
+    return transform, positions
+
+
+def untrained_vectors(entry: Entry, *, pooling: str | None = None, image_size: int | None = None) -> Vectors:
+    """The network of an entry with its preprocessing and one pooling on torch's meta device: shapes without values.
+
+    Raises:
+        BackboneError: the backbone has no such pooling, or cannot take that image size.
+    """
+    network, transform, _ = _on_meta(entry, image_size or entry.image_size)
+    adapter, device = ADAPTERS[entry.source], torch.device("meta")
+    there = available(_Trial(adapter, network, (entry.channels, *transform.size), device).end)
+    pooling = pooling or (entry.poolings or there)[0]
+    recipe = read_pooling(entry.name, pooling, there, adapter.inside(network))
+    return Vectors(network, adapter, transform, {pooling: recipe}, device)
+
+
+def _on_meta(entry: Entry, image_size: int | None) -> tuple[nn.Module, TransformSpec, Positions]:
+    """The network of an entry for that size, without values, its preprocessing, and how positions are resampled."""
+    adapter = ADAPTERS[entry.source]
+    if not isinstance(entry.weights, Local):
+        entry = replace(entry, weights=Random())
     with torch.device("meta"):
-        network = adapter.create(entry)
-        transform = adapter.transform(network, entry, entry.image_size)
-        return transform, adapter.set_image_size(network, entry, transform.size)
+        network = adapter.create(entry).eval().requires_grad_(False)
+        transform = adapter.transform(network, entry, image_size)
+        return network, transform, adapter.set_image_size(network, entry, transform.size)
 
 
 def _resized(transform: TransformSpec, resize: int | None, mode: Resize | None) -> TransformSpec:

@@ -69,15 +69,16 @@ class SeemAdapter(Adapter):
         return Inside(maps=_MAPS)
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
-        """See `Adapter.features`. What the network ends in is `res5`."""
-        names = [name for name in _MAPS if name in wanted.inside or (wanted.end and name == _MAPS[-1])]
+        """See `Adapter.features`. What a whole network ends in is `res5`."""
+        end = _MAPS[len(network.layers) - 1]
+        names = [name for name in _MAPS if name in wanted.inside or (wanted.end and name == end)]
         stages = [_MAPS.index(name) for name in names]
         maps = network.forward_intermediates(images, indices=stages, stop_early=True, intermediates_only=True)
         inside: dict[Place, Features] = {
             name: Features(patches=positions(network.norms[stage](feature_map)))
             for name, stage, feature_map in zip(names, stages, maps, strict=True)
         }
-        return Features(patches=inside[_MAPS[-1]].patches if wanted.end else None, inside=inside)
+        return Features(patches=inside[end].patches if wanted.end else None, inside=inside)
 
 
 _MAPS = ("res2", "res3", "res4", "res5")

@@ -99,6 +99,8 @@ class TransformersAdapter(Adapter):
         if not interpolating and not hasattr(network, "rope_embeddings"):
             raise BackboneError(f"this architecture takes images of {height} x {width} pixels only.")
         held = [_hold_positions(module, grid, way, (height // patch, width // patch)) for module in interpolating]
+        if any(held):
+            network.config.image_size = size
         return way if any(held) else ""
 
     def inside(self, network: Any) -> Inside:
@@ -157,7 +159,7 @@ def _hold_positions(module: Any, grid: tuple[int, int], way: Positions, old_grid
 
     False for one that has none, or keeps them in another form (of several stages, say), which is left as it is.
     """
-    name = next((n for n in ("position_embeddings", "position_embedding") if getattr(module, n, None) is not None), "")
+    name = _name_of_positions(module)
     held = getattr(module, name, None)
     rows = held.weight[None] if isinstance(held, nn.Embedding) else held
     if not isinstance(rows, torch.Tensor) or rows.ndim != 3:
@@ -165,14 +167,23 @@ def _hold_positions(module: Any, grid: tuple[int, int], way: Positions, old_grid
     prefix = rows.shape[1] - old_grid[0] * old_grid[1]
     if not 0 <= prefix <= 2:
         return False
-    module.held_positions = resampled(rows, grid, way, old_grid, prefix=prefix)
+    made = resampled(rows, grid, way, old_grid, prefix=prefix)
+    if isinstance(held, nn.Embedding):
+        held.weight = nn.Parameter(made[0], requires_grad=False)
+    else:
+        setattr(module, name, made)
     # Bound to the module and not a closure over it, so that a copy of the network has positions of its own.
     module.interpolate_pos_encoding = MethodType(_held_positions, module)
     return True
 
 
+def _name_of_positions(module: Any) -> str:
+    return next((n for n in ("position_embeddings", "position_embedding") if getattr(module, n, None) is not None), "")
+
+
 def _held_positions(module: Any, *_: Any) -> torch.Tensor:
-    return module.held_positions
+    held = getattr(module, _name_of_positions(module))
+    return held.weight[None] if isinstance(held, nn.Embedding) else held
 
 
 def _features_of_sam(network: Any, images: torch.Tensor, wanted: Wanted) -> Features:

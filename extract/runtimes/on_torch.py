@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...cache import EmbeddingSpec
+from ...cache import TransformSpec
 from ..adapters import Adapter
 from ..device import Precision, exact_fp32, fixed_batch
 from ..pooling import Recipe, pool, wanted
@@ -33,16 +33,17 @@ class Vectors(nn.Module):
         self,
         network: nn.Module,
         adapter: Adapter,
-        spec: EmbeddingSpec,
+        transform: TransformSpec,
         recipes: Mapping[str, Recipe],
         device: torch.device,
     ) -> None:
+        """Takes what each pooling stands for, in the order in which they are wanted."""
         super().__init__()
-        self.network, self.adapter, self.poolings = network, adapter, spec.poolings
-        self.recipes = [recipes[pooling] for pooling in spec.poolings]
-        self.shape = (spec.transform.channels, *spec.transform.size)
-        self.red_filters = spec.transform.colour == "red-filters"
-        for name, values in (("mean", spec.transform.mean), ("std", spec.transform.std)):
+        self.network, self.adapter = network, adapter
+        self.poolings, self.recipes = tuple(recipes), list(recipes.values())
+        self.shape = (transform.channels, *transform.size)
+        self.red_filters = transform.colour == "red-filters"
+        for name, values in (("mean", transform.mean), ("std", transform.std)):
             channels = torch.tensor(values, device=device).view(1, -1, 1, 1)
             self.register_buffer(name, channels, persistent=False)
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 
 import torch
 from torch import nn
 
-from ...base import WeightsError
-from ...extract import Backbone
+from ...base import WeightsError, one_of
+from ...base.errors import FinetuneError
+from ...extract import Backbone, load_backbone, resolve
+from ...extract.backbone import untrained_vectors
+from ...extract.pooling import Term
 from ...extract.runtimes import Vectors
 from .blocks import Blocks
-from .modes import Mode
+from .drop_last import drop_last
+from .lora import add_updates, is_update, open_attentions, updatable
+from .modes import OFFERED, Mode, require_blocks
+from .stochastic_depth import set_drop_path
+from .token_head import TokenHead, grid_of_tokens
 from .trial import needed_parameters, on_meta, try_vectors
 
 
@@ -47,11 +54,13 @@ class Classifier(nn.Module):
     mode, so that their batch norms do not move and nothing in them is dropped.
     """
 
-    def __init__(self, vectors: Vectors, head: nn.Module, mode: Mode, trained: set[str]) -> None:
+    def __init__(
+        self, vectors: Vectors, head: nn.Module, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
+    ) -> None:
         """Takes the names of the parameters of `vectors.network` that are trained; the head is trained whole."""
         super().__init__()
         self.vectors, self.head, self.mode = vectors, head, mode
-        self.notes: list[str] = []
+        self.notes = tuple(notes)
         """What is not as requested, for people."""
         for name, value in vectors.network.named_parameters():
             value.requires_grad_(name in trained)
@@ -73,7 +82,7 @@ class Classifier(nn.Module):
     @property
     def blocks(self) -> Blocks:
         """Stem, blocks and tail of `vectors.network`."""
-        return Blocks.of(self.vectors.network, self.vectors.adapter.group_matcher(self.vectors.network))
+        return blocks_of(self.vectors)
 
     def trained_parameters(self) -> int:
         """How many numbers are trained."""
@@ -99,20 +108,32 @@ class Classifier(nn.Module):
         self.load_state_dict(state, strict=False)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """For timm's layer decay, a number for a parameter's name: stem, blocks, the last one with the tail, head."""
-        blocks = self.blocks
-        numbers = {f"vectors.network.{name}": min(number, blocks.count) for name, number in blocks.numbers.items()}
-        return lambda name: numbers.get(name, blocks.count + 1)
+        """For timm's layer decay, a number for a parameter's name: stem, blocks, the last one with the tail, head.
+
+        A transformer that reads tokens goes on counting.
+        """
+        numbers, last = _depths(self.blocks, "vectors.network.", 0)
+        if isinstance(self.head, TokenHead):
+            deit = self.head.deit
+            more, last = _depths(Blocks.of(deit, deit.group_matcher(coarse=False)), "head.deit.", last + 1)
+            numbers |= more
+        return lambda name: numbers.get(name, last + 1)
 
     def no_weight_decay(self) -> set[str]:
         """Names of class tokens and positions, which timm's optimizers do not decay."""
-        return {name for name, _ in self.vectors.named_parameters(prefix="vectors") if _UNDECAYED.search(name)}
+        return {name for name, _ in self.named_parameters() if _UNDECAYED.search(name)}
 
 
 _UNDECAYED = re.compile(
-    r"(^|\.)((cls|class|dist|reg|register)_?(token|embedding)s?|(pos_embed|position(al)?_embeddings?|held_positions)(\.weight)?"
+    r"(^|\.)((cls|class|dist|reg|register)_?(token|embedding)s?|(pos_embed|position(al)?_embeddings?)(\.weight)?"
     r"|relative_position_bias_table|rel_pos_[hw])$"
 )
+
+
+def _depths(blocks: Blocks, prefix: str, first: int) -> tuple[dict[str, int], int]:
+    """Numbers of parameters from `first` on, the tail with the last block, and the number of that."""
+    numbers = {prefix + name: first + min(number, blocks.count) for name, number in blocks.numbers.items()}
+    return numbers, first + blocks.count
 
 
 def _train_trained(module: nn.Module) -> None:
@@ -149,22 +170,68 @@ def make_classifier(
         drop_path: the rate of stochastic depth of the last block; it rises from 0 in the first one.
 
     Raises:
-        FinetuneError: there is no such mode, or the network has not as many blocks.
+        FinetuneError: there is no such mode, or it cannot be had of this network.
+        BackboneError: there is no such backbone to read tokens.
+        WeightsError: its weights cannot be had.
     """
     mode = Mode.parse(mode) if isinstance(mode, str) else mode
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _made(deepcopy(backbone.vectors), mode, outputs, dropout, drop_path)
+        return assemble(deepcopy(backbone.vectors), mode, outputs, dropout=dropout, drop_path=drop_path)
 
 
-def _made(vectors: Vectors, mode: Mode, outputs: int, dropout: float, drop_path: float) -> Classifier:
+def assemble(vectors: Vectors, mode: Mode, outputs: int, *, dropout: float = 0.0, drop_path: float = 0.0) -> Classifier:
+    """A classifier of these vectors themselves, whose network is changed; it may be on the meta device."""
+    notes = []
     vectors.recipes, vectors.poolings = vectors.recipes[:1], vectors.poolings[:1]
-    blocks = Blocks.of(vectors.network, vectors.adapter.group_matcher(vectors.network))
-    trained = mode.trains(vectors.network, blocks)
+    blocks = blocks_of(vectors)
+    if mode.dropped:
+        require_blocks(mode, mode.dropped + 1, blocks.count)
+        drop_last(vectors, mode.dropped)
+        blocks = blocks_of(vectors)
+    if mode.kind == "tokens-deit":
+        vectors.recipes = [(Term("patches"),)]
+    if mode.trains_backbone and drop_path and not set_drop_path(vectors.network, blocks, drop_path):
+        notes.append("this architecture has no place for stochastic depth; drop_path is without effect.")
+    trained = _add_updates(vectors, mode) if mode.kind == "lora" else mode.trains(vectors.network, blocks)
     if trained:
         trained &= needed_parameters(vectors)
-    width = try_vectors(on_meta(vectors)).shape[-1]
+    return Classifier(vectors, _head(vectors, mode, outputs, dropout), mode, trained, notes)
+
+
+def blocks_of(vectors: Vectors) -> Blocks:
+    """Stem, blocks and tail of the network of `vectors`."""
+    return Blocks.of(vectors.network, vectors.adapter.group_matcher(vectors.network))
+
+
+def _add_updates(vectors: Vectors, mode: Mode) -> set[str]:
+    """Names of the parameters that LoRA trains, which are in the network from now on."""
+    network = vectors.network
+    blocks = blocks_of(vectors)
+    open_attentions(network, blocks.last(blocks.count))
+    blocks = blocks_of(vectors)
+    layers = updatable(network, blocks.last(blocks.count) & needed_parameters(vectors))
+    if not layers or mode.number is None:
+        raise FinetuneError(f"{mode.name} finds no layer in a block of this network; use one of {one_of(OFFERED)}.")
+    add_updates(network, layers, mode.number)
+    return {name for name, _ in network.named_parameters() if is_update(name)}
+
+
+def _head(vectors: Vectors, mode: Mode, outputs: int, dropout: float) -> nn.Module:
     device = vectors.mean.device
-    hidden = mode.number if mode.kind == "mlp" else None
-    head = Head(width, outputs, hidden=hidden, dropout=dropout).to(device)
-    return Classifier(vectors, head, mode, trained)
+    if mode.kind != "tokens-deit":
+        width = try_vectors(on_meta(vectors)).shape[-1]
+        return Head(width, outputs, hidden=mode.number if mode.kind == "mlp" else None, dropout=dropout).to(device)
+    try:
+        _, count, width = try_vectors(on_meta(vectors)).shape
+    except AttributeError:
+        raise FinetuneError(f"this network gives no tokens for {mode.name}; use one of {one_of(OFFERED)}.") from None
+    grid = grid_of_tokens(count, (vectors.shape[1], vectors.shape[2]))
+    return TokenHead(_deit(mode.deit, device), width, grid, outputs, dropout=dropout).to(device)
+
+
+def _deit(name: str, device: torch.device) -> nn.Module:
+    """The network that reads tokens; without its weights on the meta device."""
+    if device.type == "meta":
+        return untrained_vectors(resolve(name)).network
+    return load_backbone(name, device="cpu", runtime="torch", precision="fp32").network

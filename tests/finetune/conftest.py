@@ -1,0 +1,93 @@
+"""Tiny networks without trained weights, one of each kind, and images for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from medprobe.extract import Backbone, Entry, catalogue, load_backbone
+
+_VIT = {"embed_dim": 48, "depth": 4, "num_heads": 3, "img_size": 32, "patch_size": 8}
+_OPEN_CLIP = {"image_size": 32, "layers": 4, "width": 48, "head_width": 16, "patch_size": 8}
+_BLIP = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 96}
+_SAM = _BLIP | {"num_hidden_layers": 4, "global_attn_indexes": [1, 3], "window_size": 2, "output_channels": 32}
+_HF = {"image_size": 32, "patch_size": 8}
+_SWIN = {"img_size": 64, "embed_dim": 24, "depths": (1, 2, 2, 1), "num_heads": (1, 2, 2, 4), "window_size": 2}
+
+KINDS: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry("tiny-vit", source="timm", model="vit_tiny_patch16_224", options=_VIT, image_size=32, poolings=("cls",)),
+        Entry("tiny-cnn", source="timm", model="test_efficientnet", image_size=64, poolings=("pooled",)),
+        Entry("tiny-resnet", source="timm", model="test_resnet", image_size=64, poolings=("pooled",)),
+        Entry("tiny-swin", source="timm", model="swin_tiny_patch4_window7_224", options=_SWIN, image_size=64),
+        Entry(
+            "tiny-sam",
+            source="timm",
+            model="samvit_base_patch16",
+            options=_VIT | {"window_size": 2, "global_attn_indexes": (1, 3)},
+            image_size=32,
+            poolings=("mean",),
+        ),
+        Entry("tiny-sam-hf", source="hf", model="sam", config={"model_type": "sam_vision_model"} | _SAM | _HF),
+        Entry(
+            "tiny-clip",
+            source="open_clip",
+            model="tiny",
+            config={"model_cfg": {"embed_dim": 40, "vision_cfg": _OPEN_CLIP}},
+            poolings=("proj",),
+        ),
+        Entry(
+            "tiny-blip",
+            source="hf",
+            model="blip",
+            config={"model_type": "blip", "vision_config": _BLIP | _HF},
+            image_size=32,
+            poolings=("cls",),
+        ),
+    )
+}
+"""By name; load them as `NAME@random`."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _in_the_catalogue() -> Iterator[None]:
+    """Lets `load_backbone` find the tiny networks by name."""
+    catalogue().update(KINDS)
+    yield
+    for name in KINDS:
+        del catalogue()[name]
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Callable[..., Backbone]:
+    """`tiny_backbone(name, ...)`: one of `KINDS` with random weights, loaded once per set of options."""
+    loaded: dict[tuple[Any, ...], Backbone] = {}
+
+    def load(name: str, **options: Any) -> Backbone:
+        key = (name, *sorted(options.items()))
+        if key not in loaded:
+            backbone = load_backbone(f"{name}@random", device="cpu", runtime="torch", precision="fp32", **options)
+            generator = torch.Generator().manual_seed(0)
+            with torch.no_grad():
+                for (
+                    value
+                ) in backbone.network.parameters():  # fresh ones have weights of zero, behind which all is equal
+                    value.add_(torch.randn(value.shape, generator=generator) * 0.05)
+            loaded[key] = backbone
+        return loaded[key]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def images_for() -> Callable[..., torch.Tensor]:
+    """`images_for(backbone, count)`: uint8 images of noise, as its network takes them."""
+
+    def made(backbone: Backbone, count: int = 4) -> torch.Tensor:
+        shape = (count, backbone.transform.channels, *backbone.transform.size)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    return made
