@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -9,17 +11,20 @@ from typing import Any
 
 from .schemas import SystemKey
 
+NETWORK = "finetune:"
+"""What the names of networks begin with, in the place of a probe's."""
+
 
 def commands(info: Mapping[str, Any], systems: Iterable[SystemKey], *, seeds: Sequence[int], out: str) -> list[str]:
     """The commands that give these systems of a run under these seeds, as the folder `out`.
 
-    Frozen systems that share their settings take one `medprobe probe`, each fine-tuned one a `medprobe finetune`;
-    where there are several commands, a `medprobe merge` is the last.
+    Probes of one kind on the same features take one `medprobe probe`, networks of one mode and recipe one
+    `medprobe finetune`; where there are several commands, a `medprobe merge` is the last.
     """
     systems = list(dict.fromkeys(system._replace(budget="") for system in systems))
-    frozen = [system for system in systems if info["probes"][system.probe]["frozen"]]
-    parts = list(_frozen_parts(info, frozen))
-    parts += [_fine_tuned(info, system) for system in systems if system not in frozen]
+    networks = [system for system in systems if system.probe.startswith(NETWORK)]
+    probes = [system for system in systems if not system.probe.startswith(NETWORK)]
+    parts = [*_probe_parts(info, probes), *_network_parts(info, networks)]
     outs = [f"{out}-{place}" for place in range(1, len(parts) + 1)] if len(parts) > 1 else [out]
     shared = _shared_options(info, seeds)
     made = [
@@ -33,7 +38,7 @@ _Part = tuple[str, list[str], list[str]]
 """The verb of a command, and its options before and after those that all commands of a run share."""
 
 
-def _frozen_parts(info: Mapping[str, Any], systems: Sequence[SystemKey]) -> Iterator[_Part]:
+def _probe_parts(info: Mapping[str, Any], systems: Sequence[SystemKey]) -> Iterator[_Part]:
     """One command for all probes of one kind that are fitted on the same features."""
     groups: dict[tuple[Any, ...], list[str]] = {}
     for probe in dict.fromkeys(system.probe for system in systems):
@@ -63,15 +68,38 @@ def _products(
     return [((fingerprint,), some) for fingerprint, some in poolings.items()]
 
 
-def _fine_tuned(info: Mapping[str, Any], system: SystemKey) -> _Part:
-    backbone = next(cache for cache in info["caches"] if cache["fingerprint"] == system.fingerprint)
-    # `finetune:partial:2:lr=0.001,recipe=huix2024`
-    words = system.probe.split(":")[1:]
-    changed = words.pop().split(",") if "=" in words[-1] else []
-    own = ["--backbone", backbone["spec"]["backbone"], "--mode", ":".join(words)]
-    for setting in changed:
-        own += ["--recipe", setting.partition("=")[2]] if setting.startswith("recipe=") else ["--set", setting]
-    return "finetune", own, []
+def _network_parts(info: Mapping[str, Any], systems: Sequence[SystemKey]) -> Iterator[_Part]:
+    """One command for all backbones that are trained in one mode, with one recipe, at one image size."""
+    specs = {cache["fingerprint"]: cache["spec"] for cache in info["caches"]}
+    groups: dict[tuple[str, int], list[str]] = {}
+    for system in systems:
+        spec = specs[system.fingerprint]
+        groups.setdefault((system.probe, spec["transform"]["size"][0]), []).append(
+            f"{spec['backbone']}[{system.pooling}]"
+        )
+    for (probe, size), backbones in groups.items():
+        own = [*_repeated("--backbone", backbones), "--image-size", str(size)]
+        yield "finetune", own + _training_options(probe, info["probes"][probe]["settings"]), []
+
+
+def _training_options(probe: str, settings: Mapping[str, Any]) -> list[str]:
+    """The mode, and what the name says of the recipe: `finetune:partial:2:lr=0.001,recipe=huix2024`."""
+    words, grid = ["--mode", settings["mode"]], settings.get("search", {})
+    changed = probe.removeprefix(f"{NETWORK}{settings['mode']}").removeprefix(":")
+    for name in re.findall(r"(?:^|,)(\w+)=", changed):
+        if name == "recipe":
+            words += ["--recipe", settings["name"]]
+        elif name not in grid:
+            words += ["--set", f"{name}={_as_text(settings[name])}"]
+    if grid:
+        values = {name: ",".join(map(_as_text, values)) for name, values in grid.items()}
+        words += ["--search", " ".join(f"{name}={listed}" for name, listed in values.items())]
+    return words
+
+
+def _as_text(value: Any) -> str:
+    """A setting as the commands read it."""
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _shared_options(info: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:

@@ -182,7 +182,7 @@ class ReportData:
 
     @cached_property
     def fine_tuned(self) -> list[str]:
-        """Names of the probes under which the backbone was trained, too."""
+        """Names of the probes under which the backbone was trained too, at least in part."""
         return [name for name in self.probes if not self.run.info["probes"][name]["frozen"]]
 
     @cached_property

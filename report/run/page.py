@@ -29,6 +29,7 @@ def render_page(
         "name": data.name,
         "task": data.run.task,
         "metric": data.metric,
+        "fine_tuned": bool(data.fine_tuned),
         "verdict": verdict,
         "sections": _sections(data, figures),
         # Tables that the page alone has, or has shorter than their files.
@@ -64,5 +65,5 @@ def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[t
         "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",
     }  # fmt: skip
     absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
-    absent |= set() if data.fine_tuned else {"unfreezing"}
+    absent |= set() if data.run.epochs is not None else {"unfreezing"}
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]

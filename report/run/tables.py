@@ -114,8 +114,8 @@ def unfreezing_table(data: ReportData) -> Table | None:
 
 
 def costs_table(data: ReportData) -> Table | None:
-    """What each system cost to fit, where some were fine-tuned."""
-    if not data.fine_tuned:
+    """What each system cost to fit, where some are networks."""
+    if data.run.epochs is None:
         return None
 
     def of(column: str, shown: Callable[[float], str]) -> Cell:

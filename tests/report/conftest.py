@@ -181,8 +181,17 @@ def _fine_tuned(run: Run, manifest: Manifest, modes: dict[str, float]) -> Run:
             )
             key = cache["backbone"], cache["fingerprint"], "cls", f"finetune:{mode}"
             recorder.add(SystemKey(manifest.card.name, *key), result)
-    facts = {"frozen": False, "aggregation": "predictions", "refit": False, "settings": {"epochs": 10}}
-    probes = {f"finetune:{mode}": {"label": f"Fine-tuned ({mode})", **facts} for mode in modes}
+    facts = {"aggregation": "predictions", "refit": False}
+    recipe = {"name": "huix2024", "lr": 0.001, "crop_scale": [0.8, 1.0]}
+    probes = {
+        f"finetune:{name}": {
+            "label": f"Fine-tuning ({name})",
+            "frozen": name == "linear",
+            **facts,
+            "settings": {"mode": ":".join(word for word in name.split(":") if "=" not in word), **recipe},
+        }
+        for name in modes
+    }
     info = {**run.info, "probes": probes, "versions": {**run.info["versions"], "torch": "2.6.0"}}
     tables = recorder.scores(), recorder.predictions(), recorder.timings()
     return Run(*tables, run.units, info, epochs=recorder.epochs())
@@ -196,7 +205,7 @@ def mixed(once: Callable[..., Path]) -> list[Path]:
         run = make_run(home, "binary", backbones={"strong-net": 0.6, "weak-net": 0.2}, protocol="holdout")
         run.save(home / "frozen")
         manifest = make_manifest("binary", _TASKS["binary"], name="cohort")
-        modes = {"linear": 0.8, "partial:2:lr=0.001,recipe=huix2024": 2.0, "full": 1.2}
+        modes = {"linear": 0.8, "partial:2:crop_scale=[0.8,1],lr=0.001,recipe=huix2024": 2.0, "full": 1.2}
         _fine_tuned(run, manifest, modes).save(home / "fine-tuned")
 
     home = once("mixed", make)

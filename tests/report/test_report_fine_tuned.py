@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from html_page import HtmlPage
-from medprobe.evaluate import Run, compare, merge_runs, summarise
+from medprobe.evaluate import Run, SystemKey, compare, merge_runs, summarise
+from medprobe.evaluate.results.commands import commands as commands_of
 from medprobe.report import make_report
 from medprobe.report.run.build import Report
 from medprobe.report.run.citation import commands, sentence_to_cite
-from medprobe.report.run.data import ReportData, load_report_data
+from medprobe.report.run.data import ReportData, load_report_data, report_data
 from medprobe.report.run.figures import FIGURES
 from medprobe.report.run.methods import protocol
-from medprobe.report.run.tables import unfreezing_table
 
-MODES = ["finetune:full", "finetune:linear", "finetune:partial:2:lr=0.001,recipe=huix2024"]
+FROZEN = ["finetune:linear", "knn", "logreg"]
+MODES = ["finetune:full", "finetune:partial:2:crop_scale=[0.8,1],lr=0.001,recipe=huix2024"]
+"""`finetune:linear` trains nothing of the backbone."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_every_fine_tuned_system_is_compared_with_the_best_frozen_probe_of_its_b
     summary = summarise(data.run).set_index(["backbone", "probe"])["mean"]
     whole = compare(data.run, "probes")
     for row in rows.to_dict("records"):
-        assert summary[row["backbone"], row["b"]] == max(summary[row["backbone"], name] for name in ("knn", "logreg"))
+        assert summary[row["backbone"], row["b"]] == max(summary[row["backbone"], name] for name in FROZEN)
         assert row["difference"] == pytest.approx(
             summary[row["backbone"], row["a"]] - summary[row["backbone"], row["b"]]
         )
@@ -89,40 +93,48 @@ def test_words_of_a_report_of_both_call_no_tuned_backbone_frozen(
 ) -> None:
     assert sentence_to_cite(data).startswith("Of 2 backbones, frozen and fine-tuned, on cohort")
     assert sentence_to_cite(load_report_data(mixed[0])).startswith("Of 2 frozen backbones on cohort")
-    assert sentence_to_cite(load_report_data(mixed[1])).startswith("Of 2 fine-tuned backbones on cohort")
-    frozen, tuned = protocol(data)[-2:]
-    assert frozen.startswith("Under k nearest neighbours and logistic regression the backbones are frozen")
-    assert tuned.startswith("Under fine-tuned (full), fine-tuned (linear) and")
-    assert "better than the best frozen probe, logistic regression" in report.verdict.caveats
+    run = Run.load(mixed[1])
+    tables = {name: getattr(run, name).query("probe == 'finetune:full'") for name in ("scores", "predictions")}
+    assert sentence_to_cite(report_data(replace(run, **tables))).startswith("Of 2 fine-tuned backbones on cohort")
+    probes, head, tuned = protocol(data)[-3:]
+    assert probes.startswith("Under k nearest neighbours and logistic regression the backbones are frozen")
+    assert head.startswith("Under fine-tuning (linear) the backbones are frozen")
+    assert tuned.startswith("Under fine-tuning (full) and fine-tuning (partial:2:crop")
+    assert "better than the best frozen probe, fine-tuning (linear)" in report.verdict.caveats
 
 
-def test_networks_without_a_frozen_probe_beside_them_have_costs_and_curves_alone(mixed: list[Path]) -> None:
+def test_networks_without_probes_are_compared_with_their_own_linear_head(mixed: list[Path]) -> None:
     alone = load_report_data(mixed[1])
     assert len(alone.costs) == 6
     assert FIGURES["epochs"](alone) is not None
-    assert (unfreezing_table(alone), FIGURES["unfreezing"](alone)) == (None, None)
+    assert set(alone.against_frozen["b"]) == {"finetune:linear"}
 
 
-def test_the_commands_are_one_for_all_probes_one_a_network_and_a_merge(data: ReportData) -> None:
+def test_the_commands_are_one_for_all_probes_one_a_mode_and_a_merge(data: ReportData) -> None:
     words = [shlex.split(command) for command in commands(data)]
-    assert [word[1] for word in words] == ["probe", *6 * ["finetune"], "merge", "report"]
-    assert [word for option, word in zip(words[0], words[0][1:], strict=False) if option == "--probe"] == [
-        "knn",
-        "logreg",
-    ]
-    told = [dict(zip(word[3::2], word[4::2], strict=True)) for word in words[1:7]]
-    assert [(one["--backbone"], one["--mode"]) for one in told] == [
-        (net, mode) for net in ("strong-net", "weak-net") for mode in ("full", "linear", "partial:2")
-    ]
-    assert [(one.get("--recipe"), one.get("--set")) for one in told[:3]] == [
-        2 * (None,),
-        2 * (None,),
-        ("huix2024", "lr=0.001"),
-    ]
-    assert {one["--seeds"] for one in told} == {"3"}
-    outs = [word[word.index("--out") + 1] for word in words[:7]]
-    assert words[7][2:-2] == outs
-    assert words[7][-1] == words[8][2]
+    assert [word[1] for word in words] == ["probe", *3 * ["finetune"], "merge", "report"]
+    given = [[word for option, word in pairwise(one) if option == "--probe"] for one in words[:1]]
+    assert given == [["knn", "logreg"]]
+    shared = ["--protocol", "holdout", "--seeds", "3", "--metric", "roc_auc", "--out"]
+    backbones = ["--backbone", "strong-net[cls]", "--backbone", "weak-net[cls]", "--image-size", "32"]
+    recipe = ["--set", "crop_scale=[0.8,1.0]", "--set", "lr=0.001", "--recipe", "huix2024"]
+    for word, own in zip(words[1:4], (["full"], ["linear"], ["partial:2", *recipe]), strict=True):
+        assert word[2:-1] == ["cohort.parquet", *backbones, "--mode", *own, *shared]
+    outs = [word[word.index("--out") + 1] for word in words[:4]]
+    assert words[4][2:-2] == outs
+    assert words[4][-1] == words[5][2]
+
+
+def test_a_search_is_in_the_command_of_its_network(mixed: list[Path]) -> None:
+    info = Run.load(mixed[1]).info
+    name = "finetune:full:lr=0.001/1e-05,layer_decay=0.65/1"
+    settings = {"mode": "full", "search": {"lr": [0.001, 1e-05], "layer_decay": [0.65, 1.0]}}
+    system = SystemKey("cohort", "strong-net", info["caches"][0]["fingerprint"], "cls", name)
+    searching = {**info, "probes": {name: {**info["probes"]["finetune:full"], "settings": settings}}}
+    [command] = commands_of(searching, [system], seeds=[7], out="runs/a")
+    words = shlex.split(command)
+    assert words[words.index("--search") + 1] == "lr=0.001,1e-05 layer_decay=0.65,1.0"
+    assert "--set" not in words
 
 
 def test_curves_are_merged_with_their_runs(data: ReportData, mixed: list[Path]) -> None:
