@@ -98,13 +98,25 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
     Raises:
         ImageError: its sides are so unequal that it would be huge before the crop.
     """
+    return to_channels(to_size(to_colour(pixels, spec), spec), spec)
+
+
+def to_colour(pixels: np.ndarray, spec: TransformSpec) -> Image.Image:
+    """The first step of `to_input`: grey where the network sees no colour."""
     image = Image.fromarray(pixels)
-    if spec.colour != "rgb":
-        image = image.convert("L")
+    return image if spec.colour == "rgb" else image.convert("L")
+
+
+def to_size(image: Image.Image, spec: TransformSpec) -> Image.Image:
+    """The second step of `to_input`; its errors are."""
     if isinstance(spec.resize_to, int):
         _require_bounded(image, spec.resize_to)
-    resized = Resize(spec.resize_to, InterpolationMode(spec.interpolation))(image)
-    array = np.asarray(CenterCrop(spec.size)(resized))
+    return CenterCrop(spec.size)(Resize(spec.resize_to, InterpolationMode(spec.interpolation))(image))
+
+
+def to_channels(image: Image.Image, spec: TransformSpec) -> np.ndarray:
+    """The last step of `to_input`: as many channels as the network sees, which come first."""
+    array = np.asarray(image)
     channels = np.broadcast_to(array, (spec.channels, *array.shape)) if array.ndim == 2 else array.transpose(2, 0, 1)
     return np.array(channels, order="C")
 

@@ -10,13 +10,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
 
-class Augmentation(BaseModel):
+class Augmentation(BaseModel, frozen=True):
     """What is random in a view of an image; by default nothing.
 
     Names and meaning are those of timm's `create_transform`, and the parts are its own.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     crop_scale: Annotated[Range | None, Field(examples=["crop_scale=[0.8,1]"])] = None
     """Smallest and largest share of the image's area that a random crop has; `none`: the crop of the evaluation. A

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +43,24 @@ class Cut:
         Raises:
             ShapeError: what comes to the cut, or stands before it, does not follow the number of images.
         """
-        self._classifier, self._module = classifier, call.module
-        self.name = next(name for name, module in classifier.named_modules() if module is call.module)
-        """Of the first module after the cut."""
+        names = {module: name for name, module in classifier.named_modules()}
+        self.classifier, self.name = classifier, names[call.module]
+        """`name` is that of the first module after the cut."""
         self._inputs = call.arguments()
-        self._ended: dict[nn.Module, list[Outputs]] = {}
+        self._ended: dict[str, list[Outputs]] = {}
         for ended in call.ended_before():
             if any(leaf.per_image for leaf in ended.outputs().leaves):
-                self._ended.setdefault(ended.module, []).append(ended.outputs())
+                self._ended.setdefault(names[ended.module], []).append(ended.outputs())
+        self.shapes = [tuple(leaf.to_rows(leaf.value).shape[1:]) for leaf in self._inputs if leaf.per_image]
+        """Of the activations of one image."""
         self.frozen_share = 1 - self._flops_after() / max(flops, 1)
         """Share of a forward pass's arithmetic that is before the cut."""
+
+    def on(self, classifier: Classifier) -> Cut:
+        """The same cut of another classifier of the same backbone and mode, without a test."""
+        other = copy(self)
+        other.classifier = classifier
+        return other
 
     @classmethod
     def of(cls, classifier: Classifier) -> Cut | None:
@@ -81,7 +90,7 @@ class Cut:
         """
         with torch.no_grad(), replaced({self._module: _stop}):
             try:
-                self._classifier(images)
+                self.classifier(images)
             except _ReachedError as reached:
                 values = zip(self._inputs, tree_flatten(reached.arguments)[0], strict=True)
                 return tuple(leaf.to_rows(value) for leaf, value in values if leaf.per_image)
@@ -94,11 +103,17 @@ class Cut:
             activations: as `prefix` gives them, of any floating-point type, on the classifier's device.
         """
         count, device = len(activations[0]), activations[0].device
-        forwards = {module: _stand_in(module, ended, count, device) for module, ended in self._ended.items()}
-        forwards[self._module] = self._entry(activations)
-        no_images = torch.zeros((), dtype=torch.uint8, device=device).expand(count, *self._classifier.vectors.shape)
+        forwards: dict[nn.Module, Callable[..., Any]] = {self._module: self._entry(activations)}
+        for name, ended in self._ended.items():
+            module = self.classifier.get_submodule(name)
+            forwards[module] = _stand_in(module, ended, count, device)
+        no_images = torch.zeros((), dtype=torch.uint8, device=device).expand(count, *self.classifier.vectors.shape)
         with replaced(forwards):
-            return self._classifier(no_images)
+            return self.classifier(no_images)
+
+    @property
+    def _module(self) -> nn.Module:
+        return self.classifier.get_submodule(self.name)
 
     def _entry(self, activations: Sequence[torch.Tensor]) -> Callable[..., Any]:
         """The forward of the module at the cut, which gets `activations` at its first call."""
@@ -115,7 +130,7 @@ class Cut:
         return enter
 
     def _flops_after(self) -> int:
-        device = next(self._classifier.parameters()).device
+        device = next(self.classifier.parameters()).device
         rows = [leaf.to_rows(leaf.zeros(FEW, device)) for leaf in self._inputs if leaf.per_image]
         with FlopCounterMode(display=False) as counter:
             self.suffix(rows)
