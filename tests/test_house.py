@@ -48,7 +48,7 @@ _FROM_MODULES = {
         "summary.warnings",
         "validation.diagnostics",
     },
-    "cache": {"index", "lookup", "spec", "verify"},
+    "cache": {"index", "locking", "lookup", "spec", "verify"},
     "extract": {
         "adapters",
         "backbone",

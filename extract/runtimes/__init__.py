@@ -14,9 +14,9 @@ import torch
 from ...base import MedprobeWarning
 from ...cache import EmbeddingSpec
 from ..catalogue import LIBRARIES
-from .on_torch import Embedder, TorchEmbedder, Vectors
+from .on_torch import Embedder, TorchEmbedder, Vectors, filled_up
 
-__all__ = ["Embedder", "Vectors", "make_embedder"]
+__all__ = ["Embedder", "Vectors", "filled_up", "make_embedder"]
 
 
 def make_embedder(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ...base import atomic_path, fingerprint
 from ...base.files import make_folder, sweep
@@ -90,7 +90,7 @@ class Activations:
         about = {"labels": json.dumps(list(labels)), "crc": str(_crc(rows))}
         path = self.folder / f"{fingerprint(list(labels), digits=16)}.safetensors"
         with atomic_path(path) as temporary:
-            save_file(named, temporary, metadata=about)
+            temporary.write_bytes(save(named, metadata=about))
         self.refresh()
 
     def rows(self, labels: Sequence[str]) -> Tensors:
@@ -187,5 +187,5 @@ def _read(path: Path) -> _Part | None:
 def _crc(tensors: Sequence[torch.Tensor]) -> int:
     value = 0
     for tensor in tensors:
-        value = zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), value)
+        value = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, value)
     return value

@@ -17,7 +17,7 @@ from ...base.files import make_folder
 from ...cache import EmbeddingSpec
 from ...cache.spec import Precision
 from ...extract.device import batch_sizes, exact_fp32, fixed_batch
-from ...extract.runtimes.on_torch import filled_up
+from ...extract.runtimes import filled_up
 from ..network.classifier import Classifier
 from ..network.cut import Cut
 from .activations import Activations, images_per_file, kept_bytes, make_room
@@ -152,7 +152,7 @@ class ActivationInputs(_OfImages):
         assert kept is not None
         self._fill(kept, np.unique(np.concatenate(batches)) if batches else np.empty(0, int), view)
         for rows in batches:
-            yield kept.rows([self._label(row, view) for row in rows])
+            yield kept.rows([self._label(row, view) for row in rows.tolist()])
 
     def make_room(self, store: Path, limit_gb: float | None) -> str:
         """Makes room for all activations of all images; nothing, or why there is none."""
@@ -178,9 +178,9 @@ class ActivationInputs(_OfImages):
         views = [None] if view is None else list(range(self.count or 1))
 
         def lacking() -> np.ndarray:
-            by_label = {self._label(row, one): row for row in rows for one in views}
+            by_label = {self._label(row, one): row for row in rows.tolist() for one in views}
             found = {by_label[label] for label in kept.missing(by_label)}
-            return np.array(sorted(found, key=lambda row: self.images.digests[row]), int)
+            return np.array(sorted(found, key=self.images.digests.__getitem__), int)
 
         if not len(lacking()):
             return
@@ -193,7 +193,7 @@ class ActivationInputs(_OfImages):
                 with closing(self.images.views(_in_steps(part, step), views)) as read:
                     for images in read:
                         found += [self._prefix(some, step) for some in images.flatten(0, 1).split(step)]
-                labels = [self._label(row, one) for row in part for one in views]
+                labels = [self._label(row, one) for row in part.tolist() for one in views]
                 kept.add(labels, [torch.cat(tensors) for tensors in zip(*found, strict=True)])
 
     def _batch_size(self) -> int:
@@ -289,8 +289,8 @@ def choose_inputs(
     inputs = ActivationInputs(images, views if random else None, cut, store, dataset, about)
     if why_not := inputs.make_room(store, limit_gb):
         notice(
-            f"{spec.backbone}, {mode.name}: there is no room for activations ({why_not}); the whole network runs in each "
-            "epoch instead, which takes longer. --activations-gb allows more."
+            f"{spec.backbone}, {mode.name}: there is no room for activations ({why_not}); the whole network runs in "
+            "each epoch instead, which takes longer. --activations-gb allows more."
         )
         return whole("there is no room for activations")
     return inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -31,9 +31,9 @@ class Images:
 
     sources: Sequence[Source]
     """(N,)"""
-    sample_ids: Sequence[str]
+    sample_ids: list[str]
     """(N,), for messages."""
-    digests: Sequence[str]
+    digests: list[str]
     """(N,) content digests of what was embedded."""
     transform: TransformSpec
     augmentation: Augmentation
@@ -49,7 +49,7 @@ class Images:
         """Channels, height and width of a view."""
         return (self.transform.channels, *self.transform.size)
 
-    def views(self, batches: Sequence[np.ndarray], views: Sequence[int | None]) -> Iterator[torch.Tensor]:
+    def views(self, batches: Sequence[np.ndarray], views: Sequence[int | None]) -> Generator[torch.Tensor, None, None]:
         """Views of each batch of rows, uint8 (B, len(views), C, height, width); each image is decoded once.
 
         Without a number it is the view of the evaluation, which is what the embeddings were computed from, bit for bit.
