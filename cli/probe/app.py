@@ -70,7 +70,12 @@ def probe(
             " the manifest has train and test, else holdout.",
         ),
     ] = "auto",
-    seeds: Annotated[str, typer.Option(help="A number of resamples, or a list such as 3,5,7.")] = "20",
+    seeds: Annotated[
+        str,
+        typer.Option(
+            help="A number of resamples, a block such as 20:40 (20 to 39), or a list such as 3,5,7 or 0:10,50:60."
+        ),
+    ] = "20",
     folds: Annotated[
         int | None, typer.Option(help="Number of folds; selects the protocol kfold. [default: 5 under kfold]")
     ] = None,

@@ -151,13 +151,26 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`20` as the seeds 0 to 19; `3,5,7` as those three (`3,` as one).
+    """`20` as the seeds 0 to 19; `20:40` as 20 to 39; `3,5,7` as those three (`3,` as one), also `0:10,50:60`.
 
     Raises:
-        ProbeError: `text` is neither, or asks for none.
+        ProbeError: `text` is none of these, or asks for no seed.
     """
+    words = [word.strip() for word in text.split(",") if word.strip()]
     try:
-        numbers = [int(word) for word in text.split(",") if word.strip()]
+        blocks = [[int(bound) for bound in word.split(":")] for word in words]
     except ValueError:
-        raise ProbeError(f'--seeds "{text}": give a number of seeds such as 20, or a list such as 3,5,7.') from None
-    return check_seeds(numbers if "," in text or not numbers else numbers[0])
+        blocks = [[]]
+    if any(len(block) not in (1, 2) for block in blocks):
+        raise ProbeError(
+            f'--seeds "{text}": give a number of seeds such as 20, a block such as 20:40 (20 to 39), or a list such as'
+            " 3,5,7 or 0:10,50:60."
+        )
+    if "," not in text and [len(block) for block in blocks] == [1]:
+        return check_seeds(blocks[0][0])
+    blocks = [block if len(block) == 2 else [block[0], block[0] + 1] for block in blocks]
+    empty = [word for word, (first, end) in zip(words, blocks, strict=True) if end <= first]
+    if empty:
+        raise ProbeError(f'--seeds "{text}": {one_of(empty)} has no seed; 20:40 are the seeds 20 to 39.')
+    count = sum(end - first for first, end in blocks)
+    return check_seeds(count if count > MOST_SEEDS else [seed for block in blocks for seed in range(*block)])

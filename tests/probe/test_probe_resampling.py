@@ -302,8 +302,16 @@ def test_seeds_are_a_number_or_a_list() -> None:
     assert parse_seeds("3,") == [3]
 
 
+def test_seeds_are_given_in_blocks() -> None:
+    assert parse_seeds("20:23") == [20, 21, 22]
+    assert parse_seeds("0:2, 50:52,7") == [0, 1, 50, 51, 7]
+    assert parse_seeds("7:8") == [7]
+
+
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "", ",", "many", "1.5", "3,3", "-1,2", "9999999999,", "100000000", "9" * 20, "9" * 5000]
+    "text",
+    ["0", "-1", "", ",", "many", "1.5", "3,3", "-1,2", "9999999999,", "100000000", "9" * 20, "9" * 5000]
+    + ["3:3", "5:3", ":", "3:", ":3", "0:3:1", "0:2,1:3", "-2:1", "0:10001", "0:" + "9" * 20, "0:3,x", "1.5:3"],
 )
 def test_seeds_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ProbeError):
