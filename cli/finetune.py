@@ -175,7 +175,7 @@ def finetune(
     ] = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
-        typer.Option(help="[default: that of the recipe: auto, bf16 where it is fast]", rich_help_panel=_MACHINE),
+        typer.Option(help="[default: that of the recipe: auto: bf16 on GPUs, fp32 on CPUs]", rich_help_panel=_MACHINE),
     ] = None,
     workers: Annotated[
         int | None,

@@ -13,7 +13,7 @@ import pandas as pd
 from ..base import CacheError, QuarantineError, progress
 from ..base.errors import FinetuneError
 from ..base.text import first_line
-from ..cache import EmbeddingCache, EmbeddingSpec, find_caches
+from ..cache import CacheDraft, EmbeddingCache, EmbeddingSpec, find_caches
 from ..extract import Backbone, extract, load_backbone
 from ..extract.engine import Report, title
 from ..manifests import Manifest
@@ -54,7 +54,7 @@ def embeddings_of(
         BackboneError, OutputError, WorkerError: as `extract`.
     """
     found = _published(manifest, backbone.spec, store)
-    if found is not None and _has_all(found, manifest):
+    if found is not None and _is_up_to_date(found, manifest, store):
         return found
     how: dict[str, Any] = {"reading": manifest.card.reading}
     if found is not None:
@@ -94,9 +94,13 @@ def _published(manifest: Manifest, spec: EmbeddingSpec, store: Path) -> Embeddin
         if set(spec.poolings) <= set(cache.poolings)
         and replace(cache.spec, poolings=spec.poolings, runtime=spec.runtime, precision=spec.precision) == spec
     ]
-    return max(same, key=lambda cache: (_has_all(cache, manifest), cache.spec.fingerprint), default=None)
+    return max(same, key=lambda cache: (_is_up_to_date(cache, manifest, store), cache.spec.fingerprint), default=None)
 
 
-def _has_all(cache: EmbeddingCache, manifest: Manifest) -> bool:
+def _is_up_to_date(cache: EmbeddingCache, manifest: Manifest, store: Path) -> bool:
+    """Whether it has every image, as its file is now."""
     ids = pd.Index(manifest.sample_ids)
-    return bool((ids.isin(cache.sample_ids) | ids.isin(list(cache.quarantine))).all())
+    if not (ids.isin(cache.sample_ids) | ids.isin(list(cache.quarantine))).all():
+        return False  # what segments of an unfinished extraction have does not count
+    stamps, _ = manifest.stamps()
+    return CacheDraft.open(store, manifest.name, cache.spec).is_complete(manifest.sample_ids, stamps)

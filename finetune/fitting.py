@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..base.errors import TrainingError
 from ..cache.spec import safe_name
@@ -21,13 +22,14 @@ from ..extract import Backbone
 from ..probe.engines.task import ProbeTask
 from ..probe.study import Study
 from .embeddings import load_trainable
-from .inputs.in_memory import ImagesInMemory
-from .inputs.sources import Inputs
+from .inputs.sources import Inputs, choose_inputs
+from .inputs.views import Images
 from .network.classifier import Classifier
 from .systems import FineTuning
 from .training.recipe import Recipe
 from .training.search import fit_best
 from .training.start import make_start
+from .training.stepper import training_precision
 from .work_folder import Fits
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
@@ -87,6 +89,8 @@ class CellFitter:
     def __init__(self, plan: Plan, device: str, notice: Callable[[str], None]) -> None:
         self.plan, self.device, self.notice = plan, device, notice
         self._loaded: tuple[int, Backbone, np.ndarray] | None = None
+        self._inputs_by_key: dict[tuple[Any, ...], Inputs] = {}
+        """The last ones."""
         self._noted: set[str] = set()
 
     def fit(self, cell: Cell, *, on_epoch: OnEpoch, should_stop: Callable[[], bool]) -> FitResult:
@@ -110,7 +114,7 @@ class CellFitter:
     def _backbone(self, cell: Cell) -> tuple[Backbone, np.ndarray]:
         """The backbone on the device, and its vectors of all rows."""
         if self._loaded is None or self._loaded[0] != cell.backbone:
-            self._loaded = None  # before the next one takes memory
+            self._loaded, self._inputs_by_key = None, {}  # before the next one takes memory
             data, loading = self.plan.study.data, self.plan.loading[cell.backbone]
             backbone = load_trainable(data.manifest, loading, self.device)
             self._loaded = cell.backbone, backbone, data.features(cell.backbone, cell.key.pooling)
@@ -124,7 +128,7 @@ class CellFitter:
 
         def make(recipe: Recipe) -> tuple[Classifier, Inputs]:
             classifier = make_start(backbone, cell.how.mode, recipe, task, resample, seed=resample.seed)
-            return classifier, self._inputs(cell, classifier, recipe, backbone)
+            return classifier, self._inputs(cell, classifier, recipe, task.X)
 
         with self._shown(cell) as show:
 
@@ -178,11 +182,46 @@ class CellFitter:
 
             yield show
 
-    def _inputs(self, cell: Cell, classifier: Classifier, recipe: Recipe, backbone: Backbone) -> Inputs:
-        data = self.plan.study.data
-        rows = pd.Index(data.manifest.sample_ids).get_indexer(pd.Index(data.sample_ids))
-        sources = data.manifest.sources()
-        return ImagesInMemory([sources[row] for row in rows.tolist()], backbone.transform, self.plan.workers)
+    def _inputs(self, cell: Cell, classifier: Classifier, recipe: Recipe, X: np.ndarray) -> Inputs:
+        """What the network is trained on; that of the cell before, where it is the same."""
+        data, augmentation = self.plan.study.data, recipe.augmentation
+        precision = training_precision(recipe, torch.device(self.device))
+        # Views are drawn from the seed; where nothing is random, all seeds share what is kept.
+        seed = cell.resample.seed if augmentation.is_random else 0
+        key = (cell.backbone, cell.how.mode, augmentation, recipe.views, recipe.mixes, precision, seed)
+        if key not in self._inputs_by_key:
+            rows = pd.Index(data.manifest.sample_ids).get_indexer(pd.Index(data.sample_ids)).tolist()
+            sources = data.manifest.sources()
+            images = Images(
+                sources=[sources[row] for row in rows],
+                sample_ids=list(data.sample_ids),
+                digests=[digest.tobytes().hex() for digest in data.all_digests],
+                transform=data.caches[cell.backbone].spec.transform,
+                augmentation=augmentation,
+                seed=seed,
+                workers=self.plan.workers,
+            )
+            inputs = choose_inputs(
+                classifier,
+                images,
+                spec=data.caches[cell.backbone].spec,
+                vectors=X,
+                views=recipe.views,
+                mixes=recipe.mixes,
+                precision=precision,
+                store=self.plan.store,
+                dataset=data.manifest.name,
+                limit_gb=self.plan.activations_gb,
+                notice=self._note_once,
+            )
+            self._inputs_by_key = {key: inputs}  # those of another mode or seed may go
+            self._note_once(f"{cell.key.backbone}, {cell.how.mode.name}: {inputs.note}")
+        return self._inputs_by_key[key]
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self.notice(text)
 
 
 def _of_class_shares(task: ProbeTask, reason: str) -> FitResult:

@@ -22,7 +22,6 @@ from ..evaluate.results.fit_result import FitResult
 from ..evaluate.results.run import Run, check_output_dir
 from ..evaluate.results.schemas import SystemKey
 from ..extract import Backbone, choose_devices
-from ..extract.device import choose_precision
 from ..extract.loader import default_workers
 from ..manifests import Manifest
 from ..probe.data.features import PREDICTIONS, backbone_labels
@@ -35,7 +34,9 @@ from .network.modes import Mode
 from .processes import fit_cells
 from .systems import FineTuning
 from .training.checkpoint import Interrupted
+from .training.losses import make_loss
 from .training.recipe import Recipe, candidates
+from .training.stepper import training_precision
 from .work_folder import WorkFolder, work_folder_of
 
 _LIBRARIES = ("torch", "torchvision", "timm", "peft")
@@ -170,7 +171,7 @@ def run_finetune(
     )
     cells = _cells(study, [backbone.spec.poolings[0] for backbone in loaded], ways)
     del loaded  # each process loads what it trains
-    precision = choose_precision(ways[0].recipe.precision, torch.device(devices[0]))
+    precision = training_precision(ways[0].recipe, torch.device(devices[0]))
     facts = {way.name: way.facts(frozen=frozen[way.name], precision=precision) for way in ways}
     with ExitStack() as stack:
         work = None
@@ -263,9 +264,11 @@ def _introduce(
         By the name of each way, whether nothing of the backbones is trained.
     """
     frozen: dict[str, bool] = {}
+    y = manifest.units().y
+    outputs = max(make_loss(recipe, manifest.card.task, y).outputs for recipe in ways[0].candidates)
     for backbone in backbones:
         for way in ways:
-            network = make_classifier(backbone, way.mode, len(manifest.card.classes))
+            network = make_classifier(backbone, way.mode, outputs)
             count, whole = network.trained_parameters(), sum(one.numel() for one in network.parameters())
             notice(f"{backbone.name}, {way.mode.name}: trains {count:,} of {whole:,} parameters")
             for note in network.notes:

@@ -8,6 +8,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,7 +56,7 @@ class WorkFolder:
             with writing(folder):
                 self._begin(json.loads(canonical_json(config)), overwrite=overwrite)
         except BaseException:
-            self.close()
+            os.close(self._descriptor)
             raise
 
     def _begin(self, config: dict[str, Any], *, overwrite: bool) -> None:
@@ -83,7 +84,10 @@ class WorkFolder:
         self.close()
 
     def close(self) -> None:
-        """Lets another process take up the work."""
+        """Lets another process take up the work; a folder in which nothing was done is removed."""
+        with suppress(OSError):
+            if {path.name for path in self.folder.iterdir()} <= {_CONFIG, _LOCK}:
+                self.remove()
         os.close(self._descriptor)
 
     def remove(self) -> None:

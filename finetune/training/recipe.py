@@ -98,7 +98,7 @@ class Recipe(Augmentation):
     select: Literal["metric", "loss"] = "metric"
     """What the best epoch is best in on val: the primary metric, or the loss."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the device is quick at it."""
+    """`auto`: bf16 on GPUs that have it, fp32 on CPUs."""
     head_init: Literal["random", "probe"] = "random"
     """`probe`: the head begins as the logistic regression of the frozen vectors (LP-FT)."""
 

@@ -27,6 +27,16 @@ Targets = list[tuple[float, torch.Tensor]]
 """Labels (B, ...) of a batch, each with its share; several where images are mixed."""
 
 
+def training_precision(recipe: Recipe, device: torch.device) -> Precision:
+    """What a network is trained in: by `auto` bf16 on GPUs that have it, fp32 on all CPUs.
+
+    On CPUs gradients of convolutions are slower in bf16 than in fp32, and a run is to be the same on all of them.
+    """
+    if recipe.precision == "auto" and device.type == "cpu":
+        return "fp32"
+    return choose_precision(recipe.precision, device)
+
+
 class Stepper:
     """A network with its optimizer, schedule and moving average."""
 
@@ -36,7 +46,7 @@ class Stepper:
         """Takes a network on its device; an epoch has `steps` batches."""
         self.classifier, self.inputs, self.loss, self.recipe = classifier, inputs, loss, recipe
         self.device = next(classifier.parameters()).device
-        self.precision = choose_precision(recipe.precision, self.device)
+        self.precision = training_precision(recipe, self.device)
         self.optimizer = make_optimizer(classifier, recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe, steps)
         self.average = Average(classifier, recipe.ema) if recipe.ema else None
