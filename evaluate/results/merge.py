@@ -70,7 +70,7 @@ def merge_runs(runs: Sequence[Run], names: Sequence[str] = ()) -> Run:
     _check_as_published(runs, names)
     schema_of = schemas.by_table(runs[0].task)
     fitted = {name: _united(name, [getattr(run, name) for run in runs], names, schema_of[name]) for name in _FITTED}
-    merged = Run(units=runs[0].units, info=info, timings=_smallest([run.timings for run in runs]), **fitted)
+    merged = replace(runs[0], info=info, timings=_smallest([run.timings for run in runs]), **fitted)
     _check_complete(merged)
     return merged
 
