@@ -37,7 +37,7 @@ _SEALED = ("scores", "predictions", "units", *_OPTIONAL)
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The results of one call of `run_probes`. Every statistic follows from these without fitting anything again.
+    """The results of a study, from one command or merged from several; every statistic follows without another fit.
 
     Examples:
         >>> from medprobe.evaluate import Run

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import Medprobe, assert_refused
+from hypothesis import example, given
+from hypothesis import strategies as st
 from medprobe.base.errors import MergeError
 from medprobe.evaluate import Run, merge_runs
-from medprobe.evaluate.results.commands import commands
+from medprobe.evaluate.resampling.resample import parse_seeds
+from medprobe.evaluate.results.commands import commands, seeds_option
 from medprobe.evaluate.results.schemas import SystemKey
 from medprobe.manifests import Manifest
 
@@ -121,6 +124,14 @@ def test_what_several_runs_have_is_there_once_with_the_smaller_timings(study: An
         assert run.timings.query("seed > 0")["fit_s"].eq(0).all()
         assert run.timings.query("seed < 3")["predict_s"].lt(100).all()
         assert len(run.timings) == 2 * 4
+
+
+@given(st.sets(st.integers(0, 60), min_size=1))
+@example({7})
+@example({0, 1})
+@example({5, 6, 7})
+def test_seeds_are_written_as_the_commands_read_them(seeds: set[int]) -> None:
+    assert sorted(parse_seeds(seeds_option(list(seeds)))) == sorted(seeds)
 
 
 # --- what is refused

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.cache import EmbeddingCache
+from medprobe.evaluate import Run, merge_runs
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import KNNProbe, LogisticProbe, run_probes
 from medprobe.report.run.data import report_data
@@ -82,6 +83,23 @@ def test_a_run_on_real_embeddings_is_as_accurate_as_plain_scikit_learn(
         assert mean[probe, backbone] > accuracy - 0.02, (probe, backbone)
         assert mean[probe, backbone] < accuracy + (0.08 if probe == "knn" else 0.02), (probe, backbone)
     assert run.scores["converged"].all()
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.xfail(reason="a fit of logreg depends on the other seeds of its run")
+def test_four_blocks_of_seeds_merged_in_any_order_are_the_bytes_of_one_run(
+    brain: tuple[Manifest, list[EmbeddingCache]], tmp_path: Path
+) -> None:
+    def probe(seeds: range) -> Run:
+        return run_probes(*brain, probes=["logreg", "knn"], seeds=seeds, n_jobs=2, progress=False)
+
+    whole = probe(range(100)).save(tmp_path / "whole")
+    blocks = [probe(range(start, start + 25)) for start in range(0, 100, 25)]
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        merged = merge_runs([blocks[place] for place in order]).save(tmp_path / "merged", overwrite=True)
+        for name in ("run.json", "scores.parquet", "predictions.parquet", "units.parquet"):
+            assert (merged / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 @pytest.mark.slow
