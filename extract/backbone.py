@@ -24,7 +24,8 @@ from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Embedder, Vectors, make_embedder
 from .weights.download import fetch, offline_without_hub
-from .weights.loading import WHEEL_LAYOUTS, load_file
+from .weights.fine_tuned import WEIGHTS, FineTuned
+from .weights.loading import WHEEL_LAYOUTS, as_is, load_file
 from .weights.tensors import read_tensors, tensors_digest
 
 
@@ -131,15 +132,17 @@ def load_backbone(
         ((160, 160), ('cls',), {'cls': 64})
     """
     entry = resolve(name, weights=Path(weights) if weights else None)
+    tuned = FineTuned.of(entry)
+    entry = tuned.completed(entry) if tuned else entry
     place = choose_device(device, runtime)
     in_precision = choose_precision(precision, place)
     run_by = choose_runtime(runtime, in_precision, place)
     adapter = ADAPTERS[entry.source]
-    network = _with_weights(adapter, entry)
+    network = _with_weights(adapter, entry) if tuned is None else _fine_tuned(adapter, entry, tuned)
     digest = tensors_digest(network.state_dict())
     config = adapter.config(network, entry)
     _require_finite(network, entry)
-    transform = _resized(adapter.transform(network, entry, image_size or entry.image_size), resize, resize_mode)
+    transform = _resized(_transform(adapter, network, entry, image_size, tuned), resize, resize_mode)
     transform = replace(transform, interpolation=interpolation or transform.interpolation)
     if grey == "red-filters":
         transform = _to_red_filters(transform, entry)
@@ -184,33 +187,65 @@ def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:
         >>> transform.resize_to, transform.size, positions
         (256, (224, 224), 'bicubic-offset-0.1')
     """
-    _, transform, positions = _on_meta(entry, entry.image_size)
+    with torch.device("meta"):
+        _, _, transform, positions = _untrained(entry, None)
     return transform, positions
 
 
-def untrained_vectors(entry: Entry, *, pooling: str | None = None, image_size: int | None = None) -> Vectors:
-    """The network of an entry with its preprocessing and one pooling on torch's meta device: shapes without values.
+def untrained_vectors(
+    entry: Entry, *, pooling: str | None = None, image_size: int | None = None, device: str = "meta"
+) -> Vectors:
+    """The network of an entry, its preprocessing and one pooling; by default on torch's meta device, without values.
+
+    Of a fine-tuned one it has the architecture, and not the weights.
 
     Raises:
         BackboneError: the backbone has no such pooling, or cannot take that image size.
     """
-    network, transform, _ = _on_meta(entry, image_size or entry.image_size)
-    adapter, device = ADAPTERS[entry.source], torch.device("meta")
-    there = available(_Trial(adapter, network, (entry.channels, *transform.size), device).end)
+    with torch.device(device):
+        entry, network, transform, _ = _untrained(entry, image_size)
+    adapter, place = ADAPTERS[entry.source], torch.device(device)
+    there = available(_Trial(adapter, network, (entry.channels, *transform.size), place).end)
     pooling = pooling or (entry.poolings or there)[0]
     recipe = read_pooling(entry.name, pooling, there, adapter.inside(network))
-    return Vectors(network, adapter, transform, {pooling: recipe}, device)
+    return Vectors(network, adapter, transform, {pooling: recipe}, place)
 
 
-def _on_meta(entry: Entry, image_size: int | None) -> tuple[nn.Module, TransformSpec, Positions]:
-    """The network of an entry for that size, without values, its preprocessing, and how positions are resampled."""
-    adapter = ADAPTERS[entry.source]
+def _untrained(entry: Entry, image_size: int | None) -> tuple[Entry, nn.Module, TransformSpec, Positions]:
+    """An entry with what lies beside its weights, its network, its preprocessing, and how positions are resampled."""
+    adapter, tuned = ADAPTERS[entry.source], FineTuned.of(entry)
+    entry = tuned.completed(entry) if tuned else entry
     if not isinstance(entry.weights, Local):
         entry = replace(entry, weights=Random())
-    with torch.device("meta"):
-        network = adapter.create(entry).eval().requires_grad_(False)
-        transform = adapter.transform(network, entry, image_size)
-        return network, transform, adapter.set_image_size(network, entry, transform.size)
+    network = adapter.create(entry).eval().requires_grad_(False)
+    if tuned:
+        adapter.fit_to(network, tuned.tensors(entry), WEIGHTS)
+    transform = _transform(adapter, network, entry, image_size, tuned)
+    return entry, network, transform, adapter.set_image_size(network, entry, transform.size)
+
+
+def _transform(
+    adapter: Adapter, network: nn.Module, entry: Entry, image_size: int | None, tuned: FineTuned | None
+) -> TransformSpec:
+    """The preprocessing of a fine-tuned network as it was trained with, else that of the entry."""
+    if tuned and image_size in (None, tuned.transform.size[0]):
+        return tuned.transform
+    return adapter.transform(network, entry, image_size or entry.image_size)
+
+
+def _fine_tuned(adapter: Adapter, entry: Entry, tuned: FineTuned) -> nn.Module:
+    """The network at the size that it was trained with, whose positions its weights hold."""
+    if tuned.dropped:
+        raise WeightsError(
+            f"{entry.name}: this network was fine-tuned without its last blocks ({tuned.mode}) and is no whole backbone; "
+            "medprobe.finetune.load_classifier reads it."
+        )
+    tensors = tuned.tensors(entry)
+    network = adapter.create(entry)
+    adapter.fit_to(network, tensors, WEIGHTS)
+    adapter.set_image_size(network, entry, tuned.transform.size)
+    load_file(network, tensors, WEIGHTS, entry, as_is)
+    return network
 
 
 def _resized(transform: TransformSpec, resize: int | None, mode: Resize | None) -> TransformSpec:

@@ -20,7 +20,7 @@ from ...cache.spec import Positions
 from ..catalogue import Entry, Local
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
-from ..weights.tensors import Tensors, read_tensors
+from ..weights.tensors import read_tensors
 from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, transform_spec
 from .position_embeddings import resampled, way_of
 
@@ -37,7 +37,7 @@ class TimmAdapter(Adapter):
         if isinstance(entry.weights, Local):
             network, path = self.create(entry), entry.weights.path
             tensors = read_tensors(path)
-            _add_linear_head(network, tensors, path.name)
+            self.fit_to(network, tensors, path.name)
             load_file(network, tensors, path.name, entry)
             return network
         if timm.is_model(entry.model) and not timm.is_model_pretrained(entry.model):
@@ -46,6 +46,10 @@ class TimmAdapter(Adapter):
         config = timm.get_pretrained_cfg(entry.model)
         with advice_without_hub(entry, (config and config.hf_hub_id) or f"timm/{entry.model}"):
             return _create(entry, pretrained=True)
+
+    def fit_to(self, network: Any, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+        """See `Adapter.fit_to`."""
+        _add_linear_head(network, tensors, where)
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
@@ -69,7 +73,7 @@ class TimmAdapter(Adapter):
         held = getattr(network, "pos_embed", None)
         if isinstance(network, VisionTransformerSAM):
             # The relative positions of its attention follow by themselves, linearly, as in its authors' `get_rel_pos`.
-            if held is None:
+            if held is None or tuple(held.shape[1:3]) == new_grid:
                 return ""
             network.pos_embed = resampled(held, new_grid, way)
             return way
@@ -193,7 +197,7 @@ def _create(entry: Entry, *, pretrained: bool) -> nn.Module:
     return timm.create_model(entry.model, pretrained=pretrained, **options)
 
 
-def _add_linear_head(network: Any, tensors: Tensors, where: str) -> None:
+def _add_linear_head(network: Any, tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Gives the network a place for the classifier that DINOv2's authors publish, if the file has one."""
     weight = tensors.get("linear_head.weight")
     if weight is None or weight.ndim != 2:

@@ -65,6 +65,11 @@ class TransformersAdapter(Adapter):
         _do_without(vision, missing)
         return vision
 
+    def fit_to(self, network: Any, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+        """See `Adapter.fit_to`."""
+        if not any(name.startswith("pooler.") for name in tensors):
+            network.pooler = None
+
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """See `Adapter.transform`."""
         return transform_of(_processor(entry), size, entry.name)

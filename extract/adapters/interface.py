@@ -90,6 +90,12 @@ class Adapter(Protocol):
         """
         ...
 
+    def fit_to(self, network: Any, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+        """Gives a created network the optional parts that tensors of its own names have, and takes the others away.
+
+        `where` names the file in errors.
+        """
+
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         """The preprocessing of the model's own config, scaled to `size` pixels; None is the model's own size."""
         ...

@@ -12,7 +12,8 @@ from torch import nn
 
 from ...base import WeightsError, one_of
 from ...base.errors import FinetuneError
-from ...extract import Backbone, load_backbone, resolve
+from ...cache import EmbeddingSpec
+from ...extract import Backbone, Entry, load_backbone, resolve
 from ...extract.backbone import untrained_vectors
 from ...extract.pooling import Term
 from ...extract.runtimes import Vectors
@@ -54,8 +55,12 @@ class Classifier(nn.Module):
     mode, so that their batch norms do not move and nothing in them is dropped.
     """
 
+    head: Head | TokenHead
+    made_of: tuple[Entry, EmbeddingSpec]
+    """The backbone that it is a copy of, where `make_classifier` made it."""
+
     def __init__(
-        self, vectors: Vectors, head: nn.Module, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
+        self, vectors: Vectors, head: Head | TokenHead, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
     ) -> None:
         """Takes the names of the parameters of `vectors.network` that are trained; the head is trained whole."""
         super().__init__()
@@ -177,7 +182,9 @@ def make_classifier(
     mode = Mode.parse(mode) if isinstance(mode, str) else mode
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return assemble(deepcopy(backbone.vectors), mode, outputs, dropout=dropout, drop_path=drop_path)
+        classifier = assemble(deepcopy(backbone.vectors), mode, outputs, dropout=dropout, drop_path=drop_path)
+    classifier.made_of = backbone.entry, backbone.spec
+    return classifier
 
 
 def assemble(vectors: Vectors, mode: Mode, outputs: int, *, dropout: float = 0.0, drop_path: float = 0.0) -> Classifier:
@@ -217,7 +224,7 @@ def _add_updates(vectors: Vectors, mode: Mode) -> set[str]:
     return {name for name, _ in network.named_parameters() if is_update(name)}
 
 
-def _head(vectors: Vectors, mode: Mode, outputs: int, dropout: float) -> nn.Module:
+def _head(vectors: Vectors, mode: Mode, outputs: int, dropout: float) -> Head | TokenHead:
     device = vectors.mean.device
     if mode.kind != "tokens-deit":
         width = try_vectors(on_meta(vectors)).shape[-1]

@@ -1,0 +1,97 @@
+"""Fine-tuned networks on disk: safetensors, and a JSON that rebuilds them; nothing in them is ever executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ...base import atomic_folder
+from ...extract.adapters import ADAPTERS
+from ...extract.backbone import untrained_vectors
+from ...extract.catalogue import LIBRARIES
+from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
+from ...extract.weights.loading import as_is, load_file
+from ...extract.weights.tensors import read_tensors
+from .classifier import Classifier, assemble
+from .lora import merge_updates
+from .modes import Mode
+
+_HEAD = "head.safetensors"
+
+
+def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any]) -> None:
+    """Writes a folder with `weights.safetensors`, `head.safetensors` and `network.json`.
+
+    The first is the backbone as its library has it, updates of LoRA added to its weights: `NAME@FOLDER` is a backbone
+    like any other, unless it is without its last blocks.
+
+    Args:
+        classifier: made by `make_classifier`.
+        folder: what is made; where it is there already, it stays as it is.
+        about: what else is known, in words of JSON: classes, recipe, seed; no paths.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    entry, spec = classifier.made_of
+    mode, network = classifier.mode, classifier.vectors.network
+    config = entry.config or ADAPTERS[entry.source].config(network, entry) or None
+    if mode.kind == "lora":
+        network = deepcopy(network)
+        merge_updates(network)
+    tuned = FineTuned(
+        backbone=entry.name,
+        source=entry.source,
+        model=entry.model,
+        channels=entry.channels,
+        options=entry.options,
+        config=config,
+        pretrained=spec.weights_digest,
+        transform=spec.transform,
+        pooling=spec.poolings[0],
+        mode=mode.name,
+        dropped=mode.dropped,
+        deit=mode.deit.partition("@")[0],
+        outputs=classifier.head.output.out_features,
+        about=about,
+        versions={name: version(name) for name in sorted({"medprobe", "torch", LIBRARIES[entry.source]})},
+    )
+    with atomic_folder(folder) as draft:
+        save_file(_tensors(network), draft / WEIGHTS)
+        save_file(_tensors(classifier.head), draft / _HEAD)
+        tuned.write(draft)
+
+
+def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
+    """The network and head that `save_weights` wrote, frozen and in evaluation mode.
+
+    Raises:
+        WeightsError: a file is missing, damaged or of another version, or the tensors do not fit.
+        BackboneError: the installed library does not have the architecture.
+    """
+    tuned = FineTuned.read(folder)
+    entry = tuned.entry(folder)
+    mode = Mode.parse(tuned.mode)
+    tensors, head = read_tensors(folder / WEIGHTS), read_tensors(folder / _HEAD)
+    vectors = untrained_vectors(entry, pooling=tuned.pooling, device="cpu")
+    # Updates of LoRA are part of the weights, and what reads tokens has its weights in the head's file.
+    plain = replace(mode, kind="linear", number=None) if mode.kind == "lora" else mode
+    plain = replace(plain, deit=f"{tuned.deit}@random") if tuned.deit else plain
+    classifier = assemble(vectors, plain, tuned.outputs)
+    load_file(classifier.vectors.network, tensors, WEIGHTS, entry, as_is)
+    load_file(classifier.head, head, _HEAD, entry, as_is)
+    classifier.mode = mode
+    classifier.requires_grad_(False).eval()
+    return classifier.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
