@@ -237,7 +237,7 @@ def _fine_tuned(adapter: Adapter, entry: Entry, tuned: FineTuned) -> nn.Module:
     """The network at the size that it was trained with, whose positions its weights hold."""
     if tuned.dropped:
         raise WeightsError(
-            f"{entry.name}: this network was fine-tuned without its last blocks ({tuned.mode}) and is no whole backbone; "
+            f"{entry.name}: this network was fine-tuned without its last blocks ({tuned.mode}) and is no backbone; "
             "medprobe.finetune.load_classifier reads it."
         )
     tensors = tuned.tensors(entry)

@@ -13,13 +13,21 @@ from ..base.errors import FinetuneError
 from ..base.text import install_command
 
 if TYPE_CHECKING:
+    from .network.describe import describe_modes
+    from .network.saved import load_classifier
     from .runner import run_finetune
     from .training.checkpoint import Interrupted
     from .training.recipe import Recipe
 
-__all__ = ["Interrupted", "Recipe", "run_finetune"]
+__all__ = ["Interrupted", "Recipe", "describe_modes", "load_classifier", "run_finetune"]
 
-_LAZY = {"Interrupted": "training.checkpoint", "Recipe": "training.recipe", "run_finetune": "runner"}
+_LAZY = {
+    "Interrupted": "training.checkpoint",
+    "Recipe": "training.recipe",
+    "describe_modes": "network.describe",
+    "load_classifier": "network.saved",
+    "run_finetune": "runner",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -60,6 +60,9 @@ _FROM_MODULES = {
         "multi_device",
         "pooling",
         "runtimes",
+        "weights.fine_tuned",
+        "weights.loading",
+        "weights.tensors",
     },
     "evaluate": {
         "metrics.binning",

@@ -76,6 +76,18 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
     Raises:
         WeightsError: a file is missing, damaged or of another version, or the tensors do not fit.
         BackboneError: the installed library does not have the architecture.
+
+    Examples:
+        >>> import torch
+        >>> from medprobe.extract import load_backbone
+        >>> from medprobe.finetune import load_classifier
+        >>> from medprobe.finetune.network.classifier import make_classifier
+        >>> from medprobe.finetune.network.saved import save_weights
+        >>> backbone = load_backbone("timm:test_resnet@random", image_size=64, device="cpu", runtime="torch")
+        >>> save_weights(make_classifier(backbone, "full", 3), folder / "tuned", {"classes": ["a", "b", "c"]})
+        >>> classifier = load_classifier(folder / "tuned")
+        >>> classifier(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape
+        torch.Size([1, 3])
     """
     tuned = FineTuned.read(folder)
     entry = tuned.entry(folder)
