@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LEAST = 0.1
 """Share of the arithmetic below which a cut is not worth its disk space: nearly all would still run each time."""
+_NO_MATTER = 0.01
+"""Difference of that share that does not matter."""
 _ROUNDING = 1e-4
 """Largest difference, relative to the largest value, where images are computed in other company."""
 
@@ -64,19 +66,14 @@ class Cut:
 
     @classmethod
     def of(cls, classifier: Classifier) -> Cut | None:
-        """The latest cut before which nothing is trained.
+        """The latest cut before which nothing is trained, or an earlier one that leaves out as much.
 
         None where nearly nothing is frozen before what is trained, or where no cut gives exactly what the whole gives.
         """
         was_training = classifier.training
         classifier.eval()
         try:
-            few, more = _Trial.of(classifier, FEW), _Trial.of(classifier, MORE)
-            with FlopCounterMode(display=False) as counter:
-                classifier(few.images)
-            calls = _first_trained(watch(classifier, few.images, more.images))
-            cuts = (_exact_cut(classifier, call, counter.get_total_flops(), (few, more)) for call in reversed(calls))
-            return next((cut for cut in cuts if cut is not None), None)
+            return _latest(classifier)
         except ShapeError:
             return None
         finally:
@@ -173,6 +170,22 @@ class _Trial:
         images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device)
         with torch.no_grad():
             return cls(images, classifier(images))
+
+
+def _latest(classifier: Classifier) -> Cut | None:
+    """See `Cut.of`."""
+    few, more = _Trial.of(classifier, FEW), _Trial.of(classifier, MORE)
+    with FlopCounterMode(display=False) as counter:
+        classifier(few.images)
+    best: Cut | None = None
+    for call in reversed(_first_trained(watch(classifier, few.images, more.images))):
+        cut = _exact_cut(classifier, call, counter.get_total_flops(), (few, more))
+        # The outermost that leaves out as much: a dropout before the first trained layer comes after the cut.
+        if cut is not None and (best is None or cut.frozen_share > best.frozen_share - _NO_MATTER):
+            best = cut
+        elif best is not None:
+            break
+    return best
 
 
 def _first_trained(call: Call) -> list[Call]:
