@@ -122,9 +122,10 @@ def costs_table(data: ReportData) -> Table | None:
         return lambda row: NONE if pd.isna(row[column]) else shown(row[column])
 
     caption = (
-        f"What each system cost, beside its {lower_first(data.metric.label)}: seconds to choose and fit and to predict"
-        " the test, mean over resamples (of a probe without the embedding of the images, on one core; of a network on"
-        " the machine that it was trained on); the most memory in use; epochs, mean; and parameters that were trained."
+        f"What each system cost, beside its {lower_first(data.metric.label)}: time to choose and fit and to predict the"
+        " test, mean over resamples (of a probe without the embedding of the images, on one core; of a network on the"
+        " machine that it was trained on); the most memory in use; the epochs that training took, mean; and the"
+        " parameters that were trained."
     )
     cells = {
         "Backbone": words("label"),

@@ -174,7 +174,7 @@ def _fine_tuned(run: Run, manifest: Manifest, modes: dict[str, float]) -> Run:
                 resample,
                 val_proba=val.astype(np.float32),
                 test_proba=test.astype(np.float32),
-                params={"epochs": 10, "trained_parameters": 1000 * 30**place},
+                params={"epoch": best, "trained_parameters": 1000 * 30**place},
                 fit_s=100.0 * (1 + place),
                 peak_bytes=(1 + place) * 10**9,
                 curves=curves,
