@@ -121,10 +121,10 @@ def run_probes(
         progress=progress,
     )
     recorder, published = study.recorder(), None
-    work = [(recorder, *one) for one in study.draws.clean]
+    work = [(recorder, False, *one) for one in study.draws.clean]
     if study.draws.as_published is not None:
         published = study.recorder(keep_predictions=False)
-        work += [(published, *one) for one in study.draws.as_published]
+        work += [(published, True, *one) for one in study.draws.as_published]
     labels = backbone_labels(caches)
     constant: list[str] = []
     fits = len(features) * len(resolved) * sum(len(resamples) for *_, resamples in work)
@@ -134,9 +134,9 @@ def run_probes(
             X = data.features(cache, pooling)
             key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
             constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
-            for record, budget, resamples in work:
+            for record, as_published, budget, resamples in work:
                 # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                task = study.task(X, resamples, refit=refit and budget.whole)
+                task = study.task(X, resamples, refit=refit and budget.whole, as_published=as_published)
                 for probe in resolved:
                     for result in probe.solve(task, workers):
                         record.add(SystemKey(*key, probe.name, budget.name), result)

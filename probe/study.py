@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base import ProbeError, one_of
 from ..evaluate.metrics.registry import Metric, find_metric, metrics_for
-from ..evaluate.resampling.protocols import settings_of
+from ..evaluate.resampling.protocols import learnable, settings_of
 from ..evaluate.resampling.resample import Resample, resolve_protocol
 from ..evaluate.resampling.train_size import Budget
 from ..evaluate.results.recorder import Recorder
@@ -78,9 +78,12 @@ class Study:
         """What collects the results of all systems, or of all systems as published."""
         return Recorder(self.data.manifest.card, self.protocol, self.draws.units, keep_predictions=keep_predictions)
 
-    def task(self, X: np.ndarray, resamples: Sequence[Resample], *, refit: bool) -> ProbeTask:
+    def task(
+        self, X: np.ndarray, resamples: Sequence[Resample], *, refit: bool, as_published: bool = False
+    ) -> ProbeTask:
         """What is solved with one matrix of features, (R, D) with a row per `data.row_units`; resamples in units."""
         unit, card = self.data.row_units, self.data.manifest.card
+        units = self.draws.leaks.published if as_published else self.draws.units
         return ProbeTask(
             X=X,
             y=self.draws.units.y[unit],
@@ -90,6 +93,7 @@ class Study:
             metric=self.metric,
             refit=refit,
             unit=unit,
+            learnable=learnable(units, self.protocol)[unit],
         )
 
     def run(

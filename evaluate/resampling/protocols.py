@@ -132,6 +132,13 @@ def _fixed_parts(units: Units) -> np.ndarray:
     return parts
 
 
+def learnable(units: Units, protocol: str) -> np.ndarray:
+    """(U,) bool: units that some seed may train or choose on under a protocol, whichever seeds are drawn."""
+    if protocol in FIXED_TEST and units.split is not None:
+        return np.isin(units.split, ["train", "val"])
+    return np.ones(len(units), bool)
+
+
 def _require_groups(counts: np.ndarray, classes: list[str], needed: int, why: str, there: str) -> None:
     found = (counts > 0).sum(axis=0)
     few = [f'"{classes[c]}" ({found[c]})' for c in np.flatnonzero(found < needed)]

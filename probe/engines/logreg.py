@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,8 +18,9 @@ from ...evaluate.results.fit_result import FitResult
 from ..estimators._logistic_solver.guide import Guide
 from ..estimators._logistic_solver.path import Predictor
 from ..estimators._logistic_solver.problems import Problems, proba_of_logits
+from ..estimators._logistic_solver.products import columnwise
 from ..estimators._logistic_solver.rows import Rows
-from ..estimators._logistic_solver.solver import Solution, solve
+from ..estimators._logistic_solver.solver import Solution, WarmStart, solve
 from ..estimators.logistic import GRID, TOL
 from .model_selection import ModelSelector
 from .parallel import Workers
@@ -27,10 +29,8 @@ from .task import ProbeTask
 
 _WIDE = 80
 """Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
-_GUIDED = 4
-"""Resamples from which on a path of their mean, walked ahead of them, is worth it."""
-_MIN_SHARE = 0.5
-"""Share of all rows that a resample must learn from, on average, to be close to the others."""
+_MIN_SHARE = 0.25
+"""Share of the pool that a resample must learn from to be close to the mean of all."""
 _AT_ONCE = 8192
 """Test rows predicted at a time."""
 
@@ -59,20 +59,53 @@ class LogisticSettings(ProbeSettings):
 def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) -> Iterator[FitResult]:
     """Resamples in chunks: wide products for all of a chunk, chunks side by side.
 
-    How resamples are divided follows from their number alone, so that no result depends on the number of workers.
+    What resamples share follows from the pool alone, and products are exact, so that no result depends on the other
+    resamples, on how they are divided, or on the number of workers. Those that learn from a small part of the pool
+    share nothing.
     """
-    used = np.unique(np.concatenate([np.r_[resample.train, resample.val] for resample in task.resamples]))
-    if not task.wide and len(task.classes) > 2:
-        used = used[np.argsort(task.y[used], kind="stable")]
-    rows = Rows(task.X, used)
-    shared = _Shared(task, settings, rows, used)
-    wide = len(task.classes) if task.wide or len(task.classes) > 2 else 1
-    count = len(task.resamples)
-    chunks = min(count, 2 * -(-count * wide // (2 * _WIDE)))  # even, so that two cores end together
-    parts = [task.resamples[part[0] : part[-1] + 1] for part in np.array_split(np.arange(count), chunks)]
-    with shared.guide(ahead=workers.n_jobs > 1) or nullcontext() as guide:
-        for results in workers.map(_solve_chunk, replace(shared, guide_path=guide), parts, threads=True):
+    pool = np.flatnonzero(task.pool)
+    shares = [_rounded_share(len(resample.train) / len(pool)) for resample in task.resamples]
+    parts = [
+        part
+        for share, alike in groupby(zip(shares, task.resamples, strict=True), key=lambda pair: pair[0])
+        for part in _chunks(task, share, [resample for _, resample in alike])
+    ]
+    with ExitStack() as stack:
+        guides: dict[float, _Shared] = {}
+        if any(shares):
+            shared = _Shared.of(task, settings, pool, exact=True)
+            for share in sorted(set(filter(None, shares))):
+                guide = stack.enter_context(shared.guide(share, ahead=workers.n_jobs > 1))
+                guides[share] = replace(shared, guide_path=guide)
+        for results in workers.map(_solve_part, (task, settings, guides), parts, threads=True):
             yield from results
+
+
+def _rounded_share(share: float) -> float | None:
+    """Of the guide for resamples that learn from about this share of the pool; None where it is too small for one."""
+    return round(share, 1) if share >= _MIN_SHARE else None
+
+
+_Part = tuple[float | None, list[Resample]]
+
+
+def _chunks(task: ProbeTask, share: float | None, resamples: list[Resample]) -> list[_Part]:
+    count, outputs = len(resamples), len(task.classes) if task.wide or len(task.classes) > 2 else 1
+    chunks = min(count, 2 * -(-count * outputs // (2 * _WIDE)))  # even, so that two cores end together
+    if share is None:
+        chunks = count
+    bounds = np.array_split(np.arange(count), chunks)
+    return [(share, resamples[part[0] : part[-1] + 1]) for part in bounds]
+
+
+def _solve_part(given: tuple[ProbeTask, LogisticSettings, dict[float, _Shared]], part: _Part) -> list[FitResult]:
+    task, settings, guides = given
+    share, resamples = part
+    if share is not None:
+        return _solve_chunk(guides[share], resamples)
+    (resample,) = resamples
+    used = np.sort(np.r_[resample.train, resample.val])
+    return _solve_chunk(_Shared.of(task, settings, used, exact=False), resamples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +118,14 @@ class _Shared:
     used: np.ndarray
     """(n,) rows of the task that `rows` holds, in its order."""
     guide_path: Guide | None = None
-    """Of the mean of the resamples; None where they are few or differ much."""
+    """Of the mean of the pool; None for resamples that are far from it."""
+
+    @classmethod
+    def of(cls, task: ProbeTask, settings: LogisticSettings, used: np.ndarray, *, exact: bool) -> _Shared:
+        """With the rows `used` (n,), ascending."""
+        if not task.wide and len(task.classes) > 2:
+            used = used[np.argsort(task.y[used], kind="stable")]
+        return cls(task, settings, Rows(task.X, used, exact=exact), used)
 
     def problems(self, parts: Sequence[np.ndarray]) -> Problems:
         """Learning from each of the parts, rows of the task."""
@@ -94,18 +134,13 @@ class _Shared:
             line[part] = True
         return self._problems(inside[:, self.used])
 
-    def guide(self, *, ahead: bool) -> Guide | None:
-        """Of all resamples, if there is to be one."""
-        share = np.zeros(len(self.task.X))
-        for resample in self.task.resamples:
-            share[resample.train] += 1 / len(self.task.resamples)
-        share = share[self.used]
-        if len(self.task.resamples) < _GUIDED or share.mean() < _MIN_SHARE:
-            return None
-        ours = self.settings
-        return Guide(self._problems(share[None]), ours.C, tol=ours.path_tol, max_iter=ours.max_iter, ahead=ahead)
+    def guide(self, share: float, *, ahead: bool) -> Guide:
+        """Of resamples that learn from this share of all rows, each row as often as the others."""
+        ours, mean = self.settings, np.full((1, len(self.used)), share)
+        problems = replace(self, rows=self.rows.for_one())._problems(mean)
+        return Guide(problems, ours.C, tol=ours.path_tol, max_iter=ours.max_iter, ahead=ahead)
 
-    def guidance(self, C: float) -> Solution | None:
+    def guidance(self, C: float) -> WarmStart | None:
         """The guide's at one of the values of the grid."""
         return self.guide_path and self.guide_path.at(self.settings.C.index(C))
 
@@ -164,7 +199,7 @@ class _Model:
         ]
 
 
-def _solve_chunk(shared: _Shared, resamples: tuple[Resample, ...]) -> list[FitResult]:
+def _solve_chunk(shared: _Shared, resamples: list[Resample]) -> list[FitResult]:
     start = time.perf_counter()
     walks = [_Walk(r, ModelSelector(shared.task, r), _places(shared.used, r.val)) for r in resamples]
     _walk(shared, walks)
@@ -231,21 +266,17 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
 
 
 def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
-    """At the chosen C, on what the tested model learns from; once for those that learn the same."""
-    walks_by: dict[Any, list[int]] = defaultdict(list)
-    for number, walk in enumerate(walks):
-        learnt_from = np.sort(shared.task.fitted_on(walk.resample))
-        walks_by[walk.selector.params["C"], learnt_from.tobytes()].append(number)
+    """At the chosen C, on what the tested model learns from."""
     models: list[Any] = [None] * len(walks)
-    for C in sorted({C for C, _ in walks_by}):
-        groups = [numbers for (c, _), numbers in walks_by.items() if c == C]
-        firsts = [walks[numbers[0]] for numbers in groups]
-        problems = shared.problems([shared.task.fitted_on(walk.resample) for walk in firsts])
+    chosen = [walk.selector.params["C"] for walk in walks]
+    for C in sorted(set(chosen)):
+        numbers = [number for number, c in enumerate(chosen) if c == C]
+        problems = shared.problems([shared.task.fitted_on(walks[number].resample) for number in numbers])
         guidance = shared.guidance(C)
-        problems, starts = problems.at(C), np.concatenate([walk.selector.best.points for walk in firsts])
+        problems, starts = problems.at(C), np.concatenate([walks[number].selector.best.points for number in numbers])
         if guidance is not None:
             # The guide knows the val rows, which at a large C are far off where they were not learnt from.
-            shared_start = np.tile(guidance.points, (len(firsts), 1))
+            shared_start = np.tile(guidance.points, (len(numbers), 1))
             better = problems.evaluate(shared_start)[0] < problems.evaluate(starts)[0]
             starts[better] = shared_start[better]
         found = solve(
@@ -255,9 +286,8 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
             max_iter=shared.settings.max_iter,
             warm_start=guidance,
         )
-        for model, numbers in zip(_Model.all_of(problems, found, shared.labels), groups, strict=True):
-            for number in numbers:
-                models[number] = model
+        for number, model in zip(numbers, _Model.all_of(problems, found, shared.labels), strict=True):
+            models[number] = model
     return models
 
 
@@ -281,7 +311,7 @@ def _predict(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndar
     out = np.empty((*intercepts.shape, len(test)))
     for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
         part = slice(start, start + _AT_ONCE)
-        logits = (shared.rows.standardized(shared.task.X[test[part]]) @ weights).astype(np.float64)
+        logits = columnwise(shared.rows.standardized(shared.task.X[test[part]]), weights).astype(np.float64)
         out[:, :, part] = logits.T.reshape(*intercepts.shape, -1) + intercepts[:, :, None]
     if shared.task.wide or len(shared.task.classes) == 2:
         return proba_of_logits(out[None])[0].transpose(0, 2, 1)

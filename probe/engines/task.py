@@ -51,11 +51,24 @@ class ProbeTask:
     """Whether the chosen model is fitted again on train and val before the test."""
     unit: np.ndarray | None = None
     """(R,) int64: the position of each row's unit among the manifest's units; None where rows are the units."""
+    learnable: np.ndarray | None = None
+    """(R,) bool: rows that some seed may train or choose on, whichever seeds there are; None for those of `resamples`.
+    What an engine computes for all resamples follows from these rows, so that no result depends on the other seeds."""
 
     @cached_property
     def wide(self) -> bool:
         """Whether there is a column of y per class (multilabel)."""
         return self.y.ndim == 2
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """(R,) bool: `learnable`, or the rows that some resample trains or chooses on."""
+        if self.learnable is not None:
+            return self.learnable
+        used = np.zeros(len(self.X), bool)
+        for resample in self.resamples:
+            used[resample.train] = used[resample.val] = True
+        return used
 
     def fitted_on(self, resample: Resample) -> np.ndarray:
         """The rows that the tested model is fitted on, sorted."""

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+import numpy as np
+
+from .curvature import Curvature, Rest
 from .path import Predictor
 from .problems import Problems
-from .solver import Solution, solve
+from .solver import Solution, WarmStart, solve
 
 
 class Guide:
@@ -36,6 +39,7 @@ class Guide:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="guide")
         self._lock = threading.Lock()
         self._found: list[Future[Solution]] = []
+        self._at_optimum: dict[int, Future[Rest]] = {}
 
     def __enter__(self) -> Guide:
         return self
@@ -45,15 +49,33 @@ class Guide:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def at(self, number: int) -> Solution:
-        """At `Cs[number]`; waits for it where it must. May be called from any thread."""
+    def at(self, number: int) -> WarmStart:
+        """From `Cs[number]`; waits for it where it must. May be called from any thread."""
         with self._lock:
             for further in range(len(self._found), min(number + 1 + self._ahead, len(self._Cs))):
                 self._found.append(self._pool.submit(self._solve, self._Cs[further]))
-        return self._found[number].result()
+        found = self._found[number].result()
+        return WarmStart(found.points, found.rest, found.steps, lambda: self._precise(number))
 
     def _solve(self, C: float) -> Solution:
-        start = self._predictor.at(C)
-        found = solve(self._problems.at(C), start, tol=self._tol, max_iter=self._max_iter, certify=False)
+        found = solve(
+            self._problems.at(C),
+            self._predictor.at(C),
+            tol=self._tol,
+            max_iter=self._max_iter,
+            certify=False,
+            leading=True,
+        )
         self._predictor.add(C, found.points)
         return found
+
+    def _precise(self, number: int) -> Rest:
+        with self._lock:
+            if number not in self._at_optimum:
+                self._at_optimum[number] = self._pool.submit(self._rest_at_optimum, number)
+        return self._at_optimum[number].result()
+
+    def _rest_at_optimum(self, number: int) -> Rest:
+        problems, points = self._problems.at(self._Cs[number]), self._found[number].result().points
+        proba = problems.probabilities(points)
+        return Curvature(problems, proba, dtype=np.dtype(np.float64), leading=True).rest

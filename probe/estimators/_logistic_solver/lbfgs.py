@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from .problems import Problems
+from .products import dots, rowwise
 
 _MEMORY = 12
 _TRIES = 12
@@ -105,7 +106,7 @@ def minimise(
 def _downhill(history: History, gradient: np.ndarray, which: np.ndarray, precondition: Precondition) -> np.ndarray:
     """(A, P) directions in which the objectives fall, if need be without the steps that were met."""
     direction = -history.times_inverse(gradient, which, precondition)
-    uphill = np.flatnonzero(~(np.einsum("ap,ap->a", gradient, direction) < 0))
+    uphill = np.flatnonzero(~(dots(gradient, direction) < 0))
     if len(uphill):
         history.forget(which[uphill])
         direction[uphill] = -precondition(gradient[uphill], which[uphill])
@@ -126,7 +127,7 @@ class _Search:
 
     def turn(self, which: np.ndarray, direction: np.ndarray, stiffness: np.ndarray, state: State) -> None:
         """Heads the problems `which` in new directions, and measures how far from their optimum they are."""
-        slope = np.einsum("ap,ap->a", state.gradient[which], direction)
+        slope = dots(state.gradient[which], direction)
         self._direction[which], self._slope[which], self._length[which] = direction, slope, 1
         self._tries[which] = 0
         # Where a direction leads up, the known curvature is nothing but rounding, and the gap remains unknown.
@@ -168,7 +169,11 @@ def _shorter(length: np.ndarray, slope: np.ndarray, rise: np.ndarray) -> np.ndar
 
 
 class History:
-    """The last steps of each problem and what they changed, in the rows' precision: curvature that was met."""
+    """The last steps of each problem and what they changed, in the rows' precision: curvature that was met.
+
+    A place holds what all have done in one turn, and nothing for a problem that only searched along its line: so what
+    is kept of a problem does not depend on the others.
+    """
 
     def __init__(self, count: int, size: int, dtype: np.dtype) -> None:
         self._steps = np.zeros((_MEMORY, count, size), dtype)
@@ -187,8 +192,8 @@ class History:
         place = self._added % _MEMORY
         self._scale[place] = 0
         self._steps[place, which], self._changes[place, which] = steps, changes
-        product = np.einsum("ap,ap->a", steps, changes)
-        size = np.einsum("ap,ap->a", steps, steps) * np.einsum("ap,ap->a", changes, changes)
+        product = dots(steps, changes)
+        size = dots(steps, steps) * dots(changes, changes)
         curved = product > 1e-8 * np.sqrt(size)
         self._scale[place, which[curved]] = 1 / product[curved]
         ratio = np.maximum(product / predicted, 1e-12)
@@ -213,12 +218,12 @@ class History:
         weights = {}
         for number in reversed(known):
             place = number % _MEMORY
-            weights[place] = self._scale[place, which] * np.einsum("ap,ap->a", self._of(self._steps, place, which), q)
+            weights[place] = self._scale[place, which] * dots(self._of(self._steps, place, which), q)
             q -= weights[place][:, None] * self._of(self._changes, place, which)
         q = precondition(q, which) * self._first[which, None]
         for number in known:
             place = number % _MEMORY
-            back = self._scale[place, which] * np.einsum("ap,ap->a", self._of(self._changes, place, which), q)
+            back = self._scale[place, which] * dots(self._of(self._changes, place, which), q)
             q += (weights[place] - back)[:, None] * self._of(self._steps, place, which)
         return q
 
@@ -251,12 +256,18 @@ class Steps:
         """(m, m) steps by changes, of each step with the later ones and itself."""
         return np.triu(self.steps @ self.changes.T).astype(np.float64)
 
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        return solve_triangular(self._products, np.eye(len(self.steps)))
+
     def times_inverse(self, gradient: np.ndarray, precondition: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """(A, P) gradients times the inverse curvature that `precondition` makes and the steps correct."""
         if not len(self.steps):
             return precondition(gradient)
-        along = solve_triangular(self._products, self.steps @ gradient.T.astype(self.steps.dtype))
-        q = precondition(gradient - (along.T.astype(self.steps.dtype) @ self.changes))
-        left = np.diag(self._products)[:, None] * along - self.changes @ q.T.astype(self.steps.dtype)
-        back = solve_triangular(self._products, left, trans=1)
-        return q + back.T.astype(self.steps.dtype) @ self.steps
+        kind = self.steps.dtype
+        along = rowwise(gradient.astype(kind), self.steps.T, exact=True)
+        along = rowwise(along.astype(np.float64), self._inverse.T, exact=True)
+        q = precondition(gradient - rowwise(along.astype(kind), self.changes, exact=True))
+        left = np.diag(self._products) * along - rowwise(q.astype(kind), self.changes.T, exact=True)
+        back = rowwise(left, self._inverse, exact=True)
+        return q + rowwise(back.astype(kind), self.steps, exact=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .products import dots
 from .rows import Rows
 
 
@@ -119,22 +120,24 @@ class Problems:
         Products are in the rows' precision, sums over blocks of rows in float64.
         """
         W, _ = self.split(points)
-        loss = np.zeros(len(self))
-        by_weights = np.zeros((self.outputs * len(self), self.rows.width))
+        loss, outputs = np.zeros(len(self)), self.outputs * len(self)
+        pieces = self.rows.cuts(outputs)
+        by_weights = np.zeros((pieces[-1].stop, self.rows.width))
         by_intercepts = np.zeros((self.outputs, len(self)))
-        for part, Z, logits in self._logits(points):
+        for part, Z, logits, with_padding in self._logits(points):
             loss += self._to_residuals(logits, part)
-            by_weights += logits.reshape(len(by_weights), -1) @ Z
-            by_intercepts += logits.sum(axis=2, dtype=np.float64)
-        slope = by_weights.reshape(self.outputs, len(self), -1).transpose(1, 0, 2) * self.stretch[:, None]
-        C = self.C[:, None, None]
-        value = self.C * loss + np.einsum("skd,skd->s", W, W) / 2
+            for piece in pieces:
+                by_weights[piece] += with_padding[piece] @ Z
+            by_intercepts += logits.astype(np.float64).sum(axis=2)
+        slope = by_weights[:outputs].reshape(self.outputs, len(self), -1).transpose(1, 0, 2) * self.stretch[:, None]
+        C, flat = self.C[:, None, None], W.reshape(len(W), -1)
+        value = self.C * loss + dots(flat, flat) / 2
         return value, self.join(C * slope + W, C[:, 0] * by_intercepts.T)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
         """(K, S, n) probability of each class, or of the positive one, for every row, those of weight zero too."""
         out = np.empty((self.outputs, len(self), len(self.rows)), self.rows.dtype)
-        for part, _, logits in self._logits(points):
+        for part, _, logits, _ in self._logits(points):
             out[:, :, part] = proba_of_logits(logits)
         return out
 
@@ -144,15 +147,25 @@ class Problems:
         return W * self.stretch[:, None], b
 
     def _logits(self, points: np.ndarray):
-        """By blocks of rows: which, the rows (m, d), and logits (K, S, m), contiguous in the rows."""
+        """By blocks of rows: which, the rows (m, d), and logits (K, S, m), contiguous in the rows.
+
+        And (K * S or more, m) an array whose first lines these are, and whose others are zero.
+        """
         W, b = self.coefficients(points)
-        columns = W.transpose(2, 1, 0).reshape(self.rows.width, -1)
-        columns, shift = columns.astype(self.rows.dtype), b.T[:, :, None].astype(self.rows.dtype)
-        for part, Z in self.rows.blocks(columns.shape[1]):
-            # This way round BLAS is up to twice as fast as for the transposed product, and the copy costs little.
-            logits = np.ascontiguousarray((Z @ columns).T).reshape(self.outputs, len(self), -1)
+        outputs = self.outputs * len(self)
+        pieces = self.rows.cuts(outputs)
+        columns = np.zeros((self.rows.width, pieces[-1].stop), self.rows.dtype)
+        columns[:, :outputs] = W.transpose(2, 1, 0).reshape(self.rows.width, -1)
+        of_pieces = [np.ascontiguousarray(columns[:, piece]) for piece in pieces]
+        shift = b.T[:, :, None].astype(self.rows.dtype)
+        for part, Z in self.rows.blocks(outputs):
+            with_padding = np.empty((columns.shape[1], len(Z)), self.rows.dtype)
+            for piece, of_piece in zip(pieces, of_pieces, strict=True):
+                # This way round BLAS is up to twice as fast as for the transposed product, and the copy costs little.
+                with_padding[piece] = (Z @ of_piece).T
+            logits = with_padding[:outputs].reshape(self.outputs, len(self), -1)
             logits += shift
-            yield part, Z, logits
+            yield part, Z, logits, with_padding
 
     def _to_residuals(self, logits: np.ndarray, part: slice) -> np.ndarray:
         """Turns logits into the loss's derivative by them, in place; (S,) float64 the loss."""
@@ -194,7 +207,7 @@ def _softmax_residuals(logits: np.ndarray, bounds: np.ndarray, weight: np.ndarra
     for k in range(len(logits)):
         rows = slice(bounds[k], bounds[k + 1])
         logits[k, :, rows] = -others[:, rows]
-    return np.einsum("sm,sm->s", loss, weight, dtype=np.float64)
+    return dots(loss, weight)
 
 
 def _of_own_class(logits: np.ndarray, bounds: np.ndarray, of: Callable[[int, slice], np.ndarray]) -> np.ndarray:
@@ -211,7 +224,7 @@ def _sigmoid_residuals(logits: np.ndarray, signs: np.ndarray, weight: np.ndarray
     small = np.exp(-np.abs(margin))
     loss = np.log1p(small) + np.maximum(-margin, 0)
     logits[...] = -signs * weight * np.where(margin >= 0, small, 1) / (1 + small)
-    return np.einsum("sm,sm->s", loss, weight, dtype=np.float64)
+    return dots(loss, weight)
 
 
 def class_weights(codes: np.ndarray, members: np.ndarray, classes: int, how: np.ndarray | str | None) -> np.ndarray:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from functools import cached_property
 
 import numpy as np
+
+from .products import WIDTHS, cuts, rowwise, widths_for
 
 _BLOCK = 1024
 """Rows at a time: a block and what is computed from it stay in a core's cache between the two products."""
@@ -27,10 +30,12 @@ class Rows:
     Args:
         X: (N, d) float32 or float64, to be read only.
         rows: (n,) which of them, in the order wanted; n >= 1.
+        exact: whether no problem on them may depend on those beside it, to the last bit. That costs a little where few
+            are side by side.
     """
 
-    def __init__(self, X: np.ndarray, rows: np.ndarray) -> None:
-        self._X, self._rows = X, rows
+    def __init__(self, X: np.ndarray, rows: np.ndarray, *, exact: bool = False) -> None:
+        self._X, self._rows, self.exact = X, rows, exact
         self.mean, self.scale = _moments(X, rows)
         self.dtype = X.dtype
         """Of all products."""
@@ -46,10 +51,17 @@ class Rows:
         """D."""
         return self._X.shape[1]
 
+    def for_one(self) -> Rows:
+        """The same rows for problems that are always solved together, and so need not be exact."""
+        rows = copy(self)
+        rows.exact = False
+        return rows
+
     def in_float64(self) -> Rows:
         """The same rows, standardised block by block in float64 at each reading."""
         rows = copy(self)
         rows.dtype, rows._Z = np.dtype(np.float64), None
+        rows.__dict__.pop("_widths", None)
         return rows
 
     def standardized(self, X: np.ndarray) -> np.ndarray:
@@ -65,10 +77,25 @@ class Rows:
     def blocks(self, outputs: int = _BLOCK) -> Iterator[tuple[slice, np.ndarray]]:
         """All rows in order: which ones, and (m, d) the rows themselves; blocks suit a product with so many outputs."""
         small = _SMALL // (outputs * self.width)
-        size = min(small, _BLOCK) if small >= _FEWEST else _BLOCK
+        size = self._even if self.exact else min(small, _BLOCK) if small >= _FEWEST else _BLOCK
         for start in range(0, len(self), size):
             part = slice(start, min(start + size, len(self)))
             yield part, self._Z[part] if self._Z is not None else self.take(np.arange(part.start, part.stop))
+
+    def cuts(self, outputs: int) -> list[slice]:
+        """How to cut a product of a block with so many outputs; the last piece may end beyond them."""
+        return cuts(outputs, self._widths) if self.exact else [slice(0, outputs)]
+
+    @property
+    def _even(self) -> int:
+        """Rows of a block: of equal blocks none is so small that BLAS treats it in another way."""
+        return -(-len(self) // -(-len(self) // _BLOCK))
+
+    @cached_property
+    def _widths(self) -> tuple[int, ...]:
+        sizes = {self._even, (len(self) - 1) % self._even + 1}
+        agreeing = [widths_for(size, self.width, self.dtype.char) for size in sizes]
+        return tuple(width for width in WIDTHS if all(width in widths for widths in agreeing))
 
     def spread(self, members: np.ndarray) -> np.ndarray:
         """Standard deviation of each column among the members of each problem.
@@ -82,8 +109,8 @@ class Rows:
         first, second = (np.zeros((len(members), self.width)) for _ in range(2))
         for part, Z in self.blocks():
             inside, block = members[:, part].astype(np.float64), Z.astype(np.float64)
-            first += inside @ block
-            second += inside @ block**2
+            first += rowwise(inside, block, exact=self.exact)
+            second += rowwise(inside, block**2, exact=self.exact)
         count = members.sum(axis=1, keepdims=True)
         first, second = first / count, second / count
         variance = second - first**2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,20 @@ _WARNINGS = threading.Lock()
 """Around changes to the filters of warnings, which are those of the whole process."""
 _OUTGROWN = 1.1
 """Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """What L problems hand on to others that are much like them, L by L, at the same C."""
+
+    points: np.ndarray
+    """(L, P) float64, their optima."""
+    rest: Rest
+    """What their curvature had in common where they started."""
+    steps: list[Steps]
+    """(L,) those that each first took."""
+    precise: Callable[[], Rest]
+    """The same as `rest`, at their optima and in float64; computed when it is called for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +65,13 @@ def solve(
     *,
     tol: float,
     max_iter: int = 300,
-    warm_start: Solution | None = None,
+    warm_start: WarmStart | None = None,
     certify: bool = True,
+    leading: bool = False,
 ) -> Solution:
     """Solves S problems side by side, and one by one in float64 those that remain.
+
+    With a `warm_start` and rows that are `exact`, the solution of a problem has the same bits whatever the others are.
 
     Args:
         problems: what to solve.
@@ -64,13 +82,19 @@ def solve(
         warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
         certify: whether gaps are measured cautiously, and with curvature that fits the end; False for solutions
             that only lead to others.
+        leading: whether other problems will be given the solution for a warm start.
     """
     share = max_iter // 4  # of the evaluations, for each of the two further ways
     small = problems.size <= _NEWTON_SIZE and len(problems.rows) * problems.rows.width <= _NEWTON_ROWS
-    found = _side_by_side(problems, points, tol, max_iter - 2 * share, warm_start, certify=certify)
+    most = max_iter - 2 * share
+    found = _side_by_side(problems, points, tol, most, warm_start, certify=certify, leading=leading)
     for s in np.flatnonzero(~found.converged).tolist() if share else ():
-        alone = problems.among(np.array([s])).in_float64()
-        _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
+        alone = problems.among(np.array([s]))
+        if warm_start is not None and most > 2 * _STEPS:
+            _take(found, s, _side_by_side(alone, found.points[[s]], tol, most - 2 * _STEPS, certify=certify))
+        if not found.converged[s]:
+            alone = alone.in_float64()
+            _take(found, s, _side_by_side(alone, found.points[[s]], tol, share))
         if not found.converged[s] and small:
             _take(found, s, _side_by_side(alone, _by_newton(alone, share), tol, min(_STEPS, share)))
     return found
@@ -113,33 +137,38 @@ def _side_by_side(
     points: np.ndarray,
     tol: float,
     max_iter: int,
-    warm_start: Solution | None = None,
+    warm_start: WarmStart | None = None,
     *,
     certify: bool = True,
+    leading: bool = False,
 ) -> Solution:
+    """With a `warm_start`, under its two curvatures at most; those of the problems' own would be shared by them."""
     state = State.begin(problems, points)
     live, rest, met, left = np.arange(len(problems)), None, [], max_iter
     while len(live):
         part, first = problems.among(live), rest is None
-        known = warm_start if first else None
+        known = warm_start and (warm_start.rest if first else warm_start.precise())
         curvature = Curvature(
             part,
             part.probabilities(state.points[live]),
-            known and known.rest,
+            known,
+            like=live,
             dtype=None if first else np.dtype(np.float64),
+            leading=leading,
         )
         place = np.searchsorted(live, np.arange(len(problems)))
-        before, spent = state.value[live], state.evaluations.copy()
+        before = state.value[live]
         unsolved, history = minimise(
             problems,
             state,
             live,
-            _preconditioner(curvature, place, known),
+            _preconditioner(curvature, place, warm_start if first else None),
             caution=curvature.caution[np.minimum(place, len(live) - 1)] if certify else None,
             tol=tol,
             steps=min(_STEPS, left),
         )
-        left -= (state.evaluations - spent).max()
+        left -= _STEPS
+        last = left <= 0 or (warm_start is not None and not first)
         if first:
             rest, met = curvature.rest, [history.of(int(problem)) for problem in live]
         # Rounding allows no lower value, under a curvature that is not rounding itself.
@@ -147,14 +176,14 @@ def _side_by_side(
         # The curvature of the start is another one than that at the end: the gap is measured once more, with a new one.
         outgrown = live[before > _OUTGROWN * state.value[live]] if certify else live[:0]
         live = np.union1d(np.setdiff1d(unsolved, stuck), outgrown)
-        if left <= 0:
+        if last:
             state.gap[outgrown] = np.inf
             break
     assert rest is not None
     return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met)
 
 
-def _preconditioner(curvature: Curvature, place: np.ndarray, warm_start: Solution | None) -> Precondition:
+def _preconditioner(curvature: Curvature, place: np.ndarray, warm_start: WarmStart | None) -> Precondition:
     """The inverse of `curvature`, in which problem s is at `place[s]`; corrected by the steps of `warm_start`."""
 
     def made(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
