@@ -25,6 +25,7 @@ from .embeddings import load_trainable
 from .inputs.sources import Inputs, choose_inputs
 from .inputs.views import Images
 from .network.classifier import Classifier
+from .network.saved import save_weights
 from .systems import FineTuning
 from .training.recipe import Recipe
 from .training.search import fit_best
@@ -148,9 +149,8 @@ class CellFitter:
             )
         trained = best.trained
         if self.plan.keep_weights and fits is not None:
-            from .network.saved import save_weights
-
-            save_weights(best.classifier, fits.weights(cell.folder), {"classes": list(task.classes), "task": task.task})
+            about = {"task": task.task, "classes": list(task.classes), "system": cell.key.probe, "seed": resample.seed}
+            save_weights(best.classifier, fits.weights(cell.folder), about)
         return task.result(
             resample,
             val_proba=trained.val_proba,

@@ -143,6 +143,8 @@ def run_finetune(
     ways, loading = _ways(modes, recipe, search), _listed(backbones)
     if keep_weights and out is None:
         raise FinetuneError("weights are kept in the folder of the run; give `out`.")
+    if keep_weights and any(one.loss == "cumulative-link" for one in ways[0].candidates):
+        raise FinetuneError("the cut points of loss=cumulative-link cannot be kept; leave --keep-weights out.")
     if out is not None:
         check_output_dir(Path(out), overwrite=overwrite)
     devices = _of_one_kind(choose_devices(device))
@@ -153,7 +155,7 @@ def run_finetune(
             raise Interrupted
 
     loaded = [load_trainable(manifest, one, devices[0]) for one in loading]
-    frozen = _introduce(loaded, ways, manifest, notice)
+    _introduce(loaded, ways, manifest, notice)
     how = {"device": devices[0], "workers": workers, "show_progress": progress, "notice": notice, "stop": stop}
     pairs = zip(loaded, loading, strict=True)
     caches = [embeddings_of(manifest, backbone, one, Path(store), **how) for backbone, one in pairs]
@@ -172,7 +174,7 @@ def run_finetune(
     cells = _cells(study, [backbone.spec.poolings[0] for backbone in loaded], ways)
     del loaded  # each process loads what it trains
     precision = training_precision(ways[0].recipe, torch.device(devices[0]))
-    facts = {way.name: way.facts(frozen=frozen[way.name], precision=precision) for way in ways}
+    facts = {way.name: way.facts(precision=precision) for way in ways}
     with ExitStack() as stack:
         work = None
         if out is not None:
@@ -257,13 +259,8 @@ def _of_one_kind(devices: list[str]) -> list[str]:
 
 def _introduce(
     backbones: Sequence[Backbone], ways: Sequence[FineTuning], manifest: Manifest, notice: Callable[[str], None]
-) -> dict[str, bool]:
-    """Reports what is trained, and finds what cannot be before any work is done.
-
-    Returns:
-        By the name of each way, whether nothing of the backbones is trained.
-    """
-    frozen: dict[str, bool] = {}
+) -> None:
+    """Reports what is trained, and finds what cannot be before any work is done."""
     y = manifest.units().y
     outputs = max(make_loss(recipe, manifest.card.task, y).outputs for recipe in ways[0].candidates)
     for backbone in backbones:
@@ -273,8 +270,6 @@ def _introduce(
             notice(f"{backbone.name}, {way.mode.name}: trains {count:,} of {whole:,} parameters")
             for note in network.notes:
                 notice(f"note: {backbone.name}, {way.mode.name}: {note}")
-            frozen[way.name] = not any(one.requires_grad for one in network.vectors.parameters())
-    return frozen
 
 
 def _cells(study: Study, poolings: Sequence[str], ways: Sequence[FineTuning]) -> list[Cell]:

@@ -38,14 +38,14 @@ class FineTuning:
         """Epochs of one fit, at most, of all candidates together."""
         return sum(recipe.epochs for recipe in self.candidates)
 
-    def facts(self, *, frozen: bool, precision: str) -> dict[str, Any]:
-        """What run.json says of it; `frozen` is whether nothing of the backbone is trained."""
+    def facts(self, *, precision: str) -> dict[str, Any]:
+        """What run.json says of it, with the precision that `auto` stands for."""
         settings = {"mode": self.mode.name, **self.recipe.facts(), "precision": precision}
         if self._grid:
             settings["search"] = self._grid
         return {
             "label": f"Fine-tuning ({self.name.removeprefix('finetune:')})",
-            "frozen": frozen,
+            "frozen": not self.mode.trains_backbone,
             "aggregation": PREDICTIONS,
             "refit": False,
             "settings": settings,
