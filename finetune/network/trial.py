@@ -36,5 +36,6 @@ def needed_parameters(vectors: Vectors) -> set[str]:
     """
     copy = on_meta(vectors).eval().requires_grad_()
     names, values = zip(*copy.network.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(try_vectors(copy).sum(), values, allow_unused=True)
+    with torch.inference_mode(False), torch.enable_grad():
+        gradients = torch.autograd.grad(try_vectors(copy).sum(), values, allow_unused=True)
     return {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
