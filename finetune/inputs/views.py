@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from timm.data import auto_augment  # pyright: ignore[reportPrivateImportUsage]
 from timm.data.random_erasing import RandomErasing
 from timm.data.transforms_factory import transforms_imagenet_train
 from torchvision.transforms import Compose, InterpolationMode, Resize
@@ -145,7 +146,25 @@ def _changes(transform: TransformSpec, augmentation: Augmentation, mode: str) ->
         separate=True,
     )
     (crop, *flips), colours = (part.transforms for part in parts[:2])
+    for colour in colours:
+        for operation in _operations(vars(colour).get("ops") or vars(colour).get("policy") or []):
+            if operation.aug_fn is auto_augment.posterize:
+                operation.aug_fn = _posterized
     return Compose([*([] if augmentation.crop_scale is None else [crop]), *flips, *colours])
+
+
+def _operations(nested: Any) -> Iterator[Any]:
+    """Those of one of timm's policies."""
+    for one in nested:
+        if isinstance(one, list | tuple):
+            yield from _operations(one)
+        else:
+            yield one
+
+
+def _posterized(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Timm's operation; newer versions of Pillow refuse to keep no bit at all, which its policies sometimes want."""
+    return auto_augment.posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
 def _erased(array: np.ndarray, transform: TransformSpec, probability: float) -> np.ndarray:
