@@ -63,7 +63,7 @@ def widths_for(rows: int, width: int, kind: str) -> tuple[int, ...]:
 @cache
 def _widths_of_rows(shape: tuple[int, int], kind: str, by_rows: bool) -> tuple[int, ...]:
     """Widths that agree for rows times a matrix of this shape, which lies in memory row by row, or column by column."""
-    right = _filled(shape, kind) if by_rows else _filled(shape[::-1], kind).T
+    right = _filled(shape, kind) if by_rows else _filled((shape[1], shape[0]), kind).T
     left = _filled((WIDTHS[-1], shape[0]), kind)
     whole = left @ right
     return tuple(w for w in WIDTHS if np.array_equal(left[-w:].copy() @ right, whole[-w:]))
