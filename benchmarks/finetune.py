@@ -64,7 +64,7 @@ def plain(backbone: Backbone, mode: str, pixels: torch.Tensor, y: torch.Tensor) 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses, time.perf_counter() - start
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ...base import atomic_path, fingerprint
+from ...base import atomic_path, canonical_json, fingerprint
 from ...base.files import make_folder, sweep
 from ...base.text import size
 from ...cache.locking import exclusive
@@ -87,7 +87,8 @@ class Activations:
         """
         rows = [_compact(tensor) for tensor in tensors]
         named = {str(number): tensor for number, tensor in enumerate(rows)}
-        about = {"labels": json.dumps(list(labels)), "crc": str(_crc(rows))}
+        # In one text, since safetensors writes several entries in any order.
+        about = {"about": canonical_json({"labels": list(labels), "crc": _crc(rows)})}
         path = self.folder / f"{fingerprint(list(labels), digits=16)}.safetensors"
         with atomic_path(path) as temporary:
             temporary.write_bytes(save(named, metadata=about))
@@ -176,12 +177,11 @@ def _read(path: Path) -> _Part | None:
     """The content of a file; None where it is not whole."""
     try:
         with torch.inference_mode(False), safe_open(path, framework="pt") as file:
-            about = file.metadata()
-            labels = json.loads(about["labels"])
+            about = json.loads(file.metadata()["about"])
             tensors = tuple(file.get_tensor(str(number)) for number in range(len(file.keys())))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None
-    return _Part(labels, tensors) if str(_crc(tensors)) == about["crc"] else None
+    return _Part(about["labels"], tensors) if _crc(tensors) == about["crc"] else None
 
 
 def _crc(tensors: Sequence[torch.Tensor]) -> int:

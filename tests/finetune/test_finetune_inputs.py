@@ -16,7 +16,7 @@ import pytest
 import torch
 from medprobe.extract import Backbone, load_backbone
 from medprobe.extract.loader import to_input
-from medprobe.finetune.inputs import activations
+from medprobe.finetune.inputs import activations, views
 from medprobe.finetune.inputs.augmentation import Augmentation
 from medprobe.finetune.inputs.sources import ActivationInputs, Inputs, PixelInputs, VectorInputs, choose_inputs
 from medprobe.finetune.inputs.views import Images
@@ -114,7 +114,7 @@ def test_what_was_kept_serves_other_classifiers_and_later_processes(
     inputs = choose(first)
     _logits(inputs, first, list(range(COUNT)))
     later = choose(second)
-    monkeypatch.setattr(Images, "views", None)  # nothing is decoded again
+    monkeypatch.setattr(views, "read_image", None)  # nothing is decoded again
     torch.testing.assert_close(_logits(inputs, second, [4, 2]), _logits(later, second, [4, 2]), rtol=0, atol=0)
     assert not torch.allclose(_logits(inputs, first, [4]), _logits(inputs, second, [4]))
     monkeypatch.undo()
@@ -136,7 +136,7 @@ def test_training_from_activations_has_the_losses_of_the_whole_network(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            found.append(float(loss))
+            found.append(loss.item())
         return found
 
     np.testing.assert_allclose(losses(), losses(mixes=True), atol=5e-3)
@@ -246,7 +246,7 @@ def test_images_that_come_again_are_decoded_once(
     drawn = _logits(fresh, classifier, [2, 5], 1)
     whole = _logits(inputs, classifier, [2, 5])
     _logits(fresh, classifier, [2, 5])
-    monkeypatch.setattr(Images, "views", None)
+    monkeypatch.setattr(views, "read_image", None)
     torch.testing.assert_close(_logits(inputs, classifier, [5, 2]), whole.flip(0))
     torch.testing.assert_close(_logits(fresh, classifier, [2, 5]), whole)
     assert not torch.allclose(drawn, whole)
