@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_PANELS = 8
 """Systems in one figure."""
+_MOST_CHARACTERS = 84
+"""In a title, which has the width of both panels."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ def epochs_figure(systems: Sequence[LearningCurves], metric: str) -> Figure:
             _line(losses, curve, "train_loss", LIGHT.quiet, dashed=True)
             _line(losses, curve, "val_loss", system.colour)
             _line(scores, curve, "val_metric", system.colour)
-        losses.set_title(shortened(system.title, 60))
+        losses.set_title(shortened(system.title, _MOST_CHARACTERS))
         losses.set_ylabel("Loss")
-        scores.set_ylabel(f"{metric} on val")
+        scores.set_ylabel(textwrap.fill(f"{metric} on val", 16))
         for axes in (losses, scores):
             axes.grid(visible=True)
             axes.xaxis.get_major_locator().set_params(integer=True)

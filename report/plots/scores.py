@@ -121,7 +121,11 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     labels = [label for label in look.backbones if (seeds["label"] == label).any()]
     across = min(_ACROSS, len(probes))
     down = math.ceil(len(probes) / across)
-    figure = new_figure(WIDTH, 0.2 + (0.65 + 0.34 * len(labels)) * down)
+    titles = dict(seeds[["probe", "probe_label"]].drop_duplicates().itertuples(index=False))
+    if across > 2:
+        titles = {probe: _wrapped(str(title)) for probe, title in titles.items()}
+    lines = max(title.count("\n") + 1 for title in titles.values())
+    figure = new_figure(WIDTH, 0.2 + (0.4 + 0.13 * max(2, lines) + 0.34 * len(labels)) * down)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
     for axes in panels[len(probes) :]:
         axes.set_visible(False)
@@ -134,8 +138,7 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
             axes.plot(values, np.full(len(values), y), "o", color=look.colour(label), markersize=3, alpha=0.55, mew=0)
             axes.plot(np.nanmean(values) if np.isfinite(values).any() else [], [y] if np.isfinite(values).any() else [],
                       "|", color=LIGHT.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
-        title = str(part["probe_label"].iloc[0])
-        axes.set_title(textwrap.fill(shortened(title), 14) if across > 2 else title)
+        axes.set_title(titles[probe])
         axes.grid(axis="x")
         axes.locator_params(axis="x", nbins=4)
         place_rows(
@@ -143,6 +146,11 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
         )
     figure.supxlabel(f"{look.metric.label} on test{look.metric.direction}", fontsize=8.5)
     return figure
+
+
+def _wrapped(title: str) -> str:
+    """A title over a narrow panel: the settings in the name of a probe are one long word."""
+    return textwrap.fill(shortened(title).replace(":", ": ").replace(",", ", "), 15)
 
 
 def grouped_rows(

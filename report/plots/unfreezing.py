@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ...base.text import number, p_value, signed
+from ...base.text import number, p_value, shortened, signed
 from ..elements.theme import LIGHT, new_figure, place_rows
 from .scores import MOST_ROWS, ROW, WIDTH, Look, grouped_rows, headings_in_ink, right_text
 
@@ -39,7 +39,7 @@ def unfreezing_figure(systems: pd.DataFrame, look: Look) -> Figure:
         right_text(axes, y, f"{number(row['mean'])}{gain}")
     headings_in_ink(figure, axes, headings)
     right_text(axes, -0.05, "mean   gain   Holm p", LIGHT.quiet)
-    names = [f"{row['probe_label']}{' (frozen)' if row['frozen'] else ''}" for _, row in placed]
+    names = [f"{shortened(row['probe_label'])}{' (frozen)' if row['frozen'] else ''}" for _, row in placed]
     place_rows(axes, [y for y, _ in placed], names, top=-0.7, bottom=bottom)
     axes.set_xlabel(f"{look.metric.label} on test{look.metric.direction}")
     axes.grid(axis="x")
