@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +26,10 @@ from .views import Images
 
 Tensors = tuple[torch.Tensor, ...]
 """In main memory; the first dimension of each is images."""
+_IN_MEMORY = 2**30
+"""Bytes of decoded images that are kept in memory; more are in a temporary file."""
 _KEPT_GB = 20.0
-"""The most that decoded images take in a temporary file, by default."""
+"""The most that they take there, by default."""
 
 
 class Inputs(Protocol):
@@ -69,13 +72,14 @@ class _OfImages:
 
 
 class PixelInputs(_OfImages):
-    """Images for the whole network. Views that come again are decoded once and kept in a temporary file."""
+    """Images for the whole network. Views that come again are decoded once and kept."""
 
     def __init__(self, images: Images, views: int | None, folder: Path, limit_gb: float | None, why: str) -> None:
-        """Takes where the temporary file is made, how large it may be, and why the whole network runs."""
+        """Takes where temporary files are made, how large they may be, and why the whole network runs."""
         super().__init__(images, views)
         self._kept: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
-        self._folder, self._left = folder, int((_KEPT_GB if limit_gb is None else limit_gb) * 1e9)
+        self._folder, self._in_memory = folder, _IN_MEMORY
+        self._on_disk = int((_KEPT_GB if limit_gb is None else limit_gb) * 1e9)
         self.note = f"the whole network runs for each image in each epoch: {why}"
 
     def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Iterator[Tensors]:
@@ -105,10 +109,14 @@ class PixelInputs(_OfImages):
         """Where the pixels (N, C, H, W) of a view are kept, and which rows (N,) are; None where there is no room."""
         if view not in self._kept:
             shape = (len(self.images), *self.images.shape)
-            if (pixels := _temporary(self._folder, shape, self._left)) is None:
-                self._left = 0
+            count = math.prod(shape)
+            if count <= self._in_memory:
+                pixels, self._in_memory = np.empty(shape, np.uint8), self._in_memory - count
+            elif count <= self._on_disk and (mapped := _temporary(self._folder, shape)) is not None:
+                pixels, self._on_disk = mapped, self._on_disk - count
+            else:
+                self._in_memory = self._on_disk = 0
                 return None
-            self._left -= pixels.nbytes
             self._kept[view] = pixels, np.zeros(len(self.images), bool)
         return self._kept[view]
 
@@ -117,13 +125,11 @@ _AT_ONCE = 32
 """Images that one worker decodes before it passes them on."""
 
 
-def _temporary(folder: Path, shape: tuple[int, ...], limit: int) -> np.ndarray | None:
-    """Memory behind a file without a name, which the system frees when it is not needed any more, even by a kill."""
-    if np.prod(shape, dtype=np.int64) > limit:
-        return None
+def _temporary(folder: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Memory behind a file without a name, which is gone when this process is, even by a kill; None without room."""
     make_folder(folder)
     with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, int(np.prod(shape, dtype=np.int64)))  # a full disk shows now
+        os.posix_fallocate(file.fileno(), 0, math.prod(shape))  # a full disk shows now, and not as a crash later
         return np.memmap(file, np.uint8, "r+", shape=shape)
     return None
 
@@ -282,6 +288,8 @@ def choose_inputs(
         return whole("images are mixed with each other")
     if random and views is None:
         return whole("augmentation gives another view in each epoch")
+    if limit_gb == 0:
+        return whole("no activations are to be kept")
     cut = Cut.of(classifier)
     if cut is None:
         return whole(f"no part that is worth it is frozen before what {mode.name} trains")

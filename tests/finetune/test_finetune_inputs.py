@@ -16,7 +16,7 @@ import pytest
 import torch
 from medprobe.extract import Backbone, load_backbone
 from medprobe.extract.loader import to_input
-from medprobe.finetune.inputs import activations, views
+from medprobe.finetune.inputs import activations, sources, views
 from medprobe.finetune.inputs.augmentation import Augmentation
 from medprobe.finetune.inputs.sources import ActivationInputs, Inputs, PixelInputs, VectorInputs, choose_inputs
 from medprobe.finetune.inputs.views import Images
@@ -238,9 +238,11 @@ def test_the_activations_that_were_used_longest_ago_make_room(
     assert len(kept("partial:3", room_for_two)) == 2
 
 
+@pytest.mark.parametrize("in_memory", [2**30, 0], ids=["in memory", "in a file"])
 def test_images_that_come_again_are_decoded_once(
-    tiny: Backbone, images: Images, choose: Callable[..., Inputs], monkeypatch: pytest.MonkeyPatch
+    tiny: Backbone, images: Images, choose: Callable[..., Inputs], monkeypatch: pytest.MonkeyPatch, in_memory: int
 ) -> None:
+    monkeypatch.setattr(sources, "_IN_MEMORY", in_memory)
     classifier = make_classifier(tiny, "full", 3).eval()
     inputs, fresh = choose(classifier), choose(classifier, augmentation=FLIPS)
     drawn = _logits(fresh, classifier, [2, 5], 1)
