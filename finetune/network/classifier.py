@@ -197,13 +197,27 @@ def assemble(vectors: Vectors, mode: Mode, outputs: int, *, dropout: float = 0.0
         drop_last(vectors, mode.dropped)
         blocks = blocks_of(vectors)
     if mode.kind == "tokens-deit":
-        vectors.recipes = [(Term("patches"),)]
+        _take_tokens(vectors, mode)
     if mode.trains_backbone and drop_path and not set_drop_path(vectors.network, blocks, drop_path):
         notes.append("this architecture has no place for stochastic depth; drop_path is without effect.")
-    trained = _add_updates(vectors, mode) if mode.kind == "lora" else mode.trains(vectors.network, blocks)
-    if trained:
-        trained &= needed_parameters(vectors)
-    return Classifier(vectors, _head(vectors, mode, outputs, dropout), mode, trained, notes)
+    trained = mode.trains(vectors.network, blocks)
+    if mode.kind == "lora":
+        trained, shape = _add_updates(vectors, mode)
+    elif trained:
+        needed, shape = needed_parameters(vectors)
+        trained &= needed
+    else:
+        shape = try_vectors(on_meta(vectors)).shape
+    return Classifier(vectors, _head(vectors, shape, mode, outputs, dropout), mode, trained, notes)
+
+
+def _take_tokens(vectors: Vectors, mode: Mode) -> None:
+    """Has `vectors` give all tokens (B, N, D), or positions of the last map, instead of a vector."""
+    vectors.recipes = [(Term("patches"),)]
+    try:
+        try_vectors(on_meta(vectors))
+    except AttributeError:
+        raise FinetuneError(f"this network gives no tokens for {mode.name}; use one of {one_of(OFFERED)}.") from None
 
 
 def blocks_of(vectors: Vectors) -> Blocks:
@@ -211,30 +225,28 @@ def blocks_of(vectors: Vectors) -> Blocks:
     return Blocks.of(vectors.network, vectors.adapter.group_matcher(vectors.network))
 
 
-def _add_updates(vectors: Vectors, mode: Mode) -> set[str]:
-    """Names of the parameters that LoRA trains, which are in the network from now on."""
+def _add_updates(vectors: Vectors, mode: Mode) -> tuple[set[str], torch.Size]:
+    """Names of the parameters that LoRA trains, which are in the network from now on, and the shape of a vector."""
     network = vectors.network
     blocks = blocks_of(vectors)
     open_attentions(network, blocks.last(blocks.count))
     blocks = blocks_of(vectors)
-    layers = updatable(network, blocks.last(blocks.count) & needed_parameters(vectors))
+    needed, shape = needed_parameters(vectors)
+    layers = updatable(network, blocks.last(blocks.count) & needed)
     if not layers or mode.number is None:
         raise FinetuneError(f"{mode.name} finds no layer in a block of this network; use one of {one_of(OFFERED)}.")
     add_updates(network, layers, mode.number)
-    return {name for name, _ in network.named_parameters() if is_update(name)}
+    return {name for name, _ in network.named_parameters() if is_update(name)}, shape
 
 
-def _head(vectors: Vectors, mode: Mode, outputs: int, dropout: float) -> Head | TokenHead:
+def _head(vectors: Vectors, shape: torch.Size, mode: Mode, outputs: int, dropout: float) -> Head | TokenHead:
+    """The head for vectors of that shape (1, D), or tokens (1, N, D)."""
     device = vectors.mean.device
     if mode.kind != "tokens-deit":
-        width = try_vectors(on_meta(vectors)).shape[-1]
-        return Head(width, outputs, hidden=mode.number if mode.kind == "mlp" else None, dropout=dropout).to(device)
-    try:
-        _, count, width = try_vectors(on_meta(vectors)).shape
-    except AttributeError:
-        raise FinetuneError(f"this network gives no tokens for {mode.name}; use one of {one_of(OFFERED)}.") from None
-    grid = grid_of_tokens(count, (vectors.shape[1], vectors.shape[2]))
-    return TokenHead(_deit(mode.deit, device), width, grid, outputs, dropout=dropout).to(device)
+        hidden = mode.number if mode.kind == "mlp" else None
+        return Head(shape[-1], outputs, hidden=hidden, dropout=dropout).to(device)
+    grid = grid_of_tokens(shape[1], (vectors.shape[1], vectors.shape[2]))
+    return TokenHead(_deit(mode.deit, device), shape[2], grid, outputs, dropout=dropout).to(device)
 
 
 def _deit(name: str, device: torch.device) -> nn.Module:

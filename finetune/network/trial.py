@@ -28,8 +28,8 @@ def try_vectors(vectors: Vectors) -> torch.Tensor:
     return vectors(torch.empty(1, *vectors.shape, dtype=torch.uint8, device="meta"))[0]
 
 
-def needed_parameters(vectors: Vectors) -> set[str]:
-    """Names of the parameters of `vectors.network` that its vectors depend on.
+def needed_parameters(vectors: Vectors) -> tuple[set[str], torch.Size]:
+    """Names of the parameters of `vectors.network` that its vectors depend on, and the shape of those of one image.
 
     The others are of no use to train: SAM's neck where the vector is a mean of tokens, a projection where it is the
     class token before it.
@@ -37,5 +37,6 @@ def needed_parameters(vectors: Vectors) -> set[str]:
     copy = on_meta(vectors).eval().requires_grad_()
     names, values = zip(*copy.network.named_parameters(), strict=True)
     with torch.inference_mode(False), torch.enable_grad():
-        gradients = torch.autograd.grad(try_vectors(copy).sum(), values, allow_unused=True)
-    return {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+        made = try_vectors(copy)
+        gradients = torch.autograd.grad(made.sum(), values, allow_unused=True)
+    return {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}, made.shape
