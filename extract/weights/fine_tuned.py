@@ -45,6 +45,8 @@ class FineTuned:
     """The architecture that reads tokens; empty where none does."""
     outputs: int
     """Logits of the head, which is in a file of its own."""
+    cut_points: int
+    """Between ordered classes, on one logit; 0 where each class has a logit."""
     about: Mapping[str, Any]
     """What else is known of it, for people: classes, recipe, seed."""
     versions: Mapping[str, str]

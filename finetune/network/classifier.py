@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 
@@ -19,33 +18,12 @@ from ...extract.pooling import Term
 from ...extract.runtimes import Vectors
 from .blocks import Blocks
 from .drop_last import drop_last
+from .heads import Head
 from .lora import add_updates, is_update, open_attentions, updatable
 from .modes import OFFERED, Mode, require_blocks
 from .stochastic_depth import set_drop_path
 from .token_head import TokenHead, grid_of_tokens
 from .trial import needed_parameters, on_meta, try_vectors
-
-
-class Head(nn.Sequential):
-    """Vectors float32 (B, D) to logits float32 (B, outputs), in float32 whatever the backbone computes in.
-
-    Its last layer, which is linear, is `output`.
-    """
-
-    output: nn.Linear
-
-    def __init__(self, width: int, outputs: int, *, hidden: int | None = None, dropout: float = 0.0) -> None:
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        if hidden is not None:
-            layers["hidden"], layers["activation"] = nn.Linear(width, hidden), nn.ReLU()
-        layers["dropout"] = nn.Dropout(dropout)
-        layers["output"] = nn.Linear(hidden or width, outputs)
-        super().__init__(layers)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (as in torch)
-        """Logits of vectors."""
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float())
 
 
 class Classifier(nn.Module):
@@ -55,12 +33,11 @@ class Classifier(nn.Module):
     mode, so that their batch norms do not move and nothing in them is dropped.
     """
 
-    head: Head | TokenHead
     made_of: tuple[Entry, EmbeddingSpec]
     """The backbone that it is a copy of, where `make_classifier` made it."""
 
     def __init__(
-        self, vectors: Vectors, head: Head | TokenHead, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
+        self, vectors: Vectors, head: nn.Module, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
     ) -> None:
         """Takes the names of the parameters of `vectors.network` that are trained; the head is trained whole."""
         super().__init__()
@@ -118,10 +95,11 @@ class Classifier(nn.Module):
         A transformer that reads tokens goes on counting.
         """
         numbers, last = _depths(self.blocks, "vectors.network.", 0)
-        if isinstance(self.head, TokenHead):
-            deit = self.head.deit
-            more, last = _depths(Blocks.of(deit, deit.group_matcher(coarse=False)), "head.deit.", last + 1)
-            numbers |= more
+        for place, module in self.named_modules():
+            if isinstance(module, TokenHead):
+                deit = module.deit
+                more, last = _depths(Blocks.of(deit, deit.group_matcher(coarse=False)), f"{place}.deit.", last + 1)
+                numbers |= more
         return lambda name: numbers.get(name, last + 1)
 
     def no_weight_decay(self) -> set[str]:

@@ -21,8 +21,10 @@ from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
 from ...extract.weights.tensors import read_tensors
 from .classifier import Classifier, assemble
+from .heads import CutPoints, Head
 from .lora import merge_updates
 from .modes import Mode
+from .token_head import TokenHead
 
 _HEAD = "head.safetensors"
 
@@ -43,6 +45,7 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
     """
     entry, spec = classifier.made_of
     mode, network = classifier.mode, classifier.vectors.network
+    inner, points = _parts(classifier.head)
     config = entry.config or ADAPTERS[entry.source].config(network, entry) or None
     if mode.kind == "lora":
         network = deepcopy(network)
@@ -60,7 +63,8 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
         mode=mode.name,
         dropped=mode.dropped,
         deit=mode.deit.partition("@")[0],
-        outputs=classifier.head.output.out_features,
+        outputs=inner.output.out_features,
+        cut_points=points,
         about=about,
         versions={name: version(name) for name in sorted({"medprobe", "torch", LIBRARIES[entry.source]})},
     )
@@ -98,11 +102,22 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
     plain = replace(mode, kind="linear", number=None) if mode.kind == "lora" else mode
     plain = replace(plain, deit=f"{tuned.deit}@random") if tuned.deit else plain
     classifier = assemble(vectors, plain, tuned.outputs)
+    if tuned.cut_points:
+        classifier.head = nn.Sequential(classifier.head, CutPoints(tuned.cut_points + 1))
     load_file(classifier.vectors.network, tensors, WEIGHTS, entry, as_is)
     load_file(classifier.head, head, _HEAD, entry, as_is)
     classifier.mode = mode
     classifier.requires_grad_(False).eval()
     return classifier.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _parts(head: nn.Module) -> tuple[Head | TokenHead, int]:
+    """The head that a classifier was made with, and how many cut points there are on its one output, if any."""
+    points = 0
+    if isinstance(head, nn.Sequential) and isinstance(last := head[-1], CutPoints):
+        head, points = head[0], 1 + len(last.log_steps)
+    assert isinstance(head, Head | TokenHead)
+    return head, points
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:

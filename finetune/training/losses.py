@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812  (its usual name)
 
 from ...base import one_of
 from ...base.errors import FinetuneError
+from ..network.heads import CutPoints
 from .recipe import Recipe
 
 _LOSSES = {
@@ -194,23 +195,3 @@ class CumulativeLink(_OfClasses):
         """See `Loss`."""
         above = sigmoid(logits.astype(np.float64))
         return -np.diff(above, axis=1, prepend=1.0, append=0.0)
-
-
-class CutPoints(nn.Module):
-    """From a score (B, 1) to the logits (B, classes - 1) of being above each cut point.
-
-    The first cut point and the logarithms of the steps between them are what is trained, so that they stay in order.
-    """
-
-    def __init__(self, classes: int) -> None:
-        """Begins where all classes are equally likely at a score of zero."""
-        super().__init__()
-        shares = torch.arange(1, classes) / classes
-        cuts = torch.logit(shares)
-        self.first = nn.Parameter(cuts[:1].clone())
-        self.log_steps = nn.Parameter(cuts.diff().log())
-
-    def forward(self, score: torch.Tensor) -> torch.Tensor:
-        """Logits of scores."""
-        cuts = torch.cat([self.first, self.first + self.log_steps.exp().cumsum(0)])
-        return score - cuts

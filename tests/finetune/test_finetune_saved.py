@@ -11,6 +11,7 @@ from medprobe.base import WeightsError
 from medprobe.extract import catalogue, load_backbone, preprocessing_of, resolve
 from medprobe.finetune import load_classifier
 from medprobe.finetune.network.classifier import Classifier, make_classifier
+from medprobe.finetune.network.heads import CutPoints
 from medprobe.finetune.network.saved import save_weights
 
 _CASES = [
@@ -56,6 +57,15 @@ def test_a_kept_network_is_a_classifier_and_a_backbone(tiny_backbone, images_for
     if "tokens" not in mode:
         vectors = torch.from_numpy(again.embed(images)[again.spec.poolings[0]])
         torch.testing.assert_close(vectors, expected, atol=5e-6, rtol=1e-5)
+
+
+def test_a_head_with_cut_points_is_kept(tiny_backbone, images_for, tmp_path: Path) -> None:
+    classifier = make_classifier(tiny_backbone("tiny-resnet"), "linear", 1)
+    classifier.head = torch.nn.Sequential(classifier.head, CutPoints(4))
+    save_weights(_trained(classifier), tmp_path / "kept", {})
+    images = images_for(tiny_backbone("tiny-resnet"))
+    with torch.no_grad():
+        torch.testing.assert_close(load_classifier(tmp_path / "kept")(images), classifier(images))
 
 
 def test_a_kept_network_can_take_another_size_again(tiny_backbone, tmp_path: Path) -> None:
