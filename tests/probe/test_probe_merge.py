@@ -53,7 +53,6 @@ def test_blocks_of_seeds_merged_in_any_order_are_the_bytes_of_one_run(study: Any
     _assert_merges(whole, _parts(study, ["knn", "centroid"], blocks), tmp_path)
 
 
-@pytest.mark.xfail(reason="a fit of logreg depends on the other seeds of its run")
 def test_so_are_those_of_logistic_regression(study: Any, tmp_path: Path) -> None:
     blocks = [range(3), range(3, 6)]
     whole = study.probe(probes=["logreg", "knn"], seeds=range(6))

@@ -87,7 +87,6 @@ def test_a_run_on_real_embeddings_is_as_accurate_as_plain_scikit_learn(
 
 @pytest.mark.slow
 @pytest.mark.realdata
-@pytest.mark.xfail(reason="a fit of logreg depends on the other seeds of its run")
 def test_four_blocks_of_seeds_merged_in_any_order_are_the_bytes_of_one_run(
     brain: tuple[Manifest, list[EmbeddingCache]], tmp_path: Path
 ) -> None:
