@@ -143,8 +143,6 @@ def run_finetune(
     ways, loading = _ways(modes, recipe, search), _listed(backbones)
     if keep_weights and out is None:
         raise FinetuneError("weights are kept in the folder of the run; give `out`.")
-    if keep_weights and any(one.loss == "cumulative-link" for one in ways[0].candidates):
-        raise FinetuneError("the cut points of loss=cumulative-link cannot be kept; leave --keep-weights out.")
     if out is not None:
         check_output_dir(Path(out), overwrite=overwrite)
     devices = _of_one_kind(choose_devices(device))

@@ -162,6 +162,9 @@ def _study(work: Work, table: str) -> None:
     work.run("cache", "show", cache, "--json")
     work.run("cache", "verify", table)
     work.run("probe", table, "--probe", "logreg", "--probe", "knn", "--seeds", 2, "--out", f"runs/{name}", "--jobs", 1)
+    tuned = ("-m", "partial:1", "--epochs", 1, "--seeds", 2, "--device", "cpu", "--keep-weights")
+    tiny = [word for word in _TINY if word not in ("--runtime", "torch")]
+    work.run("finetune", table, *tiny, *tuned, "--out", f"runs/{name}-tuned")
     work.run("stats", f"runs/{name}", "--subgroups", "--calibration", "--out", f"stats/{name}")
     work.run("stats", f"runs/{name}", "--json")
     work.run("report", f"runs/{name}")
