@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +78,8 @@ class Stepper:
         if math.isfinite(loss):
             if self.recipe.clip_grad:
                 torch.nn.utils.clip_grad_norm_(self.classifier.parameters(), self.recipe.clip_grad)
-            self.optimizer.step()
+            with _enough_memory(self.device):  # the optimizer's own state is made in its first step
+                self.optimizer.step()
             self.step += 1
             self.scheduler.step_update(self.step)
             if self.average:
@@ -150,21 +151,30 @@ class Stepper:
         """
         while True:
             try:
-                begin()
-                parts = batches(np.arange(count), self.part)
-                return [work(slice(int(part[0]), int(part[-1]) + 1)) for part in parts]
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
+                with _enough_memory(self.device):
+                    begin()
+                    parts = batches(np.arange(count), self.part)
+                    return [work(slice(int(part[0]), int(part[-1]) + 1)) for part in parts]
+            except _NoMemoryError:
                 if self.part <= 2:
-                    raise TrainingError(_too_small(self.device)) from error
+                    raise
             self.part = max(2, min(self.part, count) // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
 
-def _too_small(device: torch.device) -> str:
-    return (
-        f"two images do not fit into the memory of {device} in training; take a mode that trains fewer blocks, such as"
-        " partial:1 or linear, or smaller images."
-    )
+class _NoMemoryError(TrainingError):
+    """There is not enough memory on the device."""
+
+
+@contextmanager
+def _enough_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _NoMemoryError(
+            f"the memory of {device} is too small for this training, even two images at a time; take a mode that trains"
+            " fewer blocks, such as partial:1 or linear, or smaller images."
+        ) from error
