@@ -63,6 +63,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/logistic_path.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/extraction_scale.py
+	$(BIN)/python benchmarks/finetune.py
 	$(BIN)/python benchmarks/manifest_check.py
 
 clean:

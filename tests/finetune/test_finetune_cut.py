@@ -118,7 +118,22 @@ def _images(classifier: Classifier, count: int) -> torch.Tensor:
     return torch.from_numpy(generator.integers(0, 256, (count, *classifier.vectors.shape), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+_QUICK = (
+    "timm ViT",
+    "timm ResNet",
+    "timm DenseNet",
+    "timm Swin",
+    "timm SAM",
+    "SAM",
+    "BLIP",
+    "OpenCLIP ViT",
+    "SEEM FocalNet",
+)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=() if one in _QUICK else pytest.mark.slow) for one in NETWORKS]
+)
 def test_both_halves_together_are_the_network_in_values_and_gradients(kind: str) -> None:
     classifier = _classifier(*NETWORKS[kind], 0.4)
     cut = Cut.of(classifier)
