@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +42,7 @@ class Inputs(Protocol):
         """The view that `epoch`, from 0, is trained on; None, as for evaluation, where nothing is random."""
         ...
 
-    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Iterator[Tensors]:
+    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """The tensors of each batch of rows, in order; what has to be decoded is decoded ahead by worker processes.
 
         Close the iterator (or use it up) to end them. The tensors of a batch may be cut along their first dimension.
@@ -82,7 +82,7 @@ class PixelInputs(_OfImages):
         self._on_disk = int((_KEPT_GB if limit_gb is None else limit_gb) * 1e9)
         self.note = f"the whole network runs for each image in each epoch: {why}"
 
-    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Iterator[Tensors]:
+    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """See `Inputs`."""
         comes_again = view is None or self.count is not None
         kept = self._keeping(view) if comes_again else None
@@ -152,7 +152,7 @@ class ActivationInputs(_OfImages):
             f"{f' and each of {views} views' if self._augmented else ''}; training begins at {cut.name}"
         )
 
-    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Iterator[Tensors]:
+    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """See `Inputs`."""
         kept = self._evaluated if view is None else self._augmented
         assert kept is not None
@@ -231,7 +231,7 @@ class VectorInputs:
         """See `Inputs`."""
         return None
 
-    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Iterator[Tensors]:
+    def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """See `Inputs`."""
         for rows in batches:
             yield (torch.from_numpy(self._vectors[rows]),)

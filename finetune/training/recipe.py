@@ -36,7 +36,7 @@ _ABOUT = ("name", "source", "quirks")
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Recipe(Augmentation):
+class Recipe(Augmentation, frozen=True):
     """How a network is trained. The settings of the augmentation are settings of the recipe.
 
     Examples:
