@@ -12,6 +12,9 @@ import torch
 from timm.models.vision_transformer import Attention  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
+from ...base.errors import FinetuneError
+from ...base.text import install_command
+
 ALPHA = 16
 """The update is scaled by ALPHA / rank: by 2 at rank 8, and at rank 48 as in a study of DINOv2 on radiographs (arXiv
 2312.02366)."""
@@ -82,8 +85,17 @@ def updatable(network: nn.Module, within: Set[str]) -> list[str]:
 
 
 def add_updates(network: nn.Module, layers: list[str], rank: int) -> None:
-    """Puts updates of `rank` beside the weights of these layers; they are 0 at first."""
-    from peft import LoraConfig, inject_adapter_in_model
+    """Puts updates of `rank` beside the weights of these layers; they are 0 at first.
+
+    Raises:
+        FinetuneError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ModuleNotFoundError as error:
+        raise FinetuneError(
+            f"{error.name} is not installed, and LoRA needs it: {install_command('finetune')}."
+        ) from error
 
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=ALPHA, target_modules=layers), network)
 
