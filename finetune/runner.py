@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import blake2b
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from .training.recipe import Recipe, candidates
 from .training.stepper import training_precision
 from .work_folder import WorkFolder, work_folder_of
 
-_LIBRARIES = ("torch", "torchvision", "timm", "peft")
+_LIBRARIES = ("torch", "torchvision", "timm")
 """Whose versions decide what is trained, besides those that every run names."""
 
 Backbones = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
@@ -143,6 +144,8 @@ def run_finetune(
     ways, loading = _ways(modes, recipe, search), _listed(backbones)
     if keep_weights and out is None:
         raise FinetuneError("weights are kept in the folder of the run; give `out`.")
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise FinetuneError("TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out.")
     if out is not None:
         check_output_dir(Path(out), overwrite=overwrite)
     devices = _of_one_kind(choose_devices(device))
@@ -173,10 +176,11 @@ def run_finetune(
     del loaded  # each process loads what it trains
     precision = training_precision(ways[0].recipe, torch.device(devices[0]))
     facts = {way.name: way.facts(precision=precision) for way in ways}
+    libraries = [*_LIBRARIES, *(["peft"] if any(way.mode.kind == "lora" for way in ways) else [])]
     with ExitStack() as stack:
         work = None
         if out is not None:
-            config = _config(study, facts, device=torch.device(devices[0]).type)
+            config = _config(study, facts, libraries, device=torch.device(devices[0]).type)
             work = stack.enter_context(WorkFolder(work_folder_of(Path(out)), config, overwrite=overwrite))
         fits = work and work.fits
         plan = Plan(study, loading, Path(store), activations_gb, workers, fits, keep_weights, tensorboard)
@@ -186,7 +190,7 @@ def run_finetune(
             failures += [result.notes[0]] if is_failed(result) else []
         if len(failures) == len(cells):
             raise TrainingError(f"no training came to a good epoch; the first: {failures[0]}")
-        run = study.run(recorder, systems=facts, libraries=_LIBRARIES)
+        run = study.run(recorder, systems=facts, libraries=libraries)
         if work is not None and out is not None:
             run.save(out, overwrite=overwrite, weights=work.weights if keep_weights else None)
             work.remove()
@@ -282,7 +286,7 @@ def _cells(study: Study, poolings: Sequence[str], ways: Sequence[FineTuning]) ->
     ]
 
 
-def _config(study: Study, facts: Mapping[str, Any], device: str) -> dict[str, Any]:
+def _config(study: Study, facts: Mapping[str, Any], libraries: Sequence[str], device: str) -> dict[str, Any]:
     """All that decides a fit but its seed."""
     data, manifest = study.data, study.data.manifest
     images = blake2b(data.all_digests.tobytes(), digest_size=16)
@@ -296,5 +300,5 @@ def _config(study: Study, facts: Mapping[str, Any], device: str) -> dict[str, An
         "budgets": [budget.name for budget in study.budgets],
         "leaks": study.draws.leaks.facts(),
         "device": device,
-        "versions": {name: version(name) for name in ("medprobe", "numpy", *_LIBRARIES)},
+        "versions": {name: version(name) for name in ("medprobe", "numpy", *libraries)},
     }
