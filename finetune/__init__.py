@@ -7,7 +7,6 @@ Torch is imported when a name that needs it is first requested.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import FinetuneError
@@ -30,23 +29,14 @@ _LAZY = {
     "run_finetune": "runner",
 }
 
-_WITH_PEFT = {"describe_modes", "run_finetune"}
-"""What needs peft for some modes; it is imported only then, which takes seconds."""
-
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _WITH_PEFT and find_spec("peft") is None:
-        raise _lacking("peft")
     try:
         return getattr(import_module(f".{_LAZY[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        raise _lacking(error.name) from error
-
-
-def _lacking(library: str | None) -> FinetuneError:
-    return FinetuneError(
-        f"{library} is not installed, and nothing can be fine-tuned without it: {install_command('finetune')}."
-        " Probes and reports work without it."
-    )
+        raise FinetuneError(
+            f"{error.name} is not installed, and nothing can be fine-tuned without it: {install_command('finetune')}."
+            " Probes and reports work without it."
+        ) from error
