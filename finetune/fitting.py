@@ -233,9 +233,9 @@ def _of_class_shares(task: ProbeTask, reason: str) -> FitResult:
     y = task.y[resample.train]
     shares = y.mean(axis=0) if task.wide else np.bincount(y, minlength=len(task.classes)) / len(y)
     proba = {part: np.tile(shares, (len(getattr(resample, part)), 1)) for part in ("val", "test")}
-    note = f"{reason} The shares of the classes in train are predicted."
+    notes = [reason.rstrip("."), "the shares of the classes in train are predicted"]
     return task.result(
-        resample, val_proba=proba["val"], test_proba=proba["test"], params={}, converged=False, notes=[note]
+        resample, val_proba=proba["val"], test_proba=proba["test"], params={}, converged=False, notes=notes
     )
 
 

@@ -189,7 +189,9 @@ def run_finetune(
             recorder.add(cell.key, result)
             failures += [result.notes[0]] if is_failed(result) else []
         if len(failures) == len(cells):
-            raise TrainingError(f"no training came to a good epoch; the first: {failures[0]}")
+            if work is not None:
+                work.remove()  # there is nothing in it to go on from
+            raise TrainingError(f"no training came to a good epoch; the first: {failures[0]}.")
         run = study.run(recorder, systems=facts, libraries=libraries)
         if work is not None and out is not None:
             run.save(out, overwrite=overwrite, weights=work.weights if keep_weights else None)
