@@ -302,3 +302,4 @@ def finetune(
     show_summary(run)
     remark(f"\nSaved: {out}")
     say(f"Next:  {command('report', out)}")
+    say(f"With a run of frozen probes:  {command('merge', 'PROBE_RUN', out, '--out', f'{out}-and-probes')}")
