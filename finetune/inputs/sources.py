@@ -293,7 +293,7 @@ def choose_inputs(
     cut = Cut.of(classifier)
     if cut is None:
         return whole(f"no part that is worth it is frozen before what {mode.name} trains")
-    about = _about(spec, cut, mode.name, precision)
+    about = _about(spec, cut, precision)
     inputs = ActivationInputs(images, views if random else None, cut, store, dataset, about)
     if why_not := inputs.make_room(store, limit_gb):
         notice(
@@ -304,10 +304,14 @@ def choose_inputs(
     return inputs
 
 
-def _about(spec: EmbeddingSpec, cut: Cut, mode: str, precision: Precision) -> dict[str, object]:
+def _about(spec: EmbeddingSpec, cut: Cut, precision: Precision) -> dict[str, object]:
     """All that decides the activations, besides the pixels."""
-    network = {name: value for name, value in asdict(spec).items() if name not in ("backbone", "precision", "runtime")}
-    return {"version": 1, "network": network, "mode": mode, "cut": cut.name, "precision": precision}
+    unused = ("backbone", "precision", "runtime", "poolings")
+    network = {name: value for name, value in asdict(spec).items() if name not in unused}
+    # A cache may have vectors of several poolings, and a cut after the backbone is after one of them.
+    network["pooling"] = cut.classifier.vectors.poolings[0]
+    mode = cut.classifier.mode.name
+    return {"version": 2, "network": network, "mode": mode, "cut": cut.name, "precision": precision}
 
 
 def _device(classifier: Classifier) -> torch.device:

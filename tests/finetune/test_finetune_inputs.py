@@ -123,6 +123,18 @@ def test_what_was_kept_serves_other_classifiers_and_later_processes(
     assert len(list((tmp_path / "store" / "set" / "activations").iterdir())) == 2
 
 
+def test_vectors_of_two_poolings_are_never_taken_for_each_other(tiny: Backbone, images: Images, tmp_path: Path) -> None:
+    both = replace(tiny.spec, poolings=("cls", "mean"))  # of a cache that has both
+    for pooling in both.poolings:
+        loading: dict[str, Any] = {"image_size": 32, "poolings": [pooling], "precision": "fp32", "runtime": "torch"}
+        backbone = load_backbone("timm:test_vit@random", device="cpu", **loading)
+        classifier = make_classifier(backbone, "drop-last:2+linear", 3).eval()
+        options: dict[str, Any] = {"views": None, "mixes": False, "precision": "fp32", "vectors": np.empty((COUNT, 0))}
+        inputs = choose_inputs(classifier, images, spec=both, store=tmp_path, dataset="set", **options)
+        whole = classifier(_evaluated(images))
+        torch.testing.assert_close(_logits(inputs, classifier, [0, 4]), whole[[0, 4]], rtol=1e-4, atol=1e-4)
+
+
 def test_training_from_activations_has_the_losses_of_the_whole_network(
     tiny: Backbone, choose: Callable[..., Inputs]
 ) -> None:
