@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -183,10 +184,23 @@ def assemble(vectors: Vectors, mode: Mode, outputs: int, *, dropout: float = 0.0
         trained, shape = _add_updates(vectors, mode)
     elif trained:
         needed, shape = needed_parameters(vectors)
+        if mode.kind == "partial":
+            _require_last_block(vectors, mode, blocks, needed)
         trained &= needed
     else:
         shape = try_vectors(on_meta(vectors)).shape
     return Classifier(vectors, _head(vectors, shape, mode, outputs, dropout), mode, trained, notes)
+
+
+def _require_last_block(vectors: Vectors, mode: Mode, blocks: Blocks, needed: set[str]) -> None:
+    """Refuses to train last blocks that the vector does not depend on, as that of `cls@9` of twelve blocks."""
+    reached = max((blocks.numbers[name] for name in needed if blocks.numbers[name] <= blocks.count), default=0)
+    if unused := blocks.count - reached:
+        partial = replace(mode, dropped=mode.dropped + unused).name
+        raise FinetuneError(
+            f"{mode.name}: the vector {vectors.poolings[0]} is taken before the last {unused} of {blocks.count} blocks,"
+            f" so that training them would change nothing; use {partial}, or another pooling."
+        )
 
 
 def _take_tokens(vectors: Vectors, mode: Mode) -> None:

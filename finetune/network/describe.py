@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 
+from ...base.errors import FinetuneError
 from ...extract import Entry
 from ...extract.backbone import untrained_vectors
 from .classifier import assemble, blocks_of
@@ -55,7 +56,10 @@ def describe_modes(
     modes = ["linear", "mlp", *partial, "lora", "bitfit", "full", "tokens-deit", "tokens-deit:unfrozen"]
     costs = []
     for mode in map(Mode.parse, modes):
-        classifier = assemble(deepcopy(vectors), mode, outputs)
+        try:
+            classifier = assemble(deepcopy(vectors), mode, outputs)
+        except FinetuneError:
+            continue  # it cannot be trained in this mode
         trained, numbers = classifier.trained_parameters(), classifier.blocks.numbers
         names = {name for name, value in classifier.vectors.network.named_parameters() if value.requires_grad}
         whole = sum(value.numel() for value in classifier.parameters())

@@ -55,8 +55,9 @@ class Recipe(Augmentation, frozen=True):
 
     epochs: PositiveInt = 30
     """Passes over train, at most."""
-    batch_size: PositiveInt = 32
-    """Images per step of the optimizer; where they do not fit the memory, gradients of parts are added up."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Images per step of the optimizer, two at least, as batch norm has no variance of one; where they do not fit the
+    memory, gradients of parts are added up."""
     optimizer: str = "adamw"
     """Any name of timm's optimizers, such as `adamw`, `sgd` or `lion`."""
     lr: PositiveFloat = 1e-3
@@ -114,9 +115,10 @@ class Recipe(Augmentation, frozen=True):
     @field_validator("optimizer")
     @classmethod
     def _is_an_optimizer(cls, value: str) -> str:
-        from timm.optim import list_optimizers  # pyright: ignore[reportPrivateImportUsage]
+        from timm.optim import get_optimizer_info, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 
-        if value not in (known := [str(name) for name in list_optimizers()]):
+        names = [str(name) for name in list_optimizers()]
+        if value not in (known := [name for name in names if not get_optimizer_info(name).second_order]):
             raise ValueError(f'cannot be "{value}"; timm has {one_of(known, most=40)}.{did_you_mean(value, known)}')
         return value
 

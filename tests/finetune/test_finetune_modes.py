@@ -206,3 +206,11 @@ def test_more_blocks_than_there_are_are_refused(tiny_backbone, mode: str) -> Non
     has = 2 if "+" in mode else 4
     with pytest.raises(FinetuneError, match=re.escape(f"but this network has {has} blocks")):
         make_classifier(tiny_backbone("tiny-vit"), mode, 3)
+
+
+def test_blocks_after_the_vector_are_not_trained_for_nothing(tiny_backbone) -> None:
+    backbone = tiny_backbone("tiny-vit", poolings=("cls@3",))
+    with pytest.raises(FinetuneError, match=r"last 1 of 4 blocks.*use drop-last:1\+partial:2, or another pooling"):
+        make_classifier(backbone, "partial:2", 3)
+    inside = make_classifier(backbone, "drop-last:1+partial:2", 3)
+    assert inside.blocks.count == 3

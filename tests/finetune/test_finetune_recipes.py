@@ -81,6 +81,8 @@ def test_a_search_is_a_grid() -> None:
         (lambda: Recipe.named("default").changed(dropout=True), "dropout must not be true"),
         (lambda: Recipe.named("default").changed(lr="big", ema=1), "lr must be a number.*; ema must be below 1"),
         (lambda: Recipe.named("default").changed(optimizer="adamm"), 'optimizer cannot be "adamm".*Did you mean "adam'),
+        (lambda: Recipe.named("default").changed(optimizer="adahessian"), "optimizer cannot be"),
+        (lambda: Recipe.named("default").changed(batch_size=1), "batch_size must be at least 2"),
         (lambda: Recipe.named("default").changed(crop_scale=0.5), r"crop_scale must be a list, .*; e.g. crop_scale=\["),
         (lambda: read_settings(["lr"]), '"lr": write a setting as name=value'),
         (lambda: read_settings(["lr=1", "lr=2"]), "lr is set twice"),
