@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import make_study
-from medprobe.evaluate import METRICS, Resample, Run
+from medprobe.evaluate import METRICS, Resample
 from medprobe.evaluate.results.fit_result import FitResult
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines.parallel import Workers
@@ -88,22 +85,3 @@ def test_a_row_of_a_product_has_the_same_bits_whatever_is_beside_it(shape: tuple
     across = columnwise(right, columns)
     np.testing.assert_allclose(across, right @ columns, atol=1e-3)
     np.testing.assert_array_equal(columnwise(right, columns[:, [99, 4]]), across[:, [99, 4]])
-
-
-@pytest.mark.parametrize("protocol", ["official", "kfold"])
-def test_tables_of_blocks_are_those_of_one_run(tmp_path: Path, protocol: str) -> None:
-    study = make_study(tmp_path, split=True, units=150)
-
-    def scores(seeds: range, backbones: int = 2) -> pd.DataFrame:
-        run: Run = study.probe(
-            caches=study.caches[:backbones], seeds=seeds, probes=["logreg", "knn"], protocol=protocol, n_jobs=2
-        )
-        return run.scores
-
-    whole, parts = scores(range(6)), [scores(range(2)), scores(range(2, 3)), scores(range(3, 6))]
-    keys = ["backbone", "probe", "seed", "fold", "split", "metric"]
-    both = pd.concat(parts)
-    pd.testing.assert_frame_equal(*(table.sort_values(keys, ignore_index=True) for table in (both, whole)))
-    one = scores(range(2, 3), backbones=1)
-    same = whole[(whole["seed"] == 2) & (whole["backbone"] == one["backbone"].iloc[0])]
-    pd.testing.assert_frame_equal(*(table.sort_values(keys, ignore_index=True) for table in (one, same)))

@@ -17,7 +17,6 @@ from medprobe.report import make_report
 from medprobe.report.run.build import Report
 from medprobe.report.run.citation import commands, sentence_to_cite
 from medprobe.report.run.data import ReportData, load_report_data, report_data
-from medprobe.report.run.figures import FIGURES
 from medprobe.report.run.methods import protocol
 
 FROZEN = ["finetune:linear", "knn", "logreg"]
@@ -106,7 +105,6 @@ def test_words_of_a_report_of_both_call_no_tuned_backbone_frozen(
 def test_networks_without_probes_are_compared_with_their_own_linear_head(mixed: list[Path]) -> None:
     alone = load_report_data(mixed[1])
     assert len(alone.costs) == 6
-    assert FIGURES["epochs"](alone) is not None
     assert set(alone.against_frozen["b"]) == {"finetune:linear"}
 
 
