@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any
 
@@ -62,6 +63,7 @@ def run_info(
         "seeds": [int(seed) for seed in seeds],
         "budgets": {budget.name: _about_budget(budget) for budget in budgets},
         "leaks": leaks.facts(),
+        "drawn_from": _digest_of_units(data, leaks),
         "probes": systems,
         "caches": [_about_cache(*pair) for pair in zip(labels, data.caches, strict=True)],
         "warnings": [warning.message for warning in warnings],
@@ -72,6 +74,19 @@ def run_info(
         },
     }
     return in_order(json.loads(json.dumps(info)))
+
+
+def _digest_of_units(data: ProbeData, leaks: Leaks) -> str:
+    """Of everything besides the manifests that resamples follow from: which samples are used, and groups and parts of
+    their units without leaks. The caches of a run decide it: by what they lack, and by the near-duplicates they show.
+    """
+    digest = blake2b(digest_size=16)
+    for part in data.parts:
+        digest.update("\n".join([*part.sample_ids, ""]).encode())
+    digest.update(leaks.clean.group.astype("<i8").tobytes())
+    if leaks.clean.split is not None:
+        digest.update("\n".join(leaks.clean.split).encode())
+    return digest.hexdigest()
 
 
 def _about_budget(budget: Budget) -> dict[str, Any]:

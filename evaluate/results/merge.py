@@ -25,9 +25,13 @@ _FITTED = ("scores", "predictions", "scores_as_published", "epochs")
 """Tables whose rows follow from a fit: the same fit gives the same rows."""
 _UNITED = ("seeds", "warnings", "warning_codes")
 """Facts of which the merged run has what any run has; all others must agree."""
+_TOGETHER = (
+    "Probe all these caches in one command: images that one of them lacks, and near-duplicates that one finds, are"
+    " left out for all"
+)
 _REMEDIES = {
-    "dataset.units_left_out": "Probe all these caches in one command: a unit that one lacks is skipped for all",
-    "dataset.samples_left_out": "Probe all these caches in one command: an image that one lacks is skipped for all",
+    **dict.fromkeys(("dataset.units_left_out", "dataset.samples_left_out", "drawn_from"), _TOGETHER),
+    **dict.fromkeys(("leaks.units_left_out.near", "leaks.groups_tied"), _TOGETHER),
     "dataset": "Merge runs of one data set; `medprobe stats` ranks over several",
     "probes": "Fit both with the same settings, or keep the runs apart",
     "versions": "Make one of them again with the versions of the other",
@@ -201,7 +205,7 @@ def _check_units(runs: Sequence[Run], names: Sequence[str]) -> None:
                 seed, fold, budget = draw
                 raise MergeError(
                     f"{other} and {name} cannot be merged: {_resample(seed, fold)}, budget {budget}, has other units in"
-                    f" the second. {_REMEDIES['dataset.units_left_out']}."
+                    f" the second. {_TOGETHER}."
                 )
 
 

@@ -188,6 +188,20 @@ def test_other_units_under_one_seed_are_refused(study: Any) -> None:
             merge_runs([one, changed], ["runs/a", "runs/b"])
 
 
+def test_caches_that_lack_other_images_are_refused_even_where_the_units_are_the_same(
+    study_of: Callable, cache_of: Callable, tmp_path: Path
+) -> None:
+    pairs = study_of(tmp_path, images=2, signal=())
+    ids = pairs.manifest.sample_ids
+    vectors = np.random.default_rng(0).standard_normal((len(ids), 4))
+    runs = [
+        pairs.probe(caches=[cache_of(tmp_path, "cohort", ids, {"cls": vectors}, backbone=name, quarantine=[lacked])])
+        for name, lacked in (("net-0", ids[0]), ("net-1", ids[2]))
+    ]
+    with pytest.raises(MergeError, match=r"drawn_from of run\.json .*all these caches in one command"):
+        merge_runs(runs)
+
+
 def test_other_attributes_of_the_units_are_refused(study: Any, tmp_path: Path) -> None:
     table = study.manifest.table.assign(site=["a", "b"] * 60)
     card = study.manifest.card.model_copy(update={"attributes": ["site"]})
