@@ -20,7 +20,7 @@ from ...extract.runtimes import Vectors
 from .blocks import Blocks
 from .drop_last import drop_last
 from .heads import Head
-from .lora import add_updates, is_update, open_attentions, updatable
+from .lora import add_updates, is_attention, is_update, open_attentions, updatable
 from .modes import OFFERED, Mode, require_blocks
 from .stochastic_depth import set_drop_path
 from .token_head import TokenHead, grid_of_tokens
@@ -66,6 +66,11 @@ class Classifier(nn.Module):
     def blocks(self) -> Blocks:
         """Stem, blocks and tail of `vectors.network`."""
         return blocks_of(self.vectors)
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether the backbone has attention, as transformers do."""
+        return any(is_attention(name) for name, _ in self.vectors.network.named_modules())
 
     def trained_parameters(self) -> int:
         """How many numbers are trained."""

@@ -80,8 +80,12 @@ def updatable(network: nn.Module, within: Set[str]) -> list[str]:
         if (type(module) is nn.Linear or (type(module) is nn.Conv2d and module.groups == 1))
         and f"{name}.weight" in within
     ]
-    attention = [name for name in layers if re.search(r"attn|attention", name) and "mlp" not in name]
-    return attention or layers
+    return list(filter(is_attention, layers)) or layers
+
+
+def is_attention(name: str) -> bool:
+    """Whether a module of that name is attention or part of it, in any of the libraries."""
+    return re.search(r"attn|attention", name) is not None and "mlp" not in name
 
 
 def add_updates(network: nn.Module, layers: list[str], rank: int) -> None:

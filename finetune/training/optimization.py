@@ -21,20 +21,24 @@ if TYPE_CHECKING:
     from ..network.classifier import Classifier
 
 
+_DECAY_WITH_ATTENTION = 0.75
+"""As MAE (He et al. 2022) is fine-tuned. Convolutional networks learn more where all blocks have the same rate."""
+
+
 def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
     """The optimizer of what is trained: no weight decay on biases and norms, lower rates for earlier blocks.
 
     Raises:
         FinetuneError: it needs a package that is not installed, or cannot be made for another reason.
     """
-    layer_decay = recipe.layer_decay if recipe.layer_decay < 1 else None
+    layer_decay = recipe.layer_decay or (_DECAY_WITH_ATTENTION if classifier.has_attention else 1.0)
     try:
         return create_optimizer_v2(
             classifier,
             opt=recipe.optimizer,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
-            layer_decay=layer_decay,
+            layer_decay=layer_decay if layer_decay < 1 else None,
         )
     except (AssertionError, ImportError, TypeError, ValueError) as error:
         raise FinetuneError(f"optimizer={recipe.optimizer} cannot be used: {first_line(error)}.") from error

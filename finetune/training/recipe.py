@@ -53,7 +53,7 @@ class Recipe(Augmentation, frozen=True):
     quirks: tuple[str, ...] = ()
     """What a reader of its source would not expect, and in what it differs from it here."""
 
-    epochs: PositiveInt = 30
+    epochs: PositiveInt = 20
     """Passes over train, at most."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images per step of the optimizer, two at least, as batch norm has no variance of one; where they do not fit the
@@ -64,13 +64,14 @@ class Recipe(Augmentation, frozen=True):
     """Highest learning rate: that of the head, after warm-up."""
     weight_decay: NonNegativeFloat = 0.05
     """None on biases, norms and what else the network exempts."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """Factor on the learning rate from each block to the one before it; 1 is the same rate for all."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Factor on the learning rate from each block to the one before it; by default 0.75 in networks with attention, 1
+    (the same rate for all) in others."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Of the learning rate after warm-up, step by step."""
     min_lr: NonNegativeFloat = 0.0
     """Learning rate at the end of the schedule."""
-    warmup_epochs: NonNegativeFloat = 3
+    warmup_epochs: NonNegativeFloat = 2
     """Epochs in which the learning rate rises from zero, part of `epochs`."""
     warmup_steps: NonNegativeInt | None = None
     """Steps in which it does; where it is set, `warmup_epochs` does not count."""

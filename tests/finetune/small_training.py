@@ -14,6 +14,8 @@ from torch import nn
 
 
 class TinyClassifier(nn.Module):
+    has_attention = False
+
     def __init__(self, outputs: int, seed: int = 0, *, batch_norm: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
         with torch.random.fork_rng():

@@ -42,15 +42,15 @@ def test_recipes_are_as_published(name, facts) -> None:
 
 
 def test_names_hold_what_differs_from_the_recipe() -> None:
-    recipe = Recipe.named("huix2024").changed(lr="3e-4", crop_scale="none", warmup_epochs=2)
+    recipe = Recipe.named("huix2024").changed(lr="3e-4", crop_scale="none", warmup_epochs=3)
     assert recipe.differing() == {
         "crop_scale": None,
         "lr": 3e-4,
-        "warmup_epochs": 2.0,
+        "warmup_epochs": 3.0,
         "warmup_steps": None,
         "recipe": "huix2024",
     }
-    assert recipe.short == "crop_scale=none,lr=0.0003,warmup_epochs=2,warmup_steps=none,recipe=huix2024"
+    assert recipe.short == "crop_scale=none,lr=0.0003,warmup_epochs=3,warmup_steps=none,recipe=huix2024"
     assert Recipe.named("default").changed(lr=Recipe.named("default").lr).short == ""
 
 
