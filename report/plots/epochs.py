@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ...base.text import shortened
+from ...base.text import lower_first, shortened
 from ..elements.theme import LIGHT, new_figure
 from .scores import WIDTH
 
@@ -19,30 +19,39 @@ if TYPE_CHECKING:
 
 MOST_PANELS = 8
 """Systems in one figure."""
-_MOST_CHARACTERS = 84
-"""In a title, which has the width of both panels."""
+_MOST_CHARACTERS = 68
+"""In a line of a title, which has the width of both panels."""
 
 
 @dataclass(frozen=True)
 class LearningCurves:
     """What one system learnt."""
 
-    title: str
+    backbone: str
+    probe: str
     colour: str
     epochs: pd.DataFrame
     """Rows of the table of epochs."""
 
+    @property
+    def title(self) -> str:
+        """The names on one line, or on one each where they are long."""
+        whole = f"{self.backbone}, {lower_first(self.probe)}"
+        names = [whole] if len(whole) <= _MOST_CHARACTERS else [self.backbone, self.probe]
+        return "\n".join(shortened(name, _MOST_CHARACTERS) for name in names)
+
 
 def epochs_figure(systems: Sequence[LearningCurves], metric: str) -> Figure:
     """A row for each system: its losses on the left, the metric on val on the right, a dot at the chosen epoch."""
-    figure = new_figure(WIDTH, 0.75 + 1.75 * len(systems))
+    lines = sum(system.title.count("\n") for system in systems)
+    figure = new_figure(WIDTH, 0.75 + 1.75 * len(systems) + 0.15 * lines)
     rows = figure.subplots(len(systems), 2, squeeze=False)
     for system, (losses, scores) in zip(systems, rows, strict=True):
         for _, curve in system.epochs.groupby(["seed", "fold"]):
             _line(losses, curve, "train_loss", LIGHT.quiet, dashed=True)
             _line(losses, curve, "val_loss", system.colour)
             _line(scores, curve, "val_metric", system.colour)
-        losses.set_title(shortened(system.title, _MOST_CHARACTERS))
+        losses.set_title(system.title)
         losses.set_ylabel("Loss")
         scores.set_ylabel(textwrap.fill(f"{metric} on val", 16))
         for axes in (losses, scores):

@@ -154,7 +154,10 @@ def _epochs(data: ReportData) -> RenderedFigure | None:
     keys = list(SystemKey._fields)
     systems = [
         LearningCurves(
-            data.system_name(row), look_of(data).colour(row["label"]), epochs.merge(row[keys].to_frame().T, on=keys)
+            str(row["label"]),
+            data.probe_label(row["probe"]),
+            look_of(data).colour(row["label"]),
+            epochs.merge(row[keys].to_frame().T, on=keys),
         )
         for _, row in learnt.head(MOST_PANELS).iterrows()
     ]

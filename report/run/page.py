@@ -59,7 +59,8 @@ def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[t
     """The anchors and titles of the contents."""
     classes = class_words(data.run.task)[1].capitalize()
     sections = {
-        "scores": "Scores", "differences": "Differences", "seeds": "Seeds", "unfreezing": "Frozen and fine-tuned",
+        "scores": "Scores", "differences": "Differences", "seeds": "Seeds",
+        "unfreezing": "Frozen and fine-tuned" if "unfreezing" in figures else "Fine-tuning",
         "learning": "Low-data curve",
         "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
         "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",

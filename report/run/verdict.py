@@ -59,7 +59,7 @@ def conclude(data: ReportData) -> Conclusion:
     certainty: Certainty = "alone" if rival is None else "clear" if rival["significant"] else "open"
     return Conclusion(
         certainty=certainty,
-        badge={"clear": "Clear lead", "open": "No clear winner", "alone": "Nothing to compare with"}[certainty],
+        badge={"clear": "Clear lead", "open": "No clear winner", "alone": "No other backbone"}[certainty],
         headline=_headline(data, rival),
         score=_score(data),
         against=_against(data, rival),
@@ -99,7 +99,7 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
     if rival is None:
         alone = data.summary["backbone"].nunique() == 1
         under = "" if alone else f" with {lower_first(data.probe_label(str(data.best['probe'])))}"
-        return f"There is no other backbone{under} in this run, so there is nothing to compare it with."
+        return f"There is no other backbone{under} in this run to compare it with."
     probe = lower_first(str(rival["probe_label"]))
     gap, span = number(rival["advantage"]), interval(rival["advantage_low"], rival["advantage_high"])
     worse = "lower" if data.metric.greater_is_better else "higher"
