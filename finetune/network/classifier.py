@@ -24,7 +24,7 @@ from .lora import add_updates, is_attention, is_update, open_attentions, updatab
 from .modes import OFFERED, Mode, require_blocks
 from .stochastic_depth import set_drop_path
 from .token_head import TokenHead, grid_of_tokens
-from .trial import needed_parameters, on_meta, try_vectors
+from .trial import called_modules, needed_parameters, on_meta, try_vectors
 
 
 class Classifier(nn.Module):
@@ -229,7 +229,8 @@ def _add_updates(vectors: Vectors, mode: Mode) -> tuple[set[str], torch.Size]:
     open_attentions(network, blocks.last(blocks.count))
     blocks = blocks_of(vectors)
     needed, shape = needed_parameters(vectors)
-    layers = updatable(network, blocks.last(blocks.count) & needed)
+    called = called_modules(vectors)
+    layers = [name for name in updatable(network, blocks.last(blocks.count) & needed) if name in called]
     if not layers or mode.number is None:
         raise FinetuneError(f"{mode.name} finds no layer in a block of this network; use one of {one_of(OFFERED)}.")
     add_updates(network, layers, mode.number)

@@ -72,4 +72,16 @@ def _take_out(network: nn.Module, names: Set[str]) -> None:
         if isinstance(parent, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             delattr(parent, key)
         else:
-            setattr(parent, key, nn.Identity())
+            setattr(parent, key, _Passed())
+    # What follows may be a second activation on the same values, and of those that work in place the first would lose
+    # what its gradient needs.
+    for module in network.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Passed(nn.Module):
+    """In place of what is taken out: gives what it is given, whatever else the call holds."""
+
+    def forward(self, values: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return values

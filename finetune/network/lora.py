@@ -21,12 +21,16 @@ ALPHA = 16
 
 
 def open_attentions(network: nn.Module, within: Set[str]) -> None:
-    """Gives attentions of torch, whose three projections are one parameter, linear layers that peft can update.
+    """Gives attentions linear layers that peft can update, where they compute with the weights themselves.
 
-    peft has a layer for them, but it adds its update to the weights before each pass and subtracts it after, so that
-    rounding changes frozen weights. `within` are the names of the parameters that may be concerned.
+    Those of torch have three projections in one parameter. peft has a layer for them, but it adds its update to the
+    weights before each pass and subtracts it after, so that rounding changes frozen weights. Those of timm's EVA, BEiT
+    and Swin V2 call their layer if the bias is to be added after it. `within` are the names of the parameters that may
+    be concerned.
     """
     for name, module in list(network.named_modules()):
+        if hasattr(module, "qkv_bias_separate"):
+            module.qkv_bias_separate = True  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(module, nn.MultiheadAttention) and f"{name}.in_proj_weight" in within:
             network.set_submodule(name, SelfAttention(module))
 

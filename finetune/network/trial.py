@@ -40,3 +40,12 @@ def needed_parameters(vectors: Vectors) -> tuple[set[str], torch.Size]:
         made = try_vectors(copy)
         gradients = torch.autograd.grad(made.sum(), values, allow_unused=True)
     return {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}, made.shape
+
+
+def called_modules(vectors: Vectors) -> set[str]:
+    """Names of the modules of `vectors.network` that run; others may lend their weights to the one around them."""
+    copy, called = on_meta(vectors).eval(), set[str]()
+    for name, module in copy.network.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
+    try_vectors(copy)
+    return called

@@ -13,8 +13,9 @@ from medprobe.base.errors import FinetuneError
 from medprobe.extract import resolve
 from medprobe.extract.backbone import untrained_vectors
 from medprobe.finetune import describe_modes
-from medprobe.finetune.network.classifier import Classifier, assemble, make_classifier
+from medprobe.finetune.network.classifier import Classifier, assemble, blocks_of, make_classifier
 from medprobe.finetune.network.modes import Mode
+from medprobe.finetune.network.trial import needed_parameters
 from tiny_networks import KINDS
 from torch import nn
 
@@ -214,3 +215,19 @@ def test_blocks_after_the_vector_are_not_trained_for_nothing(tiny_backbone) -> N
         make_classifier(backbone, "partial:2", 3)
     inside = make_classifier(backbone, "drop-last:1+partial:2", 3)
     assert inside.blocks.count == 3
+
+
+@pytest.mark.parametrize("name", ["convnext-t", "vgg16", "resnet50"])
+def test_networks_of_stages_run_without_their_last_blocks(name: str) -> None:
+    entry = resolve(name)
+    classifier = assemble(untrained_vectors(entry), Mode.parse("drop-last:4+full"), 2)
+    assert classifier.blocks.count == blocks_of(untrained_vectors(entry)).count - 4
+
+
+@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "beit_base_patch16_224"])
+def test_every_update_of_lora_is_on_a_layer_that_runs(name: str) -> None:
+    classifier = assemble(untrained_vectors(resolve(f"timm:{name}@random")), Mode.parse("lora:4"), 2)
+    network = classifier.vectors.network
+    updates = {name for name, value in network.named_parameters() if value.requires_grad}
+    assert any("qkv" in name for name in updates)
+    assert updates <= needed_parameters(classifier.vectors)[0]
