@@ -137,7 +137,11 @@ def finetune(
         ),
     ] = "auto",
     seeds: Annotated[
-        str, typer.Option(help="A number of resamples, or a list such as 3,5,7.", rich_help_panel=_STUDY)
+        str,
+        typer.Option(
+            help="A number of resamples, a block such as 20:40 (20 to 39), or a list such as 3,5,7 or 0:10,50:60.",
+            rich_help_panel=_STUDY,
+        ),
     ] = "3",
     folds: Annotated[
         int | None,

@@ -77,7 +77,7 @@ def _take_out(network: nn.Module, names: Set[str]) -> None:
     # what its gradient needs.
     for module in network.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False  # pyright: ignore[reportAttributeAccessIssue]
+            module.inplace = False  # pyright: ignore[reportArgumentType]
 
 
 class _Passed(nn.Module):

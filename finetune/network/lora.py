@@ -30,7 +30,7 @@ def open_attentions(network: nn.Module, within: Set[str]) -> None:
     """
     for name, module in list(network.named_modules()):
         if hasattr(module, "qkv_bias_separate"):
-            module.qkv_bias_separate = True  # pyright: ignore[reportAttributeAccessIssue]
+            module.qkv_bias_separate = True  # pyright: ignore[reportArgumentType]
         if isinstance(module, nn.MultiheadAttention) and f"{name}.in_proj_weight" in within:
             network.set_submodule(name, SelfAttention(module))
 
