@@ -236,7 +236,7 @@ def finetune(
     from ..evaluate.metrics.registry import find_metric
     from ..evaluate.resampling.resample import parse_seeds
     from ..evaluate.resampling.train_size import parse_numbers
-    from ..evaluate.results.run import check_output_dir
+    from ..finetune.work_folder import check_place, work_folder_of
     from ..manifests import Manifest
 
     chosen = parse_seeds(seeds)
@@ -246,11 +246,10 @@ def finetune(
     if metric is not None:
         find_metric(metric)
     samples = Manifest.load(manifest)  # before torch is imported, which takes seconds
-    check_output_dir(out, overwrite=overwrite)
+    check_place(out, overwrite=overwrite)
     from ..cache import default_store
     from ..finetune import Interrupted, Recipe, run_finetune
     from ..finetune.training.recipe import read_settings
-    from ..finetune.work_folder import work_folder_of
 
     own = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "views": views, "precision": precision}
     given = {name: value for name, value in own.items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,14 @@ class CellFitter:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self.plan.tensorboard / cell.folder)) as writer:
+        folder, writers = self.plan.tensorboard / cell.folder, {}
+        with ExitStack() as stack:
 
             def show(curve: Mapping[str, Any]) -> None:
+                candidate = safe_name(curve["candidate"]) if curve["candidate"] else ""
+                if candidate not in writers:
+                    writers[candidate] = stack.enter_context(SummaryWriter(str(folder / candidate)))
+                writer = writers[candidate]
                 for name in ("train_loss", "val_loss", "val_metric", "lr"):
                     writer.add_scalar(name, curve[name], curve["epoch"])
 

@@ -20,7 +20,7 @@ from ..evaluate.resampling.protocols import HOLDOUT
 from ..evaluate.resampling.resample import check_seeds
 from ..evaluate.resampling.train_size import budgets_of
 from ..evaluate.results.fit_result import FitResult
-from ..evaluate.results.run import Run, check_output_dir
+from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..extract import Backbone, choose_devices
 from ..extract.loader import default_workers
@@ -37,8 +37,9 @@ from .systems import FineTuning
 from .training.checkpoint import Interrupted
 from .training.losses import make_loss
 from .training.recipe import Recipe, candidates
+from .training.start import check_start
 from .training.stepper import training_precision
-from .work_folder import WorkFolder, work_folder_of
+from .work_folder import WorkFolder, check_place, work_folder_of
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 """Whose versions decide what is trained, besides those that every run names."""
@@ -147,7 +148,7 @@ def run_finetune(
     if tensorboard is not None and find_spec("tensorboard") is None:
         raise FinetuneError("TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out.")
     if out is not None:
-        check_output_dir(Path(out), overwrite=overwrite)
+        check_place(Path(out), overwrite=overwrite)
     devices = _of_one_kind(choose_devices(device))
     workers = default_workers(len(devices)) if workers is None else workers
 
@@ -194,8 +195,8 @@ def run_finetune(
             raise TrainingError(f"no training came to a good epoch; the first: {failures[0]}.")
         run = study.run(recorder, systems=facts, libraries=libraries)
         if work is not None and out is not None:
-            run.save(out, overwrite=overwrite, weights=work.weights if keep_weights else None)
-            work.remove()
+            kept = [work.fits.weights(cell.folder) for cell in cells] if keep_weights else []
+            work.publish(run, Path(out), overwrite=overwrite, weights=[one for one in kept if one.is_dir()])
     return run
 
 
@@ -217,7 +218,7 @@ def _results(
         else:
             finished.append((cell, result))
     if finished and to_do:
-        notice(f"{counted(len(finished), 'fit')} of {len(cells):,} were finished before")
+        notice(f"{len(finished):,} of {counted(len(cells), 'fit')} were finished before")
     yield from finished
     left = {cell.name: cell.how.epochs for cell in to_do}
     """Epochs that a cell may still have."""
@@ -265,6 +266,9 @@ def _introduce(
     backbones: Sequence[Backbone], ways: Sequence[FineTuning], manifest: Manifest, notice: Callable[[str], None]
 ) -> None:
     """Reports what is trained, and finds what cannot be before any work is done."""
+    for way in ways:
+        for recipe in way.candidates:
+            check_start(way.mode, recipe)
     y = manifest.units().y
     outputs = max(make_loss(recipe, manifest.card.task, y).outputs for recipe in ways[0].candidates)
     for backbone in backbones:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,19 +15,36 @@ from typing import Any
 
 import numpy as np
 
-from ..base import OutputError, atomic_path, canonical_json, fingerprint, one_of, writing
+from ..base import MedprobeError, OutputError, atomic_path, canonical_json, fingerprint, one_of, writing
 from ..base.files import make_folder, sweep
 from ..evaluate.resampling.resample import Resample
 from ..evaluate.results.fit_result import FitResult
+from ..evaluate.results.run import Run, check_output_dir
 from ..evaluate.results.schemas import SystemKey
 
-_CONFIG, _LOCK, _WEIGHTS = "config.json", "lock", "weights"
+_CONFIG, _LOCK, _WEIGHTS, _RUN = "config.json", "lock", "weights", "run"
 _KIND = "medprobe fine-tuning, unfinished"
 
 
 def work_folder_of(out: Path) -> Path:
     """Where a run that will be published as `out` keeps its work: beside it, with `.partial` after the name."""
     return out.with_name(f"{out.name}.partial")
+
+
+def check_place(out: Path, *, overwrite: bool) -> None:
+    """Makes sure that a run may be published as `out`, and removes the work that a published one has left.
+
+    A command that was killed between the publication and the removal of its work leaves it.
+
+    Raises:
+        OutputError: as `check_output_dir`.
+    """
+    folder = work_folder_of(out)
+    if not overwrite and (folder / _RUN).is_file():
+        with suppress(OSError, MedprobeError):
+            if (folder / _RUN).read_text(encoding="utf-8") == fingerprint(dict(Run.load(out).info)):
+                shutil.rmtree(folder)
+    check_output_dir(out, overwrite=overwrite)
 
 
 class WorkFolder:
@@ -66,8 +83,8 @@ class WorkFolder:
             if not overwrite:
                 names = sorted(name for name in {*there, *config} if there.get(name) != config.get(name))
                 raise OutputError(
-                    f"{self.folder}: holds unfinished work with another {one_of(names)}. Finish it with the command"
-                    " that began it, choose another --out, or add --overwrite to remove it."
+                    f"{self.folder}: holds unfinished work of another configuration: it differs in {one_of(names)}."
+                    " Finish it with the command that began it, choose another --out, or add --overwrite to remove it."
                 )
             for path in self.folder.iterdir():
                 if path.name != _LOCK:
@@ -99,10 +116,16 @@ class WorkFolder:
         """The fits in the folder."""
         return Fits(self.folder)
 
-    @property
-    def weights(self) -> Path:
-        """The folder of the trained networks; it may not exist."""
-        return self.folder / _WEIGHTS
+    def publish(self, run: Run, out: Path, *, overwrite: bool, weights: Sequence[Path]) -> None:
+        """Saves the run that the fits make, as `Run.save`, and removes the folder.
+
+        Raises:
+            OutputError: as `Run.save`; the work is kept.
+        """
+        with atomic_path(self.folder / _RUN) as draft:  # by which `check_place` knows that the work is done
+            draft.write_text(fingerprint(json.loads(json.dumps(run.info))), encoding="utf-8")
+        run.save(out, overwrite=overwrite, weights=weights)
+        self.remove()
 
 
 class Fits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -83,7 +83,7 @@ class Run:
         """The warnings of the run."""
         return list(self.info["warnings"])
 
-    def save(self, folder: Path | str, *, overwrite: bool = False, weights: Path | None = None) -> Path:
+    def save(self, folder: Path | str, *, overwrite: bool = False, weights: Sequence[Path] = ()) -> Path:
         """Writes the run as a folder, whole or not at all; returns the folder.
 
         An older run there is removed only when the new one is complete. With it goes the report made of it.
@@ -91,7 +91,7 @@ class Run:
         Args:
             folder: which need not exist.
             overwrite: replace a run that is there.
-            weights: a folder of trained networks, which becomes the run's `weights`; its files are linked where the
+            weights: folders of trained networks, which are put into the run's `weights`; files are linked where the
                 file system can, else copied.
 
         Raises:
@@ -111,8 +111,8 @@ class Run:
             stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests, **self.info}
             text = json.dumps({**stated, "seal": _seal(stated)}, indent=2, allow_nan=False)
             (draft / _INFO).write_text(text + "\n", encoding="utf-8")
-            if weights is not None:
-                shutil.copytree(weights, draft / "weights", copy_function=_link_or_copy)
+            for network in weights:
+                shutil.copytree(network, draft / "weights" / network.name, copy_function=_link_or_copy)
         return folder
 
     @classmethod

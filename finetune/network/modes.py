@@ -150,8 +150,9 @@ def _parsed(text: str) -> Mode:
 
 
 def _no_such_mode(text: str) -> FinetuneError:
-    near = did_you_mean(text, _NUMBERS)
-    return FinetuneError(f'there is no mode "{text}".{near} There are {one_of(OFFERED)}; K is a number of blocks.')
+    near = "" if re.split("[:+@]", text)[0] in (*_NUMBERS, "drop-last") else did_you_mean(text, _NUMBERS)
+    numbers = "K, a number of blocks, and the numbers in brackets are whole numbers from 1"
+    return FinetuneError(f'there is no mode "{text}".{near} There are {one_of(OFFERED)}; {numbers}.')
 
 
 def _biases_and_norms(network: nn.Module) -> set[str]:

@@ -232,8 +232,8 @@ def candidates(recipe: Recipe, search: str) -> list[Recipe]:
         wrong = f"has {count:,} combinations; give at most {MOST_CANDIDATES:,}" if grid else "names no setting"
         raise FinetuneError(f'search "{search}" {wrong}, as in "lr=1e-4,1e-3 layer_decay=0.75,1".')
     found = [recipe.changed(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
-    for name, values in searched(found).items():
-        if len(set(values)) < len(grid[name]):
+    for name, values in grid.items():
+        if len({getattr(one, name) for one in found}) < len(values):
             raise FinetuneError(f'search "{search}": {name} has a value twice; name each once.')
     return found
 

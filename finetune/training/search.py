@@ -54,7 +54,7 @@ def fit_best(
         seed: of each training.
         checkpoint: the file that keeps the state; with several recipes one each, with its number in the name.
         key: as for `train`.
-        on_epoch: as for `train`.
+        on_epoch: as for `train`; `candidate` of what it is given is as `lr=0.001,layer_decay=1`, empty for one recipe.
         should_stop: as for `train`.
 
     Raises:
@@ -76,12 +76,13 @@ def fit_best(
         file = checkpoint
         if checkpoint and len(recipes) > 1:
             file = checkpoint.with_stem(f"{checkpoint.stem}-{number}")
-        saved = Checkpoint(file, training.key(key))
-        training.run(saved, on_epoch, should_stop)
-        seconds += training.seconds
         chosen = {name: getattr(recipe, name) for name in grid}
+        values = ",".join(f"{name}={in_words(value)}" for name, value in chosen.items())
+        saved = Checkpoint(file, training.key(key))
+        report = on_epoch and (lambda curve, values=values, show=on_epoch: show({**curve, "candidate": values}))
+        training.run(saved, report, should_stop)
+        seconds += training.seconds
         if not training.best_curve:
-            values = ",".join(f"{name}={in_words(value)}" for name, value in chosen.items())
             failures.append(f"{values}: {training.diverged}")
         elif selector.consider(chosen, training.val_proba):
             selector.best = recipe, training.state()

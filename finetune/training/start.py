@@ -13,7 +13,7 @@ from ...probe import LogisticPath, ProbeTask
 from ...probe.engines.model_selection import ModelSelector
 from ..network.classifier import Classifier, make_classifier
 from ..network.modes import Mode
-from .losses import BinaryCrossEntropy, CrossEntropy, make_loss
+from .losses import make_loss
 from .recipe import Recipe
 
 
@@ -31,19 +31,13 @@ def make_start(
         seed: of the new weights.
 
     Raises:
-        FinetuneError: the mode does not fit the network, the loss not the task, or `head_init=probe` not the mode.
+        FinetuneError: the mode does not fit the network, or the loss the task; or as `check_start`.
     """
     loss = make_loss(recipe, task.task, task.y[resample.train])
     dropout, drop_path = recipe.dropout, recipe.drop_path
     classifier = make_classifier(backbone, mode, loss.outputs, seed=seed, dropout=dropout, drop_path=drop_path)
+    check_start(mode, recipe)
     if recipe.head_init == "probe":
-        if mode.kind in ("mlp", "tokens-deit") or mode.dropped:
-            raise FinetuneError(
-                f"head_init=probe needs a linear head on the vector of the whole backbone, which {mode.name} has not;"
-                " set head_init=random, or take another mode."
-            )
-        if not isinstance(loss, CrossEntropy | BinaryCrossEntropy):
-            raise FinetuneError(f"head_init=probe has no meaning for loss={recipe.loss}; set head_init=random.")
         weight, bias = probe_head(task, resample, class_weight=recipe.class_weight)
         output = classifier.head.get_submodule("output")
         assert isinstance(output, nn.Linear)
@@ -53,6 +47,23 @@ def make_start(
     # On the network's device, and among what is trained from here on.
     classifier.head = loss.head(classifier.head).to(next(classifier.parameters()).device)
     return classifier
+
+
+def check_start(mode: Mode, recipe: Recipe) -> None:
+    """Makes sure that training can begin as the recipe says; worth knowing before the hours of other modes.
+
+    Raises:
+        FinetuneError: `head_init=probe` does not fit the mode or the loss, or there are views but nothing random.
+    """
+    if recipe.views and not recipe.augmentation.is_random:
+        raise FinetuneError(f"views={recipe.views} needs random augmentation: add --augment, or leave views out.")
+    if recipe.head_init == "probe" and (mode.kind in ("mlp", "tokens-deit") or mode.dropped):
+        raise FinetuneError(
+            f"head_init=probe needs a linear head on the vector of the whole backbone, which {mode.name} does not have;"
+            " set head_init=random, or choose another mode."
+        )
+    if recipe.head_init == "probe" and recipe.loss in ("corn", "cumulative-link"):
+        raise FinetuneError(f"head_init=probe does not work with loss={recipe.loss}; set head_init=random.")
 
 
 def probe_head(

@@ -98,6 +98,7 @@ def test_frozen_and_fine_tuned_systems_of_one_backbone_are_rows_of_one_run(medpr
     assert ended.status == 0, ended.err
 
 
+@pytest.mark.slow
 def test_a_search_chooses_on_val_and_says_what(medprobe, pets, tmp_path) -> None:
     words = ("-m", "linear", "--search", "lr=1e-5,1e-2", "--epochs", 2, "--seeds", 2, "--out", tmp_path / "run")
     ended = medprobe("finetune", pets, *_TINY, *words)
@@ -154,6 +155,8 @@ def test_where_no_training_comes_to_a_good_epoch_nothing_is_published_and_nothin
         (("-b", f"{TINY}[cls,mean]"), ["name one pooling"]),
         (("-b", "timm:nothing"), ["timm has no model"]),
         (("--recipe", "probe-first", "-m", "mlp"), ["head_init=probe"]),
+        (("--recipe", "probe-first", "-m", "linear", "-m", "mlp"), ["head_init=probe"]),
+        (("--views", "2"), ["views=2 needs random augmentation"]),
     ],
 )
 def test_bad_input_ends_in_one_message(medprobe, pets, tmp_path, words, told) -> None:

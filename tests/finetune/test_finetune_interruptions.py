@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from medprobe.base import OutputError
 from medprobe.evaluate import Run
 from medprobe.extract import extract, load_backbone
 from medprobe.finetune import Interrupted, Recipe, run_finetune
+from medprobe.finetune.work_folder import WorkFolder
 from medprobe.manifests import Manifest
 from pets import TINY, make_pets, sealed
 
@@ -58,22 +60,25 @@ def undisturbed(fine_tuned, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return sealed(out)
 
 
+@pytest.mark.slow
 def test_the_same_call_twice_gives_the_same_bytes_and_leaves_no_work(fine_tuned, undisturbed, tmp_path) -> None:
     fine_tuned(tmp_path / "run")
     assert sealed(tmp_path / "run") == undisturbed
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
     fine_tuned, tmp_path, killed_at_each_step
 ) -> None:
     def work() -> None:
-        # Killed in the last moment, between the publication and the end of the work, it has nothing left to do.
-        if not (tmp_path / "run").exists():
+        published = (tmp_path / "run").exists()  # killed between the publication and the end of the work
+        with pytest.raises(OutputError, match="is there already") if published else nullcontext():
             fine_tuned(tmp_path / "run", "partial:1", seeds=1)
 
     kills = list(killed_at_each_step(lambda: None, work))
     assert len(kills) > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
     fine_tuned(tmp_path / "other", "partial:1", seeds=1)
     assert sealed(tmp_path / "run") == sealed(tmp_path / "other")
 
@@ -88,6 +93,30 @@ def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(fine_
     fine_tuned(tmp_path / "run", notice=said.append)
     assert sealed(tmp_path / "run") == undisturbed
     assert any("finished before" in text for text in said)
+
+
+def test_work_that_a_kill_has_left_beside_its_published_run_is_removed(fine_tuned, tmp_path, monkeypatch) -> None:
+    def die(_: WorkFolder) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WorkFolder, "remove", die)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(tmp_path / "run", "linear", seeds=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "run.partial"}
+    monkeypatch.undo()
+    with pytest.raises(OutputError, match="a run is there already"):
+        fine_tuned(tmp_path / "run", "linear", seeds=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_weights_are_kept_of_the_seeds_that_were_requested_last(fine_tuned, tmp_path) -> None:
+    left = iter(range(12))
+    with pytest.raises(Interrupted):
+        fine_tuned(tmp_path / "run", "linear", keep_weights=True, should_stop=lambda: next(left, None) is None)
+    assert list((tmp_path / "run.partial").glob("weights/*seed-0"))
+    fine_tuned(tmp_path / "run", "linear", keep_weights=True, seeds=[1])
+    [kept] = (tmp_path / "run" / "weights").iterdir()
+    assert kept.name.endswith("seed-1")
 
 
 def test_more_seeds_are_added_to_unfinished_work(fine_tuned, tmp_path) -> None:
@@ -106,7 +135,7 @@ def test_work_of_another_configuration_is_refused_and_removed_on_request(fine_tu
         fine_tuned(tmp_path / "run", "linear", should_stop=lambda: next(left, None) is None)
     other = {"recipe": _RECIPE.changed(epochs=1), "protocol": "kfold", "folds": 2, "seeds": 1}
     for name, word in (("recipe", "modes and recipes"), ("protocol", "protocol")):
-        with pytest.raises(OutputError, match=rf"run\.partial: .* another {word}.*--overwrite"):
+        with pytest.raises(OutputError, match=rf"run\.partial: .* differs in .*{word}.*--overwrite"):
             fine_tuned(tmp_path / "run", "linear", **{name: other[name]})
     fine_tuned(tmp_path / "run", "linear", overwrite=True, **other)
     assert (tmp_path / "run" / "run.json").exists()
@@ -154,7 +183,7 @@ def _command(pets: Manifest, out: Path, *options: object) -> list[str]:
     return [str(word) for word in (*words, *options)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_signal_of_the_scheduler_ends_with_status_75_and_the_command_to_go_on(
     medprobe, pets, undisturbed, tmp_path, number
 ) -> None:

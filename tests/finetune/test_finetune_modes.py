@@ -56,7 +56,7 @@ def test_what_a_mode_names_is_trained_and_nothing_else_changes(tiny_backbone, im
     assert on_meta.trained_parameters() == classifier.trained_parameters()
 
 
-@pytest.mark.parametrize("name", ["tiny-vit", "tiny-resnet"])
+@pytest.mark.parametrize("name", [pytest.param("tiny-vit", marks=pytest.mark.slow), "tiny-resnet"])
 def test_the_table_of_modes_holds_what_a_classifier_trains(tiny_backbone, name: str, monkeypatch) -> None:
     from medprobe.finetune.network import modes
 

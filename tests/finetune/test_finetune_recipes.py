@@ -90,6 +90,7 @@ def test_a_search_is_a_grid() -> None:
         (lambda: candidates(Recipe.named("default"), "lr="), '"lr=": write a setting'),
         (lambda: candidates(Recipe.named("default"), "lr=1e-3 lr=1e-4"), "lr is set twice"),
         (lambda: candidates(Recipe.named("default"), "lr=1,1.0,2"), "lr has a value twice"),
+        (lambda: candidates(Recipe.named("default"), "lr=1,1"), "lr has a value twice"),
         (lambda: candidates(Recipe.named("default"), f"epochs={','.join(map(str, range(1, 1002)))}"), "1,001 comb"),
     ],
 )

@@ -32,7 +32,7 @@ def _searched(search: str, **options: Any):
     return fit_best(make, task, resample, recipes, seed=0, **options), trained
 
 
-@pytest.mark.parametrize("select", ["metric", "loss"])
+@pytest.mark.parametrize("select", [pytest.param("metric", marks=pytest.mark.slow), "loss"])
 def test_a_search_gives_what_its_best_recipe_gives(select) -> None:
     images, task, resample = small_task()
     best, _ = _searched("lr=1e-6,3e-2,1e-5", settings={"select": select})
@@ -58,6 +58,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path) -> None:
     found, trained = _searched(search, checkpoint=tmp_path / "state.pt", on_epoch=seen.append)
     assert facts(found.trained) == facts(expected.trained)
     assert len(seen) <= 12  # those of the third
+    assert {curve["candidate"] for curve in seen} == {"lr=1e-05"}
     sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
     assert trained[-1] == 3e-2  # made again, as its weights alone were kept
     assert sizes[1] < sizes[0] / 2
