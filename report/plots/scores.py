@@ -23,8 +23,12 @@ MOST_ROWS = 40
 """Rows beyond which a figure shows the best ones alone."""
 ROW = 0.235
 """Inches a row takes."""
-_ACROSS = 4
+_ACROSS = 3
 """Panels in a row."""
+_CHARACTERS = 52
+"""In a line of the titles of a row, together."""
+_MOST_CHARACTERS = 60
+"""In a title, over a few lines."""
 WIDTH = 6.6
 """Inches across."""
 
@@ -122,8 +126,7 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     across = min(_ACROSS, len(probes))
     down = math.ceil(len(probes) / across)
     titles = dict(seeds[["probe", "probe_label"]].drop_duplicates().itertuples(index=False))
-    if across > 2:
-        titles = {probe: _wrapped(str(title)) for probe, title in titles.items()}
+    titles = {probe: _wrapped(str(title), _CHARACTERS // across) for probe, title in titles.items()}
     lines = max(title.count("\n") + 1 for title in titles.values())
     figure = new_figure(WIDTH, 0.2 + (0.4 + 0.13 * max(2, lines) + 0.34 * len(labels)) * down)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
@@ -148,9 +151,10 @@ def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
     return figure
 
 
-def _wrapped(title: str) -> str:
-    """A title over a narrow panel: the settings in the name of a probe are one long word."""
-    return textwrap.fill(shortened(title).replace(":", ": ").replace(",", ", "), 15)
+def _wrapped(title: str, width: int) -> str:
+    """A title over a panel: the settings in the name of a probe are one long word."""
+    words = shortened(title, _MOST_CHARACTERS)
+    return words if len(words) <= width else textwrap.fill(words.replace(":", ": ").replace(",", ", "), width)
 
 
 def grouped_rows(
