@@ -15,7 +15,7 @@ from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._logistic_solver.products import WIDTHS, columnwise, rowwise
 from sklearn.datasets import make_classification
 
-SEEDS = 24
+SEEDS = 12
 
 
 def _task(kind: str, *, n: int = 160, d: int = 24, share: float = 0.7, folds: int = 1, refit: bool = True) -> ProbeTask:
@@ -64,7 +64,7 @@ def test_a_logistic_regression_is_the_same_alone_in_a_block_and_in_a_whole_run(o
     task = _task(**options)
     whole = dict(_solve(task, list(range(SEEDS)), jobs=2))
     assert list(whole) == list(range(SEEDS))
-    for seeds, jobs in (([7], 1), ([20, 3, 7], 1), (list(range(12, 24)), 2)):
+    for seeds, jobs in (([7], 1), ([10, 3, 7], 1), (list(range(6, 12)), 2)):
         for seed, results in _solve(task, seeds, jobs):
             for mine, theirs in zip(results, whole[seed], strict=True):
                 np.testing.assert_array_equal(mine.val_proba, theirs.val_proba)
