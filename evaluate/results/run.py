@@ -157,7 +157,7 @@ def check_output_dir(folder: Path, *, overwrite: bool) -> None:
         with writing(folder), TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out.") from error
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}; choose another --out.") from error
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     sweep(folder)  # a report that was killed may have left something

@@ -121,9 +121,7 @@ def _images(classifier: Classifier, count: int) -> torch.Tensor:
 _QUICK = (
     "timm ViT",
     "timm ResNet",
-    "timm DenseNet",
     "timm Swin",
-    "timm SAM",
     "SAM",
     "BLIP",
     "OpenCLIP ViT",

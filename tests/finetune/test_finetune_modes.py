@@ -26,8 +26,8 @@ _LABELS = torch.tensor([0, 1, 2, 0])
 
 
 def _case(name: str, mode: str) -> Any:
-    """Each kind in two modes, and each mode on one kind, are quick; all others are slow by their number."""
-    quick = name == "tiny-vit" or mode in ("lora:8", "drop-last:2+full")
+    """Each kind in one mode, and each mode on one kind, are quick; all others are slow by their number."""
+    quick = name == "tiny-vit" or mode == "lora:8"
     return pytest.param(name, mode, marks=() if quick else pytest.mark.slow)
 
 

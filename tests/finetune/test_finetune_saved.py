@@ -36,7 +36,13 @@ def _trained(classifier: Classifier) -> Classifier:
     return classifier.eval()
 
 
-@pytest.mark.parametrize(("name", "mode", "size"), _CASES)
+@pytest.mark.parametrize(
+    ("name", "mode", "size"),
+    [
+        pytest.param(*one, marks=() if one[0] in ("tiny-vit", "tiny-swin", "tiny-clip") else pytest.mark.slow)
+        for one in _CASES
+    ],
+)
 def test_a_kept_network_is_a_classifier_and_a_backbone(tiny_backbone, images_for, tmp_path, name, mode, size) -> None:
     backbone = tiny_backbone(name, image_size=size)
     images = images_for(backbone)

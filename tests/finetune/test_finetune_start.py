@@ -66,7 +66,7 @@ def test_a_probe_is_no_start_for_another_vector_or_head(tiny, mode) -> None:
         make_start(tiny, Mode.parse(mode), _recipe(head_init="probe"), task, resample, seed=0)
 
 
-@pytest.mark.parametrize("loss", ["cross-entropy", "corn", "cumulative-link"])
+@pytest.mark.parametrize("loss", [pytest.param("cross-entropy", marks=pytest.mark.slow), "corn", "cumulative-link"])
 def test_ordered_classes_are_learnt_with_each_loss(tiny, loss) -> None:
     inputs, task, resample = _data(tiny)
     task = replace(task, task="ordinal", metric=find_metric("quadratic_kappa"))
