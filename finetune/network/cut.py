@@ -43,7 +43,7 @@ class Cut:
         """Cuts at the module of `call`, untested; `of` is the way in. `flops` are those of the whole, of `FEW` images.
 
         Raises:
-            ShapeError: what comes to the cut, or stands before it, does not follow the number of images.
+            ShapeError: what comes to the cut, or is before it, does not follow the number of images.
         """
         names = {module: name for name, module in classifier.named_modules()}
         self.classifier, self.name = classifier, names[call.module]

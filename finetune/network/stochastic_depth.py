@@ -8,7 +8,7 @@ from torch import nn
 from .blocks import Blocks
 
 _PLACES = ("drop_path", "drop_path1", "drop_path2")
-"""What timm and transformers call the places where a block may be skipped, whatever stands there at rate 0."""
+"""What timm and transformers call the places where a block may be skipped, whatever module is there at rate 0."""
 
 
 def set_drop_path(network: nn.Module, blocks: Blocks, rate: float) -> bool:

@@ -33,7 +33,7 @@ def main(folder: Path, kills: list[int]) -> None:
 
 
 def _train(checkpoint: Path, steps: int | None) -> str:
-    """Kills this process after so many steps; for zero, in the middle of writing the first checkpoint."""
+    """Kills this process after that number of steps; for zero, in the middle of writing the first checkpoint."""
     torch.set_num_threads(1)
     images, task, resample = small_task()
     taken = 0

@@ -138,7 +138,7 @@ def test_where_no_training_comes_to_a_good_epoch_nothing_is_published_and_nothin
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (("-m", "partal:2"), ['no mode "partal:2"', "partial"]),
         (("-m", "partial:7"), ["partial:7 needs 7 blocks, but this network has 6"]),
@@ -159,12 +159,12 @@ def test_where_no_training_comes_to_a_good_epoch_nothing_is_published_and_nothin
         (("--views", "2"), ["views=2 needs random augmentation"]),
     ],
 )
-def test_bad_input_ends_in_one_message(medprobe, pets, tmp_path, words, told) -> None:
+def test_bad_input_ends_in_one_message(medprobe, pets, tmp_path, words, parts) -> None:
     ended = medprobe("finetune", pets, *_TINY, "--epochs", 1, *words, "--out", tmp_path / "run")
     assert ended.status == 1
     assert ended.out == ""
     assert "Traceback" not in ended.err
-    for word in told:
+    for word in parts:
         assert word in ended.notes
     assert list(tmp_path.iterdir()) == []
 

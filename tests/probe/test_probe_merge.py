@@ -274,8 +274,8 @@ def test_merge_writes_one_run_and_says_what_comes_next(
     study: Any, halves: list[Path], tmp_path: Path, medprobe: Medprobe
 ) -> None:
     out = tmp_path / "runs" / "all of it"
-    status, printed, told = medprobe("merge", *reversed(halves), "--out", out)
-    assert status == 0, told
+    status, printed, message = medprobe("merge", *reversed(halves), "--out", out)
+    assert status == 0, message
     assert "cohort: 2 systems over 4 seeds, from 2 runs" in printed
     assert shlex.join(["medprobe", "report", str(out)]) in " ".join(printed.split())
     expected = _bytes(study.probe(seeds=range(4)), tmp_path / "whole")
@@ -288,8 +288,8 @@ def test_merge_refuses_in_one_line_and_writes_nothing(
     other = _stating(study.probe(seeds=[7]), metric="accuracy").save(tmp_path / "other")
     refused = medprobe("merge", *halves, other, "--out", tmp_path / "out")
     assert_refused(*refused, tmp_path / "out", f"{halves[0]} and {other} cannot be merged: metric")
-    status, _, told = medprobe("merge", *halves, "--out", halves[0])
-    assert (status, "a run is there already" in told) == (1, True)
+    status, _, message = medprobe("merge", *halves, "--out", halves[0])
+    assert (status, "a run is there already" in message) == (1, True)
 
 
 def test_stats_puts_runs_of_one_data_set_together_and_ranks_over_several(
@@ -306,8 +306,8 @@ def test_stats_puts_runs_of_one_data_set_together_and_ranks_over_several(
 def test_report_puts_runs_together_in_a_folder_of_its_own(
     halves: list[Path], tmp_path: Path, medprobe: Medprobe
 ) -> None:
-    status, printed, told = medprobe("report", *halves, "--out", tmp_path / "out")
-    assert status == 0, told
+    status, printed, message = medprobe("report", *halves, "--out", tmp_path / "out")
+    assert status == 0, message
     page = tmp_path / "out" / "report.html"
     assert str(page) in printed
     assert "4 seeds" in page.read_text()

@@ -75,7 +75,7 @@ class Rows:
         return self._Z[positions] if self._Z is not None else self.standardized(self._X[self._rows[positions]])
 
     def blocks(self, outputs: int = _BLOCK) -> Iterator[tuple[slice, np.ndarray]]:
-        """All rows in order: which ones, and (m, d) the rows themselves; blocks suit a product with so many outputs."""
+        """All rows in order: which ones, and (m, d) the rows themselves; blocks suit a product with `outputs`."""
         small = _SMALL // (outputs * self.width)
         size = self._even if self.exact else min(small, _BLOCK) if small >= _FEWEST else _BLOCK
         for start in range(0, len(self), size):
@@ -83,7 +83,7 @@ class Rows:
             yield part, self._Z[part] if self._Z is not None else self.take(np.arange(part.start, part.stop))
 
     def cuts(self, outputs: int) -> list[slice]:
-        """How to cut a product of a block with so many outputs; the last piece may end beyond them."""
+        """How to cut a product of a block with that number of outputs; the last piece may end beyond them."""
         return cuts(outputs, self._widths) if self.exact else [slice(0, outputs)]
 
     @property
