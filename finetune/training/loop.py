@@ -105,8 +105,7 @@ class Training:
         self.recipe, self.seed = recipe, seed
         self.y = torch.from_numpy(task.y.astype(np.int64))
         self.loss = make_loss(recipe, task.task, task.y[resample.train])
-        steps = len(batches(resample.train, recipe.batch_size))
-        self.stepper = Stepper(classifier, inputs, self.loss, recipe, steps)
+        self.stepper = Stepper(classifier, inputs, self.loss, recipe, resample.train)
         self.curves: list[Curve] = []
         self.best_curve: Curve = {}
         self.best: dict[str, torch.Tensor] = {}

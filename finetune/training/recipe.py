@@ -101,6 +101,9 @@ class Recipe(Augmentation, frozen=True):
     """What the best epoch is best in on val: the primary metric, or the loss."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 on GPUs that have it, fp32 on CPUs."""
+    rescale: bool = True
+    """Whether the head rescales vectors, by their mean and one deviation for all on train before training; not where it
+    begins as a probe."""
     head_init: Literal["random", "probe"] = "random"
     """`probe`: the head begins as the logistic regression of the frozen vectors (LP-FT)."""
 

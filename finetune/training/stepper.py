@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from timm.data.mixup import Mixup
+from torch import nn
 
 from ...base.errors import TrainingError
 from ...cache.spec import Precision
 from ...extract.device import choose_precision, exact_fp32, is_out_of_memory
 from ..inputs.sources import Inputs, Tensors
+from ..network.heads import Rescaling
 from .losses import Loss
 from .optimization import Average, make_optimizer, make_scheduler
 from .randomness import batches
@@ -42,18 +45,20 @@ class Stepper:
 
     precision: Precision
 
-    def __init__(self, classifier: Classifier, inputs: Inputs, loss: Loss, recipe: Recipe, steps: int) -> None:
-        """Takes a network on its device; an epoch has `steps` batches."""
+    def __init__(self, classifier: Classifier, inputs: Inputs, loss: Loss, recipe: Recipe, train: np.ndarray) -> None:
+        """Takes a network on its device, and the rows that an epoch passes over."""
         self.classifier, self.inputs, self.loss, self.recipe = classifier, inputs, loss, recipe
         self.device = next(classifier.parameters()).device
         self.precision = training_precision(recipe, self.device)
-        self.optimizer = make_optimizer(classifier, recipe)
-        self.scheduler = make_scheduler(self.optimizer, recipe, steps)
-        self.average = Average(classifier, recipe.ema) if recipe.ema else None
-        self.mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0) if recipe.mixes else None
         self.step = 0
         self.part = recipe.batch_size
         """Images computed at once."""
+        if recipe.rescale and recipe.head_init == "random":
+            self._fit_rescaling(train)
+        self.optimizer = make_optimizer(classifier, recipe)
+        self.scheduler = make_scheduler(self.optimizer, recipe, len(batches(train, recipe.batch_size)))
+        self.average = Average(classifier, recipe.ema) if recipe.ema else None
+        self.mixup = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0) if recipe.mixes else None
 
     @property
     def lr(self) -> float:
@@ -88,15 +93,7 @@ class Stepper:
 
     def logits(self, rows: np.ndarray) -> torch.Tensor:
         """(n, outputs) float32 of rows, in main memory, without augmentation."""
-        self.classifier.eval()
-        parts = batches(rows, self.recipe.batch_size)
-        exactly = exact_fp32(self.device, self.precision)
-        with torch.inference_mode(), exactly, closing(self.inputs.batches(parts, None)) as source:
-            found = [
-                self._in_parts(len(part), lambda where, own=tensors: self._outputs(own, where).cpu())
-                for part, tensors in zip(parts, source, strict=True)
-            ]
-        return torch.cat([one for some in found for one in some]).clone()
+        return self._of_rows(rows, self._outputs)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Puts the moving average, if there is one, in the network's place meanwhile."""
@@ -122,6 +119,31 @@ class Stepper:
             self.optimizer.load_state_dict(state["optimizer"])
         if self.average and "average" in state:
             self.average.restore(state["average"])
+
+    def _of_rows(self, rows: np.ndarray, work: Callable[[Tensors, slice], torch.Tensor]) -> torch.Tensor:
+        """What `work` gives for part after part of the rows, put together in main memory; nothing is augmented."""
+        self.classifier.eval()
+        parts = batches(rows, self.recipe.batch_size)
+        exactly = exact_fp32(self.device, self.precision)
+        with torch.inference_mode(), exactly, closing(self.inputs.batches(parts, None)) as source:
+            found = [
+                self._in_parts(len(part), lambda where, own=tensors: work(own, where).cpu())
+                for part, tensors in zip(parts, source, strict=True)
+            ]
+        return torch.cat([one for some in found for one in some]).clone()
+
+    def _fit_rescaling(self, rows: np.ndarray) -> None:
+        """Has the head rescale vectors by those of these rows, as they are before training."""
+        for module in self.classifier.head.modules():
+            if isinstance(module, Rescaling):
+                module.fit(self._of_rows(rows, partial(self._seen_by, module)))
+
+    def _seen_by(self, module: nn.Module, tensors: Tensors, part: slice) -> torch.Tensor:
+        """What a module of the head is given for some of the images of a batch."""
+        seen: list[torch.Tensor] = []
+        with module.register_forward_pre_hook(lambda _, given: seen.extend(given)):
+            self._outputs(tensors, part)
+        return seen[0]
 
     def _mixed(self, tensors: Tensors, y: torch.Tensor) -> tuple[Tensors, Targets]:
         """A batch whose images are mixed with each other, if they are to be, and the labels with their shares."""

@@ -42,7 +42,7 @@ def test_losses_are_those_of_a_plain_loop(elaborate) -> None:
     head = {f"head.{name}": tensor for name, tensor in classifier.head.get_submodule("output").state_dict().items()}
     network.load_state_dict({**backbone.vectors.network.state_dict(), **head})
     plain = {"layer_decay": 1, "warmup_epochs": 0, "schedule": "constant", "clip_grad": None}
-    recipe = _recipe(lr=1e-3, epochs=5, **({"warmup_epochs": 3} if elaborate else plain))
+    recipe = _recipe(lr=1e-3, epochs=5, rescale=False, **({"warmup_epochs": 3} if elaborate else plain))
     training = Training(classifier, ImagesInMemory(images), task, resample, recipe, seed=5)
     found, update = [], training.stepper.update
     training.stepper.update = lambda *batch: found.append(update(*batch)) or found[-1]

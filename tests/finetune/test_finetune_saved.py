@@ -11,7 +11,7 @@ from medprobe.base import WeightsError
 from medprobe.extract import catalogue, load_backbone, preprocessing_of, resolve
 from medprobe.finetune import load_classifier
 from medprobe.finetune.network.classifier import Classifier, make_classifier
-from medprobe.finetune.network.heads import CutPoints
+from medprobe.finetune.network.heads import CutPoints, Rescaling
 from medprobe.finetune.network.saved import save_weights
 
 _CASES = [
@@ -33,6 +33,9 @@ def _trained(classifier: Classifier) -> Classifier:
         for value in classifier.parameters():
             if value.requires_grad:
                 value.add_(torch.randn(value.shape, generator=generator) * 0.05)
+        for module in classifier.head.modules():
+            if isinstance(module, Rescaling):
+                module.fit(torch.randn(50, len(module.mean), generator=generator) * 2 + 1)
     return classifier.eval()
 
 

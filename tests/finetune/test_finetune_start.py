@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from medprobe.base.errors import FinetuneError
 from medprobe.evaluate import find_metric
 from medprobe.evaluate.resampling.resample import Resample
 from medprobe.extract import Backbone, load_backbone
+from medprobe.finetune.inputs.sources import VectorInputs
 from medprobe.finetune.network.modes import Mode
-from medprobe.finetune.training.loop import train
+from medprobe.finetune.training.loop import Training, train
 from medprobe.finetune.training.recipe import Recipe
 from medprobe.finetune.training.start import make_start
 from medprobe.probe import ProbeTask, resolve_probes
@@ -57,6 +59,39 @@ def test_what_a_probe_has_learnt_is_not_lost_by_training(tiny) -> None:
     classifier = make_start(tiny, Mode.parse("partial:1"), recipe, task, resample, seed=0)
     found = train(classifier, inputs, task, resample, recipe, seed=0)
     assert found.best_epoch == 0
+
+
+@pytest.mark.parametrize("mode", ["linear", "mlp", "full"])
+def test_the_head_rescales_vectors_by_those_of_train(tiny, mode) -> None:
+    inputs, task, resample = _data(tiny)
+    recipe = _recipe()
+    classifier = make_start(tiny, Mode.parse(mode), recipe, task, resample, seed=0)
+    training = Training(classifier, inputs, task, resample, recipe, seed=0)
+    training.epoch(lambda: False)
+    vectors, found = task.X[resample.train].astype(float), classifier.head.get_submodule("rescaling")
+    assert np.allclose(found.get_buffer("mean"), vectors.mean(axis=0), rtol=1e-4, atol=1e-6)
+    assert np.isclose(found.get_buffer("scale"), np.sqrt(vectors.var(axis=0).mean()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4, 0])
+def test_the_scale_of_vectors_does_not_matter_to_a_head(tiny, factor) -> None:
+    _, task, resample = _data(tiny)
+    losses = []
+    for X in (task.X * (factor > 0), task.X * np.float32(factor) + np.float32(factor)):
+        recipe = _recipe(epochs=3)
+        classifier = make_start(tiny, Mode.parse("linear"), recipe, task, resample, seed=0)
+        found = train(classifier, VectorInputs(X), task, resample, recipe, seed=0)
+        losses.append([curve["val_loss"] for curve in found.curves])
+    assert np.allclose(*losses, atol=2e-3)
+
+
+@pytest.mark.parametrize("recipe", [{"rescale": False}, {"head_init": "probe"}])
+def test_a_head_can_read_vectors_as_they_are(tiny, recipe) -> None:
+    inputs, task, resample = _data(tiny)
+    classifier = make_start(tiny, Mode.parse("linear"), _recipe(**recipe), task, resample, seed=0)
+    Training(classifier, inputs, task, resample, _recipe(**recipe), seed=0)
+    vectors = torch.from_numpy(task.X[:4])
+    assert torch.equal(classifier.head.get_submodule("rescaling")(vectors), vectors)
 
 
 @pytest.mark.parametrize("mode", ["mlp", "drop-last:2+full"])
