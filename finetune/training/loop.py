@@ -24,6 +24,7 @@ from ...probe import ProbeTask
 from ..inputs.sources import Inputs
 from .checkpoint import Checkpoint, Interrupted
 from .losses import make_loss
+from .optimization import learning_rate
 from .randomness import batches, seeded, shuffled
 from .recipe import Recipe
 from .stepper import Stepper
@@ -205,7 +206,7 @@ class Training:
         if not self.best_curve:
             raise TrainingError(
                 f"{self.diverged}, and no epoch before it was good; take a lower learning rate than"
-                f" {self.recipe.lr:g}, or a longer warm-up."
+                f" {learning_rate(self.classifier, self.recipe):g}, or a longer warm-up."
             )
         start = time.perf_counter()
         self.classifier.load_trained_state(self.best)

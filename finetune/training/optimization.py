@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _DECAY_WITH_ATTENTION = 0.75
 """As MAE (He et al. 2022) is fine-tuned. Convolutional networks learn more where all blocks have the same rate."""
+_RATE, _RATE_OF_A_LINEAR_LAYER = 1e-3, 1e-2
+
+
+def learning_rate(classifier: Classifier, recipe: Recipe) -> float:
+    """The highest rate, that of the head."""
+    return recipe.lr or (_RATE_OF_A_LINEAR_LAYER if classifier.mode.kind == "linear" else _RATE)
 
 
 def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
@@ -36,7 +42,7 @@ def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimi
         return create_optimizer_v2(
             classifier,
             opt=recipe.optimizer,
-            lr=recipe.lr,
+            lr=learning_rate(classifier, recipe),
             weight_decay=recipe.weight_decay,
             layer_decay=layer_decay if layer_decay < 1 else None,
         )
@@ -46,6 +52,7 @@ def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimi
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """The learning rate of each step; an epoch has `steps` of them."""
+    highest = max(group["lr"] for group in optimizer.param_groups)
     warmup = recipe.warmup_steps if recipe.warmup_steps is not None else round(recipe.warmup_epochs * steps)
     named: dict[str, dict[str, Any]] = {
         "cosine": {"sched": "cosine"},
@@ -59,7 +66,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
         num_epochs=recipe.epochs * steps,
         min_lr=recipe.min_lr,
         warmup_epochs=warmup,
-        warmup_lr=recipe.lr / max(warmup, 1),  # from zero, where the first step would change nothing
+        warmup_lr=highest / max(warmup, 1),  # from zero, where the first step would change nothing
         step_on_epochs=False,
         updates_per_epoch=1,
     )

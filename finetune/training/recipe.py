@@ -60,8 +60,9 @@ class Recipe(Augmentation, frozen=True):
     memory, gradients of parts are added up."""
     optimizer: str = "adamw"
     """Any name of timm's optimizers, such as `adamw`, `sgd` or `lion`."""
-    lr: PositiveFloat = 1e-3
-    """Highest learning rate: that of the head, after warm-up."""
+    lr: PositiveFloat | None = None
+    """Highest learning rate: that of the head, after warm-up; by default 1e-2 where a linear layer alone is trained,
+    else 1e-3."""
     weight_decay: NonNegativeFloat = 0.05
     """None on biases, norms and what else the network exempts."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from medprobe.evaluate import find_metric
 from medprobe.evaluate.resampling.resample import Resample
+from medprobe.finetune.network.modes import Mode
 from medprobe.probe import ProbeTask
 from torch import nn
 
 
 class TinyClassifier(nn.Module):
     has_attention = False
+    mode = Mode.parse("full")
 
     def __init__(self, outputs: int, seed: int = 0, *, batch_norm: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
