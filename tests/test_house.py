@@ -22,7 +22,8 @@ _MAY_USE = {
     "probe": {"base", "manifests", "cache", "evaluate"},
     "finetune": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
     "report": {"base", "manifests", "evaluate"},
-    "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report"},
+    "study": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune"},
+    "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report", "study"},
 }
 _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "progress", "text"},
@@ -110,6 +111,7 @@ _ORDER = {
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info study runner",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
+    "study": "schema jobs",
     "report": "elements plots run manifest",
 }
 """From the lowest: a subpackage or module imports only what stands before it."""

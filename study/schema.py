@@ -1,0 +1,227 @@
+"""The study file: what is compared on which data, how, and where the results go."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+"""Letters, digits, dots, dashes and underscores: part of the names of files."""
+Seeds = Annotated[int, Field(ge=1, le=100_000)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the file; unknown keys are refused, and the docstring of each field is shown by editors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Images(Section):
+    """What a network sees of an image: the options of `medprobe extract` of the same names."""
+
+    image_size: PositiveInt | None = None
+    """Input size in pixels; by default the network's own."""
+    resize: PositiveInt | None = None
+    """Pixels of the shorter side before the crop; with squash, of both sides."""
+    resize_mode: Literal["short-side", "squash"] | None = None
+    """Keep the aspect, or make every image square; by default the network's own."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    """Filter of the resizing; by default the network's own."""
+    grey: Literal["replicate", "red-filters"] = "replicate"
+    """Grey images in a network of three channels: the same in all three, or seen by its red filters alone."""
+    normalization: Text = "model"
+    """Mean and standard deviation: `model`, `dataset`, or numbers such as `0.29/0.27`."""
+
+
+class DataSet(Section):
+    """A manifest, or how one is built."""
+
+    manifest: Text | None = None
+    """A manifest (.parquet or .csv), relative to the study file."""
+    build: Text | None = None
+    """A builder of `medprobe manifest build`, such as `folder` or `isic2019`, instead of a manifest."""
+    source: Text | None = None
+    """What the builder reads, relative to `data_root`; by default `data_root` itself."""
+    options: dict[str, Any] = {}
+    """Options of the builder by their names on the command line, such as `split: grouped:80/20`."""
+    name: Name | None = None
+    """What files of the study are called after; by default the manifest's file or the builder."""
+    allow: list[Text] = []
+    """Codes of errors of `medprobe manifest check` in spite of which the study goes on."""
+    images: Images | None = None
+    """For this data set, instead of `extract.images`."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> DataSet:
+        if (self.manifest is None) == (self.build is None):
+            raise ValueError("give either manifest or build")
+        if self.build is None and (self.source or self.options):
+            raise ValueError("source and options belong to build")
+        return self
+
+
+class Embedder(Section):
+    """A backbone with what differs from `extract.images`."""
+
+    name: Text
+    """Of the catalogue, or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL`; append `@FILE` for local weights."""
+    poolings: list[Text] = []
+    """As `cls`, `cls+mean`; by default the first one that the catalogue lists."""
+    label: Name | None = None
+    """What files of the study are called after; by default the name."""
+    images: Images | None = None
+    """For this backbone, instead of those of the data set and of `extract`."""
+
+
+class Extract(Section):
+    """Embedding: the options of `medprobe extract`."""
+
+    backbones: list[Text | Embedder] = Field(min_length=1)
+    """Frozen networks that embed every data set."""
+    images: Images = Images()
+    """For all backbones that say nothing else."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the network; auto is bf16 where the device is fast at it. Name one if jobs run on unlike machines."""
+    runtime: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the network. Name one if jobs run on unlike machines."""
+
+
+class Probing(Section):
+    """Probes on the embeddings: the options of `medprobe probe`."""
+
+    probes: list[Text] = ["logreg", "knn", "gbm"]
+    """With settings as on the command line, such as `gbm:rounds=100` or `logreg:C=[0.01,1,100]`."""
+    protocols: list[Literal["auto", "official", "holdout", "kfold"]] = Field(default=["auto"], min_length=1)
+    """How resamples are drawn; each is a run of its own."""
+    seeds: Seeds = 20
+    """Number of resamples."""
+    folds: PositiveInt | None = None
+    """Of kfold."""
+    shots: list[PositiveInt] = []
+    """Training units per class of a low-data curve."""
+    train_fraction: list[PositiveFloat] = []
+    """Fractions of train of a low-data curve."""
+    metric: Text | None = None
+    """Chooses settings and ranks backbones; by default each card's primary metric."""
+    aggregation: Literal["mean", "max", "concat", "predictions"] = "mean"
+    """How the images of a unit are combined."""
+    refit: bool = True
+    """Fit the chosen model again on train and val; never in a low-data curve."""
+    keep_leaks: bool = False
+    """Train on units whose patient or pixels are in the test too."""
+
+
+class FineTuning(Section):
+    """Networks that are trained: the options of `medprobe finetune`."""
+
+    backbones: list[Text | Embedder] = []
+    """By default those of `extract`."""
+    modes: list[Text] = Field(default=["full"], min_length=1)
+    """Such as `linear`, `partial:2`, `lora:8`, `full`."""
+    recipe: Text = "default"
+    """Named settings; `medprobe finetune --recipes` lists them."""
+    settings: dict[str, Any] = {}
+    """Settings of the recipe to change, such as `epochs: 30`."""
+    search: Text | None = None
+    """A grid that is searched on val, such as `lr=1e-4,1e-3 layer_decay=0.75,1`."""
+    augment: bool = False
+    """Random crops, flips, brightness and contrast."""
+    seeds: Seeds = 3
+    """Number of resamples: the first ones of the probes', which the frozen systems it is compared with have too."""
+    keep_weights: bool = False
+    """Keep the trained networks."""
+
+
+class Statistics(Section):
+    """The options of `medprobe stats`."""
+
+    between: Literal["backbones", "probes"] = "backbones"
+    """What is compared."""
+    interval: Literal["wilson", "percentile"] = "wilson"
+    """Kind of intervals."""
+    tests: list[Literal["wilcoxon", "delong", "mcnemar", "verdict"]] = ["wilcoxon", "delong", "mcnemar"]
+    """Further significance tests."""
+    correction: Literal["holm", "bh"] = "holm"
+    """Correction for many comparisons."""
+    subgroups: bool = False
+    """Scores per subgroup of each attribute of the cards."""
+    calibration: bool = False
+    """Calibration and temperature scaling."""
+
+
+class Retrieval(Section):
+    """Search for similar images: the options of `medprobe retrieve`."""
+
+    k: list[PositiveInt] = [1, 3, 5]
+    """Numbers of images that are looked at."""
+    similarity: Literal["cosine", "euclidean"] = "cosine"
+    """What is nearest."""
+    same_group: bool = False
+    """Whether images of the same patient count as found."""
+
+
+class Resources(Section):
+    """What a job of one kind may take, where estimates are not to be used."""
+
+    cores: PositiveInt | None = None
+    """Processor cores."""
+    memory_gb: PositiveFloat | None = None
+    """Main memory."""
+    minutes: PositiveInt | None = None
+    """Walltime of the first try; it is doubled on each further one."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """GPUs."""
+
+
+class Cluster(Section):
+    """Where jobs run, if not on this machine."""
+
+    partition: Text | None = None
+    """Slurm partition."""
+    gpu_partition: Text | None = None
+    """Slurm partition of jobs that use a GPU."""
+    account: Text | None = None
+    """Slurm account."""
+    gpu: Text = "gpu:1"
+    """How a GPU is requested, as `--gres` of sbatch."""
+    before: list[Text] = []
+    """Shell lines before each command, such as `module load cuda` or `source .venv/bin/activate`."""
+    extra: list[Text] = []
+    """Further options of sbatch, such as `--qos=long`."""
+
+
+class StudyFile(Section):
+    """What is compared on which data, how, and where the results go."""
+
+    name: Name | None = None
+    """By default that of the file."""
+    source: Text | None = None
+    """What it repeats: a paper, a link."""
+    notes: list[Text] = []
+    """What a reader should know of it, and of what it does not repeat; `--plan` shows them."""
+    out: Text | None = None
+    """Folder of the results, relative to the study file; by default `studies/NAME`."""
+    store: Text | None = None
+    """Folder of the caches, which studies may share; by default `embeddings` in `out`."""
+    data_root: Text | None = None
+    """Folder that `source` of data sets is relative to; by default that of the study file."""
+    data: list[DataSet | Text] = Field(min_length=1)
+    """Manifests, or how they are built."""
+    extract: Extract
+    """Backbones, and what they see."""
+    probe: Probing | None = Probing()
+    """Probes on the embeddings; null leaves them out."""
+    finetune: list[FineTuning] = []
+    """Networks that are trained, compared with the probes on the same resamples."""
+    retrieve: Retrieval | None = None
+    """Search for similar images."""
+    stats: Statistics = Statistics()
+    """Statistics of every run."""
+    resources: dict[Literal["build", "check", "extract", "probe", "finetune", "retrieve"], Resources] = {}
+    """What jobs of a kind may take; by default it is estimated."""
+    minutes_per_job: PositiveInt = 15
+    """What blocks of seeds and shards of images are cut to, by estimate."""
+    cluster: Cluster = Cluster()
+    """Where jobs run, if not on this machine."""
