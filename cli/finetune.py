@@ -129,9 +129,9 @@ def finetune(
     grey: Grey = "replicate",
     normalization: Normalization = "model",
     protocol: Annotated[
-        Literal["auto", "official", "holdout", "kfold"],
+        Literal["auto", "official", "fixed", "holdout", "kfold"],
         typer.Option(
-            metavar="auto | official | holdout | kfold",
+            metavar="auto | official | fixed | holdout | kfold",
             help="As for `medprobe probe`, with the same resamples.",
             rich_help_panel=_STUDY,
         ),

@@ -51,7 +51,7 @@ def draw(
     """
     units = data.all_units
     if keep_leaks:
-        leaks = Leaks.kept(units)
+        leaks = Leaks.kept(units, apart=protocol == "fixed")
     else:
         near = data.near_pairs(show_progress=progress) if drop_near else None
         images = data.all_sample_units, data.all_digests

@@ -160,8 +160,9 @@ def data_warnings(
         "constant-features": dict.fromkeys(columns),
     }
     found = [diagnostic(code, text) for code, texts in messages.items() for text in texts]
-    about_leaks = _shared_pixels(data, protocol) if leaks.is_kept else leaks.diagnostics()
-    return [*found, *about_leaks]
+    if not leaks.is_kept:
+        return [*found, *leaks.diagnostics()]
+    return [*found, *_divided_groups(leaks), *_shared_pixels(data, protocol)]
 
 
 def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:
@@ -174,13 +175,22 @@ def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:
     return [message] if shared else []
 
 
+def _divided_groups(leaks: Leaks) -> list[Diagnostic]:
+    """About groups that are in several parts of the split."""
+    groups = counted(leaks.divided, "group (a patient, say) is", "groups (patients, say) are")
+    message = (
+        f"{groups} in several parts of the split, so test scores are too high; `medprobe manifest check` lists them"
+    )
+    return [diagnostic("group-across-splits", message, things=leaks.divided)] if leaks.divided else []
+
+
 def _shared_pixels(data: ProbeData, protocol: str) -> list[Diagnostic]:
     """About images whose pixels are in several parts of the data: in train and test, or in several cases."""
     _, content = np.unique(data.all_digests, axis=0, return_inverse=True)
     units, unit = data.all_units, data.all_sample_units
     if protocol in FIXED_TEST and units.split is not None:
         part, code = units.split[unit] == "test", "pixels-across-splits"
-        where = "in both train and test" if protocol == "official" else "in both manifests"
+        where = "in both manifests" if protocol == "external" else "in both train and test"
         why = f"have identical pixels {where}, so test scores are too high"
     else:
         part, code = units.group[unit], "pixels-repeated"

@@ -49,8 +49,8 @@ def run_probes(
     """Fits every probe on every cache over every seed and budget and scores the test units.
 
     All use the same resamples, without what is known to leak. Groups that share an image are drawn as one. Where the
-    test is fixed (`official`, `external`), training and validation units whose patient or pixels are in it are left
-    out; every system is then fitted as published too, and `Run.scores_as_published` has those scores.
+    test is fixed (`official`, `fixed`, `external`), training and validation units whose patient or pixels are in it are
+    left out; every system is then fitted as published too, and `Run.scores_as_published` has those scores.
 
     Scores are bit-identical whatever `n_jobs` and the order of the manifest's rows, and in every run on one machine.
     Arguments that are lists also take a single value.
@@ -59,7 +59,7 @@ def run_probes(
         manifest: the data set.
         caches: embeddings of it; several of one backbone differ in their fingerprints.
         probes: names (`PROBES`), with settings such as `gbm:preset=lightgbm-defaults`, or configured probes.
-        protocol: `official`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
+        protocol: `official`, `fixed`, `holdout`, `kfold`, `external` or `auto`; see `draw_resamples`.
         seeds: how many (5 for 0 to 4), or which; one resample each, under `kfold` one repeat each.
         poolings: of those that the caches hold; all by default.
         metric: what hyper-parameters are chosen by; the card's primary metric by default.
@@ -73,7 +73,8 @@ def run_probes(
         aggregation: how the samples of a unit are combined: their vectors by `mean`, `max` or `concat` (by modality),
             or their `predictions`, the mean of their probabilities.
         refit: fit the chosen model again on train and val before the test.
-        keep_leaks: leave nothing out and tie nothing; a patient on both sides of an official split is then an error.
+        keep_leaks: leave nothing out and tie nothing; a patient on both sides of an official split is then an error
+            (under `fixed` it stays in both).
         drop_near: treat near-duplicates as copies: images whose vectors are nearly the same in some cache, as
             `medprobe manifest check` finds them.
         n_jobs: processes, or threads for logreg and knn; -1 for one on every core.

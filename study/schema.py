@@ -93,7 +93,7 @@ class Probing(Section):
 
     probes: list[Text] = ["logreg", "knn", "gbm"]
     """With settings as on the command line, such as `gbm:rounds=100` or `logreg:C=[0.01,1,100]`."""
-    protocols: list[Literal["auto", "official", "holdout", "kfold"]] = Field(default=["auto"], min_length=1)
+    protocols: list[Literal["auto", "official", "fixed", "holdout", "kfold"]] = Field(default=["auto"], min_length=1)
     """How resamples are drawn; each is a run of its own."""
     seeds: Seeds = 20
     """Number of resamples."""
@@ -120,6 +120,8 @@ class FineTuning(Section):
     """By default those of `extract`."""
     modes: list[Text] = Field(default=["full"], min_length=1)
     """Such as `linear`, `partial:2`, `lora:8`, `full`."""
+    data: list[Name] = []
+    """Names of the data sets that are fine-tuned on; by default all."""
     recipe: Text = "default"
     """Named settings; `medprobe finetune --recipes` lists them."""
     settings: dict[str, Any] = {}
@@ -130,6 +132,10 @@ class FineTuning(Section):
     """Random crops, flips, brightness and contrast."""
     seeds: Seeds = 3
     """Number of resamples: the first ones of the probes', which the frozen systems it is compared with have too."""
+    shots: list[PositiveInt] = []
+    """Training units per class of a low-data curve."""
+    train_fraction: list[PositiveFloat] = []
+    """Fractions of train of a low-data curve."""
     keep_weights: bool = False
     """Keep the trained networks."""
 

@@ -62,12 +62,12 @@ def probe(
         ),
     ] = None,
     protocol: Annotated[
-        Literal["auto", "official", "holdout", "kfold", "external"],
+        Literal["auto", "official", "fixed", "holdout", "kfold", "external"],
         typer.Option(
-            metavar="auto | official | holdout | kfold | external",
-            help="official keeps the manifest's test; holdout draws one per seed; kfold tests every fold once per seed;"
-            " external tests on another manifest; auto: external with --external, kfold with --folds, else official if"
-            " the manifest has train and test, else holdout.",
+            metavar="auto | official | fixed | holdout | kfold | external",
+            help="official keeps the manifest's test; fixed its train and val too, whole; holdout draws one per seed;"
+            " kfold tests every fold once per seed; external tests on another manifest; auto: external with"
+            " --external, kfold with --folds, else official if the manifest has train and test, else holdout.",
         ),
     ] = "auto",
     seeds: Annotated[

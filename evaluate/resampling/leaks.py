@@ -47,11 +47,17 @@ class Leaks:
     """Whether near-duplicates were looked for."""
     is_kept: bool = False
     """Whether nothing was looked for: what leaks is scored."""
+    divided: int = 0
+    """How many more groups there are because some are in several parts of the split, where what leaks is scored."""
 
     @classmethod
-    def kept(cls, units: Units) -> Leaks:
-        """The units as they are."""
-        return cls(units, units, np.full(len(units), "", object), tied=0, ties=0, near=False, is_kept=True)
+    def kept(cls, units: Units, *, apart: bool = False) -> Leaks:
+        """The units as they are; `apart`: a group that is in several parts of the split is a group of each."""
+        given = len(units.group_id)
+        units = _apart(units) if apart else units
+        reason = np.full(len(units), "", object)
+        divided = len(units.group_id) - given
+        return cls(units, units, reason, tied=0, ties=0, near=False, is_kept=True, divided=divided)
 
     @cached_property
     def left_out(self) -> dict[str, int]:

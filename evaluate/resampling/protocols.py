@@ -26,7 +26,7 @@ MOST_FOLDS = 100
 _MANY_CLASSES = 20
 """From so many on, classes that have one group each are more likely ids."""
 
-FIXED_TEST = frozenset({"official", "external"})
+FIXED_TEST = frozenset({"official", "fixed", "external"})
 """Protocols under which every seed has the same test."""
 
 
@@ -107,17 +107,23 @@ def fixed_test(units: Units, classes: list[str], fractions: Fractions, folds: in
     return draw
 
 
-def _fixed_parts(units: Units) -> np.ndarray:
+def fixed(units: Units, classes: list[str], fractions: Fractions, folds: int | None) -> Draw:
+    """All three parts are the manifest's, under every seed, which changes only what is random in a fit."""
+    parts = _fixed_parts(units, _NAMES, "fixed")
+    return lambda seed: [parts]
+
+
+def _fixed_parts(units: Units, needed: Sequence[str] = ("train", "test"), protocol: str = "official") -> np.ndarray:
     """The part that the manifest gives each unit, (U,) int64.
 
     Raises:
-        ProbeError: there is no train or no test, or a group is in two parts.
+        ProbeError: no unit is in a part that is needed, or a group is in two parts.
     """
     split = np.full(len(units), "") if units.split is None else units.split
-    absent = [name for name in ("train", "test") if not (split == name).any()]
+    absent = [name for name in needed if not (split == name).any()]
     if absent:
         raise ProbeError(
-            f"the protocol official needs the manifest's own split, and no unit is in {' or '.join(absent)}."
+            f"the protocol {protocol} needs the manifest's own split, and no unit is in {' or '.join(absent)}."
             " Add a `split` column (train, val, test), or use the protocol holdout."
         )
     parts = np.select([split == name for name in _NAMES], [TRAIN, VAL, TEST], UNUSED)
@@ -159,12 +165,14 @@ def settings_of(protocol: str, fractions: tuple[float, float, float], folds: int
         "holdout": dict(zip(_NAMES, fractions, strict=False)),
         "kfold": {"folds": folds or FOLDS, "val_share_of_the_other_folds": VAL_SHARE},
         "official": {"drawn_share_of_training_groups": DRAWN, "val_share_without_official_val": VAL_SHARE},
+        "fixed": {},
         "external": {"drawn_share_of_training_groups": DRAWN, "val_share": VAL_SHARE},
     }[protocol]
 
 
 PROTOCOLS: dict[str, Callable[[Units, list[str], Fractions, int | None], Draw]] = {
     "official": fixed_test,
+    "fixed": fixed,
     "holdout": holdout,
     "kfold": kfold,
     "external": fixed_test,

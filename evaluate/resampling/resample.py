@@ -76,7 +76,8 @@ def draw_resamples(
         seeds: whole numbers, none twice; or how many.
         classes: names by label code, for messages.
         protocol: `official` keeps the manifest's test, and its val where it has one; the seed draws 90 % of the
-            training groups, and a fifth of those for val where there is none. `holdout` draws all three parts.
+            training groups, and a fifth of those for val where there is none. `fixed` keeps the manifest's train, val
+            and test, so that seeds differ only in what is random in a fit. `holdout` draws all three parts.
             `kfold` deals the groups to folds, tests each once, and draws a fifth of the others for val. `external` is
             for the units of two manifests (`concat_units`). `auto` is `kfold` if `folds` is given, else `official`
             where the manifest has train and test, else `holdout`.

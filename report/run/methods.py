@@ -200,13 +200,16 @@ def _resampling(info: Mapping[str, Any]) -> str:
             f"the test part is the data set's own, the same for all seeds; {drawn()} training groups, stratified by"
             f" class. {val}"
         )
+    elif info["protocol"] == "fixed":
+        how = f"train, validation and test are the data set's own, the same for {each}."
     else:
         how = (
             f"the test is the whole of another data set, {info['external']['name']}, the same for all seeds; {drawn()}"
             f" groups of {dataset['name']}, stratified by class, of which {percent('val_share')} choose"
             " hyper-parameters."
         )
-    same = "Every backbone and probe sees the same parts, and no group is in two parts."
+    whole = "" if info["protocol"] == "fixed" and info["leaks"]["kept"] else ", and no group is in two parts"
+    same = f"Every backbone and probe sees the same parts{whole}."
     return f"Protocol {info['protocol']}: {how} {same}"
 
 

@@ -207,6 +207,28 @@ def test_two_patients_on_both_sides_of_an_official_split_leave_training(tmp_path
     assert len(run.scores_as_published)
 
 
+def test_a_fixed_split_is_whole_under_every_seed_and_patients_on_both_sides_stay_if_leaks_are_kept(
+    tmp_path: Path, study_of
+) -> None:
+    study = study_of(tmp_path, split=True)
+    table = study.manifest.table.copy()
+    trained, tested = (np.flatnonzero(table["split"] == part) for part in ("train", "test"))
+    table.loc[trained[:2], "group_id"] = table["group_id"].to_numpy()[tested[0]]
+    table.loc[trained[-6:], "split"] = "val"
+    sizes = {f"n_{part}": int((table["split"] == part).sum()) for part in ("train", "val", "test")}
+    options = {"seeds": 2, "protocol": "fixed", "progress": False, "probes": ["centroid"]}
+    manifest = Manifest(table, study.manifest.card)
+    kept = run_probes(manifest, study.caches, keep_leaks=True, **options)
+    assert kept.scores[list(sizes)].drop_duplicates().to_dict("records") == [sizes]
+    assert "group-across-splits" in kept.info["warning_codes"]
+    assert "no group is in two parts" not in methods.protocol(report_data(kept))[0]
+    clean = run_probes(manifest, study.caches, **options)
+    assert set(clean.scores["n_train"]) == {sizes["n_train"] - 2}
+    without_val = Manifest(table.replace({"split": {"val": "train"}}), study.manifest.card)
+    with pytest.raises(ProbeError, match="fixed needs the manifest's own split, and no unit is in val"):
+        run_probes(without_val, study.caches, **options)
+
+
 def test_copies_of_an_external_test_leave_training_and_equal_group_ids_do_not(
     tmp_path: Path, study_of, cache_of
 ) -> None:
