@@ -7,6 +7,7 @@ Nothing published is ever lost, and nothing half-written is ever trusted (docs/c
 from .draft import CacheDraft
 from .embedding_cache import EmbeddingCache
 from .lookup import default_store, find_caches
+from .record import read_records, write_record
 from .spec import Colour, EmbeddingSpec, TransformSpec
 from .verify import verify_cache
 
@@ -18,5 +19,7 @@ __all__ = [
     "TransformSpec",
     "default_store",
     "find_caches",
+    "read_records",
     "verify_cache",
+    "write_record",
 ]

@@ -95,6 +95,14 @@ def extract(
             "use its vectors.",
         ),
     ] = None,
+    record: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--record",
+            help="Write a JSON file that names the published cache, for `medprobe probe --record`. Give one for each"
+            " backbone, in the same order.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what is cached and the time and disk space of a run; write nothing."),
@@ -112,6 +120,8 @@ def extract(
     """
     from ..manifests import Manifest
 
+    records, names = record or [], list(dict.fromkeys(backbone))
+    _check_records(records, names)
     loaded = Manifest.load(manifest)  # before torch is imported, which takes seconds
     from ..cache import default_store
     from ..extract import choose_devices, estimate_cost, extract_on, load_backbone
@@ -134,7 +144,7 @@ def extract(
         "compiled": compiled,
         "reading": loaded.card.reading,
     }
-    recipes = [{**shared, **named(text)} for text in dict.fromkeys(backbone)]
+    recipes = [{**shared, **named(text)} for text in names]
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "shard": part}
     specs: list[EmbeddingSpec] = []
 
@@ -162,12 +172,34 @@ def extract(
         remark("stopped; the same command continues from here")
         raise typer.Exit(130) from None
     except QuarantineError:
-        _show_caches([cache for cache in _caches(store, loaded.name) if cache.spec in specs], manifest, started)
+        there = [cache for cache in _caches(store, loaded.name) if cache.spec in specs]
+        _show_caches(there, manifest, started)
+        if part is None:  # else the other shards may have more to do
+            _write_records(records, specs, there)
         raise
+    _write_records(records, specs, caches)
     _show_caches(caches, manifest, started)
     if len(caches) < len(recipes):
         number, count = part or (1, 1)
         remark(f"shard {number}/{count} is done; the shard that finishes last publishes the cache")
+
+
+def _check_records(records: Sequence[Path], names: Sequence[str]) -> None:
+    if records and not len(records) == len(set(records)) == len(names):
+        raise MedprobeError(
+            f"--record: {counted(len(set(records)), 'file')} for {counted(len(names), 'backbone')}; give one file for"
+            " each --backbone, in the same order."
+        )
+
+
+def _write_records(records: Sequence[Path], specs: Sequence[EmbeddingSpec], caches: Sequence[EmbeddingCache]) -> None:
+    """A record of each published cache; of a backbone of which other shards have more to do, none."""
+    from ..cache import write_record
+
+    published = {cache.spec.fingerprint: cache for cache in caches}
+    for path, spec in zip(records, specs, strict=False):
+        if spec.fingerprint in published:
+            write_record(published[spec.fingerprint], path)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..terminal.console import command, remark, say, show_table
+from .cache_options import Backbones, Poolings, Records, Store, caches_of
 
 
 def _show_settings(requested: bool) -> None:
@@ -31,12 +32,9 @@ def _show_settings(requested: bool) -> None:
 def probe(
     manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results, e.g. runs/brain.")],
-    backbone: Annotated[
-        list[str] | None, typer.Option("--backbone", help="Only this backbone; may be repeated. [default: all cached]")
-    ] = None,
-    pooling: Annotated[
-        list[str] | None, typer.Option("--pooling", help="Only this pooling; may be repeated. [default: all cached]")
-    ] = None,
+    backbone: Backbones = None,
+    pooling: Poolings = None,
+    record: Records = None,
     probe: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,9 +131,7 @@ def probe(
     jobs: Annotated[
         int, typer.Option("--jobs", help="Processes (threads for logreg and knn); -1 for one per core.")
     ] = -1,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder of the caches. [default: embeddings/ next to the manifest]")
-    ] = None,
+    cache: Store = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     settings: Annotated[
         bool,
@@ -173,13 +169,14 @@ def probe(
     if metric is not None:
         find_metric(metric)
     samples = Manifest.load(manifest)
-    caches = find_caches(cache or default_store(manifest), samples.name, backbone or None, manifest=samples)
+    caches = caches_of(samples, manifest, cache, backbones=backbone, poolings=pooling, records=record)
     check_output_dir(out, overwrite=overwrite)
     tested = None
     if external:
         others = Manifest.load(external)
         store = external_cache or default_store(external)
-        tested = others, find_caches(store, others.name, backbone or None, manifest=others)
+        names = [one.spec.backbone for one in caches] if record else backbone or None
+        tested = others, find_caches(store, others.name, names, manifest=others)
     run = run_probes(
         samples,
         caches,

@@ -1,0 +1,102 @@
+"""Records: small files that each name one cache, for commands that are to read just these of a shared folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..base import CacheError, atomic_path
+from .embedding_cache import EmbeddingCache, extract_command
+
+SCHEMA = 1
+"""Version of the file, raised when an older reader would misread it."""
+_KIND = "medprobe cache record"
+
+
+def write_record(cache: EmbeddingCache, path: Path | str) -> None:
+    """Writes a JSON file that names a published cache: its data set, backbone, fingerprint and poolings, and its file
+    relative to the folder of caches.
+
+    Raises:
+        OutputError: the file cannot be written.
+
+    Examples:
+        >>> from medprobe.cache import write_record
+        >>> write_record(caches[0], folder / "resnet18.json")
+    """
+    record = {
+        "kind": _KIND,
+        "schema": SCHEMA,
+        "dataset": cache.dataset,
+        "backbone": cache.spec.backbone,
+        "cache": cache.path.relative_to(cache.path.parent.parent).as_posix(),
+        "fingerprint": cache.spec.fingerprint,
+        "poolings": list(cache.poolings),
+    }
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_records(paths: Iterable[Path | str], store: Path | str, dataset: str) -> list[EmbeddingCache]:
+    """The caches that records name, each once, sorted by backbone and fingerprint.
+
+    Args:
+        paths: files that `write_record` wrote.
+        store: the folder of all caches.
+        dataset: the data set's name (`manifest.name`).
+
+    Raises:
+        CacheError: a file is not a record or is one of another data set; a cache is absent, damaged or another one.
+
+    Examples:
+        >>> from medprobe.cache import default_store, read_records, write_record
+        >>> write_record(caches[0], folder / "resnet.json")
+        >>> [cache] = read_records([folder / "resnet.json"], default_store(manifest.path), manifest.name)
+        >>> cache == caches[0]
+        True
+    """
+    caches = [_open(Path(path), Path(store), dataset) for path in paths]
+    unique = {cache.spec.fingerprint: cache for cache in caches}
+    return sorted(unique.values(), key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
+
+
+def _open(path: Path, store: Path, dataset: str) -> EmbeddingCache:
+    record = _read(path)
+    if record["dataset"] != dataset:
+        raise CacheError(
+            f'{path}: is a record of the data set "{record["dataset"]}", not of "{dataset}"; give the one that'
+            " `medprobe extract --record` wrote for this manifest."
+        )
+    file = store / record["cache"]
+    if not file.is_file():
+        command = extract_command(store, dataset, [record["backbone"]])
+        raise CacheError(
+            f"{path}: names the cache {record['cache']}, which is not in {store}. Give the folder of the caches"
+            f" (--cache), or extract again: `{command} --record {path}`."
+        )
+    cache = EmbeddingCache.open(file)
+    stated = (record["dataset"], record["backbone"], record["fingerprint"], tuple(record["poolings"]))
+    if stated != (cache.dataset, cache.spec.backbone, cache.spec.fingerprint, cache.poolings):
+        raise CacheError(f"{path}: does not describe the cache {file}: it was altered; extract with --record again.")
+    return cache
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise CacheError(f"{path}: does not exist; `medprobe extract --record {path}` writes it.")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or record.get("kind") != _KIND:
+        raise CacheError(f"{path}: is not a record of a cache; give a file that `medprobe extract --record` wrote.")
+    if record.get("schema") != SCHEMA:
+        raise CacheError(
+            f"{path}: is of version {record.get('schema')}, this medprobe reads {SCHEMA}; extract with --record again."
+        )
+    texts = ("dataset", "backbone", "cache", "fingerprint")
+    if not all(isinstance(record.get(name), str) for name in texts) or not isinstance(record.get("poolings"), list):
+        raise CacheError(f"{path}: is incomplete: it was altered; extract with --record again.")
+    return record

@@ -1,0 +1,74 @@
+"""Records: files that each name one cache of a shared folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from medprobe.base import CacheError
+from medprobe.cache import EmbeddingCache, read_records, write_record
+
+
+@pytest.fixture
+def store(tmp_path: Path, make_spec, cohort_of) -> Path:
+    """Two caches of one backbone, in two precisions."""
+    for precision in ("fp32", "bf16"):
+        cohort_of(12).publish(tmp_path / "store", make_spec(precision=precision), device="cpu")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def caches(store: Path) -> list[EmbeddingCache]:
+    return [EmbeddingCache.open(path) for path in sorted((store / "cohort").glob("*.h5"))]
+
+
+def test_records_give_exactly_the_caches_they_were_written_of(store, caches, tmp_path) -> None:
+    for number, cache in enumerate(caches):
+        write_record(cache, tmp_path / f"{number}.json")
+    paths = [tmp_path / "0.json", tmp_path / "1.json"]
+    assert read_records(paths[:1], store, "cohort") == caches[:1]
+    assert read_records([*reversed(paths), *paths], store, "cohort") == caches  # each once, in one order
+    record = json.loads(paths[0].read_text())
+    assert record["cache"] == f"cohort/{caches[0].path.name}"
+    assert str(tmp_path) not in paths[0].read_text()
+
+
+def test_the_records_of_a_store_that_was_moved_are_still_valid(store, caches, tmp_path) -> None:
+    write_record(caches[0], tmp_path / "record.json")
+    store.rename(tmp_path / "moved")
+    [cache] = read_records([tmp_path / "record.json"], tmp_path / "moved", "cohort")
+    assert cache.spec == caches[0].spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "does not exist; `medprobe extract --record"),
+        ("{", "is not a record of a cache"),
+        ("[" * 100_000, "is not a record of a cache"),
+        ("[]", "is not a record of a cache"),
+        ('{"kind": "medprobe run"}', "is not a record of a cache"),
+        ({"schema": 2}, "is of version 2, this medprobe reads 1"),
+        ({"poolings": "cls"}, "is incomplete"),
+        ({"dataset": "other"}, 'is a record of the data set "other", not of "cohort"'),
+        ({"cache": "cohort/gone.h5"}, "names the cache cohort/gone.h5, which is not in"),
+        ({"poolings": ["cls"]}, "does not describe the cache"),
+        ({"fingerprint": "0" * 12}, "does not describe the cache"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_one_error_that_names_it(store, caches, tmp_path, text, message) -> None:
+    path = tmp_path / "record.json"
+    if isinstance(text, dict):
+        write_record(caches[0], path)
+        text = json.dumps(json.loads(path.read_text()) | text)
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(CacheError, match=message) as error:
+        read_records([path], store, "cohort")
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_folder_is_not_a_record(store, tmp_path) -> None:
+    with pytest.raises(CacheError, match="is not a record"):
+        read_records([tmp_path], store, "cohort")
