@@ -79,8 +79,8 @@ def finetune(
         typer.Option(
             "--mode",
             "-m",
-            help="What is trained: linear, mlp[:256], partial:K, lora[:r], bitfit, full, tokens-deit[:unfrozen], or "
-            "drop-last:K+MODE; --modes NAME lists them. May be repeated. [default: full]",
+            help="What is trained: linear, mlp[:256], partial:K, lora[:r], bitfit, full[:WIDTH], "
+            "tokens-deit[:unfrozen], or drop-last:K+MODE; --modes NAME lists them. May be repeated. [default: full]",
             rich_help_panel=_TRAINING,
         ),
     ] = None,

@@ -16,7 +16,7 @@ from .datasets.glioma_mri import build_glioma_mri
 from .datasets.published import published
 from .datasets.study_splits import CBIS_DDSM_SPLITS, CHEXPERT_SPLITS
 from .manifest import Manifest
-from .splits import SplitPreset, huix2024
+from .splits import HUANG2024, SplitPreset, huix2024
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ BUILDERS: dict[str, Builder] = {
     "medmnist": Builder(
         "one of MedMNIST's 18 sets by name, at 28 to 224 pixels", build_medmnist, "pneumoniamnist --size 224"
     ),
-    "kermany-cxr": _published("kermany_cxr"),
-    "ichallenge-amd": _published("ichallenge_amd"),
+    "kermany-cxr": _published("kermany_cxr", HUANG2024),
+    "ichallenge-amd": _published("ichallenge_amd", HUANG2024),
     "brain-tumor-mri": _published("brain_tumor_mri"),
     "dicom": Builder(
         "a tree of DICOM files and a table of labels by study, image or patient",
@@ -76,7 +76,7 @@ BUILDERS: dict[str, Builder] = {
     ),
     "aptos2019": _published("aptos2019", {"huix2024": huix2024(0.3)}),
     "isic2019": _published("isic2019", {"huix2024": huix2024(0.2)}),
-    "ham10000": _published("ham10000"),
+    "ham10000": _published("ham10000", HUANG2024),
     "chexpert": _published("chexpert", CHEXPERT_SPLITS),
     "cbis-ddsm": _published("cbis_ddsm", CBIS_DDSM_SPLITS),
     "nih-cxr14": _published("nih_cxr14"),

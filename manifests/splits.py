@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base import ManifestError, counted, no_such, one_of
 from .manifest import Manifest
+from .schema.table_io import as_words, column_of
 from .stratified_groups import shuffle_keys, shuffled, stratified_group_split
 from .validation.structure import SPLITS
 
@@ -78,6 +79,27 @@ def huix2024(held: float) -> SplitPreset:
         return words
 
     return SplitPreset("by image, as Palés Huix et al. 2024 drew it", draw)
+
+
+def _as_huang2024(manifest: Manifest) -> np.ndarray:
+    """The split of Huang et al. 2024 (arXiv 2402.07595) as far as it is known: by image, a fifth for val, seed 1.
+
+    A published test and val stay as they are; where there is no test, a fifth of all images is drawn before val.
+    What shuffled in the study is not known, so rows are those of `random.Random(1)`, not the study's own.
+    """
+    words, parts = np.full(len(manifest), "train", object), ["test", "val"]
+    if "split" in manifest.table:
+        words, parts = as_words(column_of(manifest.table, "split")), ["val"]
+    order = np.flatnonzero(words == "train").tolist()
+    random.Random(1).shuffle(order)
+    for part in parts:
+        share = len(order) // 5
+        words[order[:share]], order = part, order[share:]
+    return words
+
+
+HUANG2024 = {"huang2024": SplitPreset("by image, in the manner of Huang et al. 2024", _as_huang2024)}
+"""For a data set of that study."""
 
 
 def resplit(manifest: Manifest, text: str, own: Mapping[str, SplitPreset]) -> Manifest:

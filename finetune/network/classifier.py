@@ -241,7 +241,7 @@ def _head(vectors: Vectors, shape: torch.Size, mode: Mode, outputs: int, dropout
     """The head for vectors of that shape (1, D), or tokens (1, N, D)."""
     device = vectors.mean.device
     if mode.kind != "tokens-deit":
-        hidden = mode.number if mode.kind == "mlp" else None
+        hidden = mode.number if mode.kind in ("mlp", "full") else None
         return Head(shape[-1], outputs, hidden=hidden, dropout=dropout).to(device)
     grid = grid_of_tokens(shape[1], (vectors.shape[1], vectors.shape[2]))
     return TokenHead(_deit(mode.deit, device), shape[2], grid, outputs, dropout=dropout).to(device)

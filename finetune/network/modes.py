@@ -24,14 +24,15 @@ _NUMBERS: dict[Kind, int | None] = {
     "full": None,
     "tokens-deit": None,
 }
-"""The number that a mode takes if none is given: width of the hidden layer, blocks (0: it must be given), rank."""
+"""The number that a mode takes if none is given: width of the hidden layer, blocks (0: it must be given), rank. `full`
+has no hidden layer unless a width is given."""
 OFFERED = (
     "linear",
     "mlp[:256]",
     "partial:K",
     "lora[:8]",
     "bitfit",
-    "full",
+    "full[:WIDTH]",
     "tokens-deit[:unfrozen][@BACKBONE]",
     "drop-last:K[+MODE]",
 )
@@ -49,7 +50,7 @@ class Mode:
     | `partial:K` | the last K blocks, the tail and a linear head |
     | `lora[:8]` | low-rank updates of that rank, and a linear head |
     | `bitfit` | biases and norms, and a linear head |
-    | `full` | everything |
+    | `full[:256]` | everything; with a number, the head has a hidden layer of that width, as that of `mlp` |
     | `tokens-deit` | on all tokens a linear layer and a norm, a DeiT-B with class token and positions, a linear head |
     | `tokens-deit:unfrozen` | the same, and the backbone |
     | `drop-last:K+MODE` | MODE on the backbone without its last K blocks; alone, `linear` |
@@ -144,7 +145,7 @@ def _parsed(text: str) -> Mode:
         return Mode(kind, unfrozen=bool(colon), deit=deit or _DEIT)
     default = _NUMBERS[kind]
     given = _number(number) if colon else default
-    if given == 0 or (colon and None in (default, given)):
+    if given == 0 or (colon and (given is None or (default is None and kind != "full"))):
         raise _no_such_mode(text)
     return Mode(kind, given)
 

@@ -139,6 +139,12 @@ def test_batch_norms_move_where_all_is_trained(tiny_backbone, images_for) -> Non
     assert not any(module.training for module in classifier.modules())
 
 
+def test_a_fully_trained_network_can_have_the_head_of_mlp(tiny_backbone) -> None:
+    classifier = make_classifier(tiny_backbone("tiny-cnn"), "full:8", 3)
+    assert classifier.head.hidden.out_features == 8
+    assert all(value.requires_grad for value in classifier.parameters())
+
+
 @pytest.mark.parametrize(("name", "pooling"), [("tiny-vit", "cls"), ("tiny-clip", "proj"), ("tiny-blip", "cls")])
 def test_without_its_last_blocks_a_transformer_gives_what_the_pooling_of_a_block_gives(
     tiny_backbone, images_for, name: str, pooling: str
@@ -181,6 +187,8 @@ def _normalised(backbone: Any, images_for: Any) -> torch.Tensor:
         ("mlp", "mlp:256"),
         ("lora", "lora:8"),
         ("partial:3", "partial:3"),
+        ("full", "full"),
+        ("full:64", "full:64"),
         ("drop-last:4", "drop-last:4+linear"),
         ("drop-last:4+lora", "drop-last:4+lora:8"),
         ("tokens-deit", "tokens-deit"),
@@ -194,7 +202,7 @@ def test_a_mode_has_one_name(text: str, name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "linea", "partial", "partial:0", "partial:x", "partial:-1", "full:2", "lora:", "linear@x"),
+        *("", "linea", "partial", "partial:0", "partial:x", "partial:-1", "full:0", "full:", "lora:", "linear@x"),
         *("drop-last", "drop-last:0", "drop-last:2+", "drop-last:2+what", "drop-last:1+drop-last:1"),
         *("tokens-deit:frozen", "tokens-deit@"),
     ],

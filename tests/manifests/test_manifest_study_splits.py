@@ -19,8 +19,8 @@ def _rows(count: int) -> Manifest:
     return Manifest(table, DatasetCard(name="rows", task="binary", classes=["a", "b"]))
 
 
-def _drawn(manifest: Manifest, builder: str) -> pd.Series:
-    return resplit(manifest, "huix2024", BUILDERS[builder].splits).table["split"]
+def _drawn(manifest: Manifest, builder: str, split: str = "huix2024") -> pd.Series:
+    return resplit(manifest, split, BUILDERS[builder].splits).table["split"]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,17 @@ def test_random_splits_are_the_study_s_own_to_the_row(builder, count, sizes, fir
     split = _drawn(_rows(count), builder)
     assert tuple((split == part).sum() for part in ("train", "val", "test")) == sizes
     assert set(split.iloc[list(first_of_val)]) == {"val"}
+
+
+def test_a_split_in_the_manner_of_huang_keeps_a_published_test_and_divides_the_rest_by_image() -> None:
+    rows = _rows(400)
+    drawn = _drawn(rows, "ichallenge-amd", "huang2024")
+    assert drawn.value_counts().to_dict() == {"train": 256, "val": 64, "test": 80}
+    published = Manifest(rows.table.assign(split=["test"] * 100 + ["val"] * 16 + ["train"] * 284), rows.card)
+    drawn = _drawn(published, "kermany-cxr", "huang2024")
+    assert drawn.value_counts().to_dict() == {"train": 228, "val": 72, "test": 100}
+    assert set(drawn[:100]) == {"test"}
+    assert set(drawn[100:116]) == {"val"}
 
 
 def test_held_out_rows_are_counted_as_the_study_s_code_counts_them() -> None:
