@@ -6,11 +6,10 @@ Torch is imported when a name that needs it is first requested, so that listing 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..base import BackboneError
-from ..base.text import install_command
+from ..base.lazy import lazy_names
 from .catalogue import Entry, catalogue, resolve
 from .weights import weights_here
 
@@ -39,7 +38,7 @@ __all__ = [
     "weights_here",
 ]
 
-_LAZY = {
+_MODULES = {
     "Backbone": "backbone",
     "load_backbone": "backbone",
     "preprocessing_of": "backbone",
@@ -52,14 +51,4 @@ _LAZY = {
     "estimate_cost": "cost",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        raise BackboneError(
-            f"{error.name} is not installed, and images cannot be embedded without it: {install_command('extract')}."
-            " Probes and reports work without it."
-        ) from error
+__getattr__ = lazy_names(__name__, _MODULES, "extract", BackboneError, "images cannot be embedded")

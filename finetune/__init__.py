@@ -6,11 +6,10 @@ Torch is imported when a name that needs it is first requested.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..base.errors import FinetuneError
-from ..base.text import install_command
+from ..base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .network.describe import describe_modes
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupted", "Recipe", "describe_modes", "load_classifier", "run_finetune"]
 
-_LAZY = {
+_MODULES = {
     "Interrupted": "training.checkpoint",
     "Recipe": "training.recipe",
     "describe_modes": "network.describe",
@@ -29,14 +28,4 @@ _LAZY = {
     "run_finetune": "runner",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        raise FinetuneError(
-            f"{error.name} is not installed, and nothing can be fine-tuned without it: {install_command('finetune')}."
-            " Probes and reports work without it."
-        ) from error
+__getattr__ = lazy_names(__name__, _MODULES, "finetune", FinetuneError, "nothing can be fine-tuned")

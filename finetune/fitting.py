@@ -20,7 +20,7 @@ from ..evaluate.results.fit_result import FitResult
 from ..evaluate.results.schemas import CURVE, SystemKey
 from ..extract import Backbone
 from ..probe.engines.task import ProbeTask
-from ..probe.study import Study
+from ..probe.experiment import Experiment
 from .embeddings import load_trainable
 from .inputs.sources import Inputs, choose_inputs
 from .inputs.views import Images
@@ -64,11 +64,11 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What every process is given: the study, and how its cells are fitted."""
+    """What every process is given: the experiment, and how its cells are fitted."""
 
-    study: Study
+    experiment: Experiment
     loading: Sequence[Mapping[str, Any]]
-    """Of each backbone, the arguments of `load_backbone`; its cache is at the same position in the study's data."""
+    """Of each backbone, the arguments of `load_backbone`; its cache has the same position in the experiment's data."""
     store: Path
     activations_gb: float | None
     workers: int
@@ -102,7 +102,7 @@ class CellFitter:
             MedprobeError: the network cannot be trained as requested.
         """
         backbone, X = self._backbone(cell)
-        task = self.plan.study.task(X, [cell.resample], refit=False)
+        task = self.plan.experiment.task(X, [cell.resample], refit=False)
         try:
             result = self._trained(cell, backbone, task, on_epoch, should_stop)
         except TrainingError as error:
@@ -116,7 +116,7 @@ class CellFitter:
         """The backbone on the device, and its vectors of all rows."""
         if self._loaded is None or self._loaded[0] != cell.backbone:
             self._loaded, self._inputs_by_key = None, {}  # before the next one takes memory
-            data, loading = self.plan.study.data, self.plan.loading[cell.backbone]
+            data, loading = self.plan.experiment.data, self.plan.loading[cell.backbone]
             backbone = load_trainable(data.manifest, loading, self.device)
             self._loaded = cell.backbone, backbone, data.features(cell.backbone, cell.key.pooling)
         return self._loaded[1:]
@@ -189,7 +189,7 @@ class CellFitter:
 
     def _inputs(self, cell: Cell, classifier: Classifier, recipe: Recipe, X: np.ndarray) -> Inputs:
         """What the network is trained on; that of the cell before, where it is the same."""
-        data, augmentation = self.plan.study.data, recipe.augmentation
+        data, augmentation = self.plan.experiment.data, recipe.augmentation
         precision = training_precision(recipe, torch.device(self.device))
         # Views are drawn from the seed; where nothing is random, all seeds share what is kept.
         seed = cell.resample.seed if augmentation.is_random else 0

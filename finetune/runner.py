@@ -27,7 +27,8 @@ from ..extract.loader import default_workers
 from ..manifests import Manifest
 from ..probe.data.features import PREDICTIONS, backbone_labels
 from ..probe.data.probe_data import ProbeData
-from ..probe.study import Study, check_leak_options, choose_metric
+from ..probe.draws import Design
+from ..probe.experiment import Experiment, choose_metric
 from .embeddings import embeddings_of, load_trainable
 from .fitting import Cell, Plan, is_failed
 from .network.classifier import make_classifier
@@ -138,10 +139,17 @@ def run_finetune(
         ['finetune:partial:1:epochs=1']
     """
     chosen_by = choose_metric(manifest, metric)
-    check_leak_options(keep_leaks=keep_leaks, drop_near=drop_near)
     if protocol == "external":
         raise FinetuneError("networks are not tested on a second manifest yet: use official, holdout or kfold.")
-    budgets, seeds = budgets_of(shots, train_fraction), check_seeds(seeds)
+    design = Design(
+        protocol=protocol,
+        seeds=check_seeds(seeds),
+        budgets=budgets_of(shots, train_fraction),
+        fractions=fractions,
+        folds=folds,
+        keep_leaks=keep_leaks,
+        drop_near=drop_near,
+    )
     ways, loading = _ways(modes, recipe, search), _listed(backbones)
     if keep_weights and out is None:
         raise FinetuneError("weights are kept in the folder of the run; give `out`.")
@@ -161,19 +169,8 @@ def run_finetune(
     how = {"device": devices[0], "workers": workers, "show_progress": progress, "notice": notice, "stop": stop}
     pairs = zip(loaded, loading, strict=True)
     caches = [embeddings_of(manifest, backbone, one, Path(store), **how) for backbone, one in pairs]
-    study = Study.of(
-        ProbeData.of(manifest, caches, PREDICTIONS),
-        chosen_by,
-        protocol=protocol,
-        seeds=seeds,
-        fractions=fractions,
-        folds=folds,
-        budgets=budgets,
-        keep_leaks=keep_leaks,
-        drop_near=drop_near,
-        progress=progress,
-    )
-    cells = _cells(study, [backbone.spec.poolings[0] for backbone in loaded], ways)
+    experiment = Experiment.of(ProbeData.of(manifest, caches, PREDICTIONS), chosen_by, design, progress=progress)
+    cells = _cells(experiment, [backbone.spec.poolings[0] for backbone in loaded], ways)
     del loaded  # each process loads what it trains
     precision = training_precision(ways[0].recipe, torch.device(devices[0]))
     facts = {way.name: way.facts(precision=precision) for way in ways}
@@ -181,11 +178,11 @@ def run_finetune(
     with ExitStack() as stack:
         work = None
         if out is not None:
-            config = _config(study, facts, libraries, device=torch.device(devices[0]).type)
+            config = _config(experiment, facts, libraries, device=torch.device(devices[0]).type)
             work = stack.enter_context(WorkFolder(work_folder_of(Path(out)), config, overwrite=overwrite))
         fits = work and work.fits
-        plan = Plan(study, loading, Path(store), activations_gb, workers, fits, keep_weights, tensorboard)
-        recorder, failures = study.recorder(), []
+        plan = Plan(experiment, loading, Path(store), activations_gb, workers, fits, keep_weights, tensorboard)
+        recorder, failures = experiment.recorder(), []
         for cell, result in _results(plan, cells, devices, progress, notice, should_stop):
             recorder.add(cell.key, result)
             failures += [result.notes[0]] if is_failed(result) else []
@@ -193,7 +190,7 @@ def run_finetune(
             if work is not None:
                 work.remove()  # there is nothing in it to go on from
             raise TrainingError(f"no training came to a good epoch; the first: {failures[0]}.")
-        run = study.run(recorder, systems=facts, libraries=libraries)
+        run = experiment.run(recorder, systems=facts, libraries=libraries)
         if work is not None and out is not None:
             kept = [work.fits.weights(cell.folder) for cell in cells] if keep_weights else []
             work.publish(run, Path(out), overwrite=overwrite, weights=[one for one in kept if one.is_dir()])
@@ -222,8 +219,8 @@ def _results(
     yield from finished
     left = {cell.name: cell.how.epochs for cell in to_do}
     """Epochs that a cell may still have."""
-    metric = plan.study.metric.name
-    title = f"Fine-tuning {plan.study.data.manifest.name}"
+    metric = plan.experiment.metric.name
+    title = f"Fine-tuning {plan.experiment.data.manifest.name}"
     with show_progress(title, sum(left.values()), unit="epochs", enabled=progress) as bar:
 
         def advance(cell: Cell, curve: Mapping[str, Any]) -> None:
@@ -280,31 +277,31 @@ def _introduce(
                 notice(f"note: {backbone.name}, {way.mode.name}: {note}")
 
 
-def _cells(study: Study, poolings: Sequence[str], ways: Sequence[FineTuning]) -> list[Cell]:
+def _cells(experiment: Experiment, poolings: Sequence[str], ways: Sequence[FineTuning]) -> list[Cell]:
     """Every backbone in every mode under every budget and resample, in that order."""
-    caches, name = study.data.caches, study.data.manifest.card.name
+    caches, name = experiment.data.caches, experiment.data.manifest.card.name
     return [
         Cell(SystemKey(name, label, cache.spec.fingerprint, pooling, way.name, budget.name), place, way, resample)
         for place, (label, cache, pooling) in enumerate(zip(backbone_labels(caches), caches, poolings, strict=True))
         for way in ways
-        for budget, resamples in study.draws.clean
+        for budget, resamples in experiment.draws.clean
         for resample in resamples
     ]
 
 
-def _config(study: Study, facts: Mapping[str, Any], libraries: Sequence[str], device: str) -> dict[str, Any]:
+def _config(experiment: Experiment, facts: Mapping[str, Any], libraries: Sequence[str], device: str) -> dict[str, Any]:
     """All that decides a fit but its seed."""
-    data, manifest = study.data, study.data.manifest
+    data, manifest = experiment.data, experiment.data.manifest
     images = blake2b(data.all_digests.tobytes(), digest_size=16)
     images.update("\n".join(data.sample_ids).encode())
     return {
         "dataset": {"name": manifest.name, "digest": manifest.digest, "images": images.hexdigest()},
         "backbones": [cache.spec.fingerprint for cache in data.caches],
         "modes and recipes": dict(facts),
-        "protocol": {"name": study.protocol, **study.settings},
-        "metric": study.metric.name,
-        "budgets": [budget.name for budget in study.budgets],
-        "leaks": study.draws.leaks.facts(),
+        "protocol": {"name": experiment.design.protocol, **experiment.design.settings},
+        "metric": experiment.metric.name,
+        "budgets": [budget.name for budget in experiment.design.budgets],
+        "leaks": experiment.draws.leaks.facts(),
         "device": device,
         "versions": {name: version(name) for name in ("medprobe", "numpy", *libraries)},
     }

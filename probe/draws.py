@@ -1,16 +1,17 @@
-"""The resamples of a study, drawn once for every system: without what is known to leak, and as published."""
+"""The resamples of an experiment, drawn once for every system: without what is known to leak, and as published."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ..base import ProbeError, one_of
 from ..evaluate.resampling.leaks import Leaks, find_leaks
-from ..evaluate.resampling.protocols import FIXED_TEST
+from ..evaluate.resampling.protocols import FIXED_TEST, Fractions, settings_of
 from ..evaluate.resampling.resample import Resample, draw_resamples
 from ..evaluate.resampling.train_size import Budget, subsample_train
 from ..manifests import Units
@@ -19,9 +20,37 @@ from .data.probe_data import ProbeData
 ByBudget = list[tuple[Budget, list[Resample]]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How the resamples of an experiment are drawn. A design that contradicts itself cannot be made (`ProbeError`)."""
+
+    protocol: str
+    """`auto` too, until the units are known."""
+    seeds: Sequence[int]
+    budgets: Sequence[Budget]
+    fractions: Fractions
+    """Of `holdout`."""
+    folds: int | None
+    """Of `kfold`."""
+    keep_leaks: bool
+    drop_near: bool
+
+    def __post_init__(self) -> None:
+        if self.keep_leaks and self.drop_near:
+            raise ProbeError(
+                "--keep-leaks (keep_leaks) leaves nothing out, --drop-near (drop_near) even more: choose one of the"
+                " two."
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a reader must know of how the protocol, resolved, drew."""
+        return settings_of(self.protocol, self.fractions, self.folds)
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What every system of a study is fitted and tested on, in positions of `units`."""
+    """What every system of an experiment is fitted and tested on, in positions of `units`."""
 
     units: Units
     """Groups that share an image are one."""
@@ -32,38 +61,28 @@ class Draws:
     """With it; None where nothing is left out."""
 
 
-def draw(
-    data: ProbeData,
-    *,
-    protocol: str,
-    seeds: Sequence[int],
-    fractions: tuple[float, float, float],
-    folds: int | None,
-    budgets: Sequence[Budget],
-    keep_leaks: bool = False,
-    drop_near: bool = False,
-    progress: bool = False,
-) -> Draws:
-    """Draws every resample under every budget; arguments are those of `run_probes`, the protocol resolved.
+def draw(data: ProbeData, design: Design, *, progress: bool = False) -> Draws:
+    """Draws every resample under every budget; the protocol of the design is resolved.
 
     Raises:
         ProbeError: the protocol is impossible with these units; says what was left out of them.
     """
     units = data.all_units
-    if keep_leaks:
-        leaks = Leaks.kept(units, apart=protocol == "fixed")
+    if design.keep_leaks:
+        leaks = Leaks.kept(units, apart=design.protocol == "fixed")
     else:
-        near = data.near_pairs(show_progress=progress) if drop_near else None
+        near = data.near_pairs(show_progress=progress) if design.drop_near else None
         images = data.all_sample_units, data.all_digests
-        leaks = find_leaks(units, *images, fixed_test=protocol in FIXED_TEST, near=near)
+        leaks = find_leaks(units, *images, fixed_test=design.protocol in FIXED_TEST, near=near)
     classes = data.manifest.card.classes
-    drawn = partial(draw_resamples, seeds=seeds, classes=classes, protocol=protocol, fractions=fractions, folds=folds)
+    how = {"protocol": design.protocol, "fractions": design.fractions, "folds": design.folds}
+    drawn = partial(draw_resamples, seeds=design.seeds, classes=classes, **how)
 
     def by_budget(units: Units) -> ByBudget:
         resamples = [resample.within(data.all_usable) for resample in drawn(units)]
         for resample in resamples:
             _require_all_classes(units, resample, classes)
-        return [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in budgets]
+        return [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in design.budgets]
 
     # As published first: a fault that shows then has nothing to do with leaks.
     as_published = by_budget(leaks.published)

@@ -21,20 +21,18 @@ from ..evaluate.results.facts import in_order
 from ..manifests.validation.diagnostics import Diagnostic, diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData
+from .draws import Design
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
 
 def run_info(
     data: ProbeData,
+    design: Design,
+    leaks: Leaks,
     *,
     systems: Mapping[str, Mapping[str, Any]],
     metric: str,
-    protocol: str,
-    settings: Mapping[str, Any],
-    seeds: Sequence[int],
-    budgets: Sequence[Budget],
-    leaks: Leaks,
     warnings: Sequence[Diagnostic],
     libraries: Iterable[str] = (),
 ) -> dict[str, Any]:
@@ -42,14 +40,11 @@ def run_info(
 
     Args:
         data: what was fitted and tested on.
+        design: of the resamples; its protocol is resolved.
+        leaks: what was left out.
         systems: by the name that the tables have under `probe`: `label`, `frozen` (whether the backbone was),
             `aggregation`, `refit` (whether the tested models were fitted on val too) and `settings`.
         metric: what hyper-parameters were chosen by.
-        protocol: the resolved one.
-        settings: of the protocol.
-        seeds: those of the run.
-        budgets: of the training part.
-        leaks: what was left out.
         warnings: in any order.
         libraries: whose versions matter besides those of every run.
     """
@@ -58,10 +53,10 @@ def run_info(
         "dataset": _about_data(data),
         "external": _about_data(data.external) if data.external else None,
         "metric": metric,
-        "protocol": protocol,
-        "protocol_settings": settings,
-        "seeds": [int(seed) for seed in seeds],
-        "budgets": {budget.name: _about_budget(budget) for budget in budgets},
+        "protocol": design.protocol,
+        "protocol_settings": design.settings,
+        "seeds": list(design.seeds),
+        "budgets": {budget.name: _about_budget(budget) for budget in design.budgets},
         "leaks": leaks.facts(),
         "drawn_from": _digest_of_units(data, leaks),
         "probes": systems,

@@ -16,9 +16,10 @@ from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest
 from .data.features import backbone_labels, choose_poolings, constant_features
 from .data.probe_data import ProbeData
+from .draws import Design
 from .engines.parallel import Workers
 from .engines.registry import Probe, resolve_probes
-from .study import Study, check_leak_options, choose_metric
+from .experiment import Experiment, choose_metric
 
 Caches = EmbeddingCache | Sequence[EmbeddingCache]
 External = tuple[Manifest, Caches]
@@ -97,10 +98,16 @@ def run_probes(
         132  timm:resnet50    logreg
     """
     chosen_by = choose_metric(manifest, metric)
-    check_leak_options(keep_leaks=keep_leaks, drop_near=drop_near)
-    workers = Workers(n_jobs)
-    budgets = budgets_of(shots, train_fraction)
-    caches, seeds = _listed(caches), check_seeds(seeds)
+    design = Design(
+        protocol=_with_external(protocol, external),
+        seeds=check_seeds(seeds),
+        budgets=budgets_of(shots, train_fraction),
+        fractions=fractions,
+        folds=folds,
+        keep_leaks=keep_leaks,
+        drop_near=drop_near,
+    )
+    workers, caches = Workers(n_jobs), _listed(caches)
     if not caches:
         raise ProbeError(
             f"{manifest.name}: no caches are given; `medprobe extract {manifest.path or 'MANIFEST'}` makes them."
@@ -109,23 +116,12 @@ def run_probes(
     if external is not None:
         data = data.tested_on(external[0], _listed(external[1]))
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
-    study = Study.of(
-        data,
-        chosen_by,
-        protocol=_with_external(protocol, external),
-        seeds=seeds,
-        fractions=fractions,
-        folds=folds,
-        budgets=budgets,
-        keep_leaks=keep_leaks,
-        drop_near=drop_near,
-        progress=progress,
-    )
-    recorder, published = study.recorder(), None
-    work = [(recorder, False, *one) for one in study.draws.clean]
-    if study.draws.as_published is not None:
-        published = study.recorder(keep_predictions=False)
-        work += [(published, True, *one) for one in study.draws.as_published]
+    experiment = Experiment.of(data, chosen_by, design, progress=progress)
+    recorder, published = experiment.recorder(), None
+    work = [(recorder, False, *one) for one in experiment.draws.clean]
+    if experiment.draws.as_published is not None:
+        published = experiment.recorder(keep_predictions=False)
+        work += [(published, True, *one) for one in experiment.draws.as_published]
     labels = backbone_labels(caches)
     constant: list[str] = []
     fits = len(features) * len(resolved) * sum(len(resamples) for *_, resamples in work)
@@ -137,7 +133,7 @@ def run_probes(
             constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
             for record, as_published, budget, resamples in work:
                 # Val is far larger than a budget: fitted on both, all budgets would be much the same.
-                task = study.task(X, resamples, refit=refit and budget.whole, as_published=as_published)
+                task = experiment.task(X, resamples, refit=refit and budget.whole, as_published=as_published)
                 for probe in resolved:
                     for result in probe.solve(task, workers):
                         record.add(SystemKey(*key, probe.name, budget.name), result)
@@ -146,8 +142,10 @@ def run_probes(
         # In a function of its own, so that no name holds one matrix while the next is read.
         for cache, pooling in features:
             probe_features(cache, pooling)
-    systems = {probe.name: _about(probe, aggregation, refit and all(b.whole for b in budgets)) for probe in resolved}
-    return study.run(recorder, published, systems=systems, constant_features=constant)
+    systems = {
+        probe.name: _about(probe, aggregation, refit and all(b.whole for b in design.budgets)) for probe in resolved
+    }
+    return experiment.run(recorder, published, systems=systems, constant_features=constant)
 
 
 def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:

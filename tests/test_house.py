@@ -26,7 +26,7 @@ _MAY_USE = {
     "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report", "study"},
 }
 _FROM_MODULES = {
-    "base": {"errors", "pydantic_messages", "files", "progress", "text"},
+    "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text"},
     "manifests": {
         "checks.fix_duplicates",
         "checks.near_duplicates",
@@ -93,10 +93,11 @@ _FROM_MODULES = {
     "probe": {
         "data.features",
         "data.probe_data",
+        "draws",
         "engines.model_selection",
         "engines.settings",
         "engines.task",
-        "study",
+        "experiment",
     },
     "finetune": {"training.recipe", "work_folder"},
     "report": {"elements.table", "run.data", "run.tables", "run.verdict"},
@@ -109,7 +110,7 @@ _ORDER = {
     "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
         backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
-    "probe": "estimators data engines draws run_info study runner",
+    "probe": "estimators data engines draws run_info experiment runner",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
     "study": "schema jobs",
     "report": "elements plots run manifest",

@@ -1,24 +1,23 @@
-"""One study: what all its systems are fitted and tested on, whatever fits them, and how their results become a run."""
+"""One experiment: what its systems are fitted and tested on, whatever fits them, and how results become a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..base import ProbeError, one_of
 from ..evaluate.metrics.registry import Metric, find_metric, metrics_for
-from ..evaluate.resampling.protocols import learnable, settings_of
+from ..evaluate.resampling.protocols import learnable
 from ..evaluate.resampling.resample import Resample, resolve_protocol
-from ..evaluate.resampling.train_size import Budget
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..manifests import Manifest
 from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
-from .draws import Draws, draw
+from .draws import Design, Draws, draw
 from .engines.task import ProbeTask
 from .run_info import data_warnings, run_info
 
@@ -26,57 +25,31 @@ _MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class Experiment:
     """The data of a run with its metric, its protocol and the resamples that every system sees."""
 
     data: ProbeData
     metric: Metric
     """What chooses on val."""
-    protocol: str
-    """Resolved."""
-    settings: Mapping[str, Any]
-    """Of the protocol."""
-    seeds: Sequence[int]
-    budgets: Sequence[Budget]
+    design: Design
+    """Its protocol resolved."""
     draws: Draws
 
     @classmethod
-    def of(
-        cls,
-        data: ProbeData,
-        metric: Metric,
-        *,
-        protocol: str,
-        seeds: Sequence[int],
-        fractions: tuple[float, float, float],
-        folds: int | None,
-        budgets: Sequence[Budget],
-        keep_leaks: bool = False,
-        drop_near: bool = False,
-        progress: bool = False,
-    ) -> Study:
-        """Draws the resamples; the other arguments are those of `run_probes`, checked (`choose_metric`).
+    def of(cls, data: ProbeData, metric: Metric, design: Design, *, progress: bool = False) -> Experiment:
+        """Draws the resamples; the metric is one of `choose_metric`.
 
         Raises:
             ProbeError: the protocol is impossible with these data.
         """
-        protocol = resolve_protocol(protocol, data.all_units, folds)
-        draws = draw(
-            data,
-            protocol=protocol,
-            seeds=seeds,
-            fractions=fractions,
-            folds=folds,
-            budgets=budgets,
-            keep_leaks=keep_leaks,
-            drop_near=drop_near,
-            progress=progress,
-        )
-        return cls(data, metric, protocol, settings_of(protocol, fractions, folds), seeds, budgets, draws)
+        design = replace(design, protocol=resolve_protocol(design.protocol, data.all_units, design.folds))
+        return cls(data, metric, design, draw(data, design, progress=progress))
 
     def recorder(self, *, keep_predictions: bool = True) -> Recorder:
         """What collects the results of all systems, or of all systems as published."""
-        return Recorder(self.data.manifest.card, self.protocol, self.draws.units, keep_predictions=keep_predictions)
+        return Recorder(
+            self.data.manifest.card, self.design.protocol, self.draws.units, keep_predictions=keep_predictions
+        )
 
     def task(
         self, X: np.ndarray, resamples: Sequence[Resample], *, refit: bool, as_published: bool = False
@@ -93,7 +66,7 @@ class Study:
             metric=self.metric,
             refit=refit,
             unit=unit,
-            learnable=learnable(units, self.protocol)[unit],
+            learnable=learnable(units, self.design.protocol)[unit],
         )
 
     def run(
@@ -108,16 +81,14 @@ class Study:
         """The run of what was recorded; `systems` and `libraries` are as in `run_info`."""
         subgroups, skipped = subgroups_of(self.draws.units)
         leaks = self.draws.leaks
+        warnings = data_warnings(self.data, self.design.protocol, leaks, attributes=skipped, columns=constant_features)
         info = run_info(
             self.data,
+            self.design,
+            leaks,
             systems=systems,
             metric=self.metric.name,
-            protocol=self.protocol,
-            settings=self.settings,
-            seeds=self.seeds,
-            budgets=self.budgets,
-            leaks=leaks,
-            warnings=data_warnings(self.data, self.protocol, leaks, attributes=skipped, columns=constant_features),
+            warnings=warnings,
             libraries=libraries,
         )
         tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
@@ -142,11 +113,3 @@ def choose_metric(manifest: Manifest, metric: str | None) -> Metric:
             f" {_MOST_CLASSES:,} are possible; name another label_column in the card."
         )
     return chosen
-
-
-def check_leak_options(*, keep_leaks: bool, drop_near: bool) -> None:
-    """Refuses two options that contradict each other."""
-    if keep_leaks and drop_near:
-        raise ProbeError(
-            "--keep-leaks (keep_leaks) leaves nothing out, --drop-near (drop_near) even more: choose one of the two."
-        )
