@@ -60,10 +60,14 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def cut(depth: int = 2) -> None:
         import open_clip
         import timm
-        from medprobe.extract.adapters import from_seem, from_transformers
+        from medprobe.extract.adapters import from_seem, from_transformers, transformers_weights
 
         stages = (depth,) * 4
-        create, config_of, untrained = timm.create_model, open_clip.get_model_config, from_transformers._untrained
+        create, config_of, untrained = (
+            timm.create_model,
+            open_clip.get_model_config,
+            transformers_weights.untrained_vision,
+        )
 
         def of_timm(name: str, **given: Any) -> Any:
             option = next((option for family, option in _BLOCKS.items() if family in name), None)
@@ -84,7 +88,8 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
         monkeypatch.setattr(timm, "create_model", of_timm)
         monkeypatch.setattr(open_clip, "get_model_config", of_open_clip)
-        monkeypatch.setattr(from_transformers, "_untrained", of_transformers)
+        for module in (from_transformers, transformers_weights):
+            monkeypatch.setattr(module, "untrained_vision", of_transformers)
         variants = {name: {**variant, "depths": stages} for name, variant in from_seem._VARIANTS.items()}
         monkeypatch.setattr(from_seem, "_VARIANTS", variants)
 

@@ -14,6 +14,7 @@ from medprobe.extract import resolve
 from medprobe.extract.backbone import untrained_vectors
 from medprobe.finetune import describe_modes
 from medprobe.finetune.network.classifier import Classifier, assemble, blocks_of, make_classifier
+from medprobe.finetune.network.heads import Head
 from medprobe.finetune.network.modes import Mode
 from medprobe.finetune.network.trial import needed_parameters
 from tiny_networks import KINDS
@@ -32,7 +33,10 @@ def _case(name: str, mode: str) -> Any:
 
 
 def _trained(classifier: Classifier, images: torch.Tensor, steps: int = 2) -> None:
-    """Two steps that change everything that has a gradient."""
+    """Two steps that change everything that has a gradient, after the rescaling of the vectors is fitted."""
+    if isinstance(classifier.head, Head):
+        with torch.no_grad():
+            classifier.head.rescaling.fit(classifier.vectors(images)[0])
     values = [value for value in classifier.parameters() if value.requires_grad]
     optimizer = torch.optim.Adam(values, lr=1e-2)
     for _ in range(steps):
