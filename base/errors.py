@@ -51,6 +51,10 @@ class MergeError(MedprobeError):
     """Runs cannot become one: they are of different data, protocols or versions, or contradict each other."""
 
 
+class StudyError(MedprobeError):
+    """A study file cannot be read, names what does not exist, or cannot be run as it is."""
+
+
 class OutputError(MedprobeError):
     """A result cannot be written: the disk is full, the folder is read-only, or something is in the way."""
 

@@ -15,7 +15,9 @@ class Needs:
     cores: int = 1
     memory_mb: int = 2000
     minutes: float = 1.0
-    """Of one run; the walltime that is requested is longer."""
+    """Of one run, by estimate."""
+    walltime: int = 10
+    """Minutes that are requested for the first try."""
     gpus: int = 0
     disk_mb: int = 0
     """That its outputs take."""
@@ -29,9 +31,10 @@ class Job:
     name: str
     """Unique, for people and log files: `probe-brain-official-dinov2-s-logreg-0-25`."""
     command: tuple[str, ...]
-    """`medprobe` and its arguments."""
+    """`medprobe` and its arguments; `{threads}` stands for the cores that the job gets."""
     inputs: tuple[str, ...]
     """Outputs of other jobs, or files of the user."""
     outputs: tuple[str, ...]
-    """Files and folders; the name of each carries a key of all that it depends on."""
+    """Files and folders; the name of each carries a key of all that it depends on. One that ends in `.done` is an empty
+    file, which whoever runs the command makes when it has succeeded."""
     needs: Needs = Needs()

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 """Letters, digits, dots, dashes and underscores: part of the names of files."""
 Seeds = Annotated[int, Field(ge=1, le=100_000)]
 Text = Annotated[str, Field(min_length=1)]
 
+Place = tuple[str | int, ...]
+"""Where a value of the file is: `("data", 0, "allow")`."""
+
+
+def dotted(place: Iterable[str | int]) -> str:
+    """A place as one writes it after `--set`: `data[0].allow`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
+
 
 class Section(BaseModel):
     """A part of the file; unknown keys are refused, and the docstring of each field is shown by editors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class TextOrFields(Section):
+    """A section that may be written as one text: its first field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        return {next(iter(cls.model_fields)): value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
 
 
 class Images(Section):
@@ -35,7 +57,7 @@ class Images(Section):
     """Mean and standard deviation: `model`, `dataset`, or numbers such as `0.29/0.27`."""
 
 
-class DataSet(Section):
+class DataSet(TextOrFields):
     """A manifest, or how one is built."""
 
     manifest: Text | None = None
@@ -62,7 +84,7 @@ class DataSet(Section):
         return self
 
 
-class Embedder(Section):
+class Embedder(TextOrFields):
     """A backbone with what differs from `extract.images`."""
 
     name: Text
@@ -78,7 +100,7 @@ class Embedder(Section):
 class Extract(Section):
     """Embedding: the options of `medprobe extract`."""
 
-    backbones: list[Text | Embedder] = Field(min_length=1)
+    backbones: list[Embedder] = Field(min_length=1)
     """Frozen networks that embed every data set."""
     images: Images = Images()
     """For all backbones that say nothing else."""
@@ -116,7 +138,7 @@ class Probing(Section):
 class FineTuning(Section):
     """Networks that are trained: the options of `medprobe finetune`."""
 
-    backbones: list[Text | Embedder] = []
+    backbones: list[Embedder] = []
     """By default those of `extract`."""
     modes: list[Text] = Field(default=["full"], min_length=1)
     """Such as `linear`, `partial:2`, `lora:8`, `full`."""
@@ -201,10 +223,16 @@ class Cluster(Section):
 class StudyFile(Section):
     """What is compared on which data, how, and where the results go."""
 
+    _origins: dict[Place, str] = PrivateAttr(default_factory=dict)
+
     name: Name | None = None
     """By default that of the file."""
     source: Text | None = None
     """What it repeats: a paper, a link."""
+    protocol: Text | None = None
+    """The variant that is used; by default the first one."""
+    variants: dict[Name, dict[Text, Any]] = {}
+    """What differs, by name: values by path, as in `--set`. Read when the file is loaded."""
     notes: list[Text] = []
     """What a reader should know of it, and of what it does not repeat; `--plan` shows them."""
     out: Text | None = None
@@ -213,7 +241,7 @@ class StudyFile(Section):
     """Folder of the caches, which studies may share; by default `embeddings` in `out`."""
     data_root: Text | None = None
     """Folder that `source` of data sets is relative to; by default that of the study file."""
-    data: list[DataSet | Text] = Field(min_length=1)
+    data: list[DataSet] = Field(min_length=1)
     """Manifests, or how they are built."""
     extract: Extract
     """Backbones, and what they see."""
@@ -231,3 +259,12 @@ class StudyFile(Section):
     """What blocks of seeds and shards of images are cut to, by estimate."""
     cluster: Cluster = Cluster()
     """Where jobs run, if not on this machine."""
+
+    def remember(self, origins: Mapping[Place, str]) -> None:
+        """Keeps where values are written: `line 12`, or `--set probe.seeds=200`."""
+        self._origins.update(origins)
+
+    def origin(self, *place: str | int) -> str:
+        """`line 12: data[0].allow`, for messages; without the line where the study is not from a file."""
+        known = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in self._origins), None)
+        return f"{self._origins[known]}: {dotted(place)}" if known else dotted(place)

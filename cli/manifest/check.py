@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...base.files import atomic_path
 from ...base.text import NONE
 from ..terminal.console import command, remark, say, show_table
 from ..terminal.wrapping import wrapped
@@ -50,6 +51,13 @@ def check(
     most: Annotated[int, typer.Option(min=1, help="Errors or warnings to list per code.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with sample ids.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with status 1 on warnings too.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help="Accept errors of this code: they are listed but do not fail. Repeatable."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON, unless the check fails.")
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -82,17 +90,35 @@ def check(
     """
     from ...manifests import Manifest, check_manifest
 
+    allowed = _codes(allow or [])
     _refuse_impossible_fix(manifest, fix, out, overwrite=overwrite)
     # A fix needs a table without errors; a check reports them.
     given = Manifest.load(manifest, strict=fix is not None)
     loaded = _fixed(given, fix, out) if fix and out else given
     findings = check_manifest(loaded, embeddings=_embeddings(loaded, given, cache))
     if as_json:
-        _print_json(findings)
+        typer.echo(_as_json(findings))
     else:
         _print(loaded, findings, most)
-    if any(strict or found.severity == "error" for found in findings):
+    failing = [found for found in findings if (strict or found.severity == "error") and found.code not in allowed]
+    if failing:
+        codes = " ".join(f"--allow {code}" for code in dict.fromkeys(found.code for found in failing))
+        remark(f"to accept these: {codes}; in a study file, `allow` of the data set")
         raise typer.Exit(1)
+    if save is not None:
+        with atomic_path(save) as temporary:
+            temporary.write_text(_as_json(findings), encoding="utf-8")
+
+
+def _codes(given: Sequence[str]) -> Sequence[str]:
+    """Codes of checks, if they are."""
+    from ...base import ManifestError, no_such
+    from ...manifests import CODES
+
+    for code in given:
+        if code not in CODES:
+            raise ManifestError(f"--allow: {no_such('code', code, CODES)}")
+    return given
 
 
 def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
@@ -234,7 +260,7 @@ def _with_files(found: Diagnostic) -> str:
     return f"{found.message} ({' and '.join(files)})" if files else found.message
 
 
-def _print_json(findings: Sequence[Diagnostic]) -> None:
+def _as_json(findings: Sequence[Diagnostic]) -> str:
     import json
 
     # The output may be passed on, so it has rows and sample ids instead of file names.
@@ -249,4 +275,4 @@ def _print_json(findings: Sequence[Diagnostic]) -> None:
         }
         for found in findings
     ]
-    typer.echo(json.dumps(records, indent=1))
+    return json.dumps(records, indent=1)

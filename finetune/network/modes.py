@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, cast
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal, cast
 
 from ...base import did_you_mean, one_of
 from ...base.errors import FinetuneError
 from ...extract import resolve
-from .blocks import Blocks
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .blocks import Blocks
 
 Kind = Literal["linear", "mlp", "partial", "lora", "bitfit", "full", "tokens-deit"]
 

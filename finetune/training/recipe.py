@@ -30,6 +30,7 @@ from ..inputs.augmentation import Augmentation
 MOST_CANDIDATES = 1000
 """Of a search; each is a training for every seed."""
 _FOLDER = files(__package__ or "") / "recipes"
+_USUAL_OPTIMIZERS = ("adam", "adamw", "sgd")
 _ABOUT = ("name", "source", "quirks")
 """Fields that change no result."""
 
@@ -120,6 +121,8 @@ class Recipe(Augmentation, frozen=True):
     @field_validator("optimizer")
     @classmethod
     def _is_an_optimizer(cls, value: str) -> str:
+        if value in _USUAL_OPTIMIZERS:  # found good without the seconds that timm takes to import
+            return value
         from timm.optim import get_optimizer_info, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 
         names = [str(name) for name in list_optimizers()]

@@ -1,0 +1,225 @@
+"""The data sets of a study: manifests that are there, and those that are built from what is below `data_root`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ..base import ManifestError, fingerprint, no_such, one_of
+from ..base.errors import StudyError
+from ..manifests import BUILDERS, CODES, Manifest
+from ..manifests.registry import Builder
+from .schema import DataSet, StudyFile
+
+_COMMON = {"split": str, "window": str, "per_slice": bool, "keep_ids": bool, "key": Path}
+"""Options that every `manifest build` has, besides those that a study gives itself."""
+_NOT_OPTIONS = ("notice", "reading", "kind", "name")
+_UNKNOWN_CLASSES = 4
+"""Of a data set that is not built yet; for estimates."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as the commands read it. Paths are relative to the folder of the results."""
+
+    label: str
+    """What files of the study are called after."""
+    given: DataSet
+    manifest: str
+    """Of one that is built, without the key and the suffix that its job adds."""
+    key: str
+    """Of all that the manifest depends on."""
+    rows: int
+    """Images; of one that is not built yet, files."""
+    classes: int
+    loaded: Manifest | None = None
+    """None where it is built by a job."""
+    options: tuple[str, ...] = ()
+    """Of `manifest build`."""
+    reads: tuple[str, ...] = field(default=())
+    """Files of the user."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A data set that is left out, as what it is built from is not there."""
+
+    label: str
+    place: Path
+    """Where it was looked for."""
+    published: str
+    """What its builder knows of where it is published; may be empty."""
+
+
+def label_of(one: DataSet) -> str:
+    """What files of the study are called after."""
+    return one.name or (Path(one.manifest).stem if one.manifest else str(one.build))
+
+
+def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source | Missing:
+    """Data set `number` of the study.
+
+    Args:
+        study: the study.
+        number: of the data set, from 0.
+        place: the folder that paths of the study are relative to.
+        out: the folder of the results.
+
+    Raises:
+        MedprobeError: the manifest cannot be used, or there is no such builder or option.
+    """
+    one = study.data[number]
+    unknown = [code for code in one.allow if code not in CODES]
+    if unknown:
+        raise StudyError(f"allow: {no_such('code', unknown[0], CODES)}")
+    return _built(study, one, place, out) if one.build else _found(one, place / str(one.manifest), out)
+
+
+def _found(one: DataSet, path: Path, out: Path) -> Source:
+    manifest = Manifest.load(path)
+    both = [path, path.with_suffix(".yaml")]
+    return Source(
+        label=label_of(one),
+        given=one,
+        manifest=relative(path, out),
+        key=fingerprint([digest(file) for file in both], digits=10),
+        rows=len(manifest),
+        classes=len(manifest.card.classes),
+        loaded=manifest,
+        reads=tuple(relative(file, out) for file in both),
+    )
+
+
+def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | Missing:
+    name = str(one.build)
+    if name not in BUILDERS:
+        raise StudyError(f"build: {no_such('builder', name, BUILDERS)}")
+    root = place / (study.data_root or ".")
+    options, files = _options(BUILDERS[name], name, one.options, root, out)
+    source = _source(name, one, root)
+    absent = next((path for path in (source, *files) if not path.exists()), None)
+    if absent and not (name == "medmnist" and one.options.get("download")):
+        return Missing(label_of(one), absent, _published(name, source))
+    listing = _listing(source)
+    return Source(
+        label=label_of(one),
+        given=one,
+        manifest=f"manifests/{label_of(one)}",
+        key=fingerprint([listing.digest, [digest(file) for file in files]], digits=10),
+        rows=listing.rows,
+        classes=_UNKNOWN_CLASSES,
+        options=(name, relative(source, out), *options),
+        reads=tuple(relative(path, out) for path in (source, *files) if path.exists()),
+    )
+
+
+def _options(
+    builder: Builder, name: str, given: Mapping[str, Any], root: Path, out: Path
+) -> tuple[list[str], list[Path]]:
+    """The options as the command line has them, and the files and folders that they name."""
+    parameters = list(inspect.signature(builder.build).parameters)[1:]
+    hints = {**_COMMON, **{one: hint for one, hint in get_type_hints(builder.build).items() if one in parameters}}
+    hints = {one: hint for one, hint in hints.items() if one not in _NOT_OPTIONS}
+    switches = {_switch(one, hint): (one, hint) for one, hint in hints.items()}
+    words: list[str] = []
+    files: list[Path] = []
+    for written, value in sorted(given.items()):
+        switch = written.replace("_", "-")
+        if switch not in switches:
+            raise StudyError(f"options: {no_such(f'option of {name}', written, switches)}")
+        option, hint = switches[switch]
+        for each in value if isinstance(value, list) and option != "classes" else [value]:
+            if isinstance(each, bool) or hint is bool:
+                if not isinstance(each, bool) or hint is not bool:
+                    raise StudyError(f"options.{written}: must {'' if hint is bool else 'not '}be true or false.")
+                words += [f"--{switch}"] * each
+            elif Path in (hint, *get_args(hint)):
+                files.append(root / str(each))
+                words += [f"--{switch}", relative(files[-1], out)]
+            else:
+                words += [f"--{switch}", ",".join(map(str, each)) if isinstance(each, list) else str(each)]
+    return words, files
+
+
+def _switch(option: str, hint: Any) -> str:
+    switch = option.replace("_", "-")
+    is_repeated = get_origin(hint) is Sequence
+    return switch.removesuffix("s") if is_repeated else switch
+
+
+def _source(name: str, one: DataSet, root: Path) -> Path:
+    """What the builder reads; sets of MedMNIST are named, and lie in `data_root` under their published names."""
+    source = root / (one.source or ".")
+    if name != "medmnist" or source.is_file() or not one.source:
+        return source
+    from ..manifests.builders.medmnist_facts import all_sets, name_and_size
+
+    stem, size = name_and_size(one.source.removesuffix(".npz"))
+    if stem not in all_sets():
+        raise ManifestError(f"source: {no_such('data set of MedMNIST', stem, all_sets())}")
+    return root / all_sets()[stem].file_name(int(one.options.get("size") or size or 28))
+
+
+def _published(name: str, source: Path) -> str:
+    """Where a data set is published, by the text of its builder."""
+    if name == "medmnist":
+        from ..manifests.builders.medmnist_facts import all_sets, name_and_size
+
+        stem, size = name_and_size(source.stem)
+        return all_sets()[stem].url(int(size or 28)) if stem in all_sets() else "https://medmnist.com"
+    found = re.findall(r"https?://[^\s)]+", inspect.getdoc(BUILDERS[name].build) or "")
+    return one_of(link.rstrip(".,;") for link in dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class _Listing:
+    digest: str
+    rows: int
+
+
+@cache
+def _listing(source: Path) -> _Listing:
+    """Names and sizes of all files of a builder's source, as one digest, and how many images there are about."""
+    if not source.is_dir():
+        return _Listing(digest(source) if source.exists() else "", _rows_of(source))
+    hasher, count = blake2b(digest_size=8), 0
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            hasher.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+        count += len(names)
+    return _Listing(hasher.hexdigest(), count)
+
+
+def _rows_of(file: Path) -> int:
+    if file.suffix == ".npz" and file.exists():
+        from ..manifests.builders.npz import read_shapes
+
+        return sum(shape[0] for array, (shape, _) in read_shapes(file).items() if array.endswith("_images"))
+    if not file.exists():
+        return 1000  # to be downloaded
+    with file.open("rb") as stream:
+        return sum(1 for _ in stream)
+
+
+@cache
+def digest(file: Path) -> str:
+    """Of a file's content; of one of more than 100 MB, and of a folder, of its size and time."""
+    facts = file.stat()
+    if file.is_dir() or facts.st_size > 100_000_000:
+        return f"{facts.st_size}-{facts.st_mtime_ns}"
+    return blake2b(file.read_bytes(), digest_size=8).hexdigest()
+
+
+def relative(path: Path, out: Path) -> str:
+    """`path` as seen from the folder of the results."""
+    # Only the latter is resolved: from there `..` goes up the real folders.
+    return Path(os.path.relpath(path.absolute(), out.resolve())).as_posix()

@@ -1,0 +1,284 @@
+"""Study files and presets: read, changed by `--set` and by their variant, and every fault named with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ..base import did_you_mean, no_such, one_of
+from ..base.errors import StudyError
+from ..base.pydantic_messages import fault_in_words
+from ..base.text import first_line
+from .schema import Place, StudyFile, dotted
+
+PRESET = "preset:"
+"""What stands before the name of a preset."""
+_LARGEST = 2_000_000
+"""Bytes of a file; a study of thousands of data sets has a tenth of it."""
+_MOST_VALUES = 50_000
+"""Of a file, those of an alias counted each time, so that a few lines cannot become gigabytes."""
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+def load_study(path: Path | str, settings: Sequence[str] = ()) -> StudyFile:
+    r"""Reads a study file or a preset.
+
+    Args:
+        path: the file, or `preset:NAME`.
+        settings: changes such as `probe.seeds=200` or `data[0].allow=[near-duplicate]`: a path, and a value as YAML.
+
+    Raises:
+        StudyError: it cannot be read, is not YAML, or a key or a value is unknown, missing or wrong (all are named).
+
+    Examples:
+        >>> from medprobe.study import load_study
+        >>> file = folder / "brain.yaml"
+        >>> _ = file.write_text("data: [brain.parquet]\nextract: {backbones: [dinov2-s]}")
+        >>> study = load_study(file, ["probe.seeds=5"])
+        >>> study.name, study.probe.seeds, study.extract.backbones[0].name
+        ('brain', 5, 'dinov2-s')
+    """
+    document = _Document(str(path), _read(str(path)))
+    for setting in settings:
+        if setting.partition("=")[0].strip() == "protocol":  # before what the variant changes
+            document.change(setting)
+    document.choose_variant()
+    for setting in settings:
+        document.change(setting)
+    study = document.validated()
+    return study.model_copy(update={"name": study.name or _name(str(path))})
+
+
+def study_place(path: Path | str) -> Path:
+    """The folder that paths of the study are relative to: that of its file; for a preset the working folder."""
+    return Path.cwd() if str(path).startswith(PRESET) else Path(path).absolute().parent
+
+
+def preset_names() -> list[str]:
+    """The presets there are."""
+    folder = files("medprobe.study") / "presets"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def _name(path: str) -> str:
+    stem = Path(path.removeprefix(PRESET)).stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "study"
+
+
+def _read(path: str) -> str:
+    try:
+        return _preset(path.removeprefix(PRESET)) if path.startswith(PRESET) else _text(Path(path))
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
+    except (OSError, ValueError) as error:  # the latter of a path with a NUL
+        raise StudyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or first_line(error)}.") from error
+
+
+def _preset(name: str) -> str:
+    if name not in preset_names():
+        raise StudyError(no_such("preset", name, preset_names()))
+    return (files("medprobe.study") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _text(path: Path) -> str:
+    if path.is_dir():
+        raise StudyError(f"{path}: is a folder; name the study file in it.")
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
+        raise StudyError(f"{path}: is not a file.")
+    if not path.exists():
+        others = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        near = did_you_mean(path.name, others)
+        raise StudyError(f"{path}: there is no such file.{near} `medprobe study init MANIFEST` writes one.")
+    if path.stat().st_size > _LARGEST:
+        raise StudyError(f"{path}: has {path.stat().st_size:,} bytes; a study file has at most {_LARGEST:,}.")
+    return path.read_text(encoding="utf-8-sig")
+
+
+class _Document:
+    """The values of a file, and for each the words that say where it is written."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.origins: dict[Place, str] = {}
+        """`line 12`, or `--set probe.seeds=200`, of a value or of its key."""
+        self.values = self._parsed(text)
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            if node is None:
+                raise StudyError(f"{self.path}: is empty; `medprobe study init MANIFEST` writes a study file.")
+            if not isinstance(node, yaml.MappingNode):
+                raise StudyError(f"{self.path}: holds no keys; a study file has at least `data` and `extract`.")
+            return self._value(node, (), yaml.SafeLoader(""), None)
+        except yaml.YAMLError as error:
+            raise StudyError(f"{self.path}: {_not_yaml(error)}.") from error
+        except RecursionError as error:
+            raise StudyError(f"{self.path}: holds lists within lists within lists, too many to read.") from error
+        except ValueError as error:  # a date or a number that cannot be
+            raise StudyError(f"{self.path}: holds a value that cannot be read: {first_line(error)}.") from error
+
+    def _value(self, node: yaml.Node, place: Place, loader: yaml.SafeLoader, origin: str | None) -> Any:
+        """What a node stands for; notes the origins of all that is in it."""
+        self.origins.setdefault(place, origin or f"line {node.start_mark.line + 1}")
+        if len(self.origins) > _MOST_VALUES:
+            raise StudyError(f"{self.path}: holds more than {_MOST_VALUES:,} values.")
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(one, (*place, at), loader, origin) for at, one in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return loader.construct_object(node)
+        loader.flatten_mapping(node)  # merges what `<<` names
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            name, line = str(key.value), f"line {key.start_mark.line + 1}"
+            if name in found and not origin:
+                raise StudyError(f"{self.path}, {line}: {dotted((*place, name))} is there twice; keep one of them.")
+            self.origins[(*place, name)] = origin or line
+            found[name] = self._value(value, (*place, name), loader, origin)
+        return found
+
+    def change(self, setting: str) -> None:
+        """Applies one `--set`."""
+        path, equals, text = setting.partition("=")
+        if not equals or not path.strip():
+            raise StudyError(f"--set {setting}: write a path and a value, such as probe.seeds=200.")
+        origin = f"--set {setting}"
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader) or yaml.ScalarNode("tag:yaml.org,2002:null", "")
+            self._put(path.strip(), node, origin)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise StudyError(f"{origin}: the value is not YAML; write it as in the study file.") from error
+
+    def choose_variant(self) -> None:
+        """Applies what the chosen variant changes."""
+        variants, chosen = self.values.pop("variants", None), self.values.get("protocol")
+        if not variants:
+            return
+        if not isinstance(variants, dict) or not all(isinstance(one, dict) for one in variants.values()):
+            raise StudyError(f"{self._at(('variants',))}: variants must be names, each with values by path.")
+        chosen = self.values["protocol"] = next(iter(variants)) if chosen is None else chosen
+        if chosen not in variants:
+            raise StudyError(f"{self._at(('protocol',))}: {no_such('protocol', str(chosen), variants)}")
+        for path, value in variants[chosen].items():
+            self._put(path, yaml.compose(yaml.safe_dump(value)), self.origins[("variants", chosen, path)])
+
+    def _put(self, path: str, node: yaml.Node, origin: str) -> None:
+        place = _place(path)
+        if place is None:
+            raise StudyError(f'{origin}: "{path}" is not a path such as probe.seeds or data[0].allow.')
+        holder: Any = self.values
+        for at, step in enumerate(place):
+            is_last = at == len(place) - 1
+            if isinstance(step, int):
+                if not isinstance(holder, list) or step >= len(holder):
+                    has = f"has {len(holder)} entries, from 0" if isinstance(holder, list) else "is not a list"
+                    raise StudyError(f"{origin}: {dotted(place[:at])} {has}.")
+            elif not isinstance(holder, dict):
+                raise StudyError(f"{origin}: {dotted(place[:at])} has no keys.")
+            if is_last:
+                self._forget(place)
+                within: Any = holder
+                within[step] = self._value(node, place, yaml.SafeLoader(""), origin)
+            else:
+                holder = _section(holder, step, is_backbone="backbones" in place[:at])
+
+    def _forget(self, place: Place) -> None:
+        for known in [one for one in self.origins if one[: len(place)] == place]:
+            del self.origins[known]
+
+    def validated(self) -> StudyFile:
+        """The study.
+
+        Raises:
+            StudyError: names all faults.
+        """
+        try:
+            study = StudyFile.model_validate(self.values)
+        except ValidationError as error:
+            faults = [self._fault(one) for one in error.errors()]
+        else:
+            study.remember(self.origins)
+            return study
+        if len(faults) == 1:
+            raise StudyError(f"{self.path}, {faults[0]}")
+        raise StudyError(f"{self.path}: {len(faults)} errors:" + "".join(f"\n  {fault}" for fault in faults))
+
+    def _fault(self, fault: Mapping[str, Any]) -> str:
+        place: Place = tuple(step for step in fault["loc"] if step != "[key]")
+        origin = self._origin(place)
+        if fault["type"] == "extra_forbidden":
+            known = _keys_at(place[:-1])
+            owner = dotted(place[:-1]) or "a study"
+            near = did_you_mean(str(place[-1]), known)
+            return f"{origin}: {owner} has no key {place[-1]}; there are {one_of(known, most=30)}.{near}"
+        if fault["type"] == "missing":
+            return f"{origin}: {dotted(place)} is missing."
+        words = fault_in_words(fault)
+        words = {
+            "string_too_short": "must not be empty",
+            "too_short": "must have at least one entry",
+            "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, not at its start",
+            "string_too_long": "must be shorter",
+        }.get(fault["type"], words)
+        near = ""
+        if fault["type"] == "literal_error" and isinstance(fault["input"], str):
+            near = did_you_mean(fault["input"], re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
+        return f"{origin}: {dotted(place)}{' ' if words.startswith('must') else ': '}{words}.{near}"
+
+    def _origin(self, place: Place) -> str:
+        while place not in self.origins:
+            place = place[:-1]
+        return self.origins[place]
+
+    def _at(self, place: Place) -> str:
+        return f"{self.path}, {self._origin(place)}"
+
+
+def _place(path: str) -> Place | None:
+    """`data[0].allow` as `("data", 0, "allow")`; None if it is no path."""
+    steps = list(_STEP.finditer(path))
+    if not steps or "".join(step[0] for step in steps) != path or steps[0][1] is None:
+        return None
+    return tuple(step[1] if step[1] is not None else int(step[2]) for step in steps)
+
+
+def _section(holder: Any, step: Any, *, is_backbone: bool) -> Any:
+    """What is at `step`, made if it is not there; a data set or backbone that is a text becomes a section."""
+    inner = holder[step] if isinstance(step, int) else holder.get(step)
+    if inner is None:
+        inner = {}
+    elif isinstance(inner, str) and isinstance(step, int):
+        inner = {"name" if is_backbone else "manifest": inner}
+    holder[step] = inner
+    return inner
+
+
+def _keys_at(place: Place) -> list[str]:
+    """The keys of the section at `place`."""
+    found: type[BaseModel] = StudyFile
+    for step in place:
+        if isinstance(step, str) and step in found.model_fields:
+            found = next(_models(found.model_fields[step].annotation), found)
+        elif isinstance(step, str):  # a key of resources
+            continue
+    return list(found.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a type names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{where}is not YAML: {problem or first_line(error)}"
