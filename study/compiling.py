@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import estimates
 from .arguments import File, blocks, image_options, numbers, output, recipe_options, slug
 from .jobs import Job, Kind, Needs
 from .plan import Plan
 from .preparing import Data, Embedded, embed, prepare
-from .schema import StudyFile
+from .schema import FineTuning, Probing, StudyFile
 from .systems import Trained
 
 _BLOCKS = (1, 5, 10, 25, 50, 100, 200, 500, 1000)
@@ -51,42 +51,65 @@ def compile_study(study: StudyFile, place: Path) -> list[Job]:
 def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jobs: list[Job]) -> Iterator[File]:
     """Adds probes and fine-tuned networks under one protocol, and merges those of equal seeds; gives the main run.
 
-    The main run is that of the most seeds. A run of fewer has the networks that were fine-tuned on these, and the
-    probes under the same seeds.
+    The main run is that of all seeds of the probes. A run of fewer has the networks that were fine-tuned on these, and
+    the probes under the same seeds.
     """
-    counts = {training.given.seeds for training in plan.trainings}
-    counts |= {plan.study.probe.seeds} if plan.study.probe else set()
-    runs: dict[int, list[File]] = {count: [] for count in sorted(counts)}
-    for one in embedded if plan.study.probe else ():
+    trainings = [one for one in plan.trainings if not one.given.data or data.source.label in one.given.data]
+    probing = plan.study.probe if plan.probes else None
+    usual = _Design.of(plan.probing)
+    designs = {*(_Design.of(one.given) for one in trainings), *([usual] if probing else [])}
+    runs: dict[_Design, list[File]] = {design: [] for design in sorted(designs)}
+    cuts = {design.seeds for design in designs}
+    for one in embedded if probing else ():
         for text, probe in plan.probes:
-            for (_, end), part in _probe(plan, data, one, protocol, text, probe, counts, jobs):
-                for count in counts:
-                    runs[count] += [part] * (end <= count)
-    for training in plan.trainings:
-        runs[training.given.seeds] += _finetune(plan, data, protocol, training, jobs)
-    for count, parts in runs.items():
-        is_main = count == max(counts)
+            for (_, end), part in _probe(plan, data, one, protocol, text, probe, cuts, jobs):
+                for design in runs:
+                    # Only runs of the same seeds and low-data curve can become one.
+                    runs[design] += [part] * (end <= design.seeds and design[1:] == usual[1:])
+    for training in trainings:
+        runs[_Design.of(training.given)] += _finetune(plan, data, protocol, training, jobs)
+    main = usual if probing else max(designs, default=None)
+    for design, parts in runs.items():
         if parts:
-            stem = f"{data.source.label}-{protocol}" + ("" if is_main else f"-first-{count}")
-            run = _merge(plan, stem, data, parts, count, jobs)
-            yield from [run] * is_main
+            is_curve = design[1:] != usual[1:]
+            further = "" if design == main else "-curve" if is_curve else f"-first-{design.seeds}"
+            run = _merge(plan, f"{data.source.label}-{protocol}{further}", data, parts, design.seeds, jobs)
+            yield from [run] * (design == main)
 
 
-def _design(plan: Plan, protocol: str) -> list[str]:
-    """Options that `probe` and `finetune` share."""
-    probing, words = plan.probing, ["--protocol", protocol]
-    words += ["--folds", str(probing.folds)] if probing.folds else []
-    words += ["--shots", numbers(probing.shots)] if probing.shots else []
-    words += ["--train-fraction", numbers(probing.train_fraction)] if probing.train_fraction else []
+class _Design(NamedTuple):
+    """What runs must have alike to become one."""
+
+    seeds: int
+    shots: tuple[int, ...]
+    train_fraction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, given: Probing | FineTuning) -> _Design:
+        return cls(given.seeds, tuple(given.shots), tuple(given.train_fraction))
+
+    def options(self) -> list[str]:
+        """As `probe` and `finetune` take them, without seeds."""
+        words = ["--shots", numbers(self.shots)] if self.shots else []
+        return words + (["--train-fraction", numbers(self.train_fraction)] if self.train_fraction else [])
+
+    @property
+    def budgets(self) -> int:
+        return 1 + len(self.shots) + len(self.train_fraction)
+
+
+def _drawing(plan: Plan, protocol: str, design: _Design) -> list[str]:
+    """Options of how resamples are drawn, which `probe` and `finetune` share."""
+    probing, words = plan.probing, ["--protocol", protocol, *design.options()]
+    words += ["--folds", str(probing.folds)] if probing.folds and protocol in ("auto", "kfold") else []
     words += ["--metric", probing.metric] if probing.metric else []
     return words + ["--keep-leaks"] * probing.keep_leaks
 
 
-def _fits(plan: Plan, protocol: str) -> int:
+def _fits(plan: Plan, protocol: str, design: _Design) -> int:
     """Fits of one seed."""
-    probing = plan.probing
-    folds = (probing.folds or 5) if probing.folds or protocol == "kfold" else 1
-    return folds * (1 + len(probing.shots) + len(probing.train_fraction))
+    has_folds = protocol == "kfold" or (protocol == "auto" and plan.probing.folds)
+    return design.budgets * (plan.probing.folds or 5 if has_folds else 1)
 
 
 def _block_size(plan: Plan, minutes: float) -> int:
@@ -106,11 +129,12 @@ def _probe(
 ) -> Iterator[tuple[Block, File]]:
     """Adds one probe on one backbone, in blocks of seeds."""
     source, (_, columns) = data.source, one.cost
-    settings = ["--probe", text, *_design(plan, protocol)]
+    design = _Design.of(plan.probing)
+    settings = ["--probe", text, *_drawing(plan, protocol, design)]
     settings += ["--aggregation", plan.probing.aggregation] if plan.probing.aggregation != "mean" else []
     settings += ["--no-refit"] * (not plan.probing.refit)
     command = ["probe", data.manifest.path, "--record", one.record.path, "--cache", plan.store, *settings]
-    work = estimates.probe_seconds(probe.family, source.rows, columns, source.classes, _fits(plan, protocol))
+    work = estimates.probe_seconds(probe.family, source.rows, columns, source.classes, _fits(plan, protocol, design))
     for first, end in blocks(plan.probing.seeds, _block_size(plan, work.each / 60), cuts):
         seeds = ["--seeds", f"{first}:{end}"]
         name = f"{one.network.label}--{slug(text)}--{first}-{end}"
@@ -125,7 +149,8 @@ def _probe(
 def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, jobs: list[Job]) -> Iterator[File]:
     """Adds the networks and modes of one entry of `finetune`, in blocks of seeds."""
     source, given = data.source, training.given
-    settings = [*_design(plan, protocol), "--recipe", given.recipe, *recipe_options(given.settings)]
+    design = _Design.of(given)
+    settings = [*_drawing(plan, protocol, design), "--recipe", given.recipe, *recipe_options(given.settings)]
     settings += ["--search", given.search] if given.search else []
     settings += ["--augment"] * given.augment + ["--keep-weights"] * given.keep_weights
     for network in training.networks:
@@ -133,7 +158,7 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, jobs: li
         forward = estimates.forward_seconds(network.entry, images.image_size)
         options = [*image_options(images), *settings]
         for mode, mode_key in training.modes:
-            seconds = _fits(plan, protocol) * estimates.finetune_seconds(
+            seconds = _fits(plan, protocol, design) * estimates.finetune_seconds(
                 mode, forward, source.rows, training.epochs, training.candidates
             )
             each = estimates.finetuning(plan.study, seconds, source.rows, 1, source.classes).minutes

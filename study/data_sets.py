@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
+import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -14,8 +16,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ..base import ManifestError, fingerprint, no_such, one_of
 from ..base.errors import StudyError
+from ..base.pydantic_messages import shown
 from ..manifests import BUILDERS, CODES, Manifest
+from ..manifests.build_options import check_build_options
 from ..manifests.registry import Builder
+from ..manifests.schema.card import Task
 from .schema import DataSet, StudyFile
 
 _COMMON = {"split": str, "window": str, "per_slice": bool, "keep_ids": bool, "key": Path}
@@ -23,6 +28,17 @@ _COMMON = {"split": str, "window": str, "per_slice": bool, "keep_ids": bool, "ke
 _NOT_OPTIONS = ("notice", "reading", "kind", "name")
 _UNKNOWN_CLASSES = 4
 """Of a data set that is not built yet; for estimates."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan needs of a manifest."""
+
+    rows: int
+    classes: int
+    task: Task
+    parts: frozenset[str]
+    """That it names: train, val, test."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,8 @@ class Source:
     rows: int
     """Images; of one that is not built yet, files."""
     classes: int
-    loaded: Manifest | None = None
+    """Of one that is not built yet, a guess."""
+    facts: Facts | None = None
     """None where it is built by a job."""
     options: tuple[str, ...] = ()
     """Of `manifest build`."""
@@ -49,13 +66,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Missing:
-    """A data set that is left out, as what it is built from is not there."""
+    """A data set or a backbone that is left out, as what it needs is not there."""
 
     label: str
+    """Of the data set or the backbone."""
     place: Path
-    """Where it was looked for."""
+    """Where its files were looked for."""
     published: str
-    """What its builder knows of where it is published; may be empty."""
+    """Where they are published; empty where the project does not know."""
 
 
 def label_of(one: DataSet) -> str:
@@ -83,18 +101,25 @@ def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source
 
 
 def _found(one: DataSet, path: Path, out: Path) -> Source:
-    manifest = Manifest.load(path)
+    facts = _facts(path)
     both = [path, path.with_suffix(".yaml")]
     return Source(
         label=label_of(one),
         given=one,
         manifest=relative(path, out),
         key=fingerprint([digest(file) for file in both], digits=10),
-        rows=len(manifest),
-        classes=len(manifest.card.classes),
-        loaded=manifest,
+        rows=facts.rows,
+        classes=facts.classes,
+        facts=facts,
         reads=tuple(relative(file, out) for file in both),
     )
+
+
+@cache
+def _facts(path: Path) -> Facts:
+    manifest = Manifest.load(path)
+    parts = frozenset(manifest.table["split"].unique()) if "split" in manifest.table else frozenset()
+    return Facts(len(manifest), len(manifest.card.classes), manifest.card.task, parts)
 
 
 def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | Missing:
@@ -102,12 +127,14 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
     if name not in BUILDERS:
         raise StudyError(f"build: {no_such('builder', name, BUILDERS)}")
     root = place / (study.data_root or ".")
-    options, files = _options(BUILDERS[name], name, one.options, root, out)
     source = _source(name, one, root)
+    options, files = _options(BUILDERS[name], one, source, root, out)
     absent = next((path for path in (source, *files) if not path.exists()), None)
     if absent and not (name == "medmnist" and one.options.get("download")):
         return Missing(label_of(one), absent, _published(name, source))
     listing = _listing(source)
+    # Where a study has variants, every row of its tables says of which one it is.
+    named = f"{label_of(one)}-{study.protocol}" if study.protocol else label_of(one)
     return Source(
         label=label_of(one),
         given=one,
@@ -115,43 +142,66 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
         key=fingerprint([listing.digest, [digest(file) for file in files]], digits=10),
         rows=listing.rows,
         classes=_UNKNOWN_CLASSES,
-        options=(name, relative(source, out), *options),
+        options=(name, relative(source, out), *options, "--name", named),
         reads=tuple(relative(path, out) for path in (source, *files) if path.exists()),
     )
 
 
-def _options(
-    builder: Builder, name: str, given: Mapping[str, Any], root: Path, out: Path
-) -> tuple[list[str], list[Path]]:
+def _options(builder: Builder, one: DataSet, source: Path, root: Path, out: Path) -> tuple[list[str], list[Path]]:
     """The options as the command line has them, and the files and folders that they name."""
     parameters = list(inspect.signature(builder.build).parameters)[1:]
-    hints = {**_COMMON, **{one: hint for one, hint in get_type_hints(builder.build).items() if one in parameters}}
-    hints = {one: hint for one, hint in hints.items() if one not in _NOT_OPTIONS}
-    switches = {_switch(one, hint): (one, hint) for one, hint in hints.items()}
+    hints = {**_COMMON, **{name: hint for name, hint in get_type_hints(builder.build).items() if name in parameters}}
+    by_switch = {_switch(name, hint): name for name, hint in hints.items() if name not in _NOT_OPTIONS}
+    given: dict[str, Any] = {}
     words: list[str] = []
-    files: list[Path] = []
-    for written, value in sorted(given.items()):
+    for written, value in sorted(one.options.items()):
         switch = written.replace("_", "-")
-        if switch not in switches:
-            raise StudyError(f"options: {no_such(f'option of {name}', written, switches)}")
-        option, hint = switches[switch]
-        for each in value if isinstance(value, list) and option != "classes" else [value]:
-            if isinstance(each, bool) or hint is bool:
-                if not isinstance(each, bool) or hint is not bool:
-                    raise StudyError(f"options.{written}: must {'' if hint is bool else 'not '}be true or false.")
-                words += [f"--{switch}"] * each
-            elif Path in (hint, *get_args(hint)):
-                files.append(root / str(each))
-                words += [f"--{switch}", relative(files[-1], out)]
-            else:
-                words += [f"--{switch}", ",".join(map(str, each)) if isinstance(each, list) else str(each)]
-    return words, files
+        if switch not in by_switch:
+            raise StudyError(f"options: {no_such(f'option of {one.build}', written, by_switch)}")
+        name = by_switch[switch]
+        given[name] = _read(written, value, hints[name], root)
+        words += _words(switch, given[name], out)
+    common = {"split": None, "window": None, "per_slice": False, "keep_ids": False, "overwrite": True}
+    common |= {name: value for name, value in given.items() if name in _COMMON} | {"key": None}
+    own = {name: value for name, value in given.items() if name not in _COMMON}
+    check_build_options(builder, source, Path(f"{label_of(one)}.parquet"), common, own, writes=False)
+    return words, [value for value in given.values() if isinstance(value, Path)]
+
+
+def _read(written: str, value: Any, hint: Any, root: Path) -> Any:
+    """The value of an option as the command line would read it; files are found from `root`."""
+    if isinstance(value, dict) or value is None or isinstance(value, bool) != (hint is bool):
+        kind = "true or false" if hint is bool else "text, a number or a list of these"
+        raise StudyError(f"options.{written} must be {kind}, not {shown(value)}.")
+    if hint is bool:
+        return value
+    if get_origin(hint) is Sequence:
+        return [str(each) for each in (value if isinstance(value, list) else [value])]
+    if Path in (hint, *get_args(hint)):
+        return root / str(value)
+    # A list of classes is written as a row of CSV, so that a name may hold a comma.
+    return _csv_row(value) if isinstance(value, list) else str(value)
+
+
+def _csv_row(values: Iterable[Any]) -> str:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(values)
+    return row.getvalue()
+
+
+def _words(switch: str, value: Any, out: Path) -> list[str]:
+    """An option on the command line."""
+    if isinstance(value, bool):
+        return [f"--{switch}"] * value
+    values = value if isinstance(value, list) else [relative(value, out) if isinstance(value, Path) else value]
+    return [word for each in values for word in (f"--{switch}", each)]
 
 
 def _switch(option: str, hint: Any) -> str:
+    """As the command line makes it of the keyword of a builder."""
     switch = option.replace("_", "-")
-    is_repeated = get_origin(hint) is Sequence
-    return switch.removesuffix("s") if is_repeated else switch
+    is_list_of_classes = option == "classes"
+    return switch.removesuffix("s") if get_origin(hint) is Sequence and not is_list_of_classes else switch
 
 
 def _source(name: str, one: DataSet, root: Path) -> Path:

@@ -203,7 +203,7 @@ class _Document:
         except ValidationError as error:
             faults = [self._fault(one) for one in error.errors()]
         else:
-            study.remember(self.origins)
+            study.remember(self.path, self.origins)
             return study
         if len(faults) == 1:
             raise StudyError(f"{self.path}, {faults[0]}")

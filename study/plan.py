@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..base import MedprobeError
+from ..base import MedprobeError, no_such, one_of
 from ..base.errors import StudyError
 from ..evaluate.metrics.registry import find_metric
 from .data_sets import Missing, Source, find_source, label_of, relative
 from .schema import Images, Probing, StudyFile
-from .systems import Network, Trained, read_network, read_probes, read_training
+from .systems import Network, Trained, present, read_network, read_probes, read_training
 
+_NEEDED = {"official": ("train", "test"), "fixed": ("train", "val", "test")}
+"""Parts that a manifest must name for a protocol."""
 _Value = TypeVar("_Value")
 
 
@@ -27,7 +29,7 @@ def store_folder(study: StudyFile, place: Path) -> Path:
 
 
 def missing_data(study: StudyFile, place: Path) -> list[Missing]:
-    """The data sets that are left out because what they are built from is not there.
+    """The data sets and backbones that are left out because their files are not there.
 
     Raises:
         StudyError: as `compile_study`.
@@ -54,34 +56,35 @@ class Plan(NamedTuple):
         Raises:
             StudyError: names all that is wrong.
         """
-        out = results_folder(study, place)
-        faults = _Faults(study)
-        found = [faults.checked(("data", at), find_source, study, at, place, out) for at in range(len(study.data))]
-        networks = [
-            faults.checked(("extract", "backbones", at), read_network, one, place, out)
-            for at, one in enumerate(study.extract.backbones)
-        ]
+        out, faults = results_folder(study, place), _Faults(study)
+        weights = place / (study.data_root or ".")
+        sources: list[Source] = []
+        missing: list[Missing] = []
+        networks: list[Network] = []
+        trainings: list[Trained] = []
+        for at in range(len(study.data)):
+            found = faults.checked(("data", at), find_source, study, at, place, out)
+            sources += [found] if isinstance(found, Source) else []
+            missing += [found] if isinstance(found, Missing) else []
+        for at, one in enumerate(study.extract.backbones):
+            there, absent = faults.checked(
+                ("extract", "backbones", at), present, read_network, [one], weights, out
+            ) or ([], [])
+            networks += there
+            missing += absent
         probing = study.probe
-        probes = faults.checked(("probe", "probes"), read_probes, probing.probes) if probing else []
-        trainings = [
-            faults.checked(("finetune", at), read_training, one, study.extract.backbones, place, out)
-            for at, one in enumerate(study.finetune)
-        ]
+        probes = faults.checked(("probe", "probes"), read_probes, probing.probes) if probing and probing.probes else []
+        for at, one in enumerate(study.finetune):
+            read = faults.checked(("finetune", at), read_training, one, networks, weights, out)
+            trainings += [read[0]] if read else []
+            missing += read[1] if read else []
         faults.require_distinct(("data",), map(label_of, study.data), "name")
-        faults.require_distinct(("extract", "backbones"), (one.label for one in networks if one), "label")
-        sources = [one for one in found if isinstance(one, Source)]
+        faults.require_distinct(("extract", "backbones"), (one.label for one in networks), "label")
+        for at, training in enumerate(trainings):
+            faults.require_distinct(("finetune", at, "backbones"), (one.label for one in training.networks), "label")
         _check_design(study, sources, faults)
         faults.refuse()
-        return cls(
-            study,
-            place,
-            out,
-            sources,
-            [one for one in found if isinstance(one, Missing)],
-            [one for one in networks if one],
-            probes or [],
-            [one for one in trainings if one],
-        )
+        return cls(study, place, out, sources, list(dict.fromkeys(missing)), networks, probes or [], trainings)
 
     @property
     def probing(self) -> Probing:
@@ -124,10 +127,10 @@ class _Faults:
 
     def refuse(self) -> None:
         if len(self._found) == 1:
-            raise StudyError(f"study {self._study.name}, {self._found[0]}")
+            raise StudyError(f"{self._study.file}, {self._found[0]}")
         if self._found:
             listed = "".join(f"\n  {fault}" for fault in self._found)
-            raise StudyError(f"study {self._study.name}: {len(self._found)} errors:{listed}")
+            raise StudyError(f"{self._study.file}: {len(self._found)} errors:{listed}")
 
 
 def _check_design(study: StudyFile, sources: Iterable[Source], faults: _Faults) -> None:
@@ -135,19 +138,22 @@ def _check_design(study: StudyFile, sources: Iterable[Source], faults: _Faults) 
     probing = study.probe or Probing()
     metric = faults.checked(("probe", "metric"), find_metric, probing.metric) if probing.metric else None
     for source in sources:
-        if source.loaded is None:
+        if source.facts is None:
             continue
-        task = source.loaded.card.task
+        task, parts = source.facts.task, source.facts.parts
         if metric and task not in metric.tasks:
             faults.note(("probe", "metric"), f"{metric.name} is not defined for {source.label}, which is {task}.")
-        parts = set(source.loaded.table["split"].unique()) if "split" in source.loaded.table else set()
-        if "official" in probing.protocols and not parts >= {"train", "test"}:
-            faults.note(
-                ("probe", "protocols"),
-                f"official needs a manifest that names train and test, which {source.label} does not; use holdout.",
-            )
+        for protocol in probing.protocols:
+            absent = [part for part in _NEEDED.get(protocol, ()) if part not in parts]
+            if absent:
+                needed = f"a manifest that names {one_of(_NEEDED[protocol])}; {source.label} has no {one_of(absent)}"
+                faults.note(("probe", "protocols"), f"{protocol} needs {needed}. Use holdout, or another split.")
+    labels = [label_of(one) for one in study.data]
     for at, one in enumerate(study.finetune):
-        if study.probe and one.seeds > study.probe.seeds:
+        for name in one.data:
+            if name not in labels:
+                faults.note(("finetune", at, "data"), no_such("data set", name, labels))
+        if study.probe and study.probe.probes and one.seeds > study.probe.seeds:
             faults.note(
                 ("finetune", at, "seeds"),
                 f"{one.seeds} are more than the {study.probe.seeds} of the probes, which it is compared with.",

@@ -60,7 +60,7 @@ def _build(plan: Plan, source: Source, jobs: list[Job]) -> tuple[File, str]:
     """The manifest and its card."""
     manifest = output(f"manifests/{source.label}", "build", source.options, [source.key], ".parquet")
     card = f"{manifest.path.removesuffix('.parquet')}.yaml"
-    command = ["medprobe", "manifest", "build", *source.options, "--name", source.label]
+    command = ["medprobe", "manifest", "build", *source.options]
     if not {"--key", "--keep-ids"} & set(source.options):
         # One key for all versions of the manifest, so that a patient keeps the id, and thereby the resamples.
         command += ["--key", f"manifests/{source.label}.key"]

@@ -224,6 +224,7 @@ class StudyFile(Section):
     """What is compared on which data, how, and where the results go."""
 
     _origins: dict[Place, str] = PrivateAttr(default_factory=dict)
+    _file: str = PrivateAttr("study")
 
     name: Name | None = None
     """By default that of the file."""
@@ -260,9 +261,15 @@ class StudyFile(Section):
     cluster: Cluster = Cluster()
     """Where jobs run, if not on this machine."""
 
-    def remember(self, origins: Mapping[Place, str]) -> None:
-        """Keeps where values are written: `line 12`, or `--set probe.seeds=200`."""
+    def remember(self, file: str, origins: Mapping[Place, str]) -> None:
+        """Keeps, for messages, where values are written: `line 12`, or `--set probe.seeds=200`."""
+        self._file = file
         self._origins.update(origins)
+
+    @property
+    def file(self) -> str:
+        """What it was read from."""
+        return self._file
 
     def origin(self, *place: str | int) -> str:
         """`line 12: data[0].allow`, for messages; without the line where the study is not from a file."""

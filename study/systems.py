@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ..base import no_such
 from ..base.errors import StudyError
 from ..extract import Entry, resolve
+from ..extract.catalogue import ByHand
 from ..finetune.network.modes import Mode
 from ..finetune.training.recipe import Recipe, candidates
 from ..probe import Probe, resolve_probes
 from .arguments import slug
-from .data_sets import digest, relative
+from .data_sets import Missing, digest, relative
 from .schema import Embedder, FineTuning, Images
+
+_Given = TypeVar("_Given")
+_Read = TypeVar("_Read")
+
+_POOLINGS = ("cls", "mean", "pooled", "proj", "patch0")
+_MAP = re.compile(r"(stage|res)\d+|neck")
+"""Names of maps inside networks."""
+
+
+class AbsentWeightsError(StudyError):
+    """A backbone's weights are not where the study says."""
+
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(f"{missing.label}: there are no weights {missing.place}.")
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -54,13 +72,30 @@ class Trained:
 def read_network(one: Embedder, place: Path, out: Path) -> Network:
     """The backbone that a name stands for.
 
+    Args:
+        one: the backbone.
+        place: the folder that files of weights are relative to.
+        out: the folder of the results.
+
     Raises:
-        MedprobeError: there is none, or no such weights.
+        AbsentWeightsError: its weights are not there.
+        MedprobeError: there is no such backbone.
     """
-    text, key = _with_weights(one.name, place, out)
     entry = resolve(one.name)
+    for pooling in one.poolings:
+        _check_pooling(entry, pooling)
+    text, key = _with_weights(one.name, place, out)
     label = one.label or slug(entry.name)
     return Network(label, text, tuple(one.poolings), one.images, entry, key)
+
+
+def _check_pooling(entry: Entry, pooling: str) -> None:
+    """Refuses a word that is no pooling of any network; which of them this one has, its library knows."""
+    known = {*_POOLINGS, *(term for one in entry.poolings for term in one.split("+"))}
+    words = [term.partition("@")[0] for term in pooling.split("+")]
+    unknown = [word for word in words if word not in known and not _MAP.fullmatch(word)]
+    if unknown:
+        raise StudyError(f"poolings: {no_such('pooling', unknown[0], sorted(known))}")
 
 
 def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:
@@ -70,7 +105,8 @@ def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:
         return name, name
     path = place / file
     if not path.exists():
-        raise StudyError(f'"{name}": there are no weights {path}.')
+        known = resolve(model).weights
+        raise AbsentWeightsError(Missing(name, path, known.where if isinstance(known, ByHand) else ""))
     return f"{model}@{relative(path, out)}", f"{model}@{path.name}@{digest(path)}"
 
 
@@ -84,21 +120,31 @@ def read_probes(texts: Iterable[str]) -> list[tuple[str, Probe[Any]]]:
     return list(zip(texts, resolve_probes(texts), strict=True))
 
 
-def read_training(one: FineTuning, usual: list[Embedder], place: Path, out: Path) -> Trained:
-    """An entry of `finetune`, with its own backbones or the `usual` ones.
+def read_training(one: FineTuning, usual: list[Network], place: Path, out: Path) -> tuple[Trained, list[Missing]]:
+    """An entry of `finetune`, with its own backbones or the `usual` ones; and what is left out, as it is not there.
 
     Raises:
         MedprobeError: there is no such backbone, mode, recipe or setting.
     """
     recipe = Recipe.named(one.recipe).changed(**one.settings)
-    modes = [_mode(text, place, out) for text in one.modes]
-    return Trained(
-        given=one,
-        networks=[read_network(each, place, out) for each in one.backbones or usual],
-        modes=modes,
-        epochs=recipe.epochs,
-        candidates=len(candidates(recipe, one.search)) if one.search else 1,
-    )
+    networks, without = present(read_network, one.backbones, place, out) if one.backbones else (usual, [])
+    modes, unread = present(_mode, one.modes, place, out)
+    count = len(candidates(recipe, one.search)) if one.search else 1
+    return Trained(one, networks, modes, recipe.epochs, count), [*without, *unread]
+
+
+def present(
+    read: Callable[[_Given, Path, Path], _Read], several: Iterable[_Given], place: Path, out: Path
+) -> tuple[list[_Read], list[Missing]]:
+    """What `read` makes of each one whose weights are there, and what the others lack."""
+    found: list[_Read] = []
+    missing: list[Missing] = []
+    for one in several:
+        try:
+            found.append(read(one, place, out))
+        except AbsentWeightsError as error:
+            missing.append(error.missing)
+    return found, missing
 
 
 def _mode(text: str, place: Path, out: Path) -> tuple[str, str]:

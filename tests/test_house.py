@@ -28,6 +28,7 @@ _MAY_USE = {
 _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text"},
     "manifests": {
+        "build_options",
         "builders.medmnist_facts",
         "builders.npz",
         "checks.fix_duplicates",
@@ -35,6 +36,7 @@ _FROM_MODULES = {
         "checks.spelling",
         "image_stats.scan",
         "manifest",
+        "output_path",
         "pseudonyms",
         "readers",
         "readers.worker_pool",
@@ -108,7 +110,7 @@ _FROM_MODULES = {
 
 _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
-        builders datasets registry""",
+        builders datasets registry output_path build_options""",
     "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
         backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",

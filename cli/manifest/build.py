@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...manifests import Manifest
+    from ...manifests.build_options import BuildOptions
     from ...manifests.registry import Builder
-    from .build_validation import BuildOptions
 
 
 class _Builders(TyperGroup):
@@ -131,8 +131,8 @@ def _help_of(name: str, builder: Builder) -> str:
 
 def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, Any], options: dict[str, Any]) -> None:
     from ...manifests import CODES
+    from ...manifests.build_options import check_build_options
     from ...manifests.checks.spelling import spelling_warnings
-    from .build_validation import check_build_options
 
     settled = check_build_options(builder, source, out, common, options)
     given = settled.options | {"notice": _note}

@@ -9,9 +9,9 @@ import typer
 
 from ...base.files import atomic_path
 from ...base.text import NONE
+from ...manifests.output_path import require_place
 from ..terminal.console import command, remark, say, show_table
 from ..terminal.wrapping import wrapped
-from .output_path import require_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,13 +14,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-from ...base import ManifestError, MedprobeError, OutputError, no_such
-from ...base.pydantic_messages import fault_in_words
-from ...manifests.pseudonyms import Pseudonyms
-from ...manifests.registry import Builder
-from ...manifests.schema.intensity_policy import IntensityPolicy
-from ...manifests.splits import read_split
+from ..base import ManifestError, MedprobeError, OutputError, no_such
+from ..base.pydantic_messages import fault_in_words
 from .output_path import require_name, require_place
+from .pseudonyms import Pseudonyms
+from .registry import Builder
+from .schema.intensity_policy import IntensityPolicy
+from .splits import read_split
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,23 @@ class BuildOptions:
 
 
 def check_build_options(
-    builder: Builder, source: Path, out: Path | None, common: Mapping[str, Any], options: Mapping[str, Any]
+    builder: Builder,
+    source: Path,
+    out: Path | None,
+    common: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    writes: bool = True,
 ) -> BuildOptions:
     """Parses and checks the options: `common` to all builders, and the `options` of this one.
+
+    Args:
+        builder: the builder.
+        source: what it reads.
+        out: the table of the manifest; by default called after the source.
+        common: `split`, `window`, `per_slice`, `keep_ids`, `key` and `overwrite`.
+        options: the builder's own, as the command line has them.
+        writes: whether the manifest is about to be written, which must be possible then.
 
     Raises:
         MedprobeError: options are wrong, or the manifest cannot be written to `out`; all problems are listed.
@@ -62,7 +76,8 @@ def check_build_options(
     parsed = {name: checked(_parsed, name, given, hints[name], place) for name, given in options.items()}
     inputs = [(f"the file of {_switch(name)}", given) for name, given in options.items() if isinstance(given, Path)]
     inputs.append(("what the manifest is built from", source))
-    checked(require_place, place, inputs, overwrite=common["overwrite"])
+    if writes:
+        checked(require_place, place, inputs, overwrite=common["overwrite"])
     if len(errors) > 1:
         listed = "".join(f"\n  {error}" for error in errors)
         raise MedprobeError(f"{len(errors)} options are wrong:{listed}") from errors[0]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...base import ManifestError, OutputError
+from ..base import ManifestError, OutputError
+from .manifest import refuse_existing
+from .schema.card import DatasetCard
 
 
 def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:
@@ -19,8 +21,6 @@ def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: b
     Raises:
         OutputError: they cannot.
     """
-    from ...manifests.manifest import refuse_existing
-
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise OutputError(f"{out}: --out must end in .parquet or .csv.")
     for what, file in inputs:
@@ -37,8 +37,6 @@ def require_name(name: str, what: str) -> None:
     Raises:
         ManifestError: it cannot.
     """
-    from ...manifests import DatasetCard
-
     try:
         DatasetCard.of("", name=name, task="binary", classes=["no", "yes"])
     except ManifestError as error:
