@@ -15,7 +15,7 @@ from ..base.text import first_line, printable
 from . import backbones, cache, demo, doctor, extract, finetune, report
 from .manifest import app as manifest
 from .probe import app as probe
-from .probe import merge, stats
+from .probe import merge, retrieve, stats
 from .terminal.console import remark
 from .terminal.wrapping import wrapped
 
@@ -24,7 +24,7 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _AROUND = 60
 """Characters of a text that are shown around one that is not UTF-8."""
 _WORKFLOW = (
-    *("manifest", "extract", "cache", "probe", "finetune", "merge", "stats", "report"),
+    *("manifest", "extract", "cache", "probe", "retrieve", "finetune", "merge", "stats", "report"),
     *("backbones", "doctor", "demo"),
 )
 
@@ -62,7 +62,7 @@ app = typer.Typer(
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(cache.app, name="cache")
 for run in (
-    *(extract.extract, probe.probe, finetune.finetune, merge.merge, stats.stats, report.report),
+    *(extract.extract, probe.probe, retrieve.retrieve, finetune.finetune, merge.merge, stats.stats, report.report),
     *(backbones.backbones, doctor.doctor, demo.demo),
 ):
     app.command()(run)

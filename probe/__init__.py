@@ -12,6 +12,7 @@ from .estimators.centroid import CentroidProbe
 from .estimators.gbm import GBMProbe
 from .estimators.knn import KNNProbe
 from .estimators.logistic import LogisticPath, LogisticProbe
+from .retrieval import retrieve
 from .runner import run_probes
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ProbeTask",
     "concat_units",
     "resolve_probes",
+    "retrieve",
     "run_probes",
     "set_params",
 ]

@@ -93,7 +93,7 @@ class Experiment:
         )
         tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups
         test_scores = published and published.scores().query("split == 'test'").reset_index(drop=True)
-        return Run(*tables, info, test_scores, recorder.epochs())
+        return Run(*tables, info, test_scores, recorder.epochs(), recorder.retrieved())
 
 
 def choose_metric(manifest: Manifest, metric: str | None) -> Metric:

@@ -107,14 +107,14 @@ def run_probes(
         keep_leaks=keep_leaks,
         drop_near=drop_near,
     )
-    workers, caches = Workers(n_jobs), _listed(caches)
+    workers, caches = Workers(n_jobs), as_list(caches)
     if not caches:
         raise ProbeError(
             f"{manifest.name}: no caches are given; `medprobe extract {manifest.path or 'MANIFEST'}` makes them."
         )
     data = ProbeData.of(manifest, caches, aggregation)
     if external is not None:
-        data = data.tested_on(external[0], _listed(external[1]))
+        data = data.tested_on(external[0], as_list(external[1]))
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
     experiment = Experiment.of(data, chosen_by, design, progress=progress)
     recorder, published = experiment.recorder(), None
@@ -153,7 +153,8 @@ def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:
     return {"label": probe.label, **facts, "settings": probe.settings.facts()}
 
 
-def _listed(caches: Caches) -> list[EmbeddingCache]:
+def as_list(caches: Caches) -> list[EmbeddingCache]:
+    """One cache, or several, as a list."""
     return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 

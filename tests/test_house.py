@@ -71,6 +71,7 @@ _FROM_MODULES = {
         "metrics.calibration",
         "metrics.functions",
         "metrics.registry",
+        "metrics.retrieval",
         "resampling.leaks",
         "resampling.protocols",
         "resampling.resample",
@@ -111,7 +112,7 @@ _ORDER = {
     "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
         backbone engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
-    "probe": "estimators data engines draws run_info experiment runner",
+    "probe": "estimators data engines draws run_info experiment runner retrieval",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
     "study": "schema jobs loading arguments estimates data_sets systems plan preparing compiling",
     "report": "elements plots run manifest",

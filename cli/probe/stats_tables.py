@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from ...base.text import NONE, counted, number, p_value
-from ...evaluate import METRICS
+from ...evaluate import find_metric
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.summary import budgets_in_order
@@ -49,7 +49,7 @@ def _in_order(run: Run, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _show_summary(run: Run, table: pd.DataFrame) -> None:
-    say(heading(run, METRICS[str(table["metric"].iloc[0])]))
+    say(heading(run, find_metric(str(table["metric"].iloc[0]))))
     show_systems(table)
     say(on_spread(run, str(table["interval"].iloc[0])))
     say_warnings(run, table)
@@ -130,7 +130,7 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
 
 
 def _show_ranking(ranking: Ranking) -> None:
-    judged = ", ".join(dict.fromkeys(METRICS[name].label for name in ranking.metrics))
+    judged = ", ".join(dict.fromkeys(find_metric(name).label for name in ranking.metrics))
     within = ranking.within if ranking.budget == FULL_TRAIN else f"{ranking.within}, {ranking.budget}"
     say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {within}\n({judged})")
     rows = [
@@ -196,4 +196,4 @@ def _show(table: pd.DataFrame, names: dict[str, Cell], numbers: dict[str, Cell])
 
 
 def _metric_label(table: pd.DataFrame) -> str:
-    return METRICS[str(table["metric"].iloc[0])].label
+    return find_metric(str(table["metric"].iloc[0])).label

@@ -7,12 +7,13 @@ row would do. A class that no weighted row has is skipped in a mean over classes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from .binning import BINS, Ranked
+from .retrieval import Retrieved
 
 SMALLEST = float(np.finfo(np.float32).eps)
 """Probabilities are kept as float32; a log-loss takes none for smaller than this, as scikit-learn does for float32."""
@@ -36,9 +37,16 @@ class LabeledPredictions:
     """(n, C) float64, in the order of the classes; for multilabel the chance of each label."""
     task: str
     classes: Sequence[str]
+    retrieved: Retrieved | None = None
+    """What was found, where the predictions are votes of a search."""
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def at(self, rows: np.ndarray | slice) -> LabeledPredictions:
+        """Those of some of the units."""
+        retrieved = None if self.retrieved is None else self.retrieved.at(rows)
+        return replace(self, y=self.y[rows], proba=self.proba[rows], retrieved=retrieved)
 
     @property
     def multilabel(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -12,6 +14,7 @@ from ...base import look_up
 from ...manifests.schema.card import METRIC_ALIASES, TASKS, Task
 from . import functions as f
 from .functions import LabeledPredictions
+from .retrieval import MEASURES, of_queries
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,31 @@ def find_metric(name: str) -> Metric:
         >>> find_metric("auc").name
         'roc_auc'
     """
+    if found := re.fullmatch(rf"({'|'.join(MEASURES)})_at_([1-9]\d{{0,8}})", name):
+        return _retrieval_metric(found[1], int(found[2]))
     return look_up("metric", METRIC_ALIASES.get(name.lower().replace("-", "_"), name), METRICS)
+
+
+def retrieval_metrics(ks: Iterable[int]) -> list[Metric]:
+    """The scores of a search that looks at the nearest `k`, for each of `ks`; one alone for 1, where all are the same.
+
+    Examples:
+        >>> from medprobe.evaluate.metrics.registry import retrieval_metrics
+        >>> [metric.name for metric in retrieval_metrics([1, 5])]
+        ['accuracy_at_1', 'accuracy_at_5', 'vote_at_5', 'map_at_5', 'map_all_at_5']
+    """
+    return [_retrieval_metric(measure, k) for k in ks for measure in (MEASURES if k > 1 else ["accuracy"])]
+
+
+@cache
+def _retrieval_metric(measure: str, k: int) -> Metric:
+    def score(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
+        assert scored.retrieved is not None  # as `require_metric` makes sure
+        return f.ratio(weights @ of_queries(measure, scored.retrieved, scored.y, k), weights.sum(axis=1))
+
+    score.__name__ = f"{measure}_at_{k}"
+    about = MEASURES[measure]
+    return Metric(score, about.label.format(k=k), about.meaning.format(k=k), tasks=_SINGLE)
 
 
 def metrics_for(task: str) -> list[Metric]:

@@ -13,23 +13,28 @@ from .schemas import SystemKey
 
 NETWORK = "finetune:"
 """What the names of networks begin with, in the place of a probe's."""
+RETRIEVAL = "retrieve"
+"""Likewise of searches."""
 
 
 def commands(info: Mapping[str, Any], systems: Iterable[SystemKey], *, seeds: Sequence[int], out: str) -> list[str]:
     """The commands that give these systems of a run under these seeds, as the folder `out`.
 
     Probes of one kind on the same features take one `medprobe probe`, networks of one mode and recipe one
-    `medprobe finetune`; where there are several commands, a `medprobe merge` is the last.
+    `medprobe finetune`, searches of one kind one `medprobe retrieve`; where there are several commands, a
+    `medprobe merge` is the last.
     """
     systems = list(dict.fromkeys(system._replace(budget="") for system in systems))
     networks = [system for system in systems if system.probe.startswith(NETWORK)]
-    probes = [system for system in systems if not system.probe.startswith(NETWORK)]
-    parts = [*_probe_parts(info, probes), *_network_parts(info, networks)]
-    outs = [f"{out}-{place}" for place in range(1, len(parts) + 1)] if len(parts) > 1 else [out]
+    searches = [system for system in systems if system.probe.startswith(RETRIEVAL)]
+    probes = [system for system in systems if system not in {*networks, *searches}]
     shared = _shared_options(info, seeds)
+    fitted = [*_probe_parts(info, probes), *_network_parts(info, networks)]
+    parts = [(verb, [*own, *shared, *last]) for verb, own, last in fitted] + [*_search_parts(info, searches)]
+    outs = [f"{out}-{place}" for place in range(1, len(parts) + 1)] if len(parts) > 1 else [out]
     made = [
-        ["medprobe", verb, f"{info['dataset']['name']}.parquet", *own, *shared, *last, "--out", folder]
-        for (verb, own, last), folder in zip(parts, outs, strict=True)
+        ["medprobe", verb, f"{info['dataset']['name']}.parquet", *options, "--out", folder]
+        for (verb, options), folder in zip(parts, outs, strict=True)
     ]
     return list(map(shlex.join, made + ([["medprobe", "merge", *outs, "--out", out]] if len(outs) > 1 else [])))
 
@@ -42,25 +47,43 @@ def _probe_parts(info: Mapping[str, Any], systems: Sequence[SystemKey]) -> Itera
     """One command for all probes of one kind that are fitted on the same features."""
     groups: dict[tuple[Any, ...], list[str]] = {}
     for probe in dict.fromkeys(system.probe for system in systems):
-        poolings: dict[str, tuple[str, ...]] = {}
-        for system in systems:
-            if system.probe == probe:
-                poolings[system.fingerprint] = (*poolings.get(system.fingerprint, ()), system.pooling)
         about = info["probes"][probe]
-        for features in _products(info, poolings):
+        for features in _features(info, [system for system in systems if system.probe == probe]):
             groups.setdefault((about["aggregation"], about["refit"], features), []).append(probe)
-    for (aggregation, refit, (fingerprints, poolings)), probes in groups.items():
-        names = {cache["fingerprint"]: cache["spec"]["backbone"] for cache in info["caches"]}
-        # With the fingerprint, so that a cache of another size or precision made since is not taken in.
-        own = _repeated("--backbone", [f"{names[fingerprint]}@{fingerprint}" for fingerprint in fingerprints])
-        own += _repeated("--pooling", poolings) + _repeated("--probe", probes)
+    for (aggregation, refit, features), probes in groups.items():
+        own = [*features, *_repeated("--probe", probes)]
         yield "probe", own, ["--aggregation", aggregation, "--refit" if refit else "--no-refit"]
+
+
+def _search_parts(info: Mapping[str, Any], systems: Sequence[SystemKey]) -> Iterator[tuple[str, list[str]]]:
+    """One command for all features that are searched in one way."""
+    for probe in dict.fromkeys(system.probe for system in systems):
+        settings = info["probes"][probe]["settings"]
+        how = ["--k", ",".join(map(str, settings["k"])), "--similarity", settings["similarity"]]
+        how += ["--same-group"] if settings["same_group"] else []
+        for features in _features(info, [system for system in systems if system.probe == probe]):
+            yield "retrieve", [*features, *how]
+
+
+def _features(info: Mapping[str, Any], systems: Sequence[SystemKey]) -> list[tuple[str, ...]]:
+    """The options that name the features of some systems: all in one command, unless it would take what is not wanted.
+
+    With the fingerprint, so that a cache of another size or precision made since is not taken in.
+    """
+    poolings: dict[str, tuple[str, ...]] = {}
+    for system in systems:
+        poolings[system.fingerprint] = (*poolings.get(system.fingerprint, ()), system.pooling)
+    names = {cache["fingerprint"]: f"{cache['spec']['backbone']}@{cache['fingerprint']}" for cache in info["caches"]}
+    return [
+        (*_repeated("--backbone", [names[one] for one in fingerprints]), *_repeated("--pooling", some))
+        for fingerprints, some in _products(info, poolings)
+    ]
 
 
 def _products(
     info: Mapping[str, Any], poolings: Mapping[str, tuple[str, ...]]
 ) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Caches and poolings to name together: all in one command, unless it would probe what is not wanted."""
+    """Caches and poolings to name together."""
     every = tuple(dict.fromkeys(pooling for some in poolings.values() for pooling in some))
     held = {cache["fingerprint"]: set(cache["dims"]) for cache in info["caches"]}
     if all(held[fingerprint] & set(every) == set(some) for fingerprint, some in poolings.items()):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics.retrieval import Retrieved
 from ..resampling.resample import Resample
 
 
@@ -49,3 +50,5 @@ class FitResult:
     curves: Sequence[Mapping[str, Any]] = ()
     """For systems that learn in epochs one mapping per epoch, in order: `epoch`, `train_loss`, `val_loss`,
     `val_metric` (the primary metric), `lr`, and `chosen`, whether the tested model is of this epoch."""
+    retrieved: Retrieved | None = None
+    """For a search: what it found for each test unit."""

@@ -21,7 +21,7 @@ from .schemas import RESAMPLE, SYSTEM, SystemKey
 
 _CELL = [*SYSTEM, *RESAMPLE]
 """The columns that say which fit a row is of."""
-_FITTED = ("scores", "predictions", "scores_as_published", "epochs")
+_FITTED = ("scores", "predictions", "scores_as_published", "epochs", "retrieved")
 """Tables whose rows follow from a fit: the same fit gives the same rows."""
 _UNITED = ("seeds", "warnings", "warning_codes")
 """Facts of which the merged run has what any run has; all others must agree."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ...base import ReportError
 from ..metrics.functions import LabeledPredictions
+from ..metrics.retrieval import Retrieved
 from .run import Run
 from .schemas import RESAMPLE, SYSTEM, SystemKey
 
@@ -51,11 +52,14 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
         timm:resnet50 knn [0, 1]
     """
     table = run.predictions[(run.predictions["split"] == split).to_numpy(bool)]
+    if table.empty and run.retrieved is not None:
+        raise ReportError(f"a search has no {split}: nothing is chosen in it, and its votes are not calibrated on it.")
     if table.empty:
         raise ReportError(f"the run holds no predictions for {split}; run `medprobe probe` again.")
     proba = _matrix(table["proba"], np.float64, len(run.classes), "proba")
     labels = run.task == "multilabel"
     y = _matrix(table["y"], np.int64, len(run.classes), "y") if labels else table["y"].to_numpy(np.int64)
+    whole = LabeledPredictions(y, proba, run.task, run.classes, _retrieved(run, table) if split == "test" else None)
     unit, group = table["unit"].to_numpy(np.int64), table["group"].to_numpy(np.int64)
     found: dict[SystemKey, list[ResamplePredictions]] = {}
     blocks: dict[Any, Any] = dict(table.groupby([*SYSTEM, *RESAMPLE]).indices)
@@ -63,11 +67,21 @@ def predictions_by_system(run: Run, split: str = "test") -> dict[SystemKey, list
         rows = blocks[*names, seed, fold]
         if len(rows) == rows[-1] - rows[0] + 1:
             rows = slice(rows[0], rows[-1] + 1)  # as a run is saved: without copies
-        scored = LabeledPredictions(y[rows], proba[rows], run.task, run.classes)
         found.setdefault(SystemKey(*names), []).append(
-            ResamplePredictions(int(seed), unit[rows], group[rows], scored, int(fold))
+            ResamplePredictions(int(seed), unit[rows], group[rows], whole.at(rows), int(fold))
         )
     return found
+
+
+def _retrieved(run: Run, tested: pd.DataFrame) -> Retrieved | None:
+    """What was found for each row of the predictions on test; None where nothing was searched."""
+    if run.retrieved is None:
+        return None
+    if not np.array_equal(run.retrieved["unit"], tested["unit"]):
+        raise ReportError("retrieved.parquet and predictions.parquet have other units; run `medprobe retrieve` again.")
+    width = pc.call_function("list_value_length", [pa.array(run.retrieved["found"])])[0].as_py()
+    found, label = (_matrix(run.retrieved[name], np.int64, width, name) for name in ("found", "label"))
+    return Retrieved(found, label, run.retrieved["relevant"].to_numpy(np.int64))
 
 
 def _matrix(column: pd.Series, dtype: type, width: int, name: str) -> np.ndarray:

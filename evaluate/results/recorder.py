@@ -12,28 +12,56 @@ import pyarrow as pa
 from ...base import canonical_json
 from ...manifests import DatasetCard, Units
 from ..metrics.functions import LabeledPredictions
-from ..metrics.registry import evaluate, metrics_for
+from ..metrics.registry import Metric, evaluate, metrics_for
+from ..metrics.retrieval import Retrieved
 from .fit_result import FitResult
-from .schemas import CURVE, EPOCHS, RESAMPLE, SCORES, SYSTEM, TIMINGS, SystemKey, as_frame, predictions_schema
+from .schemas import (
+    CURVE,
+    EPOCHS,
+    RESAMPLE,
+    RETRIEVED,
+    SCORES,
+    SYSTEM,
+    TIMINGS,
+    SystemKey,
+    as_frame,
+    predictions_schema,
+)
 
 _PART = (*SYSTEM, *RESAMPLE, "split")
 """The columns that say what a block of predictions is of."""
 
 
 class Recorder:
-    """Collects the results of a run, in whatever order they come, and gives them back as tables in one order."""
+    """Collects the results of a run, in whatever order they come, and gives them back as tables in one order.
 
-    def __init__(self, card: DatasetCard, protocol: str, units: Units, *, keep_predictions: bool = True) -> None:
+    They are scored in `metrics`, by default those of the card's task.
+    """
+
+    def __init__(
+        self,
+        card: DatasetCard,
+        protocol: str,
+        units: Units,
+        *,
+        keep_predictions: bool = True,
+        metrics: Sequence[Metric] | None = None,
+    ) -> None:
         self.card, self.protocol, self.units, self.keep_predictions = card, protocol, units, keep_predictions
-        self._metrics = metrics_for(card.task)
+        self._metrics = metrics_for(card.task) if metrics is None else metrics
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
         self._epochs: list[tuple[Any, ...]] = []
         self._predictions: list[tuple[tuple[Any, ...], np.ndarray, np.ndarray]] = []
         """Values of `_PART`; (n,) int64 units, rising; (n, C) float32 probabilities."""
+        self._retrieved: list[tuple[tuple[Any, ...], np.ndarray, Retrieved]] = []
+        """System, seed and fold; (n,) int64 units, rising; what was found for each."""
 
     def add(self, system: SystemKey, result: FitResult) -> None:
-        """Scores a result on val and test and keeps its predictions, unless the recorder keeps none."""
+        """Scores a result on val and test and keeps its predictions, unless the recorder keeps none.
+
+        A search has no val, as it chooses nothing.
+        """
         resample = result.resample
         where = (*system, self.protocol, resample.seed, resample.fold)
         about = (
@@ -44,9 +72,16 @@ class Recorder:
             "; ".join(result.notes),
         )
         parts = {"val": (resample.val, result.val_proba), "test": (resample.test, result.test_proba)}
+        if result.retrieved is not None:
+            del parts["val"]
+            self._retrieved.append(((*system, resample.seed, resample.fold), resample.test, result.retrieved))
         for split, (unit, proba) in parts.items():
             scored = LabeledPredictions(
-                self.units.y[unit], proba.astype(np.float64), self.card.task, tuple(self.card.classes)
+                self.units.y[unit],
+                proba.astype(np.float64),
+                self.card.task,
+                tuple(self.card.classes),
+                result.retrieved,
             )
             for metric in self._metrics:
                 values, remark = evaluate(metric, scored)
@@ -71,16 +106,28 @@ class Recorder:
         keys, units, proba = zip(*sorted(self._predictions, key=lambda part: part[0]), strict=True)
         unit = np.concatenate(units)
         y = self.units.y[unit]
-        part = pa.array(np.repeat(np.arange(len(units), dtype=np.int32), [len(part) for part in units]))
         columns = {
-            # Without an object a row.
-            **{name: pa.array(values).take(part) for name, values in zip(_PART, zip(*keys, strict=True), strict=True)},
+            **_key_columns(_PART, keys, units),
             "unit": pa.array(unit),
             "group": pa.array(self.units.group[unit]),
             "y": _lists([y]) if y.ndim == 2 else pa.array(y),
             "proba": _lists(proba),
         }
         return as_frame(pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema))
+
+    def retrieved(self) -> pd.DataFrame | None:
+        """What was found for one test unit of one system, seed and fold per row; None where nothing was searched."""
+        if not self._retrieved:
+            return None
+        keys, units, found = zip(*sorted(self._retrieved, key=lambda part: part[0]), strict=True)
+        columns = {
+            **_key_columns((*SYSTEM, *RESAMPLE), keys, units),
+            "unit": pa.array(np.concatenate(units)),
+            "relevant": pa.array(np.concatenate([one.relevant for one in found])),
+            "found": _lists([one.found for one in found]),
+            "label": _lists([one.label for one in found]),
+        }
+        return as_frame(pa.table([columns[field.name].cast(field.type) for field in RETRIEVED], schema=RETRIEVED))
 
     def timings(self) -> pd.DataFrame:
         """Seconds and memory per system, seed and fold."""
@@ -91,6 +138,14 @@ class Recorder:
         """One epoch of one system, seed and fold per row; None where no system learnt in epochs."""
         table = pd.DataFrame(self._epochs, columns=EPOCHS.names)
         return table.sort_values([*SYSTEM, *RESAMPLE, "epoch"], ignore_index=True) if len(table) else None
+
+
+def _key_columns(
+    names: Sequence[str], keys: Sequence[tuple[Any, ...]], units: Sequence[np.ndarray]
+) -> dict[str, pa.Array]:
+    """The columns that say what a row is of, from the values of each block of rows; without an object a row."""
+    block = pa.array(np.repeat(np.arange(len(units), dtype=np.int32), [len(part) for part in units]))
+    return {name: pa.array(values).take(block) for name, values in zip(names, zip(*keys, strict=True), strict=True)}
 
 
 def _lists(matrices: Sequence[np.ndarray]) -> pa.ChunkedArray:

@@ -25,11 +25,11 @@ _KIND = "medprobe run"
 _INFO = "run.json"
 _OURS = {
     *("scores.parquet", "predictions.parquet", "timings.parquet", "units.parquet"),
-    *("scores_as_published.parquet", "epochs.parquet"),
+    *("scores_as_published.parquet", "epochs.parquet", "retrieved.parquet"),
     *(_INFO, "weights", "report.html", "figures", "tables"),
 }
 """What may be in a run's folder and be replaced together with it."""
-_OPTIONAL = ("scores_as_published", "epochs")
+_OPTIONAL = ("scores_as_published", "epochs", "retrieved")
 """Tables that a run may be without."""
 _SEALED = ("scores", "predictions", "units", *_OPTIONAL)
 """Tables whose digests run.json has. Not the timings: a run made again has other ones and the same run.json."""
@@ -62,6 +62,8 @@ class Run:
     """As `scores`, of the same systems fitted with what leaks from the test; None where nothing was left out."""
     epochs: pd.DataFrame | None = None
     """One epoch of one system, seed and fold per row; None where no system learnt in epochs."""
+    retrieved: pd.DataFrame | None = None
+    """What a search found for one test unit of one system per row; None where nothing was searched."""
 
     @property
     def task(self) -> str:

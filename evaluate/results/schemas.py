@@ -71,6 +71,16 @@ TIMINGS = pa.schema(
 )
 _LEARNT = [("epoch", pa.int32()), *((name, pa.float64()) for name in ("train_loss", "val_loss", "val_metric", "lr"))]
 EPOCHS = pa.schema([*_NAMES, *_DRAWN, *_LEARNT, ("chosen", pa.bool_())])
+RETRIEVED = pa.schema(
+    [
+        *_NAMES,
+        *_DRAWN,
+        ("unit", pa.int32()),
+        ("relevant", pa.int32()),
+        ("found", pa.list_(pa.int32())),
+        ("label", pa.list_(pa.int16())),
+    ]
+)
 CURVE = tuple(EPOCHS.names[-6:])
 """The keys of `FitResult.curves`."""
 
@@ -99,6 +109,7 @@ def by_table(task: str) -> dict[str, pa.Schema]:
         "units": UNITS,
         "scores_as_published": SCORES,
         "epochs": EPOCHS,
+        "retrieved": RETRIEVED,
     }
 
 

@@ -182,7 +182,9 @@ def _test(
         return "none", np.nan, "not defined in any seed"
     a, b = estimates
     if run.info["protocol"] in FIXED_TEST:
-        return "jackknife", *jackknife_test(differences, a.left_out() - b.left_out(), groups=a.effective_groups)
+        trained = run.retrieved is None
+        left_out = a.left_out() - b.left_out()
+        return "jackknife", *jackknife_test(differences, left_out, groups=a.effective_groups, trained=trained)
     # Of the side that was fitted on fewer units, where one was fitted again on train and val.
     ratio = max(_test_to_train(run, side) for side in sides)
     p = corrected_t_test(differences, ratio)
@@ -214,7 +216,9 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=count - 1))
 
 
-def jackknife_test(differences: np.ndarray, left_out: np.ndarray, *, groups: float) -> tuple[float, str]:
+def jackknife_test(
+    differences: np.ndarray, left_out: np.ndarray, *, groups: float, trained: bool = True
+) -> tuple[float, str]:
     """Two-sided p-value of the mean difference over seeds, against both its sources of error.
 
     The error of testing on these groups is the jackknife's; that of training on these subsets is the variance of one
@@ -224,6 +228,7 @@ def jackknife_test(differences: np.ndarray, left_out: np.ndarray, *, groups: flo
         differences: (J,) one a seed.
         left_out: (B,) the mean difference with one block of groups left out at a time.
         groups: the effective number in the test; one less is the degrees of freedom.
+        trained: whether something was fitted, so that one seed leaves an error out.
 
     Returns:
         The p-value, NaN where fewer than ten groups or undefined values leave too little to go by; and a remark.
@@ -236,7 +241,8 @@ def jackknife_test(differences: np.ndarray, left_out: np.ndarray, *, groups: flo
         return np.nan, "no test: not defined without one of the groups"
     training = differences.var(ddof=1) if len(differences) > 1 else 0.0
     error = np.sqrt(jackknife_variance(left_out) + training)
-    note = "one seed: the error of training is not in the p-value" if len(differences) == 1 else ""
+    alone = trained and len(differences) == 1
+    note = "one seed: the error of training is not in the p-value" if alone else ""
     if error <= 1e-12 * abs(differences.mean()):
         # Every group gives the same difference: all signs agree, and no more is known.
         return float(2.0 ** (1 - groups)), note

@@ -122,8 +122,7 @@ def _part(samples: MetricSamples, subgroup: str, units: pd.Series) -> _Part:
     predicted = []
     for p in samples.predicted:
         chosen = np.isin(p.unit, units)
-        scored = replace(p.scored, y=p.scored.y[chosen], proba=p.scored.proba[chosen])
-        predicted.append(replace(p, unit=p.unit[chosen], group=p.group[chosen], scored=scored))
+        predicted.append(replace(p, unit=p.unit[chosen], group=p.group[chosen], scored=p.scored.at(chosen)))
     inside = replace(samples, predicted=predicted)
     reason = _why_not(inside)
     mean = np.nan if reason else float(np.nanmean(inside.values))

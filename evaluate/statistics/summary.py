@@ -83,7 +83,7 @@ def require_metric(run: Run, name: str | None) -> Metric:
         ProbeError: there is none of that name, or not for the run's task.
     """
     metric = find_metric(name or run.primary_metric)
-    if metric not in metrics_for(run.task):
+    if metric not in metrics_for(run.task) and metric.name not in set(run.scores["metric"]):
         raise ProbeError(f"{metric.name} is not defined for a {run.task} task.")
     return metric
 
@@ -214,7 +214,7 @@ def _notes(samples: MetricSamples, n_seeds: int, bounds: Bounds) -> list[str]:
     if undefined:
         what = "folds" if any(p.fold for p in samples.predicted) else "seeds"
         notes.append(f"not defined in {undefined} of {len(values)} {what} (a class is absent from the test)")
-    if n_seeds == 1:
+    if n_seeds == 1 and samples.predicted[0].scored.retrieved is None:  # a search draws nothing
         notes.append("one seed: no spread")
     if bounds.note:
         notes.append(bounds.note)

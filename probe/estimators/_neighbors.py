@@ -76,10 +76,28 @@ def _in_order(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.nd
     return (keys >> np.uint64(32)).astype(np.uint32).view(np.float32), (keys & np.uint64(2**32 - 1)).astype(np.int64)
 
 
-def search(queries: np.ndarray, members: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The exact k nearest of the members (m, D) to each query (n, D), nearest first: distances and positions (n, k)."""
+def search(
+    queries: np.ndarray,
+    members: np.ndarray,
+    k: int,
+    metric: str,
+    *,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The exact k nearest of the members (m, D) to each query (n, D), nearest first: distances and positions (n, k).
+
+    With `groups`, those of the queries (n,) and of the members (m,), none of a query's own group is found; each query
+    must have at least k members of other groups.
+    """
     step = max(_ROWS, _CELLS // len(members))
-    found = [nearest(distances(queries[i : i + step], members, metric), k) for i in range(0, len(queries), step)]
+
+    def found_by(some: slice) -> tuple[np.ndarray, np.ndarray]:
+        apart = distances(queries[some], members, metric)
+        if groups is not None:
+            apart[groups[0][some, None] == groups[1]] = np.inf
+        return nearest(apart, k)
+
+    found = [found_by(slice(i, i + step)) for i in range(0, len(queries), step)]
     return np.concatenate([d for d, _ in found]), np.concatenate([place for _, place in found])
 
 

@@ -215,10 +215,17 @@ class ReportData:
         """How many units leak, and were left out."""
         return sum(self.run.info["leaks"].get("units_left_out", {}).values())
 
+    @property
+    def searched(self) -> bool:
+        """Whether it is a run of searches, in which nothing was fitted and predictions are votes."""
+        return self.run.retrieved is not None
+
     @cached_property
     def scored(self) -> list[Metric]:
         """The metrics that the run was scored in."""
-        scored = set(self.run.scores["metric"])
+        scored = self.run.scores["metric"].unique().tolist()
+        if self.searched:
+            return [find_metric(name) for name in scored]
         return [metric for metric in metrics_for(self.run.task) if metric.name in scored]
 
     @property

@@ -202,7 +202,9 @@ def _confusion_caption(count: int, draw: str) -> str:
     return f"{read} {draw}s. {numbered}"
 
 
-def _calibration(data: ReportData) -> RenderedFigure:
+def _calibration(data: ReportData) -> RenderedFigure | None:
+    if data.searched:
+        return None
     ece = METRICS["ece"]
     lines = _contenders(data, ece, "error", reliability)
     task, classes = data.run.task, data.run.classes
@@ -222,7 +224,7 @@ def _calibration(data: ReportData) -> RenderedFigure:
 
 def _roc(data: ReportData) -> RenderedFigure | None:
     lines = _contenders(data, METRICS["roc_auc"], "AUC", roc) if data.run.task == "binary" else []
-    if not lines:
+    if not lines or data.searched:
         return None
     return RenderedFigure.of(
         "roc",

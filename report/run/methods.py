@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -125,6 +125,8 @@ def _input(transform: Mapping[str, Any]) -> str:
 def protocol(data: ReportData) -> list[str]:
     """What was done, a paragraph each."""
     info = data.run.info
+    if data.searched:
+        return [_searched(info), *_combined(data)]
     cut = (
         f"For the low-data curve the training part of each {data.draw} was cut down to {listed(data.budgets)}"
         " (shots are units of each class), groups taken whole in an order drawn by the seed; the units of a smaller"
@@ -138,12 +140,32 @@ def protocol(data: ReportData) -> list[str]:
         *([cut] if data.has_curve else []),
         *(_fitted(data, chosen_by, *kind) for kind in sorted(_kinds(data, "frozen", "refit"), reverse=True)),
     ]
-    if info["dataset"]["samples"] > info["dataset"]["units"]:
-        kinds = _kinds(data, "aggregation")
-        for (how,), names in kinds.items():
-            of = f"{listed(names)}: " if len(kinds) > 1 else ""
-            paragraphs.append(of + _AGGREGATIONS.get(how, f"The images of a unit are combined by {how}."))
-    return paragraphs
+    return [*paragraphs, *_combined(data)]
+
+
+def _combined(data: ReportData) -> Iterator[str]:
+    """How the images of a unit were combined, where a unit has several."""
+    dataset = data.run.info["dataset"]
+    kinds = _kinds(data, "aggregation") if dataset["samples"] > dataset["units"] else {}
+    for (how,), names in kinds.items():
+        of = f"{listed(names)}: " if len(kinds) > 1 else ""
+        yield of + _AGGREGATIONS.get(how, f"The images of a unit are combined by {how}.")
+
+
+def _searched(info: Mapping[str, Any]) -> str:
+    """What a search did."""
+    parts, leaks = info["dataset"]["units_per_class_and_split"], info["leaks"]
+    queries, base = (f"{sum(parts[name].values()):,}" for name in ("test", "train"))
+    apart = (
+        "units of the query's own group (patient) may be found too"
+        if leaks["kept"]
+        else "none of the query's own group (patient), and of groups that share an image with it, is found"
+    )
+    return (
+        f"Each of the {queries} units of the data set's test part is a query; the {base} of its train part are searched"
+        f" for the nearest ones, by the vectors of the frozen backbones; {apart}. A unit is relevant where it has the"
+        " query's class. Nothing was fitted and nothing was drawn, so there is one seed, and no spread over seeds."
+    )
 
 
 def _kinds(data: ReportData, *facts: str) -> dict[tuple[Any, ...], list[str]]:

@@ -67,4 +67,5 @@ def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[t
     }  # fmt: skip
     absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
     absent |= set() if data.run.epochs is not None else {"unfreezing"}
+    absent |= set() if "calibration" in figures else {"probabilities"}
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]

@@ -88,10 +88,11 @@ def _score(data: ReportData) -> str:
     # `5 shots per class`, `10 % of the training units`
     on = f"{budget} per class" if "shot" in budget else f"{budget.replace('%', ' %')} of the training units"
     trained = f", trained on {on}" if data.has_curve else ""
+    units = round(best["n_test"])
+    over = f"{counted(int(best['n_seeds']), 'seed')} and {counted(units, 'test unit')} per seed{trained}{spread}"
     return (
         f"Its {lower_first(metric.label)}{place}{metric.direction} is {number(best['mean'])} ({span}) over"
-        f" {counted(int(best['n_seeds']), 'seed')} and {counted(round(best['n_test']), 'test unit')} per seed"
-        f"{trained}{spread}."
+        f" {counted(units, 'query', 'queries') if data.searched else over}."
     )
 
 
@@ -136,7 +137,7 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
             " optimistic; confirm it on new cases."
         )
     seeds, groups = int(data.best["n_seeds"]), int(data.best["n_groups"])
-    if seeds < FEW_SEEDS:
+    if seeds < FEW_SEEDS and not data.searched:
         yield f"With {counted(seeds, 'seed')} the variation of training is poorly known; use 20."
     if groups < FEW_GROUPS:
         effect = "there is no interval" if groups < FEWEST_GROUPS else "every interval is rough"

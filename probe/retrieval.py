@@ -1,0 +1,213 @@
+"""Search for similar images: the test part queries the train part, and the classes of the nearest ones are scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..base import ProbeError, counted, look_up, one_of
+from ..base import progress as show_progress
+from ..evaluate.metrics.registry import retrieval_metrics
+from ..evaluate.metrics.retrieval import Retrieved, majority
+from ..evaluate.resampling.leaks import Leaks, find_leaks
+from ..evaluate.resampling.protocols import HOLDOUT
+from ..evaluate.resampling.resample import Resample
+from ..evaluate.resampling.train_size import Budget
+from ..evaluate.results.commands import RETRIEVAL
+from ..evaluate.results.fit_result import FitResult
+from ..evaluate.results.recorder import Recorder
+from ..evaluate.results.run import Run
+from ..evaluate.results.schemas import SystemKey
+from ..manifests import Manifest, Units
+from .data.features import backbone_labels, choose_poolings, constant_features
+from .data.probe_data import ProbeData
+from .draws import Design, Draws
+from .estimators._neighbors import normalize_rows, search
+from .experiment import Experiment
+from .runner import Caches, as_list
+
+SIMILARITIES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
+"""What nearest means, in words."""
+_TIE = 1e-3
+"""What the winner of a vote has beyond its votes: a tie is then won by the class of the nearest in `argmax` too."""
+
+
+def retrieve(
+    manifest: Manifest,
+    caches: Caches,
+    *,
+    k: int | Sequence[int] = (1, 3, 5),
+    similarity: str = "cosine",
+    same_group: bool = False,
+    poolings: str | Sequence[str] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Searches the train part of the manifest's split for the images nearest to each one of its test part.
+
+    A retrieved unit is relevant where it has the query's class. Nothing is fitted, and val plays no part. For each k
+    above 1 the scores are `accuracy_at_k`, `vote_at_k`, `map_at_k` and `map_all_at_k`, means over the queries; for 1,
+    where all four are the same, `accuracy_at_1`. Predictions are the votes of the largest k (docs/retrieval.md).
+
+    Args:
+        manifest: the data set, of a task with one label.
+        caches: embeddings of it; several of one backbone differ in their fingerprints.
+        k: how many of the nearest are looked at; systems are compared in `map_at_k` of the largest.
+        similarity: `cosine` or `euclidean`, of the vectors as they are.
+        same_group: also find units of the query's own group (patient). By default these are passed over, and so are
+            those of groups that share an image with it.
+        poolings: of those that the caches hold; all by default.
+        progress: show a bar.
+
+    Raises:
+        ProbeError: the task has several labels, the manifest names no train or no test, a class of the queries is not
+            in train, or train has fewer than k units for some query.
+        CacheError: a cache is damaged or does not hold the manifest's samples.
+
+    Examples:
+        >>> from medprobe.manifests import Manifest
+        >>> from medprobe.probe import retrieve
+        >>> split = ["test" if row % 4 == 0 else "train" for row in range(30) for _ in range(2)]
+        >>> searched = Manifest(manifest.table.assign(split=split), manifest.card)
+        >>> run = retrieve(searched, caches, k=[1, 5], progress=False)
+        >>> run.scores["metric"].unique().tolist()
+        ['accuracy_at_1', 'accuracy_at_5', 'vote_at_5', 'map_at_5', 'map_all_at_5']
+    """
+    ks, caches = _checked(k), as_list(caches)
+    look_up("similarity", similarity, SIMILARITIES)
+    if manifest.card.task == "multilabel":
+        raise ProbeError(
+            f"{manifest.name}: is multilabel, where two images may share some labels and not others, and nothing says"
+            " whether one is then relevant to the other. Retrieval needs one label per image."
+        )
+    data = ProbeData.of(manifest, caches)
+    leaks = (
+        Leaks.kept(data.units, apart=True)
+        if same_group
+        else find_leaks(data.units, data.all_sample_units, data.all_digests, fixed_test=False)
+    )
+    units = leaks.clean
+    parts = _parts(units, manifest).within(data.all_usable)
+    group = None if same_group else units.group
+    relevant = _countable(units, parts, group, max(ks), manifest)
+    metrics = retrieval_metrics(ks)
+    primary = next((metric for metric in metrics if metric.name == f"map_at_{max(ks)}"), metrics[0])
+    recorder = Recorder(manifest.card, "fixed", units, metrics=metrics)
+    row_of = np.cumsum(data.all_usable) - 1
+    name, about = _system(ks, similarity, same_group)
+    labels, features, constant = backbone_labels(caches), choose_poolings(caches, poolings), []
+    with show_progress(f"Searching {manifest.name}", len(features), unit="features", enabled=progress) as bar:
+        for cache, pooling in features:
+            start = time.perf_counter()
+            X = data.features(cache, pooling)
+            constant += constant_features(f"{labels[cache]}, {pooling}", X)
+            found = _nearest(normalize_rows(X, similarity), parts, row_of, max(ks), similarity, group)
+            retrieved = Retrieved(found, units.y[found], relevant)
+            votes = _votes(retrieved.label, len(manifest.card.classes))
+            none = np.empty((0, votes.shape[1]), np.float32)
+            seconds = time.perf_counter() - start
+            key = SystemKey(manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling, name)
+            recorder.add(key, FitResult(parts, none, votes, {}, predict_s=seconds, retrieved=retrieved))
+            bar.advance(note=labels[cache])
+    budget = Budget()
+    draws = Draws(units, leaks, [(budget, [parts])], None)
+    design = Design(
+        protocol="fixed",
+        seeds=[parts.seed],
+        budgets=[budget],
+        fractions=HOLDOUT,
+        folds=None,
+        keep_leaks=same_group,
+        drop_near=False,
+    )
+    experiment = Experiment(data, primary, design, draws)
+    return experiment.run(recorder, systems={name: about}, constant_features=constant)
+
+
+def _checked(k: int | Sequence[int]) -> list[int]:
+    ks = sorted(set([k] if isinstance(k, int) else k))
+    if not ks or any(int(one) != one or one < 1 for one in ks):
+        raise ProbeError(f"k is the number of nearest images, a whole number from 1 or a list such as 1,3,5; got {k}.")
+    return [int(one) for one in ks]
+
+
+def _system(ks: Sequence[int], similarity: str, same_group: bool) -> tuple[str, dict[str, Any]]:
+    """The name of the search in the tables, with what is not the default, and what run.json says of it."""
+    changed = [f"similarity={similarity}"] if similarity != "cosine" else []
+    changed += ["same_group=True"] if same_group else []
+    settings = {"k": list(ks), "similarity": similarity, "same_group": same_group}
+    facts = {"frozen": True, "aggregation": "mean", "refit": False, "settings": settings}
+    label = f"Retrieval by {SIMILARITIES[similarity]}"
+    return ":".join(filter(None, [RETRIEVAL, ",".join(changed)])), {"label": label, **facts}
+
+
+def _parts(units: Units, manifest: Manifest) -> Resample:
+    """The base as `train`, the queries as `test`.
+
+    Raises:
+        ProbeError: the manifest names no train or no test.
+    """
+    split = np.full(len(units), "") if units.split is None else units.split
+    absent = [name for name in ("train", "test") if not (split == name).any()]
+    if absent:
+        raise ProbeError(
+            f"{manifest.name}: the test part of the split queries its train part, and no unit is in {one_of(absent)}."
+            " Add a `split` column (train, test) to the manifest."
+        )
+    base, queries = (np.flatnonzero(split == name) for name in ("train", "test"))
+    return Resample(0, base, np.empty(0, np.int64), queries)
+
+
+def _countable(units: Units, parts: Resample, group: np.ndarray | None, k: int, manifest: Manifest) -> np.ndarray:
+    """How many units of its class the base has for each query, (n,), without those of its own `group` (U,).
+
+    Raises:
+        ProbeError: the base lacks a class of the queries, or has fewer than `k` units for one of them.
+    """
+    classes, y = manifest.card.classes, units.y
+    of_class = np.bincount(y[parts.train], minlength=len(classes))
+    absent = [f'"{classes[c]}"' for c in np.unique(y[parts.test]) if not of_class[c]]
+    if absent:
+        raise ProbeError(
+            f"{manifest.name}: no unit of {one_of(absent)} is in train, where the queries of this class are searched."
+            " Move some there, or take the class out of the card and the table."
+        )
+    relevant, all_of_base = of_class[y[parts.test]], np.full(len(parts.test), len(parts.train))
+    if group is not None:
+        own = group.astype(np.int64) * len(classes) + y
+        relevant = relevant - _times(own[parts.train], own[parts.test])
+        all_of_base = all_of_base - _times(group[parts.train], group[parts.test])
+    fewest = int(all_of_base.min(initial=len(parts.train)))
+    if fewest < k:
+        without = "" if group is None else ", without those of a query's own patient (group)"
+        raise ProbeError(
+            f"{manifest.name}: k = {k}, but train has {counted(fewest, 'unit')} to search{without}; give a smaller k."
+        )
+    return relevant
+
+
+def _times(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """How often each of `wanted` is among the values."""
+    ordered = np.sort(values)
+    return np.searchsorted(ordered, wanted, "right") - np.searchsorted(ordered, wanted, "left")
+
+
+def _nearest(
+    X: np.ndarray, parts: Resample, row_of: np.ndarray, k: int, similarity: str, group: np.ndarray | None
+) -> np.ndarray:
+    """(n, k) units of the base that are nearest to each query; `row_of` (U,) is the row of a unit in X."""
+    groups = None if group is None else (group[parts.test], group[parts.train])
+    _, place = search(X[row_of[parts.test]], X[row_of[parts.train]], k, similarity, groups=groups)
+    return parts.train[place]
+
+
+def _votes(label: np.ndarray, classes: int) -> np.ndarray:
+    """(n, C) float32 share of each class among the nearest (n, k)."""
+    votes = np.zeros((len(label), classes))
+    query = np.arange(len(label))
+    for column in label.T:
+        votes[query, column] += 1
+    votes[query, majority(label)] += _TIE
+    return (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
