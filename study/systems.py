@@ -22,7 +22,7 @@ from .schema import Embedder, FineTuning, Images
 _Given = TypeVar("_Given")
 _Read = TypeVar("_Read")
 
-_POOLINGS = ("cls", "mean", "pooled", "proj", "patch0")
+_POOLINGS = ("cls", "mean", "pooled", "proj", "patch0", "logits")
 _MAP = re.compile(r"(stage|res)\d+|neck")
 """Names of maps inside networks."""
 
