@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +16,13 @@ from .preparing import Data, Embedded, embed, prepare
 from .schema import FineTuning, Probing, StudyFile
 from .systems import Trained
 
-_BLOCKS = (1, 5, 10, 25, 50, 100, 200, 500, 1000)
+_BLOCKS = (1, 5, 10, 25, 50, 100)
 """Sizes of blocks of seeds. A size depends on one seed's time alone, so that further seeds are further blocks."""
+_PART = re.compile(r"(.+--\d+)-(\d+)--[0-9a-f]+")
 Block = tuple[int, int]
 """The first seed, and the one after the last."""
+Ends = Mapping[str, list[int]]
+"""Ends of the blocks that are there, by what their folders are called up to the first seed."""
 
 
 def compile_study(study: StudyFile, place: Path) -> list[Job]:
@@ -42,9 +46,7 @@ def compile_study(study: StudyFile, place: Path) -> list[Job]:
             _retrieve(plan, data, embedded, jobs)
     for protocol, runs in merged.items():
         if len(runs) > 1:
-            rows, systems = sum(source.rows for source in plan.sources), len(plan.networks) * len(plan.probes)
-            needs = estimates.gathering("stats", rows, systems, plan.probing.seeds, 4)
-            _stats(plan, f"all-{protocol}", runs, needs, jobs)
+            _rank(plan, f"ranks-{protocol}", runs, jobs)
     return _with_own_names(jobs)
 
 
@@ -59,15 +61,15 @@ def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jo
     usual = _Design.of(plan.probing)
     designs = {*(_Design.of(one.given) for one in trainings), *([usual] if probing else [])}
     runs: dict[_Design, list[File]] = {design: [] for design in sorted(designs)}
-    cuts = {design.seeds for design in designs}
+    cuts, there = {design.seeds for design in designs}, _parts_there(plan, data, protocol)
     for one in embedded if probing else ():
         for text, probe in plan.probes:
-            for (_, end), part in _probe(plan, data, one, protocol, text, probe, cuts, jobs):
+            for (_, end), part in _probe(plan, data, one, protocol, text, probe, cuts, there, jobs):
                 for design in runs:
                     # Only runs of the same seeds and low-data curve can become one.
                     runs[design] += [part] * (end <= design.seeds and design[1:] == usual[1:])
     for training in trainings:
-        runs[_Design.of(training.given)] += _finetune(plan, data, protocol, training, jobs)
+        runs[_Design.of(training.given)] += _finetune(plan, data, protocol, training, there, jobs)
     main = usual if probing else max(designs, default=None)
     for design, parts in runs.items():
         if parts:
@@ -125,6 +127,7 @@ def _probe(
     text: str,
     probe: Any,
     cuts: Iterable[int],
+    there: Ends,
     jobs: list[Job],
 ) -> Iterator[tuple[Block, File]]:
     """Adds one probe on one backbone, in blocks of seeds."""
@@ -135,18 +138,21 @@ def _probe(
     settings += ["--no-refit"] * (not plan.probing.refit)
     command = ["probe", data.manifest.path, "--record", one.record.path, "--cache", plan.store, *settings]
     work = estimates.probe_seconds(probe.family, source.rows, columns, source.classes, _fits(plan, protocol, design))
-    for first, end in blocks(plan.probing.seeds, _block_size(plan, work.each / 60), cuts):
-        seeds = ["--seeds", f"{first}:{end}"]
-        name = f"{one.network.label}--{slug(text)}--{first}-{end}"
-        keys = [data.manifest.key, one.record.key]
-        part = output(f"parts/{source.label}/{protocol}/{name}", "probe", [*settings, *seeds], keys)
+    stem, keys = f"{one.network.label}--{slug(text)}", [data.manifest.key, one.record.key]
+
+    def part_of(first: int, end: int) -> File:
+        return _part(data, protocol, f"{stem}--{first}-{end}", "probe", [*settings, "--seeds", f"{first}:{end}"], keys)
+
+    wanted = blocks(plan.probing.seeds, _block_size(plan, work.each / 60), cuts)
+    for (first, end), part in _kept(plan, wanted, stem, there, part_of):
         needs = estimates.probing(plan.study, work, end - first, source.rows, columns, source.classes)
-        words = [*command, *seeds, "--jobs", "{threads}"]
-        _add(jobs, "probe", f"{source.label}-{protocol}-{name}", words, (*data.reads, one.record.path), part, needs)
+        words = [*command, "--seeds", f"{first}:{end}", "--jobs", "{threads}"]
+        name = f"{source.label}-{protocol}-{stem}-{first}-{end}"
+        _add(jobs, "probe", name, words, (*data.reads, one.record.path), part, needs)
         yield (first, end), part
 
 
-def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, jobs: list[Job]) -> Iterator[File]:
+def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: Ends, jobs: list[Job]) -> Iterator[File]:
     """Adds the networks and modes of one entry of `finetune`, in blocks of seeds."""
     source, given = data.source, training.given
     design = _Design.of(given)
@@ -163,15 +169,47 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, jobs: li
             )
             each = estimates.finetuning(plan.study, seconds, source.rows, 1, source.classes).minutes
             command = ["finetune", data.manifest.path, "-b", network.named(most=1), "-m", mode, *options]
-            for first, end in blocks(given.seeds, _block_size(plan, each)):
-                seeds = ["--seeds", f"{first}:{end}"]
-                name = f"{network.label}--finetune-{slug(mode)}--{first}-{end}"
-                words = [*options, *seeds, network.key, *network.poolings[:1], mode_key]
-                part = output(f"parts/{source.label}/{protocol}/{name}", "finetune", words, [data.manifest.key])
+            stem = f"{network.label}--finetune-{slug(mode)}"
+            key = [network.key, *network.poolings[:1], mode_key]
+
+            def part_of(first: int, end: int, stem: str = stem, words: tuple[str, ...] = (*options, *key)) -> File:
+                seeds, keys = ["--seeds", f"{first}:{end}"], [data.manifest.key]
+                return _part(data, protocol, f"{stem}--{first}-{end}", "finetune", [*words, *seeds], keys)
+
+            wanted = blocks(given.seeds, _block_size(plan, each))
+            for (first, end), part in _kept(plan, wanted, stem, there, part_of):
                 needs = estimates.finetuning(plan.study, seconds, source.rows, end - first, source.classes)
-                reads, stem = (*data.reads, data.checked.path), f"{source.label}-{protocol}-{name}"
-                _add(jobs, "finetune", stem, [*command, *seeds, "--cache", plan.store], reads, part, needs)
+                words = [*command, "--seeds", f"{first}:{end}", "--cache", plan.store]
+                name, reads = f"{source.label}-{protocol}-{stem}-{first}-{end}", (*data.reads, data.checked.path)
+                _add(jobs, "finetune", name, words, reads, part, needs)
                 yield part
+
+
+def _part(data: Data, protocol: str, name: str, kind: str, settings: Iterable[str], keys: Iterable[str]) -> File:
+    return output(f"parts/{data.source.label}/{protocol}/{name}", kind, settings, keys)
+
+
+def _parts_there(plan: Plan, data: Data, protocol: str) -> Ends:
+    """The blocks of seeds that are there already."""
+    folder = plan.out / "parts" / data.source.label / protocol
+    ends: dict[str, list[int]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if found := _PART.fullmatch(path.name):
+            ends.setdefault(found[1], []).append(int(found[2]))
+    return ends
+
+
+def _kept(
+    plan: Plan, wanted: Iterable[Block], stem: str, there: Ends, part_of: Callable[[int, int], File]
+) -> Iterator[tuple[Block, File]]:
+    """The wanted blocks with their parts; one of which the first seeds are there already only has the others new."""
+    for first, last in wanted:
+        while first < last:
+            known = [end for end in there.get(f"{stem}--{first}", ()) if end < last]
+            end = max((end for end in known if (plan.out / part_of(first, end).path).is_dir()), default=last)
+            end = last if (plan.out / part_of(first, last).path).is_dir() else end
+            yield (first, end), part_of(first, end)
+            first = end
 
 
 def _retrieve(plan: Plan, data: Data, embedded: list[Embedded], jobs: list[Job]) -> None:
@@ -198,7 +236,7 @@ def _merge(plan: Plan, stem: str, data: Data, parts: list[File], seeds: int, job
     run = output(f"merged/{stem}", "merge", [], [part.key for part in parts])
     paths = [part.path for part in parts]
     _add(jobs, "merge", stem, ["merge", *paths], paths, run, estimates.gathering("merge", *size))
-    _stats(plan, stem, [run], estimates.gathering("stats", *size), jobs)
+    _stats(plan, stem, run, estimates.gathering("stats", *size), jobs)
     page = output(f"reports/{stem}", "report", [], [run.key])
     command = ("medprobe", "report", run.path, "--out", page.path)
     needs = estimates.gathering("report", *size)
@@ -206,16 +244,26 @@ def _merge(plan: Plan, stem: str, data: Data, parts: list[File], seeds: int, job
     return run
 
 
-def _stats(plan: Plan, stem: str, runs: list[File], needs: Needs, jobs: list[Job]) -> None:
-    """Adds the statistics of one run, or over several data sets."""
+def _stats(plan: Plan, stem: str, run: File, needs: Needs, jobs: list[Job]) -> None:
+    """Adds the statistics of one run."""
     given = plan.study.stats
     words = ["--between", given.between, "--interval", given.interval, "--correction", given.correction]
     words += [word for test in given.tests for word in ("--test", test)]
     words += ["--subgroups"] * given.subgroups + ["--calibration"] * given.calibration
-    tables = output(f"stats/{stem}", "stats", words, [run.key for run in runs])
-    paths = tuple(run.path for run in runs)
-    command = ("medprobe", "stats", *paths, *words, "--out", tables.path)
-    jobs.append(Job("stats", f"stats-{stem}", command, paths, (tables.path,), needs))
+    tables = output(f"stats/{stem}", "stats", words, [run.key])
+    command = ("medprobe", "stats", run.path, *words, "--out", tables.path)
+    jobs.append(Job("stats", f"stats-{stem}", command, (run.path,), (tables.path,), needs))
+
+
+def _rank(plan: Plan, stem: str, runs: list[File], jobs: list[Job]) -> None:
+    """Adds the ranks over several data sets: of backbones, and of probes where there are several."""
+    several = {"backbones": len(plan.networks) > 1, "probes": len(plan.probes) > 1}
+    for between in [what for what, is_compared in several.items() if is_compared]:
+        words = ["--ranks", "--between", between]
+        tables = output(f"stats/{stem}-of-{between}", "stats", words, [run.key for run in runs])
+        paths = tuple(run.path for run in runs)
+        command = ("medprobe", "stats", *paths, *words, "--out", tables.path)
+        jobs.append(Job("stats", f"stats-{stem}-of-{between}", command, paths, (tables.path,), Needs()))
 
 
 def _add(

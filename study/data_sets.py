@@ -97,17 +97,22 @@ def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source
     unknown = [code for code in one.allow if code not in CODES]
     if unknown:
         raise StudyError(f"allow: {no_such('code', unknown[0], CODES)}")
-    return _built(study, one, place, out) if one.build else _found(one, place / str(one.manifest), out)
+    return _built(study, one, place, out) if one.build else _found(study, one, place / str(one.manifest), out)
 
 
-def _found(one: DataSet, path: Path, out: Path) -> Source:
-    facts = _facts(path)
+def _found(study: StudyFile, one: DataSet, path: Path, out: Path) -> Source:
+    if Path(study.file).resolve() == path.with_suffix(".yaml").resolve():
+        raise StudyError(
+            f"{path.name} needs its dataset card in {study.file}, which is the study file; rename the latter."
+        )
     both = [path, path.with_suffix(".yaml")]
+    key = fingerprint([digest(file) if file.exists() else "" for file in both], digits=10)
+    facts = _facts(path, key)
     return Source(
         label=label_of(one),
         given=one,
         manifest=relative(path, out),
-        key=fingerprint([digest(file) for file in both], digits=10),
+        key=key,
         rows=facts.rows,
         classes=facts.classes,
         facts=facts,
@@ -116,7 +121,7 @@ def _found(one: DataSet, path: Path, out: Path) -> Source:
 
 
 @cache
-def _facts(path: Path) -> Facts:
+def _facts(path: Path, _key: str) -> Facts:
     manifest = Manifest.load(path)
     parts = frozenset(manifest.table["split"].unique()) if "split" in manifest.table else frozenset()
     return Facts(len(manifest), len(manifest.card.classes), manifest.card.task, parts)
@@ -173,9 +178,11 @@ def _read(written: str, value: Any, hint: Any, root: Path) -> Any:
     if isinstance(value, dict) or value is None or isinstance(value, bool) != (hint is bool):
         kind = "true or false" if hint is bool else "text, a number or a list of these"
         raise StudyError(f"options.{written} must be {kind}, not {shown(value)}.")
+    if isinstance(value, list) and (unquoted := [one for one in value if one is None or isinstance(one, bool)]):
+        raise StudyError(f"options.{written}: YAML reads an entry as {unquoted[0]}, not as text; put it in quotes.")
     if hint is bool:
         return value
-    if get_origin(hint) is Sequence:
+    if get_origin(hint) is Sequence and written != "classes":
         return [str(each) for each in (value if isinstance(value, list) else [value])]
     if Path in (hint, *get_args(hint)):
         return root / str(value)
@@ -234,7 +241,6 @@ class _Listing:
     rows: int
 
 
-@cache
 def _listing(source: Path) -> _Listing:
     """Names and sizes of all files of a builder's source, as one digest, and how many images there are about."""
     if not source.is_dir():
@@ -260,7 +266,6 @@ def _rows_of(file: Path) -> int:
         return sum(1 for _ in stream)
 
 
-@cache
 def digest(file: Path) -> str:
     """Of a file's content; of one of more than 100 MB, and of a folder, of its size and time."""
     facts = file.stat()

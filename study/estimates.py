@@ -22,8 +22,9 @@ _CORES = 8
 _GPU_SPEED = 30
 """A GPU against eight cores."""
 _DECODE_S = 0.005
-_GRID = 12
-"""Values of C in the time of logistic regression."""
+"""Of an image, on one core."""
+_TESTED = 0.3
+"""Share of the units that one seed predicts."""
 
 
 class Work(NamedTuple):
@@ -95,7 +96,7 @@ def probing(study: StudyFile, work: Work, seeds: int, rows: int, columns: int, c
         # The matrix, a standardised copy and what the solver keeps; the predictions of every seed.
         memory_mb=_LIBRARIES_MB + (rows * columns * 4 * 3 + rows * seeds * classes * 16) / 1e6,
         cores=cores,
-        disk_mb=0.1 + 0.3 * rows * seeds * (classes + 2) * 4 / 1e6,
+        disk_mb=0.1 + _TESTED * rows * seeds * (classes + 2) * 4 / 1e6,
     )
 
 
@@ -115,7 +116,7 @@ def finetuning(study: StudyFile, seconds: float, rows: int, seeds: int, classes:
         minutes=_START + 0.2 + seeds * seconds / 60 / (_GPU_SPEED if on_gpu else 1),
         memory_mb=_TORCH_MB + 4000,
         cores=_CORES,
-        disk_mb=0.1 + 0.3 * rows * seeds * (classes + 2) * 4 / 1e6,
+        disk_mb=0.1 + _TESTED * rows * seeds * (classes + 2) * 4 / 1e6,
     )
 
 
@@ -139,15 +140,19 @@ def searching(study: StudyFile, rows: int, columns: int) -> Needs:
 
 
 def gathering(kind: Kind, rows: int, systems: int, seeds: int, classes: int) -> Needs:
-    """Of merging, of statistics and of a report: all predictions of all systems are read."""
-    predictions = 0.3 * rows * seeds * systems * (classes + 2)
-    seconds = predictions * {"merge": 5e-7, "stats": 2e-6, "report": 1e-6}.get(kind, 1e-6)
+    """Of merging, of statistics and of a report: the predictions of all systems and seeds are in memory.
+
+    A row of them takes 130 bytes besides the probabilities; merging has those of the parts and of the whole.
+    """
+    predictions = _TESTED * rows * seeds * systems
+    copies, seconds_each = {"merge": (2.5, 3e-6), "stats": (1.5, 1e-5)}.get(kind, (1.5, 6e-6))
+    bytes_each = 130 + 4 * classes
+    minutes = _START + 0.1 + predictions * seconds_each / 60
     return Needs(
-        cores=1,
-        memory_mb=math.ceil(_LIBRARIES_MB + predictions * 24 / 1e6),
-        minutes=round(_START + 0.1 + seconds / 60, 2),
-        walltime=_walltime(seconds / 60),
-        disk_mb=math.ceil(1 + predictions * 4 / 1e6 * (kind == "merge")),
+        memory_mb=math.ceil(_LIBRARIES_MB + predictions * bytes_each * copies / 1e6),
+        minutes=round(minutes, 2),
+        walltime=_walltime(minutes),
+        disk_mb=math.ceil(1 + predictions * (classes + 2) * 4 / 1e6 * (kind == "merge")),
     )
 
 

@@ -63,7 +63,8 @@ def study_place(path: Path | str) -> Path:
 def preset_names() -> list[str]:
     """The presets there are."""
     folder = files("medprobe.study") / "presets"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file.name.removesuffix(".yaml") for file in there if file.name.endswith(".yaml"))
 
 
 def _name(path: str) -> str:
@@ -133,15 +134,22 @@ class _Document:
             return [self._value(one, (*place, at), loader, origin) for at, one in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
             return loader.construct_object(node)
-        loader.flatten_mapping(node)  # merges what `<<` names
+        self._refuse_repeated(node, place)
+        loader.flatten_mapping(node)  # puts what `<<` names before the keys of its own
         found: dict[str, Any] = {}
         for key, value in node.value:
-            name, line = str(key.value), f"line {key.start_mark.line + 1}"
-            if name in found and not origin:
-                raise StudyError(f"{self.path}, {line}: {dotted((*place, name))} is there twice; keep one of them.")
-            self.origins[(*place, name)] = origin or line
-            found[name] = self._value(value, (*place, name), loader, origin)
+            inner = (*place, str(key.value))
+            self.origins[inner] = origin or f"line {key.start_mark.line + 1}"
+            found[inner[-1]] = self._value(value, inner, loader, origin)
         return found
+
+    def _refuse_repeated(self, node: yaml.MappingNode, place: Place) -> None:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                where = f"{self.path}, line {key.start_mark.line + 1}"
+                raise StudyError(f"{where}: {dotted((*place, str(key.value)))} is there twice; keep one of them.")
+            seen.add(str(key.value))
 
     def change(self, setting: str) -> None:
         """Applies one `--set`."""

@@ -139,6 +139,6 @@ def _extract(plan: Plan, data: Data, images: Images, group: list[Embedded], jobs
         markers.append(marker)
     records = tuple(one.record.path for one in group)
     words = (*command, *(word for path in records for word in ("--record", path)))
-    # After the shards it only publishes, which takes no longer than one of them.
-    last = replace(each, disk_mb=0) if markers else needs
+    # After the shards it only publishes, unless one of them has left something to do.
+    last = replace(each, minutes=1.0, disk_mb=0) if markers else needs
     jobs.append(Job("extract", name, words, (*reads, *markers), records, last))

@@ -69,7 +69,10 @@ def stats(
 
     if out is not None and ((out.exists() and not out.is_dir()) or (out / "run.json").exists()):
         raise OutputError(f"{out}: is {'a run' if out.is_dir() else 'not a'} folder; choose another --out.")
-    loaded = merged_by_dataset([Run.load(folder) for folder in run], list(map(str, run)))
+    runs = [Run.load(folder, predictions=not ranks) for folder in run]
+    if ranks and len({one.info["dataset"]["name"] for one in runs}) < len(runs):  # those of one data set are merged
+        runs = [Run.load(folder) for folder in run]
+    loaded = merged_by_dataset(runs, list(map(str, run)))
     results = compute_statistics(
         loaded,
         between=between,

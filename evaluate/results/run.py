@@ -118,8 +118,12 @@ class Run:
         return folder
 
     @classmethod
-    def load(cls, folder: Path | str) -> Run:
+    def load(cls, folder: Path | str, *, predictions: bool = True) -> Run:
         """Reads a run's folder.
+
+        Args:
+            folder: of the run.
+            predictions: False leaves that table, by far the largest, empty: for what is computed from scores alone.
 
         Raises:
             ReportError: it is not there, is not a run folder, is of another version, was altered, or is damaged.
@@ -129,6 +133,7 @@ class Run:
         rows, digests = info.pop("rows"), info.pop("digests")
         schema_of = schemas.by_table(info["dataset"]["task"])
         expected = {name: schema for name, schema in schema_of.items() if name in rows or name not in _OPTIONAL}
+        left_out = {} if predictions else {"predictions": expected.pop("predictions").empty_table().to_pandas()}
         read = {name: schemas.read(folder / f"{name}.parquet", schema) for name, schema in expected.items()}
         wrong = [name for name, table in read.items() if rows.get(name) != len(table)]
         wrong += [
@@ -141,7 +146,7 @@ class Run:
                 f"{folder}: {one_of(wrong)} and {_INFO} are not of one run: a file was altered, damaged or taken from"
                 " another run. Run `medprobe probe` again."
             )
-        return cls(**read, info=info)
+        return cls(**read, **left_out, info=info)
 
 
 def check_output_dir(folder: Path, *, overwrite: bool) -> None:

@@ -1,0 +1,276 @@
+"""From a study to its jobs: each change of the study adds the jobs that it concerns and no others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from medprobe.base.errors import StudyError
+from medprobe.manifests import DatasetCard, Manifest
+from medprobe.study import Job, compile_study, load_study, missing_data, results_folder
+
+_STUDY = """
+data: [brain.parquet]
+extract: {backbones: [dinov2-s, resnet50]}
+probe: {probes: [logreg, knn], seeds: 100, protocols: [official]}
+"""
+
+
+def _save(path: Path, rows: int = 60, *, split: bool = True) -> None:
+    table = pd.DataFrame({"sample_id": [f"s{row}" for row in range(rows)]})
+    table["path"] = table["sample_id"] + ".png"
+    table["label"] = np.array(["no", "yes"])[np.arange(rows) % 2]
+    if split:
+        table["split"] = np.array(["train", "train", "test"])[np.arange(rows) % 3]
+    Manifest(table, DatasetCard(name=path.stem, task="binary", classes=["no", "yes"])).save(path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    _save(folder / "brain.parquet")
+    _save(folder / "large.parquet", 20_000)
+    _save(folder / "plain.parquet", split=False)
+    (folder / "scans" / "no").mkdir(parents=True)
+    (folder / "scans" / "no" / "1.png").touch()
+    (folder / "study.yaml").write_text(_STUDY)
+    return folder
+
+
+def _compile(place: Path, *settings: str, text: str = "") -> list[Job]:
+    if text:
+        (place / "other.yaml").write_text(text)
+    return compile_study(load_study(place / ("other.yaml" if text else "study.yaml"), settings), place)
+
+
+def _new(jobs: list[Job], than: list[Job]) -> list[Job]:
+    """Jobs of which an output is not one of the others'."""
+    there = {output for job in than for output in job.outputs}
+    return [job for job in jobs if not there.issuperset(job.outputs)]
+
+
+def _made_before_read(jobs: list[Job]) -> bool:
+    made: set[str] = set()
+    for job in jobs:
+        ours = [path for path in job.inputs if not path.startswith("..")]
+        if not made.issuperset(ours):
+            return False
+        made |= set(job.outputs)
+    return True
+
+
+def test_jobs_are_commands_in_order_with_names_and_outputs_of_their_own(place: Path) -> None:
+    jobs = _compile(place, "finetune=[{modes: [full], seeds: 3}]", "retrieve={}")
+    assert _made_before_read(jobs)
+    assert all(job.command[0] == "medprobe" for job in jobs)
+    for values in ([job.name for job in jobs], [output for job in jobs for output in job.outputs]):
+        assert len(set(values)) == len(values)
+    assert all(job.needs.minutes > 0 and job.needs.walltime >= job.needs.minutes for job in jobs)
+    assert [job.outputs for job in jobs] == [
+        job.outputs for job in _compile(place, "finetune=[{seeds: 3}]", "retrieve={}")
+    ]
+
+
+def test_a_further_backbone_adds_its_own_jobs(place: Path) -> None:
+    before, after = _compile(place), _compile(place, "extract.backbones=[dinov2-s, resnet50, clip-b16]")
+    new = _new(after, before)
+    assert Counter(job.kind for job in new) == {"extract": 1, "probe": 2, "merge": 1, "stats": 1, "report": 1}
+    assert all("clip-b16" in job.outputs[0] for job in new if job.kind == "probe")
+
+
+def test_embedded_backbones_are_not_part_of_the_job_of_a_further_one(place: Path) -> None:
+    records = [path for job in _compile(place) if job.kind == "extract" for path in job.outputs]
+    out = results_folder(load_study(place / "study.yaml"), place)
+    for path in records:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).touch()
+    try:
+        after = _compile(place, "extract.backbones=[dinov2-s, resnet50, clip-b16]")
+    finally:
+        for path in records:
+            (out / path).unlink()
+    assert [len(job.outputs) for job in after if job.kind == "extract"] == [2, 1]
+
+
+def test_another_grid_of_one_probe_refits_that_probe_alone(place: Path) -> None:
+    new = _new(_compile(place, "probe.probes=['logreg:C=[0.1,1]', knn]"), _compile(place))
+    assert Counter(job.kind for job in new) == {"probe": 2, "merge": 1, "stats": 1, "report": 1}
+    assert all("logreg" in job.name for job in new if job.kind == "probe")
+
+
+def test_further_seeds_are_further_blocks(place: Path) -> None:
+    settings = ["data=[large.parquet]", "minutes_per_job=1"]
+    before, after = _compile(place, *settings), _compile(place, *settings, "probe.seeds=200")
+    probes = [job for job in before if job.kind == "probe"]
+    assert len(probes) > 4
+    assert not _new(probes, after)
+    blocks = [job.command[job.command.index("--seeds") + 1] for job in _new(after, before) if job.kind == "probe"]
+    assert all(int(block.split(":")[0]) >= 100 for block in blocks)
+
+
+def test_seeds_that_are_there_are_kept_whatever_number_of_them_is_wanted(place: Path) -> None:
+    first = [job for job in _compile(place, "probe.seeds=20") if job.kind == "probe"]
+    out = results_folder(load_study(place / "study.yaml"), place)
+    for job in first:
+        (out / job.outputs[0]).mkdir(parents=True)
+    try:
+        after = _compile(place, "probe.seeds=21")
+        fewer = _compile(place, "probe.seeds=19")
+    finally:
+        for job in first:
+            (out / job.outputs[0]).rmdir()
+    blocks = [job.command[job.command.index("--seeds") + 1] for job in after if job.kind == "probe"]
+    assert blocks == ["0:20", "20:21"] * 4
+    assert not _new(first, after)
+    assert all("0:19" in job.command for job in fewer if job.kind == "probe")
+
+
+def test_a_study_file_in_the_place_of_a_dataset_card_is_named(place: Path) -> None:
+    (place / "nocard.parquet").write_bytes((place / "brain.parquet").read_bytes())
+    (place / "nocard.yaml").write_text("data: [nocard.parquet]\nextract: {backbones: [resnet50]}\n")
+    with pytest.raises(StudyError, match="which is the study file"):
+        compile_study(load_study(place / "nocard.yaml"), place)
+
+
+def test_probes_are_merged_with_what_was_fine_tuned_on_the_same_seeds(place: Path) -> None:
+    jobs = _compile(place, "finetune=[{modes: ['partial:1'], seeds: 3}]", "extract.backbones=[dinov2-s]")
+    first, main = [job for job in jobs if job.kind == "merge"]
+    assert "first-3" in first.name
+    assert sorted(path.split("--")[1] for path in first.inputs) == ["finetune-partial-1", "knn", "logreg"]
+    assert all("--0-3--" in path for path in first.inputs)
+    assert sorted(path.split("--")[2] for path in main.inputs) == ["0-3", "0-3", "3-100", "3-100"]
+
+
+def test_equal_seeds_give_one_merged_run(place: Path) -> None:
+    jobs = _compile(place, "finetune=[{seeds: 5}]", "probe.seeds=5")
+    assert [job.name for job in jobs if job.kind == "merge"] == ["merge-brain-official"]
+
+
+def test_fine_tuning_alone_has_a_run_of_its_own(place: Path) -> None:
+    jobs = _compile(place, "finetune=[{seeds: 2, train_fraction: [0.1, 1]}]", "probe.probes=[]")
+    assert Counter(job.kind for job in jobs)["probe"] == 0
+    finetuned = [job for job in jobs if job.kind == "finetune"]
+    assert all("--train-fraction" in job.command and "official" in job.command for job in finetuned)
+    assert [job.name for job in jobs if job.kind == "merge"] == ["merge-brain-official"]
+    curve = _compile(place, "finetune=[{seeds: 2, train_fraction: [0.1, 1]}]")
+    assert [job.name for job in curve if job.kind == "merge"] == ["merge-brain-official-curve", "merge-brain-official"]
+
+
+def test_a_large_data_set_is_embedded_in_shards(place: Path) -> None:
+    settings = ["data=[large.parquet]", "extract.backbones=[dinov2-s]", "minutes_per_job=2"]
+    *shards, last = [job for job in _compile(place, *settings) if job.kind == "extract"]
+    assert len(shards) > 1
+    assert {path for job in shards for path in job.outputs} <= set(last.inputs)
+    assert all(path.endswith(".done") and "--shard" in job.command for job in shards for path in job.outputs)
+    assert "--shard" not in last.command
+    assert last.command.count("--record") == len(last.outputs)
+
+
+def test_backbones_share_a_job_where_they_see_the_same_images(place: Path) -> None:
+    apart = _compile(place, "extract.backbones=[dinov2-s, {name: resnet50, images: {image_size: 96}}]")
+    assert [len(job.outputs) for job in apart if job.kind == "extract"] == [1, 1]
+    assert [len(job.outputs) for job in _compile(place) if job.kind == "extract"] == [2]
+
+
+def test_the_key_of_a_manifest_follows_its_content(place: Path) -> None:
+    before = _compile(place)
+    try:
+        _save(place / "brain.parquet", 63)
+        assert len(_new(_compile(place), before)) == len(before)
+    finally:
+        _save(place / "brain.parquet")
+    assert not _new(_compile(place), before)
+
+
+def test_a_built_manifest_comes_first_and_its_options_are_those_of_the_command(place: Path) -> None:
+    data = (
+        "{build: folder, source: scans, name: scans, options: {split: 'grouped:80/20', classes: ['no', 'yes, benign']}}"
+    )
+    build, check, *_ = _compile(place, f"data=[{data}]", "probe.protocols=[holdout]")
+    assert build.command[:5] == ("medprobe", "manifest", "build", "folder", "../../scans")
+    assert 'no,"yes, benign"' in build.command
+    assert build.outputs[0] in check.inputs
+
+
+def test_what_is_missing_is_left_out_and_listed_with_where_it_is_published(place: Path) -> None:
+    text = """
+data: [brain.parquet, {build: isic2019, source: ISIC}, {build: medmnist, source: breastmnist, options: {size: 224}}]
+data_root: nowhere
+extract: {backbones: [dinov2-s, retfound@weights.pth]}
+"""
+    jobs = _compile(place, text=text)
+    assert {job.name for job in jobs if job.kind == "check"} == {"check-brain"}
+    assert not [job for job in jobs if "retfound" in " ".join(job.command)]
+    missing = {one.label: one for one in missing_data(load_study(place / "other.yaml"), place)}
+    assert missing["isic2019"].published == "https://challenge.isic-archive.com/data/#2019"
+    assert missing["medmnist"].place == place / "nowhere" / "breastmnist_224.npz"
+    assert "zenodo" in missing["medmnist"].published
+    assert "RETFound" in missing["retfound@weights.pth"].published
+
+
+def test_all_that_does_not_exist_or_fit_is_one_message_with_lines(place: Path) -> None:
+    text = """
+data:
+  - plain.parquet
+  - {build: fodler}
+  - {build: isic2019, name: a, options: {splt: x}}
+  - {build: isic2019, name: b, options: {split: "grouped:x"}}
+  - {build: chexpert, name: c, options: {uncertain: zero}}
+  - {manifest: nosuch.csv, allow: [leak]}
+extract:
+  backbones: [dinov2-xs, {name: resnet50, poolings: [clz]}]
+probe: {probes: [logrg], protocols: [official], metric: roc_auc_ovo, seeds: 2}
+finetune:
+  - {modes: [ful], data: [z]}
+  - {recipe: huix}
+  - {settings: {lrr: 3}}
+"""
+    with pytest.raises(StudyError) as error:
+        _compile(place, text=text)
+    message = str(error.value)
+    for line, words in {
+        4: 'build: unknown builder "fodler"',
+        5: 'unknown option of isic2019 "splt"; there are split, window, per-slice, keep-ids, key. Did you mean "s',
+        6: 'unknown split "grouped:x"',
+        7: 'unknown word "zero"',
+        8: 'allow: unknown code "leak"',
+        10: 'there is no backbone "dinov2-xs". Did you mean "dinov2-s"',
+        11: "unknown probe logrg",
+        13: 'there is no mode "ful"',
+        14: 'unknown recipe "huix"',
+        15: "a recipe has no setting lrr",
+    }.items():
+        assert any(f.startswith(f"  line {line}: ") and words in f for f in message.splitlines()), words
+    assert "poolings: unknown pooling" in message
+    assert "official needs a manifest that names train, test; plain has no train, test" in message
+    assert "roc_auc_ovo is not defined for plain, which is binary" in message
+    assert "finetune[1].seeds: 3 are more than the 2 of the probes" in message
+
+
+def test_two_of_one_name_are_refused(place: Path) -> None:
+    with pytest.raises(StudyError, match='two would be called "resnet50"; give each a `label`'):
+        _compile(place, "extract.backbones=[resnet50, {name: resnet50, poolings: [pooled]}]")
+    with pytest.raises(StudyError, match='two would be called "brain"; give each a `name`'):
+        _compile(place, "data=[brain.parquet, brain.parquet]")
+
+
+def test_several_data_sets_are_ranked(place: Path) -> None:
+    jobs = _compile(place, "data=[brain.parquet, large.parquet]")
+    ranks = [job for job in jobs if "--ranks" in job.command]
+    assert [job.command[-3] for job in ranks] == ["backbones", "probes"]
+    assert all(len(job.inputs) == 2 for job in ranks)
+
+
+def test_a_plan_needs_no_torch(place: Path, without_torch: str) -> None:
+    code = f"""{without_torch}
+from pathlib import Path
+from medprobe.study import compile_study, load_study
+study = load_study("study.yaml", ["finetune=[{{modes: [full, 'lora:8', tokens-deit], recipe: huix2024}}]"])
+assert compile_study(study, Path())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=place)
