@@ -62,6 +62,14 @@ def read_records(paths: Iterable[Path | str], store: Path | str, dataset: str) -
     return sorted(unique.values(), key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
 
 
+def record_is_current(path: Path, store: Path) -> bool:
+    """Whether a file is a record, and the cache that it names is in `store`."""
+    try:
+        return (store / _read(path)["cache"]).is_file()
+    except CacheError:
+        return False
+
+
 def _open(path: Path, store: Path, dataset: str) -> EmbeddingCache:
     record = _read(path)
     if record["dataset"] != dataset:

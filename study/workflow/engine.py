@@ -1,0 +1,213 @@
+"""Runs a study: writes its Snakefile, starts Snakemake on it, and shows how far it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from subprocess import Popen
+from typing import BinaryIO, Literal
+
+import yaml
+
+from ...base import atomic_path, counted, one_of, progress, usable_cores
+from ...base.errors import StudyError
+from ...base.files import make_folder
+from ...base.progress import Bar
+from ...base.text import install_command
+from ..jobs import Job
+from ..schema import StudyFile
+from .failures import SNAKEMAKE_LOG, Failure, failures, last_lines
+from .folder_lock import only_run
+from .progress import jobs_to_do, states
+from .results import link_results
+from .snakefile import log_of, write_snakefile
+
+_LOOK_EVERY_S = 0.5
+_STOP_WITHIN_S = 60.0
+_CLUSTER_JOBS = 100
+"""Jobs that are submitted at once."""
+_CLUSTER_RETRIES = 2
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """How a run of a study ended."""
+
+    done: int
+    """Jobs that it finished."""
+    failures: tuple[Failure, ...]
+    unfinished: int
+    """Jobs that are still to be done, the failed ones included."""
+    status: int
+    """Exit status of Snakemake."""
+    message: tuple[str, ...]
+    """The end of Snakemake's own log if it failed and no job's log says why."""
+    links: tuple[Path, ...]
+    """The newest results, under plain names."""
+
+
+class StudyInterrupted(BaseException):
+    """The run was stopped by a signal, and its jobs with it."""
+
+
+def run_study(
+    jobs: Sequence[Job],
+    study: StudyFile,
+    out: Path,
+    *,
+    engine: Literal["local", "slurm"] = "local",
+    profile: Path | None = None,
+    cores: int | None = None,
+    options: Sequence[str] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> StudyRun:
+    """Runs what is missing of a study with Snakemake, in the folder of results `out`.
+
+    Args:
+        jobs: those of the study.
+        study: the study, which is written to `study.yaml` there.
+        out: the folder of results, made if there is none.
+        engine: `local` runs jobs on this machine, `slurm` submits them.
+        profile: a profile of Snakemake, which chooses the engine instead.
+        cores: of this machine; by default all. With a cluster, jobs that are submitted at once.
+        options: further options of Snakemake, which go before these.
+        should_stop: whether to stop the jobs and end, such as after SIGTERM.
+
+    Raises:
+        StudyError: Snakemake is not installed, or another process runs a study there.
+        OutputError: the folder cannot be written.
+        StudyInterrupted: it was to stop, or Ctrl-C was pressed. The jobs have ended.
+    """
+    if find_spec("snakemake") is None:
+        raise StudyError(f"a study needs Snakemake, which is not installed: {install_command('study')}")
+    make_folder(out / "logs")
+    with only_run(out) as held:
+        with atomic_path(out / "study.yaml") as path:
+            path.write_text(as_yaml(study), encoding="utf-8")
+        write_snakefile(jobs, study, out)
+        to_do = jobs_to_do(jobs, out)
+        for job in to_do:
+            (out / log_of(job)).unlink(missing_ok=True)  # a log without outputs would be that of a failure
+        words = [*_base_command(), *_engine_options(engine, profile, cores, study.name), *options]
+        title = f"Study {study.name}" if study.name else "Study"
+        with (out / SNAKEMAKE_LOG).open("wb") as log, progress(title, len(to_do), unit="jobs") as bar:
+            # Options such as --dry-run are for what Snakemake prints.
+            process = _started(words, out, held, log, stdout=None if options else log)
+            status = _ended(process, to_do, out, bar, should_stop)
+        state = states(to_do, out, running=False)
+        failed = tuple(failures(to_do, out, running=False))
+        return StudyRun(
+            done=sum(one == "done" for one in state.values()),
+            failures=failed,
+            unfinished=sum(one != "done" for one in state.values()),
+            status=status,
+            message=last_lines(out / SNAKEMAKE_LOG, 30) if status and not failed else (),
+            links=tuple(link_results(jobs, out)),
+        )
+
+
+def as_yaml(study: StudyFile) -> str:
+    """The study as a file that gives the same study, without what has its default."""
+    return yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
+def _base_command() -> list[str]:
+    # What a job depends on is in the names of its outputs, so no other trigger is to run it again.
+    rerun = ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "software-env"]
+    return [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *rerun]
+
+
+def _engine_options(
+    engine: Literal["local", "slurm"], profile: Path | None, cores: int | None, name: str | None
+) -> list[str]:
+    if profile is not None:
+        return ["--profile", str(profile.resolve()), *(["--cores", str(cores)] if cores else [])]
+    if engine == "slurm":
+        return ["--executor", "slurm", "--jobs", str(cores or _CLUSTER_JOBS), *_slurm_options(name or "study")]
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+    return ["--cores", str(cores or usable_cores()), "--resources", f"mem_mb={memory_mb}", "gpu_jobs=1"]
+
+
+def _slurm_options(name: str) -> list[str]:
+    """Options of Snakemake's Slurm plugin; without accounting it would ask `sacct` in vain, and wait for ever.
+
+    Raises:
+        StudyError: Slurm's commands are not here.
+    """
+    if shutil.which("sbatch") is None:
+        raise StudyError("--engine slurm: there is no sbatch on this machine; run it on a login node of the cluster.")
+    options = ["--retries", str(_CLUSTER_RETRIES), "--latency-wait", "30"]
+    options += ["--slurm-jobname-prefix", re.sub(r"[^A-Za-z0-9_-]", "-", name)[:50]]
+    options += ["--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "5"]
+    accounting = shutil.which("sacct") and subprocess.run(["sacct", "--noheader", "--allocations"], capture_output=True)
+    if not accounting or accounting.returncode:
+        options += ["--slurm-status-command", "squeue", "--slurm-no-account"]
+    return options
+
+
+def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: BinaryIO | None) -> Popen[bytes]:
+    """Snakemake, with the lock of the folder, and this environment's `medprobe` first on the path."""
+    # Were this a job of Slurm, what that says of it is not true of jobs that are submitted from it.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    here = str(Path(sys.executable).parent)
+    environment["PATH"] = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
+    return Popen(
+        words,
+        cwd=out,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=log,
+        pass_fds=[held],
+        process_group=0,  # which is ended as a whole, and only once
+    )
+
+
+def _ended(process: Popen[bytes], to_do: Sequence[Job], out: Path, bar: Bar, should_stop: Callable[[], bool]) -> int:
+    """Waits for Snakemake while showing how far it is; its exit status. An exception ends it, with its jobs."""
+    try:
+        return _watched(process, to_do, out, bar, should_stop)
+    except BaseException:
+        _stop(process)
+        raise
+
+
+def _watched(process: Popen[bytes], to_do: Sequence[Job], out: Path, bar: Bar, should_stop: Callable[[], bool]) -> int:
+    shown = 0
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_LOOK_EVERY_S)
+        if should_stop():
+            raise StudyInterrupted
+        state = states(to_do, out, running=True)
+        done = sum(one == "done" for one in state.values())
+        bar.advance(max(0, done - shown), note=_note(to_do, state))
+        shown = max(shown, done)
+
+
+def _note(jobs: Sequence[Job], state: Mapping[str, str]) -> str:
+    """`3 running (probe, extract), 1 failed`."""
+    kinds = Counter(job.kind for job in jobs if state[job.name] == "running")
+    failed = sum(one == "failed" for one in state.values())
+    running = f"{kinds.total()} running ({one_of(kinds)})" if kinds else "none running"
+    return f"{running}, {counted(failed, 'job')} failed" if failed else running
+
+
+def _stop(process: Popen[bytes]) -> None:
+    """Ends Snakemake and its jobs as Ctrl-C would; what does not end in time is killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(_STOP_WITHIN_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

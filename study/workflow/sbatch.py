@@ -1,0 +1,113 @@
+"""A study as plain sbatch scripts: arrays of jobs with dependencies, for those who cannot run Snakemake."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from ...base import atomic_path
+from ...base.version import VERSION_VARIABLE, own_version
+from ..jobs import Job
+from ..schema import StudyFile
+from .progress import jobs_to_do
+from .snakefile import DONE, THREADS, log_of, partition_of
+
+_LARGEST_ARRAY = 1000
+"""Slurm refuses larger ones unless it is configured otherwise."""
+_WRITTEN_IN_PIECES = {"stats", "report"}
+"""Kinds of jobs whose folders are there before all files are in them; they are short, and done again."""
+
+
+def write_sbatch(jobs: Sequence[Job], study: StudyFile, out: Path, folder: Path) -> list[Path]:
+    """Writes a script per kind and step of the unfinished jobs, and `submit.sh`, which submits them in order.
+
+    Args:
+        jobs: those of the study.
+        study: the study, whose `cluster` the scripts follow.
+        out: the folder of results.
+        folder: of the scripts.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    arrays = _arrays(jobs_to_do(jobs, out))
+    files = [folder / f"{number:02d}-{array[0].kind}.sh" for number, array in enumerate(arrays, 1)]
+    after = _dependencies(arrays)
+    for array, file in zip(arrays, files, strict=True):
+        _write(file, _script(array, study, out.resolve(), file.stem))
+    _write(folder / "submit.sh", _submit(files, after))
+    return [*files, folder / "submit.sh"]
+
+
+def _arrays(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs of one kind, partition and step, none of which needs another one of them; in an order that can be run."""
+    producers = {path: job.name for job in jobs for path in job.outputs}
+    needs = {job.name: {producers[path] for path in job.inputs if path in producers} for job in jobs}
+    step: dict[str, int] = {}
+    for name in TopologicalSorter(needs).static_order():
+        step[name] = 1 + max((step[one] for one in needs[name]), default=0)
+    groups: dict[tuple[int, str, int], list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: step[job.name]):
+        groups.setdefault((step[job.name], job.kind, job.needs.gpus), []).append(job)
+    return [list(part) for group in groups.values() for part in _parts(group)]
+
+
+def _parts(group: list[Job]) -> Iterable[Sequence[Job]]:
+    return (group[start : start + _LARGEST_ARRAY] for start in range(0, len(group), _LARGEST_ARRAY))
+
+
+def _dependencies(arrays: Sequence[Sequence[Job]]) -> list[list[int]]:
+    """For each array the places of those whose outputs it reads."""
+    place = {path: at for at, array in enumerate(arrays) for job in array for path in job.outputs}
+    return [sorted({place[path] for job in array for path in job.inputs if path in place}) for array in arrays]
+
+
+def _script(array: Sequence[Job], study: StudyFile, out: Path, name: str) -> str:
+    options = {
+        "job-name": f"{study.name or 'study'}-{name}",
+        "array": f"0-{len(array) - 1}",
+        "output": "/dev/null",  # each job has a log of its own
+        "cpus-per-task": max(job.needs.cores for job in array),
+        "mem": f"{max(job.needs.memory_mb for job in array)}M",
+        "time": max(job.needs.walltime for job in array),
+        "partition": partition_of(array[0], study),
+        "account": study.cluster.account,
+        "gres": study.cluster.gpu if array[0].needs.gpus else None,
+    }
+    head = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
+    head += [f"#SBATCH {option}" for option in study.cluster.extra]
+    body = ["set -e", *study.cluster.before, "set -euo pipefail", f"cd {shlex.quote(str(out))}", "mkdir -p logs"]
+    body += [f"export {VERSION_VARIABLE}={own_version()}", "", "case $SLURM_ARRAY_TASK_ID in"]
+    for number, job in enumerate(array):
+        body += [f"{number})  # {job.name}", *(f"    {line}" for line in _lines(job)), "    ;;"]
+    return "\n".join(["#!/bin/bash", *head, "", *body, "esac", ""])
+
+
+def _lines(job: Job) -> list[str]:
+    outputs = [shlex.quote(path) for path in job.outputs]
+    marks = [shlex.quote(path) for path in job.outputs if path.endswith(DONE)]
+    words = [str(job.needs.cores) if word == THREADS else shlex.quote(word) for word in job.command]
+    lines = [f"{' '.join(words)} > {shlex.quote(log_of(job))} 2>&1"]
+    lines += [f'mkdir -p "$(dirname {mark})" && touch {mark}' for mark in marks]
+    if job.kind not in _WRITTEN_IN_PIECES:  # submitted again, it does nothing
+        lines.insert(0, f"{' && '.join(f'[ -e {path} ]' for path in outputs)} && exit 0")
+    return lines
+
+
+def _submit(files: Sequence[Path], after: Sequence[Sequence[int]]) -> str:
+    lines = ["#!/bin/bash", "# Submits all jobs; those that need others wait for them.", "set -euo pipefail"]
+    lines += ['cd "$(dirname "$0")"', ""]
+    for at, (file, needed) in enumerate(zip(files, after, strict=True), 1):
+        ids = "".join(f":${{job{one + 1}%%;*}}" for one in needed)
+        dependency = f" --dependency=afterok{ids} --kill-on-invalid-dep=yes" if ids else ""
+        lines.append(f"job{at}=$(sbatch --parsable{dependency} {shlex.quote(file.name)})")
+        lines.append(f'echo "{file.name}: ${{job{at}}}"')
+    return "\n".join([*lines, ""])
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o755)
