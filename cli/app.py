@@ -16,13 +16,9 @@ from ..base.version import refuse_other_version
 from . import backbones, cache, demo, doctor, extract, finetune, report
 from .manifest import app as manifest
 from .probe import app as probe
-<<<<<<< HEAD
 from .probe import merge, retrieve, stats
-=======
-from .probe import merge, stats
 from .study import app as study
 from .study import run as study_run
->>>>>>> 7b15bb6 (Studies are run by Snakemake: Snakefile, engine, status, plan, graph and sbatch scripts, and their commands)
 from .terminal.console import remark
 from .terminal.wrapping import wrapped
 
@@ -31,13 +27,8 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _AROUND = 60
 """Characters of a text that are shown around one that is not UTF-8."""
 _WORKFLOW = (
-<<<<<<< HEAD
     *("manifest", "extract", "cache", "probe", "retrieve", "finetune", "merge", "stats", "report"),
-    *("backbones", "doctor", "demo"),
-=======
-    *("manifest", "extract", "cache", "probe", "finetune", "merge", "stats", "report"),
     *("run", "status", "study", "backbones", "doctor", "demo"),
->>>>>>> 7b15bb6 (Studies are run by Snakemake: Snakefile, engine, status, plan, graph and sbatch scripts, and their commands)
 )
 
 
@@ -75,13 +66,8 @@ app.add_typer(manifest.app, name="manifest")
 app.add_typer(cache.app, name="cache")
 app.add_typer(study.app, name="study")
 for run in (
-<<<<<<< HEAD
     *(extract.extract, probe.probe, retrieve.retrieve, finetune.finetune, merge.merge, stats.stats, report.report),
-    *(backbones.backbones, doctor.doctor, demo.demo),
-=======
-    *(extract.extract, probe.probe, finetune.finetune, merge.merge, stats.stats, report.report),
     *(study_run.run, study.status, backbones.backbones, doctor.doctor, demo.demo),
->>>>>>> 7b15bb6 (Studies are run by Snakemake: Snakefile, engine, status, plan, graph and sbatch scripts, and their commands)
 ):
     app.command()(run)
 

@@ -26,7 +26,7 @@ _MAY_USE = {
     "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report", "study"},
 }
 _FROM_MODULES = {
-    "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text"},
+    "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text", "version"},
     "manifests": {
         "build_options",
         "builders.medmnist_facts",
@@ -50,7 +50,7 @@ _FROM_MODULES = {
         "summary.warnings",
         "validation.diagnostics",
     },
-    "cache": {"index", "locking", "lookup", "spec", "verify"},
+    "cache": {"record", "index", "locking", "lookup", "spec", "verify"},
     "extract": {
         "adapters",
         "backbone",
@@ -102,6 +102,16 @@ _FROM_MODULES = {
         "experiment",
     },
     "finetune": {"network.modes", "training.recipe", "work_folder"},
+    "study": {
+        "template",
+        "workflow.engine",
+        "workflow.failures",
+        "workflow.folder_lock",
+        "workflow.graph",
+        "workflow.progress",
+        "workflow.results",
+        "workflow.sbatch",
+    },
     "report": {"elements.table", "run.data", "run.tables", "run.verdict"},
 }
 """The modules that other packages may import from, besides what `__init__.py` exports."""
@@ -114,8 +124,8 @@ _ORDER = {
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info experiment runner retrieval",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
-    "study": "schema jobs loading arguments estimates data_sets systems plan preparing compiling
-        template workflow",
+    "study": """schema jobs loading arguments estimates data_sets systems plan preparing compiling
+        template workflow""",
     "report": "elements plots run manifest",
 }
 """From the lowest: a subpackage or module imports only what stands before it."""

@@ -9,7 +9,6 @@ import typer
 
 from ...base.files import atomic_path
 from ...base.text import NONE
-from ...manifests.output_path import require_place
 from ..terminal.console import command, remark, say, show_table
 from ..terminal.wrapping import wrapped
 
@@ -125,6 +124,7 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
     """Makes sure, before anything is read, that there is such a fix and a place where it may go."""
     from ...base import ManifestError, OutputError, no_such
     from ...manifests.checks.fix_duplicates import FIXES
+    from ...manifests.output_path import require_place
 
     if fix is not None and fix not in FIXES:
         raise ManifestError(f"--fix: {no_such('word', fix, FIXES)}")

@@ -11,7 +11,10 @@ from ..terminal.console import command, remark, say
 from .study_options import Settings, StudyPath, compiled
 from .study_tables import show_status
 
-app = typer.Typer(help="Writes study files and what belongs to them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Writes study files and what belongs to them.\n\nExample: `medprobe study init brain.parquet`",
+    no_args_is_help=True,
+)
 
 
 def status(study: StudyPath, setting: Settings = None) -> None:

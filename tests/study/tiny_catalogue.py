@@ -15,7 +15,10 @@ SIZE = 32
 """Pixels, for all of them."""
 _VIT = {"embed_dim": 24, "depth": 5, "num_heads": 3, "img_size": SIZE, "patch_size": 8}
 _SAM = _VIT | {"window_size": 2, "global_attn_indexes": (1, 4)}
-_CLIP = {"embed_dim": 20, "vision_cfg": {"image_size": SIZE, "layers": 5, "width": 24, "head_width": 8, "patch_size": 8}}
+_CLIP = {
+    "embed_dim": 20,
+    "vision_cfg": {"image_size": SIZE, "layers": 5, "width": 24, "head_width": 8, "patch_size": 8},
+}
 _BLIP = {"hidden_size": 24, "num_hidden_layers": 5, "num_attention_heads": 3, "intermediate_size": 96}
 _RESNET = {"layers": (1, 2, 2, 1), "channels": (4, 4, 8, 8), "stem_width": 8}
 _DENSENET = {"growth_rate": 4, "block_config": (2, 2, 2, 2)}
