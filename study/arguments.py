@@ -19,8 +19,8 @@ class File(NamedTuple):
     key: str
 
 
-def output(stem: str, kind: str, settings: Iterable[str], keys: Iterable[str], suffix: str = "") -> File:
-    """An output of a command with these settings, on inputs of these keys."""
+def output(stem: str, kind: str, settings: Iterable[str], keys: Iterable[str], suffix: str = "/") -> File:
+    """An output of a command with these settings, on inputs of these keys; by default a folder."""
     key = fingerprint([kind, list(settings), list(keys), version("medprobe")], digits=10)
     return File(f"{stem}--{key}{suffix}", key)
 

@@ -231,7 +231,7 @@ def _retrieve(plan: Plan, data: Data, embedded: list[Embedded], jobs: list[Job])
 
 def _merge(plan: Plan, stem: str, data: Data, parts: list[File], seeds: int, jobs: list[Job]) -> File:
     """Adds the run of several parts, its statistics and its report."""
-    systems = len({part.path.rpartition("/")[2].rsplit("--", 2)[0] for part in parts})
+    systems = len({part.path.rsplit("--", 2)[0] for part in parts})
     size = (data.source.rows, systems, seeds, data.source.classes)
     run = output(f"merged/{stem}", "merge", [], [part.key for part in parts])
     paths = [part.path for part in parts]
