@@ -35,6 +35,6 @@ class Job:
     inputs: tuple[str, ...]
     """Outputs of other jobs, or files of the user."""
     outputs: tuple[str, ...]
-    """Files, and folders, which end in a slash; the name of each carries a key of all that it depends on. One that ends in `.done` is an empty
-    file, which whoever runs the command makes when it has succeeded."""
+    """Files, and folders, which end in a slash. The name of each carries a key of all that it depends on. A file that
+    ends in `.done` is empty; whoever runs the command makes it when it has succeeded."""
     needs: Needs = Needs()
