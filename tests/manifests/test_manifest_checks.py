@@ -160,6 +160,12 @@ def test_check_ends_with_1_on_errors_and_0_on_warnings(medprobe, class_folders: 
     status, said, _ = medprobe("manifest", "check", out, "--json")
     assert status == 1
     assert {found["code"] for found in json.loads(said)} == {"pixels-across-splits", "pixels-repeated"}
+    saved = tmp_path / "found.json"
+    status, _, remarks = medprobe("manifest", "check", out, "--save", saved)
+    assert (status, "--allow pixels-across-splits" in remarks, saved.exists()) == (1, True, False)
+    assert medprobe("manifest", "check", out, "--save", saved, "--allow", "pixels-across-splits")[0] == 0
+    assert {found["code"] for found in json.loads(saved.read_text())} == {"pixels-across-splits", "pixels-repeated"}
+    assert 'unknown code "pixel"' in medprobe("manifest", "check", out, "--allow", "pixel")[2]
 
 
 def test_building_and_showing_tell_counts_and_never_overwrite_unasked(medprobe, class_folders: Path, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -288,6 +289,14 @@ def test_two_data_sets_that_agree_are_told_in_plain_numbers(folders: list[Path],
     assert "note: every data set gives the same order: no F, the exact p decides" in printed
     status, printed, _ = medprobe("stats", *folders[1:], "--ranks", "--json")
     assert all(row["f"] is None and row["note"] for row in json.loads(printed)["ranks"] if row["p_exact"] < 0.17)
+
+
+def test_ranks_come_from_scores_alone(folders: list[Path], tmp_path: Path, medprobe: Medprobe) -> None:
+    lighter = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
+    for folder in lighter:
+        assert len(Run.load(folder, predictions=False).predictions) == 0
+        (folder / "predictions.parquet").unlink()
+    assert medprobe("stats", *lighter, "--ranks")[:2] == medprobe("stats", *folders, "--ranks")[:2]
 
 
 def test_json_is_json_alone_and_has_the_tables(folders: list[Path], medprobe: Medprobe) -> None:
