@@ -75,7 +75,7 @@ def retrieve(
         >>> run.scores["metric"].unique().tolist()
         ['accuracy_at_1', 'accuracy_at_5', 'vote_at_5', 'map_at_5', 'map_all_at_5']
     """
-    ks, caches = _checked(k), as_list(caches)
+    ks, caches = _checked(k), as_list(manifest, caches)
     look_up("similarity", similarity, SIMILARITIES)
     if manifest.card.task == "multilabel":
         raise ProbeError(

@@ -240,6 +240,8 @@ def test_as_many_as_there_are_of_other_patients_can_be_found(shared: Any) -> Non
 
 
 def test_data_that_cannot_be_searched_are_refused(official: Any, study: Any, study_of, tmp_path: Path) -> None:
+    with pytest.raises(ProbeError, match="no caches are given"):
+        retrieve(official.manifest, [], progress=False)
     with pytest.raises(ProbeError, match="no unit is in train, test"):
         retrieve(study.manifest, study.caches, progress=False)
     table = official.manifest.table
