@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,8 +22,14 @@ class File(NamedTuple):
 
 def output(stem: str, kind: str, settings: Iterable[str], keys: Iterable[str], suffix: str = "/") -> File:
     """An output of a command with these settings, on inputs of these keys; by default a folder."""
-    key = fingerprint([kind, list(settings), list(keys), version("medprobe")], digits=10)
+    key = fingerprint([kind, list(settings), list(keys), _version()], digits=10)
     return File(f"{stem}--{key}{suffix}", key)
+
+
+@cache
+def _version() -> str:
+    # Kept, as reading it takes milliseconds, and a study has thousands of outputs.
+    return version("medprobe")
 
 
 def blocks(seeds: int, size: int, cuts: Iterable[int] = ()) -> list[tuple[int, int]]:

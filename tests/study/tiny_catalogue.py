@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from medprobe.extract import Entry, catalogue, load_backbone
 from medprobe.extract.adapters import from_seem
 from medprobe.extract.catalogue import Random
+from timm.models import vgg
 
 SIZE = 32
 """Pixels, for all of them."""
@@ -38,7 +40,7 @@ def _clip(name: str) -> Entry:
 
 def tiny_catalogue() -> dict[str, Entry]:
     """The entries by the names that the presets give, weights in files left out."""
-    vits = {name: _VIT for name in ("dinov2-s", "dinov2-b", "dinov2-l", "dinov2-g", "deit-b", "dino-vit-b16")}
+    vits = dict.fromkeys(("dinov2-s", "dinov2-b", "dinov2-l", "dinov2-g", "deit-b", "dino-vit-b16"), _VIT)
     dinov2 = "vit_small_patch14_dinov2"
     models = {name: dinov2 if name.startswith("dinov2") else "vit_base_patch16_224" for name in vits}
     blip = {"model_type": "blip", "vision_config": _BLIP | {"image_size": SIZE, "patch_size": 8}}
@@ -56,15 +58,20 @@ def tiny_catalogue() -> dict[str, Entry]:
         _tiny("timm:eva02_base_patch16_clip_224.merged2b", "eva02_base_patch16_clip_224", **_VIT),
         _tiny("uni", "vit_base_patch16_224", **_VIT, init_values=1e-5),
         *(_clip(name) for name in ("clip-b16", "clip-g14", "biomedclip")),
-        replace(catalogue()["blip-base"], config=blip, dim=None, image_size=SIZE, weights=Random()),
-        replace(catalogue()["seem-focalnet-t"], dim=None, image_size=SIZE, weights=Random()),
+        replace(catalogue()["blip-base"], config=blip, dim=None, image_size=SIZE),
+        replace(catalogue()["seem-focalnet-t"], dim=None, image_size=SIZE),
     ]
     return {entry.name: entry for entry in entries}
 
 
-def shrink_seem() -> None:
-    """Makes SEEM's encoder tiny, which the catalogue has no options for."""
-    from_seem._VARIANTS["focalnet-t"] = {"width": 8, "depths": (1, 1, 3, 1), "levels": 2, "depthwise": True}
+def shrink(patch: pytest.MonkeyPatch) -> None:
+    """Puts the tiny networks in the catalogue; SEEM's encoder and VGG have no options for numbers of channels."""
+    patch.setitem(
+        from_seem._VARIANTS, "focalnet-t", {"width": 8, "depths": (1, 1, 3, 1), "levels": 2, "depthwise": True}
+    )
+    patch.setitem(vgg.cfgs, "vgg11", [8, "M", 8, "M", 16, 16, "M", 16, 16, "M", 16, 16, "M"])
+    for name, entry in tiny_catalogue().items():
+        patch.setitem(catalogue(), name, entry)
 
 
 def save_weights(root: Path) -> None:
@@ -82,7 +89,7 @@ def save_weights(root: Path) -> None:
 
 
 def _weights(name: str) -> dict[str, torch.Tensor]:
-    return load_backbone(name, device="cpu", runtime="torch", precision="fp32").network.state_dict()
+    return load_backbone(f"{name}@random", device="cpu", runtime="torch", precision="fp32").network.state_dict()
 
 
 def _save(tensors: dict[str, Any], path: Path) -> None:

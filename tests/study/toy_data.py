@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-
 from medprobe.manifests.builders.medmnist_facts import all_sets, name_and_size
 from medprobe.manifests.datasets.set_format import read_set
 from PIL import Image
@@ -37,7 +36,9 @@ def write_medmnist(root: Path, names: Iterable[str]) -> None:
             shape = (len(labels), side, side, side) if stem.endswith("3d") else (len(labels), side, side)
             arrays[f"{part}_images"] = rng.integers(0, 256, shape, np.uint8)
             multilabel = facts.task == "multilabel"
-            arrays[f"{part}_labels"] = np.eye(len(facts.classes), dtype=np.uint8)[labels] if multilabel else labels[:, None]
+            arrays[f"{part}_labels"] = (
+                np.eye(len(facts.classes), dtype=np.uint8)[labels] if multilabel else labels[:, None]
+            )
         np.savez(root / name, **arrays)
 
 

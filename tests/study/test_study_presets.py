@@ -1,0 +1,184 @@
+"""Presets of published studies: their jobs, their splits to the row, and every cell of them at toy size."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from medprobe.evaluate import Run
+from medprobe.study import StudyFile, compile_study, load_study, missing_data, preset_names, results_folder
+from tiny_catalogue import SIZE, save_weights, shrink
+from toy_data import write_medmnist, write_presets_data
+
+VARIANTS = ("faithful", "corrected")
+ALL = list(product(preset_names(), VARIANTS))
+_SIZES_TRIED = {"medmnist-plus": ("28",), "retrieval-mahbod2024": ("28", "64")}
+"""Of MedMNIST, unless CI_NIGHTLY is 1: the sizes differ by the file alone."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_networks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(once) -> Path:
+    """A folder with all data sets and weights of all presets."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        write_presets_data(folder)
+        studies = [load_study(f"preset:{name}") for name in preset_names()]
+        sets = [one.source for study in studies for one in study.data if one.build == "medmnist"]
+        write_medmnist(folder, sorted(set(map(str, sets))))
+        save_weights(folder)
+
+    return once("presets", make)
+
+
+def _preset(name: str, variant: str, root: Path) -> StudyFile:
+    return load_study(f"preset:{name}", [f"protocol={variant}", f"data_root={root}"])
+
+
+@pytest.mark.parametrize(("name", "variant"), ALL)
+def test_a_preset_has_a_job_for_each_cell_and_says_what_it_does_not_repeat(name, variant, root, tmp_path) -> None:
+    study = _preset(name, variant, root)
+    assert study.notes
+    assert missing_data(study, tmp_path) == []
+    jobs = compile_study(study, tmp_path)
+    words = [job.command for job in jobs]
+    for one in study.data:
+        assert sum(f"{one.name}-{variant}" in command for command in words if "build" in command) == 1
+    embedded = [job for job in jobs if job.kind == "extract"]
+    recorded = {path for job in embedded for path in job.outputs if path.endswith(".json")}
+    assert len(recorded) == len(study.data) * len(study.extract.backbones)
+    trained = {(job.inputs, *_without_seeds(job.command)) for job in jobs if job.kind == "finetune"}
+    assert len(trained) == sum(
+        len(one.data or study.data) * len(one.backbones or study.extract.backbones) * len(one.modes)
+        for one in study.finetune
+    )
+    if study.retrieve:
+        assert sum(job.kind == "retrieve" for job in jobs) == len(recorded)
+
+
+def _without_seeds(command: tuple[str, ...]) -> list[str]:
+    at = command.index("--seeds")
+    words = [*command[:at], *command[at + 2 :]]
+    return words[: words.index("--out")]
+
+
+def test_what_is_missing_is_listed_with_its_source_and_the_rest_has_its_jobs(root, tmp_path) -> None:
+    there = tmp_path / "data"
+    there.mkdir()
+    (there / "APTOS2019").symlink_to(root / "APTOS2019")
+    study = _preset("huix2024", "faithful", there)
+    missing = {one.label: one.published for one in missing_data(study, tmp_path)}
+    assert "challenge.isic-archive.com" in missing["isic2019"]
+    assert {"ddsm", "chexpert"} < set(missing)
+    weights = {label: source for label, source in missing.items() if "@" in label}
+    assert [("UX-Decoder" in source, "salesforce/BLIP" in source) for source in weights.values()] == [
+        (True, False),
+        (False, True),
+    ]
+    commands = [" ".join(job.command) for job in compile_study(study, tmp_path)]
+    assert any("dinov2-b" in command for command in commands)
+    assert not any("blip" in command or "isic2019" in command for command in commands)
+
+
+def test_the_faithful_splits_of_huix_are_the_study_s_own_to_the_row(root, tmp_path, medprobe, monkeypatch) -> None:
+    study = _preset("huix2024", "faithful", root)
+    out = results_folder(study, tmp_path)
+    out.joinpath("manifests").mkdir(parents=True)
+    monkeypatch.chdir(out)
+    drawn = {}
+    for job in compile_study(study, tmp_path):
+        if job.kind == "build":
+            assert medprobe(*job.command[1:]).status == 0
+            drawn[job.name.removeprefix("build-")] = pd.read_parquet(job.outputs[0])
+    for name, table, held in (
+        ("aptos2019", "APTOS2019/train.csv", 0.3),
+        ("isic2019", "ISIC2019/ISIC_2019_Training_GroundTruth.csv", 0.2),
+    ):
+        rows = len(pd.read_csv(root / table))
+        order = list(range(rows))
+        random.Random(42).shuffle(order)
+        kept = order[: int(rows * held)]
+        val, test = set(kept[: len(kept) // 2]), set(kept[len(kept) // 2 :])
+        wanted = ["val" if row in val else "test" if row in test else "train" for row in range(rows)]
+        assert drawn[name]["split"].tolist() == wanted
+    lists = {part: (root / f"DDSM/ddsm_raw_image_lists/{part}.txt").read_text().split() for part in _PARTS}
+    assert drawn["ddsm"]["split"].tolist() == [part for part in _PARTS for _ in lists[part]]
+    published = pd.read_csv(root / "CheXpert/train.csv").sort_values("Path")
+    cut = int(len(published) * 0.2) + 15
+    part = published.loc[:cut]
+    test = set(part.loc[len(part) // 2 :].index)
+    assert set(drawn["chexpert"].index[drawn["chexpert"]["split"] == "test"]) == test
+
+
+_PARTS = ("train", "val", "test")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "variant"), ALL)
+def test_every_cell_of_a_preset_runs(name, variant, root, tmp_path, medprobe, monkeypatch) -> None:
+    study = _small(_preset(name, variant, root))
+    out = results_folder(study, tmp_path)
+    out.mkdir(parents=True)
+    monkeypatch.chdir(out)
+    for job in compile_study(study, tmp_path):
+        for path in job.outputs:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        words = [word.replace("{threads}", "1") for word in job.command[1:]]
+        here = ["--device", "cpu", "--workers", "0"] if job.kind in ("extract", "finetune") else []
+        ended = medprobe(*words, *here)
+        assert ended.status == 0, f"{job.name}: {ended.notes}"
+        for path in job.outputs:
+            if path.endswith(".done"):
+                Path(path).touch()
+    runs = [Run.load(folder) for folder in Path("merged").iterdir()]
+    assert {dataset for run in runs for dataset in run.scores["dataset"]} == {
+        f"{one.name}-{variant}" for one in study.data
+    }
+    backbones = {backbone for run in runs for backbone in run.scores["backbone"]}
+    assert len(backbones) == len({one.name for one in _embedders(study)})
+
+
+def _embedders(study: StudyFile) -> list:
+    return [*study.extract.backbones, *(each for one in study.finetune for each in one.backbones)]
+
+
+def _small(study: StudyFile) -> StudyFile:
+    """One seed, one epoch, few neighbours, halves for low-data curves, and the size of the tiny networks."""
+    sizes = None if os.environ.get("CI_NIGHTLY") == "1" else _SIZES_TRIED.get(study.name or "")
+    data = [one for one in study.data if sizes is None or str(one.name).endswith(sizes)]
+    data = [one.model_copy(update={"images": one.images and _tiny(one.images)}) for one in data]
+    extract = study.extract.model_copy(update={"images": _tiny(study.extract.images)})
+    probe = study.probe and study.probe.model_copy(
+        update={
+            "seeds": 1,
+            "probes": [text.replace("k=[200]", "k=[3]").replace("k=[11]", "k=[3]") for text in study.probe.probes],
+            "train_fraction": [0.5, 1] if study.probe.train_fraction else [],
+        }
+    )
+    finetune = [
+        one.model_copy(
+            update={
+                "seeds": 1,
+                "settings": {**one.settings, "epochs": 1},
+                "train_fraction": [0.5, 1] if one.train_fraction else [],
+            }
+        )
+        for one in study.finetune
+    ]
+    return study.model_copy(update={"data": data, "extract": extract, "probe": probe, "finetune": finetune})
+
+
+def _tiny(images):
+    return images.model_copy(update={"image_size": SIZE, **({"resize": SIZE + 4} if images.resize else {})})
