@@ -128,7 +128,7 @@ class CellFitter:
         [resample], fits = task.resamples, self.plan.fits
 
         def make(recipe: Recipe) -> tuple[Classifier, Inputs]:
-            classifier = make_start(backbone, cell.how.mode, recipe, task, resample, seed=resample.seed)
+            classifier = make_start(backbone, cell.how.mode, recipe, task, resample)
             return classifier, self._inputs(cell, classifier, recipe, task.X)
 
         with self._shown(cell) as show:
@@ -142,7 +142,6 @@ class CellFitter:
                 task,
                 resample,
                 cell.how.candidates,
-                seed=resample.seed,
                 checkpoint=fits and fits.checkpoint(cell.key, cell.resample),
                 on_epoch=report,
                 should_stop=should_stop,

@@ -51,10 +51,6 @@ class FineTuning:
             "settings": settings,
         }
 
-    def chosen(self, recipe: Recipe) -> dict[str, Any]:
-        """Of one of the candidates the settings that were searched."""
-        return {name: getattr(recipe, name) for name in self._grid}
-
     @property
     def _grid(self) -> dict[str, list[Any]]:
         return {name: list(dict.fromkeys(values)) for name, values in searched(self.candidates).items()}

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,54 +55,31 @@ class Trained:
     notes: list[str]
 
 
-def train(
-    classifier: Classifier,
-    inputs: Inputs,
-    task: ProbeTask,
-    resample: Resample,
-    recipe: Recipe,
-    *,
-    seed: int,
-    checkpoint: Path | None = None,
-    key: str = "",
-    on_epoch: Callable[[Curve], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> Trained:
-    """Trains on train, chooses the epoch on val, and predicts test with it.
-
-    Every random number follows from `seed` and the epoch; the caller's generators are left as they were. On a CPU the
-    same call gives the same bytes, whether or not it was interrupted.
-
-    Args:
-        classifier: the network, on its device, with the outputs of `make_loss`; it is trained in place.
-        inputs: where its images, activations or vectors come from.
-        task: labels, classes and metric of the rows.
-        resample: in rows.
-        recipe: how to train.
-        seed: of everything random.
-        checkpoint: the file that keeps the state after an epoch, and that training continues from.
-        key: what decides the result and is not among these arguments: the data, the backbone, the mode.
-        on_epoch: called after each epoch.
-        should_stop: looked at after each step; if true, `Interrupted` is raised.
-
-    Raises:
-        Interrupted: `should_stop` was true.
-        TrainingError: not one epoch was good, or the memory is too small.
-        FinetuneError: the recipe does not fit the task.
-    """
-    training = Training(classifier, inputs, task, resample, recipe, seed)
-    training.run(Checkpoint(checkpoint, training.key(key)), on_epoch, should_stop)
-    return training.tested()
-
-
 class Training:
-    """The epochs of one network: where they are, and the best so far."""
+    """The epochs of one network: trained on train, chosen on val, and the best one then predicts test.
+
+    Every random number follows from the resample's seed and the epoch; the caller's generators are left as they were.
+    On a CPU it gives the same bytes whenever it is done, and whether or not it was interrupted.
+    """
 
     def __init__(
-        self, classifier: Classifier, inputs: Inputs, task: ProbeTask, resample: Resample, recipe: Recipe, seed: int
+        self, classifier: Classifier, inputs: Inputs, task: ProbeTask, resample: Resample, recipe: Recipe
     ) -> None:
+        """Begins.
+
+        Args:
+            classifier: the network, on its device, with the outputs of `make_loss`; it is trained in place.
+            inputs: where its images, activations or vectors come from.
+            task: labels, classes and metric of the rows.
+            resample: in rows.
+            recipe: how to train.
+
+        Raises:
+            TrainingError: the memory is too small.
+            FinetuneError: the recipe does not fit the task.
+        """
         self.classifier, self.inputs, self.task, self.resample = classifier, inputs, task, resample
-        self.recipe, self.seed = recipe, seed
+        self.recipe, self.seed = recipe, resample.seed
         self.y = torch.from_numpy(task.y.astype(np.int64))
         self.loss = make_loss(recipe, task.task, task.y[resample.train])
         self.stepper = Stepper(classifier, inputs, self.loss, recipe, resample.train)
@@ -135,22 +111,22 @@ class Training:
         impatient = self.recipe.patience is not None and self.epochs - best >= self.recipe.patience
         return impatient or self.epochs >= self.recipe.epochs or bool(self.diverged)
 
-    def run(
-        self,
-        saved: Checkpoint,
-        on_epoch: Callable[[Curve], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> None:
-        """All epochs that `saved` does not have."""
+    def run(self, saved: Checkpoint, on_epoch: Callable[[Curve], None], should_stop: Callable[[], bool]) -> None:
+        """All epochs that `saved` does not have.
+
+        Raises:
+            Interrupted: `should_stop`, which is looked at after each step, was true.
+            TrainingError: the memory is too small.
+        """
         if state := saved.read():
             self.restore(state)
         while not self.is_over:
             try:
-                curve = self.epoch(should_stop or (lambda: False))
+                curve = self.epoch(should_stop)
             except _DivergedError as error:
                 self.diverged, curve = str(error), None
             saved.write(self.state(), at_once=self.is_over)
-            if on_epoch and curve:
+            if curve:
                 on_epoch(curve)
 
     def epoch(self, should_stop: Callable[[], bool]) -> Curve:
@@ -222,12 +198,12 @@ class Training:
             notes=self._notes(),
         )
 
-    def key(self, given: str) -> str:
-        """Of everything that decides the result: what the caller knows, and what this training does."""
+    @property
+    def key(self) -> str:
+        """Of everything that decides the result besides the data, the backbone and the mode."""
         arrays = (self.resample.train, self.resample.val, self.resample.test, self.task.y)
         return fingerprint(
             {
-                "given": given,
                 "recipe": self.recipe.facts(),
                 "seed": self.seed,
                 "rows": blake2b(b"".join(array.tobytes() for array in arrays), digest_size=16).hexdigest(),

@@ -43,8 +43,8 @@ class Recipe(Augmentation, frozen=True):
     Examples:
         >>> from medprobe.finetune import Recipe
         >>> recipe = Recipe.named("huix2024").changed(lr="3e-4", epochs=20)
-        >>> recipe.optimizer, recipe.clip_grad, recipe.short
-        ('adamw', 1.0, 'epochs=20,lr=0.0003,recipe=huix2024')
+        >>> recipe.optimizer, recipe.clip_grad, recipe.differing()
+        ('adamw', 1.0, {'epochs': 20, 'lr': 0.0003, 'recipe': 'huix2024'})
     """
 
     name: str = "default"
@@ -175,11 +175,6 @@ class Recipe(Augmentation, frozen=True):
         usual = Recipe.named(self.name)
         differing = {name: value for name, value in self if name not in _ABOUT and value != getattr(usual, name)}
         return {**differing, **({} if self.name == "default" else {"recipe": self.name})}
-
-    @property
-    def short(self) -> str:
-        """`differing()` as the names of systems have it: `lr=0.001,recipe=huix2024`, or nothing."""
-        return ",".join(f"{name}={in_words(value)}" for name, value in self.differing().items())
 
     def facts(self) -> dict[str, Any]:
         """All settings, JSON-like, as run.json has them."""

@@ -38,24 +38,21 @@ def fit_best(
     resample: Resample,
     recipes: Sequence[Recipe],
     *,
-    seed: int,
     checkpoint: Path | None = None,
-    key: str = "",
-    on_epoch: Callable[[Curve], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    on_epoch: Callable[[Curve], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Best:
     """Trains one classifier by each recipe and takes the best on val, by the metric or by what recipes `select`.
 
     Args:
         make: a new classifier for a recipe, and its inputs.
-        task: as for `train`.
-        resample: as for `train`.
+        task: labels, classes and metric of the rows.
+        resample: in rows; its seed is that of each training.
         recipes: one, or the candidates of a search.
-        seed: of each training.
-        checkpoint: the file that keeps the state; with several recipes one each, with its number in the name.
-        key: as for `train`.
-        on_epoch: as for `train`; `candidate` of what it is given is as `lr=0.001,layer_decay=1`, empty for one recipe.
-        should_stop: as for `train`.
+        checkpoint: the file that keeps the state after an epoch, and that training continues from; with several recipes
+            one each, with its number in the name.
+        on_epoch: called after each epoch with its curve; `candidate` in it is as `lr=0.001,layer_decay=1`, or empty.
+        should_stop: looked at after each step; if true, `Interrupted` is raised.
 
     Raises:
         Interrupted: `should_stop` was true.
@@ -64,7 +61,7 @@ def fit_best(
     """
 
     def begun(recipe: Recipe) -> Training:
-        return Training(*make(recipe), task, resample, recipe, seed)
+        return Training(*make(recipe), task, resample, recipe)
 
     grid = searched(recipes)
     chooses = replace(task, metric=METRICS["log_loss"]) if recipes[0].select == "loss" else task
@@ -78,9 +75,8 @@ def fit_best(
             file = checkpoint.with_stem(f"{checkpoint.stem}-{number}")
         chosen = {name: getattr(recipe, name) for name in grid}
         values = ",".join(f"{name}={in_words(value)}" for name, value in chosen.items())
-        saved = Checkpoint(file, training.key(key))
-        report = on_epoch and (lambda curve, values=values, show=on_epoch: show({**curve, "candidate": values}))
-        training.run(saved, report, should_stop)
+        saved = Checkpoint(file, training.key)
+        training.run(saved, lambda curve, values=values: on_epoch({**curve, "candidate": values}), should_stop)
         seconds += training.seconds
         if not training.best_curve:
             failures.append(f"{values}: {training.diverged}")

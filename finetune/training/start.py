@@ -17,25 +17,22 @@ from .losses import make_loss
 from .recipe import Recipe
 
 
-def make_start(
-    backbone: Backbone, mode: Mode, recipe: Recipe, task: ProbeTask, resample: Resample, *, seed: int
-) -> Classifier:
-    """The classifier that `train` is given.
+def make_start(backbone: Backbone, mode: Mode, recipe: Recipe, task: ProbeTask, resample: Resample) -> Classifier:
+    """The classifier that `Training` is given.
 
     Args:
         backbone: is copied.
         mode: what is trained.
         recipe: its loss, dropout, stochastic depth and start of the head.
         task: its `X` are the vectors of the frozen backbone.
-        resample: in rows.
-        seed: of the new weights.
+        resample: in rows; its seed is that of the new weights.
 
     Raises:
         FinetuneError: the mode does not fit the network, or the loss the task; or as `check_start`.
     """
     loss = make_loss(recipe, task.task, task.y[resample.train])
-    dropout, drop_path = recipe.dropout, recipe.drop_path
-    classifier = make_classifier(backbone, mode, loss.outputs, seed=seed, dropout=dropout, drop_path=drop_path)
+    drops = {"dropout": recipe.dropout, "drop_path": recipe.drop_path}
+    classifier = make_classifier(backbone, mode, loss.outputs, seed=resample.seed, **drops)
     check_start(mode, recipe)
     if recipe.head_init == "probe":
         weight, bias = probe_head(task, resample, class_weight=recipe.class_weight)

@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 
 import torch
-from medprobe.finetune.training.loop import train
 from medprobe.finetune.training.recipe import Recipe
-from small_training import ImagesInMemory, TinyClassifier, facts, small_task
+from small_training import ImagesInMemory, TinyClassifier, facts, small_task, train
 
 RECIPE = {"epochs": 6, "batch_size": 7, "precision": "fp32", "ema": 0.9, "mixup": 0.3, "patience": 4, "lr": 1e-2}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,9 @@ import torch
 from medprobe.evaluate import find_metric
 from medprobe.evaluate.resampling.resample import Resample
 from medprobe.finetune.network.modes import Mode
+from medprobe.finetune.training.checkpoint import Checkpoint
+from medprobe.finetune.training.loop import Curve, Trained, Training
+from medprobe.finetune.training.recipe import Recipe
 from medprobe.probe import ProbeTask
 from torch import nn
 
@@ -77,6 +82,24 @@ def small_task(count: int = 60, classes: int = 3, size: int = 16) -> tuple[torch
     names = tuple(f"class {c}" for c in range(classes))
     task = ProbeTask(vectors, y, (resample,), "multiclass", names, find_metric("accuracy"), refit=False)
     return torch.from_numpy(images), task, resample
+
+
+def train(
+    classifier: Any,
+    inputs: Any,
+    task: ProbeTask,
+    resample: Resample,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Curve], object] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Trains by one recipe, as `fit_best` does, and tests the best epoch."""
+    training = Training(classifier, inputs, task, replace(resample, seed=seed), recipe)
+    training.run(Checkpoint(checkpoint, training.key), on_epoch, should_stop)
+    return training.tested()
 
 
 def facts(trained: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ import torch
 from medprobe.base.errors import TrainingError
 from medprobe.extract import load_backbone
 from medprobe.finetune.network.classifier import make_classifier
-from medprobe.finetune.training.loop import Training, train
+from medprobe.finetune.training.loop import Training
 from medprobe.finetune.training.randomness import batches
 from medprobe.finetune.training.recipe import Recipe
-from small_training import ImagesInMemory, TinyClassifier, facts, small_task
+from small_training import ImagesInMemory, TinyClassifier, facts, small_task, train
 
 
 def _recipe(**settings) -> Recipe:
@@ -43,7 +44,7 @@ def test_losses_are_those_of_a_plain_loop(elaborate) -> None:
     network.load_state_dict({**backbone.vectors.network.state_dict(), **head})
     plain = {"layer_decay": 1, "warmup_epochs": 0, "schedule": "constant", "clip_grad": None}
     recipe = _recipe(lr=1e-3, epochs=5, rescale=False, **({"warmup_epochs": 3} if elaborate else plain))
-    training = Training(classifier, ImagesInMemory(images), task, resample, recipe, seed=5)
+    training = Training(classifier, ImagesInMemory(images), task, replace(resample, seed=5), recipe)
     found, update = [], training.stepper.update
     training.stepper.update = lambda *batch: found.append(update(*batch)) or found[-1]
     for _ in range(5):
@@ -133,7 +134,7 @@ def test_the_rate_rises_and_falls() -> None:
 def test_a_moving_average_is_timms() -> None:
     images, task, resample = small_task()
     recipe = _recipe(ema=0.8, epochs=1, warmup_epochs=0, lr=1e-2)
-    training = Training(TinyClassifier(3), ImagesInMemory(images), task, resample, recipe, seed=0)
+    training = Training(TinyClassifier(3), ImagesInMemory(images), task, resample, recipe)
     network = training.classifier
     ema = timm.utils.ModelEmaV3(network, decay=0.8, use_warmup=True)
     for step, rows in enumerate(batches(resample.train, 8), 1):
@@ -150,7 +151,7 @@ def test_a_moving_average_is_timms() -> None:
 def test_mixed_images_have_mixed_labels_and_the_loss_of_timm() -> None:
     images, task, resample = small_task()
     recipe = _recipe(mixup=0.5, label_smoothing=0.1)
-    training = Training(TinyClassifier(3), ImagesInMemory(images), task, resample, recipe, seed=0)
+    training = Training(TinyClassifier(3), ImagesInMemory(images), task, resample, recipe)
     rows = resample.train[:8]
     y = torch.from_numpy(task.y[rows])
     np.random.seed(3)  # noqa: NPY002
@@ -227,7 +228,7 @@ def test_a_loss_that_is_never_finite_is_an_error() -> None:
     with pytest.raises(
         TrainingError, match=r"the loss is nan at step 2 of epoch 1, and no epoch .* lower learning rate"
     ):
-        train(TinyClassifier(3), _SpoiltImages(images, 0), task, resample, _recipe(), seed=0)
+        train(TinyClassifier(3), _SpoiltImages(images, 0), task, resample, _recipe())
 
 
 def test_rows_are_batched_so_that_no_batch_has_one() -> None:

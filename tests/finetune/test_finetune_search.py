@@ -10,10 +10,9 @@ import pytest
 import torch
 from medprobe.base.errors import TrainingError
 from medprobe.finetune.training.checkpoint import Interrupted
-from medprobe.finetune.training.loop import train
 from medprobe.finetune.training.recipe import Recipe, candidates
 from medprobe.finetune.training.search import fit_best
-from small_training import ImagesInMemory, TinyClassifier, facts, small_task
+from small_training import ImagesInMemory, TinyClassifier, facts, small_task, train
 
 
 def _recipe(**settings) -> Recipe:
@@ -29,7 +28,7 @@ def _searched(search: str, **options: Any):
         trained.append(recipe.lr)
         return TinyClassifier(3), ImagesInMemory(images)
 
-    return fit_best(make, task, resample, recipes, seed=0, **options), trained
+    return fit_best(make, task, resample, recipes, **options), trained
 
 
 @pytest.mark.parametrize("select", [pytest.param("metric", marks=pytest.mark.slow), "loss"])
@@ -37,7 +36,7 @@ def test_a_search_gives_what_its_best_recipe_gives(select) -> None:
     images, task, resample = small_task()
     best, _ = _searched("lr=1e-6,3e-2,1e-5", settings={"select": select})
     alone = _recipe(lr=3e-2, select=select)
-    expected = train(TinyClassifier(3), ImagesInMemory(images), task, resample, alone, seed=0)
+    expected = train(TinyClassifier(3), ImagesInMemory(images), task, resample, alone)
     assert best.params == {"epoch": expected.best_epoch, "lr": 3e-2}
     assert best.recipe == alone
     assert facts(replace(best.trained, notes=[])) == facts(expected)
