@@ -43,7 +43,7 @@ def check_place(out: Path, *, overwrite: bool) -> None:
     if not overwrite and (folder / _RUN).is_file():
         with suppress(OSError, MedprobeError):
             if (folder / _RUN).read_text(encoding="utf-8") == fingerprint(dict(Run.load(out).info)):
-                shutil.rmtree(folder)
+                _remove(folder)
     check_output_dir(out, overwrite=overwrite)
 
 
@@ -86,9 +86,7 @@ class WorkFolder:
                     f"{self.folder}: holds unfinished work of another configuration: it differs in {one_of(names)}."
                     " Finish it with the command that began it, choose another --out, or add --overwrite to remove it."
                 )
-            for path in self.folder.iterdir():
-                if path.name != _LOCK:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove_all_but(_LOCK, self.folder)
             there = None
         if there is None:
             with atomic_path(self.folder / _CONFIG) as temporary:
@@ -109,7 +107,8 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Removes the folder; what it held is published."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            _remove(self.folder)
 
     @property
     def fits(self) -> Fits:
@@ -171,6 +170,18 @@ def _name(key: SystemKey, resample: Resample) -> str:
     """A name for a fit that no character of a backbone or a mode can spoil."""
     fold = f"-fold-{resample.fold}" if resample.fold else ""
     return f"{fingerprint(list(key))}-seed-{resample.seed}{fold}"
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder, at the end the file that says that its work is done: a kill leaves what `check_place` knows."""
+    _remove_all_but(_RUN, folder)
+    shutil.rmtree(folder)
+
+
+def _remove_all_but(name: str, folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != name:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _lock(folder: Path) -> int:

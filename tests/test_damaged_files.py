@@ -185,7 +185,9 @@ def test_changed_bytes_are_a_load_or_a_message(pattern: str, whole: Path) -> Non
     path = _file(whole, pattern)
     content = path.read_bytes()
 
-    @settings(max_examples=30 if "CI_NIGHTLY" not in os.environ else 300, suppress_health_check=list(HealthCheck))
+    quick = 10 if pattern == "d.survey" else 30  # each reads all images again
+
+    @settings(max_examples=300 if "CI_NIGHTLY" in os.environ else quick, suppress_health_check=list(HealthCheck))
     @given(_CHANGES)
     def check(changes: list[tuple[str, float, int]]) -> None:
         _ends_well(_LOADERS[pattern], path, _changed(content, changes))

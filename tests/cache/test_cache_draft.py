@@ -194,7 +194,7 @@ def test_prune_takes_withdrawn_samples_out(tmp_path, spec, cohort_of) -> None:
     _assert_holds(part.publish(tmp_path / "store", spec, prune=True), part)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), content=st.lists(st.integers(0, 7), min_size=6, max_size=6))
 def test_each_row_keeps_its_vector_in_any_order_and_with_equal_pixels(
     tmp_path_factory, make_spec, cohort_of, cohort_type, order, content

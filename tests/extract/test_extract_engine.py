@@ -370,6 +370,7 @@ def slowly(self, images):  # so that a kill finds it at work
 Backbone.embed = slowly
 options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "runtime": "torch", "device": "cpu"}
 backbone = load_backbone("timm:test_vit@random", **options)
+assert not any(name.startswith("openvino") for name in sys.modules)  # which takes seconds
 for line in sys.stdin:  # every line forks one extraction: what is imported and loaded is so once for all
     path, store, workers = line.split()
     child = os.fork()
@@ -408,7 +409,7 @@ def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, 
     path = tmp_path / "gallery.parquet"
     [expected] = extract(grown, [tiny], quiet, workers=0, batch_size=2, **_QUIET)
     draw, kills = random.Random(4 + workers), 0
-    for _ in range(5):
+    for _ in range(3):
         process, ended = start(path, store, workers)
         time.sleep(draw.uniform(0, 0.8))
         os.killpg(process, signal.SIGKILL)
@@ -418,7 +419,7 @@ def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, 
         if len(now) == 8:
             for pooling, matrix in before.items():
                 np.testing.assert_array_equal(now.load(pooling), matrix)
-    assert kills >= 3
+    assert kills >= 1
     _, ended = start(path, store, workers)
     assert ended() == 0
     cache = EmbeddingCache.open(published.path)

@@ -76,19 +76,15 @@ def test_the_same_call_twice_gives_the_same_bytes_and_leaves_no_work(fine_tuned,
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
-    fine_tuned, tmp_path, killed_at_each_step
-) -> None:
-    def work() -> None:
-        published = (tmp_path / "run").exists()  # killed between the publication and the end of the work
+def test_a_run_that_is_killed_at_any_step_ends_as_an_undisturbed_one(fine_tuned, tmp_path, killed_at_each_step) -> None:
+    out = tmp_path / "runs" / "run"
+    fine_tuned(tmp_path / "expected", "partial:1", seeds=1)
+    for _ in killed_at_each_step(out.parent, out.parent.mkdir, lambda: fine_tuned(out, "partial:1", seeds=1)):
+        published = out.exists()  # killed between the publication and the end of the work
         with pytest.raises(OutputError, match="is there already") if published else nullcontext():
-            fine_tuned(tmp_path / "run", "partial:1", seeds=1)
-
-    kills = list(killed_at_each_step(lambda: None, work))
-    assert len(kills) > 5
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    fine_tuned(tmp_path / "other", "partial:1", seeds=1)
-    assert sealed(tmp_path / "run") == sealed(tmp_path / "other")
+            fine_tuned(out, "partial:1", seeds=1)
+        assert [path.name for path in out.parent.iterdir()] == ["run"]
+        assert sealed(out) == sealed(tmp_path / "expected")
 
 
 def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(fine_tuned, undisturbed, tmp_path) -> None:

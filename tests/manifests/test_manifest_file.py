@@ -346,7 +346,7 @@ def test_a_killed_save_leaves_the_older_manifest_or_the_new_one(
     new.save(path)
     whole = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     outcomes = set()
-    for step in killed_at_each_step(prepare, lambda: new.save(path)):
+    for step in killed_at_each_step(path.parent, prepare, lambda: new.save(path)):
         copy = shutil.copytree(path.parent, tmp_path / f"seen {step}")
         try:
             refuse_existing(copy / path.name)

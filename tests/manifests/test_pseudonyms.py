@@ -105,7 +105,7 @@ def test_a_killed_build_leaves_a_whole_key_or_none_and_the_next_one_nothing_else
         shutil.rmtree(file.parent, ignore_errors=True)
         file.parent.mkdir()
 
-    for _ in killed_at_each_step(prepare, lambda: Pseudonyms.at(file)):
+    for _ in killed_at_each_step(file.parent, prepare, lambda: Pseudonyms.at(file)):
         before = file.read_bytes() if file.exists() else b""
         key = Pseudonyms.at(file).key
         assert before.decode().strip() in ("", key.hex())

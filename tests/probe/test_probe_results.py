@@ -210,7 +210,7 @@ def test_a_kill_at_any_step_leaves_a_whole_run_and_the_next_save_leaves_nothing_
         (folder / "figures").mkdir()
         (folder / "figures" / "a.png").touch()
 
-    for _ in killed_at_each_step(prepare, lambda: other.save(folder, overwrite=True)):
+    for _ in killed_at_each_step(folder.parent, prepare, lambda: other.save(folder, overwrite=True)):
         assert Run.load(folder).info["seeds"] in (run.info["seeds"], other.info["seeds"])
         other.save(folder, overwrite=True)
         assert _contents(folder) == expected
@@ -229,7 +229,7 @@ def test_without_an_exchange_of_folders_the_older_run_is_kept_until_there_is_a_n
         run.save(folder)
 
     lost = 0
-    for _ in killed_at_each_step(prepare, lambda: run.save(folder, overwrite=True)):
+    for _ in killed_at_each_step(tmp_path, prepare, lambda: run.save(folder, overwrite=True)):
         lost += not folder.exists()
         Run.load(folder if folder.exists() else next(tmp_path.glob(".run.medprobe-*.old")))
         run.save(folder, overwrite=True)

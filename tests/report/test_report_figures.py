@@ -23,7 +23,7 @@ from medprobe.report.elements.theme import DARK, LIGHT, drawing, figure_bytes
 from medprobe.report.plots import curve_data as details
 from medprobe.report.plots import curves
 from medprobe.report.plots import scores as figures
-from medprobe.report.run.data import ReportData, load_report_data
+from medprobe.report.run.data import load_report_data
 from medprobe.report.run.figures import draw_figures
 from sklearn import metrics as reference
 
@@ -133,19 +133,16 @@ def test_frequent_confusions_come_most_frequent_first_and_never_the_right_ones()
     assert listed["units"].tolist() == sorted(off, reverse=True)[:5]
 
 
-@pytest.fixture(scope="session")
-def many(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> ReportData:
-    """More systems than a figure shows."""
-    home = tmp_path_factory.mktemp("many")
-    backbones = {f"backbone-{k:02d}": 0.05 * k for k in range(figures.MOST_ROWS + 3)}
-    run = make_run(home, "binary", backbones=backbones, probes=("knn",), seeds=range(2), units=60)
-    return load_report_data(run.save(home / "run"))
-
-
-def test_more_systems_than_fit_are_cut_and_the_caption_says_so(many: ReportData) -> None:
-    drawn = draw_figures(many)
-    assert f"The best {figures.MOST_ROWS} of {len(many.summary)} systems are drawn" in drawn["scores"].caption
-    assert "of 42 comparisons are drawn" in drawn["differences"].caption
+@pytest.mark.parametrize("most", [7, pytest.param(figures.MOST_ROWS, marks=pytest.mark.slow)])
+def test_more_systems_than_fit_are_cut_and_the_caption_says_so(
+    tmp_path: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(figures, "MOST_ROWS", most)
+    backbones = {f"backbone-{k:02d}": 0.05 * k for k in range(most + 3)}
+    run = make_run(tmp_path, "binary", backbones=backbones, probes=("knn",), seeds=range(2), units=60)
+    drawn = draw_figures(load_report_data(run.save(tmp_path / "run")))
+    assert f"The best {most} of {most + 3} systems are drawn" in drawn["scores"].caption
+    assert f"of {most + 2} comparisons are drawn" in drawn["differences"].caption
     assert "backbones are drawn" in drawn["roc"].caption
 
 

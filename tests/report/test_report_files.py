@@ -210,7 +210,7 @@ def test_after_a_kill_at_any_step_the_next_report_is_whole_and_nothing_else_is_l
         shutil.copytree(runs["binary"], folder)
         older.save(folder)
 
-    for _ in killed_at_each_step(prepare, lambda: report.save(folder)):
+    for _ in killed_at_each_step(folder, prepare, lambda: report.save(folder)):
         report.save(folder)
         assert_same(contents(folder), contents(reported["binary"]))
         assert {path.name for path in folder.iterdir()} == {path.name for path in reported["binary"].iterdir()}
