@@ -206,14 +206,9 @@ def _results(
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[Cell, FitResult]]:
     """Every cell with its result: those that are finished first, then the others as they are done."""
-    finished: list[tuple[Cell, FitResult]] = []
-    to_do = []
-    for cell in cells:
-        result = plan.finished(cell)
-        if result is None:
-            to_do.append(cell)
-        else:
-            finished.append((cell, result))
+    found = {cell: plan.finished(cell) for cell in cells}
+    finished = [(cell, result) for cell, result in found.items() if result is not None]
+    to_do = [cell for cell, result in found.items() if result is None]
     if finished and to_do:
         notice(f"{len(finished):,} of {counted(len(cells), 'fit')} were finished before")
     yield from finished

@@ -43,17 +43,17 @@ def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
         assert option in text
 
 
-def test_the_settings_of_every_probe_are_listed_without_a_manifest() -> None:
-    shown = process("probe", "--settings")
-    assert shown.returncode == 0, shown.stderr
-    assert max(map(len, shown.stdout.splitlines())) <= 80
-    lines = [line.split() for line in shown.stdout.splitlines()]
+def test_the_settings_of_every_probe_are_listed_without_a_manifest(medprobe: Medprobe) -> None:
+    status, shown, message = medprobe("probe", "--settings")
+    assert status == 0, message
+    assert max(map(len, shown.splitlines())) <= 80
+    lines = [line.split() for line in shown.splitlines()]
     for kind in PROBES.values():
         for setting in kind.described:
             assert [setting.name, *setting.default.split()] in [
                 line[: 1 + len(setting.default.split())] for line in lines
             ]
-    assert "Distance between embeddings. (cosine, euclidean)" in " ".join(shown.stdout.split())
+    assert "Distance between embeddings. (cosine, euclidean)" in " ".join(shown.split())
 
 
 def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
