@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from medprobe.base.errors import FinetuneError
+from medprobe.finetune.network.modes import Mode
+from medprobe.finetune.systems import FineTuning
 from medprobe.finetune.training.recipe import (
     Recipe,
     candidates,
@@ -19,7 +21,7 @@ def test_the_recipes_are_those_of_the_issue_and_say_where_they_come_from() -> No
     for name in recipe_names():
         recipe = Recipe.named(name)
         assert recipe.source
-        assert recipe.short == ("" if name == "default" else f"recipe={name}")
+        assert recipe.differing() == ({} if name == "default" else {"recipe": name})
         assert Recipe.model_validate(recipe.facts()) == recipe
 
 
@@ -50,8 +52,9 @@ def test_names_hold_what_differs_from_the_recipe() -> None:
         "warmup_steps": None,
         "recipe": "huix2024",
     }
-    assert recipe.short == "crop_scale=none,lr=0.0003,warmup_epochs=3,warmup_steps=none,recipe=huix2024"
-    assert Recipe.named("default").changed(lr=Recipe.named("default").lr).short == ""
+    words = "crop_scale=none,lr=0.0003,warmup_epochs=3,warmup_steps=none,recipe=huix2024"
+    assert FineTuning(Mode.parse("full"), recipe, [recipe]).name == f"finetune:full:{words}"
+    assert Recipe.named("default").changed(lr=Recipe.named("default").lr).differing() == {}
 
 
 def test_settings_are_read_from_text() -> None:
