@@ -59,7 +59,7 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     os.fsync = fsync
 
 
-STEPS = ("rename", "replace", "link", "fsync", "unlink", "rmdir", "mkdir")
+_STEPS = ("rename", "replace", "link", "fsync", "unlink", "rmdir", "mkdir")
 """Calls of `os` that change a folder or put it on the disk."""
 
 
@@ -88,7 +88,7 @@ def killed_at_each_step(
 
         prepare()
         with monkeypatch.context() as patched:
-            for name in STEPS:
+            for name in _STEPS:
                 patched.setattr(os, name, watched(getattr(os, name)))
             work()
         assert len(copies) > 3, "nothing was counted"
