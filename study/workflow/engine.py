@@ -98,12 +98,10 @@ def run_study(
         to_do = jobs_to_do(jobs, out)
         for job in to_do:
             (out / log_of(job)).unlink(missing_ok=True)  # a log without outputs would be that of a failure
-        words = [*_base_command(), *_engine_options(engine, profile, cores, study.name), *options]
-        title = f"Study {study.name}" if study.name else "Study"
-        with (out / SNAKEMAKE_LOG).open("wb") as log, progress(title, len(to_do), unit="jobs") as bar:
-            # Options such as --dry-run are for what Snakemake prints.
-            process = _started(words, out, held, log, stdout=None if options else log)
-            status = _ended(process, to_do, out, bar, should_stop)
+        status = 0
+        if to_do or options:  # else Snakemake would take its seconds to find nothing
+            words = [*_base_command(), *_engine_options(engine, profile, cores, study.name)]
+            status = _snakemake(words, options, to_do, study, out, held, should_stop)
         state = states(to_do, out, running=False)
         failed = tuple(failures(to_do, out, running=False))
         return StudyRun(
@@ -155,6 +153,27 @@ def _slurm_options(name: str) -> list[str]:
     return options
 
 
+def _snakemake(
+    words: Sequence[str],
+    options: Sequence[str],
+    to_do: Sequence[Job],
+    study: StudyFile,
+    out: Path,
+    held: int,
+    should_stop: Callable[[], bool],
+) -> int:
+    """Runs Snakemake until it ends, with one display of all jobs; its exit status. An exception ends it and its jobs."""
+    title = f"Study {study.name}" if study.name else "Study"
+    with (out / SNAKEMAKE_LOG).open("wb") as log, progress(title, len(to_do), unit="jobs") as bar:
+        # Options such as --dry-run are for what Snakemake prints.
+        process = _started([*words, *options], out, held, log, stdout=None if options else log)
+        try:
+            return _watched(process, to_do, out, bar, should_stop)
+        except BaseException:
+            _stop(process)
+            raise
+
+
 def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: BinaryIO | None) -> Popen[bytes]:
     """Snakemake, with the lock of the folder, and this environment's `medprobe` first on the path."""
     # Were this a job of Slurm, what that says of it is not true of jobs that are submitted from it.
@@ -171,15 +190,6 @@ def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: 
         pass_fds=[held],
         process_group=0,  # which is ended as a whole, and only once
     )
-
-
-def _ended(process: Popen[bytes], to_do: Sequence[Job], out: Path, bar: Bar, should_stop: Callable[[], bool]) -> int:
-    """Waits for Snakemake while showing how far it is; its exit status. An exception ends it, with its jobs."""
-    try:
-        return _watched(process, to_do, out, bar, should_stop)
-    except BaseException:
-        _stop(process)
-        raise
 
 
 def _watched(process: Popen[bytes], to_do: Sequence[Job], out: Path, bar: Bar, should_stop: Callable[[], bool]) -> int:

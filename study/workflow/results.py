@@ -27,7 +27,7 @@ def link_results(jobs: Iterable[Job], out: Path) -> list[Path]:
     for job in jobs:
         for path in job.outputs if job.kind in _LINKED else ():
             if (out / path).exists():
-                targets[out / "results" / _KEY.sub("", path.rstrip("/"))] = out / path.rstrip("/")
+                targets[out / "results" / _KEY.sub("", path)] = out / path
     with writing(out / "results"):
         for old in (out / "results").glob("**/*"):
             if old.is_symlink():

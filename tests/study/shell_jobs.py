@@ -12,10 +12,10 @@ KEY = "0123456789"
 def shell_job(
     name: str, text: str, inputs: tuple[str, ...] = (), *, folder: str = "parts", kind: Any = "probe", **needs: Any
 ) -> Job:
-    """A job that makes `FOLDER/NAME--KEY/` if `text` succeeds."""
+    """A job that makes the folder `FOLDER/NAME--KEY` if `text` succeeds."""
     output = f"{folder}/{name}--{KEY}"
     words = ("bash", "-c", f"{text} && mkdir -p {output} && date +%s%N > {output}/when")
-    return Job(kind, name, words, inputs, (f"{output}/",), Needs(**needs))
+    return Job(kind, name, words, inputs, (output,), Needs(**needs))
 
 
 def tiny_study(**settings: Any) -> StudyFile:

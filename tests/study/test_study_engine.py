@@ -19,7 +19,7 @@ from shell_jobs import KEY, out_of, shell_job, tiny_study
 
 pytest.importorskip("snakemake")
 
-_A = shell_job("extract-a", "true", kind="extract", folder="embedded", minutes=2, memory_mb=500, disk_mb=10)
+_A = shell_job("retrieve-a", "true", kind="retrieve", folder="embedded", minutes=2, memory_mb=500, disk_mb=10)
 _B = shell_job("probe-b", "true", (out_of(_A),), minutes=3, memory_mb=700)
 _BAD = shell_job("probe-bad", "echo first; echo the data are bad >&2; exit 3", (out_of(_A),))
 _MERGED = shell_job("merge", "true", (out_of(_B), out_of(_BAD)), folder="merged", kind="merge")
@@ -33,7 +33,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyRun]:
     """A run in which one job failed; a killed Snakemake had left its lock in the folder."""
     out = tmp_path_factory.mktemp("study")
     (out / ".snakemake" / "locks").mkdir(parents=True)
-    (out / ".snakemake" / "locks" / "0.output.lock").write_text(out_of(_A).rstrip("/"))
+    (out / ".snakemake" / "locks" / "0.output.lock").write_text(out_of(_A))
     return out, run_study(_JOBS, tiny_study(), out, cores=2)
 
 
@@ -41,7 +41,7 @@ def test_a_failed_job_stops_only_what_needs_it(ran: tuple[Path, StudyRun]) -> No
     out, result = ran
     state = states(_JOBS, out, running=False)
     assert state == {
-        "extract-a": "done",
+        "retrieve-a": "done",
         "probe-b": "done",
         "probe-bad": "failed",
         "merge": "waiting",
@@ -91,8 +91,8 @@ def test_only_what_is_missing_and_needed_is_to_do(tmp_path: Path) -> None:
 
 def test_a_plan_counts_what_unfinished_jobs_take(tmp_path: Path) -> None:
     (tmp_path / out_of(_A)).mkdir(parents=True)
-    extract, probe, _ = plan_by_kind(_GOOD, tmp_path)
-    assert (extract.jobs, extract.done, extract.minutes, extract.disk_mb) == (1, 1, 0, 0)
+    first, probe, _ = plan_by_kind(_GOOD, tmp_path)
+    assert (first.jobs, first.done, first.minutes, first.disk_mb) == (1, 1, 0, 0)
     assert (probe.jobs, probe.done, probe.minutes, probe.memory_mb) == (1, 0, 3, 700)
 
 
@@ -148,7 +148,7 @@ def test_what_a_cluster_says_of_a_failed_job_is_kept(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "probe-b.log").write_text("fitting\n")
     (tmp_path / "logs" / "snakemake.log").write_text(
-        "Error in rule extract-a:\n    message: SLURM sbatch failed. The error message was 'sbatch: error: invalid "
+        "Error in rule retrieve-a:\n    message: SLURM sbatch failed. The error message was 'sbatch: error: invalid "
         "partition specified: nosuch\nsbatch: error: Batch job submission failed: Invalid partition name specified'.\n"
         "    sbatch call: sbatch --parsable\n    jobid: 1\n"
         "Error in rule probe-b:\n    message: SLURM-job '12' failed, SLURM status is: 'TIMEOUT'. For further details "

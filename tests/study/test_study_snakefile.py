@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from medprobe.base.errors import StudyError
-from medprobe.study import Job
+from medprobe.study import Job, Needs
 from medprobe.study.workflow.graph import write_graph
 from medprobe.study.workflow.sbatch import write_sbatch
 from medprobe.study.workflow.snakefile import write_snakefile
@@ -18,22 +18,16 @@ from shell_jobs import out_of, shell_job, tiny_study
 
 pytest.importorskip("snakemake")
 
+_MARK = "shards/1-2--0123456789.done"
 _ODD = 'it\'s a {strange} $NAME & "more" ü'
 
 
 def _jobs(odd: Path) -> list[Job]:
-    first = shell_job("extract-a", 'test "$0" = 2', memory_mb=3000, minutes=4, cores=2, gpus=1, kind="extract")
-    words = (*first.command, "{threads}")
-    first = Job(first.kind, first.name, words, (str(odd),), (*first.outputs, f"shards/{_plain}.done"), first.needs)
-    copy = Job("probe", "probe-a", ("cp", "-r", str(odd), "parts/odd--0"), (out_of(first),), ("parts/odd--0",))
-    return [
-        first,
-        copy,
-        shell_job("report-a", "true", (out_of(first), "parts/odd--0"), folder="reports", kind="report"),
-    ]
-
-
-_plain = "1-2--0123456789"
+    words = ("bash", "-c", 'test "$1" = 2 && cp "$0" shards/copy--0', str(odd), "{threads}")
+    needs = Needs(memory_mb=3000, minutes=4, cores=2, gpus=1)
+    copy = Job("extract", "extract-a", words, (str(odd),), ("shards/copy--0", _MARK), needs)
+    probe = shell_job("probe-a", "true", copy.outputs)
+    return [copy, probe, shell_job("report-a", "true", (out_of(probe),), folder="reports", kind="report")]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +43,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_snakemake_runs_it_alone_whatever_characters_names_have(ran: Path) -> None:
-    assert (ran / "parts" / "odd--0").read_text() == "content"
+    assert (ran / "shards" / "copy--0").read_text() == "content"
     assert (ran / out_of(_jobs(ran / _ODD)[-1]) / "when").exists()
 
 
 def test_the_command_gets_its_cores_and_marks_are_made_after_it(ran: Path) -> None:
-    assert (ran / "shards" / f"{_plain}.done").read_bytes() == b""
+    assert (ran / _MARK).read_bytes() == b""
 
 
 def test_the_same_jobs_give_the_same_bytes(ran: Path) -> None:
@@ -88,7 +82,7 @@ def test_scripts_for_sbatch_do_the_jobs_in_order(tmp_path: Path) -> None:
     odd = tmp_path / _ODD
     odd.write_text("content")
     out, folder = tmp_path / "out", tmp_path / "jobs"
-    out.mkdir()
+    (out / "shards").mkdir(parents=True)
     study = tiny_study(cluster={"partition": "cpu", "before": ["export BEFORE=1"], "extra": ["--nice=3"]})
     *scripts, submit = write_sbatch(_jobs(odd), study, out, folder)
     assert [path.name for path in scripts] == ["01-extract.sh", "02-probe.sh", "03-report.sh"]
@@ -98,9 +92,9 @@ def test_scripts_for_sbatch_do_the_jobs_in_order(tmp_path: Path) -> None:
     for _ in range(2):  # the second time they have nothing to do
         for script in scripts:
             subprocess.run(["bash", script], check=True, env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"})
-    assert (out / "parts" / "odd--0").read_text() == "content"
-    assert (out / "shards" / f"{_plain}.done").exists()
-    assert "--dependency=afterok:${job1%%;*}:${job2%%;*} --kill-on-invalid-dep=yes 03-report.sh" in submit.read_text()
+    assert (out / "shards" / "copy--0").read_text() == "content"
+    assert (out / _MARK).exists()
+    assert "--dependency=afterok:${job2%%;*} --kill-on-invalid-dep=yes 03-report.sh" in submit.read_text()
     assert write_sbatch(_jobs(odd), study, out, folder / "again") == [folder / "again" / "submit.sh"]
 
 
