@@ -18,6 +18,8 @@ from .systems import Trained
 
 _BLOCKS = (1, 5, 10, 25, 50, 100)
 """Sizes of blocks of seeds. A size depends on one seed's time alone, so that further seeds are further blocks."""
+_LONGEST = 200
+"""Characters of the name of a job, which with a suffix is that of a file."""
 _PART = re.compile(r"(.+--\d+)-(\d+)--[0-9a-f]+")
 Block = tuple[int, int]
 """The first seed, and the one after the last."""
@@ -279,6 +281,7 @@ def _with_own_names(jobs: Iterable[Job]) -> list[Job]:
     seen: dict[str, int] = {}
     found = []
     for job in jobs:
-        times = seen[job.name] = seen.get(job.name, 0) + 1
-        found.append(replace(job, name=f"{job.name}-{times}") if times > 1 else job)
+        name = job.name[:_LONGEST]
+        times = seen[name] = seen.get(name, 0) + 1
+        found.append(replace(job, name=f"{name}-{times}" if times > 1 else name))
     return found

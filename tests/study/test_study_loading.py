@@ -92,6 +92,7 @@ def test_a_wrong_setting_is_named_instead_of_a_line(tmp_path: Path) -> None:
         "probe.seeds=x": 'brain.yaml, --set probe.seeds=x: probe.seeds must be a whole number, not "x".',
         "data[4].name=x": "--set data[4].name=x: data has 1 entries, from 0.",
         "data.name=x": "--set data.name=x: data has no keys.",
+        "probe.seeds=true": "probe.seeds must not be true.",
         "probe..x=1": 'is not a path such as probe.seeds or data[0].allow',
         "probe": "write a path and a value, such as probe.seeds=200",
         "probe.seeds=[": "the value is not YAML",
