@@ -137,7 +137,7 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
     absent = next((path for path in (source, *files) if not path.exists()), None)
     if absent and not (name == "medmnist" and one.options.get("download")):
         return Missing(label_of(one), absent, _published(name, source))
-    listing = _listing(source)
+    listing = _listing(source, out)
     # Where a study has variants, every row of its tables says of which one it is.
     named = f"{label_of(one)}-{study.protocol}" if study.protocol else label_of(one)
     return Source(
@@ -241,13 +241,17 @@ class _Listing:
     rows: int
 
 
-def _listing(source: Path) -> _Listing:
-    """Names and sizes of all files of a builder's source, as one digest, and how many images there are about."""
+def _listing(source: Path, out: Path) -> _Listing:
+    """Names and sizes of all files of a builder's source, as one digest, and about how many images there are.
+
+    The blocks of seeds depend on this number, which, other than that of the manifest's rows, is the same before and
+    after the manifest is built. The results are no part of the source, even if they lie in it.
+    """
     if not source.is_dir():
         return _Listing(digest(source) if source.exists() else "", _rows_of(source))
     hasher, count = blake2b(digest_size=8), 0
     for folder, folders, names in os.walk(source):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if Path(folder, name).resolve() != out.resolve())
         for name in sorted(names):
             path = Path(folder, name)
             hasher.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))

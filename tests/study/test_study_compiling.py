@@ -194,6 +194,13 @@ def test_a_built_manifest_comes_first_and_its_options_are_those_of_the_command(p
     build, check, *_ = _compile(place, f"data=[{data}]", "probe.protocols=[holdout]")
     assert build.command[:5] == ("medprobe", "manifest", "build", "folder", "../../scans")
     assert 'no,"yes, benign"' in build.command
+    inside = [f"data=[{data}]", "probe.protocols=[holdout]", "out=scans/results"]
+    before = _compile(place, *inside)
+    (place / "scans" / "results").mkdir()
+    (place / "scans" / "results" / "2.png").touch()
+    assert _compile(place, *inside) == before
+    (place / "scans" / "no" / "2.png").touch()
+    assert len(_new(_compile(place, *inside), before)) == len(before)
     assert build.outputs[0] in check.inputs
 
 
