@@ -40,7 +40,9 @@ def check_place(out: Path, *, overwrite: bool) -> None:
         OutputError: as `check_output_dir`.
     """
     folder = work_folder_of(out)
-    if not overwrite and (folder / _RUN).is_file():
+    if not overwrite and out.exists():
+        with suppress(OSError):
+            folder.rmdir()  # where it is empty: the command was killed at the end of the removal
         with suppress(OSError, MedprobeError):
             if (folder / _RUN).read_text(encoding="utf-8") == fingerprint(dict(Run.load(out).info)):
                 _remove(folder)
