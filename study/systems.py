@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..base import no_such
 from ..base.errors import StudyError
+from ..base.text import install_command
 from ..extract import Entry, resolve
 from ..extract.catalogue import ByHand
 from ..finetune.network.modes import Mode
@@ -126,10 +127,13 @@ def read_training(one: FineTuning, usual: list[Network], place: Path, out: Path)
     Raises:
         MedprobeError: there is no such backbone, mode, recipe or setting.
     """
-    recipe = Recipe.named(one.recipe).changed(**one.settings)
+    try:
+        recipe = Recipe.named(one.recipe).changed(**one.settings)
+        count = len(candidates(recipe, one.search)) if one.search else 1
+    except ModuleNotFoundError as error:  # unusual optimizers and policies are timm's to know
+        raise StudyError(f"{error.name} is not installed: {install_command('finetune')}.") from error
     networks, without = present(read_network, one.backbones, place, out) if one.backbones else (usual, [])
     modes, unread = present(_mode, one.modes, place, out)
-    count = len(candidates(recipe, one.search)) if one.search else 1
     return Trained(one, networks, modes, recipe.epochs, count), [*without, *unread]
 
 

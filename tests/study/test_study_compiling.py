@@ -277,7 +277,14 @@ def test_a_plan_needs_no_torch(place: Path, without_torch: str) -> None:
     code = f"""{without_torch}
 from pathlib import Path
 from medprobe.study import compile_study, load_study
-study = load_study("study.yaml", ["finetune=[{{modes: [full, 'lora:8', tokens-deit], recipe: huix2024}}]"])
-assert compile_study(study, Path())
+trained = "[{{modes: [full, 'lora:8', tokens-deit], recipe: huix2024}}, {{recipe: retfound}}]"
+assert compile_study(load_study("study.yaml", ["finetune=" + trained]), Path())
+unusual = load_study("study.yaml", ["finetune=[{{settings: {{optimizer: lion}}}}]"])
+try:
+    compile_study(unusual, Path())
+except Exception as error:
+    assert "is not installed: pip install" in str(error), error
+else:
+    raise AssertionError("timm was not missed")
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=place)
