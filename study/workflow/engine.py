@@ -162,7 +162,7 @@ def _snakemake(
     held: int,
     should_stop: Callable[[], bool],
 ) -> int:
-    """Runs Snakemake until it ends, with one display of all jobs; its exit status. An exception ends it and its jobs."""
+    """Runs Snakemake until it ends, with one display of all jobs; its exit status. Exceptions end it and its jobs."""
     title = f"Study {study.name}" if study.name else "Study"
     with (out / SNAKEMAKE_LOG).open("wb") as log, progress(title, len(to_do), unit="jobs") as bar:
         # Options such as --dry-run are for what Snakemake prints.

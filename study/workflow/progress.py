@@ -45,7 +45,7 @@ def states(jobs: Iterable[Job], out: Path, *, running: bool) -> dict[str, State]
 
 
 def _state(job: Job, out: Path, begun: set[str], *, running: bool) -> State:
-    if begun.intersection(job.outputs):
+    if begun.intersection(path.removesuffix("/") for path in job.outputs):
         return "running" if running else "waiting"
     if all((out / path).exists() for path in job.outputs):
         return "done"

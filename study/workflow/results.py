@@ -12,7 +12,7 @@ from ...cache.record import record_is_current
 from ..jobs import Job
 
 _LINKED = {"merge", "stats", "report"}
-_KEY = re.compile(r"--[0-9a-f]{6,}$")
+_KEY = re.compile(r"--[0-9a-f]{6,}/?$")
 
 
 def link_results(jobs: Iterable[Job], out: Path) -> list[Path]:

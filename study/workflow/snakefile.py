@@ -17,8 +17,6 @@ THREADS = "{threads}"
 """The word of a command that stands for the cores that the job gets."""
 DONE = ".done"
 """End of the outputs that are empty files, which whoever runs the command makes after it."""
-_OF_FOLDERS = {"probe", "finetune", "retrieve", "merge", "stats", "report"}
-"""Kinds of jobs whose outputs are folders."""
 _SHORT = {"check", "merge", "stats", "report"}
 """Kinds of jobs that run where Snakemake does, not on a node of a cluster, if they take at most `_SHORT_MINUTES`."""
 _SHORT_MINUTES = 2
@@ -98,7 +96,7 @@ def _rule(job: Job, study: StudyFile) -> str:
     lines = ["rule:", f"    name: {_literal(job.name)}"]
     if inputs:
         lines += ["    input:", _items(inputs)]
-    lines += ["    output:", _outputs(job), "    log:", _items([log_of(job)])]
+    lines += ["    output:", _outputs(job.outputs), "    log:", _items([log_of(job)])]
     if is_short(job):
         lines.append("    localrule: True")
     lines += [f"    threads: {job.needs.cores}", "    resources:", *_resources(job, study)]
@@ -135,13 +133,14 @@ def _command(words: Sequence[str]) -> list[str]:
 
 def _items(paths: Iterable[str]) -> str:
     """A line for each path."""
-    return "\n".join(f"        {_literal(path)}," for path in paths)
+    return "\n".join(f"        {_literal(path.removesuffix('/'))}," for path in paths)
 
 
-def _outputs(job: Job) -> str:
+def _outputs(paths: Iterable[str]) -> str:
     """As `_items`; folders are marked, and Snakemake makes what ends in `.done` after the command."""
-    flags = [("directory" * (job.kind in _OF_FOLDERS) or "touch" * path.endswith(DONE), path) for path in job.outputs]
-    return "\n".join(f"        {flag}({_literal(path)})," if flag else _items([path]) for flag, path in flags)
+    flags = [("directory" * path.endswith("/") or "touch" * path.endswith(DONE), path) for path in paths]
+    literals = [(flag, _literal(path.removesuffix("/"))) for flag, path in flags]
+    return "\n".join(f"        {flag}({literal})," if flag else f"        {literal}," for flag, literal in literals)
 
 
 def _escaped(text: str) -> str:

@@ -15,7 +15,7 @@ def shell_job(
     """A job that makes the folder `FOLDER/NAME--KEY` if `text` succeeds."""
     output = f"{folder}/{name}--{KEY}"
     words = ("bash", "-c", f"{text} && mkdir -p {output} && date +%s%N > {output}/when")
-    return Job(kind, name, words, inputs, (output,), Needs(**needs))
+    return Job(kind, name, words, inputs, (f"{output}/",), Needs(**needs))
 
 
 def tiny_study(**settings: Any) -> StudyFile:
