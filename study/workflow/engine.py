@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,13 +28,11 @@ from .failures import SNAKEMAKE_LOG, Failure, failures, last_lines
 from .folder_lock import only_run
 from .progress import jobs_to_do, states
 from .results import link_results
+from .slurm import refuse_jobs_left, slurm_options
 from .snakefile import log_of, write_snakefile
 
 _LOOK_EVERY_S = 0.5
 _STOP_WITHIN_S = 60.0
-_CLUSTER_JOBS = 100
-"""Jobs that are submitted at once."""
-_CLUSTER_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def run_study(
         should_stop: whether to stop the jobs and end, such as after SIGTERM.
 
     Raises:
-        StudyError: Snakemake is not installed, or another process runs a study there.
+        StudyError: Snakemake or Slurm is not installed, or another run of a study goes on there.
         OutputError: the folder cannot be written.
         StudyInterrupted: it was to stop, or Ctrl-C was pressed. The jobs have ended.
     """
@@ -92,6 +88,8 @@ def run_study(
         raise StudyError(f"a study needs Snakemake, which is not installed: {install_command('study')}")
     make_folder(out / "logs")
     with only_run(out) as held:
+        if engine == "slurm" and profile is None:
+            refuse_jobs_left(out)
         with atomic_path(out / "study.yaml") as path:
             path.write_text(as_yaml(study), encoding="utf-8")
         write_snakefile(jobs, study, out)
@@ -131,26 +129,9 @@ def _engine_options(
     if profile is not None:
         return ["--profile", str(profile.resolve()), *(["--cores", str(cores)] if cores else [])]
     if engine == "slurm":
-        return ["--executor", "slurm", "--jobs", str(cores or _CLUSTER_JOBS), *_slurm_options(name or "study")]
+        return slurm_options(name, cores)
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
     return ["--cores", str(cores or usable_cores()), "--resources", f"mem_mb={memory_mb}", "gpu_jobs=1"]
-
-
-def _slurm_options(name: str) -> list[str]:
-    """Options of Snakemake's Slurm plugin; without accounting it would ask `sacct` in vain, and wait for ever.
-
-    Raises:
-        StudyError: Slurm's commands are not here.
-    """
-    if shutil.which("sbatch") is None:
-        raise StudyError("--engine slurm: there is no sbatch on this machine; run it on a login node of the cluster.")
-    options = ["--retries", str(_CLUSTER_RETRIES), "--latency-wait", "30"]
-    options += ["--slurm-jobname-prefix", re.sub(r"[^A-Za-z0-9_-]", "-", name)[:50]]
-    options += ["--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "5"]
-    accounting = shutil.which("sacct") and subprocess.run(["sacct", "--noheader", "--allocations"], capture_output=True)
-    if not accounting or accounting.returncode:
-        options += ["--slurm-status-command", "squeue", "--slurm-no-account"]
-    return options
 
 
 def _snakemake(
@@ -177,7 +158,8 @@ def _snakemake(
 def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: BinaryIO | None) -> Popen[bytes]:
     """Snakemake, with the lock of the folder, and this environment's `medprobe` first on the path."""
     # Were this a job of Slurm, what that says of it is not true of jobs that are submitted from it.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    own = {name for name in os.environ if name.startswith("SLURM_")} - {"SLURM_CONF"}
+    environment = {name: value for name, value in os.environ.items() if name not in own}
     here = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
     return Popen(
