@@ -16,6 +16,8 @@ from timm.models import vgg
 SIZE = 32
 """Pixels, for all of them."""
 _VIT = {"embed_dim": 24, "depth": 5, "num_heads": 3, "img_size": SIZE, "patch_size": 8}
+_SCALED = _VIT | {"init_values": 1.0}
+"""Of networks that scale what each block adds; with 1e-5, as published, what is not trained sees nothing."""
 _SAM = _VIT | {"window_size": 2, "global_attn_indexes": (1, 4)}
 _CLIP = {
     "embed_dim": 20,
@@ -40,12 +42,10 @@ def _clip(name: str) -> Entry:
 
 def tiny_catalogue() -> dict[str, Entry]:
     """The entries by the names that the presets give, weights in files left out."""
-    vits = dict.fromkeys(("dinov2-s", "dinov2-b", "dinov2-l", "dinov2-g", "deit-b", "dino-vit-b16"), _VIT)
-    dinov2 = "vit_small_patch14_dinov2"
-    models = {name: dinov2 if name.startswith("dinov2") else "vit_base_patch16_224" for name in vits}
     blip = {"model_type": "blip", "vision_config": _BLIP | {"image_size": SIZE, "patch_size": 8}}
     entries = [
-        *(_tiny(name, models[name], **options) for name, options in vits.items()),
+        *(_tiny(f"dinov2-{size}", "vit_small_patch14_dinov2", **_SCALED) for size in "sblg"),
+        *(_tiny(name, "vit_base_patch16_224", **_VIT) for name in ("deit-b", "dino-vit-b16")),
         *(_tiny(name, "samvit_base_patch16", **_SAM) for name in ("sam-vit-b", "sam-vit-l")),
         *(_tiny(name, "resnet50", **_RESNET) for name in ("resnet50", "resnet101", "resnet152")),
         _tiny("timm:resnet18.a1_in1k", "resnet18", **_RESNET),
@@ -56,7 +56,7 @@ def tiny_catalogue() -> dict[str, Entry]:
         _tiny("timm:vit_base_patch16_224.augreg2_in21k_ft_in1k", "vit_base_patch16_224", **_VIT),
         _tiny("timm:vit_base_patch16_clip_224.laion2b_ft_in12k_in1k", "vit_base_patch16_clip_224", **_VIT),
         _tiny("timm:eva02_base_patch16_clip_224.merged2b", "eva02_base_patch16_clip_224", **_VIT),
-        _tiny("uni", "vit_base_patch16_224", **_VIT, init_values=1e-5),
+        _tiny("uni", "vit_base_patch16_224", **_SCALED),
         *(_clip(name) for name in ("clip-b16", "clip-g14", "biomedclip")),
         replace(catalogue()["blip-base"], config=blip, dim=None, image_size=SIZE),
         replace(catalogue()["seem-focalnet-t"], dim=None, image_size=SIZE),
