@@ -187,8 +187,10 @@ class Statistics(Section):
     """What is compared."""
     interval: Literal["wilson", "percentile"] = "wilson"
     """Kind of intervals."""
-    tests: list[Literal["wilcoxon", "delong", "mcnemar", "verdict"]] = ["wilcoxon", "delong", "mcnemar"]
-    """Further significance tests."""
+    tests: list[Literal["wilcoxon", "delong", "mcnemar", "verdict"]] = Field(
+        default=["wilcoxon", "delong", "mcnemar"], min_length=1
+    )
+    """Further significance tests; `verdict` for none of them."""
     correction: Literal["holm", "bh"] = "holm"
     """Correction for many comparisons."""
     subgroups: bool = False

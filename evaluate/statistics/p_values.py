@@ -104,10 +104,11 @@ def wilcoxon_test(differences: np.ndarray) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test (1945, doi 10.2307/3001968), by SciPy; zeros are left out."""
     if len(differences) == 0:
         return np.nan
-    if not differences.any():
-        return 1.0
     # Differences of equal scores must share a rank though they were rounded apart.
-    found = stats.wilcoxon(np.round(differences, 12))
+    rounded = np.round(differences, 12)
+    if not rounded.any():
+        return 1.0
+    found = stats.wilcoxon(rounded)
     return float(found.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 

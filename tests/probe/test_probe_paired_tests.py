@@ -168,6 +168,7 @@ def test_wilcoxon_takes_differences_that_were_rounded_apart_for_equal() -> None:
     rounded = exact + np.array([1, -1, 1, 0, 0, 2]) * 1e-16
     assert wilcoxon_test(rounded) == wilcoxon_test(exact)
     assert wilcoxon_test(np.zeros(4)) == 1
+    assert wilcoxon_test(np.array([1e-17])) == 1
     assert np.isnan(wilcoxon_test(np.empty(0)))
 
 
