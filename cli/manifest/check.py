@@ -102,7 +102,7 @@ def check(
     failing = [found for found in findings if (strict or found.severity == "error") and found.code not in allowed]
     if failing:
         codes = " ".join(f"--allow {code}" for code in dict.fromkeys(found.code for found in failing))
-        remark(f"to accept these: {codes}; in a study file, `allow` of the data set")
+        remark(wrapped(f"to accept these: {codes}; in a study file, `allow` of the data set"))
         raise typer.Exit(1)
     if save is not None:
         with atomic_path(save) as temporary:
