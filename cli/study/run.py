@@ -11,7 +11,7 @@ from ..finetune import TRY_AGAIN
 from ..terminal.console import remark, say
 from ..terminal.signals import stop_signals
 from .study_options import Settings, StudyPath, compiled, study_command
-from .study_tables import show_failures, show_plan
+from .study_tables import show_failures, show_missing, show_plan
 
 if TYPE_CHECKING:
     from ...study.workflow.engine import StudyRun
@@ -61,6 +61,7 @@ def run(
         show_plan(found)
     if plan or graph is not None:
         return
+    show_missing(found)
     words = [*(["--engine", engine] if engine != "local" else []), *(["--profile", str(profile)] if profile else [])]
     again = study_command("run", study, setting, *words)
     try:

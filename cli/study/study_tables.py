@@ -21,7 +21,6 @@ _MOST_RUNNING = 8
 
 def show_plan(found: Compiled) -> None:
     """The jobs by kind with what the unfinished ones take, what is missing, and the notes of the study."""
-    from ...study import missing_data
     from ...study.workflow.progress import plan_by_kind
 
     plans = plan_by_kind(found.jobs, found.out)
@@ -44,6 +43,13 @@ def show_plan(found: Compiled) -> None:
     say(wrapped(f"Estimated for what is not done: {spent} one job after another; memory and GPUs of the largest job."))
     for note in found.study.notes:
         say(wrapped(f"Note: {note}"))
+    show_missing(found)
+
+
+def show_missing(found: Compiled) -> None:
+    """What the study leaves out because it is not there."""
+    from ...study import missing_data
+
     for one in missing_data(found.study, found.place):
         remark(wrapped(f"{one.label} is left out: {one.place} does not exist. {one.published}".rstrip()))
 
