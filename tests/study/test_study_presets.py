@@ -125,6 +125,21 @@ def test_the_faithful_splits_of_huix_are_the_study_s_own_to_the_row(root, tmp_pa
 _PARTS = ("train", "val", "test")
 
 
+def test_the_faithful_huix_sees_images_as_the_study_did(root, tmp_path) -> None:
+    seen = {
+        "ddsm": "--normalization .286/.267 --grey red-filters",
+        "aptos2019": "--normalization .415,.221,.073/.275,.150,.081",
+    }
+    jobs = compile_study(_preset("huix2024", "faithful", root), tmp_path)
+    for name, options in seen.items():
+        commands = [
+            " ".join(job.command) for job in jobs if job.name.startswith((f"extract-{name}", f"finetune-{name}"))
+        ]
+        assert all(set(options.split()) < set(command.split()) for command in commands)
+        assert all("--resize 256 --resize-mode squash --interpolation bilinear" in command for command in commands)
+        assert any("blip-base@" in command and "[patch0]" in command for command in commands)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "variant"), ALL)
 def test_every_cell_of_a_preset_runs(name, variant, root, tmp_path, medprobe, monkeypatch) -> None:
