@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ...base import counted
+from ...base.errors import StudyError
 from ..finetune import TRY_AGAIN
 from ..terminal.console import remark, say
 from ..terminal.signals import stop_signals
@@ -61,9 +63,11 @@ def run(
         show_plan(found)
     if plan or graph is not None:
         return
-    show_missing(found)
     words = [*(["--engine", engine] if engine != "local" else []), *(["--profile", str(profile)] if profile else [])]
     again = study_command("run", study, setting, *words)
+    show_missing(found)
+    if not found.jobs:
+        raise StudyError(f"{study}: nothing can be run, as none of its data is there; see `{again} --plan`.")
     try:
         with stop_signals() as should_stop:
             result = run_study(
@@ -84,7 +88,11 @@ def run(
 
 def _show_end(found: Compiled, result: StudyRun, again: str) -> None:
     if result.done or not result.unfinished:
-        say(f"{result.done:,} jobs done" if result.done else f"Nothing to do: all {len(found.jobs):,} jobs are done.")
+        say(
+            f"{counted(result.done, 'job')} done."
+            if result.done
+            else f"Nothing to do: all {len(found.jobs):,} jobs are done."
+        )
     for link in result.links:
         if link.parent.name == "reports":
             say(f"Report:  {link / 'report.html'}")

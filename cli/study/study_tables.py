@@ -51,7 +51,8 @@ def show_missing(found: Compiled) -> None:
     from ...study import missing_data
 
     for one in missing_data(found.study, found.place):
-        remark(wrapped(f"{one.label} is left out: {one.place} does not exist. {one.published}".rstrip()))
+        where = f" It is published at {one.published}" if one.published else ""
+        remark(wrapped(f"{one.label} is left out: {one.place} does not exist.{where}"))
 
 
 def show_status(found: Compiled) -> None:

@@ -160,3 +160,12 @@ def _session_of(pid: int) -> int | None:
         return os.getsid(pid)
     except ProcessLookupError:
         return None
+
+
+def test_a_study_without_any_of_its_data_is_refused(medprobe: Callable[..., Any], tiny: Path) -> None:
+    (tiny / "none.yaml").write_text(yaml.safe_dump(_STUDY | {"data": [{"build": "folder", "source": "nowhere"}]}))
+    said = medprobe("run", "none.yaml")
+    assert said.status == 1
+    assert "is left out" in said.notes
+    assert "none of its data is there" in said.notes
+    assert not (tiny / "studies").exists()
