@@ -57,9 +57,8 @@ def show_missing(found: Compiled) -> None:
 
 def show_status(found: Compiled) -> None:
     """By kind, how many jobs are in which state; which run, and which failed."""
-    from ...study.workflow.failures import failures
     from ...study.workflow.folder_lock import is_held
-    from ...study.workflow.progress import states
+    from ...study.workflow.progress import failures, states
 
     running = is_held(found.out)
     state = states(found.jobs, found.out, running=running)

@@ -24,9 +24,9 @@ from ...base.progress import Bar
 from ...base.text import install_command
 from ..jobs import Job
 from ..schema import StudyFile
-from .failures import SNAKEMAKE_LOG, Failure, failures, last_lines
+from .failures import SNAKEMAKE_LOG, Failure, last_lines
 from .folder_lock import only_run
-from .progress import jobs_to_do, states
+from .progress import failures, jobs_to_do, states
 from .results import link_results
 from .slurm import refuse_jobs_left, slurm_options
 from .snakefile import log_of, write_snakefile
@@ -95,7 +95,7 @@ def run_study(
         write_snakefile(jobs, study, out)
         to_do = jobs_to_do(jobs, out)
         for job in to_do:
-            (out / log_of(job)).unlink(missing_ok=True)  # a log without outputs would be that of a failure
+            (out / log_of(job)).unlink(missing_ok=True)  # so that one that does not begin has none of an earlier run
         status = 0
         if to_do or options:  # else Snakemake would take its seconds to find nothing
             words = [*_base_command(), *_engine_options(engine, profile, cores, study.name)]

@@ -1,15 +1,12 @@
-"""The jobs of a study that failed, and why: the ends of their logs, and what Snakemake says of them."""
+"""Why jobs failed: the ends of their logs, and what Snakemake says of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..jobs import Job
-from .progress import states
-from .snakefile import log_of
 
 SNAKEMAKE_LOG = "logs/snakemake.log"
 """What Snakemake itself writes, relative to the folder of results."""
@@ -33,25 +30,9 @@ class Failure:
     """What Snakemake or a cluster says of it, such as that its time was up; often empty."""
 
 
-def failures(jobs: Sequence[Job], out: Path, *, running: bool) -> list[Failure]:
-    """The jobs that failed in the last run.
-
-    Args:
-        jobs: those of the study.
-        out: the folder of results.
-        running: whether that run goes on.
-    """
-    reasons = _reasons(out / SNAKEMAKE_LOG)
-    state = states(jobs, out, running=running)
-    return [
-        Failure(job, out / log_of(job), last_lines(out / log_of(job)), reasons.get(job.name, ""))
-        for job in jobs
-        if state[job.name] == "failed" or (state[job.name] == "waiting" and job.name in reasons)
-    ]
-
-
-def _reasons(log: Path) -> dict[str, str]:
-    """The jobs that failed by Snakemake's log, and what it says beyond that."""
+def reasons(out: Path) -> dict[str, str]:
+    """The jobs of which a try failed by the log of the last Snakemake in `out`, and what it says beyond that."""
+    log = out / SNAKEMAKE_LOG
     text = log.read_text("utf-8", "replace") if log.exists() else ""
     return {error["name"]: _in_short(error["message"]) for error in _ERROR.finditer(text)}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..jobs import Job, Kind
+from .failures import Failure, last_lines, reasons
 from .snakefile import log_of
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -40,16 +41,26 @@ def states(jobs: Iterable[Job], out: Path, *, running: bool) -> dict[str, State]
         out: the folder of results.
         running: whether a run goes on; without one, what was begun was interrupted, and waits.
     """
-    begun = _begun(out)
-    return {job.name: _state(job, out, begun, running=running) for job in jobs}
+    begun, failed = _begun(out), reasons(out).keys()
+    return {job.name: _state(job, out, begun, failed, running=running) for job in jobs}
 
 
-def _state(job: Job, out: Path, begun: set[str], *, running: bool) -> State:
+def _state(job: Job, out: Path, begun: Set[str], failed: Set[str], *, running: bool) -> State:
     if begun.intersection(path.removesuffix("/") for path in job.outputs):
         return "running" if running else "waiting"
     if all((out / path).exists() for path in job.outputs):
         return "done"
-    return "failed" if (out / log_of(job)).exists() else "waiting"
+    return "failed" if job.name in failed else "waiting"
+
+
+def failures(jobs: Sequence[Job], out: Path, *, running: bool) -> list[Failure]:
+    """The jobs that failed in the last run; arguments as for `states`."""
+    state, why = states(jobs, out, running=running), reasons(out)
+    return [
+        Failure(job, out / log_of(job), last_lines(out / log_of(job)), why[job.name])
+        for job in jobs
+        if state[job.name] == "failed"
+    ]
 
 
 def _begun(out: Path) -> set[str]:

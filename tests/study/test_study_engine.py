@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from medprobe.base.errors import StudyError
 from medprobe.study.workflow.engine import StudyInterrupted, StudyRun, run_study
-from medprobe.study.workflow.failures import failures
 from medprobe.study.workflow.folder_lock import only_run, running_in
-from medprobe.study.workflow.progress import jobs_to_do, plan_by_kind, states
+from medprobe.study.workflow.progress import failures, jobs_to_do, plan_by_kind, states
 from medprobe.study.workflow.results import forget_lost_caches, link_results
 from shell_jobs import KEY, out_of, shell_job, tiny_study
 
