@@ -171,7 +171,13 @@ def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: 
         stderr=log,
         pass_fds=[held],
         process_group=0,  # which is ended as a whole, and only once
+        preexec_fn=_hear_interrupts,
     )
+
+
+def _hear_interrupts() -> None:
+    """Of what a shell starts in the background, as `nohup medprobe run ... &`, children would ignore SIGINT too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _watched(process: Popen[bytes], to_do: Sequence[Job], out: Path, bar: Bar, should_stop: Callable[[], bool]) -> int:
