@@ -21,6 +21,7 @@ from ..manifests import BUILDERS, CODES, Manifest
 from ..manifests.build_options import check_build_options
 from ..manifests.registry import Builder
 from ..manifests.schema.card import Task
+from .arguments import slug
 from .schema import DataSet, StudyFile
 
 _COMMON = {"split": str, "window": str, "per_slice": bool, "keep_ids": bool, "key": Path}
@@ -78,7 +79,7 @@ class Missing:
 
 def label_of(one: DataSet) -> str:
     """What files of the study are called after."""
-    return one.name or (Path(one.manifest).stem if one.manifest else str(one.build))
+    return one.name or slug(Path(one.manifest).stem if one.manifest else str(one.build))
 
 
 def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source | Missing:

@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 _STUDY = {
-    "data": ["digits.parquet"],
+    "data": ["digits {b}.parquet"],
     "extract": {"backbones": ["timm:test_resnet@random"], "images": {"image_size": 32}, "runtime": "torch"},
     "probe": {"probes": ["knn:k=3", "centroid"], "protocols": ["holdout"], "seeds": 2},
 }
@@ -29,14 +29,14 @@ _RUN = [sys.executable, "-m", "medprobe.cli", "run", "tiny.yaml", "--cores", "2"
 
 
 def _prepare(folder: Path) -> None:
-    """A study file, and a manifest of 36 images in three classes."""
+    """A study file, and a manifest of 36 images in three classes, whose name Snakemake would take for a pattern."""
     digits = load_digits()
     for label in range(3):
         (folder / "digits" / str(label)).mkdir(parents=True)
         for number, pixels in enumerate(digits.images[digits.target == label][:12]):
             image = Image.fromarray((pixels * 15).astype(np.uint8)).resize((32, 32))
             image.save(folder / "digits" / str(label) / f"{number}.png")
-    build_folder(folder / "digits").save(folder / "digits.parquet")
+    build_folder(folder / "digits").save(folder / "digits {b}.parquet")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(_STUDY))
 
 
@@ -58,18 +58,18 @@ def test_a_plan_shows_jobs_and_what_they_take(medprobe: Callable[..., Any], tiny
 
 def test_a_graph_is_written_instead_of_a_run(medprobe: Callable[..., Any], tiny: Path) -> None:
     assert medprobe("run", "tiny.yaml", "--graph", "jobs.mmd").status == 0
-    assert "merge-digits-holdout" in (tiny / "jobs.mmd").read_text()
+    assert "merge-digits-b-holdout" in (tiny / "jobs.mmd").read_text()
 
 
 def test_a_new_study_file_has_a_comment_for_each_key_and_can_be_run(medprobe: Callable[..., Any], tiny: Path) -> None:
-    assert medprobe("study", "init", "digits.parquet", "--out", "sub/new.yaml").status == 0
+    assert medprobe("study", "init", "digits {b}.parquet", "--out", "sub/new.yaml").status == 0
     text = (tiny / "sub" / "new.yaml").read_text()
     assert "# Number of resamples.\n  seeds: 20\n" in text
-    assert yaml.safe_load(text)["data"] == [{"manifest": "../digits.parquet"}]
+    assert yaml.safe_load(text)["data"] == [{"manifest": "../digits {b}.parquet"}]
     uncommented = "\n".join(line.replace("# ", "", 1) if ": " in line else line for line in text.splitlines())
     assert set(uncommented.split()) > {"finetune:", "cluster:", "resources:"}
     assert medprobe("run", "sub/new.yaml", "--plan").status == 0
-    assert "exists" in medprobe("study", "init", "digits.parquet", "--out", "sub/new.yaml").notes
+    assert "exists" in medprobe("study", "init", "digits {b}.parquet", "--out", "sub/new.yaml").notes
 
 
 def test_the_schema_has_the_docstrings(medprobe: Callable[..., Any]) -> None:
@@ -111,12 +111,12 @@ def test_a_study_runs_to_its_reports_and_a_second_time_does_nothing(
     medprobe: Callable[..., Any], ran: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ran)
-    assert (ran / "studies" / "tiny" / "results" / "reports" / "digits-holdout" / "report.html").exists()
+    assert (ran / "studies" / "tiny" / "results" / "reports" / "digits-b-holdout" / "report.html").exists()
     before = _tables(ran)
     assert len(before) > 10
     again = medprobe("run", "tiny.yaml", columns=200)
     assert again.out.startswith("Nothing to do: all 7 jobs are done.\n")
-    assert "results/reports/digits-holdout/report.html" in again.out
+    assert "results/reports/digits-b-holdout/report.html" in again.out
     assert _tables(ran) == before
     assert medprobe("status", "tiny.yaml").out.count(" 0 ") >= 3
 
