@@ -17,8 +17,9 @@ from toy_data import write_medmnist, write_presets_data
 
 VARIANTS = ("faithful", "corrected")
 ALL = list(product(preset_names(), VARIANTS))
+_NIGHTLY = os.environ.get("CI_NIGHTLY") == "1"
 _SIZES_TRIED = {"medmnist-plus": ("28",), "retrieval-mahbod2024": ("28",)}
-"""Of MedMNIST, unless CI_NIGHTLY is 1: the sizes differ by the file alone."""
+"""Of MedMNIST, but in nightly tests: the sizes differ by the file alone. Only these search for rates, too."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -171,7 +172,7 @@ def _embedders(study: StudyFile) -> list:
 
 def _small(study: StudyFile) -> StudyFile:
     """One seed, one epoch, few neighbours, halves for low-data curves, and the size of the tiny networks."""
-    sizes = None if os.environ.get("CI_NIGHTLY") == "1" else _SIZES_TRIED.get(study.name or "")
+    sizes = None if _NIGHTLY else _SIZES_TRIED.get(study.name or "")
     data = [one for one in study.data if sizes is None or str(one.name).endswith(sizes)]
     data = [one.model_copy(update={"images": one.images and _tiny(one.images)}) for one in data]
     extract = study.extract.model_copy(update={"images": _tiny(study.extract.images)})
@@ -187,6 +188,7 @@ def _small(study: StudyFile) -> StudyFile:
             update={
                 "seeds": 1,
                 "settings": {**one.settings, "epochs": 1},
+                "search": one.search if _NIGHTLY else None,
                 "train_fraction": [0.5, 1] if one.train_fraction else [],
             }
         )
