@@ -68,7 +68,8 @@ def _script(array: Sequence[Job], study: StudyFile, out: Path, name: str) -> str
     options = {
         "job-name": f"{study.name or 'study'}-{name}",
         "array": f"0-{len(array) - 1}",
-        "output": "/dev/null",  # each job has a log of its own
+        "output": f"{name}.log",  # of the lines before the commands; each command has a log of its own
+        "open-mode": "append",
         "cpus-per-task": max(job.needs.cores for job in array),
         "mem": f"{max(job.needs.memory_mb for job in array)}M",
         "time": max(job.needs.walltime for job in array),
@@ -78,7 +79,8 @@ def _script(array: Sequence[Job], study: StudyFile, out: Path, name: str) -> str
     }
     head = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
     head += [f"#SBATCH {option}" for option in study.cluster.extra]
-    body = ["set -e", *study.cluster.before, "set -euo pipefail", f"cd {shlex.quote(str(out))}", "mkdir -p logs"]
+    body = ["set -e", *study.cluster.before, "set -euo pipefail"]
+    body += [f"mkdir -p {shlex.quote(str(out / 'logs'))}", f"cd {shlex.quote(str(out))}"]
     body += [f"export {VERSION_VARIABLE}={own_version()}", "", "case $SLURM_ARRAY_TASK_ID in"]
     for number, job in enumerate(array):
         body += [f"{number})  # {job.name}", *(f"    {line}" for line in _lines(job)), "    ;;"]

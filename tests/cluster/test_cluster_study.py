@@ -88,8 +88,8 @@ def test_the_scripts_for_sbatch_give_the_same_bytes(slurm: Slurm, study: Path, l
     scripts = tmp_path / "jobs"
     finish([*command(study, out, name=("study", "sbatch")), "--out", str(scripts)])
     last = finish([str(scripts / "submit.sh")]).split()[-1]
-    after_it = ["sbatch", "--wait", f"--dependency=afterok:{last}", "--output=/dev/null", "--wrap=true"]
-    subprocess.run(after_it, check=True)
+    wait = ["sbatch", "--wait", "--kill-on-invalid-dep=yes", "--output=/dev/null", "--wrap=true"]
+    subprocess.run([*wait, f"--dependency=afterok:{last}"], check=True, timeout=400)
     assert sealed(out) == local
 
 
