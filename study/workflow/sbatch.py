@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
@@ -89,10 +90,11 @@ def _script(array: Sequence[Job], study: StudyFile, out: Path, name: str) -> str
 
 def _lines(job: Job) -> list[str]:
     outputs = [shlex.quote(path) for path in job.outputs]
+    folders = sorted({shlex.quote(os.path.dirname(path.rstrip("/"))) for path in job.outputs})
     marks = [shlex.quote(path) for path in job.outputs if path.endswith(DONE)]
     words = [str(job.needs.cores) if word == THREADS else shlex.quote(word) for word in job.command]
-    lines = [f"{' '.join(words)} > {shlex.quote(log_of(job))} 2>&1"]
-    lines += [f'mkdir -p "$(dirname {mark})" && touch {mark}' for mark in marks]
+    lines = [f"mkdir -p {' '.join(folders)}", f"{' '.join(words)} > {shlex.quote(log_of(job))} 2>&1"]
+    lines += [f"touch {mark}" for mark in marks]
     if job.kind not in _WRITTEN_IN_PIECES:  # submitted again, it does nothing
         lines.insert(0, f"{' && '.join(f'[ -e {path} ]' for path in outputs)} && exit 0")
     return lines
