@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
@@ -90,7 +89,7 @@ def _script(array: Sequence[Job], study: StudyFile, out: Path, name: str) -> str
 
 def _lines(job: Job) -> list[str]:
     outputs = [shlex.quote(path) for path in job.outputs]
-    folders = sorted({shlex.quote(os.path.dirname(path.rstrip("/"))) for path in job.outputs})
+    folders = sorted({shlex.quote(str(Path(path).parent)) for path in job.outputs})
     marks = [shlex.quote(path) for path in job.outputs if path.endswith(DONE)]
     words = [str(job.needs.cores) if word == THREADS else shlex.quote(word) for word in job.command]
     lines = [f"mkdir -p {' '.join(folders)}", f"{' '.join(words)} > {shlex.quote(log_of(job))} 2>&1"]
