@@ -27,7 +27,7 @@ from .data.probe_data import ProbeData
 from .draws import Design, Draws
 from .estimators._neighbors import normalize_rows, search
 from .experiment import Experiment
-from .runner import Caches, as_list
+from .runner import Caches, some_caches
 
 SIMILARITIES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
 """What nearest means, in words."""
@@ -75,7 +75,7 @@ def retrieve(
         >>> run.scores["metric"].unique().tolist()
         ['accuracy_at_1', 'accuracy_at_5', 'vote_at_5', 'map_at_5', 'map_all_at_5']
     """
-    ks, caches = _checked(k), as_list(manifest, caches)
+    ks, caches = _checked(k), some_caches(manifest, caches)
     look_up("similarity", similarity, SIMILARITIES)
     if manifest.card.task == "multilabel":
         raise ProbeError(

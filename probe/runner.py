@@ -107,10 +107,10 @@ def run_probes(
         keep_leaks=keep_leaks,
         drop_near=drop_near,
     )
-    workers, caches = Workers(n_jobs), as_list(manifest, caches)
+    workers, caches = Workers(n_jobs), some_caches(manifest, caches)
     data = ProbeData.of(manifest, caches, aggregation)
     if external is not None:
-        data = data.tested_on(external[0], as_list(*external))
+        data = data.tested_on(external[0], _as_list(external[1]))
     resolved, features = resolve_probes(probes), choose_poolings(caches, poolings)
     experiment = Experiment.of(data, chosen_by, design, progress=progress)
     recorder, published = experiment.recorder(), None
@@ -149,18 +149,22 @@ def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:
     return {"label": probe.label, **facts, "settings": probe.settings.facts()}
 
 
-def as_list(manifest: Manifest, caches: Caches) -> list[EmbeddingCache]:
+def some_caches(manifest: Manifest, caches: Caches) -> list[EmbeddingCache]:
     """One cache of a manifest, or several, as a list.
 
     Raises:
         ProbeError: there are none.
     """
-    listed = [caches] if isinstance(caches, EmbeddingCache) else list(caches)
+    listed = _as_list(caches)
     if not listed:
         raise ProbeError(
             f"{manifest.name}: no caches are given; `medprobe extract {manifest.path or 'MANIFEST'}` makes them."
         )
     return listed
+
+
+def _as_list(caches: Caches) -> list[EmbeddingCache]:
+    return [caches] if isinstance(caches, EmbeddingCache) else list(caches)
 
 
 def _with_external(protocol: str, external: External | None) -> str:

@@ -293,7 +293,7 @@ def test_fractions_that_make_no_split_are_refused(fractions: tuple[float, float,
 def test_an_unknown_protocol_names_the_near_one() -> None:
     with pytest.raises(ProbeError, match='Did you mean "holdout"'):
         draw_resamples(units_of(np.arange(9) % 2, np.arange(9)), [0], classes=["a", "b"], protocol="holdot")
-    assert set(PROTOCOLS) == {"official", "holdout", "kfold", "external"}
+    assert set(PROTOCOLS) == {"official", "fixed", "holdout", "kfold", "external"}
 
 
 def test_seeds_are_a_number_or_a_list() -> None:
