@@ -46,7 +46,7 @@ def states(jobs: Iterable[Job], out: Path, *, running: bool) -> dict[str, State]
 
 
 def _state(job: Job, out: Path, begun: Set[str], failed: Set[str], *, running: bool) -> State:
-    if begun.intersection(path.removesuffix("/") for path in job.outputs):
+    if any(path.removesuffix("/") in begun for path in job.outputs):
         return "running" if running else "waiting"
     if all((out / path).exists() for path in job.outputs):
         return "done"
