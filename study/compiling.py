@@ -117,7 +117,7 @@ def _fits(plan: Plan, protocol: str, design: _Design) -> int:
 
 
 def _block_size(plan: Plan, minutes: float) -> int:
-    """How many seeds one job takes, each of so many minutes."""
+    """How many seeds one job takes, of which each takes `minutes`."""
     return max((size for size in _BLOCKS if size * minutes <= plan.study.minutes_per_job), default=1)
 
 

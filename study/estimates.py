@@ -70,7 +70,7 @@ def extraction(study: StudyFile, rows: int, networks: list[tuple[float, int]]) -
 
 
 def probe_seconds(family: str, rows: int, columns: int, classes: int, fits: int = 1) -> Work:
-    """What a probe takes, of which each seed has so many `fits`.
+    """What a probe takes, of which each seed has `fits`.
 
     100 seeds of 7,019 rows, 4 classes and 384 + 1,280 columns take two cores 53.9 s (logistic regression), 2.4 s (kNN,
     nearly all of it for the distances of all rows) and 170 s (boosting, of 192 components whatever the columns).

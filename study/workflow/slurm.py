@@ -17,7 +17,7 @@ _RETRIES = 2
 
 
 def slurm_options(name: str | None, jobs: int | None) -> list[str]:
-    """Options of Snakemake for a study of this name with so many jobs at once.
+    """Options of Snakemake for a study of this name, with at most `jobs` submitted at once.
 
     Raises:
         StudyError: Slurm's commands are not here.
