@@ -99,6 +99,8 @@ def _rule(job: Job, study: StudyFile) -> str:
     lines += ["    output:", _outputs(job.outputs), "    log:", _items([log_of(job)])]
     if is_short(job):
         lines.append("    localrule: True")
+    # The longest first, so that no core is left with one of them at the end.
+    lines.append(f"    priority: {round(60 * job.needs.minutes)}")
     lines += [f"    threads: {job.needs.cores}", "    resources:", *_resources(job, study)]
     lines += ["    shell:", *_command(job.command)]
     return "\n".join(lines) + "\n"
