@@ -15,6 +15,7 @@ from ..evaluate.resampling.resample import Resample, resolve_protocol
 from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..manifests import Manifest
+from ..manifests.validation.diagnostics import Diagnostic
 from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
 from .draws import Design, Draws, draw
@@ -77,18 +78,19 @@ class Experiment:
         systems: Mapping[str, Mapping[str, Any]],
         constant_features: Iterable[str] = (),
         libraries: Iterable[str] = (),
+        warnings: Iterable[Diagnostic] = (),
     ) -> Run:
-        """The run of what was recorded; `systems` and `libraries` are as in `run_info`."""
+        """The run of what was recorded; `systems` and `libraries` are as in `run_info`, `warnings` are further ones."""
         subgroups, skipped = subgroups_of(self.draws.units)
         leaks = self.draws.leaks
-        warnings = data_warnings(self.data, self.design.protocol, leaks, attributes=skipped, columns=constant_features)
+        found = data_warnings(self.data, self.design.protocol, leaks, attributes=skipped, columns=constant_features)
         info = run_info(
             self.data,
             self.design,
             leaks,
             systems=systems,
             metric=self.metric.name,
-            warnings=warnings,
+            warnings=[*found, *warnings],
             libraries=libraries,
         )
         tables = recorder.scores(), recorder.predictions(), recorder.timings(), subgroups

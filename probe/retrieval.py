@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest, Units
+from ..manifests.validation.diagnostics import Diagnostic, diagnostic
 from .data.features import backbone_labels, choose_poolings, constant_features
 from .data.probe_data import ProbeData
 from .draws import Design, Draws
@@ -30,7 +32,7 @@ from .experiment import Experiment
 from .runner import Caches, some_caches
 
 SIMILARITIES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
-"""What nearest means, in words."""
+"""Similarity measures by name."""
 _TIE = 1e-3
 """What the winner of a vote has beyond its votes: a tie is then won by the class of the nearest in `argmax` too."""
 
@@ -49,7 +51,8 @@ def retrieve(
 
     A retrieved unit is relevant where it has the query's class. Nothing is fitted, and val plays no part. For each k
     above 1 the scores are `accuracy_at_k`, `vote_at_k`, `map_at_k` and `map_all_at_k`, means over the queries; for 1,
-    where all four are the same, `accuracy_at_1`. Predictions are the votes of the largest k (docs/retrieval.md).
+    where all four are the same, `accuracy_at_1`. Queries for which train has no relevant unit are left out, with a
+    warning. Predictions are the votes of the largest k (docs/retrieval.md).
 
     Args:
         manifest: the data set, of a task with one label.
@@ -62,8 +65,8 @@ def retrieve(
         progress: show a bar.
 
     Raises:
-        ProbeError: the task has several labels, the manifest names no train or no test, a class of the queries is not
-            in train, or train has fewer than k units for some query.
+        ProbeError: the task has several labels, the manifest names no train or no test, train has fewer than k units
+            for some query, or no query has a unit of its class to find.
         CacheError: a cache is damaged or does not hold the manifest's samples.
 
     Examples:
@@ -91,7 +94,7 @@ def retrieve(
     units = leaks.clean
     parts = _parts(units, manifest).within(data.all_usable)
     group = None if same_group else units.group
-    relevant = _countable(units, parts, group, max(ks), manifest)
+    parts, relevant, left_out = _answerable(units, parts, group, max(ks), manifest)
     metrics = retrieval_metrics(ks)
     primary = next((metric for metric in metrics if metric.name == f"map_at_{max(ks)}"), metrics[0])
     recorder = Recorder(manifest.card, "fixed", units, metrics=metrics)
@@ -123,7 +126,7 @@ def retrieve(
         drop_near=False,
     )
     experiment = Experiment(data, primary, design, draws)
-    return experiment.run(recorder, systems={name: about}, constant_features=constant)
+    return experiment.run(recorder, systems={name: about}, constant_features=constant, warnings=left_out)
 
 
 def _checked(k: int | Sequence[int]) -> list[int]:
@@ -160,32 +163,40 @@ def _parts(units: Units, manifest: Manifest) -> Resample:
     return Resample(0, base, np.empty(0, np.int64), queries)
 
 
-def _countable(units: Units, parts: Resample, group: np.ndarray | None, k: int, manifest: Manifest) -> np.ndarray:
-    """How many units of its class the base has for each query, (n,), without those of its own `group` (U,).
+def _answerable(
+    units: Units, parts: Resample, group: np.ndarray | None, k: int, manifest: Manifest
+) -> tuple[Resample, np.ndarray, list[Diagnostic]]:
+    """The parts with the queries that have something to find, how many units of its class each (n,) of them has in the
+    base, without those of its own `group` (U,), and a warning about the other queries.
 
     Raises:
-        ProbeError: the base lacks a class of the queries, or has fewer than `k` units for one of them.
+        ProbeError: there is no such query, or the base has fewer than `k` units for one of them.
     """
     classes, y = manifest.card.classes, units.y
-    of_class = np.bincount(y[parts.train], minlength=len(classes))
-    absent = [f'"{classes[c]}"' for c in np.unique(y[parts.test]) if not of_class[c]]
-    if absent:
-        raise ProbeError(
-            f"{manifest.name}: no unit of {one_of(absent)} is in train, where the queries of this class are searched."
-            " Move some there, or take the class out of the card and the table."
-        )
-    relevant, all_of_base = of_class[y[parts.test]], np.full(len(parts.test), len(parts.train))
+    relevant = np.bincount(y[parts.train], minlength=len(classes))[y[parts.test]]
+    all_of_base = np.full(len(parts.test), len(parts.train))
+    without = "" if group is None else ", without those of a query's own patient (group)"
     if group is not None:
         own = group.astype(np.int64) * len(classes) + y
         relevant = relevant - _times(own[parts.train], own[parts.test])
         all_of_base = all_of_base - _times(group[parts.train], group[parts.test])
-    fewest = int(all_of_base.min(initial=len(parts.train)))
+    kept = relevant > 0
+    if not kept.any():
+        raise ProbeError(
+            f"{manifest.name}: train has no unit of the class of any query{without}: nothing can be found."
+        )
+    fewest = int(all_of_base[kept].min())
     if fewest < k:
-        without = "" if group is None else ", without those of a query's own patient (group)"
         raise ProbeError(
             f"{manifest.name}: k = {k}, but train has {counted(fewest, 'unit')} to search{without}; give a smaller k."
         )
-    return relevant
+    left, warnings = parts.test[~kept], []
+    if len(left):
+        queries = counted(len(left), "query is", "queries are")
+        names = one_of(f'"{classes[label]}"' for label in np.unique(y[left]))
+        message = f"{queries} left out: train has no unit of the class to find{without} ({names})"
+        warnings.append(diagnostic("queries-left-out", message, things=len(left)))
+    return replace(parts, test=parts.test[kept]), relevant[kept], warnings
 
 
 def _times(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

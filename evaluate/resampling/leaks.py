@@ -91,7 +91,7 @@ class Leaks:
             message = f"{self._left_out_in_words()}; the score with them is shown beside the one without"
             found.append(diagnostic("leaks-left-out", message, things=things))
         if self.tied:
-            message = f"{self._tied_in_words()}, so that no resample divides them and intervals count them once"
+            message = f"{self._tied_in_words()}, kept on one side and counted once by intervals"
             found.append(diagnostic("copies-tied", message, things=self.tied))
         return found
 

@@ -163,6 +163,11 @@ CODES: dict[str, Code] = {
         "such copies.",
         _GROUPS,
     ),
+    "queries-left-out": Code(
+        "warning", "queries without a relevant unit were left out",
+        "Scores are means over the other queries. Move units of these classes into train, or name the class rare and "
+        "take it out of the card and the table.", ("query", "queries"),
+    ),
     "samples-skipped": Code(
         "warning", "samples without an embedding were skipped",
         "Run `medprobe extract` again; images in quarantine must be fixed first.",

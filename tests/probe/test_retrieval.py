@@ -239,15 +239,29 @@ def test_as_many_as_there_are_of_other_patients_can_be_found(shared: Any) -> Non
         retrieve(shared.manifest, shared.caches, k=base, progress=False)
 
 
+def test_queries_with_nothing_to_find_are_left_out_with_a_warning(official: Any, searched: Run) -> None:
+    table, card = official.manifest.table, official.manifest.card
+    without = table[(table["label"] != "b") | (table["split"] == "test")]
+    run = retrieve(Manifest(without, card), official.caches, progress=False)
+    queries = table[table["split"] == "test"]
+    left = (queries["label"] != "b").sum()
+    assert set(run.scores["n_test"]) == {left}
+    at = run.info["warning_codes"].index("queries-left-out")
+    assert run.info["warnings"][at].startswith(f"{len(queries) - left} queries are left out")
+    assert run.retrieved is not None
+    assert (run.retrieved["relevant"] > 0).all()
+    assert "queries-left-out" not in searched.info["warning_codes"]
+
+
 def test_data_that_cannot_be_searched_are_refused(official: Any, study: Any, study_of, tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="no caches are given"):
         retrieve(official.manifest, [], progress=False)
     with pytest.raises(ProbeError, match="no unit is in train, test"):
         retrieve(study.manifest, study.caches, progress=False)
     table = official.manifest.table
-    without = Manifest(table[(table["label"] != "b") | (table["split"] == "test")], official.manifest.card)
-    with pytest.raises(ProbeError, match='no unit of "b" is in train'):
-        retrieve(without, official.caches, progress=False)
+    foreign = table.assign(split=np.where(table["label"] == "b", "test", "train"))
+    with pytest.raises(ProbeError, match="no unit of the class of any query"):
+        retrieve(Manifest(foreign, official.manifest.card), official.caches, progress=False)
     labels = study_of(tmp_path, task="multilabel", split=True)
     with pytest.raises(ProbeError, match="is multilabel"):
         retrieve(labels.manifest, labels.caches, progress=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from medprobe.evaluate import Run
+from medprobe.finetune import Recipe
 from medprobe.study import StudyFile, compile_study, load_study, missing_data, preset_names, results_folder
 from tiny_catalogue import SIZE, save_weights, shrink
 from toy_data import write_medmnist, write_presets_data
@@ -18,8 +20,56 @@ from toy_data import write_medmnist, write_presets_data
 VARIANTS = ("faithful", "corrected")
 ALL = list(product(preset_names(), VARIANTS))
 _NIGHTLY = os.environ.get("CI_NIGHTLY") == "1"
-_SETS_TRIED = None if _NIGHTLY else 1
-"""How many data sets of a preset run; all of them in nightly tests, which search for rates too."""
+_TRIED = {
+    "medmnist-plus": ["bloodmnist-28", "chestmnist-28", "retinamnist-28", "breastmnist-28"],
+    "retrieval-mahbod2024": ["bloodmnist-28", "retinamnist-28", "adrenalmnist3d-28"],
+}
+"""Of presets with many sets of one form, those that run: one a task, and a volume; all of them in nightly tests."""
+_BLOCKS = {
+    **dict.fromkeys(["dinov2-s", "dinov2-b", "sam-vit-b", "seem-focalnet-t", "blip-base", "clip-b16"], 12),
+    **dict.fromkeys(["deit-b", "dino-vit-b16"], 12),
+    **dict.fromkeys(["dinov2-l", "sam-vit-l"], 24),
+    "dinov2-g": 40,
+    "resnet50": 16,
+    "resnet101": 33,
+    "resnet152": 50,
+}
+"""Of the backbones of huix2024, as published."""
+_FACTS = [
+    ("huang2024", "faithful", "extract.images.resize", 256),
+    ("huang2024", "faithful", "extract.images.resize_mode", "short-side"),
+    ("huang2024", "faithful", "extract.images.image_size", 224),
+    ("huang2024", "faithful", "extract.images.normalization", ".485,.456,.406/.229,.224,.225"),
+    ("huang2024", "faithful", "extract.backbones.3.poolings", ["logits"]),
+    ("huang2024", "faithful", "finetune.0.modes", ["mlp:256", "full:256"]),
+    ("huang2024", "faithful", "finetune.1.settings", {"select": "loss"}),
+    ("huang2024", "faithful", "probe.metric", "accuracy"),
+    ("huang2024", "faithful", "probe.seeds", 1),
+    ("huang2024", "faithful", "stats.interval", "percentile"),
+    ("huix2024", "faithful", "extract.images.resize", 256),
+    ("huix2024", "faithful", "extract.images.resize_mode", "squash"),
+    ("huix2024", "faithful", "extract.images.interpolation", "bilinear"),
+    ("huix2024", "faithful", "data.0.images.normalization", ".415,.221,.073/.275,.150,.081"),
+    ("huix2024", "faithful", "data.1.images.normalization", ".286/.267"),
+    ("huix2024", "faithful", "data.2.images.normalization", ".668,.530,.524/.224,.204,.215"),
+    ("huix2024", "faithful", "data.3.images.normalization", ".503/.292"),
+    ("huix2024", "faithful", "data.3.images.grey", "red-filters"),
+    ("huix2024", "faithful", "extract.backbones.4.poolings", ["mean"]),
+    ("huix2024", "faithful", "extract.backbones.6.poolings", ["res5"]),
+    ("huix2024", "faithful", "extract.backbones.7.poolings", ["patch0"]),
+    ("huix2024", "faithful", "extract.backbones.8.poolings", ["proj"]),
+    ("huix2024", "faithful", "probe.probes", ["knn:k=[200],weights=softmax,temperature=0.1"]),
+    ("huix2024", "faithful", "probe.refit", False),
+    ("huix2024", "faithful", "finetune.0.settings", {"warmup_epochs": 5}),
+    ("huix2024", "faithful", "finetune.1.settings", {}),
+    ("huix2024", "corrected", "extract.backbones.7.poolings", ["cls"]),
+    ("medmnist-plus", "faithful", "probe.probes", ["knn:k=[11],metric=euclidean,weights=uniform"]),
+    ("medmnist-plus", "faithful", "probe.seeds", 3),
+    ("retrieval-mahbod2024", "faithful", "retrieve.k", [1, 3, 5]),
+    ("retrieval-mahbod2024", "faithful", "retrieve.similarity", "euclidean"),
+    ("retrieval-mahbod2024", "corrected", "retrieve.similarity", "cosine"),
+]
+"""What the studies did (and what the corrected variants must not), by preset, variant and key."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,6 +117,40 @@ def test_a_preset_has_a_job_for_each_cell_and_says_what_it_does_not_repeat(name,
     )
     if study.retrieve:
         assert sum(job.kind == "retrieve" for job in jobs) == len(recorded)
+
+
+@pytest.mark.parametrize(("name", "variant", "key", "value"), _FACTS)
+def test_a_preset_does_what_the_study_did(name, variant, key, value) -> None:
+    found = load_study(f"preset:{name}", [f"protocol={variant}"]).model_dump()
+    for step in key.split("."):
+        found = found[int(step) if step.isdigit() else step]
+    assert found == value
+
+
+def test_the_recipe_of_huix_is_the_study_s() -> None:
+    recipe = Recipe.named("huix2024")
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.batch_size) == ("adamw", 1e-4, 1e-5, 64)
+    assert (recipe.epochs, recipe.clip_grad, recipe.warmup_steps, recipe.schedule) == (100, 1.0, 1000, "constant")
+    assert (recipe.crop_scale, recipe.hflip, recipe.vflip) == ((0.8, 1.2), 0.5, 0.5)
+    assert (recipe.color_jitter, recipe.color_jitter_prob) == ((0.2, 0.2, 0.1, 0.1), 0.8)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_blocks_are_unfrozen_and_dropped_by_the_depth_of_each_network(variant) -> None:
+    study = load_study("preset:huix2024", [f"protocol={variant}"])
+    for one in study.finetune:
+        for mode in one.modes:
+            kind, _, blocks = mode.partition(":")
+            if kind not in ("partial", "drop-last"):
+                continue
+            for backbone in one.backbones:
+                depth = _BLOCKS[backbone.label or backbone.name]
+                if variant == "faithful":  # blocks[8:] are trained; the ninth is the last that is kept
+                    assert int(blocks) == depth - (8 if kind == "partial" else 9)
+                elif kind == "partial":
+                    assert int(blocks) == round(depth / 3)
+                else:
+                    assert depth == 12
 
 
 def _without_seeds(command: tuple[str, ...]) -> list[str]:
@@ -171,8 +255,9 @@ def _embedders(study: StudyFile) -> list:
 
 
 def _small(study: StudyFile) -> StudyFile:
-    """One seed, one epoch, few neighbours, halves for low-data curves, and the size of the tiny networks."""
-    chosen = study.data[:_SETS_TRIED]
+    """One seed, one epoch, two rates, three blocks, few neighbours, halves for low-data curves, and tiny networks."""
+    tried = None if _NIGHTLY else _TRIED.get(study.name or "")
+    chosen = [one for one in study.data if not tried or one.name in tried]
     data = [one.model_copy(update={"images": one.images and _tiny(one.images)}) for one in chosen]
     names = {one.name for one in data}
     extract = study.extract.model_copy(update={"images": _tiny(study.extract.images)})
@@ -188,7 +273,8 @@ def _small(study: StudyFile) -> StudyFile:
             update={
                 "seeds": 1,
                 "settings": {**one.settings, "epochs": 1},
-                "search": one.search if _NIGHTLY else None,
+                "modes": [re.sub(r"(partial|drop-last):\d+", r"\1:3", mode) for mode in one.modes],
+                "search": one.search and "lr=1e-4,1e-3",
                 "train_fraction": [0.5, 1] if one.train_fraction else [],
                 "data": [name for name in one.data if name in names],
             }
