@@ -11,19 +11,17 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from ...base import ImageError, ManifestError, atomic_path, counted, usable_cores
-from ...manifests import Manifest, Source, read_image
-from ...manifests.readers.worker_pool import look_at
+from ...base import ManifestError, atomic_path, counted
+from ...manifests import Manifest
 from ...manifests.schema.card import class_words
 from ...manifests.schema.labels import has_class, label_codes
 from ...manifests.schema.table_io import as_arrow, column_of
 from ..elements.theme import LIGHT, drawing, figure_bytes, new_figure
+from ..elements.thumbnails import TILE, thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TILE = 120
-"""Pixels of the longer side of an example."""
 _GAP = 6
 _HOLE = (238, 240, 242)
 _MOST_CLASSES = 40
@@ -62,15 +60,9 @@ def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> 
     shown = [rows[places].tolist() for rows, places in zip(of_class, drawn, strict=True)]
     if not any(shown):
         raise ManifestError(f"{manifest.name}: no class has a sample to show.")
-    rows = np.unique(np.concatenate(shown)).astype(int)
-    _, reasons = Manifest(manifest.table.iloc[rows], manifest.card, manifest.path).stamps()
-    refused = set(rows[reasons != ""].tolist())
-    chunks = filter(None, ([row for row in chosen if row not in refused] for chosen in shown))
-    tiles: dict[int, Image.Image | ImageError] = {}
-    for chunk in look_at(_tile, manifest.sources(), chunks, workers=usable_cores()):
-        tiles.update(zip(chunk.rows, chunk.results, strict=True))
+    tiles = thumbnails(manifest, (row for chosen in shown for row in chosen))
     return [
-        Examples(name, len(rows), [tile if isinstance(tile := tiles.get(row), Image.Image) else None for row in chosen])
+        Examples(name, len(rows), [tiles.get(row) for row in chosen])
         for name, rows, chosen in zip(names, of_class, shown, strict=True)
     ]
 
@@ -128,11 +120,3 @@ def montage_figure(manifest: Manifest, examples: list[Examples]) -> Figure:
     counts = f"{counted(len(manifest), 'image')}, {counted(classes, *class_words(manifest.card.task))}{cut}"
     axes.set_title(f"{manifest.name}: {counts}")
     return figure
-
-
-def _tile(source: Source) -> Image.Image:
-    image = Image.fromarray(read_image(source))
-    scale = TILE / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # Enlarged pixels stay square, so that a 28-px image looks like one.
-    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)

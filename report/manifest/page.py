@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,13 +22,13 @@ from ...manifests.validation.diagnostics import by_severity
 from ..elements.figure import RenderedFigure
 from ..elements.html import figure_on_page, render
 from ..elements.theme import LIGHT, drawing, figure_bytes
+from ..elements.thumbnails import png_in_base64
 from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure
 from .montage import class_examples
 from .tables import attribute_table, classes_table, files_table, groups_table, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL import Image
 
 
 def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | None = None, per_class: int = 8) -> Path:
@@ -76,7 +74,7 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "classes": classes_table(manifest),
         "examples": class_examples(manifest, per_class=per_class),
         "counted": counted,
-        "png": _png,
+        "png": png_in_base64,
         "groups": groups_table(manifest) if {"group_id", "unit_id"} & set(manifest.table) else None,
         "attributes": [table for table in tables if table],
         "files": files_table(manifest, stats) if stats.readable.any() else None,
@@ -161,10 +159,3 @@ def _sizes_in_words(found: pd.DataFrame) -> str:
     ranges = [f"{name}s from {found[name].min():,} to {found[name].max():,}" for name in ("width", "height")]
     share = percent(common["images"] / found["images"].sum())
     return f"{len(found):,} different sizes, {ranges[0]} and {ranges[1]} pixels; the commonest is {size}, {share}."
-
-
-def _png(tile: Image.Image) -> str:
-    """A picture as PNG in Base64."""
-    buffer = io.BytesIO()
-    tile.save(buffer, format="PNG", optimize=True)
-    return b64encode(buffer.getvalue()).decode()
