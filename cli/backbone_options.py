@@ -65,12 +65,25 @@ Normalization = Annotated[
 ]
 
 
-def named(text: str) -> dict[str, Any]:
+StripPrefix = Annotated[
+    str,
+    typer.Option(
+        "--strip-prefix",
+        metavar="PREFIX",
+        help="What the network's tensors are under in the file of NAME@FILE, such as net.encoder.; other tensors of "
+        "the file are not read.",
+        show_default=False,
+    ),
+]
+
+
+def named(text: str, strip_prefix: str = "") -> dict[str, Any]:
     """The name of a backbone, and its own poolings if it ends in `[cls,mean]`: arguments of `load_backbone`."""
     match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
     if not match:
-        return {"name": text}
-    return {"name": match["name"], "poolings": [pooling.strip() for pooling in match["poolings"].split(",")]}
+        return {"name": text, "strip_prefix": strip_prefix}
+    poolings = [pooling.strip() for pooling in match["poolings"].split(",")]
+    return {"name": match["name"], "poolings": poolings, "strip_prefix": strip_prefix}
 
 
 def normalization_of(

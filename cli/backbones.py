@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def backbones(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Only names that contain one of these words; a full name shows all details."),
+        typer.Argument(
+            help="Only names that contain one of these words, or fit a pattern such as '*dino*'; a full name shows "
+            "all details."
+        ),
     ] = None,
 ) -> None:
     """Lists the backbones of the catalogue: vector length, input size, poolings, licence, where the weights are.
@@ -29,12 +32,13 @@ def backbones(
     Examples: `medprobe backbones dinov2`; `medprobe backbones dinov2-s`
     """
     from ..base import BackboneError, did_you_mean
-    from ..extract import catalogue
+    from ..extract import catalogue, list_backbones
 
     if names and len(names) == 1 and (entry := catalogue().get(names[0])):
         _show_details(entry)
         return
-    entries = [e for e in catalogue().values() if not names or any(word.lower() in e.name for word in names)]
+    patterns = [word if set(word) & set("*?[") else f"*{word}*" for word in names or []]
+    entries = [catalogue()[name] for name in list_backbones(*map(str.lower, patterns))]
     if not entries:
         near = "".join(did_you_mean(word, catalogue()) for word in names or [])
         raise BackboneError(f"no backbone's name contains {' or '.join(names or [])}.{near}")

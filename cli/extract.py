@@ -12,7 +12,17 @@ import typer
 
 from ..base import CacheError, MedprobeError, QuarantineError
 from ..base.text import counted, duration, size
-from .backbone_options import Grey, ImageSize, Interpolation, Normalization, Resize, ResizeMode, named, normalization_of
+from .backbone_options import (
+    Grey,
+    ImageSize,
+    Interpolation,
+    Normalization,
+    Resize,
+    ResizeMode,
+    StripPrefix,
+    named,
+    normalization_of,
+)
 from .terminal.console import command, remark, say, show_table
 
 if TYPE_CHECKING:
@@ -43,6 +53,7 @@ def extract(
             "...; `medprobe backbones NAME` lists them. May be repeated. [default: the first one listed]",
         ),
     ] = None,
+    strip_prefix: StripPrefix = "",
     image_size: ImageSize = None,
     resize: Resize = None,
     resize_mode: ResizeMode = None,
@@ -144,7 +155,7 @@ def extract(
         "compiled": compiled,
         "reading": loaded.card.reading,
     }
-    recipes = [{**shared, **named(text)} for text in names]
+    recipes = [{**shared, **named(text, strip_prefix)} for text in names]
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "shard": part}
     specs: list[EmbeddingSpec] = []
 

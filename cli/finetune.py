@@ -15,6 +15,7 @@ from .backbone_options import (
     Normalization,
     Resize,
     ResizeMode,
+    StripPrefix,
     named,
     normalization_of,
 )
@@ -122,6 +123,7 @@ def finetune(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
+    strip_prefix: StripPrefix = "",
     image_size: ImageSize = None,
     resize: Resize = None,
     resize_mode: ResizeMode = None,
@@ -271,7 +273,7 @@ def finetune(
         with stop_signals() as should_stop:
             run = run_finetune(
                 samples,
-                [{**shared, **named(text)} for text in dict.fromkeys(backbone)],
+                [{**shared, **named(text, strip_prefix)} for text in dict.fromkeys(backbone)],
                 modes=mode or ["full"],
                 store=store,
                 recipe=Recipe.named(recipe).changed(**settings),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..base import BackboneError
 from ..base.lazy import lazy_names
-from .catalogue import Entry, catalogue, resolve
+from .catalogue import Entry, catalogue, list_backbones, resolve
 from .weights import weights_here
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "estimate_cost",
     "extract",
     "extract_on",
+    "list_backbones",
     "load_backbone",
     "preprocessing_of",
     "read_normalization",

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
-from ..base import BackboneError, WeightsError, fingerprint, one_of
+from ..base import BackboneError, ImageError, WeightsError, fingerprint, one_of
 from ..base.text import first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
 from ..cache.spec import Interpolation, Positions, Resize
 from ..manifests import IntensityPolicy
+from ..manifests.readers.pillow import pixels_of
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
 from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
-from .device import choose_device, choose_precision, choose_runtime, describe, exact_fp32, is_lost, is_out_of_memory
+from .device import (
+    batch_sizes,
+    choose_device,
+    choose_precision,
+    choose_runtime,
+    describe,
+    exact_fp32,
+    is_lost,
+    is_out_of_memory,
+)
+from .loader import to_input
 from .normalization import Normalization
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Embedder, Vectors, make_embedder
@@ -76,11 +89,54 @@ class Backbone:
         """
         return self.embedder(torch.as_tensor(images))
 
+    def embed_images(self, images: Iterable[Image.Image | np.ndarray]) -> np.ndarray:
+        """Embeds images in memory, with the backbone's own preprocessing.
+
+        Args:
+            images: of Pillow, or arrays uint8 (H, W) or (H, W, 3), of any sizes.
+
+        Returns:
+            float32 (N, columns), in the order of the images; the columns of several poolings one after the other.
+
+        Raises:
+            ImageError: one has more than 8 bits, or is no image; names its place.
+
+        Examples:
+            >>> import numpy as np
+            >>> from medprobe.extract import load_backbone
+            >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch")
+            >>> backbone.embed_images([np.zeros((90, 120, 3), np.uint8)] * 2).shape
+            (2, 64)
+        """
+        rows = [np.zeros((0, sum(self.dims.values())), np.float32)]
+        numbered = enumerate(images)
+        while batch := list(islice(numbered, batch_sizes(self.device)[0])):
+            inputs = np.stack([to_input(_pixels(image, place), self.transform) for place, image in batch])
+            rows.append(np.hstack(list(self.embed(inputs).values())))
+        return np.concatenate(rows)
+
+
+def _pixels(image: Image.Image | np.ndarray, place: int) -> np.ndarray:
+    """The pixels of one of several images; errors name its place, from 0."""
+    try:
+        if isinstance(image, Image.Image):
+            return pixels_of(image)
+    except ImageError as error:
+        raise ImageError(f"image {place}: {error}") from error
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size and image.shape[2:] in ((), (3,)):
+        return image
+    what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise ImageError(
+        f"image {place}: is {what}; give an image of Pillow, or an array uint8 (H, W) or (H, W, 3). Scale other values "
+        "to 0..255 first."
+    )
+
 
 def load_backbone(
     name: str,
     *,
     weights: Path | str | None = None,
+    strip_prefix: str = "",
     poolings: Sequence[str] | None = None,
     image_size: int | None = None,
     resize: int | None = None,
@@ -100,6 +156,8 @@ def load_backbone(
         name: a short name of the catalogue, `timm:MODEL`, `hf:MODEL` or `open_clip:MODEL/TAG`; `@FILE` after it names
             local weights.
         weights: a file or folder of weights, instead of `@FILE`.
+        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`; what is not under
+            it is not read.
         poolings: the vectors to take; the default is the entry's first.
         image_size: input size in pixels, of the centre crop; the resizing before it is scaled along, and position
             embeddings are resampled. The default is the entry's.
@@ -131,7 +189,7 @@ def load_backbone(
         >>> backbone.spec.transform.size, backbone.spec.poolings, backbone.dims
         ((160, 160), ('cls',), {'cls': 64})
     """
-    entry = resolve(name, weights=Path(weights) if weights else None)
+    entry = resolve(name, weights=Path(weights) if weights else None, strip_prefix=strip_prefix)
     tuned = FineTuned.of(entry)
     entry = tuned.completed(entry) if tuned else entry
     place = choose_device(device, runtime)

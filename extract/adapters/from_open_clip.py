@@ -27,7 +27,7 @@ from ..catalogue import Entry, Local, Random
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
 from ..weights.published import OPENAI_MARKS
-from ..weights.tensors import read_tensors
+from ..weights.tensors import read_local
 from .from_timm import TimmAdapter, end_of, run
 from .interface import Adapter, Features, Inside, Matcher, Place, Wanted, grid_of, positions, transform_spec
 from .position_embeddings import resampled, way_of
@@ -52,8 +52,9 @@ class OpenClipAdapter(Adapter):
     def load(self, entry: Entry) -> nn.Module:
         """See `Adapter.load`."""
         network = self.create(entry)
-        file = _local_file(entry.weights.path) if isinstance(entry.weights, Local) else _from_hub(entry)
-        tensors = read_tensors(file)
+        local = entry.weights if isinstance(entry.weights, Local) else Local(_from_hub(entry))
+        file = _local_file(local.path)
+        tensors = read_local(replace(local, path=file))
         _require_same_activation(tensors, entry)
         load_file(network, tensors, file.name, entry)
         return network

@@ -15,7 +15,7 @@ from ...cache import TransformSpec
 from ...cache.spec import Positions
 from ..catalogue import Entry, Local
 from ..weights.loading import load_file
-from ..weights.tensors import read_tensors
+from ..weights.tensors import read_local
 from .interface import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -48,8 +48,7 @@ class SeemAdapter(Adapter):
                 f"{entry.name}: SEEM's weights are for you to fetch; docs/backbones.md says where they are. Then name "
                 f'the backbone "{entry.name}@/path/to/FILE.pt".'
             )
-        tensors = read_tensors(entry.weights.path)
-        load_file(network, tensors, entry.weights.path.name, entry)
+        load_file(network, read_local(entry.weights), entry.weights.path.name, entry)
         return network
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:

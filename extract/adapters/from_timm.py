@@ -20,7 +20,7 @@ from ...cache.spec import Positions
 from ..catalogue import Entry, Local
 from ..weights.download import advice_without_hub
 from ..weights.loading import load_file
-from ..weights.tensors import read_tensors
+from ..weights.tensors import read_local
 from .interface import Adapter, Features, Inside, Place, Wanted, grid_of, positions, transform_spec
 from .position_embeddings import resampled, way_of
 
@@ -36,7 +36,7 @@ class TimmAdapter(Adapter):
         """See `Adapter.load`."""
         if isinstance(entry.weights, Local):
             network, path = self.create(entry), entry.weights.path
-            tensors = read_tensors(path)
+            tensors = read_local(entry.weights)
             self.fit_to(network, tensors, path.name)
             load_file(network, tensors, path.name, entry)
             return network

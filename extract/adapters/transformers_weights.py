@@ -15,9 +15,9 @@ from ...base import WeightsError
 from ...base.text import first_line
 from ..catalogue import Entry, Local
 from ..weights.download import advice_without_hub
-from ..weights.loading import load_file, misfits
+from ..weights.loading import load_file, misfits, prefix_hint
 from ..weights.published import BLIP, Published, blip_image_size, recognise
-from ..weights.tensors import Tensors, read_tensors
+from ..weights.tensors import Tensors, read_local
 
 _VISION_PARTS = ("vision_model", "vision_encoder")
 """Where a model of transformers that is more than an image encoder keeps it."""
@@ -34,7 +34,7 @@ def load_vision(entry: Entry) -> nn.Module:
     vision = _vision_part(network)
     prefix = next((f"{name}." for name in _VISION_PARTS if getattr(network, name, None) is vision), "")
     missing = sorted(name.removeprefix(prefix) for name in loading_info["missing_keys"] if name.startswith(prefix))
-    _require_fit(vision, prefix, missing, loading_info, entry)
+    _require_fit(vision, prefix, missing, loading_info, entry, prefix_hint(tensors or {}, vision.state_dict()))
     _do_without(vision, missing)
     return vision
 
@@ -73,9 +73,9 @@ def _read_one_file(entry: Entry) -> Tensors | None:
     """The tensors of a file, or of a folder of one that transformers would have to unpickle; None for all else."""
     if not isinstance(entry.weights, Local):
         return None
-    if entry.weights.path.is_dir() and any(entry.weights.path.glob("*.safetensors")):
+    if not entry.weights.prefix and entry.weights.path.is_dir() and any(entry.weights.path.glob("*.safetensors")):
         return None
-    return read_tensors(entry.weights.path)
+    return read_local(entry.weights)
 
 
 _REPORTING: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
@@ -126,7 +126,7 @@ _DISPENSABLE = re.compile(r"^pooler\.|mask_token")
 
 
 def _require_fit(
-    network: nn.Module, prefix: str, missing: list[str], loading_info: dict[str, Any], entry: Entry
+    network: nn.Module, prefix: str, missing: list[str], loading_info: dict[str, Any], entry: Entry, hint: str
 ) -> None:
     """Every tensor of the image encoder, which the model keeps under `prefix`, has to have its place and shape."""
     problems = misfits(
@@ -138,8 +138,8 @@ def _require_fit(
         layout = recognise(loading_info["unexpected_keys"])
         looks = f" They look like {layout.title}." if layout else ""
         raise WeightsError(
-            f"{entry.name}: the tensors do not fit the architecture that the config describes; {problems}.{looks} "
-            "Use the config.json that was published with these weights."
+            f"{entry.name}: the tensors do not fit the architecture that the config describes; {problems}.{looks}"
+            f"{hint or ' Use the config.json that was published with these weights.'}"
         )
 
 

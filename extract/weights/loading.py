@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -117,7 +119,17 @@ def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry, co
         values = convert(tensors, wanted)
     except WeightsError as error:
         raise WeightsError(f"{where}: {error}") from error
-    problems = misfits(
+    problems = _problems(values, wanted)
+    if problems:
+        layout = recognise(tensors)
+        hint = f" The file looks like {_in_words(layout, values)}." if layout else ""
+        hint = prefix_hint(tensors, wanted, convert) or hint
+        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {problems}.{hint}")
+    network.load_state_dict(values, strict=False)
+
+
+def _problems(values: Tensors, wanted: Mapping[str, torch.Tensor]) -> str:
+    return misfits(
         # Batch norm's counter of training steps: no part of the weights, and old files lack it.
         missing=[name for name in wanted if name not in values and not name.endswith("num_batches_tracked")],
         extra=[name for name in values if name not in wanted],
@@ -127,11 +139,23 @@ def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry, co
             if name in wanted and value.shape != wanted[name].shape
         ],
     )
-    if problems:
-        layout = recognise(tensors)
-        hint = f" The file looks like {_in_words(layout, values)}." if layout else ""
-        raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {problems}.{hint}")
-    network.load_state_dict(values, strict=False)
+
+
+def prefix_hint(tensors: Tensors, wanted: Mapping[str, torch.Tensor], convert: Convert = as_is) -> str:
+    """What to do about a prefix under which a file has all tensors of a network; empty where there is no such one."""
+    parts = (name.split(".")[:-1] for name in tensors)
+    prefixes = Counter(".".join(words[:count]) + "." for words in parts for count in range(1, len(words) + 1))
+    found = []
+    # Most are of a single layer.
+    for prefix in (prefix for prefix, count in prefixes.items() if 2 * count >= len(wanted)):
+        with suppress(WeightsError):
+            if not _problems(convert(part(tensors, prefix), wanted), wanted):
+                found.append(prefix)
+    # The longest of a nested pair: what `as_published` sees through itself is no part of the name.
+    longest = max(found, key=len, default="")
+    if not longest or not all(longest.startswith(prefix) for prefix in found):
+        return ""
+    return f" Under {longest} the file has all tensors of the network: add --strip-prefix {longest}"
 
 
 def misfits(

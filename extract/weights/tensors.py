@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from ...base import WeightsError, one_of
 from ...base.text import first_line
+from ..catalogue import Local
 from .download import WEIGHT_SUFFIXES
 
 Tensors = dict[str, torch.Tensor]
@@ -46,6 +47,25 @@ def read_tensors(path: Path) -> Tensors:
         raise WeightsError(f"{path.name}: {_why_unreadable(path, kind, error)}") from error
     is_head = tensors.keys() == {"weight", "bias"} and tensors["weight"].ndim == 2
     return {f"linear_head.{name}": value for name, value in tensors.items()} if is_head else tensors
+
+
+def read_local(weights: Local) -> Tensors:
+    """The named tensors of a user's file or folder, of those under its prefix if it has one.
+
+    Raises:
+        WeightsError: as `read_tensors`, or no name begins with the prefix.
+    """
+    tensors = read_tensors(weights.path)
+    if not weights.prefix:
+        return tensors
+    found = part(tensors, weights.prefix)
+    if not found:
+        begins = dict.fromkeys(name[: name.find(".") + 1] or name for name in tensors)
+        raise WeightsError(
+            f"{weights.path.name}: no tensor's name begins with {weights.prefix} (--strip-prefix); they begin with "
+            f"{one_of(begins, most=4)}."
+        )
+    return found
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -135,6 +135,25 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
     if image.mode in ("L", "1"):
         pixels = np.array(image.convert("L"))
         return pixels if transparent is None else np.where(pixels == transparent, np.uint8(0), pixels)
+    return _in_colour(image)
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of Pillow in memory, uint8, (H, W) or (H, W, 3), by the colour policy.
+
+    Raises:
+        ImageError: it has more than 8 bits, and its range is not known.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        pixels = _more_than_8_bits(image, IntensityPolicy(), None)
+    elif image.mode in ("L", "1"):
+        pixels = np.array(image.convert("L"))
+    else:
+        pixels = _in_colour(image)
+    return _upright(pixels, image)
+
+
+def _in_colour(image: Image.Image) -> np.ndarray:
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         return _on_black(image)
     return np.array(image.convert("RGB"))

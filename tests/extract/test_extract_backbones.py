@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from medprobe.base import BackboneError
-from medprobe.extract import load_backbone, resolve
+from medprobe.base import BackboneError, ImageError
+from medprobe.extract import catalogue, list_backbones, load_backbone, resolve
 from medprobe.extract.loader import to_input
 from medprobe.extract.weights.download import fetch
 from medprobe.extract.weights.tensors import read_tensors
 from medprobe.manifests import Manifest, Source, build_folder, read_image
+from PIL import Image
 from sklearn.datasets import load_sample_images
 
 
@@ -173,3 +174,26 @@ def test_the_positions_of_a_hybrid_follow_its_own_grid() -> None:
     backbone = load_backbone("timm:vit_tiny_r_s16_p8_224@random", image_size=384, device="cpu", precision="fp32")
     assert backbone.spec.transform.size == (384, 384)
     assert np.isfinite(backbone.embed(np.zeros((1, 3, 384, 384), np.uint8))["cls"]).all()
+
+
+def test_images_in_memory_give_the_vectors_of_their_files(tiny, gallery) -> None:
+    paths = [gallery.source(row).path for row in range(len(gallery))]
+    expected = tiny.embed(_inputs(tiny, [read_image(gallery.source(row)) for row in range(len(gallery))]))
+    opened = [Image.open(path) for path in paths]
+    made = tiny.embed_images(opened)
+    np.testing.assert_allclose(made, np.hstack([expected["cls"], expected["mean"]]), atol=1e-5)
+    arrays = (np.asarray(image.convert("RGB")) for image in opened[1:2])
+    np.testing.assert_allclose(tiny.embed_images(arrays), made[1:2], atol=1e-5)
+    assert tiny.embed_images([]).shape == (0, 128)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), "cat.png", Image.new("F", (4, 4))])
+def test_what_is_no_image_is_named_by_its_place(tiny, bad) -> None:
+    with pytest.raises(ImageError, match=r"^image 1: "):
+        tiny.embed_images([np.zeros((4, 4), np.uint8), bad])
+
+
+def test_names_are_listed_by_pattern() -> None:
+    assert list_backbones("efficientnet-lite[12]", "vgg*") == ["efficientnet-lite1", "efficientnet-lite2", "vgg16"]
+    assert list_backbones() == list(catalogue())
+    assert list_backbones("no-such*") == []

@@ -10,8 +10,10 @@ import pickle
 import socket
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import timm
 import torch
 from medprobe.base import BackboneError, WeightsError
 from medprobe.extract import load_backbone, resolve
@@ -344,3 +346,36 @@ def test_the_hubs_client_does_not_try_for_a_minute_where_there_is_no_hub(monkeyp
     with offline_without_hub():  # nobody listens there any more
         assert is_offline_mode()
     assert not is_offline_mode()
+
+
+def _under_a_prefix(path, others=()) -> tuple[Any, Any]:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = timm.create_model("test_vit", num_classes=0)
+    inside = {f"net.encoder.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": inside | {name: torch.ones(2) for name in others}}, path)
+    return network, f"timm:test_vit@{path}"
+
+
+def test_a_prefix_that_explains_every_tensor_is_proposed_and_taken(tmp_path) -> None:
+    network, name = _under_a_prefix(tmp_path / "run.ckpt", ["net.decoder.weight", "loss.margin"])
+    options: Any = {"device": "cpu", "runtime": "torch", "precision": "fp32"}
+    with pytest.raises(WeightsError, match=r"--strip-prefix net\.encoder\.$"):
+        load_backbone(name, **options)
+    backbone = load_backbone(name, strip_prefix="net.encoder.", **options)
+    assert backbone.spec.weights_digest == tensors_digest(network.state_dict())
+    with pytest.raises(WeightsError, match=r"they begin with net\., loss\."):
+        load_backbone(name, strip_prefix="encoder.", **options)
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit@random"])
+def test_a_prefix_needs_a_file(name) -> None:
+    with pytest.raises(BackboneError, match="timm:test_vit@FILE"):
+        load_backbone(name, strip_prefix="net.", device="cpu")
+
+
+def test_a_prefix_that_explains_a_part_is_not_proposed(tmp_path) -> None:
+    _, name = _under_a_prefix(tmp_path / "run.ckpt")
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(name.replace("test_vit@", "test_vit2@"), device="cpu")
+    assert "--strip-prefix" not in str(caught.value)
