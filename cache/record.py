@@ -5,26 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..base import CacheError, atomic_path
 from .embedding_cache import EmbeddingCache, extract_command
+from .index import NOWHERE, Index, positions_in, unique_index
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from ..manifests import Manifest
+
+SCHEMA = 2
 """Version of the file, raised when an older reader would misread it."""
 _KIND = "medprobe cache record"
 
 
-def write_record(cache: EmbeddingCache, path: Path | str) -> None:
-    """Writes a JSON file that names a published cache: its data set, backbone, fingerprint and poolings, and its file
-    relative to the folder of caches.
+def write_record(cache: EmbeddingCache, manifest: Manifest, path: Path | str) -> None:
+    """Writes a JSON file that names a published cache of a manifest.
+
+    It holds data set, backbone, fingerprint and poolings, the cache's file relative to the folder of caches, and a
+    digest of the images: of the id and the pixels of each of the manifest's samples that are embedded.
 
     Raises:
+        CacheError: the cache is damaged.
         OutputError: the file cannot be written.
 
     Examples:
         >>> from medprobe.cache import write_record
-        >>> write_record(caches[0], folder / "resnet18.json")
+        >>> write_record(caches[0], manifest, folder / "resnet18.json")
     """
     record = {
         "kind": _KIND,
@@ -34,44 +43,57 @@ def write_record(cache: EmbeddingCache, path: Path | str) -> None:
         "cache": cache.path.relative_to(cache.path.parent.parent).as_posix(),
         "fingerprint": cache.spec.fingerprint,
         "poolings": list(cache.poolings),
+        "images": _digest_of_images(cache, manifest),
     }
     with atomic_path(Path(path)) as temporary:
         temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_records(paths: Iterable[Path | str], store: Path | str, dataset: str) -> list[EmbeddingCache]:
+def read_records(paths: Iterable[Path | str], store: Path | str, manifest: Manifest) -> list[EmbeddingCache]:
     """The caches that records name, each once, sorted by backbone and fingerprint.
 
     Args:
         paths: files that `write_record` wrote.
         store: the folder of all caches.
-        dataset: the data set's name (`manifest.name`).
+        manifest: the data set.
 
     Raises:
-        CacheError: a file is not a record or is one of another data set; a cache is absent, damaged or another one.
+        CacheError: a file is not a record or is one of another data set; a cache is absent, damaged or another one, or
+            holds vectors of other images by now.
 
     Examples:
         >>> from medprobe.cache import default_store, read_records, write_record
-        >>> write_record(caches[0], folder / "resnet.json")
-        >>> [cache] = read_records([folder / "resnet.json"], default_store(manifest.path), manifest.name)
+        >>> write_record(caches[0], manifest, folder / "resnet.json")
+        >>> [cache] = read_records([folder / "resnet.json"], default_store(manifest.path), manifest)
         >>> cache == caches[0]
         True
     """
-    caches = [_open(Path(path), Path(store), dataset) for path in paths]
+    caches = [_open(Path(path), Path(store), manifest) for path in paths]
     unique = {cache.spec.fingerprint: cache for cache in caches}
     return sorted(unique.values(), key=lambda cache: (cache.spec.backbone, cache.spec.fingerprint))
 
 
-def record_is_current(path: Path, store: Path) -> bool:
-    """Whether a file is a record, and the cache that it names is in `store`."""
+def record_is_current(path: Path, store: Path, manifest: Manifest) -> bool:
+    """Whether a file is a record of `manifest`, and the cache that it names is in `store` and of the same images."""
     try:
-        return (store / _read(path)["cache"]).is_file()
+        _open(path, store, manifest)
     except CacheError:
         return False
+    return True
 
 
-def _open(path: Path, store: Path, dataset: str) -> EmbeddingCache:
-    record = _read(path)
+def _digest_of_images(cache: EmbeddingCache, manifest: Manifest) -> str:
+    """Of the id and the pixels of each sample of `manifest` in the cache: 32 hexadecimal digits.
+
+    The order of rows makes no difference, nor what the cache holds of other manifests.
+    """
+    place = positions_in(unique_index(cache.sample_ids), np.sort(manifest.sample_ids))
+    rows = place[place != NOWHERE]
+    return Index(sample_id=cache.sample_ids[rows], digest=cache.content_digests[rows]).content
+
+
+def _open(path: Path, store: Path, manifest: Manifest) -> EmbeddingCache:
+    record, dataset = _read(path), manifest.name
     if record["dataset"] != dataset:
         raise CacheError(
             f'{path}: is a record of the data set "{record["dataset"]}", not of "{dataset}"; give the one that'
@@ -88,6 +110,13 @@ def _open(path: Path, store: Path, dataset: str) -> EmbeddingCache:
     stated = (record["dataset"], record["backbone"], record["fingerprint"], tuple(record["poolings"]))
     if stated != (cache.dataset, cache.spec.backbone, cache.spec.fingerprint, cache.poolings):
         raise CacheError(f"{path}: does not describe the cache {file}: it was altered; extract with --record again.")
+    if record["images"] != _digest_of_images(cache, manifest):
+        raise CacheError(
+            f"{path}: was written when {file} held other images of {dataset}: the manifest or its images have changed"
+            f" since, or another data set of this name was embedded into {store}. Extract again with --record; if"
+            " there are two data sets, give each a name (`name` of the card) or a folder of caches (--cache) of its"
+            " own."
+        )
     return cache
 
 
@@ -104,7 +133,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise CacheError(
             f"{path}: is of version {record.get('schema')}, this medprobe reads {SCHEMA}; extract with --record again."
         )
-    texts = ("dataset", "backbone", "cache", "fingerprint")
+    texts = ("dataset", "backbone", "cache", "fingerprint", "images")
     if not all(isinstance(record.get(name), str) for name in texts) or not isinstance(record.get("poolings"), list):
         raise CacheError(f"{path}: is incomplete: it was altered; extract with --record again.")
     return record

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..extract import Backbone
     from ..extract.cost import CostEstimate
     from ..extract.multi_device import Loaded
+    from ..manifests import Manifest
 
 
 def extract(
@@ -186,9 +187,9 @@ def extract(
         there = [cache for cache in _caches(store, loaded.name) if cache.spec in specs]
         _show_caches(there, manifest, started)
         if part is None:  # else the other shards may have more to do
-            _write_records(records, specs, there)
+            _write_records(records, specs, there, loaded)
         raise
-    _write_records(records, specs, caches)
+    _write_records(records, specs, caches, loaded)
     _show_caches(caches, manifest, started)
     if len(caches) < len(recipes):
         number, count = part or (1, 1)
@@ -203,14 +204,19 @@ def _check_records(records: Sequence[Path], names: Sequence[str]) -> None:
         )
 
 
-def _write_records(records: Sequence[Path], specs: Sequence[EmbeddingSpec], caches: Sequence[EmbeddingCache]) -> None:
+def _write_records(
+    records: Sequence[Path],
+    specs: Sequence[EmbeddingSpec],
+    caches: Sequence[EmbeddingCache],
+    manifest: Manifest,
+) -> None:
     """A record of each published cache; of a backbone of which other shards have more to do, none."""
     from ..cache import write_record
 
     published = {cache.spec.fingerprint: cache for cache in caches}
     for path, spec in zip(records, specs, strict=False):
         if spec.fingerprint in published:
-            write_record(published[spec.fingerprint], path)
+            write_record(published[spec.fingerprint], manifest, path)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -58,4 +58,4 @@ def caches_of(
         raise ProbeError(
             "--record names caches with their poolings: leave out --backbone and --pooling, or leave out --record."
         )
-    return read_records(records, store, samples.name)
+    return read_records(records, store, samples)

@@ -42,7 +42,7 @@ def compiled(path: str, settings: list[str] | None, *, forget_lost: bool = False
     Args:
         path: the study file, or `preset:NAME`.
         settings: changes.
-        forget_lost: remove records of caches that are gone, so that they are made again.
+        forget_lost: remove records of caches that are gone or of other images by now, so that they are made again.
 
     Raises:
         MedprobeError: it cannot be read or compiled.
@@ -51,10 +51,10 @@ def compiled(path: str, settings: list[str] | None, *, forget_lost: bool = False
     from ...study.workflow.results import forget_lost_caches
 
     study, place = load_study(path, settings or ()), study_place(path)
-    out = results_folder(study, place)
-    if forget_lost:
-        forget_lost_caches(out, store_folder(study, place))
-    return Compiled(study, place, out, compile_study(study, place))
+    out, jobs = results_folder(study, place), compile_study(study, place)
+    if forget_lost and forget_lost_caches(jobs, out, store_folder(study, place)):
+        jobs = compile_study(study, place)  # what is there decides what is one job
+    return Compiled(study, place, out, jobs)
 
 
 def study_command(verb: str, path: str, settings: list[str] | None, *further: str) -> str:

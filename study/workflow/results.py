@@ -1,4 +1,4 @@
-"""The newest results under plain names: links without keys in `results/`; records whose cache is gone."""
+"""The newest results under plain names: links without keys in `results/`; records whose cache has changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...base.files import make_folder, writing
 from ...cache.record import record_is_current
+from ...manifests import Manifest
 from ..jobs import Job
 
 _LINKED = {"merge", "stats", "report"}
@@ -38,8 +39,20 @@ def link_results(jobs: Iterable[Job], out: Path) -> list[Path]:
     return list(targets)
 
 
-def forget_lost_caches(out: Path, store: Path) -> None:
-    """Removes the records whose cache is no longer in `store`, so that it is made again where it is needed."""
-    for record in (out / "embedded").glob("*/*.json"):
-        if not record_is_current(record, store):
-            record.unlink(missing_ok=True)
+def forget_lost_caches(jobs: Iterable[Job], out: Path, store: Path) -> bool:
+    """Removes records whose cache is not in `store` any more, or holds other images, so that it is made again where it
+    is needed; whether there were any.
+
+    Raises:
+        ManifestError: the manifest of some cannot be read.
+    """
+    lost: list[Path] = []
+    for job in jobs:
+        records = [out / path for path in job.outputs if job.kind == "extract" and (out / path).suffix == ".json"]
+        there, file = [path for path in records if path.exists()], out / job.command[2]
+        if there and file.exists():  # one that is to be built again is embedded again too
+            manifest = Manifest.load(file)
+            lost += [path for path in there if not record_is_current(path, store, manifest)]
+    for path in lost:
+        path.unlink(missing_ok=True)
+    return bool(lost)

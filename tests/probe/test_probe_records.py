@@ -9,17 +9,17 @@ import pytest
 from command_line import Medprobe, assert_refused
 from medprobe.cache import EmbeddingCache, read_records, write_record
 from medprobe.evaluate import Run
-from medprobe.manifests import build_folder
+from medprobe.manifests import Manifest, build_folder
 from PIL import Image
 
 _TINY = ("--image-size", 32, "--workers", 0, "--runtime", "torch")
 _QUICK = ("--probe", "centroid", "--seeds", 1, "--jobs", 1)
 
 
-def _pets(folder: Path) -> Path:
-    """A manifest of eight small images of two classes; no caches."""
-    for number in range(8):
-        path = folder / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+def _pets(folder: Path, start: int = 0) -> Path:
+    """A manifest of eight small images of two classes; no caches. Another `start`, other images of the same names."""
+    for number in range(start, start + 8):
+        path = folder / "pets" / ("cat", "dog")[number % 2] / f"{number - start}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (20, 24), dtype=np.uint8)).save(path)
     build_folder(folder / "pets").save(folder / "pets.parquet")
@@ -29,14 +29,15 @@ def _pets(folder: Path) -> Path:
 def test_extract_records_each_backbone_in_the_order_given(tmp_path: Path, medprobe: Medprobe) -> None:
     store, records = tmp_path / "store", [tmp_path / name / "record.json" for name in ("one", "two")]
     backbones = ("-b", "timm:test_vit@random[mean,cls]", "-b", "timm:test_resnet@random")
-    words = ("extract", _pets(tmp_path), *backbones, *_TINY, "--cache", store)
+    table = _pets(tmp_path)
+    manifest, words = Manifest.load(table), ("extract", table, *backbones, *_TINY, "--cache", store)
     for record in records:
         words += ("--record", record)
     assert medprobe(*words, "--dry-run")[0] == 0
     assert medprobe(*words, "--shard", "1/2")[0] == 0
     assert not any(record.exists() for record in records)
     assert medprobe(*words, "--shard", "2/2")[0] == 0
-    [vit], [resnet] = (read_records([record], store, "pets") for record in records)
+    [vit], [resnet] = (read_records([record], store, manifest) for record in records)
     assert (vit.spec.backbone, vit.poolings) == ("timm:test_vit@random", ("mean", "cls"))
     assert resnet.spec.backbone == "timm:test_resnet@random"
 
@@ -52,8 +53,20 @@ def test_a_cache_with_quarantined_images_has_a_record(tmp_path: Path, medprobe: 
     (tmp_path / "pets" / "cat" / "2.png").write_bytes(b"not an image")
     record, words = tmp_path / "record.json", ("-b", "timm:test_vit2@random", *_TINY)
     assert medprobe("extract", manifest, *words, "--record", record)[0] == 1
-    [cache] = read_records([record], tmp_path / "embeddings", "pets")
+    [cache] = read_records([record], tmp_path / "embeddings", Manifest.load(manifest))
     assert len(cache) == 7
+
+
+def test_vectors_of_another_data_set_of_the_same_name_are_never_read(tmp_path: Path, medprobe: Medprobe) -> None:
+    backbone, store = ("-b", "timm:test_vit@random", *_TINY), ("--cache", tmp_path / "store")
+    ours, theirs = _pets(tmp_path / "ours"), _pets(tmp_path / "theirs", start=8)
+    record, out = tmp_path / "record.json", tmp_path / "run"
+    probe = ("probe", ours, *_QUICK, "--record", record, *store, "--out", out)
+    assert medprobe("extract", ours, *backbone, *store, "--record", record)[0] == 0
+    assert medprobe("extract", theirs, *backbone, *store)[0] == 0
+    assert_refused(*medprobe(*probe), out, str(record), "another data set of this name", "Extract again")
+    assert medprobe("extract", ours, *backbone, *store, "--record", record)[0] == 0
+    assert medprobe(*probe)[0] == 0
 
 
 @pytest.mark.parametrize("records", [("a",), ("a", "a"), ("a", "b", "c")])
@@ -71,8 +84,8 @@ def recorded(study_of, cache_of, tmp_path_factory: pytest.TempPathFactory) -> tu
     study = study_of(tmp_path_factory.mktemp("recorded"))
     X = np.random.default_rng(0).standard_normal((120, 4))
     two = cache_of(study.folder / "embeddings", "cohort", study.manifest.sample_ids, {"cls": X, "mean": 2 * X})
-    write_record(two, study.folder / "two.json")
-    write_record(study.caches[0], study.folder / "net-0.json")
+    write_record(two, study.manifest, study.folder / "two.json")
+    write_record(study.caches[0], study.manifest, study.folder / "net-0.json")
     return study.table, study.folder / "two.json"
 
 

@@ -278,7 +278,7 @@ def test_scores_of_a_search_are_unknown_to_other_runs(official: Any, searched: R
 def recorded(study_of, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest with a split and two caches, one of which has a record, `net-0.json`; gives the manifest's table."""
     study = study_of(tmp_path_factory.mktemp("recorded"), split=True)
-    write_record(study.caches[0], study.folder / "net-0.json")
+    write_record(study.caches[0], study.manifest, study.folder / "net-0.json")
     return study.table
 
 

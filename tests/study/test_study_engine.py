@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from medprobe.base.errors import StudyError
 from medprobe.study.workflow.engine import StudyInterrupted, StudyRun, run_study
 from medprobe.study.workflow.folder_lock import only_run, running_in
 from medprobe.study.workflow.progress import failures, jobs_to_do, plan_by_kind, states
-from medprobe.study.workflow.results import forget_lost_caches, link_results
+from medprobe.study.workflow.results import link_results
 from shell_jobs import KEY, out_of, shell_job, tiny_study
 
 pytest.importorskip("snakemake")
@@ -101,18 +100,6 @@ def test_links_of_an_older_form_of_the_study_go(tmp_path: Path) -> None:
     assert len(link_results([_REPORT], tmp_path)) == 1
     assert link_results([_A], tmp_path) == []
     assert not list((tmp_path / "results").glob("*/*"))
-
-
-def test_records_of_caches_that_are_gone_are_removed(tmp_path: Path) -> None:
-    record = {"kind": "medprobe cache record", "schema": 1, "dataset": "brain", "backbone": "a", "fingerprint": "0"}
-    for name in ("there", "gone"):
-        path = tmp_path / "embedded" / "brain" / f"{name}--{KEY}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**record, "cache": f"brain/{name}.h5", "poolings": ["cls"]}))
-    (tmp_path / "store" / "brain").mkdir(parents=True)
-    (tmp_path / "store" / "brain" / "there.h5").touch()
-    forget_lost_caches(tmp_path, tmp_path / "store")
-    assert [path.name for path in (tmp_path / "embedded" / "brain").iterdir()] == [f"there--{KEY}.json"]
 
 
 def test_a_folder_in_which_a_study_runs_is_refused(tmp_path: Path) -> None:
