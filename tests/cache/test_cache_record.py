@@ -67,7 +67,9 @@ def test_the_records_of_a_store_that_was_moved_are_still_valid(store, cohort, ca
         ({"images": "0" * 32}, "held other images of cohort"),
     ],
 )
-def test_a_record_that_cannot_be_used_is_one_error_that_names_it(store, cohort, caches, tmp_path, text, message) -> None:
+def test_a_record_that_cannot_be_used_is_one_error_that_names_it(
+    store, cohort, caches, tmp_path, text, message
+) -> None:
     path = tmp_path / "record.json"
     if isinstance(text, dict):
         write_record(caches[0], cohort, path)
