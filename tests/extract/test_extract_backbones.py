@@ -194,6 +194,6 @@ def test_what_is_no_image_is_named_by_its_place(tiny, bad) -> None:
 
 
 def test_names_are_listed_by_pattern() -> None:
-    assert list_backbones("efficientnet-lite[12]", "vgg*") == ["efficientnet-lite1", "efficientnet-lite2", "vgg16"]
+    assert list_backbones("efficientnet-lite[12]", "vgg*") == ["vgg16", "efficientnet-lite1", "efficientnet-lite2"]
     assert list_backbones() == list(catalogue())
     assert list_backbones("no-such*") == []
