@@ -8,7 +8,7 @@ from .draft import CacheDraft
 from .embedding_cache import EmbeddingCache
 from .lookup import default_store, find_caches
 from .record import read_records, write_record
-from .spec import Colour, EmbeddingSpec, TransformSpec
+from .spec import Colour, EmbeddingSpec, ImportedSpec, TransformSpec
 from .verify import verify_cache
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Colour",
     "EmbeddingCache",
     "EmbeddingSpec",
+    "ImportedSpec",
     "TransformSpec",
     "default_store",
     "find_caches",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from .hdf5 import (
     hdf5_from,
 )
 from .index import NOWHERE, Index, as_ids, get_index, matrix_dims, positions_in, unique_index
-from .spec import EmbeddingSpec, file_stem
+from .spec import IMPORTED, EmbeddingSpec, ImportedSpec, Spec, file_stem, spec_from_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class EmbeddingCache:
     """
 
     path: Path
-    spec: EmbeddingSpec
+    spec: Spec
     dataset: str
     """Name of the data set."""
     dims: dict[str, int] = field(compare=False)
@@ -63,7 +64,7 @@ class EmbeddingCache:
         with hdf5_from(path) as file:
             if get_text(file, "kind") != "embeddings":
                 raise ValueError("a part of an unfinished cache")
-            spec = EmbeddingSpec.from_json(get_text(file, "spec"))
+            spec = spec_from_json(get_text(file, "spec"))
             stated = get_text(file, "fingerprint")
             rows = len(dataset(file, "sample_id"))
             dims = matrix_dims(file, spec, rows)
@@ -75,6 +76,7 @@ class EmbeddingCache:
                 "quarantined": get_int(file, "quarantined"),
                 "dtypes": {pooling: str(dataset(file, f"embedding/{pooling}").dtype) for pooling in dims},
                 "bytes": path.stat().st_size,
+                "imported": get_json(file, "imported") if "imported" in file.attrs else {},
             }
             name = get_text(file, "dataset")
             _check_identity(path, spec, stated)
@@ -83,6 +85,20 @@ class EmbeddingCache:
 
     def __len__(self) -> int:
         return int(self.info["rows"])
+
+    @property
+    def computed_with(self) -> EmbeddingSpec:
+        """The spec, where medprobe computed the embeddings.
+
+        Raises:
+            CacheError: they were imported, so that their network cannot be run.
+        """
+        if isinstance(self.spec, ImportedSpec):
+            raise CacheError(
+                f"{self.spec.backbone}: these embeddings were imported, so their network cannot be run on images;"
+                " choose a backbone that `medprobe extract` has run."
+            )
+        return self.spec
 
     @property
     def poolings(self) -> tuple[str, ...]:
@@ -181,9 +197,10 @@ class EmbeddingCache:
         text = f"{self.path.name}: {len(absent):,} of {wanted:,} samples are not in this cache."
         if new:
             store, spec = self.path.parent.parent, self.spec
+            options = () if isinstance(spec, ImportedSpec) else spec.options
             text += (
                 f" {len(new):,} are not embedded yet, e.g. {one_of(map(repr, new), most=3)}:"
-                f" run `{extract_command(store, self.dataset, [spec.backbone], spec.options)}`."
+                f" run `{extract_command(store, self.dataset, [spec.backbone], options)}`."
             )
         if bad:
             text += (
@@ -209,16 +226,24 @@ def extract_command(
     options: Sequence[str] = (),
     manifest: Path | None = None,
 ) -> str:
-    """The command that embeds a data set; without `manifest`, with the one of its name that is next to `store`."""
+    """The command that embeds a data set, or imports its embeddings where that is where `backbones` come from.
+
+    Without `manifest`, with the one of its name that is next to `store`.
+    """
     near = [store.absolute().parent / f"{dataset}{suffix}" for suffix in (".parquet", ".csv")]
     path = next((path for path in ([manifest] if manifest else near) if path.is_file()), None)
     own = path is not None and store.absolute() == (path.parent / "embeddings").absolute()
+    place = [] if path is None or own else ["--cache", str(store)]
+    imported = next((name.removeprefix(IMPORTED) for name in backbones if name.startswith(IMPORTED)), "")
+    if imported:
+        source = ["medprobe", "cache", "import", "FILE", "--manifest", str(path or "MANIFEST"), "--name"]
+        return shlex.join([*source, re.sub(r"@[0-9a-f]{12}$", "", imported), *place])
     words = ["medprobe", "extract", str(path or "MANIFEST")]
     words += [word for name in backbones for word in ("--backbone", name)]
-    return shlex.join([*words, *options, *([] if path is None or own else ["--cache", str(store)])])
+    return shlex.join([*words, *options, *place])
 
 
-def _check_identity(path: Path, spec: EmbeddingSpec, stated: str) -> None:
+def _check_identity(path: Path, spec: Spec, stated: str) -> None:
     if stated != spec.fingerprint:
         raise CacheError(
             f"{path}: states the fingerprint {stated} but its spec has {spec.fingerprint}: it was altered, or written"

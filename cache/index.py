@@ -28,7 +28,7 @@ from .hdf5 import (
     put_attributes,
     put_strings,
 )
-from .spec import EmbeddingSpec
+from .spec import Spec
 
 DIGEST_BYTES = 16
 NOWHERE = -1
@@ -103,7 +103,7 @@ def put_index(file: h5py.File, index: Index) -> None:
     put_attributes(file, {"content": index.content})
 
 
-def get_index(file: h5py.File, path: Path, spec: EmbeddingSpec, *, segment: bool) -> Index:
+def get_index(file: h5py.File, path: Path, spec: Spec, *, segment: bool) -> Index:
     """Reads entries, quarantine and the shapes of the matrices; raises as `get_columns` and `matrix_dims`."""
     index = get_columns(file, segment=segment)
     return replace(index, path=path, dims=matrix_dims(file, spec, len(index.vector_digest)))
@@ -132,7 +132,7 @@ def get_columns(file: h5py.File, *, segment: bool) -> Index:
     return index
 
 
-def matrix_dims(file: h5py.File, spec: EmbeddingSpec, rows: int) -> dict[str, int]:
+def matrix_dims(file: h5py.File, spec: Spec, rows: int) -> dict[str, int]:
     """Vector length by pooling.
 
     Raises:

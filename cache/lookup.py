@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..base import CacheError, did_you_mean, one_of
 from .embedding_cache import EmbeddingCache, extract_command
 from .hdf5 import GoneError, dataset, hdf5_from
-from .spec import dataset_folder, safe_name, whole_files
+from .spec import EmbeddingSpec, dataset_folder, safe_name, whole_files
 
 if TYPE_CHECKING:
     from ..manifests import Manifest
@@ -173,16 +173,14 @@ def _remedy(store: Path, own: Path, backbones: Sequence[str] | None, manifest: M
     if manifest is None or not store.is_dir():
         return plain
     caches, _ = _readable([path for folder in _folders(store) if folder != own for path in whole_files(folder)])
-    fit = [
-        cache
-        for cache in caches
-        if cache.spec.reading == manifest.card.reading.in_spec
-        and (backbones is None or _names_of(cache) & set(backbones))
-    ]
     # Backbones with the same options in one command, which decodes each image once.
     by_options: dict[tuple[str, ...], dict[str, None]] = {}
-    for cache in fit:
-        by_options.setdefault(cache.spec.options, {})[cache.spec.backbone] = None
+    fit = []
+    for cache in caches:
+        spec, named = cache.spec, backbones is None or _names_of(cache) & set(backbones)
+        if isinstance(spec, EmbeddingSpec) and spec.reading == manifest.card.reading.in_spec and named:
+            by_options.setdefault(spec.options, {})[spec.backbone] = None
+            fit.append(cache)
     lines = [
         f"\n  {extract_command(store, manifest.name, list(names), options, manifest.path)}"
         for options, names in by_options.items()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from .hdf5 import (
 from .index import NOWHERE, STORED, Index, MergedIndex, get_index, positions_in, put_index, unique_index
 from .locking import new_file
 from .snapshot import Snapshot, identity
-from .spec import EmbeddingSpec
+from .spec import EmbeddingSpec, Spec
 
 _BLOCK_BYTES = 2 * 2**20
 """Of float32 vectors: what a finaliser holds in memory at a time (and half of it again for float16)."""
@@ -111,10 +111,12 @@ class Description:
     """What a cache says of itself besides its rows."""
 
     dataset: str
-    spec: EmbeddingSpec
+    spec: Spec
     device: str
     versions: Mapping[str, str]
     throughput: Mapping[str, Any]
+    imported: Mapping[str, Any] = field(default_factory=dict)
+    """Where imported vectors come from."""
 
     def attributes(self, index: Index) -> dict[str, Any]:
         """The attributes of the file."""
@@ -135,6 +137,7 @@ class Description:
             },
             "throughput": dict(self.throughput),
             "quarantined": len(index.bad_id),
+            **({"imported": dict(self.imported)} if self.imported else {}),
         }
 
 
@@ -177,9 +180,10 @@ def _write(
     return written
 
 
-def _first_dtypes(path: Path, spec: EmbeddingSpec, dims: Mapping[str, int]) -> dict[str, np.dtype]:
+def _first_dtypes(path: Path, spec: Spec, dims: Mapping[str, int]) -> dict[str, np.dtype]:
     """float16 for what was computed in bf16, unless the published matrix of it already needed float32."""
-    wanted = np.dtype(np.float16 if spec.precision == "bf16" else np.float32)
+    is_bf16 = isinstance(spec, EmbeddingSpec) and spec.precision == "bf16"
+    wanted = np.dtype(np.float16 if is_bf16 else np.float32)
     dtypes = dict.fromkeys(dims, wanted)
     if path.exists():
         needed = EmbeddingCache.open(path).info["dtypes"]
@@ -261,7 +265,7 @@ def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarra
             Matrix(file, pooling).read(out, row[places], places)
 
 
-def check_written(path: Path, spec: EmbeddingSpec, meant: Index) -> None:
+def check_written(path: Path, spec: Spec, meant: Index) -> None:
     """Reads a file that was just written back from the disk and compares it with what was meant.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -28,6 +28,8 @@ Positions = Literal["", "bicubic", "bicubic-antialias", "bicubic-offset-0.1"]
 
 _ADDED_LATER = ("config_digest", "reading", "positions")
 """Fields of `EmbeddingSpec` that are left out of its JSON while they are empty, so that old names stay."""
+IMPORTED = "imported:"
+"""Begins the names of embeddings that were imported."""
 _LONGEST = 100
 """Characters of a readable name; with fingerprint and suffixes it stays far below a file system's 255 bytes."""
 
@@ -153,13 +155,7 @@ class EmbeddingSpec:
     def __post_init__(self) -> None:
         for field in ("backbone", "model", "weights_digest"):
             _name(getattr(self, field), field)
-        if isinstance(self.poolings, str):
-            raise TypeError(f"poolings must be a tuple of names, got the text {self.poolings!r}")
-        _set(self, "poolings", tuple(_name(pooling, "pooling") for pooling in self.poolings))
-        if not self.poolings or len(set(self.poolings)) != len(self.poolings):
-            raise ValueError(f"poolings must be at least one name, none twice, got {self.poolings}")
-        if any("/" in pooling or pooling.startswith(".") for pooling in self.poolings):
-            raise ValueError(f"a pooling's name must not hold '/' or begin with '.', got {self.poolings}")
+        _set(self, "poolings", _poolings(self.poolings))
         _choice(self.precision, Precision, "precision")
         _choice(self.runtime, Runtime, "runtime")
         _choice(self.positions, Positions, "positions")
@@ -204,14 +200,80 @@ class EmbeddingSpec:
         Raises:
             CacheError: `text` is not the JSON of a spec that this version knows.
         """
-        try:
-            fields: Mapping[str, Any] = json.loads(text)
-            transform = TransformSpec(**fields["transform"])
-            return cls(**{**fields, "transform": transform})
-        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
-            raise CacheError(
-                f"the embedding spec cannot be read ({error}); it was written by another version."
-            ) from error
+        spec = spec_from_json(text)
+        if not isinstance(spec, cls):
+            raise CacheError(f"{spec.backbone}: this is the spec of imported embeddings, whose network is not known.")
+        return spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedSpec:
+    """What identifies embeddings that another program computed: the name under which they were imported, and their
+    lengths.
+
+    How they were computed is not known here: to import two data sets under one name is to declare that one network
+    computed both. The JSON has other keys than that of an `EmbeddingSpec`, so the two never have one fingerprint.
+
+    Raises:
+        ValueError: a value is out of range or of the wrong kind, or a name holds an absolute path.
+
+    Examples:
+        >>> from medprobe.cache import ImportedSpec
+        >>> ImportedSpec(backbone="imported:uni", dims={"cls": 1024}).poolings
+        ('cls',)
+    """
+
+    backbone: str
+    """The name that results have; `imported:` and the name given to `medprobe cache import`."""
+    dims: Mapping[str, int] | tuple[tuple[str, int], ...]
+    """Vector length by pooling, in the order in which they are stored; kept as pairs."""
+    digest: str = ""
+    """Of the vectors, where they are in no file that could be imported for another data set; left out of the JSON while
+    it is empty."""
+
+    def __post_init__(self) -> None:
+        _name(self.backbone, "backbone")
+        pairs = self.dims.items() if isinstance(self.dims, Mapping) else self.dims
+        _set(self, "dims", tuple((name, _whole(dim, f"dims of {name}")) for name, dim in pairs))
+        _poolings(self.poolings)
+        if not re.fullmatch(r"[0-9a-f]*", self.digest):
+            raise ValueError(f"digest must be hexadecimal digits, got {self.digest!r}")
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """Names of the matrices, in the order in which they are stored."""
+        return tuple(name for name, _ in self.dims)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
+        return fingerprint({"version": SPEC_VERSION, **self._fields()})
+
+    def to_json(self) -> str:
+        """The spec as canonical JSON, which `spec_from_json` reads."""
+        return canonical_json(self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value or name != "digest"}
+
+
+Spec = EmbeddingSpec | ImportedSpec
+"""What names the embeddings of a cache: computed here, or imported."""
+
+
+def spec_from_json(text: str) -> Spec:
+    """Reads what `to_json` of either kind of spec wrote.
+
+    Raises:
+        CacheError: `text` is not the JSON of a spec that this version knows.
+    """
+    try:
+        fields: Mapping[str, Any] = json.loads(text)
+        if "dims" in fields:
+            return ImportedSpec(**fields)
+        return EmbeddingSpec(**{**fields, "transform": TransformSpec(**fields["transform"])})
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+        raise CacheError(f"the embedding spec cannot be read ({error}); it was written by another version.") from error
 
 
 def _decimal(number: float) -> str:
@@ -219,7 +281,7 @@ def _decimal(number: float) -> str:
     return np.format_float_positional(number, trim="-")
 
 
-def _set(spec: TransformSpec | EmbeddingSpec, field: str, value: object) -> None:
+def _set(spec: TransformSpec | Spec, field: str, value: object) -> None:
     object.__setattr__(spec, field, value)
 
 
@@ -236,10 +298,25 @@ def _name(value: object, field: str) -> str:
     return value
 
 
-def _pixel(value: Any, field: str) -> int:
+def _poolings(names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"poolings must be a tuple of names, got the text {names!r}")
+    poolings = tuple(_name(pooling, "pooling") for pooling in names)
+    if not poolings or len(set(poolings)) != len(poolings):
+        raise ValueError(f"poolings must be at least one name, none twice, got {poolings}")
+    if any("/" in pooling or pooling.startswith(".") for pooling in poolings):
+        raise ValueError(f"a pooling's name must not hold '/' or begin with '.', got {poolings}")
+    return poolings
+
+
+def _whole(value: Any, field: str, of: str = "") -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
-        raise ValueError(f"{field} must be a whole number of pixels, at least 1, got {value!r}")
+        raise ValueError(f"{field} must be a whole number{of}, at least 1, got {value!r}")
     return int(value)
+
+
+def _pixel(value: Any, field: str) -> int:
+    return _whole(value, field, " of pixels")
 
 
 def _pixels(value: Any, field: str) -> tuple[int, int]:
@@ -266,12 +343,12 @@ def dataset_folder(store: Path, dataset: str) -> Path:
     return store / (safe if safe == dataset else f"{safe}~{blake2b(dataset.encode(), digest_size=3).hexdigest()}")
 
 
-def file_stem(spec: EmbeddingSpec) -> str:
+def file_stem(spec: Spec) -> str:
     """`<backbone>--<fingerprint>`; the fingerprint alone makes it unique, the rest is for readers."""
     return f"{safe_name(spec.backbone)}--{spec.fingerprint}"
 
 
-def published_path(store: Path, dataset: str, spec: EmbeddingSpec) -> Path:
+def published_path(store: Path, dataset: str, spec: Spec) -> Path:
     """Where the cache of `dataset` under `spec` is published."""
     return dataset_folder(store, dataset) / f"{file_stem(spec)}.h5"
 

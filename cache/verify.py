@@ -13,7 +13,7 @@ from .embedding_cache import EmbeddingCache
 from .hdf5 import Matrix, hdf5_from
 from .index import get_index, unique_index
 from .segments import read_whole
-from .spec import EmbeddingSpec
+from .spec import Spec
 
 
 def verify_cache(path: Path | str) -> list[str]:
@@ -42,7 +42,7 @@ def verify_segment(path: Path) -> list[str]:
     return []
 
 
-def _problems(file: h5py.File, path: Path, spec: EmbeddingSpec) -> Iterator[str]:
+def _problems(file: h5py.File, path: Path, spec: Spec) -> Iterator[str]:
     index = get_index(file, path, spec, segment=False)
     try:
         unique_index(index.sample_id)

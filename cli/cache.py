@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..base.text import counted, size
+from ..base.text import NONE, counted, size
 
 app = typer.Typer(
     help="Lists, shows and verifies embedding caches.",
@@ -20,6 +20,7 @@ _STORE = typer.Argument(help="Folder of caches, or a manifest (its caches are in
 @app.command(epilog="Example: `medprobe cache ls brain.parquet`")
 def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     """Lists the caches of a folder, finished and unfinished."""
+    from ..cache import EmbeddingSpec
     from ..cache.lookup import list_store
     from .terminal.console import remark, say, show_table
 
@@ -29,10 +30,10 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
             (
                 cache.spec.backbone,
                 cache.spec.fingerprint,
-                max(cache.spec.transform.size),
+                max(cache.spec.transform.size) if isinstance(cache.spec, EmbeddingSpec) else NONE,
                 f"{len(cache):,}",
                 "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
-                cache.spec.precision,
+                cache.spec.precision if isinstance(cache.spec, EmbeddingSpec) else NONE,
                 size(cache.info["bytes"]),
             )
             for cache in caches
@@ -75,12 +76,14 @@ def show(
         facts = {"dataset": cache.dataset, "fingerprint": cache.spec.fingerprint, "spec": spec, "dims": cache.dims}
         say(json_text.dumps({**facts, **cache.info, "quarantine": cache.quarantine}, indent=2))
         return
-    transform = spec.pop("transform")
+    transform = spec.pop("transform", {})
+    spec.pop("dims", None)
     blocks = {
         cache.path.name: {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]},
         "vectors": {name: f"{dim} x {cache.info['dtypes'][name]}" for name, dim in cache.dims.items()},
         "spec": {"fingerprint": cache.spec.fingerprint, **{name: value for name, value in spec.items() if value}},
         "transform": transform,
+        "imported from": cache.info["imported"],
         "versions": cache.info["versions"],
         "throughput of the process that published": {
             "device": cache.info["device"] or "not recorded",
@@ -88,7 +91,10 @@ def show(
         },
         f"quarantined: {cache.info['quarantined']:,}": cache.quarantine,
     }
+    left_out = ("imported from",) if transform else ("transform", "throughput of the process that published")
     for title, facts in blocks.items():
+        if title in left_out:
+            continue
         say(title)
         for name, value in facts.items():
             say(f"  {name:15} {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}")

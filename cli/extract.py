@@ -250,11 +250,13 @@ def _note_similar_cache(store: Path, dataset: str, spec: EmbeddingSpec) -> None:
     """A note when a run starts a new cache although one exists that differs only in runtime or precision."""
     from dataclasses import replace
 
+    from ..cache import EmbeddingSpec
+
     existing = [cache.spec for cache in _caches(store, dataset)]
     if spec in existing:
         return
     for kin in existing:
-        if replace(kin, runtime=spec.runtime, precision=spec.precision) == spec:
+        if isinstance(kin, EmbeddingSpec) and replace(kin, runtime=spec.runtime, precision=spec.precision) == spec:
             remark(
                 f"note: this starts a new cache. The existing one of {kin.backbone} was computed by {kin.runtime} in "
                 f"{kin.precision}; to continue it use --runtime {kin.runtime} --precision {kin.precision}"

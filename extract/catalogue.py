@@ -177,6 +177,11 @@ def _by_source(name: str) -> Entry:
             f'there is no backbone "{name}".{did_you_mean(name, catalogue())} `medprobe backbones` lists all; '
             "timm:MODEL, hf:MODEL and open_clip:MODEL name any model of these libraries."
         )
+    if source == "imported":
+        raise BackboneError(
+            f'"{name}": imported embeddings have no network that could be run; `medprobe cache import` imports those of'
+            " other images, too."
+        )
     if source not in (known := get_args(SourceLibrary)):
         raise BackboneError(f'"{name}": no source "{source}".{did_you_mean(source, known)} There are {one_of(known)}.')
     return Entry(name=name, source=cast("SourceLibrary", source), model=model)

@@ -58,7 +58,7 @@ def embeddings_of(
         return found
     how: dict[str, Any] = {"reading": manifest.card.reading}
     if found is not None:
-        spec = found.spec
+        spec = found.computed_with
         how |= {"poolings": spec.poolings, "runtime": spec.runtime, "precision": spec.precision}
 
     @contextmanager
@@ -91,7 +91,8 @@ def _published(manifest: Manifest, spec: EmbeddingSpec, store: Path) -> Embeddin
     same = [
         cache
         for cache in caches
-        if set(spec.poolings) <= set(cache.poolings)
+        if isinstance(cache.spec, EmbeddingSpec)
+        and set(spec.poolings) <= set(cache.poolings)
         and replace(cache.spec, poolings=spec.poolings, runtime=spec.runtime, precision=spec.precision) == spec
     ]
     return max(same, key=lambda cache: (_is_up_to_date(cache, manifest, store), cache.spec.fingerprint), default=None)
@@ -103,4 +104,4 @@ def _is_up_to_date(cache: EmbeddingCache, manifest: Manifest, store: Path) -> bo
     if not (ids.isin(cache.sample_ids) | ids.isin(list(cache.quarantine))).all():
         return False  # what segments of an unfinished extraction have does not count
     stamps, _ = manifest.stamps()
-    return CacheDraft.open(store, manifest.name, cache.spec).is_complete(manifest.sample_ids, stamps)
+    return CacheDraft.open(store, manifest.name, cache.computed_with).is_complete(manifest.sample_ids, stamps)

@@ -200,7 +200,7 @@ class CellFitter:
                 sources=[sources[row] for row in rows],
                 sample_ids=list(data.sample_ids),
                 digests=[digest.tobytes().hex() for digest in data.all_digests],
-                transform=data.caches[cell.backbone].spec.transform,
+                transform=data.caches[cell.backbone].computed_with.transform,
                 augmentation=augmentation,
                 seed=seed,
                 workers=self.plan.workers,
@@ -208,7 +208,7 @@ class CellFitter:
             inputs = choose_inputs(
                 classifier,
                 images,
-                spec=data.caches[cell.backbone].spec,
+                spec=data.caches[cell.backbone].computed_with,
                 vectors=X,
                 views=recipe.views,
                 mixes=recipe.mixes,

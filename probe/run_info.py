@@ -125,6 +125,7 @@ def _about_cache(label: str, cache: EmbeddingCache) -> dict[str, Any]:
         "device": cache.info["device"],
         "versions": cache.info["versions"],
         "quarantined": cache.info["quarantined"],
+        **({"imported": cache.info["imported"]} if cache.info["imported"] else {}),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import CacheError, ProbeError, one_of
-from ...cache import EmbeddingCache
+from ...cache import EmbeddingCache, ImportedSpec
 from ...manifests import Manifest, Units
 from ...manifests.checks.near_duplicates import MOST_PAIRS, near_pairs
 from ...manifests.readers import of_one_colour
@@ -138,8 +138,13 @@ class ProbeData:
     @property
     def all_digests(self) -> np.ndarray:
         """(M, 16) uint8: digest of the pixels of each usable sample."""
-        # Of the first cache, since all hold the same images.
-        digests = [part.caches[0].content_digests[part.caches[0].rows_of(part.sample_ids)] for part in self.parts]
+        # Of the first cache, since all hold the same images; of an imported one only where there is no other, since it
+        # may have digests of vectors.
+        caches = [min(part.caches, key=lambda cache: isinstance(cache.spec, ImportedSpec)) for part in self.parts]
+        digests = [
+            cache.content_digests[cache.rows_of(part.sample_ids)]
+            for cache, part in zip(caches, self.parts, strict=True)
+        ]
         return np.concatenate(digests)
 
     def near_pairs(self, *, show_progress: bool) -> Iterator[np.ndarray]:
@@ -310,16 +315,25 @@ def _matched(trained: ProbeData, manifest: Manifest, tested: Sequence[EmbeddingC
         CacheError: some have none; says which, and which specs of that backbone there are.
     """
     by_fingerprint, lacking = {cache.spec.fingerprint: cache for cache in tested}, []
+    imported = False
     for spec in (cache.spec for cache in trained.caches):
         if spec.fingerprint not in by_fingerprint:
             same = [other.spec.fingerprint for other in tested if other.spec.backbone == spec.backbone]
             lacking.append(
                 f"{spec.backbone} (spec {spec.fingerprint}; it has {one_of(same) or 'none of this backbone'})"
             )
+            imported |= isinstance(spec, ImportedSpec)
     if lacking:
+        path = manifest.path or "EXTERNAL"
+        remedy = (
+            "Imported ones need the same name, the same poolings and vectors of the same length: run `medprobe cache"
+            f" import FILE --manifest {path} --name NAME`"
+            if imported
+            else "Both need the same weights, transform, pooling and precision: run `medprobe extract"
+            f" {path}` with the settings of the first"
+        )
         raise CacheError(
-            f"the external manifest has no embeddings with the same spec from {one_of(lacking)}. Both need the same"
-            f" weights, transform, pooling and precision: run `medprobe extract {manifest.path or 'EXTERNAL'}` with the"
-            " settings of the first, or name other backbones with --backbone."
+            f"the external manifest has no embeddings with the same spec from {one_of(lacking)}. {remedy}, or name"
+            " other backbones with --backbone."
         )
     return [by_fingerprint[cache.spec.fingerprint] for cache in trained.caches]

@@ -97,14 +97,21 @@ def embeddings(data: ReportData) -> Table:
     """What each backbone's embeddings were made with."""
 
     def made_by(cache: dict[Any, Any]) -> str:
-        return ", ".join(filter(None, (cache["spec"]["precision"], cache["spec"].get("runtime"), cache["device"])))
+        spec = cache["spec"]
+        return ", ".join(filter(None, (spec.get("precision"), spec.get("runtime"), cache["device"]))) or NONE
+
+    def model(cache: dict[Any, Any]) -> str:
+        imported = cache.get("imported")
+        if isinstance(imported, Mapping):
+            return f"imported from {imported['file']} (SHA-256 {imported['digest'][:12]})"
+        return str(cache["spec"].get("model", NONE))
 
     cells = {
         "Backbone": words("backbone"),
         "Fingerprint": words("fingerprint"),
-        "Model": lambda cache: str(cache["spec"]["model"]),
-        "Weights (SHA-256)": lambda cache: str(cache["spec"]["weights_digest"])[:12],
-        "Input": lambda cache: _input(cache["spec"]["transform"]),
+        "Model": model,
+        "Weights (SHA-256)": lambda cache: str(cache["spec"].get("weights_digest", NONE))[:12],
+        "Input": lambda cache: _input(cache["spec"]["transform"]) if "transform" in cache["spec"] else NONE,
         "Vectors": lambda cache: ", ".join(f"{pooling} ({dim})" for pooling, dim in cache["dims"].items()),
         "Computed in": made_by,
         "Unreadable images": lambda cache: f"{cache['quarantined']:,}",

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import CacheError
-from medprobe.cache import EmbeddingSpec, TransformSpec
+from medprobe.cache import EmbeddingSpec, ImportedSpec, TransformSpec
+from medprobe.cache.spec import spec_from_json
 
 _NAMES = st.text(st.characters(categories=["L", "N", "P"], exclude_characters="/~:@\\"), min_size=1, max_size=20)
 _POOLINGS = _NAMES.filter(lambda name: not name.startswith("."))
@@ -130,3 +131,17 @@ def test_a_spec_of_another_version_is_refused_not_guessed(make_spec) -> None:
     for text in ("", "[]", "{}", json.dumps({**known, "windowing": "lung"}), json.dumps({**known, "precision": "fp8"})):
         with pytest.raises(CacheError, match="spec cannot be read"):
             EmbeddingSpec.from_json(text)
+
+
+def test_an_imported_spec_has_a_fingerprint_of_its_own_and_survives_json(make_spec) -> None:
+    imported = ImportedSpec(backbone="imported:uni", dims={"cls": 24, "mean": 7})
+    assert imported.poolings == ("cls", "mean")
+    assert spec_from_json(imported.to_json()) == imported
+    longer = ImportedSpec(backbone="imported:uni", dims={"cls": 25, "mean": 7})
+    named = make_spec(backbone="imported:uni", model="imported:uni")
+    assert len({imported.fingerprint, longer.fingerprint, named.fingerprint}) == 3
+    with pytest.raises(CacheError):
+        type(named).from_json(imported.to_json())
+    for dims in ({}, {"cls": 0}, {"a/b": 3}):
+        with pytest.raises(ValueError):
+            ImportedSpec(backbone="imported:uni", dims=dims)
