@@ -200,10 +200,10 @@ def _remove_if_abandoned(path: Path, *, made_here: bool) -> None:
         os.close(descriptor)
 
 
-def lock(descriptor: int, *, wait: bool) -> bool | None:
+def lock(descriptor: int, *, wait: bool, shared: bool = False) -> bool | None:
     """Locks an open file for this process. True: held now; False: another holds it; None: there are no locks here."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:

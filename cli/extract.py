@@ -115,6 +115,12 @@ def extract(
             " backbone, in the same order.",
         ),
     ] = None,
+    allow_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unreadable", help="End with status 0 although some images could not be embedded; they are listed."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what is cached and the time and disk space of a run; write nothing."),
@@ -183,12 +189,15 @@ def extract(
     except KeyboardInterrupt:
         remark("stopped; the same command continues from here")
         raise typer.Exit(130) from None
-    except QuarantineError:
+    except QuarantineError as error:
         there = [cache for cache in _caches(store, loaded.name) if cache.spec in specs]
         _show_caches(there, manifest, started)
         if part is None:  # else the other shards may have more to do
             _write_records(records, specs, there, loaded)
-        raise
+        if not allow_unreadable:
+            raise
+        remark(str(error))
+        return
     _write_records(records, specs, caches, loaded)
     _show_caches(caches, manifest, started)
     if len(caches) < len(recipes):

@@ -32,15 +32,15 @@ def _version() -> str:
     return version("medprobe")
 
 
-def blocks(seeds: int, size: int, cuts: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """The seeds 0 to `seeds` in blocks: cut at multiples of `size`, and at `cuts`.
+def blocks(seeds: int, size: int) -> list[tuple[int, int]]:
+    """The seeds 0 to `seeds` in blocks, cut at multiples of `size`.
 
     Examples:
         >>> from medprobe.study.arguments import blocks
-        >>> blocks(60, 25, [3])
-        [(0, 3), (3, 25), (25, 50), (50, 60)]
+        >>> blocks(60, 25)
+        [(0, 25), (25, 50), (50, 60)]
     """
-    return list(pairwise(sorted({*range(0, seeds, size), *(cut for cut in cuts if cut < seeds), seeds})))
+    return list(pairwise([*range(0, seeds, size), seeds]))
 
 
 def image_options(images: Images) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,13 +63,13 @@ def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jo
     usual = _Design.of(plan.probing)
     designs = {*(_Design.of(one.given) for one in trainings), *([usual] if probing else [])}
     runs: dict[_Design, list[File]] = {design: [] for design in sorted(designs)}
-    cuts, there = {design.seeds for design in designs}, _parts_there(plan, data, protocol)
+    there = _parts_there(plan, data, protocol)
     for one in embedded if probing else ():
         for text, probe in plan.probes:
-            for (_, end), part in _probe(plan, data, one, protocol, text, probe, cuts, there, jobs):
+            for (first, _), part in _probe(plan, data, one, protocol, text, probe, there, jobs):
                 for design in runs:
-                    # Only runs of the same seeds and low-data curve can become one.
-                    runs[design] += [part] * (end <= design.seeds and design[1:] == usual[1:])
+                    # Only runs of the same low-data curve can become one.
+                    runs[design] += [part] * (first < design.seeds and design[1:] == usual[1:])
     for training in trainings:
         runs[_Design.of(training.given)] += _finetune(plan, data, protocol, training, there, jobs)
     main = usual if probing else max(designs, default=None)
@@ -77,7 +77,8 @@ def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jo
         if parts:
             is_curve = design[1:] != usual[1:]
             further = "" if design == main else "-curve" if is_curve else f"-first-{design.seeds}"
-            run = _merge(plan, f"{data.source.label}-{protocol}{further}", data, parts, design.seeds, jobs)
+            first = [] if design == main else ["--seeds", str(design.seeds)]
+            run = _merge(plan, f"{data.source.label}-{protocol}{further}", data, parts, design.seeds, jobs, first)
             yield from [run] * (design == main)
 
 
@@ -128,7 +129,6 @@ def _probe(
     protocol: str,
     text: str,
     probe: Any,
-    cuts: Iterable[int],
     there: Ends,
     jobs: list[Job],
 ) -> Iterator[tuple[Block, File]]:
@@ -145,7 +145,7 @@ def _probe(
     def part_of(first: int, end: int) -> File:
         return _part(data, protocol, f"{stem}--{first}-{end}", "probe", [*settings, "--seeds", f"{first}:{end}"], keys)
 
-    wanted = blocks(plan.probing.seeds, _block_size(plan, work.each / 60), cuts)
+    wanted = blocks(plan.probing.seeds, _block_size(plan, work.each / 60))
     for (first, end), part in _kept(plan, wanted, stem, there, part_of):
         needs = estimates.probing(plan.study, work, end - first, source.rows, columns, source.classes)
         words = [*command, "--seeds", f"{first}:{end}", "--jobs", "{threads}"]
@@ -181,7 +181,7 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: E
             wanted = blocks(given.seeds, _block_size(plan, each))
             for (first, end), part in _kept(plan, wanted, stem, there, part_of):
                 needs = estimates.finetuning(plan.study, seconds, source.rows, end - first, source.classes)
-                words = [*command, "--seeds", f"{first}:{end}", "--cache", plan.store]
+                words = [*command, "--seeds", f"{first}:{end}", "--cache", plan.store, "--workers", "{threads}"]
                 name, reads = f"{source.label}-{protocol}-{stem}-{first}-{end}", (*data.reads, data.checked.path)
                 _add(jobs, "finetune", name, words, reads, part, needs)
                 yield part
@@ -231,13 +231,21 @@ def _retrieve(plan: Plan, data: Data, embedded: list[Embedded], jobs: list[Job])
     _merge(plan, f"{source.label}-retrieval", data, parts, 1, jobs)
 
 
-def _merge(plan: Plan, stem: str, data: Data, parts: list[File], seeds: int, jobs: list[Job]) -> File:
+def _merge(
+    plan: Plan,
+    stem: str,
+    data: Data,
+    parts: list[File],
+    seeds: int,
+    jobs: list[Job],
+    options: Sequence[str] = (),
+) -> File:
     """Adds the run of several parts, its statistics and its report."""
     systems = len({part.path.rsplit("--", 2)[0] for part in parts})
     size = (data.source.rows, systems, seeds, data.source.classes)
-    run = output(f"merged/{stem}", "merge", [], [part.key for part in parts])
+    run = output(f"merged/{stem}", "merge", options, [part.key for part in parts])
     paths = [part.path for part in parts]
-    _add(jobs, "merge", stem, ["merge", *paths], paths, run, estimates.gathering("merge", *size))
+    _add(jobs, "merge", stem, ["merge", *paths, *options], paths, run, estimates.gathering("merge", *size))
     _stats(plan, stem, run, estimates.gathering("stats", *size), jobs)
     page = output(f"reports/{stem}", "report", [], [run.key])
     command = ("medprobe", "report", run.path, "--out", page.path)

@@ -101,7 +101,7 @@ def probing(study: StudyFile, work: Work, seeds: int, rows: int, columns: int, c
 
 
 def finetune_seconds(mode: str, forward: float, rows: int, epochs: int, candidates: int) -> float:
-    """Seconds of one training: back through the network is twice the way forward, through one block a sixth."""
+    """Seconds of one training: a backward pass costs twice the forward pass, through one block a sixth of it."""
     kind = mode.partition("+")[2] or mode
     share = 0.01 if kind.startswith(("linear", "mlp", "drop-last")) else 0.5 if kind.startswith("partial") else 3.0
     return rows * (forward + _DECODE_S + candidates * epochs * share * forward)

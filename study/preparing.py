@@ -1,4 +1,4 @@
-"""The jobs from what a user has to caches: manifests built and checked, images embedded."""
+"""The jobs before any probe: manifests are built and checked, images are embedded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from .systems import Network
 _TOGETHER = 4
 """Backbones that one job embeds with: they are in memory together."""
 _MOST_SHARDS = 100
+_UNREADABLE = {"unreadable-image", "missing-file"}
+"""What a study may allow, and its images are then left out."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _extract(plan: Plan, data: Data, images: Images, group: list[Embedded], jobs
     name = f"extract-{data.source.label}-{first}" + (f"-and-{others}-more" if others else "")
     command = ["medprobe", "extract", data.manifest.path]
     command += [word for one in group for word in ("-b", one.network.named())]
-    command += [*image_options(images), *_how(plan), "--cache", plan.store]
+    command += [*image_options(images), *_how(plan), "--cache", plan.store, "--workers", "{threads}"]
+    command += ["--allow-unreadable"] * bool(_UNREADABLE & set(data.source.given.allow))
     reads = (*data.reads, data.checked.path)
     markers: list[str] = []
     for number in range(1, shards + 1) if shards > 1 else ():

@@ -21,6 +21,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 """Letters, digits, dots, dashes and underscores: part of the names of files."""
 Seeds = Annotated[int, Field(ge=1, le=100_000)]
 Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(pattern=r"^[^\r\n]+$")]
 
 Place = tuple[str | int, ...]
 """Where a value of the file is: `("data", 0, "allow")`."""
@@ -219,24 +220,24 @@ class Resources(Section):
     """Main memory."""
     minutes: PositiveInt | None = None
     """Walltime of the first try; it is doubled on each further one."""
-    gpus: Annotated[int, Field(ge=0)] | None = None
-    """GPUs."""
+    gpus: Annotated[int, Field(ge=0, le=1)] | None = None
+    """1: a GPU is requested as `cluster.gpu` has it; 0: none."""
 
 
 class Cluster(Section):
     """Where jobs run, if not on this machine."""
 
-    partition: Text | None = None
+    partition: Line | None = None
     """Slurm partition."""
-    gpu_partition: Text | None = None
+    gpu_partition: Line | None = None
     """Slurm partition of jobs that use a GPU."""
-    account: Text | None = None
+    account: Line | None = None
     """Slurm account."""
-    gpu: Text = "gpu:1"
-    """How a GPU is requested, as `--gres` of sbatch."""
-    before: list[Text] = []
+    gpu: Line = "gpu:1"
+    """How a GPU is requested, as `--gres` of sbatch; `gpu:4` gives a job four, of which each embeds a part."""
+    before: list[Line] = []
     """Shell lines before each command, such as `module load cuda` or `source .venv/bin/activate`."""
-    extra: list[Text] = []
+    extra: list[Line] = []
     """Further options of sbatch, such as `--qos=long`."""
 
 

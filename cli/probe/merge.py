@@ -13,6 +13,10 @@ from ..terminal.console import command, remark, say
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one data set, in any order.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the merged run, e.g. runs/brain.")],
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N | A:B", help="Keep the first N seeds, or A to B - 1, alone. [default: all]"),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
 ) -> None:
     """Merges runs of one data set: other probes, backbones or fine-tuned networks, further seeds, or all of these.
@@ -25,10 +29,12 @@ def merge(
     """
     from ...base import counted
     from ...evaluate import Run, merge_runs
+    from ...evaluate.resampling.resample import parse_seeds
     from ...evaluate.results.run import check_output_dir
 
     check_output_dir(out, overwrite=overwrite)
-    run = merge_runs([Run.load(folder) for folder in runs], list(map(str, runs)))
+    wanted = parse_seeds(seeds) if seeds else None
+    run = merge_runs([Run.load(folder) for folder in runs], list(map(str, runs)), seeds=wanted)
     run.save(out, overwrite=overwrite)
     systems = len(run.timings.drop_duplicates(["backbone", "fingerprint", "pooling", "probe"]))
     seeds = counted(len(run.info["seeds"]), "seed")

@@ -47,6 +47,8 @@ def init(
         raise OutputError(f"{out}: exists; choose another --out, or add --overwrite.")
     for path in manifests:
         Manifest.load(path)
+        if out.absolute() == path.absolute().with_suffix(".yaml"):
+            raise OutputError(f"{out}: is the dataset card of {path}; choose another --out.")
     relative = [os.path.relpath(path, out.absolute().parent) for path in manifests]
     with atomic_path(out) as temporary:
         temporary.write_text(study_template(relative, str(out)), encoding="utf-8")

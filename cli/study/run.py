@@ -64,6 +64,7 @@ def run(
     if plan or graph is not None:
         return
     words = [*(["--engine", engine] if engine != "local" else []), *(["--profile", str(profile)] if profile else [])]
+    words += [*(["--cores", str(cores)] if cores else []), *(["--", *options] if options else [])]
     again = study_command("run", study, setting, *words)
     show_missing(found)
     if not found.jobs:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ...base import counted, one_of
 from ...base.errors import MergeError
 from . import schemas
 from .commands import commands
@@ -43,7 +44,7 @@ _MOST_SHOWN = 80
 """Characters of a value in a message."""
 
 
-def merge_runs(runs: Sequence[Run], names: Sequence[str] = ()) -> Run:
+def merge_runs(runs: Sequence[Run], names: Sequence[str] = (), *, seeds: Sequence[int] | None = None) -> Run:
     """Makes one run of several: what a single run of all their systems and seeds would have been, to the byte.
 
     The order of the runs does not matter. A fit that several runs have must be the same in all of them; of its
@@ -52,11 +53,12 @@ def merge_runs(runs: Sequence[Run], names: Sequence[str] = ()) -> Run:
     Args:
         runs: of one data set, under one protocol.
         names: what messages call the runs, such as their folders.
+        seeds: those that the merged run has, of the seeds of the runs; all by default.
 
     Raises:
-        MergeError: they differ in data, protocol, metric or versions, draw other units under one seed, hold other
-            results of one fit, or one has a system under seeds or budgets that another system lacks; says which runs,
-            and in what they differ.
+        MergeError: a seed is in none of them, they differ in data, protocol, metric or versions, draw other units under
+            one seed, hold other results of one fit, or one has a system under seeds or budgets that another system
+            lacks; says which runs, and in what they differ.
 
     Examples:
         >>> from medprobe.evaluate import merge_runs
@@ -68,6 +70,8 @@ def merge_runs(runs: Sequence[Run], names: Sequence[str] = ()) -> Run:
     if not runs:
         raise MergeError("there are no runs to merge; name some.")
     names = names or [f"run {place}" for place in range(1, len(runs) + 1)]
+    if seeds is not None:
+        runs, names = _with_seeds(runs, names, seeds)
     info = _merged_facts(runs, names)
     runs = [_relabelled(run, info) for run in runs]
     _check_units(runs, names)
@@ -92,6 +96,32 @@ def merged_by_dataset(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
         merge_runs([runs[place] for place in some], [names[place] for place in some]) if some[1:] else runs[some[0]]
         for some in places.values()
     ]
+
+
+def _with_seeds(runs: Sequence[Run], names: Sequence[str], seeds: Sequence[int]) -> tuple[Sequence[Run], Sequence[str]]:
+    """The runs that have some of the seeds, without their other seeds, and their names.
+
+    Raises:
+        MergeError: no run has one of them.
+    """
+    there = {seed for run in runs for seed in run.info["seeds"]}
+    if absent := sorted(set(seeds) - there):
+        raise MergeError(
+            f"no run has {counted(len(absent), 'seed')} of those that are wanted: {one_of(map(str, absent))}."
+        )
+    found = [(_only(run, seeds), name) for run, name in zip(runs, names, strict=True)]
+    found = [(run, name) for run, name in found if run.info["seeds"]]
+    return [run for run, _ in found], [name for _, name in found]
+
+
+def _only(run: Run, seeds: Sequence[int]) -> Run:
+    tables = {name: getattr(run, name) for name in (*_FITTED, "timings")}
+    kept = {
+        name: None if table is None else table[table["seed"].isin(seeds)].reset_index(drop=True)
+        for name, table in tables.items()
+    }
+    info = {**run.info, "seeds": [seed for seed in run.info["seeds"] if seed in set(seeds)]}
+    return replace(run, info=info, **kept)
 
 
 # --- run.json

@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 
 import yaml
 
-from ...base import atomic_path, counted, one_of, progress, usable_cores
+from ...base import counted, one_of, progress, usable_cores
 from ...base.errors import StudyError
 from ...base.files import make_folder
 from ...base.progress import Bar
@@ -29,7 +29,7 @@ from .folder_lock import only_run
 from .progress import failures, jobs_to_do, states
 from .results import link_results
 from .slurm import refuse_jobs_left, slurm_options
-from .snakefile import log_of, write_snakefile
+from .snakefile import WRITTEN_BY, log_of, write_own, write_snakefile
 
 _LOOK_EVERY_S = 0.5
 _STOP_WITHIN_S = 60.0
@@ -88,17 +88,17 @@ def run_study(
         raise StudyError(f"a study needs Snakemake, which is not installed: {install_command('study')}")
     make_folder(out / "logs")
     with only_run(out) as held:
+        words = [*_base_command(), *_engine_options(engine, profile, cores, study.name, options)]
         if engine == "slurm" and profile is None:
             refuse_jobs_left(out)
-        with atomic_path(out / "study.yaml") as path:
-            path.write_text(as_yaml(study), encoding="utf-8")
+        head = f"# The study as it was run. {WRITTEN_BY}; its paths are those of the study file.\n"
+        write_own(out / "study.yaml", head + as_yaml(study))
         write_snakefile(jobs, study, out)
         to_do = jobs_to_do(jobs, out)
         for job in to_do:
             (out / log_of(job)).unlink(missing_ok=True)  # so that one that does not begin has none of an earlier run
         status = 0
         if to_do or options:  # else Snakemake would take its seconds to find nothing
-            words = [*_base_command(), *_engine_options(engine, profile, cores, study.name)]
             status = _snakemake(words, options, to_do, study, out, held, should_stop)
         state = states(to_do, out, running=False)
         failed = tuple(failures(to_do, out, running=False))
@@ -113,7 +113,7 @@ def run_study(
 
 
 def as_yaml(study: StudyFile) -> str:
-    """The study as a file that gives the same study, without what has its default."""
+    """The study as YAML, without what has its default."""
     return yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
 
 
@@ -124,14 +124,23 @@ def _base_command() -> list[str]:
 
 
 def _engine_options(
-    engine: Literal["local", "slurm"], profile: Path | None, cores: int | None, name: str | None
+    engine: Literal["local", "slurm"], profile: Path | None, cores: int | None, name: str | None, options: Sequence[str]
 ) -> list[str]:
+    """Raises StudyError: the engine is not on this machine."""
     if profile is not None:
         return ["--profile", str(profile.resolve()), *(["--cores", str(cores)] if cores else [])]
     if engine == "slurm":
         return slurm_options(name, cores)
+    if any(option.partition("=")[0] in ("--executor", "-e", "--profile") for option in options):
+        return ["--cores", str(cores)] if cores else []  # what this machine has is no limit elsewhere
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
-    return ["--cores", str(cores or usable_cores()), "--resources", f"mem_mb={memory_mb}", "gpu_jobs=1"]
+    limits = [f"mem_mb={memory_mb}", *(["gpu_jobs=1"] if _has_gpu() else [])]
+    return ["--cores", str(cores or usable_cores()), "--resources", *limits]
+
+
+def _has_gpu() -> bool:
+    """Whether jobs that run networks would share a GPU of this machine; torch would take seconds to find out."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
 def _snakemake(
@@ -171,12 +180,12 @@ def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: 
         stderr=log,
         pass_fds=[held],
         process_group=0,  # which is ended as a whole, and only once
-        preexec_fn=_hear_interrupts,
+        preexec_fn=_restore_sigint,
     )
 
 
-def _hear_interrupts() -> None:
-    """Of what a shell starts in the background, as `nohup medprobe run ... &`, children would ignore SIGINT too."""
+def _restore_sigint() -> None:
+    """The children of a command that a shell started in the background would ignore SIGINT, as it does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -202,7 +211,7 @@ def _note(jobs: Sequence[Job], state: Mapping[str, str]) -> str:
 
 
 def _stop(process: Popen[bytes]) -> None:
-    """Ends Snakemake and its jobs as Ctrl-C would; what does not end in time is killed."""
+    """Ends Snakemake and its jobs as Ctrl-C would, and kills them after `_STOP_WITHIN_S`."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):

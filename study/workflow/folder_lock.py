@@ -61,7 +61,8 @@ def is_held(out: Path) -> bool:
     if running_in(out) is not None:
         return True
     with suppress(OSError), (out / ".snakemake" / "medprobe.lock").open("rb") as file:
-        return lock(file.fileno(), wait=False) is False
+        # Shared, so that a run which begins at this moment is not refused for it.
+        return lock(file.fileno(), wait=False, shared=True) is False
     return False
 
 
@@ -75,5 +76,8 @@ def running_in(out: Path) -> int | None:
 
 
 def _is_of_a_run(entry: Path) -> bool:
-    words = (entry / "cmdline").read_bytes()
-    return b"snakemake" in words or f"{VERSION_VARIABLE}=".encode() in words + (entry / "environ").read_bytes()
+    words = (entry / "cmdline").read_bytes().split(b"\0")
+    is_snakemake = words[1:3] == [b"-m", b"snakemake"] or any(
+        Path(os.fsdecode(w)).name == "snakemake" for w in words[:2]
+    )
+    return is_snakemake or f"{VERSION_VARIABLE}=".encode() in (entry / "environ").read_bytes()

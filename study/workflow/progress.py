@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,7 +74,9 @@ def _begun(out: Path) -> set[str]:
     found = set()
     for folder, _, files in os.walk(top):
         start = "".join(part.removeprefix("@") for part in Path(folder).relative_to(top).parts)
-        found.update(urlsafe_b64decode(start + name).decode() for name in files if name != "migration_underway")
+        for name in files:
+            with suppress(ValueError):  # a file that is no marker
+                found.add(urlsafe_b64decode(start + name).decode())
     return found
 
 

@@ -17,7 +17,8 @@ from .snakefile import DONE, THREADS, log_of, partition_of
 _LARGEST_ARRAY = 1000
 """Slurm refuses larger ones unless it is configured otherwise."""
 _WRITTEN_IN_PIECES = {"stats", "report"}
-"""Kinds of jobs whose folders are there before all files are in them; they are short, and done again."""
+"""Kinds of jobs whose folders are there before all files are in them. They are written beside their places, so that a
+job which was killed leaves none that looks finished."""
 
 
 def write_sbatch(jobs: Sequence[Job], study: StudyFile, out: Path, folder: Path) -> list[Path]:
@@ -81,22 +82,25 @@ def _script(array: Sequence[Job], study: StudyFile, out: Path, name: str) -> str
     head += [f"#SBATCH {option}" for option in study.cluster.extra]
     body = ["set -e", *study.cluster.before, "set -euo pipefail"]
     body += [f"mkdir -p {shlex.quote(str(out / 'logs'))}", f"cd {shlex.quote(str(out))}"]
-    body += [f"export {VERSION_VARIABLE}={own_version()}", "", "case $SLURM_ARRAY_TASK_ID in"]
+    body += [f"export {VERSION_VARIABLE}={own_version()}", "export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK", ""]
+    body += ["case $SLURM_ARRAY_TASK_ID in"]
     for number, job in enumerate(array):
         body += [f"{number})  # {job.name}", *(f"    {line}" for line in _lines(job)), "    ;;"]
     return "\n".join(["#!/bin/bash", *head, "", *body, "esac", ""])
 
 
 def _lines(job: Job) -> list[str]:
-    outputs = [shlex.quote(path) for path in job.outputs]
     folders = sorted({shlex.quote(str(Path(path).parent)) for path in job.outputs})
-    marks = [shlex.quote(path) for path in job.outputs if path.endswith(DONE)]
-    words = [str(job.needs.cores) if word == THREADS else shlex.quote(word) for word in job.command]
-    lines = [f"mkdir -p {' '.join(folders)}", f"{' '.join(words)} > {shlex.quote(log_of(job))} 2>&1"]
-    lines += [f"touch {mark}" for mark in marks]
-    if job.kind not in _WRITTEN_IN_PIECES:  # submitted again, it does nothing
-        lines.insert(0, f"{' && '.join(f'[ -e {path} ]' for path in outputs)} && exit 0")
-    return lines
+    is_there = " && ".join(f"[ -e {shlex.quote(path)} ]" for path in job.outputs)
+    lines = [f"{is_there} && exit 0", f"mkdir -p {' '.join(folders)}"]  # submitted again, it does nothing
+    words = [str(job.needs.cores) if word == THREADS else word for word in job.command]
+    if job.kind in _WRITTEN_IN_PIECES:
+        place = job.outputs[0].removesuffix("/")
+        words = [word.replace(place, f"{place}.part") for word in words]
+        before, after = [shlex.join(["rm", "-rf", f"{place}.part"])], [shlex.join(["mv", "-T", f"{place}.part", place])]
+    else:
+        before, after = [], [f"touch {shlex.quote(path)}" for path in job.outputs if path.endswith(DONE)]
+    return [*lines, *before, f"{shlex.join(words)} > {shlex.quote(log_of(job))} 2>&1", *after]
 
 
 def _submit(files: Sequence[Path], after: Sequence[Sequence[int]]) -> str:

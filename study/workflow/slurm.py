@@ -23,7 +23,9 @@ def slurm_options(name: str | None, jobs: int | None) -> list[str]:
         StudyError: Slurm's commands are not here.
     """
     if shutil.which("sbatch") is None:
-        raise StudyError("--engine slurm: there is no sbatch on this machine; run it on a login node of the cluster.")
+        raise StudyError(
+            "--engine slurm: there is no sbatch on this machine; run the command on a login node of the cluster."
+        )
     options = ["--executor", "slurm", "--jobs", str(jobs or _JOBS), "--latency-wait", "30"]
     # Not in the rules: the Snakemake that runs within each job would obey it too and repeat the repeats.
     options += ["--retries", str(_RETRIES)]
@@ -37,8 +39,8 @@ def slurm_options(name: str | None, jobs: int | None) -> list[str]:
 
 def _has_accounting() -> bool:
     with suppress(FileNotFoundError):
-        asked = subprocess.run(["sacct", "--noheader", "--allocations"], check=False, capture_output=True)
-        return asked.returncode == 0
+        query = subprocess.run(["sacct", "--noheader", "--allocations"], check=False, capture_output=True)
+        return query.returncode == 0
     return False
 
 
@@ -57,8 +59,8 @@ def refuse_jobs_left(out: Path) -> None:
 
 def _jobs_in(out: Path) -> Iterator[str]:
     """The ids of this user's jobs whose working directory is `out`."""
-    asked = subprocess.run(["squeue", "--me", "--noheader", "--format=%i %Z"], check=False, capture_output=True)
-    for line in asked.stdout.decode("utf-8", "replace").splitlines():
+    queue = subprocess.run(["squeue", "--me", "--noheader", "--format=%i %Z"], check=False, capture_output=True)
+    for line in queue.stdout.decode("utf-8", "replace").splitlines():
         number, _, folder = line.partition(" ")
         with suppress(OSError):
             if Path(folder).samefile(out):

@@ -6,9 +6,10 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from ...base import atomic_path, counted
+from ...base import OutputError, atomic_path, counted
 from ...base.version import VERSION_VARIABLE, own_version
 from ..jobs import Job
 from ..schema import StudyFile
@@ -20,8 +21,10 @@ DONE = ".done"
 _SHORT = {"check", "merge", "stats", "report"}
 """Kinds of jobs that run where Snakemake does, not on a node of a cluster, if they take at most `_SHORT_MINUTES`."""
 _SHORT_MINUTES = 2
+WRITTEN_BY = "Written by medprobe"
+"""In the first line of files that may be written again."""
 _HEAD = '''\
-# {title}: {jobs}, written by medprobe {version}. `medprobe run` writes it again.
+# {title}: {jobs}. {written_by} {version}; `medprobe run` writes it again.
 #
 # By hand, in this folder:  snakemake --cores 4 --keep-going --rerun-incomplete
 # On a Slurm cluster:       snakemake --executor slurm --jobs 100 --retries 2 --keep-going --rerun-incomplete
@@ -47,18 +50,30 @@ def write_snakefile(jobs: Sequence[Job], study: StudyFile, out: Path) -> Path:
     The bytes follow from the jobs, the study and the version of medprobe.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or the user has another one there.
     """
     head = _HEAD.format(
         title=f"Study {study.name}" if study.name else "Study",
         jobs=counted(len(jobs), "job"),
+        written_by=WRITTEN_BY,
         version=own_version(),
         prefix=_literal(_prefix(study.cluster.before)),
         results=_items(final_outputs(jobs)),
     )
-    path = out / "Snakefile"
+    return write_own(out / "Snakefile", "\n\n".join([head, *(_rule(job, study) for job in jobs)]))
+
+
+def write_own(path: Path, text: str) -> Path:
+    """Writes a file that an earlier run may have written, and nobody else.
+
+    Raises:
+        OutputError: it cannot be written, or what is there was not written by this program.
+    """
+    with suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as there:
+        if WRITTEN_BY not in there.readline():
+            raise OutputError(f"{path}: is not of an earlier run; choose another folder for the results (out).")
     with atomic_path(path) as temporary:
-        temporary.write_text("\n\n".join([head, *(_rule(job, study) for job in jobs)]), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 
@@ -118,8 +133,8 @@ def _resources(job: Job, study: StudyFile) -> list[str]:
         "gres": study.cluster.gpu if job.needs.gpus else None,
     }
     values |= {name: _literal(text) for name, text in texts.items() if text}
-    if job.needs.gpus:
-        values["gpu_jobs"] = "1"  # on one machine such jobs run one after another, each with all GPUs
+    if job.kind in ("extract", "finetune"):
+        values["gpu_jobs"] = "1"  # on a machine with GPUs such jobs run one after another, each with all GPUs
     return [f"        {name}={value}," for name, value in values.items()]
 
 
@@ -151,4 +166,4 @@ def _escaped(text: str) -> str:
 
 def _literal(text: str) -> str:
     """`text` as Python writes it, in double quotes."""
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)

@@ -144,6 +144,10 @@ def test_bad_images_end_in_a_status_and_a_list_and_the_rest_is_published(medprob
     assert "dog/5.png: the file is missing" in said.err
     [path] = (pets.parent / "embeddings" / "pets").glob("*.h5")
     assert len(EmbeddingCache.open(path)) == 6
+    allowed = medprobe("extract", pets, *_TINY, "--allow-unreadable", "--record", pets.parent / "record.json")
+    assert allowed.status == 0
+    assert "2 of 8 images could not be embedded" in allowed.err
+    assert (pets.parent / "record.json").exists()
 
 
 def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:

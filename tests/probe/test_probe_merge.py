@@ -116,6 +116,14 @@ def test_backbones_of_one_name_get_their_fingerprints_when_they_meet(
         assert _bytes(merge_runs(order), tmp_path / f"merged-{place}") == expected
 
 
+def test_some_seeds_of_runs_are_the_bytes_of_a_run_of_these(study: Any, tmp_path: Path) -> None:
+    parts = [study.probe(seeds=range(4)), study.probe(seeds=range(4, 6)), study.probe(seeds=[6])]
+    expected = _bytes(study.probe(seeds=[2, 3, 4]), tmp_path / "whole")
+    assert _bytes(merge_runs(parts, seeds=[2, 3, 4]), tmp_path / "merged") == expected
+    with pytest.raises(MergeError, match="no run has 2 seeds of those that are wanted: 7, 8"):
+        merge_runs(parts, seeds=[6, 7, 8])
+
+
 def test_what_several_runs_have_is_there_once_with_the_smaller_timings(study: Any, tmp_path: Path) -> None:
     parts = [study.probe(seeds=range(3)), study.probe(seeds=range(1, 4))]
     parts[1] = replace(parts[1], timings=parts[1].timings.assign(fit_s=0.0, predict_s=100.0))

@@ -97,6 +97,13 @@ def test_embedded_backbones_are_not_part_of_the_job_of_a_further_one(place: Path
     assert [len(job.outputs) for job in after if job.kind == "extract"] == [2, 1]
 
 
+def test_images_that_cannot_be_read_stop_a_study_unless_it_allows_them(place: Path) -> None:
+    codes = {"unreadable-image": True, "missing-file": True, "near-duplicate": False}
+    for code, goes_on in codes.items():
+        jobs = _compile(place, f"data[0].allow=[{code}]")
+        assert all(("--allow-unreadable" in job.command) == goes_on for job in jobs if job.kind == "extract")
+
+
 def test_another_grid_of_one_probe_refits_that_probe_alone(place: Path) -> None:
     new = _new(_compile(place, "probe.probes=['logreg:C=[0.1,1]', knn]"), _compile(place))
     assert Counter(job.kind for job in new) == {"probe": 2, "merge": 1, "stats": 1, "report": 1}
@@ -142,8 +149,10 @@ def test_probes_are_merged_with_what_was_fine_tuned_on_the_same_seeds(place: Pat
     first, main = [job for job in jobs if job.kind == "merge"]
     assert "first-3" in first.name
     assert sorted(path.split("--")[1] for path in first.inputs) == ["finetune-partial-1", "knn", "logreg"]
-    assert all("--0-3--" in path for path in first.inputs)
-    assert sorted(path.split("--")[2] for path in main.inputs) == ["0-3", "0-3", "3-100", "3-100"]
+    assert first.command[first.command.index("--seeds") + 1] == "3"
+    assert {path.split("--")[2] for path in main.inputs} == {"0-100"}
+    without = _compile(place, "extract.backbones=[dinov2-s]")
+    assert {job.kind for job in _new(jobs, without)} == {"finetune", "merge", "stats", "report"}
 
 
 def test_equal_seeds_give_one_merged_run(place: Path) -> None:

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from medprobe.base import OutputError
 from medprobe.base.errors import StudyError
+from medprobe.study import Needs
 from medprobe.study.workflow.engine import StudyInterrupted, StudyRun, run_study
 from medprobe.study.workflow.folder_lock import only_run, running_in
 from medprobe.study.workflow.progress import failures, jobs_to_do, plan_by_kind, states
@@ -117,6 +120,35 @@ def test_a_folder_in_which_a_job_still_runs_is_refused(tmp_path: Path) -> None:
             run_study(_GOOD, tiny_study(), tmp_path)
         job.communicate(b"\n")
     assert running_in(tmp_path) is None
+
+
+def test_who_only_reads_a_log_there_runs_no_study(tmp_path: Path) -> None:
+    log = tmp_path / "snakemake.log"
+    log.touch()
+    with subprocess.Popen(["tail", "-f", log.name], cwd=tmp_path) as reader:
+        assert running_in(tmp_path) is None
+        reader.terminate()
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "Snakefile"])
+def test_a_file_of_the_user_s_own_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("# mine\n")
+    with pytest.raises(OutputError, match=f"{name}: is not of an earlier run"):
+        run_study(_GOOD, tiny_study(), tmp_path, cores=1)
+    assert (tmp_path / name).read_text() == "# mine\n"
+
+
+def test_slurm_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StudyError, match="there is no sbatch on this machine"):
+        run_study(_GOOD, tiny_study(), tmp_path, engine="slurm")
+
+
+def test_another_executor_has_no_limits_of_this_machine(tmp_path: Path) -> None:
+    words = ("bash", "-c", f"mkdir -p {out_of(_A)} && echo $0 > cores", "{threads}")
+    large = replace(_A, command=words, needs=Needs(cores=999))
+    run_study([large], tiny_study(), tmp_path, options=["--executor", "local", "--cores", "999"])
+    assert (tmp_path / "cores").read_text() == "999\n"
 
 
 def test_a_lock_of_another_machine_is_left_with_what_to_do(tmp_path: Path) -> None:

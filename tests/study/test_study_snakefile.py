@@ -14,12 +14,13 @@ from medprobe.study import Job, Needs
 from medprobe.study.workflow.graph import write_graph
 from medprobe.study.workflow.sbatch import write_sbatch
 from medprobe.study.workflow.snakefile import write_snakefile
-from shell_jobs import out_of, shell_job, tiny_study
+from shell_jobs import KEY, out_of, shell_job, tiny_study
 
 pytest.importorskip("snakemake")
 
 _MARK = "shards/1-2--0123456789.done"
-_ODD = 'it\'s a {strange} $NAME & "more" ü'
+_TASK = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_CPUS_PER_TASK": "1"}
+_ODD = 'it\'s a {strange} $NAME & "more" ü 😀'
 
 
 def _jobs(odd: Path) -> list[Job]:
@@ -91,11 +92,24 @@ def test_scripts_for_sbatch_do_the_jobs_in_order(tmp_path: Path) -> None:
         assert f"#SBATCH {option}\n" in text
     for _ in range(2):  # the second time they have nothing to do
         for script in scripts:
-            subprocess.run(["bash", script], check=True, env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"})
+            subprocess.run(["bash", script], check=True, env={**os.environ, **_TASK})
     assert (out / "shards" / "copy--0").read_text() == "content"
     assert (out / _MARK).exists()
     assert "--dependency=afterok:${job2%%;*} --kill-on-invalid-dep=yes 03-report.sh" in submit.read_text()
     assert write_sbatch(_jobs(odd), study, out, folder / "again") == [folder / "again" / "submit.sh"]
+
+
+def test_a_page_that_was_not_finished_is_not_taken_for_one(tmp_path: Path) -> None:
+    page = f"reports/page--{KEY}"
+    words = ("bash", "-c", f"mkdir -p {page} && touch {page}/first && test -e allowed && touch {page}/last")
+    job = Job("report", "report-page", words, (), (f"{page}/",))
+    out = tmp_path / "out"
+    script, _ = write_sbatch([job], tiny_study(), out, tmp_path / "jobs")
+    assert subprocess.run(["bash", script], check=False, env={**os.environ, **_TASK}).returncode == 1
+    assert not (out / page).exists()
+    (out / "allowed").touch()
+    subprocess.run(["bash", script], check=True, env={**os.environ, **_TASK})
+    assert sorted(path.name for path in (out / page).iterdir()) == ["first", "last"]
 
 
 def test_an_array_is_no_longer_than_slurm_takes(tmp_path: Path) -> None:
