@@ -248,6 +248,7 @@ def finetune(
     if metric is not None:
         find_metric(metric)
     samples = Manifest.load(manifest)  # before torch is imported, which takes seconds
+    samples.card.require_task("fine-tuning")
     check_place(out, overwrite=overwrite)
     from ..cache import default_store
     from ..finetune import Interrupted, Recipe, run_finetune

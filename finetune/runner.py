@@ -262,7 +262,9 @@ def _introduce(
         for recipe in way.candidates:
             check_start(way.mode, recipe)
     y = manifest.units().y
-    outputs = max(make_loss(recipe, manifest.card.task, y).outputs for recipe in ways[0].candidates)
+    outputs = max(
+        make_loss(recipe, manifest.card.require_task("fine-tuning"), y).outputs for recipe in ways[0].candidates
+    )
     for backbone in backbones:
         for way in ways:
             network = make_classifier(backbone, way.mode, outputs)

@@ -44,8 +44,9 @@ class Manifest:
     """What to embed and what it is: one row per 2-D image, and the card that gives the rows their meaning.
 
     Columns: `sample_id` (unique), `path` (relative to the card's `root`; `file.npz#array` for an array), one column of
-    labels (one per class for `multilabel`), and optionally `frame`, `unit_id` (default: the sample), `group_id`
-    (default: the unit), `split`, `modality` and the card's attributes. docs/formats.md has the whole of it.
+    labels (one per class for `multilabel`; none for an unlabelled manifest, whose card has no task), and optionally
+    `frame`, `unit_id` (default: the sample), `group_id` (default: the unit), `split`, `modality` and the card's
+    attributes. docs/formats.md has the whole of it.
 
     Examples:
         >>> import pandas as pd
@@ -292,7 +293,7 @@ def _refuse_other_suffixes(path: Path) -> None:
 
 
 def _text_columns(card: DatasetCard) -> list[str]:
-    return [*_TEXT, card.label_column] if card.task != "multilabel" else list(_TEXT)
+    return list(_TEXT) if card.task == "multilabel" else [*_TEXT, *card.label_columns]
 
 
 def _typed(table: pd.DataFrame, card: DatasetCard) -> pd.DataFrame:

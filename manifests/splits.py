@@ -32,6 +32,8 @@ class SplitPreset:
 def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
     """A split that is stratified by class and never divides a group, the same for any order of rows.
 
+    Without labels, all units count as of one class.
+
     Args:
         shares: of train, val and test, or of train and test; made to sum to one.
         seed: whole number from 0.
@@ -43,6 +45,8 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
     def draw(manifest: Manifest) -> np.ndarray:
         units = manifest.units()
         counts = units.classes_by_group(np.ones(len(units), bool), len(manifest.card.classes))
+        if manifest.card.task is None:
+            counts = np.bincount(units.group)[:, None]
         fractions = np.array(shares) / sum(shares)
         order = shuffled(shuffle_keys(units.group_id), seed)
         part = stratified_group_split(counts, order, fractions, np.ones(len(names), np.int64))

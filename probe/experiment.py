@@ -62,7 +62,7 @@ class Experiment:
             X=X,
             y=self.draws.units.y[unit],
             resamples=tuple(resample.rows(unit) for resample in resamples),
-            task=card.task,
+            task=card.require_task("probing"),
             classes=tuple(card.classes),
             metric=self.metric,
             refit=refit,
@@ -102,13 +102,15 @@ def choose_metric(manifest: Manifest, metric: str | None) -> Metric:
     """The metric that chooses on val: the card's primary one by default.
 
     Raises:
+        ManifestError: there are no labels.
         ProbeError: there is no such metric, it is not defined for the task, or the classes are too many to be classes.
     """
     card = manifest.card
+    task = card.require_task("scoring")
     chosen = find_metric(metric or card.primary_metric)
-    if chosen not in metrics_for(card.task):
-        names = one_of((one.name for one in metrics_for(card.task)), most=20)
-        raise ProbeError(f"{chosen.name} is not defined for a {card.task} task; there are {names}.")
+    if chosen not in metrics_for(task):
+        names = one_of((one.name for one in metrics_for(task)), most=20)
+        raise ProbeError(f"{chosen.name} is not defined for a {task} task; there are {names}.")
     if len(card.classes) > _MOST_CLASSES:
         raise ProbeError(
             f"{manifest.name}: {len(card.classes):,} classes. Is the label column one of ids? At most"

@@ -125,7 +125,7 @@ def _found(study: StudyFile, one: DataSet, path: Path, out: Path) -> Source:
 def _facts(path: Path, _key: str) -> Facts:
     manifest = Manifest.load(path)
     parts = frozenset(manifest.table["split"].unique()) if "split" in manifest.table else frozenset()
-    return Facts(len(manifest), len(manifest.card.classes), manifest.card.task, parts)
+    return Facts(len(manifest), len(manifest.card.classes), manifest.card.require_task("a study"), parts)
 
 
 def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | Missing:
@@ -167,6 +167,10 @@ def _options(builder: Builder, one: DataSet, source: Path, root: Path, out: Path
         name = by_switch[switch]
         given[name] = _read(written, value, hints[name], root)
         words += _words(switch, given[name], out)
+    if given.get("unlabelled") or ("label_columns" in parameters and not given.get("label_columns")):
+        raise StudyError(
+            f"build: {one.build} without labels; a study needs them. Give label-column, and no unlabelled."
+        )
     common = {"split": None, "window": None, "per_slice": False, "keep_ids": False, "overwrite": True}
     common |= {name: value for name, value in given.items() if name in _COMMON} | {"key": None}
     own = {name: value for name, value in given.items() if name not in _COMMON}

@@ -79,7 +79,7 @@ def show(
     elif is_page:
         say(wrapped(f"Page: {write_manifest_page(loaded, place, stats=stats, per_class=per_class)}"))
     else:
-        say(wrapped(f"Examples of each class: {draw_montage(loaded, place, per_class=per_class)}"))
+        say(wrapped(f"Examples: {draw_montage(loaded, place, per_class=per_class)}"))
     if out is None:
         page = manifest.with_name(f"{manifest.stem}.html")
         remark("For a page with sizes and grey levels as well:")

@@ -149,12 +149,11 @@ def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, A
 
 def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
     from ...manifests import resplit
+    from ...manifests.summary.counts import split_in_words
 
     drawn = resplit(manifest, text, builder.splits)
     if "split" in manifest.table and not manifest.table["split"].equals(drawn.table["split"]):
-        own = manifest.table["split"].value_counts()
-        counts = ", ".join(f"{own[split]:,} in {split}" for split in ("train", "val", "test") if split in own)
-        _note(f"--split {text} replaces the split of the data set ({counts}).")
+        _note(f"--split {text} replaces the split of the data set ({split_in_words(manifest)}).")
     return drawn
 
 

@@ -29,10 +29,14 @@ def tell_counts(manifest: Manifest) -> None:
     import pandas as pd
 
     from ...manifests.schema.card import class_words
-    from ...manifests.summary.counts import balance_in_words, class_counts
+    from ...manifests.summary.counts import balance_in_words, class_counts, split_in_words
     from ...manifests.summary.description import headline
 
-    say(wrapped(f"{manifest.name} ({manifest.card.task}): {headline(manifest)}"))
+    say(wrapped(f"{manifest.name} ({manifest.card.task or 'unlabelled'}): {headline(manifest)}"))
+    if manifest.card.task is None:
+        if "split" in manifest.table:
+            say(wrapped(f"Split: {split_in_words(manifest)}."))
+        return
     counts = class_counts(manifest)
     if len(counts) > 1 and manifest.card.task != "multilabel":
         counts = pd.concat([counts, counts.sum().to_frame("total").T])

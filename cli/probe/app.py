@@ -169,11 +169,13 @@ def probe(
     if metric is not None:
         find_metric(metric)
     samples = Manifest.load(manifest)
+    samples.card.require_task("probing")
     caches = caches_of(samples, manifest, cache, backbones=backbone, poolings=pooling, records=record)
     check_output_dir(out, overwrite=overwrite)
     tested = None
     if external:
         others = Manifest.load(external)
+        others.card.require_task("testing on it")
         store = external_cache or default_store(external)
         names = [one.spec.backbone for one in caches] if record else backbone or None
         tested = others, find_caches(store, others.name, names, manifest=others)

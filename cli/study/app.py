@@ -46,7 +46,7 @@ def init(
     if out.exists() and not overwrite:
         raise OutputError(f"{out}: exists; choose another --out, or add --overwrite.")
     for path in manifests:
-        Manifest.load(path)
+        Manifest.load(path).card.require_task("a study")
         if out.absolute() == path.absolute().with_suffix(".yaml"):
             raise OutputError(f"{out}: is the dataset card of {path}; choose another --out.")
     relative = [os.path.relpath(path, out.absolute().parent) for path in manifests]

@@ -48,7 +48,8 @@ class Recorder:
         metrics: Sequence[Metric] | None = None,
     ) -> None:
         self.card, self.protocol, self.units, self.keep_predictions = card, protocol, units, keep_predictions
-        self._metrics = metrics_for(card.task) if metrics is None else metrics
+        self.task = card.require_task("scoring")
+        self._metrics = metrics_for(self.task) if metrics is None else metrics
         self._scores: list[tuple[Any, ...]] = []
         self._timings: list[tuple[Any, ...]] = []
         self._epochs: list[tuple[Any, ...]] = []
@@ -79,7 +80,7 @@ class Recorder:
             scored = LabeledPredictions(
                 self.units.y[unit],
                 proba.astype(np.float64),
-                self.card.task,
+                self.task,
                 tuple(self.card.classes),
                 result.retrieved,
             )
@@ -102,7 +103,7 @@ class Recorder:
 
     def predictions(self) -> pd.DataFrame:
         """One val or test unit of one system, seed and fold per row."""
-        schema = predictions_schema(self.card.task)
+        schema = predictions_schema(self.task)
         keys, units, proba = zip(*sorted(self._predictions, key=lambda part: part[0]), strict=True)
         unit = np.concatenate(units)
         y = self.units.y[unit]

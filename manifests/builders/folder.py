@@ -1,4 +1,4 @@
-"""Class folders: `SRC/glioma/1.jpg`, or `SRC/train/glioma/1.jpg`."""
+"""Class folders: `SRC/glioma/1.jpg`, or `SRC/train/glioma/1.jpg`; or any folder, for images without labels."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ...base import ManifestError, counted, did_you_mean, one_of
 from ..manifest import Manifest
 from ..readers import looks_like_an_image
 from ..schema.card import Task
+from ..schema.table_io import TEXT
 from ..validation.faults import Faults
 from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
 from .files import walk
@@ -30,6 +31,7 @@ def build_folder(
     name: str | None = None,
     task: Task | None = None,
     classes: Sequence[str] | None = None,
+    unlabelled: bool = False,
     notice: Notice = silent,
 ) -> Manifest:
     """A manifest of the images in class folders, with or without folders of splits above them.
@@ -39,11 +41,15 @@ def build_folder(
     subfolders of a class folder. Skipped are hidden files and folders, links to folders inside a class folder, and
     files that are not images; a file with an image suffix is always taken, so that the checks can report it.
 
+    With --unlabelled, every image in SRC and its subfolders is taken and folders name no classes. The manifest can be
+    embedded, searched and predicted.
+
     Args:
         src: folder of class folders; paths in the manifest start from it.
         name: name of the data set; by default that of the folder.
         task: by default binary for two classes and multiclass for more.
         classes: class names in order; sorted by default.
+        unlabelled: take every image, whatever folder it is in, without a label.
         notice: called with messages about what was skipped or looks odd.
 
     Raises:
@@ -61,8 +67,16 @@ def build_folder(
             f"{src}: a folder gives an image one label; for several, list the images in a table with a column of 0 "
             "and 1 per class, and use `medprobe manifest build csv`."
         )
+    if unlabelled:
+        if task or classes:
+            raise ManifestError(f"{src}: --unlabelled images have neither --task nor --classes; leave them out.")
+        table = _unlabelled_table(src, notice)
+        return assemble(table, str(src), src, notice=notice, name=name or src.resolve().name)
     table = class_folder_table(src, notice, instead=_instead(src))
-    remedy = f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes."
+    remedy = (
+        f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes, or add --unlabelled if "
+        "the images have no labels."
+    )
     faults = Faults(str(src))
     names = agree_on_classes(class_order(table["label"]), classes, faults, notice, only_one=remedy, task=task)
     return assemble(
@@ -129,23 +143,16 @@ def class_folder_table(
     # First, as a folder that cannot be read would look empty.
     walk(src, linked=_LINKED)
     rows: list[dict[str, str | None]] = []
-    ignored: Counter[str] = Counter()
+    others: list[Path] = []
     deep = 0
     for folder, label, split in _class_folders(src, notice, classes, layout):
-        images = []
-        for file in _files(folder, notice):
-            if _is_image(file):
-                images.append(file)
-            else:
-                ignored[file.suffix.lower() or "(no suffix)"] += 1
+        images = _images(folder, notice, others)
         if not images:
             notice(f"{folder.relative_to(src).as_posix()}/ holds no images and was skipped.")
         deep += sum(file.parent != folder for file in images)
         paths = [file.relative_to(src).as_posix() for file in images]
         rows += [{"sample_id": path, "path": path, "label": label, "split": split} for path in paths]
-    if ignored:
-        kinds = one_of(f"{count:,} {suffix}" for suffix, count in ignored.most_common())
-        notice(f"Skipped {counted(ignored.total(), 'file')} that are not images: {kinds}.")
+    _report_others(others, notice)
     if deep:
         notice(
             f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
@@ -155,6 +162,20 @@ def class_folder_table(
     if not rows:
         raise ManifestError(f"{src}: its class folders hold no images. Expected {layout}.")
     return pd.DataFrame(rows).dropna(axis="columns").sort_values("sample_id", ignore_index=True)
+
+
+def _unlabelled_table(src: Path, notice: Notice) -> pd.DataFrame:
+    """As `class_folder_table`, without labels; with `split` where every image is in a folder of a split."""
+    require_folder(src, _instead(src))
+    walk(src)  # refuses folders that cannot be read
+    others: list[Path] = []
+    paths = pd.Series([file.relative_to(src).as_posix() for file in _images(src, notice, others)], dtype=TEXT)
+    _report_others(others, notice)
+    if not len(paths):
+        raise ManifestError(f"{src}: holds no images.")
+    table = pd.DataFrame({"sample_id": paths, "path": paths})
+    split = paths.str.partition("/")[0].str.lower().map(SPLIT_WORDS)
+    return (table if split.isna().any() else table.assign(split=split)).sort_values("sample_id", ignore_index=True)
 
 
 def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
@@ -188,7 +209,10 @@ def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, lay
     places: dict[Path, str | None] = {**splits} if splits else {src: None}
     found = [_ClassFolder(folder, folder.name, split) for place, split in places.items() for folder in _folders(place)]
     if not found:
-        raise ManifestError(f"{src}: no class folders in {one_of(place.name for place in places)}. Expected {layout}.")
+        hint = "" if classes else " For images without labels, add --unlabelled."
+        raise ManifestError(
+            f"{src}: no class folders in {one_of(place.name for place in places)}. Expected {layout}.{hint}"
+        )
     kept = found if classes is None else _of_classes(src, found, classes, layout)
     for folder in others + sorted({one.path for one in found} - {one.path for one in kept}):
         files = sum(len(names) for _, _, names in os.walk(folder))
@@ -242,6 +266,22 @@ def _gaps(kept: list[_ClassFolder], found: list[_ClassFolder]) -> list[tuple[str
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path, notice: Notice, others: list[Path]) -> list[Path]:
+    """Every image below `folder`; `others` receives the files that are none."""
+    images: list[Path] = []
+    for file in _files(folder, notice):
+        (images if _is_image(file) else others).append(file)
+    return images
+
+
+def _report_others(files: Sequence[Path], notice: Notice) -> None:
+    """Reports files that are not images, by suffix."""
+    if files:
+        counts = Counter(file.suffix.lower() or "(no suffix)" for file in files)
+        kinds = one_of(f"{count:,} {suffix}" for suffix, count in counts.most_common())
+        notice(f"Skipped {counted(len(files), 'file')} that are not images: {kinds}.")
 
 
 def _files(folder: Path, notice: Notice) -> Iterator[Path]:

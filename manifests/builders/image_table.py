@@ -1,4 +1,4 @@
-"""A table of image paths and labels: a row per image, with columns such as patient ids."""
+"""A table of images, with labels or without: a row per image, with columns such as patient ids."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_csv(
     table: Path | str,
     *,
     image_column: str,
-    label_columns: Sequence[str],
+    label_columns: Sequence[str] = (),
     id_column: str | None = None,
     unit_column: str | None = None,
     group_column: str | None = None,
@@ -48,7 +48,8 @@ def build_csv(
     Args:
         table: CSV or Parquet table.
         image_column: column of image paths, relative to --root.
-        label_columns: column of class names, or one of several columns of 0 and 1.
+        label_columns: column of class names, or one of several columns of 0 and 1. Without one the images are
+            unlabelled.
         id_column: column of sample ids. By default the image path, followed by the frame.
         unit_column: column of units, which get one prediction each (an exam, a lesion). By default every sample is one.
         group_column: column of groups (patients): never in both train and test. By default every unit is one.
@@ -89,6 +90,8 @@ def build_csv(
         "modality": modality_column,
     }
     chosen = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+    if not label_columns and (task or classes):
+        raise ManifestError(f"{table}: --task and --classes need labels; name their column with --label-column.")
     multilabel = len(label_columns) > 1 or task == "multilabel"
     if root is not None and not Path(root).is_dir():
         raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
@@ -98,7 +101,10 @@ def build_csv(
     # Reported only with a manifest: they refer to its rows, and to checks of it.
     messages: list[str] = []
     made = _placed(given, chosen, root, faults, messages.append, name_by_path=id_column is None)
-    if multilabel:
+    names: list[str] = []
+    if not label_columns:
+        messages.append("No --label-column was given, so the images are unlabelled.")
+    elif multilabel:
         task, names = "multilabel", list(label_columns)
         if classes is not None and list(classes) != names:
             raise ManifestError(
@@ -127,10 +133,10 @@ def build_csv(
         root,
         notice=messages.append,
         noted=faults,
-        columns={**chosen, "label": label_columns[0]},
+        columns={**chosen, **({"label": label_columns[0]} if label_columns else {})},
         remedies={"duplicate-id": repeats, "path-outside-root": " (--root names it)"},
         name=name or table.stem,
-        task=task_for(names, task),
+        task=task_for(names, task) if label_columns else None,
         classes=names,
         attributes=list(attributes),
     )
@@ -142,8 +148,6 @@ def build_csv(
 def _read(
     table: Path, chosen: dict[str, str], labels: Sequence[str], attributes: Sequence[str], *, multilabel: bool
 ) -> pd.DataFrame:
-    if not labels:
-        raise ManifestError(f"{table}: no label column was named.")
     text = {theirs for ours, theirs in chosen.items() if ours != "frame"} | (set() if multilabel else set(labels))
     options = {theirs: f"--{_OPTIONS.get(ours, ours)}-column" for ours, theirs in chosen.items()}
     options |= dict.fromkeys(labels, "--label-column") | dict.fromkeys(attributes, "--attribute")

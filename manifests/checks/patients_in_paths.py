@@ -58,6 +58,6 @@ def _shared_names(names: np.ndarray, context: CheckContext) -> np.ndarray | None
     shared = disagreeing(codes, len(distinct), codes_of(context.manifest.unit_ids)[0]) & (distinct != "")
     rows = np.flatnonzero(shared[codes])
     named = int((distinct != "").sum())
-    batches = _NAMES_PER_CLASS * len(context.manifest.card.classes)
+    batches = _NAMES_PER_CLASS * max(len(context.manifest.card.classes), 1)
     like_patients = shared.sum() >= _FEWEST_SHARED and named > batches and len(rows) >= _SHARE * len(names)
     return rows if like_patients else None

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from ...base import ManifestError, atomic_path, counted, did_you_mean, one_of
 from ...base.pydantic_messages import fault_in_words, shown
@@ -55,7 +56,7 @@ METRIC_ALIASES = {
 _RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality"}
 
 
-def class_words(task: str) -> tuple[str, str]:
+def class_words(task: str | None) -> tuple[str, str]:
     """What a class is called under `task`, one and several: a unit has one class, and any number of labels."""
     return ("label", "labels") if task == "multilabel" else ("class", "classes")
 
@@ -76,9 +77,9 @@ class DatasetCard(BaseModel):
     """Version of the manifest format; docs/formats.md says when it changes."""
     name: str
     """Names the data set in results and its folder of caches, so it holds no slash."""
-    task: Task
-    """`ordinal` takes the order of `classes`."""
-    classes: list[str]
+    task: Task | None = None
+    """`ordinal` takes the order of `classes`. None for unlabelled images, which have no classes and no metric."""
+    classes: Annotated[list[str], Field(validate_default=True)] = []
     """In order for `ordinal`; for `binary` the second is the positive class; for `multilabel` the label columns."""
     primary_metric: Annotated[str, Field(validate_default=True)] = ""
     """Hyper-parameters are chosen by it; default by task: ROC-AUC, balanced accuracy, quadratic kappa, mean ROC-AUC."""
@@ -133,6 +134,10 @@ class DatasetCard(BaseModel):
     @classmethod
     def _fit_the_task(cls, classes: list[str], info: ValidationInfo) -> list[str]:
         task = info.data.get("task")
+        if task and not classes:
+            raise PydanticCustomError("missing", "Field required")
+        if classes and "task" in info.data and not task:
+            raise ValueError(f"a card with classes needs the field `task` ({', '.join(TASKS)})")
         least = 1 if task == "multilabel" else 2
         if task == "binary" and len(classes) != 2:
             raise ValueError(f"a binary task has two classes, here are {len(classes)}: {one_of(classes)}")
@@ -144,6 +149,10 @@ class DatasetCard(BaseModel):
     @classmethod
     def _metric_by_task(cls, metric: str, info: ValidationInfo) -> str:
         task = info.data.get("task", "binary")
+        if task is None:
+            if metric:
+                raise ValueError("a card with a primary metric needs the field `task`")
+            return metric
         metric = METRIC_ALIASES.get(metric.lower().replace("-", "_"), metric)
         if metric and metric not in METRIC_NAMES[task]:
             near = did_you_mean(metric, METRIC_NAMES[task])
@@ -168,8 +177,24 @@ class DatasetCard(BaseModel):
 
     @property
     def label_columns(self) -> list[str]:
-        """The columns of the table that hold labels: one, or one per class for `multilabel`."""
+        """The columns of the table that hold labels: one, one per class for `multilabel`, none without a task."""
+        if self.task is None:
+            return []
         return self.classes if self.task == "multilabel" else [self.label_column]
+
+    def require_task(self, purpose: str) -> Task:
+        """The task, if the data set has labels; `purpose` is what needs them, such as `probing`.
+
+        Raises:
+            ManifestError: the data set is unlabelled; describes how labels are added.
+        """
+        if self.task is None:
+            raise ManifestError(
+                f"{self.name}: is unlabelled (its card has no task), and {purpose} needs labels. List the images with "
+                "a column of labels in a table, and build a manifest of it: `medprobe manifest build csv TABLE "
+                "--image-column COLUMN --label-column COLUMN`. Embeddings of the same images are reused."
+            )
+        return self.task
 
     @classmethod
     def of(cls, where: str, **values: Any) -> DatasetCard:
@@ -215,7 +240,9 @@ class DatasetCard(BaseModel):
         except (ValueError, RecursionError) as error:  # a date or a number that cannot be, brackets within brackets
             raise ManifestError(f"{path}: holds a value that cannot be read: {first_line(error)}.") from error
         if values is None:
-            raise ManifestError(f"{path}: holds no fields; a card has at least `name`, `task` and `classes`.")
+            raise ManifestError(
+                f"{path}: holds no fields; a card has at least a `name`, and with labels `task` and `classes`."
+            )
         return cls.of(str(path), **values)
 
     def save(self, path: Path) -> None:
@@ -225,9 +252,10 @@ class DatasetCard(BaseModel):
 
     def to_yaml(self) -> str:
         """The card as YAML text."""
-        values = self.model_dump(mode="json", exclude={"groups"} if self.groups == "patients" else None)
+        unused = {"groups"} if self.groups == "patients" else set()
+        values = self.model_dump(mode="json", exclude=unused if self.task else {*unused, "label_column"})
         values["reading"] = self.reading.model_dump(mode="json", exclude_defaults=True)
-        values = {key: value for key, value in values.items() if value not in ("", [], {})}
+        values = {key: value for key, value in values.items() if value not in (None, "", [], {})}
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 

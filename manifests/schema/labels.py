@@ -13,9 +13,11 @@ def label_codes(table: pd.DataFrame, card: DatasetCard) -> np.ndarray:
     """The labels of `table` by position in `card.classes`.
 
     Returns:
-        (N,) int64, or (N, C) int8 of 0 and 1 for `multilabel`. -1 where a label is blank or unknown, which only a
-        manifest that was loaded leniently can have.
+        (N,) int64, or (N, C) int8 of 0 and 1 for `multilabel`. -1 throughout without a task, and where a label is blank
+        or unknown, which only a manifest that was loaded leniently can have.
     """
+    if card.task is None:
+        return np.full(len(table), -1)
     if card.task != "multilabel":
         return positions(column_of(table, card.label_column), card.classes)
     columns = (as_numbers(column_of(table, name)) for name in card.classes)

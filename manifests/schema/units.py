@@ -34,7 +34,7 @@ class Units:
     split: np.ndarray | None
     """(U,) of `train`, `val`, `test`; None when the manifest has no such column."""
     y: np.ndarray
-    """(U,) int64: position in the card's classes; for `multilabel` (U, C) int8 of 0 and 1."""
+    """(U,) int64: position in the card's classes, -1 without labels; for `multilabel` (U, C) int8 of 0 and 1."""
     sample_unit: np.ndarray
     """(N,) int64: the unit of each row of the manifest. The only field that follows the order of rows."""
     attributes: pd.DataFrame

@@ -20,6 +20,7 @@ def class_counts(manifest: Manifest) -> pd.DataFrame:
     Returns:
         int64, one row per class of the card in its order, one column per split that occurs (`all` where the manifest
         has none) and, where there are several, `total`. In a multilabel set a sample counts in each of its classes.
+        No rows without labels.
     """
     card, table = manifest.card, manifest.table
     labels = label_codes(table, card)
@@ -35,6 +36,12 @@ def class_counts(manifest: Manifest) -> pd.DataFrame:
     if len(counts) > 1:
         frame["total"] = frame.sum(axis=1)
     return frame
+
+
+def split_in_words(manifest: Manifest) -> str:
+    """How many samples each part of the split has: `70 in train, 30 in test`."""
+    counts = column_of(manifest.table, "split").value_counts()
+    return ", ".join(f"{counts[name]:,} in {name}" for name in SPLITS if name in counts)
 
 
 def per_class(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -71,7 +78,7 @@ def class_balance(manifest: Manifest) -> ClassBalance:
     """The majority class, the imbalance, and the accuracy that a score has to be held against.
 
     Raises:
-        ManifestError: the manifest is not sound.
+        ManifestError: the manifest is not sound, or unlabelled.
 
     Examples:
         >>> from medprobe.manifests import class_balance
@@ -79,6 +86,7 @@ def class_balance(manifest: Manifest) -> ClassBalance:
         >>> balance.largest, balance.constant_accuracy
         ('benign', 0.5)
     """
+    manifest.card.require_task("a balance of classes")
     units, classes = manifest.units(), manifest.card.classes
     shares = per_class(units.y, len(classes)) / len(units)
     largest, smallest = int(shares.argmax()), int(shares.argmin())
@@ -96,11 +104,13 @@ def class_balance(manifest: Manifest) -> ClassBalance:
 
 
 def balance_in_words(manifest: Manifest) -> list[str]:
-    """`class_balance` in two sentences, for a terminal and a page.
+    """`class_balance` in two sentences, for a terminal and a page; nothing without labels.
 
     Raises:
         ManifestError: the manifest is not sound.
     """
+    if manifest.card.task is None:
+        return []
     balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
     what, of = "label" if multilabel else "class", f"{counted_things(manifest)}s"
     first = f"Largest {what}: {balance.largest}, {percent(balance.largest_share)} of {of}; "

@@ -13,13 +13,16 @@ from .counts import group_counts
 
 
 def headline(manifest: Manifest) -> str:
-    """`24 images of 12 groups in 2 classes`."""
+    """`24 images of 12 groups in 2 classes`; without labels `24 images of 12 groups`."""
     units, table = manifest.units(), manifest.table
     of = [counted(len(units), "unit")] if "unit_id" in table else []
     of += [counted(len(units.group_id), "group")] if "group_id" in table else []
+    images = f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''}"
+    if manifest.card.task is None:
+        return images
     kinds = class_words(manifest.card.task)
     classes, joint = counted(len(manifest.card.classes), *kinds), "with" if kinds[0] == "label" else "in"
-    return f"{counted(len(manifest), 'image')}{f' of {listed(of)}' if of else ''} {joint} {classes}"
+    return f"{images} {joint} {classes}"
 
 
 def group_rows(manifest: Manifest) -> pd.DataFrame:

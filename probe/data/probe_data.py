@@ -290,6 +290,7 @@ def align_classes(trained: Manifest, tested: Manifest) -> Manifest:
     """
     names = f'"{trained.name}" and "{tested.name}"'
     ours, theirs = trained.card.classes, tested.card.classes
+    tested.card.require_task("testing on it")
     if trained.card.task != tested.card.task:
         raise ProbeError(
             f"{names} are of different tasks, {trained.card.task} and {tested.card.task}: give one of the same."

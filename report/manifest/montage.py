@@ -34,7 +34,7 @@ class Examples:
     """Some images of a class, scaled to tiles."""
 
     name: str
-    """The class."""
+    """The class; `unlabelled` for images without labels."""
     count: int
     """Images of the class in all."""
     tiles: list[Image.Image | None]
@@ -43,6 +43,8 @@ class Examples:
 
 def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> list[Examples]:
     """Up to `per_class` examples of each of the first 40 classes, drawn at random but reproducibly.
+
+    Images without labels count as one class.
 
     Args:
         manifest: the images to draw from.
@@ -56,6 +58,8 @@ def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> 
     order = pc.call_function("sort_indices", [as_arrow(column_of(manifest.table, "sample_id"))]).to_numpy()
     random, names = np.random.default_rng(seed), manifest.card.classes[:_MOST_CLASSES]
     of_class = [order[has_class(labels, number)[order]] for number in range(len(names))]
+    if manifest.card.task is None:
+        names, of_class = ["unlabelled"], [order]
     drawn = [np.sort(random.choice(len(rows), min(per_class, len(rows)), replace=False)) for rows in of_class]
     shown = [rows[places].tolist() for rows, places in zip(of_class, drawn, strict=True)]
     if not any(shown):
@@ -115,8 +119,8 @@ def montage_figure(manifest: Manifest, examples: list[Examples]) -> Figure:
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    classes = len(manifest.card.classes)
+    task, classes = manifest.card.task, len(manifest.card.classes)
     cut = f", the first {_MOST_CLASSES} shown" if classes > _MOST_CLASSES else ""
-    counts = f"{counted(len(manifest), 'image')}, {counted(classes, *class_words(manifest.card.task))}{cut}"
-    axes.set_title(f"{manifest.name}: {counts}")
+    of_classes = f", {counted(classes, *class_words(task))}{cut}" if task else ""
+    axes.set_title(f"{manifest.name}: {counted(len(manifest), 'image')}{of_classes}")
     return figure

@@ -71,7 +71,7 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "remarks": list(_remarks(manifest, stats, attributes)),
         "facts": _facts(manifest),
         "figures": {drawn.name: figure_on_page(drawn) for drawn in _figures(manifest, stats)},
-        "classes": classes_table(manifest),
+        "classes": classes_table(manifest) if manifest.card.task else None,
         "examples": class_examples(manifest, per_class=per_class),
         "counted": counted,
         "png": png_in_base64,
@@ -96,7 +96,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     card = manifest.card
     facts = [
         ("Description", card.description),
-        ("Task", f"{card.task} classification"),
+        ("Task", f"{card.task} classification" if card.task else "none: the images are unlabelled"),
         ("Primary metric", card.primary_metric),
         ("Licence", card.license or "not stated"),
         ("Citation", card.citation or "not stated"),
@@ -107,13 +107,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
-    counts = class_counts(manifest).drop(columns="total", errors="ignore")
-    cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
-    text = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
-    parts = "one colour per split; " if len(counts.columns) > 1 else ""
-    kind, _ = class_words(manifest.card.task)
-    caption = f"One bar per {kind}, {parts}the number is the total.{cut}"
-    yield _drawn("classes", f"Images of each {kind}", caption, f"Images: {text}.", partial(classes_figure, counts))
+    if manifest.card.task:
+        yield _classes_figure(manifest)
     found = sizes(stats)
     if len(found) > 1:
         caption = "One disc per size, its area by the number of images. Square images are on the dashed line."
@@ -130,13 +125,23 @@ def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
         yield _drawn("intensities", "Grey levels", caption, f"Mean grey level: {text}.", draw)
 
 
+def _classes_figure(manifest: Manifest) -> RenderedFigure:
+    counts = class_counts(manifest).drop(columns="total", errors="ignore")
+    cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
+    text = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
+    parts = "one colour per split; " if len(counts.columns) > 1 else ""
+    kind, _ = class_words(manifest.card.task)
+    caption = f"One bar per {kind}, {parts}the number is the total.{cut}"
+    return _drawn("classes", f"Images of each {kind}", caption, f"Images: {text}.", partial(classes_figure, counts))
+
+
 def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.ndarray]]:
-    """The mean histogram of each class that has an image, or of all if there are too many classes for one figure."""
+    """The mean histogram of each class that has an image; of all images where classes are none, or too many to draw."""
     read = stats.readable
     if not read.any():
         return []
     shares = stats.histogram[read] / stats.histogram[read].sum(axis=1, keepdims=True)
-    if len(manifest.card.classes) > MOST_LINES:
+    if not 0 < len(manifest.card.classes) <= MOST_LINES:
         return [("all images", shares.mean(axis=0))]
     labels = label_codes(manifest.table, manifest.card)[read]
     chosen = ((name, shares[has_class(labels, place)]) for place, name in enumerate(manifest.card.classes))

@@ -69,7 +69,7 @@ def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | 
 def files_table(manifest: Manifest, stats: ImageStats) -> Table:
     """Kinds of files with their sizes in pixels, class by class: a kind that only one class has predicts it."""
     labels, names = label_codes(manifest.table, manifest.card), manifest.card.classes
-    by_class = len(names) <= _MOST_COLUMNS
+    by_class = 0 < len(names) <= _MOST_COLUMNS
     kinds = pd.Series(stats.stored[stats.readable]).value_counts()
     rows = []
     for kind, count in kinds.head(_MOST_KINDS).items():
