@@ -24,7 +24,7 @@ _TRIED = {
     "medmnist-plus": ["bloodmnist-28", "chestmnist-28", "retinamnist-28", "breastmnist-28"],
     "retrieval-mahbod2024": ["bloodmnist-28", "retinamnist-28", "adrenalmnist3d-28"],
 }
-"""Of presets with many sets of one form, those that run: one a task, and a volume; all of them in nightly tests."""
+"""Of presets with many sets of one form, those that run: one of each task, and a volume; in nightly tests all."""
 _BLOCKS = {
     **dict.fromkeys(["dinov2-s", "dinov2-b", "sam-vit-b", "seem-focalnet-t", "blip-base", "clip-b16"], 12),
     **dict.fromkeys(["deit-b", "dino-vit-b16"], 12),
@@ -259,7 +259,6 @@ def _small(study: StudyFile) -> StudyFile:
     tried = None if _NIGHTLY else _TRIED.get(study.name or "")
     chosen = [one for one in study.data if not tried or one.name in tried]
     data = [one.model_copy(update={"images": one.images and _tiny(one.images)}) for one in chosen]
-    names = {one.name for one in data}
     extract = study.extract.model_copy(update={"images": _tiny(study.extract.images)})
     probe = study.probe and study.probe.model_copy(
         update={
@@ -276,13 +275,25 @@ def _small(study: StudyFile) -> StudyFile:
                 "modes": [re.sub(r"(partial|drop-last):\d+", r"\1:3", mode) for mode in one.modes],
                 "search": one.search and "lr=1e-4,1e-3",
                 "train_fraction": [0.5, 1] if one.train_fraction else [],
-                "data": [name for name in one.data if name in names],
+                "data": sets,
+                "backbones": backbones,
             }
         )
         for one in study.finetune
-        if not one.data or names & set(one.data)
+        for sets, backbones in _crossed(
+            [each.name for each in data if not one.data or each.name in one.data],
+            one.backbones or study.extract.backbones,
+        )
     ]
     return study.model_copy(update={"data": data, "extract": extract, "probe": probe, "finetune": finetune})
+
+
+def _crossed(sets: list, backbones: list) -> list[tuple[list, list]]:
+    """Every network on the first data set, one network on the others; in nightly tests every network on every set."""
+    if _NIGHTLY:
+        return [(sets, backbones)]
+    parts = [(sets[:1], backbones), (sets[1:], backbones[:1])]
+    return [(some, those) for some, those in parts if some]
 
 
 def _tiny(images):
