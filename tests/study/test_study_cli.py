@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,18 @@ def test_another_setting_of_a_probe_runs_that_probe_alone(
     assert rows["extract"] == ["1", "1"]
     assert rows["probe"] == ["2", "1"]
     assert rows["merge"] == ["1", "0"]
+
+
+@pytest.mark.slow
+def test_the_logs_of_what_did_not_change_stay(ran: Path, tmp_path: Path) -> None:
+    place = tmp_path / "copy"
+    shutil.copytree(ran, place, symlinks=True)
+    logs = place / "studies" / "tiny" / "logs"
+    before = {path.name: path.stat().st_mtime_ns for path in logs.iterdir()}
+    subprocess.run([*_RUN, "--set", "probe.probes=[centroid, 'knn:k=5']"], cwd=place, check=True, capture_output=True)
+    written = {path.name.split("-")[0] for path in logs.iterdir() if before.get(path.name) != path.stat().st_mtime_ns}
+    assert written == {"probe", "merge", "stats", "report", "snakemake.log"}
+    assert sum(path.name.startswith("probe") and path.name not in before for path in logs.iterdir()) == 1
 
 
 @pytest.mark.slow
