@@ -10,5 +10,15 @@ from .manifest.page import write_manifest_page
 from .plots.critical_difference import draw_ranking
 from .run.build import Report, make_report, write_report
 from .run.verdict import Conclusion
+from .run.views import RunPlots
 
-__all__ = ["Conclusion", "Report", "draw_montage", "draw_ranking", "make_report", "write_manifest_page", "write_report"]
+__all__ = [
+    "Conclusion",
+    "Report",
+    "RunPlots",
+    "draw_montage",
+    "draw_ranking",
+    "make_report",
+    "write_manifest_page",
+    "write_report",
+]

@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
 
-from ...base import OutputError, ReportError, atomic_folder, fingerprint, one_of, writing
+from ...base import OutputError, ReportError, atomic_folder, counted, fingerprint, one_of, writing
 from ...base.files import sweep
 from ...base.text import first_line
 from . import schemas
@@ -85,6 +86,32 @@ class Run:
         """The warnings of the run."""
         return list(self.info["warnings"])
 
+    def table(self, name: str = "summary", *, metric: str | None = None) -> pd.DataFrame:
+        """A table of the report at full precision, by default the systems with their means and intervals, best first.
+
+        Args:
+            name: the stem of its files (docs/report.md): `summary`, `comparisons`, `all_metrics`, `classes`, ...
+            metric: the run's own by default.
+
+        Raises:
+            ProbeError: there is no such table or metric.
+            ReportError: the run has nothing to show in it.
+        """
+        return _views().table_of(self, name, metric)
+
+    @property
+    def plot(self) -> Any:
+        """The figures of the report as methods, `run.plot.scores()`; `medprobe.report.RunPlots` lists them."""
+        return _views().RunPlots(self)
+
+    def _repr_html_(self) -> str | None:
+        return _views().html_of(self)
+
+    def __repr__(self) -> str:
+        systems = self.timings[["backbone", "pooling", "probe"]].drop_duplicates()
+        seeds = counted(len(self.info["seeds"]), "seed")
+        return f"Run({self.info['dataset']['name']}: {counted(len(systems), 'system')}, {seeds}, {self.primary_metric})"
+
     def save(self, folder: Path | str, *, overwrite: bool = False, weights: Sequence[Path] = ()) -> Path:
         """Writes the run as a folder, whole or not at all; returns the folder.
 
@@ -147,6 +174,11 @@ class Run:
                 " another run. Run `medprobe probe` again."
             )
         return cls(**read, **left_out, info=info)
+
+
+def _views() -> Any:
+    """What shows a run; by name, as pandas finds what draws its plots, since reports are made of runs."""
+    return import_module("...report.run.views", __package__)
 
 
 def check_output_dir(folder: Path, *, overwrite: bool) -> None:

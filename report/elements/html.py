@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from ...base.text import printable
-from .figure import RenderedFigure
+from .figure import ReportFigure
 from .svg import inline, palette
 from .theme import DARK, LIGHT
 
@@ -44,7 +44,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     return printable(page).lstrip() + "\n"
 
 
-def figure_on_page(drawn: RenderedFigure) -> dict[str, Any]:
+def figure_on_page(drawn: ReportFigure) -> dict[str, Any]:
     """What the template needs of a figure; safe, for every letter of a drawing is a path."""
     from markupsafe import Markup
 

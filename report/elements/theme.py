@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -178,15 +178,6 @@ def _fonts_for(missing: set[int]) -> list[str]:
             families.append(font.name)
             missing -= found
     return families
-
-
-def svg_and_png(draw: Callable[[], Figure]) -> tuple[bytes, bytes]:
-    """A figure on light paper as both its files, laid out once."""
-    with drawing(LIGHT):
-        figure = draw()
-        svg = figure_bytes(figure, "svg")
-        figure.set_layout_engine("none")  # the places found for one file hold for the other
-        return svg, figure_bytes(figure, "png")
 
 
 def place_rows(axes: Axes, places: Sequence[float], names: Sequence[str], *, top: float, bottom: float) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,12 @@ from ...manifests.summary.counts import balance_in_words, class_counts, counted_
 from ...manifests.summary.description import headline
 from ...manifests.summary.warnings import manifest_warnings
 from ...manifests.validation.diagnostics import by_severity
-from ..elements.figure import RenderedFigure
+from ..elements.figure import ReportFigure
 from ..elements.html import figure_on_page, render
-from ..elements.theme import LIGHT, drawing, figure_bytes
 from ..elements.thumbnails import png_in_base64
 from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure
 from .montage import class_examples
 from .tables import attribute_table, classes_table, files_table, groups_table, sizes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | None = None, per_class: int = 8) -> Path:
@@ -106,13 +102,13 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text]
 
 
-def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
+def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[ReportFigure]:
     if manifest.card.task:
         yield _classes_figure(manifest)
     found = sizes(stats)
     if len(found) > 1:
         caption = "One disc per size, its area by the number of images. Square images are on the dashed line."
-        yield _drawn("sizes", "Sizes of images", caption, _sizes_in_words(found), partial(sizes_figure, found))
+        yield ReportFigure("sizes", "Sizes of images", caption, _sizes_in_words(found), partial(sizes_figure, found))
     histograms = _histograms(manifest, stats)
     if histograms:
         levels = (np.arange(len(histograms[0][1])) + 0.5) * 256 / len(histograms[0][1])
@@ -122,17 +118,19 @@ def _figures(manifest: Manifest, stats: ImageStats) -> Iterator[RenderedFigure]:
             "no more than small ones. Classes with different curves may be predictable from brightness alone."
         )
         draw = partial(intensity_figure, histograms)
-        yield _drawn("intensities", "Grey levels", caption, f"Mean grey level: {text}.", draw)
+        yield ReportFigure("intensities", "Grey levels", caption, f"Mean grey level: {text}.", draw)
 
 
-def _classes_figure(manifest: Manifest) -> RenderedFigure:
+def _classes_figure(manifest: Manifest) -> ReportFigure:
     counts = class_counts(manifest).drop(columns="total", errors="ignore")
     cut = f" The first {MOST_BARS} of {len(counts)}." if len(counts) > MOST_BARS else ""
     text = ", ".join(f"{name} {count:,}" for name, count in counts.sum(axis=1).head(MOST_BARS).items())
     parts = "one colour per split; " if len(counts.columns) > 1 else ""
     kind, _ = class_words(manifest.card.task)
     caption = f"One bar per {kind}, {parts}the number is the total.{cut}"
-    return _drawn("classes", f"Images of each {kind}", caption, f"Images: {text}.", partial(classes_figure, counts))
+    return ReportFigure(
+        "classes", f"Images of each {kind}", caption, f"Images: {text}.", partial(classes_figure, counts)
+    )
 
 
 def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.ndarray]]:
@@ -146,12 +144,6 @@ def _histograms(manifest: Manifest, stats: ImageStats) -> list[tuple[str, np.nda
     labels = label_codes(manifest.table, manifest.card)[read]
     chosen = ((name, shares[has_class(labels, place)]) for place, name in enumerate(manifest.card.classes))
     return [(name, of_class.mean(axis=0)) for name, of_class in chosen if len(of_class)]
-
-
-def _drawn(name: str, title: str, caption: str, text: str, draw: Callable[[], Figure]) -> RenderedFigure:
-    with drawing(LIGHT):
-        # The page alone shows these figures, so there is no PNG of them.
-        return RenderedFigure(name, title, caption, text, figure_bytes(draw(), "svg"), b"")
 
 
 def _sizes_in_words(found: pd.DataFrame) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ...base.text import shortened
 from ...evaluate.statistics.ranking import Ranking
-from ..elements.theme import LIGHT, new_figure, svg_and_png
+from ..elements.figure import ReportFigure
+from ..elements.theme import LIGHT, new_figure
 from .scores import WIDTH
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
         >>> svg[:5], png[1:4]
         (b'<?xml', b'PNG')
     """
-    return svg_and_png(lambda: ranking_figure(ranking))
+    drawn = ReportFigure("ranks", "", "", "", lambda: ranking_figure(ranking))
+    return drawn.svg, drawn.png
 
 
 def ranking_figure(ranking: Ranking) -> Figure:

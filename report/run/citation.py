@@ -13,7 +13,9 @@ from .data import ReportData
 
 
 def commands(data: ReportData) -> list[str]:
-    """What repeats the run and this page, from the manifest and its caches."""
+    """What repeats the run and this page, from the manifest and its caches; empty where there were none."""
+    if _of_arrays(data):
+        return []
     run, out = data.run, f"runs/{data.name}-again"
     made = commands_of(run.info, SystemKey.of_rows(run.timings), seeds=run.info["seeds"], out=out)
     return [*made, shlex.join(["medprobe", "report", out, "--metric", data.metric.name])]
@@ -22,10 +24,16 @@ def commands(data: ReportData) -> list[str]:
 def not_repeated(data: ReportData) -> str:
     """What the commands cannot repeat, or nothing."""
     info = data.run.info
+    if _of_arrays(data):
+        return "The features were arrays in memory: call medprobe.probe.evaluate in Python with the same ones."
     usual = dict(zip(("train", "val", "test"), HOLDOUT, strict=True))
     if info["protocol"] == "holdout" and info["protocol_settings"] != usual:
         return "The shares of the parts are not the usual ones; give them to run_probes in Python as `fractions`."
     return ""
+
+
+def _of_arrays(data: ReportData) -> bool:
+    return any("digest" in cache["spec"] for cache in data.run.info["caches"])
 
 
 def sentence_to_cite(data: ReportData) -> str:

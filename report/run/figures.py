@@ -9,7 +9,7 @@ import pandas as pd
 from ...base import counted
 from ...base.text import interval, lower_first, number, p_value, signed
 from ...evaluate import METRICS, Metric, SystemKey
-from ..elements.figure import RenderedFigure
+from ..elements.figure import ReportFigure
 from ..plots import curves
 from ..plots import scores as scores_plots
 from ..plots.curve_data import confusion, reliability, roc
@@ -23,7 +23,7 @@ MOST_CURVES = 6
 """Curves in one figure; more could not be distinguished."""
 
 
-def draw_figures(data: ReportData) -> dict[str, RenderedFigure]:
+def draw_figures(data: ReportData) -> dict[str, ReportFigure]:
     """Every figure that the run has something to show in, by name, in the order of the page."""
     return {name: drawn for name, draw in FIGURES.items() if (drawn := draw(data)) is not None}
 
@@ -33,11 +33,11 @@ def look_of(data: ReportData) -> Look:
     return Look(data.metric, data.backbones, data.probes)
 
 
-def _scores(data: ReportData) -> RenderedFigure:
+def _scores(data: ReportData) -> ReportFigure:
     summary, best = data.summary, data.best
     cut = _cut("best", scores_plots.MOST_ROWS, len(summary), "systems")
     worst = summary[summary["mean"].notna()].iloc[-1]
-    return RenderedFigure.of(
+    return ReportFigure(
         "scores",
         f"{data.metric.label} of every system",
         "The mark is the mean over seeds, the bar its 95 % interval: how far other"
@@ -54,7 +54,7 @@ def _cut(which: str, most: int, count: int, what: str) -> str:
     return f" The {which} {most} of {count} {what} are drawn; the table has all." if count > most else ""
 
 
-def _differences(data: ReportData) -> RenderedFigure | None:
+def _differences(data: ReportData) -> ReportFigure | None:
     rows = data.against_best
     if rows.empty:
         return None
@@ -63,7 +63,7 @@ def _differences(data: ReportData) -> RenderedFigure | None:
         f"{row['probe_label']}: {row['a']} against {row['b']} {signed(row['advantage'])}, {p_value(row['p_adjusted'])}"
         for _, row in rows.head(scores_plots.MOST_ROWS).iterrows()
     ]
-    return RenderedFigure.of(
+    return ReportFigure(
         "differences",
         "The best backbone of each probe against the others",
         "How far the backbone named in the heading is ahead, with the 95 % interval of the difference, paired on the"
@@ -74,12 +74,12 @@ def _differences(data: ReportData) -> RenderedFigure | None:
     )
 
 
-def _seeds(data: ReportData) -> RenderedFigure | None:
+def _seeds(data: ReportData) -> ReportFigure | None:
     if data.seed_values["seed"].nunique() < 2:
         return None
     spread = data.summary.dropna(subset="sd").head(scores_plots.MOST_ROWS)
     parts = [f"{data.system_name(row)} {number(row['sd'])}" for _, row in spread.iterrows()]
-    return RenderedFigure.of(
+    return ReportFigure(
         "seeds",
         "How much seeds differ",
         "Each dot is a seed, the upright stroke their mean. A thin line joins what backbones scored on one resample:"
@@ -90,14 +90,14 @@ def _seeds(data: ReportData) -> RenderedFigure | None:
     )
 
 
-def _learning(data: ReportData) -> RenderedFigure | None:
+def _learning(data: ReportData) -> ReportFigure | None:
     if len(data.budgets) < 2:
         return None
     every, best = data.every_system, data.best
     labels = list(dict.fromkeys(data.summary["label"]))
     cut = _cut("best", MOST_CURVES, len(labels), "backbones")
     rows = every[(every["label"] == best["label"]) & (every["probe"] == best["probe"])].set_index("budget")["mean"]
-    return RenderedFigure.of(
+    return ReportFigure(
         "learning",
         f"{data.metric.label} by what there was to train on",
         "A panel a probe, a line a backbone. Marks are means over seeds, bars their 95 % intervals, by a jackknife"
@@ -113,7 +113,7 @@ def _learning(data: ReportData) -> RenderedFigure | None:
     )
 
 
-def _unfreezing(data: ReportData) -> RenderedFigure | None:
+def _unfreezing(data: ReportData) -> ReportFigure | None:
     pairs = data.against_frozen
     if pairs.empty:
         return None
@@ -135,7 +135,7 @@ def _unfreezing(data: ReportData) -> RenderedFigure | None:
         f" {lower_first(data.probe_label(row['b']))}, {p_value(row['p_adjusted'])}"
         for _, row in pairs.iterrows()
     ]
-    return RenderedFigure.of(
+    return ReportFigure(
         "unfreezing",
         "What unfreezing does",
         "On each backbone the best frozen probe (hollow, with a dashed line) and every fine-tuned system, by how many"
@@ -146,7 +146,7 @@ def _unfreezing(data: ReportData) -> RenderedFigure | None:
     )
 
 
-def _epochs(data: ReportData) -> RenderedFigure | None:
+def _epochs(data: ReportData) -> ReportFigure | None:
     epochs = data.run.epochs
     if epochs is None:
         return None
@@ -162,7 +162,7 @@ def _epochs(data: ReportData) -> RenderedFigure | None:
         for _, row in learnt.head(MOST_PANELS).iterrows()
     ]
     chosen = epochs[epochs["chosen"]]["epoch"]
-    return RenderedFigure.of(
+    return ReportFigure(
         "epochs",
         "How the networks learnt",
         "Left: the loss on train (dashed) and val after each epoch. Right: the metric that chose on val. A thin line is"
@@ -174,7 +174,7 @@ def _epochs(data: ReportData) -> RenderedFigure | None:
     )
 
 
-def _confusion(data: ReportData) -> RenderedFigure | None:
+def _confusion(data: ReportData) -> ReportFigure | None:
     classes = data.run.classes
     if data.run.task == "multilabel" or len(classes) > curves.MOST_DRAWN:
         return None
@@ -183,7 +183,7 @@ def _confusion(data: ReportData) -> RenderedFigure | None:
     if len(classes) <= curves.MOST_COUNTED:
         found = [f"{name} {number(matrix.shares[place, place], 2)}" for place, name in enumerate(classes)]
         description = f"Share of each class that is found: {', '.join(found)}."
-    return RenderedFigure.of(
+    return ReportFigure(
         "confusion",
         f"Which class is called which: {data.system_name(data.best)}",
         _confusion_caption(len(classes), data.draw),
@@ -202,14 +202,14 @@ def _confusion_caption(count: int, draw: str) -> str:
     return f"{read} {draw}s. {numbered}"
 
 
-def _calibration(data: ReportData) -> RenderedFigure | None:
+def _calibration(data: ReportData) -> ReportFigure | None:
     if data.searched:
         return None
     ece = METRICS["ece"]
     lines = _contenders(data, ece, "error", reliability)
     task, classes = data.run.task, data.run.classes
     whose = {"binary": f"of {classes[-1]}", "multilabel": "of a label"}.get(task, "of the called class")
-    return RenderedFigure.of(
+    return ReportFigure(
         "calibration",
         "Calibration of the probabilities",
         "Predicted probabilities against observed frequencies, in at most ten bins of equal"
@@ -222,11 +222,11 @@ def _calibration(data: ReportData) -> RenderedFigure | None:
     )
 
 
-def _roc(data: ReportData) -> RenderedFigure | None:
+def _roc(data: ReportData) -> ReportFigure | None:
     lines = _contenders(data, METRICS["roc_auc"], "AUC", roc) if data.run.task == "binary" else []
     if not lines or data.searched:
         return None
-    return RenderedFigure.of(
+    return ReportFigure(
         "roc",
         f"ROC curves: {data.run.classes[1]} found against false alarms",
         f"Mean over {data.draw}s at each false positive rate; the band around the best system is one standard"
@@ -256,7 +256,7 @@ def _which(data: ReportData, what: str) -> str:
     return f" All curves are of {probe}, the winning probe.{cut}" if count > 1 else ""
 
 
-FIGURES: dict[str, Callable[[ReportData], RenderedFigure | None]] = {
+FIGURES: dict[str, Callable[[ReportData], ReportFigure | None]] = {
     "scores": _scores,
     "differences": _differences,
     "seeds": _seeds,

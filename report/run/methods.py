@@ -104,6 +104,8 @@ def embeddings(data: ReportData) -> Table:
         imported = cache.get("imported")
         if isinstance(imported, Mapping):
             return f"imported from {imported['file']} (SHA-256 {imported['digest'][:12]})"
+        if "digest" in cache["spec"]:
+            return f"an array in memory (BLAKE2b {cache['spec']['digest'][:12]})"
         return str(cache["spec"].get("model", NONE))
 
     cells = {

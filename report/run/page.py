@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...evaluate.statistics.run_warnings import run_warnings, warnings_in_words
 from ...manifests.schema.card import class_words
-from ..elements.figure import RenderedFigure
+from ..elements.figure import ReportFigure
 from ..elements.html import figure_on_page, render
 from ..elements.table import Table
 from . import citation, methods
@@ -19,7 +19,7 @@ _MOST_WARNINGS = 5
 
 
 def render_page(
-    data: ReportData, verdict: Conclusion, figures: Mapping[str, RenderedFigure], tables: Mapping[str, Table]
+    data: ReportData, verdict: Conclusion, figures: Mapping[str, ReportFigure], tables: Mapping[str, Table]
 ) -> str:
     """The HTML of a report."""
     info, pairs = data.run.info, len(data.every_comparison)
@@ -55,7 +55,7 @@ def render_page(
     return render("page.html.j2", content)
 
 
-def _sections(data: ReportData, figures: Mapping[str, RenderedFigure]) -> list[tuple[str, str]]:
+def _sections(data: ReportData, figures: Mapping[str, ReportFigure]) -> list[tuple[str, str]]:
     """The anchors and titles of the contents."""
     classes = class_words(data.run.task)[1].capitalize()
     sections = {
