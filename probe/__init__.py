@@ -4,7 +4,9 @@ In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) a
 Nothing here knows of images or torch; an engine gets all resamples of a `ProbeTask` at once, so it can share work.
 """
 
+from .arrays import evaluate
 from .data.probe_data import concat_units
+from .embeddings import Embeddings, load_embeddings
 from .engines.registry import PROBES, Probe, resolve_probes, set_params
 from .engines.settings import ProbeSettings
 from .engines.task import ProbeTask
@@ -18,6 +20,7 @@ from .runner import run_probes
 __all__ = [
     "PROBES",
     "CentroidProbe",
+    "Embeddings",
     "GBMProbe",
     "KNNProbe",
     "LogisticPath",
@@ -26,6 +29,8 @@ __all__ = [
     "ProbeSettings",
     "ProbeTask",
     "concat_units",
+    "evaluate",
+    "load_embeddings",
     "resolve_probes",
     "retrieve",
     "run_probes",
