@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from .builders.dicom import build_dicom
@@ -13,10 +14,14 @@ from .builders.medmnist import build_medmnist
 from .builders.nifti import build_nifti
 from .builders.npz import build_npz
 from .datasets.glioma_mri import build_glioma_mri
-from .datasets.published import published
+from .datasets.published import builder_of
+from .datasets.set_file import read_set, read_set_file
 from .datasets.study_splits import CBIS_DDSM_SPLITS, CHEXPERT_SPLITS
 from .manifest import Manifest
 from .splits import HUANG2024, SplitPreset, huix2024
+
+TABLE_TEMPLATE = Path(__file__).parent / "datasets" / "templates" / "my_set.toml"
+"""A commented file for `table_builder` to start from."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,21 @@ class Builder:
 
 def _published(name: str, splits: Mapping[str, SplitPreset] = MappingProxyType({})) -> Builder:
     """The builder of a data set that a TOML file describes."""
-    spec, build = published(name)
-    return Builder(spec.summary, build, spec.example, splits)
+    spec = read_set(name)
+    return Builder(spec.summary, builder_of(spec), spec.example, splits)
+
+
+def table_builder(path: Path) -> Builder:
+    """The builder of the data set that a user's TOML file describes (docs/tables.md).
+
+    Raises:
+        ManifestError: it cannot be read, or keys are unknown, missing or wrong; all are named.
+    """
+    spec = read_set_file(path)
+    description = spec.description or f"A manifest of the data set {spec.name}, as {path.name} describes it."
+    source = spec.source or f"folder that holds {spec.rows.files[0].names[0]}; paths in the manifest start from it."
+    spec = spec.model_copy(update={"description": description, "source": source})
+    return Builder(spec.summary or spec.name, builder_of(spec), spec.example or f"DATA_ROOT --out {spec.name}.parquet")
 
 
 BUILDERS: dict[str, Builder] = {
@@ -81,4 +99,10 @@ BUILDERS: dict[str, Builder] = {
     "cbis-ddsm": _published("cbis_ddsm", CBIS_DDSM_SPLITS),
     "nih-cxr14": _published("nih_cxr14"),
     "mimic-cxr": _published("mimic_cxr"),
+    "rsna-pneumonia": _published("rsna_pneumonia"),
+    "vindr-cxr": _published("vindr_cxr"),
+    "padchest": _published("padchest"),
+    "eyepacs": _published("eyepacs"),
+    "messidor2": _published("messidor2"),
+    "pad-ufes-20": _published("pad_ufes20"),
 }

@@ -19,7 +19,7 @@ from ..base.errors import StudyError
 from ..base.pydantic_messages import shown
 from ..manifests import BUILDERS, CODES, Manifest
 from ..manifests.build_options import check_build_options
-from ..manifests.registry import Builder
+from ..manifests.registry import Builder, table_builder
 from ..manifests.schema.card import Task
 from .arguments import slug
 from .schema import DataSet, StudyFile
@@ -79,7 +79,7 @@ class Missing:
 
 def label_of(one: DataSet) -> str:
     """What files of the study are called after."""
-    return one.name or slug(Path(one.manifest).stem if one.manifest else str(one.build))
+    return one.name or slug(Path(str(one.manifest or one.build)).stem)
 
 
 def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source | Missing:
@@ -130,14 +130,14 @@ def _facts(path: Path, _key: str) -> Facts:
 
 def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | Missing:
     name = str(one.build)
-    if name not in BUILDERS:
-        raise StudyError(f"build: {no_such('builder', name, BUILDERS)}")
+    builder, command, tables = _builder(name, place, out)
     root = place / (study.data_root or ".")
     source = _source(name, one, root)
-    options, files = _options(BUILDERS[name], one, source, root, out)
+    options, files = _options(builder, one, source, root, out)
+    files += tables
     absent = next((path for path in (source, *files) if not path.exists()), None)
     if absent and not (name == "medmnist" and one.options.get("download")):
-        return Missing(label_of(one), absent, _published(name, source))
+        return Missing(label_of(one), absent, _published(name, builder, source))
     listing = _listing(source, out)
     # Where a study has variants, every row of its tables says of which one it is.
     named = f"{label_of(one)}-{study.protocol}" if study.protocol else label_of(one)
@@ -148,9 +148,19 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
         key=fingerprint([listing.digest, [digest(file) for file in files]], digits=10),
         rows=listing.rows,
         classes=_UNKNOWN_CLASSES,
-        options=(name, relative(source, out), *options, "--name", named),
+        options=(*command, relative(source, out), *options, "--name", named),
         reads=tuple(relative(path, out) for path in (source, *files) if path.exists()),
     )
+
+
+def _builder(name: str, place: Path, out: Path) -> tuple[Builder, list[str], list[Path]]:
+    """A builder, what names it on the command line, and the user's file that describes it, where there is one."""
+    if name.endswith(".toml"):
+        file = place / name
+        return table_builder(file), ["table", relative(file, out)], [file]
+    if name not in BUILDERS:
+        raise StudyError(f"build: {no_such('builder', name, BUILDERS)}")
+    return BUILDERS[name], [name], []
 
 
 def _options(builder: Builder, one: DataSet, source: Path, root: Path, out: Path) -> tuple[list[str], list[Path]]:
@@ -229,14 +239,14 @@ def _source(name: str, one: DataSet, root: Path) -> Path:
     return root / all_sets()[stem].file_name(int(one.options.get("size") or size or 28))
 
 
-def _published(name: str, source: Path) -> str:
+def _published(name: str, builder: Builder, source: Path) -> str:
     """Where a data set is published, by the text of its builder."""
     if name == "medmnist":
         from ..manifests.builders.medmnist_facts import all_sets, name_and_size
 
         stem, size = name_and_size(source.stem)
         return all_sets()[stem].url(int(size or 28)) if stem in all_sets() else "https://medmnist.com"
-    found = re.findall(r"https?://[^\s)]+", inspect.getdoc(BUILDERS[name].build) or "")
+    found = re.findall(r"https?://[^\s)]+", inspect.getdoc(builder.build) or "")
     return one_of(link.rstrip(".,;") for link in dict.fromkeys(found))
 
 

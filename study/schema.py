@@ -82,7 +82,8 @@ class DataSet(TextOrFields):
     manifest: Text | None = None
     """A manifest (.parquet or .csv), relative to the study file."""
     build: Text | None = None
-    """A builder of `medprobe manifest build`, such as `folder` or `isic2019`, instead of a manifest."""
+    """Instead of a manifest: a builder of `medprobe manifest build`, such as `folder` or `isic2019`, or the TOML file
+    of a data set (docs/tables.md), relative to the study file."""
     source: Text | None = None
     """What the builder reads, relative to `data_root`; by default `data_root` itself."""
     options: dict[str, Any] = {}

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ...manifests.registry import Builder
 
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
 class _Builders(TyperGroup):
     """Imports the builders only when needed, so that other commands do not wait for pandas."""
 
@@ -46,7 +49,81 @@ class _Builders(TyperGroup):
         if not self.commands:
             from ...manifests import BUILDERS
 
-            self.commands.update({name: _command_of(name, builder) for name, builder in BUILDERS.items()})
+            for name, builder in BUILDERS.items():
+                self.commands[name] = _command_of(name, builder)
+                if name == "csv":
+                    self.commands["table"] = typer.main.get_command(_tables)
+
+
+class _Tables(TyperGroup):
+    """Has a command for any TOML file of a data set, with the options that the file gives it."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        formatter.write_usage(ctx.command_path, "MY_SET.toml DATA_ROOT [OPTIONS]")
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        from ...manifests.registry import table_builder
+
+        return _command_of(f"table {cmd_name}", table_builder(Path(cmd_name)))
+
+
+def _print_template(wanted: bool) -> None:
+    if wanted:
+        from ...manifests.registry import TABLE_TEMPLATE
+
+        typer.echo(TABLE_TEMPLATE.read_text(encoding="utf-8"), nl=False)
+        raise typer.Exit
+
+
+_tables = typer.Typer(
+    name="table",
+    cls=_Tables,
+    short_help="a data set of your own that a TOML file describes",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings=_HELP,
+)
+
+
+@_tables.callback()
+def _table(
+    template: Annotated[
+        bool,
+        typer.Option("--template", callback=_print_template, is_eager=True, help="Print a file to start from."),
+    ] = False,
+) -> None:
+    """A data set of your own, described by a TOML file: which columns are the images, labels, patients.
+
+    A whole file, for `labels.csv` with the columns image_id, diagnosis and patient_id and `images/{image_id}.png`:
+
+    ```
+    name = "my-set"
+    task = "binary"
+    classes = ["benign", "malignant"]
+
+    [rows]
+    files = ["labels.csv"]
+    key = "image_id"
+
+    [labels]
+    column = "diagnosis"
+
+    [columns]
+    group_id = "patient_id"
+
+    [images]
+    folders = ["images"]
+    suffix = ".png"
+    ```
+
+    Several tables, several rows per image, patients in file names, lists of labels and splits are possible too:
+    docs/tables.md explains every key. The published data sets of this command are such files.
+
+    Example: `medprobe manifest build table --template > my_set.toml`, then
+    `medprobe manifest build table my_set.toml DATA_ROOT --out my-set.parquet`
+    (`medprobe manifest build table my_set.toml --help` lists its options)
+    """
 
 
 app = typer.Typer(
@@ -92,9 +169,7 @@ def _command_of(name: str, builder: Builder) -> Any:
     run.__dict__["__signature__"] = inspect.Signature(signed)
     run.__annotations__ = {key: kind for key, (kind, _) in typed.items()}
     run.__doc__ = _help_of(name, builder)
-    alone = typer.Typer(
-        add_completion=False, rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}
-    )
+    alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_HELP)
     alone.command(name, short_help=builder.summary)(run)
     return typer.main.get_command(alone)
 

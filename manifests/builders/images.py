@@ -32,6 +32,7 @@ def locate_images(
     notice: Notice,
     suffix: str,
     only_file: bool,
+    flat: bool,
     remedy: str,
 ) -> pd.Series:
     """The path below `root` of each image.
@@ -50,6 +51,8 @@ def locate_images(
         suffix: what a missing image's name ends in, if the name has no suffix.
         only_file: whether an image that is nowhere may be the one file below the first folder of its path, under any
             name, in one of the folders.
+        flat: whether an image that is nowhere may be in one of the folders itself, or in `root`, without the folders of
+            its path.
         remedy: what to do where not one is there.
 
     Raises:
@@ -57,13 +60,18 @@ def locate_images(
     """
     found = (folder for pattern in patterns for folder in sorted(root.glob(pattern)) if folder.is_dir())
     folders = list(dict.fromkeys(folder.relative_to(root).as_posix() for folder in found)) or [*patterns[:1], "."]
-    if only_file:
+    if only_file or (flat and "." not in folders):
         folders.append(".")
+    if only_file:
         walk(root, linked=1)  # names all folders that cannot be read
     lookup = Lookup(root, folders)
     paths, missing = [], []
     for row, name in enumerate(as_words(names.str.replace("\\", "/"))):
-        path = (lookup.find(name) or (_only_file(root, folders, name) if only_file else None)) if name else None
+        path = lookup.find(name) if name else None
+        if path is None and name and flat:
+            path = lookup.find(name.rpartition("/")[2])
+        if path is None and name and only_file:
+            path = _only_file(root, folders, name)
         if path is None:
             missing.append(row)
             path = name and (name if stem_of(name) != name else name + suffix)
@@ -153,7 +161,7 @@ def _only_file(root: Path, folders: Sequence[str], name: str) -> str | None:
 
 
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".gif", ".jp2", ".pgm", ".ppm", ".pnm",
+    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".gif", ".jp2", ".pgm", ".ppm", ".pnm",
 )  # fmt: skip
 """Of single images; the first of several files with the same stem is taken."""
 _FOLDERS_KEPT = 1024

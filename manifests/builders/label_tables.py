@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.table_io import TEXT, as_words, column_of, other_separator, read_table
@@ -18,7 +21,13 @@ from .files import require_readable
 
 
 def read_columns(
-    table: Path, wanted: Iterable[str], *, text: Collection[str], named_by: Mapping[str, str] = MappingProxyType({})
+    table: Path,
+    wanted: Iterable[str],
+    *,
+    text: Collection[str],
+    named_by: Mapping[str, str] = MappingProxyType({}),
+    aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    separator: str = ",",
 ) -> pd.DataFrame:
     """Reads a table that has the `wanted` columns, and perhaps others.
 
@@ -27,12 +36,17 @@ def read_columns(
         wanted: names of columns.
         text: columns to read as text.
         named_by: the options that name columns, such as `--label-column`; other columns have their published names.
+        aliases: other names that columns may have in the file.
+        separator: between the fields of a CSV file.
 
     Raises:
         ManifestError: it cannot be read, wanted columns are not there (all are named, each with the near ones), or
             there are no rows.
     """
-    given = read_table(table, text=text)
+    others = {other: name for name, names in aliases.items() for other in names}
+    is_json = table.suffix.lower() == ".json"
+    given = _read_records(table) if is_json else read_table(table, text={*text, *others}, separator=separator)
+    given = given.rename(columns={other: name for other, name in others.items() if name not in given})
     missing = [column for column in dict.fromkeys(wanted) if column not in given.columns]
     if missing:
         found = [str(column) for column in given.columns]
@@ -79,11 +93,11 @@ class PublishedTable(Faults):
         columns: Sequence[str],
         *,
         optional: Iterable[str] = (),
-        named_by: Mapping[str, str] = MappingProxyType({}),
+        **reading: Any,
     ) -> None:
-        """Reads a CSV or Parquet file, or a list of names (.txt), which become the column `name`.
+        """Reads a CSV, Parquet or JSON file, or a list of names (.txt), which become the column `name`.
 
-        Columns other than the wanted and the `optional` ones are ignored; `named_by` is as in `read_columns`.
+        Columns other than the wanted and the `optional` ones are ignored; `reading` is as `read_columns` takes it.
 
         Raises:
             ManifestError: a wanted column is not there (similar ones are suggested), or there are no rows.
@@ -91,7 +105,7 @@ class PublishedTable(Faults):
         if file.suffix.lower() == ".txt":
             given = _read_list(file)
         else:
-            given = read_columns(file, columns, text={*columns, *optional}, named_by=named_by)
+            given = read_columns(file, columns, text={*columns, *optional}, **reading)
         kept = [*columns, *(name for name in optional if name in given)]
         self.file = file
         self.rows = pd.DataFrame({name: column_of(given, name).fillna("").str.strip() for name in kept})
@@ -123,9 +137,12 @@ class PublishedTable(Faults):
 
     def need_known(self, column: str, known: Iterable[str]) -> None:
         """Every row has one of the `known` texts in this column, or nothing."""
+        self.blame_unknown(self[column], column, known)
+
+    def blame_unknown(self, words: pd.Series, column: str, known: Iterable[str]) -> None:
+        """Every row of `words`, which are those of `column`, has one of the `known` texts, or nothing."""
         known = list(known)
-        wrong = ~self[column].isin([*known, ""])
-        self.blame_values(wrong, self[column], column, known, f"it must be one of {one_of(known)}")
+        self.blame_values(~words.isin([*known, ""]), words, column, known, f"it must be one of {one_of(known)}")
 
     def need_pattern(self, column: str, pattern: str, meaning: str) -> pd.DataFrame:
         """What the named parts of `pattern` are in each row: a column a part, blank where the text does not fit."""
@@ -161,21 +178,40 @@ class PublishedTable(Faults):
         return words.mask(words == "")
 
 
-def open_tables(*requested: tuple[Path, Sequence[str], Iterable[str]]) -> list[PublishedTable]:
-    """Opens several tables: each a file, the wanted columns and the optional ones.
+@dataclass(frozen=True)
+class TableRequest:
+    """A file to open as a `PublishedTable`."""
+
+    file: Path
+    columns: Sequence[str]
+    optional: Sequence[str] = ()
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    separator: str = ","
+
+
+def open_tables(*requested: TableRequest) -> list[PublishedTable]:
+    """Opens several tables.
 
     Raises:
         ManifestError: tables cannot be read or lack columns; all are listed.
     """
     opened, faults = [], []
-    for file, columns, optional in requested:
+    for one in requested:
         try:
-            opened.append(PublishedTable(file, columns, optional=optional))
+            table = PublishedTable(
+                one.file, one.columns, optional=one.optional, aliases=one.aliases, separator=one.separator
+            )
+            opened.append(table)
         except ManifestError as error:
             faults.append(str(error))
     if faults:
         raise ManifestError("\n".join(faults))
     return opened
+
+
+def whole_numbers(words: pd.Series) -> pd.Series:
+    """`words` without `.0` behind whole numbers, as programs write codes where a cell of the column is blank."""
+    return words.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
 
 
 def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[str] = ()) -> list[Path]:
@@ -211,6 +247,15 @@ def find_file(folder: Path, *names: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _read_records(file: Path) -> pd.DataFrame:
+    """A JSON file that is a list of records, each cell as text."""
+    try:
+        records = TypeAdapter(list[dict[str, Any]]).validate_json(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{file}: cannot be read as JSON; it must be a list of records.") from error
+    return pd.DataFrame(records).fillna("").map(str).astype(TEXT)
 
 
 def _read_list(file: Path) -> pd.DataFrame:

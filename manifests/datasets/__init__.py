@@ -1,4 +1,4 @@
-"""Published data sets, one file each.
+"""Data sets whose labels are in tables or class folders, a TOML file each; a user's own file is read in the same way.
 
-In: the folder that the data set is published as. Out: an unsaved `Manifest`.
+In: such a file, the folder of the data set, options. Out: an unsaved `Manifest`.
 """

@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...base import counted
-from ..builders.common import Notice, assemble, choose_labels, choose_word
+from ..builders.common import Notice, assemble, choose_labels, choose_word, require_folder
 from ..builders.images import locate_images
-from ..builders.label_tables import PublishedTable, find_file, find_tables, open_tables, read_split_words
+from ..builders.label_tables import (
+    PublishedTable,
+    TableRequest,
+    find_file,
+    find_tables,
+    open_tables,
+    read_split_words,
+    whole_numbers,
+)
 from ..manifest import Manifest
 from ..schema.table_io import TEXT, as_words, column_of
 from ..validation.faults import refuse
-from .read_labels import UNSURE, read_labels
-from .set_format import Column, Table, TableSet, read_set
+from .merge_rows import one_row_per_image
+from .read_labels import SKIPPED, read_labels
+from .set_format import Column, Filter, Table, TableSet, fields_of
 
 _OLDEST = 120
 """In years; published tables have ages above 400, which are slips."""
-_SKIPPED, _PLACE = "_skipped", "_place"
-"""Columns of rows as read: why a row is skipped, and its number in its file."""
+_PLACE = "_place"
+"""Column of rows as read: the number of a row in its file."""
 
 
-def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], notice: Notice) -> Manifest:
-    """A manifest of the data set whose tables are in `src`; `options` by name, as `published.options_of` lists them.
+def build_from_tables(
+    spec: TableSet, src: Path, options: Mapping[str, Any], notice: Notice, layouts: Sequence[TableSet] = ()
+) -> Manifest:
+    """A manifest of the data set whose tables are in `src`.
+
+    Args:
+        spec: the data set.
+        src: the folder of its tables.
+        options: by name, as `published.options_of` lists them.
+        notice: called with what was skipped, and the like.
+        layouts: other layouts of the set, one of which is taken where only its first file is there.
 
     Raises:
         ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
     """
     for kind in options.get("kinds", ()):
         choose_word("kind", kind, spec.kinds)
-    layouts = [spec, *(layout for layout in map(read_set, spec.alternatives) if isinstance(layout, TableSet))]
-    there = (layout for layout in layouts if src.is_dir() and _is_there(layout.rows.files[0].names, src))
+    require_folder(src)
+    there = (layout for layout in (spec, *layouts) if _is_there(layout.rows.files[0].names, src))
     spec = next(there, spec)
     classes = choose_labels(options.get("labels", ()), spec.classes)
     rows, where = _read(spec, src, classes, options, notice)
-    reasons = [one.skip for one in spec.joins.values()] + [UNSURE] + [one.skip for one in spec.filters.values()]
-    for reason in filter(None, reasons):
-        if count := int((rows[_SKIPPED] == reason).sum()):
-            notice(f"Skipped {counted(count, 'image')}: {reason}.")
-    kept = rows[rows[_SKIPPED] == ""].reset_index(drop=True)
+    _report_skipped(spec, column_of(rows, SKIPPED), notice)
+    kept = rows[rows[SKIPPED] == ""].reset_index(drop=True)
     made = _manifest_columns(spec, kept, classes, notice)
     if spec.row_numbers and len(kept) < len(rows):
         made["published_row"] = kept[_PLACE]
     by_image = options.get("unit") == "image"
     if by_image:
         made = made.drop(columns=["unit_id", "modality"], errors="ignore")
-    if spec.worst:
-        made = _one_row_per_image(spec, made, notice)
+    if spec.labels.merge:
+        made = one_row_per_image(spec, made, classes, options.get("agreement", ""), where, notice)
     root, images = Path(options.get("root") or src), spec.images
     place = "give the folder that holds both table and images"
     if images.root_option:
@@ -65,6 +79,7 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
         notice=notice,
         suffix=images.suffix,
         only_file=images.only_file,
+        flat=images.flat,
         remedy=f"Unpack the images there, or {place}.",
     )
     return assemble(
@@ -79,6 +94,17 @@ def build_from_tables(spec: TableSet, src: Path, options: Mapping[str, Any], not
         license=spec.license,
         citation=spec.citation,
     )
+
+
+def _report_skipped(spec: TableSet, reasons: pd.Series, notice: Notice) -> None:
+    """In the order in which they are looked at: what joined tables lack, labels, filters."""
+    counts = reasons[reasons != ""].value_counts()
+    others = [part.skip for parts in (spec.joins, spec.filters) for part in parts.values()]
+    before = len(spec.joins)
+    of_labels = sorted(set(counts.index) - {*others})
+    for reason in dict.fromkeys([*others[:before], *of_labels, *others[before:]]):
+        if reason in counts:
+            notice(f"Skipped {counted(int(counts[reason]), 'image')}: {reason}.")
 
 
 def _is_there(names: Sequence[str], src: Path) -> bool:
@@ -99,27 +125,37 @@ def _read(
         file
         for file in spec.rows.files
         if options.get(file.split_option) != "none" and (not file.kind or file.kind in kinds)
+        if not file.optional or find_file(src, *file.names)
     ]
-    parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in spec.joins.values()]
+    joins = {}
+    for name, join in spec.joins.items():
+        if join.files[0].optional and not find_file(src, *join.files[0].names):
+            notice(f"There is no {join.files[0].names[0]}, which {join.missing}.")
+        else:
+            joins[name] = join
+    parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
     found = find_tables(src, *wanted, *spec.split_lists.values(), others=list(_all_names(spec, options)))
     opened = open_tables(
-        *((file, spec.wanted(part), part.optional) for file, (part, _) in zip(found, parts, strict=False)),
-        *((file, ["name"], []) for file in found[len(parts) :]),
+        *(
+            TableRequest(file, spec.wanted(part), spec.optional(part), part.aliases, entry.separator)
+            for file, (part, entry) in zip(found, parts, strict=False)
+        ),
+        *(TableRequest(file, ["name"]) for file in found[len(parts) :]),
     )
     tables, lists = opened[: len(parts)], opened[len(parts) :]
     for table, (part, _) in zip(tables, parts, strict=True):
         table.fold_ids(spec.id_columns, notice)
-        _check(table, part)
-    main, joined = tables[: len(files)], dict(zip(spec.joins, tables[len(files) :], strict=True))
+        _check(spec, table, part)
+    main, joined = tables[: len(files)], dict(zip(joins, tables[len(files) :], strict=True))
     rows = []
     for table, file in zip(main, files, strict=True):
-        part = _rows(spec, table, joined, classes, options)
+        part = _rows(spec, table, joined, classes, options, notice)
         if split := options.get(file.split_option, file.split):
             part["split"] = split
         if lists:
             part["split"] = _listed_split(spec, table, lists)
-        rows.append(part.assign(kind=file.kind))
+        rows.append(part.assign(kind=file.kind, folder=file.folder))
     if key := spec.rows.key:
         for number, table in enumerate(main[1:], 1):
             before = pd.concat([earlier[key] for earlier in main[:number]])
@@ -139,16 +175,17 @@ def _all_names(spec: TableSet, options: Mapping[str, Any]) -> Iterator[str]:
                     yield from (name.format_map({**options, option: word}) for name in file.names)
 
 
-def _check(table: PublishedTable, part: Table) -> None:
+def _check(spec: TableSet, table: PublishedTable, part: Table) -> None:
     """Notes what is wrong with the rows of one table, and adds the columns of its patterns."""
-    table.need_filled(*part.filled)
-    if part.key:
-        table.need_filled(part.key)
-        table.need_distinct(part.key)
     for column, known in part.known.items():
         table.need_known(column, known)
     for column, pattern in part.patterns.items():
         table.rows = table.rows.join(table.need_pattern(column, pattern.regex, pattern.meaning))
+    keys = [key for key in part.keys if key not in part.parts or part is not spec.rows]
+    table.need_filled(*dict.fromkeys([*part.filled, *keys]))
+    may_repeat = bool(spec.labels.merge) if part is spec.rows else part.repeated
+    for key in () if may_repeat else keys:
+        table.need_distinct(key)
     if part.split:
         words = read_split_words(table[part.split], part.split, table, "fetch the table again")
         if words is not None:
@@ -161,17 +198,19 @@ def _rows(
     joined: Mapping[str, PublishedTable],
     classes: Sequence[str],
     options: Mapping[str, Any],
+    notice: Notice,
 ) -> pd.DataFrame:
     """The rows of one file of the main table, with labels and what the joined tables have of them."""
     rows = table.rows.assign(**{_PLACE: np.arange(1, len(table) + 1)})
-    labels = read_labels(spec, joined.get(spec.labels.table, table), classes, options.get("uncertain", ""))
-    skipped: dict[str, np.ndarray] = {}
-    for name, join in spec.joins.items():
-        other, keys = joined[name], table[join.key]
-        at = other.row_of(join.key, keys)
+    labels = read_labels(spec, joined.get(spec.labels.table, table), classes, options.get("uncertain", ""), notice)
+    lacking: list[np.ndarray] = []
+    for name, other in joined.items():
+        join = spec.joins[name]
+        keys = table[join.key]
+        at = np.max([other.row_of(column, keys) for column in join.keys], axis=0)
         if join.skip:
-            skipped[join.skip] = at < 0
-        else:
+            lacking.append(np.where(at < 0, join.skip, ""))
+        elif not join.files[0].optional:
             table.blame((at < 0) & (keys != ""), f"no row of {other.file.name} {join.missing}")
         for column in join.same:
             theirs, ours = other.matched(column, at), table[column]
@@ -181,13 +220,19 @@ def _rows(
             rows[column] = other.matched(column, at).fillna("")
         if name == spec.labels.table:
             labels = labels.iloc[at].reset_index(drop=True)
-    rows = rows.assign(**{str(name): labels[name] for name in labels})
-    skipped[UNSURE] = rows.pop(UNSURE).to_numpy(bool)
-    for option, only in spec.filters.items():
-        if options[option]:
-            skipped[only.skip] = ~rows[only.column].isin(only.values).to_numpy(bool)
-    rows[_SKIPPED] = np.select(list(skipped.values()), list(skipped), "")
-    return rows
+    always = [only for only in spec.filters.values() if not only.help]
+    asked = [only for option, only in spec.filters.items() if only.help and options[option]]
+    of_labels = as_words(labels.pop(SKIPPED))
+    reasons = [*lacking, *_filtered(rows, always), of_labels, *_filtered(rows, asked)]
+    labels[SKIPPED] = np.select([one != "" for one in reasons], reasons, "")
+    return pd.concat([rows.drop(columns=labels.columns, errors="ignore"), labels], axis=1)
+
+
+def _filtered(rows: pd.DataFrame, filters: Iterable[Filter]) -> Iterator[np.ndarray]:
+    """For each filter why rows are skipped, "" for those that it keeps."""
+    for only in filters:
+        kept = whole_numbers(column_of(rows, only.column)).isin(only.values)
+        yield np.where(kept, "", only.skip)
 
 
 def _listed_split(spec: TableSet, table: PublishedTable, lists: Sequence[PublishedTable]) -> np.ndarray:
@@ -206,7 +251,7 @@ def _manifest_columns(spec: TableSet, rows: pd.DataFrame, classes: Sequence[str]
     labels = list(classes) if spec.task == "multilabel" else ["label"]
     ids = _values(rows, columns.pop("sample_id"), notice).str.replace("\\", "/")
     made = pd.DataFrame({"sample_id": ids, "path": _fill(rows, spec.images.name or spec.rows.key)})
-    made[labels] = rows[labels]
+    made = pd.concat([made, rows[labels]], axis=1)
     for name, column in columns.items():
         made[name] = _values(rows, column, notice)
         if column.own or column.complete:
@@ -234,9 +279,9 @@ def _values(rows: pd.DataFrame, column: Column, notice: Notice) -> pd.Series:
 
 def _fill(rows: pd.DataFrame, template: str) -> pd.Series:
     """`template` with the columns that it names in curly brackets, or the one column that it is the name of."""
-    if "{" not in template:
+    names = fields_of(template)
+    if names == [template]:
         return column_of(rows, template)
-    names = [name for _, name, _, _ in Formatter().parse(template) if name]
     cells = zip(*(as_words(column_of(rows, name)) for name in names), strict=True)
     return pd.Series([template.format_map(dict(zip(names, row, strict=True))) for row in cells], rows.index, TEXT)
 
@@ -249,22 +294,3 @@ def _years(ages: pd.Series, notice: Notice) -> pd.Series:
     if slips := int((years > _OLDEST).sum()):
         notice(f"{counted(slips, 'age')} above {_OLDEST} years {'was' if slips == 1 else 'were'} removed.")
     return years.mask(years > _OLDEST)
-
-
-def _one_row_per_image(spec: TableSet, made: pd.DataFrame, notice: Notice) -> pd.DataFrame:
-    """One row for each image, at the place of its first; label and split are the worst of the image or its unit."""
-    image = column_of(made, "sample_id")
-    unit = column_of(made, "unit_id") if "unit_id" in made else image
-    both = made.groupby("group_id")["split"].nunique() > 1
-    if both.any():
-        notice(
-            f"{counted(int(both.sum()), 'group is', 'groups are')} in train of one table and in test of another; read "
-            "fewer tables, or draw a new split such as --split grouped:80/20, to have each in one part only."
-        )
-    worst = made["label"].map({name: number for number, name in enumerate(spec.classes)}).groupby(unit).transform("max")
-    made["label"] = np.array(spec.classes, object)[worst]
-    made["split"] = np.where((made["split"] == "test").groupby(unit).transform("any"), "test", "train")
-    for name, column in spec.columns.items():
-        if column.type == "all":
-            made[name] = made.groupby(image)[name].transform(lambda values: "+".join(dict.fromkeys(values)))
-    return made[~image.duplicated()].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The builders of published data sets: a function with documented options for each TOML file of this folder."""
+"""The function, with documented options, that builds the manifest of a data set described by a TOML file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from ..builders.common import Notice, choose_word, silent
 from ..manifest import Manifest
 from .from_folders import build_from_folders
 from .from_tables import build_from_tables
+from .merge_rows import AGREEMENTS
 from .read_labels import UNCERTAIN
-from .set_format import FolderSet, TableSet, read_set
+from .set_file import read_set
+from .set_format import FolderSet, TableSet
 
 _RAISES = "ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images."
 
 
-def published(name: str) -> tuple[TableSet | FolderSet, Callable[..., Manifest]]:
-    """The data set of `NAME.toml`, and the function that builds its manifest from a folder and keyword options."""
-    spec = read_set(name)
+def builder_of(spec: TableSet | FolderSet) -> Callable[..., Manifest]:
+    """The function that builds the manifest of a data set from a folder and keyword options."""
+    others = map(read_set, spec.alternatives) if isinstance(spec, TableSet) else ()
+    layouts = [layout for layout in others if isinstance(layout, TableSet)]
     options = list(options_of(spec))
     signature = inspect.Signature(
         [
@@ -41,14 +44,14 @@ def published(name: str) -> tuple[TableSet | FolderSet, Callable[..., Manifest]]
                 choose_word(option, chosen[option], words)
         src, notice = Path(chosen.pop("src")), chosen.pop("notice")
         if isinstance(spec, TableSet):
-            return build_from_tables(spec, src, chosen, notice)
+            return build_from_tables(spec, src, chosen, notice, layouts)
         return build_from_folders(spec, src, chosen, notice)
 
     helps = "".join(f"\n    {option}: {text}" for option, _, _, text in [("src", None, None, spec.source), *options])
     build.__doc__ = f"{spec.description}\n\nArgs:{helps}\n\nRaises:\n    {_RAISES}"
     build.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
     build.__dict__["__signature__"] = signature
-    return spec, build
+    return build
 
 
 def options_of(spec: TableSet | FolderSet) -> Iterator[tuple[str, Any, Any, str]]:
@@ -71,8 +74,12 @@ def options_of(spec: TableSet | FolderSet) -> Iterator[tuple[str, Any, Any, str]
                     "uncertain)."
                 ),
             )
+        if spec.labels.merge == "votes":
+            text = "how many readers of an image must agree on a label: majority (more than half), any (one), or all."
+            yield "agreement", _words(AGREEMENTS), AGREEMENTS[0], text
         for name, only in spec.filters.items():
-            yield name, bool, False, only.help
+            if only.help:
+                yield name, bool, False, only.help
         for name, choice in spec.options.items():
             yield name, _words(choice.words), choice.words[0], choice.help
         if spec.images.root_option:

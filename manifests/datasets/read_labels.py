@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ...base import no_such
-from ..builders.label_tables import PublishedTable
+from ...base import counted, no_such, one_of
+from ..builders.common import Notice
+from ..builders.label_tables import PublishedTable, whole_numbers
 from ..schema.table_io import as_words
 from .set_format import Labels, TableSet
 
 UNCERTAIN = ("zeros", "ones", "ignore")
 """What becomes of labels that a report left open; the words are those of Irvin et al. 2019 (arXiv 1901.07031)."""
-UNSURE = "a chosen label is uncertain"
+SKIPPED = "_skipped"
+"""The column of why a row is skipped; "" where it is kept."""
 
 
-def read_labels(spec: TableSet, table: PublishedTable, chosen: Sequence[str], uncertain: str) -> pd.DataFrame:
-    """The labels of each row, and a column `UNSURE` that tells which rows to skip.
+def read_labels(
+    spec: TableSet, table: PublishedTable, chosen: Sequence[str], uncertain: str, notice: Notice
+) -> pd.DataFrame:
+    """The labels of each row, and the column `SKIPPED`.
 
     Args:
         spec: the data set.
         table: what holds its labels; receives the errors.
         chosen: the classes, or the chosen labels of `multilabel`.
         uncertain: one of `UNCERTAIN`.
+        notice: called with labels that are no classes and ignored.
 
     Returns:
         A column `label` of classes; for `multilabel` a column of int8 for each chosen label.
@@ -33,15 +38,24 @@ def read_labels(spec: TableSet, table: PublishedTable, chosen: Sequence[str], un
     if labels.one_hot:
         classes = dict(zip(labels.one_hot, spec.classes, strict=True))
         made = pd.DataFrame({"label": _one_hot(table, labels).map(classes)})
-    elif labels.separator:
-        made = _listed(table, labels, spec.classes)[list(chosen)]
-    elif spec.task == "multilabel":
+        return made.assign(**{SKIPPED: ""})
+    if not labels.column:
         return _columns(table, labels, spec.classes, chosen, uncertain)
-    else:
-        values = labels.values or {name: name for name in spec.classes}
-        table.need_known(labels.column, values)
-        made = pd.DataFrame({"label": table[labels.column].map(values)})
-    return made.assign(**{UNSURE: False})
+    if "" not in labels.skipped and labels.column not in spec.label_table.parts:
+        table.need_filled(labels.column)
+    if labels.separator:
+        return _listed(table, labels, spec.classes, chosen, notice)
+    words = whole_numbers(table[labels.column])
+    values = labels.values or {name: name for name in spec.classes}
+    skipped = words.isin(labels.skipped)
+    table.blame_unknown(words.mask(skipped, ""), labels.column, values)
+    reasons = _reasons(word if skip else None for word, skip in zip(as_words(words), skipped, strict=True))
+    return pd.DataFrame({"label": words.map(values), SKIPPED: reasons})
+
+
+def _reasons(words: Iterable[str | None]) -> list[str]:
+    """Why rows are skipped whose label is one of `words`; "" where it is None, for rows that are kept."""
+    return ["" if word is None else f'the label is "{word}"' if word else "there is no label" for word in words]
 
 
 def _one_hot(table: PublishedTable, labels: Labels) -> pd.Series:
@@ -59,17 +73,28 @@ def _one_hot(table: PublishedTable, labels: Labels) -> pd.Series:
     return pd.Series(np.where(count == 1, np.array(names, object)[ones.argmax(axis=1)], ""))
 
 
-def _listed(table: PublishedTable, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
-    """A column of 0 and 1 for each class, from texts such as `Effusion|Mass`; `nothing` stands alone."""
+def _listed(
+    table: PublishedTable, labels: Labels, classes: Sequence[str], chosen: Sequence[str], notice: Notice
+) -> pd.DataFrame:
+    """A column of 0 and 1 for each chosen class, from `Effusion|Mass` or `['Effusion', 'Mass']`; `nothing` is alone."""
     codes, texts = pd.factorize(as_words(table[labels.column]))
-    parts = [[part.strip() for part in text.split(labels.separator)] for text in texts]
-    known = (*classes, labels.nothing)
-    for distinct in sorted({part for found in parts for part in found if part} - {*known}):
+    # The brackets and quotes are those of a list as Python or JSON write it.
+    parts = [[part.strip(" []'\"") for part in text.split(labels.separator)] for text in texts]
+    parts = [[part for part in found if part] for found in parts]
+    known = (*classes, *filter(None, [labels.nothing, *labels.skipped]))
+    others = sorted({part for found in parts for part in found} - {*known})
+    if others and labels.ignore_others:
+        which = f"{counted(len(others), 'label is', 'labels are')} no class: {one_of(others)}"
+        notice(f'Ignored in column "{labels.column}": {which}.')
+    for distinct in () if labels.ignore_others else others:
         has = np.array([distinct in found for found in parts])[codes]
         table.blame(has, f'column "{labels.column}" holds {no_such("label", distinct, known)}')
-    alone = np.array([labels.nothing not in found or len(found) == 1 for found in parts])
-    table.blame(~alone[codes], f'"{labels.nothing}" together with another label')
-    return pd.DataFrame({name: np.array([name in found for found in parts], np.int8)[codes] for name in classes})
+    if not labels.ignore_others:
+        alone = np.array([labels.nothing not in found or len(found) == 1 for found in parts])
+        table.blame(~alone[codes], f'"{labels.nothing}" together with another label')
+    first = [next((word for word in labels.skipped if word in (found or [""])), None) for found in parts]
+    made = {name: np.array([name in found for found in parts], np.int8)[codes] for name in chosen}
+    return pd.DataFrame({**made, SKIPPED: np.array(_reasons(first), object)[codes]})
 
 
 def _columns(
@@ -92,4 +117,4 @@ def _columns(
         ones[:, column] |= nothing
     made = pd.DataFrame(ones.astype(np.int8), columns=list(classes))[list(chosen)]
     skipped = unsure[:, [classes.index(name) for name in chosen]].any(axis=1) & (uncertain == "ignore")
-    return made.assign(**{UNSURE: skipped})
+    return made.assign(**{SKIPPED: np.where(skipped, "a chosen label is uncertain", "")})

@@ -21,13 +21,14 @@ TEXT = pd.StringDtype("pyarrow")
 """The dtype of every text column: compact, the same in pandas 2 and 3, and never a number by accident."""
 
 
-def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
+def read_table(path: Path, *, text: Collection[str], separator: str = ",") -> pd.DataFrame:
     """Reads a CSV or Parquet table, chosen by suffix.
 
     Args:
         path: the table; a CSV file may be packed (.csv.gz).
         text: columns that are text whatever they look like (`001` stays `001`, `NA` stays `NA`); the others get
             the type they look like. A column that the table does not have is passed over.
+        separator: between the fields of a CSV file, unless its first line declares another.
 
     Returns:
         One column per column of the file; blank fields are missing.
@@ -44,7 +45,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
         raise ManifestError(f"{path}: {'is not a file.' if path.exists() else f'does not exist.{_near_files(path)}'}")
     types = {pa.string(): TEXT, pa.large_string(): TEXT}
     try:
-        table = _read_csv(path, text) if is_csv else pq.read_table(path, page_checksum_verification=True)
+        table = _read_csv(path, text, separator) if is_csv else pq.read_table(path, page_checksum_verification=True)
         twice = [name for name, count in Counter(table.column_names).items() if count > 1]
         if twice:
             raise ManifestError(f"{path}: two columns are named {one_of(twice)}; rename one of them.")
@@ -53,7 +54,7 @@ def read_table(path: Path, *, text: Collection[str]) -> pd.DataFrame:
         for column in set(text) & set(frame.columns):
             frame[column] = as_text(column_of(frame, column))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ManifestError(f"{path}: cannot be read: {_reason(error, path)}.") from error
+        raise ManifestError(f"{path}: cannot be read: {_reason(error, path, separator)}.") from error
     return frame
 
 
@@ -153,12 +154,12 @@ def other_separator(names: Sequence[str]) -> str:
     return ""
 
 
-def _read_csv(path: Path, text: Collection[str]) -> pa.Table:
-    separator = _declared_separator(path)
+def _read_csv(path: Path, text: Collection[str], separator: str) -> pa.Table:
+    declared = _declared_separator(path)
     return pacsv.read_csv(
         path,
-        read_options=pacsv.ReadOptions(skip_rows=int(separator is not None)),
-        parse_options=pacsv.ParseOptions(delimiter=separator or ",", newlines_in_values=True),
+        read_options=pacsv.ReadOptions(skip_rows=int(declared is not None)),
+        parse_options=pacsv.ParseOptions(delimiter=declared or separator, newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
             column_types={name: pa.large_string() for name in text},
             # Only an empty field is missing: "NA" may be a class, a site or a patient.
@@ -182,7 +183,7 @@ def _near_files(path: Path) -> str:
     return f" Did you mean {one_of(near, most=3)}?" if near else ""
 
 
-def _reason(error: BaseException, path: Path) -> str:
+def _reason(error: BaseException, path: Path, separator: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
@@ -194,7 +195,7 @@ def _reason(error: BaseException, path: Path) -> str:
     if b"\0" in text_start or "UTF8" in words or "utf-8" in words.lower() or (text_start and not _is_utf8(path)):
         return "it is not UTF-8 text; save it as CSV (UTF-8)"
     if "columns, got" in words:
-        return _ragged_rows(path)
+        return _ragged_rows(path, separator)
     if path.suffix.lower() == ".parquet" or "zlib" in words:
         return "it is damaged, cut off or of another format; fetch it or build it again"
     return words[:200].rstrip(".")
@@ -208,7 +209,7 @@ def _is_utf8(path: Path) -> bool:
         return False
 
 
-def _ragged_rows(path: Path) -> str:
+def _ragged_rows(path: Path, separator: str) -> str:
     """Which rows are longer or shorter than the header; only a single thread knows their numbers."""
     ragged: list[pacsv.InvalidRow] = []
 
@@ -216,9 +217,9 @@ def _ragged_rows(path: Path) -> str:
         ragged.append(row)
         return "skip"
 
-    separator = _declared_separator(path)
-    parsing = pacsv.ParseOptions(delimiter=separator or ",", newlines_in_values=True, invalid_row_handler=skip)
-    reading = pacsv.ReadOptions(skip_rows=int(separator is not None), use_threads=False)
+    declared = _declared_separator(path)
+    parsing = pacsv.ParseOptions(delimiter=declared or separator, newlines_in_values=True, invalid_row_handler=skip)
+    reading = pacsv.ReadOptions(skip_rows=int(declared is not None), use_threads=False)
     try:
         table = pacsv.read_csv(path, read_options=reading, parse_options=parsing)
     except pa.ArrowException:  # a message of its own would repeat the row, which may name a patient

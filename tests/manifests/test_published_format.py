@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from medprobe.manifests import BUILDERS
 from medprobe.manifests.datasets.from_tables import build_from_tables
-from medprobe.manifests.datasets.set_format import TableSet, read_set
+from medprobe.manifests.datasets.set_file import read_set
+from medprobe.manifests.datasets.set_format import TableSet
 from published_trees import draw, write
 from pydantic import ValidationError
 

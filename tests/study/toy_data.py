@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from medprobe.manifests.builders.medmnist_facts import all_sets, name_and_size
-from medprobe.manifests.datasets.set_format import read_set
+from medprobe.manifests.datasets.set_file import read_set
 from PIL import Image
 
 
