@@ -57,7 +57,17 @@ def table_builder(path: Path) -> Builder:
     return Builder(spec.summary or spec.name, builder_of(spec), spec.example or f"DATA_ROOT --out {spec.name}.parquet")
 
 
-BUILDERS: dict[str, Builder] = {
+class _Builders(dict[str, Builder]):
+    """By name; under the path of a TOML file, the builder of the data set that it describes."""
+
+    def __missing__(self, name: str) -> Builder:
+        if name.endswith(".toml"):
+            return table_builder(Path(name))
+        raise KeyError(name)
+
+
+BUILDERS: dict[str, Builder] = _Builders()
+BUILDERS |= {
     "folder": Builder(
         "class folders, with or without train/, val/, test/ above them", build_folder, "images --out brain.parquet"
     ),

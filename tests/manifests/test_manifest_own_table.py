@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from medprobe.base import ManifestError
-from medprobe.manifests import Manifest
+from medprobe.manifests import BUILDERS, Manifest
 from medprobe.manifests.datasets import set_format
 from medprobe.manifests.datasets.set_file import read_set_file
 from medprobe.manifests.registry import TABLE_TEMPLATE, table_builder
@@ -49,7 +49,7 @@ def test_the_template_builds_what_it_describes(data: Path, tmp_path: Path, medpr
     assert table["label"].tolist() == ["malignant", "benign"] * 4
     assert table["group_id"].tolist() == [f"P{row // 2}" for row in range(8)]
     assert set(table["split"]) == {"train", "test"}
-    assert table_builder(file).build(data).table["path"].equals(table["path"])
+    assert BUILDERS[str(file)].build(data).table["path"].equals(table["path"])
 
 
 def test_every_line_of_the_template_that_is_commented_out_is_of_the_format(tmp_path: Path) -> None:
