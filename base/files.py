@@ -94,7 +94,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder next to `target`; on success it becomes `target` in one rename.
 
-    Its files, which must lie in it directly, are fsynced first. Where a folder of that name is there already, that one
+    What is in it is fsynced first. Where a folder of that name is there already, that one
     stays, or with `replace` makes room. On any error the temporary folder is removed. What killed processes left is
     removed first.
 
@@ -110,7 +110,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     with writing(target), temporary_path(target, is_folder=True) as temporary:
         yield temporary
-        for path in (*temporary.iterdir(), temporary):
+        for path in (*temporary.rglob("*"), temporary):
             fsync(path)
         try:
             temporary.rename(target)

@@ -1,11 +1,14 @@
 """Where embeddings live: the spec that names them, the files that hold them, the checks that trust them.
 
-In: vectors with sample ids and content digests, from the extractor. Out: one verified HDF5 file per data set and spec.
+In: vectors with sample ids and content digests, from the extractor; files of other programs. Out: one verified HDF5
+file per data set and spec.
 Nothing published is ever lost, and nothing half-written is ever trusted (docs/cache.md says why).
 """
 
 from .draft import CacheDraft
 from .embedding_cache import EmbeddingCache
+from .exchange.exporting import export_embeddings
+from .exchange.importing import import_embeddings
 from .lookup import default_store, find_caches
 from .record import read_records, write_record
 from .spec import Colour, EmbeddingSpec, ImportedSpec, TransformSpec
@@ -19,7 +22,9 @@ __all__ = [
     "ImportedSpec",
     "TransformSpec",
     "default_store",
+    "export_embeddings",
     "find_caches",
+    "import_embeddings",
     "read_records",
     "verify_cache",
     "write_record",

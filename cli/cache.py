@@ -1,19 +1,23 @@
-"""The commands of `cache`: list, show and verify embedding caches."""
+"""The commands of `cache`: list, show, verify, import and export embedding caches."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..base.text import NONE, counted, size
 
 app = typer.Typer(
-    help="Lists, shows and verifies embedding caches.",
+    help="Lists, shows, verifies, imports and exports embedding caches.",
     epilog="Example: `medprobe cache ls brain.parquet`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
+_CACHE = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of caches; by default `embeddings` next to the manifest.", show_default=False),
+]
 _STORE = typer.Argument(help="Folder of caches, or a manifest (its caches are in the folder `embeddings` next to it).")
 
 
@@ -123,6 +127,122 @@ def verify(
         remark(f"error: {problem}")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command("import", epilog="Example: `medprobe cache import features.npz --manifest brain.parquet --name uni`")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Embeddings computed elsewhere: .npz, .npy, .parquet, .csv, .h5, .hdf5 or .safetensors, or a folder as"
+            " CLIP_benchmark, clip-retrieval, STAMP, TRIDENT or thingsvision write it."
+        ),
+    ],
+    manifest: Annotated[Path, typer.Option("--manifest", help="The data set that they are of (.parquet or .csv).")],
+    name: Annotated[str, typer.Option("--name", help="What to call them: the backbone is then imported:NAME.")],
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows",
+            help="Table (.csv, .parquet) with a column sample_id or path, or text file with a line per row, that names"
+            " the rows where FILE does not. For .npy: the table of the same name next to it.",
+            show_default=False,
+        ),
+    ] = None,
+    in_order: Annotated[
+        bool,
+        typer.Option("--in-order", help="Rows are in the order of the manifest's rows; for files that name no rows."),
+    ] = False,
+    pooling: Annotated[
+        list[str] | None, typer.Option("--pooling", help="Import only this matrix of several. May be repeated.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out samples without a row, instead of refusing the file.")
+    ] = False,
+    note: Annotated[str, typer.Option("--note", help="Text that is kept with them, such as how they were made.")] = "",
+    cache: _CACHE = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings of that name.")] = False,
+) -> None:
+    """Imports embeddings that another program computed, so that probe, retrieve and report use them as any other.
+
+    Rows are matched to the manifest by sample id or by path.
+    """
+    from ..cache import import_embeddings
+    from ..manifests import Manifest
+    from .terminal.console import command, say
+
+    imported = import_embeddings(
+        file,
+        Manifest.load(manifest),
+        name,
+        store=cache,
+        rows=rows,
+        in_order=in_order,
+        poolings=pooling or (),
+        skip_missing=skip_missing,
+        note=note,
+        overwrite=overwrite,
+    )
+    vectors = ", ".join(f"{one} {dim}-d {imported.info['dtypes'][one]}" for one, dim in imported.dims.items())
+    how = imported.info["imported"]
+    say(f"{imported.spec.backbone}: {len(imported):,} samples, {vectors}; {how['format']}, matched by {how['matched']}")
+    if imported.quarantine:
+        say(f"{counted(len(imported.quarantine), 'sample')} without a row left out (quarantined)")
+    say(f"Wrote {imported.path}")
+    place = [] if cache is None else ["--cache", cache]
+    say(f"Next:  {command('probe', manifest, '--backbone', imported.spec.backbone, *place)}")
+
+
+@app.command(epilog="Example: `medprobe cache export brain.parquet --backbone dinov2-s --out dinov2.npz --with labels`")
+def export(
+    manifest: Annotated[Path, typer.Argument(help="The data set (.parquet or .csv).")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="File to write; its suffix is the format: .npz, .npy, .parquet, .csv, .h5, .hdf5 or .safetensors. With"
+            " --layout a folder.",
+        ),
+    ],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", "-b", help="Whose embeddings, as `medprobe cache ls` lists them; needed if several."
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            help="Write a folder as another tool does: clip-benchmark, clip-retrieval, stamp, trident, thingsvision.",
+        ),
+    ] = None,
+    pooling: Annotated[
+        list[str] | None,
+        typer.Option("--pooling", help="Only this pooling; needed where the format holds one. May be repeated."),
+    ] = None,
+    columns: Annotated[
+        str, typer.Option("--with", help="What to add of the manifest, separated by commas: labels, split, groups.")
+    ] = "",
+    cache: _CACHE = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Exports the embeddings of a data set for other programs; rows are named by sample id."""
+    from ..base import CacheError, one_of
+    from ..cache import default_store, export_embeddings, find_caches
+    from ..manifests import Manifest
+    from .terminal.console import say
+
+    loaded = Manifest.load(manifest)
+    found = find_caches(cache or default_store(manifest), loaded.name, [backbone] if backbone else None)
+    if len(found) > 1:
+        names = one_of(f"{one.spec.backbone}@{one.spec.fingerprint}" for one in found)
+        raise CacheError(f"{loaded.name}: has several caches; name one with --backbone: {names}.")
+    words: Any = [word.strip() for word in columns.split(",") if word.strip()]
+    written = export_embeddings(
+        found[0], out, layout=layout, poolings=pooling or (), manifest=loaded, columns=words, overwrite=overwrite
+    )
+    say(f"Wrote {written}")
 
 
 def _store_of(path: Path) -> Path:
