@@ -16,7 +16,6 @@ from ..base import BackboneError, ManifestError, QuarantineError, atomic_path, c
 from ..base.files import make_folder
 from ..cache import Colour, TransformSpec
 from ..manifests import Manifest
-from .loader import decode, default_workers
 
 _BATCH, _SIDE = 32, 224
 _DIGITS = 6
@@ -105,6 +104,8 @@ def dataset_normalization(
         >>> len(found["rgb"].mean), len(found["grey"].mean)
         (3, 1)
     """
+    from .loader import decode, default_workers  # torch, which reading `--normalization` does not need
+
     rows = _rows(manifest)
     workers = default_workers() if workers is None else workers
     stamps, reasons = manifest.stamps()

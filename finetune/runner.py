@@ -42,9 +42,6 @@ from .training.start import check_start
 from .training.stepper import training_precision
 from .work_folder import WorkFolder, check_place, work_folder_of
 
-_LIBRARIES = ("torch", "torchvision", "timm")
-"""Whose versions decide what is trained, besides those that every run names."""
-
 Backbones = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 
 
@@ -174,7 +171,7 @@ def run_finetune(
     del loaded  # each process loads what it trains
     precision = training_precision(ways[0].recipe, torch.device(devices[0]))
     facts = {way.name: way.facts(precision=precision) for way in ways}
-    libraries = [*_LIBRARIES, *(["peft"] if any(way.mode.kind == "lora" for way in ways) else [])]
+    libraries = list(dict.fromkeys(library for way in ways for library in way.mode.libraries))
     with ExitStack() as stack:
         work = None
         if out is not None:

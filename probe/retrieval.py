@@ -80,11 +80,7 @@ def retrieve(
     """
     ks, caches = _checked(k), some_caches(manifest, caches)
     look_up("similarity", similarity, SIMILARITIES)
-    if manifest.card.task == "multilabel":
-        raise ProbeError(
-            f"{manifest.name}: is multilabel, where two images may share some labels and not others, and nothing says"
-            " whether one is then relevant to the other. Retrieval needs one label per image."
-        )
+    _require_one_label(manifest)
     data = ProbeData.of(manifest, caches)
     leaks = (
         Leaks.kept(data.units, apart=True)
@@ -127,6 +123,25 @@ def retrieve(
     )
     experiment = Experiment(data, primary, design, draws)
     return experiment.run(recorder, systems={name: about}, constant_features=constant, warnings=left_out)
+
+
+def check_searchable(manifest: Manifest, k: int | Sequence[int], *, same_group: bool) -> None:
+    """Makes sure that `retrieve` has what it needs of a manifest, as far as is known without embeddings.
+
+    Raises:
+        ProbeError: as for `retrieve`.
+    """
+    _require_one_label(manifest)
+    units = manifest.units()
+    _answerable(units, _parts(units, manifest), None if same_group else units.group, max(_checked(k)), manifest)
+
+
+def _require_one_label(manifest: Manifest) -> None:
+    if manifest.card.task == "multilabel":
+        raise ProbeError(
+            f"{manifest.name}: is multilabel, where two images may share some labels and not others, and nothing says"
+            " whether one is then relevant to the other. Retrieval needs one label per image."
+        )
 
 
 def _checked(k: int | Sequence[int]) -> list[int]:

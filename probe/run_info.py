@@ -63,12 +63,14 @@ def run_info(
         "caches": [_about_cache(*pair) for pair in zip(labels, data.caches, strict=True)],
         "warnings": [warning.message for warning in warnings],
         "warning_codes": [warning.code for warning in warnings],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in (*_LIBRARIES, *libraries)},
-        },
+        "versions": versions_of(libraries),
     }
     return in_order(json.loads(json.dumps(info)))
+
+
+def versions_of(libraries: Iterable[str] = ()) -> dict[str, str]:
+    """The versions that a run states, of which `merge_runs` requires that they agree; with those of `libraries`."""
+    return {"python": platform.python_version(), **{name: version(name) for name in (*_LIBRARIES, *libraries)}}
 
 
 def _digest_of_units(data: ProbeData, leaks: Leaks) -> str:

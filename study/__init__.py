@@ -5,10 +5,10 @@ Nothing here imports torch.
 """
 
 from .compiling import compile_study
-from .data_sets import Missing
+from .data_sets import Missing, results_folder, store_folder
 from .jobs import Job, Needs
 from .loading import load_study, preset_names, study_place
-from .plan import missing_data, results_folder, store_folder
+from .plan import missing_data, plan_notes
 from .schema import StudyFile
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "compile_study",
     "load_study",
     "missing_data",
+    "plan_notes",
     "preset_names",
     "results_folder",
     "store_folder",

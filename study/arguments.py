@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ..base import fingerprint
+from ..probe.run_info import versions_of
 from .schema import Images
 
 
@@ -30,6 +32,12 @@ def output(stem: str, kind: str, settings: Iterable[str], keys: Iterable[str], s
 def _version() -> str:
     # Kept, as reading it takes milliseconds, and a study has thousands of outputs.
     return version("medprobe")
+
+
+@cache
+def versions_key(libraries: tuple[str, ...] = ()) -> str:
+    """Of the versions that a run states, with those of `libraries` that are here: others cannot be merged with it."""
+    return fingerprint(versions_of(name for name in libraries if find_spec(name)), digits=10)
 
 
 def blocks(seeds: int, size: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import estimates
-from .arguments import File, blocks, image_options, numbers, output, recipe_options, slug
+from .arguments import File, blocks, image_options, numbers, output, recipe_options, slug, versions_key
 from .jobs import Job, Kind, Needs
 from .plan import Plan
 from .preparing import Data, Embedded, embed, prepare
@@ -140,7 +140,7 @@ def _probe(
     settings += ["--no-refit"] * (not plan.probing.refit)
     command = ["probe", data.manifest.path, "--record", one.record.path, "--cache", plan.store, *settings]
     work = estimates.probe_seconds(probe.family, source.rows, columns, source.classes, _fits(plan, protocol, design))
-    stem, keys = f"{one.network.label}--{slug(text)}", [data.manifest.key, one.record.key]
+    stem, keys = f"{one.network.label}--{slug(text)}", [data.manifest.key, one.record.key, versions_key()]
 
     def part_of(first: int, end: int) -> File:
         return _part(data, protocol, f"{stem}--{first}-{end}", "probe", [*settings, "--seeds", f"{first}:{end}"], keys)
@@ -221,14 +221,14 @@ def _retrieve(plan: Plan, data: Data, embedded: list[Embedded], jobs: list[Job])
     settings = ["--k", numbers(given.k), "--similarity", given.similarity, *["--same-group"] * given.same_group]
     parts = []
     for one in embedded:
-        keys = [data.manifest.key, one.record.key]
+        keys = [data.manifest.key, one.record.key, versions_key()]
         part = output(f"parts/{source.label}/retrieval/{one.network.label}", "retrieve", settings, keys)
         command = ["retrieve", data.manifest.path, "--record", one.record.path, "--cache", plan.store, *settings]
         needs = estimates.searching(plan.study, source.rows, one.cost[1])
         stem, reads = f"{source.label}-{one.network.label}", (*data.reads, one.record.path)
         _add(jobs, "retrieve", stem, command, reads, part, needs)
         parts.append(part)
-    _merge(plan, f"{source.label}-retrieval", data, parts, 1, jobs)
+    _merge(plan, f"{source.label}-retrieval", data, parts, 1, jobs, fitted=False)
 
 
 def _merge(
@@ -239,6 +239,8 @@ def _merge(
     seeds: int,
     jobs: list[Job],
     options: Sequence[str] = (),
+    *,
+    fitted: bool = True,
 ) -> File:
     """Adds the run of several parts, its statistics and its report."""
     systems = len({part.path.rsplit("--", 2)[0] for part in parts})
@@ -246,7 +248,7 @@ def _merge(
     run = output(f"merged/{stem}", "merge", options, [part.key for part in parts])
     paths = [part.path for part in parts]
     _add(jobs, "merge", stem, ["merge", *paths, *options], paths, run, estimates.gathering("merge", *size))
-    _stats(plan, stem, run, estimates.gathering("stats", *size), jobs)
+    _stats(plan, stem, run, estimates.gathering("stats", *size), jobs, fitted=fitted)
     page = output(f"reports/{stem}", "report", [], [run.key])
     command = ("medprobe", "report", run.path, "--out", page.path)
     needs = estimates.gathering("report", *size)
@@ -254,12 +256,12 @@ def _merge(
     return run
 
 
-def _stats(plan: Plan, stem: str, run: File, needs: Needs, jobs: list[Job]) -> None:
-    """Adds the statistics of one run."""
+def _stats(plan: Plan, stem: str, run: File, needs: Needs, jobs: list[Job], *, fitted: bool) -> None:
+    """Adds the statistics of one run; without something fitted there is nothing to calibrate."""
     given = plan.study.stats
     words = ["--between", given.between, "--interval", given.interval, "--correction", given.correction]
     words += [word for test in given.tests for word in ("--test", test)]
-    words += ["--subgroups"] * given.subgroups + ["--calibration"] * given.calibration
+    words += ["--subgroups"] * given.subgroups + ["--calibration"] * (given.calibration and fitted)
     tables = output(f"stats/{stem}", "stats", words, [run.key])
     command = ("medprobe", "stats", run.path, *words, "--out", tables.path)
     jobs.append(Job("stats", f"stats-{stem}", command, (run.path,), (tables.path,), needs))

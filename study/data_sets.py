@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -19,9 +18,11 @@ from ..base.errors import StudyError
 from ..base.pydantic_messages import shown
 from ..manifests import BUILDERS, CODES, Manifest
 from ..manifests.build_options import check_build_options
+from ..manifests.builders.label_tables import read_columns
 from ..manifests.registry import Builder, table_builder
 from ..manifests.schema.card import Task
 from .arguments import slug
+from .contents import content, images_digest, listing
 from .schema import DataSet, StudyFile
 
 _COMMON = {"split": str, "window": str, "per_slice": bool, "keep_ids": bool, "key": Path}
@@ -37,9 +38,15 @@ class Facts:
 
     rows: int
     classes: int
+    name: str
+    """Of the card."""
     task: Task
     parts: frozenset[str]
     """That it names: train, val, test."""
+    root: Path
+    """The folder that paths of images start from."""
+    paths: Sequence[str]
+    """Of the images, each once."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Source:
 
     label: str
     """What files of the study are called after."""
+    name: str
+    """Of the data set, in its card and in the folder of caches."""
     given: DataSet
     manifest: str
     """Of one that is built, without the key and the suffix that its job adds."""
@@ -77,6 +86,33 @@ class Missing:
     """Where they are published; empty where the project does not know."""
 
 
+def located(folder: Path, text: str) -> Path:
+    """A path of the study, which may be absolute or begin with `~`, else starts from `folder`.
+
+    Raises:
+        StudyError: there is no user of that name.
+    """
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError as error:
+        raise StudyError(f"{text}: there is no such user's folder; write the whole path.") from error
+
+
+def results_folder(study: StudyFile, place: Path) -> Path:
+    """The folder of the results. `place` is that which paths of the study are relative to."""
+    return located(place, study.out or f"studies/{study.name or 'study'}")
+
+
+def store_folder(study: StudyFile, place: Path) -> Path:
+    """The folder of the caches."""
+    return located(place, study.store) if study.store else results_folder(study, place) / "embeddings"
+
+
+def data_folder(study: StudyFile, place: Path) -> Path:
+    """The folder that sources of data sets and files of weights are relative to."""
+    return located(place, study.data_root or ".")
+
+
 def label_of(one: DataSet) -> str:
     """What files of the study are called after."""
     return one.name or slug(Path(str(one.manifest or one.build)).stem)
@@ -98,7 +134,7 @@ def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source
     unknown = [code for code in one.allow if code not in CODES]
     if unknown:
         raise StudyError(f"allow: {no_such('code', unknown[0], CODES)}")
-    return _built(study, one, place, out) if one.build else _found(study, one, place / str(one.manifest), out)
+    return _built(study, one, place, out) if one.build else _found(study, one, located(place, str(one.manifest)), out)
 
 
 def _found(study: StudyFile, one: DataSet, path: Path, out: Path) -> Source:
@@ -107,13 +143,14 @@ def _found(study: StudyFile, one: DataSet, path: Path, out: Path) -> Source:
             f"{path.name} needs its dataset card in {study.file}, which is the study file; rename the latter."
         )
     both = [path, path.with_suffix(".yaml")]
-    key = fingerprint([digest(file) if file.exists() else "" for file in both], digits=10)
-    facts = _facts(path, key)
+    table_and_card = [content(file) for file in both]
+    facts = _facts(path, *table_and_card)
     return Source(
         label=label_of(one),
+        name=facts.name,
         given=one,
         manifest=relative(path, out),
-        key=key,
+        key=fingerprint([*table_and_card, images_digest(facts.root, facts.paths)], digits=10),
         rows=facts.rows,
         classes=facts.classes,
         facts=facts,
@@ -122,31 +159,40 @@ def _found(study: StudyFile, one: DataSet, path: Path, out: Path) -> Source:
 
 
 @cache
-def _facts(path: Path, _key: str) -> Facts:
+def _facts(path: Path, *_contents: str) -> Facts:
     manifest = Manifest.load(path)
-    parts = frozenset(manifest.table["split"].unique()) if "split" in manifest.table else frozenset()
-    return Facts(len(manifest), len(manifest.card.classes), manifest.card.require_task("a study"), parts)
+    card, table = manifest.card, manifest.table
+    parts = frozenset(table["split"].unique()) if "split" in table else frozenset()
+    paths = table["path"].unique().tolist()
+    return Facts(len(manifest), len(card.classes), card.name, card.require_task("a study"), parts, manifest.root, paths)
 
 
 def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | Missing:
     name = str(one.build)
     builder, command, tables = _builder(name, place, out)
-    root = place / (study.data_root or ".")
+    root = data_folder(study, place)
     source = _source(name, one, root)
+    _refuse_results_in_place_of(source, study, place)
     options, files = _options(builder, one, source, root, out)
     files += tables
     absent = next((path for path in (source, *files) if not path.exists()), None)
     if absent and not (name == "medmnist" and one.options.get("download")):
         return Missing(label_of(one), absent, _published(name, builder, source))
-    listing = _listing(source, out)
+    left_out = [out, store_folder(study, place), Path(study.file)]
+    found = listing(source, left_out) if source.is_dir() else None
+    contents = [found.digest if found else content(source)]
+    contents += [content(file) for file in files if file.is_file() or name != "csv"]
+    contents += [_images_of_table(one, source, root)] if name == "csv" else []
     # Where a study has variants, every row of its tables says of which one it is.
     named = f"{label_of(one)}-{study.protocol}" if study.protocol else label_of(one)
     return Source(
         label=label_of(one),
+        name=named,
         given=one,
         manifest=f"manifests/{label_of(one)}",
-        key=fingerprint([listing.digest, [digest(file) for file in files]], digits=10),
-        rows=listing.rows,
+        key=fingerprint(contents, digits=10),
+        # The blocks of seeds depend on it; the rows of the manifest are not known before it is built.
+        rows=found.files if found else _rows_of(source),
         classes=_UNKNOWN_CLASSES,
         options=(*command, relative(source, out), *options, "--name", named),
         reads=tuple(relative(path, out) for path in (source, *files) if path.exists()),
@@ -156,7 +202,7 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
 def _builder(name: str, place: Path, out: Path) -> tuple[Builder, list[str], list[Path]]:
     """A builder, what names it on the command line, and the user's file that describes it, where there is one."""
     if name.endswith(".toml"):
-        file = place / name
+        file = located(place, name)
         return table_builder(file), ["table", relative(file, out)], [file]
     if name not in BUILDERS:
         raise StudyError(f"build: {no_such('builder', name, BUILDERS)}")
@@ -165,7 +211,7 @@ def _builder(name: str, place: Path, out: Path) -> tuple[Builder, list[str], lis
 
 def _options(builder: Builder, one: DataSet, source: Path, root: Path, out: Path) -> tuple[list[str], list[Path]]:
     """The options as the command line has them, and the files and folders that they name."""
-    parameters = list(inspect.signature(builder.build).parameters)[1:]
+    parameters = dict(list(inspect.signature(builder.build).parameters.items())[1:])
     hints = {**_COMMON, **{name: hint for name, hint in get_type_hints(builder.build).items() if name in parameters}}
     by_switch = {_switch(name, hint): name for name, hint in hints.items() if name not in _NOT_OPTIONS}
     given: dict[str, Any] = {}
@@ -177,6 +223,11 @@ def _options(builder: Builder, one: DataSet, source: Path, root: Path, out: Path
         name = by_switch[switch]
         given[name] = _read(written, value, hints[name], root)
         words += _words(switch, given[name], out)
+    absent = [name for name, one in parameters.items() if one.default is one.empty and name not in given]
+    if absent:
+        switches = one_of(f"options.{_switch(name, hints[name])}" for name in absent)
+        verb = "is" if len(absent) == 1 else "are"
+        raise StudyError(f"{switches} {verb} missing; {one.build} needs {'it' if len(absent) == 1 else 'them'}.")
     if given.get("unlabelled") or ("label_columns" in parameters and not given.get("label_columns")):
         raise StudyError(
             f"build: {one.build} without labels; a study needs them. Give label-column, and no unlabelled."
@@ -200,7 +251,7 @@ def _read(written: str, value: Any, hint: Any, root: Path) -> Any:
     if get_origin(hint) is Sequence and written != "classes":
         return [str(each) for each in (value if isinstance(value, list) else [value])]
     if Path in (hint, *get_args(hint)):
-        return root / str(value)
+        return located(root, str(value))
     # A list of classes is written as a row of CSV, so that a name may hold a comma.
     return _csv_row(value) if isinstance(value, list) else str(value)
 
@@ -228,7 +279,7 @@ def _switch(option: str, hint: Any) -> str:
 
 def _source(name: str, one: DataSet, root: Path) -> Path:
     """What the builder reads; sets of MedMNIST are named, and lie in `data_root` under their published names."""
-    source = root / (one.source or ".")
+    source = located(root, one.source or ".")
     if name != "medmnist" or source.is_file() or not one.source:
         return source
     from ..manifests.builders.medmnist_facts import all_sets, name_and_size
@@ -250,28 +301,19 @@ def _published(name: str, builder: Builder, source: Path) -> str:
     return one_of(link.rstrip(".,;") for link in dict.fromkeys(found))
 
 
-@dataclass(frozen=True)
-class _Listing:
-    digest: str
-    rows: int
+def _refuse_results_in_place_of(source: Path, study: StudyFile, place: Path) -> None:
+    for key, folder in (("out", results_folder(study, place)), ("store", store_folder(study, place))):
+        if source.resolve() == folder.resolve():
+            raise StudyError(f"source is the folder of {key} too, where files are written; give `{key}` another one.")
 
 
-def _listing(source: Path, out: Path) -> _Listing:
-    """Names and sizes of all files of a builder's source, as one digest, and about how many images there are.
-
-    The blocks of seeds depend on this number, which, other than that of the manifest's rows, is the same before and
-    after the manifest is built. The results are no part of the source, even if they lie in it.
-    """
-    if not source.is_dir():
-        return _Listing(digest(source) if source.exists() else "", _rows_of(source))
-    hasher, count = blake2b(digest_size=8), 0
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if Path(folder, name).resolve() != out.resolve())
-        for name in sorted(names):
-            path = Path(folder, name)
-            hasher.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
-        count += len(names)
-    return _Listing(hasher.hexdigest(), count)
+def _images_of_table(one: DataSet, table: Path, root: Path) -> str:
+    """The images that a table names, for `manifest build csv`."""
+    options = {name.replace("_", "-"): str(value) for name, value in one.options.items()}
+    column = options["image-column"]
+    named = read_columns(table, [column], text=[column], named_by={column: "--image-column"})[column]
+    start = located(root, options["root"]) if "root" in options else table.parent
+    return images_digest(start, named.dropna().unique())
 
 
 def _rows_of(file: Path) -> int:
@@ -283,14 +325,6 @@ def _rows_of(file: Path) -> int:
         return 1000  # to be downloaded
     with file.open("rb") as stream:
         return sum(1 for _ in stream)
-
-
-def digest(file: Path) -> str:
-    """Of a file's content; of one of more than 100 MB, and of a folder, of its size and time."""
-    facts = file.stat()
-    if file.is_dir() or facts.st_size > 100_000_000:
-        return f"{facts.st_size}-{facts.st_mtime_ns}"
-    return blake2b(file.read_bytes(), digest_size=8).hexdigest()
 
 
 def relative(path: Path, out: Path) -> str:

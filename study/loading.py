@@ -133,7 +133,10 @@ class _Document:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(one, (*place, at), loader, origin) for at, one in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
-            return loader.construct_object(node)
+            value = loader.construct_object(node)
+            if isinstance(value, str) and "\0" in value:
+                raise StudyError(f"{self.path}, {self.origins[place]}: {dotted(place)} holds a NUL character.")
+            return value
         self._refuse_repeated(node, place)
         loader.flatten_mapping(node)  # puts what `<<` names before the keys of its own
         found: dict[str, Any] = {}
@@ -171,7 +174,7 @@ class _Document:
         if not isinstance(variants, dict) or not all(isinstance(one, dict) for one in variants.values()):
             raise StudyError(f"{self._at(('variants',))}: variants must be names, each with values by path.")
         chosen = self.values["protocol"] = next(iter(variants)) if chosen is None else chosen
-        if chosen not in variants:
+        if not isinstance(chosen, str) or chosen not in variants:
             raise StudyError(f"{self._at(('protocol',))}: {no_such('protocol', str(chosen), variants)}")
         for path, value in variants[chosen].items():
             self._put(path, yaml.compose(yaml.safe_dump(value)), self.origins[("variants", chosen, path)])

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..base import MedprobeError, no_such, one_of
 from ..base.errors import StudyError
 from ..evaluate.metrics.registry import find_metric
-from .data_sets import Missing, Source, find_source, label_of, relative
-from .schema import Images, Probing, StudyFile
+from ..manifests import Manifest
+from ..probe.retrieval import check_searchable
+from .data_sets import (
+    Missing,
+    Source,
+    data_folder,
+    find_source,
+    label_of,
+    located,
+    relative,
+    results_folder,
+    store_folder,
+)
+from .schema import Cluster, Images, Probing, StudyFile
 from .systems import Network, Trained, present, read_network, read_probes, read_training
 
 _NEEDED = {"official": ("train", "test"), "fixed": ("train", "val", "test")}
@@ -18,14 +32,18 @@ _NEEDED = {"official": ("train", "test"), "fixed": ("train", "val", "test")}
 _Value = TypeVar("_Value")
 
 
-def results_folder(study: StudyFile, place: Path) -> Path:
-    """The folder of the results. `place` is that which paths of the study are relative to."""
-    return place / (study.out or f"studies/{study.name or 'study'}")
-
-
-def store_folder(study: StudyFile, place: Path) -> Path:
-    """The folder of the caches."""
-    return place / study.store if study.store else results_folder(study, place) / "embeddings"
+def plan_notes(study: StudyFile) -> list[str]:
+    """What a reader should know of a study: its own notes, and what its settings leave to the machines."""
+    own = study.extract
+    automatic = [name for name in ("precision", "runtime") if getattr(own, name) == "auto"]
+    if not automatic or study.cluster == Cluster():
+        return study.notes
+    names = " and ".join(f"extract.{name}" for name in automatic)
+    note = (
+        f"{names} {'is' if len(automatic) == 1 else 'are'} auto, which is bf16 on a GPU and mostly fp32 on a CPU: name"
+        " them if jobs of this study may run on both, or backbones that are compared differ in it."
+    )
+    return [*study.notes, note]
 
 
 def missing_data(study: StudyFile, place: Path) -> list[Missing]:
@@ -57,7 +75,7 @@ class Plan(NamedTuple):
             StudyError: names all that is wrong.
         """
         out, faults = results_folder(study, place), _Faults(study)
-        weights = place / (study.data_root or ".")
+        weights = data_folder(study, place)
         sources: list[Source] = []
         missing: list[Missing] = []
         networks: list[Network] = []
@@ -78,11 +96,21 @@ class Plan(NamedTuple):
             read = faults.checked(("finetune", at), read_training, one, networks, weights, out)
             trainings += [read[0]] if read else []
             missing += read[1] if read else []
+        for key, folder in (("out", out), *((("store", store_folder(study, place)),) if study.store else ())):
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            if not there.is_dir():
+                faults.note((key,), f"{there} is a file; name a folder.")
         faults.require_distinct(("data",), map(label_of, study.data), "name")
         faults.require_distinct(("extract", "backbones"), (one.label for one in networks), "label")
+        _check_networks(("extract", "backbones"), networks, study, sources, faults)
         for at, training in enumerate(trainings):
-            faults.require_distinct(("finetune", at, "backbones"), (one.label for one in training.networks), "label")
+            own = ("finetune", at, "backbones")
+            faults.require_distinct(own, (one.label for one in training.networks), "label")
+            if training.given.backbones:
+                _check_networks(own, training.networks, study, sources, faults, most=1)
+        _check_names(study, sources, faults)
         _check_design(study, sources, faults)
+        _check_retrieval(study, place, sources, faults)
         faults.refuse()
         return cls(study, place, out, sources, list(dict.fromkeys(missing)), networks, probes or [], trainings)
 
@@ -98,7 +126,11 @@ class Plan(NamedTuple):
 
     def images(self, source: Source, network: Network) -> Images:
         """What a network sees of a data set."""
-        return network.images or source.given.images or self.study.extract.images
+        return _images(self.study, source, network)
+
+
+def _images(study: StudyFile, source: Source, network: Network) -> Images:
+    return network.images or source.given.images or study.extract.images
 
 
 class _Faults:
@@ -131,6 +163,50 @@ class _Faults:
         if self._found:
             listed = "".join(f"\n  {fault}" for fault in self._found)
             raise StudyError(f"{self._study.file}: {len(self._found)} errors:{listed}")
+
+
+def _check_networks(
+    place: tuple[str | int, ...],
+    networks: Sequence[Network],
+    study: StudyFile,
+    sources: Sequence[Source],
+    faults: _Faults,
+    *,
+    most: int | None = None,
+) -> None:
+    """Refuses the same vectors under two labels, by the first `most` poolings of each network."""
+
+    def are_equal(one: Network, other: Network) -> bool:
+        poolings, others = ((each.poolings or each.entry.poolings[:1])[:most] for each in (one, other))
+        same_images = any(_images(study, source, one) == _images(study, source, other) for source in sources)
+        return one.key == other.key and {*poolings} == {*others} and same_images
+
+    for one, other in combinations(networks, 2):
+        if are_equal(one, other):
+            names = f'"{one.label}" and "{other.label}"'
+            faults.note(place, f"{names} are one backbone with the same poolings and images; leave one out.")
+
+
+def _check_names(study: StudyFile, sources: Iterable[Source], faults: _Faults) -> None:
+    """Refuses two data sets of one name, which caches and tables cannot tell apart."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        other = seen.setdefault(source.name, source.label)
+        if other != source.label:
+            faults.note(
+                ("data",),
+                f'the cards of "{other}" and "{source.label}" have one name, {source.name}, by which caches and tables'
+                " would be one; change `name` in one of the cards.",
+            )
+
+
+def _check_retrieval(study: StudyFile, place: Path, sources: Iterable[Source], faults: _Faults) -> None:
+    """Whether the manifests that are there can be searched."""
+    given = study.retrieve
+    for source in sources if given else ():
+        if given and source.given.manifest:
+            manifest = Manifest.load(located(place, source.given.manifest))
+            faults.checked(("retrieve",), partial(check_searchable, same_group=given.same_group), manifest, given.k)
 
 
 def _check_design(study: StudyFile, sources: Iterable[Source], faults: _Faults) -> None:

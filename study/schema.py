@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,11 +18,16 @@ from pydantic import (
     model_validator,
 )
 
+from ..base import BackboneError
+from ..evaluate.resampling.protocols import MOST_FOLDS
+from ..extract import read_normalization
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 """Letters, digits, dots, dashes and underscores: part of the names of files."""
 Seeds = Annotated[int, Field(ge=1, le=100_000)]
 Text = Annotated[str, Field(min_length=1)]
 Line = Annotated[str, Field(pattern=r"^[^\r\n]+$")]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 Place = tuple[str | int, ...]
 """Where a value of the file is: `("data", 0, "allow")`."""
@@ -43,6 +49,16 @@ class Section(BaseModel):
         """Refuses `true` as a number, which pydantic would read as 1."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError(f"must not be {str(value).lower()}")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _holds_each_value_once(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses a list in which a text or a number is twice; lines of shell and of notes may be."""
+        if isinstance(value, list) and info.field_name not in ("before", "extra", "notes"):
+            times = Counter(str(one) for one in value if not isinstance(one, BaseModel))
+            if twice := [text for text, count in times.items() if count > 1]:
+                raise ValueError(f"must not hold {twice[0]} twice")
         return value
 
 
@@ -74,6 +90,15 @@ class Images(Section):
     """Grey images in a network of three channels: the same in all three, or seen by its red filters alone."""
     normalization: Text = "model"
     """Mean and standard deviation: `model`, `dataset`, or numbers such as `0.29/0.27`."""
+
+    @field_validator("normalization")
+    @classmethod
+    def _is_normalization(cls, value: str) -> str:
+        try:
+            read_normalization(value)
+        except BackboneError as error:
+            raise ValueError(str(error)) from error
+        return value
 
 
 class DataSet(TextOrFields):
@@ -139,11 +164,11 @@ class Probing(Section):
     """How resamples are drawn; each is a run of its own."""
     seeds: Seeds = 20
     """Number of resamples."""
-    folds: PositiveInt | None = None
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] | None = None
     """Of kfold."""
     shots: list[PositiveInt] = []
     """Training units per class of a low-data curve."""
-    train_fraction: list[PositiveFloat] = []
+    train_fraction: list[Share] = []
     """Fractions of train of a low-data curve."""
     metric: Text | None = None
     """Chooses settings and ranks backbones; by default each card's primary metric."""
@@ -176,7 +201,7 @@ class FineTuning(Section):
     """Number of resamples: the first ones of the probes', which the frozen systems it is compared with have too."""
     shots: list[PositiveInt] = []
     """Training units per class of a low-data curve."""
-    train_fraction: list[PositiveFloat] = []
+    train_fraction: list[Share] = []
     """Fractions of train of a low-data curve."""
     keep_weights: bool = False
     """Keep the trained networks."""
@@ -204,7 +229,7 @@ class Statistics(Section):
 class Retrieval(Section):
     """Search for similar images: the options of `medprobe retrieve`."""
 
-    k: list[PositiveInt] = [1, 3, 5]
+    k: list[PositiveInt] = Field(default=[1, 3, 5], min_length=1)
     """Numbers of images that are looked at."""
     similarity: Literal["cosine", "euclidean"] = "cosine"
     """What is nearest."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..base import no_such
+from ..base import no_such, one_of
 from ..base.errors import StudyError
 from ..base.text import install_command
 from ..extract import Entry, resolve
@@ -16,8 +16,9 @@ from ..extract.catalogue import ByHand
 from ..finetune.network.modes import Mode
 from ..finetune.training.recipe import Recipe, candidates
 from ..probe import Probe, resolve_probes
-from .arguments import slug
-from .data_sets import Missing, digest, relative
+from .arguments import slug, versions_key
+from .contents import content
+from .data_sets import Missing, located, relative
 from .schema import Embedder, FineTuning, Images
 
 _Given = TypeVar("_Given")
@@ -64,7 +65,7 @@ class Trained:
     given: FineTuning
     networks: list[Network]
     modes: list[tuple[str, str]]
-    """Each as the command takes it, and a key."""
+    """Each as the command takes it, and a key of it and of the versions of its libraries."""
     epochs: int
     candidates: int
     """Recipes of the search; 1 without."""
@@ -104,21 +105,25 @@ def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:
     model, at, file = name.partition("@")
     if not at or file == "random":
         return name, name
-    path = place / file
+    path = located(place, file)
     if not path.exists():
         known = resolve(model).weights
         raise AbsentWeightsError(Missing(name, path, known.where if isinstance(known, ByHand) else ""))
-    return f"{model}@{relative(path, out)}", f"{model}@{path.name}@{digest(path)}"
+    return f"{model}@{relative(path, out)}", f"{model}@{path.name}@{content(path)}"
 
 
 def read_probes(texts: Iterable[str]) -> list[tuple[str, Probe[Any]]]:
     """The probes by their texts, each of which is one.
 
     Raises:
+        StudyError: two are the same.
         ProbeError: one is unknown, or has a wrong setting.
     """
     texts = list(texts)
-    return list(zip(texts, resolve_probes(texts), strict=True))
+    probes = resolve_probes(texts)
+    if len(probes) < len(texts):
+        raise StudyError(f"two of {one_of(texts, most=20)} are the same probe; leave one out.")
+    return list(zip(texts, probes, strict=True))
 
 
 def read_training(one: FineTuning, usual: list[Network], place: Path, out: Path) -> tuple[Trained, list[Missing]]:
@@ -132,6 +137,8 @@ def read_training(one: FineTuning, usual: list[Network], place: Path, out: Path)
         count = len(candidates(recipe, one.search)) if one.search else 1
     except ModuleNotFoundError as error:  # unusual optimizers and policies are timm's to know
         raise StudyError(f"{error.name} is not installed: {install_command('finetune')}.") from error
+    if len({Mode.parse(text) for text in one.modes}) < len(one.modes):
+        raise StudyError(f"two of {one_of(one.modes, most=20)} are the same mode; leave one out.")
     networks, without = present(read_network, one.backbones, place, out) if one.backbones else (usual, [])
     modes, unread = present(_mode, one.modes, place, out)
     return Trained(one, networks, modes, recipe.epochs, count), [*without, *unread]
@@ -153,8 +160,8 @@ def present(
 
 def _mode(text: str, place: Path, out: Path) -> tuple[str, str]:
     own, at, reader = text.partition("@")
-    Mode.parse(text)
+    versions = versions_key(Mode.parse(text).libraries)
     if not at:
-        return text, text
+        return text, f"{text} {versions}"
     written, key = _with_weights(reader, place, out)
-    return f"{own}@{written}", f"{own}@{key}"
+    return f"{own}@{written}", f"{own}@{key} {versions}"

@@ -29,6 +29,8 @@ _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text", "version"},
     "manifests": {
         "build_options",
+        "builders.files",
+        "builders.label_tables",
         "builders.medmnist_facts",
         "builders.npz",
         "checks.fix_duplicates",
@@ -101,6 +103,8 @@ _FROM_MODULES = {
         "engines.settings",
         "engines.task",
         "experiment",
+        "retrieval",
+        "run_info",
     },
     "finetune": {"network.modes", "training.recipe", "work_folder"},
     "study": {
@@ -125,7 +129,7 @@ _ORDER = {
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info experiment runner arrays retrieval embeddings",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
-    "study": """schema jobs loading arguments estimates data_sets systems plan preparing compiling
+    "study": """schema jobs loading arguments estimates contents data_sets systems plan preparing compiling
         template workflow""",
     "report": "elements plots run manifest",
 }

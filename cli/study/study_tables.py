@@ -21,6 +21,7 @@ _MOST_RUNNING = 8
 
 def show_plan(found: Compiled) -> None:
     """The jobs by kind with what the unfinished ones take, what is missing, and the notes of the study."""
+    from ...study import plan_notes
     from ...study.workflow.progress import plan_by_kind
 
     plans = plan_by_kind(found.jobs, found.out)
@@ -41,7 +42,7 @@ def show_plan(found: Compiled) -> None:
     show_table(columns, rows, title=f"Study {found.study.name}, results in {found.out}", right=columns[1:])
     spent = duration(60 * total)
     say(wrapped(f"Estimated for what is not done: {spent} one job after another; memory and GPUs of the largest job."))
-    for note in found.study.notes:
+    for note in plan_notes(found.study):
         say(wrapped(f"Note: {note}"))
     show_missing(found)
 

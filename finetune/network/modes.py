@@ -99,6 +99,11 @@ class Mode:
         """Whether anything below the head is trained."""
         return self.unfrozen or self.kind in ("partial", "lora", "bitfit", "full")
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those whose versions decide what is trained, besides those that every run names."""
+        return ("torch", "torchvision", "timm", *(("peft",) if self.kind == "lora" else ()))
+
     def trains(self, network: nn.Module, blocks: Blocks) -> set[str]:
         """Names of the parameters of `network` that this mode trains, without LoRA's; `blocks` are its.
 

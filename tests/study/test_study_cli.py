@@ -29,14 +29,18 @@ _STUDY = {
 _RUN = [sys.executable, "-m", "medprobe.cli", "run", "tiny.yaml", "--cores", "2"]
 
 
-def _prepare(folder: Path) -> None:
-    """A study file, and a manifest of 36 images in three classes, whose name Snakemake would take for a pattern."""
+def _prepare(folder: Path, start: int = 0) -> None:
+    """A study file, and a manifest of 36 images in three classes, whose name Snakemake would take for a pattern.
+
+    The same images at all times; another `start`, other images of the same names.
+    """
     digits = load_digits()
     for label in range(3):
         (folder / "digits" / str(label)).mkdir(parents=True)
-        for number, pixels in enumerate(digits.images[digits.target == label][:12]):
+        for number, pixels in enumerate(digits.images[digits.target == label][start : start + 12]):
             image = Image.fromarray((pixels * 15).astype(np.uint8)).resize((32, 32))
             image.save(folder / "digits" / str(label) / f"{number}.png")
+            os.utime(folder / "digits" / str(label) / f"{number}.png", ns=(start, start))
     build_folder(folder / "digits").save(folder / "digits {b}.parquet")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(_STUDY))
 
@@ -156,6 +160,21 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_bytes(ran: Path, tm
             _kill_session(run.pid)
     subprocess.run(_RUN, cwd=tmp_path, check=True, capture_output=True)
     assert _tables(tmp_path) == _tables(ran)
+
+
+@pytest.mark.slow
+def test_studies_that_share_a_store_never_read_each_others_vectors(ran: Path, tmp_path: Path) -> None:
+    """Three users with one name for their data: two of them have the same images, the third has others."""
+    store = ("--set", f"store={tmp_path / 'store'}")
+    for user, start in {"a": 0, "same": 0, "other": 20}.items():
+        (tmp_path / user).mkdir()
+        _prepare(tmp_path / user, start)
+        words = [*_RUN, *store, "--set", "probe.probes=[centroid]"]
+        subprocess.run(words, cwd=tmp_path / user, check=True, capture_output=True)
+    subprocess.run([*_RUN, *store], cwd=tmp_path / "a", check=True, capture_output=True)
+    first, same = _tables(tmp_path / "a"), _tables(tmp_path / "same")
+    assert _tables(ran).items() <= first.items()
+    assert same.items() <= first.items()
 
 
 def _kill_session(session: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 from medprobe.base.errors import StudyError
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.study import Job, compile_study, load_study, missing_data, results_folder
+from medprobe.study import Job, arguments, compile_study, load_study, missing_data, plan_notes, results_folder
 
 _STUDY = """
 data: [brain.parquet]
@@ -27,7 +28,7 @@ def _save(path: Path, rows: int = 60, *, split: bool = True) -> None:
     table["label"] = np.array(["no", "yes"])[np.arange(rows) % 2]
     if split:
         table["split"] = np.array(["train", "train", "test"])[np.arange(rows) % 3]
-    Manifest(table, DatasetCard(name=path.stem, task="binary", classes=["no", "yes"])).save(path)
+    Manifest(table, DatasetCard(name=path.stem, task="binary", classes=["no", "yes"], root=str(path.parent))).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +197,112 @@ def test_the_key_of_a_manifest_follows_its_content(place: Path) -> None:
     assert not _new(_compile(place), before)
 
 
+def _keys(place: Path, text: str, *settings: str) -> set[str]:
+    return {path for job in _compile(place, *settings, text=text) for path in job.outputs}
+
+
+def test_an_image_that_is_replaced_makes_everything_again(tmp_path: Path) -> None:
+    _save(tmp_path / "brain.parquet")
+    before = _keys(tmp_path, _STUDY)
+    (tmp_path / "s3.png").write_bytes(b"an image")
+    there = _keys(tmp_path, _STUDY)
+    os.utime(tmp_path / "s3.png", ns=(0, 0))
+    after = _keys(tmp_path, _STUDY)
+    assert not before & there
+    assert not there & after
+    os.utime(tmp_path / "s3.png", ns=(1, 0))  # read, not written
+    assert _keys(tmp_path, _STUDY) == after
+
+
+def test_a_table_that_is_built_from_counts_by_its_content_and_its_images_by_their_time(tmp_path: Path) -> None:
+    text = """
+data: [{build: csv, source: labels.csv, options: {image-column: file, label-column: dx}}]
+extract: {backbones: [resnet50]}
+"""
+    (tmp_path / "labels.csv").write_text("file,dx\n1.png,a\n2.png,b\n")
+    (tmp_path / "1.png").touch()
+    before = _keys(tmp_path, text)
+    (tmp_path / "unnamed.txt").touch()
+    os.utime(tmp_path / "labels.csv", ns=(0, 0))
+    assert _keys(tmp_path, text) == before
+    os.utime(tmp_path / "1.png", ns=(0, 0))
+    after = _keys(tmp_path, text)
+    assert not after & before
+    (tmp_path / "labels.csv").write_text("file,dx\n1.png,b\n2.png,a\n")
+    assert not _keys(tmp_path, text) & after
+
+
+def test_the_source_of_a_manifest_is_all_that_its_builder_reads(tmp_path: Path) -> None:
+    text = "data: [{build: folder, source: ., name: a}]\nextract: {backbones: [resnet50]}\n"
+    (tmp_path / "elsewhere").mkdir()
+    root = tmp_path / "scans"
+    (root / "no").mkdir(parents=True)
+    (root / "no" / "labels.csv").write_text("one")
+    (root / "yes").symlink_to(tmp_path / "elsewhere")
+    (root / "no" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    seen = [_keys(root, text)]
+    for change in (
+        lambda: (tmp_path / "elsewhere" / "1.png").touch(),  # in a folder to which a link leads
+        lambda: os.utime(tmp_path / "elsewhere" / "1.png", ns=(0, 0)),
+        lambda: (root / "no" / "labels.csv").write_text("two"),
+    ):
+        change()
+        seen.append(_keys(root, text))
+        assert not seen[-1] & seen[-2]
+    for made in ("studies/other/parts/1.png", "studies/b/parts/1.png", "caches/a/1.h5"):
+        (root / made).parent.mkdir(parents=True)
+        (root / made).touch()
+    for name in ("Snakefile", "study.yaml"):  # as in the results of every study
+        (root / "studies" / "b" / name).touch()
+    assert _keys(root, text, "store=caches") == seen[-1]
+
+
+def test_weights_in_a_folder_count_with_all_their_files(tmp_path: Path) -> None:
+    _save(tmp_path / "brain.parquet")
+    text = "data: [brain.parquet]\nextract: {backbones: ['dinov2-b@w']}\n"
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "model.safetensors").write_bytes(b"one")
+    before = _keys(tmp_path, text)
+    (tmp_path / "w" / "model.safetensors").write_bytes(b"another")
+    assert len(before - _keys(tmp_path, text)) == len(before) - 1  # all but the check
+
+
+def test_parts_that_cannot_be_merged_are_made_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ["finetune=[{modes: ['lora:8', full], seeds: 2}]", "retrieve={}"]
+    before = _compile(place, *changes)
+    real = arguments.versions_of
+    for library, kinds in {"scikit-learn": {"probe", "finetune", "retrieve"}, "peft": {"finetune"}}.items():
+        monkeypatch.setattr(
+            arguments,
+            "versions_of",
+            lambda names=(), library=library: {one: "0" if one == library else two for one, two in real(names).items()},
+        )
+        arguments.versions_key.cache_clear()
+        new = _new(_compile(place, *changes), before)
+        assert {job.kind for job in new} == {*kinds, "merge", "stats", "report"}
+        assert all("lora" in job.name for job in new if job.kind == "finetune") == (library == "peft")
+    arguments.versions_key.cache_clear()
+
+
+def test_a_search_has_no_calibration(place: Path) -> None:
+    stats = [job for job in _compile(place, "retrieve={}", "stats.calibration=true") if job.kind == "stats"]
+    assert ["--calibration" in job.command for job in stats] == [True, False]
+
+
+def test_paths_may_begin_at_the_users_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    here = _compile(place, "data=[{build: folder, source: scans}]")
+    assert _compile(place, "data=[{build: folder, source: scans}]", "data_root=~") == here
+    assert not _new(_compile(place, "data=[~/brain.parquet]", "out=~/studies/study"), _compile(place))
+
+
+def test_a_plan_tells_what_is_left_to_the_machines(place: Path) -> None:
+    study = [load_study(place / "study.yaml", settings) for settings in ((), ["cluster.gpu_partition=gpu"])]
+    assert [len(plan_notes(one)) for one in study] == [0, 1]
+    named = ["cluster.gpu_partition=gpu", "extract.precision=fp32", "extract.runtime=torch"]
+    assert plan_notes(load_study(place / "study.yaml", named)) == []
+
+
 def test_a_built_manifest_comes_first_and_its_options_are_those_of_the_command(place: Path) -> None:
     data = (
         "{build: folder, source: scans, name: scans, options: {split: 'grouped:80/20', classes: ['no', 'yes, benign']}}"
@@ -266,6 +373,35 @@ finetune:
     assert "official needs a manifest that names train, test; plain has no train, test" in message
     assert "roc_auc_ovo is not defined for plain, which is binary" in message
     assert "finetune[1].seeds: 3 are more than the 2 of the probes" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["probe.probes=[knn, 'knn:k=5', 'knn:k=[5]']"], "probe.probes: two of knn, knn:k=5, knn:k=[5] are the same"),
+        (["extract.backbones=[resnet50, {name: resnet50, label: b}]"], '"resnet50" and "b" are one backbone with'),
+        (["finetune=[{modes: [mlp, 'mlp:256']}]"], "finetune[0]: two of mlp, mlp:256 are the same mode"),
+        (["retrieve={}", "data=[plain.parquet]", "probe.protocols=[auto]"], "retrieve: plain: the test part of the"),
+        (["retrieve={k: [41]}"], "retrieve: brain: k = 41, but train has 40 units to search"),
+        (["out=brain.parquet"], "brain.parquet is a file; name a folder."),
+        (["out=x", "store=brain.parquet/x"], "brain.parquet is a file; name a folder."),
+        (["data=[{build: folder, source: scans}]", "out=scans"], "data[0]: source is the folder of out too"),
+        (["data=[{build: folder, source: scans}]", "store=scans"], "data[0]: source is the folder of store too"),
+        (["data=[{build: csv, source: brain.yaml}]"], "options.image-column is missing; csv needs it"),
+        (["data_root=~nobody-of-this-name"], "~nobody-of-this-name: there is no such user's folder"),
+    ],
+)
+def test_what_would_fail_later_is_refused_at_once(place: Path, settings: list[str], message: str) -> None:
+    with pytest.raises(StudyError) as error:
+        _compile(place, *settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_data_sets_whose_cards_have_one_name_are_refused(place: Path) -> None:
+    Manifest.load(place / "brain.parquet").save(place / "brain2.parquet")
+    with pytest.raises(StudyError, match='the cards of "brain" and "brain2" have one name, brain'):
+        _compile(place, "data=[brain.parquet, brain2.parquet]")
 
 
 def test_two_of_one_name_are_refused(place: Path) -> None:

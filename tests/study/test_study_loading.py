@@ -101,6 +101,35 @@ def test_a_wrong_setting_is_named_instead_of_a_line(tmp_path: Path) -> None:
         assert words in _refused(tmp_path, _SMALL, setting)
 
 
+_RIGHT = "data: [a]\nextract: {backbones: [a]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    {
+        "probe: {probes: [knn, centroid, knn]}": "line 3: probe.probes must not hold knn twice",
+        "probe: {protocols: [auto, auto]}": "line 3: probe.protocols must not hold auto twice",
+        "probe: {shots: [5, 5]}": "line 3: probe.shots must not hold 5 twice",
+        "finetune: [{modes: [full, full]}]": "line 3: finetune[0].modes must not hold full twice",
+        "finetune: [{data: [a, a]}]": "line 3: finetune[0].data must not hold a twice",
+        "probe: {folds: 1}": "line 3: probe.folds must be at least 2, not 1",
+        "probe:\n  train_fraction: [0.5, 2.0]": "line 4: probe.train_fraction[1] must be at most 1.0, not 2.0",
+        "finetune: [{train_fraction: [2.0]}]": "line 3: finetune[0].train_fraction[0] must be at most 1",
+        "retrieve: {k: []}": "line 3: retrieve.k must have at least one entry",
+        "protocol: [a]\nvariants: {a: {probe.seeds: 3}}": "line 3: unknown protocol",
+        'out: "a\\0b"': "line 3: out holds a NUL character",
+        "name: a\nstore: b\nstats: {tests: [delong, delong]}": "line 5: stats.tests must not hold delong twice",
+    }.items(),
+)
+def test_a_value_that_would_fail_later_is_refused_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    assert words in _refused(tmp_path, _RIGHT + text)
+
+
+def test_a_normalization_is_read_when_the_study_is(tmp_path: Path) -> None:
+    words = 'extract.images.normalization: "foo" is not a normalization; use model'
+    assert words in _refused(tmp_path, "data: [a]\nextract: {backbones: [a], images: {normalization: foo}}")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     {
