@@ -25,6 +25,7 @@ _RULES = {
     "model_type": "must be fields with values",
     "string_type": "must be text (in quotes, if it looks like something else)",
     "too_long": "must have at most {max_length} values",
+    "too_short": "must have at least {min_length} value",
     "tuple_type": "must be a list, such as [a, b]",
 }
 _SHOWN = 60

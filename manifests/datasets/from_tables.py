@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...base import counted
+from ...base import ManifestError, counted, one_of
 from ..builders.common import Notice, assemble, choose_labels, choose_word, require_folder
 from ..builders.images import locate_images
 from ..builders.label_tables import (
@@ -58,7 +58,9 @@ def build_from_tables(
     rows, where = _read(spec, src, classes, options, notice)
     _report_skipped(spec, column_of(rows, SKIPPED), notice)
     kept = rows[rows[SKIPPED] == ""].reset_index(drop=True)
-    made = _manifest_columns(spec, kept, classes, notice)
+    if kept.empty:
+        raise ManifestError(f"{where}: no row is left; all {len(rows):,} were skipped, for the reasons above.")
+    made = _manifest_columns(spec, kept, classes, where, notice)
     if spec.row_numbers and len(kept) < len(rows):
         made["published_row"] = kept[_PLACE]
     by_image = options.get("unit") == "image"
@@ -126,7 +128,7 @@ def _read(
         for file in spec.rows.files
         if options.get(file.split_option) != "none" and (not file.kind or file.kind in kinds)
         if not file.optional or find_file(src, *file.names)
-    ]
+    ] or spec.rows.files
     joins = {}
     for name, join in spec.joins.items():
         if join.files[0].optional and not find_file(src, *join.files[0].names):
@@ -155,7 +157,7 @@ def _read(
             part["split"] = split
         if lists:
             part["split"] = _listed_split(spec, table, lists)
-        rows.append(part.assign(kind=file.kind, folder=file.folder))
+        rows.append(part.assign(**{name: getattr(file, name) for name in spec.of_files}))
     if key := spec.rows.key:
         for number, table in enumerate(main[1:], 1):
             before = pd.concat([earlier[key] for earlier in main[:number]])
@@ -245,8 +247,13 @@ def _listed_split(spec: TableSet, table: PublishedTable, lists: Sequence[Publish
     return np.select(listed, list(spec.split_lists), "")
 
 
-def _manifest_columns(spec: TableSet, rows: pd.DataFrame, classes: Sequence[str], notice: Notice) -> pd.DataFrame:
+def _manifest_columns(
+    spec: TableSet, rows: pd.DataFrame, classes: Sequence[str], where: str, notice: Notice
+) -> pd.DataFrame:
     """The manifest's table; the column `path` has names of images as published."""
+    for name, column in spec.columns.items():
+        if len(column.sources) > 1 and not any({*fields_of(source)} <= {*rows} for source in column.sources):
+            raise ManifestError(f"{where}: has none of the columns {one_of(column.sources)}, for {name}.")
     columns = {"sample_id": Column(sources=[spec.rows.key]), **spec.columns}
     labels = list(classes) if spec.task == "multilabel" else ["label"]
     ids = _values(rows, columns.pop("sample_id"), notice).str.replace("\\", "/")
@@ -270,7 +277,7 @@ def _values(rows: pd.DataFrame, column: Column, notice: Notice) -> pd.Series:
     """A column of the manifest, missing where the published one is blank."""
     words = pd.Series("", rows.index, dtype=TEXT)
     for source in column.sources:
-        if "{" in source or source in rows:
+        if {*fields_of(source)} <= {*rows}:
             words = words.where(words != "", _fill(rows, source).fillna(""))
     if column.type == "number":
         return pd.Series(pd.to_numeric(words, errors="coerce"))

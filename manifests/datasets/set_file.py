@@ -16,6 +16,11 @@ from ..schema.card import TASKS, DatasetCard
 from .set_format import FolderSet, TableSet, fields_of
 
 _FOLDER = Path(__file__).parent
+_TAKEN = {
+    "agreement", "key", "keep_ids", "kinds", "labels", "name", "notice", "out", "overwrite", "per_slice", "root",
+    "split", "src", "uncertain", "window",
+}  # fmt: skip
+"""Options that the command may have anyway."""
 _NOT_COLUMNS = ("path", "label", "split", "frame")
 """Columns of a manifest that other sections make."""
 
@@ -100,45 +105,71 @@ def _section_at(place: Iterable[int | str]) -> type[BaseModel]:
 
 def _contradictions(spec: TableSet) -> Iterator[str]:
     """What each key by itself does not show."""
-    labels, multilabel = spec.labels, spec.task == "multilabel"
     if not spec.rows.key and "sample_id" not in spec.columns:
         yield 'rows.key: is missing; name the column that is different for each image, or give [columns] a "sample_id".'
-    if not spec.rows.files:
-        yield "rows.files: is empty; name the table."
+    for key, names in (("attributes", spec.attributes), ("image_attributes", spec.image_attributes)):
+        for name in names:
+            if name not in spec.columns:
+                yield f'{key}: [columns] has no "{name}".{did_you_mean(name, spec.columns)}'
+    for name in spec.columns.keys() & _NOT_COLUMNS:
+        yield f"columns.{name}: is made from [images], [labels] or the split of [rows]; omit it."
+    if spec.alternatives:
+        yield "alternatives: is for published sets; build the other layout from a file of its own."
+    yield from _about_labels(spec)
+    yield from _about_joins(spec)
+    yield from _about_options(spec)
+
+
+def _about_labels(spec: TableSet) -> Iterator[str]:
+    labels, multilabel = spec.labels, spec.task == "multilabel"
     if labels.table and labels.table not in spec.joins:
-        yield f"labels.table: {no_such('joined table', labels.table, spec.joins)}"
-    if labels.column and labels.one_hot:
-        yield "labels: has both column and one_hot; keep one of them."
+        yield f"labels.table: there is no [joins.{labels.table}].{did_you_mean(labels.table, spec.joins)}"
     if not multilabel and not (labels.column or labels.one_hot):
         yield "labels.column: is missing; name the column of classes, or the columns of 0 and 1 with one_hot."
     if labels.one_hot and len(labels.one_hot) != len(spec.classes):
         yield f"labels.one_hot: names {len(labels.one_hot)} columns, but there are {len(spec.classes)} classes."
     if multilabel and labels.column and not labels.separator:
         yield 'labels.separator: is missing; it is what separates the labels of one image, such as "|" or ",".'
-    if labels.separator and not (multilabel and labels.column):
-        yield "labels.separator: separates the labels in a column of a multilabel set; omit it."
-    if (labels.merge == "votes") != multilabel and labels.merge:
-        yield 'labels.merge: is "votes" for a multilabel set and "worst" for all others.'
     for name in labels.values.values():
         if name not in spec.classes:
             yield f"labels.values: {no_such('class', name, spec.classes)}"
-    for key, names in (("attributes", spec.attributes), ("image_attributes", spec.image_attributes)):
-        for name in names:
-            if name not in spec.columns:
-                yield f"{key}: [columns] {f'has no {name}'}.{did_you_mean(name, spec.columns)}"
-    for name in spec.columns.keys() & _NOT_COLUMNS:
-        yield f"columns.{name}: is made from [images], [labels] or the split of [rows]; omit it."
-    for part in (spec.rows, *spec.joins.values()):
-        unknown = [name for file in part.files for text in file.names for name in _options_in(text)]
-        for name in dict.fromkeys(unknown):
-            if name not in spec.options:
-                yield f"names: {no_such('option', name, spec.options)}"
+    belongs = {
+        "one_hot": (not multilabel and not labels.column, "a set of one class per image, without column"),
+        "separator": (multilabel and labels.column, "the column of a multilabel set"),
+        "values": (labels.column and not labels.separator, "a column of one class per image"),
+        "refused": (labels.one_hot, "one_hot"),
+        "skipped": (labels.column, "column"),
+        "ignore_others": (labels.separator, "a column that lists labels"),
+        "uncertain": (multilabel and not labels.column, "a multilabel set with a column for each class"),
+    }
+    for key, (does, what) in belongs.items():
+        if getattr(labels, key) and not does:
+            yield f"labels.{key}: belongs to {what}; omit it."
+    if labels.merge and (labels.merge == "votes") != multilabel:
+        yield 'labels.merge: is "votes" for a multilabel set and "worst" for all others.'
+
+
+def _about_joins(spec: TableSet) -> Iterator[str]:
+    for key in ("on", "same", "missing", "skip", "repeated"):
+        if getattr(spec.rows, key):
+            yield f"rows.{key}: belongs to a joined table, [joins.NAME]; omit it."
     for name, join in spec.joins.items():
-        if not join.files or not join.key:
-            yield f"joins.{name}: needs files and key, the column that is in both tables."
-    if spec.alternatives:
-        yield "alternatives: is for published sets; build the other layout from a file of its own."
+        if not join.key:
+            yield f"joins.{name}.key: is missing; it is the column that both tables have."
+        if len(join.files) > 1:
+            yield f"joins.{name}.files: names {len(join.files)} files; give each a section of its own."
 
 
-def _options_in(text: str) -> list[str]:
-    return fields_of(text) if "{" in text else []
+def _about_options(spec: TableSet) -> Iterator[str]:
+    parts = [spec.rows, *spec.joins.values()]
+    files = [file for part in parts for file in part.files]
+    used = {name for file in files for text in file.names if "{" in text for name in fields_of(text)}
+    used |= {file.split_option for file in files if file.split_option}
+    for name in sorted(used - spec.options.keys()):
+        yield f"rows.files: there is no [options.{name}].{did_you_mean(name, spec.options)}"
+    for name in spec.options.keys() - used - {"unit"}:
+        yield f"options.{name}: nothing depends on it; name it in a file's name or split_option, or omit it."
+    for section, names in (("options", spec.options), ("filters", spec.filters)):
+        for name in names:
+            if not name.isidentifier() or name in _TAKEN:
+                yield f"{section}.{name}: cannot be the name of an option; use another, of letters, digits and _."

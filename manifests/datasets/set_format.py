@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from ..schema.card import Task
-
-MADE = ("kind", "folder", "split")
-"""Columns that every row gets from the entry of its file."""
 
 
 class Part(BaseModel):
@@ -53,7 +50,7 @@ Regex = Annotated[str, BeforeValidator(lambda given: _a_regex(given) if isinstan
 class File(Part):
     """A CSV or Parquet table, JSON records, or a list of names (.txt) whose column is called `name`."""
 
-    names: list[str]
+    names: Annotated[list[str], Field(min_length=1)]
     """The names that it is published under, below the folder of the set; `{labeller}` is the word of that option."""
     separator: str = ","
     """Between the fields of a CSV file."""
@@ -80,7 +77,7 @@ class Pattern(Part):
 class Table(Part):
     """The main table, which may be divided over several files, or one that is joined to it."""
 
-    files: list[File]
+    files: Annotated[list[File], Field(min_length=1)]
     key: str = ""
     """The column that is filled and distinct. Of the main table: names the image. Of a joined one: is in both."""
     on: list[str] = []
@@ -154,7 +151,7 @@ class Labels(Part):
 class Column(Part):
     """A column of the manifest."""
 
-    sources: list[Template]
+    sources: Annotated[list[Template], Field(min_length=1)]
     """Columns, or a template such as `{patient}/{study}`; of several, the first that is filled is taken."""
     type: Literal["text", "number", "age", "all"] = "text"
     """`age` understands `058Y` and `013M`; `all` joins what the rows of one image hold."""
@@ -194,7 +191,7 @@ class Filter(Part):
 class Choice(Part):
     """An option with a few words, of which the first is the default."""
 
-    words: list[str]
+    words: Annotated[list[str], Field(min_length=1)]
     help: str
 
 
@@ -272,6 +269,11 @@ class TableSet(SetCard):
         return {name for names in (*own, *([part.key, *part.on, *part.same] for part in parts)) for name in names}
 
     @property
+    def of_files(self) -> list[str]:
+        """The columns that rows get from the entry of their file."""
+        return [name for name in ("kind", "folder") if any(getattr(file, name) for file in self.rows.files)]
+
+    @property
     def label_sources(self) -> list[str]:
         """The columns that hold labels."""
         return [self.labels.column] if self.labels.column else self.label_columns
@@ -281,8 +283,7 @@ class TableSet(SetCard):
         named = [*table.columns, *table.filled, *table.known, *table.patterns, table.split, *table.same]
         named += [table.key, *self._named_elsewhere()] if table is self.rows else table.keys
         labels = self.label_sources if table is self.label_table else []
-        made = {*table.parts, *(MADE if table is self.rows else ())}
-        return [name for name in dict.fromkeys([*named, *labels]) if name and name not in made]
+        return [name for name in dict.fromkeys([*named, *labels]) if name and name not in table.parts]
 
     def optional(self, table: Table) -> list[str]:
         """The columns that a table may have."""
@@ -300,7 +301,7 @@ class TableSet(SetCard):
         named = [name for template in [*single, self.images.name] for name in fields_of(template)]
         named += [only.column for only in self.filters.values()]
         yield from shared
-        yield from (name for name in named if name not in joined)
+        yield from (name for name in named if name not in joined and name not in self.of_files)
 
 
 class NamePattern(Part):

@@ -83,14 +83,20 @@ def test_every_key_is_documented(section: type) -> None:
         ('column = "diagnosis"', 'column = "d"\nvalues = { 0 = "bengn" }', ['Did you mean "benign"?']),
         ('column = "diagnosis"', 'column = "d"\nmerge = "votes"', ["labels.merge"]),
         ('column = "diagnosis"', 'column = "d"\nlicense = "x"', ["[labels]", "above the first section"]),
-        ('column = "diagnosis"', 'column = "d"\ntable = "more"', ['labels.table: unknown joined table "more"']),
+        ('column = "diagnosis"', 'column = "d"\ntable = "more"', ["labels.table: there is no [joins.more]"]),
         ('files = ["labels.csv"]', 'files = [{ nmes = ["a"] }]', ["rows.files[1].names", 'Did you mean "names"?']),
-        ('files = ["labels.csv"]', 'files = ["{part}.csv"]', ['unknown option "part"']),
+        ('files = ["labels.csv"]', 'files = ["{part}.csv"]', ["there is no [options.part]"]),
         ('group_id = "patient_id"', 'group_id = "{patient_id"', ["columns.group_id.sources[1]: is not a template"]),
         ('group_id = "patient_id"', 'label = "diagnosis"', ["columns.label: is made from"]),
         ("[images]", "[rows.patterns.sex]\nregex = '('\nmeaning = ''\n[images]", ["rows.patterns.sex.regex"]),
         ("[images]", "[rows.patterns.sex]\nregex = 'm'\nmeaning = ''\n[images]", ["names no group"]),
         ("[images]", "[images", ["not valid TOML", "line"]),
+        ("[images]", "[options.side]\nwords = ['a']\nhelp = ''\n[images]", ["options.side: nothing depends on it"]),
+        ("[images]", "[filters.out]\ncolumn = 'a'\nvalues = ['1']\nskip = ''\n[images]", ["filters.out: cannot be"]),
+        ("[images]", "[joins.a]\nfiles = ['a.csv', 'b.csv']\nkey = 'k'\n[images]", ["joins.a.files: names 2 files"]),
+        ('column = "diagnosis"', 'column = "d"\nuncertain = true', ["labels.uncertain: belongs to a multilabel set"]),
+        ('files = ["labels.csv"]', 'files = ["labels.csv"]\nskip = "x"', ["rows.skip: belongs to a joined table"]),
+        ('files = ["labels.csv"]', "files = []", ["rows.files: must have at least 1 value"]),
         ('classes = ["benign", "malignant"]', 'classes = ["benign"]', ["a binary task has two classes"]),
     ],
 )  # fmt: skip
@@ -114,6 +120,29 @@ def test_columns_that_the_table_lacks_are_named_with_the_near_ones(data: Path, t
     with pytest.raises(ManifestError, match='Did you mean "patient_id"') as refusal:
         table_builder(file).build(data)
     assert '"hospital"' in str(refusal.value)
+
+
+def test_columns_named_as_medprobes_own_are_the_users(data: Path, tmp_path: Path) -> None:
+    table = data / "labels.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    write(table, [lines[0] + ",split,kind", *(f"{line},{'test' if row % 2 else 'train'},k{row}"
+                                               for row, line in enumerate(lines[1:]))])  # fmt: skip
+    file = _file(tmp_path, 'key = "image_id"', 'key = "image_id"\nsplit = "split"')
+    file.write_text(file.read_text().replace('sex = "sex"\n', 'sex = { sources = ["sexx", "sex"] }\nkind = "kind"\n'))
+    made = table_builder(file).build(data).table
+    assert made["split"].tolist() == ["train", "test"] * 4
+    assert made["kind"].tolist() == [f"k{row}" for row in range(8)]
+    file.write_text(file.read_text().replace('["sexx", "sex"]', '["sexx", "sexxx"]'))
+    with pytest.raises(ManifestError, match="none of the columns sexx, sexxx, for sex"):
+        table_builder(file).build(data)
+
+
+def test_filters_that_leave_nothing_say_what_they_skipped(data: Path, tmp_path: Path) -> None:
+    kept = '[filters.adults]\ncolumn = "sex"\nvalues = ["x"]\nskip = "the sex is not x"\n\n[images]'
+    notices: list[str] = []
+    with pytest.raises(ManifestError, match="no row is left"):
+        table_builder(_file(tmp_path, "[images]", kept)).build(data, notice=notices.append)
+    assert notices == ["Skipped 8 images: the sex is not x."]
 
 
 def test_readers_votes_joins_filters_and_other_separators_work_together(tmp_path: Path) -> None:
