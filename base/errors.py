@@ -43,6 +43,10 @@ class TrainingError(FinetuneError):
     """The training of one network failed before a single epoch was good; a run records it and goes on with others."""
 
 
+class ModelError(MedprobeError):
+    """The folder of a fitted model is not one, is of another version, or was altered or damaged."""
+
+
 class ReportError(MedprobeError):
     """A run folder cannot be reported on."""
 

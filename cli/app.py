@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from ..base.errors import MedprobeError, MedprobeWarning
 from ..base.text import first_line, printable
 from ..base.version import refuse_other_version
-from . import backbones, cache, demo, doctor, extract, finetune, report
+from . import backbones, cache, demo, doctor, extract, finetune, fit, predict, report
 from .manifest import app as manifest
 from .probe import app as probe
 from .probe import merge, retrieve, stats
@@ -28,6 +28,7 @@ _AROUND = 60
 """Characters of a text that are shown around one that is not UTF-8."""
 _WORKFLOW = (
     *("manifest", "extract", "cache", "probe", "retrieve", "finetune", "merge", "stats", "report"),
+    *("fit", "predict"),
     *("run", "status", "study", "backbones", "doctor", "demo"),
 )
 
@@ -67,6 +68,7 @@ app.add_typer(cache.app, name="cache")
 app.add_typer(study.app, name="study")
 for run in (
     *(extract.extract, probe.probe, retrieve.retrieve, finetune.finetune, merge.merge, stats.stats, report.report),
+    *(fit.fit, predict.predict),
     *(study_run.run, study.status, backbones.backbones, doctor.doctor, demo.demo),
 ):
     app.command()(run)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine import extract
     from .multi_device import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
+    from .same_spec import load_spec
 
 __all__ = [
     "Backbone",
@@ -33,6 +34,7 @@ __all__ = [
     "extract_on",
     "list_backbones",
     "load_backbone",
+    "load_spec",
     "preprocessing_of",
     "read_normalization",
     "resolve",
@@ -42,6 +44,7 @@ __all__ = [
 _MODULES = {
     "Backbone": "backbone",
     "load_backbone": "backbone",
+    "load_spec": "same_spec",
     "preprocessing_of": "backbone",
     "extract": "engine",
     "Normalization": "normalization",

@@ -67,13 +67,7 @@ def draw(data: ProbeData, design: Design, *, progress: bool = False) -> Draws:
     Raises:
         ProbeError: the protocol is impossible with these units; says what was left out of them.
     """
-    units = data.all_units
-    if design.keep_leaks:
-        leaks = Leaks.kept(units, apart=design.protocol == "fixed")
-    else:
-        near = data.near_pairs(show_progress=progress) if design.drop_near else None
-        images = data.all_sample_units, data.all_digests
-        leaks = find_leaks(units, *images, fixed_test=design.protocol in FIXED_TEST, near=near)
+    leaks = leaks_of(data, design, progress=progress)
     classes = data.manifest.card.classes
     how = {"protocol": design.protocol, "fractions": design.fractions, "folds": design.folds}
     drawn = partial(draw_resamples, seeds=design.seeds, classes=classes, **how)
@@ -81,7 +75,7 @@ def draw(data: ProbeData, design: Design, *, progress: bool = False) -> Draws:
     def by_budget(units: Units) -> ByBudget:
         resamples = [resample.within(data.all_usable) for resample in drawn(units)]
         for resample in resamples:
-            _require_all_classes(units, resample, classes)
+            require_all_classes(units, resample, classes)
         return [(budget, subsample_train(units, resamples, budget, classes=classes)) for budget in design.budgets]
 
     # As published first: a fault that shows then has nothing to do with leaks.
@@ -91,13 +85,29 @@ def draw(data: ProbeData, design: Design, *, progress: bool = False) -> Draws:
     return Draws(leaks.clean, leaks, clean, as_published if leaks.any_left_out else None)
 
 
-def _require_all_classes(units: Units, resample: Resample, classes: list[str]) -> None:
-    """Makes sure that train has all classes and that no part is empty.
+def leaks_of(data: ProbeData, design: Design, *, progress: bool = False) -> Leaks:
+    """What is known to leak from the test of the design, whose protocol is resolved, into training.
+
+    Raises:
+        ProbeError: no training unit would be left.
+    """
+    units = data.all_units
+    if design.keep_leaks:
+        return Leaks.kept(units, apart=design.protocol == "fixed")
+    near = data.near_pairs(show_progress=progress) if design.drop_near else None
+    images = data.all_sample_units, data.all_digests
+    return find_leaks(units, *images, fixed_test=design.protocol in FIXED_TEST, near=near)
+
+
+def require_all_classes(
+    units: Units, resample: Resample, classes: list[str], *, parts: Sequence[str] = ("train", "val", "test")
+) -> None:
+    """Makes sure that train has all classes and that none of these parts is empty.
 
     Raises:
         ProbeError: names the seed, and the part or the classes.
     """
-    for name in ("train", "val", "test"):
+    for name in parts:
         if not len(getattr(resample, name)):
             raise ProbeError(
                 f"{resample.words}: no unit is left in {name}. Add cases, or use other fractions, other folds or"

@@ -112,7 +112,7 @@ class Without:
     def __getattr__(self, name):
         return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
-        torch_side = ("torch", "torchvision", "timm", "transformers", "open_clip", "onnx", "safetensors")
+        torch_side = ("torch", "torchvision", "timm", "transformers", "open_clip", "onnx")
         return None if name.partition(".")[0] in torch_side else self.finder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]

@@ -22,8 +22,9 @@ _MAY_USE = {
     "probe": {"base", "manifests", "cache", "evaluate"},
     "finetune": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
     "report": {"base", "manifests", "evaluate"},
+    "model": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
     "study": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune"},
-    "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "report", "study"},
+    "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "model", "report", "study"},
 }
 _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text", "version"},
@@ -40,6 +41,7 @@ _FROM_MODULES = {
         "output_path",
         "pseudonyms",
         "readers",
+        "readers.nifti",
         "readers.pillow",
         "readers.worker_pool",
         "registry",
@@ -63,8 +65,10 @@ _FROM_MODULES = {
         "engine",
         "loader",
         "multi_device",
+        "onnx_export",
         "pooling",
         "runtimes",
+        "same_spec",
         "weights.fine_tuned",
         "weights.loading",
         "weights.tensors",
@@ -94,6 +98,7 @@ _FROM_MODULES = {
         "statistics.ranking",
         "statistics.run_warnings",
         "statistics.summary",
+        "statistics.temperature",
     },
     "probe": {
         "data.features",
@@ -102,10 +107,12 @@ _FROM_MODULES = {
         "engines.model_selection",
         "engines.settings",
         "engines.task",
+        "estimators._neighbors",
         "experiment",
         "retrieval",
         "run_info",
     },
+    "model": {"fitting", "images", "predicting", "run_choice", "saved"},
     "finetune": {"network.modes", "training.recipe", "work_folder"},
     "study": {
         "template",
@@ -125,9 +132,10 @@ _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
         builders datasets registry output_path build_options""",
     "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
-        backbone engine multi_device cost""",
+        backbone same_spec onnx_export engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info experiment runner arrays retrieval embeddings",
+    "model": "unusual estimators model fitting run_choice saved images predicting onnx_file",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
     "study": """schema jobs loading arguments estimates contents data_sets systems plan preparing compiling
         template workflow""",
@@ -181,7 +189,7 @@ def test_only_extract_and_finetune_name_a_torch_library(path: Path) -> None:
 
 
 def test_the_cpu_stage_imports_without_torch(without_torch) -> None:
-    torchless = ("base", "manifests", "cache", "evaluate", "probe", "report", "study", "cli.app")
+    torchless = ("base", "manifests", "cache", "evaluate", "probe", "model", "report", "study", "cli.app")
     rooms = ", ".join(f"medprobe.{room}" for room in torchless)
     subprocess.run([sys.executable, "-c", f"{without_torch}\nimport {rooms}"], check=True)
 

@@ -26,7 +26,7 @@ def fit_temperature(scored: LabeledPredictions) -> float:
     Returns:
         The temperature, within `RANGE`: above 1 makes less sure. At an end of the range the least loss lies beyond.
     """
-    logits = _logits(scored)
+    logits = _logits(scored.proba, scored.multilabel)
     coldness = (1 / RANGE[1], 1 / RANGE[0])
     # The loss is convex in the coldness 1/T, but over three decades its logarithm is searched more evenly.
     found = minimize_scalar(
@@ -45,13 +45,18 @@ def at_edge(temperature: float) -> bool:
 
 def apply_temperature(scored: LabeledPredictions, temperature: float) -> LabeledPredictions:
     """The same units with their probabilities scaled; what is called stays the same."""
-    logits = _logits(scored) / temperature
-    return replace(scored, proba=expit(logits) if scored.multilabel else softmax(logits, axis=1))
+    return replace(scored, proba=scale_probabilities(scored.proba, temperature, multilabel=scored.multilabel))
 
 
-def _logits(scored: LabeledPredictions) -> np.ndarray:
-    proba = np.clip(scored.proba, SMALLEST, 1 - SMALLEST)
-    return logit(proba) if scored.multilabel else np.log(proba)
+def scale_probabilities(proba: np.ndarray, temperature: float, *, multilabel: bool) -> np.ndarray:
+    """Probabilities (n, C) made more or less sure; a row sums to one, unless each column is a label of its own."""
+    logits = _logits(proba, multilabel) / temperature
+    return expit(logits) if multilabel else softmax(logits, axis=1)
+
+
+def _logits(proba: np.ndarray, multilabel: bool) -> np.ndarray:
+    proba = np.clip(proba, SMALLEST, 1 - SMALLEST)
+    return logit(proba) if multilabel else np.log(proba)
 
 
 def _loss(scored: LabeledPredictions, logits: np.ndarray) -> float:

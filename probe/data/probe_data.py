@@ -187,18 +187,20 @@ class ProbeData:
         names = [""] if self.external is None else [f"{part.manifest.name}: " for part in self.parts]
         return [name + text for name, part in zip(names, self.parts, strict=True) for text in part.skipped]
 
-    def features(self, cache: int, pooling: str) -> np.ndarray:
+    def features(self, cache: int, pooling: str, *, learnt: bool = True) -> np.ndarray:
         """One vector per usable unit of all, (R, D) float32; where predictions are averaged, one per usable sample.
 
-        `cache` is a position in `caches`. Raises as `load` does.
+        `cache` is a position in `caches`; `learnt` is of `load`. Raises as `load` does.
         """
         rows, columns = zip(*(part.shape(part.caches[cache], pooling) for part in self.parts), strict=True)
         X = np.empty((sum(rows), columns[0]), np.float32)
         for part, place in zip(self.parts, np.split(X, np.cumsum(rows)[:-1]), strict=True):
-            part.load(part.caches[cache], pooling, out=place)
+            part.load(part.caches[cache], pooling, out=place, learnt=learnt)
         return X
 
-    def load(self, cache: EmbeddingCache, pooling: str, *, out: np.ndarray | None = None) -> np.ndarray:
+    def load(
+        self, cache: EmbeddingCache, pooling: str, *, out: np.ndarray | None = None, learnt: bool = True
+    ) -> np.ndarray:
         """The features of this manifest alone.
 
         Where a unit has one sample, its vector is read straight to its place, so that memory holds the matrix once.
@@ -206,7 +208,8 @@ class ProbeData:
 
         Raises:
             CacheError: there is no such pooling, or the file is damaged.
-            ProbeError: a value is not finite or too large (says which samples), or all vectors are the same.
+            ProbeError: a value is not finite or too large (says which samples), or all vectors are the same, from
+                which nothing can be learnt; with `learnt=False`, for predictions, they may be.
         """
         if out is None:
             out = np.empty(self.shape(cache, pooling), np.float32)
@@ -217,7 +220,7 @@ class ProbeData:
         X = cache.load(pooling, rows=cache.rows_of(ids), out=in_place)
         where = f"{cache.path.name}, {pooling}"
         check_values(X, ids, where)
-        if len(X) > 1 and is_constant(X).all():
+        if learnt and len(X) > 1 and is_constant(X).all():
             raise ProbeError(
                 f"{where}: all {len(X):,} embeddings are the same vector, so there is nothing to learn from. Look at"
                 " the images (are they all blank?) and extract again."

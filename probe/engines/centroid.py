@@ -12,7 +12,7 @@ from ...evaluate.results.fit_result import FitResult
 from ..estimators.centroid import CentroidProbe
 from .model_selection import ModelSelector
 from .settings import AsGrid, ProbeSettings
-from .task import ProbeTask
+from .task import Fitted, ProbeTask
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Temperatures, from sharp to flat probabilities; they change the confidence, rarely the predicted class."""
@@ -30,8 +30,21 @@ class CentroidSettings(ProbeSettings):
 
 
 def solve_centroid(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
-    """The means of train, the temperature chosen on val, the means of train and val for the test."""
+    """The model of `fit_centroid`, tested."""
     start = time.perf_counter()
+    fitted = fit_centroid(task, settings, resample)
+    return task.tested(
+        resample,
+        fitted.estimator.predict_proba,
+        start,
+        val_proba=fitted.val_proba,
+        params=fitted.params,
+        notes=fitted.notes,
+    )
+
+
+def fit_centroid(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> Fitted:
+    """The means of train, the temperature chosen on val, the means of train and val for the test."""
     probe = CentroidProbe(center=settings.center, normalize=settings.normalize)
     probe.fit(task.X[resample.train], task.y[resample.train])
     selector = ModelSelector(task, resample)
@@ -42,11 +55,4 @@ def solve_centroid(task: ProbeTask, settings: CentroidSettings, resample: Resamp
     if task.refit:
         rows = task.fitted_on(resample)
         probe.fit(task.X[rows], task.y[rows])
-    return task.tested(
-        resample,
-        probe.predict_proba,
-        start,
-        val_proba=selector.proba,
-        params=selector.params,
-        notes=selector.notes({"temperature": settings.temperature}),
-    )
+    return Fitted(probe, selector.params, selector.proba, selector.notes({"temperature": settings.temperature}))

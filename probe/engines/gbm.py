@@ -11,7 +11,7 @@ from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators.gbm import PRESETS, GBMProbe
 from .settings import ProbeSettings
-from .task import ProbeTask
+from .task import Fitted, ProbeTask
 
 
 class GBMSettings(ProbeSettings):
@@ -30,8 +30,21 @@ class GBMSettings(ProbeSettings):
 
 
 def solve_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
-    """Boosting until val's log-loss rises, then the same rounds on train and val."""
+    """The model of `fit_gbm`, tested."""
     start = time.perf_counter()
+    fitted = fit_gbm(task, settings, resample)
+    return task.tested(
+        resample,
+        fitted.estimator.predict_proba,
+        start,
+        val_proba=fitted.val_proba,
+        params=fitted.params,
+        notes=fitted.notes,
+    )
+
+
+def fit_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> Fitted:
+    """Boosting until val's log-loss rises, then the same rounds on train and val."""
     most, patience = settings.rounds, settings.early_stopping_rounds
     probe = GBMProbe(settings.preset, n_estimators=most, early_stopping_rounds=patience)
     train, val = resample.train, resample.val
@@ -41,11 +54,5 @@ def solve_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> Fit
     if task.refit:
         rows = task.fitted_on(resample)
         probe.refit(task.X[rows], task.y[rows])
-    return task.tested(
-        resample,
-        probe.predict_proba,
-        start,
-        val_proba=val_proba,
-        params={"rounds": rounds if task.wide else rounds[0]},
-        notes=[f"boosting used all {most} rounds"] if max(rounds) >= most else [],
-    )
+    notes = [f"boosting used all {most} rounds"] if max(rounds) >= most else []
+    return Fitted(probe, {"rounds": rounds if task.wide else rounds[0]}, val_proba, notes)

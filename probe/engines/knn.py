@@ -12,11 +12,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
-from ..estimators.knn import GRID, TEMPERATURE, vote
+from ..estimators.knn import GRID, TEMPERATURE, KNNProbe, vote
 from .model_selection import ModelSelector
 from .parallel import Workers
 from .settings import AsGrid, ProbeSettings
-from .task import ProbeTask
+from .task import Fitted, ProbeTask
 
 
 class KNNSettings(ProbeSettings):
@@ -47,34 +47,55 @@ def _questions(task: ProbeTask, settings: KNNSettings, resample: Resample) -> tu
     return Question(resample.val, resample.train, k), Question(resample.test, task.fitted_on(resample), k)
 
 
+def fit_knn(task: ProbeTask, settings: KNNSettings, resample: Resample) -> Fitted:
+    """The k chosen on val, with train and val as the rows that vote."""
+    of_val, _ = _questions(task, settings, resample)
+    lists = list_neighbours(task.X, [of_val], Workers(1).map, metric=settings.metric)
+    selector, notes = _choose(task, settings, lists, resample)
+    rows, by = task.fitted_on(resample), settings.model_dump(include={"metric", "weights", "temperature"})
+    probe = KNNProbe(selector.params["k"], **by).fit(task.X[rows], task.y[rows])
+    return Fitted(probe, selector.params, selector.proba, notes)
+
+
 def _solve_one(shared: tuple[ProbeTask, KNNSettings, NeighbourLists, float], resample: Resample) -> FitResult:
     task, settings, lists, search_s = shared
     start = time.perf_counter() - search_s
+    selector, notes = _choose(task, settings, lists, resample)
+    fitted = time.perf_counter()
+    _, of_test = _questions(task, settings, resample)
+    return task.result(
+        resample,
+        val_proba=selector.proba,
+        test_proba=_votes(task, settings, lists, of_test, [selector.params["k"]])[0],
+        params=selector.params,
+        notes=notes,
+        fit_s=fitted - start,
+        predict_s=time.perf_counter() - fitted,
+    )
 
-    def votes(question: Question, ks: Sequence[int]) -> np.ndarray:
-        """(len(ks), n, C)."""
-        found, rows = lists.among(question, max(ks))
-        by = {"weights": settings.weights, "temperature": settings.temperature}
-        return vote(found, task.y[rows], len(task.classes), ks, **by)
 
-    of_val, of_test = _questions(task, settings, resample)
+def _votes(
+    task: ProbeTask, settings: KNNSettings, lists: NeighbourLists, question: Question, ks: Sequence[int]
+) -> np.ndarray:
+    """(len(ks), n, C)."""
+    found, rows = lists.among(question, max(ks))
+    by = {"weights": settings.weights, "temperature": settings.temperature}
+    return vote(found, task.y[rows], len(task.classes), ks, **by)
+
+
+def _choose(
+    task: ProbeTask, settings: KNNSettings, lists: NeighbourLists, resample: Resample
+) -> tuple[ModelSelector, list[str]]:
+    """The choice of k on val, and notes on it."""
+    of_val, _ = _questions(task, settings, resample)
     members = len(resample.train)
     grid = [k for k in settings.k if k <= members] or [members]
     selector = ModelSelector(task, resample)
-    for k, proba in reversed(list(zip(grid, votes(of_val, grid), strict=True))):
+    for k, proba in reversed(list(zip(grid, _votes(task, settings, lists, of_val, grid), strict=True))):
         selector.consider({"k": k}, proba)  # many neighbours make the simpler model
     notes, over = selector.notes({"k": grid}, limit=1), [k for k in settings.k if k > members]
     if len(over) == len(settings.k):
         notes.append(f"train is smaller than k={over[0]}: all of it votes")
     elif over:
         notes.append(f"k from {over[0]} skipped: train is smaller")
-    fitted = time.perf_counter()
-    return task.result(
-        resample,
-        val_proba=selector.proba,
-        test_proba=votes(of_test, [selector.params["k"]])[0],
-        params=selector.params,
-        notes=notes,
-        fit_s=fitted - start,
-        predict_s=time.perf_counter() - fitted,
-    )
+    return selector, notes

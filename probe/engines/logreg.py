@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Annotated, Any, Literal
@@ -21,11 +21,11 @@ from ..estimators._logistic_solver.problems import Problems, proba_of_logits
 from ..estimators._logistic_solver.products import columnwise
 from ..estimators._logistic_solver.rows import Rows
 from ..estimators._logistic_solver.solver import Solution, WarmStart, solve
-from ..estimators.logistic import GRID, TOL
+from ..estimators.logistic import GRID, TOL, LogisticProbe
 from .model_selection import ModelSelector
 from .parallel import Workers
 from .settings import AsGrid, ProbeSettings
-from .task import ProbeTask
+from .task import Fitted, ProbeTask
 
 _WIDE = 80
 """Outputs of the problems solved side by side, at most about: as wide as a matrix product must be to be quick."""
@@ -63,6 +63,44 @@ def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) ->
     resamples, on how they are divided, or on the number of workers. Those that learn from a small part of the pool
     share nothing.
     """
+    with _divided(task, settings, ahead=workers.n_jobs > 1) as (parts, guides):
+        for results in workers.map(_solve_part, (task, settings, guides), parts, threads=True):
+            yield from results
+
+
+def fit_logreg(task: ProbeTask, settings: LogisticSettings, resample: Resample) -> Fitted:
+    """The model that `solve_task` tests under this resample, one of the task's."""
+    with _divided(replace(task, resamples=(resample,)), settings, ahead=False) as (parts, guides):
+        shared, resamples = _shared_of((task, settings, guides), parts[0])
+        [walk], [model] = _fit_chunk(shared, resamples)
+    seen = task.y[task.fitted_on(resample)]
+    estimator = LogisticProbe(
+        walk.selector.params["C"],
+        class_weight=settings.class_weight,
+        standardize=True,
+        tol=settings.tol,
+        max_iter=settings.max_iter,
+    ).from_solution(
+        center=shared.rows.mean,
+        scale=shared.rows.scale,
+        weights=model.coefficients,
+        intercepts=model.intercepts,
+        classes=len(task.classes),
+        constant={int(c): int(seen[0, c]) for c in np.flatnonzero((seen == seen[0]).all(axis=0))} if task.wide else {},
+        multilabel=task.wide,
+    )
+    notes = _notes(settings, walk)
+    return Fitted(estimator, walk.selector.params, walk.selector.proba, notes, model.converged)
+
+
+@contextmanager
+def _divided(
+    task: ProbeTask, settings: LogisticSettings, *, ahead: bool
+) -> Iterator[tuple[list[_Part], dict[float, _Shared]]]:
+    """The resamples in parts that are solved together, and what those share that learn from a like share of the pool.
+
+    `ahead`: the guides walk in threads of their own.
+    """
     pool = np.flatnonzero(task.pool)
     shares = [_rounded_share(len(resample.train) / len(pool)) for resample in task.resamples]
     parts = [
@@ -75,10 +113,9 @@ def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) ->
         if any(shares):
             shared = _Shared.of(task, settings, pool, exact=True)
             for share in sorted(set(filter(None, shares))):
-                guide = stack.enter_context(shared.guide(share, ahead=workers.n_jobs > 1))
+                guide = stack.enter_context(shared.guide(share, ahead=ahead))
                 guides[share] = replace(shared, guide_path=guide)
-        for results in workers.map(_solve_part, (task, settings, guides), parts, threads=True):
-            yield from results
+        yield parts, guides
 
 
 def _rounded_share(share: float) -> float | None:
@@ -99,13 +136,19 @@ def _chunks(task: ProbeTask, share: float | None, resamples: list[Resample]) -> 
 
 
 def _solve_part(given: tuple[ProbeTask, LogisticSettings, dict[float, _Shared]], part: _Part) -> list[FitResult]:
+    return _solve_chunk(*_shared_of(given, part))
+
+
+def _shared_of(
+    given: tuple[ProbeTask, LogisticSettings, dict[float, _Shared]], part: _Part
+) -> tuple[_Shared, list[Resample]]:
     task, settings, guides = given
     share, resamples = part
     if share is not None:
-        return _solve_chunk(guides[share], resamples)
+        return guides[share], resamples
     (resample,) = resamples
     used = np.sort(np.r_[resample.train, resample.val])
-    return _solve_chunk(_Shared.of(task, settings, used, exact=False), resamples)
+    return _Shared.of(task, settings, used, exact=False), resamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +244,7 @@ class _Model:
 
 def _solve_chunk(shared: _Shared, resamples: list[Resample]) -> list[FitResult]:
     start = time.perf_counter()
-    walks = [_Walk(r, ModelSelector(shared.task, r), _places(shared.used, r.val)) for r in resamples]
-    _walk(shared, walks)
-    models = _refitted(shared, walks)
+    walks, models = _fit_chunk(shared, resamples)
     fitted = time.perf_counter()
     tested = _tested(shared, walks, models)
     ended = time.perf_counter()
@@ -221,6 +262,13 @@ def _solve_chunk(shared: _Shared, resamples: list[Resample]) -> list[FitResult]:
         )
         for walk, proba, model in zip(walks, tested, models, strict=True)
     ]
+
+
+def _fit_chunk(shared: _Shared, resamples: list[Resample]) -> tuple[list[_Walk], list[_Model]]:
+    """Of each resample the choice of C on val, and the model that is tested."""
+    walks = [_Walk(r, ModelSelector(shared.task, r), _places(shared.used, r.val)) for r in resamples]
+    _walk(shared, walks)
+    return walks, _refitted(shared, walks)
 
 
 def _walk(shared: _Shared, walks: list[_Walk]) -> None:

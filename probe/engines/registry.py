@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from .centroid import CentroidSettings, solve_centroid
-from .gbm import GBMSettings, solve_gbm
-from .knn import KNNSettings, solve_knn
-from .logreg import LogisticSettings, solve_task
+from .centroid import CentroidSettings, fit_centroid, solve_centroid
+from .gbm import GBMSettings, fit_gbm, solve_gbm
+from .knn import KNNSettings, fit_knn, solve_knn
+from .logreg import LogisticSettings, fit_logreg, solve_task
 from .parallel import Workers
 from .settings import Setting, Settings, brief, describe, faults, require_known
 from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
-from .task import ProbeTask
+from .task import Fitted, ProbeTask
 
 Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
 """Yields one fit result per resample, in their order."""
@@ -53,6 +53,8 @@ class Probe(Generic[Settings]):
     """For tables and figures."""
     settings: Settings
     engine: Engine[Settings]
+    fit_one: Callable[[ProbeTask, Settings, Resample], Fitted] | None = None
+    """Gives the model that the engine tests under one resample; None for classifiers of other packages."""
 
     @classmethod
     def from_estimator(
@@ -95,6 +97,19 @@ class Probe(Generic[Settings]):
         """One result per resample of the task, in their order."""
         return self.engine(task, workers, self.settings)
 
+    def fit(self, task: ProbeTask) -> Fitted:
+        """The model that `solve` tests under the first resample of the task.
+
+        Raises:
+            ProbeError: it is a classifier of another package, which only pickle could keep.
+        """
+        if self.fit_one is None:
+            raise ProbeError(
+                f"{self.name} cannot be saved without pickle, which runs code when it is loaded; choose one of"
+                f" {one_of(PROBES)}."
+            )
+        return self.fit_one(task, self.settings, task.resamples[0])
+
     def configured(self, **changes: Any) -> Probe[Settings]:
         """This probe with other settings.
 
@@ -113,10 +128,10 @@ class Probe(Generic[Settings]):
 
 
 _BUILT_IN = (
-    Probe("logreg", "Logistic regression", LogisticSettings(), solve_task),
-    Probe("knn", "k nearest neighbours", KNNSettings(), solve_knn),
-    Probe("gbm", "Gradient boosting", GBMSettings(), per_resample(solve_gbm)),
-    Probe("centroid", "Nearest class mean", CentroidSettings(), per_resample(solve_centroid)),
+    Probe("logreg", "Logistic regression", LogisticSettings(), solve_task, fit_logreg),
+    Probe("knn", "k nearest neighbours", KNNSettings(), solve_knn, fit_knn),
+    Probe("gbm", "Gradient boosting", GBMSettings(), per_resample(solve_gbm), fit_gbm),
+    Probe("centroid", "Nearest class mean", CentroidSettings(), per_resample(solve_centroid), fit_centroid),
 )
 PROBES: Mapping[str, Probe[Any]] = {probe.family: probe for probe in _BUILT_IN}
 

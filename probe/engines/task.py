@@ -18,6 +18,20 @@ from ..data.features import aggregate
 
 
 @dataclass(frozen=True, eq=False)
+class Fitted:
+    """The model of one resample, as it is tested, and how it was chosen."""
+
+    estimator: Any
+    """A fitted estimator of scikit-learn's kind; classes are codes."""
+    params: dict[str, Any]
+    """The chosen hyper-parameters, JSON-like."""
+    val_proba: np.ndarray
+    """(n_val, C) of the rows of val, by the chosen model fitted on train."""
+    notes: list[str]
+    converged: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class ProbeTask:
     """What one probe solves: one feature matrix with its labels and all resamples at once.
 

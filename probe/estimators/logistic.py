@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,10 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
         solutions = _along(problems, Cs, self.tol, self.max_iter)
         self._constant = np.flatnonzero((y == y[0]).all(axis=0)) if self.multilabel_ else np.empty(0, int)
         self._constant_value = y[0, self._constant] if self.multilabel_ else self._constant
-        weights, intercepts = zip(*(self._of_features(problems, solution) for solution in solutions), strict=True)
-        self._center, self._weights_by_C = rows.mean, np.stack(weights)
-        self._intercepts_by_C = np.stack(intercepts)
+        weights, intercepts = zip(*(problems.coefficients(solution.points) for solution in solutions), strict=True)
+        self._center, self._spread = rows.mean, rows.scale
+        self._weights_by_C = np.stack([one.reshape(-1, rows.width) for one in weights])
+        self._intercepts_by_C = np.stack([one.ravel() for one in intercepts])
         self.mean_ = rows.mean if self.standardize else np.zeros(rows.width)
         self.scale_ = rows.scale if self.standardize else np.ones(rows.width)
         if not all(solution.converged.all() for solution in solutions):
@@ -86,21 +88,20 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(f"class_weight has {strangers}, which are not among the classes {labels}")
         return np.array([self.class_weight.get(label, 1.0) for label in labels][:classes], np.float64)
 
-    @staticmethod
-    def _of_features(problems: Problems, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (outputs, d) of the features less their mean, and intercepts (outputs,)."""
-        weights, b = problems.coefficients(solution.points)
-        weights = weights / problems.rows.scale
-        return weights.reshape(-1, weights.shape[2]), b.ravel()
+    def _of_features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (n_C, outputs, d) of the features as they are given, and intercepts (n_C, outputs)."""
+        weights = self._weights_by_C / self._spread
+        return weights, self._intercepts_by_C - weights @ self._center
 
     def _proba(self, X: Any) -> np.ndarray:
         """(n_C, n_samples, n_classes or n_labels)."""
         check_is_fitted(self)
         X = checked_rows(self, X)
-        centred = X - self._center.astype(X.dtype)
+        # Scaled before the product, as the engine does it: with large weights float32 rounds otherwise.
+        scaled = (X - self._center.astype(X.dtype)) / self._spread.astype(X.dtype)
         found = []
         for weights, intercepts in zip(self._weights_by_C, self._intercepts_by_C, strict=True):
-            logits = (centred @ weights.T.astype(X.dtype)).astype(np.float64) + intercepts
+            logits = (scaled @ weights.T.astype(X.dtype)).astype(np.float64) + intercepts
             proba = sigmoid(logits) if self.multilabel_ or logits.shape[1] == 1 else softmax(logits, axis=1)
             found.append(proba if self.multilabel_ or proba.shape[1] > 1 else np.c_[1 - proba, proba])
         proba = np.stack(found)
@@ -193,11 +194,44 @@ class LogisticProbe(_Logistic):
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels)."""
         _require_C(self.C)
         (solution,) = self._fit_path(X, y, [float(self.C)])
-        self.coef_ = self._weights_by_C[0]
-        self.intercept_ = self._intercepts_by_C[0] - self.coef_ @ self._center
+        self.coef_, self.intercept_ = (of_all[0] for of_all in self._of_features())
         self.gradient_ = float(solution.gap.max())
         self.n_iter_ = int(solution.evaluations.max())
         self.converged_ = bool(solution.converged.all())
+        return self
+
+    def from_solution(
+        self,
+        *,
+        center: np.ndarray,
+        scale: np.ndarray,
+        weights: np.ndarray,
+        intercepts: np.ndarray,
+        classes: int,
+        constant: Mapping[int, int],
+        multilabel: bool,
+    ) -> LogisticProbe:
+        """Takes what another fit with these parameters has found instead of fitting.
+
+        Parameters
+        ----------
+        center, scale : ndarray of shape (n_features,), float64
+            What is subtracted from the features, and what they are divided by then.
+        weights : ndarray of shape (1 or n_classes, n_features), or (n_labels, n_features); float64
+            Of the features so scaled.
+        intercepts : ndarray of shape (1 or n_classes,), or (n_labels,); float64
+        classes : int
+            Number of classes, which are codes, or of labels.
+        constant : mapping of int to int
+            Labels that were the same in every row, and which.
+        multilabel : bool
+        """
+        self.n_features_in_, self.classes_, self.multilabel_ = len(center), np.arange(classes), multilabel
+        self._center, self._spread = center, scale
+        self._weights_by_C, self._intercepts_by_C = weights[None], intercepts[None]
+        self._constant = np.array(sorted(constant), int)
+        self._constant_value = np.array([constant[label] for label in sorted(constant)], int)
+        self.coef_, self.intercept_ = (of_all[0] for of_all in self._of_features())
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -256,8 +290,7 @@ class LogisticPath(_Logistic):
         grid = self._grid()
         solutions = self._fit_path(X, y, grid)
         self.Cs_ = np.array(grid)
-        self.coef_ = self._weights_by_C
-        self.intercept_ = self._intercepts_by_C - self.coef_ @ self._center
+        self.coef_, self.intercept_ = self._of_features()
         self.gradient_ = np.array([solution.gap.max() for solution in solutions])
         self.n_iter_ = np.array([solution.evaluations.max() for solution in solutions])
         self.converged_ = np.array([solution.converged.all() for solution in solutions])

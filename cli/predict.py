@@ -1,0 +1,135 @@
+"""The command `predict`: probabilities for new images from a saved model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..base.text import counted
+from .terminal.console import remark, say
+from .terminal.wrapping import wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from ..manifests import Manifest
+    from ..model import Model
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="The folder that `medprobe fit` wrote.")],
+    images: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGES|MANIFEST",
+            help="A folder of images (DICOM and NIfTI too), one image, or a manifest, with labels or without.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The table of predictions (.csv or .parquet).")],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            help="The model's backbone with the place of its weights, MODEL@FILE, where these are a local file.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list.")
+    ] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Batch size; by default found automatically.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Number of decoding processes; by default all cores but one."),
+    ] = None,
+    slices: Annotated[
+        str, typer.Option("--slices", help="Slices of NIfTI volumes, as in `manifest build nifti`.")
+    ] = "axial:middle:5",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            help="Folder of caches. [default: of a manifest `embeddings` next to it, else OUT.partial until the end]",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
+) -> None:
+    """Predicts every image (every unit of a manifest), and says how unusual it is among the training images.
+
+    After an interruption the same command continues. An image that cannot be read has its reason in the table, and the
+    exit status is then 1.
+
+    Examples: `medprobe predict models/brain new_scans/ --out predictions.csv`;
+    `medprobe predict models/brain hospital-b.parquet --out predictions.csv`
+    """
+    from ..base import QuarantineError, atomic_path
+    from ..manifests.schema.table_io import write_table
+    from ..model import load_model, manifest_of, predict_manifest
+    from ..model.images import require_table_place
+    from ..model.predicting import likely_faults
+
+    require_table_place(out, images, overwrite=overwrite)
+    loaded = load_model(model, backbone=backbone, device=device)
+    manifest = manifest_of(images, slices=slices, notice=lambda text: remark(wrapped(f"note: {text}")))
+    _compare_labels(loaded, manifest)
+    work = out.with_name(f"{out.name}.partial")
+    store = cache or _default_store(manifest, work)
+    try:
+        table = predict_manifest(loaded, manifest, store, workers=workers, batch_size=batch_size, on_loaded=_introduce)
+    except KeyboardInterrupt:
+        remark("stopped; the same command continues from here")
+        raise typer.Exit(130) from None
+    with atomic_path(out) as temporary:
+        write_table(table, temporary)
+    if store == work:
+        shutil.rmtree(work, ignore_errors=True)
+    _show_counts(table, out)
+    if warning := likely_faults(table):
+        remark(wrapped(f"warning: {warning}."))
+    failed = table[table["problem"] != ""]
+    if len(failed):
+        listed = "".join(f"\n  {row[0]}: {row[-1]}" for row in failed.head(10).itertuples(index=False))
+        rest = f"\n  and {len(failed) - 10:,} more" if len(failed) > 10 else ""
+        raise QuarantineError(
+            f"{len(failed):,} of {len(table):,} could not be predicted; all others are.{listed}{rest}"
+        )
+
+
+def _default_store(manifest: Manifest, work: Path) -> Path:
+    from ..cache import default_store
+
+    return work if manifest.path is None else default_store(manifest.path)
+
+
+def _introduce(several: Sequence[Any]) -> None:
+    for one in several[:1]:
+        pixels = "x".join(map(str, one.spec.transform.size))
+        remark(f"{one.spec.backbone}: {pixels} px, {one.spec.runtime} {one.spec.precision}")
+
+
+def _compare_labels(model: Model, manifest: Manifest) -> None:
+    """A note where labels that the images have are not the classes that are predicted."""
+    from ..base import one_of
+
+    theirs, ours = set(manifest.card.classes), set(model.classes)
+    if not theirs or theirs == ours:
+        return
+    sides = [("labels that it cannot predict", theirs - ours), ("classes that have no label", ours - theirs)]
+    differing = " and ".join(f"{what} ({one_of(sorted(names))})" for what, names in sides if names)
+    remark(
+        wrapped(f"note: the model predicts {one_of(model.classes)}; the manifest has {differing}. Labels are not used.")
+    )
+
+
+def _show_counts(table: pd.DataFrame, out: Path) -> None:
+    done = table[table["problem"] == ""]
+    counts = done["predicted"].value_counts()
+    classes = ", ".join(f"{name or 'none'} {count:,}" for name, count in counts.items())
+    say(wrapped(f"{counted(len(done), 'prediction')}: {classes}." if len(done) else "No predictions."))
+    say(f"Saved: {out}")

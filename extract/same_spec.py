@@ -1,0 +1,101 @@
+"""A backbone under a spec that is given, so that new images get vectors that are comparable with those of a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from ..base import BackboneError, one_of
+from ..cache import EmbeddingSpec
+from ..manifests import IntensityPolicy
+from .backbone import Backbone, load_backbone
+from .catalogue import Local, resolve
+from .normalization import Normalization
+
+_OWN_CODE = "python:"
+
+
+def load_spec(
+    spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | None = None, device: str = "auto"
+) -> Backbone:
+    """The backbone that gives the vectors of a spec.
+
+    Args:
+        spec: what the vectors were made with.
+        reading: the intensity policy that the spec names.
+        backbone: its name with the place of its weights, where these are a local file: a spec holds no folders.
+        device: as in `load_backbone`.
+
+    Raises:
+        BackboneError: it cannot be had without `backbone`, or is not the same any more; says what differs.
+        WeightsError: as in `load_backbone`.
+
+    Examples:
+        >>> from medprobe.extract import load_backbone, load_spec
+        >>> from medprobe.manifests import IntensityPolicy
+        >>> spec = load_backbone("timm:test_vit@random", device="cpu", runtime="torch").spec
+        >>> load_spec(spec, IntensityPolicy(), device="cpu").spec == spec
+        True
+    """
+    loaded = load_backbone(**recipe_of(spec, reading, backbone=backbone), device=device)
+    require_same(spec, [loaded.spec])
+    return loaded
+
+
+def recipe_of(spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | None = None) -> dict[str, Any]:
+    """The arguments of `load_backbone` that lead to a spec, without `device`; as `load_spec`."""
+    name = backbone or spec.backbone
+    _require_found(name, named=backbone is not None)
+    transform = spec.transform
+    recipe: dict[str, Any] = {
+        "name": name,
+        "poolings": list(spec.poolings),
+        "precision": spec.precision,
+        "runtime": spec.runtime,
+        "reading": reading,
+        "interpolation": transform.interpolation,
+        "grey": "red-filters" if transform.colour == "red-filters" else "replicate",
+        "normalization": Normalization(transform.mean, transform.std),
+    }
+    sides = {*transform.size}
+    resized = {transform.resize_to} if isinstance(transform.resize_to, int) else {*transform.resize_to}
+    if len(sides) == len(resized) == 1:  # unequal ones are always the model's own
+        recipe |= {"image_size": sides.pop(), "resize": resized.pop(), "resize_mode": transform.resize}
+    return recipe
+
+
+def require_same(wanted: EmbeddingSpec, found: Sequence[EmbeddingSpec]) -> None:
+    """Makes sure that each of the specs is the one that is wanted, whatever its backbone is called.
+
+    Raises:
+        BackboneError: names what differs.
+    """
+    for spec in found:
+        ours, theirs = (asdict(replace(one, backbone=wanted.backbone)) for one in (wanted, spec))
+        differing = [name for name, value in ours.items() if theirs[name] != value]
+        if differing:
+            details = one_of(f"{name} ({_brief(theirs[name])} instead of {_brief(ours[name])})" for name in differing)
+            raise BackboneError(
+                f"{wanted.backbone}: is not what the vectors were made with: {details}. Give the same weights,"
+                " libraries and runtime, or embed the training images again and fit again."
+            )
+
+
+def _brief(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value)
+
+
+def _require_found(name: str, *, named: bool) -> None:
+    """Makes sure that a name out of a file runs no code and that its weights are where it says."""
+    if named:
+        return
+    if name.startswith(_OWN_CODE):
+        raise BackboneError(f'this backbone is code of your own: name it with --backbone "{name}" to run it.')
+    weights = resolve(name).weights
+    if isinstance(weights, Local) and not weights.path.exists():
+        model = name.partition("@")[0]
+        raise BackboneError(
+            f'the weights of {name} are a local file: say where it is with --backbone "{model}@/path/to/'
+            f'{weights.path.name}".'
+        )

@@ -1,0 +1,24 @@
+"""A fitted probe with its backbone, as a folder: what predicts new images.
+
+In: a manifest and its embeddings, or a run whose best system is wanted. Out: `Model`, in memory or on disk, and tables
+of predictions. Torch is imported when images are embedded, and not before.
+"""
+
+from .fitting import fit_model
+from .images import manifest_of
+from .model import Model
+from .onnx_file import export_onnx
+from .predicting import predict_manifest
+from .run_choice import fit_run
+from .saved import load_model, save_model
+
+__all__ = [
+    "Model",
+    "export_onnx",
+    "fit_model",
+    "fit_run",
+    "load_model",
+    "manifest_of",
+    "predict_manifest",
+    "save_model",
+]

@@ -1,0 +1,98 @@
+"""Models as ONNX: a linear probe and its backbone in one file that needs neither medprobe nor torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base import ProbeError
+from ..evaluate.metrics.functions import SMALLEST
+from ..probe import CentroidProbe, LogisticProbe
+from .model import Model
+
+if TYPE_CHECKING:
+    from ..extract.onnx_export import LinearHead
+
+
+def export_onnx(model: Model, file: Path | str) -> Path:
+    """Writes backbone and probe as one ONNX file; returns the file.
+
+    Its input `images` is uint8 (batch, channels, height, width), resized and cropped as its metadata `transform` says;
+    its output `probabilities` is float32 (batch, classes), in the order of its metadata `classes`, calibrated where the
+    model is. It computes in fp32.
+
+    Args:
+        model: with the probe `logreg` or `centroid`, and one vector per image.
+        file: to write, e.g. `brain.onnx`.
+
+    Raises:
+        ProbeError: the probe is not linear, or the model combines modalities.
+        BackboneError: the network cannot be exported.
+        OutputError: the file cannot be written.
+
+    Examples:
+        >>> from medprobe.extract import extract, load_backbone
+        >>> from medprobe.model import export_onnx, fit_model
+        >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch", precision="fp32")
+        >>> [cache] = extract(manifest, [backbone], folder / "linear", workers=0, show_progress=False)
+        >>> export_onnx(fit_model(manifest, cache, progress=False), folder / "lesions.onnx").name
+        'lesions.onnx'
+    """
+    facts, file = model.facts, Path(file)
+    require_linear(model)
+    from ..extract.onnx_export import export_with_head
+
+    metadata = {
+        "classes": list(facts.classes),
+        "task": facts.task,
+        "backbone": facts.spec.backbone,
+        "pooling": facts.pooling,
+        "probe": facts.label,
+    }
+    export_with_head(model.backbone, facts.pooling, _head(model), file, metadata)
+    return file
+
+
+def require_linear(model: Model) -> None:
+    """Makes sure that a model can be exported.
+
+    Raises:
+        ProbeError: it cannot.
+    """
+    if not isinstance(model.probe, LogisticProbe | CentroidProbe):
+        raise ProbeError(f"{model.facts.label} is not linear, so it has no ONNX export; choose logreg or centroid.")
+    if model.facts.aggregation == "concat":
+        raise ProbeError("a model that combines several modalities has no ONNX export: its probe reads several images.")
+
+
+def _head(model: Model) -> LinearHead:
+    from ..extract.onnx_export import LinearHead
+
+    parts: dict[str, Any] = {"constant": {}, "binary": False, "sigmoid": model.facts.multilabel}
+    parts |= _of_logreg(model.probe) if isinstance(model.probe, LogisticProbe) else _of_centroid(model.probe)
+    return LinearHead(**parts, temperature=model.facts.temperature, smallest=SMALLEST)
+
+
+def _of_logreg(probe: LogisticProbe) -> dict[str, Any]:
+    weights, intercepts = probe._weights_by_C[0], probe._intercepts_by_C[0]
+    parts: dict[str, Any] = {"shift": probe._center, "scale": probe._spread, "normalize": False}
+    parts |= {"weights": weights, "intercepts": intercepts}
+    if probe.multilabel_:
+        constant = zip(probe._constant.tolist(), np.ravel(probe._constant_value).tolist(), strict=True)
+        return {**parts, "constant": dict(constant)}
+    return {**parts, "sigmoid": len(weights) == 1, "binary": len(weights) == 1}
+
+
+def _of_centroid(probe: CentroidProbe) -> dict[str, Any]:
+    """The softmax over negative halves of squared distances is linear, up to what all classes share."""
+    centroids = probe.centroids_
+    parts: dict[str, Any] = {"shift": probe.mean_, "scale": np.ones_like(probe.mean_), "normalize": probe.normalize}
+    weights, intercepts = centroids / probe.temperature, -(centroids**2).sum(axis=-1) / 2 / probe.temperature
+    if not probe.multilabel_:
+        return {**parts, "weights": weights, "intercepts": intercepts}
+    absent = np.isnan(centroids[:, :, 0])
+    constant = {int(c): float(absent[c, 0]) for c in np.flatnonzero(absent.any(axis=1))}
+    differences = {"weights": weights[:, 1] - weights[:, 0], "intercepts": intercepts[:, 1] - intercepts[:, 0]}
+    return {**parts, **{name: np.nan_to_num(one) for name, one in differences.items()}, "constant": constant}

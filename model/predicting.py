@@ -1,0 +1,160 @@
+"""Predictions for a whole manifest: embedded as the training images were, aggregated by unit, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..base import ProbeError, QuarantineError, one_of
+from ..cache import EmbeddingCache, EmbeddingSpec
+from ..cache.spec import published_path
+from ..manifests import Manifest
+from ..probe.data.features import PREDICTIONS, aggregate
+from ..probe.data.probe_data import ProbeData
+from .model import Model
+
+if TYPE_CHECKING:
+    from ..extract import Backbone
+    from ..extract.multi_device import Loaded
+
+FAR = 99.0
+"""Percentile from which an image counts as far from the training images."""
+_SUSPICIOUS = 0.2
+"""Share of far units from which something is likely wrong; of images like the training images it is 0.01."""
+
+
+def predict_manifest(
+    model: Model,
+    manifest: Manifest,
+    store: Path | str,
+    *,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    show_progress: bool = True,
+    on_loaded: Callable[[Sequence[Any]], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Predicts every unit of a manifest, with labels or without.
+
+    Images are embedded into a cache in `store`, as `extract` does it: what is there is not embedded again, and a run
+    that was killed goes on where it was. Stored values become pixels as the model's `reading` says, not the card's.
+
+    Args:
+        model: which.
+        manifest: what to predict; units are combined by the model's aggregation.
+        store: the folder of caches.
+        workers: as in `extract`.
+        batch_size: as in `extract`.
+        show_progress: as in `extract`.
+        on_loaded: called with what each device has loaded, before anything is embedded.
+
+    Returns:
+        One row per unit, in the order of their ids: `unit_id` (`sample_id` where the manifest has no such column),
+        `predicted` (the class; for multilabel those from 0.5, joined by `; `), `unusual` (0 to 100: percentage of
+        training units that are no further from their neighbours), `p_CLASS` for every class, and `problem`, why there
+        is no prediction, "" where there is one.
+
+    Raises:
+        ProbeError: the manifest has other modalities than the model.
+        BackboneError, WeightsError: the backbone cannot be had as it was.
+        CacheError, OutputError, WorkerError: as in `extract`; or no image could be embedded.
+
+    Examples:
+        >>> from medprobe.extract import extract, load_backbone
+        >>> from medprobe.model import fit_model, predict_manifest
+        >>> backbone = load_backbone("timm:test_vit@random", device="cpu", runtime="torch")
+        >>> [cache] = extract(manifest, [backbone], folder / "store", workers=0, show_progress=False)
+        >>> model = fit_model(manifest, cache, progress=False)
+        >>> table = predict_manifest(model, manifest, folder / "store", workers=0, show_progress=False)
+        >>> len(table), list(table.columns)
+        (60, ['sample_id', 'predicted', 'unusual', 'p_benign', 'p_malignant', 'problem'])
+    """
+    card = manifest.card.model_copy(update={"reading": model.facts.reading})
+    manifest = Manifest(manifest.table, card, manifest.path)
+    options = {"workers": workers, "batch_size": batch_size, "show_progress": show_progress}
+    cache = _embedded(model, manifest, Path(store), on_loaded, options)
+    data, units = ProbeData.of(manifest, [cache], model.facts.aggregation), manifest.units()
+    _require_same_modalities(model, data)
+    table = pd.DataFrame({"unit_id" if "unit_id" in manifest.table else "sample_id": units.unit_id})
+    proba, far = np.full((len(units), len(model.classes)), np.nan), np.full(len(units), np.nan)
+    proba[data.usable], far[data.usable] = _predicted(model, data)
+    done = np.isfinite(far)
+    table["predicted"] = np.where(done, model.named(np.nan_to_num(proba)), "")
+    table["unusual"] = far.round(2)
+    for name, column in zip(model.classes, proba.T, strict=True):
+        table[f"p_{name}"] = column
+    table["problem"] = _problems(manifest, cache, done)
+    return table
+
+
+def _embedded(
+    model: Model, manifest: Manifest, store: Path, on_loaded: Callable[[Sequence[Any]], None], options: dict[str, Any]
+) -> EmbeddingCache:
+    """The cache of the manifest under the model's spec."""
+    from ..extract import choose_devices, extract, extract_on
+    from ..extract.same_spec import recipe_of, require_same
+
+    facts, specs = model.facts, list[EmbeddingSpec]()
+    devices = choose_devices(model.device, facts.spec.runtime)
+
+    def check(loaded: Sequence[Backbone | Loaded]) -> None:
+        specs.extend(one.spec for one in loaded)
+        require_same(facts.spec, specs)
+        on_loaded(loaded)
+
+    try:
+        if len(devices) == 1:
+            check([model.backbone])
+            return extract(manifest, [model.backbone], store, **options)[0]
+        recipe = recipe_of(facts.spec, facts.reading, backbone=model.backbone_name)
+        return extract_on(devices, manifest, [recipe], store, on_loaded=check, **options)[0]
+    except QuarantineError:
+        # What could be embedded is published; each image that could not has its reason in the table.
+        return EmbeddingCache.open(published_path(store, manifest.name, specs[0]))
+
+
+def _predicted(model: Model, data: ProbeData) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (U, C) and percentiles (U,) of the usable units; of several rows of one the largest percentile."""
+    X = data.features(0, model.facts.pooling, learnt=False)
+    proba, far = model.of_features(X), model.neighbours.percentiles(X)
+    if model.facts.aggregation == PREDICTIONS:
+        count = int(data.usable.sum())
+        proba = aggregate(proba, data.unit, count).astype(np.float64)
+        far = aggregate(far[:, None], data.unit, count, how="max")[:, 0]
+    return model.calibrated(proba), far
+
+
+def _require_same_modalities(model: Model, data: ProbeData) -> None:
+    if model.facts.aggregation != "concat":
+        return
+    ours = set() if data.modality is None else set(data.modality)
+    if ours != set(model.facts.modalities):
+        raise ProbeError(
+            f"{data.manifest.name}: has the modalities {one_of(sorted(ours)) or 'none'}, and the model combines"
+            f" {one_of(model.facts.modalities)}; give images of the same ones."
+        )
+
+
+def _problems(manifest: Manifest, cache: EmbeddingCache, done: np.ndarray) -> np.ndarray:
+    """Why units have no prediction, (U,) object; "" where they have one."""
+    units, reasons = manifest.units(), cache.quarantine
+    problems = np.full(len(done), "", object)
+    for sample, unit in zip(manifest.sample_ids, units.sample_unit, strict=True):
+        if not done[unit] and not problems[unit]:
+            problems[unit] = reasons.get(sample, "")
+    problems[~done & (problems == "")] = "it has no image that could be embedded"
+    return problems
+
+
+def likely_faults(table: pd.DataFrame) -> str:
+    """A sentence where many units are far from all training images, else ""."""
+    far = table["unusual"].dropna() >= FAR
+    if not len(far) or far.mean() < _SUSPICIOUS:
+        return ""
+    return (
+        f"{int(far.sum()):,} of {len(far):,} are more unusual than {FAR:g} % of the training images: another modality,"
+        " body part or scanner? Predictions for such images mean little"
+    )

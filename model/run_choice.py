@@ -1,0 +1,151 @@
+"""The system of a run that is kept: the best by the run's metric, fitted on the data that the run was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..base import ProbeError, did_you_mean, one_of
+from ..base.text import listed
+from ..cache import find_caches
+from ..evaluate import Run
+from ..evaluate.metrics.registry import find_metric
+from ..evaluate.resampling.train_size import FULL_TRAIN
+from ..evaluate.results.schemas import SYSTEM, SystemKey
+from ..manifests import Manifest
+from ..probe import PROBES, Probe
+from .fitting import Part, fit_model
+from .model import Model
+
+
+def fit_run(
+    run: Run,
+    manifest: Manifest,
+    store: Path | str,
+    *,
+    backbone: str | None = None,
+    pooling: str | None = None,
+    probe: str | None = None,
+    on: Part | None = None,
+    calibrate: bool = False,
+    progress: bool = True,
+) -> Model:
+    """Fits the best of a run's systems, with its grid, aggregation and treatment of leaks; see `fit_model`.
+
+    Best is the highest mean of the run's metric over its test parts, of the systems that were fitted on all of train.
+
+    Args:
+        run: the results.
+        manifest: the data set that the run was made of.
+        store: the folder of its caches.
+        backbone: only systems of this name, as the run has it.
+        pooling: likewise.
+        probe: likewise.
+        on: as in `fit_model`; by default `train+val`, and `all` where the run was tested on another data set.
+        calibrate: as in `fit_model`.
+        progress: as in `fit_model`.
+
+    Raises:
+        ProbeError: the manifest is another one, no system has these names, or the best one cannot be saved.
+        CacheError: the embeddings are gone.
+
+    Examples:
+        >>> from medprobe.model import fit_run
+        >>> model = fit_run(run, manifest, folder / "embeddings", progress=False)
+        >>> model.facts.spec.backbone, model.facts.family
+        ('timm:resnet50', 'centroid')
+    """
+    require_manifest(run, manifest)
+    system = best_system(run, backbone=backbone, pooling=pooling, probe=probe)
+    about, leaks = run.info["probes"][system.probe], run.info["leaks"]
+    chosen = probe_of_run(system.probe, about)
+    name = next(one["spec"]["backbone"] for one in run.info["caches"] if one["fingerprint"] == system.fingerprint)
+    [cache] = find_caches(store, manifest.name, [f"{name}@{system.fingerprint}"], manifest=manifest)
+    return fit_model(
+        manifest,
+        cache,
+        probe=chosen,
+        pooling=system.pooling,
+        aggregation=about["aggregation"],
+        metric=run.primary_metric,
+        on=on or ("all" if run.info["external"] else "train+val"),
+        calibrate=calibrate,
+        keep_leaks=leaks["kept"],
+        drop_near=not leaks["kept"] and leaks["near"],
+        progress=progress,
+    )
+
+
+def require_manifest(run: Run, manifest: Manifest) -> None:
+    """Makes sure that a run was made of this manifest.
+
+    Raises:
+        ProbeError: it was not.
+    """
+    about = run.info["dataset"]
+    if manifest.digest != about["digest"]:
+        same = (
+            "has other samples, labels or splits than" if manifest.name == about["name"] else "is not the data set of"
+        )
+        raise ProbeError(
+            f"{manifest.path or manifest.name}: {same} the run, which was made of {about['name']}; give that manifest,"
+            " or run `medprobe probe` again."
+        )
+
+
+def best_system(
+    run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
+) -> SystemKey:
+    """The system with the best mean on test, of those of these names that were fitted on all of train.
+
+    Raises:
+        ProbeError: there is none.
+    """
+    metric = find_metric(run.primary_metric)
+    scores = _scores(run, backbone, pooling, probe)
+    means = scores.groupby(list(SYSTEM))["value"].mean().dropna() * metric.sign
+    if means.empty:
+        raise ProbeError(f"no system of the run was fitted on all of train with a defined {metric.name}.")
+    return SystemKey(*map(str, means.index[int(means.to_numpy().argmax())]))
+
+
+def systems_named(
+    run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
+) -> list[SystemKey]:
+    """The systems among which `best_system` chooses; its arguments and errors."""
+    return sorted(set(SystemKey.of_rows(_scores(run, backbone, pooling, probe))))
+
+
+def _scores(run: Run, backbone: str | None, pooling: str | None, probe: str | None) -> pd.DataFrame:
+    """The test scores, in the run's metric, of the systems of these names that were fitted on all of train."""
+    scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == run.primary_metric)]
+    scores = scores[scores["budget"] == FULL_TRAIN]
+    for column, name in (("backbone", backbone), ("pooling", pooling), ("probe", probe)):
+        there = sorted(map(str, scores[column].unique()))
+        if name is not None:
+            scores = scores[scores[column] == name]
+        if scores.empty and there:
+            raise ProbeError(
+                f'the run has no {column} "{name}"; it has {one_of(there)}.{did_you_mean(name or "", there)}'
+            )
+    return scores
+
+
+def probe_of_run(name: str, about: Mapping[str, Any]) -> Probe[Any]:
+    """The probe with the settings that a run states.
+
+    Raises:
+        ProbeError: it is no built-in probe, or its settings are of another version.
+    """
+    family = name.partition(":")[0]
+    if not about["frozen"] or family not in PROBES:
+        raise ProbeError(
+            f"{name} is not a probe that can be saved as a model: these are {listed(list(PROBES))}. Name one of the"
+            " run's with --probe; a fine-tuned network is saved by `medprobe finetune --keep-weights`, and classifiers"
+            " of other packages could only be kept as pickle, which runs code when it is loaded."
+        )
+    known = type(PROBES[family].settings).model_fields
+    return PROBES[family].configured(**{key: one for key, one in about["settings"].items() if key in known})
