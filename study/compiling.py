@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ _LONGEST = 200
 _PART = re.compile(r"(.+--\d+)-(\d+)--[0-9a-f]+")
 Block = tuple[int, int]
 """The first seed, and the one after the last."""
+Systems = set[tuple[str, str]]
+"""Backbones and probes, or modes of fine-tuning."""
 Ends = Mapping[str, list[int]]
 """Ends of the blocks that are there, by what their folders are called up to the first seed."""
 
@@ -38,7 +41,7 @@ def compile_study(study: StudyFile, place: Path) -> list[Job]:
         StudyError: names all that is wrong: what does not exist, what does not fit the data.
     """
     plan, jobs = Plan.of(study, place), []
-    merged: dict[str, list[File]] = {}
+    merged: dict[str, list[tuple[File, Systems]]] = {}
     for source in plan.sources:
         data = prepare(plan, source, jobs)
         embedded = embed(plan, data, jobs)
@@ -48,11 +51,13 @@ def compile_study(study: StudyFile, place: Path) -> list[Job]:
             _retrieve(plan, data, embedded, jobs)
     for protocol, runs in merged.items():
         if len(runs) > 1:
-            _rank(plan, f"ranks-{protocol}", runs, jobs)
+            _rank(f"ranks-{protocol}", runs, jobs)
     return _with_own_names(jobs)
 
 
-def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jobs: list[Job]) -> Iterator[File]:
+def _compare(
+    plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jobs: list[Job]
+) -> Iterator[tuple[File, Systems]]:
     """Adds probes and fine-tuned networks under one protocol, and merges those of equal seeds; gives the main run.
 
     The main run is that of all seeds of the probes. A run of fewer has the networks that were fine-tuned on these, and
@@ -63,15 +68,19 @@ def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jo
     usual = _Design.of(plan.probing)
     designs = {*(_Design.of(one.given) for one in trainings), *([usual] if probing else [])}
     runs: dict[_Design, list[File]] = {design: [] for design in sorted(designs)}
+    systems: dict[_Design, Systems] = {design: set() for design in runs}
     there = _parts_there(plan, data, protocol)
     for one in embedded if probing else ():
         for text, probe in plan.probes:
+            systems[usual].add((one.network.label, text))
             for (first, _), part in _probe(plan, data, one, protocol, text, probe, there, jobs):
                 for design in runs:
                     # Only runs of the same low-data curve can become one.
                     runs[design] += [part] * (first < design.seeds and design[1:] == usual[1:])
     for training in trainings:
-        runs[_Design.of(training.given)] += _finetune(plan, data, protocol, training, there, jobs)
+        design = _Design.of(training.given)
+        runs[design] += _finetune(plan, data, protocol, training, there, jobs)
+        systems[design] |= {(network.label, mode) for network in training.networks for mode, _ in training.modes}
     main = usual if probing else max(designs, default=None)
     for design, parts in runs.items():
         if parts:
@@ -79,7 +88,7 @@ def _compare(plan: Plan, data: Data, embedded: list[Embedded], protocol: str, jo
             further = "" if design == main else "-curve" if is_curve else f"-first-{design.seeds}"
             first = [] if design == main else ["--seeds", str(design.seeds)]
             run = _merge(plan, f"{data.source.label}-{protocol}{further}", data, parts, design.seeds, jobs, first)
-            yield from [run] * (design == main)
+            yield from [(run, systems[design])] * (design == main)
 
 
 class _Design(NamedTuple):
@@ -267,13 +276,15 @@ def _stats(plan: Plan, stem: str, run: File, needs: Needs, jobs: list[Job], *, f
     jobs.append(Job("stats", f"stats-{stem}", command, (run.path,), (tables.path,), needs))
 
 
-def _rank(plan: Plan, stem: str, runs: list[File], jobs: list[Job]) -> None:
-    """Adds the ranks over several data sets: of backbones, and of probes where there are several."""
-    several = {"backbones": len(plan.networks) > 1, "probes": len(plan.probes) > 1}
-    for between in [what for what, is_compared in several.items() if is_compared]:
+def _rank(stem: str, runs: list[tuple[File, Systems]], jobs: list[Job]) -> None:
+    """Adds the ranks over several data sets, of backbones and of probes, where all have two of them to compare."""
+    common = set.intersection(*(systems for _, systems in runs))
+    for at, between in enumerate(("backbones", "probes")):
+        if max(Counter(system[1 - at] for system in common).values(), default=0) < 2:
+            continue
         words = ["--ranks", "--between", between]
-        tables = output(f"stats/{stem}-of-{between}", "stats", words, [run.key for run in runs])
-        paths = tuple(run.path for run in runs)
+        tables = output(f"stats/{stem}-of-{between}", "stats", words, [run.key for run, _ in runs])
+        paths = tuple(run.path for run, _ in runs)
         command = ("medprobe", "stats", *paths, *words, "--out", tables.path)
         jobs.append(Job("stats", f"stats-{stem}-of-{between}", command, paths, (tables.path,), Needs()))
 

@@ -416,6 +416,10 @@ def test_several_data_sets_are_ranked(place: Path) -> None:
     ranks = [job for job in jobs if "--ranks" in job.command]
     assert [job.command[-3] for job in ranks] == ["backbones", "probes"]
     assert all(len(job.inputs) == 2 for job in ranks)
+    apart = "finetune=[{data: [brain], modes: [linear]}, {data: [large], modes: [full]}]"
+    jobs = _compile(place, "data=[brain.parquet, large.parquet]", "probe.probes=[]", apart)
+    assert sum(job.kind == "merge" for job in jobs) == 2
+    assert not [job for job in jobs if "--ranks" in job.command]
 
 
 def test_a_plan_needs_no_torch(place: Path, without_torch: str) -> None:

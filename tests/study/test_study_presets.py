@@ -289,10 +289,10 @@ def _small(study: StudyFile) -> StudyFile:
 
 
 def _crossed(sets: list, backbones: list) -> list[tuple[list, list]]:
-    """Every network on the first data set, one network on the others; in nightly tests every network on every set."""
+    """Every network on the first data set, two networks on the others; in nightly tests every network on every set."""
     if _NIGHTLY:
         return [(sets, backbones)]
-    parts = [(sets[:1], backbones), (sets[1:], backbones[:1])]
+    parts = [(sets[:1], backbones), (sets[1:], backbones[:2])]
     return [(some, those) for some, those in parts if some]
 
 
