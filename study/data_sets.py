@@ -176,11 +176,13 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
     options, files = _options(builder, one, source, root, out)
     files += tables
     absent = next((path for path in (source, *files) if not path.exists()), None)
-    if absent and not (name == "medmnist" and one.options.get("download")):
+    downloaded = name == "medmnist" and bool(one.options.get("download"))
+    if absent and not downloaded:
         return Missing(label_of(one), absent, _published(name, builder, source))
     left_out = [out, store_folder(study, place), Path(study.file)]
     found = listing(source, left_out) if source.is_dir() else None
-    contents = [found.digest if found else content(source)]
+    # A published file is the same before and after its download.
+    contents = [found.digest if found else "published" if downloaded else content(source)]
     contents += [content(file) for file in files if file.is_file() or name != "csv"]
     contents += [_images_of_table(one, source, root)] if name == "csv" else []
     # Where a study has variants, every row of its tables says of which one it is.
@@ -192,7 +194,7 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
         manifest=f"manifests/{label_of(one)}",
         key=fingerprint(contents, digits=10),
         # The blocks of seeds depend on it; the rows of the manifest are not known before it is built.
-        rows=found.files if found else _rows_of(source),
+        rows=found.files if found else _rows_of(source, downloaded=downloaded),
         classes=_UNKNOWN_CLASSES,
         options=(*command, relative(source, out), *options, "--name", named),
         reads=tuple(relative(path, out) for path in (source, *files) if path.exists()),
@@ -316,13 +318,15 @@ def _images_of_table(one: DataSet, table: Path, root: Path) -> str:
     return images_digest(start, named.dropna().unique())
 
 
-def _rows_of(file: Path) -> int:
-    if file.suffix == ".npz" and file.exists():
+def _rows_of(file: Path, *, downloaded: bool) -> int:
+    if downloaded:
+        from ..manifests.builders.medmnist_facts import all_sets, name_and_size
+
+        return sum(all_sets()[name_and_size(file.stem)[0]].samples.values())
+    if file.suffix == ".npz":
         from ..manifests.builders.npz import read_shapes
 
         return sum(shape[0] for array, (shape, _) in read_shapes(file).items() if array.endswith("_images"))
-    if not file.exists():
-        return 1000  # to be downloaded
     with file.open("rb") as stream:
         return sum(1 for _ in stream)
 
