@@ -190,7 +190,8 @@ def import_(
         say(f"{counted(len(imported.quarantine), 'sample')} without a row left out (quarantined)")
     say(f"Wrote {imported.path}")
     place = [] if cache is None else ["--cache", cache]
-    say(f"Next:  {command('probe', manifest, '--backbone', imported.spec.backbone, *place)}")
+    run = Path("runs", manifest.stem)
+    say(f"Next:  {command('probe', manifest, '--backbone', imported.spec.backbone, *place, '--out', run)}")
 
 
 @app.command(epilog="Example: `medprobe cache export brain.parquet --backbone dinov2-s --out dinov2.npz --with labels`")

@@ -1,12 +1,15 @@
-"""`medprobe cache ls | show | verify`."""
+"""`medprobe cache ls | show | verify | import | export`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import h5py
+import pandas as pd
 import pytest
 from medprobe.cache import CacheDraft
+from medprobe.manifests import DatasetCard, Manifest
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,33 @@ def test_a_store_that_is_not_there_is_one_line(medprobe, tmp_path) -> None:
         assert said.status == 1
         assert "does not exist" in said.err
         assert "Traceback" not in said.err
+
+
+def test_embeddings_are_imported_and_exported_by_one_command_each(medprobe, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"sample_id": ["a", "b"], "path": ["a.png", "b.png"], "label": ["no", "yes"]})
+    Manifest(table, DatasetCard(name="m", task="binary", classes=["no", "yes"])).save("m.csv")
+    Path("x.csv").write_text("image_path,f0,f1\n/x/b.png,1,2\n/x/a.png,3,4\n")
+    said = medprobe("cache", "import", "x.csv", "--manifest", "m.csv", "--name", "net", "--note", "by hand")
+    assert said.status == 0, said.err
+    assert "matched by path" in said.out
+    [path] = Path("embeddings/m").glob("*.h5")
+    shown = medprobe("cache", "show", path).out
+    assert "x.csv" in shown
+    assert "by hand" in shown
+    assert "transform" not in shown
+    assert "imported:net" in medprobe("cache", "ls", "m.csv").out
+    exported = medprobe("cache", "export", "m.csv", "--out", "y.csv", "--with", "labels")
+    assert exported.status == 0, exported.err
+    assert Path("y.csv").read_text() == '"sample_id","label","f_0","f_1"\n"a","no",3,4\n"b","yes",1,2\n'
+    for words in (
+        ("import", "x.csv", "--manifest", "m.csv", "--name", "net"),
+        ("import", "z.csv", "--manifest", "m.csv", "--name", "other"),
+        ("export", "m.csv", "--out", "y.csv"),
+        ("export", "m.csv", "--out", "z.csv", "--with", "label"),
+        ("export", "m.csv", "--out", "z", "--layout", "tide"),
+        ("export", "m.csv", "--out", "z", "--layout", "stamp", "--with", "labels"),
+    ):
+        said = medprobe("cache", *words)
+        assert said.status == 1, words
+        assert said.err.startswith("error: ")
