@@ -42,6 +42,8 @@ class _Builders(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         self._find()
+        if cmd_name.endswith(".toml"):
+            ctx.fail(f"For a data set that a file describes, write: {command('manifest', 'build', 'table', cmd_name)}")
         return super().get_command(ctx, cmd_name)
 
     def _find(self) -> None:

@@ -26,7 +26,7 @@ from ..schema.table_io import TEXT, as_words, column_of
 from ..validation.faults import refuse
 from .merge_rows import one_row_per_image
 from .read_labels import SKIPPED, read_labels
-from .set_format import Column, Filter, Table, TableSet, fields_of
+from .set_format import Column, File, Filter, Table, TableSet, fields_of
 
 _OLDEST = 120
 """In years; published tables have ages above 400, which are slips."""
@@ -122,19 +122,7 @@ def _read(
     Raises:
         ManifestError: files or columns are missing, or rows are wrong; all are listed.
     """
-    kinds = options.get("kinds") or spec.kinds
-    files = [
-        file
-        for file in spec.rows.files
-        if options.get(file.split_option) != "none" and (not file.kind or file.kind in kinds)
-        if not file.optional or find_file(src, *file.names)
-    ] or spec.rows.files
-    joins = {}
-    for name, join in spec.joins.items():
-        if join.files[0].optional and not find_file(src, *join.files[0].names):
-            notice(f"There is no {join.files[0].names[0]}, which {join.missing}.")
-        else:
-            joins[name] = join
+    files, joins = _files_to_read(spec, src, options), _joins_to_read(spec, src, options, notice)
     parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
     found = find_tables(src, *wanted, *spec.split_lists.values(), others=list(_all_names(spec, options)))
@@ -158,14 +146,42 @@ def _read(
         if lists:
             part["split"] = _listed_split(spec, table, lists)
         rows.append(part.assign(**{name: getattr(file, name) for name in spec.of_files}))
-    if key := spec.rows.key:
+    split_by_file = any(file.split or file.split_option for file in spec.rows.files)
+    # Without splits by file, readers may have a file each.
+    if (key := spec.rows.key) and (split_by_file or not spec.labels.merge):
         for number, table in enumerate(main[1:], 1):
             before = pd.concat([earlier[key] for earlier in main[:number]])
             table.blame(table[key].isin(before), f'the value in column "{key}" is in another file too')
     refuse(*tables)
     # A file that is not read leaves the others without a split.
-    dropped = ["split"] if len(files) < len(spec.rows.files) and not spec.kinds else []
+    dropped = ["split"] if split_by_file and len(files) < len(spec.rows.files) and not spec.kinds else []
     return pd.concat(rows, ignore_index=True).drop(columns=dropped), str(main[0].file)
+
+
+def _files_to_read(spec: TableSet, src: Path, options: Mapping[str, Any]) -> list[File]:
+    """The files of the main table without those that an option excludes and optional ones that are not there."""
+    kinds = options.get("kinds") or spec.kinds
+    chosen = [
+        file
+        for file in spec.rows.files
+        if options.get(file.split_option) != "none" and (not file.kind or file.kind in kinds)
+    ]
+    there = [file for file in chosen if not file.optional or _find(file, src, options)]
+    return there or chosen
+
+
+def _joins_to_read(spec: TableSet, src: Path, options: Mapping[str, Any], notice: Notice) -> dict[str, Table]:
+    """The joined tables without optional ones that are not there, which are reported."""
+    joins = dict(spec.joins)
+    for name, join in spec.joins.items():
+        if join.files[0].optional and not _find(join.files[0], src, options):
+            notice(f"There is no {join.files[0].names[0]}, which {join.missing}.")
+            del joins[name]
+    return joins
+
+
+def _find(file: File, src: Path, options: Mapping[str, Any]) -> Path | None:
+    return find_file(src, *(name.format_map(options) for name in file.names))
 
 
 def _all_names(spec: TableSet, options: Mapping[str, Any]) -> Iterator[str]:

@@ -113,6 +113,7 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused_with_the_near_one(tmp_p
     ran = medprobe("manifest", "build", "table", tmp_path / "my_st.toml", tmp_path)
     assert (ran.status, "my_set.toml" in ran.err) == (1, True)
     assert medprobe("manifest", "build", "table", tmp_path, tmp_path).status == 1
+    assert medprobe("manifest", "build", tmp_path / "my_set.toml", tmp_path).status == 2
 
 
 def test_columns_that_the_table_lacks_are_named_with_the_near_ones(data: Path, tmp_path: Path) -> None:
@@ -187,6 +188,13 @@ def test_readers_votes_joins_filters_and_other_separators_work_together(tmp_path
     assert build(tmp_path, frontal_only=True).table["group_id"].tolist() == ["P1", "P1"]
     with pytest.raises(ManifestError, match="--agreement"):
         build(tmp_path, agreement="two")
+    # A file for each reader is the same.
+    whole = build(tmp_path).digest
+    write(tmp_path / "votes.csv", [lines[0], *lines[1::2]])
+    write(tmp_path / "second.csv", [lines[0], *lines[2::2]])
+    second = '{ names = ["second.csv"], separator = ";" }, { names = ["third.csv"], optional = true }'
+    file.write_text(file.read_text().replace('separator = ";" }]', f'separator = ";" }}, {second}]'))
+    assert table_builder(file).build(tmp_path).digest == whole
 
 
 def test_rows_of_one_image_that_name_two_patients_are_refused(tmp_path: Path) -> None:
