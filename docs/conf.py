@@ -7,10 +7,14 @@ author = "The medprobe authors"
 copyright = author  # noqa: A001  (Sphinx's name)
 version = release = installed("medprobe")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # seconds per cell
 myst_enable_extensions = ["colon_fence"]
 
 default_role = "code"  # single backticks, as in the docstrings

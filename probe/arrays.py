@@ -73,27 +73,33 @@ def evaluate(
         0    means  roc_auc        2
         1   errors  roc_auc        2
     """
-    given = {f'X["{key}"]': one for key, one in X.items()} if _is_several(X) else {"X": X}
-    if not given:
-        raise ProbeError('X: holds no features; give an array, or several as {"name": array}.')
+    several = X if isinstance(X, Mapping) else {"X": X}
+    given = {f'X["{key}"]' if isinstance(X, Mapping) else "X": one for key, one in several.items()}
+    if len(given) < len(several) or not given:
+        raise ProbeError('X: give an array, or several under different names as {"name": array}.')
+    attributes = None if attributes is None else pd.DataFrame(attributes).rename(columns=str)
     about = {"y": y, "groups": groups, "split": split, "attributes": attributes}
-    matrices = {key: feature_matrix(one, key) for key, one in given.items()}
-    require_same_rows({**given, **{key: one for key, one in about.items() if one is not None}})
-    found, names, columns = labels(y, classes, task)
-    ids = [f"{row:0{len(str(len(y)))}}" for row in range(len(y))]
-    table = pd.DataFrame({"sample_id": ids, "path": ids, **columns})
-    if groups is not None:
-        table["group_id"] = column(groups, "groups").astype(str)
-    if split is not None:
-        table["split"] = column(split, "split")
-    listed = [] if attributes is None else list(map(str, attributes.columns))
-    card = DatasetCard.of(f'data set "{name}"', name=name, task=found, classes=names, attributes=listed)
-    for attribute in listed:
-        table[attribute] = np.asarray(attributes[attribute]) if attributes is not None else None
-    manifest = Manifest(table, card)
-    keys = list(map(str, X)) if _is_several(X) else ["X"]
-    caches = _caches(manifest, dict(zip(keys, matrices.values(), strict=True)))
+    about = {key: one for key, one in about.items() if one is not None or key == "y"}
+    matrices = [feature_matrix(one, key) for key, one in given.items()]
+    require_same_rows({**given, **about})
+    manifest = _manifest(name, labels(y, classes, task), about)
+    caches = _caches(manifest, dict(zip(map(str, several), matrices, strict=True)))
     return run_probes(manifest, caches, probes=probes, seeds=seeds, **options)
+
+
+def _manifest(name: str, labelled: tuple[Task, list[str], dict[str, Any]], about: Mapping[str, Any]) -> Manifest:
+    """A manifest of rows, in their order."""
+    task, classes, columns = labelled
+    rows = len(next(iter(columns.values())))
+    ids = [f"{row:0{len(str(rows))}}" for row in range(rows)]
+    attributes = about.get("attributes", pd.DataFrame())
+    card = DatasetCard.of(f'data set "{name}"', name=name, task=task, classes=classes, attributes=list(attributes))
+    columns = {**{key: attributes[key].to_numpy() for key in attributes}, **columns}
+    if "groups" in about:
+        columns["group_id"] = column(about["groups"], "groups").astype(str)
+    if "split" in about:
+        columns["split"] = column(about["split"], "split")
+    return Manifest(pd.DataFrame({"sample_id": ids, "path": ids, **columns}), card)
 
 
 def _spec(name: str, X: np.ndarray) -> ImportedSpec:
@@ -102,10 +108,6 @@ def _spec(name: str, X: np.ndarray) -> ImportedSpec:
         return ImportedSpec(backbone=name, dims={_POOLING: X.shape[1]}, digest=digest)
     except ValueError as error:
         raise ProbeError(f"X: {error}.") from error
-
-
-def _is_several(X: Any) -> bool:
-    return isinstance(X, Mapping)
 
 
 def _caches(manifest: Manifest, matrices: Mapping[str, np.ndarray]) -> list[ArrayCache]:

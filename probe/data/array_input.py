@@ -36,15 +36,17 @@ def feature_matrix(X: Any, name: str) -> np.ndarray:
         raise ProbeError(f"{name}: holds {values.dtype.name} and not numbers; pass an array of floats.")
     if values.ndim != 2 or not values.size:
         raise ProbeError(f"{name}: has the shape {values.shape}; a row per sample and a column per feature is needed.")
-    usable = np.asarray((np.abs(values) <= LARGEST).all(axis=1))  # False where a value is NaN
+    with np.errstate(over="ignore"):
+        rows = values.astype(np.float32)
+    usable = np.asarray((np.abs(rows) <= np.float32(LARGEST)).all(axis=1))  # False where a value is NaN
     if not usable.all():
         raise ProbeError(
-            f"{name}: {counted(int((~usable).sum()), 'row')} of {len(values):,} with NaN, infinite values or values"
+            f"{name}: {counted(int((~usable).sum()), 'row')} of {len(rows):,} with NaN, infinite values or values"
             f" beyond {LARGEST:g}: {_positions(~usable)} (from 0). Remove these rows everywhere, or impute them."
         )
-    if len(values) > 1 and is_constant(values).all():
-        raise ProbeError(f"{name}: all {len(values):,} rows are the same, so there is nothing to learn from.")
-    return values.astype(np.float32)
+    if len(rows) > 1 and is_constant(rows).all():
+        raise ProbeError(f"{name}: all {len(rows):,} rows are the same, so there is nothing to learn from.")
+    return rows
 
 
 def labels(y: Any, classes: Sequence[Any] | None, task: Task | None) -> tuple[Task, list[str], dict[str, Any]]:
@@ -142,12 +144,15 @@ def require_same_rows(tables: dict[str, Any]) -> None:
     Raises:
         ProbeError: names the two that do not.
     """
-    (first, table), *others = tables.items()
-    for name, other in others:
-        if len(other) != len(table):
-            raise ProbeError(f"{first} has {counted(len(table), 'row')} and {name} {len(other):,}: give the same rows.")
-        pandas = (pd.DataFrame, pd.Series)
-        if isinstance(table, pandas) and isinstance(other, pandas) and not table.index.equals(other.index):
+    counts = {name: len(table) if hasattr(table, "__len__") else 0 for name, table in tables.items()}
+    first = next(iter(counts))
+    for name, count in counts.items():
+        if count != counts[first]:
+            raise ProbeError(f"{first} has {counted(counts[first], 'row')} and {name} {count:,}: give the same rows.")
+    labelled = {name: table for name, table in tables.items() if isinstance(table, (pd.DataFrame, pd.Series))}
+    first = next(iter(labelled), "")
+    for name, table in labelled.items():
+        if not table.index.equals(labelled[first].index):
             raise ProbeError(
                 f"{first} and {name} have other row labels (their index), so rows may not match: give"
                 f" {name}.loc[{first}.index], or reset both."
