@@ -186,8 +186,8 @@ _PEOPLE = ("Brier", "Holm", "Cohen")
 
 
 def lower_first(text: str) -> str:
-    """`Logistic regression` inside a sentence; `ROC-AUC`, `F1` and `Brier score` stay as they are."""
-    if text.startswith(_PEOPLE):
+    """`Logistic regression` inside a sentence; `ROC-AUC`, `F1`, `Brier score` and `RandomForest` stay as they are."""
+    if text.startswith(_PEOPLE) or re.match("[A-Z][a-z]+[A-Z]", text):
         return text
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 

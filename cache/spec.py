@@ -224,7 +224,7 @@ class ImportedSpec:
     """
 
     backbone: str
-    """The name that results have; `imported:` and the name given to `medprobe cache import`."""
+    """The name given to `medprobe cache import`, after the prefix of what is imported."""
     dims: Mapping[str, int] | tuple[tuple[str, int], ...]
     """Vector length by pooling, in the order in which they are stored; kept as pairs."""
     digest: str = ""

@@ -15,6 +15,7 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # seconds per cell
+nb_output_stderr = "remove"  # progress, and paths of the machine in warnings of libraries
 myst_enable_extensions = ["colon_fence"]
 
 default_role = "code"  # single backticks, as in the docstrings
