@@ -13,8 +13,9 @@ from typer.core import TyperGroup
 from ..base.errors import MedprobeError, MedprobeWarning
 from ..base.text import first_line, printable
 from ..base.version import refuse_other_version
-from . import backbones, cache, demo, doctor, extract, finetune, fit, predict, report
+from . import backbones, cache, demo, doctor, errors, extract, finetune, fit, predict, report
 from .manifest import app as manifest
+from .map import map_
 from .probe import app as probe
 from .probe import merge, retrieve, stats
 from .study import app as study
@@ -27,7 +28,7 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _AROUND = 60
 """Characters of a text that are shown around one that is not UTF-8."""
 _WORKFLOW = (
-    *("manifest", "extract", "cache", "probe", "retrieve", "finetune", "merge", "stats", "report"),
+    *("manifest", "extract", "cache", "probe", "retrieve", "errors", "map", "finetune", "merge", "stats", "report"),
     *("fit", "predict"),
     *("run", "status", "study", "backbones", "doctor", "demo"),
 )
@@ -67,11 +68,12 @@ app.add_typer(manifest.app, name="manifest")
 app.add_typer(cache.app, name="cache")
 app.add_typer(study.app, name="study")
 for run in (
-    *(extract.extract, probe.probe, retrieve.retrieve, finetune.finetune, merge.merge, stats.stats, report.report),
-    *(fit.fit, predict.predict),
+    *(extract.extract, probe.probe, retrieve.retrieve, errors.errors, finetune.finetune, merge.merge, stats.stats),
+    *(report.report, fit.fit, predict.predict),
     *(study_run.run, study.status, backbones.backbones, doctor.doctor, demo.demo),
 ):
     app.command()(run)
+app.command("map")(map_)
 
 
 def _version(requested: bool) -> None:

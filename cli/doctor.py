@@ -159,6 +159,8 @@ _EXTRAS = {
     "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "onnx"),
     "medical": ("pydicom", "pylibjpeg", "nibabel", "zarr"),
     "openvino": ("openvino",),
+    "errors": ("cleanlab",),
+    "map": ("umap",),
 }
 
 

@@ -22,9 +22,22 @@ _MAY_USE = {
     "probe": {"base", "manifests", "cache", "evaluate"},
     "finetune": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
     "report": {"base", "manifests", "evaluate"},
+    "explore": {"base", "manifests", "cache", "evaluate", "probe", "report"},
     "model": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
     "study": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune"},
-    "cli": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "model", "report", "study"},
+    "cli": {
+        "base",
+        "manifests",
+        "cache",
+        "extract",
+        "evaluate",
+        "probe",
+        "finetune",
+        "model",
+        "report",
+        "explore",
+        "study",
+    },
 }
 _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text", "version"},
@@ -103,6 +116,7 @@ _FROM_MODULES = {
     "probe": {
         "data.features",
         "data.probe_data",
+        "data.subgroup_labels",
         "draws",
         "engines.model_selection",
         "engines.settings",
@@ -124,7 +138,18 @@ _FROM_MODULES = {
         "workflow.results",
         "workflow.sbatch",
     },
-    "report": {"elements.table", "run.data", "run.tables", "run.verdict"},
+    "report": {
+        "elements.figure",
+        "elements.html",
+        "elements.table",
+        "elements.theme",
+        "elements.thumbnails",
+        "plots.scores",
+        "run.data",
+        "run.tables",
+        "run.verdict",
+    },
+    "explore": {"judged"},
 }
 """The modules that other packages may import from, besides what `__init__.py` exports."""
 
@@ -140,6 +165,7 @@ _ORDER = {
     "study": """schema jobs loading arguments estimates contents data_sets systems plan preparing compiling
         template workflow""",
     "report": "elements plots run manifest",
+    "explore": "judged files label_errors neighbours errors errors_page projection map_figure map",
 }
 """From the lowest: a subpackage or module imports only what stands before it."""
 
@@ -189,7 +215,7 @@ def test_only_extract_and_finetune_name_a_torch_library(path: Path) -> None:
 
 
 def test_the_cpu_stage_imports_without_torch(without_torch) -> None:
-    torchless = ("base", "manifests", "cache", "evaluate", "probe", "model", "report", "study", "cli.app")
+    torchless = ("base", "manifests", "cache", "evaluate", "probe", "model", "report", "explore", "study", "cli.app")
     rooms = ", ".join(f"medprobe.{room}" for room in torchless)
     subprocess.run([sys.executable, "-c", f"{without_torch}\nimport {rooms}"], check=True)
 

@@ -44,11 +44,16 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     return printable(page).lstrip() + "\n"
 
 
-def figure_on_page(drawn: ReportFigure) -> dict[str, Any]:
-    """What the template needs of a figure; safe, for every letter of a drawing is a path."""
+def figure_on_page(drawn: ReportFigure, svg: bytes = b"") -> dict[str, Any]:
+    """What the template needs of a figure; safe, for every letter of a drawing is a path.
+
+    Args:
+        drawn: the figure.
+        svg: in place of its own: the same with titles, whose text is escaped.
+    """
     from markupsafe import Markup
 
-    drawing = Markup(inline(drawn.svg, drawn.name))  # noqa: S704
+    drawing = Markup(inline(svg or drawn.svg, drawn.name))  # noqa: S704
     return {"title": drawn.title, "caption": drawn.caption, "description": drawn.description, "inline": drawing}
 
 
