@@ -191,7 +191,7 @@ def extract(
         raise typer.Exit(130) from None
     except QuarantineError as error:
         there = [cache for cache in _caches(store, loaded.name) if cache.spec in specs]
-        _show_caches(there, manifest, started)
+        _show_caches(there, loaded, started)
         if part is None:  # else the other shards may have more to do
             _write_records(records, specs, there, loaded)
         if not allow_unreadable:
@@ -199,7 +199,7 @@ def extract(
         remark(str(error))
         return
     _write_records(records, specs, caches, loaded)
-    _show_caches(caches, manifest, started)
+    _show_caches(caches, loaded, started)
     if len(caches) < len(recipes):
         number, count = part or (1, 1)
         remark(f"shard {number}/{count} is done; the shard that finishes last publishes the cache")
@@ -321,9 +321,11 @@ def _show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:
     say(f"Nothing was written in {store}.")
 
 
-def _show_caches(caches: Sequence[EmbeddingCache], manifest: Path, started: float) -> None:
+def _show_caches(caches: Sequence[EmbeddingCache], manifest: Manifest, started: float) -> None:
     for one in caches:
         untouched = ", complete before this run" if one.path.stat().st_mtime < started else ""
         say(f"{one.path}  {len(one):,} rows, {_dims(one.dims)}{untouched}")
     if caches:
-        say(f"\nNext: {command('probe', manifest, '--seeds', 20, '--out', Path('runs', manifest.stem))}")
+        table = manifest.path or Path(manifest.name)
+        words = ("probe", table, "--seeds", 20) if manifest.card.task else ("retrieve", table)
+        say(f"\nNext: {command(*words, '--out', Path('runs', table.stem))}")

@@ -14,7 +14,7 @@ from .estimators.centroid import CentroidProbe
 from .estimators.gbm import GBMProbe
 from .estimators.knn import KNNProbe
 from .estimators.logistic import LogisticPath, LogisticProbe
-from .retrieval import retrieve
+from .retrieval import nearest_images, retrieve
 from .runner import run_probes
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "concat_units",
     "evaluate",
     "load_embeddings",
+    "nearest_images",
     "resolve_probes",
     "retrieve",
     "run_probes",

@@ -1,4 +1,4 @@
-"""Search for similar images: the test part queries the train part, and the classes of the nearest ones are scored."""
+"""Search for similar images: the nearest ones of each image, and scores of their classes where test queries train."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..base import ProbeError, counted, look_up, one_of
 from ..base import progress as show_progress
@@ -65,6 +66,7 @@ def retrieve(
         progress: show a bar.
 
     Raises:
+        ManifestError: there are no labels; `nearest_images` needs none.
         ProbeError: the task has several labels, the manifest names no train or no test, train has fewer than k units
             for some query, or no query has a unit of its class to find.
         CacheError: a cache is damaged or does not hold the manifest's samples.
@@ -82,11 +84,7 @@ def retrieve(
     look_up("similarity", similarity, SIMILARITIES)
     _require_one_label(manifest)
     data = ProbeData.of(manifest, caches)
-    leaks = (
-        Leaks.kept(data.units, apart=True)
-        if same_group
-        else find_leaks(data.units, data.all_sample_units, data.all_digests, fixed_test=False)
-    )
+    leaks = _leaks(data, same_group=same_group)
     units = leaks.clean
     parts = _parts(units, manifest).within(data.all_usable)
     group = None if same_group else units.group
@@ -102,7 +100,7 @@ def retrieve(
             start = time.perf_counter()
             X = data.features(cache, pooling)
             constant += constant_features(f"{labels[cache]}, {pooling}", X)
-            found = _nearest(normalize_rows(X, similarity), parts, row_of, max(ks), similarity, group)
+            _, found = _nearest(normalize_rows(X, similarity), parts, row_of, max(ks), similarity, group)
             retrieved = Retrieved(found, units.y[found], relevant)
             votes = _votes(retrieved.label, len(manifest.card.classes))
             none = np.empty((0, votes.shape[1]), np.float32)
@@ -137,11 +135,87 @@ def check_searchable(manifest: Manifest, k: int | Sequence[int], *, same_group: 
 
 
 def _require_one_label(manifest: Manifest) -> None:
-    if manifest.card.task == "multilabel":
+    if manifest.card.require_task("scoring a search") == "multilabel":
         raise ProbeError(
             f"{manifest.name}: is multilabel, where two images may share some labels and not others, and nothing says"
             " whether one is then relevant to the other. Retrieval needs one label per image."
         )
+
+
+def nearest_images(
+    manifest: Manifest,
+    caches: Caches,
+    *,
+    k: int = 5,
+    similarity: str = "cosine",
+    same_group: bool = False,
+    poolings: str | Sequence[str] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """The images whose embeddings are nearest to those of each image; no labels are needed.
+
+    As in `retrieve`, test queries train where the manifest's split has both. Else every unit queries all others.
+
+    Args:
+        manifest: the data set.
+        caches: embeddings of it; several of one backbone differ in their fingerprints.
+        k: how many of the nearest are listed.
+        similarity: `cosine` or `euclidean`, of the vectors as they are.
+        same_group: also find units of the query's own group (patient), and copies of the query.
+        poolings: of those that the caches hold; all by default.
+        progress: show a bar.
+
+    Returns:
+        A row per backbone, pooling, query and rank, with the columns `backbone`, `pooling`, `query` and `found` (ids of
+        units; of samples where the manifest names no units), `rank` (from 1) and `distance` (one minus the cosine
+        similarity, or Euclidean).
+
+    Raises:
+        ProbeError: a query has fewer than k units to search.
+        CacheError: a cache is damaged or does not hold the manifest's samples.
+
+    Examples:
+        >>> from medprobe.probe import nearest_images
+        >>> table = nearest_images(manifest, caches, k=3, progress=False)
+        >>> table[["backbone", "pooling", "rank"]].drop_duplicates().head(3)
+                backbone pooling  rank
+        0  timm:resnet50    mean     1
+        1  timm:resnet50    mean     2
+        2  timm:resnet50    mean     3
+    """
+    [k], caches = _checked(k), some_caches(manifest, caches)
+    look_up("similarity", similarity, SIMILARITIES)
+    data = ProbeData.of(manifest, caches)
+    units = _leaks(data, same_group=same_group).clean
+    parts, group = Resample(0, everything := np.arange(len(units)), everything[:0], everything), units.group
+    if units.split is not None and {"train", "test"} <= set(units.split):
+        parts, group = _parts(units, manifest), None if same_group else group
+    elif same_group:
+        group = everything  # no query finds itself
+    parts = parts.within(data.all_usable)
+    _require_enough(parts, group, k, manifest)
+    row_of = np.cumsum(data.all_usable) - 1
+    labels, features, tables = backbone_labels(caches), choose_poolings(caches, poolings), []
+    with show_progress(f"Searching {manifest.name}", len(features), unit="features", enabled=progress) as bar:
+        for cache, pooling in features:
+            X = normalize_rows(data.features(cache, pooling), similarity)
+            distance, found = _nearest(X, parts, row_of, k, similarity, group)
+            columns = {
+                "query": np.repeat(units.unit_id[parts.test], k),
+                "rank": np.tile(np.arange(1, k + 1), len(parts.test)),
+                "found": units.unit_id[found.ravel()],
+                "distance": distance.ravel(),
+            }
+            tables.append(pd.DataFrame({"backbone": labels[cache], "pooling": pooling, **columns}))
+            bar.advance(note=labels[cache])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _leaks(data: ProbeData, *, same_group: bool) -> Leaks:
+    """The units whose groups a search passes over: groups that share an image are one, unless `same_group`."""
+    if same_group:
+        return Leaks.kept(data.units, apart=True)
+    return find_leaks(data.units, data.all_sample_units, data.all_digests, fixed_test=False)
 
 
 def _checked(k: int | Sequence[int]) -> list[int]:
@@ -189,29 +263,45 @@ def _answerable(
     """
     classes, y = manifest.card.classes, units.y
     relevant = np.bincount(y[parts.train], minlength=len(classes))[y[parts.test]]
-    all_of_base = np.full(len(parts.test), len(parts.train))
-    without = "" if group is None else ", without those of a query's own patient (group)"
+    without = _without(group)
     if group is not None:
         own = group.astype(np.int64) * len(classes) + y
         relevant = relevant - _times(own[parts.train], own[parts.test])
-        all_of_base = all_of_base - _times(group[parts.train], group[parts.test])
     kept = relevant > 0
     if not kept.any():
         raise ProbeError(
             f"{manifest.name}: train has no unit of the class of any query{without}: nothing can be found."
         )
-    fewest = int(all_of_base[kept].min())
-    if fewest < k:
-        raise ProbeError(
-            f"{manifest.name}: k = {k}, but train has {counted(fewest, 'unit')} to search{without}; give a smaller k."
-        )
+    answered = replace(parts, test=parts.test[kept])
+    _require_enough(answered, group, k, manifest)
     left, warnings = parts.test[~kept], []
     if len(left):
         queries = counted(len(left), "query is", "queries are")
         names = one_of(f'"{classes[label]}"' for label in np.unique(y[left]))
         message = f"{queries} left out: train has no unit of the class to find{without} ({names})"
         warnings.append(diagnostic("queries-left-out", message, things=len(left)))
-    return replace(parts, test=parts.test[kept]), relevant[kept], warnings
+    return answered, relevant[kept], warnings
+
+
+def _without(group: np.ndarray | None) -> str:
+    return "" if group is None else ", without those of a query's own patient (group)"
+
+
+def _require_enough(parts: Resample, group: np.ndarray | None, k: int, manifest: Manifest) -> None:
+    """Makes sure that each query has `k` units to search, without those of its own `group` (U,).
+
+    Raises:
+        ProbeError: one has fewer.
+    """
+    all_of_base = np.full(len(parts.test), len(parts.train))
+    if group is not None:
+        all_of_base -= _times(group[parts.train], group[parts.test])
+    fewest = int(all_of_base.min())
+    if fewest < k:
+        raise ProbeError(
+            f"{manifest.name}: k = {k}, but there {'is' if fewest == 1 else 'are'} {counted(fewest, 'unit')} to search"
+            f"{_without(group)}; give a smaller k."
+        )
 
 
 def _times(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -222,11 +312,11 @@ def _times(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def _nearest(
     X: np.ndarray, parts: Resample, row_of: np.ndarray, k: int, similarity: str, group: np.ndarray | None
-) -> np.ndarray:
-    """(n, k) units of the base that are nearest to each query; `row_of` (U,) is the row of a unit in X."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and units of the base that are nearest to each query, (n, k); `row_of` (U,) is a unit's row in X."""
     groups = None if group is None else (group[parts.test], group[parts.train])
-    _, place = search(X[row_of[parts.test]], X[row_of[parts.train]], k, similarity, groups=groups)
-    return parts.train[place]
+    distance, place = search(X[row_of[parts.test]], X[row_of[parts.train]], k, similarity, groups=groups)
+    return distance, parts.train[place]
 
 
 def _votes(label: np.ndarray, classes: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -192,7 +193,8 @@ class DatasetCard(BaseModel):
             raise ManifestError(
                 f"{self.name}: is unlabelled (its card has no task), and {purpose} needs labels. List the images with "
                 "a column of labels in a table, and build a manifest of it: `medprobe manifest build csv TABLE "
-                "--image-column COLUMN --label-column COLUMN`. Embeddings of the same images are reused."
+                f"--image-column COLUMN --label-column COLUMN --name {shlex.quote(self.name)}`. The embeddings of the "
+                "same images are reused."
             )
         return self.task
 
