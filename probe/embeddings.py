@@ -63,11 +63,13 @@ class Embeddings:
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per vector, by `ids`: `label` (multilabel: a column per class), `group_id`, `split`, and the
-        features as `0`, `1`, and so on.
+        """One row per vector, by `ids`: `label` (multilabel: a column per class), `group_id` and `split`, where there
+        are some, and the features as `0`, `1`, and so on.
         """
         if self.y.ndim == 2:
             about = dict(zip(self.classes, self.y.T, strict=True))
+        elif not self.classes:
+            about = {}
         else:
             about = {"label": pd.Categorical.from_codes(self.y.tolist(), dtype=pd.CategoricalDtype(self.classes))}
         about |= {} if self.groups is None else {"group_id": self.groups}

@@ -59,6 +59,13 @@ def test_labels_of_a_multilabel_task_are_columns(tmp_path: Path, study_of: Calla
     assert embeddings.to_torch()[0][1].dtype.is_floating_point
 
 
+def test_an_unlabelled_data_set_has_vectors_alone(study: Any) -> None:
+    table, card = study.manifest.table.drop(columns="label"), DatasetCard(name=study.manifest.name)
+    embeddings = load_embeddings(Manifest(table, card, study.table), "net-0")
+    assert set(embeddings.y) == {-1}
+    assert embeddings.to_pandas().columns[:2].tolist() == ["group_id", "0"]
+
+
 def test_what_cannot_be_chosen_is_refused(study: Any) -> None:
     with pytest.raises(ProbeError, match="net-0, net-1"):
         load_embeddings(study.table)
