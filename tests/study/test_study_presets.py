@@ -21,6 +21,7 @@ VARIANTS = ("faithful", "corrected")
 ALL = list(product(preset_names(), VARIANTS))
 _NIGHTLY = os.environ.get("CI_NIGHTLY") == "1"
 _TRIED = {
+    "huang2024": ["kermany-cxr", "ichallenge-amd", "ham10000", "glioma-t1ce"],
     "medmnist-plus": ["bloodmnist-28", "chestmnist-28", "retinamnist-28", "breastmnist-28"],
     "retrieval-mahbod2024": ["bloodmnist-28", "retinamnist-28", "adrenalmnist3d-28"],
 }
