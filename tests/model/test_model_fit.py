@@ -16,10 +16,11 @@ from medprobe.manifests import Manifest
 from medprobe.model import Model, fit_model, fit_run, load_model, save_model
 from medprobe.model.predicting import _predicted
 from medprobe.model.unusual import TrainingNeighbours
-from medprobe.probe import PROBES, run_probes
+from medprobe.probe import resolve_probes, run_probes
 from medprobe.probe.data.probe_data import ProbeData
 from sklearn.neighbors import NearestNeighbors
 
+_PROBES = ["logreg:C=[0.1,10]", "knn", "gbm:rounds=20", "centroid"]
 _PARITY = [(task, "mean", 1) for task in ("binary", "multiclass", "multilabel")] + [("multiclass", "predictions", 2)]
 
 
@@ -29,11 +30,12 @@ def test_a_saved_model_predicts_what_the_run_predicted(
 ) -> None:
     cohort = cohort_of(tmp_path, task, images=images)
     how = {"aggregation": aggregation, "progress": False}
-    run = run_probes(cohort.manifest, cohort.cache, probes=list(PROBES), protocol="fixed", seeds=1, n_jobs=1, **how)
+    run = run_probes(cohort.manifest, cohort.cache, probes=_PROBES, protocol="fixed", seeds=1, n_jobs=1, **how)
     data = ProbeData.of(cohort.manifest, [cohort.cache], aggregation)
+    by_name = {probe.name: probe for probe in resolve_probes(_PROBES)}
     for system, [resample] in predictions_by_system(run).items():
-        fitted = fit_model(cohort.manifest, cohort.cache, probe=system.probe, **how)
-        model = load_model(save_model(fitted, tmp_path / system.probe))
+        fitted = fit_model(cohort.manifest, cohort.cache, probe=by_name[system.probe], **how)
+        model = load_model(save_model(fitted, tmp_path / system.probe.partition(":")[0]))
         proba, _ = _predicted(model, data)
         assert np.abs(proba[resample.unit] - resample.scored.proba).max() < 1e-6, system.probe
         assert json.loads(run.scores.query("probe == @system.probe")["params"].iloc[0]) == dict(model.facts.params)
