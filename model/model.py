@@ -14,6 +14,7 @@ from ..base import ProbeError
 from ..cache import EmbeddingSpec
 from ..evaluate.statistics.temperature import scale_probabilities
 from ..manifests import IntensityPolicy, Source, read_image
+from ..manifests.readers.pillow import pixels_of
 from .unusual import TrainingNeighbours
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ class Model:
         return load_spec(facts.spec, facts.reading, backbone=self.backbone_name, device=self.device)
 
 
-def _read(image: AnyImage, reading: IntensityPolicy) -> Image.Image | np.ndarray:
-    """The pixels of a file, or what is in memory already."""
-    return read_image(Source(Path(image), reading=reading)) if isinstance(image, str | Path) else image
+def _read(image: AnyImage, reading: IntensityPolicy) -> np.ndarray:
+    """The pixels of a file or of an image of Pillow; what is an array already stays as it is."""
+    if isinstance(image, str | Path):
+        return read_image(Source(Path(image), reading=reading))
+    return image if isinstance(image, np.ndarray) else pixels_of(image, reading)

@@ -43,7 +43,7 @@ from PIL.TiffImagePlugin import (
 )
 
 from ...base import ImageError
-from ..schema.intensity_policy import IntensityPolicy
+from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
 from .codestreams import decode_jpeg, describe_jpeg, describe_jpeg2000
 from .intensity import chosen_bounds, to_8_bits
 from .read_errors import chosen_frame, reason_of, refuse_too_many
@@ -138,14 +138,14 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
     return _in_colour(image)
 
 
-def pixels_of(image: Image.Image) -> np.ndarray:
-    """The pixels of an image of Pillow in memory, uint8, (H, W) or (H, W, 3), by the colour policy.
+def pixels_of(image: Image.Image, reading: IntensityPolicy = DEFAULT_READING) -> np.ndarray:
+    """The pixels of an image of Pillow in memory, uint8, (H, W) or (H, W, 3), by the colour and intensity policies.
 
     Raises:
         ImageError: it has more than 8 bits, and its range is not known.
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        pixels = _more_than_8_bits(image, IntensityPolicy(), None)
+        pixels = _more_than_8_bits(image, reading, None)
     elif image.mode in ("L", "1"):
         pixels = np.array(image.convert("L"))
     else:
