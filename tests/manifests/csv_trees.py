@@ -83,6 +83,8 @@ def padchest(src: Path) -> Tree:
         (6, "P4", "PA", "Physician", "['exclude']"),
         (7, "P4", "PA", "Physician", "['suboptimal study', 'cardiomegaly']"),
         (8, "P5", "AP", "Physician", "['NSG tube']"),
+        (9, "P6", "EXCLUDE", "Physician", "['NSG tube']"),
+        (9, "P6", "PA", "RNN_model", "nan"),
     ]
     lines = []
     for number, (study, patient, view, by, labels) in enumerate(rows):

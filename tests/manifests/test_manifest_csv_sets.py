@@ -100,15 +100,17 @@ def test_padchest_reads_lists_and_skips_rows_that_say_nothing(tmp_path: Path) ->
         "NSG tube": [0, 0, 0, 0, 1],
     }
     assert table[manifest.card.classes].iloc[2].sum() == 0
-    assert [int(notice.split()[1]) for notice in notices if notice.startswith("Skipped")] == [1, 1, 1, 1]
+    assert [int(notice.split()[1]) for notice in notices if notice.startswith("Skipped")] == [1, 1, 1, 1, 1, 1]
     assert "1 label is no class: a label of a later release" in notices[0]
     assert table["published_row"].tolist() == [1, 2, 3, 6, 9]
+    assert table["unit_id"].nunique() == 4
+    assert tree.build(unit="image").card.attributes == ["sex", "labelled_by", "projection"]
 
 
 def test_padchest_by_study_keeps_only_what_physicians_labelled_of_frontal_views(tmp_path: Path) -> None:
     tree = padchest(tmp_path)
-    manifest = tree.build(unit="study", physician_only=True, frontal_only=True, labels=["cardiomegaly"])
-    assert manifest.table["unit_id"].tolist() == ["S1", "S8"]
+    manifest = tree.build(physician_only=True, frontal_only=True, labels=["cardiomegaly"])
+    assert manifest.table["unit_id"].tolist() == ["P1/S1", "P5/S8"]
     assert manifest.table["cardiomegaly"].tolist() == [1, 0]
 
 
