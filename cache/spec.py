@@ -26,7 +26,7 @@ Runtime = Literal["torch", "openvino"]
 Colour = Literal["rgb", "grey", "red-filters"]
 Positions = Literal["", "bicubic", "bicubic-antialias", "bicubic-offset-0.1"]
 
-_ADDED_LATER = ("config_digest", "reading", "positions")
+_ADDED_LATER = ("transform", "config_digest", "reading", "positions")
 """Fields of `EmbeddingSpec` that are left out of its JSON while they are empty, so that old names stay."""
 IMPORTED = "imported:"
 """Begins the names of embeddings that were imported."""
@@ -137,8 +137,9 @@ class EmbeddingSpec:
     model: str
     """The architecture in its library, with the library in front, as in `--backbone`."""
     weights_digest: str
-    """SHA-256 of the weights as read, not of the file."""
-    transform: TransformSpec
+    """SHA-256 of the weights as read, not of the file; of an ONNX or pt2 file, of the file."""
+    transform: TransformSpec | None
+    """None where the network has a preprocessing of its own, in code that `config_digest` identifies."""
     poolings: tuple[str, ...]
     """Which tensors became vectors, in the order in which they are stored."""
     precision: Precision
@@ -174,8 +175,10 @@ class EmbeddingSpec:
         The rest is the folder of local weights and the card's intensity policy; unequal sides are always the model's.
         """
         transform = self.transform
-        sides, resized = {*transform.size}, {*np.ravel(transform.resize_to).tolist()}
         words = [word for pooling in self.poolings for word in ("--pooling", pooling)]
+        if transform is None:
+            return (*words, "--precision", self.precision, "--runtime", self.runtime)
+        sides, resized = {*transform.size}, {*np.ravel(transform.resize_to).tolist()}
         if len(sides) == len(resized) == 1:
             words += ["--image-size", str(*sides), "--resize", str(*resized), "--resize-mode", transform.resize]
         words += ["--interpolation", transform.interpolation]
@@ -271,7 +274,8 @@ def spec_from_json(text: str) -> Spec:
         fields: Mapping[str, Any] = json.loads(text)
         if "dims" in fields:
             return ImportedSpec(**fields)
-        return EmbeddingSpec(**{**fields, "transform": TransformSpec(**fields["transform"])})
+        transform = TransformSpec(**fields["transform"]) if "transform" in fields else None
+        return EmbeddingSpec(**{**fields, "transform": transform})
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise CacheError(f"the embedding spec cannot be read ({error}); it was written by another version.") from error
 

@@ -34,7 +34,7 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
             (
                 cache.spec.backbone,
                 cache.spec.fingerprint,
-                max(cache.spec.transform.size) if isinstance(cache.spec, EmbeddingSpec) else NONE,
+                max(transform.size) if (transform := getattr(cache.spec, "transform", None)) else NONE,
                 f"{len(cache):,}",
                 "\n".join(f"{pooling} {dim}" for pooling, dim in cache.dims.items()),
                 cache.spec.precision if isinstance(cache.spec, EmbeddingSpec) else NONE,

@@ -168,9 +168,9 @@ def extract(
 
     def introduce(several: Sequence[Backbone | Loaded]) -> None:
         for one in several:
-            pixels = "x".join(map(str, one.spec.transform.size))
+            pixels = "x".join(map(str, one.spec.transform.size)) + " px" if one.spec.transform else "its own input"
             how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
-            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {pixels} px, {how}")
+            remark(f"{one.spec.backbone}: {_dims(one.dims)} at {pixels}, {how}")
             specs.append(one.spec)
             _note_similar_cache(store, loaded.name, one.spec)
 

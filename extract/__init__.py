@@ -14,16 +14,19 @@ from .catalogue import Entry, catalogue, list_backbones, resolve
 from .weights import weights_here
 
 if TYPE_CHECKING:
-    from .backbone import Backbone, load_backbone, preprocessing_of
+    from .adapters.own_encoder import Encoder
+    from .backbone import Backbone, load_backbone
     from .cost import estimate_cost
     from .device import choose_devices
     from .engine import extract
     from .multi_device import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
     from .same_spec import load_spec
+    from .untrained import preprocessing_of
 
 __all__ = [
     "Backbone",
+    "Encoder",
     "Entry",
     "Normalization",
     "catalogue",
@@ -45,7 +48,8 @@ _MODULES = {
     "Backbone": "backbone",
     "load_backbone": "backbone",
     "load_spec": "same_spec",
-    "preprocessing_of": "backbone",
+    "Encoder": "adapters.own_encoder",
+    "preprocessing_of": "untrained",
     "extract": "engine",
     "Normalization": "normalization",
     "dataset_normalization": "normalization",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,31 +14,39 @@ from PIL import Image
 from torch import nn
 
 from ..base import BackboneError, ImageError, WeightsError, fingerprint, one_of
-from ..base.text import first_line
 from ..cache import Colour, EmbeddingSpec, TransformSpec
-from ..cache.spec import Interpolation, Positions, Resize
+from ..cache.spec import Interpolation, Resize
 from ..manifests import IntensityPolicy
 from ..manifests.readers.pillow import pixels_of
-from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
-from .catalogue import ByHand, Entry, Hub, Local, Random, Wheel, resolve
+from .adapters import ADAPTERS, Adapter
+from .adapters.own_encoder import Encoder, EncoderNetwork
+from .catalogue import OWN, ByHand, Code, Entry, Hub, Local, Random, Wheel, resolve
 from .device import (
     batch_sizes,
     choose_device,
-    choose_precision,
-    choose_runtime,
-    describe,
-    exact_fp32,
-    is_lost,
-    is_out_of_memory,
 )
-from .loader import to_input
+from .loader import Input, OwnInput, input_of
 from .normalization import Normalization
-from .pooling import Recipe, available, pool, read_pooling, wanted
-from .runtimes import Embedder, Vectors, make_embedder
+from .own_networks import (
+    POOLING,
+    EncoderVectors,
+    entry_of,
+    example_images,
+    own_input,
+    precision_of,
+    random_inputs,
+    refuse_options,
+    require_own_rows,
+    runtime_of,
+)
+from .pooling import available, read_pooling
+from .runtimes import Embedder, TorchEmbedder, Vectors, make_embedder
+from .trial import Trial
+from .untrained import network_shape, transform_of
 from .weights.download import fetch, offline_without_hub
 from .weights.fine_tuned import WEIGHTS, FineTuned
 from .weights.loading import WHEEL_LAYOUTS, as_is, load_file
-from .weights.tensors import read_tensors, tensors_digest
+from .weights.tensors import read_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +69,8 @@ class Backbone:
     """Normalisation, network and poolings as one module of torch, on `device`, whatever runs it."""
     embedder: Embedder
     """Runs the network; `embed` is the way in."""
+    own_input: OwnInput | None = None
+    """The preprocessing of an encoder that brings its own; `spec.transform` is then None."""
 
     @property
     def name(self) -> str:
@@ -75,14 +84,26 @@ class Backbone:
 
     @property
     def transform(self) -> TransformSpec:
-        """What the images must be made into."""
+        """What the images must be made into.
+
+        Raises:
+            BackboneError: the backbone has a preprocessing of its own.
+        """
+        if self.spec.transform is None:
+            raise BackboneError(f"{self.name} has a preprocessing of its own, which is known to its code alone.")
         return self.spec.transform
+
+    @property
+    def input(self) -> Input:
+        """How pixels become what `embed` takes, whoever says it."""
+        return self.own_input or self.transform
 
     def embed(self, images: np.ndarray | torch.Tensor) -> dict[str, np.ndarray]:
         """Embeds a batch.
 
         Args:
-            images: uint8 (B, C, H, W), as `transform` says (`loader.to_input` makes them).
+            images: (B, C, H, W), as `input` says (`loader.input_of` makes them): uint8, unless an encoder has a
+                preprocessing of its own.
 
         Returns:
             float32 (B, D) by pooling.
@@ -111,7 +132,7 @@ class Backbone:
         rows = [np.zeros((0, sum(self.dims.values())), np.float32)]
         numbered = enumerate(images)
         while batch := list(islice(numbered, batch_sizes(self.device)[0])):
-            inputs = np.stack([to_input(_pixels(image, place), self.transform) for place, image in batch])
+            inputs = np.stack([input_of(_pixels(image, place), self.input) for place, image in batch])
             rows.append(np.hstack(list(self.embed(inputs).values())))
         return np.concatenate(rows)
 
@@ -133,7 +154,7 @@ def _pixels(image: Image.Image | np.ndarray, place: int) -> np.ndarray:
 
 
 def load_backbone(
-    name: str,
+    name: str | nn.Module | Encoder,
     *,
     weights: Path | str | None = None,
     strip_prefix: str = "",
@@ -154,7 +175,8 @@ def load_backbone(
 
     Args:
         name: a short name of the catalogue, `timm:MODEL`, `hf:MODEL` or `open_clip:MODEL/TAG`; `@FILE` after it names
-            local weights.
+            local weights. For a network of your own `python:MODULE:FUNCTION`, `onnx:FILE` or `pt2:FILE`, or the network
+            itself: a module of torch, or an `Encoder`.
         weights: a file or folder of weights, instead of `@FILE`.
         strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`; what is not under
             it is not read.
@@ -189,18 +211,35 @@ def load_backbone(
         >>> backbone.spec.transform.size, backbone.spec.poolings, backbone.dims
         ((160, 160), ('cls',), {'cls': 64})
     """
-    entry = resolve(name, weights=Path(weights) if weights else None, strip_prefix=strip_prefix)
+    if isinstance(name, str):
+        entry = resolve(name, weights=Path(weights) if weights else None, strip_prefix=strip_prefix)
+    else:
+        entry = entry_of(name)
     tuned = FineTuned.of(entry)
     entry = tuned.completed(entry) if tuned else entry
-    place = choose_device(device, runtime)
-    in_precision = choose_precision(precision, place)
-    run_by = choose_runtime(runtime, in_precision, place)
     adapter = ADAPTERS[entry.source]
+    place = choose_device(device, adapter.runtime or runtime)
+    in_precision = precision_of(precision, adapter, entry, place)
+    run_by = runtime_of(runtime, in_precision, adapter, entry, place)
     network = _with_weights(adapter, entry) if tuned is None else _fine_tuned(adapter, entry, tuned)
-    digest = tensors_digest(network.state_dict())
+    digest = adapter.digest(network, entry)
     config = adapter.config(network, entry)
     _require_finite(network, entry)
-    transform = _resized(_transform(adapter, network, entry, image_size, tuned), resize, resize_mode)
+    if isinstance(network, EncoderNetwork):
+        changed = {"image_size": image_size, "resize": resize, "resize_mode": resize_mode}
+        changed |= {"interpolation": interpolation, "grey": grey != "replicate", "normalization": normalization}
+        changed |= {"compile": compiled, "precision": precision == "bf16", "runtime": runtime == "openvino"}
+        refuse_options(entry, changed)
+        if poolings and list(poolings) != [POOLING]:
+            raise BackboneError(f'{entry.name} has no pooling "{poolings[0]}"; its one vector is {POOLING}.')
+        return _of_encoder(network, entry, digest, config, reading, place)
+    if normalization is None and adapter.lacks_normalization(network, entry):
+        raise BackboneError(
+            f"{entry.name}: how its images are normalised is not known. Add --normalization MEAN/STD on the 0..1 scale "
+            "(in Python normalization=Normalization(mean, std)): 0.485,0.456,0.406/0.229,0.224,0.225 is ImageNet's, "
+            "0/1 leaves values from 0 to 1."
+        )
+    transform = _resized(transform_of(adapter, network, entry, image_size, tuned), resize, resize_mode)
     transform = replace(transform, interpolation=interpolation or transform.interpolation)
     if grey == "red-filters":
         transform = _to_red_filters(transform, entry)
@@ -212,8 +251,8 @@ def load_backbone(
         positions = adapter.set_image_size(network, entry, transform.size)
     except BackboneError as error:
         raise BackboneError(f"{entry.name}: {error}") from error
-    network = network.eval().requires_grad_(False).to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    trial = _Trial(adapter, network, (entry.channels, *transform.size), place)
+    network = _placed(network, adapter, place)
+    trial = Trial(adapter, network, network_shape(transform), place)
     there = available(trial.end)
     names = tuple(poolings) if poolings else (entry.poolings or there)[:1]
     recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in names}
@@ -230,65 +269,46 @@ def load_backbone(
         positions=positions,
     )
     vectors = Vectors(network, adapter, transform, recipes, place)
+    dims = trial.dims(recipes)
     embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)
-    return Backbone(entry, spec, trial.dims(recipes), place, vectors, embedder)
+    if entry.source in OWN:
+        require_own_rows(embedder, random_inputs(vectors.shape), entry.name)
+    return Backbone(entry, spec, dims, place, vectors, embedder)
 
 
-def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:
-    """The preprocessing of an entry if nothing else is requested, and how its positions are resampled for that size.
-
-    Nothing is loaded: weights are not needed, and a hub is not asked.
-
-    Examples:
-        >>> from medprobe.extract import preprocessing_of, resolve
-        >>> transform, positions = preprocessing_of(resolve("dinov2-s"))
-        >>> transform.resize_to, transform.size, positions
-        (256, (224, 224), 'bicubic-offset-0.1')
-    """
-    with torch.device("meta"):
-        _, _, transform, positions = _untrained(entry, None)
-    return transform, positions
+def _placed(network: nn.Module, adapter: Adapter, device: torch.device) -> nn.Module:
+    """The network on its device, frozen."""
+    network = network.eval().requires_grad_(False)
+    if adapter.channels_last:
+        return network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network.to(device)
 
 
-def untrained_vectors(
-    entry: Entry, *, pooling: str | None = None, image_size: int | None = None, device: str = "meta"
-) -> Vectors:
-    """The network of an entry, its preprocessing and one pooling; by default on torch's meta device, without values.
-
-    Of a fine-tuned one it has the architecture, and not the weights.
-
-    Raises:
-        BackboneError: the backbone has no such pooling, or cannot take that image size.
-    """
-    with torch.device(device):
-        entry, network, transform, _ = _untrained(entry, image_size)
-    adapter, place = ADAPTERS[entry.source], torch.device(device)
-    there = available(_Trial(adapter, network, (entry.channels, *transform.size), place).end)
-    pooling = pooling or (entry.poolings or there)[0]
-    recipe = read_pooling(entry.name, pooling, there, adapter.inside(network))
-    return Vectors(network, adapter, transform, {pooling: recipe}, place)
-
-
-def _untrained(entry: Entry, image_size: int | None) -> tuple[Entry, nn.Module, TransformSpec, Positions]:
-    """An entry with what lies beside its weights, its network, its preprocessing, and how positions are resampled."""
-    adapter, tuned = ADAPTERS[entry.source], FineTuned.of(entry)
-    entry = tuned.completed(entry) if tuned else entry
-    if not isinstance(entry.weights, Local):
-        entry = replace(entry, weights=Random())
-    network = adapter.create(entry).eval().requires_grad_(False)
-    if tuned:
-        adapter.fit_to(network, tuned.tensors(entry), WEIGHTS)
-    transform = _transform(adapter, network, entry, image_size, tuned)
-    return entry, network, transform, adapter.set_image_size(network, entry, transform.size)
-
-
-def _transform(
-    adapter: Adapter, network: nn.Module, entry: Entry, image_size: int | None, tuned: FineTuned | None
-) -> TransformSpec:
-    """The preprocessing of a fine-tuned network as it was trained with, else that of the entry."""
-    if tuned and image_size in (None, tuned.transform.size[0]):
-        return tuned.transform
-    return adapter.transform(network, entry, image_size or entry.image_size)
+def _of_encoder(
+    network: EncoderNetwork,
+    entry: Entry,
+    digest: str,
+    config: Mapping[str, Any],
+    reading: IntensityPolicy | None,
+    device: torch.device,
+) -> Backbone:
+    network = cast("EncoderNetwork", _placed(network, ADAPTERS[entry.source], device))
+    made = own_input(network, entry)
+    vectors = EncoderVectors(network, ADAPTERS[entry.source], made.shape)
+    spec = EmbeddingSpec(
+        backbone=entry.name,
+        model=f"{entry.source}:{entry.model}",
+        weights_digest=digest,
+        transform=None,
+        poolings=(POOLING,),
+        precision="fp32",
+        config_digest=fingerprint(config, digits=32),
+        reading=reading.in_spec if reading else "",
+    )
+    embedder = TorchEmbedder(vectors, device, "fp32")
+    inputs = torch.from_numpy(np.stack([made(pixels) for pixels in example_images()]))
+    require_own_rows(embedder, inputs, entry.name)
+    return Backbone(entry, spec, {POOLING: embedder(inputs)[POOLING].shape[1]}, device, vectors, embedder, made)
 
 
 def _fine_tuned(adapter: Adapter, entry: Entry, tuned: FineTuned) -> nn.Module:
@@ -353,58 +373,5 @@ def _with_weights(adapter: Adapter, entry: Entry) -> nn.Module:
         case Hub():
             with offline_without_hub():
                 return adapter.load(entry)
-        case Local():
+        case Local() | Code():
             return adapter.load(entry)
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """Runs of a network on one black image, which show what it gives."""
-
-    adapter: Adapter
-    network: nn.Module
-    shape: tuple[int, int, int]
-    """Channels, height and width of an image."""
-    device: torch.device
-
-    def run(self, outputs: Wanted) -> Features:
-        black = torch.zeros(1, *self.shape, device=self.device)
-        try:
-            with torch.inference_mode(), exact_fp32(self.device, "fp32"):
-                return self.adapter.features(self.network, black, outputs)
-        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            _, height, width = self.shape
-            if is_lost(error) or is_out_of_memory(error):
-                raise BackboneError(
-                    f"{describe(self.device)} cannot run one image of {height} x {width} pixels ({first_line(error)}); "
-                    "use a smaller backbone or --image-size, --precision bf16, or another --device."
-                ) from error
-            raise BackboneError(
-                f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."
-            ) from error
-
-    @cached_property
-    def end(self) -> Features:
-        return self.run(Wanted())
-
-    def dims(self, recipes: Mapping[str, Recipe]) -> dict[str, int]:
-        """Vector lengths by pooling, of a network that says the same twice and whose last block is its end."""
-        outputs = wanted(recipes.values())
-        last = self.adapter.inside(self.network).blocks
-        blocks = any(isinstance(place, int) for place in outputs.inside)
-        again = self.run(Wanted(inside=outputs.inside | {last} if blocks else outputs.inside))
-        if not all(_same(self.end, again, pooling) for pooling in available(self.end)):
-            raise BackboneError(
-                "this network gives another vector each time (it masks patches at random); it cannot be used."
-            )
-        if blocks and not all(_same(self.end, again.inside[last], what) for what in available(again.inside[last])):
-            raise BackboneError(
-                "the last block of this network does not give what the network ends in, so what its library calls "
-                "the output of a block is something else; its poolings with @ cannot be used."
-            )
-        return {pooling: pool(again, recipe).shape[1] for pooling, recipe in recipes.items()}
-
-
-def _same(one: Features, other: Features, pooling: str) -> bool:
-    recipe = read_pooling("", pooling, available(one), Inside())
-    return torch.allclose(pool(one, recipe), pool(other, recipe), atol=1e-3)

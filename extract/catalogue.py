@@ -6,16 +6,24 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from ..base import BackboneError, did_you_mean, one_of
 
-SourceLibrary = Literal["timm", "hf", "open_clip", "seem"]
+SourceLibrary = Literal["timm", "hf", "open_clip", "seem", "python", "onnx", "pt2"]
 
 LIBRARIES = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip_torch", "seem": "timm"}
+LIBRARIES |= {"python": "torch", "onnx": "openvino", "pt2": "torch"}
 """The package whose version decides what the networks of a source compute."""
+
+
+OWN = ("python", "onnx", "pt2")
+"""Sources of networks of the user's own."""
+ENTRY_POINTS = "medprobe.backbones"
+"""The group of entry points by which a package offers backbones."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,12 @@ class ByHand:
     """The page that leads to it."""
 
 
-Weights = Hub | Local | Wheel | Random | ByHand
+@dataclass(frozen=True)
+class Code:
+    """Weights that the user's own code provides, or is without."""
+
+
+Weights = Hub | Local | Wheel | Random | ByHand | Code
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,9 @@ class Entry:
     preprocessing: dict[str, Any] = field(default_factory=dict, compare=False)
     """What differs from the preprocessing that the library knows for the architecture, in the library's own words."""
 
+    code: Any = field(default=None, compare=False)
+    """For `python`: the folder that the module is imported from, a `Path`, or the encoder itself."""
+
     def beside(self, name: str) -> Path | None:
         """The file of that name in the folder of local weights, or None."""
         if not isinstance(self.weights, Local):
@@ -108,7 +124,7 @@ class Entry:
 
 @cache
 def catalogue() -> dict[str, Entry]:
-    """All entries by short name, in the order of the file.
+    """All entries by short name, in the order of the file; then those of installed packages.
 
     Examples:
         >>> from medprobe.extract import catalogue
@@ -116,7 +132,18 @@ def catalogue() -> dict[str, Entry]:
         384
     """
     text = files("medprobe.extract").joinpath("catalogue.toml").read_text(encoding="utf-8")
-    return {name: _entry(name, **table) for name, table in tomllib.loads(text).items()}
+    own = {name: _entry(name, **table) for name, table in tomllib.loads(text).items()}
+    return own | {name: entry for name, entry in _of_packages().items() if name not in own}
+
+
+def _of_packages() -> dict[str, Entry]:
+    """What installed packages offer as entry points of the group `medprobe.backbones`; none of them is imported."""
+    found = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        package = f"in the package {point.dist.name} {point.dist.version}" if point.dist else ""
+        entry = _of_code(f"python:{point.value}", point.value)
+        found[point.name] = replace(entry, name=point.name, pretraining=package)
+    return found
 
 
 def list_backbones(*patterns: str) -> list[str]:
@@ -144,7 +171,7 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
     Args:
         name: a short name; or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL/TAG` for any model of that library, a short
             name or any of these followed by `@FILE` for weights from a file or folder, or by `@random` for untrained
-            ones.
+            ones; or `python:MODULE:FUNCTION`, `onnx:FILE`, `pt2:FILE` for a network of the user's own.
         weights: a file or folder of weights, instead of `@FILE`.
         strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`.
 
@@ -157,17 +184,21 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
         >>> entry.source, entry.model
         ('timm', 'resnet50.a1_in1k')
     """
+    if name.startswith(("onnx:", "pt2:")):
+        if weights or strip_prefix:
+            raise BackboneError(f"{name}: the file holds its weights; leave out --weights and --strip-prefix.")
+        return _of_file(name)
     model, _, source = name.partition("@")
     entry = catalogue().get(model) or _by_source(model)
     if source == "random" and not strip_prefix:
-        return replace(entry, name=f"{model}@random", weights=Random())
+        return replace(entry, name=f"{entry.name}@random", weights=Random())
     path = weights or (Path(source) if source else None)
     if strip_prefix and (path is None or source == "random"):
         raise BackboneError(f"{name}: --strip-prefix is for weights from a file; name them as {model}@FILE.")
     if path is None:
         return entry
     # The file's own name alone: a cache must not tell the folders of the machine that made it.
-    return replace(entry, name=f"{model}@{path.name}", weights=Local(path, strip_prefix))
+    return replace(entry, name=f"{entry.name}@{path.name}", weights=Local(path, strip_prefix))
 
 
 def _by_source(name: str) -> Entry:
@@ -175,7 +206,8 @@ def _by_source(name: str) -> Entry:
     if not colon or not model:
         raise BackboneError(
             f'there is no backbone "{name}".{did_you_mean(name, catalogue())} `medprobe backbones` lists all; '
-            "timm:MODEL, hf:MODEL and open_clip:MODEL name any model of these libraries."
+            "timm:MODEL, hf:MODEL and open_clip:MODEL name any model of these libraries, python:MODULE:FUNCTION, "
+            "onnx:FILE and pt2:FILE a network of your own."
         )
     if source == "imported":
         raise BackboneError(
@@ -184,4 +216,25 @@ def _by_source(name: str) -> Entry:
         )
     if source not in (known := get_args(SourceLibrary)):
         raise BackboneError(f'"{name}": no source "{source}".{did_you_mean(source, known)} There are {one_of(known)}.')
+    if source == "python":
+        return _of_code(name, model)
     return Entry(name=name, source=cast("SourceLibrary", source), model=model)
+
+
+def _of_file(name: str) -> Entry:
+    source, _, file = name.partition(":")
+    path = Path(file)
+    # The file's own name alone, as for weights.
+    return Entry(f"{source}:{path.name}", source=cast("SourceLibrary", source), model=path.name, weights=Local(path))
+
+
+def _of_code(name: str, model: str) -> Entry:
+    module, _, function = model.rpartition(":")
+    if not module or not all(part.isidentifier() for part in function.split(".")):
+        raise BackboneError(
+            f'"{name}": write python:MODULE:FUNCTION, such as python:my_module:make_encoder for the function '
+            "`make_encoder` in my_module.py."
+        )
+    file = Path(module) if module.endswith(".py") else None
+    model, folder = f"{file.stem if file else module}:{function}", file.parent if file else Path()
+    return Entry(f"python:{model}", source="python", model=model, weights=Code(), code=folder)

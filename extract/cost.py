@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..base import usable_cores
-from ..cache import CacheDraft, TransformSpec
+from ..cache import CacheDraft
 from ..manifests import Manifest
 from .backbone import Backbone
 from .engine import Shard, rows_of_shard
-from .loader import Decoded, decode, default_workers
+from .loader import Decoded, Input, decode, default_workers
 
 _TRIED = 8
 """Images that are decoded and embedded to find out how long they take."""
@@ -90,7 +90,7 @@ def estimate_cost(
     missing = [mine & draft.missing(manifest.sample_ids, stamps) for draft in drafts]
     lacking = [one & (unreadable == "") for one in missing]
     rows = np.flatnonzero(np.logical_or.reduce(lacking))
-    transforms = [one.transform for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
+    transforms = [one.input for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
     decoding, batch = _try_decoding(manifest, rows, transforms)
     costs = []
     for backbone, draft, miss, lack in zip(backbones, drafts, missing, lacking, strict=True):
@@ -120,7 +120,7 @@ def estimate_cost(
 
 
 def _try_decoding(
-    manifest: Manifest, rows: np.ndarray, transforms: Sequence[TransformSpec]
+    manifest: Manifest, rows: np.ndarray, transforms: Sequence[Input]
 ) -> tuple[float | None, Decoded | None]:
     """Seconds to decode an image in one process, and some that were decoded; None where there is none."""
     if not len(rows):
@@ -133,7 +133,7 @@ def _try_decoding(
 
 
 def _try_embedding(backbone: Backbone, batch: Decoded) -> float:
-    images = batch.keep(np.ones(len(batch.rows), bool), backbone.transform)
+    images = batch.keep(np.ones(len(batch.rows), bool), backbone.input)
     backbone.embed(images)  # pays for what a device does only once
     start = time.perf_counter()
     backbone.embed(images)

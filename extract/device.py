@@ -126,6 +126,12 @@ def fixed_batch(device: torch.device, precision: Precision) -> int | None:
     return 8 if device.type == "cpu" and precision == "bf16" else None
 
 
+def filled_up(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The images with the last one repeated until there are `size` of them."""
+    lacking = size - len(images)
+    return torch.cat([images, images[-1:].expand(lacking, -1, -1, -1)]) if lacking > 0 else images
+
+
 def batch_sizes(device: torch.device) -> tuple[int, int]:
     """Images a batch to begin with, and the most that it may grow to."""
     return (32, 256) if device.type == "cuda" else (8, 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
@@ -13,12 +14,12 @@ import torch
 from ..base import BackboneError, CacheError, QuarantineError, WorkerError
 from ..base import progress as progress_bar
 from ..base.text import first_line
-from ..cache import CacheDraft, EmbeddingCache, TransformSpec
+from ..cache import CacheDraft, EmbeddingCache
 from ..manifests import Manifest
 from .backbone import Backbone
 from .catalogue import LIBRARIES
 from .device import batch_sizes, describe, fixed_batch, is_lost, is_out_of_memory
-from .loader import Decoded, decode, default_workers, geometry
+from .loader import Decoded, Input, decode, default_workers, geometry, input_bytes
 from .throughput import BatchSize, Meter, Pace, recall, remember
 
 Report = Callable[[int, Pace], None]
@@ -179,17 +180,17 @@ class _Run:
             self._quarantine(self.drafts, bad.tolist(), self.unreadable[bad].tolist())
         return np.flatnonzero(todo & ~unreadable)
 
-    def transforms_for(self, rows: np.ndarray) -> list[TransformSpec]:
+    def transforms_for(self, rows: np.ndarray) -> list[Input]:
         """What the backbones want that lack any of `rows`."""
         lack = [lacking[rows].any() for lacking in self.lacking]
-        return [backbone.transform for backbone, any_row in zip(self.backbones, lack, strict=True) if any_row]
+        return [backbone.input for backbone, any_row in zip(self.backbones, lack, strict=True) if any_row]
 
     def rows_a_batch(self) -> int:
         """Rows that are decoded as one batch: what the devices may be given at once, as far as it fits the memory."""
         if self.requested:
             return self.requested
-        geometries = {geometry(backbone.transform) for backbone in self.backbones}
-        bytes_each = sum(3 * one.size[0] * one.size[1] for one in geometries)
+        geometries = {geometry(backbone.input) for backbone in self.backbones}
+        bytes_each = sum(math.prod(input_bytes(one)) for one in geometries)
         most = max(batch_sizes(backbone.device)[1] for backbone in self.backbones)
         return max(1, min(most, _BATCH_BYTES // bytes_each))
 
@@ -216,7 +217,7 @@ class _Run:
         new[new] = ~draft.append_from_others(self.sample_ids[rows[new]], digests[new], self.stamps[rows[new]])
         if not new.any():
             return
-        vectors = _vectors(backbone, batch.keep(new, backbone.transform), self.sizes[number])
+        vectors = _vectors(backbone, batch.keep(new, backbone.input), self.sizes[number])
         finite = np.logical_and.reduce([np.isfinite(matrix).all(axis=1) for matrix in vectors.values()])
         good, bad = rows[new][finite], rows[new][~finite]
         if len(bad):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,8 +17,39 @@ from ..manifests import Source, content_digest, read_image
 from ..manifests.readers.worker_pool import look_at
 
 
-def geometry(transform: TransformSpec) -> TransformSpec:
+@dataclass(frozen=True, eq=False)
+class OwnInput:
+    """What an encoder with a preprocessing of its own is given."""
+
+    make: Callable[[np.ndarray], np.ndarray]
+    """From uint8 (H, W) or (H, W, 3) to an array of `shape` and `dtype`; raises ImageError."""
+    shape: tuple[int, int, int]
+    """Channels, height and width."""
+    dtype: np.dtype
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """The input that one image becomes.
+
+        Raises:
+            ImageError: it cannot be made, or is of another shape than those of other images.
+        """
+        made = self.make(pixels)
+        if (made.shape, made.dtype) != (self.shape, self.dtype):
+            raise ImageError(
+                f"`preprocess` gave {made.dtype} {made.shape}, and {self.dtype} {self.shape} for another image; resize "
+                "to one size"
+            )
+        return made
+
+
+Input = TransformSpec | OwnInput
+"""How pixels become the input of a network."""
+
+
+def geometry(transform: Input) -> Input:
     """The part of a transform that is done before the device: those that differ in mean and std alone share it."""
+    if isinstance(transform, OwnInput):
+        return transform
     channels = len(transform.mean)
     return replace(transform, mean=(0.0,) * channels, std=(1.0,) * channels)
 
@@ -31,12 +62,13 @@ class Decoded:
     """(B,) rows of the manifest."""
     digests: list[str]
     """(B,) content digests."""
-    inputs: dict[TransformSpec, torch.Tensor]
-    """uint8 (B, 3, height, width) by geometry, in memory that a worker shares with this process."""
+    inputs: dict[Input, torch.Tensor]
+    """(B, C, height, width) by geometry, uint8 or the type of an `OwnInput`, in memory that a worker shares with this
+    process."""
     failures: list[tuple[int, str]]
     """Rows that could not be read, each with its reason."""
 
-    def keep(self, wanted: np.ndarray, transform: TransformSpec) -> torch.Tensor:
+    def keep(self, wanted: np.ndarray, transform: Input) -> torch.Tensor:
         """The inputs under `transform` of those images that `wanted` (bool, B) marks."""
         inputs = self.inputs[geometry(transform)]
         return inputs if wanted.all() else inputs[torch.from_numpy(wanted)]
@@ -45,7 +77,7 @@ class Decoded:
 def decode(
     sources: Sequence[Source],
     rows: Sequence[int] | np.ndarray,
-    transforms: Sequence[TransformSpec],
+    transforms: Sequence[Input],
     *,
     batch_size: int,
     workers: int,
@@ -58,30 +90,57 @@ def decode(
     Raises:
         WorkerError: a worker could not be started.
     """
-    geometries = sorted({geometry(transform) for transform in transforms}, key=repr)
-    shapes = [(one.channels, *one.size) for one in geometries]
+    # Wider numbers first, so that they are aligned in memory.
+    geometries = sorted({geometry(one) for one in transforms}, key=lambda one: (-_item_size(one), repr(one)))
+    shapes = [input_bytes(one) for one in geometries]
     chunks = ([int(row) for row in rows[start : start + batch_size]] for start in range(0, len(rows), batch_size))
     for chunk in look_at(partial(_make_inputs, geometries), sources, chunks, workers=workers, shapes=shapes):
         outcomes = list(zip(chunk.rows, chunk.results, strict=True))
         failures = [(row, str(result)) for row, result in outcomes if isinstance(result, ImageError)]
         read = {row: result for row, result in outcomes if not isinstance(result, ImageError)}
         made = [not isinstance(result, ImageError) for result in chunk.results]
-        inputs = [torch.from_numpy(array[made] if failures else array) for array in chunk.arrays]
-        yield Decoded(list(read), list(read.values()), dict(zip(geometries, inputs, strict=True)), failures)
+        pairs = zip(geometries, chunk.arrays, strict=True)
+        inputs = {one: torch.from_numpy(_typed(array[made] if failures else array, one)) for one, array in pairs}
+        yield Decoded(list(read), list(read.values()), inputs, failures)
 
 
-def _make_inputs(geometries: Sequence[TransformSpec], source: Source, *inputs: np.ndarray) -> str:
+def _item_size(one: Input) -> int:
+    return one.dtype.itemsize if isinstance(one, OwnInput) else 1
+
+
+def input_bytes(one: Input) -> tuple[int, int, int]:
+    """The shape of one image's input in bytes."""
+    if isinstance(one, OwnInput):
+        return (*one.shape[:2], one.shape[2] * one.dtype.itemsize)
+    return (one.channels, *one.size)
+
+
+def _typed(array: np.ndarray, one: Input) -> np.ndarray:
+    """Bytes as the numbers that they are."""
+    return array.view(one.dtype) if isinstance(one, OwnInput) else array
+
+
+def _make_inputs(geometries: Sequence[Input], source: Source, *inputs: np.ndarray) -> str:
     """Fills the inputs of one image, and returns its content digest."""
     pixels = read_image(source)
     # One that any geometry cannot take is at fault for all.
     for one, values in zip(geometries, inputs, strict=True):
-        values[...] = to_input(pixels, one)
+        _typed(values, one)[...] = input_of(pixels, one)
     return content_digest(pixels)
 
 
 def default_workers(processes: int = 1) -> int:
     """Decoding processes for each of `processes` on the cores that may be used: all but one, which feeds the device."""
     return max(1, usable_cores() // processes - 1)
+
+
+def input_of(pixels: np.ndarray, how: Input) -> np.ndarray:
+    """The network's input (C, height, width) of one image, uint8 (H, W) or (H, W, 3).
+
+    Raises:
+        ImageError: as `to_input` and `OwnInput`.
+    """
+    return how(pixels) if isinstance(how, OwnInput) else to_input(pixels, how)
 
 
 def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:

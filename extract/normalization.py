@@ -104,7 +104,7 @@ def dataset_normalization(
         >>> len(found["rgb"].mean), len(found["grey"].mean)
         (3, 1)
     """
-    from .loader import decode, default_workers  # torch, which reading `--normalization` does not need
+    from .loader import decode, default_workers, geometry  # torch, which reading `--normalization` does not need
 
     rows = _rows(manifest)
     workers = default_workers() if workers is None else workers
@@ -119,7 +119,8 @@ def dataset_normalization(
     pixels = 0
     with progress(f"Mean and deviation of {manifest.name}", len(readable), unit="images", enabled=show_progress) as bar:
         for batch in batches:
-            for transform, images in batch.inputs.items():
+            for transform in _REFERENCES:
+                images = batch.inputs[geometry(transform)]
                 wide = images.numpy().astype(np.uint32)
                 sums[transform.colour] += [each.sum((0, 2, 3), dtype=np.uint64) for each in (wide, wide * wide)]
             pixels += len(batch.rows) * _SIDE * _SIDE

@@ -10,10 +10,8 @@ from ..base import BackboneError, one_of
 from ..cache import EmbeddingSpec
 from ..manifests import IntensityPolicy
 from .backbone import Backbone, load_backbone
-from .catalogue import Local, resolve
+from .catalogue import OWN, Local, resolve
 from .normalization import Normalization
-
-_OWN_CODE = "python:"
 
 
 def load_spec(
@@ -54,6 +52,10 @@ def recipe_of(spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | 
         "precision": spec.precision,
         "runtime": spec.runtime,
         "reading": reading,
+    }
+    if transform is None:
+        return recipe
+    recipe |= {
         "interpolation": transform.interpolation,
         "grey": "red-filters" if transform.colour == "red-filters" else "replicate",
         "normalization": Normalization(transform.mean, transform.std),
@@ -90,12 +92,13 @@ def _require_found(name: str, *, named: bool) -> None:
     """Makes sure that a name out of a file runs no code and that its weights are where it says."""
     if named:
         return
-    if name.startswith(_OWN_CODE):
+    entry = resolve(name)
+    if entry.source == "python":
         raise BackboneError(f'this backbone is code of your own: name it with --backbone "{name}" to run it.')
-    weights = resolve(name).weights
+    weights = entry.weights
     if isinstance(weights, Local) and not weights.path.exists():
-        model = name.partition("@")[0]
+        place = f"{entry.source}:" if entry.source in OWN else f"{name.partition('@')[0]}@"
         raise BackboneError(
-            f'the weights of {name} are a local file: say where it is with --backbone "{model}@/path/to/'
+            f'the weights of {name} are a local file: say where it is with --backbone "{place}/path/to/'
             f'{weights.path.name}".'
         )

@@ -15,6 +15,7 @@ from ..base.errors import FinetuneError
 from ..base.text import first_line
 from ..cache import CacheDraft, EmbeddingCache, EmbeddingSpec, find_caches
 from ..extract import Backbone, extract, load_backbone
+from ..extract.adapters import ADAPTERS
 from ..extract.engine import Report, title
 from ..manifests import Manifest
 
@@ -29,7 +30,13 @@ def load_trainable(manifest: Manifest, loading: Mapping[str, Any], device: str) 
     if len(loading.get("poolings") or ()) > 1:
         raise FinetuneError(f"{loading['name']}: a network is trained on one vector; name one pooling.")
     how = {"runtime": "torch", "precision": "fp32", "reading": manifest.card.reading}
-    return load_backbone(**{**loading, **how}, device=device)
+    backbone = load_backbone(**{**loading, **how}, device=device)
+    if backbone.own_input or not ADAPTERS[backbone.entry.source].trainable:
+        raise FinetuneError(
+            f"{backbone.name}: only networks of torch can be trained, not one in a file of its own nor an encoder; "
+            "have python:MODULE:FUNCTION give the torch.nn.Module itself."
+        )
+    return backbone
 
 
 def embeddings_of(

@@ -200,7 +200,7 @@ class CellFitter:
                 sources=[sources[row] for row in rows],
                 sample_ids=list(data.sample_ids),
                 digests=[digest.tobytes().hex() for digest in data.all_digests],
-                transform=data.caches[cell.backbone].computed_with.transform,
+                transform=classifier.vectors.transform,
                 augmentation=augmentation,
                 seed=seed,
                 workers=self.plan.workers,

@@ -71,7 +71,6 @@ _FROM_MODULES = {
     "cache": {"array_cache", "record", "index", "locking", "lookup", "spec", "verify"},
     "extract": {
         "adapters",
-        "backbone",
         "catalogue",
         "cost",
         "device",
@@ -82,6 +81,7 @@ _FROM_MODULES = {
         "pooling",
         "runtimes",
         "same_spec",
+        "untrained",
         "weights.fine_tuned",
         "weights.loading",
         "weights.tensors",
@@ -156,8 +156,8 @@ _FROM_MODULES = {
 _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
         builders datasets registry output_path build_options""",
-    "extract": """catalogue device weights adapters pooling runtimes loader normalization throughput
-        backbone same_spec onnx_export engine multi_device cost""",
+    "extract": """catalogue device compiled_graph weights adapters pooling runtimes trial untrained loader normalization
+        throughput own_networks backbone same_spec onnx_export engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info experiment runner arrays retrieval embeddings",
     "model": "unusual estimators model fitting run_choice saved images predicting onnx_file",
@@ -169,7 +169,7 @@ _ORDER = {
 }
 """From the lowest: a subpackage or module imports only what stands before it."""
 
-_TORCH_SIDE = {"torch", "torchvision", "timm", "transformers", "open_clip", "onnx"}
+_TORCH_SIDE = {"torch", "torchvision", "timm", "transformers", "open_clip", "onnx", "openvino"}
 
 
 def _modules() -> list[Path]:

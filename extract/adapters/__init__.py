@@ -16,6 +16,9 @@ _PLACES: dict[SourceLibrary, tuple[str, str]] = {
     "hf": ("from_transformers", "TransformersAdapter"),
     "open_clip": ("from_open_clip", "OpenClipAdapter"),
     "seem": ("from_seem", "SeemAdapter"),
+    "python": ("from_python", "PythonAdapter"),
+    "onnx": ("from_onnx", "OnnxAdapter"),
+    "pt2": ("from_pt2", "Pt2Adapter"),
 }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +27,18 @@ from ..weights.loading import load_file
 from ..weights.published import OPENAI_MARKS
 from ..weights.tensors import read_local
 from .from_timm import TimmAdapter, end_of, run
-from .interface import Adapter, Features, Inside, Matcher, Place, Wanted, grid_of, positions, transform_spec
+from .interface import (
+    Adapter,
+    Features,
+    Inside,
+    Matcher,
+    Place,
+    Wanted,
+    grid_of,
+    matcher_under,
+    positions,
+    transform_spec,
+)
 from .position_embeddings import resampled, way_of
 
 _HUB = "hf-hub:"
@@ -105,7 +114,7 @@ class OpenClipAdapter(Adapter):
     def group_matcher(self, network: Any) -> Matcher | None:
         """See `Adapter.group_matcher`."""
         if isinstance(network, TimmModel):
-            return _under("trunk.", TimmAdapter().group_matcher(network.trunk))
+            return matcher_under("trunk.", TimmAdapter().group_matcher(network.trunk))
         if isinstance(network, ModifiedResNet):
             return {"stem": r"^(?:conv|bn)\d", "blocks": r"^layer(\d+)\.(\d+)"}
         return {
@@ -122,20 +131,6 @@ class OpenClipAdapter(Adapter):
         if network.attn_pool is not None:
             return Features(proj=network(images))
         return _of_transformer(network, images, wanted)
-
-
-def _under(prefix: str, matcher: Matcher | None) -> Matcher | None:
-    """The same of a network that is part of another one."""
-    if not isinstance(matcher, Mapping):
-        return matcher and (lambda name: matcher(name.removeprefix(prefix)) if name.startswith(prefix) else math.inf)
-
-    def moved(spec: Any) -> Any:
-        if isinstance(spec, str):
-            # Its beginning is where timm matches it anyway.
-            return f"^{re.escape(prefix)}(?:{spec.replace('^', '')})"
-        return [(moved(pattern), numbers) for pattern, numbers in spec]
-
-    return {name: moved(spec) for name, spec in matcher.items()}
 
 
 def _of_timm(model: Any, images: torch.Tensor, wanted: Wanted) -> Features:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,8 +13,9 @@ from torch import nn
 
 from ...base import BackboneError
 from ...cache import Colour, TransformSpec
-from ...cache.spec import Positions
+from ...cache.spec import Positions, Runtime
 from ..catalogue import Entry
+from ..weights.tensors import tensors_digest
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, on the 0..1 scale: where neither a config nor its authors say more."""
@@ -73,6 +76,15 @@ class Features:
 class Adapter(Protocol):
     """One source library. A `network` is one that `create` or `load` gave, whose attributes are the library's."""
 
+    runtime: Runtime | None = None
+    """The one that its networks run in; None where torch runs them, and others may."""
+    fixed_precision: bool = False
+    """Whether its networks compute in the types that are written in them, so that no other can be requested."""
+    channels_last: bool = True
+    """Whether its networks take batches and weights in that order in memory, in which convolutions are quicker."""
+    trainable: bool = True
+    """Whether its networks can be fine-tuned."""
+
     def create(self, entry: Entry) -> nn.Module:
         """The architecture at its own image size, untrained.
 
@@ -106,6 +118,14 @@ class Adapter(Protocol):
         JSON-like, without what changes no vector (versions, names of classes), and never a path.
         """
         return {}
+
+    def digest(self, network: Any, entry: Entry) -> str:
+        """SHA-256 of the weights."""
+        return tensors_digest(network.state_dict())
+
+    def lacks_normalization(self, network: Any, entry: Entry) -> bool:
+        """Whether mean and standard deviation are not known, so that the user has to give them."""
+        return False
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """Makes `network` take images of (height, width) pixels; positions that it has are resampled once, here.
@@ -153,6 +173,34 @@ def transform_spec(
         std=tuple(config["std"]),
         colour=colour,
     )
+
+
+def plain_transform(size: tuple[int, int], channels: int = 3) -> TransformSpec:
+    """Of a network without a config: shorter side to the input's, centre crop, 0 to 1; unequal sides are squashed."""
+    squash = size[0] != size[1]
+    return TransformSpec(
+        size=size,
+        resize="squash" if squash else "short-side",
+        resize_to=size if squash else size[0],
+        interpolation="bicubic",
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        colour="rgb" if channels == 3 else "grey",
+    )
+
+
+def matcher_under(prefix: str, matcher: Matcher | None) -> Matcher | None:
+    """The same of a network that is part of another one."""
+    if not isinstance(matcher, Mapping):
+        return matcher and (lambda name: matcher(name.removeprefix(prefix)) if name.startswith(prefix) else math.inf)
+
+    def moved(spec: Any) -> Any:
+        if isinstance(spec, str):
+            # Its beginning is where timm matches it anyway.
+            return f"^{re.escape(prefix)}(?:{spec.replace('^', '')})"
+        return [(moved(pattern), numbers) for pattern, numbers in spec]
+
+    return {name: moved(spec) for name, spec in matcher.items()}
 
 
 def grid_of(size: tuple[int, int], patch: int) -> tuple[int, int]:

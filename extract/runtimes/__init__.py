@@ -14,9 +14,9 @@ import torch
 from ...base import MedprobeWarning
 from ...cache import EmbeddingSpec
 from ..catalogue import LIBRARIES
-from .on_torch import Embedder, TorchEmbedder, Vectors, filled_up
+from .on_torch import Embedder, TorchEmbedder, Vectors
 
-__all__ = ["Embedder", "Vectors", "filled_up", "make_embedder"]
+__all__ = ["Embedder", "TorchEmbedder", "Vectors", "make_embedder"]
 
 
 def make_embedder(
@@ -27,7 +27,8 @@ def make_embedder(
     Returns:
         The embedder, and the spec as it came true: it says torch where OpenVINO could not run the network.
     """
-    if spec.runtime == "openvino":
+    # What OpenVINO runs by itself is no network of torch that could be converted.
+    if spec.runtime == "openvino" and vectors.adapter.runtime is None:
         from .on_openvino import ConversionError, start_openvino
 
         try:

@@ -8,7 +8,6 @@ import warnings
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino
@@ -18,8 +17,9 @@ from ...base import MedprobeWarning, OutputError, atomic_folder, fingerprint
 from ...base.files import user_cache
 from ...base.text import first_line
 from ...cache import EmbeddingSpec
-from ..device import OPENVINO_STREAMS, Precision, openvino_batch
-from .on_torch import TorchEmbedder, Vectors, filled_up
+from ..compiled_graph import CompiledGraph
+from ..device import openvino_batch
+from .on_torch import TorchEmbedder, Vectors
 
 _CPU = torch.device("cpu")
 # How far a vector may be from torch's in fp32, as a share of its length. Rounding alone gives 1e-5 and, in bf16, a few
@@ -33,46 +33,7 @@ class ConversionError(Exception):
     """A network that OpenVINO cannot run, or does not run right."""
 
 
-class OpenVinoEmbedder:
-    """Runs in OpenVINO, always the same number of images at once.
-
-    With one fixed shape its memory is planned when it is compiled, and an image's vector cannot depend on how many
-    others come with it. Several such batches are under way at once, each on a share of the threads.
-    """
-
-    def __init__(self, model: openvino.Model, poolings: tuple[str, ...], precision: Precision) -> None:
-        """Compiles `model`, whose one input is a batch of fixed size and whose outputs are the poolings in order."""
-        threads = torch.get_num_threads()
-        streams = min(threads, OPENVINO_STREAMS)
-        settings = {
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": streams,
-            # Pinned threads of two extractions on one machine would meet on the same cores.
-            "ENABLE_CPU_PINNING": False,
-        }
-        self.poolings, self.batch = poolings, int(model.input(0).shape[0])
-        self._queue: Any = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", settings), streams)
-
-    def __call__(self, images: torch.Tensor) -> dict[str, np.ndarray]:
-        """See `Embedder`."""
-        parts = images.split(self.batch)
-        made: list[list[np.ndarray]] = [[] for _ in parts]
-
-        def keep(request: Any, number: int) -> None:
-            # Copied, since the request's own memory is used again at once.
-            outputs = [request.get_output_tensor(place) for place in range(len(self.poolings))]
-            made[number] = [output.data.astype(np.float32) for output in outputs]
-
-        self._queue.set_callback(keep)
-        for number, part in enumerate(parts):
-            self._queue.start_async({0: filled_up(part, self.batch).numpy()}, number)
-        self._queue.wait_all()
-        whole = zip(self.poolings, *made, strict=True)
-        return {pooling: np.concatenate(matrices)[: len(images)] for pooling, *matrices in whole}
-
-
-def start_openvino(vectors: Vectors, spec: EmbeddingSpec, library: str) -> OpenVinoEmbedder:
+def start_openvino(vectors: Vectors, spec: EmbeddingSpec, library: str) -> CompiledGraph:
     """A network at work in OpenVINO; its conversion is taken from the user's cache folder, or done and put there.
 
     `library` is the package that its architecture is from, whose version is part of the conversion's name. Raises
@@ -80,14 +41,14 @@ def start_openvino(vectors: Vectors, spec: EmbeddingSpec, library: str) -> OpenV
     """
     probe = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, *vectors.shape), dtype=np.uint8))
     expected = TorchEmbedder(vectors, _CPU, "fp32")(probe)
-    folder = _folder_of(spec, library)
+    folder = _folder_of(spec, library, openvino_batch(vectors.shape[1:]))
     kept = _load(folder)
     if kept is not None:
         try:
             return _checked(kept, spec, probe, expected)
         except ConversionError:
             _remove(folder)  # of another state of our own code, say; the conversion of today's decides
-    model = convert(vectors, (openvino_batch(spec.transform.size), *vectors.shape))
+    model = convert(vectors, (openvino_batch(vectors.shape[1:]), *vectors.shape))
     _keep(model, folder)
     try:
         # As kept, since constants are folded in another order in the graph that was just made: 1e-6 to the vectors.
@@ -121,10 +82,10 @@ def convert(vectors: Vectors, shape: tuple[int, int, int, int]) -> openvino.Mode
 
 def _checked(
     model: openvino.Model, spec: EmbeddingSpec, probe: torch.Tensor, expected: dict[str, np.ndarray]
-) -> OpenVinoEmbedder:
+) -> CompiledGraph:
     """Compiles a graph and compares one vector of each pooling with torch's."""
     try:
-        embedder = OpenVinoEmbedder(model, spec.poolings, spec.precision)
+        embedder = CompiledGraph(model, spec.poolings, spec.precision)
         made = embedder(probe)
     except Exception as error:  # whatever stops a compiler, torch can do without it
         raise ConversionError(f"it cannot be compiled ({_reason(error)})") from error
@@ -142,14 +103,14 @@ def _reason(error: Exception) -> str:
     return next((line for line in lines if not line.startswith(places)), first_line(error))
 
 
-def _folder_of(spec: EmbeddingSpec, library: str) -> Path:
+def _folder_of(spec: EmbeddingSpec, library: str, batch: int) -> Path:
     """Where the converted network of a spec is kept: a folder that is there whole or not at all, and may be removed.
 
     Graphs are the same in both precisions, and of the versions that took part in making them.
     """
     made_by = {
         "format": _FORMAT,
-        "batch": openvino_batch(spec.transform.size),
+        "batch": batch,
         "versions": {name: version(name) for name in ("medprobe", "openvino", "torch", library)},
     }
     key = fingerprint({"spec": asdict(replace(spec, precision="fp32")), **made_by}, digits=32)

@@ -10,7 +10,7 @@ from torch import nn
 
 from ...cache import TransformSpec
 from ..adapters import Adapter
-from ..device import Precision, exact_fp32, fixed_batch
+from ..device import Precision, exact_fp32, filled_up, fixed_batch
 from ..pooling import Recipe, pool, wanted
 
 Embedder = Callable[[torch.Tensor], dict[str, np.ndarray]]
@@ -39,9 +39,9 @@ class Vectors(nn.Module):
     ) -> None:
         """Takes what each pooling stands for, in the order in which they are wanted."""
         super().__init__()
-        self.network, self.adapter = network, adapter
+        self.network, self.adapter, self.transform = network, adapter, transform
         self.poolings, self.recipes = tuple(recipes), list(recipes.values())
-        self.shape = (transform.channels, *transform.size)
+        self.shape: tuple[int, int, int] = (transform.channels, *transform.size)
         self.red_filters = transform.colour == "red-filters"
         for name, values in (("mean", transform.mean), ("std", transform.std)):
             channels = torch.tensor(values, device=device).view(1, -1, 1, 1)
@@ -88,9 +88,3 @@ class TorchEmbedder:
             exact_fp32(self.device, self.precision),
         ):
             return [matrix[:count].cpu().numpy() for matrix in self._run(batch)]
-
-
-def filled_up(images: torch.Tensor, size: int) -> torch.Tensor:
-    """The images with the last one repeated until there are `size` of them."""
-    lacking = size - len(images)
-    return torch.cat([images, images[-1:].expand(lacking, -1, -1, -1)]) if lacking > 0 else images

@@ -20,7 +20,7 @@ from urllib.request import getproxies
 from ...base import WeightsError, atomic_path
 from ...base.files import user_cache
 from ...base.text import first_line
-from ..catalogue import ByHand, Entry, Hub, Local, Random, Wheel
+from ..catalogue import ByHand, Code, Entry, Hub, Local, Random, Wheel
 
 _PATIENCE_S = 5.0
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -40,7 +40,7 @@ def weights_here(entry: Entry) -> bool | None:
             return wheel_file(entry.weights).is_file()
         case Local(path):
             return path.exists()
-        case Random():
+        case Random() | Code():
             return True
         case ByHand():
             return False

@@ -102,7 +102,8 @@ def _why_unreadable(file: Path, kind: str, error: Exception) -> str:
     if "TorchScript" in str(error):
         return (
             "a TorchScript archive, which holds code besides its tensors; it is refused. Ask for a safetensors file, "
-            "or where you trust it save `torch.jit.load(file).state_dict()` with torch.save."
+            "or where you trust it save `torch.jit.load(file).state_dict()` with torch.save. Of a network that no "
+            "library here has, its authors' Python code can save the whole with torch.export.save, for pt2:FILE."
         )
     if isinstance(error, pickle.UnpicklingError):
         return (

@@ -17,8 +17,7 @@ import torch
 from ...base.files import make_folder
 from ...cache import EmbeddingSpec
 from ...cache.spec import Precision
-from ...extract.device import batch_sizes, exact_fp32, fixed_batch
-from ...extract.runtimes import filled_up
+from ...extract.device import batch_sizes, exact_fp32, filled_up, fixed_batch
 from ..network.classifier import Classifier
 from ..network.cut import Cut
 from .activations import Activations, images_per_file, kept_bytes, make_room

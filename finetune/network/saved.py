@@ -15,8 +15,8 @@ from torch import nn
 
 from ...base import atomic_folder
 from ...extract.adapters import ADAPTERS
-from ...extract.backbone import untrained_vectors
 from ...extract.catalogue import LIBRARIES
+from ...extract.untrained import untrained_vectors
 from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
 from ...extract.weights.tensors import read_tensors
@@ -58,7 +58,7 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
         options=entry.options,
         config=config,
         pretrained=spec.weights_digest,
-        transform=spec.transform,
+        transform=classifier.vectors.transform,
         pooling=spec.poolings[0],
         mode=mode.name,
         dropped=mode.dropped,
