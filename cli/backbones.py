@@ -16,7 +16,7 @@ def backbones(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Only names that contain one of these words, or fit a pattern such as '*dino*'; a full name shows "
+            help="Only names that contain one of these words, or fit a pattern such as `dinov2-*`; a full name shows "
             "all details."
         ),
     ] = None,
