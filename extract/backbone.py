@@ -41,8 +41,7 @@ from .own_networks import (
 )
 from .pooling import available, read_pooling
 from .runtimes import Embedder, TorchEmbedder, Vectors, make_embedder
-from .trial import Trial
-from .untrained import network_shape, transform_of
+from .untrained import Trial, network_shape, transform_of
 from .weights.download import fetch, offline_without_hub
 from .weights.fine_tuned import WEIGHTS, FineTuned
 from .weights.loading import WHEEL_LAYOUTS, as_is, load_file

@@ -72,6 +72,8 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """The outputs by name, of a normalised batch (B, C, H, W)."""
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+            raise BackboneError("OpenVINO runs this network, so that torch can neither convert nor export it.")
         compiled = self._compiled or self._compile(tuple(images.shape[1:]))
         return {name: torch.from_numpy(values) for name, values in compiled(images).items()}
 
