@@ -103,7 +103,7 @@ def _manifest(name: str, labelled: tuple[Task, list[str], dict[str, Any]], about
 
 
 def _spec(name: str, X: np.ndarray) -> ImportedSpec:
-    digest = blake2b(X.tobytes(), digest_size=32).hexdigest()
+    digest = blake2b(X.data, digest_size=32).hexdigest()
     try:
         return ImportedSpec(backbone=name, dims={_POOLING: X.shape[1]}, digest=digest)
     except ValueError as error:

@@ -37,7 +37,7 @@ def feature_matrix(X: Any, name: str) -> np.ndarray:
     if values.ndim != 2 or not values.size:
         raise ProbeError(f"{name}: has the shape {values.shape}; a row per sample and a column per feature is needed.")
     with np.errstate(over="ignore"):
-        rows = values.astype(np.float32)
+        rows = values.astype(np.float32, order="C")
     usable = np.asarray((np.abs(rows) <= np.float32(LARGEST)).all(axis=1))  # False where a value is NaN
     if not usable.all():
         raise ProbeError(
