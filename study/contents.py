@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..manifests import Source
-from ..manifests.builders.files import walk
+from ..manifests.builders.files import folders_below
 
 _TABLES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".json", ".parquet", ".txt")
 _LARGE = 100_000_000
@@ -29,11 +29,7 @@ class Listing(NamedTuple):
 
 
 def content(path: Path) -> str:
-    """Of a file, its content; of a large one and of all that is below a folder, size and time.
-
-    Raises:
-        ManifestError: a folder cannot be read.
-    """
+    """Of a file, its content; of a large one and of all that is below a folder, size and time."""
     try:
         if path.is_file() and path.stat().st_size <= _LARGE:
             return blake2b(path.read_bytes(), digest_size=8).hexdigest()
@@ -43,11 +39,7 @@ def content(path: Path) -> str:
 
 
 def state(path: str | Path) -> str:
-    """Size and time of a file, and of all files below a folder; empty if it is absent.
-
-    Raises:
-        ManifestError: a folder cannot be read.
-    """
+    """Size and time of a file, and of all files below a folder; empty if it is absent."""
     try:
         facts = os.stat(path)  # noqa: PTH116  (quicker, for there may be millions)
     except (OSError, ValueError):
@@ -58,14 +50,13 @@ def state(path: str | Path) -> str:
 def listing(folder: Path, left_out: Iterable[Path] = ()) -> Listing:
     """The files below a folder that builders may read; links to folders are followed as builders do.
 
+    What cannot be read is left to the builder, which may not need it.
+
     Args:
         folder: the folder.
         left_out: files and folders in it that do not count. Results of studies never do.
-
-    Raises:
-        ManifestError: a folder in it cannot be read, or it holds what is neither a file nor a folder.
     """
-    places, root = walk(folder, linked=_LINKED), folder.resolve()
+    places, root = list(folders_below(folder, linked=_LINKED)), folder.resolve()
     results = (here for here, names in places if _MADE.issubset(names))
     others = {path.resolve() for path in (*left_out, *results)} - {root}
     others = [path for path in others if path.is_relative_to(root)]
@@ -77,8 +68,8 @@ def listing(folder: Path, left_out: Iterable[Path] = ()) -> Listing:
         kept = [name for name in names if not others or real / name not in others]
         for name in kept:
             known = content(here / name) if name.lower().endswith(_TABLES) else state(f"{here}/{name}")
-            hasher.update(f"{name}\0{known}\0".encode())
-        hasher.update(f"{here.relative_to(folder)}\0{len(kept)}\0".encode() if kept else b"")
+            hasher.update(os.fsencode(f"{name}\0{known}\0"))
+        hasher.update(os.fsencode(f"{here.relative_to(folder)}\0{len(kept)}\0") if kept else b"")
         count += len(kept)
     return Listing(hasher.hexdigest(), count)
 

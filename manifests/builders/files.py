@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from errno import EACCES
 from pathlib import Path
@@ -26,20 +26,28 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
     """
     found: list[tuple[Path, list[str]]] = []
     closed: list[OSError] = []
-    for place, folders, files in os.walk(root, onerror=closed.append, followlinks=True):
-        here = Path(place)
+    for here, names in folders_below(root, linked=linked, closed=closed.append):
         if not os.access(here, os.X_OK):
-            closed.append(PermissionError(EACCES, "Permission denied", place))
+            closed.append(PermissionError(EACCES, "Permission denied", str(here)))
         else:
             _refuse_special_files(root, here)
+        found.append((here, names))
+    refuse_closed(root, closed)
+    refuse_other_encodings(root, [(here / name).relative_to(root) for here, names in found for name in ("", *names)])
+    return found
+
+
+def folders_below(
+    root: Path, *, linked: int = 0, closed: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """What `walk` lists, whatever is wrong with it; `closed` gets the error of each folder that cannot be read."""
+    for place, folders, files in os.walk(root, onerror=closed, followlinks=True):
+        here = Path(place)
         depth = len(here.relative_to(root).parts)
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and (depth < linked or not (here / name).is_symlink())
         )
-        found.append((here, sorted(name for name in files if not name.startswith("."))))
-    refuse_closed(root, closed)
-    refuse_other_encodings(root, [(here / name).relative_to(root) for here, names in found for name in ("", *names)])
-    return found
+        yield here, sorted(name for name in files if not name.startswith("."))
 
 
 def files_below(root: Path) -> list[Path]:

@@ -240,6 +240,8 @@ def test_the_source_of_a_manifest_is_all_that_its_builder_reads(tmp_path: Path) 
     (root / "no" / "labels.csv").write_text("one")
     (root / "yes").symlink_to(tmp_path / "elsewhere")
     (root / "no" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (root / os.fsdecode(b"\xff.png")).touch()
+    os.mkfifo(root / "pipe")
     seen = [_keys(root, text)]
     for change in (
         lambda: (tmp_path / "elsewhere" / "1.png").touch(),  # in a folder to which a link leads
@@ -300,7 +302,7 @@ def test_a_search_has_no_calibration(place: Path) -> None:
 def test_paths_may_begin_at_the_users_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(place))
     here = _compile(place, "data=[{build: folder, source: scans}]")
-    assert _compile(place, "data=[{build: folder, source: scans}]", "data_root=~") == here
+    assert _compile(place, "data=[{build: folder, source: scans}]", "data_root=~/") == here
     assert not _new(_compile(place, "data=[~/brain.parquet]", "out=~/studies/study"), _compile(place))
 
 
