@@ -392,7 +392,7 @@ finetune:
         (["extract.backbones=[resnet50, {name: resnet50, label: b}]"], '"resnet50" and "b" are one backbone with'),
         (["finetune=[{modes: [mlp, 'mlp:256']}]"], "finetune[0]: two of mlp, mlp:256 are the same mode"),
         (["retrieve={}", "data=[plain.parquet]", "probe.protocols=[auto]"], "retrieve: plain: the test part of the"),
-        (["retrieve={k: [41]}"], "retrieve: brain: k = 41, but train has 40 units to search"),
+        (["retrieve={k: [41]}"], "retrieve: brain: k = 41"),
         (["out=brain.parquet"], "brain.parquet is a file; name a folder."),
         (["out=x", "store=brain.parquet/x"], "brain.parquet is a file; name a folder."),
         (["data=[{build: folder, source: scans}]", "out=scans"], "data[0]: source is the folder of out too"),
