@@ -101,7 +101,7 @@ def choose_system(
     for column, wish in wishes.items():
         there = sorted(table[column].unique())
         if wish is not None and wish not in there:
-            raise ReportError(f"the run has {no_such(column, wish, there)}")
+            raise ReportError(f"in the run: {no_such(column, wish, there)}")
         table = table if wish is None else table[table[column] == wish]
     best = table.assign(_key=-find_metric(run.primary_metric).sign * table["mean"])
     return SystemKey.of_rows(best.sort_values(["_key", *SystemKey._fields]).head(1))[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..base import OutputError, ProbeError, ReportError, atomic_path, counted, no_such
+from ..base import OutputError, ProbeError, ReportError, atomic_path, counted, no_such, one_of
 from ..cache import EmbeddingCache
 from ..evaluate import Run
 from ..manifests import Manifest, Units
@@ -238,7 +238,14 @@ def _outcomes(manifest: Manifest, cache: EmbeddingCache, pooling: str, run: Run 
             f"{manifest.path or manifest.name}: the run was made with another manifest or another version of this one:"
             " ids, labels, groups, split or classes differ. Run `medprobe probe` again."
         )
-    return outcomes(run, choose_system(run, fingerprint=cache.spec.fingerprint, pooling=pooling), units)
+    fingerprint = cache.spec.fingerprint
+    if fingerprint not in set(run.scores["fingerprint"]):
+        backbones = one_of(sorted(run.scores["backbone"].unique()))
+        raise ReportError(
+            f"the map is of {cache.spec.backbone} (spec {fingerprint}), on which the run has no system: map one of its"
+            f" backbones ({backbones}), or give another run."
+        )
+    return outcomes(run, choose_system(run, fingerprint=fingerprint, pooling=pooling), units)
 
 
 def _file_name(color: str) -> str:

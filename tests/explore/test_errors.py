@@ -221,6 +221,9 @@ def test_the_command_prints_writes_and_refuses(cohort: Any, folds: Run, tmp_path
         find_errors(folds, cohort.manifest, [cohort.cache]).table,
         check_dtype=False,
     )
+    for name in ("errors.csv", "errors.html"):
+        text = (tmp_path / "errors" / name).read_text()
+        assert not any(secret in text for secret in ("patient-0", str(tmp_path), str(cohort.path.parent)))
     for more in (["--page"], ["--out", tmp_path / "run"], ["--probe", "svm"], ["--cache", tmp_path / "nowhere"]):
         said = medprobe(*words, *more)
         assert (said.status, said.out, said.err.count("error: ")) == (1, "", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,7 @@ def test_the_page_names_the_file_of_every_point_and_figures_name_none(drawn: Emb
     texts = [(saved / name).read_bytes() for name in figures]
     assert not any(secret in text for text in texts for secret in (b"cohort-0", b"exam-", b"patient-", b"<title"))
     pd.testing.assert_frame_equal(pd.read_csv(saved / "coordinates.csv"), drawn.points, check_dtype=False)
+    assert "patient-" not in page + (saved / "coordinates.csv").read_text()
 
 
 def test_a_map_is_the_same_bytes(cohort: Any, tmp_path: Path) -> None:
@@ -144,12 +146,16 @@ def test_what_cannot_be_drawn_is_refused(cohort: Any, settings: dict[str, Any], 
         make_map(cohort.manifest, cohort.cache, **settings)
 
 
-def test_a_run_of_another_manifest_is_refused(
+def test_a_run_of_another_manifest_or_cache_is_refused(
     cohort: Any, make_cohort: Callable[..., Any], tmp_path: Path, folds: Run
 ) -> None:
     other = make_cohort(tmp_path, name="other")
     with pytest.raises(MedprobeError, match="another manifest"):
         make_map(other.manifest, other.cache, run=folds)
+    spec = dataclasses.replace(cohort.cache.spec, backbone="another")
+    same = dataclasses.replace(cohort.cache, spec=spec)
+    with pytest.raises(MedprobeError, match="on which the run has no system"):
+        make_map(cohort.manifest, same, run=folds)
 
 
 def test_the_command_writes_and_refuses(cohort: Any, tmp_path: Path, medprobe: Callable) -> None:
