@@ -174,8 +174,8 @@ class EmbeddingCache:
             Matrix(file, pooling).read(out, rows, np.arange(len(rows)))
         return out
 
-    def rows_of(self, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """The row of each sample: (len(sample_ids),) int64. Ids may repeat.
+    def rows_of(self, sample_ids: Sequence[str] | np.ndarray, manifest: Path | None = None) -> np.ndarray:
+        """The row of each sample: (len(sample_ids),) int64. Ids may repeat; `manifest` is where they are from.
 
         Raises:
             CacheError: some samples are not in the cache (how many, which, and what to run).
@@ -184,14 +184,14 @@ class EmbeddingCache:
         rows = positions_in(self._rows, wanted)
         absent = wanted[rows == NOWHERE]
         if len(absent):
-            raise CacheError(self._absence(absent, len(wanted)))
+            raise CacheError(self._absence(absent, len(wanted), manifest))
         return rows
 
     @cached_property
     def _rows(self) -> pd.Index:
         return unique_index(self.sample_ids)
 
-    def _absence(self, absent: np.ndarray, wanted: int) -> str:
+    def _absence(self, absent: np.ndarray, wanted: int, manifest: Path | None) -> str:
         bad = [f"{sample} ({self.quarantine[sample]})" for sample in absent if sample in self.quarantine]
         new = [sample for sample in absent if sample not in self.quarantine]
         text = f"{self.path.name}: {len(absent):,} of {wanted:,} samples are not in this cache."
@@ -200,7 +200,7 @@ class EmbeddingCache:
             options = () if isinstance(spec, ImportedSpec) else spec.options
             text += (
                 f" {len(new):,} are not embedded yet, e.g. {one_of(map(repr, new), most=3)}:"
-                f" run `{extract_command(store, self.dataset, [spec.backbone], options)}`."
+                f" run `{extract_command(store, self.dataset, [spec.backbone], options, manifest)}`."
             )
         if bad:
             text += (

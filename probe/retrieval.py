@@ -187,13 +187,14 @@ def nearest_images(
     look_up("similarity", similarity, SIMILARITIES)
     data = ProbeData.of(manifest, caches)
     units = _leaks(data, same_group=same_group).clean
-    parts, group = Resample(0, everything := np.arange(len(units)), everything[:0], everything), units.group
     if units.split is not None and {"train", "test"} <= set(units.split):
-        parts, group = _parts(units, manifest), None if same_group else group
-    elif same_group:
-        group = everything  # no query finds itself
+        parts, base, group = _parts(units, manifest), "train", None if same_group else units.group
+    else:
+        everything = np.arange(len(units))
+        parts, base = Resample(0, everything, everything[:0], everything), "the data set"
+        group = everything if same_group else units.group  # no query finds itself
     parts = parts.within(data.all_usable)
-    _require_enough(parts, group, k, manifest)
+    _require_enough(parts, group, k, manifest, base=base)
     row_of = np.cumsum(data.all_usable) - 1
     labels, features, tables = backbone_labels(caches), choose_poolings(caches, poolings), []
     with show_progress(f"Searching {manifest.name}", len(features), unit="features", enabled=progress) as bar:
@@ -287,7 +288,9 @@ def _without(group: np.ndarray | None) -> str:
     return "" if group is None else ", without those of a query's own patient (group)"
 
 
-def _require_enough(parts: Resample, group: np.ndarray | None, k: int, manifest: Manifest) -> None:
+def _require_enough(
+    parts: Resample, group: np.ndarray | None, k: int, manifest: Manifest, *, base: str = "train"
+) -> None:
     """Makes sure that each query has `k` units to search, without those of its own `group` (U,).
 
     Raises:
@@ -299,8 +302,8 @@ def _require_enough(parts: Resample, group: np.ndarray | None, k: int, manifest:
     fewest = int(all_of_base.min())
     if fewest < k:
         raise ProbeError(
-            f"{manifest.name}: k = {k}, but there {'is' if fewest == 1 else 'are'} {counted(fewest, 'unit')} to search"
-            f"{_without(group)}; give a smaller k."
+            f"{manifest.name}: k = {k}, but {base} has {counted(fewest, 'unit')} to search{_without(group)}; give a"
+            " smaller k."
         )
 
 

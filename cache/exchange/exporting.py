@@ -89,7 +89,7 @@ def _rows(
             raise CacheError(f'{cache.path.name}: is of the data set "{cache.dataset}", not of "{manifest.name}".')
         kept = np.array([sample not in cache.quarantine for sample in manifest.sample_ids])
         ids = manifest.sample_ids[kept]
-        found = cache.rows_of(ids)
+        found = cache.rows_of(ids, manifest.path)
         added = {name: values[kept] for name, values in _columns(manifest, kind, columns).items()}
     vectors = {pooling: cache.load(pooling, cache.info["dtypes"][pooling], rows=found) for pooling in chosen}
     return Rows(ids, vectors, added, cache.spec.backbone)

@@ -54,7 +54,7 @@ class ProbeData:
         kept = np.ones(len(ids), bool)
         for cache in caches:
             embedded = ~pd.Index(ids).isin(list(cache.quarantine))
-            cache.rows_of(ids[embedded])
+            cache.rows_of(ids[embedded], manifest.path)
             kept &= embedded
         rows = np.flatnonzero(kept)
         rows = rows[np.argsort(ids[rows], kind="stable")]

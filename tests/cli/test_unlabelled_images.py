@@ -25,7 +25,7 @@ def study(tmp_path: Path, medprobe) -> Path:
         Image.fromarray(pixels).save(tmp_path / "scans" / name)
     (tmp_path / "scans" / names[0]).write_bytes((tmp_path / "scans" / names[3]).read_bytes())
     table = pd.DataFrame({"file": names, "grade": [number % 3 for number in range(_IMAGES)]})
-    table = table.assign(tumour=np.where(table["grade"] == 0, "no", "yes"))
+    table = table.assign(tumour=np.where(table["grade"] == 0, "no", "yes"), patient=[name[:2] for name in names])
     table.to_csv(tmp_path / "all.csv")
     table[3:21].to_csv(tmp_path / "part.csv")
     built = medprobe(
@@ -48,6 +48,7 @@ def test_labels_a_part_and_a_fixed_manifest_are_probed_without_the_network(study
         "grades": ("all.csv", "--label-column", "grade", "--name", "scans"),
         "tumour": ("all.csv", "--label-column", "tumour"),
         "part": ("part.csv", "--label-column", "tumour", "--name", "scans"),
+        "hashed": ("all.csv", "--label-column", "tumour", "--group-column", "patient", "--name", "scans"),
     }
     for name, (table, *options) in tables.items():
         built = medprobe("manifest", "build", "csv", study / table, *given, *options, "-o", study / f"{name}.parquet")
@@ -56,13 +57,17 @@ def test_labels_a_part_and_a_fixed_manifest_are_probed_without_the_network(study
     medprobe("manifest", "check", study / "grades.parquet", *fixed)
     moved = medprobe("extract", study / "tumour.parquet", *_TINY)
     assert "24 of 24 vectors were taken from scans" in moved.notes
+    hashed = study / "hashed.parquet"
+    refused = medprobe("probe", hashed, "--out", study / "runs" / "hashed")
+    assert f"run `medprobe extract {hashed} " in refused.notes
+    assert medprobe("extract", hashed, *_TINY).status == 0
     rows = {}
     for name in (*tables, "fixed"):
         words = ("--probe", "centroid", "--seeds", 1, "--out", study / "runs" / name)
         probed = medprobe("probe", study / f"{name}.parquet", *words)
         assert probed.status == 0, probed.err
         rows[name] = len(pd.read_parquet(study / f"{name}.parquet"))
-    assert rows == {"grades": 24, "tumour": 24, "part": 18, "fixed": 23}
+    assert rows == {"grades": 24, "tumour": 24, "part": 18, "hashed": 24, "fixed": 23}
     assert len(find_caches(study / "embeddings", "scans")) == 1
 
 

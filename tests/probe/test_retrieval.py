@@ -218,7 +218,7 @@ def test_merged_searches_are_the_search_of_all(official: Any, searched: Run, tmp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 91}, r"k = 91, but there are 90 units to search, without those of a query's own patient"),
+        ({"k": 91}, r"k = 91, but train has 90 units to search, without those of a query's own patient"),
         ({"k": []}, "whole number from 1"),
         ({"k": [0, 5]}, "whole number from 1"),
         ({"k": [1.5]}, "whole number from 1"),
@@ -235,7 +235,7 @@ def test_as_many_as_there_are_of_other_patients_can_be_found(shared: Any) -> Non
     base = int((shared.manifest.table["split"] == "train").sum())
     retrieve(shared.manifest, shared.caches, k=base - 1, progress=False)
     retrieve(shared.manifest, shared.caches, k=base, same_group=True, progress=False)
-    with pytest.raises(ProbeError, match=f"there are {base - 1} units to search, without"):
+    with pytest.raises(ProbeError, match=f"train has {base - 1} units to search, without"):
         retrieve(shared.manifest, shared.caches, k=base, progress=False)
 
 
@@ -312,7 +312,7 @@ def test_the_command_reads_recorded_caches_alone(recorded: Path, tmp_path: Path,
     ("words", "message"),
     [
         (("--k", "five"), '--k "five": give whole numbers such as 1,3,5.'),
-        (("--k", "1000"), "k = 1000, but there are 90 units"),
+        (("--k", "1000"), "k = 1000, but train has 90 units"),
         (("--backbone", "net-9"), "no embeddings by net-9"),
         (("--record", "net.json", "--pooling", "cls"), "leave out --backbone and --pooling"),
     ],

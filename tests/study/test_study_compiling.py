@@ -398,6 +398,7 @@ finetune:
         (["data=[{build: folder, source: scans}]", "out=scans"], "data[0]: source is the folder of out too"),
         (["data=[{build: folder, source: scans}]", "store=scans"], "data[0]: source is the folder of store too"),
         (["data=[{build: csv, source: brain.yaml}]"], "options.image-column is missing; csv needs it"),
+        (["data=[{build: folder, source: scans, options: {unlabelled: true}}]"], "folder without labels; a study"),
         (["data_root=~nobody-of-this-name"], "~nobody-of-this-name: there is no such user's folder"),
     ],
 )
