@@ -24,7 +24,7 @@ from .data_sets import (
     results_folder,
     store_folder,
 )
-from .schema import Cluster, Images, Probing, StudyFile
+from .schema import Cluster, Images, Place, Probing, StudyFile
 from .systems import Network, Trained, present, read_network, read_probes, read_training
 
 _NEEDED = {"official": ("train", "test"), "fixed": ("train", "val", "test")}
@@ -38,12 +38,11 @@ def plan_notes(study: StudyFile) -> list[str]:
     automatic = [name for name in ("precision", "runtime") if getattr(own, name) == "auto"]
     if not automatic or study.cluster == Cluster():
         return study.notes
-    names = " and ".join(f"extract.{name}" for name in automatic)
     note = (
-        f"{names} {'is' if len(automatic) == 1 else 'are'} auto, which is bf16 on a GPU and mostly fp32 on a CPU: name"
-        " them if jobs of this study may run on both, or backbones that are compared differ in it."
+        "auto stands for other values on other machines (bf16 on a GPU, mostly fp32 on a CPU, OpenVINO where it is"
+        " installed); name one if jobs of this study may run on several, so that backbones are compared in the same."
     )
-    return [*study.notes, note]
+    return [*study.notes, f"{one_of(f'extract.{name}' for name in automatic)}: {note}"]
 
 
 def missing_data(study: StudyFile, place: Path) -> list[Missing]:
@@ -96,19 +95,12 @@ class Plan(NamedTuple):
             read = faults.checked(("finetune", at), read_training, one, networks, weights, out)
             trainings += [read[0]] if read else []
             missing += read[1] if read else []
-        for key, folder in (("out", out), *((("store", store_folder(study, place)),) if study.store else ())):
-            there = next(path for path in (folder, *folder.parents) if path.exists())
-            if not there.is_dir():
-                faults.note((key,), f"{there} is a file; name a folder.")
-        faults.require_distinct(("data",), map(label_of, study.data), "name")
-        faults.require_distinct(("extract", "backbones"), (one.label for one in networks), "label")
-        _check_networks(("extract", "backbones"), networks, study, sources, faults)
-        for at, training in enumerate(trainings):
-            own = ("finetune", at, "backbones")
-            faults.require_distinct(own, (one.label for one in training.networks), "label")
-            if training.given.backbones:
-                _check_networks(own, training.networks, study, sources, faults, most=1)
+        _check_folders(study, place, faults)
         _check_names(study, sources, faults)
+        _check_networks(study, sources, ("extract", "backbones"), networks, faults)
+        for at, training in enumerate(trainings):
+            if training.given.backbones:
+                _check_networks(study, sources, ("finetune", at, "backbones"), training.networks, faults, most=1)
         _check_design(study, sources, faults)
         _check_retrieval(study, place, sources, faults)
         faults.refuse()
@@ -140,17 +132,17 @@ class _Faults:
         self._study = study
         self._found: list[str] = []
 
-    def note(self, place: tuple[str | int, ...], message: str) -> None:
+    def note(self, place: Place, message: str) -> None:
         self._found.append(f"{self._study.origin(*place)}: {message}")
 
-    def checked(self, place: tuple[str | int, ...], check: Callable[..., _Value], *arguments: Any) -> _Value | None:
+    def checked(self, place: Place, check: Callable[..., _Value], *arguments: Any) -> _Value | None:
         try:
             return check(*arguments)
         except MedprobeError as error:
             self.note(place, str(error))
             return None
 
-    def require_distinct(self, place: tuple[str | int, ...], labels: Iterable[str], key: str) -> None:
+    def require_distinct(self, place: Place, labels: Iterable[str], key: str) -> None:
         seen: set[str] = set()
         for label in labels:
             if label in seen:
@@ -165,16 +157,25 @@ class _Faults:
             raise StudyError(f"{self._study.file}: {len(self._found)} errors:{listed}")
 
 
+def _check_folders(study: StudyFile, place: Path, faults: _Faults) -> None:
+    """Refuses files in the place of the folders that are written to."""
+    for key, folder in (("out", results_folder(study, place)), ("store", store_folder(study, place))):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if getattr(study, key) and not there.is_dir():
+            faults.note((key,), f"{there} is a file; name a folder.")
+
+
 def _check_networks(
-    place: tuple[str | int, ...],
-    networks: Sequence[Network],
     study: StudyFile,
     sources: Sequence[Source],
+    place: Place,
+    networks: Sequence[Network],
     faults: _Faults,
     *,
     most: int | None = None,
 ) -> None:
-    """Refuses the same vectors under two labels, by the first `most` poolings of each network."""
+    """Refuses one label for two networks, and two labels for the same vectors, by the first `most` poolings of each."""
+    faults.require_distinct(place, (one.label for one in networks), "label")
 
     def are_equal(one: Network, other: Network) -> bool:
         poolings, others = ((each.poolings or each.entry.poolings[:1])[:most] for each in (one, other))
@@ -188,7 +189,8 @@ def _check_networks(
 
 
 def _check_names(study: StudyFile, sources: Iterable[Source], faults: _Faults) -> None:
-    """Refuses two data sets of one name, which caches and tables cannot tell apart."""
+    """Refuses two data sets of one name in the study, or in their cards, by which caches and tables know them."""
+    faults.require_distinct(("data",), map(label_of, study.data), "name")
     seen: dict[str, str] = {}
     for source in sources:
         other = seen.setdefault(source.name, source.label)
@@ -196,7 +198,7 @@ def _check_names(study: StudyFile, sources: Iterable[Source], faults: _Faults) -
             faults.note(
                 ("data",),
                 f'the cards of "{other}" and "{source.label}" have one name, {source.name}, by which caches and tables'
-                " would be one; change `name` in one of the cards.",
+                " know them; change `name` in one of the cards.",
             )
 
 

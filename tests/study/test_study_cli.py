@@ -166,10 +166,11 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_bytes(ran: Path, tm
 def test_studies_that_share_a_store_never_read_each_others_vectors(ran: Path, tmp_path: Path) -> None:
     """Three users with one name for their data: two of them have the same images, the third has others."""
     store = ("--set", f"store={tmp_path / 'store'}")
-    for user, start in {"a": 0, "same": 0, "other": 20}.items():
+    only = "probe.probes=[centroid]"
+    for user, start, setting in (("a", 0, only), ("same", 0, only), ("other", 20, "probe=null")):
         (tmp_path / user).mkdir()
         _prepare(tmp_path / user, start)
-        words = [*_RUN, *store, "--set", "probe.probes=[centroid]"]
+        words = [*_RUN, *store, "--set", setting]
         subprocess.run(words, cwd=tmp_path / user, check=True, capture_output=True)
     subprocess.run([*_RUN, *store], cwd=tmp_path / "a", check=True, capture_output=True)
     first, same = _tables(tmp_path / "a"), _tables(tmp_path / "same")
