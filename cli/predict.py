@@ -109,8 +109,7 @@ def _default_store(manifest: Manifest, work: Path) -> Path:
 
 def _introduce(several: Sequence[Any]) -> None:
     for one in several[:1]:
-        pixels = "x".join(map(str, one.spec.transform.size))
-        remark(f"{one.spec.backbone}: {pixels} px, {one.spec.runtime} {one.spec.precision}")
+        remark(f"{one.spec.backbone}: {one.spec.runtime} {one.spec.precision}")
 
 
 def _compare_labels(model: Model, manifest: Manifest) -> None:
