@@ -94,9 +94,9 @@ def fit(
             raise ProbeError(f"--best and --manifest are for a run folder, and {source} is none; leave them out.")
         how = {"aggregation": aggregation or "mean", "metric": metric, "on": on or "train+val", "calibrate": calibrate}
         model, table = _of_manifest(source, cache, chosen, how), source
-    save_model(model, out, overwrite=overwrite)
     if onnx is not None:
         export_onnx(model, onnx)
+    save_model(model, out, overwrite=overwrite)
     _show(model, out, table, onnx)
 
 
