@@ -16,7 +16,7 @@ from ..probe.estimators._neighbors import normalize_rows, search
 def nearest_training_units(
     run: Run, data: ProbeData, pooling: str, queries: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The units nearest to each query among those that some resample may train on, by cosine similarity.
+    """The units nearest to each query by cosine similarity, among those that some resample may train on or search.
 
     Never one of the query's own group (patient), nor of a group that shares an image with it.
 
@@ -34,14 +34,15 @@ def nearest_training_units(
         ProbeError: a query has no such unit.
         CacheError: there is no such pooling, or the file is damaged.
     """
-    protocol = run.info["protocol"]
+    protocol, searched = run.info["protocol"], run.retrieved is not None
     if run.info["leaks"]["kept"]:
         leaks = Leaks.kept(data.all_units, apart=protocol == "fixed")
     else:
         images = data.all_sample_units, data.all_digests
-        leaks = find_leaks(data.all_units, *images, fixed_test=protocol in FIXED_TEST)
+        leaks = find_leaks(data.all_units, *images, fixed_test=protocol in FIXED_TEST and not searched)
     usable, group = data.all_usable, leaks.clean.group
-    base = np.flatnonzero(usable & learnable(leaks.clean, protocol))
+    trainable = leaks.clean.split == "train" if searched else learnable(leaks.clean, protocol)
+    base = np.flatnonzero(usable & trainable)
     own = np.bincount(group[base], minlength=len(leaks.clean.group_id))[group[queries]]
     k = min(k, len(base) - int(own.max(initial=0)))
     if k < 1:

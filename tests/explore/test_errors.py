@@ -135,11 +135,15 @@ def test_frames_of_a_volume_are_a_range(make_cohort: Callable[..., Any], tmp_pat
     assert (row["path"], row["frame"]) == ("volume.nii.gz#axial", f"{frames.min()} to {frames.max()}")
 
 
-def test_a_search_has_errors_too(cohort: Any) -> None:
-    run = retrieve(cohort.manifest, [cohort.cache], progress=False)
-    found = find_errors(run, cohort.manifest, [cohort.cache])
-    units = cohort.manifest.units()
-    assert (found.system.probe, len(found.table)) == ("retrieve", (units.split == "test").sum())
+def test_neighbours_of_a_search_are_what_it_found(cohort: Any) -> None:
+    run, units = retrieve(cohort.manifest, [cohort.cache], progress=False), cohort.manifest.units()
+    assert run.retrieved is not None
+    table = find_errors(run, cohort.manifest, [cohort.cache]).table.set_index("unit_id")
+    path = cohort.manifest.table.set_index("unit_id").loc[units.unit_id, "path"].to_numpy()
+    assert len(table) == len(run.retrieved) == (units.split == "test").sum()
+    for unit, found in zip(run.retrieved["unit"], run.retrieved["found"], strict=True):
+        near = table.loc[units.unit_id[unit], ["neighbour_1", "neighbour_2", "neighbour_3"]]
+        assert near.tolist() == path[list(found)[:3]].tolist()
 
 
 def test_the_best_system_under_the_largest_budget_is_shown(cohort: Any) -> None:
