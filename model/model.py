@@ -106,7 +106,7 @@ class Model:
         return scale_probabilities(proba, temperature, multilabel=self.facts.multilabel)
 
     def named(self, proba: np.ndarray) -> np.ndarray:
-        """(n,) object: the class of each row; for multilabel those from a probability of 0.5, joined by `; `."""
+        """(n,) object: the class of each row; for multilabel those from a probability of 0.5, joined by semicolons."""
         names = np.array(self.classes, object)
         if self.facts.multilabel:
             return np.array(["; ".join(names[row]) for row in proba >= 0.5], object)

@@ -1,6 +1,6 @@
 """Embeddings to results: resamples, probes, scores, tables, intervals and comparisons.
 
-In: a manifest and its caches. Out: `Run` (Parquet tables and a page of facts) and the statistics computed from it.
+In: a manifest and its caches, or arrays. Out: `Run` (Parquet tables and a page of facts) and its statistics.
 Nothing here knows of images or torch; an engine gets all resamples of a `ProbeTask` at once, so it can share work.
 """
 
