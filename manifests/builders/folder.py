@@ -172,7 +172,10 @@ def _unlabelled_table(src: Path, notice: Notice) -> pd.DataFrame:
     paths = pd.Series([file.relative_to(src).as_posix() for file in _images(src, notice, others)], dtype=TEXT)
     _report_others(others, notice)
     if not len(paths):
-        raise ManifestError(f"{src}: holds no images.")
+        raise ManifestError(
+            f"{src}: holds no images. Slices of NIfTI volumes and images of stacks are listed in a table, as "
+            "volume.nii.gz#axial and a frame, for `medprobe manifest build csv`."
+        )
     table = pd.DataFrame({"sample_id": paths, "path": paths})
     split = paths.str.partition("/")[0].str.lower().map(SPLIT_WORDS)
     return (table if split.isna().any() else table.assign(split=split)).sort_values("sample_id", ignore_index=True)
