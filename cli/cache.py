@@ -226,7 +226,7 @@ def export(
         str, typer.Option("--with", help="What to add of the manifest, separated by commas: labels, split, groups.")
     ] = "",
     cache: _CACHE = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Exports the embeddings of a data set for other programs; rows are named by sample id."""
     from ..base import CacheError, one_of

@@ -39,7 +39,7 @@ def export_embeddings(
         poolings: only these; needed where the format holds one and the cache has several.
         manifest: of the data set; then the rows are its samples in its order. Without, all rows of the cache.
         columns: what to add of the manifest: `labels`, `split`, and `groups` (ids of groups, which may name patients).
-        overwrite: replace what is there.
+        overwrite: replace the file; a folder is never replaced.
 
     Returns:
         `out` as a path.
@@ -59,15 +59,26 @@ def export_embeddings(
     if layout is not None and layout not in LAYOUTS:
         raise CacheError(no_such("layout", layout, LAYOUTS))
     kind = layout or by_suffix(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name, or overwrite it (--overwrite).")
+    _require_free(path, kind, [cache.path, None if manifest is None else manifest.path], overwrite=overwrite)
     rows = _rows(cache, kind, poolings, manifest, columns)
     if FORMATS[kind].suffixes:
         FORMATS[kind].write(rows, path)
     else:
-        with atomic_folder(path, replace=overwrite) as folder:
+        with atomic_folder(path) as folder:
             FORMATS[kind].write(rows, folder)
     return path
+
+
+def _require_free(path: Path, kind: str, read: Sequence[Path | None], *, overwrite: bool) -> None:
+    """OutputError where something would be replaced that is not to be."""
+    if any(one is not None and path.exists() and one.exists() and path.samefile(one) for one in read):
+        raise OutputError(f"{path}: is what is to be exported; choose another name.")
+    if not FORMATS[kind].suffixes and path.exists():
+        raise OutputError(f"{path}: exists already, and a folder is never replaced; choose another name.")
+    # The table beside a matrix is replaced with it alone: it may be somebody's manifest.
+    there = [file for file in (path, path.with_suffix(".csv") if kind == "npy" else path) if file.exists()]
+    if there and not (overwrite and path.exists()):
+        raise OutputError(f"{there[0]}: exists already; choose another name, or replace the export (--overwrite).")
 
 
 def _rows(

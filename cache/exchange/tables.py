@@ -137,14 +137,17 @@ def _contents(
 
 
 def _numbered(header: Iterable[str]) -> dict[str, list[str]]:
-    """Columns that are the values of one vector, in their order, by the name of the vector."""
+    """Columns that are the values of one vector, two or more, in their order, by the name of the vector."""
     found: dict[str, dict[int, str]] = {}
     for column in header:
         match = _NUMBERED.fullmatch(column)
         if match and not NEVER_VECTORS.fullmatch(match["name"]):
             found.setdefault(match["name"] or UNNAMED, {})[int(match["number"])] = column
+    # One column alone is an index (`Unnamed: 0`) or a measurement (`age1`) rather than a vector.
     whole = {
-        name: group for name, group in found.items() if min(group) <= 1 and max(group) - min(group) + 1 == len(group)
+        name: group
+        for name, group in found.items()
+        if min(group) <= 1 and max(group) - min(group) + 1 == len(group) > 1
     }
     return {name: [group[number] for number in sorted(group)] for name, group in whole.items()}
 

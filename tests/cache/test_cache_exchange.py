@@ -278,8 +278,14 @@ def test_a_name_is_taken_once_and_replaced_on_request(cohort, tmp_path) -> None:
     second = _import(cohort, file, overwrite=True)
     assert not first.path.exists()
     assert find_caches(tmp_path / "store", "brain") == [second]
-    with pytest.raises(OutputError):
-        export_embeddings(cohort.full, file)
+    manifest = cohort.manifest.save(tmp_path / "m.csv")
+    for out in (file, manifest.path, cohort.full.path, tmp_path / "m.npy"):
+        for overwrite in (False, True)[: 1 if out == file else 2]:
+            with pytest.raises(OutputError):
+                export_embeddings(cohort.full, out, poolings=["cls"], manifest=manifest, overwrite=overwrite)
+    for folder in (tmp_path, tmp_path / "store"):
+        with pytest.raises(OutputError):
+            export_embeddings(cohort.full, folder, layout="stamp", poolings=["cls"], overwrite=True)
     for name in ("", "a@b", "/home/me/x"):
         with pytest.raises(CacheError, match="cannot be used"):
             import_embeddings(file, cohort.manifest, name, store=tmp_path)
