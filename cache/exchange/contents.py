@@ -74,7 +74,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def _why(error: BaseException) -> str:
-    if "allow_pickle" in str(error):
+    if "allow_pickle" in str(error) or "Python objects" in str(error):
         return "it holds Python objects, which are never loaded; save numbers as floats and names with dtype=str"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -103,8 +103,8 @@ def of_arrays(arrays: Mapping[str, np.ndarray], where: Path) -> Contents:
     shapes = [f"{name} ({' x '.join(map(str, array.shape))}, {array.dtype})" for name, array in arrays.items()]
     if not vectors or not all(matrix.size for matrix in vectors.values()):
         raise CacheError(
-            f"{where}: holds no vectors: a matrix of floats with a row per image"
-            f"{f' and {len(arrays[named]):,} rows, as {named} has' if named else ''} is needed, and it has"
+            f"{where}: holds no vectors, which are a matrix of floats with a row per image"
+            f"{f' ({len(arrays[named]):,} rows, as {named} has)' if named else ''}. It holds"
             f" {one_of(shapes) or 'nothing'}."
         )
     if len(counts) > 1:

@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from ...base import CacheError, atomic_path, counted, one_of
-from ...manifests.schema.table_io import write_table
+from ...manifests.schema.table_io import other_separator, write_table
 from .contents import NAMES, NEVER_VECTORS, UNNAMED, Contents, Rows, as_names, of_arrays, reading
 
 _NUMBERED = re.compile(r"(?P<name>.*?)[_.\- ]?(?P<number>\d+)", re.DOTALL)
@@ -36,7 +36,11 @@ def read_csv(path: Path) -> Contents:
             null_values=[""],
             strings_can_be_null=False,
         )
-        table = pacsv.read_csv(path, convert_options=options)
+        try:
+            table = pacsv.read_csv(path, convert_options=options)
+        except pa.ArrowInvalid:
+            _refuse_text(path, list(wanted))
+            raise
     return _contents(table, columns, named, path, [name for name in header if name not in wanted])
 
 
@@ -113,6 +117,22 @@ def read_names(path: Path) -> np.ndarray:
         return as_names(pq.read_table(path, columns=[named]).column(named).to_pylist())
 
 
+def _refuse_text(path: Path, columns: list[str]) -> None:
+    """CacheError for the first cell that is no number, if there is one."""
+    types = dict.fromkeys(columns, pa.string())
+    table = pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(include_columns=columns, column_types=types))
+    for name in columns:
+        cells = table.column(name).to_pandas()
+        text = np.flatnonzero(
+            (pd.to_numeric(cells, errors="coerce").isna() & (cells.str.lower() != "nan")).to_numpy(bool)
+        )
+        if len(text) and cells[text[0]]:
+            raise CacheError(
+                f'{path}, row {text[0] + 1:,}: {name} is "{cells[text[0]]}", which is no number; columns of vectors'
+                " hold numbers alone."
+            )
+
+
 def _contents(
     table: pa.Table,
     columns: Mapping[str, list[str]],
@@ -126,13 +146,15 @@ def _contents(
         values = [table.column(name).to_numpy() for name in names]
         arrays[pooling] = np.stack(values, axis=1) if len(table) else np.empty((0, len(names)), np.float32)
     if not arrays:
+        separator = other_separator(others)
         raise CacheError(
             f"{path}: holds no vectors: columns numbered from 0 or 1 without gaps (cls_0, cls_1 ... or 0, 1 ...) of"
             f" floats, or in Parquet a column of lists, are needed. There are {one_of(others) or 'none'}."
+            f"{f' Its fields seem to be separated by {separator}; save it with commas.' if separator else ''}"
         )
     names = {"sample_id": as_names(table.column(named).to_pylist())} if named else {}
     contents = of_arrays({**arrays, **names}, path)
-    left_out = [f"column {name}" for name in others if name != named and not NEVER_VECTORS.fullmatch(name)]
+    left_out = [f"column {name}" for name in others if name and name != named and not NEVER_VECTORS.fullmatch(name)]
     return Contents(contents.vectors, contents.names, tuple(left_out))
 
 

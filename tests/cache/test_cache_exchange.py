@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from medprobe.base import CacheError, MedprobeWarning, OutputError
+from medprobe.base import CacheError, ManifestError, MedprobeWarning, OutputError
 from medprobe.cache import (
     CacheDraft,
     EmbeddingCache,
@@ -34,6 +34,8 @@ from medprobe.cache.exchange.tables import read_csv, write_csv
 from medprobe.cache.exchange.torch_tensors import read_tensor, write_tensor
 from medprobe.manifests import DatasetCard, Manifest
 from PIL import Image
+
+pytestmark = pytest.mark.filterwarnings("ignore::medprobe.base.MedprobeWarning")
 
 _FILES = ("x.npz", "x.npy", "x.parquet", "x.csv", "x.h5", "x.safetensors")
 _LAYOUTS = ("clip-benchmark", "clip-retrieval", "stamp", "trident", "thingsvision")
@@ -138,6 +140,24 @@ def test_labels_split_and_groups_are_written_on_request_alone(cohort, tmp_path) 
         export_embeddings(cohort.full, tmp_path / "no.csv", columns=columns)
 
 
+def test_tasks_without_one_label_per_image_are_exported_as_far_as_they_can_be(tmp_path) -> None:
+    np.savez(tmp_path / "x.npz", path=["a.png", "b.png"], X=np.eye(2, dtype=np.float32))
+    table = pd.DataFrame({"sample_id": ["a", "b"], "path": ["a.png", "b.png"], "mass": [0, 1], "2": [1, 1]})
+    several = Manifest(table, DatasetCard(name="several", task="multilabel", classes=["mass", "2"]))
+    cache = import_embeddings(tmp_path / "x.npz", several, "x", store=tmp_path, progress=False)
+    for name in ("y.csv", "y.npz", "y.safetensors"):
+        file = export_embeddings(cache, tmp_path / name, manifest=several, columns=["labels"])
+        again = import_embeddings(file, several, name, store=tmp_path, progress=False)
+        assert again.dims == {"X": 2}
+    assert pd.read_csv(tmp_path / "y.csv")[["label:mass", "label:2"]].to_numpy().tolist() == [[0, 1], [1, 1]]
+    none = Manifest(table, DatasetCard(name="none"))
+    cache = import_embeddings(tmp_path / "x.npz", none, "x", store=tmp_path, progress=False)
+    assert export_embeddings(cache, tmp_path / "z.csv", manifest=none).exists()
+    for options in ({"columns": ["labels"]}, {"columns": ["split"]}, {"layout": "clip-benchmark"}):
+        with pytest.raises((CacheError, ManifestError)):
+            export_embeddings(cache, tmp_path / "w.csv", manifest=none, **options)
+
+
 def test_rows_are_matched_by_id_by_path_and_by_name_in_any_order(cohort, tmp_path) -> None:
     order = np.random.default_rng(1).permutation(24)
     paths = cohort.manifest.table["path"].to_numpy(object)
@@ -189,7 +209,7 @@ def test_a_csv_with_text_or_a_gap_among_its_values_is_refused(cohort, tmp_path) 
     for value in ("high", ""):
         table.loc[7, "f2"] = value
         table.to_csv(tmp_path / "x.csv", index=False)
-        with pytest.raises(CacheError, match="high" if value else "train/é 07"):
+        with pytest.raises(CacheError, match='row 8: f2 is "high"' if value else "train/é 07"):
             _import(cohort, tmp_path / "x.csv")
     table.drop(columns="f2").to_csv(tmp_path / "x.csv", index=False)
     with pytest.raises(CacheError, match="holds no vectors"):
