@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..base.text import NONE
 from .terminal.console import say, show_table
 
 if TYPE_CHECKING:
@@ -27,15 +28,21 @@ def backbones(
     four. Join poolings with + to concatenate them.
 
     Any other model works too: `timm:resnet50.a1_in1k`, `hf:facebook/dinov2-base`, `open_clip:ViT-B-16/openai`, or any
-    of them with your own weights, `timm:resnet50@weights.safetensors`.
+    of them with your own weights, `timm:resnet50@weights.safetensors`. A network of your own is
+    `python:my_module:make_encoder`, `onnx:FILE` or `pt2:FILE`; its details are shown as well.
 
-    Examples: `medprobe backbones dinov2`; `medprobe backbones dinov2-s`
+    Examples: `medprobe backbones dinov2`; `medprobe backbones dinov2-s`; `medprobe backbones onnx:encoder.onnx`
     """
     from ..base import BackboneError, did_you_mean
-    from ..extract import catalogue, list_backbones
+    from ..extract import catalogue, list_backbones, resolve
+    from ..extract.catalogue import OWN
 
-    if names and len(names) == 1 and (entry := catalogue().get(names[0])):
-        _show_details(entry)
+    if names and len(names) == 1 and (names[0] in catalogue() or names[0].startswith(tuple(f"{one}:" for one in OWN))):
+        entry = resolve(names[0])
+        if entry.source in OWN:
+            _show_own(entry)
+        else:
+            _show_details(entry)
         return
     patterns = [word if set(word) & set("*?[") else f"*{word}*" for word in names or []]
     entries = [catalogue()[name] for name in list_backbones(*map(str.lower, patterns))]
@@ -43,7 +50,11 @@ def backbones(
         near = "".join(did_you_mean(word, catalogue()) for word in names or [])
         raise BackboneError(f"no backbone's name contains {' or '.join(names or [])}.{near}")
     rows = [
-        (e.name, e.dim, e.image_size, ", ".join((*e.poolings, *_places(e))), e.license, _where(e)[0]) for e in entries
+        (
+            *(e.name, e.dim or NONE, e.image_size or NONE, ", ".join((*e.poolings, *_places(e))) or NONE),
+            *(e.license or NONE, _where(e)[0]),
+        )
+        for e in entries
     ]
     show_table(["name", "dim", "px", "poolings", "licence", "weights"], rows, right=["dim", "px"], whole=["name"])
     say(
@@ -77,6 +88,17 @@ def _show_details(entry: Entry) -> None:
             say(f"  {what:<9} {fact}")
 
 
+def _show_own(entry: Entry) -> None:
+    """What is found when a network of the user's is loaded."""
+    from ..extract.own_networks import describe
+
+    images, dims = describe(entry)
+    say(entry.name)
+    say(f"  {'model':<9} {entry.source}:{entry.model}")
+    say(f"  {'images':<9} {images}")
+    say(f"  {'vectors':<9} {', '.join(f'{name} ({dim})' for name, dim in dims.items())}")
+
+
 def _preprocessing(entry: Entry) -> str:
     """What is done to images and positions by default; nothing where torch is not installed."""
     from ..base import BackboneError
@@ -106,7 +128,7 @@ def _inside(entry: Entry) -> str:
 def _where(entry: Entry) -> tuple[str, str]:
     """Where the weights are, or where to get them: in a word, and in a sentence."""
     from ..extract import weights_here
-    from ..extract.catalogue import ByHand, Wheel
+    from ..extract.catalogue import ByHand, Code, Wheel
 
     here = bool(weights_here(entry))
     match entry.weights:
@@ -115,6 +137,8 @@ def _where(entry: Entry) -> tuple[str, str]:
         case ByHand(file, page):
             word = "by hand"
             sentence = f'{file}, download by hand from {page}, then use "{entry.name}@/path/to/{file}"'
+        case Code():
+            word = sentence = entry.pretraining or "in its own code"
         case _:
             word, sentence = "hub", "on the model hub, downloaded at first use"
     return ("here", f"{sentence}; installed") if here else (word, sentence)

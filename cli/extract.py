@@ -42,8 +42,9 @@ def extract(
         typer.Option(
             "--backbone",
             "-b",
-            help="Catalogue name, timm:MODEL, hf:MODEL or open_clip:MODEL. Append @FILE for local weights, "
-            "[POOLING,...] for poolings of this backbone. May be repeated.",
+            help="Catalogue name, timm:MODEL, hf:MODEL or open_clip:MODEL; append @FILE for local weights. Or a network"
+            " of your own: python:MODULE:FUNCTION, onnx:FILE, pt2:FILE. Append [POOLING,...] for poolings of this"
+            " backbone. May be repeated.",
         ),
     ],
     pooling: Annotated[

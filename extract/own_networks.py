@@ -12,20 +12,23 @@ from torch import nn
 from ..base import BackboneError, ImageError
 from ..base.text import first_line
 from ..cache.spec import Precision, Runtime
-from .adapters import Adapter
+from .adapters import ADAPTERS, Adapter, Inside
 from .adapters.own_encoder import EncoderNetwork
 from .catalogue import Code, Entry
 from .device import RequestedRuntime, choose_precision, choose_runtime
 from .loader import OwnInput
-from .pooling import Term
+from .pooling import Term, available, read_pooling
 from .runtimes import Vectors
+from .untrained import Trial, network_shape
 
 POOLING = "pooled"
 """The one vector of an encoder."""
 _SIZES = ((48, 64), (80, 56), (64, 64))
 """Height and width of the images that a network is tried with."""
-_ROUNDING = 1e-3
-"""Of a vector's length: how far an image's vectors in two batches may be apart."""
+_BRIGHTEST = (60, 256, 130)
+"""Of the values in each, so that a vector of any kind tells them apart."""
+_ROUNDING = 0.05
+"""Of a vector's length: how far an image's vectors in two batches may be apart, as they may be of half precision."""
 
 
 def entry_of(encoder: object) -> Entry:
@@ -144,13 +147,41 @@ def require_own_rows(
             )
 
 
+def describe(entry: Entry) -> tuple[str, dict[str, int]]:
+    """What a network of the user's takes, in words, and the vectors that it has, with their lengths.
+
+    Raises:
+        BackboneError, WeightsError: it cannot be loaded.
+    """
+    adapter = ADAPTERS[entry.source]
+    network = adapter.load(entry).eval().requires_grad_(False)
+    if isinstance(network, EncoderNetwork):
+        made = own_input(network, entry)
+        batch = torch.from_numpy(np.stack([made(pixels) for pixels in example_images()]))
+        with torch.inference_mode():
+            vectors = network(batch)
+        return f"its own preprocessing, {made.dtype} {made.shape}", {POOLING: vectors.shape[1]}
+    transform = adapter.transform(network, entry, entry.image_size)
+    trial = Trial(adapter, network, network_shape(transform), torch.device("cpu"))
+    names = available(trial.end)
+    recipes = {name: read_pooling(entry.name, name, names, Inside()) for name in names}
+    inside = adapter.inside(network)
+    recipes |= {name: read_pooling(entry.name, name, names, inside) for name in inside.maps}
+    words = str(transform)
+    if adapter.lacks_normalization(network, entry):
+        words = f"{words.partition('; mean')[0]}; --normalization has to be given"
+    return words, trial.dims(recipes)
+
+
 def random_inputs(shape: tuple[int, ...]) -> torch.Tensor:
     """Three different inputs (3, C, H, W), uint8."""
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
+    random = np.random.default_rng(0)
+    return torch.from_numpy(np.stack([random.integers(0, most, shape, dtype=np.uint8) for most in _BRIGHTEST]))
 
 
 def example_images() -> list[np.ndarray]:
     """Three different images, uint8, of different sizes, in colour and in grey."""
     random = np.random.default_rng(0)
-    images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in _SIZES]
+    pairs = zip(_SIZES, _BRIGHTEST, strict=True)
+    images = [random.integers(0, most, (*size, 3), dtype=np.uint8) for size, most in pairs]
     return [*images[:2], images[2][..., 0]]

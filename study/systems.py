@@ -12,7 +12,7 @@ from ..base import no_such, one_of
 from ..base.errors import StudyError
 from ..base.text import install_command
 from ..extract import Entry, resolve
-from ..extract.catalogue import ByHand
+from ..extract.catalogue import OWN, ByHand
 from ..finetune.network.modes import Mode
 from ..finetune.training.recipe import Recipe, candidates
 from ..probe import Probe, resolve_probes
@@ -84,9 +84,10 @@ def read_network(one: Embedder, place: Path, out: Path) -> Network:
         MedprobeError: there is no such backbone.
     """
     entry = resolve(one.name)
-    for pooling in one.poolings:
-        _check_pooling(entry, pooling)
-    text, key = _with_weights(one.name, place, out)
+    if entry.source not in OWN:  # whose outputs have names of their own
+        for pooling in one.poolings:
+            _check_pooling(entry, pooling)
+    text, key = _of_ones_own(one.name, place, out) or _with_weights(one.name, place, out)
     label = one.label or slug(entry.name)
     return Network(label, text, tuple(one.poolings), one.images, entry, key)
 
@@ -98,6 +99,20 @@ def _check_pooling(entry: Entry, pooling: str) -> None:
     unknown = [word for word in words if word not in known and not _MAP.fullmatch(word)]
     if unknown:
         raise StudyError(f"poolings: {no_such('pooling', unknown[0], sorted(known))}")
+
+
+def _of_ones_own(name: str, place: Path, out: Path) -> tuple[str, str] | None:
+    """As `_with_weights`, of a network in a file or a module beside the study; None for all others."""
+    source, _, rest = name.partition(":")
+    file, colon, function = rest.rpartition(":") if source == "python" else (rest, "", "")
+    if source not in OWN or "@" in name:
+        return None
+    path = located(place, file if source != "python" or file.endswith(".py") else f"{file}.py")
+    if path.is_file():
+        return f"{source}:{relative(path, out)}{colon}{function}", f"{source}:{path.name}:{function}@{content(path)}"
+    if source == "python" and not file.endswith(".py"):
+        return None  # an installed module
+    raise AbsentWeightsError(Missing(name, path, ""))
 
 
 def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:

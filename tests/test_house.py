@@ -78,6 +78,7 @@ _FROM_MODULES = {
         "loader",
         "multi_device",
         "onnx_export",
+        "own_networks",
         "pooling",
         "runtimes",
         "same_spec",

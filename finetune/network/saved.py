@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ...base import atomic_folder
+from ...base import WeightsError, atomic_folder
 from ...extract.adapters import ADAPTERS
 from ...extract.catalogue import LIBRARIES
 from ...extract.untrained import untrained_vectors
@@ -94,6 +94,12 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
         torch.Size([1, 3])
     """
     tuned = FineTuned.read(folder)
+    if tuned.source == "python":
+        name = f"python:{tuned.model}@{folder.name}"
+        raise WeightsError(
+            f"{folder.name}: this network is made by code of your own, which a file must not call. Name it yourself: "
+            f'load_backbone("{name}") gives the network without its head.'
+        )
     entry = tuned.entry(folder)
     mode = Mode.parse(tuned.mode)
     tensors, head = read_tensors(folder / WEIGHTS), read_tensors(folder / _HEAD)
