@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from .common import (
 )
 from .dicom_headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .dicom_labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
+from .dicom_skipped import SkippedFiles
 from .files import files_below, read_all
 from .slices import SliceChoice
 
@@ -45,6 +45,8 @@ def build_dicom(
     attributes: Sequence[str] = (),
     group_column: str | None = None,
     split_column: str | None = None,
+    skip_faulty: bool = False,
+    skipped: Path | str | None = None,
     name: str | None = None,
     task: Task | None = None,
     classes: Sequence[str] | None = None,
@@ -71,6 +73,10 @@ def build_dicom(
         group_column: column of patients in the table, for files without PatientID. A PatientID must not be in several
             groups.
         split_column: column of splits in the table: train, val or test.
+        skip_faulty: skip files that are damaged, lack an id or repeat the SOPInstanceUID of another, instead of
+            refusing the tree.
+        skipped: CSV table to write, with the path of every file that is not in the manifest and the reason. It also
+            lists all faulty files if the tree is refused.
         name: name of the data set; by default that of the folder.
         task: by default binary for two classes, multiclass for more, multilabel for several label columns.
         classes: class names in order; sorted by default. Not with several label columns.
@@ -79,9 +85,9 @@ def build_dicom(
 
     Raises:
         ManifestError: no such folder, table or column, wrong rows, files that are damaged or lack an id, two files
-            of one SOPInstanceUID, a unit of several labels, groups or splits, a
-            PatientID in several groups, or nothing in common between the files
-            and the table; all of a kind are listed, by rows and files and without an id.
+            of one SOPInstanceUID, a unit of several labels, groups or splits, a PatientID in several groups, or nothing
+            in common between the files and the table; all of a kind are listed, by rows and files and without an id.
+        OutputError: the table of skipped files cannot be written.
     """
     src = Path(src)
     choice = SliceChoice.parse_frames(frames, "--frames")
@@ -93,11 +99,14 @@ def build_dicom(
     table, key = read_labels(
         Path(labels), label_columns, join, group_column, split_column, notice, multilabel=multilabel
     )
-    images = _read_images(src, table.file, attributes, notice, need_patient=group_column is None)
+    left_out = SkippedFiles(src, None if skipped is None else Path(skipped), skip_faulty=skip_faulty)
+    images = _read_images(src, table.file, attributes, left_out, notice, need_patient=group_column is None)
     images["patient"] = fold_ids(column_of(images, "patient"), "PatientID", notice)
     level = joined_on(table, key, images)
     images["row"] = table.row_of(key, column_of(images, level))
     report_unmatched(table, images, notice)
+    left_out.add(dict.fromkeys(images["path"][images["row"] < 0], f"no row in {table.file.name}"))
+    left_out.write()
     images = images[images["row"] >= 0]
     unit = unit or ("image" if level == "image" else "study")
     if group_column is not None:
@@ -134,31 +143,37 @@ def build_dicom(
 
 
 def _read_images(
-    src: Path, labels: Path, attributes: Sequence[str], notice: Notice, *, need_patient: bool
+    src: Path, labels: Path, attributes: Sequence[str], left_out: SkippedFiles, notice: Notice, *, need_patient: bool
 ) -> pd.DataFrame:
     """A row for each image below `src`, in the order of their paths: `path`, and what `read_header` returns.
 
     Raises:
-        ManifestError: no such folder, folders that cannot be read, no images, files that cannot be used, or two of
-            one SOPInstanceUID.
+        ManifestError: no such folder, folders that cannot be read, no images, or files that cannot be used and are not
+            to be skipped.
     """
     require_pydicom()
     require_folder(src)
-    files = [file for file in files_below(src) if file.resolve() != labels.resolve()]
+    tables = {table.resolve() for table in (labels, left_out.table) if table is not None}
+    files = [file for file in files_below(src) if file.resolve() not in tables]
     headers = read_all(partial(read_header, attributes=attributes, need_patient=need_patient), files, "Reading headers")
     found = [(file.relative_to(src).as_posix(), header) for file, header in zip(files, headers, strict=True)]
     images = pd.DataFrame([{"path": path, **header} for path, header in found if isinstance(header, dict)])
-    faults = [f"{path}: {header}" for path, header in found if isinstance(header, str)]
+    faults = {path: header for path, header in found if isinstance(header, str)}
     if len(images):
-        faults += [f"{copies} have one SOPInstanceUID; keep one of them" for copies in _paths_of_one(images, "image")]
-    if faults:
-        raise ManifestError(refusal(str(src), faults))
-    skipped = Counter(header for header in headers if isinstance(header, Skipped)).most_common()
-    left_out = one_of(counted(count, *kind) for kind, count in skipped)
+        first = images.groupby("image", sort=False)["path"].transform("first")
+        is_copy = first != images["path"]
+        copies = zip(images["path"][is_copy], first[is_copy], strict=True)
+        faults |= {path: f"has the SOPInstanceUID of {one}; keep one of the two" for path, one in copies}
+        images = images[~is_copy].reset_index(drop=True)
+    others = left_out.add_kinds({path: header for path, header in found if isinstance(header, Skipped)})
+    left_out.add_faulty(faults, notice)
     if images.empty:
-        raise ManifestError(f"{src}: holds no DICOM images{f', only {left_out}' if left_out else ''}.")
-    if left_out:
-        notice(f"Skipped {left_out}.")
+        left_out.write()
+        faulty = counted(len(faults), "faulty file") if faults else ""
+        only = " and ".join(words for words in (faulty, others) if words)
+        raise ManifestError(f"{src}: holds no DICOM images{f', only {only}' if only else ''}.")
+    if others:
+        notice(f"Skipped {others}.")
     return images
 
 

@@ -87,6 +87,8 @@ def read_header(
                 return DICOMDIR
             if header.pixels is None:
                 return NO_PIXELS
+            if header.is_cut_off:
+                return "the file is cut off; fetch it again or move it away"
             texts = {name: str(header.elements.get(keyword) or "").strip() for name, keyword in wanted.items()}
             return _image(header.elements, texts, file.stat().st_size, need_patient=need_patient)
     except ImageError as error:

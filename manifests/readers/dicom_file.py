@@ -61,7 +61,7 @@ class Content:
     """The bytes of a file; a read never asks for, and so never reserves, more than there are."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
+        self._file, self.size = file, size
         self.seek, self.tell = file.seek, file.tell
         self.as_file = cast("BinaryIO", self)
         """The same, typed as what pydicom expects; it only reads, seeks and tells."""
@@ -70,7 +70,7 @@ class Content:
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes."""
-        left = max(0, self._size - self.tell())
+        left = max(0, self.size - self.tell())
         # pydicom reads tags of 4 and 8 bytes until there are no more.
         if self.whole and size > max(left, 8):
             raise ImageError("the file is cut off")
@@ -101,6 +101,14 @@ class Header:
     content: Content
     """The file, or what it inflates to."""
     pixels: PixelElement | None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the file ends before its pixels do; of compressed ones their length is not known."""
+        if self.pixels is None or self.pixels.length == _UNDEFINED:
+            return False
+        # Some writers leave out the byte that pads to an even length.
+        return self.pixels.start + self.pixels.length > self.content.size + 1
 
 
 def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.base import ManifestError
+from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import BUILDERS, Manifest, read_image
 from medprobe.manifests.builders import dicom_headers as headers
 from medprobe.manifests.builders.files import files_below
@@ -188,9 +188,67 @@ def test_files_that_cannot_be_used_are_refused_all_at_once(export: Path) -> None
         build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
     told = str(refusal.value)
     assert "3 errors" in told
-    assert "a/IM0001, b/copy.dcm have one SOPInstanceUID; keep one of them" in told
+    assert "b/copy.dcm: has the SOPInstanceUID of a/IM0001; keep one of the two" in told
     assert "d/nobody.dcm: its header has no PatientID; if patients are named in the table" in told
     assert "d/many.dcm: it declares more frames than it can hold" in told
+
+
+@pytest.fixture
+def faulty(export: Path) -> Path:
+    """A tree with one file of every fault, and a copy that comes before what it was copied from."""
+    shutil.copy(export / "a" / "IM0001", export / "a" / "A copy.dcm")
+    _write(export / "d" / "nobody.dcm", 1, 1, 1, PatientID="")
+    _write(export / "d" / "whole.dcm", 1, 1, 2)
+    (export / "d" / "cut.dcm").write_bytes((export / "d" / "whole.dcm").read_bytes()[:-9])
+    (export / "d" / "whole.dcm").unlink()
+    return export
+
+
+_FAULTS = {
+    "a/IM0001": "has the SOPInstanceUID of a/A copy.dcm; keep one of the two",
+    "d/cut.dcm": "the file is cut off; fetch it again or move it away",
+}
+
+
+def test_faulty_files_are_skipped_on_request_and_listed_with_all_others(faulty: Path, tmp_path: Path, medprobe) -> None:
+    table = _labels(faulty, _BY_STUDY[:3])
+    command = ("manifest", "build", "dicom", faulty, "--labels", table, "--label-column", "finding")
+    skipped = faulty / "skipped.csv"
+    refused = medprobe(*command, "--out", tmp_path / "m.csv", "--skipped", skipped)
+    assert refused.status == 1
+    assert not (tmp_path / "m.csv").exists()
+    reasons = pd.read_csv(skipped).set_index("path")["reason"].to_dict()
+    assert reasons.items() >= _FAULTS.items()
+    assert "no PatientID" in reasons["d/nobody.dcm"]
+    built = medprobe(*command, "--out", tmp_path / "m.csv", "--skipped", skipped, "--skip-faulty")
+    assert built.status == 0, built.err
+    assert "Skipped 3 faulty files." in built.notes
+    reasons |= {"DICOMDIR": "DICOMDIR", "c/notes.txt": "other file", "c/report.dcm": "DICOM file without pixels",
+                "c/deep/x.jpg": "no row in labels.csv"}  # fmt: skip
+    assert pd.read_csv(skipped).set_index("path")["reason"].to_dict() == reasons
+    manifest = Manifest.load(tmp_path / "m.csv")
+    assert set(manifest.table["path"]) == {"a/A copy.dcm", "a/one, first.dcm", "a/later.DCM", "b/IM0001"}
+    files = {path.relative_to(faulty).as_posix() for path in faulty.rglob("*") if path.is_file()}
+    assert files - set(manifest.table["path"]) - set(reasons) == {"labels.csv", "skipped.csv", "c/.hidden.dcm"}
+
+
+def test_all_faulty_files_are_in_the_table_however_many_a_message_lists(export: Path, tmp_path: Path) -> None:
+    for number in range(14):
+        (export / f"broken {number}").write_bytes((export / "a" / "IM0001").read_bytes()[: -9 - number])
+    skipped = tmp_path / "skipped.csv"
+    options = {"labels": _labels(export, _BY_STUDY), "label_columns": ["finding"]}
+    with pytest.raises(ManifestError, match="and 4 more"):
+        build_dicom(export, **options, skipped=skipped)
+    assert pd.read_csv(skipped)["path"].str.startswith("broken").sum() == 14
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "skipped.txt", "nowhere/skipped.csv"])
+def test_a_table_of_skipped_files_replaces_only_its_like(export: Path, name: str) -> None:
+    table = _labels(export, _BY_STUDY)
+    before = table.read_bytes()
+    with pytest.raises(OutputError, match=name):
+        build_dicom(export, labels=table, label_columns=["finding"], skipped=export / name)
+    assert table.read_bytes() == before
 
 
 def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Path) -> None:
