@@ -53,7 +53,7 @@ def predict_manifest(
 
     Returns:
         One row per unit, in the order of their ids: `unit_id` (`sample_id` where the manifest has no such column),
-        `predicted` (the class; for multilabel those from 0.5, joined by `; `), `unusual` (0 to 100: percentage of
+        `predicted` (the class; for multilabel those from 0.5, joined by semicolons), `unusual` (0 to 100: percentage of
         training units that are no further from their neighbours), `p_CLASS` for every class, and `problem`, why there
         is no prediction, "" where there is one.
 
