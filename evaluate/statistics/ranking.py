@@ -119,8 +119,20 @@ def _means(run: Run, metric: Metric, between: str) -> pd.DataFrame:
     """`within`, `name`, and of `SYSTEM`; with `score`, in which more is better, of every system."""
     scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == metric.name)]
     means = scores.groupby(list(SYSTEM), sort=True)["value"].mean().reset_index()
-    sides = pd.DataFrame(sides_of(SystemKey.of_rows(means), between), columns=["within", "name"])
+    sides = pd.DataFrame(sides_of(_of_any_spec(SystemKey.of_rows(means)), between), columns=["within", "name"])
     return pd.concat([sides, means], axis=1).assign(score=metric.sign * means["value"].astype("float64"))
+
+
+def _of_any_spec(systems: Iterable[SystemKey]) -> list[SystemKey]:
+    """The systems with the plain name of their backbone, where no other system of the run has that name.
+
+    `NAME@FINGERPRINT` tells two specs of one run apart. Where images are normalised by the data set, or their size is
+    its own, the fingerprint is another one in every data set, and no two of them would be ranked.
+    """
+    systems = list(systems)
+    plain = [one._replace(backbone=one.backbone.removesuffix(f"@{one.fingerprint}"), fingerprint="") for one in systems]
+    times = Counter(plain)
+    return [short if times[short] == 1 else one for one, short in zip(systems, plain, strict=True)]
 
 
 def _ranking(

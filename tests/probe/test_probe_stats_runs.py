@@ -205,6 +205,19 @@ def test_two_are_told_apart_by_wilcoxon_and_one_that_is_not_everywhere_is_left_o
     assert table["note"].str.startswith("of two: Wilcoxon's signed ranks, no Friedman").all()
 
 
+@pytest.mark.parametrize("between", ["backbones", "probes"])
+def test_backbones_whose_specs_follow_the_data_set_are_ranked_by_name(several: list[Run], between: str) -> None:
+    def of_own_specs(run: Run) -> Run:
+        own = run.scores["fingerprint"] + run.info["dataset"]["name"]
+        labels = run.scores["backbone"] + "@" + own
+        return replace(run, scores=run.scores.assign(backbone=labels, fingerprint=own))
+
+    plain, apart = ([*runs] for runs in (several, map(of_own_specs, several)))
+    expected, found = (rankings_table(rank_over_datasets(runs, between=between)) for runs in (plain, apart))
+    pd.testing.assert_frame_equal(found.drop(columns="note"), expected.drop(columns="note"))
+    assert found["note"].str.contains("embedded under several specs").all()
+
+
 def test_runs_that_cannot_be_ranked_are_refused(several: list[Run]) -> None:
     with pytest.raises(ProbeError, match="at least two data sets, here is set-0"):
         rank_over_datasets(several[:1])
