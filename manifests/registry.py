@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from .builders.dicom import build_dicom
+from .builders.dicom_tree.build import build_dicom
 from .builders.folder import build_folder
 from .builders.image_table import build_csv
 from .builders.medmnist import build_medmnist

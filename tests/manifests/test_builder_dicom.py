@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import BUILDERS, Manifest, read_image
-from medprobe.manifests.builders import dicom_headers as headers
+from medprobe.manifests.builders.dicom_tree import headers
 from medprobe.manifests.builders.files import files_below
 
 pydicom = pytest.importorskip("pydicom")
@@ -353,8 +353,8 @@ def test_series_whose_slices_would_be_stretched_one_by_one_are_told_of(
     notices: list[str] = []
     table = _labels(tmp_path, rows, "PatientID,finding")
     build_dicom(tmp_path / "tree", labels=table, label_columns=["finding"], notice=notices.append)
-    assert ["2 series have a file for each slice and no window" in notice for notice in notices] == [True] * told
-    assert all("--window CENTRE,WIDTH" in notice for notice in notices)
+    rescaled = [notice for notice in notices if "2 series have a file for each slice and no window" in notice]
+    assert ["--window CENTRE,WIDTH" in notice for notice in rescaled] == [True] * told
 
 
 @pytest.mark.parametrize(

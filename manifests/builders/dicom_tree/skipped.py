@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...base import ManifestError, OutputError, atomic_path, counted, one_of
-from ..schema.table_io import csv_text
-from ..validation.diagnostics import refusal
-from .common import Notice
-from .dicom_headers import Skipped
+from ....base import ManifestError, OutputError, atomic_path, counted, one_of
+from ...schema.table_io import csv_text
+from ...validation.diagnostics import refusal
+from ..common import Notice
+from .headers import Skipped
 
 _FIRST_LINE = "path,reason\n"
 

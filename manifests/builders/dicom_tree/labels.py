@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, counted, did_you_mean, one_of
-from ..schema.table_io import as_words, read_table
-from ..validation.diagnostics import rows_in_words
-from ..validation.faults import refuse
-from .common import Notice
-from .dicom_headers import KEYWORDS, Level
-from .label_tables import PublishedTable, read_split_words
+from ....base import ManifestError, counted, did_you_mean, one_of
+from ...schema.table_io import as_words, read_table
+from ...validation.diagnostics import rows_in_words
+from ...validation.faults import refuse
+from ..common import Notice
+from ..label_tables import PublishedTable, read_split_words
+from .headers import KEYWORDS, Level
 
 _SPELLINGS: dict[Level, set[str]] = {
     "image": {"sopinstanceuid", "sopuid", "instanceuid", "imageuid"},

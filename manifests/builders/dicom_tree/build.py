@@ -10,13 +10,13 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from ...base import ManifestError, counted, one_of
-from ..manifest import Manifest
-from ..schema.card import Task
-from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
-from ..schema.table_io import as_words, column_of
-from ..validation.diagnostics import refusal
-from .common import (
+from ....base import ManifestError, counted, one_of
+from ...manifest import Manifest
+from ...schema.card import Task
+from ...schema.intensity_policy import DEFAULT_READING, IntensityPolicy
+from ...schema.table_io import as_words, column_of
+from ...validation.diagnostics import refusal
+from ..common import (
     Notice,
     agree_on_classes,
     assemble,
@@ -27,11 +27,12 @@ from .common import (
     silent,
     task_for,
 )
-from .dicom_headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
-from .dicom_labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
-from .dicom_skipped import SkippedFiles
-from .files import files_below, read_all
-from .slices import SliceChoice
+from ..files import files_below, read_all
+from ..slices import SliceChoice
+from .headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
+from .labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
+from .series import choose_slices, sort_series
+from .skipped import SkippedFiles
 
 
 def build_dicom(
@@ -56,9 +57,10 @@ def build_dicom(
     """A manifest of a tree of DICOM files, with labels from a table by SOPInstanceUID, StudyInstanceUID or PatientID.
 
     DICOM files are recognised by content, not by name. Read from each header are the ids of image, study, series and
-    patient, Modality, NumberOfFrames, how intensities are shown, and with --attribute PatientSex and PatientAge. A
-    sample is a frame; the group is the patient. Other files, DICOMDIR, files without pixels, images without a row in
-    the table and rows without an image are skipped, with a message.
+    patient, Modality, NumberOfFrames, where a slice is, how intensities are shown, and with --attribute PatientSex and
+    PatientAge. A sample is a frame; the group is the patient. Slices of a series are in the order of their positions.
+    Other files, DICOMDIR, files without pixels, images without a row in the table and rows without an image are
+    skipped, with a message.
 
     Args:
         src: folder that holds the files, at any depth; paths in the manifest start from it.
@@ -68,7 +70,8 @@ def build_dicom(
             has. Which of the three ids a column holds is determined by its values.
         unit: what gets one prediction: image, study or patient. By default the study, or the image if the table has a
             row per image.
-        frames: frames to take from files with several: all, middle, middle:N (N frames around the middle) or every:N.
+        frames: frames to take from files with several, and slices from series with a file per slice: all, middle,
+            middle:N (N around the middle) or every:N.
         attributes: sex or age (in years) of the patient, to compute subgroup scores by.
         group_column: column of patients in the table, for files without PatientID. A PatientID must not be in several
             groups.
@@ -107,7 +110,7 @@ def build_dicom(
     report_unmatched(table, images, notice)
     left_out.add(dict.fromkeys(images["path"][images["row"] < 0], f"no row in {table.file.name}"))
     left_out.write()
-    images = images[images["row"] >= 0]
+    images = sort_series(images[images["row"] >= 0], notice)
     unit = unit or ("image" if level == "image" else "study")
     if group_column is not None:
         compare_groups(table, images, group_column, notice)
@@ -115,7 +118,7 @@ def build_dicom(
         _refuse_shared_studies(images, src)
     if not isinstance(reading.window, tuple):
         _report_rescaled_slices(images, notice)
-    made = _samples(images, choice, unit, attributes)
+    made = _samples(choose_slices(images, choice), choice, unit, attributes)
     rows = made.pop("row")
     names = {name: name for name in label_columns} if multilabel else {"label": label_columns[0]}
     columns = {"group_id": group_column, "split": split_column, **names}

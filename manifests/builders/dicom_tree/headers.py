@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ...base import ImageError, ManifestError
-from ...base.text import install_command
-from ..readers import dicom
-from ..readers.read_errors import DamageAsImageError
+from ....base import ImageError, ManifestError
+from ....base.text import install_command
+from ...readers import dicom
+from ...readers.read_errors import DamageAsImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -27,7 +29,9 @@ _DISPLAY = (
     "VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """Elements for displaying intensities."""
-_VOLUMES = ("CT", "MR", "PT")
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
+"""Where a slice is."""
+VOLUMES = ("CT", "MR", "PT")
 """Modalities that may have a file per slice."""
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -53,7 +57,7 @@ def require_pydicom() -> None:
         ManifestError: pydicom is not installed.
     """
     try:
-        from ..readers.dicom_file import silence_pydicom
+        from ...readers.dicom_file import silence_pydicom
     except ImportError as error:
         raise ManifestError(f"DICOM is read through pydicom: {install_command('medical')}") from error
     silence_pydicom()
@@ -71,10 +75,11 @@ def read_header(
 
     Returns:
         For an image: the ids `image`, `study`, `patient` and `series` (the last two may be empty), `modality`, the
-        number of `frames`, `bare` (whether it is one slice of a volume, without a window in the file), and the
-        attributes, None if the header has none. For a DICOM file that cannot be used: why, and what to do.
+        number of `frames`, `bare` (whether it is one slice of a volume, without a window in the file), `position` (3
+        numbers), `orientation` (6) and the number of the `instance`, and the attributes; what the header lacks is
+        None. For a DICOM file that cannot be used: why, and what to do.
     """
-    from ..readers import dicom_file
+    from ...readers import dicom_file
 
     wanted = _READ | {name: ATTRIBUTES[name] for name in attributes}
     try:
@@ -82,7 +87,7 @@ def read_header(
             if not dicom.recognises(opened.read(512)):
                 return OTHER_KIND
             opened.seek(0)
-            header = dicom_file.read_header(opened, (*wanted.values(), *_DISPLAY))
+            header = dicom_file.read_header(opened, (*wanted.values(), *_DISPLAY, *_PLACE))
             if str(header.meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
                 return DICOMDIR
             if header.pixels is None:
@@ -108,13 +113,26 @@ def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_pat
         **texts,
         "modality": texts["modality"] or "OT",
         "frames": frames,
-        "bare": texts["modality"] in _VOLUMES and frames == 1 and dicom.lacks_window(elements),
+        "position": _numbers(elements, "ImagePositionPatient", 3),
+        "orientation": _numbers(elements, "ImageOrientationPatient", 6),
+        "instance": (_numbers(elements, "InstanceNumber", 1) or [None])[0],
+        "bare": texts["modality"] in VOLUMES and frames == 1 and dicom.lacks_window(elements),
     }
     if "sex" in texts:
         found["sex"] = texts["sex"].upper() or None
     if "age" in texts:
         found["age"] = _years(texts["age"])
     return found
+
+
+def _numbers(elements: Dataset, keyword: str, count: int) -> list[float] | None:
+    """The numbers of an element; None where there are not so many, or they are not finite."""
+    with suppress(ArithmeticError, TypeError, ValueError):
+        found = elements.get(keyword)
+        numbers = [float(number) for number in ([found] if count == 1 else found)]  # pyright: ignore[reportOptionalIterable]
+        if len(numbers) == count and all(map(isfinite, numbers)):
+            return numbers
+    return None
 
 
 def _years(age: str) -> float | None:
