@@ -15,6 +15,7 @@ from ..schema.table_io import TEXT, as_text, as_words, column_of
 from ..validation.diagnostics import outside_root
 from ..validation.faults import Faults
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
+from .frames import check_frames
 from .images import find_images
 from .label_tables import read_columns, read_split_words
 
@@ -64,8 +65,8 @@ def build_csv(
         notice: called with messages about what looks odd, such as rows whose image is missing.
 
     Raises:
-        ManifestError: a column does not exist (similar ones are suggested), a field is blank, an id is repeated, or
-            none of the images exists.
+        ManifestError: a column does not exist (similar ones are suggested), a field is blank, an id is repeated, none
+            of the images exists, or a row names no frame of a file with several, or one that is not there.
 
     Examples:
         >>> from medprobe.manifests import build_csv
@@ -101,6 +102,7 @@ def build_csv(
     # Reported only with a manifest: they refer to its rows, and to checks of it.
     messages: list[str] = []
     made = _placed(given, chosen, root, faults, messages.append, name_by_path=id_column is None)
+    check_frames(column_of(made, "path"), made.get("frame"), root, (image_column, frame_column), faults)
     names: list[str] = []
     if not label_columns:
         messages.append("No --label-column was given, so the images are unlabelled.")

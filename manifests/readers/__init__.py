@@ -22,6 +22,7 @@ __all__ = [
     "READERS",
     "Reader",
     "content_digest",
+    "frame_count",
     "looks_like_an_image",
     "of_one_colour",
     "read_image",
@@ -43,17 +44,19 @@ class Reader:
     """Whether a file that starts with these 512 bytes has this format."""
     read: Callable[[Source], np.ndarray]
     """uint8, (H, W) or (H, W, 3); raises `ImageError` with a reason that names no folder, or anything on damage."""
+    frames: Callable[[Source], int]
+    """How many images or slices are under the path of a source, read without decoding them; raises as `read`."""
 
 
-_ZARR = Reader("zarr", lambda head: False, zarr_stacks.read)
+_ZARR = Reader("zarr", lambda head: False, zarr_stacks.read, zarr_stacks.frames)
 """A store is a folder, and so not recognised by the bytes of a file."""
 READERS: tuple[Reader, ...] = (
     # First, because a DICOM file may start with the signature of a TIFF as well.
-    Reader("dicom", dicom.recognises, dicom.read),
-    Reader("image", pillow.recognises, pillow.read),
-    Reader("npz", npz.recognises, npz.read),
-    Reader("nifti", nifti.recognises, nifti.read),
-    Reader("hdf5", hdf5.recognises, hdf5.read),
+    Reader("dicom", dicom.recognises, dicom.read, dicom.frames),
+    Reader("image", pillow.recognises, pillow.read, pillow.frames),
+    Reader("npz", npz.recognises, npz.read, npz.frames),
+    Reader("nifti", nifti.recognises, nifti.read, nifti.frames),
+    Reader("hdf5", hdf5.recognises, hdf5.read, hdf5.frames),
     _ZARR,
 )
 
@@ -80,6 +83,16 @@ def read_image(source: Source) -> np.ndarray:
     if 0 in pixels.shape:
         raise ImageError("has no pixels")
     return pixels
+
+
+@DamageAsImageError()
+def frame_count(source: Source) -> int:
+    """How many images a file or an array holds, or slices along the axis that the path names, without decoding them.
+
+    Raises:
+        ImageError: as `read_image`; a `SelectionError` where the array or axis is not there.
+    """
+    return reader_of(source.path).frames(source)
 
 
 @DamageAsImageError()

@@ -17,7 +17,7 @@ a text from it.
 from __future__ import annotations
 
 import struct
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -49,12 +49,22 @@ def recognises(head: bytes) -> bool:
 
 def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) grey or (H, W, 3) RGB."""
+    with _opened(source) as file:
+        return _pixels(file, chosen_frame(source.frame, file.layout.number_of_frames), source)
+
+
+def frames(source: Source) -> int:
+    """How many frames the file declares."""
+    with _opened(source) as file:
+        return file.layout.number_of_frames
+
+
+def _opened(source: Source) -> AbstractContextManager[DicomFile]:
     try:
         from .dicom_file import DicomFile
     except ImportError as error:
         raise ImageError(f"DICOM needs pydicom; {install_command('medical')}") from error
-    with DicomFile.open(source.path) as file:
-        return _pixels(file, chosen_frame(source.frame, file.layout.number_of_frames), source)
+    return DicomFile.open(source.path)
 
 
 def lacks_window(elements: Dataset) -> bool:

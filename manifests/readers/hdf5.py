@@ -33,8 +33,17 @@ def recognises(head: bytes) -> bool:
 
 def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read."""
+    return _stack_of(source).pixels(source)
+
+
+def frames(source: Source) -> int:
+    """How many images the array holds."""
+    return _stack_of(source).layout.count
+
+
+def _stack_of(source: Source) -> Stack:
     member = (source.member or "").strip("/")
-    return STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0)).pixels(source)
+    return STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0))
 
 
 def _opened(path: Path, member: str) -> Stack:

@@ -19,7 +19,7 @@ from ...base import ImageError, did_you_mean, one_of
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, to_8_bits
 from .memo import Memo
-from .read_errors import chosen_frame, refuse_too_many
+from .read_errors import SelectionError, chosen_frame, refuse_too_many
 from .source import Source
 
 _MOST_CHUNK_BYTES = 256 * 2**20
@@ -123,11 +123,11 @@ STACKS: Memo[Stack] = Memo(4, 2**30)
 """The last arrays of this process: a run goes through one split after the other."""
 
 
-def no_array(member: str, names: Sequence[str]) -> ImageError:
+def no_array(member: str, names: Sequence[str]) -> SelectionError:
     """Why a container of the arrays `names` has no array called `member`, or which could be named where it is empty."""
     if not names:
-        return ImageError("holds no array of images: none is (N, H, W), (N, H, W, 3) or (N, D, H, W)")
+        return SelectionError("holds no array of images: none is (N, H, W), (N, H, W, 3) or (N, D, H, W)")
     if member:
-        return ImageError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
+        return SelectionError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
     all_names = "" if len(names) == 1 else f"; there are {one_of(names)}"
-    return ImageError(f"holds arrays by name; write `#{names[0]}` after its name in the column `path`{all_names}")
+    return SelectionError(f"holds arrays by name; write `#{names[0]}` after its name in the column `path`{all_names}")

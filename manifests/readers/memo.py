@@ -60,7 +60,7 @@ class Memo(Generic[Kept]):
             if slot.size < 0:
                 self._fill(key, slot, make)
         if isinstance(slot.value, ImageError):
-            raise ImageError(str(slot.value))
+            raise type(slot.value)(str(slot.value))
         return slot.value  # pyright: ignore[reportReturnType]
 
     def _fill(self, key: Hashable, slot: _Slot, make: Callable[[], tuple[Kept, int]]) -> None:
@@ -71,7 +71,8 @@ class Memo(Generic[Kept]):
                 with self._lock:
                     self._slots.pop(key, None)
                 raise
-            slot.value, slot.size = ImageError(reason_of(error)), 0
+            kind = type(error) if isinstance(error, ImageError) else ImageError
+            slot.value, slot.size = kind(reason_of(error)), 0
         with self._lock:
             while len(self._slots) > 1 and self._is_too_much():
                 self._slots.popitem(last=False)

@@ -29,7 +29,7 @@ from ...base.text import install_command
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
 from .memo import Memo, file_key
-from .read_errors import DamageAsImageError, chosen_frame, refuse_too_many
+from .read_errors import DamageAsImageError, SelectionError, chosen_frame, refuse_too_many
 from .source import Source
 
 if TYPE_CHECKING:
@@ -57,6 +57,13 @@ def read(source: Source) -> np.ndarray:
     volume = _volume(source.path, number)
     frame = chosen_frame(source.frame, volume.oriented.shape[AXES[axis]], f"{axis} slices")
     return volume.picture(axis, frame, source.reading)
+
+
+def frames(source: Source) -> int:
+    """How many slices there are along the axis that the path names."""
+    axis, number = _cut(source)
+    _require_volume(_Header.of(source.path), number)
+    return slice_count(source.path, axis)
 
 
 @DamageAsImageError()
@@ -87,11 +94,11 @@ def _cut(source: Source) -> tuple[Axis, int | None]:
     """Axis and index of the fourth dimension that a path names after `#`."""
     name, at, number = (source.member or "").partition("@")
     if not source.member:
-        raise ImageError("a volume is cut along an axis; write `#axial` after its name in the column `path`")
+        raise SelectionError("a volume is cut along an axis; write `#axial` after its name in the column `path`")
     if name not in AXES:
-        raise ImageError(f'there is no axis "{name}", only {one_of(AXES)}.{did_you_mean(name, AXES)}')
+        raise SelectionError(f'there is no axis "{name}", only {one_of(AXES)}.{did_you_mean(name, AXES)}')
     if at and not re.fullmatch(r"[0-9]{1,9}", number):
-        raise ImageError(f'"{number}" after @ is not an index of the fourth dimension; write `{name}@0`')
+        raise SelectionError(f'"{number}" after @ is not an index of the fourth dimension; write `{name}@0`')
     return name, int(number) if at else None  # pyright: ignore[reportReturnType]
 
 
@@ -149,14 +156,18 @@ def _volume(path: Path, number: int | None) -> _Volume:
 
 def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
     header = _Header.of(path)
-    if number is None and header.volumes > 1:
-        raise ImageError(f"holds {header.volumes} volumes; name one in the column `path`, such as `#axial@0`")
-    if (number or 0) >= header.volumes:
-        raise ImageError(f"has no volume {number}: it holds {header.volumes}, from 0")
+    _require_volume(header, number)
     from nibabel.orientations import apply_orientation
 
     stored, held = _stored(path, header, number or 0)
     return _Volume(stored, apply_orientation(stored, header.orientation), header.slope, header.inter), held
+
+
+def _require_volume(header: _Header, number: int | None) -> None:
+    if number is None and header.volumes > 1:
+        raise SelectionError(f"holds {header.volumes} volumes; name one in the column `path`, such as `#axial@0`")
+    if (number or 0) >= header.volumes:
+        raise SelectionError(f"has no volume {number}: it holds {header.volumes}, from 0")
 
 
 def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:

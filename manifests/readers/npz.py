@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ...base import ImageError
-from .image_stack import STACKS, Stack, no_array
+from .image_stack import STACKS, Layout, Stack, no_array
 from .memo import file_key
 from .source import Source
 
@@ -34,6 +34,13 @@ def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Reading frames in order costs one pass through the file."""
     member = source.member or ""
     return STACKS.get((*file_key(source.path), member), lambda: _opened(source.path, member)).pixels(source)
+
+
+def frames(source: Source) -> int:
+    """How many images the array holds, read from its header."""
+    member = source.member or ""
+    with _member(source.path, member)[0] as file:
+        return Layout.of(read_header(file)[0], f'array "{member}"').count
 
 
 @dataclass(eq=False)
@@ -54,18 +61,23 @@ class _Stream:
             return np.frombuffer(self.file.read(size), np.uint8).reshape(image)
 
 
-def _opened(path: Path, member: str) -> tuple[Stack, int]:
+def _member(path: Path, member: str) -> tuple[IO[bytes], int]:
+    """The array called `member`, opened, and the bytes that it takes."""
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
         if member not in names:
             raise no_array(member, list(names))
         info = archive.getinfo(names[member])
-        file = archive.open(info)
+        return archive.open(info), info.file_size
+
+
+def _opened(path: Path, member: str) -> tuple[Stack, int]:
+    file, file_size = _member(path, member)
     shape, fortran, dtype = read_header(file)
     what, start, size = f'array "{member}"', file.tell(), math.prod(shape)
     if dtype != np.uint8:
         raise ImageError(f"{what} holds {dtype}, not uint8; scale it to 0 to 255 and save it again")
-    if size > info.file_size:
+    if size > file_size:
         raise ImageError(f"{what} is cut off")
     stream = Stack.of(_Stream(file, start, shape), None, what)
     if not fortran and size > _WHOLE_BYTES:

@@ -91,6 +91,12 @@ def read(source: Source) -> np.ndarray:
         raise ImageError(reason_of(error, text) if is_safe else reason_of(error)) from error
 
 
+def frames(source: Source) -> int:
+    """How many images the file holds; previews inside a JPEG count only where a frame is requested."""
+    with _opened(source.path) as image:
+        return 1 if source.frame is None and image.format in ("JPEG", "MPO") else _frames(image, source.path)
+
+
 def _opened(path: Path, *, verified: bool = False) -> ImageFile.ImageFile:
     # What Pillow only warns of (a size up to twice its limit, odd tags) is refused here or does no harm. For the whole
     # process: to switch it off and on again would, with several threads, leave it on or off by chance.
@@ -160,19 +166,21 @@ def _in_colour(image: Image.Image) -> np.ndarray:
 
 
 def _seek(image: ImageFile.ImageFile, source: Source) -> None:
-    if isinstance(image, TiffImageFile):
-        # A page of another kind does not concern the others, and Pillow would stop at it.
-        with _TiffHeader(source.path) as header:
-            count = header.n_frames
-    else:
-        count = getattr(image, "n_frames", 1)
-    frame = chosen_frame(source.frame, count)
+    frame = chosen_frame(source.frame, _frames(image, source.path))
     try:
         image.seek(frame)
     except SyntaxError:
         if isinstance(image, TiffImageFile):
             raise _unsupported_tiff(image) from None
         raise
+
+
+def _frames(image: ImageFile.ImageFile, path: Path) -> int:
+    if isinstance(image, TiffImageFile):
+        # A page of another kind does not concern the others, and Pillow would stop at it.
+        with _TiffHeader(path) as header:
+            return header.n_frames
+    return getattr(image, "n_frames", 1)
 
 
 def _jpeg(image: ImageFile.ImageFile) -> np.ndarray:

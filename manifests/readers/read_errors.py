@@ -45,6 +45,10 @@ def reason_of(error: BaseException, details: str = "its header or its pixels can
     return "the file is cut off" if is_cut_off else f"the file is damaged: {details}"
 
 
+class SelectionError(ImageError):
+    """The file can be read, and what a manifest names of it, a frame, an array or an axis, is missing or not there."""
+
+
 class DamageAsImageError(ContextDecorator):
     """Turns any exception into an `ImageError`: what the decoding libraries raise on damaged files is not documented.
 
@@ -62,9 +66,9 @@ class DamageAsImageError(ContextDecorator):
 def chosen_frame(frame: int | None, count: int, what: str = "images") -> int:
     """The index of the frame that is requested of a file or array that holds `count`; None is the only one."""
     if frame is None and count > 1:
-        raise ImageError(f"holds {count} {what}; say which in the manifest's column `frame`, from 0")
+        raise SelectionError(f"holds {count} {what}; say which in the manifest's column `frame`, from 0")
     if (frame or 0) >= count:
-        raise ImageError(f"has no frame {frame or 0}: it holds {count} {what}, counted from 0")
+        raise SelectionError(f"has no frame {frame or 0}: it holds {count} {what}, counted from 0")
     return frame or 0
 
 

@@ -32,6 +32,15 @@ _CODECS = {
 
 def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read."""
+    return _stack_of(source).pixels(source)
+
+
+def frames(source: Source) -> int:
+    """How many images the array holds."""
+    return _stack_of(source).layout.count
+
+
+def _stack_of(source: Source) -> Stack:
     member = (source.member or "").strip("/")
     parts = member.split("/") if member else []
     if any(part in ("", ".", "..") or "\\" in part for part in parts):
@@ -40,7 +49,7 @@ def read(source: Source) -> np.ndarray:
     described = _metadata_of(folder)
     if described is None:
         raise no_array(member, list(_arrays_in(source.path)))
-    return STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0)).pixels(source)
+    return STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0))
 
 
 def _metadata_of(folder: Path) -> Path | None:

@@ -299,8 +299,9 @@ def test_ids_made_of_paths_and_frames_are_hidden_where_patients_are_named(tmp_pa
 
 
 def test_an_order_of_classes_that_is_only_alphabetical_is_told(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
-    pd.DataFrame({"file": "a.png", "n": range(3), "dx": ["low", "medium", "high"]}).to_csv(tmp_path / "t.csv")
+    page = Image.fromarray(np.zeros((4, 4), np.uint8))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page, page])
+    pd.DataFrame({"file": "a.tif", "n": range(3), "dx": ["low", "medium", "high"]}).to_csv(tmp_path / "t.csv")
     columns = {"image_column": "file", "label_columns": ["dx"], "frame_column": "n", "task": "ordinal"}
     told: list[str] = []
     build_csv(tmp_path / "t.csv", **columns, notice=told.append)
