@@ -213,7 +213,7 @@ class _Cohort:
         faults = Faults(str(self.src))
         if refused:
             words = [one_of(paths.columns[missing.loc[patient]]) for patient in lacking]
-            for word, part in pd.Series(lacking, lacking).groupby(words):
+            for word, part in pd.Series(lacking, lacking).groupby(pd.Series(words, lacking)):
                 faults.note(f"{self.rows(part.index)}: no file of {word} in the patient's folder", len(part))
         for word, of_word in found.items():
             for patient, count in of_word.size()[lambda count: count > 1].items():
@@ -311,10 +311,11 @@ def _find_labels(
         problem = f"several tables or columns fit: {one_of(f'{name} of {file.name}' for file, name in fit)}."
     else:
         wanted = f'a column "{label_column}"' if label_column else f'a column with the word "{kind.label}" in its name'
-        files = one_of(file.name for file in columns) or "no .csv or .parquet"
         names = dict.fromkeys(name for names in columns.values() for name in names)
+        files = f"{one_of(file.name for file in columns)} with the columns {one_of(names)}"
+        files = files if columns else "no .csv or .parquet file"
         near = did_you_mean(label_column or kind.label, names)
-        problem = f"no table here has {wanted}; found {files} with the columns {one_of(names)}.{near}"
+        problem = f"no table here has {wanted}; found {files}.{near}"
     remedy = f"Name the table with --{kind.label}s, and its column with --{kind.label}-column."
     raise ManifestError(f"{labels or src}: {problem} {remedy}")
 

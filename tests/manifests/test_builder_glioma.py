@@ -114,6 +114,18 @@ def test_a_pattern_names_a_sequence_where_a_word_would_not(brats: Path) -> None:
     assert sorted(set(manifest.table["frame"])) == [0, 4]
 
 
+def test_one_patient_that_lacks_a_sequence_is_refused_with_its_name(brats: Path) -> None:
+    (brats / "G, 002" / "G, 002_flair.nii.gz").unlink()
+    with pytest.raises(ManifestError, match=r"row 2 of name_mapping.csv: no file of flair in"):
+        build_glioma(brats, sequences=["t2", "flair"])
+
+
+def test_a_folder_without_any_table_is_refused_as_such(brats: Path) -> None:
+    (brats / "name_mapping.csv").unlink()
+    with pytest.raises(ManifestError, match=r"found no .csv or .parquet file\. Name the table"):
+        build_glioma(brats)
+
+
 def test_patients_that_lack_a_sequence_are_refused_all_at_once_or_left_out(brats: Path) -> None:
     (brats / "G, 002" / "G, 002_flair.nii.gz").unlink()
     (brats / "G, 004" / "G, 004_t2.nii.gz").unlink()
