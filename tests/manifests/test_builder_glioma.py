@@ -121,7 +121,8 @@ def test_one_patient_that_lacks_a_sequence_is_refused_with_its_name(brats: Path)
 
 
 def test_a_folder_without_any_table_is_refused_as_such(brats: Path) -> None:
-    (brats / "name_mapping.csv").unlink()
+    for table in brats.glob("*.csv"):
+        table.unlink()
     with pytest.raises(ManifestError, match=r"found no .csv or .parquet file\. Name the table"):
         build_glioma(brats)
 
