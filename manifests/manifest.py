@@ -36,7 +36,7 @@ from .schema.units import Units, group_ids, unit_ids
 from .validation.diagnostics import Diagnostic, refusal
 from .validation.structure import STRUCTURE, require_columns
 
-_TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality")
+_TEXT = ("sample_id", "path", "unit_id", "group_id", "split", "modality", "window")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,8 @@ class Manifest:
     @cached_property
     def _sources(self) -> Sources:
         frames = column_of(self.table, "frame") if "frame" in self.table else None
-        return Sources(self.root, column_of(self.table, "path"), frames, self.card.reading)
+        windows = column_of(self.table, "window") if "window" in self.table else None
+        return Sources(self.root, column_of(self.table, "path"), frames, self.card.reading, windows)
 
     def units(self) -> Units:
         """What gets one label and one prediction each, sorted by unit id.

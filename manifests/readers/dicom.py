@@ -17,8 +17,10 @@ a text from it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +30,7 @@ from ...base.text import install_command
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned, to_8_bits
 from .memo import Memo, file_key
-from .read_errors import chosen_frame
+from .read_errors import DamageAsImageError, chosen_frame
 from .source import Source
 
 if TYPE_CHECKING:
@@ -65,6 +67,24 @@ def _opened(source: Source) -> AbstractContextManager[DicomFile]:
     except ImportError as error:
         raise ImageError(f"DICOM needs pydicom; {install_command('medical')}") from error
     return DicomFile.open(source.path)
+
+
+@DamageAsImageError()
+def series_window(paths: Sequence[Path], reading: IntensityPolicy) -> tuple[float, float]:
+    """Centre and width of the window between the percentiles of a series of slices, in the files' units.
+
+    Of more than 64 files, evenly spaced ones are read.
+    """
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), _MOST_FRAMES)).round().astype(int)
+    parts = []
+    for path in (paths[number] for number in chosen):
+        with _opened(Source(path)) as file:
+            values = file.frame(0).reshape(-1)
+            parts.append(_sample(file, {0: values[:: -(-len(chosen) * values.size // MOST_VALUES)]}))
+    low, high = chosen_bounds(np.concatenate(parts), reading)
+    if not high > low:
+        raise ImageError("all values of the series are the same")
+    return (low + high) / 2, high - low
 
 
 def lacks_window(elements: Dataset) -> bool:

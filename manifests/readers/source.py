@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ...base import ImageError
-from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
-from ..schema.table_io import as_arrow, as_numbers
+from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy, parse_window
+from ..schema.table_io import as_arrow, as_codes, as_numbers
 from .memo import file_state
 from .read_errors import DamageAsImageError
 
@@ -60,9 +60,20 @@ class Sources(Sequence[Source]):
     """The sources of a manifest's rows, each made on access: ten million take no more memory than their texts."""
 
     def __init__(
-        self, root: Path, paths: pd.Series, frames: pd.Series | None, reading: IntensityPolicy = DEFAULT_READING
+        self,
+        root: Path,
+        paths: pd.Series,
+        frames: pd.Series | None,
+        reading: IntensityPolicy = DEFAULT_READING,
+        windows: pd.Series | None = None,
     ) -> None:
-        self._root, self._reading = root, reading
+        self._root = root
+        # Of the rows with a window of their own, few of which differ.
+        codes, texts = (None, []) if windows is None else as_codes(windows)
+        self._windows, self._window_texts = codes, texts
+        own = [parse_window(text) for text in texts]
+        self._readings = [reading if pair is None else reading.model_copy(update={"window": pair}) for pair in own]
+        self._readings.append(reading)
         # One contiguous Arrow array: compact, quick to index, and pickled as two buffers.
         self._paths = as_arrow(paths)
         self._frames = None if frames is None else np.nan_to_num(as_numbers(frames), nan=-1).astype(np.int64)
@@ -78,13 +89,15 @@ class Sources(Sequence[Source]):
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         frame = -1 if self._frames is None else int(self._frames[index])
-        return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame, self._reading)
+        reading = self._readings[-1 if self._windows is None else self._windows[index]]
+        return Source.parse(self._root, self._paths[int(index)].as_py(), None if frame < 0 else frame, reading)
 
     def stamps(self) -> tuple[np.ndarray, np.ndarray]:
         """The stamp of each row's file, (N,) uint64, and why it has none, (N,) object, empty text where it has one.
 
         Each file is looked up once, however many rows name it. One that is outside the root, also by a symbolic link,
-        has none, and so have named pipes, devices and sockets: what has no stamp is not to be opened.
+        has none, and so have named pipes, devices and sockets: what has no stamp is not to be opened. A row with a
+        window of its own has another stamp than the file, so that its pixels count as changed when the window does.
         """
         coded = self._paths.dictionary_encode()
         root, real_folder = os.path.realpath(self._root), cache(lambda folder: os.path.realpath(folder))
@@ -102,7 +115,13 @@ class Sources(Sequence[Source]):
         for number, text in enumerate(coded.dictionary):
             stamps[number], reasons[number] = stamp_of(Source.parse(self._root, text.as_py()).path)
         rows = coded.indices.to_numpy(zero_copy_only=False)
-        return stamps[rows], reasons[rows]
+        return self._with_windows(stamps[rows], reasons[rows] == ""), reasons[rows]
+
+    def _with_windows(self, stamps: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        if self._windows is None:
+            return stamps
+        marks = [_number(text.encode()) if parse_window(text) else 0 for text in self._window_texts]
+        return np.where(valid, stamps ^ np.array(marks, np.uint64)[self._windows], stamps)
 
 
 @DamageAsImageError()
@@ -119,7 +138,11 @@ def source_stamp(path: Path) -> int:
     refuse_special(status)
     state = file_state(status)
     text = repr((state, _files_below(path)) if stat.S_ISDIR(status.st_mode) and is_store(path) else state)
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+    return _number(text.encode())
+
+
+def _number(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
 def refuse_special(status: os.stat_result) -> None:

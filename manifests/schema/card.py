@@ -54,7 +54,7 @@ METRIC_ALIASES = {
     **dict.fromkeys(("calibration_error", "expected_calibration_error"), "ece"),
 }
 """Other names under which a metric is found; results have the one name."""
-_RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality"}
+_RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality", "window"}
 
 
 def class_words(task: str | None) -> tuple[str, str]:

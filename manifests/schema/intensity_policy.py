@@ -74,5 +74,14 @@ class IntensityPolicy(BaseModel):
         return canonical_json(changed) if changed else ""
 
 
+def parse_window(text: str) -> tuple[float, float] | None:
+    """The window that `CENTRE,WIDTH` in a manifest's column `window` means; None where it means none."""
+    try:
+        numbers = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        return None
+    return numbers if _is_pair(numbers) and numbers[1] > 0 else None  # pyright: ignore[reportReturnType]
+
+
 DEFAULT_READING = IntensityPolicy()
 """What a card that says nothing means."""

@@ -50,6 +50,9 @@ CODES: dict[str, Code] = {
     "unknown-label": Code("error", "a label is not in the card", "Fix the label, or add the class to the card."),
     "unknown-split": Code("error", "not train, val or test", "Write train, val or test."),
     "bad-frame": Code("error", "a frame is not a whole number", "Write a number from 0 up, or nothing for one image."),
+    "bad-window": Code(
+        "error", "a window is not CENTRE,WIDTH", "Write two numbers such as 40,400, or nothing for the card's reading."
+    ),
     "unit-two-labels": Code(
         "error", "a unit's samples differ in label", "Fix the label, or name smaller units in unit_id.", _UNITS
     ),

@@ -13,9 +13,10 @@ import pandas as pd
 
 from ...base import ManifestError, did_you_mean, one_of
 from ..schema.card import DatasetCard
+from ..schema.intensity_policy import parse_window
 from ..schema.labels import label_codes
 from ..schema.row_keys import codes_of, disagreeing
-from ..schema.table_io import as_numbers, as_words, column_of, is_blank
+from ..schema.table_io import as_codes, as_numbers, as_words, column_of, is_blank
 from .diagnostics import Diagnostic, all_at_once, diagnostic, one_by_one, outside_root, rows_in_words
 
 SPLITS = ("train", "val", "test")
@@ -104,6 +105,15 @@ def bad_frames(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
         yield from _about(table, "bad-frame", wrong, 'column "frame" must hold a whole number from 0 up, or nothing')
 
 
+def bad_windows(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
+    """A window that is not `CENTRE,WIDTH`."""
+    if "window" in table:
+        codes, texts = as_codes(column_of(table, "window"))
+        wrong = np.array([text != "" and parse_window(text) is None for text in texts], bool)
+        what = 'column "window" must hold CENTRE,WIDTH with a width above 0, such as 40,400, or nothing'
+        yield from _about(table, "bad-window", wrong[codes], what)
+
+
 def inconsistent_samples(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
     """A unit whose samples disagree in label, group or split."""
     if "unit_id" not in table:
@@ -135,6 +145,7 @@ STRUCTURE: tuple[Check, ...] = (
     unknown_splits,
     paths_outside_root,
     bad_frames,
+    bad_windows,
     inconsistent_samples,
 )
 """In the order in which to fix them."""

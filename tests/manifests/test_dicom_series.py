@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.manifests import BUILDERS, Manifest, read_image
+from medprobe.manifests import BUILDERS, IntensityPolicy, Manifest, read_image
 
 pydicom = pytest.importorskip("pydicom")
 dicomwrappers = pytest.importorskip("nibabel.nicom.dicomwrappers")
@@ -113,6 +113,59 @@ def test_radiographs_of_a_series_are_no_slices(other: Path) -> None:
     for number in range(3):
         _slice(other / f"IM{2 - number}", number, InstanceNumber=number, Modality="DX")
     assert _greys(_built(other, frames="middle")) == [2, 1, 0]
+
+
+_BARE = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "RescaleSlope": 2, "RescaleIntercept": -1000}
+
+
+def _bare_series(tree: Path, factors: Sequence[int]) -> list[np.ndarray]:
+    """A series without windows whose slices have ever wider values, in Hounsfield units."""
+    stored = [np.random.default_rng(number).integers(0, 100 * factor, (4, 4)) for number, factor in enumerate(factors)]
+    for number, values in enumerate(stored):
+        place = {"ImagePositionPatient": [0, 0, number], "ImageOrientationPatient": _AXIAL}
+        _slice(tree / f"IM{number}", 0, PixelData=values.astype("<u2").tobytes(), **_BARE, **place)
+    return [values * 2.0 - 1000 for values in stored]
+
+
+def test_slices_without_a_window_get_the_percentiles_of_their_series(other: Path, tmp_path: Path) -> None:
+    values = np.stack(_bare_series(other, [1, 2, 30]))
+    notices: list[str] = []
+    manifest = Manifest.load(_built(other, notice=notices.append).save(tmp_path / "out" / "m.csv").path)
+    low, high = np.percentile(values, (0.5, 99.5))
+    rows = np.flatnonzero(manifest.table["group_id"] == "P0")
+    windows = manifest.table["window"].iloc[rows]
+    assert windows.nunique() == 1
+    centre, width = map(float, windows.iloc[0].split(","))
+    assert [centre - width / 2, centre + width / 2] == pytest.approx([low, high], abs=1e-3)
+    wanted = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255)
+    read = np.stack([read_image(manifest.source(int(row))) for row in rows])
+    assert np.abs(read - wanted).max() <= 1
+    assert any("1 series has a file for each slice and no window" in notice for notice in notices)
+    assert manifest.table["window"].isna().sum() == 1
+
+
+@pytest.mark.parametrize("reading", [IntensityPolicy(window=(40, 400)), IntensityPolicy(scope="slice")])
+def test_no_series_gets_a_window_where_one_is_given_or_slices_are_apart(other: Path, reading) -> None:
+    _bare_series(other, [1, 2])
+    assert "window" not in _built(other, reading=reading).table
+
+
+def test_another_window_of_a_row_is_another_image_to_caches_and_surveys(other: Path) -> None:
+    _bare_series(other, [1, 2])
+    manifest = _built(other)
+    changed = manifest.table.assign(window=["0,400", None, None])
+    without = manifest.table.drop(columns="window")
+    stamps, others, plain = (Manifest(table, manifest.card).stamps()[0] for table in (manifest.table, changed, without))
+    assert (stamps != others).tolist() == [True, True, False]
+    assert (others == plain).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("window", ["40", "40,0", "a,b", "40,400,2", "nan,3"])
+def test_a_window_that_is_none_is_an_error_with_its_row(other: Path, window: str) -> None:
+    _bare_series(other, [1, 2])
+    manifest = _built(other)
+    faults = Manifest(manifest.table.assign(window=[None, window, "40,400"]), manifest.card).faults
+    assert [(fault.code, fault.rows.tolist()) for fault in faults] == [("bad-window", [2])]
 
 
 def test_pydicoms_series_are_in_the_order_that_nibabel_gives_their_slices(tmp_path: Path) -> None:

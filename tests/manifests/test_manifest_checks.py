@@ -111,11 +111,11 @@ def test_a_class_with_under_ten_units_is_a_warning(pets: Manifest) -> None:
 
 def test_all_faults_of_a_table_and_its_images_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
-        "sample_id,path,label,split,unit_id,group_id,sex,frame\n"
-        "a,no.png,x,train,u1,g1,f,\n"
-        "a,,X,train,u1,g2,m,\n"
-        ",t.png,,tain,u2,g1,f,\n"
-        "d,../t.png,y,test,u2,g1,f,z\n"
+        "sample_id,path,label,split,unit_id,group_id,sex,frame,window\n"
+        "a,no.png,x,train,u1,g1,f,,\n"
+        "a,,X,train,u1,g2,m,,\n"
+        ",t.png,,tain,u2,g1,f,,\n"
+        "d,../t.png,y,test,u2,g1,f,z,40\n"
     )
     (tmp_path / "t.png").write_text("text")
     (tmp_path / "m.yaml").write_text("name: m\ntask: binary\nclasses: [x, y]\nattributes: [sex]\n")

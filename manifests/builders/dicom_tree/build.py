@@ -33,6 +33,7 @@ from .headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
 from .series import choose_slices, sort_series
 from .skipped import SkippedFiles
+from .windows import series_windows
 
 
 def build_dicom(
@@ -83,8 +84,9 @@ def build_dicom(
         name: name of the data set; by default that of the folder.
         task: by default binary for two classes, multiclass for more, multilabel for several label columns.
         classes: class names in order; sorted by default. Not with several label columns.
-        reading: intensity policy of the images; only affects messages.
-        notice: called with messages: what was skipped, and slices that would be rescaled one by one.
+        reading: intensity policy of the images. Where it takes percentiles, slices of a series get those of the series,
+            in a column `window`.
+        notice: called with messages: what was skipped, and which series got a window.
 
     Raises:
         ManifestError: no such folder, table or column, wrong rows, files that are damaged or lack an id, two files
@@ -116,8 +118,7 @@ def build_dicom(
         compare_groups(table, images, group_column, notice)
     elif unit == "study":
         _refuse_shared_studies(images, src)
-    if not isinstance(reading.window, tuple):
-        _report_rescaled_slices(images, notice)
+    images["window"] = series_windows(images, src, reading, notice)
     made = _samples(choose_slices(images, choice), choice, unit, attributes)
     rows = made.pop("row")
     names = {name: name for name in label_columns} if multilabel else {"label": label_columns[0]}
@@ -201,17 +202,6 @@ def _refuse_shared_studies(images: pd.DataFrame, src: Path) -> None:
         raise ManifestError(refusal(str(src), faults))
 
 
-def _report_rescaled_slices(images: pd.DataFrame, notice: Notice) -> None:
-    """Reports volumes with a file per slice and no window: intensities of their slices are not comparable."""
-    series = int((images["series"][images["bare"]].value_counts() > 1).sum())
-    if series:
-        notice(
-            f"{counted(series, 'series', 'series')} {'has' if series == 1 else 'have'} a file for each slice and no "
-            "window in the files. Without --window CENTRE,WIDTH each slice is rescaled by its own percentiles, "
-            "so that intensities of slices are not comparable; for CT give a window such as --window 40,400."
-        )
-
-
 def _samples(images: pd.DataFrame, choice: SliceChoice, unit: Level, attributes: Sequence[str]) -> pd.DataFrame:
     """The manifest's table but for labels, a row per frame; `row` is that of the table of labels."""
     frames = [choice.frames(count) if count > 1 else [None] for count in images["frames"]]
@@ -225,5 +215,6 @@ def _samples(images: pd.DataFrame, choice: SliceChoice, unit: Level, attributes:
             "unit_id": samples[unit],
             "group_id": samples["patient"],
             **{name: samples[name] for name in ("modality", "row", *attributes)},
+            **({"window": samples["window"]} if samples["window"].notna().any() else {}),
         }
     )
