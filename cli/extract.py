@@ -43,7 +43,7 @@ def extract(
             "--backbone",
             "-b",
             help="Catalogue name, timm:MODEL, hf:MODEL or open_clip:MODEL; append @FILE for local weights. Or a network"
-            " of your own: python:MODULE:FUNCTION, onnx:FILE, pt2:FILE. Append [POOLING,...] for poolings of this"
+            " of your own: python:MODULE:NAME, onnx:FILE, pt2:FILE. Append [POOLING,...] for poolings of this"
             " backbone. May be repeated.",
         ),
     ],

@@ -25,7 +25,7 @@ _PART = re.compile(r"(.+--\d+)-(\d+)--[0-9a-f]+")
 Block = tuple[int, int]
 """The first seed, and the one after the last."""
 Systems = set[tuple[str, str]]
-"""Backbones and probes, or modes of fine-tuning."""
+"""Backbones and probes, or modes of fine-tuning with all their settings."""
 Ends = Mapping[str, list[int]]
 """Ends of the blocks that are there, by what their folders are called up to the first seed."""
 
@@ -80,7 +80,8 @@ def _compare(
     for training in trainings:
         design = _Design.of(training.given)
         runs[design] += _finetune(plan, data, protocol, training, there, jobs)
-        systems[design] |= {(network.label, mode) for network in training.networks for mode, _ in training.modes}
+        how = " ".join([training.given.recipe, *recipe_options(training.given.settings), training.given.search or ""])
+        systems[design] |= {(net.label, f"{mode} {how}") for net in training.networks for mode, _ in training.modes}
     main = usual if probing else max(designs, default=None)
     for design, parts in runs.items():
         if parts:

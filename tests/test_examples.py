@@ -102,7 +102,12 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"folder": folder, "manifest": manifest, "caches": caches, "run": run, "runs": [run, other]}
 
 
-@pytest.mark.parametrize("name", [name for package in _PACKAGES for name in _public(package)])
+_SLOW = {"extract.extract_on"}
+"""Which start processes that import torch."""
+_NAMES = [name for package in _PACKAGES for name in _public(package)]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in _SLOW)) for n in _NAMES])
 def test_every_public_name_has_an_example_that_runs(
     name: str, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,7 +120,7 @@ def test_it_is_counted_once_and_again_when_an_image_changed(tmp_path, monkeypatc
     manifest = _few(tmp_path)
     first = dataset_normalization(manifest, tmp_path / "store", workers=0)
     with monkeypatch.context() as forbidding:
-        forbidding.setattr("medprobe.extract.normalization.decode", None)
+        forbidding.setattr("medprobe.extract.loader.decode", None)
         assert dataset_normalization(manifest, tmp_path / "store") == first
     Image.fromarray(np.full((224, 224), 70, np.uint8)).save(tmp_path / "images/train/cat/0.png")
     second = dataset_normalization(manifest, tmp_path / "store", workers=1)

@@ -200,6 +200,7 @@ def _maps_of_transformers(tensors: Tensors, x: torch.Tensor) -> dict[str, np.nda
     return means
 
 
+@pytest.mark.slow
 def test_a_large_focalnet_of_seem_gives_the_maps_of_transformers(tmp_path, shallow) -> None:
     shallow(1)
     tensors = _filled(_focalnet(**_LARGE | _SHALLOW, depthwise=False))

@@ -431,6 +431,9 @@ def test_several_data_sets_are_ranked(place: Path) -> None:
     jobs = _compile(place, "data=[brain.parquet, large.parquet]", "probe.probes=[]", apart)
     assert sum(job.kind == "merge" for job in jobs) == 2
     assert not [job for job in jobs if "--ranks" in job.command]
+    apart = "finetune=[{data: [brain], settings: {epochs: 3}}, {data: [large]}]"
+    jobs = _compile(place, "data=[brain.parquet, large.parquet]", "probe.probes=[]", apart)
+    assert not [job for job in jobs if "--ranks" in job.command]
 
 
 def test_a_plan_needs_no_torch(place: Path, without_torch: str) -> None:
