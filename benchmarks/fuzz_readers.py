@@ -155,7 +155,10 @@ def _deadly(source: Source) -> Any:
 
 def isolation(count: int) -> tuple[Row, int]:
     """Files of which every fifth ends its reader; their line of the table, and how many did not end as they should."""
-    readers.READERS = (readers.Reader("deadly", lambda head: head.startswith(b"DEADLY"), _deadly), *READERS)
+    readers.READERS = (
+        readers.Reader("deadly", lambda head: head.startswith(b"DEADLY"), _deadly, lambda _: 1),
+        *READERS,
+    )
     worker_pool._SECONDS, row, bad = 1.0, Row("made to crash, hang, take all memory"), 0
     kinds = [("crash", "hang", "memory")[number // 5 % 3] if number % 5 == 4 else "" for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
