@@ -18,7 +18,7 @@ def sort_series(images: pd.DataFrame, notice: Notice) -> pd.DataFrame:
     """The rows with slices in order, and with the columns `series_row` and `place`.
 
     A series of slices has several files of one frame. Slices are sorted by where ImagePositionPatient is along the
-    normal of ImageOrientationPatient, as GDCM and dicom2nifti sort them, and those at one position (echoes, time
+    normal of ImageOrientationPatient, as GDCM sorts them, and those at one position (echoes, time
     points) by InstanceNumber. Where slices of CT, MR or PET lack a position or are not parallel, InstanceNumber alone
     counts; where it is missing or repeated, the path does too. A series is where its first file was.
 
