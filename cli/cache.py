@@ -171,9 +171,10 @@ def import_(
     from ..manifests import Manifest
     from .terminal.console import command, say
 
+    data_set = Manifest.load(manifest)
     imported = import_embeddings(
         file,
-        Manifest.load(manifest),
+        data_set,
         name,
         store=cache,
         rows=rows,
@@ -191,7 +192,8 @@ def import_(
     say(f"Wrote {imported.path}")
     place = [] if cache is None else ["--cache", cache]
     run = Path("runs", manifest.stem)
-    say(f"Next:  {command('probe', manifest, '--backbone', imported.spec.backbone, *place, '--out', run)}")
+    then = "probe" if data_set.card.task else "retrieve"
+    say(f"Next:  {command(then, manifest, '--backbone', imported.spec.backbone, *place, '--out', run)}")
 
 
 @app.command(epilog="Example: `medprobe cache export brain.parquet --backbone dinov2-s --out dinov2.npz --with labels`")
@@ -235,7 +237,8 @@ def export(
     from .terminal.console import say
 
     loaded = Manifest.load(manifest)
-    found = find_caches(cache or default_store(manifest), loaded.name, [backbone] if backbone else None)
+    names = [backbone] if backbone else None
+    found = find_caches(cache or default_store(manifest), loaded.name, names, manifest=loaded)
     if len(found) > 1:
         names = one_of(f"{one.spec.backbone}@{one.spec.fingerprint}" for one in found)
         raise CacheError(f"{loaded.name}: has several caches; name one with --backbone: {names}.")

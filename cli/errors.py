@@ -23,7 +23,8 @@ def errors(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. runs/brain.")],
     manifest: Annotated[Path, typer.Option("--manifest", help="The manifest that the run was made with.")],
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Backbone, as the run names it. [default: that of the best system]")
+        str | None,
+        typer.Option("--backbone", "-b", help="Backbone, as the run names it. [default: that of the best system]"),
     ] = None,
     pooling: Annotated[
         str | None, typer.Option("--pooling", help="Pooling. [default: that of the best system]")

@@ -31,7 +31,7 @@ def fit(
             help="The manifest that RUN was made of. [default: found in the current folder and above the run]",
         ),
     ] = None,
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Only this backbone.")] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="Only this backbone.")] = None,
     pooling: Annotated[str | None, typer.Option("--pooling", help="Only this pooling.")] = None,
     probe: Annotated[
         str | None,

@@ -16,7 +16,7 @@ def map_(
     out: Annotated[Path, typer.Option("--out", help="Folder for figures, page and coordinates, e.g. maps/brain.")],
     cache: Store = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Whose embeddings; needed where several are cached.")
+        str | None, typer.Option("--backbone", "-b", help="Whose embeddings; needed where several are cached.")
     ] = None,
     pooling: Annotated[str | None, typer.Option("--pooling", help="Pooling. [default: the cache's first]")] = None,
     method: Annotated[

@@ -35,6 +35,7 @@ def predict(
         str | None,
         typer.Option(
             "--backbone",
+            "-b",
             help="The model's backbone with the place of its weights, MODEL@FILE, where these are a local file.",
         ),
     ] = None,
@@ -127,8 +128,12 @@ def _compare_labels(model: Model, manifest: Manifest) -> None:
 
 
 def _show_counts(table: pd.DataFrame, out: Path) -> None:
+    from ..model.predicting import FAR, likely_faults
+
     done = table[table["problem"] == ""]
     counts = done["predicted"].value_counts()
     classes = ", ".join(f"{name or 'none'} {count:,}" for name, count in counts.items())
-    say(wrapped(f"{counted(len(done), 'prediction')}: {classes}." if len(done) else "No predictions."))
+    far = int((done["unusual"] >= FAR).sum())
+    more = f" {far:,} more unusual than {FAR:g} % of the training images." if far and not likely_faults(table) else ""
+    say(wrapped(f"{counted(len(done), 'prediction')}: {classes}.{more}" if len(done) else "No predictions."))
     say(f"Saved: {out}")

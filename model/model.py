@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import ProbeError
+from ..base import ImageError, ProbeError, one_of
 from ..cache import EmbeddingSpec
 from ..evaluate.statistics.temperature import scale_probabilities
 from ..manifests import IntensityPolicy, Source, read_image
@@ -84,6 +84,11 @@ class Model:
     """Its name with the place of local weights; a model holds no folders."""
     device: str = "auto"
 
+    def __repr__(self) -> str:
+        facts, data = self.facts, self.facts.fitted_on
+        system = f"{facts.label} on {facts.spec.backbone}, {facts.pooling}"
+        return f"Model({system}, fitted on {data['units']:,} units of {data['dataset']}: {one_of(facts.classes)})"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """In the order of the probabilities."""
@@ -140,6 +145,8 @@ class Model:
                 f"this model combines images of several modalities ({', '.join(self.facts.modalities)}), which single"
                 " images do not name; predict a manifest with the columns unit_id and modality."
             )
+        if isinstance(images, str | Path):
+            raise ProbeError(f"images are a list, also of one: [{str(images)!r}]; `medprobe predict` takes a folder.")
         vectors = self.backbone.embed_images(_read(image, self.facts.reading) for image in images)
         names, dims = list(self.backbone.dims), list(self.backbone.dims.values())
         own = np.split(vectors, np.cumsum(dims)[:-1], axis=1)[names.index(self.facts.pooling)]
@@ -161,5 +168,8 @@ class Model:
 def _read(image: AnyImage, reading: IntensityPolicy) -> np.ndarray:
     """The pixels of a file or of an image of Pillow; what is an array already stays as it is."""
     if isinstance(image, str | Path):
-        return read_image(Source(Path(image), reading=reading))
+        try:
+            return read_image(Source(Path(image), reading=reading))
+        except ImageError as error:
+            raise ImageError(f"{Path(image).name}: {error}") from error
     return image if isinstance(image, np.ndarray) else pixels_of(image, reading)

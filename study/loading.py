@@ -76,6 +76,8 @@ def _read(path: str) -> str:
     try:
         return _preset(path.removeprefix(PRESET)) if path.startswith(PRESET) else _text(Path(path))
     except UnicodeDecodeError as error:
+        if path.endswith(".parquet"):
+            raise StudyError(f"{path}: is a table, not a study; `medprobe study init {path}` writes one.") from error
         raise StudyError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
     except (OSError, ValueError) as error:  # the latter of a path with a NUL
         raise StudyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or first_line(error)}.") from error

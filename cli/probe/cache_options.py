@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ...manifests import Manifest
 
 Backbones = Annotated[
-    list[str] | None, typer.Option("--backbone", help="Only this backbone; may be repeated. [default: all cached]")
+    list[str] | None,
+    typer.Option("--backbone", "-b", help="Only this backbone; may be repeated. [default: all cached]"),
 ]
 Poolings = Annotated[
     list[str] | None, typer.Option("--pooling", help="Only this pooling; may be repeated. [default: all cached]")

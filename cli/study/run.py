@@ -68,7 +68,10 @@ def run(
     again = study_command("run", study, setting, *words)
     show_missing(found)
     if not found.jobs:
-        raise StudyError(f"{study}: nothing can be run, as none of its data is there; see `{again} --plan`.")
+        raise StudyError(
+            f"{study}: nothing can be run, as none of its data is there. Put a data set where it was looked for, or"
+            " name the folder that holds it with --set data_root=FOLDER."
+        )
     try:
         with stop_signals() as should_stop:
             result = run_study(

@@ -39,9 +39,13 @@ def show_plan(found: Compiled) -> None:
     ]
     columns = ["jobs", "number", "done", "time", "memory", "GPUs", "disk"]
     total = sum(one.minutes for one in plans)
-    show_table(columns, rows, title=f"Study {found.study.name}, results in {found.out}", right=columns[1:])
-    spent = duration(60 * total)
-    say(wrapped(f"Estimated for what is not done: {spent} one job after another; memory and GPUs of the largest job."))
+    title = f"Study {found.study.name}, results in {found.out}"
+    if rows:
+        show_table(columns, rows, title=title, right=columns[1:])
+        spent = f"{duration(60 * total)} one job after another; memory and GPUs of the largest job."
+        say(wrapped(f"Estimated for what is not done: {spent}"))
+    else:
+        say(f"{title}\nNo jobs: none of its data is there.")
     for note in plan_notes(found.study):
         say(wrapped(f"Note: {note}"))
     show_missing(found)

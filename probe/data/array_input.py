@@ -144,6 +144,9 @@ def require_same_rows(tables: dict[str, Any]) -> None:
     Raises:
         ProbeError: names the two that do not.
     """
+    for name, table in tables.items():
+        if isinstance(table, str):
+            raise ProbeError(f'{name}: is the text "{table}"; give a value for each row, such as a column of a table.')
     counts = {name: len(table) if hasattr(table, "__len__") else 0 for name, table in tables.items()}
     first = next(iter(counts))
     for name, count in counts.items():

@@ -129,6 +129,10 @@ def test_embeddings_are_imported_and_exported_by_one_command_each(medprobe, tmp_
     exported = medprobe("cache", "export", "m.csv", "--out", "y.csv", "--with", "labels")
     assert exported.status == 0, exported.err
     assert Path("y.csv").read_text() == '"sample_id","label","f_0","f_1"\n"a","no",3,4\n"b","yes",1,2\n'
+    assert 'Did you mean "imported:net"?' in medprobe("cache", "export", "m.csv", "-b", "net", "--out", "z.csv").err
+    Manifest(table.drop(columns="label"), DatasetCard(name="u")).save("u.csv")
+    said = medprobe("cache", "import", "x.csv", "--manifest", "u.csv", "--name", "net")
+    assert "Next:  medprobe retrieve u.csv --backbone imported:net" in said.out
     for words in (
         ("import", "x.csv", "--manifest", "m.csv", "--name", "net"),
         ("import", "z.csv", "--manifest", "m.csv", "--name", "other"),

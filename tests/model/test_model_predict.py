@@ -50,6 +50,14 @@ def test_every_way_in_gives_the_same(scans, saved: Path, tmp_path: Path) -> None
     assert (of_folder["predicted"] == scans.manifest.table["label"]).mean() > 0.9
 
 
+def test_what_is_no_list_of_images_is_one_error(model: Model, tmp_path: Path) -> None:
+    assert len(repr(model)) < 200
+    with pytest.raises(ProbeError, match="images are a list"):
+        model.predict(tmp_path / "scan.png")
+    with pytest.raises(ImageError, match=r"^scan\.png: the file is missing"):
+        model.predict([tmp_path / "scan.png"])
+
+
 def test_one_image_and_two_copies_of_it_are_predicted(scans, model: Model, tmp_path: Path) -> None:
     image = scans.folder / "images" / "00.png"
     alone = predict_manifest(model, manifest_of(image), tmp_path / "one", **QUIET)

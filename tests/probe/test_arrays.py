@@ -122,6 +122,7 @@ _FRAME = pd.DataFrame(_X)
         ({}, _Y, {}, "X: give an array"),
         ({1: _X, "1": _X}, _Y, {}, "different names"),
         (_X, _Y, {"groups": 5}, "X has 60 rows and groups 0"),
+        (_X, _Y, {"groups": "patient"}, 'groups: is the text "patient"'),
         (_X, pd.Series(_Y), {"groups": pd.Series(_GROUPS).iloc[::-1]}, r"groups.loc\[y.index\]"),
         (_with(_X, (3, 1), np.nan), _Y, {}, r"1 row of 60 .* 3 \(from 0\)"),
         (_with(_X, 5, np.inf), _Y, {}, r"5 \(from 0\)"),

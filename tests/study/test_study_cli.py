@@ -201,4 +201,5 @@ def test_a_study_without_any_of_its_data_is_refused(medprobe: Callable[..., Any]
     assert said.status == 1
     assert "is left out" in said.notes
     assert "none of its data is there" in said.notes
+    assert "No jobs" in medprobe("run", "none.yaml", "--plan").out
     assert not (tiny / "studies").exists()

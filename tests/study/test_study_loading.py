@@ -152,12 +152,14 @@ def test_a_file_that_is_no_study_is_one_clear_error(tmp_path: Path, text: str, w
 
 def test_what_is_no_readable_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("name: Zürich".encode("latin-1"))
+    (tmp_path / "brain.parquet").write_bytes(b"PAR1\xff\xfe")
     with (tmp_path / "huge.yaml").open("wb") as file:
         file.truncate(3_000_000)
     os.mkfifo(tmp_path / "pipe.yaml")
     for name, words in {
         ".": "is a folder; name the study file in it",
         "latin.yaml": "is not UTF-8 text",
+        "brain.parquet": "is a table, not a study",
         "huge.yaml": "has 3,000,000 bytes",
         "pipe.yaml": "is not a file",
         "hug.yaml": 'there is no such file. Did you mean "huge.yaml"?',
