@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...base import BackboneError
+from ...base import BackboneError, did_you_mean
 from ...base.text import first_line
 from ...cache import TransformSpec
 from ...cache.spec import Positions
@@ -103,6 +103,8 @@ def _call(entry: Entry) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
         for name in function.split("."):
+            if not hasattr(found, name):
+                raise BackboneError(f"{entry.name}: {module_name} has no {name}.{did_you_mean(name, dir(found))}")
             found = getattr(found, name)
         return found()
     except ModuleNotFoundError as error:

@@ -206,6 +206,7 @@ def test_a_faulty_encoder_is_refused_when_it_loads(module, name, words) -> None:
     [
         ("python:no_such_module:f", {}, "no module no_such_module in the current folder"),
         ("python:own_code", {}, "python:MODULE:FUNCTION"),
+        ("python:own_code:Colour", {}, 'own_code has no Colour. Did you mean "Colours"'),
         ("python:own_code:Colours", {"image_size": 64}, "leave out --image-size"),
         ("python:own_code:Colours", {"poolings": ["cls"]}, "its one vector is pooled"),
         ("python:own_code:Net", {"image_size": 64}, "a `transform` of its own"),
