@@ -103,9 +103,7 @@ def _call(entry: Entry) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
         for name in function.split("."):
-            if not hasattr(found, name):
-                raise BackboneError(f"{entry.name}: {module_name} has no {name}.{did_you_mean(name, dir(found))}")
-            found = getattr(found, name)
+            found = _member(found, name, entry)
         return found()
     except ModuleNotFoundError as error:
         if error.name != module_name.partition(".")[0]:
@@ -118,6 +116,13 @@ def _call(entry: Entry) -> Any:
     except Exception as error:  # the user's code may raise anything
         kind = type(error).__name__
         raise BackboneError(f"{entry.name}: {kind}: {first_line(error)}; --debug shows where.") from error
+
+
+def _member(found: Any, name: str, entry: Entry) -> Any:
+    if not hasattr(found, name):
+        where = entry.model.rpartition(":")[0]
+        raise BackboneError(f"{entry.name}: {where} has no {name}.{did_you_mean(name, dir(found))}")
+    return getattr(found, name)
 
 
 def _source_digest(entry: Entry) -> str:

@@ -273,7 +273,7 @@ def _small(study: StudyFile) -> StudyFile:
             update={
                 "seeds": 1,
                 "settings": {**one.settings, "epochs": 1},
-                "modes": [re.sub(r"(partial|drop-last):\d+", r"\1:3", mode) for mode in one.modes],
+                "modes": modes,
                 "search": one.search and "lr=1e-4,1e-3",
                 "train_fraction": [0.5, 1] if one.train_fraction else [],
                 "data": sets,
@@ -281,20 +281,25 @@ def _small(study: StudyFile) -> StudyFile:
             }
         )
         for one in study.finetune
-        for sets, backbones in _crossed(
+        for sets, backbones, modes in _crossed(
             [each.name for each in data if not one.data or each.name in one.data],
             one.backbones or study.extract.backbones,
+            [re.sub(r"(partial|drop-last):\d+", r"\1:3", mode) for mode in one.modes],
         )
     ]
     return study.model_copy(update={"data": data, "extract": extract, "probe": probe, "finetune": finetune})
 
 
-def _crossed(sets: list, backbones: list) -> list[tuple[list, list]]:
-    """Every network on the first data set, two networks on the others; in nightly tests every network on every set."""
+def _crossed(sets: list, backbones: list, modes: list) -> list[tuple[list, list, list]]:
+    """Every network, every mode and every data set, but not each with each other; in nightly tests all."""
     if _NIGHTLY:
-        return [(sets, backbones)]
-    parts = [(sets[:1], backbones), (sets[1:], backbones[:2])]
-    return [(some, those) for some, those in parts if some]
+        return [(sets, backbones, modes)]
+    parts = [
+        (sets[:1], backbones, modes[:1]),
+        (sets[:1], backbones[:1], modes[1:]),
+        (sets[1:], backbones[:1], modes),
+    ]
+    return [part for part in parts if all(part)]
 
 
 def _tiny(images):
