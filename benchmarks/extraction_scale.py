@@ -53,8 +53,9 @@ class Trivial:
         return self.spec.backbone
 
     @property
-    def transform(self) -> TransformSpec:
+    def input(self) -> TransformSpec:
         """As the spec says."""
+        assert self.spec.transform is not None
         return self.spec.transform
 
     def embed(self, images: torch.Tensor) -> dict[str, np.ndarray]:

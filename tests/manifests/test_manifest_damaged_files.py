@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,10 @@ import pytest
 from medprobe.base import ImageError
 from medprobe.manifests import READERS, read_image
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from damaged_files import damaged, seeds
+# For this import alone: there is a `coverage.py`, which other libraries would take for theirs.
+with pytest.MonkeyPatch.context() as path:
+    path.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    from damaged_files import damaged, seeds
 
 _COUNT = 150
 
