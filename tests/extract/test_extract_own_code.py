@@ -193,7 +193,7 @@ def test_changed_code_and_changed_weights_are_other_specs(module) -> None:
         ("NoVectors", r"gave float32 \(3, 3, 8, 8\) for 3 images"),
         ("Fails", "KeyError: weights"),
         ("number", "gives int; it has to be a torch.nn.Module"),
-        ("absent", "no attribute 'absent'"),
+        ("absent", "own_code has no absent"),
     ],
 )
 def test_a_faulty_encoder_is_refused_when_it_loads(module, name, words) -> None:

@@ -173,12 +173,14 @@ def test_an_images_activations_do_not_depend_on_order_company_or_interruption(
     assert _files(tmp_path / "store") == whole
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_wrong_and_the_next_goes_on(
     tiny: Backbone, choose: Callable[..., Inputs], tmp_path: Path, small_files: None
 ) -> None:
     classifier, rows = make_classifier(tiny, "partial:1", 3).eval(), list(range(COUNT))
     _logits(choose(classifier), classifier, rows)
     whole = _files(tmp_path / "store")
+    assert len(whole) == 2
     shutil.rmtree(tmp_path / "store")
 
     def work() -> None:
