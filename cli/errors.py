@@ -122,7 +122,7 @@ def _show(found: Errors) -> None:
 
 
 def _write(found: Errors, out: Path, page: int | None) -> None:
-    """The table, and the page with so many units."""
+    """The table, and the page with at most `page` units."""
     from ..base import atomic_path
     from ..explore import write_errors_page
     from ..manifests.schema.table_io import csv_text

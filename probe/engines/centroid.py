@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
 from ...evaluate.resampling.resample import Resample
-from ...evaluate.results.fit_result import FitResult
 from ..estimators.centroid import CentroidProbe
 from .model_selection import ModelSelector
 from .settings import AsGrid, ProbeSettings
@@ -27,20 +25,6 @@ class CentroidSettings(ProbeSettings):
     """Whether the training mean is subtracted first."""
     normalize: bool = True
     """Whether rows get unit length."""
-
-
-def solve_centroid(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> FitResult:
-    """The model of `fit_centroid`, tested."""
-    start = time.perf_counter()
-    fitted = fit_centroid(task, settings, resample)
-    return task.tested(
-        resample,
-        fitted.estimator.predict_proba,
-        start,
-        val_proba=fitted.val_proba,
-        params=fitted.params,
-        notes=fitted.notes,
-    )
 
 
 def fit_centroid(task: ProbeTask, settings: CentroidSettings, resample: Resample) -> Fitted:

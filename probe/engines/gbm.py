@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal
 
 from pydantic import PositiveInt
 
 from ...evaluate.resampling.resample import Resample
-from ...evaluate.results.fit_result import FitResult
 from ..estimators.gbm import PRESETS, GBMProbe
 from .settings import ProbeSettings
 from .task import Fitted, ProbeTask
@@ -27,20 +25,6 @@ class GBMSettings(ProbeSettings):
     def facts(self) -> dict[str, Any]:
         """The settings, with those of the preset."""
         return {**super().facts(), **PRESETS[self.preset]}
-
-
-def solve_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> FitResult:
-    """The model of `fit_gbm`, tested."""
-    start = time.perf_counter()
-    fitted = fit_gbm(task, settings, resample)
-    return task.tested(
-        resample,
-        fitted.estimator.predict_proba,
-        start,
-        val_proba=fitted.val_proba,
-        params=fitted.params,
-        notes=fitted.notes,
-    )
 
 
 def fit_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> Fitted:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic
 
 import yaml
@@ -13,12 +15,12 @@ from pydantic import ValidationError
 from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from .centroid import CentroidSettings, fit_centroid, solve_centroid
-from .gbm import GBMSettings, fit_gbm, solve_gbm
+from .centroid import CentroidSettings, fit_centroid
+from .gbm import GBMSettings, fit_gbm
 from .knn import KNNSettings, fit_knn, solve_knn
 from .logreg import LogisticSettings, fit_logreg, solve_task
 from .parallel import Workers
-from .settings import Setting, Settings, brief, describe, faults, require_known
+from .settings import ProbeSettings, Setting, Settings, brief, describe, faults, require_known
 from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
 from .task import Fitted, ProbeTask
 
@@ -34,6 +36,26 @@ def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]
 def _call(shared: tuple[Callable[..., FitResult], ProbeTask, Any], resample: Resample) -> FitResult:
     solve_one, task, settings = shared
     return solve_one(task, settings, resample)
+
+
+def _of_fit(fit: Callable[..., Fitted]) -> Engine[Any]:
+    """The plain engine of a function that fits: its model is tested."""
+    return per_resample(partial(_fit_and_test, fit))
+
+
+def _fit_and_test(
+    fit: Callable[..., Fitted], task: ProbeTask, settings: ProbeSettings, resample: Resample
+) -> FitResult:
+    start = time.perf_counter()
+    fitted = fit(task, settings, resample)
+    return task.tested(
+        resample,
+        fitted.estimator.predict_proba,
+        start,
+        val_proba=fitted.val_proba,
+        params=fitted.params,
+        notes=fitted.notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -130,8 +152,14 @@ class Probe(Generic[Settings]):
 _BUILT_IN = (
     Probe("logreg", "Logistic regression", LogisticSettings(), solve_task, fit_logreg),
     Probe("knn", "k nearest neighbours", KNNSettings(), solve_knn, fit_knn),
-    Probe("gbm", "Gradient boosting", GBMSettings(), per_resample(solve_gbm), fit_gbm),
-    Probe("centroid", "Nearest class mean", CentroidSettings(), per_resample(solve_centroid), fit_centroid),
+    Probe("gbm", "Gradient boosting", GBMSettings(), _of_fit(fit_gbm), fit_gbm),
+    Probe(
+        "centroid",
+        "Nearest class mean",
+        CentroidSettings(),
+        _of_fit(fit_centroid),
+        fit_centroid,
+    ),
 )
 PROBES: Mapping[str, Probe[Any]] = {probe.family: probe for probe in _BUILT_IN}
 

@@ -1,4 +1,4 @@
-"""Small pictures of a manifest's images, through its readers, and how they stand in a page."""
+"""Small pictures of a manifest's images, through its readers, and how a page shows them."""
 
 from __future__ import annotations
 
