@@ -127,7 +127,7 @@ class Problems:
         for part, Z, logits, with_padding in self._logits(points):
             loss += self._to_residuals(logits, part)
             for piece in pieces:
-                by_weights[piece] += with_padding[piece] @ Z
+                by_weights[piece] += self.rows.times(with_padding[piece], Z)
             by_intercepts += logits.astype(np.float64).sum(axis=2)
         slope = by_weights[:outputs].reshape(self.outputs, len(self), -1).transpose(1, 0, 2) * self.stretch[:, None]
         C, flat = self.C[:, None, None], W.reshape(len(W), -1)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .products import WIDTHS, cuts, rowwise, widths_for
+from .products import ONE_BY_ONE, cuts, rows_times, rowwise, widths_for
 
 _BLOCK = 1024
 """Rows at a time: a block and what is computed from it stay in a core's cache between the two products."""
@@ -86,6 +86,10 @@ class Rows:
         """How to cut a product of a block with that number of outputs; the last piece may end beyond them."""
         return cuts(outputs, self._widths) if self.exact else [slice(0, outputs)]
 
+    def times(self, outputs: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """(w, m) times a block (m, d); `outputs` are one of the `cuts`."""
+        return rows_times(outputs, Z) if self.exact else outputs @ Z
+
     @property
     def _even(self) -> int:
         """Rows of a block: of equal blocks none is so small that BLAS treats it in another way."""
@@ -94,8 +98,8 @@ class Rows:
     @cached_property
     def _widths(self) -> tuple[int, ...]:
         sizes = {self._even, (len(self) - 1) % self._even + 1}
-        agreeing = [widths_for(size, self.width, self.dtype.char) for size in sizes]
-        return tuple(width for width in WIDTHS if all(width in widths for widths in agreeing))
+        agreeing = [set(widths_for(size, self.width, self.dtype.char)) for size in sizes]
+        return tuple(sorted(set.intersection(*agreeing))) or ONE_BY_ONE
 
     def spread(self, members: np.ndarray) -> np.ndarray:
         """Standard deviation of each column among the members of each problem.
