@@ -59,7 +59,7 @@ def padded(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def widths_for(rows: int, width: int, kind: str) -> tuple[int, ...]:
-    """Widths that agree for products with a block Z (rows, width): Z times columns, and rows times Z by `rows_times`."""
+    """Widths that agree for products with a block Z (rows, width): Z times columns, and rows times Z (`rows_times`)."""
     of_rows = _by_rows((rows, width), kind, True)[1]
     return tuple(w for w in _by_columns((rows, width), kind) if w in of_rows) or ONE_BY_ONE
 
