@@ -97,7 +97,8 @@ class Sources(Sequence[Source]):
 
         Each file is looked up once, however many rows name it. One that is outside the root, also by a symbolic link,
         has none, and so have named pipes, devices and sockets: what has no stamp is not to be opened. A row with a
-        window of its own has another stamp than the file, so that its pixels count as changed when the window does.
+        frame, a member or a window of its own has another stamp than the file, so that its pixels count as changed
+        when these do.
         """
         coded = self._paths.dictionary_encode()
         root, real_folder = os.path.realpath(self._root), cache(lambda folder: os.path.realpath(folder))
@@ -110,18 +111,25 @@ class Sources(Sequence[Source]):
             except ImageError as error:
                 return 0, str(error)
 
-        stamps = np.zeros(len(coded.dictionary), np.uint64)
+        stamps, members = np.zeros((2, len(coded.dictionary)), np.uint64)
         reasons = np.full(len(coded.dictionary), "", object)
         for number, text in enumerate(coded.dictionary):
-            stamps[number], reasons[number] = stamp_of(Source.parse(self._root, text.as_py()).path)
+            source = Source.parse(self._root, text.as_py())
+            stamps[number], reasons[number] = stamp_of(source.path)
+            members[number] = _number(f"member {source.member}".encode()) if source.member else 0
         rows = coded.indices.to_numpy(zero_copy_only=False)
-        return self._with_windows(stamps[rows], reasons[rows] == ""), reasons[rows]
+        return np.where(reasons[rows] == "", stamps[rows] ^ self._parts(members[rows]), np.uint64(0)), reasons[rows]
 
-    def _with_windows(self, stamps: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        if self._windows is None:
-            return stamps
-        marks = [_number(text.encode()) if parse_window(text) else 0 for text in self._window_texts]
-        return np.where(valid, stamps ^ np.array(marks, np.uint64)[self._windows], stamps)
+    def _parts(self, members: np.ndarray) -> np.ndarray:
+        """A number for what each row takes of its file, (N,) uint64; 0 for all of it under the card's window."""
+        marks = members.copy()
+        if self._frames is not None:
+            frames, rows = np.unique(self._frames, return_inverse=True)
+            marks ^= np.array([_number(b"frame %d" % one) if one >= 0 else 0 for one in frames], np.uint64)[rows]
+        if self._windows is not None:
+            windows = [_number(text.encode()) if parse_window(text) else 0 for text in self._window_texts]
+            marks ^= np.array(windows, np.uint64)[self._windows]
+        return marks
 
 
 @DamageAsImageError()

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from medprobe.base import CacheError, QuarantineError
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.extract import engine, extract, load_backbone
-from medprobe.manifests import Manifest, build_folder
+from medprobe.manifests import DatasetCard, Manifest, build_folder
 
 _QUIET = {"show_progress": False}
 TINY = "timm:test_vit@random"
@@ -122,6 +123,23 @@ def test_an_image_that_changed_is_embedded_again(gallery, tmp_path, tiny, paint_
     [after] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
     changed = np.flatnonzero((after.load("cls") != old).any(axis=1))
     assert changed.tolist() == [4]
+
+
+def test_another_frame_or_array_of_the_same_file_is_embedded_anew(tmp_path, tiny) -> None:
+    random = np.random.default_rng(0)
+    arrays = {name: random.integers(0, 256, (6, 16, 16), np.uint8) for name in ("a", "b")}
+    np.savez(tmp_path / "stack.npz", **arrays)
+
+    def embedded(array: str, first: int, store: str) -> np.ndarray:
+        ids = ["x", "y", "z"]
+        table = pd.DataFrame({"sample_id": ids, "path": f"stack.npz#{array}", "frame": np.arange(3) + first})
+        manifest = Manifest(table, DatasetCard.of("here", name="stack", root=str(tmp_path)))
+        [cache] = extract(manifest, [tiny], tmp_path / store, workers=0, **_QUIET)
+        return cache.load("cls")
+
+    for array, first in [("a", 0), ("a", 3), ("b", 3)]:
+        again = embedded(array, first, "one")
+        np.testing.assert_array_equal(again, embedded(array, first, f"{array}{first}"))
 
 
 def test_exchanged_files_exchange_their_vectors_and_a_copied_tree_costs_no_embedding(
