@@ -52,6 +52,10 @@ def predict(
     slices: Annotated[
         str, typer.Option("--slices", help="Slices of NIfTI volumes, as in `manifest build nifti`.")
     ] = "axial:middle:5",
+    frames: Annotated[
+        str,
+        typer.Option("--frames", help="Frames of DICOM files and slices of series, as in `manifest build dicom`."),
+    ] = "all",
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -73,11 +77,13 @@ def predict(
     from ..manifests.schema.table_io import write_table
     from ..model import load_model, manifest_of, predict_manifest
     from ..model.images import require_table_place
-    from ..model.predicting import likely_faults
+    from ..model.predicting import unusual_in_words
 
     require_table_place(out, images, overwrite=overwrite)
     loaded = load_model(model, backbone=backbone, device=device)
-    manifest = manifest_of(images, slices=slices, notice=lambda text: remark(wrapped(f"note: {text}")))
+    reading = loaded.facts.reading
+    taken = {"slices": slices, "frames": frames, "reading": reading}
+    manifest = manifest_of(images, **taken, notice=lambda text: remark(wrapped(f"note: {text}")))
     _compare_labels(loaded, manifest)
     work = out.with_name(f"{out.name}.partial")
     store = cache or _default_store(manifest, work)
@@ -91,14 +97,17 @@ def predict(
     if store == work:
         shutil.rmtree(work, ignore_errors=True)
     _show_counts(table, out)
-    if warning := likely_faults(table):
-        remark(wrapped(f"warning: {warning}."))
-    failed = table[table["problem"] != ""]
-    if len(failed):
-        listed = "".join(f"\n  {row[0]}: {row[-1]}" for row in failed.head(10).itertuples(index=False))
-        rest = f"\n  and {len(failed) - 10:,} more" if len(failed) > 10 else ""
+    if unusual := unusual_in_words(table):
+        remark(wrapped(f"warning: {unusual}"))
+    faulty = table[table["problem"] != ""]
+    if len(faulty):
+        listed = "".join(f"\n  {row[0]}: {row[-1]}" for row in faulty.head(10).itertuples(index=False))
+        rest = f"\n  and {len(faulty) - 10:,} more" if len(faulty) > 10 else ""
+        none = int(faulty["unusual"].isna().sum())
+        partly = f" {len(faulty) - none:,} only in part," if len(faulty) > none else ""
         raise QuarantineError(
-            f"{len(failed):,} of {len(table):,} could not be predicted; all others are.{listed}{rest}"
+            f"{none:,} of {len(table):,} could not be predicted,{partly} for images that cannot be read; all others"
+            f" are.{listed}{rest}"
         )
 
 
@@ -128,12 +137,8 @@ def _compare_labels(model: Model, manifest: Manifest) -> None:
 
 
 def _show_counts(table: pd.DataFrame, out: Path) -> None:
-    from ..model.predicting import FAR, likely_faults
-
-    done = table[table["problem"] == ""]
+    done = table[table["unusual"].notna()]
     counts = done["predicted"].value_counts()
     classes = ", ".join(f"{name or 'none'} {count:,}" for name, count in counts.items())
-    far = int((done["unusual"] >= FAR).sum())
-    more = f" {far:,} more unusual than {FAR:g} % of the training images." if far and not likely_faults(table) else ""
-    say(wrapped(f"{counted(len(done), 'prediction')}: {classes}.{more}" if len(done) else "No predictions."))
+    say(wrapped(f"{counted(len(done), 'prediction')}: {classes}." if len(done) else "No predictions."))
     say(f"Saved: {out}")

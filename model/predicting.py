@@ -12,7 +12,7 @@ import pandas as pd
 from ..base import ProbeError, QuarantineError, one_of
 from ..cache import EmbeddingCache, EmbeddingSpec
 from ..cache.spec import published_path
-from ..manifests import Manifest
+from ..manifests import IntensityPolicy, Manifest
 from ..probe.data.features import PREDICTIONS, aggregate
 from ..probe.data.probe_data import ProbeData
 from .model import Model
@@ -25,6 +25,8 @@ FAR = 99.0
 """Percentile from which an image counts as far from the training images."""
 _SUSPICIOUS = 0.2
 """Share of far units from which something is likely wrong; of images like the training images it is 0.01."""
+_SHOWN = 5
+"""Far units whose names a warning has."""
 
 
 def predict_manifest(
@@ -55,7 +57,7 @@ def predict_manifest(
         One row per unit, in the order of their ids: `unit_id` (`sample_id` where the manifest has no such column),
         `predicted` (the class; for multilabel those from 0.5, joined by semicolons), `unusual` (0 to 100: percentage of
         training units that are no further from their neighbours), `p_CLASS` for every class, and `problem`, why there
-        is no prediction, "" where there is one.
+        is no prediction, or which images it lacks; "" where it is whole.
 
     Raises:
         ProbeError: the manifest has other modalities than the model.
@@ -72,8 +74,7 @@ def predict_manifest(
         >>> len(table), list(table.columns)
         (60, ['sample_id', 'predicted', 'unusual', 'p_benign', 'p_malignant', 'problem'])
     """
-    card = manifest.card.model_copy(update={"reading": model.facts.reading})
-    manifest = Manifest(manifest.table, card, manifest.path)
+    manifest = _read_as_training_images(manifest, model.facts.reading)
     options = {"workers": workers, "batch_size": batch_size, "show_progress": show_progress}
     cache = _embedded(model, manifest, Path(store), on_loaded, options)
     data, units = ProbeData.of(manifest, [cache], model.facts.aggregation), manifest.units()
@@ -88,6 +89,24 @@ def predict_manifest(
         table[f"p_{name}"] = column
     table["problem"] = _problems(manifest, cache, done)
     return table
+
+
+def _read_as_training_images(manifest: Manifest, reading: IntensityPolicy) -> Manifest:
+    """The manifest under the model's intensity policy, which decides whether rows have windows of their own.
+
+    Raises:
+        ProbeError: they have such as another policy makes.
+    """
+    table, theirs = manifest.table, manifest.card.reading
+    if "window" in table and theirs != reading:
+        if not (isinstance(reading.window, tuple) or reading.scope == "slice"):
+            raise ProbeError(
+                f"{manifest.path or manifest.name}: its column window was made under another intensity policy (the"
+                " card's `reading`) than that of the model. Build the manifest again with the same options, or predict"
+                " the folder of the images."
+            )
+        table = table.drop(columns="window")
+    return Manifest(table, manifest.card.model_copy(update={"reading": reading}), manifest.path)
 
 
 def _embedded(
@@ -139,22 +158,29 @@ def _require_same_modalities(model: Model, data: ProbeData) -> None:
 
 
 def _problems(manifest: Manifest, cache: EmbeddingCache, done: np.ndarray) -> np.ndarray:
-    """Why units have no prediction, (U,) object; "" where they have one."""
+    """Why units have no prediction, or one without some of their images, (U,) object; "" where it is whole."""
     units, reasons = manifest.units(), cache.quarantine
     problems = np.full(len(done), "", object)
-    for sample, unit in zip(manifest.sample_ids, units.sample_unit, strict=True):
-        if not done[unit] and not problems[unit]:
-            problems[unit] = reasons.get(sample, "")
-    problems[~done & (problems == "")] = "it has no image that could be embedded"
+    problems[~done] = "it has no image that could be embedded"
+    bad = np.array([sample in reasons for sample in manifest.sample_ids], bool)
+    images, lost = (np.bincount(units.sample_unit[rows], minlength=len(done)) for rows in (slice(None), bad))
+    for row in np.flatnonzero(bad)[::-1]:  # the first of a unit is what stays
+        unit, reason = units.sample_unit[row], reasons[manifest.sample_ids[row]]
+        problems[unit] = f"without {lost[unit]:,} of {images[unit]:,} images: {reason}" if done[unit] else reason
     return problems
 
 
-def likely_faults(table: pd.DataFrame) -> str:
-    """A sentence where many units are far from all training images, else ""."""
-    far = table["unusual"].dropna() >= FAR
-    if not len(far) or far.mean() < _SUSPICIOUS:
+def unusual_in_words(table: pd.DataFrame) -> str:
+    """Which units are far from all training images, and what that means; "" where none is."""
+    far = table[table["unusual"] >= FAR].sort_values("unusual", ascending=False, kind="stable")
+    done = int(table["unusual"].notna().sum())
+    if far.empty:
         return ""
-    return (
-        f"{int(far.sum()):,} of {len(far):,} are more unusual than {FAR:g} % of the training images: another modality,"
-        " body part or scanner? Predictions for such images mean little"
+    named = [f"{name} ({value:g})" for name, value in zip(far.iloc[:, 0], far["unusual"], strict=True)]
+    text = (
+        f"{len(far):,} of {done:,} {'is' if len(far) == 1 else 'are'} more unusual than {FAR:g} % of the training"
+        f" images, so that their probabilities mean little, however high: {one_of(named, most=_SHOWN)}."
     )
+    if len(far) < _SUSPICIOUS * done:
+        return f"{text} Of images like the training images 1 in 100 is."
+    return f"{text} Are they of another modality, body part or scanner?"

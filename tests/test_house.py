@@ -43,6 +43,7 @@ _FROM_MODULES = {
     "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text", "version"},
     "manifests": {
         "build_options",
+        "builders.any_images",
         "builders.files",
         "builders.label_tables",
         "builders.medmnist_facts",

@@ -146,13 +146,13 @@ def class_folder_table(
     others: list[Path] = []
     deep = 0
     for folder, label, split in _class_folders(src, notice, classes, layout):
-        images = _images(folder, notice, others)
+        images = images_below(folder, notice, others)
         if not images:
             notice(f"{folder.relative_to(src).as_posix()}/ holds no images and was skipped.")
         deep += sum(file.parent != folder for file in images)
         paths = [file.relative_to(src).as_posix() for file in images]
         rows += [{"sample_id": path, "path": path, "label": label, "split": split} for path in paths]
-    _report_others(others, notice)
+    report_others(others, notice)
     if deep:
         notice(
             f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
@@ -169,8 +169,8 @@ def _unlabelled_table(src: Path, notice: Notice) -> pd.DataFrame:
     require_folder(src, _instead(src))
     walk(src)  # refuses folders that cannot be read
     others: list[Path] = []
-    paths = pd.Series([file.relative_to(src).as_posix() for file in _images(src, notice, others)], dtype=TEXT)
-    _report_others(others, notice)
+    paths = pd.Series([file.relative_to(src).as_posix() for file in images_below(src, notice, others)], dtype=TEXT)
+    report_others(others, notice)
     if not len(paths):
         raise ManifestError(
             f"{src}: holds no images. Slices of NIfTI volumes and images of stacks are listed in a table, as "
@@ -271,7 +271,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images(folder: Path, notice: Notice, others: list[Path]) -> list[Path]:
+def images_below(folder: Path, notice: Notice, others: list[Path]) -> list[Path]:
     """Every image below `folder`; `others` receives the files that are none."""
     images: list[Path] = []
     for file in _files(folder, notice):
@@ -279,7 +279,7 @@ def _images(folder: Path, notice: Notice, others: list[Path]) -> list[Path]:
     return images
 
 
-def _report_others(files: Sequence[Path], notice: Notice) -> None:
+def report_others(files: Sequence[Path], notice: Notice) -> None:
     """Reports files that are not images, by suffix."""
     if files:
         counts = Counter(file.suffix.lower() or "(no suffix)" for file in files)

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from medprobe.base import BackboneError, ImageError, ProbeError
 from medprobe.extract import Backbone, extract
-from medprobe.manifests import IntensityPolicy, Manifest, build_csv
+from medprobe.manifests import DatasetCard, IntensityPolicy, Manifest, build_csv
 from medprobe.model import Model, export_onnx, fit_model, load_model, manifest_of, predict_manifest, save_model
-from medprobe.model.predicting import likely_faults
+from medprobe.model.predicting import _read_as_training_images, unusual_in_words
 from PIL import Image
 
 QUIET = {"workers": 0, "show_progress": False}
@@ -103,6 +103,28 @@ def test_an_unreadable_image_has_its_reason_and_all_others_a_prediction(scans, m
         model.predict([tmp_path / "images" / "03.png"])
 
 
+def test_a_unit_without_some_of_its_images_says_so(scans, model: Model, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(scans.folder / "images", images)
+    (images / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    table = pd.DataFrame({"sample_id": list("abcd"), "path": [f"{n:02d}.png" for n in (2, 3, 3, 5)]})
+    manifest = Manifest(table.assign(unit_id=["u", "u", "v", "w"]), DatasetCard.of("", name="x", root=str(images)))
+    found = predict_manifest(model, manifest, tmp_path / "store", **QUIET).set_index("unit_id")
+    assert found["unusual"].notna().tolist() == [True, False, True]
+    assert found.loc["u", "problem"].startswith("without 1 of 2 images: ")
+    assert found.loc["v", "problem"]
+    assert not found.loc["w", "problem"]
+
+
+def test_windows_of_rows_hold_under_the_policy_that_made_them_alone(scans, model: Model, tmp_path: Path) -> None:
+    table = scans.manifest.table.head(2).assign(window="100,50")
+    card = scans.manifest.card.model_copy(update={"reading": IntensityPolicy(percentiles=(1, 99))})
+    with pytest.raises(ProbeError, match="window was made under another intensity policy"):
+        predict_manifest(model, Manifest(table, card, scans.manifest.path), tmp_path / "store", **QUIET)
+    fixed = replace(model, facts=replace(model.facts, reading=IntensityPolicy(window=(40, 400))))
+    assert "window" not in _read_as_training_images(Manifest(table, card), fixed.facts.reading).table
+
+
 def test_images_of_a_unit_are_combined_as_in_training(scans, tiny: Backbone, tmp_path: Path) -> None:
     table = scans.manifest.table.assign(unit_id=scans.manifest.table["group_id"])
     units = Manifest(table, scans.manifest.card, scans.manifest.path)
@@ -130,14 +152,20 @@ def test_a_nifti_volume_is_one_unit_of_its_slices(model: Model, tmp_path: Path) 
 
 
 def test_images_of_another_kind_are_unusual(scans, model: Model, tmp_path: Path) -> None:
-    assert likely_faults(predict_manifest(model, scans.manifest, scans.store, **QUIET)) == ""
+    usual = predict_manifest(model, scans.manifest, scans.store, **QUIET).query("unusual < 99")
+    assert unusual_in_words(usual) == ""
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for number in range(4):
         Image.fromarray(rng.integers(0, 2, (64, 64), np.uint8) * 255).save(tmp_path / "images" / f"{number}.png")
     table = predict_manifest(model, manifest_of(tmp_path / "images"), tmp_path / "store", **QUIET)
     assert (table["unusual"] == 100).all()
-    assert likely_faults(table)
+    words = unusual_in_words(table)
+    assert words.startswith("4 of 4 are more unusual than 99 % of the training images")
+    assert "0.png (100)" in words
+    one_of_many = pd.concat([table.head(1), *[usual] * 2])
+    assert "1 of" in unusual_in_words(one_of_many)
+    assert "1 in 100" in unusual_in_words(one_of_many)
 
 
 def test_pixels_are_read_as_the_model_reads_them(scans, tiny: Backbone, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from ..files import files_below, read_all
 from ..slices import SliceChoice
 from .headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
-from .series import choose_slices, sort_series
+from .series import choose_slices, frames_of, sort_series
 from .skipped import SkippedFiles
 from .windows import series_windows
 
@@ -39,8 +39,9 @@ from .windows import series_windows
 def build_dicom(
     src: Path | str,
     *,
-    labels: Path | str,
-    label_columns: Sequence[str],
+    labels: Path | str | None = None,
+    label_columns: Sequence[str] = (),
+    unlabelled: bool = False,
     join: str | None = None,
     unit: Level | None = None,
     frames: str = "all",
@@ -63,16 +64,20 @@ def build_dicom(
     Other files, DICOMDIR, files without pixels, images without a row in the table and rows without an image are
     skipped, with a message.
 
+    With --unlabelled there is no table; every image is taken, and an image without PatientID is of a patient of its
+    own study. The manifest can be embedded, searched and predicted.
+
     Args:
         src: folder that holds the files, at any depth; paths in the manifest start from it.
         labels: CSV or Parquet table of labels.
         label_columns: column of class names, or one of several columns of 0 and 1.
+        unlabelled: take every image without a label; then there is no table.
         join: column of ids in the table. By default the first of SOPInstanceUID, StudyInstanceUID and PatientID that it
             has. Which of the three ids a column holds is determined by its values.
         unit: what gets one prediction: image, study or patient. By default the study, or the image if the table has a
             row per image.
         frames: frames to take from files with several, and slices from series with a file per slice: all, middle,
-            middle:N (N around the middle) or every:N.
+            middle:N (N around the middle) or every:N; both are counted in the order of their positions.
         attributes: sex or age (in years) of the patient, to compute subgroup scores by.
         group_column: column of patients in the table, for files without PatientID. A PatientID must not be in several
             groups.
@@ -101,26 +106,43 @@ def build_dicom(
     for attribute in attributes:
         choose_word("attribute", attribute, ATTRIBUTES)
     multilabel = len(label_columns) > 1 or task == "multilabel"
-    table, key = read_labels(
-        Path(labels), label_columns, join, group_column, split_column, notice, multilabel=multilabel
-    )
+    given = {"--labels": labels, "--label-column": label_columns, "--join": join, "--group-column": group_column}
+    given |= {"--split-column": split_column, "--task": task, "--classes": classes}
+    table, key = None, ""
+    if labels is not None and not unlabelled:
+        columns = label_columns, join, group_column, split_column
+        table, key = read_labels(Path(labels), *columns, notice, multilabel=multilabel)
+    elif not unlabelled:
+        raise ManifestError(f"{src}: name the table of labels with --labels, or add --unlabelled if there is none.")
+    elif others := [option for option, value in given.items() if value]:
+        raise ManifestError(f"{src}: --unlabelled images have no {one_of(others)}; leave out one or the other.")
     left_out = SkippedFiles(src, None if skipped is None else Path(skipped), skip_faulty=skip_faulty)
-    images = _read_images(src, table.file, attributes, left_out, notice, need_patient=group_column is None)
+    need_patient = group_column is None and table is not None
+    file = None if table is None else table.file
+    images = _read_images(src, file, attributes, left_out, notice, need_patient=need_patient)
     images["patient"] = fold_ids(column_of(images, "patient"), "PatientID", notice)
-    level = joined_on(table, key, images)
-    images["row"] = table.row_of(key, column_of(images, level))
-    report_unmatched(table, images, notice)
-    left_out.add(dict.fromkeys(images["path"][images["row"] < 0], f"no row in {table.file.name}"))
+    level: Level = "study"
+    if table is None:
+        images["row"], images["patient"] = 0, images["patient"].where(images["patient"] != "", images["study"])
+    else:
+        level = joined_on(table, key, images)
+        images["row"] = table.row_of(key, column_of(images, level))
+        report_unmatched(table, images, notice)
+        left_out.add(dict.fromkeys(images["path"][images["row"] < 0], f"no row in {table.file.name}"))
     left_out.write()
     images = sort_series(images[images["row"] >= 0], notice)
     unit = unit or ("image" if level == "image" else "study")
-    if group_column is not None:
+    if table is not None and group_column is not None:
         compare_groups(table, images, group_column, notice)
     elif unit == "study":
         _refuse_shared_studies(images, src)
     images["window"] = series_windows(images, src, reading, notice)
     made = _samples(choose_slices(images, choice), choice, unit, attributes)
     rows = made.pop("row")
+    if table is None:
+        return assemble(
+            made, str(src), src, notice=notice, name=name or src.resolve().name, attributes=list(attributes)
+        )
     names = {name: name for name in label_columns} if multilabel else {"label": label_columns[0]}
     columns = {"group_id": group_column, "split": split_column, **names}
     columns = {ours: theirs for ours, theirs in columns.items() if theirs}
@@ -147,7 +169,13 @@ def build_dicom(
 
 
 def _read_images(
-    src: Path, labels: Path, attributes: Sequence[str], left_out: SkippedFiles, notice: Notice, *, need_patient: bool
+    src: Path,
+    labels: Path | None,
+    attributes: Sequence[str],
+    left_out: SkippedFiles,
+    notice: Notice,
+    *,
+    need_patient: bool,
 ) -> pd.DataFrame:
     """A row for each image below `src`, in the order of their paths: `path`, and what `read_header` returns.
 
@@ -204,7 +232,8 @@ def _refuse_shared_studies(images: pd.DataFrame, src: Path) -> None:
 
 def _samples(images: pd.DataFrame, choice: SliceChoice, unit: Level, attributes: Sequence[str]) -> pd.DataFrame:
     """The manifest's table but for labels, a row per frame; `row` is that of the table of labels."""
-    frames = [choice.frames(count) if count > 1 else [None] for count in images["frames"]]
+    several = zip(images["frames"], images["places"], strict=True)
+    frames = [frames_of(choice, count, places) if count > 1 else [None] for count, places in several]
     samples = images.assign(frame=pd.Series(frames, images.index, object)).explode("frame", ignore_index=True)
     ids = zip(samples["image"], samples["frame"], strict=True)
     return pd.DataFrame(

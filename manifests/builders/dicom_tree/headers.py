@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -13,6 +11,7 @@ from ....base import ImageError, ManifestError
 from ....base.text import install_command
 from ...readers import dicom
 from ...readers.read_errors import DamageAsImageError
+from .positions import numbers, places_of_frames
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -76,8 +75,8 @@ def read_header(
     Returns:
         For an image: the ids `image`, `study`, `patient` and `series` (the last two may be empty), `modality`, the
         number of `frames`, `bare` (whether it is one slice of a volume, without a window in the file), `position` (3
-        numbers), `orientation` (6) and the number of the `instance`, and the attributes; what the header lacks is
-        None. For a DICOM file that cannot be used: why, and what to do.
+        numbers), `orientation` (6) and the number of the `instance`, the `places` of several frames, and the
+        attributes; what the header lacks is None. For a DICOM file that cannot be used: why, and what to do.
     """
     from ...readers import dicom_file
 
@@ -113,9 +112,10 @@ def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_pat
         **texts,
         "modality": texts["modality"] or "OT",
         "frames": frames,
-        "position": _numbers(elements, "ImagePositionPatient", 3),
-        "orientation": _numbers(elements, "ImageOrientationPatient", 6),
-        "instance": (_numbers(elements, "InstanceNumber", 1) or [None])[0],
+        "position": numbers(elements, "ImagePositionPatient", 3),
+        "orientation": numbers(elements, "ImageOrientationPatient", 6),
+        "instance": (numbers(elements, "InstanceNumber", 1) or [None])[0],
+        "places": places_of_frames(elements, frames) if frames > 1 else None,
         "bare": texts["modality"] in VOLUMES and frames == 1 and dicom.lacks_window(elements),
     }
     if "sex" in texts:
@@ -123,16 +123,6 @@ def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_pat
     if "age" in texts:
         found["age"] = _years(texts["age"])
     return found
-
-
-def _numbers(elements: Dataset, keyword: str, count: int) -> list[float] | None:
-    """The numbers of an element; None where there are not so many, or they are not finite."""
-    with suppress(ArithmeticError, TypeError, ValueError):
-        found = elements.get(keyword)
-        numbers = [float(number) for number in ([found] if count == 1 else found)]  # pyright: ignore[reportOptionalIterable]
-        if len(numbers) == count and all(map(isfinite, numbers)):
-            return numbers
-    return None
 
 
 def _years(age: str) -> float | None:

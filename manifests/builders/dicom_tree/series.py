@@ -9,9 +9,7 @@ from ....base import counted
 from ..common import Notice
 from ..slices import SliceChoice
 from .headers import VOLUMES
-
-_PARALLEL = 0.01
-"""By which direction cosines of slices of one stack may differ: half a degree."""
+from .positions import along_normal
 
 
 def sort_series(images: pd.DataFrame, notice: Notice) -> pd.DataFrame:
@@ -38,7 +36,7 @@ def sort_series(images: pd.DataFrame, notice: Notice) -> pd.DataFrame:
     for rows in slices.groupby(["study", "series"], sort=False).indices.values():
         one = slices.index[rows].to_numpy()
         series = images.iloc[one]
-        positions = _positions(series) if len(one) > 1 else None
+        positions = along_normal(series["orientation"].tolist(), series["position"].tolist()) if len(one) > 1 else None
         if len(one) == 1 or (positions is None and not series["modality"].isin(VOLUMES).all()):
             continue
         unplaced += positions is None
@@ -67,14 +65,8 @@ def choose_slices(images: pd.DataFrame, choice: SliceChoice) -> pd.DataFrame:
     return images[kept].reset_index(drop=True)
 
 
-def _positions(series: pd.DataFrame) -> np.ndarray | None:
-    """Millimetres of each slice along the normal of the first, (N,); None where they lack it or are not parallel."""
-    if series["position"].isna().any() or series["orientation"].isna().any():
-        return None
-    axes, positions = np.array(series["orientation"].tolist()), np.array(series["position"].tolist())
-    normal = np.cross(axes[0, :3], axes[0, 3:])
-    length = np.linalg.norm(normal)
-    if length < _PARALLEL or np.abs(axes - axes[0]).max() > _PARALLEL:
-        return None
-    # Positions of one slice in several series or echoes differ by rounding.
-    return np.round(positions @ (normal / length), 3)
+def frames_of(choice: SliceChoice, count: int, places: list[int] | None) -> list[int]:
+    """The chosen frames of a file of several, in the order of their positions where `places` says them."""
+    of_frame = np.arange(count) if places is None else np.array(places)
+    order = np.argsort(of_frame, kind="stable")
+    return order[np.isin(of_frame[order], choice.frames(int(of_frame.max()) + 1))].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +42,7 @@ class SkippedFiles:
     def add_kinds(self, kinds: Mapping[str, Skipped]) -> str:
         """Adds files that are no images, and returns how many there are of each kind, in words."""
         self.add({path: kind.what for path, kind in kinds.items()})
-        return one_of(counted(count, *kind) for kind, count in Counter(kinds.values()).most_common())
+        return kinds_in_words(kinds.values())
 
     def add_faulty(self, faults: Mapping[str, str], notice: Notice) -> None:
         """Adds files that cannot be used.
@@ -69,6 +69,11 @@ class SkippedFiles:
         rows = pd.DataFrame(sorted(self._reasons.items()), columns=["path", "reason"], dtype=str)
         with atomic_path(self.table) as temporary:
             temporary.write_text(csv_text(rows), encoding="utf-8")
+
+
+def kinds_in_words(kinds: Iterable[Skipped]) -> str:
+    """How many there are of each."""
+    return one_of(counted(count, *kind) for kind, count in Counter(kinds).most_common())
 
 
 def _require_place(table: Path) -> None:

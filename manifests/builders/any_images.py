@@ -1,0 +1,105 @@
+"""Whatever images a path leads to, without labels: files, DICOM series and films, NIfTI volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ...base import ImageError, ManifestError
+from ..manifest import Manifest
+from ..readers import dicom
+from ..readers.nifti import slice_count
+from ..schema.intensity_policy import IntensityPolicy
+from .common import Notice, assemble
+from .dicom_tree.units import dicom_units
+from .files import walk
+from .folder import images_below, report_others
+from .images import IMAGE_SUFFIXES
+from .slices import SliceChoice
+
+
+def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy, notice: Notice) -> Manifest:
+    """An unlabelled manifest of one file, or of all images in a folder at any depth.
+
+    A unit is a file; of a DICOM series of slices it is the whole series, under the name of its first file.
+
+    Args:
+        path: a folder, an image or a volume.
+        slices: of a NIfTI volume, as `build_nifti` takes them.
+        frames: of a DICOM file of several and of a DICOM series, as `build_dicom` takes them.
+        reading: the intensity policy.
+        notice: called with what was skipped, and about series.
+
+    Raises:
+        ManifestError: there is no such file, there are no images, or folders cannot be read.
+    """
+    others: list[Path] = []
+    if path.is_dir():
+        walk(path)  # refuses folders that cannot be read
+        root, images = path, images_below(path, notice, others)
+    elif path.is_file():
+        root, images = path.parent, [path]
+    else:
+        raise ManifestError(f"{path}: there is no such file or folder.")
+    volumes = [file for file in (*images, *others) if _is_volume(file)]
+    report_others([file for file in others if file not in volumes], notice)
+    table = _table(root, images, volumes, slices, frames, reading, notice)
+    if table.empty:
+        raise ManifestError(f"{path}: holds no images, DICOM files or NIfTI volumes.")
+    about = {"name": root.resolve().name or "images", "reading": reading}
+    made = assemble(table.drop(columns="unit_id"), str(root), root, notice=notice, **about)
+    # Not before, as units are files here, and no ids of which some may be written as numbers.
+    alone = (table["unit_id"] == table["sample_id"]).all()
+    return made if alone else Manifest(made.table.assign(unit_id=table["unit_id"]), made.card)
+
+
+def _table(
+    root: Path,
+    images: Sequence[Path],
+    volumes: Sequence[Path],
+    slices: str,
+    frames: str,
+    reading: IntensityPolicy,
+    notice: Notice,
+) -> pd.DataFrame:
+    """The manifest's table: plain images, then DICOM, then volumes."""
+    files, names = (sorted(file.relative_to(root).as_posix() for file in some) for some in (images, volumes))
+    plain = [file for file in files if file not in {*names}]
+    of_dicom = [file for file in plain if _is_dicom(root / file)]
+    plain = [file for file in plain if file not in {*of_dicom}]
+    parts = [pd.DataFrame({"sample_id": plain, "path": plain, "unit_id": plain})]
+    choices = SliceChoice.parse(slices), SliceChoice.parse_frames(frames, "--frames")
+    if of_dicom:
+        parts.append(dicom_units(root, of_dicom, choices[1], reading, notice))
+    if names:
+        parts.append(_slices(root, names, choices[0]))
+    made = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    return made.dropna(axis="columns", how="all")
+
+
+def _is_volume(file: Path) -> bool:
+    return file.name.lower().endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.suffix.lower() in IMAGE_SUFFIXES and file.suffix.lower() not in (".dcm", ".dicom"):
+        return False
+    try:
+        with file.open("rb") as opened:
+            return dicom.recognises(opened.read(512))
+    except OSError:
+        return False  # which extraction cannot read either, and says why
+
+
+def _slices(root: Path, files: Sequence[str], choice: SliceChoice) -> pd.DataFrame:
+    """A row for each slice that is taken of a volume, which is a unit."""
+    rows, axis = [], choice.axis or "axial"
+    for name in files:
+        try:
+            frames = choice.frames(slice_count(root / name, axis))
+        except ImageError:
+            frames = [0]  # which extraction cannot read either, and says why
+        rows += [(f"{name}#{axis}-{frame}", f"{name}#{axis}", frame, name) for frame in frames]
+    return pd.DataFrame(rows, columns=["sample_id", "path", "frame", "unit_id"])

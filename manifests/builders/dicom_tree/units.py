@@ -1,0 +1,62 @@
+"""DICOM files that nothing but a folder tells apart: an image is a unit, and so are a series of slices and a film."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...schema.intensity_policy import IntensityPolicy
+from ..common import Notice
+from ..files import read_all
+from ..slices import SliceChoice
+from .headers import Skipped, read_header, require_pydicom
+from .series import choose_slices, frames_of, sort_series
+from .skipped import kinds_in_words
+from .windows import series_windows
+
+
+def dicom_units(
+    src: Path, files: Sequence[str], choice: SliceChoice, reading: IntensityPolicy, notice: Notice
+) -> pd.DataFrame:
+    """Rows of DICOM files; slices of a series are in order and have a window as `build_dicom` gives them.
+
+    Args:
+        src: the folder that paths start from.
+        files: their paths below it, in order.
+        choice: of frames and slices, as in `build_dicom`.
+        reading: the intensity policy under which they are read.
+        notice: called with what was skipped, and about series.
+
+    Returns:
+        `sample_id`, `path`, `unit_id` (the file, of a series its first), `frame` and `window`, both missing where there
+        is none. A file that cannot be used has a row too, so that whoever reads it reports why.
+
+    Raises:
+        ManifestError: pydicom is not installed.
+    """
+    require_pydicom()
+    headers = read_all(partial(read_header, need_patient=False), [src / file for file in files], "Reading headers")
+    found = dict(zip(files, headers, strict=True))
+    if kinds := [header for header in headers if isinstance(header, Skipped)]:
+        notice(f"Skipped {kinds_in_words(kinds)}.")
+    faulty = [file for file, header in found.items() if isinstance(header, str)]
+    parts = [pd.DataFrame({"sample_id": faulty, "path": faulty, "unit_id": faulty})]
+    if usable := [{"path": file, **header} for file, header in found.items() if isinstance(header, dict)]:
+        images = sort_series(pd.DataFrame(usable), notice)
+        first = images["path"].where(images["series_row"] < 0, [usable[row]["path"] for row in images["series_row"]])
+        images = images.assign(unit_id=first, window=series_windows(images, src, reading, notice))
+        parts.append(_rows(choose_slices(images, choice), choice))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(images: pd.DataFrame, choice: SliceChoice) -> pd.DataFrame:
+    several = zip(images["frames"], images["places"], strict=True)
+    frames = [frames_of(choice, count, places) if count > 1 else [np.nan] for count, places in several]
+    rows = images.assign(frame=pd.Series(frames, images.index, object)).explode("frame", ignore_index=True)
+    names = zip(rows["path"], rows["frame"], strict=True)
+    rows["sample_id"] = [file if np.isnan(frame) else f"{file}/{int(frame):04d}" for file, frame in names]
+    return rows[["sample_id", "path", "unit_id", "frame", "window"]]
