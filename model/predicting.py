@@ -163,9 +163,9 @@ def _problems(manifest: Manifest, cache: EmbeddingCache, done: np.ndarray) -> np
     problems = np.full(len(done), "", object)
     problems[~done] = "it has no image that could be embedded"
     bad = np.array([sample in reasons for sample in manifest.sample_ids], bool)
-    images, lost = (np.bincount(units.sample_unit[rows], minlength=len(done)) for rows in (slice(None), bad))
+    images, lost = (np.bincount(rows, minlength=len(done)) for rows in (units.sample_unit, units.sample_unit[bad]))
     for row in np.flatnonzero(bad)[::-1]:  # the first of a unit is what stays
-        unit, reason = units.sample_unit[row], reasons[manifest.sample_ids[row]]
+        unit, reason = units.sample_unit[row], reasons[str(manifest.sample_ids[row])]
         problems[unit] = f"without {lost[unit]:,} of {images[unit]:,} images: {reason}" if done[unit] else reason
     return problems
 

@@ -55,7 +55,6 @@ _FROM_MODULES = {
         "output_path",
         "pseudonyms",
         "readers",
-        "readers.nifti",
         "readers.pillow",
         "readers.worker_pool",
         "registry",

@@ -22,7 +22,13 @@ _ONE_IMAGE = (".jpg", ".jpeg", ".png", ".bmp", ".jp2", ".pgm", ".ppm", ".pnm")
 
 
 def check_frames(
-    paths: pd.Series, frames: pd.Series | None, root: Path, columns: tuple[str, str | None], faults: Faults
+    paths: pd.Series,
+    frames: pd.Series | None,
+    root: Path,
+    columns: tuple[str, str],
+    faults: Faults,
+    *,
+    rows: np.ndarray | None = None,
 ) -> None:
     """Notes the rows that name no frame of a file with several, or a frame, an array or an axis that is not there.
 
@@ -32,8 +38,9 @@ def check_frames(
         paths: as in a manifest, (N,); blank ones are another question.
         frames: the column of frames, (N,), if there is one; what is no whole number is another question.
         root: the folder that paths start from.
-        columns: what the user calls the columns of paths and frames; None without a column of frames.
+        columns: what the user calls the columns of paths and frames; without one of frames, what would name it.
         faults: of the table; receives the errors.
+        rows: (N,) which row of the table each is of, from 0; by default they are its rows.
     """
     blank = np.ones(len(paths), bool) if frames is None else is_blank(frames)
     numbers = np.full(len(paths), np.nan) if frames is None else as_numbers(frames)
@@ -49,9 +56,9 @@ def check_frames(
     for row in np.flatnonzero(usable & np.isin(codes, asked)):
         number = None if blank[row] else int(numbers[row])
         if message := _fault(found[codes[row]], number, str(texts[codes[row]]), columns):
-            wrong.setdefault(message, []).append(int(row))
-    for message, rows in wrong.items():
-        faults.note(f"{rows_in_words(rows)}: {message}", len(rows), row=rows[0])
+            wrong.setdefault(message, []).append(int(row if rows is None else rows[row]))
+    for message, those in wrong.items():
+        faults.note(f"{rows_in_words(those)}: {message}", len(those), row=those[0])
 
 
 def _count(source: Source) -> int | str | None:
@@ -64,14 +71,13 @@ def _count(source: Source) -> int | str | None:
         return None
 
 
-def _fault(found: int | str | None, frame: int | None, path: str, columns: tuple[str, str | None]) -> str | None:
+def _fault(found: int | str | None, frame: int | None, path: str, columns: tuple[str, str]) -> str | None:
     if not isinstance(found, int):
-        return found and f'column "{columns[0]}": {found}'
+        return found and f"{columns[0]}: {found}"
     axis = path.rpartition("#")[2].partition("@")[0]
     held = counted(found, f"{axis} slice" if axis in AXES else "image")
     if frame is None and found > 1:
-        where = f'column "{columns[1]}"' if columns[1] else "a column that --frame-column names"
-        return f"the file holds {held}; say which in {where}, from 0"
+        return f"the file holds {held}; say which in {columns[1]}, from 0"
     if frame is not None and frame >= found:
-        return f'column "{columns[1]}": there is no frame {frame:,}; the file holds {held}, counted from 0'
+        return f"{columns[1]}: there is no frame {frame:,}; the file holds {held}, counted from 0"
     return None

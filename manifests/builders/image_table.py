@@ -102,7 +102,8 @@ def build_csv(
     # Reported only with a manifest: they refer to its rows, and to checks of it.
     messages: list[str] = []
     made = _placed(given, chosen, root, faults, messages.append, name_by_path=id_column is None)
-    check_frames(column_of(made, "path"), made.get("frame"), root, (image_column, frame_column), faults)
+    of_frames = f'column "{frame_column}"' if frame_column else "a column that --frame-column names"
+    check_frames(column_of(made, "path"), made.get("frame"), root, (f'column "{image_column}"', of_frames), faults)
     names: list[str] = []
     if not label_columns:
         messages.append("No --label-column was given, so the images are unlabelled.")

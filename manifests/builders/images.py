@@ -66,7 +66,8 @@ def locate_images(
         walk(root, linked=1)  # names all folders that cannot be read
     lookup = Lookup(root, folders)
     paths, missing = [], []
-    for row, name in enumerate(as_words(names.str.replace("\\", "/"))):
+    for row, text in enumerate(as_words(names.str.replace("\\", "/"))):
+        name, member = _without_member(root, text)
         path = lookup.find(name) if name else None
         if path is None and name and flat:
             path = lookup.find(name.rpartition("/")[2])
@@ -75,7 +76,7 @@ def locate_images(
         if path is None:
             missing.append(row)
             path = name and (name if stem_of(name) != name else name + suffix)
-        paths.append(path)
+        paths.append(path + member)
     refuse_closed(root, lookup.closed.values())
     # If images are next to the table, a missing one would be too.
     apart = len(missing) == len(paths) or (root / folders[0]).is_dir()
@@ -122,14 +123,18 @@ def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, re
 
 def _find(lookup: Lookup, text: str) -> str | None:
     """`text` with the file as it is called on disk; None where there is none."""
-    source = Source.parse(lookup.root, text)
-    member = "" if source.member is None else f"#{source.member}"
-    name = text.removesuffix(member)
+    name, member = _without_member(lookup.root, text)
     # Asked of the disk as well: some file systems know a name in other letters.
-    if lookup.has(name) or os.path.exists(source.path):
+    if lookup.has(name) or os.path.exists(lookup.root / name):
         return text
     found = lookup.find(name)
     return None if found is None else found + member
+
+
+def _without_member(root: Path, text: str) -> tuple[str, str]:
+    """The file that `text` names, and the array or axis in it with the `#` before it, "" where there is none."""
+    member = Source.parse(root, text).member if "#" in text else None
+    return (text, "") if member is None else (text.removesuffix(f"#{member}"), f"#{member}")
 
 
 def _none_there(images: int, root: Path, first: str, remedy: str) -> str:

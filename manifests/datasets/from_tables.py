@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...base import ManifestError, counted, one_of
 from ..builders.common import Notice, assemble, choose_labels, choose_word, require_folder
+from ..builders.frames import check_frames
 from ..builders.images import locate_images
 from ..builders.label_tables import (
     PublishedTable,
@@ -23,7 +24,7 @@ from ..builders.label_tables import (
 )
 from ..manifest import Manifest
 from ..schema.table_io import TEXT, as_words, column_of
-from ..validation.faults import refuse
+from ..validation.faults import Faults, refuse
 from .merge_rows import one_row_per_image
 from .read_labels import SKIPPED, read_labels
 from .set_format import Column, File, Filter, Table, TableSet, fields_of
@@ -66,9 +67,11 @@ def build_from_tables(
     by_image = options.get("unit") == "image"
     if by_image:
         made = made.drop(columns=["unit_id", "modality"], errors="ignore")
+    places = dict(zip(made["sample_id"][::-1], kept[_PLACE][::-1] - 1, strict=True))
     if spec.labels.merge:
         made = one_row_per_image(spec, made, classes, options.get("agreement", ""), where, notice)
     root, images = Path(options.get("root") or src), spec.images
+    column = spec.rows.key or images.name
     place = "give the folder that holds both table and images"
     if images.root_option:
         place = f"name the folder that holds {images.root_option} with --root"
@@ -77,18 +80,24 @@ def build_from_tables(
         root,
         images.folders,
         where=where,
-        first=f'row {next(iter(kept[_PLACE]), 1):,}, column "{spec.rows.key or images.name}"',
+        first=f'row {next(iter(kept[_PLACE]), 1):,}, column "{column}"',
         notice=notice,
         suffix=images.suffix,
         only_file=images.only_file,
         flat=images.flat,
         remedy=f"Unpack the images there, or {place}.",
     )
+    faults = Faults(where)
+    of_frames = f'column "{spec.columns["frame"].sources[0]}"' if "frame" in made else "[columns] as frame"
+    called = f'column "{column if "{" in images.name else images.name or column}"', of_frames
+    rows_of = made["sample_id"].map(places).to_numpy(np.int64)
+    check_frames(column_of(made, "path"), made.get("frame"), root, called, faults, rows=rows_of)
     return assemble(
         made,
         where,
         root,
         notice=notice,
+        noted=faults,
         name=options["name"] or spec.name,
         task=spec.task,
         classes=classes,

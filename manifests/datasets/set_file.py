@@ -21,7 +21,7 @@ _TAKEN = {
     "split", "src", "uncertain", "window",
 }  # fmt: skip
 """Options that the command may have anyway."""
-_NOT_COLUMNS = ("path", "label", "split", "frame")
+_NOT_COLUMNS = ("path", "label", "split")
 """Columns of a manifest that other sections make."""
 
 
@@ -113,6 +113,8 @@ def _contradictions(spec: TableSet) -> Iterator[str]:
                 yield f'{key}: [columns] has no "{name}".{did_you_mean(name, spec.columns)}'
     for name in spec.columns.keys() & _NOT_COLUMNS:
         yield f"columns.{name}: is made from [images], [labels] or the split of [rows]; omit it."
+    if (frame := spec.columns.get("frame")) and frame.type != "number":
+        yield 'columns.frame: is a number from 0: { sources = ["COLUMN"], type = "number" }.'
     if spec.alternatives:
         yield "alternatives: is for published sets; build the other layout from a file of its own."
     yield from _about_labels(spec)

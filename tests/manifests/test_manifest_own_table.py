@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest
@@ -221,3 +222,34 @@ def test_a_study_builds_from_the_file_and_again_when_it_changes(data: Path, tmp_
     assert before.command[3:6] == ("table", "../../my_set.toml", "../../data")
     file.write_text(file.read_text() + "\n")
     assert compile_study(load_study(study), tmp_path)[0].outputs != before.outputs
+
+
+def test_a_missing_frame_is_found_at_build(data: Path, tmp_path: Path) -> None:
+    arrays = np.zeros((5, 8, 8), np.uint8)
+    np.savez(data / "stack.npz", images=arrays)
+    rows = [f"i{row},{'benign' if row % 2 else 'malignant'},stack.npz#images,{row}" for row in range(6)]
+    write(data / "labels.csv", ["image_id,diagnosis,file,slice", *rows])
+    text = """name = "x"
+task = "binary"
+classes = ["benign", "malignant"]
+[rows]
+files = ["labels.csv"]
+key = "image_id"
+[labels]
+column = "diagnosis"
+[images]
+name = "file"
+"""
+    file = tmp_path / "x.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"the file holds 5 images; say which in \[columns\] as frame, from 0"):
+        table_builder(file).build(data)
+    with_frame = text + '[columns]\nframe = { sources = ["slice"], type = "number" }\n'
+    file.write_text(with_frame, encoding="utf-8")
+    with pytest.raises(ManifestError, match=r'row 6: column "slice": there is no frame 5'):
+        table_builder(file).build(data)
+    write(data / "labels.csv", ["image_id,diagnosis,file,slice", *rows[:5]])
+    assert table_builder(file).build(data).table["frame"].tolist() == [0, 1, 2, 3, 4]
+    file.write_text(with_frame.replace(', type = "number"', ""), encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"columns\.frame: is a number"):
+        table_builder(file)
