@@ -107,8 +107,9 @@ def compare(
     check_interval(interval, confidence, draws)
     look_up("correction", correction, CORRECTIONS)
     known = metric_samples(run, chosen, draws)
+    sizes = _sizes(run)
     rows = [
-        names | _compare(run, known[first], known[second], confidence, interval)
+        names | _compare(run, sizes, known[first], known[second], confidence, interval)
         for names, first, second in pairs([samples.system for samples in known], between)
     ]
     table = pd.DataFrame(rows, columns=["dataset", COMPARISON_AXES[between], *_COLUMNS])
@@ -149,12 +150,14 @@ def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
     )
 
 
-def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, interval: str) -> dict[str, object]:
+def _compare(
+    run: Run, sizes: pd.DataFrame, a: MetricSamples, b: MetricSamples, confidence: float, interval: str
+) -> dict[str, object]:
     both = np.isfinite(a.values) & np.isfinite(b.values)
     differences = (a.values - b.values)[both]
     of_a, of_b = a.estimate(both), b.estimate(both)
     bounds = interval_of_difference(interval, of_a, of_b, confidence)
-    test, p, note = _test(run, differences, (of_a, of_b), (a, b))
+    test, p, note = _test(run, sizes, differences, (of_a, of_b), (a, b))
     return {
         "metric": a.metric.name,
         "mean_a": of_a.value,
@@ -170,7 +173,11 @@ def _compare(run: Run, a: MetricSamples, b: MetricSamples, confidence: float, in
 
 
 def _test(
-    run: Run, differences: np.ndarray, estimates: tuple[Estimate, Estimate], sides: tuple[MetricSamples, MetricSamples]
+    run: Run,
+    sizes: pd.DataFrame,
+    differences: np.ndarray,
+    estimates: tuple[Estimate, Estimate],
+    sides: tuple[MetricSamples, MetricSamples],
 ) -> tuple[str, float, str]:
     """The test that the verdict rests on, its p-value, and a remark.
 
@@ -186,7 +193,7 @@ def _test(
         left_out = a.left_out() - b.left_out()
         return "jackknife", *jackknife_test(differences, left_out, groups=a.effective_groups, trained=trained)
     # Of the side that was fitted on fewer units, where one was fitted again on train and val.
-    ratio = max(_test_to_train(run, side) for side in sides)
+    ratio = max(_test_to_train(run, sizes, side) for side in sides)
     p = corrected_t_test(differences, ratio)
     if np.isnan(p):
         what = "fold" if run.info["protocol"] == "kfold" else "seed"
@@ -249,18 +256,23 @@ def jackknife_test(
     return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
 
 
-def _test_to_train(run: Run, side: MetricSamples) -> float:
+def _sizes(run: Run) -> pd.DataFrame:
+    """A row of the scores for each resample that was fitted on all of train, by seed and fold."""
+    scores = run.scores
+    return scores[scores["budget"] == FULL_TRAIN].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
+
+
+def _test_to_train(run: Run, sizes: pd.DataFrame, side: MetricSamples) -> float:
     """Units tested over units that the tested model was fitted on, mean over resamples; 1/(k - 1) for k folds.
 
     The ratio stands for how much two resamples have in common. What a budget leaves to train on says nothing of that:
     there it is taken from the share of the data that a resample tests.
     """
-    scores, settings = run.scores, run.info["protocol_settings"]
+    settings = run.info["protocol_settings"]
     if side.system.budget != FULL_TRAIN:
         share = 1 / settings["folds"] if run.info["protocol"] == "kfold" else settings["test"]
         return share / (1 - share)
     drawn = {(p.seed, p.fold) for p in side.predicted}
-    sizes = scores[scores["budget"] == FULL_TRAIN].drop_duplicates(list(RESAMPLE)).set_index(list(RESAMPLE))
     sizes = sizes[sizes.index.isin(drawn)]
     fitted = sizes["n_train"] + (sizes["n_val"] if run.info["probes"][side.system.probe]["refit"] else 0)
     return float((sizes["n_test"] / fitted).mean())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from ...base import look_up
 
@@ -84,7 +84,7 @@ def mcnemar_test(differences: np.ndarray) -> tuple[float, bool]:
     sizes, counts = np.unique(np.abs(signed), return_counts=True)
     total, found = int(np.abs(signed).sum()), abs(int(signed.sum()))
     if len(sizes) == 1:
-        return float(stats.binomtest((total + found) // 2, total).pvalue), True
+        return 2 * float(special.bdtrc((total + found) // 2 - 1, total, 0.5)), True
     if total * len(signed) > _MOST_STEPS:
         return float(2 * stats.norm.sf(found / np.sqrt((signed**2.0).sum()))), False
     proba = np.zeros(total + 1)  # of each sum of the sizes whose toss is positive

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from ...base import look_up
 from ..metrics.registry import METRICS, Metric
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
-from .delong import delong_test
+from .delong import RankedGroups, delong_test
 from .p_values import mcnemar_test, twice_the_median, wilcoxon_test, with_correction
 from .pairing import COMPARISON_AXES, pairs
 from .summary import require_metric
@@ -29,7 +31,37 @@ class _Finding(NamedTuple):
     """The class tested against the rest, for a test of one class at a time."""
 
 
-_Both = Sequence[tuple[ResamplePredictions, ResamplePredictions]]
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """A system on one test; what tests compute of it alone is computed once for all its comparisons."""
+
+    predicted: ResamplePredictions
+    metric: Metric
+
+    @cached_property
+    def value(self) -> float:
+        """In the metric that is compared."""
+        return self.metric.value(self.predicted.scored)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Share of right calls."""
+        return METRICS["accuracy"].value(self.predicted.scored)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """(n,) right calls of each unit: 0 or 1, for multilabel up to the number of labels."""
+        scored = self.predicted.scored
+        return (scored.predicted == scored.y).reshape(len(scored), -1).sum(axis=1)
+
+    @cached_property
+    def ranked(self) -> list[RankedGroups]:
+        """For each class that has a curve, how its score ranks the units."""
+        scored, group = self.predicted.scored, self.predicted.group
+        return [RankedGroups.of(scored.truth[:, k], scored.proba[:, k], group) for k in scored.binary_columns]
+
+
+_Both = Sequence[tuple[_Tested, _Tested]]
 """Two systems, resample by resample."""
 
 
@@ -71,7 +103,7 @@ def significance_tests(
     for name in wanted or ["(none is named)"]:
         look_up("test", name, SIGNIFICANCE_TESTS)
     systems = predictions_by_system(run)
-    predicted = list(systems.values())
+    predicted = [[_Tested(one, chosen) for one in resamples] for resamples in systems.values()]
     sides = [
         (names, list(zip(predicted[first], predicted[second], strict=True)))
         for names, first, second in pairs(list(systems), between)
@@ -83,32 +115,36 @@ def significance_tests(
     parts = []
     for name in wanted:
         rows = [
-            {"test": name, **names, "n_seeds": len({a.seed for a, _ in both}), **found._asdict(), "class": found.label}
+            {
+                "test": name,
+                **names,
+                "n_seeds": len({a.predicted.seed for a, _ in both}),
+                **found._asdict(),
+                "class": found.label,
+            }
             for names, both in sides
-            for found in SIGNIFICANCE_TESTS[name](both, chosen)
+            for found in SIGNIFICANCE_TESTS[name](both)
         ]
         parts.append(with_correction(pd.DataFrame(rows, columns=columns), correction))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
-def _wilcoxon(both: _Both, metric: Metric) -> Iterator[_Finding]:
+def _wilcoxon(both: _Both) -> Iterator[_Finding]:
     """Signed ranks of the resamples' differences."""
-    values = np.array([[metric.value(a.scored), metric.value(b.scored)] for a, b in both])
+    values = np.array([[a.value, b.value] for a, b in both])
     differences = values[np.isfinite(values).all(axis=1)] @ np.array([1.0, -1.0])
     mean = float(differences.mean()) if len(differences) else np.nan
-    yield _Finding(metric.name, mean, wilcoxon_test(differences), "" if len(differences) else "not defined")
+    name = both[0][0].metric.name
+    yield _Finding(name, mean, wilcoxon_test(differences), "" if len(differences) else "not defined")
 
 
-def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
+def _delong(both: _Both) -> Iterator[_Finding]:
     """The area under each class's curve; on one shared test by the mean components of all seeds."""
-    del metric
-    scored = both[0][0].scored
-    for column in scored.binary_columns:
-        found = []
-        for sides in _by_test(both, one_a_fold=True):
-            a, b = (np.stack([pair[side].scored.proba[:, column] for pair in sides]) for side in (0, 1))
-            first = sides[0][0]
-            found.append(delong_test(first.scored.truth[:, column], a, b, first.group))
+    scored, tests = both[0][0].predicted.scored, _by_test(both, one_a_fold=True)
+    for place, column in enumerate(scored.binary_columns):
+        found = [
+            delong_test(*([one.ranked[place] for one in side] for side in zip(*pairs, strict=True))) for pairs in tests
+        ]
         p, note = _one_p([one.p for one in found])
         defined = [one.auc_a - one.auc_b for one in found if np.isfinite(one.auc_a)]
         mean = float(np.mean(defined)) if defined else np.nan
@@ -119,25 +155,17 @@ def _delong(both: _Both, metric: Metric) -> Iterator[_Finding]:
         yield _Finding("roc_auc", mean, p, note, label=str(scored.classes[column]))
 
 
-def _mcnemar(both: _Both, metric: Metric) -> Iterator[_Finding]:
+def _mcnemar(both: _Both) -> Iterator[_Finding]:
     """Signs of the groups' differences in right calls."""
-    del metric
     found = []
     for sides in _by_test(both, one_a_fold=False):
-        _, group = np.unique(np.concatenate([a.group for a, _ in sides]), return_inverse=True)
-        gained = np.concatenate([_right(a) - _right(b) for a, b in sides])
+        _, group = np.unique(np.concatenate([a.predicted.group for a, _ in sides]), return_inverse=True)
+        gained = np.concatenate([a.right - b.right for a, b in sides])
         found.append(mcnemar_test(np.rint(np.bincount(group, weights=gained)).astype(np.int64)))
     p, note = _one_p([p for p, _ in found])
     near = "" if all(exact for _, exact in found) else "normal approximation"
-    accuracy = METRICS["accuracy"]
-    difference = float(np.mean([accuracy.value(a.scored) - accuracy.value(b.scored) for a, b in both]))
+    difference = float(np.mean([a.accuracy - b.accuracy for a, b in both]))
     yield _Finding("accuracy", difference, p, "; ".join(part for part in (note, near) if part))
-
-
-def _right(predicted: ResamplePredictions) -> np.ndarray:
-    """(n,) right calls of each unit: 0 or 1, for multilabel up to the number of labels."""
-    scored = predicted.scored
-    return (scored.predicted == scored.y).reshape(len(scored), -1).sum(axis=1)
 
 
 def _by_test(both: _Both, *, one_a_fold: bool) -> list[_Both]:
@@ -145,12 +173,12 @@ def _by_test(both: _Both, *, one_a_fold: bool) -> list[_Both]:
 
     Folds of a seed share no unit, so that their calls may be counted together; their ranks may not.
     """
-    first = both[0][0].unit
-    if all(np.array_equal(a.unit, first) for a, _ in both):
+    first = both[0][0].predicted.unit
+    if all(np.array_equal(a.predicted.unit, first) for a, _ in both):
         return [both]
-    parts: dict[tuple[int, int], list[tuple[ResamplePredictions, ResamplePredictions]]] = {}
+    parts: dict[tuple[int, int], list[tuple[_Tested, _Tested]]] = {}
     for a, b in both:
-        parts.setdefault((a.seed, a.fold if one_a_fold else 0), []).append((a, b))
+        parts.setdefault((a.predicted.seed, a.predicted.fold if one_a_fold else 0), []).append((a, b))
     return list(parts.values())
 
 
@@ -159,7 +187,7 @@ def _one_p(p: Sequence[float]) -> tuple[float, str]:
     return twice_the_median(np.array(p)), f"twice the median p of {known} tests" if known > 1 else ""
 
 
-SIGNIFICANCE_TESTS: Mapping[str, Callable[[_Both, Metric], Iterator[_Finding]]] = {
+SIGNIFICANCE_TESTS: Mapping[str, Callable[[_Both], Iterator[_Finding]]] = {
     "wilcoxon": _wilcoxon,
     "delong": _delong,
     "mcnemar": _mcnemar,

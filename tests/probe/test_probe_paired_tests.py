@@ -9,10 +9,11 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from delong_of_scores import delong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate.statistics.delong import auc_components, delong_test
+from medprobe.evaluate.statistics.delong import auc_components
 from medprobe.evaluate.statistics.p_values import (
     CORRECTIONS,
     benjamini_hochberg,
@@ -79,7 +80,7 @@ def test_units_of_their_own_give_the_p_value_of_delongs_covariance_matrix() -> N
     covariance = np.cov(positive) / truth.sum() + np.cov(negative) / (~truth).sum()
     contrast = np.array([1, -1])
     z = contrast @ positive.mean(axis=1) / np.sqrt(contrast @ covariance @ contrast)
-    found = delong_test(truth, a[None], b[None], np.arange(120))
+    found = delong(truth, a[None], b[None], np.arange(120))
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(z)))
     assert (found.auc_a, found.auc_b) == pytest.approx((roc_auc_score(truth, a), roc_auc_score(truth, b)))
 
@@ -88,9 +89,9 @@ def test_several_models_on_one_test_are_compared_by_their_mean_area() -> None:
     rng = np.random.default_rng(1)
     truth = rng.random(80) < 0.5
     a, b = truth + rng.normal(0, 1, (5, 80)), truth * 0.8 + rng.normal(0, 1, (5, 80))
-    found = delong_test(truth, a, b, np.arange(80))
+    found = delong(truth, a, b, np.arange(80))
     assert found.auc_a == pytest.approx(np.mean([roc_auc_score(truth, row) for row in a]))
-    again = delong_test(truth, np.repeat(a, 4, axis=0), np.repeat(b, 4, axis=0), np.arange(80))
+    again = delong(truth, np.repeat(a, 4, axis=0), np.repeat(b, 4, axis=0), np.arange(80))
     assert again.p == pytest.approx(found.p)  # the same models told again are no more patients
 
 
@@ -99,9 +100,9 @@ def test_exams_of_one_patient_do_not_count_as_patients() -> None:
     rng = np.random.default_rng(2)
     truth = rng.random(60) < 0.5
     a, b = truth + rng.normal(0, 1, (1, 60)), truth * 0.5 + rng.normal(0, 1, (1, 60))
-    once = delong_test(truth, a, b, np.arange(60))
-    thrice = delong_test(np.repeat(truth, 3), np.repeat(a, 3, 1), np.repeat(b, 3, 1), np.repeat(np.arange(60), 3))
-    naive = delong_test(np.repeat(truth, 3), np.repeat(a, 3, 1), np.repeat(b, 3, 1), np.arange(180))
+    once = delong(truth, a, b, np.arange(60))
+    thrice = delong(np.repeat(truth, 3), np.repeat(a, 3, 1), np.repeat(b, 3, 1), np.repeat(np.arange(60), 3))
+    naive = delong(np.repeat(truth, 3), np.repeat(a, 3, 1), np.repeat(b, 3, 1), np.arange(180))
     assert thrice.error == pytest.approx(once.error)
     assert naive.error < 0.6 * once.error
 
@@ -117,17 +118,17 @@ def test_delong_keeps_its_level_where_patients_have_ill_and_healthy_exams() -> N
         # Which exam is ranked too high is the patient's doing, and each system sees patients in its own way.
         a = (truth * (1 + shift_a[patient]) + rng.normal(0, 1, 200))[None]
         b = (truth * (1 + shift_b[patient]) + rng.normal(0, 1, 200))[None]
-        clustered += delong_test(truth, a, b, patient).p < 0.05
-        naive += delong_test(truth, a, b, np.arange(200)).p < 0.05
+        clustered += delong(truth, a, b, patient).p < 0.05
+        naive += delong(truth, a, b, np.arange(200)).p < 0.05
     assert 0.02 <= clustered / 400 <= 0.09
     assert naive / 400 > 0.12
 
 
 def test_delong_has_no_opinion_where_there_is_nothing_to_compare() -> None:
     truth, score = np.array([True, True, False, False]), np.array([[0.9, 0.8, 0.2, 0.1]])
-    assert delong_test(truth, score, score, np.arange(4)).p == 1
-    assert np.isnan(delong_test(truth, score, score, np.array([0, 0, 1, 2])).p)  # one patient has all positives
-    assert np.isnan(delong_test(np.ones(4, bool), score, score, np.arange(4)).auc_a)
+    assert delong(truth, score, score, np.arange(4)).p == 1
+    assert np.isnan(delong(truth, score, score, np.array([0, 0, 1, 2])).p)  # one patient has all positives
+    assert np.isnan(delong(np.ones(4, bool), score, score, np.arange(4)).auc_a)
 
 
 # --- McNemar

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from delong_of_scores import delong
 from medprobe.base import ProbeError
 from medprobe.evaluate import (
     Run,
@@ -23,7 +24,6 @@ from medprobe.evaluate import (
     rank_over_datasets,
     significance_tests,
 )
-from medprobe.evaluate.statistics.delong import delong_test
 from medprobe.evaluate.statistics.p_values import mcnemar_test
 from medprobe.evaluate.statistics.ranking import rankings_table
 from medprobe.manifests import Manifest
@@ -53,7 +53,7 @@ def test_under_one_shared_test_delong_and_mcnemar_are_over_all_seeds_at_once(tmp
     table = significance_tests(run).set_index("test")
     a, b = predictions_by_system(run).values()
     chances = [np.stack([p.scored.proba[:, 1] for p in side]) for side in (a, b)]
-    wanted = delong_test(a[0].scored.y == 1, chances[0], chances[1], a[0].group)
+    wanted = delong(a[0].scored.y == 1, chances[0], chances[1], a[0].group)
     assert table.loc["delong", "p"] == pytest.approx(wanted.p)
     assert table.loc["delong", "difference"] == pytest.approx(wanted.auc_a - wanted.auc_b)
     assert table.loc["delong", "class"] == "ill"

@@ -6,10 +6,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from delong_of_scores import delong
 from medprobe.evaluate import METRICS, evaluate
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.statistics.comparison import corrected_t_test
-from medprobe.evaluate.statistics.delong import delong_test
 from medprobe.evaluate.statistics.p_values import wilcoxon_test
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -27,7 +27,7 @@ def test_delong_is_an_example_worked_by_hand() -> None:
     """
     truth = np.array([True, True, True, False, False])
     a, b = np.array([[0.9, 0.8, 0.4, 0.7, 0.3]]), np.array([[0.6, 0.9, 0.2, 0.5, 0.7]])
-    found = delong_test(truth, a, b, np.arange(5))
+    found = delong(truth, a, b, np.arange(5))
     assert (found.auc_a, found.auc_b) == pytest.approx((5 / 6, 1 / 2))
     assert found.error == pytest.approx(np.sqrt(5) / 6)
     assert found.p == pytest.approx(2 * stats.norm.sf(2 / np.sqrt(5)))
@@ -47,7 +47,7 @@ def test_delongs_error_is_that_of_leaving_out_every_unit_in_turn(seed: int) -> N
     for units in (np.flatnonzero(truth), np.flatnonzero(~truth)):
         without = np.array([difference(np.delete(np.arange(70), unit)) for unit in units])
         variance += (len(units) - 1) / len(units) * ((without - without.mean()) ** 2).sum()
-    found = delong_test(truth, a[None], b[None], np.arange(70))
+    found = delong(truth, a[None], b[None], np.arange(70))
     assert found.auc_a - found.auc_b == pytest.approx(difference(np.arange(70)))
     assert found.error == pytest.approx(np.sqrt(variance))
 
@@ -72,7 +72,7 @@ def test_delongs_error_is_about_that_of_drawing_patients_anew() -> None:
     for _ in range(2000):
         rows = exams[rng.integers(0, 150, 150)].ravel()
         drawn.append(area(a, rows) - area(b, rows))
-    assert delong_test(truth, a[None], b[None], patient).error == pytest.approx(np.std(drawn), rel=0.08)
+    assert delong(truth, a[None], b[None], patient).error == pytest.approx(np.std(drawn), rel=0.08)
 
 
 # --- Nadeau and Bengio
