@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..base import CacheError, did_you_mean, one_of
 from .embedding_cache import EmbeddingCache, extract_command
 from .hdf5 import GoneError, dataset, hdf5_from
-from .spec import EmbeddingSpec, dataset_folder, safe_name, whole_files
+from .spec import IMPORTED, EmbeddingSpec, dataset_folder, safe_name, whole_files
 
 if TYPE_CHECKING:
     from ..manifests import Manifest
@@ -162,7 +162,7 @@ def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path], re
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
     if begun:
         text += f" The extraction with {one_of(begun)} was started and not finished."
-    return text + remedy
+    return text if all(IMPORTED + name in there for name in absent) else text + remedy
 
 
 def _remedy(store: Path, own: Path, backbones: Sequence[str] | None, manifest: Manifest | None) -> str:

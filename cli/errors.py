@@ -93,7 +93,7 @@ def errors(
         words = ["errors", run, "--manifest", manifest, "--out", f"errors/{samples.name}", "--page"]
         say(f"Next:  {command(*words)}")
     else:
-        say(f"\nSaved: {out}")
+        say(f"\nTable: {out / 'errors.csv'}" + (f"\nPage:  {out / 'errors.html'}" if page else ""))
         remark("It names files, and the page shows them: keep it where the images are.")
 
 

@@ -23,7 +23,7 @@ NEVER_VECTORS = re.compile(r"(labels?|targets?|splits?|groups?|folds?|classes|y)
 """Names of arrays and columns that are not vectors, whatever they hold: a label among the features would be a leak."""
 NAMES = (
     *("sample_id", "sample_ids", "id", "ids", "path", "paths", "image_path", "image_paths"),
-    *("file_name", "file_names", "filename", "filenames", "name", "names"),
+    *("file_name", "file_names", "filename", "filenames", "name", "names", "file", "files", "image", "images"),
 )
 """Columns or arrays that name the rows, the first that is there."""
 

@@ -146,8 +146,9 @@ def _match(manifest: Manifest, contents: Contents, where: str, *, in_order: bool
         place, how = rows_in_order(manifest, contents, where), "order"
     elif contents.names is None:
         raise CacheError(
-            f"{where}: nothing in it names its {len(contents):,} rows. Give a table with a column sample_id or path"
-            " (--rows), or, if they are in the order of the manifest's rows, --in-order."
+            f"{where}: nothing in it names its {len(contents):,} rows. Call the array or column that does sample_id"
+            " or path, give a table that has one (--rows), or, if they are in the order of the manifest's rows,"
+            " --in-order."
         )
     elif len(contents.names) != len(contents):
         raise CacheError(f"{where}: has {len(contents):,} rows and {len(contents.names):,} names of rows.")

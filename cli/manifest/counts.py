@@ -41,6 +41,8 @@ def tell_counts(manifest: Manifest) -> None:
     if len(counts) > 1 and manifest.card.task != "multilabel":
         counts = pd.concat([counts, counts.sum().to_frame("total").T])
     _show(counts.map("{:,}".format), class_words(manifest.card.task)[0])
+    if manifest.card.task == "binary":
+        say(wrapped(f'Positive class: "{manifest.card.classes[1]}", the second one of the card.'))
     for sentence in balance_in_words(manifest):
         say(wrapped(sentence))
 

@@ -51,7 +51,8 @@ def read_columns(
     if missing:
         found = [str(column) for column in given.columns]
         separator = other_separator(found)
-        hint = separator and f" Its fields seem to be separated by {separator}; save it with commas."
+        in_toml = "" if named_by else ", or set `separator` under [[rows.files]] of your TOML file"
+        hint = separator and f" Its fields seem to be separated by {separator}; save it with commas{in_toml}."
         options = {name: f"{named_by[name]}: " if name in named_by else "" for name in missing}
         near = "".join(
             f'\n  {option}no column "{name}".{"" if hint else did_you_mean(name, found)}'

@@ -81,7 +81,7 @@ def _in_words(fault: Mapping[str, Any]) -> str:
         return f'the key "{key}" is missing.'
     if fault["type"] == "extra_forbidden":
         section, known = ".".join(map(str, place[:-1])), _section_at(place[:-1]).model_fields
-        above = last in TableSet.model_fields and section
+        above = last in TableSet.model_fields and section and not did_you_mean(last, known)
         if above:
             return (
                 f'[{section}] has no key "{last}"; write it above the first section, which is the line with brackets.'

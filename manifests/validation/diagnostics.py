@@ -173,7 +173,7 @@ CODES: dict[str, Code] = {
     ),
     "samples-skipped": Code(
         "warning", "samples without an embedding were skipped",
-        "Run `medprobe extract` again; images in quarantine must be fixed first.",
+        "Fix the images that `medprobe cache show` lists and run `medprobe extract` again, or import them.",
     ),
     "attribute-skipped": Code(
         "warning", "an attribute gives no subgroups", "Use an attribute with fewer distinct values.",
@@ -193,7 +193,7 @@ CODES: dict[str, Code] = {
     "undefined-score": Code(
         "warning", "a score is not defined", "Use larger test sets, or another metric.", ("score", "scores")
     ),
-    "summary-note": Code("warning", "a limit of an interval or mean", "Use more units or more seeds.", _NOTES),
+    "summary-note": Code("warning", "a limit of an interval or mean", "Use more units, groups or seeds.", _NOTES),
     "run-warning": Code(
         "warning", "a warning of a run of a newer version", "Update medprobe, or run the probe again.", _NOTES
     ),
