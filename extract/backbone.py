@@ -40,7 +40,7 @@ from .own_networks import (
     runtime_of,
 )
 from .pooling import available, read_pooling
-from .runtimes import Embedder, TorchEmbedder, Vectors, make_embedder
+from .runtimes import Embedder, Pending, TorchEmbedder, Vectors, make_embedder
 from .untrained import Trial, network_shape, transform_of
 from .weights.download import fetch, offline_without_hub
 from .weights.fine_tuned import WEIGHTS, FineTuned
@@ -108,6 +108,18 @@ class Backbone:
             float32 (B, D) by pooling.
         """
         return self.embedder(torch.as_tensor(images))
+
+    def submit(self, images: torch.Tensor) -> Pending:
+        """Begins to embed a batch without waiting for a GPU; what is returned gives what `embed` does."""
+        if isinstance(self.embedder, TorchEmbedder):
+            return self.embedder.submit(images)
+        made = self.embedder(images)
+        return lambda: made
+
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether batches of another size cost minutes, as `torch.compile` compiles the network for each."""
+        return isinstance(self.embedder, TorchEmbedder) and self.embedder.compiled
 
     def embed_images(self, images: Iterable[Image.Image | np.ndarray]) -> np.ndarray:
         """Embeds images in memory, with the backbone's own preprocessing.

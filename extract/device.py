@@ -18,8 +18,8 @@ from ..cache.spec import Precision, Runtime
 
 OPENVINO_STREAMS = 4
 """Batches that OpenVINO has under way at once, at most: with more, those of one call would not go round."""
-_NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "bad allocation")
-"""What CUDA, torch on CPUs and OpenVINO say when there is none left."""
+_NO_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory", "bad_alloc", "bad allocation")
+"""What CUDA, its libraries, torch on CPUs and OpenVINO say when there is none left."""
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
 RequestedRuntime = Literal["auto", "torch", "openvino"]
 
@@ -61,7 +61,8 @@ def choose_precision(requested: Literal["auto", "fp32", "bf16"], device: torch.d
     if requested != "auto":
         return requested
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        with torch.cuda.device(device):  # whose question is of the current one
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if cpu_is_quick_at_bf16() else "fp32"
 
 
@@ -137,18 +138,33 @@ def batch_sizes(device: torch.device) -> tuple[int, int]:
     return (32, 256) if device.type == "cuda" else (8, 32)
 
 
+def computes_ahead(device: torch.device) -> bool:
+    """Whether a device computes while this process goes on."""
+    return device.type == "cuda"
+
+
 @contextmanager
 def exact_fp32(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Keeps convolutions of an fp32 backbone on CUDA from computing in TF32, which torch allows by default.
+    """Keeps an fp32 backbone on CUDA from computing in TF32: torch allows it for convolutions, a program for all.
 
     TF32 has bfloat16's range and 10 bits of fraction: what it gives must not be called fp32 in a spec.
     """
     if device.type != "cuda" or precision != "fp32":
         yield
         return
-    own = torch.backends.cudnn
-    with own.flags(enabled=own.enabled, benchmark=own.benchmark, deterministic=own.deterministic, allow_tf32=False):
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    # torch 2.9 has settings per operation, and its older ones fail where a program has used the new ones.
+    new = hasattr(products, "fp32_precision")
+    name, exact = ("fp32_precision", "ieee") if new else ("allow_tf32", False)
+    settings = (convolutions.conv if new else convolutions, products)
+    before = [getattr(one, name) for one in settings]
+    try:
+        for one in settings:
+            setattr(one, name, exact)
         yield
+    finally:
+        for one, value in zip(settings, before, strict=True):
+            setattr(one, name, value)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ..base import BackboneError, CacheError, QuarantineError, WorkerError
+from ..base import BackboneError, CacheError, QuarantineError
 from ..base import progress as progress_bar
-from ..base.text import first_line
 from ..cache import CacheDraft, EmbeddingCache
 from ..manifests import Manifest
 from .backbone import Backbone
 from .catalogue import LIBRARIES
-from .device import batch_sizes, describe, fixed_batch, is_lost, is_out_of_memory
+from .device import batch_sizes, describe
 from .loader import Decoded, Input, decode, default_workers, geometry, input_bytes
-from .throughput import BatchSize, Meter, Pace, recall, remember
+from .throughput import Batches, Meter, Pace, remember
 
 Report = Callable[[int, Pace], None]
 """Called after each batch: how many images it had, and how fast the run is."""
@@ -33,6 +32,8 @@ _ATTEMPTS = 3
 """To embed everything: what is lost because a segment was damaged is embedded again in the same run."""
 _BATCH_BYTES = 64 * 2**20
 """What a batch of inputs may take in memory, all geometries together."""
+_LEAST_ROWS = 32
+"""Of a batch, however few rows there are for each worker."""
 
 
 def extract(
@@ -135,7 +136,7 @@ class _Run:
                     f"{backbone.name}: was loaded with another intensity policy than that of the card of "
                     f"{manifest.name}; call load_backbone with reading=manifest.card.reading."
                 )
-        self.sizes = [_batch_size(backbone, batch_size) for backbone in backbones]
+        self.batches = [Batches(backbone, batch_size) for backbone in backbones]
         self.sources = manifest.sources()
         self.sample_ids = manifest.sample_ids
         self.drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
@@ -161,12 +162,15 @@ class _Run:
                     self.sources,
                     rows,
                     self.transforms_for(rows),
-                    batch_size=self.rows_a_batch(),
+                    batch_size=self.rows_a_batch(len(rows)),
                     workers=self.workers,
                 )
                 for batch in self.meter.waiting(batches):
                     self.take(batch)
                     report(len(batch.rows) + len(batch.failures), self.meter.pace)
+                with self.meter.computing(0):
+                    for batches in self.batches:
+                        batches.finish()
         finally:
             for draft in self.drafts:
                 draft.flush()
@@ -185,14 +189,18 @@ class _Run:
         lack = [lacking[rows].any() for lacking in self.lacking]
         return [backbone.input for backbone, any_row in zip(self.backbones, lack, strict=True) if any_row]
 
-    def rows_a_batch(self) -> int:
-        """Rows that are decoded as one batch: what the devices may be given at once, as far as it fits the memory."""
+    def rows_a_batch(self, rows: int) -> int:
+        """Rows that are decoded as one batch: what the devices may be given at once, as far as it fits the memory.
+
+        Fewer where `rows` would else keep only some of the workers busy, as each decodes whole batches.
+        """
         if self.requested:
             return self.requested
         geometries = {geometry(backbone.input) for backbone in self.backbones}
         bytes_each = sum(math.prod(input_bytes(one)) for one in geometries)
         most = max(batch_sizes(backbone.device)[1] for backbone in self.backbones)
-        return max(1, min(most, _BATCH_BYTES // bytes_each))
+        share = max(_LEAST_ROWS, -(-rows // max(self.workers, 1)))
+        return max(1, min(most, share, _BATCH_BYTES // bytes_each))
 
     def take(self, batch: Decoded) -> None:
         """Embeds one batch with every backbone that lacks any of it."""
@@ -217,14 +225,20 @@ class _Run:
         new[new] = ~draft.append_from_others(self.sample_ids[rows[new]], digests[new], self.stamps[rows[new]])
         if not new.any():
             return
-        vectors = _vectors(backbone, batch.keep(new, backbone.input), self.sizes[number])
+        keep = partial(self._keep, draft, rows[new], digests[new])
+        self.batches[number].embed(batch.keep(new, backbone.input), keep)
+
+    def _keep(
+        self, draft: CacheDraft, rows: np.ndarray, digests: np.ndarray, vectors: Mapping[str, np.ndarray]
+    ) -> None:
+        """Adds the vectors of some rows to a draft."""
         finite = np.logical_and.reduce([np.isfinite(matrix).all(axis=1) for matrix in vectors.values()])
-        good, bad = rows[new][finite], rows[new][~finite]
+        good, bad = rows[finite], rows[~finite]
         if len(bad):
             self._quarantine([draft], bad.tolist(), ["the network gave NaN or infinity for it"] * len(bad))
         if len(good):
             kept = {pooling: matrix[finite] for pooling, matrix in vectors.items()}
-            draft.append(self.sample_ids[good], digests[new][finite], self.stamps[good], kept)
+            draft.append(self.sample_ids[good], digests[finite], self.stamps[good], kept)
 
     def _quarantine(self, drafts: Sequence[CacheDraft], rows: list[int], reasons: list[str]) -> None:
         for draft in drafts:
@@ -232,9 +246,9 @@ class _Run:
 
     def remember_batch_sizes(self) -> None:
         """Keeps the sizes that were found, unless the user chose one."""
-        for backbone, size in zip(self.backbones, self.sizes, strict=True):
-            if self.requested is None and size.found:
-                remember(describe(backbone.device), backbone.spec.fingerprint, size.now)
+        for backbone, batches in zip(self.backbones, self.batches, strict=True):
+            if self.requested is None and batches.size.found:
+                remember(describe(backbone.device), backbone.spec.fingerprint, batches.size.now)
 
     def publish(self) -> list[EmbeddingCache]:
         """Publishes the caches that are complete; with shards, another process may have more to do.
@@ -257,7 +271,7 @@ class _Run:
         return caches
 
     def _publish(self, number: int) -> EmbeddingCache:
-        backbone, size = self.backbones[number], self.sizes[number]
+        backbone, size = self.backbones[number], self.batches[number].size
         return self.drafts[number].publish(
             self.sample_ids,
             stamps=self.stamps,
@@ -285,48 +299,6 @@ class _Run:
             f"{len(reasons):,} of {len(self.sample_ids):,} images could not be embedded; all others are.{listed}{rest}"
             "\nFix or remove them and run the same command again; `medprobe cache show` of the cache lists them."
         )
-
-
-def _batch_size(backbone: Backbone, requested: int | None) -> BatchSize:
-    """The requested size, else the one that an earlier run found, else one that grows."""
-    device = backbone.device
-    if requested or fixed_batch(device, backbone.spec.precision):
-        return BatchSize(requested or batch_sizes(device)[1])
-    start, most = batch_sizes(device)
-    known = recall(describe(device), backbone.spec.fingerprint)
-    return BatchSize(min(known, most)) if known else BatchSize(start, most=most)
-
-
-def _vectors(backbone: Backbone, images: torch.Tensor, size: BatchSize) -> dict[str, np.ndarray]:
-    """Embeds images in batches that fit the device's memory; one that does not is cut in half and done again."""
-    parts: list[dict[str, np.ndarray]] = []
-    done = 0
-    while done < len(images):
-        batch = images[done : done + size.now]
-        try:
-            with size.timing(len(batch)):
-                parts.append(backbone.embed(batch))
-        except (RuntimeError, MemoryError) as error:
-            if is_lost(error):
-                raise WorkerError(
-                    f"{backbone.device} stopped working ({first_line(error)}). What is embedded is kept; run the same "
-                    "command again, on another --device if this one does not come back."
-                ) from error
-            if not is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise BackboneError(
-                    f"{backbone.name}: the memory of {describe(backbone.device)} does not hold even one image of "
-                    f"{batch.shape[-2]} x {batch.shape[-1]} pixels; use a smaller backbone or --image-size, "
-                    "--precision bf16, or another --device."
-                ) from error
-        else:
-            done += len(batch)
-            continue
-        # Outside the except clause, where the failed batch is no longer held by the traceback.
-        size.halve()
-        torch.cuda.empty_cache()  # does nothing where there is no GPU
-    return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in backbone.dims}
 
 
 def rows_of_shard(rows: int, shard: Shard | None) -> np.ndarray:

@@ -1,20 +1,29 @@
-"""How fast an extraction runs: what it waits for, and how many images its networks are given at a time."""
+"""The pace of an extraction: how many images a network is given at a time, what is under way, what is waited for."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..base import OutputError, atomic_path
+import numpy as np
+import torch
+
+from ..base import BackboneError, OutputError, WorkerError, atomic_path
 from ..base.files import user_cache
+from ..base.text import first_line
+from .backbone import Backbone
+from .device import batch_sizes, computes_ahead, describe, fixed_batch, is_lost, is_out_of_memory
+from .runtimes import Pending
 
 T = TypeVar("T")
+Keep = Callable[[dict[str, np.ndarray]], None]
+"""Called with the vectors of some images, float32 (B, D) by pooling."""
 
 _NOW_S = 10.0
 """What counts as now."""
@@ -159,6 +168,115 @@ class BatchSize:
 
     def _settle(self, size: int) -> None:
         self.now, self.settled, self.found = size, True, True
+
+
+class Batches:
+    """Embeds images as they come, in batches that fit the device's memory.
+
+    Attributes:
+        size: of a batch.
+    """
+
+    def __init__(self, backbone: Backbone, requested: int | None) -> None:
+        """Takes the size that the user requested, if any."""
+        self.size = _batch_size(backbone, requested)
+        self._backbone = backbone
+        self._under_way: tuple[torch.Tensor, list[Pending], Keep] | None = None
+
+    def embed(self, images: torch.Tensor, keep: Keep) -> None:
+        """Embeds images, and calls `keep` with their vectors: now, or on a GPU in the next call, in the same order.
+
+        Raises:
+            BackboneError: the memory does not hold one image.
+            WorkerError: the device failed, perhaps with images of the call before; nothing of them is kept.
+        """
+        is_timed = not self.size.settled and len(images) >= self.size.now
+        if is_timed or not computes_ahead(self._backbone.device):
+            # Each batch is waited for, so that its time says how fast its size is.
+            self.finish()
+            keep(self._at_once(images))
+            return
+        pending = None
+        try:
+            pending = [self._backbone.submit(batch) for batch in images.split(self.size.now)]
+        except (RuntimeError, MemoryError) as error:
+            self._require_out_of_memory(error)
+        self.finish()
+        if pending is None:
+            self._halve()
+            keep(self._at_once(images))
+        else:
+            self._under_way = images, pending, keep
+
+    def finish(self) -> None:
+        """Waits for what is under way, and calls `keep` with it."""
+        if self._under_way is None:
+            return
+        (images, pending, keep), self._under_way = self._under_way, None
+        made = None
+        try:
+            made = _joined([result() for result in pending])
+        except (RuntimeError, MemoryError) as error:
+            self._require_out_of_memory(error)
+        if made is None:
+            self._halve()
+            made = self._at_once(images)
+        keep(made)
+
+    def _at_once(self, images: torch.Tensor) -> dict[str, np.ndarray]:
+        """The vectors of images; a batch that does not fit the memory is cut in half and done again."""
+        parts: list[dict[str, np.ndarray]] = []
+        done = 0
+        while done < len(images):
+            batch = images[done : done + self.size.now]
+            try:
+                with self.size.timing(len(batch)):
+                    parts.append(self._backbone.embed(batch))
+            except (RuntimeError, MemoryError) as error:
+                self._require_out_of_memory(error)
+                if len(batch) == 1:
+                    raise BackboneError(
+                        f"{self._backbone.name}: the memory of {describe(self._backbone.device)} does not hold even one"
+                        f" image of {batch.shape[-2]} x {batch.shape[-1]} pixels; use a smaller backbone or"
+                        " --image-size, --precision bf16, or another --device."
+                    ) from error
+            else:
+                done += len(batch)
+                continue
+            self._halve()
+        return _joined(parts)
+
+    def _halve(self) -> None:
+        """Outside of an except clause, where the failed batch is no longer held by the traceback."""
+        self.size.halve()
+        torch.cuda.empty_cache()  # does nothing where there is no GPU
+
+    def _require_out_of_memory(self, error: BaseException) -> None:
+        """Raises what smaller batches do not help against."""
+        if is_lost(error):
+            raise WorkerError(
+                f"{self._backbone.device} stopped working ({first_line(error)}). What is embedded is kept; run the same"
+                " command again, on another --device if this one does not come back."
+            ) from error
+        if not is_out_of_memory(error):
+            raise error
+
+
+def _batch_size(backbone: Backbone, requested: int | None) -> BatchSize:
+    """The requested size, else the one that an earlier run found, else one that grows."""
+    device = backbone.device
+    if requested or fixed_batch(device, backbone.spec.precision):
+        return BatchSize(requested or batch_sizes(device)[1])
+    start, most = batch_sizes(device)
+    known = recall(describe(device), backbone.spec.fingerprint)
+    if known or backbone.has_one_shape:
+        return BatchSize(min(known or most, most))
+    return BatchSize(start, most=most)
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The rows of several batches, one after the other."""
+    return {pooling: np.concatenate([part[pooling] for part in parts]) for pooling in parts[0]}
 
 
 def recall(device: str, fingerprint: str) -> int | None:

@@ -158,7 +158,7 @@ _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
         builders datasets registry output_path build_options""",
     "extract": """catalogue device compiled_graph weights adapters pooling runtimes untrained loader normalization
-        throughput own_networks backbone same_spec onnx_export engine multi_device cost""",
+        own_networks backbone throughput same_spec onnx_export engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "estimators data engines draws run_info experiment runner arrays retrieval embeddings",
     "model": "unusual estimators model fitting run_choice saved images predicting onnx_file",

@@ -14,9 +14,9 @@ import torch
 from ...base import MedprobeWarning
 from ...cache import EmbeddingSpec
 from ..catalogue import LIBRARIES
-from .on_torch import Embedder, TorchEmbedder, Vectors
+from .on_torch import Embedder, Pending, TorchEmbedder, Vectors
 
-__all__ = ["Embedder", "TorchEmbedder", "Vectors", "make_embedder"]
+__all__ = ["Embedder", "Pending", "TorchEmbedder", "Vectors", "make_embedder"]
 
 
 def make_embedder(

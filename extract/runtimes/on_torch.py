@@ -10,14 +10,17 @@ from torch import nn
 
 from ...cache import TransformSpec
 from ..adapters import Adapter
-from ..device import Precision, exact_fp32, filled_up, fixed_batch
+from ..device import Precision, computes_ahead, exact_fp32, filled_up, fixed_batch
 from ..pooling import Recipe, pool, wanted
+from .cuda_copies import Copies
 
 Embedder = Callable[[torch.Tensor], dict[str, np.ndarray]]
 """A network at work in one runtime and precision: uint8 (B, C, H, W) in main memory to float32 (B, D) by pooling.
 
 An image's vector does not depend on the batch that it comes in, beyond rounding.
 """
+Pending = Callable[[], dict[str, np.ndarray]]
+"""Waits for the vectors of a batch that was submitted, as an `Embedder` gives them; call it once."""
 
 
 class Vectors(nn.Module):
@@ -69,22 +72,53 @@ class TorchEmbedder:
         self.poolings = vectors.poolings
         self.device = device
         self.precision: Precision = precision
-        self._run: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = torch.compile(vectors) if compiled else vectors
+        self.compiled = compiled
+        self._run: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = (
+            torch.compile(vectors, dynamic=False) if compiled else vectors
+        )
+        self._compiled_for = 0
+        """Images of the largest batch so far: a smaller one is filled up, since another shape is compiled again."""
+        self._copies = Copies(device) if computes_ahead(device) else None
 
     def __call__(self, images: torch.Tensor) -> dict[str, np.ndarray]:
         """See `Embedder`."""
-        step = fixed_batch(self.device, self.precision) or len(images)
-        parts = [self._part(part, step) for part in images.split(step)]
-        return {pooling: np.concatenate(matrices) for pooling, *matrices in zip(self.poolings, *parts, strict=True)}
+        return self.submit(images)()
 
-    def _part(self, images: torch.Tensor, size: int) -> list[np.ndarray]:
-        """Embeds up to `size` images as a batch of `size`."""
+    def submit(self, images: torch.Tensor) -> Pending:
+        """Begins to embed a batch, as a call does, and waits for nothing on a GPU. Errors of it may come late.
+
+        Raises:
+            torch.OutOfMemoryError: the batch is too large.
+        """
+        size = fixed_batch(self.device, self.precision)
+        if self.compiled and size is None:
+            size = self._compiled_for = max(self._compiled_for, len(images))
+        try:
+            parts = [self._submit(part, size or len(images)) for part in images.split(size or len(images))]
+        except (RuntimeError, MemoryError):
+            self._compiled_for = 0  # smaller batches follow where this one did not fit
+            raise
+
+        def result() -> dict[str, np.ndarray]:
+            whole = zip(self.poolings, *(part() for part in parts), strict=True)
+            return {pooling: np.concatenate(matrices) for pooling, *matrices in whole}
+
+        return result
+
+    def _submit(self, images: torch.Tensor, size: int) -> Callable[[], list[np.ndarray]]:
+        """Begins to embed up to `size` images as a batch of `size`."""
         count = len(images)
-        batch = filled_up(images, size).to(self.device, non_blocking=True)
+        batch = filled_up(images, size)
+        if self._copies:
+            batch = self._copies.arriving(batch)
         bf16 = self.precision == "bf16"
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=bf16),
             exact_fp32(self.device, self.precision),
         ):
-            return [matrix[:count].cpu().numpy() for matrix in self._run(batch)]
+            matrices = [matrix[:count] for matrix in self._run(batch)]
+        if self._copies:
+            return self._copies.leaving(matrices)
+        made = [matrix.numpy() for matrix in matrices]
+        return lambda: made

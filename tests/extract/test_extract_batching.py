@@ -93,7 +93,7 @@ def test_a_cache_folder_that_cannot_be_written_is_no_fault(tmp_path) -> None:
 def test_an_out_of_memory_halves_tries_the_same_images_again_and_is_remembered(
     error, gallery, tmp_path, tiny, monkeypatch
 ) -> None:
-    monkeypatch.setattr("medprobe.extract.engine.batch_sizes", lambda device: (16, 32))
+    monkeypatch.setattr("medprobe.extract.throughput.batch_sizes", lambda device: (16, 32))
     embed, sizes = type(tiny).embed, []
 
     def small_memory(self, images):
