@@ -7,7 +7,7 @@ import pytest
 from medprobe.base import ImageError
 from medprobe.manifests import READERS, read_image
 
-# For this import alone: there is a `coverage.py`, which other libraries would take for theirs.
+# For this import alone: the names of benchmarks are common words, which other libraries may have too.
 with pytest.MonkeyPatch.context() as path:
     path.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     from damaged_files import damaged, seeds

@@ -1,7 +1,7 @@
 """Whether intervals and tests keep their word: simulated cohorts, two equal backbones, the truth in closed form.
 
-    python benchmarks/coverage.py [--cohorts 500] [--protocols official,holdout] [--groups 15,30,80,200] [--images 1,4]
-        [--intervals wilson,percentile] [--alike 0]
+    python benchmarks/interval_coverage.py [--cohorts 500] [--protocols official,holdout] [--groups 15,30,80,200]
+        [--images 1,4] [--intervals wilson,percentile] [--alike 0]
 
 A row per metric, level, number of groups (patients) in the test and images of each: the share of 95 % intervals that
 cover what the fitted models score on all patients there could be, of the interval of the difference likewise and its
