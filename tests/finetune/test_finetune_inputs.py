@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -173,37 +170,20 @@ def test_an_images_activations_do_not_depend_on_order_company_or_interruption(
     assert _files(tmp_path / "store") == whole
 
 
-@pytest.mark.slow
-def test_a_killed_writer_leaves_nothing_wrong_and_the_next_goes_on(
-    tiny: Backbone, choose: Callable[..., Inputs], tmp_path: Path, small_files: None
+def test_a_writer_killed_at_any_step_leaves_nothing_wrong_and_the_next_goes_on(
+    tiny: Backbone, choose: Callable[..., Inputs], tmp_path: Path, small_files: None, killed_at_each_step
 ) -> None:
-    classifier, rows = make_classifier(tiny, "partial:1", 3).eval(), list(range(COUNT))
-    _logits(choose(classifier), classifier, rows)
-    whole = _files(tmp_path / "store")
-    assert len(whole) == 2
-    shutil.rmtree(tmp_path / "store")
+    classifier, store, whole = make_classifier(tiny, "partial:1", 3).eval(), tmp_path / "store", {}
+    inputs = choose(classifier)  # makes the store
 
     def work() -> None:
-        saves = iter([activations.save])
+        _logits(inputs, classifier, list(range(COUNT)))
+        whole.update(_files(store))
 
-        def save(*given: Any, **options: Any) -> bytes:
-            write = next(saves, None)
-            if write is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-                raise AssertionError
-            return write(*given, **options)
-
-        activations.save = save
-        _logits(choose(classifier), classifier, rows)
-
-    process = get_context("fork").Process(target=work)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    left = [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()]
-    assert any(name.startswith(".") and name.endswith(".safetensors") for name in left)
-    _logits(choose(classifier), classifier, rows)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()} == whole
+    for _ in killed_at_each_step(store, lambda: None, work):
+        assert len(whole) == 2
+        _logits(choose(classifier), classifier, list(range(COUNT)))
+        assert _files(store) == whole
 
 
 def test_a_damaged_file_is_computed_again(
