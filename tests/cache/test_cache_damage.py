@@ -21,9 +21,15 @@ from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.cache.verify import verify_segment
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory, make_spec, cohort_of) -> EmbeddingCache:
+    return cohort_of(300).publish(tmp_path_factory.mktemp("sound"), make_spec())
+
+
 @pytest.fixture
-def published(tmp_path, make_spec, cohort_of) -> EmbeddingCache:
-    return cohort_of(300).publish(tmp_path / "store", make_spec())
+def published(tmp_path, sound) -> EmbeddingCache:
+    """A copy of `sound`, to be damaged."""
+    return EmbeddingCache.open(shutil.copytree(sound.path.parent, tmp_path / "store/cohort") / sound.path.name)
 
 
 def _refused(path: Path, match: str) -> None:

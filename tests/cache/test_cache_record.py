@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,18 @@ from medprobe.cache import EmbeddingCache, read_records, write_record
 from medprobe.manifests import DatasetCard, Manifest
 
 
-@pytest.fixture
-def store(tmp_path: Path, make_spec, cohort_of) -> Path:
-    """Two caches of one backbone, in two precisions."""
+@pytest.fixture(scope="module")
+def both_precisions(tmp_path_factory, make_spec, cohort_of) -> Path:
+    """Two caches of one backbone."""
+    folder = tmp_path_factory.mktemp("store")
     for precision in ("fp32", "bf16"):
-        cohort_of(12).publish(tmp_path / "store", make_spec(precision=precision), device="cpu")
-    return tmp_path / "store"
+        cohort_of(12).publish(folder, make_spec(precision=precision), device="cpu")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, both_precisions: Path) -> Path:
+    return shutil.copytree(both_precisions, tmp_path / "store")
 
 
 @pytest.fixture
