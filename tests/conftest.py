@@ -132,10 +132,22 @@ class Said(NamedTuple):
         return " ".join(self.err.split())
 
 
+@pytest.fixture(scope="session")
+def main() -> Iterator[Callable[[], None]]:
+    """The command line; what typer makes of all commands, which takes longer than many a command, is made once."""
+    from medprobe.cli import app
+    from typer.main import get_command
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(app, "app", get_command(app.app))
+        yield app.main
+
+
 @pytest.fixture
-def medprobe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+def medprobe(
+    main: Callable[[], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Said]:
     """`medprobe(*words)`: runs the command line in this process, on a terminal of 80 columns or as asked."""
-    from medprobe.cli.app import main
 
     def run(*words: object, columns: int = 80) -> Said:
         monkeypatch.setattr("sys.argv", ["medprobe", *map(str, words)])

@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from medprobe.base import MedprobeError
 from medprobe.cli.app import app
 from typer.main import get_command
-
-
-def _medprobe(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "medprobe.cli", *words], capture_output=True, text=True, check=False)
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -52,7 +49,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_version_is_that_of_the_package() -> None:
     from importlib.metadata import version
 
-    assert _medprobe("--version").stdout.strip() == f"medprobe {version('medprobe')}"
+    command = [sys.executable, "-m", "medprobe.cli", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == f"medprobe {version('medprobe')}\n"
 
 
 @pytest.mark.parametrize(
@@ -140,13 +138,14 @@ def test_the_explanations_are_installed_with_the_package() -> None:
     assert PAGE.name in setuptools["package-data"]["medprobe.docs"]
 
 
-def test_a_fault_is_one_message_without_a_traceback_unless_asked(tmp_path) -> None:
-    words = ("manifest", "check", str(tmp_path / "nothing.parquet"))
-    plain, debug = _medprobe(*words), _medprobe("--debug", *words)
-    assert plain.returncode == 1
-    assert plain.stderr.startswith("error: ")
-    assert "Traceback" not in plain.stderr
-    assert "Traceback" in debug.stderr
+def test_a_fault_is_one_message_without_a_traceback_unless_asked(medprobe, tmp_path) -> None:
+    words = ("manifest", "check", tmp_path / "nothing.parquet")
+    plain = medprobe(*words)
+    assert plain.status == 1
+    assert plain.err.startswith("error: ")
+    assert "Traceback" not in plain.err
+    with pytest.raises(MedprobeError):
+        medprobe("--debug", *words)
 
 
 def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(medprobe, tmp_path) -> None:

@@ -115,9 +115,7 @@ def test_hostile_files_sites_and_patients_do_not_control_the_terminal(medprobe, 
 
 
 @pytest.mark.parametrize("encoding", _ENCODINGS)
-def test_a_terminal_of_few_letters_gets_all_results(encoding: str, tmp_path, monkeypatch) -> None:
-    from medprobe.cli.app import main
-
+def test_a_terminal_of_few_letters_gets_all_results(encoding: str, main, tmp_path, monkeypatch) -> None:
     labels, out = _cohort(tmp_path, label="肺炎 ≥3 mm"), tmp_path / "m.csv"
     options = ("--image-column", "file", "--label-column", "label")
     shown = ""
