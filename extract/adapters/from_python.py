@@ -19,6 +19,7 @@ from ...cache import TransformSpec
 from ...cache.spec import Positions
 from ..catalogue import Entry, Local
 from ..weights.loading import load_file
+from ..weights.own_state import state_digest
 from ..weights.tensors import read_local
 from .interface import Adapter, Features, Inside, Matcher, Wanted, matcher_under, plain_transform
 from .own_encoder import EncoderNetwork, is_encoder
@@ -74,7 +75,9 @@ class PythonAdapter(Adapter):
 
     def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
         """See `Adapter.config`."""
-        return {"source": _source_digest(entry)}
+        made = network.encoder if isinstance(network, EncoderNetwork) else network.network
+        state = state_digest(made)
+        return {"source": _source_digest(entry), **({"state": state} if state else {})}
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """See `Adapter.set_image_size`."""

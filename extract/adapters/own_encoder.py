@@ -11,14 +11,15 @@ from torch import nn
 
 from ...base import BackboneError, ImageError
 from ...base.text import first_line
+from ..weights.own_state import networks_in
 
 
 @runtime_checkable
 class Encoder(Protocol):
     """What `python:MODULE:FUNCTION` may give, and `load_backbone` takes: pixels and vectors are its own affair.
 
-    Attributes that are `torch.nn.Module` are its weights: they are put on the device and into evaluation mode, and
-    their values are part of the cache's name.
+    Every `torch.nn.Module` that it holds is put on the device and into evaluation mode. Weights, arrays and settings
+    that it holds, in attributes, lists, dictionaries and other objects, are part of the cache's name.
 
     Examples:
         >>> import numpy as np
@@ -57,9 +58,13 @@ class EncoderNetwork(nn.Module):
     def __init__(self, encoder: Encoder, name: str) -> None:
         super().__init__()
         self._called = name
-        held = [encoder] if isinstance(encoder, nn.Module) else getattr(encoder, "__dict__", {}).values()
-        self.parts = nn.ModuleList(one for one in held if isinstance(one, nn.Module))
+        self.parts = nn.ModuleList([encoder] if isinstance(encoder, nn.Module) else networks_in(encoder))
         self._encoder = [encoder]  # in a list, as it must not be a part a second time
+
+    @property
+    def encoder(self) -> Encoder:
+        """What the user wrote."""
+        return self._encoder[0]
 
     def preprocess(self, pixels: np.ndarray) -> np.ndarray:
         """The network's input (C, H, W), of an image uint8 (H, W) or (H, W, 3).
@@ -69,7 +74,7 @@ class EncoderNetwork(nn.Module):
         """
         image = Image.fromarray(pixels).convert("RGB")
         try:
-            made: Any = self._encoder[0].preprocess(image)
+            made: Any = self.encoder.preprocess(image)
         except Exception as error:  # the user's code may raise anything
             raise ImageError(f"`preprocess` raised {type(error).__name__}: {first_line(error)}") from error
         array = np.asarray(made.detach().cpu() if isinstance(made, torch.Tensor) else made)
@@ -79,7 +84,7 @@ class EncoderNetwork(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Vectors (B, D) of inputs (B, C, H, W)."""
-        made: Any = self._encoder[0].embed(batch)
+        made: Any = self.encoder.embed(batch)
         vectors = torch.as_tensor(made)
         if vectors.ndim != 2 or len(vectors) != len(batch) or not vectors.is_floating_point():
             kind = str(vectors.dtype).removeprefix("torch.")

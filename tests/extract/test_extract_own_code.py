@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,56 @@ def test_changed_code_and_changed_weights_are_other_specs(module) -> None:
     other = load_backbone(network, normalization=Normalization((0.5,), (0.5,)), **_CPU, image_size=160).spec
     assert one == same
     assert other.weights_digest != one.weights_digest
+
+
+class _Holds:
+    """An encoder whose vectors depend on what it is given."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def preprocess(self, image):
+        return np.asarray(image.resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
+
+    def embed(self, batch):
+        return batch.mean((2, 3))
+
+
+def _linear(seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return torch.nn.Linear(3, 3)
+
+
+class _Block(torch.nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.linear, self.scale = _linear(0), scale
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: {"nets": [_linear(seed)]},
+        lambda seed: torch.full((3,), seed),
+        lambda seed: [np.full(3, seed)],
+        lambda seed: _Holds(_Holds(_linear(seed))),
+        lambda seed: transforms.Compose([transforms.Resize(10 + seed)]),
+        lambda seed: transforms.Compose([transforms.Normalize(0.5 + seed, 1)]),
+        lambda seed: ["cls", "mean"][seed],
+        lambda seed: _Block(seed),
+        lambda seed: torch.nn.Sequential(_Block(seed)) if seed else _Block(0),
+    ],
+)
+def test_whatever_an_encoder_holds_is_part_of_its_spec(make: Callable[[int], object]) -> None:
+    specs = [load_backbone(_Holds(make(seed)), device="cpu").spec for seed in (0, 0, 1)]
+    assert specs[0] == specs[1] != specs[2]
+
+
+def test_networks_in_lists_are_put_into_evaluation_mode() -> None:
+    dropout = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout())
+    load_backbone(_Holds({"nets": [dropout]}), device="cpu")
+    assert not dropout.training
 
 
 @pytest.mark.parametrize(
