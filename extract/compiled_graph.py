@@ -8,7 +8,7 @@ import numpy as np
 import openvino
 import torch
 
-from .device import OPENVINO_STREAMS, Precision, filled_up
+from .device import OPENVINO_STREAMS, Precision
 
 
 class CompiledGraph:
@@ -44,7 +44,10 @@ class CompiledGraph:
 
         self._queue.set_callback(keep)
         for number, part in enumerate(parts):
-            self._queue.start_async({0: filled_up(part, self.batch).numpy()}, number)
+            request = self._queue[self._queue.get_idle_request_id()]
+            # What an earlier batch left in the other rows is computed on as well, and not looked at.
+            request.get_input_tensor().data[: len(part)] = part.numpy()
+            self._queue.start_async(userdata=number)
         self._queue.wait_all()
         whole = zip(self.outputs, *made, strict=True)
         return {name: np.concatenate(matrices)[: len(images)] for name, *matrices in whole}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from ..base import ImageError, usable_cores
 from ..cache import TransformSpec
+from ..cache.spec import Interpolation
 from ..manifests import Source, content_digest, read_image
 from ..manifests.readers.worker_pool import look_at
 
@@ -144,7 +146,7 @@ def input_of(pixels: np.ndarray, how: Input) -> np.ndarray:
 
 
 def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
-    """Brings to the network's colours and size with torchvision's `Resize` and `CenterCrop`, which fills with black.
+    """Brings to the network's colours and size, with the pixels of torchvision's `Resize` and `CenterCrop` of Pillow.
 
     Scaling to 0..1 and normalising happen on the device (`Backbone.embed`), so that a quarter of the bytes travel.
 
@@ -157,7 +159,17 @@ def to_input(pixels: np.ndarray, spec: TransformSpec) -> np.ndarray:
     Raises:
         ImageError: its sides are so unequal that it would be huge before the crop.
     """
+    if pixels.ndim == 3 and _is_grey(pixels):
+        pixels = pixels[..., 0]  # whose channels are alike, each of which is resized by itself
     return to_channels(to_size(to_colour(pixels, spec), spec), spec)
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    """Whether an RGB image has three equal channels; the middle row alone tells most that have not."""
+    return all(
+        (part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all()
+        for part in (pixels[len(pixels) // 2], pixels)
+    )
 
 
 def to_colour(pixels: np.ndarray, spec: TransformSpec) -> Image.Image:
@@ -170,7 +182,66 @@ def to_size(image: Image.Image, spec: TransformSpec) -> Image.Image:
     """The second step of `to_input`; its errors are."""
     if isinstance(spec.resize_to, int):
         _require_bounded(image, spec.resize_to)
-    return CenterCrop(spec.size)(Resize(spec.resize_to, InterpolationMode(spec.interpolation))(image))
+        short = min(image.size)
+        sizes = [spec.resize_to if side == short else int(spec.resize_to * side / short) for side in image.size]
+    else:
+        sizes = spec.resize_to[::-1]
+    axes = [_Axis(*lengths) for lengths in zip(image.size, sizes, spec.size[::-1], strict=True)]
+    if any(axis.side != axis.resized for axis in axes):
+        image = _resized(image, axes, spec.interpolation)
+    left, top = (axis.first if made == axis.resized else 0 for axis, made in zip(axes, image.size, strict=True))
+    height, width = spec.size
+    return image.crop((left, top, left + width, top + height))
+
+
+class _Axis(NamedTuple):
+    """An axis of an image, in pixels: its length, that which it is resized to, and how many of those are kept."""
+
+    side: int
+    resized: int
+    kept: int
+
+    @property
+    def first(self) -> int:
+        """The first pixel that is kept, negative where more are kept than there are."""
+        spare = self.resized - self.kept
+        return round(spare / 2) if spare >= 0 else -(-spare // 2)
+
+    @property
+    def part(self) -> tuple[float, float]:
+        """Where the part begins and ends that becomes what is kept."""
+        scale = self.side / self.resized
+        return self.first * scale, (self.first + self.kept) * scale
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the places of its new pixels are binary fractions that Pillow does not round."""
+        steps = self.resized // gcd(self.side, self.resized)
+        return steps.bit_count() == 1 and self.side * steps < 2**24
+
+
+def _resized(image: Image.Image, axes: Sequence[_Axis], interpolation: Interpolation) -> Image.Image:
+    """The image with each axis resized, to what is kept of it or to the whole.
+
+    Pillow can resize a part of an image (`box`), but mostly rounds positions otherwise than in the whole: an axis is
+    cropped here only where that cannot change a bit, as on any side that becomes 256 pixels.
+    """
+    cropped = [interpolation != "nearest" and axis.kept < axis.resized and axis.is_exact for axis in axes]
+    wholes = [axis.resized for axis in axes]
+    sizes = [axis.kept if crops else axis.resized for axis, crops in zip(axes, cropped, strict=True)]
+    if _is_wide(image, sizes) != _is_wide(image, wholes):
+        cropped, sizes = [False, False], wholes
+    (left, right), (top, bottom) = (
+        axis.part if crops else (0, axis.side) for axis, crops in zip(axes, cropped, strict=True)
+    )
+    width, height = sizes
+    return image.resize((width, height), Image.Resampling[interpolation.upper()], (left, top, right, bottom))
+
+
+def _is_wide(image: Image.Image, sizes: Sequence[int]) -> bool:
+    """Whether Pillow 13 resizes rows before columns, which decides what it rounds in between."""
+    width, height = (side - size for side, size in zip(image.size, sizes, strict=True))
+    return height <= 0 or height <= 2 * width
 
 
 def to_channels(image: Image.Image, spec: TransformSpec) -> np.ndarray:
@@ -181,10 +252,7 @@ def to_channels(image: Image.Image, spec: TransformSpec) -> np.ndarray:
 
 
 def _require_bounded(image: Image.Image, short: int) -> None:
-    """Refuses what would be larger than any image that is read at all: a line of 1 x 20,000 becomes 224 x 4,480,000.
-
-    Resizing only what the crop keeps (Pillow's `box`) would do, but rounds otherwise than torchvision in most images.
-    """
+    """Refuses what would be larger than any image that is read at all: a line of 1 x 20,000 becomes 224 x 4,480,000."""
     limit = Image.MAX_IMAGE_PIXELS
     long = int(short * max(image.size) / min(image.size))
     if limit is not None and short * long > limit:

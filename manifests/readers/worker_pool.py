@@ -30,6 +30,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import numpy as np
+from PIL import Image
 
 from ...base import ImageError, WorkerError
 from .read_errors import reason_of
@@ -43,6 +44,8 @@ _BLOCKED_S, _DISK_S, _GLANCE_S = 60.0, 900.0, 5.0
 """After which a worker is ended that uses no processor time: in general, and while the system reads for it; and how
 often that is looked at."""
 _START_S = 60.0
+_KEPT_BLOCKS = 4
+"""Blocks of 16 MiB that Pillow keeps for the next image: pages that the system gives anew are cleared, page by page."""
 _AHEAD = 2
 """Chunks that each worker keeps ready."""
 _READY = "ready"
@@ -296,6 +299,7 @@ def _work(
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     faulthandler.disable()
     warnings.simplefilter("ignore")
+    Image.core.set_blocks_max(_KEPT_BLOCKS)
     os.dup2(2, 1)  # what a library prints is no output of the command
     with suppress(OSError):
         # Where memory runs out, the system kills a worker rather than its parent.
