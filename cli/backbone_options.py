@@ -71,7 +71,7 @@ StripPrefix = Annotated[
         "--strip-prefix",
         metavar="PREFIX",
         help="What the network's tensors are under in the file of NAME@FILE, such as net.encoder.; other tensors of "
-        "the file are not read.",
+        "the file are not read. For one backbone alone: NAME@FILE#PREFIX.",
         show_default=False,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -170,10 +171,12 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
 
     Args:
         name: a short name; or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL/TAG` for any model of that library, a short
-            name or any of these followed by `@FILE` for weights from a file or folder, or by `@random` for untrained
-            ones; or `python:MODULE:FUNCTION`, `onnx:FILE`, `pt2:FILE` for a network of the user's own.
+            name or any of these followed by `@FILE` or `@FILE#PREFIX` for weights from a file or folder, or by
+            `@random` for untrained ones; or `python:MODULE:FUNCTION`, `onnx:FILE`, `pt2:FILE` for a network of your
+            own.
         weights: a file or folder of weights, instead of `@FILE`.
-        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`.
+        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`, instead of
+            `#PREFIX`.
 
     Raises:
         BackboneError: there is no such entry or source; near names are given.
@@ -192,13 +195,20 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
     entry = catalogue().get(model) or _by_source(model)
     if source == "random" and not strip_prefix:
         return replace(entry, name=f"{entry.name}@random", weights=Random())
-    path = weights or (Path(source) if source else None)
+    file, prefix = split_prefix(source)
+    path, strip_prefix = weights or (Path(file) if file else None), strip_prefix or prefix
     if strip_prefix and (path is None or source == "random"):
         raise BackboneError(f"{name}: --strip-prefix is for weights from a file; name them as {model}@FILE.")
     if path is None:
         return entry
     # The file's own name alone: a cache must not tell the folders of the machine that made it.
     return replace(entry, name=f"{entry.name}@{path.name}", weights=Local(path, strip_prefix))
+
+
+def split_prefix(text: str) -> tuple[str, str]:
+    """`FILE#PREFIX`, of which the prefix ends in a dot, as file and prefix; the prefix may be absent."""
+    match = re.fullmatch(r"(.+)#([^#/]+\.)", text)
+    return (match[1], match[2]) if match else (text, "")
 
 
 def _by_source(name: str) -> Entry:

@@ -133,7 +133,7 @@ class Embedder(TextOrFields):
     """A backbone with what differs from `extract.images`."""
 
     name: Text
-    """Of the catalogue, or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL`; append `@FILE` for local weights."""
+    """Of the catalogue, or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL`; append `@FILE` or `@FILE#PREFIX` for a file."""
     poolings: list[Text] = []
     """As `cls`, `cls+mean`; by default the first one that the catalogue lists."""
     label: Name | None = None

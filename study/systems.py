@@ -12,7 +12,7 @@ from ..base import no_such, one_of
 from ..base.errors import StudyError
 from ..base.text import install_command
 from ..extract import Entry, resolve
-from ..extract.catalogue import OWN, ByHand
+from ..extract.catalogue import OWN, ByHand, split_prefix
 from ..finetune.network.modes import Mode
 from ..finetune.training.recipe import Recipe, candidates
 from ..probe import Probe, resolve_probes
@@ -117,14 +117,16 @@ def _of_ones_own(name: str, place: Path, out: Path) -> tuple[str, str] | None:
 
 def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:
     """The name with its weights as seen from the folder of the results, and a key of the name and the weights."""
-    model, at, file = name.partition("@")
+    model, at, source = name.partition("@")
+    file, prefix = split_prefix(source)
     if not at or file == "random":
         return name, name
     path = located(place, file)
     if not path.exists():
         known = resolve(model).weights
         raise AbsentWeightsError(Missing(name, path, known.where if isinstance(known, ByHand) else ""))
-    return f"{model}@{relative(path, out)}", f"{model}@{path.name}@{content(path)}"
+    under = f"#{prefix}" if prefix else ""
+    return f"{model}@{relative(path, out)}{under}", f"{model}@{path.name}@{content(path)}{under}"
 
 
 def read_probes(texts: Iterable[str]) -> list[tuple[str, Probe[Any]]]:

@@ -155,7 +155,8 @@ def prefix_hint(tensors: Tensors, wanted: Mapping[str, torch.Tensor], convert: C
     longest = max(found, key=len, default="")
     if not longest or not all(longest.startswith(prefix) for prefix in found):
         return ""
-    return f" Under {longest} the file has all tensors of the network: add --strip-prefix {longest}"
+    remedy = f"name it @FILE#{longest} or add --strip-prefix {longest}"
+    return f" Under {longest} the file has all tensors of the network: {remedy}"
 
 
 def misfits(
