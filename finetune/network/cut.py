@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import FlopCounterMode
 
+from ...extract.device import exact_fp32
 from .forward_pass import FEW, MORE, Call, Outputs, ShapeError, replaced, watch
 
 if TYPE_CHECKING:
@@ -72,10 +74,11 @@ class Cut:
 
         None where nearly nothing is frozen before what is trained, or where no cut gives what the whole gives.
         """
-        was_training = classifier.training
+        was_training, device = classifier.training, next(classifier.parameters()).device
         classifier.eval()
         try:
-            return _latest(classifier)
+            with exact_fp32(device, "fp32"):
+                return _latest(classifier)
         except ShapeError:
             return None
         finally:
@@ -227,7 +230,7 @@ def _trains_the_same(cut: Cut, classifier: Classifier, trial: _Trial) -> bool:
     trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
 
     def step(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        with torch.random.fork_rng(), torch.enable_grad():
+        with _forked(trial.images.device), torch.enable_grad():
             torch.manual_seed(0)
             logits = run()
             gradients = torch.autograd.grad(logits.square().sum(), trained, allow_unused=True, materialize_grads=True)
@@ -247,11 +250,18 @@ def _trains_the_same(cut: Cut, classifier: Classifier, trial: _Trial) -> bool:
 
 
 def _draws_random_numbers(run: Callable[[], object], device: torch.device) -> bool:
-    state = torch.cuda.get_rng_state if device.type == "cuda" else torch.get_rng_state
-    with torch.random.fork_rng():
+    def state() -> torch.Tensor:
+        return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+    with _forked(device):
         before = state()
         run()
         return not torch.equal(before, state())
+
+
+def _forked(device: torch.device) -> AbstractContextManager[None]:
+    """Gives the generators of the CPU and of one device back as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, rounding: float = _ROUNDING) -> bool:
