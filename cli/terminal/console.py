@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Container, Sequence
@@ -62,7 +63,7 @@ def show_table(
     whole: Sequence[str] = (),
     sections: Container[int] = (),
 ) -> None:
-    """Prints a table that fits the terminal by folding cells.
+    """Prints a table that fits the terminal by folding cells; in a file or a pipe nothing is folded.
 
     Args:
         columns: their headings.
@@ -86,7 +87,10 @@ def show_table(
             table.add_section()
         table.add_row(*(Text(_shown(str(cell), sys.stdout)) for cell in row))
     console = Console(highlight=False, emoji=False)
-    if console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
+    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
+    if needed > console.width and not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = needed
+    elif needed > console.width:
         table.padding = (0, 1, 0, 0)  # Narrower gaps before words are broken.
     if title:
         # Not the table's own, which would be folded to the width of a narrow table.
