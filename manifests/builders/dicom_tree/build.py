@@ -137,6 +137,8 @@ def build_dicom(
     elif unit == "study":
         _refuse_shared_studies(images, src)
     images["window"] = series_windows(images, src, reading, notice)
+    if (images["window"].notna() & (images["modality"] == "CT")).any():
+        notice("For CT give one window for all patients with --window CENTRE,WIDTH, such as --window 40,400.")
     made = _samples(choose_slices(images, choice), choice, unit, attributes)
     rows = made.pop("row")
     if table is None:

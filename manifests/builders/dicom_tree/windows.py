@@ -50,8 +50,7 @@ def series_windows(images: pd.DataFrame, src: Path, reading: IntensityPolicy, no
         given = len(groups) - without
         notice(
             f"{counted(given, 'series', 'series')} {'has' if given == 1 else 'have'} a file for each slice and no "
-            "window in the files: all slices of a series got the range between its percentiles (column window). For CT "
-            "give one for all patients with --window CENTRE,WIDTH, such as --window 40,400."
+            "window in the files: all slices of a series got the range between its percentiles (column window)."
         )
     if without:
         notice(
