@@ -1,6 +1,7 @@
 """What was tried on the way to the settings of the probes: the tables of docs/performance.md that have no peer.
 
-    python benchmarks/choices.py presets [--folds 5]      settings of boosting, cross-validated within the training part
+    python benchmarks/choices.py presets [--folds 5]      settings of boosting, cross-validated in the training part;
+                                                          --only WORD: those whose names contain it
     python benchmarks/choices.py few [--draws 8]          the same, learning from 120 images
     python benchmarks/choices.py faiss                    our search of the 280 nearest beside an exact index
 
@@ -28,7 +29,11 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from threadpoolctl import threadpool_limits
 
 _DENSE = dict(gbm_room.PRESETS["dense"])
-_CUTS = {"components": 128, "columns": None, "feature_fraction": 0.3, "extra_trees": False}
+_EXACT = {"use_quantized_grad": False}
+_BINS = {**_EXACT, "min_gain_to_split": 0.0}
+_BEFORE = {**_BINS, "max_bin": 63, "bin_construct_sample_cnt": 200_000}
+_CUTS = {**_BEFORE, "components": 128, "columns": None, "feature_fraction": 0.3, "extra_trees": False}
+_RANDOM = {**_CUTS, "extra_trees": True}
 _SLOW = {**_CUTS, "learning_rate": 0.1}
 LIGHTGBM = {"preset": "lightgbm"}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -41,18 +46,26 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "128 components, 30 %, 60 % of the rows a tree": {**_CUTS, "bagging_fraction": 0.6, "bagging_freq": 1},
     "256 components, rate 0.1, 20 %": {**_SLOW, "components": 256, "feature_fraction": 0.2},
     "no components, 5 %": {**_CUTS, "components": None, "feature_fraction": 0.05},
-    "128 components, random cuts, 30 %": {**_CUTS, "extra_trees": True},
-    "192 components, random cuts, 30 %": {**_CUTS, "extra_trees": True, "components": 192},
-    "256 components, random cuts, 30 %": {**_CUTS, "extra_trees": True, "components": 256},
-    "no components, random cuts, 5 %": {**_CUTS, "extra_trees": True, "components": None, "feature_fraction": 0.05},
+    "128 components, random cuts, 30 %": _RANDOM,
+    "192 components, random cuts, 30 %": {**_RANDOM, "components": 192},
+    "256 components, random cuts, 30 %": {**_RANDOM, "components": 256},
+    "no components, random cuts, 5 %": {**_RANDOM, "components": None, "feature_fraction": 0.05},
+    "192 components, random cuts, 40 columns (the earlier preset)": _BEFORE,
+    "192 components, random cuts, 19 columns": {**_BEFORE, "columns": 19},
+    "192 components, random cuts, 40 columns, rate 0.3": {**_BEFORE, "learning_rate": 0.3},
+    "192 components, random cuts, 40 columns, depth 6 and 31 leaves": {**_BEFORE, "max_depth": 6, "num_leaves": 31},
+    "the preset, no least gain, exact gradients": _BINS,
+    "the preset, exact gradients": _EXACT,
     "the preset": {},
-    "the preset, 19 columns": {"columns": 19},
+    "the preset, least gain 0.05": {"min_gain_to_split": 0.05},
+    "the preset, 28 columns": {"columns": 28},
     "the preset, rate 0.3": {"learning_rate": 0.3},
-    "the preset, depth 6 and 31 leaves": {"max_depth": 6, "num_leaves": 31},
+    "the preset, half of the rows per five trees": {"bagging_fraction": 0.5, "bagging_freq": 5},
     "LightGBM's defaults, 100 rounds": LIGHTGBM,
 }
 """What differs from the preset `dense`, which has 192 components, 40 columns a tree and random cuts."""
 FEW = {
+    "192 components, random cuts, 40 columns (the earlier preset)": _BEFORE,
     "the preset": {},
     "the preset, a fifth of the columns": {"columns": None, "feature_fraction": 0.2},
     "128 components, 30 % of the columns a tree": _CUTS,
@@ -132,6 +145,7 @@ def main() -> None:
     parser.add_argument("what", choices=["presets", "few", "faiss"])
     parser.add_argument("--data", type=Path, default=DATA, help="npz with one matrix a backbone, y and split")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--only", default="", help="settings of boosting whose names contain it")
     parser.add_argument("--draws", type=int, default=8)
     asked = parser.parse_args()
     if asked.what == "faiss":
@@ -139,7 +153,7 @@ def main() -> None:
         return
     settings, splits = (SETTINGS, folds_of(asked.folds)) if asked.what == "presets" else (FEW, draws_of(asked.draws))
     for task in real(asked.data, 1):
-        compare(task, settings, splits)
+        compare(task, {name: changes for name, changes in settings.items() if asked.only in name}, splits)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..probe import CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
+from ..probe.estimators.gbm import pca_of
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,8 @@ def _is_constant(booster: Any) -> bool:
 
 def _gbm_together(probe: GBMProbe, parts: Parts) -> GBMProbe:
     import lightgbm as lgb
-    from sklearn.decomposition import PCA
 
-    probe.pca_ = None
-    if parts.arrays:
-        components = parts.arrays["components"]
-        probe.pca_ = PCA(len(components), whiten=True)
-        shape = {"n_components": len(components), "n_features_in": components.shape[1]}
-        for name, value in {**shape, **{name: parts.arrays[name] for name in _PCA}}.items():
-            setattr(probe.pca_, f"{name}_", value)
+    probe.pca_ = pca_of(**parts.arrays) if parts.arrays else None
     constant = parts.facts["constant"]
     probe.boosters_ = [
         float(constant[str(n)]) if str(n) in constant else lgb.Booster(model_str=parts.texts[f"booster-{n}"])

@@ -123,6 +123,7 @@ _FROM_MODULES = {
         "engines.settings",
         "engines.task",
         "estimators._neighbors",
+        "estimators.gbm",
         "experiment",
         "retrieval",
         "run_info",
