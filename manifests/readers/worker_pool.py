@@ -18,6 +18,7 @@ import signal
 import time
 import traceback
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -27,7 +28,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
 import numpy as np
 from PIL import Image
@@ -65,11 +65,13 @@ class Chunk(Generic[Result]):
         """uint8 (B, *shape) for each shape, in memory that is shared with the worker."""
         self.fell_at = -1
         """The place in the chunk at which a worker died."""
+        self.memory = np.frombuffer(memory, np.uint8) if shapes else np.empty(0, np.uint8)
+        """What the arrays are parts of: it is alive while any of them is."""
         start = 0
         for shape in shapes:
-            array = np.frombuffer(memory, np.uint8, len(rows) * math.prod(shape), start)
-            self.arrays.append(array.reshape(len(rows), *shape))
-            start += array.size
+            end = start + len(rows) * math.prod(shape)
+            self.arrays.append(self.memory[start:end].reshape(len(rows), *shape))
+            start = end
 
     @property
     def is_done(self) -> bool:
@@ -92,7 +94,8 @@ def look_at(
     itself, without any limit. What `look` raises besides ImageError, MemoryError and OSError is a fault of the program.
 
     Args:
-        look: gets a source, and a uint8 array of each shape, zeros, which it may fill. What it returns is pickled.
+        look: gets a source, and a uint8 array of each shape, of any content, which it may fill. What it returns is
+            pickled.
         sources: of all rows.
         chunks: rows, at least one; a chunk is looked at by one worker.
         workers: processes.
@@ -130,18 +133,10 @@ class _Pool:
 
     def hand_out(self, rows: Sequence[int]) -> Chunk:
         """Gives a chunk to the worker that has least to do, or to a new one."""
-        handle = os.memfd_create("medprobe") if self._shapes else -1
-        try:
-            chunk = Chunk(rows, self._shapes, _mapped(handle, _bytes(rows, self._shapes)))
-            worker = min(self._workers, key=lambda one: len(one.chunks), default=None)
-            if worker is None or (worker.chunks and len(self._workers) < self._most):
-                self._start(deque([chunk]))
-            else:
-                worker.take(chunk, handle)
-        finally:
-            if handle >= 0:
-                os.close(handle)
-        return chunk
+        worker = min(self._workers, key=lambda one: len(one.chunks), default=None)
+        if worker is None or (worker.chunks and len(self._workers) < self._most):
+            worker = self._start(deque(), _Memories())
+        return worker.take(rows, self._shapes)
 
     def finished(self, chunk: Chunk) -> Chunk:
         """Waits until all images of `chunk` have been looked at."""
@@ -160,9 +155,10 @@ class _Pool:
         for worker in self._workers:
             worker.end()
 
-    def _start(self, chunks: deque[Chunk]) -> None:
+    def _start(self, chunks: deque[Chunk], memories: _Memories) -> _Worker:
         try:
-            self._workers.append(_Worker(self._look, self._sources, self._shapes, chunks))
+            self._workers.append(_Worker(self._look, self._sources, self._shapes, chunks, memories))
+            return self._workers[-1]
         except (OSError, EOFError) as error:
             raise WorkerError(
                 f"a process that decodes images could not be started ({getattr(error, 'strerror', 0) or 'it ended'}), "
@@ -191,7 +187,7 @@ class _Pool:
             worker.add(ImageError(reason or _REASONS.get(-status, "the file is damaged: its decoder crashed")))
         chunk.fell_at = place
         if worker.chunks:
-            self._start(worker.chunks)
+            self._start(worker.chunks, worker.memories)
 
 
 _ENDLESS = "the file is damaged: its decoder does not end"
@@ -201,7 +197,7 @@ _REASONS: dict[int, str] = {
 }
 """Why an image is at fault, by the signal that ended its worker."""
 
-_OURS: WeakSet[Connection] = WeakSet()
+_OURS: weakref.WeakSet[Connection] = weakref.WeakSet()
 """This process's ends of all pipes. A fork closes them, so that a worker sees its parent end however it ends."""
 
 
@@ -213,18 +209,50 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+class _Memories:
+    """The memory of a worker's chunks, used again once nobody has arrays of it: new pages cost as much as a decode."""
+
+    def __init__(self) -> None:
+        self.mapped: list[mmap.mmap] = []
+        self._free: list[int] = []
+
+    def chunk(self, rows: Sequence[int], shapes: Sequence[Shape]) -> tuple[Chunk, int, int]:
+        """A chunk, the place in `mapped` of its memory, and a handle of that to be closed, -1 where it is not new."""
+        if not shapes:
+            return Chunk(rows, (), bytearray()), -1, -1
+        size, handle = _bytes(rows, shapes), -1
+        place = next((place for place in self._free if len(self.mapped[place]) >= size), len(self.mapped))
+        if place < len(self.mapped):
+            self._free.remove(place)
+        else:
+            handle = os.memfd_create("medprobe")
+            os.truncate(handle, size)
+            self.mapped.append(mmap.mmap(handle, size))
+        chunk = Chunk(rows, shapes, self.mapped[place])
+        weakref.finalize(chunk.memory, self._free.append, place).atexit = False
+        return chunk, place, handle
+
+
 class _Worker:
     """A forked process that looks at images; as its parent sees it."""
 
-    def __init__(self, look: Callable, sources: Sequence[Source], shapes: Sequence[Shape], chunks: deque[Chunk]):
+    def __init__(
+        self,
+        look: Callable,
+        sources: Sequence[Source],
+        shapes: Sequence[Shape],
+        chunks: deque[Chunk],
+        memories: _Memories,
+    ) -> None:
         self.chunks = chunks
         """Not done yet; those that are there when it starts it need not be sent."""
+        self.memories = memories
         (self.results, theirs), (requests, self._requests) = Pipe(duplex=False), Pipe()
         _OURS.update((self.results, self._requests))
         self._pid = os.fork()
         if not self._pid:
             with suppress(BaseException):
-                _work(look, sources, shapes, chunks, requests, theirs)
+                _work(look, sources, shapes, chunks, memories.mapped, requests, theirs)
             os._exit(0)  # runs nothing that the parent has yet to run
         theirs.close()
         requests.close()
@@ -239,15 +267,19 @@ class _Worker:
             self.end()
             raise EOFError
 
-    def take(self, chunk: Chunk, handle: int) -> None:
+    def take(self, rows: Sequence[int], shapes: Sequence[Shape]) -> Chunk:
         """Sends it a further chunk, and the memory for its arrays."""
         if not self.chunks:
             self.seen = time.monotonic()
+        chunk, place, handle = self.memories.chunk(rows, shapes)
         self.chunks.append(chunk)
         with suppress(OSError):  # it has just died, which is noticed in a moment
-            self._requests.send(chunk.rows)
+            self._requests.send((rows, place))
             if handle >= 0:
                 send_handle(self._requests, handle, self._pid)
+        if handle >= 0:
+            os.close(handle)
+        return chunk
 
     def add(self, result: Any) -> None:
         """Keeps the result of the image that it was to look at next."""
@@ -290,6 +322,7 @@ def _work(
     sources: Sequence[Source],
     shapes: Sequence[Shape],
     chunks: Iterable[Chunk],
+    memories: list[mmap.mmap],
     requests: Connection,
     results: Connection,
 ) -> None:
@@ -310,11 +343,12 @@ def _work(
     for chunk in chunks:
         _look_through(look, sources, chunk, results)
     while True:
-        rows = requests.recv()
-        handle = recv_handle(requests) if shapes else -1
-        chunk = Chunk(rows, shapes, _mapped(handle, _bytes(rows, shapes)))
-        if shapes:
+        rows, place = requests.recv()
+        if place == len(memories):
+            handle = recv_handle(requests)
+            memories.append(mmap.mmap(handle, 0))
             os.close(handle)
+        chunk = Chunk(rows, shapes, memories[place] if shapes else bytearray())
         _look_through(look, sources, chunk, results)
 
 
@@ -342,14 +376,6 @@ def _result(look: Callable[..., Result], source: Source, chunk: Chunk[Result]) -
 
 def _bytes(rows: Sequence[int], shapes: Sequence[Shape]) -> int:
     return len(rows) * sum(map(math.prod, shapes))
-
-
-def _mapped(handle: int, size: int) -> mmap.mmap | bytearray:
-    """The memory behind `handle`, shared; nothing where there is none."""
-    if handle < 0:
-        return bytearray()
-    os.truncate(handle, size)
-    return mmap.mmap(handle, size)
 
 
 def _limit(what: int, value: int) -> None:

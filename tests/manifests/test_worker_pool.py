@@ -88,6 +88,14 @@ def test_an_image_that_ends_its_worker_is_skipped_and_no_other(files, kinds: tup
     assert _children() == before
 
 
+def test_memory_is_used_again_unless_somebody_has_it(files) -> None:
+    chunks = look_at(_look, files(*["sound"] * 20), _chunks(20, 2), workers=1, shapes=[(2, 3)])
+    kept = next(chunks).arrays[0][1]
+    places = {chunk.arrays[0].ctypes.data for chunk in chunks}
+    assert len(places) <= 4
+    assert kept[1, 2] == 1
+
+
 def test_an_image_that_ends_only_a_worker_that_read_others_is_read(tmp_path: Path) -> None:
     seen: list[str] = []
 
