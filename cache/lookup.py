@@ -162,7 +162,9 @@ def _no_backbones(folder: Path, absent: Sequence[str], paths: Sequence[Path], re
     text = f"{folder.name}: no embeddings by {one_of(absent)}; there are embeddings by {one_of(there) or 'none'}.{near}"
     if begun:
         text += f" The extraction with {one_of(begun)} was started and not finished."
-    return text if all(IMPORTED + name in there for name in absent) else text + remedy
+    if all(IMPORTED + name in there for name in absent):
+        return text
+    return text + (remedy.replace(" Run `", " If another one is meant, run `", 1) if near else remedy)
 
 
 def _remedy(store: Path, own: Path, backbones: Sequence[str] | None, manifest: Manifest | None) -> str:

@@ -31,7 +31,7 @@ def fit(
             help="The manifest that RUN was made of. [default: found in the current folder and above the run]",
         ),
     ] = None,
-    backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="Only this backbone.")] = None,
+    backbones: Annotated[list[str] | None, typer.Option("--backbone", "-b", help="Only this backbone.")] = None,
     pooling: Annotated[str | None, typer.Option("--pooling", help="Only this pooling.")] = None,
     probe: Annotated[
         str | None,
@@ -84,6 +84,9 @@ def fit(
     require_place(out, overwrite=overwrite)
     if onnx is not None and onnx.exists() and not overwrite:
         raise OutputError(f"{onnx}: is there already; choose another --onnx, or add --overwrite.")
+    if len(backbones or ()) > 1:
+        raise ProbeError(f"a model has one backbone, and --backbone names {one_of(backbones or ())}; give one of them.")
+    backbone = backbones[0] if backbones else None
     chosen: dict[str, Any] = {"backbone": backbone, "pooling": pooling, "probe": probe}
     if source.is_dir():
         if aggregation or metric:
@@ -172,4 +175,5 @@ def _show(model: Model, out: Path, table: Path, onnx: Path | None) -> None:
             continue  # larger values of C were not needed
         remark(wrapped(f"note: {note}"))
     say(f"Saved: {out}" + (f"\nONNX:  {onnx}" if onnx else ""))
-    say(f"Next:  {command('predict', out, 'MY_IMAGES', '--out', 'predictions.csv')}")
+    own = ["--backbone", model.facts.spec.backbone] if model.facts.spec.backbone.startswith("python:") else []
+    say(f"Next:  {command('predict', out, 'MY_IMAGES', *own, '--out', 'predictions.csv')}")

@@ -29,8 +29,6 @@ from .projection import METHODS, project
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_OWN = ("class", "split", "error")
-"""Colourings that are no column of the manifest's attributes."""
 _NOT_COLOURS = {"sample_id", "path", "frame", "unit_id", "group_id"}
 _ALL = "all"
 """The one colouring of a manifest that has nothing to colour by."""
@@ -187,9 +185,14 @@ def _colours(manifest: Manifest, color: Sequence[str] | None, run: Run | None) -
     """The colourings: those given, else all that there are."""
     if color is not None:
         return list(dict.fromkeys(color))
-    there = {"class": manifest.card.task is not None, "split": "split" in manifest.table, "error": run is not None}
+    there = _own_colours(manifest, run)
     attributes = [name for name in manifest.card.attributes if not _attribute(manifest, name)[1]]
-    return [*(name for name in _OWN if there[name]), *attributes] or [_ALL]
+    return [*(name for name in there if there[name]), *attributes] or [_ALL]
+
+
+def _own_colours(manifest: Manifest, run: Run | None) -> dict[str, bool]:
+    """The colourings that are no column of attributes, and whether there is something to colour."""
+    return {"class": manifest.card.task is not None, "split": "split" in manifest.table, "error": run is not None}
 
 
 def _values(name: str, manifest: Manifest, cache: EmbeddingCache, pooling: str, run: Run | None) -> np.ndarray:
@@ -207,7 +210,8 @@ def _values(name: str, manifest: Manifest, cache: EmbeddingCache, pooling: str, 
     if name == _ALL:
         return np.full(len(manifest.units()), "unit", dtype=object)
     if name not in set(manifest.table) - _NOT_COLOURS:
-        columns = [*_OWN, *(one for one in manifest.table if one not in _NOT_COLOURS)]
+        own = [one for one, there in _own_colours(manifest, run).items() if there]
+        columns = [*own, *(one for one in manifest.table if one not in _NOT_COLOURS)]
         raise ProbeError(f"{manifest.name}: {no_such('colour', name, dict.fromkeys(columns))}")
     words, why = _attribute(manifest, name)
     if why:

@@ -68,13 +68,16 @@ def recipe_of(spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | 
 
 
 def require_same(wanted: EmbeddingSpec, found: Sequence[EmbeddingSpec]) -> None:
-    """Makes sure that each of the specs is the one that is wanted, whatever its backbone is called.
+    """Makes sure that each of the specs is the one that is wanted, whatever its backbone or its own file is called.
 
     Raises:
         BackboneError: names what differs.
     """
     for spec in found:
-        ours, theirs = (asdict(replace(one, backbone=wanted.backbone)) for one in (wanted, spec))
+        called = {"backbone": wanted.backbone}
+        if {wanted.model.partition(":")[0], spec.model.partition(":")[0]} <= {*OWN}:
+            called["model"] = wanted.model  # the name of a file or of code, whose digest is compared
+        ours, theirs = (asdict(replace(one, **called)) for one in (wanted, spec))
         differing = [name for name, value in ours.items() if theirs[name] != value]
         if differing:
             details = one_of(f"{name} ({_brief(theirs[name])} instead of {_brief(ours[name])})" for name in differing)

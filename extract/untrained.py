@@ -14,7 +14,7 @@ from ..base.text import first_line
 from ..cache import TransformSpec
 from ..cache.spec import Positions
 from .adapters import ADAPTERS, Adapter, Features, Inside, Wanted
-from .catalogue import Entry, Local, Random
+from .catalogue import OWN, Entry, Local, Random
 from .device import describe, exact_fp32, is_lost, is_out_of_memory
 from .pooling import Recipe, available, pool, read_pooling, wanted
 from .runtimes import Vectors
@@ -109,6 +109,12 @@ class Trial:
                 raise BackboneError(
                     f"{describe(self.device)} cannot run one image of {height} x {width} pixels ({first_line(error)}); "
                     "use a smaller backbone or --image-size, --precision bf16, or another --device."
+                ) from error
+            if any(self.adapter is ADAPTERS[source] for source in OWN):
+                shape = (1, *self.shape)
+                raise BackboneError(
+                    f"the network fails for a batch of shape {shape}: {type(error).__name__}: {first_line(error)}. Is"
+                    " that its input (--image-size)? Else its code has to change; --debug shows where."
                 ) from error
             raise BackboneError(
                 f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."

@@ -75,14 +75,13 @@ def import_embeddings(
         ('imported:mine', {'X': 8})
     """
     path, place = Path(file), Path(store) if store is not None else default_store(manifest.path or ".")
-    backbone = _backbone(name)
+    backbone, kind = _backbone(name), format_of(path)
     older = _of_name(place, manifest.name, backbone)
     if older and not overwrite:
         raise CacheError(
             f"{older[0].path}: embeddings called {name} are there already (imported from"
             f" {older[0].info['imported'].get('file')}); choose another name, or overwrite them (--overwrite)."
         )
-    kind = format_of(path)
     contents = FORMATS[kind].read(path)
     contents = contents if rows is None else Contents(contents.vectors, _named_by(Path(rows), contents))
     matched = _match(manifest, contents, path.name, in_order=in_order, skip_missing=skip_missing)

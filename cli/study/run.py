@@ -61,12 +61,13 @@ def run(
         remark(f"Saved: {graph}")
     if plan:
         show_plan(found)
-    if plan or graph is not None:
+    if found.jobs and (plan or graph is not None):
         return
     words = [*(["--engine", engine] if engine != "local" else []), *(["--profile", str(profile)] if profile else [])]
     words += [*(["--cores", str(cores)] if cores else []), *(["--", *options] if options else [])]
     again = study_command("run", study, setting, *words)
-    show_missing(found)
+    if not plan:
+        show_missing(found)
     if not found.jobs:
         raise StudyError(
             f"{study}: nothing can be run, as none of its data is there. Put a data set where it was looked for, or"

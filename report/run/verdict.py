@@ -18,7 +18,7 @@ from .data import ReportData
 FEW_SEEDS = 5
 """Below so many seeds their spread says little, and the verdict says so."""
 FEW_GROUPS = 50
-"""Below so many independent test cases an interval is wide and the verdict says why."""
+"""Below so many independent test cases an interval is wide, no lead counts as clear, and the verdict says why."""
 
 Certainty = Literal["clear", "open", "alone"]
 
@@ -34,8 +34,8 @@ class Conclusion:
     """
 
     certainty: Certainty
-    """`clear`: the lead over the best other backbone is significant; `open`: it is not, or cannot be tested; `alone`:
-    there is no other backbone."""
+    """`clear`: the lead over the best other backbone is significant, in a test of at least 50 independent cases;
+    `open`: it is not, or cannot be tested; `alone`: there is no other backbone."""
     badge: str
     """The certainty in a few words."""
     headline: str
@@ -56,10 +56,13 @@ class Conclusion:
 def conclude(data: ReportData) -> Conclusion:
     """Says which backbone with which probe, how good, against what, and how sure."""
     rival = data.runner_up
-    certainty: Certainty = "alone" if rival is None else "clear" if rival["significant"] else "open"
+    few = int(data.best["n_groups"]) < FEW_GROUPS
+    significant = rival is not None and bool(rival["significant"])
+    certainty: Certainty = "alone" if rival is None else "clear" if significant and not few else "open"
+    badge = {"clear": "Clear lead", "open": "No clear winner", "alone": "No other backbone"}[certainty]
     return Conclusion(
         certainty=certainty,
-        badge={"clear": "Clear lead", "open": "No clear winner", "alone": "No other backbone"}[certainty],
+        badge="Small test" if significant and few else badge,
         headline=_headline(data, rival),
         score=_score(data),
         against=_against(data, rival),
@@ -71,6 +74,8 @@ def _headline(data: ReportData, rival: pd.Series | None) -> str:
     best = data.system_name(data.best)
     if rival is None:
         return f"Best of those tried on {data.name}: {best}."
+    if rival["significant"] and (cases := int(data.best["n_groups"])) < FEW_GROUPS:
+        return f"{best} leads on {data.name}, in a test of only {counted(cases, 'independent case')}."
     if rival["significant"]:
         return f"Use {best} for {data.name}."
     if rival["advantage"] == 0:

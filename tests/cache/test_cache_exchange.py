@@ -295,6 +295,8 @@ def test_a_name_is_taken_once_and_replaced_on_request(cohort, tmp_path) -> None:
     assert first.info["imported"]["file"] == "x.npz"
     with pytest.raises(CacheError, match="there already"):
         _import(cohort, file)
+    with pytest.raises(CacheError, match=r"absent\.npz: does not exist"):
+        _import(cohort, tmp_path / "absent.npz")
     second = _import(cohort, file, overwrite=True)
     assert not first.path.exists()
     assert find_caches(tmp_path / "store", "brain") == [second]

@@ -146,6 +146,14 @@ def test_what_cannot_be_drawn_is_refused(cohort: Any, settings: dict[str, Any], 
         make_map(cohort.manifest, cohort.cache, **settings)
 
 
+def test_only_what_there_is_to_colour_by_is_offered(cohort: Any) -> None:
+    table = cohort.manifest.table.drop(columns=["label", "split"], errors="ignore")
+    card = DatasetCard.of("", name=cohort.manifest.name, root=cohort.manifest.card.root)
+    with pytest.raises(MedprobeError, match="unknown colour") as caught:
+        make_map(Manifest(table, card, cohort.manifest.path), cohort.cache, color=["sites"])
+    assert not {"class", "split", "error"} & set(re.findall(r"\w+", str(caught.value).partition("there are")[2]))
+
+
 def test_a_run_of_another_manifest_or_cache_is_refused(
     cohort: Any, make_cohort: Callable[..., Any], tmp_path: Path, folds: Run
 ) -> None:

@@ -183,6 +183,11 @@ def test_changed_code_and_changed_weights_are_other_specs(module) -> None:
     assert other.weights_digest != one.weights_digest
 
 
+def test_a_module_that_fails_for_images_is_told_from_a_wrong_size() -> None:
+    with pytest.raises(BackboneError, match=r"fails for a batch of shape \(1, 3, 224, 224\): RuntimeError: mat1"):
+        load_backbone(torch.nn.Linear(7, 3), normalization=Normalization((0.5,), (0.5,)), device="cpu")
+
+
 class _Holds:
     """An encoder whose vectors depend on what it is given."""
 

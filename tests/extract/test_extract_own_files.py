@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -18,7 +19,8 @@ import pytest
 import timm
 import torch
 from medprobe.base import BackboneError, WeightsError
-from medprobe.extract import Normalization, load_backbone
+from medprobe.extract import Normalization, load_backbone, load_spec
+from medprobe.manifests import IntensityPolicy
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -49,6 +51,13 @@ def net(tmp_path_factory) -> Path:
     """A network with one vector, exported for any number of images."""
     network = nn.Sequential(nn.Conv2d(3, 8, 16, 16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return _export(network, tmp_path_factory.mktemp("pt2") / "net.pt2")
+
+
+def test_the_name_of_a_file_is_no_part_of_what_it_is(net: Path, tmp_path: Path) -> None:
+    moved = shutil.copy(net, tmp_path / "moved.pt2")
+    spec = load_backbone(f"pt2:{net}", **_CPU).spec
+    found = load_spec(spec, IntensityPolicy(), backbone=f"pt2:{moved}", device="cpu").spec
+    assert (found.weights_digest, found.model != spec.model) == (spec.weights_digest, True)
 
 
 @pytest.mark.slow

@@ -58,6 +58,14 @@ def test_a_significant_lead_is_called_clear(clear_case: Path) -> None:
     assert ": significant (p" in verdict.against
 
 
+def test_a_significant_lead_in_a_small_test_is_not_called_clear(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = make_run(tmp_path, "multiclass", backbones={"good": 3.0, "bad": 0.0}, seeds=range(8), units=60)
+    verdict = conclude(report_data(run, None))
+    assert (verdict.certainty, verdict.badge) == ("open", "Small test")
+    assert re.search(r" leads on .*, in a test of only \d+ independent cases\.", verdict.headline)
+    assert ": significant (p" in verdict.against
+
+
 def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
     made = make_report(alone)
     assert made.verdict.certainty == "alone"

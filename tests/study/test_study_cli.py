@@ -205,5 +205,8 @@ def test_a_study_without_any_of_its_data_is_refused(medprobe: Callable[..., Any]
     assert said.status == 1
     assert "is left out" in said.notes
     assert "none of its data is there" in said.notes
-    assert "No jobs" in medprobe("run", "none.yaml", "--plan").out
+    planned = medprobe("run", "none.yaml", "--plan")
+    assert planned.status == 1
+    assert "No jobs" in planned.out
+    assert planned.notes.count("is left out") == 1
     assert not (tiny / "studies").exists()
