@@ -4,7 +4,6 @@ In: nothing of the project. Out: small helpers without a policy of their own.
 """
 
 from .canonical import canonical_json, fingerprint
-from .cores import usable_cores
 from .errors import (
     BackboneError,
     CacheError,
@@ -20,6 +19,7 @@ from .errors import (
     WorkerError,
 )
 from .files import atomic_folder, atomic_path, writing
+from .hardware import usable_cores
 from .progress import progress
 from .text import counted, did_you_mean, look_up, no_such, one_of, percent
 

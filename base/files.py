@@ -256,6 +256,15 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def file_state(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, time, time of change and inode of a file: another when its content may be another.
+
+    Files that exchange their names may have one size and time, as after unpacking; they keep their inodes. A new
+    content of the same size, under a time that was set back, has another time of change.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 def user_cache() -> Path:
     """The user's cache folder for medprobe (`$XDG_CACHE_HOME/medprobe` on Linux); may not exist yet."""
     from platformdirs import user_cache_path

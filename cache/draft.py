@@ -254,6 +254,17 @@ class CacheDraft:
         _, bad = index.find_both(ids, _optional(stamps))
         return {str(ids[i]): str(index.rows.bad_reason[bad[i]]) for i in np.flatnonzero(bad != NOWHERE)}
 
+    def finished(self, sample_ids: Texts, stamps: Stamps) -> EmbeddingCache | None:
+        """The published cache where every sample is embedded and `publish` would leave it as it is, else None.
+
+        Raises:
+            CacheError: as `publish`.
+        """
+        if self.missing(sample_ids, stamps).any() or self.parts.is_dir():
+            return None
+        plan = make_plan(self._snapshot.index, as_ids(sample_ids), as_stamps(stamps), prune=False)
+        return EmbeddingCache.open(self.path) if plan.is_published_as(self._snapshot.published) else None
+
     def publish(
         self,
         sample_ids: Texts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,8 +78,21 @@ StripPrefix = Annotated[
 ]
 
 
-def named(text: str, strip_prefix: str = "") -> dict[str, Any]:
-    """The name of a backbone, and its own poolings if it ends in `[cls,mean]`: arguments of `load_backbone`."""
+def named(texts: Iterable[str], strip_prefix: str = "") -> list[dict[str, Any]]:
+    """The name of each backbone, and its own poolings if it ends in `[cls,mean]`: arguments of `load_backbone`.
+
+    Raises:
+        BackboneError: there is no such backbone, as far as that is known without its library.
+    """
+    from ..extract import resolve
+
+    found = [_named(text, strip_prefix) for text in dict.fromkeys(texts)]
+    for one in found:
+        resolve(one["name"], strip_prefix=strip_prefix)
+    return found
+
+
+def _named(text: str, strip_prefix: str) -> dict[str, Any]:
     match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
     if not match:
         return {"name": text, "strip_prefix": strip_prefix}

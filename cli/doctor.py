@@ -14,6 +14,8 @@ from .terminal.console import say, show_table
 _LOW_DISK_BYTES = 5 * 2**30
 """Below so much free space a run over a large cohort may well fill the disk."""
 
+_DRIVER = Path("/proc/driver/nvidia")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -84,13 +86,41 @@ def _blas() -> Check:
 
 
 def _torch() -> list[Check]:
-    try:
-        import torch
-    except ImportError:
+    from importlib.util import find_spec
+
+    from ..base.hardware import gpu_files
+
+    spec = find_spec("torch")
+    if spec is None:
         advice = f"to embed images on this machine: {install_command('extract')}. Probes and reports work without it."
         return [Check("torch", "not installed", "note", advice)]
-    except OSError as error:  # a CUDA library that does not load, say
+    try:
+        return _torch_and_gpu() if gpu_files() or _DRIVER.exists() else _torch_on_cpu(Path(spec.origin or ""))
+    except (ImportError, OSError) as error:  # a CUDA library that does not load, say
         return [Check("torch", f"cannot be loaded: {error}", "error", "install torch again.")]
+
+
+def _torch_on_cpu(module: Path) -> list[Check]:
+    """Without a GPU, loads torch's libraries only, since all of torch takes longer to import than all else here."""
+    import ctypes
+    import platform
+    from importlib.metadata import version
+
+    from ..base.hardware import cpu_is_quick_at_bf16, openvino_is_installed
+
+    for library in (module.parent / "lib").glob("libtorch_python.*"):
+        ctypes.CDLL(str(library))
+    runtime, precision = (
+        "openvino" if openvino_is_installed() else "torch",
+        "bf16" if cpu_is_quick_at_bf16() else "fp32",
+    )
+    chosen = f"{platform.machine()} CPU; {runtime} in {precision} by default"
+    return [Check("torch", version("torch")), Check("device", chosen)]
+
+
+def _torch_and_gpu() -> list[Check]:
+    import torch
+
     from ..extract.device import choose_device, choose_precision, choose_runtime, describe
 
     device = choose_device()
@@ -98,7 +128,7 @@ def _torch() -> list[Check]:
     runtime = choose_runtime("auto", precision, device)
     chosen = f"{describe(device)}; {runtime} in {precision} by default"
     checks = [Check("torch", torch.__version__), Check("device", chosen)]
-    if device.type == "cpu" and torch.version.cuda and Path("/proc/driver/nvidia").exists():
+    if device.type == "cpu" and torch.version.cuda and _DRIVER.exists():
         advice = "an NVIDIA driver is installed but torch finds no GPU; compare `nvidia-smi` with torch's CUDA version."
         checks.append(Check("gpu", f"not usable (torch is built for CUDA {torch.version.cuda})", "note", advice))
     return checks

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..extract import Backbone
     from ..extract.cost import CostEstimate
     from ..extract.multi_device import Loaded
+    from ..extract.weights.known_spec import KnownSpec
     from ..manifests import Manifest
 
 
@@ -137,17 +138,17 @@ def extract(
     `medprobe extract xray.parquet -b clip-b16 --image-size 288 --normalization dataset`;
     `medprobe extract skin.parquet -b "dinov2-b[cls,cls@9]" -b "resnet50[stage3]"`
     """
-    from ..manifests import Manifest
-
     records, names = record or [], list(dict.fromkeys(backbone))
     _check_records(records, names)
-    loaded = Manifest.load(manifest)  # before torch is imported, which takes seconds
+    requested = named(names, strip_prefix)  # before pandas is imported, which takes as long as all of this
     from ..cache import default_store
-    from ..extract import choose_devices, estimate_cost, extract_on, load_backbone
-    from ..extract import extract as run
+    from ..extract.cost import cost_of_finished
+    from ..extract.weights.known_spec import KnownSpec
+    from ..manifests import Manifest
+
+    loaded = Manifest.load(manifest)
 
     started, part = time.time(), _shard(shard) if shard else None
-    devices = choose_devices(device, runtime)
     store = cache or default_store(manifest)
     normal = normalization_of(normalization, loaded, store, grey=grey, workers=workers, keep=not dry_run)
     shared = {
@@ -163,7 +164,20 @@ def extract(
         "compiled": compiled,
         "reading": loaded.card.reading,
     }
-    recipes = [{**shared, **named(text, strip_prefix)} for text in names]
+    recipes = [{**shared, **one} for one in requested]
+    known = [KnownSpec.of(recipe, device) for recipe in recipes]
+    if caches := _finished(known, loaded, store):
+        if dry_run:
+            _show_cost(cost_of_finished(caches, len(loaded)), store, 1)
+            return
+        _write_records(records, [cache.computed_with for cache in caches], caches, loaded)
+        _show_caches(caches, loaded, started)
+        return
+    # From here on torch is needed, whose import takes seconds.
+    from ..extract import choose_devices, estimate_cost, extract_on, load_backbone
+    from ..extract import extract as run
+
+    devices = choose_devices(device, runtime)
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "shard": part}
     specs: list[EmbeddingSpec] = []
 
@@ -172,6 +186,7 @@ def extract(
             pixels = "x".join(map(str, one.spec.transform.size)) + " px" if one.spec.transform else "its own input"
             how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
             remark(f"{one.spec.backbone}: {_dims(one.dims)} at {pixels}, {how}")
+            known[len(specs)].remember(one.spec)
             specs.append(one.spec)
             _note_similar_cache(store, loaded.name, one.spec)
 
@@ -204,6 +219,19 @@ def extract(
     if len(caches) < len(recipes):
         number, count = part or (1, 1)
         remark(f"shard {number}/{count} is done; the shard that finishes last publishes the cache")
+
+
+def _finished(known: Sequence[KnownSpec], manifest: Manifest, store: Path) -> list[EmbeddingCache]:
+    """The caches, in order, where it is known without torch that a run would find each complete; else none."""
+    from ..cache import CacheDraft
+
+    specs = [spec for one in known if (spec := one.recall())]
+    if len(specs) < len(known):
+        return []
+    stamps, _ = manifest.stamps()
+    drafts = [CacheDraft.open(store, manifest.name, spec) for spec in specs]
+    caches = [cache for draft in drafts if (cache := draft.finished(manifest.sample_ids, stamps))]
+    return caches if len(caches) == len(drafts) else []
 
 
 def _check_records(records: Sequence[Path], names: Sequence[str]) -> None:

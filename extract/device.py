@@ -1,18 +1,16 @@
-"""What to compute on, and in which precision; the only file that asks what the hardware can do."""
+"""What to compute on, and in which precision; the only file that asks torch what the hardware can do."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from ..base import BackboneError
+from ..base.hardware import cpu_is_quick_at_bf16, openvino_is_installed
 from ..base.text import install_command
 from ..cache.spec import Precision, Runtime
 
@@ -20,7 +18,6 @@ OPENVINO_STREAMS = 4
 """Batches that OpenVINO has under way at once, at most: with more, those of one call would not go round."""
 _NO_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory", "bad_alloc", "bad allocation")
 """What CUDA, its libraries, torch on CPUs and OpenVINO say when there is none left."""
-_FAST_BF16 = {"avx512_bf16", "amx_bf16", "amx_tile"}
 RequestedRuntime = Literal["auto", "torch", "openvino"]
 
 
@@ -86,11 +83,6 @@ def _obstacle_to_openvino(precision: Precision, device: torch.device) -> str:
     return ""
 
 
-def openvino_is_installed() -> bool:
-    """Whether the extra `[openvino]` is there."""
-    return find_spec("openvino") is not None
-
-
 def openvino_batch(size: tuple[int, int]) -> int:
     """Images of (height, width) pixels that OpenVINO is always given together; fewer when they are large.
 
@@ -98,16 +90,6 @@ def openvino_batch(size: tuple[int, int]) -> int:
     attention of a transformer.
     """
     return max(1, min(8, 8 * 384 * 384 // (size[0] * size[1])))
-
-
-@cache
-def cpu_is_quick_at_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated it is slower than fp32."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return False
-    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
-    return bool(_FAST_BF16 & set(flags.split()))
 
 
 def describe(device: torch.device) -> str:

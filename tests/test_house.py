@@ -40,7 +40,7 @@ _MAY_USE = {
     },
 }
 _FROM_MODULES = {
-    "base": {"errors", "pydantic_messages", "files", "lazy", "progress", "text", "version"},
+    "base": {"errors", "pydantic_messages", "files", "hardware", "lazy", "progress", "text", "version"},
     "manifests": {
         "build_options",
         "builders.any_images",
@@ -84,6 +84,7 @@ _FROM_MODULES = {
         "same_spec",
         "untrained",
         "weights.fine_tuned",
+        "weights.known_spec",
         "weights.loading",
         "weights.tensors",
     },

@@ -49,15 +49,26 @@ def weights_here(entry: Entry) -> bool | None:
 
 
 def _in_hub_cache(entry: Entry) -> bool | None:
-    """Looks for a file of weights in the folder that the Hugging Face hub's client keeps a downloaded repository in."""
-    if find_spec("huggingface_hub") is None:
+    if find_spec("huggingface_hub") is None or not _repository(entry):
         return None
+    return any(file.suffix in WEIGHT_SUFFIXES for file in hub_files(entry))
+
+
+def hub_files(entry: Entry) -> list[Path]:
+    """The files in the folder that the Hugging Face hub's client keeps the downloaded repository of an entry in."""
+    repository = _repository(entry)
+    if find_spec("huggingface_hub") is None or not repository:
+        return []
+    folder = hub_folder(repository)
+    return sorted([*(folder / "snapshots").glob("*/*"), *(folder / "refs").glob("*")])
+
+
+def _repository(entry: Entry) -> str:
+    """Where the hub has the weights of an entry; empty where only the library knows."""
     named = entry.repository or entry.model.removeprefix("hf-hub:")
     if entry.source == "open_clip" and not entry.repository and named == entry.model:
-        return None  # only the library knows in which repository a tag's weights lie
-    repository = f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
-    files = (hub_folder(repository) / "snapshots").glob("*/*")
-    return any(file.suffix in WEIGHT_SUFFIXES for file in files)
+        return ""  # of a tag
+    return f"timm/{entry.model}" if entry.source == "timm" and named == entry.model else named
 
 
 def wheel_file(weights: Wheel) -> Path:

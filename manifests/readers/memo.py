@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ...base import ImageError
+from ...base.files import file_state
 from .read_errors import is_damage, reason_of
 
 Kept = TypeVar("Kept")
@@ -80,15 +81,6 @@ class Memo(Generic[Kept]):
     def _is_too_much(self) -> bool:
         held = sum(max(0, slot.size) for slot in self._slots.values())
         return len(self._slots) > self._most or held > self._most_bytes
-
-
-def file_state(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Size, time, time of change and inode of a file: another when its content may be another.
-
-    Files that exchange their names may have one size and time, as after unpacking; they keep their inodes. A new
-    content of the same size, under a time that was set back, has another time of change.
-    """
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def file_key(path: Path) -> tuple[str, tuple[int, int, int, int]]:

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ...base import ImageError
+from ...base.files import file_state
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy, parse_window
 from ..schema.table_io import as_arrow, as_codes, as_numbers
-from .memo import file_state
 from .read_errors import DamageAsImageError
 
 _CONTAINER = re.compile(r"^(?P<file>.*\.(?:npz|h5|hdf5|zarr|nii|nii\.gz))#(?P<member>.+)$", re.IGNORECASE | re.DOTALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ def test_doctor_tells_what_this_machine_has(medprobe, tmp_path) -> None:
     words = " ".join(said.out.split())
     for word in (
         sys.version.split()[0],
-        torch.__version__,
+        torch.__version__.partition("+")[0],
         h5py.version.hdf5_version,
         "CPU" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
         "threads",
@@ -44,6 +45,17 @@ def test_without_torch_doctor_says_how_to_get_it(tmp_path, without_torch) -> Non
     assert re.search(r"pip install 'torch>=\S+' torchvision .*onnx", run.stdout)
     assert "medprobe[" not in run.stdout
     assert "not installed" in run.stdout
+
+
+def test_a_torch_whose_libraries_cannot_be_loaded_is_a_fault(tmp_path) -> None:
+    (tmp_path / "torch" / "lib").mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libcudart.so: cannot open shared object file')")
+    (tmp_path / "torch" / "lib" / "libtorch_python.so").write_text("not a library")
+    command = [sys.executable, "-m", "medprobe.cli", "doctor", "--cache", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "torch: install torch again" in run.stdout
 
 
 def test_without_torch_extract_says_how_to_get_it(tmp_path, without_torch) -> None:
