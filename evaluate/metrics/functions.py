@@ -275,7 +275,7 @@ def _over_columns(
     return mean_of_defined(np.stack(columns, axis=1), axis=-1)
 
 
-def _steps(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def steps(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(B, T) weight of positives and of negatives at each of T distinct scores, highest score first."""
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
@@ -289,7 +289,7 @@ def _steps(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[n
 
 def one_auc(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(B,) of (n,) scores of the units and whether each is positive; NaN where one class is absent."""
-    positives, negatives = _steps(score, truth, weights)
+    positives, negatives = steps(score, truth, weights)
     above = np.cumsum(positives, axis=1) - positives / 2
     won = np.einsum("bt,bt->b", above, negatives)
     return ratio(won, positives.sum(axis=1) * negatives.sum(axis=1))
@@ -297,7 +297,7 @@ def one_auc(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.nda
 
 def one_average_precision(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(B,) as `one_auc`; NaN where no unit is positive."""
-    positives, negatives = _steps(score, truth, weights)
+    positives, negatives = steps(score, truth, weights)
     found = np.cumsum(positives, axis=1)
     precision = np.nan_to_num(ratio(found, found + np.cumsum(negatives, axis=1)))
     return ratio(np.einsum("bt,bt->b", precision, positives), found[:, -1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr
 
 from ...base import look_up
 from ..metrics.registry import find_metric
@@ -220,7 +220,7 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
     if count < 2 or np.ptp(differences) <= 1e-12 * np.abs(differences).max():
         return np.nan
     error = np.sqrt((1 / count + test_to_train) * differences.var(ddof=1))
-    return float(2 * stats.t.sf(abs(differences.mean()) / error, df=count - 1))
+    return float(2 * stdtr(count - 1, -abs(differences.mean()) / error))
 
 
 def jackknife_test(
@@ -253,7 +253,7 @@ def jackknife_test(
     if error <= 1e-12 * abs(differences.mean()):
         # Every group gives the same difference: all signs agree, and no more is known.
         return float(2.0 ** (1 - groups)), note
-    return float(2 * stats.t.sf(abs(differences.mean()) / error, df=groups - 1)), note
+    return float(2 * stdtr(groups - 1, -abs(differences.mean()) / error)), note
 
 
 def _sizes(run: Run) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from .p_values import ALPHA
 
@@ -40,7 +40,7 @@ class Friedman(NamedTuple):
 
 def ranks_of(scores: np.ndarray) -> np.ndarray:
     """(N, k) ranks of (N, k) scores of which more is better: 1 is the best of its data set, equals share the mean."""
-    return stats.rankdata(-np.round(scores, _DIGITS), axis=1)
+    return scipy.stats.rankdata(-np.round(scores, _DIGITS), axis=1)
 
 
 def friedman_test(scores: np.ndarray) -> Friedman:
@@ -55,7 +55,7 @@ def friedman_test(scores: np.ndarray) -> Friedman:
     sets, treatments = scores.shape
     if np.ptp(np.round(scores, _DIGITS), axis=1).max() == 0:
         return Friedman(0.0, 1.0, 0.0, 1.0, 1.0)
-    found = stats.friedmanchisquare(*np.round(scores, _DIGITS).T)
+    found = scipy.stats.friedmanchisquare(*np.round(scores, _DIGITS).T)
     chi_square, ranks = float(found.statistic), ranks_of(scores)
     if (ranks == ranks[0]).all():
         # The chance that all data sets give the order of the first, whichever that is; ties may change places.
@@ -63,7 +63,7 @@ def friedman_test(scores: np.ndarray) -> Friedman:
         same = math.prod(math.factorial(int(count)) for count in ties) / math.factorial(treatments)
         return Friedman(chi_square, float(found.pvalue), np.nan, np.nan, same ** (sets - 1))
     f = (sets - 1) * chi_square / (sets * (treatments - 1) - chi_square)
-    p_f = float(stats.f.sf(f, treatments - 1, (treatments - 1) * (sets - 1)))
+    p_f = float(scipy.stats.f.sf(f, treatments - 1, (treatments - 1) * (sets - 1)))
     return Friedman(chi_square, float(found.pvalue), f, p_f, _exact_p(ranks))
 
 
@@ -106,8 +106,8 @@ def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> tup
     error = np.sqrt(treatments * (treatments + 1) / (6 * sets))
     # The studentized range is of differences over the error of one mean, not of a difference.
     widths = np.abs(np.subtract.outer(mean_ranks, mean_ranks)) / error * np.sqrt(2)
-    p = np.clip(stats.studentized_range.sf(widths, treatments, np.inf), 0, 1)
-    critical = stats.studentized_range.ppf(1 - alpha, treatments, np.inf) / np.sqrt(2) * error
+    p = np.clip(scipy.stats.studentized_range.sf(widths, treatments, np.inf), 0, 1)
+    critical = scipy.stats.studentized_range.ppf(1 - alpha, treatments, np.inf) / np.sqrt(2) * error
     return float(critical), p
 
 

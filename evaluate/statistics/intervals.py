@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from ...base import ProbeError, look_up
 
@@ -92,7 +92,7 @@ def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: floa
 
 
 def _quantile(effective_groups: float, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, max(effective_groups - 1, 1)))
+    return float(stdtrit(max(effective_groups - 1, 1), (1 + confidence) / 2))
 
 
 def wilson(estimate: Estimate, confidence: float) -> Bounds:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+import scipy
 
 from ...base import look_up
 
@@ -45,7 +45,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     adjusted = np.full(len(p), np.nan)
     known = np.isfinite(p)
     if known.any():
-        adjusted[known] = stats.false_discovery_control(p[known], method="bh")
+        adjusted[known] = scipy.stats.false_discovery_control(p[known], method="bh")
     return adjusted
 
 
@@ -84,15 +84,15 @@ def mcnemar_test(differences: np.ndarray) -> tuple[float, bool]:
     sizes, counts = np.unique(np.abs(signed), return_counts=True)
     total, found = int(np.abs(signed).sum()), abs(int(signed.sum()))
     if len(sizes) == 1:
-        return 2 * float(special.bdtrc((total + found) // 2 - 1, total, 0.5)), True
+        return 2 * float(scipy.special.bdtrc((total + found) // 2 - 1, total, 0.5)), True
     if total * len(signed) > _MOST_STEPS:
-        return float(2 * stats.norm.sf(found / np.sqrt((signed**2.0).sum()))), False
+        return float(2 * scipy.stats.norm.sf(found / np.sqrt((signed**2.0).sum()))), False
     proba = np.zeros(total + 1)  # of each sum of the sizes whose toss is positive
     proba[0] = 1.0
     reached = 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         added = np.zeros_like(proba)
-        for times, chance in enumerate(stats.binom.pmf(np.arange(count + 1), count, 0.5)):
+        for times, chance in enumerate(scipy.stats.binom.pmf(np.arange(count + 1), count, 0.5)):
             start = times * size
             added[start : start + reached + 1] += chance * proba[: reached + 1]
         proba, reached = added, reached + size * count
@@ -108,7 +108,7 @@ def wilcoxon_test(differences: np.ndarray) -> float:
     rounded = np.round(differences, 12)
     if not rounded.any():
         return 1.0
-    found = stats.wilcoxon(rounded)
+    found = scipy.stats.wilcoxon(rounded)
     return float(found.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 from scipy.special import expit, log_expit, log_softmax, logit, softmax
 
 from ..metrics.functions import SMALLEST, LabeledPredictions
@@ -29,7 +29,7 @@ def fit_temperature(scored: LabeledPredictions) -> float:
     logits = _logits(scored.proba, scored.multilabel)
     coldness = (1 / RANGE[1], 1 / RANGE[0])
     # The loss is convex in the coldness 1/T, but over three decades its logarithm is searched more evenly.
-    found = minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda log_coldness: _loss(scored, logits * np.exp(log_coldness)),
         bounds=tuple(np.log(coldness)),
         method="bounded",

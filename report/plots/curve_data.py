@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...evaluate.metrics.binning import BINS
 from ...evaluate.metrics.calibration import calibration_curve, confidence_and_correctness
-from ...evaluate.metrics.functions import class_scores, mean_of_defined, ratio
+from ...evaluate.metrics.functions import class_scores, mean_of_defined, ratio, steps
 from ...evaluate.metrics.functions import confusion as confusion_under
 from ...evaluate.results.predictions import ResamplePredictions
 
@@ -102,13 +102,12 @@ class Roc:
 
 def roc(predicted: Sequence[ResamplePredictions]) -> Roc | None:
     """The curve of a binary system; None where every test has one class alone."""
-    from sklearn.metrics import roc_curve
-
     curves = []
     for p in predicted:
         positive = p.scored.truth[:, 1]
         if positive.any() and not positive.all():
-            false, found, _ = roc_curve(positive, p.scored.proba[:, 1], drop_intermediate=False)
+            counts = steps(p.scored.proba[:, 1], positive, np.ones((1, len(positive))))
+            found, false = (np.r_[0, count[0].cumsum() / count.sum()] for count in counts)
             curves.append(np.interp(_GRID, false, found))
     if not curves:
         return None

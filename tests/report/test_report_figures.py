@@ -94,6 +94,15 @@ def test_the_area_under_the_drawn_roc_is_the_auc() -> None:
     assert (curve.false[0], curve.found[0], curve.found[-1]) == (0, 0, 1)
 
 
+def test_the_drawn_roc_is_scikit_learns() -> None:
+    (predicted,) = predictions("binary", 2, units=150, seeds=1)
+    curve = details.roc([predicted])
+    assert curve is not None
+    positive, chance = predicted.scored.truth[:, 1], predicted.scored.proba[:, 1]
+    false, found, _ = reference.roc_curve(positive, chance, drop_intermediate=False)
+    np.testing.assert_array_equal(curve.found[1:], np.interp(curve.false[1:], false, found))
+
+
 def test_there_is_no_roc_of_one_class() -> None:
     scored = LabeledPredictions(np.ones(4, int), np.full((4, 2), 0.5), "binary", ("a", "b"))
     assert details.roc([ResamplePredictions(0, np.arange(4), np.arange(4), scored)]) is None
