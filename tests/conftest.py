@@ -20,7 +20,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # `CI_NIGHTLY=1` looks at more examples; in CI the examples are the same every time.
-settings.register_profile("default", max_examples=100, deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("default", max_examples=50, deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("nightly", max_examples=1_500, deadline=None)
 settings.load_profile("nightly" if os.environ.get("CI_NIGHTLY") == "1" else "default")
 
@@ -193,7 +193,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], Path]:
 
     reader = readers.Reader("deadly", lambda head: head.startswith(b"DEADLY"), read, lambda source: 1)
     monkeypatch.setattr(readers, "READERS", (reader, *readers.READERS))
-    limits = {"_SECONDS": 0.5, "_MOST_BYTES": 2**29, "_BLOCKED_S": 0.2, "_GLANCE_S": 0.1}
+    limits = {"_SECONDS": 0.2, "_MOST_BYTES": 2**29, "_BLOCKED_S": 0.2, "_GLANCE_S": 0.1}
     for name, value in limits.items():
         monkeypatch.setattr(worker_pool, name, value)
     return write

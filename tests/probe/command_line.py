@@ -1,18 +1,11 @@
-"""The command as a user runs it, and what every refusal has in common."""
+"""The command line in this process, and what every refusal has in common."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 Medprobe = Callable[..., tuple[int, str, str]]
-
-
-def process(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "medprobe.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
 def assert_refused(status: int, printed: str, told: str, out: Path, *words: str) -> None:

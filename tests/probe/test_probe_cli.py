@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Medprobe, assert_refused, process
+from command_line import Medprobe, assert_refused
 from medprobe.evaluate import Run
 from medprobe.manifests import Manifest
 from medprobe.probe import PROBES
 
 
-def test_the_help_has_an_example_and_says_what_every_option_is() -> None:
-    shown = process("probe", "--help")
-    assert shown.returncode == 0
-    text = " ".join(shown.stdout.replace("│", " ").split())
+def test_the_help_has_an_example_and_says_what_every_option_is(medprobe: Medprobe) -> None:
+    status, out, _ = medprobe("probe", "--help")
+    assert status == 0
+    text = " ".join(out.replace("│", " ").split())
     assert "Example: medprobe probe brain.parquet --probe logreg --probe knn --seeds 20 --out runs/brain" in text
     for option in (
         "--out",

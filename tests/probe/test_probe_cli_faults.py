@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import Medprobe, assert_refused, process
+from command_line import Medprobe, assert_refused
 from medprobe.evaluate import Run
 from medprobe.manifests import Manifest
 
@@ -17,10 +17,9 @@ def _caches(table: Path) -> list[Path]:
     return sorted((table.parent / "embeddings").rglob("*.h5"))
 
 
-def test_no_seeds_are_one_line_and_status_1(copied: Path, tmp_path: Path) -> None:
+def test_no_seeds_are_one_line_and_status_1(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
     out = tmp_path / "run"
-    run = process("probe", copied, "--seeds", 0, "--out", out)
-    assert_refused(run.returncode, run.stdout, run.stderr, out, "at least one seed")
+    assert_refused(*medprobe("probe", copied, "--seeds", 0, "--out", out), out, "at least one seed")
 
 
 def test_a_truncated_cache_is_one_line_and_status_1(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:

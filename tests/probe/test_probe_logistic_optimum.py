@@ -90,12 +90,12 @@ def _assert_at_the_optimum(seeds: range) -> None:
         assert _excess(problem, warm.coef_[-1], warm.intercept_[-1], scale) < 1e-6, seed
 
 
-@pytest.mark.parametrize("start", range(0, 100, 25))
+@pytest.mark.parametrize("start", range(0, 40, 20))
 def test_a_fit_that_has_converged_is_at_the_optimum(start: int) -> None:
-    _assert_at_the_optimum(range(start, start + 25))
+    _assert_at_the_optimum(range(start, start + 20))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(100, 2000, 100))
+@pytest.mark.parametrize("start", range(0, 2000, 100))
 def test_all_of_two_thousand_fits_are_at_the_optimum(start: int) -> None:
     _assert_at_the_optimum(range(start, start + 100))
