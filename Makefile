@@ -31,7 +31,7 @@ demo: $(VENV)/.all
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m "not slow"
 
-# Networks at full size, a million rows, the real embeddings, several processes per test. By file, so that no two of the
+# Networks at full size, 200,000 rows, the real embeddings, several processes per test. By file, so that no two of the
 # tests that fill the memory run at once.
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=20 -m slow
