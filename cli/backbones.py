@@ -29,20 +29,19 @@ def backbones(
 
     Any other model works too: `timm:resnet50.a1_in1k`, `hf:facebook/dinov2-base`, `open_clip:ViT-B-16/openai`, or any
     of them with your own weights, `timm:resnet50@weights.safetensors`. A network of your own is
-    `python:my_module:make_encoder`, `onnx:FILE` or `pt2:FILE`; its details are shown as well.
+    `python:my_module:make_encoder`, `onnx:FILE` or `pt2:FILE`. Details of all of these are shown as well.
 
     Examples: `medprobe backbones dinov2`; `medprobe backbones dinov2-s`; `medprobe backbones onnx:encoder.onnx`
     """
     from ..base import BackboneError, did_you_mean
     from ..extract import catalogue, list_backbones, resolve
-    from ..extract.catalogue import OWN
 
-    if names and len(names) == 1 and (names[0] in catalogue() or names[0].startswith(tuple(f"{one}:" for one in OWN))):
+    if names and len(names) == 1 and (names[0] in catalogue() or {":", "@"} & {*names[0]}):
         entry = resolve(names[0])
-        if entry.source in OWN:
-            _show_own(entry)
-        else:
+        if names[0] in catalogue():
             _show_details(entry)
+        else:
+            _show_described(entry)
         return
     patterns = [word if set(word) & set("*?[") else f"*{word}*" for word in names or []]
     entries = [catalogue()[name] for name in list_backbones(*map(str.lower, patterns))]
@@ -88,8 +87,8 @@ def _show_details(entry: Entry) -> None:
             say(f"  {what:<9} {fact}")
 
 
-def _show_own(entry: Entry) -> None:
-    """What is found when a network of the user's is loaded."""
+def _show_described(entry: Entry) -> None:
+    """What is found when a network that is not in the catalogue is built."""
     from ..extract.own_networks import describe
 
     images, dims = describe(entry)

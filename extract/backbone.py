@@ -247,8 +247,8 @@ def load_backbone(
     if normalization is None and adapter.lacks_normalization(network, entry):
         raise BackboneError(
             f"{entry.name}: how its images are normalised is not known. Add --normalization MEAN/STD on the 0..1 scale "
-            "(in Python normalization=Normalization(mean, std)): 0.485,0.456,0.406/0.229,0.224,0.225 is ImageNet's, "
-            "0/1 leaves values from 0 to 1."
+            "(in a study images: {normalization: MEAN/STD}, in Python normalization=Normalization(mean, std)): "
+            "0.485,0.456,0.406/0.229,0.224,0.225 is ImageNet's, 0/1 leaves values from 0 to 1."
         )
     transform = _resized(transform_of(adapter, network, entry, image_size, tuned), resize, resize_mode)
     transform = replace(transform, interpolation=interpolation or transform.interpolation)

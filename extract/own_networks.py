@@ -14,12 +14,12 @@ from ..base.text import first_line
 from ..cache.spec import Precision, Runtime
 from .adapters import ADAPTERS, Adapter, Inside
 from .adapters.own_encoder import EncoderNetwork
-from .catalogue import Code, Entry
+from .catalogue import OWN, Code, Entry
 from .device import RequestedRuntime, choose_precision, choose_runtime
 from .loader import OwnInput
 from .pooling import Term, available, read_pooling
 from .runtimes import Vectors
-from .untrained import Trial, network_shape
+from .untrained import Trial, network_shape, untrained_network
 
 POOLING = "pooled"
 """The one vector of an encoder."""
@@ -148,20 +148,26 @@ def require_own_rows(
 
 
 def describe(entry: Entry) -> tuple[str, dict[str, int]]:
-    """What a network of the user's takes, in words, and the vectors that it has, with their lengths.
+    """What a network takes, in words, and the vectors that it has, with their lengths.
+
+    A network of the user's own is loaded; of another one the architecture is enough.
 
     Raises:
         BackboneError, WeightsError: it cannot be loaded.
     """
     adapter = ADAPTERS[entry.source]
-    network = adapter.load(entry).eval().requires_grad_(False)
+    if entry.source in OWN:
+        network = adapter.load(entry).eval().requires_grad_(False)
+        transform = None
+    else:
+        entry, network, transform, _ = untrained_network(entry, None)
     if isinstance(network, EncoderNetwork):
         made = own_input(network, entry)
         batch = torch.from_numpy(np.stack([made(pixels) for pixels in example_images()]))
         with torch.inference_mode():
             vectors = network(batch)
         return f"its own preprocessing, {made.dtype} {made.shape}", {POOLING: vectors.shape[1]}
-    transform = adapter.transform(network, entry, entry.image_size)
+    transform = transform or adapter.transform(network, entry, entry.image_size)
     trial = Trial(adapter, network, network_shape(transform), torch.device("cpu"))
     names = available(trial.end)
     recipes = {name: read_pooling(entry.name, name, names, Inside()) for name in names}

@@ -33,7 +33,7 @@ def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:
         (256, (224, 224), 'bicubic-offset-0.1')
     """
     with torch.device("meta"):
-        _, _, transform, positions = _untrained(entry, None)
+        _, _, transform, positions = untrained_network(entry, None)
     return transform, positions
 
 
@@ -48,7 +48,7 @@ def untrained_vectors(
         BackboneError: the backbone has no such pooling, or cannot take that image size.
     """
     with torch.device(device):
-        entry, network, transform, _ = _untrained(entry, image_size)
+        entry, network, transform, _ = untrained_network(entry, image_size)
     adapter, place = ADAPTERS[entry.source], torch.device(device)
     there = available(Trial(adapter, network, network_shape(transform), place).end)
     pooling = pooling or (entry.poolings or there)[0]
@@ -56,7 +56,7 @@ def untrained_vectors(
     return Vectors(network, adapter, transform, {pooling: recipe}, place)
 
 
-def _untrained(entry: Entry, image_size: int | None) -> tuple[Entry, nn.Module, TransformSpec, Positions]:
+def untrained_network(entry: Entry, image_size: int | None) -> tuple[Entry, nn.Module, TransformSpec, Positions]:
     """An entry with what lies beside its weights, its network, its preprocessing, and how positions are resampled."""
     adapter, tuned = ADAPTERS[entry.source], FineTuned.of(entry)
     entry = tuned.completed(entry) if tuned else entry

@@ -235,6 +235,12 @@ def test_backbones_tells_whether_weights_are_here(medprobe, tmp_path, monkeypatc
     assert "here" in medprobe("backbones", "lite0").out
 
 
+def test_a_network_outside_the_catalogue_is_described_without_its_weights(medprobe) -> None:
+    out = medprobe("backbones", "timm:test_vit@absent.safetensors").out
+    assert "centre crop of 160 x 160 px" in out
+    assert "cls (64), mean (64), cls+mean (128)" in out
+
+
 def test_backbones_shows_the_places_inside_and_all_of_one(medprobe) -> None:
     listed = medprobe("backbones", "sam-vit").out
     assert "mean, neck, @1..12" in " ".join(listed.split())
