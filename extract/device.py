@@ -58,8 +58,7 @@ def choose_precision(requested: Literal["auto", "fp32", "bf16"], device: torch.d
     if requested != "auto":
         return requested
     if device.type == "cuda":
-        with torch.cuda.device(device):  # whose question is of the current one
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if cpu_is_quick_at_bf16() else "fp32"
 
 
