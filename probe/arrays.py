@@ -41,7 +41,8 @@ def evaluate(
     """Fits every probe on arrays over every seed and scores the test rows: `run_probes` without any file.
 
     Resamples, probes and statistics are those of `run_probes`; with what `load_embeddings` gives, the scores are the
-    same bits. Rows with the same features are taken for copies of one image, which are never in both train and test.
+    same bits, except where units of several images share some of them, which rows do not show. Rows with the same
+    features are taken for copies of one image, which are never in both train and test.
 
     Args:
         X: (N, D) numbers, an array or a data frame; several, to be compared, by the name of their backbone.

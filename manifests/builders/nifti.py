@@ -1,66 +1,24 @@
-"""Cohorts of NIfTI volumes: a folder per patient, a file per sequence, and a table of labels.
-
-Folders and files are often named after patients, so messages name patients by the rows of the table, and files by the
-parts of their names that several patients share.
-"""
+"""Cohorts of NIfTI volumes: a folder per patient, a file per sequence, and a table of labels, or none."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
-from ...base import ImageError, ManifestError, counted, did_you_mean, one_of
+from ...base import ImageError, ManifestError, one_of
 from ..manifest import Manifest
 from ..readers.nifti import mask_areas, slice_count
 from ..schema.card import Task
-from ..schema.table_io import SUFFIXES, as_words, column_of, read_table
-from ..validation.diagnostics import rows_in_words
 from ..validation.faults import Faults, refuse
-from .common import (
-    Notice,
-    agree_on_classes,
-    assemble,
-    choose_word,
-    class_order,
-    fold_ids,
-    require_folder,
-    silent,
-    task_for,
-)
-from .files import files_below, read_all, walk
-from .label_tables import PublishedTable
+from .common import Notice, agree_on_classes, assemble, choose_word, silent
+from .files import read_all
+from .nifti_cohort import PLAIN, Cohort, CohortKind, Incomplete, read_cohort, unlabelled_cohort
 from .slices import SliceChoice
-
-Incomplete = Literal["refuse", "leave-out"]
-
-_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_MASK_WORDS = ("seg", "segmentation", "mask", "label", "labels", "gtv", "roi")
-"""Files of these names hold outlines, not images: no sequences, unless named with --sequence."""
-_DEEPEST = 2
-"""Levels below SRC at which patient folders may be; there links to folders are followed."""
-
-
-@dataclass(frozen=True)
-class CohortKind:
-    """What a preset decides for all its cohorts."""
-
-    label: str = "label"
-    """What a label is: a word of the label column's name, and of the names of options (`--grade-column`)."""
-    name: str | None = None
-    """Of the data set; by default that of its folder."""
-    order: Callable[[Sequence[str]], list[str]] = class_order
-    """The default order of classes."""
-    task: Callable[[Sequence[str]], Task] = lambda classes: task_for(classes, None)
-    """The default task."""
-    group: Callable[[str], str] = str
-    """The patient of a folder name, where a folder is one of several visits."""
 
 
 def build_nifti(
@@ -69,6 +27,7 @@ def build_nifti(
     labels: Path | str | None = None,
     patient_column: str | None = None,
     label_column: str | None = None,
+    unlabelled: bool = False,
     sequences: Sequence[str] = (),
     slices: str = "axial:middle:5",
     mask: str | None = None,
@@ -77,7 +36,7 @@ def build_nifti(
     task: Task | None = None,
     classes: Sequence[str] | None = None,
     notice: Notice = silent,
-    kind: CohortKind = CohortKind(),
+    kind: CohortKind = PLAIN,
 ) -> Manifest:
     """A manifest of NIfTI volumes: a folder per patient, a file per sequence, and a table of labels.
 
@@ -85,11 +44,16 @@ def build_nifti(
     with `--aggregation concat` gets one vector per patient: the means over the slices of each sequence, concatenated.
     This needs every sequence of every patient. Patient folders may be one folder deeper (train/, siteA/).
 
+    With --unlabelled there is no table; every folder with volumes is a patient, or, where several such folders have one
+    name (anat/), the folder above it. Where SRC has no folders, every volume in it is a patient. The manifest can be
+    embedded, searched and predicted.
+
     Args:
         src: folder that holds the patient folders; paths in the manifest start from it.
         labels: CSV or Parquet table of labels. By default the only table in SRC that has the label column.
         patient_column: column of names of patient folders. By default the column that matches most folders.
         label_column: column of labels. By default the only column with the word "label" in its name.
+        unlabelled: take every patient without a label; then there is no table.
         sequences: a word of the file names, such as t1ce, or a pattern such as `*T1_post*`. By default all sequences
             that every patient has.
         slices: slices to take: axial, coronal or sagittal, then all, middle:N, every:N or largest-mask, such as
@@ -110,24 +74,28 @@ def build_nifti(
     src = Path(src)
     choice = _choice(slices, mask)
     choose_word("incomplete", incomplete, get_args(Incomplete))
-    cohort = _read_cohort(src, labels, patient_column, label_column, kind, notice)
+    if unlabelled:
+        given = {"--labels": labels, "--patient-column": patient_column, "--label-column": label_column}
+        if others := [option for option, value in {**given, "--task": task, "--classes": classes}.items() if value]:
+            raise ManifestError(f"{src}: --unlabelled volumes have no {one_of(others)}; leave out one or the other.")
+        cohort = unlabelled_cohort(src)
+    else:
+        cohort = read_cohort(src, labels, patient_column, label_column, kind, notice)
     names = list(sequences) or cohort.common_sequences(mask, notice)
     paths = cohort.complete([*names, *([mask] if mask else [])], incomplete, notice)
     made = _slice_table(cohort, paths, names, mask, choice, kind)
+    about: dict[str, Any] = {
+        "name": name or kind.name or src.resolve().name,
+        "description": f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}.",
+    }
+    if unlabelled:
+        return assemble(made.drop(columns="label"), str(src), src, notice=notice, **about)
     faults = Faults(str(cohort.table))
     remedy = f"Is it the right column? Name another with --{kind.label}-column."
     ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy, task=task)
     refuse(faults)
-    return assemble(
-        made,
-        str(src),
-        src,
-        notice=notice,
-        name=name or kind.name or src.resolve().name,
-        task=task or kind.task(ordered),
-        classes=ordered,
-        description=f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}.",
-    )
+    task = task or kind.task(ordered)
+    return assemble(made, str(src), src, notice=notice, task=task, classes=ordered, **about)
 
 
 def cohort_preset(kind: CohortKind, text: str) -> Callable[..., Manifest]:
@@ -144,88 +112,13 @@ def cohort_preset(kind: CohortKind, text: str) -> Callable[..., Manifest]:
         return words.replace("label", kind.label)
 
     signature = inspect.signature(build_nifti)
-    options = [one.replace(name=named(one.name)) for one in signature.parameters.values() if one.name != "kind"]
+    taken = [one for one in signature.parameters.values() if one.name not in ("kind", "unlabelled")]
+    options = [one.replace(name=named(one.name)) for one in taken]
     build.__dict__["__signature__"] = signature.replace(parameters=options)
     build.__annotations__ = {named(name): hint for name, hint in build_nifti.__annotations__.items()}
-    build.__doc__ = f"{text}\n\nArgs:{named((inspect.getdoc(build_nifti) or '').partition('Args:')[2])}"
+    arguments = re.sub(r"    unlabelled: .*\n", "", (inspect.getdoc(build_nifti) or "").partition("Args:")[2])
+    build.__doc__ = f"{text}\n\nArgs:{named(arguments)}"
     return build
-
-
-@dataclass(frozen=True)
-class _Cohort:
-    """The patients that have both a row and a folder, and their NIfTI files."""
-
-    src: Path
-    table: Path
-    patients: pd.DataFrame
-    """By name of the patient: `row` of the table, from 0, `label` and `folder`."""
-    files: pd.DataFrame
-    """`name` of the patient, `path`, and `rest` of the file name without the patient's: `t1ce`."""
-
-    def rows(self, patients: Sequence[str] | pd.Index) -> str:
-        """Which patients, for messages."""
-        return f"{rows_in_words(self.patients.loc[list(patients), 'row'].to_numpy())} of {self.table.name}"
-
-    def matching(self, word: str) -> pd.DataFrame:
-        """The files that `word`, a word of their name or a pattern, names."""
-        named = [_is_named(rest, word) for rest in self.files["rest"]]
-        return self.files[pd.Series(named, self.files.index, dtype=bool)]
-
-    def counts(self) -> pd.Series:
-        """How many patients have a file of each name, sorted by name."""
-        return column_of(self.files, "name").groupby(self.files["rest"]).nunique().sort_index()
-
-    def in_words(self, counts: pd.Series) -> str:
-        """Some of `counts`; a name that one patient has may be the patient's, and is not repeated."""
-        words = [f"{rest} ({count} of {len(self.patients)})" for rest, count in counts[counts > 1].items()]
-        if alone := int((counts == 1).sum()):
-            words.append(f"{counted(alone, 'file')} that only one patient has")
-        return one_of(words) or "no .nii or .nii.gz file"
-
-    def common_sequences(self, mask: str | None, notice: Notice) -> list[str]:
-        """The sequences that every patient has, without masks."""
-        masks = [*_MASK_WORDS, *([mask] if mask else [])]
-        counts, total = self.counts(), len(self.patients)
-        images = counts[[not any(_is_named(rest, word) for word in masks) for rest in counts.index]]
-        common, others = list(images.index[images == total]), images[images < total]
-        if not common:
-            raise ManifestError(
-                f"{self.src}: there is no sequence that all {counted(total, 'patient')} have; found "
-                f"{self.in_words(counts)}. Name them with --sequence."
-            )
-        if len(others):
-            notice(f"Took {one_of(common)}, which every patient has; skipped {self.in_words(others)}.")
-        return common
-
-    def complete(self, wanted: Sequence[str], incomplete: Incomplete, notice: Notice) -> dict[str, dict[str, Path]]:
-        """By patient that has a file of every wanted word: the path of each."""
-        found = {word: self.matching(word).groupby("name")["path"] for word in wanted}
-        if unknown := [word for word, of_word in found.items() if not len(of_word)]:
-            counts = self.counts()
-            near = "".join(did_you_mean(word, counts.index[counts > 1]) for word in unknown)
-            raise ManifestError(
-                f"{self.src}: no patient has a file named {one_of(unknown)}.{near} There are {self.in_words(counts)}."
-            )
-        paths = pd.DataFrame({word: of_word.first() for word, of_word in found.items()}).reindex(self.patients.index)
-        missing = paths.isna()
-        lacking = paths.index[missing.any(axis=1)]
-        refused = len(lacking) > 0 and (incomplete == "refuse" or len(lacking) == len(paths))
-        faults = Faults(str(self.src))
-        if refused:
-            words = [one_of(paths.columns[missing.loc[patient]]) for patient in lacking]
-            for word, part in pd.Series(lacking, lacking).groupby(pd.Series(words, lacking)):
-                faults.note(f"{self.rows(part.index)}: no file of {word} in the patient's folder", len(part))
-        for word, of_word in found.items():
-            for patient, count in of_word.size()[lambda count: count > 1].items():
-                where = self.rows([str(patient)])
-                faults.note(f"{where}: the patient's folder has {count} files of {word}; give a more specific name")
-        if faults:
-            hint = "\nFix the folders, or add --incomplete leave-out to skip such patients." if refused else ""
-            raise ManifestError(f"{faults}{hint}")
-        if len(lacking):
-            total = counted(len(paths), "patient")
-            notice(f"Skipped {len(lacking)} of {total} that lack a sequence: {self.rows(lacking)}.")
-        return {str(patient): dict(row) for patient, row in paths.drop(lacking).iterrows()}
 
 
 def _choice(slices: str, mask: str | None) -> SliceChoice:
@@ -239,103 +132,8 @@ def _choice(slices: str, mask: str | None) -> SliceChoice:
     return choice
 
 
-def _read_cohort(
-    src: Path,
-    labels: Path | str | None,
-    patient_column: str | None,
-    label_column: str | None,
-    kind: CohortKind,
-    notice: Notice,
-) -> _Cohort:
-    require_folder(src)
-    below = sorted(folder for folder, _ in walk(src, linked=_DEEPEST) if folder != src)
-    places = [folder for folder in below if len(folder.relative_to(src).parts) <= _DEEPEST]
-    folders = pd.DataFrame({"name": [folder.name for folder in places], "folder": places})
-    file, label, columns = _find_labels(src, labels, label_column, kind)
-    columns = [patient_column] if patient_column else columns
-    named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
-    table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
-    candidates = [(one, ids) for one in columns for ids in (table[one], fold_ids(table[one], one, silent))]
-    column, ids = max(candidates, key=lambda candidate: folders["name"].isin(candidate[1]).sum())
-    if not ids.equals(table[column]):
-        table.fold_ids([column], notice)
-    if not folders["name"].isin(table[column]).any():
-        raise ManifestError(
-            f"{file}: none of {counted(len(folders), 'folder')} is named in {one_of(columns)}. Write the names of the "
-            "patients' folders into a column and name it with --patient-column."
-        )
-    table.need_filled(column, label)
-    table.need_distinct(column)
-    repeated = table[column].isin(folders["name"][folders["name"].duplicated()])
-    table.blame(repeated, f'column "{column}": several folders have this name; keep one of them')
-    refuse(table)
-    rows = pd.DataFrame({"name": as_words(table[column]), "label": as_words(table[label]), "row": range(len(table))})
-    found = rows.merge(folders, on="name")
-    absent = rows["row"][~rows["name"].isin(found["name"])].to_numpy()
-    if len(absent):
-        notice(f"Skipped {counted(len(absent), 'patient')} without a folder: {rows_in_words(absent)} of {file.name}.")
-    parents = {folder.parent for folder in found["folder"]}
-    extra = folders[~folders["name"].isin(rows["name"])]["folder"]
-    if count := sum(folder.parent in parents and folder not in parents for folder in extra):
-        notice(
-            f"Skipped {counted(count, 'folder')} without a row in {file.name}: compare the names of the folders with "
-            f'its column "{column}".'
-        )
-    files = [
-        (name, path, _rest(path, name))
-        for name, folder in zip(found["name"], found["folder"], strict=True)
-        for path in files_below(folder)
-        if _SUFFIX.search(path.name)
-    ]
-    return _Cohort(src, file, found.set_index("name"), pd.DataFrame(files, columns=["name", "path", "rest"]))
-
-
-def _find_labels(
-    src: Path, labels: Path | str | None, label_column: str | None, kind: CohortKind
-) -> tuple[Path, str, list[str]]:
-    """The table of labels, its label column and all its columns: as named, or the only ones in `src` that can be it."""
-    tables = [file for file in sorted(src.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
-    tables = [Path(labels)] if labels else tables
-    columns = {file: [str(column) for column in read_table(file, text=()).columns] for file in tables}
-    if labels and label_column:
-        return tables[0], label_column, columns[tables[0]]
-    fit = [
-        (file, name)
-        for file, names in columns.items()
-        for name in names
-        if (name == label_column if label_column else kind.label in re.split(r"[^a-z]+", name.lower()))
-    ]
-    if len(fit) == 1:
-        return (*fit[0], columns[fit[0][0]])
-    if fit:
-        problem = f"several tables or columns fit: {one_of(f'{name} of {file.name}' for file, name in fit)}."
-    else:
-        wanted = f'a column "{label_column}"' if label_column else f'a column with the word "{kind.label}" in its name'
-        names = dict.fromkeys(name for names in columns.values() for name in names)
-        files = f"{one_of(file.name for file in columns)} with the columns {one_of(names)}"
-        files = files if columns else "no .csv or .parquet file"
-        near = did_you_mean(label_column or kind.label, names)
-        problem = f"no table here has {wanted}; found {files}.{near}"
-    remedy = f"Name the table with --{kind.label}s, and its column with --{kind.label}-column."
-    raise ManifestError(f"{labels or src}: {problem} {remedy}")
-
-
-def _rest(file: Path, patient: str) -> str:
-    stem = _SUFFIX.sub("", file.name)
-    rest = stem[len(patient) :] if stem.casefold().startswith(patient.casefold()) else stem
-    return rest.strip("_-. ") or stem
-
-
-def _is_named(rest: str, sequence: str) -> bool:
-    """Whether `sequence` is the whole of a file's name, a word of it, or a pattern that fits; in any case."""
-    rest, sequence = rest.casefold(), sequence.casefold()
-    if any(sign in sequence for sign in "*?["):
-        return fnmatchcase(rest, sequence)
-    return rest == sequence or sequence in re.split(r"[^a-z0-9]+", rest)
-
-
 def _slice_table(
-    cohort: _Cohort,
+    cohort: Cohort,
     paths: dict[str, dict[str, Path]],
     names: list[str],
     mask: str | None,

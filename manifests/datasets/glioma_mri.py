@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 
 from ..builders.common import class_order
-from ..builders.nifti import CohortKind, cohort_preset
+from ..builders.nifti import cohort_preset
+from ..builders.nifti_cohort import CohortKind
 from ..schema.card import Task
 
 _NUMBER = re.compile(r"[0-9]+|I{1,3}|IV", re.IGNORECASE)
