@@ -45,7 +45,11 @@ from PIL import Image
 from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("tests/extract/test_extract_cuda.py", "tests/finetune/test_finetune_cuda.py")
+TESTS = (
+    "tests/extract/test_extract_cuda.py",
+    "tests/finetune/test_finetune_cuda.py",
+    "tests/extract/test_extract_runtimes.py::test_fp32_on_a_gpu_is_not_tf32_whatever_a_program_allows",
+)
 NETWORKS = {
     "ViT-B": "timm:vit_base_patch16_224@random",
     "ResNet50": "timm:resnet50@random",

@@ -138,12 +138,17 @@ def exact_fp32(device: torch.device, precision: Precision) -> Iterator[None]:
     new = hasattr(products, "fp32_precision")
     name, exact = ("fp32_precision", "ieee") if new else ("allow_tf32", False)
     settings = (convolutions.conv if new else convolutions, products)
-    before = [getattr(one, name) for one in settings]
+    before, of_products = [getattr(one, name) for one in settings], "highest"
     try:
         for one in settings:
             setattr(one, name, exact)
+        of_products = torch.get_float32_matmul_precision()
+        if of_products != "highest":  # torch.compile fails where this older setting is not the same as the newer one
+            torch.set_float32_matmul_precision("highest")
         yield
     finally:
+        if of_products != "highest":
+            torch.set_float32_matmul_precision(of_products)
         for one, value in zip(settings, before, strict=True):
             setattr(one, name, value)
 

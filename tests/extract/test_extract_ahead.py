@@ -11,7 +11,6 @@ import torch
 from medprobe.base import BackboneError, QuarantineError, WorkerError
 from medprobe.cache import CacheDraft, find_caches
 from medprobe.extract import Backbone, extract, throughput
-from medprobe.extract.device import exact_fp32
 from medprobe.extract.runtimes import TorchEmbedder
 from torch._dynamo.testing import CompileCounter
 
@@ -155,18 +154,3 @@ def test_a_compiled_network_is_compiled_for_one_shape_until_memory_runs_out(tiny
     compiled._run = run
     assert compiled(images[:3])["cls"].shape == (3, 64)
     assert counter.frame_count == 2
-
-
-def test_fp32_is_not_tf32_whatever_a_program_has_set() -> None:
-    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = torch.backends.fp32_precision
-    try:
-        for setting in ("none", "tf32"):
-            torch.backends.fp32_precision = setting
-            own = [convolutions.fp32_precision, products.fp32_precision]
-            with exact_fp32(torch.device("cuda"), "fp32"):
-                assert [convolutions.fp32_precision, products.fp32_precision] == ["ieee", "ieee"]
-                torch.nn.functional.conv2d(torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3))
-            assert [convolutions.fp32_precision, products.fp32_precision] == own
-    finally:
-        torch.backends.fp32_precision = before

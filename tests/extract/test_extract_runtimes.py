@@ -254,13 +254,35 @@ def test_an_old_gpu_without_bfloat16_computes_in_fp32(monkeypatch) -> None:
     assert device.choose_precision("auto", _CUDA) == "fp32"
 
 
-def test_fp32_on_a_gpu_is_not_tf32() -> None:
-    allowed = torch.backends.cudnn.allow_tf32
-    with device.exact_fp32(_CUDA, "fp32"):
-        assert not torch.backends.cudnn.allow_tf32
-    with device.exact_fp32(_CUDA, "bf16"):
-        assert torch.backends.cudnn.allow_tf32 == allowed
-    assert torch.backends.cudnn.allow_tf32 == allowed
+_PROGRAMS = {
+    "nothing": lambda: None,
+    "products, older setting": lambda: torch.set_float32_matmul_precision("high"),
+    "products": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "everything": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+}
+
+
+@pytest.mark.parametrize("allowed", _PROGRAMS)
+def test_fp32_on_a_gpu_is_not_tf32_whatever_a_program_allows(allowed) -> None:
+    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+
+    def state() -> list[str]:
+        return [convolutions.fp32_precision, products.fp32_precision]
+
+    before = [torch.backends.fp32_precision, *state()]
+    try:
+        _PROGRAMS[allowed]()
+        own = state()
+        with device.exact_fp32(_CUDA, "fp32"):
+            assert state() == ["ieee", "ieee"]
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cuda.matmul.allow_tf32  # which torch.compile looks at
+        with device.exact_fp32(_CUDA, "bf16"):
+            assert state() == own
+        assert state() == own
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.fp32_precision, convolutions.fp32_precision, products.fp32_precision = before
 
 
 @pytest.mark.parametrize(("side", "batch"), [(98, 8), (224, 8), (384, 8), (518, 4), (1024, 1), (4096, 1)])
