@@ -104,14 +104,14 @@ def dataset_normalization(
         >>> len(found["rgb"].mean), len(found["grey"].mean)
         (3, 1)
     """
-    from .loader import decode, default_workers, geometry  # torch, which reading `--normalization` does not need
-
     rows = _rows(manifest)
-    workers = default_workers() if workers is None else workers
     stamps, reasons = manifest.stamps()
     digest, file = _digest(manifest, rows, stamps), store / manifest.name / _FILE
     if (kept := _kept(file, digest)) is not None:
         return kept
+    from .loader import decode, default_workers, geometry  # torch, which is not needed until here
+
+    workers = default_workers() if workers is None else workers
     readable = rows[reasons[rows] == ""]
     batches = decode(manifest.sources(), readable, _REFERENCES, batch_size=_BATCH, workers=workers)
     # Of 8-bit values and of their squares, per channel: whole, so that they are exact.

@@ -56,8 +56,8 @@ class KnownSpec:
         request = {**recipe, "reading": recipe["reading"].in_spec, "device": device}
         if isinstance(entry.weights, Local):
             request["file"] = entry.weights.path.absolute()
-        place = user_cache() / "specs" / f"{fingerprint({name: repr(one) for name, one in request.items()})}.json"
-        return cls(entry, place, _state(entry), time.time())
+        name = fingerprint({name: repr(one) for name, one in request.items()}, digits=32)
+        return cls(entry, user_cache() / "specs" / f"{name}.json", _state(entry), time.time())
 
     def recall(self) -> EmbeddingSpec | None:
         """The spec, if everything is as it was when the backbone was last loaded."""

@@ -70,17 +70,19 @@ def test_doctor_needs_torch_where_there_is_a_gpu_alone(imported) -> None:
     assert bool(modules & _TORCH) == bool(gpu_files())
 
 
-@pytest.mark.parametrize("option", [(), ("--dry-run",)])
-def test_where_all_is_embedded_torch_is_not_needed(imported, medprobe, tmp_path, option) -> None:
+@pytest.mark.parametrize("normalization", ["model", "dataset"])
+def test_where_all_is_embedded_torch_is_not_needed(imported, medprobe, tmp_path, normalization) -> None:
     for number in range(4):
         (tmp_path / "images" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 20), number).save(tmp_path / "images" / "ab"[number % 2] / f"{number}.png")
     build_folder(tmp_path / "images").save(tmp_path / "images.parquet")
     words = ("extract", tmp_path / "images.parquet", "-b", "timm:test_vit@random", "--image-size", "32")
-    assert medprobe(*words, "--runtime", "torch", "--workers", "0").status == 0
-    modules, printed = imported(*words, "--runtime", "torch", *option)
-    assert ("To decode: 0 images" if option else "complete before this run") in printed
-    assert not modules & (_TORCH | {"sklearn", "scipy", "matplotlib"})
+    words += ("--runtime", "torch", "--normalization", normalization)
+    assert medprobe(*words, "--workers", "0").status == 0
+    for option, expected in (((), "complete before this run"), (("--dry-run",), "To decode: 0 images")):
+        modules, printed = imported(*words, *option)
+        assert expected in printed
+        assert not modules & (_TORCH | {"sklearn", "scipy", "matplotlib"})
     assert "torch" in imported(*words, "--pooling", "mean", "--dry-run")[0], "another spec is not known"
 
 
