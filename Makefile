@@ -65,6 +65,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/extraction_scale.py
 	$(BIN)/python benchmarks/finetune.py
 	$(BIN)/python benchmarks/manifest_check.py
+	$(BIN)/python benchmarks/starts.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -3,7 +3,8 @@
     python benchmarks/starts.py [--images FOLDER] [-b BACKBONE] [--rounds 3]
 
 Each command and its peer run in turn, as processes of their own. Medians of their seconds, of the processor (its user
-and its system time), on which other programs have less influence, and of the clock.
+and its system time), on which other programs have less influence, and of the clock. Each has one BLAS thread, since
+more wait for each other in busy loops.
 
 The images are a folder of class folders under train/ and test/.
 """
@@ -66,7 +67,8 @@ def measure(name: str, peer: str, command: list[str], folder: Path, rounds: int)
 
 def _seconds(command: list[str], folder: Path, *, check: bool = True) -> tuple[float, float]:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, cwd=folder, capture_output=True, check=check)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=check)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return processor, time.perf_counter() - start
