@@ -230,20 +230,22 @@ def test_the_faithful_huix_sees_images_as_the_study_did(root, tmp_path) -> None:
 @pytest.mark.parametrize(("name", "variant"), ALL)
 def test_every_cell_of_a_preset_runs(name, variant, root, tmp_path, medprobe, monkeypatch) -> None:
     study = _small(_preset(name, variant, root))
-    out = results_folder(study, tmp_path)
-    out.mkdir(parents=True)
-    monkeypatch.chdir(out)
-    for job in compile_study(study, tmp_path):
-        for path in job.outputs:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        words = [word.replace("{threads}", "1") for word in job.command[1:]]
-        here = ["--device", "cpu", "--workers", "0"] if job.kind in ("extract", "finetune") else []
-        ended = medprobe(*words, *here)
-        assert ended.status == 0, f"{job.name}: {ended.notes}"
-        for path in job.outputs:
-            if path.endswith(".done"):
-                Path(path).touch()
-    runs = [Run.load(folder) for folder in Path("merged").iterdir()]
+    runs: list[Run] = []
+    for number, part in enumerate([study] if _NIGHTLY else [_all_networks(study), _all_sets(study)]):
+        out = results_folder(part, tmp_path / str(number))
+        out.mkdir(parents=True)
+        monkeypatch.chdir(out)
+        for job in compile_study(part, tmp_path / str(number)):
+            for path in job.outputs:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            words = [word.replace("{threads}", "1") for word in job.command[1:]]
+            here = ["--device", "cpu", "--workers", "0"] if job.kind in ("extract", "finetune") else []
+            ended = medprobe(*words, *here)
+            assert ended.status == 0, f"{job.name}: {ended.notes}"
+            for path in job.outputs:
+                if path.endswith(".done"):
+                    Path(path).touch()
+        runs += [Run.load(folder) for folder in Path("merged").iterdir()]
     assert {dataset for run in runs for dataset in run.scores["dataset"]} == {
         f"{one.name}-{variant}" for one in study.data
     }
@@ -273,33 +275,38 @@ def _small(study: StudyFile) -> StudyFile:
             update={
                 "seeds": 1,
                 "settings": {**one.settings, "epochs": 1},
-                "modes": modes,
+                "modes": [re.sub(r"(partial|drop-last):\d+", r"\1:3", mode) for mode in one.modes],
                 "search": one.search and "lr=1e-4,1e-3",
                 "train_fraction": [0.5, 1] if one.train_fraction else [],
-                "data": sets,
-                "backbones": backbones,
+                "data": [each.name for each in data if not one.data or each.name in one.data],
             }
         )
         for one in study.finetune
-        for sets, backbones, modes in _crossed(
-            [each.name for each in data if not one.data or each.name in one.data],
-            one.backbones or study.extract.backbones,
-            [re.sub(r"(partial|drop-last):\d+", r"\1:3", mode) for mode in one.modes],
-        )
     ]
     return study.model_copy(update={"data": data, "extract": extract, "probe": probe, "finetune": finetune})
 
 
-def _crossed(sets: list, backbones: list, modes: list) -> list[tuple[list, list, list]]:
-    """Every network, every mode and every data set, but not each with each other; in nightly tests all."""
-    if _NIGHTLY:
-        return [(sets, backbones, modes)]
-    parts = [
-        (sets[:1], backbones, modes[:1]),
-        (sets[:1], backbones[:1], modes[1:]),
-        (sets[1:], backbones[:1], modes),
-    ]
-    return [part for part in parts if all(part)]
+def _all_networks(study: StudyFile) -> StudyFile:
+    """Every network and every mode, but not each with each other, on the first data set."""
+    first, finetune = study.data[:1], []
+    for one in study.finetune:
+        if first[0].name in one.data:
+            backbones = one.backbones or study.extract.backbones
+            for some, modes in ((backbones, one.modes[:1]), (backbones[:1], one.modes[1:])):
+                finetune += [one.model_copy(update={"data": [], "backbones": some, "modes": modes})] if modes else []
+    return study.model_copy(update={"data": first, "finetune": finetune})
+
+
+def _all_sets(study: StudyFile) -> StudyFile:
+    """The other data sets, each with one network and one mode."""
+    extract = study.extract.model_copy(update={"backbones": study.extract.backbones[:1]})
+    left, finetune = [one.name for one in study.data[1:]], []
+    for one in study.finetune:
+        if names := [name for name in one.data if name in left]:
+            changes = {"data": names, "backbones": one.backbones[:1], "modes": one.modes[:1]}
+            finetune.append(one.model_copy(update=changes))
+            left = [name for name in left if name not in names]
+    return study.model_copy(update={"data": study.data[1:], "extract": extract, "finetune": finetune})
 
 
 def _tiny(images):
