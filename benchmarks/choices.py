@@ -60,7 +60,11 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "the preset, least gain 0.05": {"min_gain_to_split": 0.05},
     "the preset, 28 columns": {"columns": 28},
     "the preset, rate 0.3": {"learning_rate": 0.3},
-    "the preset, half of the rows per five trees": {"bagging_fraction": 0.5, "bagging_freq": 5},
+    "the preset, exact gradients, half of the rows per five trees": {
+        **_EXACT,
+        "bagging_fraction": 0.5,
+        "bagging_freq": 5,
+    },
     "LightGBM's defaults, 100 rounds": LIGHTGBM,
 }
 """What differs from the preset `dense`, which has 192 components, 40 columns a tree and random cuts."""
