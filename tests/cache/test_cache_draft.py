@@ -122,6 +122,23 @@ def test_with_stamps_the_current_source_wins_even_over_a_segment_that_is_newer(t
         _assert_holds(draft.publish(now.ids, stamps=now.stamps), now)
 
 
+def test_a_cache_is_finished_when_publishing_would_leave_it_as_it_is(tmp_path, spec, cohort_of) -> None:
+    cohort = cohort_of(20)
+    with CacheDraft.open(tmp_path, "cohort", spec) as draft:
+        assert draft.finished(cohort.ids, cohort.stamps) is None
+        cohort.embed(draft)
+        assert draft.finished(cohort.ids, cohort.stamps) is None, "it is in segments alone"
+        cache = draft.publish(cohort.ids, stamps=cohort.stamps)
+    with CacheDraft.open(tmp_path, "cohort", spec) as draft:
+        assert draft.finished(cohort.ids, cohort.stamps) == cache
+        assert draft.finished(cohort.ids[::-1], cohort.stamps[::-1]) is None, "the order counts"
+        assert draft.finished(cohort.ids, [stamp + 1 for stamp in cohort.stamps]) is None, "the files have changed"
+        assert draft.finished(cohort.ids[:-1], cohort.stamps[:-1]) == cache, "what else it has does no harm"
+        draft.quarantine(["another"], [1], ["broken"])
+        draft.publish([*cohort.ids, "another"], stamps=[*cohort.stamps, 1])
+        assert draft.finished([*cohort.ids, "another"], [*cohort.stamps, 1]) is None, "a bad image is tried again"
+
+
 def test_quarantined_samples_are_listed_and_left_out_and_tried_again(tmp_path, spec, cohort_of) -> None:
     cohort = cohort_of(10)
     good = [i for i in range(10) if i != 4]
