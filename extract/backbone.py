@@ -24,6 +24,7 @@ from .catalogue import OWN, ByHand, Code, Entry, Hub, Local, Random, Wheel, reso
 from .device import (
     batch_sizes,
     choose_device,
+    computes_ahead,
 )
 from .loader import Input, OwnInput, input_of
 from .normalization import Normalization
@@ -110,11 +111,17 @@ class Backbone:
         return self.embedder(torch.as_tensor(images))
 
     def submit(self, images: torch.Tensor) -> Pending:
-        """Begins to embed a batch without waiting for a GPU; what is returned gives what `embed` does."""
-        if isinstance(self.embedder, TorchEmbedder):
-            return self.embedder.submit(images)
+        """Begins to embed a batch, and waits unless it `computes_ahead`; what is returned gives what `embed` does."""
+        submit = getattr(self.embedder, "submit", None)
+        if submit:
+            return submit(images)
         made = self.embedder(images)
         return lambda: made
+
+    @property
+    def computes_ahead(self) -> bool:
+        """Whether it computes while this process goes on: on a GPU, and in OpenVINO."""
+        return computes_ahead(self.device) or self.spec.runtime == "openvino"
 
     @property
     def has_one_shape(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import openvino
@@ -30,24 +31,62 @@ class CompiledGraph:
             "ENABLE_CPU_PINNING": False,
         }
         self.outputs, self.batch = outputs, int(model.input(0).shape[0])
-        self._queue: Any = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", settings), streams)
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        # Two for each stream, so that none waits for this process to give it the next.
+        self._requests = deque((compiled.create_infer_request(), _Part()) for _ in range(2 * streams))
 
     def __call__(self, images: torch.Tensor) -> dict[str, np.ndarray]:
         """Float32 (B, ...) by output, of a batch (B, ...) of the type and size that the graph takes."""
-        parts = images.split(self.batch)
-        made: list[list[np.ndarray]] = [[] for _ in parts]
+        return self.submit(images)()
 
-        def keep(request: Any, number: int) -> None:
-            # Copied, since the request's own memory is used again at once.
-            outputs = [request.get_output_tensor(place) for place in range(len(self.outputs))]
-            made[number] = [output.data.astype(np.float32) for output in outputs]
+    def submit(self, images: torch.Tensor) -> Callable[[], dict[str, np.ndarray]]:
+        """Begins to run a batch; what is returned waits for it, and gives what a call gives."""
+        parts = [self._start(part.numpy()) for part in images.split(self.batch)]
 
-        self._queue.set_callback(keep)
-        for number, part in enumerate(parts):
-            request = self._queue[self._queue.get_idle_request_id()]
-            # What an earlier batch left in the other rows is computed on as well, and not looked at.
-            request.get_input_tensor().data[: len(part)] = part.numpy()
-            self._queue.start_async(userdata=number)
-        self._queue.wait_all()
-        whole = zip(self.outputs, *made, strict=True)
-        return {name: np.concatenate(matrices)[: len(images)] for name, *matrices in whole}
+        def result() -> dict[str, np.ndarray]:
+            whole = zip(self.outputs, *(part.result() for part in parts), strict=True)
+            return {name: np.concatenate(matrices)[: len(images)] for name, *matrices in whole}
+
+        return result
+
+    def _start(self, images: np.ndarray) -> _Part:
+        """Begins to run up to as many images as the graph takes, where the oldest part ran."""
+        request, before = self._requests.popleft()
+        before.finish()
+        # What an earlier batch left in the other rows is computed on as well, and not looked at.
+        request.get_input_tensor().data[: len(images)] = images
+        part = _Part(request)
+        self._requests.append((request, part))
+        request.start_async()
+        return part
+
+
+class _Part:
+    """Some images that are under way."""
+
+    def __init__(self, request: openvino.InferRequest | None = None) -> None:
+        self._request = request
+        self._made: list[np.ndarray] = []
+        self._error: RuntimeError | None = None
+
+    def finish(self) -> None:
+        """Waits until they are done, and copies what was made, since the request's own memory is used again."""
+        if self._request is None:
+            return
+        request, self._request = self._request, None
+        try:
+            request.wait()
+            self._made = [np.array(tensor.data, np.float32) for tensor in request.output_tensors]
+        except RuntimeError as error:
+            self._error = error
+
+    def result(self) -> list[np.ndarray]:
+        """Waits for the outputs.
+
+        Raises:
+            RuntimeError: the graph could not be run.
+        """
+        self.finish()
+        if self._error is not None:
+            raise self._error
+        return self._made

@@ -18,7 +18,7 @@ from ..base import BackboneError, OutputError, WorkerError, atomic_path
 from ..base.files import user_cache
 from ..base.text import first_line
 from .backbone import Backbone
-from .device import batch_sizes, computes_ahead, describe, fixed_batch, is_lost, is_out_of_memory
+from .device import batch_sizes, describe, fixed_batch, is_lost, is_out_of_memory
 from .runtimes import Pending
 
 T = TypeVar("T")
@@ -184,14 +184,14 @@ class Batches:
         self._under_way: tuple[torch.Tensor, list[Pending], Keep] | None = None
 
     def embed(self, images: torch.Tensor, keep: Keep) -> None:
-        """Embeds images, and calls `keep` with their vectors: now, or on a GPU in the next call, in the same order.
+        """Embeds images, and calls `keep` with their vectors, in the same order: now, or in the next call.
 
         Raises:
             BackboneError: the memory does not hold one image.
             WorkerError: the device failed, perhaps with images of the call before; nothing of them is kept.
         """
         is_timed = not self.size.settled and len(images) >= self.size.now
-        if is_timed or not computes_ahead(self._backbone.device):
+        if is_timed or not self._backbone.computes_ahead:
             # Each batch is waited for, so that its time says how fast its size is.
             self.finish()
             keep(self._at_once(images))

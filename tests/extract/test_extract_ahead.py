@@ -47,7 +47,7 @@ def late(tmp_path, monkeypatch) -> Late:
     """Makes the CPU such a device."""
     device = Late()
     monkeypatch.setattr(throughput, "user_cache", lambda: tmp_path / "user-cache")
-    monkeypatch.setattr(throughput, "computes_ahead", lambda _: True)
+    monkeypatch.setattr(Backbone, "computes_ahead", True)
     monkeypatch.setattr(Backbone, "submit", lambda backbone, images: device.submit(backbone, images))
     return device
 
@@ -68,7 +68,7 @@ def test_late_results_make_the_same_cache_of_several_backbones(
     gallery.source(5).path.write_bytes(b"")
     made = []
     for ahead in (True, False):
-        monkeypatch.setattr(throughput, "computes_ahead", lambda _, ahead=ahead: ahead)
+        monkeypatch.setattr(Backbone, "computes_ahead", ahead)
         store = tmp_path / str(ahead)
         with pytest.raises(QuarantineError, match="1 of 22 images"):
             extract(gallery, [tiny, tiny_convnet], store, batch_size=4, **_QUIET)

@@ -113,6 +113,16 @@ def test_a_vector_does_not_depend_on_its_batch(converted, name, precision) -> No
             np.testing.assert_allclose(part[pooling], vectors[first:last], rtol=0, atol=1e-6, err_msg=pooling)
 
 
+def test_openvino_has_several_batches_under_way(converted) -> None:
+    backbone = _load("timm:test_efficientnet@random", "openvino")
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (60, 3, 64, 64), dtype=np.uint8))
+    batches = images.split([1, 30, 9, 20])
+    pending = [backbone.submit(batch) for batch in batches]
+    for batch, result in zip(batches, pending, strict=True):
+        for pooling, vectors in result().items():
+            np.testing.assert_array_equal(vectors, backbone.embed(batch)[pooling])
+
+
 def test_a_network_is_converted_once_for_both_precisions_and_again_when_its_file_is_damaged(
     converted, conversions
 ) -> None:
