@@ -36,7 +36,8 @@ def _film(file: Path, order: list[int], number: int = 100, **elements: object) -
     shared.PlaneOrientationSequence = [plane]
     pixels = np.repeat(np.array(order, np.uint8), 16).reshape(len(order), 4, 4)
     about = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": groups}
-    written(file, dataset(pixels, frames=len(order), **_ids(number, "1.3.7"), **about, **elements))
+    elements = {**_ids(number, "1.3.7"), **about, **elements}
+    written(file, dataset(pixels, frames=len(order), **elements))
 
 
 def _any(path: Path, notices: list[str] | None = None, **options: object) -> Manifest:
@@ -85,12 +86,25 @@ def test_one_file_is_a_manifest_too_and_what_is_not_there_is_an_error(tmp_path: 
         _any(tmp_path / "empty")
 
 
+def test_a_film_without_ids_has_its_frames(tmp_path: Path) -> None:
+    written(tmp_path / "film", dataset(np.zeros((3, 8, 8), np.uint8), frames=3))
+    assert _any(tmp_path / "film").table["frame"].tolist() == [0, 1, 2]
+
+
 def test_frames_of_an_enhanced_file_are_in_the_order_of_their_positions(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     _film(tmp_path / "tree" / "film", [3, 0, 4, 1, 2])
     build = BUILDERS["dicom"].build
     assert _greys(build(tmp_path / "tree", unlabelled=True)) == [0, 1, 2, 3, 4]
     assert _greys(build(tmp_path / "tree", unlabelled=True, frames="middle:3")) == [1, 2, 3]
+
+
+def test_enhanced_files_of_one_slice_are_in_the_order_of_their_positions(tmp_path: Path) -> None:
+    for place in (3, 0, 2, 1):
+        _film(tmp_path / f"IM{(place * 3) % 4}", [place], number=place, SeriesInstanceUID="1.3.8")
+    manifest = _any(tmp_path)
+    assert manifest.table["unit_id"].nunique() == 1
+    assert _greys(manifest) == [0, 1, 2, 3]
 
 
 def test_a_dicom_tree_without_labels_has_its_units_and_patients(tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ def build_dicom(
     elif others := [option for option, value in given.items() if value]:
         raise ManifestError(f"{src}: --unlabelled images have no {one_of(others)}; leave out one or the other.")
     left_out = SkippedFiles(src, None if skipped is None else Path(skipped), skip_faulty=skip_faulty)
-    need_patient = group_column is None and table is not None
+    needed: list[Level] = ["image", "study", *(["patient"] if group_column is None and table is not None else [])]
     file = None if table is None else table.file
-    images = _read_images(src, file, attributes, left_out, notice, need_patient=need_patient)
+    images = _read_images(src, file, attributes, left_out, notice, needed=needed)
     images["patient"] = fold_ids(column_of(images, "patient"), "PatientID", notice)
     level: Level = "study"
     if table is None:
@@ -177,7 +177,7 @@ def _read_images(
     left_out: SkippedFiles,
     notice: Notice,
     *,
-    need_patient: bool,
+    needed: Sequence[Level],
 ) -> pd.DataFrame:
     """A row for each image below `src`, in the order of their paths: `path`, and what `read_header` returns.
 
@@ -189,7 +189,7 @@ def _read_images(
     require_folder(src)
     tables = {table.resolve() for table in (labels, left_out.table) if table is not None}
     files = [file for file in files_below(src) if file.resolve() not in tables]
-    headers = read_all(partial(read_header, attributes=attributes, need_patient=need_patient), files, "Reading headers")
+    headers = read_all(partial(read_header, attributes=attributes, needed=needed), files, "Reading headers")
     found = [(file.relative_to(src).as_posix(), header) for file, header in zip(files, headers, strict=True)]
     images = pd.DataFrame([{"path": path, **header} for path, header in found if isinstance(header, dict)])
     faults = {path: header for path, header in found if isinstance(header, str)}

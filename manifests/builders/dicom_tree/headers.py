@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from ....base import ImageError, ManifestError
 from ....base.text import install_command
 from ...readers import dicom
 from ...readers.read_errors import DamageAsImageError
-from .positions import numbers, places_of_frames
+from .positions import numbers, place_of, places_of_frames
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -63,17 +63,17 @@ def require_pydicom() -> None:
 
 
 def read_header(
-    file: Path, attributes: Sequence[str] = (), *, need_patient: bool = True
+    file: Path, attributes: Sequence[str] = (), *, needed: Collection[Level] = tuple(KEYWORDS)
 ) -> dict[str, object] | Skipped | str:
     """What a file is, read up to its pixels.
 
     Args:
         file: any file.
         attributes: some of `ATTRIBUTES`.
-        need_patient: whether an image without PatientID cannot be used.
+        needed: the ids without which an image cannot be used.
 
     Returns:
-        For an image: the ids `image`, `study`, `patient` and `series` (the last two may be empty), `modality`, the
+        For an image: the ids `image`, `study`, `patient` and `series` (empty where the file has none), `modality`, the
         number of `frames`, `bare` (whether it is one slice of a volume, without a window in the file), `position` (3
         numbers), `orientation` (6) and the number of the `instance`, the `places` of several frames, and the
         attributes; what the header lacks is None. For a DICOM file that cannot be used: why, and what to do.
@@ -94,13 +94,15 @@ def read_header(
             if header.is_cut_off:
                 return "the file is cut off; fetch it again or move it away"
             texts = {name: str(header.elements.get(keyword) or "").strip() for name, keyword in wanted.items()}
-            return _image(header.elements, texts, file.stat().st_size, need_patient=need_patient)
+            return _image(header.elements, texts, file.stat().st_size, needed)
     except ImageError as error:
         return f"{error}; fix that, fetch it again, or move it away"
 
 
-def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_patient: bool) -> dict[str, object] | str:
-    blank = [KEYWORDS[level] for level in KEYWORDS if not texts[level] and (need_patient or level != "patient")]
+def _image(
+    elements: Dataset, texts: dict[str, str], file_size: int, needed: Collection[Level]
+) -> dict[str, object] | str:
+    blank = [KEYWORDS[level] for level in KEYWORDS if not texts[level] and level in needed]
     if blank:
         patients_in_table = "if patients are named in the table of labels, say where with --group-column"
         remedy = patients_in_table if blank == ["PatientID"] else "move it away"
@@ -108,12 +110,13 @@ def _image(elements: Dataset, texts: dict[str, str], file_size: int, *, need_pat
     frames = int(texts["frames"] or 1)
     if not 1 <= frames <= file_size:
         return "it declares more frames than it can hold; fetch it again or move it away"
+    position, orientation = place_of(elements)
     found: dict[str, object] = {
         **texts,
         "modality": texts["modality"] or "OT",
         "frames": frames,
-        "position": numbers(elements, "ImagePositionPatient", 3),
-        "orientation": numbers(elements, "ImageOrientationPatient", 6),
+        "position": position,
+        "orientation": orientation,
         "instance": (numbers(elements, "InstanceNumber", 1) or [None])[0],
         "places": places_of_frames(elements, frames) if frames > 1 else None,
         "bare": texts["modality"] in VOLUMES and frames == 1 and dicom.lacks_window(elements),

@@ -53,6 +53,21 @@ def places_of_frames(elements: Dataset, count: int) -> list[int] | None:
     return None
 
 
+def place_of(elements: Dataset) -> tuple[list[float] | None, list[float] | None]:
+    """Position and orientation of a file of one slice; an enhanced one has them in its functional groups."""
+    groups = [
+        item
+        for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+        for item in [*(elements.get(keyword) or [])][:1]
+    ]
+    position = numbers(elements, "ImagePositionPatient", 3)
+    orientation = numbers(elements, "ImageOrientationPatient", 6)
+    return (
+        position or _of_group("PlanePosition", "ImagePositionPatient", 3, groups),
+        orientation or _of_group("PlaneOrientation", "ImageOrientationPatient", 6, groups),
+    )
+
+
 def numbers(elements: Dataset, keyword: str, count: int) -> list[float] | None:
     """The numbers of an element; None where there are not so many, or they are not finite."""
     with suppress(ArithmeticError, TypeError, ValueError):

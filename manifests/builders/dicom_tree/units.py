@@ -39,7 +39,7 @@ def dicom_units(
         ManifestError: pydicom is not installed.
     """
     require_pydicom()
-    headers = read_all(partial(read_header, need_patient=False), [src / file for file in files], "Reading headers")
+    headers = read_all(partial(read_header, needed=()), [src / file for file in files], "Reading headers")
     found = dict(zip(files, headers, strict=True))
     if kinds := [header for header in headers if isinstance(header, Skipped)]:
         notice(f"Skipped {kinds_in_words(kinds)}.")
