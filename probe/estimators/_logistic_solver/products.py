@@ -15,6 +15,8 @@ import numpy as np
 
 WIDTHS = (8, 16, 24, 40, 80)
 """Outputs of one product; with AVX-512 all of them are as quick for what they compute as any between them."""
+_TRIED = 256
+"""Outputs that are looked at for each width: with a few numbers only, other bits may look the same by chance."""
 ONE_BY_ONE = (1,)
 """Where no width agrees."""
 
@@ -80,7 +82,7 @@ def _by_rows(shape: tuple[int, int], kind: str, row_by_row: bool) -> tuple[bool,
     Whether to transpose the product, which is the second choice, and widths that agree.
     """
     right = _filled(shape, kind) if row_by_row else _filled((shape[1], shape[0]), kind).T
-    ways = [(way, _agreeing(partial(_product, right=right, transposed=way), shape[0], kind)) for way in (False, True)]
+    ways = [(way, _agreeing(partial(_product, right=right, transposed=way), shape, kind)) for way in (False, True)]
     return max(ways, key=lambda way: way[1][-1])
 
 
@@ -88,14 +90,19 @@ def _by_rows(shape: tuple[int, int], kind: str, row_by_row: bool) -> tuple[bool,
 def _by_columns(shape: tuple[int, int], kind: str) -> tuple[int, ...]:
     """Widths that agree for a matrix of this shape, which lies in memory row by row, times columns that do."""
     left = _filled(shape, kind)
-    return _agreeing(lambda rows: (left @ np.ascontiguousarray(rows.T)).T, shape[1], kind)
+    return _agreeing(lambda rows: (left @ np.ascontiguousarray(rows.T)).T, (shape[1], shape[0]), kind)
 
 
-def _agreeing(product: Callable[[np.ndarray], np.ndarray], k: int, kind: str) -> tuple[int, ...]:
-    """Widths of which `product`, of (w, k) rows, gives a row the same bits in every place; the most useful ones."""
+def _agreeing(product: Callable[[np.ndarray], np.ndarray], shape: tuple[int, int], kind: str) -> tuple[int, ...]:
+    """Widths of which `product`, of (w, k) rows to (w, n), gives a row the same bits in every place; the most useful.
+
+    Its `shape` is (k, n).
+    """
+    k, n = shape
+    tried = _filled((max(2, _TRIED // max(n, 1)), k), kind)
     by_bits: dict[bytes, list[int]] = {}
     for width in WIDTHS:
-        found = [product(np.repeat(row[None], width, axis=0)) for row in _filled((2, k), kind)]
+        found = [product(np.repeat(row[None], width, axis=0)) for row in tried]
         if all((outputs == outputs[0]).all() for outputs in found):
             by_bits.setdefault(b"".join(outputs[0].tobytes() for outputs in found), []).append(width)
     return tuple(max(by_bits.values(), key=max, default=ONE_BY_ONE))
