@@ -277,7 +277,7 @@ def _walk(shared: _Shared, walks: list[_Walk]) -> None:
     predictor, moving, labels = Predictor(problems), list(walks), shared.labels
     for C in shared.settings.C:
         found = _solved(shared, problems.at(C), predictor)
-        proba = problems.probabilities(found.points)
+        proba = found.probabilities()
         models = _Model.all_of(problems, found, labels)
         for s, (walk, model) in enumerate(zip(moving, models, strict=True)):
             mine = slice(s * labels, (s + 1) * labels)
@@ -306,7 +306,7 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
         origin + predictor.at(C),
         tol=shared.settings.path_tol,
         max_iter=shared.settings.max_iter,
-        warm_start=guidance,
+        warm_starts=[] if guidance is None else [(guidance, np.arange(len(problems)))],
         certify=False,
     )
     predictor.add(C, found.points - origin)
@@ -315,28 +315,24 @@ def _solved(shared: _Shared, problems: Problems, predictor: Predictor) -> Soluti
 
 def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
     """At the chosen C, on what the tested model learns from."""
-    models: list[Any] = [None] * len(walks)
-    chosen = [walk.selector.params["C"] for walk in walks]
+    chosen, labels = [walk.selector.params["C"] for walk in walks], shared.labels
+    problems = shared.problems([shared.task.fitted_on(walk.resample) for walk in walks]).at(np.repeat(chosen, labels))
+    starts = np.concatenate([walk.selector.best.points for walk in walks])
+    warm_starts = []
     for C in sorted(set(chosen)):
-        numbers = [number for number, c in enumerate(chosen) if c == C]
-        problems = shared.problems([shared.task.fitted_on(walks[number].resample) for number in numbers])
         guidance = shared.guidance(C)
-        problems, starts = problems.at(C), np.concatenate([walks[number].selector.best.points for number in numbers])
         if guidance is not None:
-            # The guide knows the val rows, which at a large C are far off where they were not learnt from.
-            shared_start = np.tile(guidance.points, (len(numbers), 1))
-            better = problems.evaluate(shared_start)[0] < problems.evaluate(starts)[0]
-            starts[better] = shared_start[better]
-        found = solve(
-            problems,
-            starts,
-            tol=shared.settings.tol,
-            max_iter=shared.settings.max_iter,
-            warm_start=guidance,
-        )
-        for number, model in zip(numbers, _Model.all_of(problems, found, shared.labels), strict=True):
-            models[number] = model
-    return models
+            warm_starts.append((guidance, np.flatnonzero(problems.C == C)))
+    if warm_starts:
+        # The guide knows the val rows, which at a large C are far off where they were not learnt from.
+        shared_starts = starts.copy()
+        for guidance, mine in warm_starts:
+            shared_starts[mine] = np.tile(guidance.points, (len(mine) // labels, 1))
+        better = problems.evaluate(shared_starts)[0] < problems.evaluate(starts)[0]
+        starts[better] = shared_starts[better]
+    ours = shared.settings
+    found = solve(problems, starts, tol=ours.tol, max_iter=ours.max_iter, warm_starts=warm_starts)
+    return _Model.all_of(problems, found, labels)
 
 
 def _tested(shared: _Shared, walks: list[_Walk], models: list[_Model]) -> list[np.ndarray]:

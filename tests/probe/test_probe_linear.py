@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.probe import LogisticPath, LogisticProbe
-from medprobe.probe.estimators._logistic_solver import curvature, rows
+from medprobe.probe.estimators._logistic_solver import curvature, own_curvature, rows
 from medprobe.probe.estimators._logistic_solver.path import Predictor
-from medprobe.probe.estimators._logistic_solver.problems import Problems
+from medprobe.probe.estimators._logistic_solver.problems import Problems, proba_of_logits
 from medprobe.probe.estimators._logistic_solver.rows import Rows
 from medprobe.probe.estimators._logistic_solver.solver import solve
 from sklearn.datasets import make_classification
@@ -27,6 +27,12 @@ def _problems(classes: int = 3, *, n: int = 300, d: int = 10, parts: int = 4, la
     order = np.arange(n) if labels else np.argsort(y, kind="stable")
     members = np.random.default_rng(1).random((parts, n)) < 0.7
     return Problems.of(Rows(X, order), y[order], 2 if labels else classes, members), X[order], y[order], members
+
+
+def _probabilities(problems: Problems, points: np.ndarray) -> np.ndarray:
+    logits = problems.empty_logits()
+    problems.evaluate(points, logits)
+    return proba_of_logits(logits)
 
 
 def _objective(Z: np.ndarray, y: np.ndarray, W: np.ndarray, b: np.ndarray, C: float) -> float:
@@ -85,13 +91,25 @@ def test_all_pairs_of_a_row_and_two_classes_are_the_whole_hessian(monkeypatch) -
     problems, *_ = _problems(2, parts=1)
     problems = problems.at(2.0)
     points = 0.2 * np.random.default_rng(0).standard_normal((1, problems.size))
-    p, Z = problems.probabilities(points)[0, 0], problems.rows.take(np.arange(len(problems.rows)))
+    p, Z = _probabilities(problems, points)[0, 0], problems.rows.take(np.arange(len(problems.rows)))
     A = np.c_[Z * problems.stretch[0], np.ones(len(Z))] * np.sqrt(2.0 * problems.weight[0] * p * (1 - p))[:, None]
     slight = min(4 / problems.rows.width, 1e-4 * float((A[:, -1] ** 2).sum()))
     hessian = A.T @ A + np.diag([*np.ones(problems.size - 1), slight])
     gradient = np.random.default_rng(1).standard_normal((1, problems.size))
-    found = curvature.Curvature(problems, problems.probabilities(points)).times(gradient, np.array([0]))
+    found = curvature.Curvature(problems, _probabilities(problems, points)).times(gradient, np.array([0]))
     np.testing.assert_allclose(found[0], np.linalg.solve(hessian, gradient[0]), rtol=1e-8)
+
+
+def test_where_rows_are_few_each_problem_has_its_own_hessian() -> None:
+    problems, *_ = _problems(2, n=40, d=60, parts=2)
+    problems = problems.at(2.0)
+    points = 0.2 * np.random.default_rng(0).standard_normal((2, problems.size))
+    proba, Z = _probabilities(problems, points), problems.rows.take(np.arange(40))
+    gradient = np.random.default_rng(1).standard_normal((2, problems.size))
+    found = own_curvature.OwnCurvature(problems, proba).times(gradient, np.arange(2))
+    for s, p in enumerate(proba[0]):
+        A = Z * problems.stretch[s] * np.sqrt(2.0 * problems.weight[s] * p * (1 - p))[:, None]
+        np.testing.assert_allclose(found[s, :-1], np.linalg.solve(A.T @ A + np.eye(60), gradient[s, :-1]), rtol=1e-6)
 
 
 def test_a_problem_ends_in_the_same_place_alone_and_beside_others() -> None:

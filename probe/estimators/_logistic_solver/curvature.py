@@ -120,6 +120,15 @@ def _inverse_of_rest(problems: Problems, weight: np.ndarray, stretch: np.ndarray
     return _inverse(moments).astype(dtype)
 
 
+def caution_of(by_class: np.ndarray) -> np.ndarray:
+    """(S,) by how much a gap may be understated where classes (S, K) have one curvature, the mean over them.
+
+    The weights of a rare class have less of it.
+    """
+    share = by_class.min(axis=1) / np.maximum(by_class.mean(axis=1), 1e-300)
+    return np.clip(4 * share, 1 / _MOST_CAUTION**2, 1) ** -0.5
+
+
 class Curvature:
     """The approximate inverse Hessians of some problems at some points.
 
@@ -155,9 +164,8 @@ class Curvature:
         total, unpaired = np.stack([one.total for one in chosen]), np.stack([one.unpaired for one in chosen])
         slight = np.minimum(4 / problems.rows.width, 1e-4 * total)
         self._intercept = 1 / np.where(total > 0, slight + unpaired, 1)
-        share = unpaired.min(axis=1) / np.maximum(unpaired.mean(axis=1), 1e-300)
-        self.caution = np.where(self.rest.paired.any(), 1, np.clip(4 * share, 1 / _MOST_CAUTION**2, 1) ** -0.5)
-        """(S,) by how much a gap may be understated: the weights of a rare class have less curvature than the mean."""
+        self.caution = np.ones(len(problems)) if self.rest.paired.any() else caution_of(unpaired)
+        """(S,) by how much a gap may be understated."""
         self._pairs = [
             _invert(np.searchsorted(self.rest.heavy, one.rows), one.sides, self.rest.kernel, intercept)
             for one, intercept in zip(chosen, self._intercept, strict=True)
@@ -252,7 +260,7 @@ def _choose(
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Of a symmetric positive definite matrix."""
-    inverse = _factored(matrix)
+    inverse = factored(matrix)
     lapack.invert_factored(inverse)
     lower = np.tril(inverse)
     full = lower + lower.T
@@ -260,7 +268,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     return full
 
 
-def _factored(matrix: np.ndarray) -> np.ndarray:
+def factored(matrix: np.ndarray) -> np.ndarray:
     """The lower Cholesky factor of a symmetric matrix, in Fortran's order; its upper triangle is not cleared.
 
     Where the penalty's one vanishes against very large weights, rounding can leave the matrix indefinite. It is then
@@ -288,4 +296,4 @@ def _invert(rows: np.ndarray, sides: np.ndarray, kernel: np.ndarray, intercept: 
     system *= sides @ sides.T
     system += (sides * intercept.astype(sides.dtype)) @ sides.T
     system[np.diag_indices_from(system)] += 1
-    return _Pairs(distinct, first, row, sides, _factored(system) if len(rows) else system)
+    return _Pairs(distinct, first, row, sides, factored(system) if len(rows) else system)

@@ -76,6 +76,5 @@ class Guide:
         return self._at_optimum[number].result()
 
     def _rest_at_optimum(self, number: int) -> Rest:
-        problems, points = self._problems.at(self._Cs[number]), self._found[number].result().points
-        proba = problems.probabilities(points)
-        return Curvature(problems, proba, dtype=np.dtype(np.float64), leading=True).rest
+        problems, found = self._problems.at(self._Cs[number]), self._found[number].result()
+        return Curvature(problems, found.probabilities(), dtype=np.dtype(np.float64), leading=True).rest

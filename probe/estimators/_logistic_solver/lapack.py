@@ -1,4 +1,4 @@
-"""Three routines of LAPACK and BLAS for threads that work side by side.
+"""Four routines of LAPACK and BLAS for threads that work side by side.
 
 SciPy's own wrappers keep the interpreter's lock while they compute, so that threads wait for each other; and for one
 right-hand side they take three times as long as the routine. Here its compiled routines (`scipy.linalg.cython_lapack`,
@@ -28,8 +28,11 @@ def invert_factored(matrix: np.ndarray) -> bool:
 
 
 def solve_factored(lower: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(T,) the solution for the matrix whose lower Cholesky factor is given (T, T), and right-hand side `x` (T,)."""
-    out, n = x.copy(), len(lower)
+    """The solution for the matrix whose lower Cholesky factor is given (T, T), and right-hand sides (T,) or (T, A)."""
+    out, n = x.copy(order="F"), len(lower)
+    if x.ndim == 2:
+        _call("lapack", "potrs", b"L", n, x.shape[1], lower, n, out, n)
+        return out
     for turned in (b"N", b"T"):
         _call("blas", "trsv", b"L", turned, b"N", n, lower, n, out, 1, info=False)
     return out
@@ -58,5 +61,5 @@ def _routine(library: str, name: str) -> Any:
     name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    arguments = 8 if name.endswith("trsv") else 5
+    arguments = 8 if name.endswith(("trsv", "potrs")) else 5
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(pointer_of(capsule, name_of(capsule)))

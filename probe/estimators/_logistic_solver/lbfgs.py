@@ -41,13 +41,15 @@ class State:
     """(S,) relative gradient: the root of what a Newton step would gain, over the value."""
     evaluations: np.ndarray
     """(S,) int64 of the objective."""
+    logits: np.ndarray
+    """(K, S, n) of every row."""
 
     @classmethod
     def begin(cls, problems: Problems, points: np.ndarray) -> State:
         """At `points`."""
-        count = len(problems)
-        value, gradient = problems.evaluate(points)
-        return cls(points.copy(), value, gradient, np.full(count, np.inf), np.ones(count, np.int64))
+        count, logits = len(problems), problems.empty_logits()
+        value, gradient = problems.evaluate(points, logits)
+        return cls(points.copy(), value, gradient, np.full(count, np.inf), np.ones(count, np.int64), logits)
 
 
 def minimise(
@@ -88,8 +90,9 @@ def minimise(
         moving = moving[search.promising(moving, state, tol)]
         if not len(moving):
             break
-        points = search.trial(moving, state)
-        value, gradient = problems.among(moving).evaluate(points)
+        points, tried = search.trial(moving, state), problems.among(moving)
+        logits = tried.empty_logits()
+        value, gradient = tried.evaluate(points, logits)
         state.evaluations[moving] += 1
         enough = search.judge(moving, state, value, problems.rows.dtype)
         arrived = moving[enough]
@@ -100,6 +103,7 @@ def minimise(
             value[enough],
             gradient[enough],
         )
+        state.logits[:, arrived] = logits[:, enough]
     return live[state.gap[live] > tol], history
 
 

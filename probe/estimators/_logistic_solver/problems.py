@@ -14,6 +14,9 @@ import numpy as np
 from .products import dots
 from .rows import Rows
 
+_FEW = 800
+"""Rows up to which, where they are fewer than columns, each problem has a kernel: 2.5 MB, and factored in no time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problems:
@@ -37,6 +40,9 @@ class Problems:
     """(S, d) float64: what a column of `rows` is multiplied by to be the problem's own feature."""
     C: np.ndarray
     """(S,) float64."""
+    kernels: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """Of each problem, the rows that it learns from (m,) and their products, standardised by it, (m, m); empty where
+    rows are not few."""
 
     @classmethod
     def of(
@@ -63,6 +69,8 @@ class Problems:
         stretch = 1 / rows.spread(members) if standardize else np.broadcast_to(rows.scale, (len(members), rows.width))
         targets = [y] if labels is None else list(labels)
         weight = [class_weights(target, part, classes, class_weight) for part in members for target in targets]
+        few = len(rows) <= min(_FEW, rows.width)
+        kernels = [_kernel(rows, *one) for one in zip(members, stretch, strict=True)] if few else []
         return cls(
             rows=rows,
             outputs=classes if labels is None else 1,
@@ -73,6 +81,7 @@ class Problems:
             weight=np.stack(weight).astype(rows.dtype),
             stretch=np.repeat(stretch, len(targets), axis=0),
             C=np.ones(len(weight)),
+            kernels=tuple(kernel for kernel in kernels for _ in targets),
         )
 
     def __len__(self) -> int:
@@ -97,6 +106,7 @@ class Problems:
             weight=self.weight[which],
             stretch=self.stretch[which],
             C=self.C[which],
+            kernels=tuple(self.kernels[s] for s in which) if self.kernels else (),
         )
 
     def in_float64(self) -> Problems:
@@ -114,32 +124,32 @@ class Problems:
         """Points of weights (S, K, d) and intercepts (S, K)."""
         return np.concatenate([W.reshape(len(W), -1), b], axis=1)
 
-    def evaluate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(self, points: np.ndarray, logits: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Value (S,) and gradient (S, K * d + K) of each problem at its point, both float64.
 
-        Products are in the rows' precision, sums over blocks of rows in float64.
+        Products are in the rows' precision, sums over blocks of rows in float64. `logits` (K, S, n) is filled with
+        those of every row, those of weight zero too.
         """
         W, _ = self.split(points)
         loss, outputs = np.zeros(len(self)), self.outputs * len(self)
         pieces = self.rows.cuts(outputs)
         by_weights = np.zeros((pieces[-1].stop, self.rows.width))
         by_intercepts = np.zeros((self.outputs, len(self)))
-        for part, Z, logits, with_padding in self._logits(points):
-            loss += self._to_residuals(logits, part)
+        for part, Z, residuals, with_padding in self._logits(points):
+            if logits is not None:
+                logits[:, :, part] = residuals
+            loss += self._to_residuals(residuals, part)
             for piece in pieces:
                 by_weights[piece] += self.rows.times(with_padding[piece], Z)
-            by_intercepts += logits.astype(np.float64).sum(axis=2)
+            by_intercepts += residuals.astype(np.float64).sum(axis=2)
         slope = by_weights[:outputs].reshape(self.outputs, len(self), -1).transpose(1, 0, 2) * self.stretch[:, None]
         C, flat = self.C[:, None, None], W.reshape(len(W), -1)
         value = self.C * loss + dots(flat, flat) / 2
         return value, self.join(C * slope + W, C[:, 0] * by_intercepts.T)
 
-    def probabilities(self, points: np.ndarray) -> np.ndarray:
-        """(K, S, n) probability of each class, or of the positive one, for every row, those of weight zero too."""
-        out = np.empty((self.outputs, len(self), len(self.rows)), self.rows.dtype)
-        for part, _, logits, _ in self._logits(points):
-            out[:, :, part] = proba_of_logits(logits)
-        return out
+    def empty_logits(self) -> np.ndarray:
+        """(K, S, n) to be filled."""
+        return np.empty((self.outputs, len(self), len(self.rows)), self.rows.dtype)
 
     def coefficients(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (S, K, d) of the columns of `rows`, and intercepts (S, K)."""
@@ -174,6 +184,12 @@ class Problems:
             return _sigmoid_residuals(logits[0], self.signs[:, part], weight)
         assert self.bounds is not None
         return _softmax_residuals(logits, np.clip(self.bounds - part.start, 0, logits.shape[2]), weight)
+
+
+def _kernel(rows: Rows, members: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    own = np.flatnonzero(members)
+    X = rows.take(own) * stretch.astype(rows.dtype)
+    return own, X @ X.T
 
 
 def proba_of_logits(logits: np.ndarray) -> np.ndarray:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from .curvature import Curvature, Rest
-from .lbfgs import Precondition, State, Steps, minimise
-from .problems import Problems
+from .lbfgs import State, Steps, minimise
+from .own_curvature import OwnCurvature
+from .problems import Problems, proba_of_logits
 
 _STEPS = 40
 """Evaluations under one curvature."""
@@ -31,8 +33,8 @@ class WarmStart:
 
     points: np.ndarray
     """(L, P) float64, their optima."""
-    rest: Rest
-    """What their curvature had in common where they started."""
+    rest: Rest | None
+    """What their curvature had in common where they started; None where each has its own."""
     steps: list[Steps]
     """(L,) those that each first took."""
     precise: Callable[[], Rest]
@@ -53,10 +55,16 @@ class Solution:
     """(S,) of the objective."""
     converged: np.ndarray
     """(S,) bool: whether the gap is at most the tolerance."""
-    rest: Rest
-    """What the curvature at the start had in common for all problems."""
+    rest: Rest | None
+    """What the curvature at the start had in common for all problems; None where each has its own."""
     steps: list[Steps]
     """(S,) those that each first took."""
+    logits: np.ndarray
+    """(K, S, n) of every row, those of weight zero too."""
+
+    def probabilities(self) -> np.ndarray:
+        """(K, S, n) of each class, or of the positive one, for every row."""
+        return proba_of_logits(self.logits.copy())
 
 
 def solve(
@@ -65,13 +73,13 @@ def solve(
     *,
     tol: float,
     max_iter: int = 300,
-    warm_start: WarmStart | None = None,
+    warm_starts: Sequence[tuple[WarmStart, np.ndarray]] = (),
     certify: bool = True,
     leading: bool = False,
 ) -> Solution:
     """Solves S problems side by side, and one by one in float64 those that remain.
 
-    With a `warm_start` and rows that are `exact`, the solution of a problem has the same bits whatever the others are.
+    With `warm_starts` and rows that are `exact`, the solution of a problem has the same bits whatever the others are.
 
     Args:
         problems: what to solve.
@@ -79,7 +87,8 @@ def solve(
         tol: relative gradient at which a problem is solved; the objective is then about tol squared above the optimum,
             as a share of it.
         max_iter: most evaluations of each, about.
-        warm_start: of L problems at the same C much like these, L by L; their curvature is reused.
+        warm_starts: each of L problems at some C, and the positions (ascending) of problems at that C much like them,
+            L by L, which reuse their curvature. Every problem is in one, or there are none.
         certify: whether gaps are measured cautiously, and with curvature that fits the end; False for solutions
             that only lead to others.
         leading: whether other problems will be given the solution for a warm start.
@@ -87,10 +96,10 @@ def solve(
     share = max_iter // 4  # of the evaluations, for each of the two further ways
     small = problems.size <= _NEWTON_SIZE and len(problems.rows) * problems.rows.width <= _NEWTON_ROWS
     most = max_iter - 2 * share
-    found = _side_by_side(problems, points, tol, most, warm_start, certify=certify, leading=leading)
+    found = _side_by_side(problems, points, tol, most, warm_starts, certify=certify, leading=leading)
     for s in np.flatnonzero(~found.converged).tolist() if share else ():
         alone = problems.among(np.array([s]))
-        if warm_start is not None and most > 2 * _STEPS:
+        if warm_starts and most > 2 * _STEPS:
             _take(found, s, _side_by_side(alone, found.points[[s]], tol, most - 2 * _STEPS, certify=certify))
         if not found.converged[s]:
             alone = alone.in_float64()
@@ -106,6 +115,7 @@ def _take(found: Solution, s: int, alone: Solution) -> None:
     if alone.converged[0] or alone.value[0] <= found.value[s]:
         for name in ("points", "value", "gap", "converged"):
             getattr(found, name)[s] = getattr(alone, name)[0]
+        found.logits[:, s] = alone.logits[:, 0]
 
 
 def _by_newton(alone: Problems, max_iter: int) -> np.ndarray:
@@ -137,40 +147,44 @@ def _side_by_side(
     points: np.ndarray,
     tol: float,
     max_iter: int,
-    warm_start: WarmStart | None = None,
+    warm_starts: Sequence[tuple[WarmStart, np.ndarray]] = (),
     *,
     certify: bool = True,
     leading: bool = False,
 ) -> Solution:
-    """With a `warm_start`, under its two curvatures at most; those of the problems' own would be shared by them."""
+    """With `warm_starts`, under their two curvatures at most; those of the problems' own would be shared by them."""
     state = State.begin(problems, points)
-    live, rest, met, left = np.arange(len(problems)), None, [], max_iter
+    live, first, rest, met, left = np.arange(len(problems)), True, None, [], max_iter
+    groups = [(None, live)] if problems.kernels or not warm_starts else warm_starts
     while len(live):
-        part, first = problems.among(live), rest is None
-        known = warm_start and (warm_start.rest if first else warm_start.precise())
-        curvature = Curvature(
-            part,
-            part.probabilities(state.points[live]),
-            known,
-            like=live,
-            dtype=None if first else np.dtype(np.float64),
-            leading=leading,
-        )
-        place = np.searchsorted(live, np.arange(len(problems)))
+        dtype, caution, known = None if first else np.dtype(np.float64), np.ones(len(problems)), []
+        for warm_start, members in groups:
+            mine = np.intersect1d(members, live, assume_unique=True)
+            if not len(mine):
+                continue
+            part, proba = problems.among(mine), proba_of_logits(state.logits[:, mine])
+            if problems.kernels:
+                curvature = OwnCurvature(part, proba, dtype)
+            else:
+                shared = warm_start and (warm_start.rest if first else warm_start.precise())
+                curvature = Curvature(part, proba, shared, like=mine, dtype=dtype, leading=leading)
+                rest = rest or curvature.rest
+            caution[mine] = curvature.caution
+            known.append((mine, curvature, warm_start if first else None))
         before = state.value[live]
         unsolved, history = minimise(
             problems,
             state,
             live,
-            _preconditioner(curvature, place, warm_start if first else None),
-            caution=curvature.caution[np.minimum(place, len(live) - 1)] if certify else None,
+            partial(_precondition, known),
+            caution=caution if certify else None,
             tol=tol,
             steps=min(_STEPS, left),
         )
         left -= _STEPS
-        last = left <= 0 or (warm_start is not None and not first)
+        last = left <= 0 or (len(warm_starts) > 0 and not first)
         if first:
-            rest, met = curvature.rest, [history.of(int(problem)) for problem in live]
+            met = [history.of(int(problem)) for problem in live]
         # Rounding allows no lower value, under a curvature that is not rounding itself.
         stuck = live[:0] if first else live[state.value[live] >= before]
         # The curvature of the start is another one than that at the end: the gap is measured once more, with a new one.
@@ -179,25 +193,26 @@ def _side_by_side(
         if last:
             state.gap[outgrown] = np.inf
             break
-    assert rest is not None
-    return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met)
+        first = False
+    return Solution(state.points, state.value, state.gap, state.evaluations, state.gap <= tol, rest, met, state.logits)
 
 
-def _preconditioner(curvature: Curvature, place: np.ndarray, warm_start: WarmStart | None) -> Precondition:
-    """The inverse of `curvature`, in which problem s is at `place[s]`; corrected by the steps of `warm_start`."""
+def _precondition(
+    known: list[tuple[np.ndarray, Curvature | OwnCurvature, WarmStart | None]], gradient: np.ndarray, which: np.ndarray
+) -> np.ndarray:
+    """The inverse curvature times gradients (A, P) of the problems `which`, from the curvatures of all problems.
 
-    def made(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
-        return curvature.times(gradient, place[which])
-
-    if warm_start is None or warm_start.rest.paired.any():  # the heaviest pairs are another problem's own
-        return made
-
-    def met(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
-        out = np.empty_like(gradient)
-        for number, steps in enumerate(warm_start.steps):
-            mine = np.flatnonzero(which % len(warm_start.steps) == number)
+    Each of these is of some problems, and corrected by the steps of a warm start.
+    """
+    out = np.empty_like(gradient)
+    for members, curvature, warm_start in known:
+        steps: list[Steps | None] = [None]
+        # Where the heaviest pairs are another problem's own, so are its steps.
+        if warm_start and warm_start.rest and not warm_start.rest.paired.any():
+            steps = list(warm_start.steps)
+        for number, met in enumerate(steps):
+            mine = np.flatnonzero(np.isin(which, members) & (which % len(steps) == number))
             if len(mine):
-                out[mine] = steps.times_inverse(gradient[mine], lambda rest, own=which[mine]: made(rest, own))
-        return out
-
-    return met
+                made = partial(curvature.times, which=np.searchsorted(members, which[mine]))
+                out[mine] = met.times_inverse(gradient[mine], made) if met else made(gradient[mine])
+    return out
