@@ -29,8 +29,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from threadpoolctl import threadpool_limits
 
 _DENSE = dict(gbm_room.PRESETS["dense"])
-_EXACT = {"use_quantized_grad": False}
-_BINS = {**_EXACT, "min_gain_to_split": 0.0}
+_ROUNDED = {"use_quantized_grad": True, "num_grad_quant_bins": 32, "quant_train_renew_leaf": True}
+_BINS = {"min_gain_to_split": 0.0}
 _BEFORE = {**_BINS, "max_bin": 63, "bin_construct_sample_cnt": 200_000}
 _CUTS = {**_BEFORE, "components": 128, "columns": None, "feature_fraction": 0.3, "extra_trees": False}
 _RANDOM = {**_CUTS, "extra_trees": True}
@@ -54,17 +54,13 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "192 components, random cuts, 19 columns": {**_BEFORE, "columns": 19},
     "192 components, random cuts, 40 columns, rate 0.3": {**_BEFORE, "learning_rate": 0.3},
     "192 components, random cuts, 40 columns, depth 6 and 31 leaves": {**_BEFORE, "max_depth": 6, "num_leaves": 31},
-    "the preset, no least gain, exact gradients": _BINS,
-    "the preset, exact gradients": _EXACT,
+    "the preset, no least gain": _BINS,
     "the preset": {},
-    "the preset, least gain 0.05": {"min_gain_to_split": 0.05},
-    "the preset, 28 columns": {"columns": 28},
-    "the preset, rate 0.3": {"learning_rate": 0.3},
-    "the preset, exact gradients, half of the rows per five trees": {
-        **_EXACT,
-        "bagging_fraction": 0.5,
-        "bagging_freq": 5,
-    },
+    "the preset, rounded gradients": _ROUNDED,
+    "the preset, rounded gradients, least gain 0.05": {**_ROUNDED, "min_gain_to_split": 0.05},
+    "the preset, rounded gradients, 28 columns": {**_ROUNDED, "columns": 28},
+    "the preset, rounded gradients, rate 0.3": {**_ROUNDED, "learning_rate": 0.3},
+    "the preset, half of the rows per five trees": {"bagging_fraction": 0.5, "bagging_freq": 5},
     "LightGBM's defaults, 100 rounds": LIGHTGBM,
 }
 """What differs from the preset `dense`, which has 192 components, 40 columns a tree and random cuts."""

@@ -79,7 +79,7 @@ def probe_seconds(family: str, rows: int, columns: int, classes: int, fits: int 
     once, each = {
         "logreg": (0.0, 2.3e-8 * cells * classes),
         "knn": (6e-11 * cells * rows, 4e-7 * rows),
-        "gbm": (0.0, 4.4e-5 * rows * classes),
+        "gbm": (0.0, 4.9e-5 * rows * classes),
         "centroid": (0.0, 2e-9 * cells),
     }.get(family, (0.0, 2e-6 * cells))
     return Work(once, each * fits + 0.01)

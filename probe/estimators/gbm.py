@@ -20,10 +20,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # principal components are few and independent, so that shallow trees on some of them do better in a tenth of the
     # time. A number of columns a tree rather than a share: of the few components that few rows have a share is too few.
     # One random cut a column and node (extremely randomised trees; Geurts et al. 2006) rather than the best of all
-    # keeps the trees from following the noise. Splits that gain nothing are left out, and gradients are rounded to 32
-    # steps for the choice of cuts, not for the values of leaves; with a part of the rows per tree (bagging) or row-wise
-    # histograms LightGBM 4.7 sums these over wrong rows (its pull request 7397), so neither is used here.
-    # docs/performance.md has what was tried.
+    # keeps the trees from following the noise. Splits that gain nothing are left out. docs/performance.md has what was
+    # tried.
     "dense": {
         "components": 192,
         "columns": 40,
@@ -34,9 +32,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "bin_construct_sample_cnt": 1000,
         "extra_trees": True,
         "min_gain_to_split": 0.02,
-        "use_quantized_grad": True,
-        "num_grad_quant_bins": 32,
-        "quant_train_renew_leaf": True,
     },
     "lightgbm-defaults": {"components": None, "columns": None},
 }

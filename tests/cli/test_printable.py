@@ -166,7 +166,7 @@ def test_names_that_are_not_utf_8_are_refused_by_name_with_a_way_to_rename_them(
 
 
 @pytest.mark.parametrize(
-    "words", [("manifest", "show"), ("manifest", "check"), ("extract", "-b", "resnet18"), ("report",)]
+    "words", [("manifest", "show"), ("manifest", "check"), ("extract", "-b", "resnet50"), ("report",)]
 )
 def test_an_argument_that_is_not_utf_8_is_named_in_one_message(words: tuple[str, ...], medprobe, tmp_path) -> None:
     ended = medprobe(*words, tmp_path / os.fsdecode(b"h\xf6he.parquet"))
