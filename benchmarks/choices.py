@@ -147,13 +147,13 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", default="", help="settings of boosting whose names contain it")
     parser.add_argument("--draws", type=int, default=8)
-    asked = parser.parse_args()
-    if asked.what == "faiss":
+    args = parser.parse_args()
+    if args.what == "faiss":
         compare_with_faiss()
         return
-    settings, splits = (SETTINGS, folds_of(asked.folds)) if asked.what == "presets" else (FEW, draws_of(asked.draws))
-    for task in real(asked.data, 1):
-        compare(task, {name: changes for name, changes in settings.items() if asked.only in name}, splits)
+    settings, splits = (SETTINGS, folds_of(args.folds)) if args.what == "presets" else (FEW, draws_of(args.draws))
+    for task in real(args.data, 1):
+        compare(task, {name: changes for name, changes in settings.items() if args.only in name}, splits)
 
 
 if __name__ == "__main__":

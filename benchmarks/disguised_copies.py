@@ -140,9 +140,9 @@ def main() -> None:
     shared = os.environ.get("MEDPROBE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(shared) / "brain-mri", help="folder of the scans")
     parser.add_argument("--copies", type=int, default=300, help="how many scans are copied in each way")
-    asked = parser.parse_args()
-    scans = sorted(asked.data.rglob("*.jpg"))
-    chosen = np.sort(np.random.default_rng(0).choice(len(scans), asked.copies, replace=False))
+    args = parser.parse_args()
+    scans = sorted(args.data.rglob("*.jpg"))
+    chosen = np.sort(np.random.default_rng(0).choice(len(scans), args.copies, replace=False))
     with tempfile.TemporaryDirectory() as place:
         make(scans, chosen, Path(place))
         manifest = build_folder(Path(place))
@@ -150,7 +150,7 @@ def main() -> None:
     path, kind = manifest.table["path"], manifest.table["label"].to_numpy()
     scan = path.str.extract(r"(\d+)\.\w+$")[0].astype(int).to_numpy()
     originals = np.flatnonzero(kind == "scan")[np.argsort(scan[kind == "scan"])]
-    same = one_scan(stats.take(originals), [str(file.relative_to(asked.data)) for file in scans])
+    same = one_scan(stats.take(originals), [str(file.relative_to(args.data)) for file in scans])
 
     tables = []
     for name in kinds():
@@ -166,7 +166,7 @@ def main() -> None:
     for least in THRESHOLDS:
         for half, within in (("chosen by", ~held), ("held out", held)):
             near = every[within & (every["nearness"] >= least)]
-            worst = min(shares(near[near["kind"] == name], asked.copies // 2)[0] for name in kinds())
+            worst = min(shares(near[near["kind"] == name], args.copies // 2)[0] for name in kinds())
             print(f"correlation {least:.3f}, {half}: least recall {worst:.3f}, precision {shares(near, 1)[1]:.4f}")
     print(
         "\n| copies | found | held-out half | precision | other versions of the scan |\n| --- | --- | --- | --- | --- |"
@@ -174,7 +174,7 @@ def main() -> None:
     near = every[every["nearness"] >= near_duplicates.ALIKE]
     for name in (*kinds(), "all"):
         of_it = near if name == "all" else near[near["kind"] == name]
-        count = asked.copies * (len(kinds()) if name == "all" else 1)
+        count = args.copies * (len(kinds()) if name == "all" else 1)
         recall, precision = shares(of_it, count)
         half, _ = shares(of_it[of_it["held out"]], count // 2)
         apart = (of_it["what"] == "apart").sum()

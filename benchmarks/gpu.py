@@ -7,8 +7,8 @@ network runs as it is and put through `torch.compile`; a line is written when it
 
 - bare: a plain loop over batches in pinned memory: sent, normalised, run by the same module under autocast. Nothing
   comes back.
-- held: the same with the weights of linear and convolutional layers in bfloat16, which autocast else rounds anew for
-  each batch.
+- held: the same with the weights of linear and convolutional layers in bfloat16, which autocast otherwise rounds again
+  for each batch.
 - memory: `Batches` on decoded images in ordinary memory, which is how `extract` runs a network; vectors come back.
 - files: `extract` from JPEG files to a published cache, and the share of time in which it waited for decoded images.
 - decode: the same files through the loader alone.
@@ -189,22 +189,22 @@ class Sheet:
         )
 
 
-def measure(sheet: Sheet, networks: dict[str, str], asked: argparse.Namespace, left: Callable[[], float]) -> None:
+def measure(sheet: Sheet, networks: dict[str, str], args: argparse.Namespace, left: Callable[[], float]) -> None:
     """All networks eager, then all compiled, as far as the time goes."""
-    size, batch, images = (64, 8, 64) if asked.smoke else (224, 256, 16_384)
+    size, batch, images = (64, 8, 64) if args.smoke else (224, 256, 16_384)
     with tempfile.TemporaryDirectory() as place:
         manifest = photographs(Path(place) / "images", images)
         for compiled, (label, name) in itertools.product((False, True), networks.items()):
             title = f"{label}, compiled" if compiled else label
-            if left() < (90 if compiled else 40) and not asked.smoke:
+            if left() < (90 if compiled else 40) and not args.smoke:
                 sheet.add(network=title, skipped="no time is left")
                 continue
-            options = {"device": asked.device, "precision": "bf16", "runtime": "torch", "image_size": size}
+            options = {"device": args.device, "precision": "bf16", "runtime": "torch", "image_size": size}
             backbone = load_backbone(name, compiled=compiled, **options)
             start = time.perf_counter()
             backbone.embed(np.zeros((batch, *backbone.vectors.shape), np.uint8))
             row = {"first_s": time.perf_counter() - start}
-            row |= Measured(backbone, batch, 0.1 if asked.smoke else 2.0).rates(compiled=compiled)
+            row |= Measured(backbone, batch, 0.1 if args.smoke else 2.0).rates(compiled=compiled)
             if not sheet.content["rows"]:
                 sheet.add(network="loader", workers=default_workers(), decode=decoded(manifest, backbone, batch))
             row |= from_files(manifest, backbone, batch)
@@ -222,16 +222,16 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--smoke", action="store_true", help="tiny networks on the CPU: does it run?")
     parser.add_argument("--no-tests", action="store_true")
-    asked = parser.parse_args(words)
-    if asked.smoke:
-        asked.device = "cpu"
+    args = parser.parse_args(words)
+    if args.smoke:
+        args.device = "cpu"
     begun = time.monotonic()
-    facts = {"device": describe(torch.device(asked.device)), "cores": os.cpu_count(), "torch": torch.__version__}
-    sheet = Sheet(asked.out, {**facts, "python": platform.python_version()})
-    if not asked.no_tests:
-        sheet.content["tests"] = run_tests(60 * asked.minutes / 2)
+    facts = {"device": describe(torch.device(args.device)), "cores": os.cpu_count(), "torch": torch.__version__}
+    sheet = Sheet(args.out, {**facts, "python": platform.python_version()})
+    if not args.no_tests:
+        sheet.content["tests"] = run_tests(60 * args.minutes / 2)
         print("tests:", sheet.content["tests"], flush=True)
-    measure(sheet, TINY if asked.smoke else NETWORKS, asked, lambda: 60 * asked.minutes - (time.monotonic() - begun))
+    measure(sheet, TINY if args.smoke else NETWORKS, args, lambda: 60 * args.minutes - (time.monotonic() - begun))
 
 
 if __name__ == "__main__":

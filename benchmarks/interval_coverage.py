@@ -207,14 +207,14 @@ def main() -> None:
     parser.add_argument("--images", type=numbers, default=[1, 4])
     parser.add_argument("--intervals", default="wilson")
     parser.add_argument("--alike", type=float, default=0.0)
-    asked = parser.parse_args()
-    grid = itertools.product(asked.protocols.split(","), METRICS, (0.6, 0.8, 0.95), asked.groups, asked.images)
-    cells = [Cell(*values, asked.alike) for values in grid if values[0] == "official" or values[3] >= 30]
-    kinds = asked.intervals.split(",")
+    args = parser.parse_args()
+    grid = itertools.product(args.protocols.split(","), METRICS, (0.6, 0.8, 0.95), args.groups, args.images)
+    cells = [Cell(*values, args.alike) for values in grid if values[0] == "official" or values[3] >= 30]
+    kinds = args.intervals.split(",")
     names = [name for kind in kinds for name in (kind, f"{kind} diff.", f"{kind} width")] + ["test"]
     print(f"{'protocol':<9}{'metric':<21}{'level':>6}{'groups':>7}{'images':>7}", *(f"{name:>16}" for name in names))
     rows = joblib.Parallel(n_jobs=-1, return_as="generator")(
-        joblib.delayed(simulated)(cell, asked.cohorts, kinds) for cell in cells
+        joblib.delayed(simulated)(cell, args.cohorts, kinds) for cell in cells
     )
     found: dict[str, list[float]] = {}
     for cell, row in zip(cells, rows, strict=True):

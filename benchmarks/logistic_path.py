@@ -184,17 +184,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="training rows, drawn at random [default: all]")
     parser.add_argument("--columns", type=int, help="add random combinations of both backbones, rectified, up to these")
     parser.add_argument("--synthetic", action="store_true", help="also 20,000 x 1,024 made-up rows of 10 classes")
-    asked = parser.parse_args()
-    tasks = list(real(asked.data, asked.seeds))
-    if asked.columns:
-        tasks = [widened(tasks, asked.columns)]
+    args = parser.parse_args()
+    tasks = list(real(args.data, args.seeds))
+    if args.columns:
+        tasks = [widened(tasks, args.columns)]
     for task in tasks:
-        if asked.rows:
-            task = drawn_from(task, asked.rows, asked.seeds)
+        if args.rows:
+            task = drawn_from(task, args.rows, args.seeds)
         check_written_float64(task.name, block_of(task))
-        compare(task.name, block_of(task), asked.peer_seeds, asked.rounds)
-    if asked.synthetic:
-        compare("synthetic", block_of(synthetic(asked.seeds)), min(2, asked.peer_seeds), asked.rounds)
+        compare(task.name, block_of(task), args.peer_seeds, args.rounds)
+    if args.synthetic:
+        compare("synthetic", block_of(synthetic(args.seeds)), min(2, args.peer_seeds), args.rounds)
 
 
 if __name__ == "__main__":

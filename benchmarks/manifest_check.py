@@ -99,12 +99,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(shared) / "brain-mri", help="folder of the scans")
     parser.add_argument("--rows", type=int, help="measure a table of so many rows instead")
     parser.add_argument("--faulty", action="store_true", help="with --rows: every row has three faults")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        if asked.rows:
-            count_rows(Path(place), asked.rows, faulty=asked.faulty)
+        if args.rows:
+            count_rows(Path(place), args.rows, faulty=args.faulty)
         else:
-            check_twice(asked.data, Path(place), asked.images)
+            check_twice(args.data, Path(place), args.images)
 
 
 if __name__ == "__main__":

@@ -169,8 +169,8 @@ def logistic_per_seed_and_C(X: np.ndarray, y: np.ndarray, members: np.ndarray, t
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scaler = StandardScaler().fit(X[members])
-        Z, asked = scaler.transform(X[members]), scaler.transform(X[test])
-        return np.stack([LogisticRegression(C=C, max_iter=1000).fit(Z, y[members]).predict(asked) for C in GRID])
+        Z, args = scaler.transform(X[members]), scaler.transform(X[test])
+        return np.stack([LogisticRegression(C=C, max_iter=1000).fit(Z, y[members]).predict(args) for C in GRID])
 
 
 PARTS = {
@@ -276,20 +276,20 @@ def main() -> None:
         default=2,
         help="seeds a round of the slower peers; rounded up, so that every core has one",
     )
-    asked = parser.parse_args()
+    args = parser.parse_args()
     cores = joblib.effective_n_jobs(-1)
-    peer_seeds = min(asked.seeds, -(-asked.peer_seeds // cores) * cores)
-    tasks = list(real(asked.data, asked.seeds))
+    peer_seeds = min(args.seeds, -(-args.peer_seeds // cores) * cores)
+    tasks = list(real(args.data, args.seeds))
     warm_up(tasks[0])
-    if asked.whole:
+    if args.whole:
         compare_whole(tasks, peer_seeds)
         return
-    tasks.append(synthetic(asked.seeds))
-    for task in tasks if asked.only != "gbm" else ():
-        compare_neighbours(task, per_seed_and_k, peer_seeds, asked.rounds)
-        compare_neighbours(task, once_a_seed, min(4 * peer_seeds, asked.seeds), asked.rounds)
-    for task in tasks if asked.only != "knn" else ():
-        compare_boosting(task, min(peer_seeds, GBM_SEEDS), asked.rounds)
+    tasks.append(synthetic(args.seeds))
+    for task in tasks if args.only != "gbm" else ():
+        compare_neighbours(task, per_seed_and_k, peer_seeds, args.rounds)
+        compare_neighbours(task, once_a_seed, min(4 * peer_seeds, args.seeds), args.rounds)
+    for task in tasks if args.only != "knn" else ():
+        compare_boosting(task, min(peer_seeds, GBM_SEEDS), args.rounds)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from .weights.fine_tuned import WEIGHTS, FineTuned
 def preprocessing_of(entry: Entry) -> tuple[TransformSpec, Positions]:
     """The preprocessing of an entry if nothing else is requested, and how its positions are resampled for that size.
 
-    Nothing is loaded: weights are not needed, and a hub is not asked.
+    Nothing is loaded: weights are not needed, and a hub is not contacted.
 
     Examples:
         >>> from medprobe.extract import preprocessing_of, resolve

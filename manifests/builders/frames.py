@@ -49,11 +49,11 @@ def check_frames(
     has_frame = np.zeros(len(texts), bool)
     has_frame[codes[usable & ~blank]] = True
     may_differ = has_frame | np.array([not text.lower().endswith(_ONE_IMAGE) for text in texts], bool)
-    asked = [int(code) for code in np.unique(codes[usable & ~is_blank(paths)]) if may_differ[code]]
-    sources = [Source.parse(root, texts[code], 0 if has_frame[code] else None) for code in asked]
-    found = dict(zip(asked, read_all(_count, sources, "Counting frames"), strict=True))
+    named = [int(code) for code in np.unique(codes[usable & ~is_blank(paths)]) if may_differ[code]]
+    sources = [Source.parse(root, texts[code], 0 if has_frame[code] else None) for code in named]
+    found = dict(zip(named, read_all(_count, sources, "Counting frames"), strict=True))
     wrong: dict[str, list[int]] = {}
-    for row in np.flatnonzero(usable & np.isin(codes, asked)):
+    for row in np.flatnonzero(usable & np.isin(codes, named)):
         number = None if blank[row] else int(numbers[row])
         if message := _fault(found[codes[row]], number, str(texts[codes[row]]), columns):
             wrong.setdefault(message, []).append(int(row if rows is None else rows[row]))

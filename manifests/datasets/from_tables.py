@@ -248,9 +248,9 @@ def _rows(
         if name == spec.labels.table:
             labels = labels.iloc[at].reset_index(drop=True)
     always = [only for only in spec.filters.values() if not only.help]
-    asked = [only for option, only in spec.filters.items() if only.help and options[option]]
+    requested = [only for option, only in spec.filters.items() if only.help and options[option]]
     of_labels = as_words(labels.pop(SKIPPED))
-    reasons = [*lacking, *_filtered(rows, always), of_labels, *_filtered(rows, asked)]
+    reasons = [*lacking, *_filtered(rows, always), of_labels, *_filtered(rows, requested)]
     labels[SKIPPED] = np.select([one != "" for one in reasons], reasons, "")
     return pd.concat([rows.drop(columns=labels.columns, errors="ignore"), labels], axis=1)
 

@@ -45,7 +45,7 @@ _BLOCKED_S, _DISK_S, _GLANCE_S = 60.0, 900.0, 5.0
 often that is looked at."""
 _START_S = 60.0
 _KEPT_BLOCKS = 4
-"""Blocks of 16 MiB that Pillow keeps for the next image: pages that the system gives anew are cleared, page by page."""
+"""Blocks of 16 MiB that Pillow keeps for the next image: fresh pages from the system are cleared one by one."""
 _AHEAD = 2
 """Chunks that each worker keeps ready."""
 _READY = "ready"
