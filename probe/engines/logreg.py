@@ -350,12 +350,13 @@ def _tested(shared: _Shared, walks: list[_Walk], models: list[_Model]) -> list[n
 
 def _predict(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndarray:
     """(M, m, outputs) by each of the models for the same rows of the task."""
-    weights = np.concatenate([model.coefficients for model in models]).T.astype(shared.task.X.dtype)
+    weights = np.concatenate([model.coefficients for model in models]).T
     intercepts = np.stack([model.intercepts for model in models])
     out = np.empty((*intercepts.shape, len(test)))
     for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
         part = slice(start, start + _AT_ONCE)
-        logits = columnwise(shared.rows.standardized(shared.task.X[test[part]]), weights).astype(np.float64)
+        # Summed in float64, as the estimator does: float32 rounds by the shape of the product.
+        logits = columnwise(shared.rows.standardized(shared.task.X[test[part]]).astype(np.float64), weights)
         out[:, :, part] = logits.T.reshape(*intercepts.shape, -1) + intercepts[:, :, None]
     if shared.task.wide or len(shared.task.classes) == 2:
         return proba_of_logits(out[None])[0].transpose(0, 2, 1)

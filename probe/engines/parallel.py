@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache, partial
 from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -58,7 +58,7 @@ class Workers:
                 yield _single_threaded(function, shared, item)
         elif threads:
             # The limit holds for the process, so it is set once around all threads and not in each.
-            with _blas().limit(limits=1), _turns_taken_often(), ThreadPoolExecutor(self.n_jobs) as pool:
+            with one_blas_thread(), _turns_taken_often(), ThreadPoolExecutor(self.n_jobs) as pool:
                 yield from pool.map(partial(function, shared), items)
         else:
             yield from _in_processes(min(self.n_jobs, len(items)), (function, shared), items)
@@ -255,8 +255,13 @@ def _turns_taken_often() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Products in the block have the same bits on any number of cores: BLAS with several threads divides them."""
+    return _blas().limit(limits=1)
+
+
 def _single_threaded(function: Callable[..., Any], shared: Any, item: Any) -> Any:
-    with _blas().limit(limits=1):
+    with one_blas_thread():
         return function(shared, item)
 
 

@@ -19,7 +19,7 @@ from .centroid import CentroidSettings, fit_centroid
 from .gbm import GBMSettings, fit_gbm
 from .knn import KNNSettings, fit_knn, solve_knn
 from .logreg import LogisticSettings, fit_logreg, solve_task
-from .parallel import Workers
+from .parallel import Workers, one_blas_thread
 from .settings import ProbeSettings, Setting, Settings, brief, describe, faults, require_known
 from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
 from .task import Fitted, ProbeTask
@@ -117,7 +117,8 @@ class Probe(Generic[Settings]):
 
     def solve(self, task: ProbeTask, workers: Workers) -> Iterator[FitResult]:
         """One result per resample of the task, in their order."""
-        return self.engine(task, workers, self.settings)
+        with one_blas_thread():  # also what an engine does before and between its workers' items
+            yield from self.engine(task, workers, self.settings)
 
     def fit(self, task: ProbeTask) -> Fitted:
         """The model that `solve` tests under the first resample of the task.
@@ -130,7 +131,8 @@ class Probe(Generic[Settings]):
                 f"{self.name} cannot be saved without pickle, which runs code when it is loaded; choose one of"
                 f" {one_of(PROBES)}."
             )
-        return self.fit_one(task, self.settings, task.resamples[0])
+        with one_blas_thread():
+            return self.fit_one(task, self.settings, task.resamples[0])
 
     def configured(self, **changes: Any) -> Probe[Settings]:
         """This probe with other settings.

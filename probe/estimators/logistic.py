@@ -98,10 +98,10 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = checked_rows(self, X)
         # Scaled before the product, as the engine does it: with large weights float32 rounds otherwise.
-        scaled = (X - self._center.astype(X.dtype)) / self._spread.astype(X.dtype)
+        scaled = ((X - self._center.astype(X.dtype)) / self._spread.astype(X.dtype)).astype(np.float64)
         found = []
         for weights, intercepts in zip(self._weights_by_C, self._intercepts_by_C, strict=True):
-            logits = (scaled @ weights.T.astype(X.dtype)).astype(np.float64) + intercepts
+            logits = scaled @ weights.T + intercepts
             proba = sigmoid(logits) if self.multilabel_ or logits.shape[1] == 1 else softmax(logits, axis=1)
             found.append(proba if self.multilabel_ or proba.shape[1] > 1 else np.c_[1 - proba, proba])
         proba = np.stack(found)
