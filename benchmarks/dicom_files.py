@@ -3,7 +3,7 @@
     python benchmarks/dicom_files.py            the table, to be pasted there
     python benchmarks/dicom_files.py --update   writes it into docs/formats.md
 
-Whether a file has pixels is args of pydicom, not of the reader.
+Whether a file has pixels is decided by pydicom, not by the reader.
 """
 
 from __future__ import annotations

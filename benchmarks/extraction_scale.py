@@ -40,7 +40,7 @@ def picture(source: Source) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Trivial:
-    """What the engine asks of a backbone, computed by one small product."""
+    """What the engine needs of a backbone, computed by one small product."""
 
     spec: EmbeddingSpec
     dims: dict[str, int]
@@ -57,6 +57,9 @@ class Trivial:
         """As the spec says."""
         assert self.spec.transform is not None
         return self.spec.transform
+
+    computes_ahead = False
+    has_one_shape = False
 
     def embed(self, images: torch.Tensor) -> dict[str, np.ndarray]:
         """float32 (B, 64)."""

@@ -169,8 +169,8 @@ def logistic_per_seed_and_C(X: np.ndarray, y: np.ndarray, members: np.ndarray, t
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scaler = StandardScaler().fit(X[members])
-        Z, args = scaler.transform(X[members]), scaler.transform(X[test])
-        return np.stack([LogisticRegression(C=C, max_iter=1000).fit(Z, y[members]).predict(args) for C in GRID])
+        Z, tested = scaler.transform(X[members]), scaler.transform(X[test])
+        return np.stack([LogisticRegression(C=C, max_iter=1000).fit(Z, y[members]).predict(tested) for C in GRID])
 
 
 PARTS = {

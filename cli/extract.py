@@ -187,7 +187,8 @@ def extract(
             pixels = "x".join(map(str, one.spec.transform.size)) + " px" if one.spec.transform else "its own input"
             how = f"{one.spec.runtime} {one.spec.precision} on {', '.join(devices)}"
             remark(f"{one.spec.backbone}: {_dims(one.dims)} at {pixels}, {how}")
-            known[len(specs)].remember(one.spec)
+            if not dry_run:
+                known[len(specs)].remember(one.spec)
             specs.append(one.spec)
             _note_similar_cache(store, loaded.name, one.spec)
 

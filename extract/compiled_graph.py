@@ -51,12 +51,13 @@ class CompiledGraph:
 
     def _start(self, images: np.ndarray) -> _Part:
         """Begins to run up to as many images as the graph takes, where the oldest part ran."""
-        request, before = self._requests.popleft()
+        request, before = self._requests[0]
+        self._requests.rotate(-1)
         before.finish()
         # What an earlier batch left in the other rows is computed on as well, and not looked at.
         request.get_input_tensor().data[: len(images)] = images
         part = _Part(request)
-        self._requests.append((request, part))
+        self._requests[-1] = request, part
         request.start_async()
         return part
 

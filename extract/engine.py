@@ -169,8 +169,8 @@ class _Run:
                     self.take(batch)
                     report(len(batch.rows) + len(batch.failures), self.meter.pace)
                 with self.meter.computing(0):
-                    for batches in self.batches:
-                        batches.finish()
+                    for one in self.batches:
+                        one.finish()
         finally:
             for draft in self.drafts:
                 draft.flush()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base import fingerprint
 from . import estimates
 from .arguments import File, blocks, image_options, numbers, output, recipe_options, slug, versions_key
 from .jobs import Job, Kind, Needs
@@ -151,6 +152,7 @@ def _probe(
     command = ["probe", data.manifest.path, "--record", one.record.path, "--cache", plan.store, *settings]
     work = estimates.probe_seconds(probe.family, source.rows, columns, source.classes, _fits(plan, protocol, design))
     stem, keys = f"{one.network.label}--{slug(text)}", [data.manifest.key, one.record.key, versions_key()]
+    keys.append(fingerprint(probe.settings.facts()))  # what a preset stands for may change with the version
 
     def part_of(first: int, end: int) -> File:
         return _part(data, protocol, f"{stem}--{first}-{end}", "probe", [*settings, "--seeds", f"{first}:{end}"], keys)

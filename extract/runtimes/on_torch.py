@@ -100,7 +100,11 @@ class TorchEmbedder:
             raise
 
         def result() -> dict[str, np.ndarray]:
-            whole = zip(self.poolings, *(part() for part in parts), strict=True)
+            try:
+                whole = list(zip(self.poolings, *(part() for part in parts), strict=True))
+            except (RuntimeError, MemoryError):
+                self._compiled_for = 0
+                raise
             return {pooling: np.concatenate(matrices) for pooling, *matrices in whole}
 
         return result
@@ -109,8 +113,7 @@ class TorchEmbedder:
         """Begins to embed up to `size` images as a batch of `size`."""
         count = len(images)
         batch = filled_up(images, size)
-        if self._copies:
-            batch = self._copies.arriving(batch)
+        batch = self._copies.arriving(batch) if self._copies else batch.to(self.device)
         bf16 = self.precision == "bf16"
         with (
             torch.inference_mode(),
@@ -120,5 +123,5 @@ class TorchEmbedder:
             matrices = [matrix[:count] for matrix in self._run(batch)]
         if self._copies:
             return self._copies.leaving(matrices)
-        made = [matrix.numpy() for matrix in matrices]
+        made = [matrix.cpu().numpy() for matrix in matrices]
         return lambda: made

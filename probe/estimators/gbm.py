@@ -48,7 +48,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     ----------
     preset : {"dense", "lightgbm-defaults"}, default="dense"
         "dense": PCA to at most 192 whitened components, fitted on the training rows, then shallow trees of random
-        cuts on few bins.
+        cuts on few bins, without splits that gain next to nothing.
         "lightgbm-defaults": LightGBM's own settings on the features as they are, but for the rounds, which are
         `n_estimators` and end early as in "dense"; LightGBM's own number is 100.
     n_estimators : int, default=300

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from medprobe.base.errors import StudyError
 from medprobe.manifests import DatasetCard, Manifest
+from medprobe.probe.estimators import gbm
 from medprobe.study import Job, arguments, compile_study, load_study, missing_data, plan_notes, results_folder
 
 _STUDY = """
@@ -109,6 +110,14 @@ def test_another_grid_of_one_probe_refits_that_probe_alone(place: Path) -> None:
     new = _new(_compile(place, "probe.probes=['logreg:C=[0.1,1]', knn]"), _compile(place))
     assert Counter(job.kind for job in new) == {"probe": 2, "merge": 1, "stats": 1, "report": 1}
     assert all("logreg" in job.name for job in new if job.kind == "probe")
+
+
+def test_another_content_of_a_preset_refits_its_probe_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _compile(place, "probe.probes=[gbm, knn]")
+    monkeypatch.setitem(gbm.PRESETS, "dense", {**gbm.PRESETS["dense"], "max_bin": 15})
+    new = [job for job in _new(_compile(place, "probe.probes=[gbm, knn]"), before) if job.kind == "probe"]
+    assert len(new) == 2
+    assert all("gbm" in job.name for job in new)
 
 
 def test_further_seeds_are_further_blocks(place: Path) -> None:

@@ -55,21 +55,21 @@ def places_of_frames(elements: Dataset, count: int) -> list[int] | None:
 
 def place_of(elements: Dataset) -> tuple[list[float] | None, list[float] | None]:
     """Position and orientation of a file of one slice; an enhanced one has them in its functional groups."""
-    groups = [
-        item
-        for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
-        for item in [*(elements.get(keyword) or [])][:1]
-    ]
     position = numbers(elements, "ImagePositionPatient", 3)
     orientation = numbers(elements, "ImageOrientationPatient", 6)
-    return (
-        position or _of_group("PlanePosition", "ImagePositionPatient", 3, groups),
-        orientation or _of_group("PlaneOrientation", "ImageOrientationPatient", 6, groups),
-    )
+    with suppress(AttributeError, ArithmeticError, TypeError, ValueError):
+        groups = [
+            item
+            for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+            for item in [*(elements.get(keyword) or [])][:1]
+        ]
+        position = position or _of_group("PlanePosition", "ImagePositionPatient", 3, groups)
+        orientation = orientation or _of_group("PlaneOrientation", "ImageOrientationPatient", 6, groups)
+    return position, orientation
 
 
 def numbers(elements: Dataset, keyword: str, count: int) -> list[float] | None:
-    """The numbers of an element; None where there are not so many, or they are not finite."""
+    """The numbers of an element; None where there are fewer or more than `count`, or they are not finite."""
     with suppress(ArithmeticError, TypeError, ValueError):
         found = elements.get(keyword)
         values = [float(number) for number in ([found] if count == 1 else found)]  # pyright: ignore[reportOptionalIterable]
