@@ -97,15 +97,17 @@ def _read_as_training_images(manifest: Manifest, reading: IntensityPolicy) -> Ma
     Raises:
         ProbeError: they have such as another policy makes.
     """
-    table, theirs = manifest.table, manifest.card.reading
-    if "window" in table and theirs != reading:
-        if not (isinstance(reading.window, tuple) or reading.scope == "slice"):
+    table, where = manifest.table, manifest.path or manifest.name
+    if manifest.card.reading != reading:
+        has_windows, paths = "window" in table, table["path"].astype(str).str.lower()
+        of_series = not (isinstance(reading.window, tuple) or reading.scope == "slice")
+        if of_series and (has_windows or paths.str.endswith((".dcm", ".dicom")).any()):
+            what = "its column window was made" if has_windows else "its series were listed"
             raise ProbeError(
-                f"{manifest.path or manifest.name}: its column window was made under another intensity policy (the"
-                " card's `reading`) than that of the model. Build the manifest again with the same options, or predict"
-                " the folder of the images."
+                f"{where}: {what} under another intensity policy (the card's `reading`) than that of the model. Build"
+                " the manifest again with the same options, or predict the folder of the images."
             )
-        table = table.drop(columns="window")
+        table = table.drop(columns="window", errors="ignore")
     return Manifest(table, manifest.card.model_copy(update={"reading": reading}), manifest.path)
 
 

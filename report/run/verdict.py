@@ -18,7 +18,7 @@ from .data import ReportData
 FEW_SEEDS = 5
 """Below so many seeds their spread says little, and the verdict says so."""
 FEW_GROUPS = 50
-"""Below so many independent test cases an interval is wide, no lead counts as clear, and the verdict says why."""
+"""With fewer independent test cases an interval is wide, no lead counts as clear, and the verdict says why."""
 
 Certainty = Literal["clear", "open", "alone"]
 

@@ -186,11 +186,11 @@ def test_files_that_cannot_be_used_are_refused_all_at_once(export: Path) -> None
     _write(export / "d" / "many.dcm", 1, 1, 2, NumberOfFrames=99999999)
     with pytest.raises(ManifestError) as refusal:
         build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
-    told = str(refusal.value)
-    assert "3 errors" in told
-    assert "b/copy.dcm: has the SOPInstanceUID of a/IM0001; keep one of the two" in told
-    assert "d/nobody.dcm: its header has no PatientID; if patients are named in the table" in told
-    assert "d/many.dcm: it declares more frames than it can hold" in told
+    message = str(refusal.value)
+    assert "3 errors" in message
+    assert "b/copy.dcm: has the SOPInstanceUID of a/IM0001; keep one of the two" in message
+    assert "d/nobody.dcm: its header has no PatientID; if patients are named in the table" in message
+    assert "d/many.dcm: it declares more frames than it can hold" in message
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ _GREYS = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "Modality": "CT"
 
 
 @pytest.mark.parametrize(
-    ("elements", "told"),
+    ("elements", "expected"),
     [
         ({}, True),
         ({"WindowCenter": 40, "WindowWidth": 400}, False),
@@ -341,7 +341,7 @@ _GREYS = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "Modality": "CT"
     ids=["bare", "window", "radiograph", "frames", "8 bits", "8 bits rescaled", "no width"],
 )
 def test_series_whose_slices_would_be_stretched_one_by_one_are_told_of(
-    tmp_path: Path, elements: dict, told: bool
+    tmp_path: Path, elements: dict, expected: bool
 ) -> None:
     rows = []
     for patient in range(2):
@@ -354,13 +354,13 @@ def test_series_whose_slices_would_be_stretched_one_by_one_are_told_of(
     table = _labels(tmp_path, rows, "PatientID,finding")
     build_dicom(tmp_path / "tree", labels=table, label_columns=["finding"], notice=notices.append)
     for words in ("2 series have a file for each slice and no window", "--window CENTRE,WIDTH"):
-        assert sum(words in notice for notice in notices) == told
+        assert sum(words in notice for notice in notices) == expected
 
 
 @pytest.mark.parametrize(
-    ("window", "told"), [((), True), (("--window", "percentiles"), True), (("--window", "40,400"), False)], ids=str
+    ("window", "expected"), [((), True), (("--window", "percentiles"), True), (("--window", "40,400"), False)], ids=str
 )
-def test_stretched_slices_are_not_told_of_where_a_window_is_given(tmp_path: Path, medprobe, window, told) -> None:
+def test_stretched_slices_are_not_told_of_where_a_window_is_given(tmp_path: Path, medprobe, window, expected) -> None:
     for patient in range(2):
         for image in range(2):
             values = {**_GREYS, "PixelData": np.full((6, 5), image + patient, np.uint16).tobytes()}
@@ -369,7 +369,7 @@ def test_stretched_slices_are_not_told_of_where_a_window_is_given(tmp_path: Path
     columns = ("--labels", table, "--label-column", "finding", "--out", tmp_path / "m.csv")
     said = medprobe("manifest", "build", "dicom", tmp_path / "tree", *columns, *window)
     assert said.status == 0, said.err
-    assert ("2 series have a file for each slice and no window" in said.notes) is told
+    assert ("2 series have a file for each slice and no window" in said.notes) is expected
 
 
 def test_the_help_names_the_choices_of_units_and_frames(medprobe) -> None:

@@ -121,6 +121,9 @@ def test_windows_of_rows_hold_under_the_policy_that_made_them_alone(scans, model
     card = scans.manifest.card.model_copy(update={"reading": IntensityPolicy(percentiles=(1, 99))})
     with pytest.raises(ProbeError, match="window was made under another intensity policy"):
         predict_manifest(model, Manifest(table, card, scans.manifest.path), tmp_path / "store", **QUIET)
+    slices = table.drop(columns="window").assign(path=["a.dcm", "b.dcm"])  # built where each has a range of its own
+    with pytest.raises(ProbeError, match="series were listed under another intensity policy"):
+        _read_as_training_images(Manifest(slices, card), model.facts.reading)
     fixed = replace(model, facts=replace(model.facts, reading=IntensityPolicy(window=(40, 400))))
     assert "window" not in _read_as_training_images(Manifest(table, card), fixed.facts.reading).table
 
