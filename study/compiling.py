@@ -13,7 +13,7 @@ from ..base import fingerprint
 from . import estimates
 from .arguments import File, blocks, image_options, numbers, output, recipe_options, slug, versions_key
 from .jobs import Job, Kind, Needs
-from .plan import Plan
+from .plan import Plan, images_of
 from .preparing import Data, Embedded, embed, prepare
 from .schema import FineTuning, Probing, StudyFile
 from .systems import Trained
@@ -32,11 +32,7 @@ Ends = Mapping[str, list[int]]
 
 
 def compile_study(study: StudyFile, place: Path) -> list[Job]:
-    """The jobs of a study, each after those whose outputs it reads.
-
-    Args:
-        study: the study.
-        place: the folder that its paths are relative to: that of its file.
+    """The jobs of a study, each after those whose outputs it reads; its paths are relative to `place`.
 
     Raises:
         StudyError: names all that is wrong: what does not exist, what does not fit the data.
@@ -104,19 +100,12 @@ class _Design(NamedTuple):
     def of(cls, given: Probing | FineTuning) -> _Design:
         return cls(given.seeds, tuple(given.shots), tuple(given.train_fraction))
 
-    def options(self) -> list[str]:
-        """As `probe` and `finetune` take them, without seeds."""
-        words = ["--shots", numbers(self.shots)] if self.shots else []
-        return words + (["--train-fraction", numbers(self.train_fraction)] if self.train_fraction else [])
-
-    @property
-    def budgets(self) -> int:
-        return 1 + len(self.shots) + len(self.train_fraction)
-
 
 def _drawing(plan: Plan, protocol: str, design: _Design) -> list[str]:
     """Options of how resamples are drawn, which `probe` and `finetune` share."""
-    probing, words = plan.probing, ["--protocol", protocol, *design.options()]
+    probing, words = plan.probing, ["--protocol", protocol]
+    words += ["--shots", numbers(design.shots)] if design.shots else []
+    words += ["--train-fraction", numbers(design.train_fraction)] if design.train_fraction else []
     words += ["--folds", str(probing.folds)] if probing.folds and protocol in ("auto", "kfold") else []
     words += ["--metric", probing.metric] if probing.metric else []
     return words + ["--keep-leaks"] * probing.keep_leaks
@@ -125,7 +114,8 @@ def _drawing(plan: Plan, protocol: str, design: _Design) -> list[str]:
 def _fits(plan: Plan, protocol: str, design: _Design) -> int:
     """Fits of one seed."""
     has_folds = protocol == "kfold" or (protocol == "auto" and plan.probing.folds)
-    return design.budgets * (plan.probing.folds or 5 if has_folds else 1)
+    budgets = 1 + len(design.shots) + len(design.train_fraction)
+    return budgets * (plan.probing.folds or 5 if has_folds else 1)
 
 
 def _block_size(plan: Plan, minutes: float) -> int:
@@ -174,7 +164,7 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: E
     settings += ["--search", given.search] if given.search else []
     settings += ["--augment"] * given.augment + ["--keep-weights"] * given.keep_weights
     for network in training.networks:
-        images = plan.images(source, network)
+        images = images_of(plan.study, source, network)
         forward = estimates.forward_seconds(network.entry, images.image_size)
         options = [*image_options(images), *settings]
         for mode, mode_key in training.modes:
@@ -257,14 +247,14 @@ def _merge(
     """Adds the run of several parts, its statistics and its report."""
     systems = len({part.path.rsplit("--", 2)[0] for part in parts})
     size = (data.source.rows, systems, seeds, data.source.classes)
+    needs = {kind: estimates.gathering(plan.study, kind, *size) for kind in ("merge", "stats", "report")}
     run = output(f"merged/{stem}", "merge", options, [part.key for part in parts])
     paths = [part.path for part in parts]
-    _add(jobs, "merge", stem, ["merge", *paths, *options], paths, run, estimates.gathering("merge", *size))
-    _stats(plan, stem, run, estimates.gathering("stats", *size), jobs, fitted=fitted)
+    _add(jobs, "merge", stem, ["merge", *paths, *options], paths, run, needs["merge"])
+    _stats(plan, stem, run, needs["stats"], jobs, fitted=fitted)
     page = output(f"reports/{stem}", "report", [], [run.key])
     command = ("medprobe", "report", run.path, "--out", page.path)
-    needs = estimates.gathering("report", *size)
-    jobs.append(Job("report", f"report-{stem}", command, (run.path,), (page.path,), needs))
+    jobs.append(Job("report", f"report-{stem}", command, (run.path,), (page.path,), needs["report"]))
     return run
 
 

@@ -7,8 +7,8 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -19,6 +19,7 @@ from ..base.pydantic_messages import shown
 from ..manifests import BUILDERS, CODES, Manifest
 from ..manifests.build_options import check_build_options
 from ..manifests.builders.label_tables import read_columns
+from ..manifests.builders.medmnist_facts import all_sets, name_and_size
 from ..manifests.registry import Builder, table_builder
 from ..manifests.schema.card import Task
 from .arguments import slug
@@ -70,7 +71,7 @@ class Source:
     """None where it is built by a job."""
     options: tuple[str, ...] = ()
     """Of `manifest build`."""
-    reads: tuple[str, ...] = field(default=())
+    reads: tuple[str, ...] = ()
     """Files of the user."""
 
 
@@ -84,6 +85,14 @@ class Missing:
     """Where its files were looked for."""
     published: str
     """Where they are published; empty where the project does not know."""
+
+
+class AbsentError(StudyError):
+    """What a data set or a backbone needs is not there, so that it is left out."""
+
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(f"{missing.label}: {missing.place} does not exist.")
+        self.missing = missing
 
 
 def located(folder: Path, text: str) -> Path:
@@ -118,19 +127,13 @@ def label_of(one: DataSet) -> str:
     return one.name or slug(Path(str(one.manifest or one.build)).stem)
 
 
-def find_source(study: StudyFile, number: int, place: Path, out: Path) -> Source | Missing:
-    """Data set `number` of the study.
-
-    Args:
-        study: the study.
-        number: of the data set, from 0.
-        place: the folder that paths of the study are relative to.
-        out: the folder of the results.
+def find_source(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source:
+    """One data set of the study, whose paths are relative to `place`; `out` is the folder of the results.
 
     Raises:
+        AbsentError: what it is built from is not there.
         MedprobeError: the manifest cannot be used, or there is no such builder or option.
     """
-    one = study.data[number]
     unknown = [code for code in one.allow if code not in CODES]
     if unknown:
         raise StudyError(f"allow: {no_such('code', unknown[0], CODES)}")
@@ -167,7 +170,7 @@ def _facts(path: Path, *_contents: str) -> Facts:
     return Facts(len(manifest), len(card.classes), card.name, card.require_task("a study"), parts, manifest.root, paths)
 
 
-def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | Missing:
+def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source:
     name = str(one.build)
     builder, command, tables = _builder(name, place, out)
     root = data_folder(study, place)
@@ -178,7 +181,7 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source | M
     absent = next((path for path in (source, *files) if not path.exists()), None)
     downloaded = name == "medmnist" and bool(one.options.get("download"))
     if absent and not downloaded:
-        return Missing(label_of(one), absent, _published(name, builder, source))
+        raise AbsentError(Missing(label_of(one), absent, _published(name, builder, source)))
     left_out = [out, store_folder(study, place), Path(study.file)]
     found = listing(source, left_out) if source.is_dir() else None
     # A published file is the same before and after its download.
@@ -254,13 +257,10 @@ def _read(written: str, value: Any, hint: Any, root: Path) -> Any:
         return [str(each) for each in (value if isinstance(value, list) else [value])]
     if Path in (hint, *get_args(hint)):
         return located(root, str(value))
-    # A list of classes is written as a row of CSV, so that a name may hold a comma.
-    return _csv_row(value) if isinstance(value, list) else str(value)
-
-
-def _csv_row(values: Iterable[Any]) -> str:
-    row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow(values)
+    if not isinstance(value, list):
+        return str(value)
+    row = io.StringIO()  # a list of classes is written as a row of CSV, so that a name may hold a comma
+    csv.writer(row, lineterminator="").writerow(value)
     return row.getvalue()
 
 
@@ -284,8 +284,6 @@ def _source(name: str, one: DataSet, root: Path) -> Path:
     source = located(root, one.source or ".")
     if name != "medmnist" or source.is_file() or not one.source:
         return source
-    from ..manifests.builders.medmnist_facts import all_sets, name_and_size
-
     stem, size = name_and_size(one.source.removesuffix(".npz"))
     if stem not in all_sets():
         raise ManifestError(f"source: {no_such('data set of MedMNIST', stem, all_sets())}")
@@ -295,8 +293,6 @@ def _source(name: str, one: DataSet, root: Path) -> Path:
 def _published(name: str, builder: Builder, source: Path) -> str:
     """Where a data set is published, by the text of its builder."""
     if name == "medmnist":
-        from ..manifests.builders.medmnist_facts import all_sets, name_and_size
-
         stem, size = name_and_size(source.stem)
         return all_sets()[stem].url(int(size or 28)) if stem in all_sets() else "https://medmnist.com"
     found = re.findall(r"https?://[^\s)]+", inspect.getdoc(builder.build) or "")
@@ -320,8 +316,6 @@ def _images_of_table(one: DataSet, table: Path, root: Path) -> str:
 
 def _rows_of(file: Path, *, downloaded: bool) -> int:
     if downloaded:
-        from ..manifests.builders.medmnist_facts import all_sets, name_and_size
-
         return sum(all_sets()[name_and_size(file.stem)[0]].samples.values())
     if file.suffix == ".npz":
         from ..manifests.builders.npz import read_shapes

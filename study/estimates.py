@@ -139,26 +139,21 @@ def searching(study: StudyFile, rows: int, columns: int) -> Needs:
     )
 
 
-def gathering(kind: Kind, rows: int, systems: int, seeds: int, classes: int) -> Needs:
+def gathering(study: StudyFile, kind: Kind, rows: int, systems: int, seeds: int, classes: int) -> Needs:
     """Of merging, of statistics and of a report: the predictions of all systems and seeds are in memory.
 
     A row of them takes 130 bytes besides the probabilities; merging has those of the parts and of the whole.
     """
     predictions = _TESTED * rows * seeds * systems
     copies, seconds_each = {"merge": (2.5, 3e-6), "stats": (1.5, 1e-5)}.get(kind, (1.5, 6e-6))
-    bytes_each = 130 + 4 * classes
-    minutes = _START + 0.1 + predictions * seconds_each / 60
-    return Needs(
-        memory_mb=math.ceil(_LIBRARIES_MB + predictions * bytes_each * copies / 1e6),
-        minutes=round(minutes, 2),
-        walltime=_walltime(minutes),
-        disk_mb=math.ceil(1 + predictions * (classes + 2) * 4 / 1e6 * (kind == "merge")),
+    return _needs(
+        study,
+        kind,
+        minutes=_START + 0.1 + predictions * seconds_each / 60,
+        memory_mb=_LIBRARIES_MB + predictions * (130 + 4 * classes) * copies / 1e6,
+        cores=1,
+        disk_mb=1 + predictions * (classes + 2) * 4 / 1e6 * (kind == "merge"),
     )
-
-
-def _walltime(minutes: float) -> int:
-    """What is requested, as an estimate may be wrong by a factor."""
-    return max(10, math.ceil(3 * minutes))
 
 
 def _gpus(study: StudyFile, kind: Kind) -> int:
@@ -175,7 +170,7 @@ def _needs(study: StudyFile, kind: Kind, *, minutes: float, memory_mb: float, co
         cores=(own and own.cores) or cores,
         memory_mb=math.ceil(own.memory_gb * 1000 if own and own.memory_gb else memory_mb),
         minutes=round(minutes, 2),
-        walltime=(own and own.minutes) or _walltime(minutes),
+        walltime=(own and own.minutes) or max(10, math.ceil(3 * minutes)),  # an estimate may be wrong by a factor
         gpus=_gpus(study, kind),
         disk_mb=math.ceil(disk_mb),
     )

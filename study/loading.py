@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,10 +15,11 @@ from ..base import did_you_mean, no_such, one_of
 from ..base.errors import StudyError
 from ..base.pydantic_messages import fault_in_words
 from ..base.text import first_line
-from .schema import Place, StudyFile, dotted
+from .schema import Place, StudyFile, dotted, section_in
 
 PRESET = "preset:"
 """What stands before the name of a preset."""
+_PRESETS = files("medprobe.study") / "presets"
 _LARGEST = 2_000_000
 """Bytes of a file; a study of thousands of data sets has a tenth of it."""
 _MOST_VALUES = 50_000
@@ -62,9 +63,7 @@ def study_place(path: Path | str) -> Path:
 
 def preset_names() -> list[str]:
     """The presets there are."""
-    folder = files("medprobe.study") / "presets"
-    there = folder.iterdir() if folder.is_dir() else ()
-    return sorted(file.name.removesuffix(".yaml") for file in there if file.name.endswith(".yaml"))
+    return sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml"))
 
 
 def _name(path: str) -> str:
@@ -86,7 +85,7 @@ def _read(path: str) -> str:
 def _preset(name: str) -> str:
     if name not in preset_names():
         raise StudyError(no_such("preset", name, preset_names()))
-    return (files("medprobe.study") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _text(path: Path) -> str:
@@ -277,18 +276,8 @@ def _keys_at(place: Place) -> list[str]:
     found: type[BaseModel] = StudyFile
     for step in place:
         if isinstance(step, str) and step in found.model_fields:
-            found = next(_models(found.model_fields[step].annotation), found)
-        elif isinstance(step, str):  # a key of resources
-            continue
+            found = section_in(found.model_fields[step].annotation) or found
     return list(found.model_fields)
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The sections that a type names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models(part)
 
 
 def _not_yaml(error: yaml.YAMLError) -> str:

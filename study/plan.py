@@ -14,6 +14,7 @@ from ..evaluate.metrics.registry import find_metric
 from ..manifests import Manifest
 from ..probe.retrieval import check_searchable
 from .data_sets import (
+    AbsentError,
     Missing,
     Source,
     data_folder,
@@ -25,7 +26,7 @@ from .data_sets import (
     store_folder,
 )
 from .schema import Cluster, Images, Place, Probing, StudyFile
-from .systems import Network, Trained, present, read_network, read_probes, read_training
+from .systems import Network, Trained, read_mode, read_network, read_probes, read_training
 
 _NEEDED = {"official": ("train", "test"), "fixed": ("train", "val", "test")}
 """Parts that a manifest must name for a protocol."""
@@ -75,26 +76,16 @@ class Plan(NamedTuple):
         """
         out, faults = results_folder(study, place), _Faults(study)
         weights = data_folder(study, place)
-        sources: list[Source] = []
-        missing: list[Missing] = []
-        networks: list[Network] = []
         trainings: list[Trained] = []
-        for at in range(len(study.data)):
-            found = faults.checked(("data", at), find_source, study, at, place, out)
-            sources += [found] if isinstance(found, Source) else []
-            missing += [found] if isinstance(found, Missing) else []
-        for at, one in enumerate(study.extract.backbones):
-            there, absent = faults.checked(
-                ("extract", "backbones", at), present, read_network, [one], weights, out
-            ) or ([], [])
-            networks += there
-            missing += absent
+        sources = faults.each(("data",), partial(find_source, study), study.data, place, out)
+        networks = faults.each(("extract", "backbones"), read_network, study.extract.backbones, weights, out)
         probing = study.probe
         probes = faults.checked(("probe", "probes"), read_probes, probing.probes) if probing and probing.probes else []
         for at, one in enumerate(study.finetune):
-            read = faults.checked(("finetune", at), read_training, one, networks, weights, out)
-            trainings += [read[0]] if read else []
-            missing += read[1] if read else []
+            own = faults.each(("finetune", at, "backbones"), read_network, one.backbones, weights, out)
+            modes = faults.each(("finetune", at, "modes"), read_mode, one.modes, weights, out)
+            read = faults.checked(("finetune", at), read_training, one, own if one.backbones else networks, modes)
+            trainings += [read] if read else []
         _check_folders(study, place, faults)
         _check_names(study, sources, faults)
         _check_networks(study, sources, ("extract", "backbones"), networks, faults)
@@ -104,7 +95,8 @@ class Plan(NamedTuple):
         _check_design(study, sources, faults)
         _check_retrieval(study, place, sources, faults)
         faults.refuse()
-        return cls(study, place, out, sources, list(dict.fromkeys(missing)), networks, probes or [], trainings)
+        missing = list(dict.fromkeys(faults.missing))
+        return cls(study, place, out, sources, missing, networks, probes or [], trainings)
 
     @property
     def probing(self) -> Probing:
@@ -116,21 +108,19 @@ class Plan(NamedTuple):
         """The folder of the caches, from the folder of the results."""
         return relative(store_folder(self.study, self.place), self.out)
 
-    def images(self, source: Source, network: Network) -> Images:
-        """What a network sees of a data set."""
-        return _images(self.study, source, network)
 
-
-def _images(study: StudyFile, source: Source, network: Network) -> Images:
+def images_of(study: StudyFile, source: Source, network: Network) -> Images:
+    """What a network sees of a data set."""
     return network.images or source.given.images or study.extract.images
 
 
 class _Faults:
-    """Collects what is wrong with a study, so that all of it is named together."""
+    """Collects what is wrong with a study, so that all of it is named together, and what is left out."""
 
     def __init__(self, study: StudyFile) -> None:
         self._study = study
         self._found: list[str] = []
+        self.missing: list[Missing] = []
 
     def note(self, place: Place, message: str) -> None:
         self._found.append(f"{self._study.origin(*place)}: {message}")
@@ -138,9 +128,15 @@ class _Faults:
     def checked(self, place: Place, check: Callable[..., _Value], *arguments: Any) -> _Value | None:
         try:
             return check(*arguments)
+        except AbsentError as error:
+            self.missing.append(error.missing)
         except MedprobeError as error:
             self.note(place, str(error))
-            return None
+        return None
+
+    def each(self, place: Place, check: Callable[..., _Value], several: Iterable[Any], *arguments: Any) -> list[_Value]:
+        found = [self.checked((*place, at), check, one, *arguments) for at, one in enumerate(several)]
+        return [one for one in found if one is not None]
 
     def require_distinct(self, place: Place, labels: Iterable[str], key: str) -> None:
         seen: set[str] = set()
@@ -179,7 +175,7 @@ def _check_networks(
 
     def are_equal(one: Network, other: Network) -> bool:
         poolings, others = ((each.poolings or each.entry.poolings[:1])[:most] for each in (one, other))
-        same_images = any(_images(study, source, one) == _images(study, source, other) for source in sources)
+        same_images = any(images_of(study, source, one) == images_of(study, source, other) for source in sources)
         return one.key == other.key and {*poolings} == {*others} and same_images
 
     for one, other in combinations(networks, 2):

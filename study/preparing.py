@@ -10,7 +10,7 @@ from . import estimates
 from .arguments import File, image_options, output
 from .data_sets import Source
 from .jobs import Job, Needs
-from .plan import Plan
+from .plan import Plan, images_of
 from .schema import Images
 from .systems import Network
 
@@ -80,7 +80,7 @@ def embed(plan: Plan, data: Data, jobs: list[Job]) -> list[Embedded]:
     for one in found:
         # Those that are embedded already are apart, so that a further backbone does not run them again.
         is_there = (plan.out / one.record.path).exists()
-        groups.setdefault((plan.images(data.source, one.network), is_there), []).append(one)
+        groups.setdefault((images_of(plan.study, data.source, one.network), is_there), []).append(one)
     for (images, is_there), group in groups.items():
         for part in _packed(plan, data.source, group):
             _extract(plan, data, images, part, jobs, is_there=is_there)
@@ -88,7 +88,7 @@ def embed(plan: Plan, data: Data, jobs: list[Job]) -> list[Embedded]:
 
 
 def _embedded(plan: Plan, data: Data, network: Network) -> Embedded:
-    images = plan.images(data.source, network)
+    images = images_of(plan.study, data.source, network)
     settings = [*image_options(images), *_how(plan), network.key, *network.poolings]
     stem = f"embedded/{data.source.label}/{network.label}"
     cost = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -60,6 +60,13 @@ class Section(BaseModel):
             if twice := [text for text, count in times.items() if count > 1]:
                 raise ValueError(f"must not hold {twice[0]} twice")
         return value
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The first section that the type of a field names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
 class TextOrFields(Section):

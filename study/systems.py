@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..base import no_such, one_of
 from ..base.errors import StudyError
@@ -18,23 +18,12 @@ from ..finetune.training.recipe import Recipe, candidates
 from ..probe import Probe, resolve_probes
 from .arguments import slug, versions_key
 from .contents import content
-from .data_sets import Missing, located, relative
+from .data_sets import AbsentError, Missing, located, relative
 from .schema import Embedder, FineTuning, Images
-
-_Given = TypeVar("_Given")
-_Read = TypeVar("_Read")
 
 _POOLINGS = ("cls", "mean", "pooled", "proj", "patch0", "logits")
 _MAP = re.compile(r"(stage|res)\d+|neck")
 """Names of maps inside networks."""
-
-
-class AbsentWeightsError(StudyError):
-    """A backbone's weights are not where the study says."""
-
-    def __init__(self, missing: Missing) -> None:
-        super().__init__(f"{missing.label}: there are no weights {missing.place}.")
-        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -72,15 +61,10 @@ class Trained:
 
 
 def read_network(one: Embedder, place: Path, out: Path) -> Network:
-    """The backbone that a name stands for.
-
-    Args:
-        one: the backbone.
-        place: the folder that files of weights are relative to.
-        out: the folder of the results.
+    """The backbone of a name, with files of weights relative to `place`; `out` is the folder of the results.
 
     Raises:
-        AbsentWeightsError: its weights are not there.
+        AbsentError: its weights are not there.
         MedprobeError: there is no such backbone.
     """
     entry = resolve(one.name)
@@ -112,7 +96,7 @@ def _of_ones_own(name: str, place: Path, out: Path) -> tuple[str, str] | None:
         return f"{source}:{relative(path, out)}{colon}{function}", f"{source}:{path.name}:{function}@{content(path)}"
     if source == "python" and not file.endswith(".py"):
         return None  # an installed module
-    raise AbsentWeightsError(Missing(name, path, ""))
+    raise AbsentError(Missing(name, path, ""))
 
 
 def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:
@@ -124,7 +108,7 @@ def _with_weights(name: str, place: Path, out: Path) -> tuple[str, str]:
     path = located(place, file)
     if not path.exists():
         known = resolve(model).weights
-        raise AbsentWeightsError(Missing(name, path, known.where if isinstance(known, ByHand) else ""))
+        raise AbsentError(Missing(name, path, known.where if isinstance(known, ByHand) else ""))
     under = f"#{prefix}" if prefix else ""
     return f"{model}@{relative(path, out)}{under}", f"{model}@{path.name}@{content(path)}{under}"
 
@@ -143,39 +127,24 @@ def read_probes(texts: Iterable[str]) -> list[tuple[str, Probe[Any]]]:
     return list(zip(texts, probes, strict=True))
 
 
-def read_training(one: FineTuning, usual: list[Network], place: Path, out: Path) -> tuple[Trained, list[Missing]]:
-    """An entry of `finetune`, with its own backbones or the `usual` ones; and what is left out, as it is not there.
+def read_training(one: FineTuning, networks: list[Network], modes: list[tuple[str, str]]) -> Trained:
+    """An entry of `finetune`, with its networks and modes.
 
     Raises:
-        MedprobeError: there is no such backbone, mode, recipe or setting.
+        MedprobeError: there is no such recipe or setting, or two modes are the same.
     """
     try:
         recipe = Recipe.named(one.recipe).changed(**one.settings)
         count = len(candidates(recipe, one.search)) if one.search else 1
     except ModuleNotFoundError as error:  # unusual optimizers and policies are timm's to know
         raise StudyError(f"{error.name} is not installed: {install_command('finetune')}.") from error
-    if len({Mode.parse(text) for text in one.modes}) < len(one.modes):
+    if len({Mode.parse(text) for text, _ in modes}) < len(modes):
         raise StudyError(f"two of {one_of(one.modes, most=20)} are the same mode; leave one out.")
-    networks, without = present(read_network, one.backbones, place, out) if one.backbones else (usual, [])
-    modes, unread = present(_mode, one.modes, place, out)
-    return Trained(one, networks, modes, recipe.epochs, count), [*without, *unread]
+    return Trained(one, networks, modes, recipe.epochs, count)
 
 
-def present(
-    read: Callable[[_Given, Path, Path], _Read], several: Iterable[_Given], place: Path, out: Path
-) -> tuple[list[_Read], list[Missing]]:
-    """What `read` makes of each one whose weights are there, and what the others lack."""
-    found: list[_Read] = []
-    missing: list[Missing] = []
-    for one in several:
-        try:
-            found.append(read(one, place, out))
-        except AbsentWeightsError as error:
-            missing.append(error.missing)
-    return found, missing
-
-
-def _mode(text: str, place: Path, out: Path) -> tuple[str, str]:
+def read_mode(text: str, place: Path, out: Path) -> tuple[str, str]:
+    """A mode as the command takes it, and its key; a backbone that it names is as for `read_network`."""
     own, at, reader = text.partition("@")
     versions = versions_key(Mode.parse(text).libraries)
     if not at:

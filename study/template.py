@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from .schema import StudyFile
+from .schema import StudyFile, section_in
 
 _WIDTH = 100
 _HEAD = """\
@@ -25,12 +25,7 @@ _LEFT_OUT = {"variants", "protocol"}
 
 
 def study_template(manifests: Sequence[str], file: str) -> str:
-    """The text of a study file that compares two backbones with the default probes on `manifests`.
-
-    Args:
-        manifests: paths of manifests, relative to the study file.
-        file: its name, for the comments.
-    """
+    """The text of the study file `file`, which compares two backbones with the default probes on `manifests`."""
     given = {
         "data": [{"manifest": path} for path in manifests],
         "extract": {"backbones": _BACKBONES},
@@ -46,7 +41,7 @@ def _section(model: type[BaseModel], given: Mapping[str, Any], indent: str) -> I
         if not indent:
             yield ""
         yield from (f"{indent}# {line}" for line in textwrap.wrap(field.description or "", _WIDTH - len(indent)))
-        inner = _inner(field)
+        inner = section_in(field.annotation)
         if inner and isinstance(given.get(name), Mapping):
             yield f"{indent}{name}:"
             yield from _section(inner, given[name], indent + "  ")
@@ -57,25 +52,10 @@ def _section(model: type[BaseModel], given: Mapping[str, Any], indent: str) -> I
             yield f"{indent}# {name}: {_default(field)}".rstrip()
 
 
-def _inner(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a field holds, or a list of them."""
-    return next(_sections(field.annotation), None)
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _sections(part)
-
-
 def _default(field: FieldInfo) -> str:
-    default = field.default
-    if default is PydanticUndefined:
+    if field.default in (PydanticUndefined, None):
         return ""
-    if isinstance(default, BaseModel):
-        return _flow(default.model_dump(mode="json"))
-    return "" if default is None else _flow(default)
+    return _flow(field.default.model_dump(mode="json") if isinstance(field.default, BaseModel) else field.default)
 
 
 def _flow(value: Any) -> str:

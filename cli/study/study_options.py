@@ -39,10 +39,7 @@ class Compiled:
 def compiled(path: str, settings: list[str] | None, *, forget_lost: bool = False) -> Compiled:
     """Reads a study and finds its jobs.
 
-    Args:
-        path: the study file, or `preset:NAME`.
-        settings: changes.
-        forget_lost: remove records of caches that are gone or of other images by now, so that they are made again.
+    With `forget_lost` it removes records of caches that are gone or of other images by now: they are made again.
 
     Raises:
         MedprobeError: it cannot be read or compiled.

@@ -33,6 +33,9 @@ from .snakefile import WRITTEN_BY, log_of, write_own, write_snakefile
 
 _LOOK_EVERY_S = 0.5
 _STOP_WITHIN_S = 60.0
+_SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--keep-going", "--rerun-incomplete"]
+# What a job depends on is in the names of its outputs, so no other trigger is to run it again.
+_SNAKEMAKE += ["--rerun-triggers", "software-env"]
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,12 @@ def run_study(
         raise StudyError(f"a study needs Snakemake, which is not installed: {install_command('study')}")
     make_folder(out / "logs")
     with only_run(out) as held:
-        words = [*_base_command(), *_engine_options(engine, profile, cores, study.name, options)]
+        words = [*_SNAKEMAKE, *_engine_options(engine, profile, cores, study.name, options)]
         if engine == "slurm" and profile is None:
             refuse_jobs_left(out)
         head = f"# The study as it was run. {WRITTEN_BY}; its paths are those of the study file.\n"
-        write_own(out / "study.yaml", head + as_yaml(study))
+        given = study.model_dump(mode="json", exclude_defaults=True)
+        write_own(out / "study.yaml", head + yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
         write_snakefile(jobs, study, out)
         to_do = jobs_to_do(jobs, out)
         for job in to_do:
@@ -110,17 +114,6 @@ def run_study(
             message=last_lines(out / SNAKEMAKE_LOG, 30) if status and not failed else (),
             links=tuple(link_results(jobs, out)),
         )
-
-
-def as_yaml(study: StudyFile) -> str:
-    """The study as YAML, without what has its default."""
-    return yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
-
-
-def _base_command() -> list[str]:
-    # What a job depends on is in the names of its outputs, so no other trigger is to run it again.
-    rerun = ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "software-env"]
-    return [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *rerun]
 
 
 def _engine_options(

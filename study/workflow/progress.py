@@ -35,12 +35,9 @@ class KindPlan:
 
 
 def states(jobs: Iterable[Job], out: Path, *, running: bool) -> dict[str, State]:
-    """The state of each job by its name.
+    """The state of each job by its name, of all or some of a study.
 
-    Args:
-        jobs: all or some of a study.
-        out: the folder of results.
-        running: whether a run goes on; without one, what was begun was interrupted, and waits.
+    `running` is whether a run goes on; without one, what was begun was interrupted, and waits.
     """
     begun, failed = _begun(out), reasons(out).keys()
     return {job.name: _state(job, out, begun, failed, running=running) for job in jobs}

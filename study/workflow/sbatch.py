@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -22,23 +22,16 @@ job which was killed leaves none that looks finished."""
 
 
 def write_sbatch(jobs: Sequence[Job], study: StudyFile, out: Path, folder: Path) -> list[Path]:
-    """Writes a script per kind and step of the unfinished jobs, and `submit.sh`, which submits them in order.
-
-    Args:
-        jobs: those of the study.
-        study: the study, whose `cluster` the scripts follow.
-        out: the folder of results.
-        folder: of the scripts.
+    """Writes into `folder` a script per kind and step of the unfinished jobs, and `submit.sh`, which submits them.
 
     Raises:
         OutputError: nothing can be written there.
     """
     arrays = _arrays(jobs_to_do(jobs, out))
     files = [folder / f"{number:02d}-{array[0].kind}.sh" for number, array in enumerate(arrays, 1)]
-    after = _dependencies(arrays)
     for array, file in zip(arrays, files, strict=True):
         _write(file, _script(array, study, out.resolve(), file.stem))
-    _write(folder / "submit.sh", _submit(files, after))
+    _write(folder / "submit.sh", _submit(files, _dependencies(arrays)))
     return [*files, folder / "submit.sh"]
 
 
@@ -52,11 +45,11 @@ def _arrays(jobs: Sequence[Job]) -> list[list[Job]]:
     groups: dict[tuple[int, str, int], list[Job]] = {}
     for job in sorted(jobs, key=lambda job: step[job.name]):
         groups.setdefault((step[job.name], job.kind, job.needs.gpus), []).append(job)
-    return [list(part) for group in groups.values() for part in _parts(group)]
-
-
-def _parts(group: list[Job]) -> Iterable[Sequence[Job]]:
-    return (group[start : start + _LARGEST_ARRAY] for start in range(0, len(group), _LARGEST_ARRAY))
+    return [
+        group[start : start + _LARGEST_ARRAY]
+        for group in groups.values()
+        for start in range(0, len(group), _LARGEST_ARRAY)
+    ]
 
 
 def _dependencies(arrays: Sequence[Sequence[Job]]) -> list[list[int]]:

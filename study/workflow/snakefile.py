@@ -52,13 +52,14 @@ def write_snakefile(jobs: Sequence[Job], study: StudyFile, out: Path) -> Path:
     Raises:
         OutputError: the file cannot be written, or the user has another one there.
     """
+    read = {path for job in jobs for path in job.inputs}
     head = _HEAD.format(
         title=f"Study {study.name}" if study.name else "Study",
         jobs=counted(len(jobs), "job"),
         written_by=WRITTEN_BY,
         version=own_version(),
         prefix=_literal(_prefix(study.cluster.before)),
-        results=_items(final_outputs(jobs)),
+        results=_items(path for job in jobs for path in job.outputs if path not in read),
     )
     return write_own(out / "Snakefile", "\n\n".join([head, *(_rule(job, study) for job in jobs)]))
 
@@ -77,21 +78,9 @@ def write_own(path: Path, text: str) -> Path:
     return path
 
 
-def final_outputs(jobs: Iterable[Job]) -> list[str]:
-    """The outputs that no other job reads, in the order of the jobs."""
-    jobs = list(jobs)
-    read = {path for job in jobs for path in job.inputs}
-    return [path for job in jobs for path in job.outputs if path not in read]
-
-
 def log_of(job: Job) -> str:
     """Where the output and the errors of a job's command go, relative to the folder of results."""
     return f"logs/{job.name}.log"
-
-
-def is_short(job: Job) -> bool:
-    """Whether a job is not worth a place on a cluster."""
-    return job.kind in _SHORT and job.needs.minutes <= _SHORT_MINUTES
 
 
 def partition_of(job: Job, study: StudyFile) -> str | None:
@@ -112,7 +101,7 @@ def _rule(job: Job, study: StudyFile) -> str:
     if inputs:
         lines += ["    input:", _items(inputs)]
     lines += ["    output:", _outputs(job.outputs), "    log:", _items([log_of(job)])]
-    if is_short(job):
+    if job.kind in _SHORT and job.needs.minutes <= _SHORT_MINUTES:
         lines.append("    localrule: True")
     # The longest first, so that no core is left with one of them at the end.
     lines.append(f"    priority: {round(60 * job.needs.minutes)}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from medprobe.study.data_sets import AbsentError
 from medprobe.study.schema import Embedder
-from medprobe.study.systems import AbsentWeightsError, read_network
+from medprobe.study.systems import read_network
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,6 @@ def test_a_network_beside_the_study_is_named_from_the_results_and_keyed_by_its_c
 
 
 def test_an_absent_file_is_reported_and_an_installed_module_is_not_looked_for(tmp_path) -> None:
-    with pytest.raises(AbsentWeightsError):
+    with pytest.raises(AbsentError):
         read_network(Embedder(name="onnx:absent.onnx"), tmp_path, tmp_path / "results")
     assert read_network(Embedder(name="python:lab.nets:make"), tmp_path, tmp_path).text == "python:lab.nets:make"
