@@ -37,12 +37,10 @@ app = typer.Typer(
 app.add_typer(manifest_build.app, name="build")
 app.command("check")(manifest_check.check)
 
-ManifestFile = Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)]
-
 
 @app.command("show")
 def show(
-    manifest: ManifestFile,
+    manifest: manifest_check.ManifestFile,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -143,7 +143,6 @@ def _builders() -> None:
 
 
 _NO_OPTIONS = ("notice", "reading", "kind")
-"""Keywords of builders that are not options."""
 _ID_COLUMNS = {"group_id": "patients (groups)", "unit_id": "units", "sample_id": "images"}
 
 
@@ -221,7 +220,11 @@ def _build(builder: Builder, source: Path, out: Path | None, common: dict[str, A
         _note(f"{problem}. {CODES[problem.code].remedy}")
     if settled.split:
         manifest = _with_split(manifest, settled.split, builder)
-    _finish(_with_hidden_ids(manifest, settled), settled.place)
+    manifest, place = _with_hidden_ids(manifest, settled), settled.place
+    _keep_what_people_wrote(manifest, place)
+    tell_counts(manifest.save(place))
+    say(wrapped(f"Wrote {place} and {place.with_suffix('.yaml').name}."))
+    remark(f"Next: {command('manifest', 'check', place)}")
 
 
 def _with_split(manifest: Manifest, text: str, builder: Builder) -> Manifest:
@@ -280,14 +283,6 @@ def _refuse_ids_as_attributes(manifest: Manifest, hidden: list[str]) -> None:
 
 def _note(sentence: str) -> None:
     remark(wrapped(f"note: {sentence}"))
-
-
-def _finish(manifest: Manifest, place: Path) -> None:
-    _keep_what_people_wrote(manifest, place)
-    manifest = manifest.save(place)
-    tell_counts(manifest)
-    say(wrapped(f"Wrote {place} and {place.with_suffix('.yaml').name}."))
-    remark(f"Next: {command('manifest', 'check', place)}")
 
 
 def _keep_what_people_wrote(manifest: Manifest, place: Path) -> None:

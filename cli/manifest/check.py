@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...base.files import atomic_path
+from ...base import CacheError, ManifestError, OutputError, atomic_path, counted, no_such
 from ...base.text import NONE
-from ..terminal.console import command, remark, say, show_table
+from ..terminal.console import command, out, remark, say, show_table
 from ..terminal.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _COMPARED_BY_DEFAULT = 50_000
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
 """The page on the checks, which is installed with the package."""
+ManifestFile = Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)]
 
 
 def _explain(code: str | None) -> None:
@@ -33,12 +34,7 @@ def _explain(code: str | None) -> None:
         return
     from rich.markdown import Markdown
 
-    from ...base import ManifestError, no_such
-    from ...manifests import CODES
-    from ..terminal.console import out
-
-    if code not in CODES:
-        raise ManifestError(f"--explain: {no_such('code', code, CODES)}")
+    _require_codes("--explain", [code])
     section = PAGE.read_text(encoding="utf-8").split(f"\n### `{code}`\n")[1].split("\n#")[0]
     say(f"{code}\n")
     out().print(Markdown(section.strip(), hyperlinks=False), soft_wrap=False)
@@ -46,7 +42,7 @@ def _explain(code: str | None) -> None:
 
 
 def check(
-    manifest: Annotated[Path, typer.Argument(help="The table of a manifest (.parquet or .csv).", show_default=False)],
+    manifest: ManifestFile,
     most: Annotated[int, typer.Option(min=1, help="Errors or warnings to list per code.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with sample ids.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with status 1 on warnings too.")] = False,
@@ -89,7 +85,8 @@ def check(
     """
     from ...manifests import Manifest, check_manifest
 
-    allowed = _codes(allow or [])
+    allowed = allow or []
+    _require_codes("--allow", allowed)
     _refuse_impossible_fix(manifest, fix, out, overwrite=overwrite)
     # A fix needs a table without errors; a check reports them.
     given = Manifest.load(manifest, strict=fix is not None)
@@ -109,20 +106,16 @@ def check(
             temporary.write_text(_as_json(findings), encoding="utf-8")
 
 
-def _codes(given: Sequence[str]) -> Sequence[str]:
-    """Codes of checks, if they are."""
-    from ...base import ManifestError, no_such
+def _require_codes(option: str, given: Sequence[str]) -> None:
     from ...manifests import CODES
 
     for code in given:
         if code not in CODES:
-            raise ManifestError(f"--allow: {no_such('code', code, CODES)}")
-    return given
+            raise ManifestError(f"{option}: {no_such('code', code, CODES)}")
 
 
 def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *, overwrite: bool) -> None:
     """Makes sure, before anything is read, that there is such a fix and a place where it may go."""
-    from ...base import ManifestError, OutputError, no_such
     from ...manifests.checks.fix_duplicates import FIXES
     from ...manifests.output_path import require_place
 
@@ -165,7 +158,6 @@ def _embeddings(loaded: Manifest, given: Manifest, folder: Path | None) -> dict[
 
     By default those next to the manifest that was `given`, whose caches are those of a fixed one too.
     """
-    from ...base import CacheError, counted
     from ...cache import default_store, find_caches
 
     store = folder or default_store(given.path or ".")
@@ -202,7 +194,6 @@ def _in_row_order(cache: EmbeddingCache, manifest: Manifest) -> np.ndarray:
 
 def _print(manifest: Manifest, findings: Sequence[Diagnostic], most: int) -> None:
     """A table of codes with the images they are about, then what was found under each."""
-    from ...base import counted
     from ...manifests import CODES
 
     by_code: dict[str, list[Diagnostic]] = {}
@@ -242,8 +233,6 @@ def _distinct_rows(findings: Sequence[Diagnostic]) -> int:
 
 def _in_sum(findings: Sequence[Diagnostic]) -> str:
     """`errors of 1 kind in 20 images, warnings of 2 kinds in 899 images`."""
-    from ...base import counted
-
     parts = []
     for severity in ("error", "warning"):
         of_it = [found for found in findings if found.severity == severity]

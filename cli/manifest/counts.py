@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...base import counted
 from ..terminal.console import say, show_table
 from ..terminal.wrapping import columns as terminal_columns
 from ..terminal.wrapping import wrapped
@@ -63,7 +64,6 @@ def tell_more_counts(manifest: Manifest) -> None:
 
 def _tell_attribute(counts: AttributeCounts, thing: str, kind: str) -> None:
     """The values of an attribute; `thing` is what has one each, `kind` whether it is of a class or a label."""
-    from ...base import counted
     from ...manifests.summary.description import attribute_rows
 
     missing = f", {counted(counts.missing, thing)} without a value" if counts.missing else ""

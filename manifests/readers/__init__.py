@@ -15,6 +15,7 @@ import numpy as np
 
 from ...base import ImageError
 from . import dicom, hdf5, nifti, npz, pillow, zarr_stacks
+from .image_stack import Stack
 from .read_errors import DamageAsImageError
 from .source import Source, is_store, refuse_special
 
@@ -48,7 +49,13 @@ class Reader:
     """How many images or slices are under the path of a source, read without decoding them; raises as `read`."""
 
 
-_ZARR = Reader("zarr", lambda head: False, zarr_stacks.read, zarr_stacks.frames)
+def _of_stacks(name: str, recognises: Callable[[bytes], bool], stack_of: Callable[[Source], Stack]) -> Reader:
+    return Reader(
+        name, recognises, lambda source: stack_of(source).pixels(source), lambda source: stack_of(source).layout.count
+    )
+
+
+_ZARR = _of_stacks("zarr", lambda head: False, zarr_stacks.stack_of)
 """A store is a folder, and so not recognised by the bytes of a file."""
 READERS: tuple[Reader, ...] = (
     # First, because a DICOM file may start with the signature of a TIFF as well.
@@ -56,7 +63,7 @@ READERS: tuple[Reader, ...] = (
     Reader("image", pillow.recognises, pillow.read, pillow.frames),
     Reader("npz", npz.recognises, npz.read, npz.frames),
     Reader("nifti", nifti.recognises, nifti.read, nifti.frames),
-    Reader("hdf5", hdf5.recognises, hdf5.read, hdf5.frames),
+    _of_stacks("hdf5", hdf5.recognises, hdf5.stack_of),
     _ZARR,
 )
 

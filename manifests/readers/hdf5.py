@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...base import ImageError
 from .image_stack import STACKS, Stack, no_array
 from .memo import file_key
@@ -31,17 +29,8 @@ def recognises(head: bytes) -> bool:
     return head.startswith(b"\x89HDF\r\n\x1a\n")
 
 
-def read(source: Source) -> np.ndarray:
-    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read."""
-    return _stack_of(source).pixels(source)
-
-
-def frames(source: Source) -> int:
-    """How many images the array holds."""
-    return _stack_of(source).layout.count
-
-
-def _stack_of(source: Source) -> Stack:
+def stack_of(source: Source) -> Stack:
+    """The array that a path names, opened; only the chunks that hold a frame are read."""
     member = (source.member or "").strip("/")
     return STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0))
 

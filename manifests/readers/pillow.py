@@ -24,23 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
-from PIL.TiffImagePlugin import (
-    BITSPERSAMPLE,
-    COMPRESSION,
-    EXTRASAMPLES,
-    IMAGEWIDTH,
-    JPEGTABLES,
-    PHOTOMETRIC_INTERPRETATION,
-    PLANAR_CONFIGURATION,
-    SAMPLEFORMAT,
-    SAMPLESPERPIXEL,
-    STRIPBYTECOUNTS,
-    STRIPOFFSETS,
-    TILEBYTECOUNTS,
-    TILEOFFSETS,
-    TiffImageFile,
-)
+from PIL import Image, ImageFile
+from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ...base import ImageError
 from ..schema.intensity_policy import DEFAULT_READING, IntensityPolicy
@@ -137,7 +123,7 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
     transparent = _transparent_grey(image)
     if image.mode == "F" or image.mode.startswith("I"):
         pixels = _more_than_8_bits(image, source.reading, transparent)
-        return 255 - pixels if _tag(image, PHOTOMETRIC_INTERPRETATION) == 0 else pixels
+        return 255 - pixels if _tag(image, Base.PhotometricInterpretation) == 0 else pixels
     if image.mode in ("L", "1"):
         pixels = np.array(image.convert("L"))
         return pixels if transparent is None else np.where(pixels == transparent, np.uint8(0), pixels)
@@ -198,7 +184,7 @@ def _jpeg(image: ImageFile.ImageFile) -> np.ndarray:
 def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     """`pixels` turned as EXIF requests; TIFFs were turned by Pillow."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(Base.Orientation, 1)
     except Exception:  # noqa: BLE001  what Pillow raises on damaged tags is not documented
         return pixels
     if orientation not in range(2, 9):
@@ -218,9 +204,9 @@ def _more_than_8_bits(image: Image.Image, reading: IntensityPolicy, transparent:
             "not known; set `window` under `reading` in the card (`percentiles`, or `[centre, width]`), or save it as "
             "8 or 16 bits without sign"
         )
-    full = 2 ** max(_tag(image, BITSPERSAMPLE, (16,))) - 1
+    full = 2 ** max(_tag(image, Base.BitsPerSample, (16,))) - 1
     values = np.asarray(image)
-    if values.dtype == np.int32 and max(_tag(image, SAMPLEFORMAT, (1,))) == 1:
+    if values.dtype == np.int32 and max(_tag(image, Base.SampleFormat, (1,))) == 1:
         values = values.view(np.uint32)
     if reading.window == "stored":
         pixels = ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
@@ -262,13 +248,13 @@ def _refuse_misread_jpeg2000(image: ImageFile.ImageFile) -> None:
 
 def _refuse_misread_tiff(image: TiffImageFile) -> None:
     """Refuses what Pillow reads otherwise than the header declares, and compressed pixels that it would fill up."""
-    bits, kind = (max(_tag(image, number, (1,))) for number in (BITSPERSAMPLE, SAMPLEFORMAT))
+    bits, kind = (max(_tag(image, number, (1,))) for number in (Base.BitsPerSample, Base.SampleFormat))
     compression, mode = image.info["compression"], image.mode
-    starts = _tag(image, STRIPOFFSETS) or _tag(image, TILEOFFSETS, ())
-    sizes = _tag(image, STRIPBYTECOUNTS) or _tag(image, TILEBYTECOUNTS, ())
-    in_planes = _tag(image, PLANAR_CONFIGURATION) == 2 and _tag(image, SAMPLESPERPIXEL, 1) > 1
+    starts = _tag(image, Base.StripOffsets) or _tag(image, Base.TileOffsets, ())
+    sizes = _tag(image, Base.StripByteCounts) or _tag(image, Base.TileByteCounts, ())
+    in_planes = _tag(image, Base.PlanarConfiguration) == 2 and _tag(image, Base.SamplesPerPixel, 1) > 1
     if compression == "raw":
-        in_colour = mode in ("RGB", "RGBA", "CMYK") and 1 not in _tag(image, EXTRASAMPLES, ())
+        in_colour = mode in ("RGB", "RGBA", "CMYK") and 1 not in _tag(image, Base.ExtraSamples, ())
         # Pillow takes each letter of a mode for a plane of 8 bits, and YCbCr for one that is not subsampled.
         is_misread = in_planes and not (bits == 8 and in_colour)
         is_misread |= mode == "YCbCr" and sum(sizes) < 3 * image.width * image.height
@@ -279,7 +265,7 @@ def _refuse_misread_tiff(image: TiffImageFile) -> None:
         is_misread |= compression == "webp" or (compression == "jpeg" and bits != 8)
     if is_misread or (mode == "L" and kind != 1):
         raise _unsupported_tiff(image)
-    tables = _tag(image, JPEGTABLES, b"")[:-2]
+    tables = _tag(image, Base.JPEGTables, b"")[:-2]
     for start, size in zip(starts, sizes, strict=False):
         if compression == "jpeg":
             # At an eighth of the size, which is quick: for what it reports.
@@ -312,15 +298,15 @@ def _refuse_if_sound(path: Path) -> None:
     except Exception:  # noqa: BLE001  it is another format, or damaged
         return
     with image:
-        has_pixels = _tag(image, IMAGEWIDTH, 0) > 0 and (STRIPOFFSETS in image.tag_v2 or TILEOFFSETS in image.tag_v2)
-        if has_pixels and max(_tag(image, BITSPERSAMPLE, (1,))) in (*range(1, 33), 64, 128):
+        has_pixels = _tag(image, Base.ImageWidth, 0) > 0 and {Base.StripOffsets, Base.TileOffsets} & {*image.tag_v2}
+        if has_pixels and max(_tag(image, Base.BitsPerSample, (1,))) in (*range(1, 33), 64, 128):
             raise _unsupported_tiff(image)
 
 
 def _unsupported_tiff(image: TiffImageFile) -> ImageError:
-    bits, kind = (max(_tag(image, number, (1,))) for number in (BITSPERSAMPLE, SAMPLEFORMAT))
+    bits, kind = (max(_tag(image, number, (1,))) for number in (Base.BitsPerSample, Base.SampleFormat))
     kind = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}.get(kind, "undefined")
-    colours, compression = (_tag(image, number, 0) for number in (PHOTOMETRIC_INTERPRETATION, COMPRESSION))
+    colours, compression = (_tag(image, number, 0) for number in (Base.PhotometricInterpretation, Base.Compression))
     return ImageError(
         f"is a kind of TIFF that is not supported ({bits} bits, {kind}, photometric interpretation {colours}, "
         f"compression {compression}); save it as unsigned 8 or 16 bits, or floating-point 32 bits, sample by sample"

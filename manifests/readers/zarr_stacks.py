@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...base import ImageError, one_of
 from ...base.text import install_command
 from .image_stack import STACKS, Stack, no_array
@@ -30,17 +28,8 @@ _CODECS = {
 """Of both formats; numcodecs' own stand in format 3 as `numcodecs.NAME`."""
 
 
-def read(source: Source) -> np.ndarray:
-    """The pixels of one frame: uint8, (H, W) or (H, W, 3). Only the chunks that hold it are read."""
-    return _stack_of(source).pixels(source)
-
-
-def frames(source: Source) -> int:
-    """How many images the array holds."""
-    return _stack_of(source).layout.count
-
-
-def _stack_of(source: Source) -> Stack:
+def stack_of(source: Source) -> Stack:
+    """The array that a path names, opened; only the chunks that hold a frame are read."""
     member = (source.member or "").strip("/")
     parts = member.split("/") if member else []
     if any(part in ("", ".", "..") or "\\" in part for part in parts):
