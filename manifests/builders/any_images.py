@@ -43,11 +43,21 @@ def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy,
         root, images = path.parent, [path]
     else:
         raise ManifestError(f"{path}: there is no such file or folder.")
-    volumes = [file for file in (*images, *others) if _is_volume(file)]
-    report_others([file for file in others if file not in volumes], notice)
-    table = _table(root, images, volumes, slices, frames, reading, notice)
+    report_others([file for file in others if not _is_volume(file)], notice)
+    kinds: dict[str, list[str]] = {"image": [], "dicom": [], "volume": []}
+    for name in sorted(file.relative_to(root).as_posix() for file in (*images, *filter(_is_volume, others))):
+        kinds[_kind(root / name)].append(name)
+    plain, of_dicom, volumes = kinds.values()
+    choices = SliceChoice.parse(slices), SliceChoice.parse_frames(frames, "--frames")
+    parts = [pd.DataFrame({"sample_id": plain, "path": plain, "unit_id": plain})]
+    if of_dicom:
+        parts.append(dicom_units(root, of_dicom, choices[1], reading, notice))
+    if volumes:
+        parts.append(_slices(root, volumes, choices[0]))
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     if table.empty:
         raise ManifestError(f"{path}: holds no images, DICOM files or NIfTI volumes.")
+    table = table.dropna(axis="columns", how="all")
     about = {"name": root.resolve().name or "images", "reading": reading}
     made = assemble(table.drop(columns="unit_id"), str(root), root, notice=notice, **about)
     # Not before, as units are files here, and no ids of which some may be written as numbers.
@@ -55,42 +65,20 @@ def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy,
     return made if alone else Manifest(made.table.assign(unit_id=table["unit_id"]), made.card)
 
 
-def _table(
-    root: Path,
-    images: Sequence[Path],
-    volumes: Sequence[Path],
-    slices: str,
-    frames: str,
-    reading: IntensityPolicy,
-    notice: Notice,
-) -> pd.DataFrame:
-    """The manifest's table: plain images, then DICOM, then volumes."""
-    files, names = (sorted(file.relative_to(root).as_posix() for file in some) for some in (images, volumes))
-    plain = [file for file in files if file not in {*names}]
-    of_dicom = [file for file in plain if _is_dicom(root / file)]
-    plain = [file for file in plain if file not in {*of_dicom}]
-    parts = [pd.DataFrame({"sample_id": plain, "path": plain, "unit_id": plain})]
-    choices = SliceChoice.parse(slices), SliceChoice.parse_frames(frames, "--frames")
-    if of_dicom:
-        parts.append(dicom_units(root, of_dicom, choices[1], reading, notice))
-    if names:
-        parts.append(_slices(root, names, choices[0]))
-    made = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    return made.dropna(axis="columns", how="all")
-
-
 def _is_volume(file: Path) -> bool:
     return file.name.lower().endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
 
 
-def _is_dicom(file: Path) -> bool:
+def _kind(file: Path) -> str:
+    if _is_volume(file):
+        return "volume"
     if file.suffix.lower() in IMAGE_SUFFIXES and file.suffix.lower() not in (".dcm", ".dicom"):
-        return False
+        return "image"
     try:
         with file.open("rb") as opened:
-            return dicom.recognises(opened.read(512))
+            return "dicom" if dicom.recognises(opened.read(512)) else "image"
     except OSError:
-        return False  # which extraction cannot read either, and says why
+        return "image"  # which extraction cannot read either, and says why
 
 
 def _slices(root: Path, files: Sequence[str], choice: SliceChoice) -> pd.DataFrame:

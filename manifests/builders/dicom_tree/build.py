@@ -31,7 +31,7 @@ from ..files import files_below, read_all
 from ..slices import SliceChoice
 from .headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
-from .series import choose_slices, frames_of, sort_series
+from .series import chosen_frames, sort_series
 from .skipped import SkippedFiles
 from .windows import series_windows
 
@@ -139,8 +139,10 @@ def build_dicom(
     images["window"] = series_windows(images, src, reading, notice)
     if (images["window"].notna() & (images["modality"] == "CT")).any():
         notice("For CT give one window for all patients with --window CENTRE,WIDTH, such as --window 40,400.")
-    made = _samples(choose_slices(images, choice), choice, unit, attributes)
-    rows = made.pop("row")
+    samples = chosen_frames(images.assign(unit_id=images[unit], group_id=images["patient"]), choice, "image")
+    window = ["window"] if samples["window"].notna().any() else []
+    made = samples[["sample_id", "path", "frame", "unit_id", "group_id", "modality", *attributes, *window]].copy()
+    rows = samples["row"]
     if table is None:
         return assemble(
             made, str(src), src, notice=notice, name=name or src.resolve().name, attributes=list(attributes)
@@ -211,41 +213,17 @@ def _read_images(
     return images
 
 
-def _paths_of_one(images: pd.DataFrame, uid: str) -> list[str]:
-    """The paths of images that have one `uid`, for each that several have."""
-    several = images[images[uid].duplicated(keep=False)]
-    return [one_of(paths) for _, paths in several.groupby(uid, sort=False)["path"]]
-
-
 def _refuse_shared_studies(images: pd.DataFrame, src: Path) -> None:
     """Makes sure that each study is of one patient.
 
     Raises:
         ManifestError: studies are of several; all are listed, by a file of each patient.
     """
+    pairs = images.drop_duplicates(["study", "patient"])
     faults = [
-        f"{paths} have one StudyInstanceUID and different PatientIDs; fix the files, or name the table's column of "
-        "patients with --group-column"
-        for paths in _paths_of_one(images.drop_duplicates(["study", "patient"]), "study")
+        f"{one_of(paths)} have one StudyInstanceUID and different PatientIDs; fix the files, or name the table's "
+        "column of patients with --group-column"
+        for _, paths in pairs[pairs["study"].duplicated(keep=False)].groupby("study", sort=False)["path"]
     ]
     if faults:
         raise ManifestError(refusal(str(src), faults))
-
-
-def _samples(images: pd.DataFrame, choice: SliceChoice, unit: Level, attributes: Sequence[str]) -> pd.DataFrame:
-    """The manifest's table but for labels, a row per frame; `row` is that of the table of labels."""
-    several = zip(images["frames"], images["places"], strict=True)
-    frames = [frames_of(choice, count, places) if count > 1 else [None] for count, places in several]
-    samples = images.assign(frame=pd.Series(frames, images.index, object)).explode("frame", ignore_index=True)
-    ids = zip(samples["image"], samples["frame"], strict=True)
-    return pd.DataFrame(
-        {
-            "sample_id": [image if frame is None else f"{image}/{frame:04d}" for image, frame in ids],
-            "path": samples["path"],
-            "frame": samples["frame"],
-            "unit_id": samples[unit],
-            "group_id": samples["patient"],
-            **{name: samples[name] for name in ("modality", "row", *attributes)},
-            **({"window": samples["window"]} if samples["window"].notna().any() else {}),
-        }
-    )

@@ -54,18 +54,26 @@ def sort_series(images: pd.DataFrame, notice: Notice) -> pd.DataFrame:
     return images.iloc[order].reset_index(drop=True)
 
 
-def choose_slices(images: pd.DataFrame, choice: SliceChoice) -> pd.DataFrame:
-    """The rows without the slices of series that are not chosen; several slices at one position are taken together."""
+def chosen_frames(images: pd.DataFrame, choice: SliceChoice, name: str) -> pd.DataFrame:
+    """A row for each chosen frame and each chosen slice of a series; slices at one position are taken together.
+
+    `frame` is None where a file has one, and `sample_id` is the column `name`, followed by the frame.
+    """
     kept = np.ones(len(images), bool)
     if choice.kind != "all":
         for first, rows in images.groupby("series_row").indices.items():
             if first != -1:
                 places = images["place"].to_numpy()[rows]
                 kept[rows] = np.isin(places, choice.frames(int(places.max()) + 1))
-    return images[kept].reset_index(drop=True)
+    images = images[kept].reset_index(drop=True)
+    files = zip(images["frames"], images["places"], strict=True)
+    frames = [_frames_of(choice, count, places) if count > 1 else [None] for count, places in files]
+    rows = images.assign(frame=pd.Series(frames, images.index, object)).explode("frame", ignore_index=True)
+    ids = zip(rows[name], rows["frame"], strict=True)
+    return rows.assign(sample_id=[start if frame is None else f"{start}/{frame:04d}" for start, frame in ids])
 
 
-def frames_of(choice: SliceChoice, count: int, places: list[int] | None) -> list[int]:
+def _frames_of(choice: SliceChoice, count: int, places: list[int] | None) -> list[int]:
     """The chosen frames of a file of several, in the order of their positions where `places` says them."""
     of_frame = np.arange(count) if places is None else np.array(places)
     order = np.argsort(of_frame, kind="stable")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...schema.intensity_policy import IntensityPolicy
@@ -14,7 +13,7 @@ from ..common import Notice
 from ..files import read_all
 from ..slices import SliceChoice
 from .headers import Skipped, read_header, require_pydicom
-from .series import choose_slices, frames_of, sort_series
+from .series import chosen_frames, sort_series
 from .skipped import kinds_in_words
 from .windows import series_windows
 
@@ -49,14 +48,5 @@ def dicom_units(
         images = sort_series(pd.DataFrame(usable), notice)
         first = images["path"].where(images["series_row"] < 0, [usable[row]["path"] for row in images["series_row"]])
         images = images.assign(unit_id=first, window=series_windows(images, src, reading, notice))
-        parts.append(_rows(choose_slices(images, choice), choice))
+        parts.append(chosen_frames(images, choice, "path")[["sample_id", "path", "unit_id", "frame", "window"]])
     return pd.concat(parts, ignore_index=True)
-
-
-def _rows(images: pd.DataFrame, choice: SliceChoice) -> pd.DataFrame:
-    several = zip(images["frames"], images["places"], strict=True)
-    frames = [frames_of(choice, count, places) if count > 1 else [np.nan] for count, places in several]
-    rows = images.assign(frame=pd.Series(frames, images.index, object)).explode("frame", ignore_index=True)
-    names = zip(rows["path"], rows["frame"], strict=True)
-    rows["sample_id"] = [file if np.isnan(frame) else f"{file}/{int(frame):04d}" for file, frame in names]
-    return rows[["sample_id", "path", "unit_id", "frame", "window"]]
