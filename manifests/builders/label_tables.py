@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -136,10 +135,6 @@ class PublishedTable(Faults):
         what = f'the same value in column "{column}"; keep one of them'
         self._blame_each(rows, words, lambda _: what, f'other values in "{column}", each in several rows', count=1)
 
-    def need_known(self, column: str, known: Iterable[str]) -> None:
-        """Every row has one of the `known` texts in this column, or nothing."""
-        self.blame_unknown(self[column], column, known)
-
     def blame_unknown(self, words: pd.Series, column: str, known: Iterable[str]) -> None:
         """Every row of `words`, which are those of `column`, has one of the `known` texts, or nothing."""
         known = list(known)
@@ -179,30 +174,12 @@ class PublishedTable(Faults):
         return words.mask(words == "")
 
 
-@dataclass(frozen=True)
-class TableRequest:
-    """A file to open as a `PublishedTable`."""
-
-    file: Path
-    columns: Sequence[str]
-    optional: Sequence[str] = ()
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    separator: str = ","
-
-
-def open_tables(*requested: TableRequest) -> list[PublishedTable]:
-    """Opens several tables.
-
-    Raises:
-        ManifestError: tables cannot be read or lack columns; all are listed.
-    """
+def open_tables(requested: Iterable[Callable[[], PublishedTable]]) -> list[PublishedTable]:
+    """The tables that the functions give; what is wrong with any of them is raised as one error."""
     opened, faults = [], []
-    for one in requested:
+    for open_one in requested:
         try:
-            table = PublishedTable(
-                one.file, one.columns, optional=one.optional, aliases=one.aliases, separator=one.separator
-            )
-            opened.append(table)
+            opened.append(open_one())
         except ManifestError as error:
             faults.append(str(error))
     if faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from ..builders.frames import check_frames
 from ..builders.images import locate_images
 from ..builders.label_tables import (
     PublishedTable,
-    TableRequest,
     find_file,
     find_tables,
     open_tables,
@@ -135,13 +135,14 @@ def _read(
     parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
     found = find_tables(src, *wanted, *spec.split_lists.values(), others=list(_all_names(spec, options)))
-    opened = open_tables(
-        *(
-            TableRequest(file, spec.wanted(part), spec.optional(part), part.aliases, entry.separator)
-            for file, (part, entry) in zip(found, parts, strict=False)
-        ),
-        *(TableRequest(file, ["name"]) for file in found[len(parts) :]),
-    )
+    requested = [
+        partial(
+            PublishedTable, file, spec.wanted(part), optional=spec.optional(part), aliases=part.aliases,
+            separator=entry.separator,
+        )
+        for file, (part, entry) in zip(found, parts, strict=False)
+    ]  # fmt: skip
+    opened = open_tables([*requested, *(partial(PublishedTable, file, ["name"]) for file in found[len(parts) :])])
     tables, lists = opened[: len(parts)], opened[len(parts) :]
     for table, (part, _) in zip(tables, parts, strict=True):
         table.fold_ids(spec.id_columns, notice)
@@ -205,7 +206,7 @@ def _all_names(spec: TableSet, options: Mapping[str, Any]) -> Iterator[str]:
 def _check(spec: TableSet, table: PublishedTable, part: Table) -> None:
     """Notes what is wrong with the rows of one table, and adds the columns of its patterns."""
     for column, known in part.known.items():
-        table.need_known(column, known)
+        table.blame_unknown(table[column], column, known)
     for column, pattern in part.patterns.items():
         table.rows = table.rows.join(table.need_pattern(column, pattern.regex, pattern.meaning))
     keys = [key for key in part.keys if key not in part.parts or part is not spec.rows]

@@ -25,15 +25,12 @@ def builder_of(spec: TableSet | FolderSet) -> Callable[..., Manifest]:
     others = map(read_set, spec.alternatives) if isinstance(spec, TableSet) else ()
     layouts = [layout for layout in others if isinstance(layout, TableSet)]
     options = list(options_of(spec))
-    signature = inspect.Signature(
-        [
-            inspect.Parameter("src", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Path | str),
-            *(
-                inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-                for option, hint, default, _ in options
-            ),
-        ]
+    source = inspect.Parameter("src", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Path | str)
+    keywords = (
+        inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        for option, hint, default, _ in options
     )
+    signature = inspect.Signature([source, *keywords])
 
     def build(*args: Any, **given: Any) -> Manifest:
         bound = signature.bind(*args, **given)
@@ -65,15 +62,8 @@ def options_of(spec: TableSet | FolderSet) -> Iterator[tuple[str, Any, Any, str]
         if spec.kinds:
             yield "kinds", Sequence[str], (), spec.kinds_help
         if spec.labels.uncertain:
-            yield (
-                "uncertain",
-                _words(UNCERTAIN),
-                UNCERTAIN[0],
-                (
-                    "value of uncertain labels (-1): zeros (0), ones (1), or ignore (skip rows where a chosen label is "
-                    "uncertain)."
-                ),
-            )
+            text = "value of uncertain labels (-1): zeros (0), ones (1), or ignore (skip rows where a chosen label is "
+            yield "uncertain", _words(UNCERTAIN), UNCERTAIN[0], f"{text}uncertain)."
         if spec.labels.merge == "votes":
             text = "how many readers of an image must agree on a label: majority (more than half), any (one), or all."
             yield "agreement", _words(AGREEMENTS), AGREEMENTS[0], text

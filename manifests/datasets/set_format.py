@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from ..schema.card import Task
 
@@ -43,8 +43,8 @@ def _a_regex(regex: str) -> str:
     return regex
 
 
-Template = Annotated[str, BeforeValidator(lambda given: _a_template(given) if isinstance(given, str) else given)]
-Regex = Annotated[str, BeforeValidator(lambda given: _a_regex(given) if isinstance(given, str) else given)]
+Template = Annotated[str, AfterValidator(_a_template)]
+Regex = Annotated[str, AfterValidator(_a_regex)]
 
 
 class File(Part):
@@ -107,8 +107,9 @@ class Table(Part):
     @field_validator("files", mode="before")
     @classmethod
     def _a_name_is_enough(cls, files: Any) -> Any:
-        named = isinstance(files, list)
-        return [{"names": [file]} if isinstance(file, str) else file for file in files] if named else files
+        if not isinstance(files, list):
+            return files
+        return [{"names": [file]} if isinstance(file, str) else file for file in files]
 
     @property
     def keys(self) -> list[str]:
@@ -239,11 +240,9 @@ class TableSet(SetCard):
     @field_validator("columns", mode="before")
     @classmethod
     def _a_name_is_enough(cls, columns: Any) -> Any:
-        named = isinstance(columns, dict)
-        short = (
-            {name: {"sources": [given]} for name, given in columns.items() if isinstance(given, str)} if named else {}
-        )
-        return {**columns, **short} if named else columns
+        if not isinstance(columns, dict):
+            return columns
+        return {name: {"sources": [given]} if isinstance(given, str) else given for name, given in columns.items()}
 
     @property
     def kinds(self) -> list[str]:
@@ -273,25 +272,18 @@ class TableSet(SetCard):
         """The columns that rows get from the entry of their file."""
         return [name for name in ("kind", "folder") if any(getattr(file, name) for file in self.rows.files)]
 
-    @property
-    def label_sources(self) -> list[str]:
-        """The columns that hold labels."""
-        return [self.labels.column] if self.labels.column else self.label_columns
-
     def wanted(self, table: Table) -> list[str]:
         """The columns that a table must have."""
         named = [*table.columns, *table.filled, *table.known, *table.patterns, table.split, *table.same]
         named += [table.key, *self._named_elsewhere()] if table is self.rows else table.keys
-        labels = self.label_sources if table is self.label_table else []
-        return [name for name in dict.fromkeys([*named, *labels]) if name and name not in table.parts]
+        if table is self.label_table:
+            named += [self.labels.column] if self.labels.column else self.label_columns
+        return [name for name in dict.fromkeys(named) if name and name not in table.parts]
 
     def optional(self, table: Table) -> list[str]:
         """The columns that a table may have."""
-        several = (column.sources for column in self.columns.values() if len(column.sources) > 1)
-        return [
-            *table.optional,
-            *(name for names in several for name in names if table is self.rows and "{" not in name),
-        ]
+        several = (column.sources for column in self.columns.values() if table is self.rows and len(column.sources) > 1)
+        return [*table.optional, *(name for names in several for name in names if "{" not in name)]
 
     def _named_elsewhere(self) -> Iterator[str]:
         """The columns of the main table that other sections name."""
