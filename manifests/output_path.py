@@ -32,11 +32,7 @@ def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: b
 
 
 def require_name(name: str, what: str) -> None:
-    """Makes sure that a data set can be called `name`, which a message calls `what`, such as `--name "x"`.
-
-    Raises:
-        ManifestError: it cannot.
-    """
+    """Makes sure that a data set can be called `name`, which a message calls `what`, such as `--name "x"`."""
     try:
         DatasetCard.of("", name=name, task="binary", classes=["no", "yes"])
     except ManifestError as error:

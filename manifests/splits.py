@@ -128,11 +128,7 @@ def resplit(manifest: Manifest, text: str, own: Mapping[str, SplitPreset]) -> Ma
 
 
 def read_split(text: str, own: Mapping[str, SplitPreset]) -> SplitPreset:
-    """The preset that `text` names; see `resplit`.
-
-    Raises:
-        ManifestError: there is none, or the shares do not sum to a whole.
-    """
+    """The preset that `text` names; arguments and errors as those of `resplit`."""
     if text in own:
         return own[text]
     match = _GROUPED.fullmatch(text)

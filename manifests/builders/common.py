@@ -42,11 +42,7 @@ def silent(sentence: str) -> None:
 
 
 def require_folder(folder: Path, instead: str = "give the folder that it is in") -> None:
-    """Makes sure that a folder exists and can be listed; `instead` is what to do if it is a file.
-
-    Raises:
-        ManifestError: it does not exist (similar names are suggested) or cannot be read.
-    """
+    """Makes sure that a folder exists and can be listed; `instead` is what to do if it is a file."""
     # Not of `Path`, which raises where a folder above may not be entered.
     if os.path.isdir(folder):
         require_readable(folder)
@@ -212,21 +208,13 @@ def _above_links(root: Path, paths: pd.Series) -> Path:
 
 
 def choose_word(option: str, given: str, known: Iterable[str]) -> None:
-    """Makes sure that the value of an option is one of the known words.
-
-    Raises:
-        ManifestError: it is not; similar words are suggested.
-    """
+    """Makes sure that the value of an option is one of the known words."""
     if given not in (words := tuple(known)):
         raise ManifestError(f"--{option}: {no_such('word', given, words)}")
 
 
 def choose_labels(requested: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The requested labels, or all of them.
-
-    Raises:
-        ManifestError: there is no such label; similar ones are suggested.
-    """
+    """The requested labels, or all of them; one that is not known is an error."""
     for name in requested:
         if name not in known:
             raise ManifestError(f"--label: {no_such('label', name, known)}")

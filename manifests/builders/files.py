@@ -51,20 +51,12 @@ def folders_below(
 
 
 def files_below(root: Path) -> list[Path]:
-    """Every file below `root` that is not hidden, in the order of their paths; links to folders are not followed.
-
-    Raises:
-        ManifestError: folders cannot be read; all are listed.
-    """
+    """Every file below `root` that is not hidden, in the order of their paths, as `walk` finds them."""
     return sorted(here / name for here, names in walk(root) for name in names)
 
 
 def require_readable(folder: Path) -> None:
-    """Makes sure that what is in a folder can be listed.
-
-    Raises:
-        ManifestError: it cannot.
-    """
+    """Makes sure that what is in a folder can be listed."""
     try:
         os.scandir(folder).close()
     except OSError as error:
@@ -84,11 +76,7 @@ def _refuse_special_files(root: Path, folder: Path) -> None:
 
 
 def refuse_other_encodings(root: Path, paths: Iterable[Path]) -> None:
-    """Makes sure that `paths` below `root` are text, as a manifest stores them.
-
-    Raises:
-        ManifestError: some are not UTF-8; says how to rename them.
-    """
+    """Refuses `paths` below `root` that are not UTF-8, as a manifest stores them, and says how to rename them."""
     odd = [path.as_posix() for path in paths if not _is_text(path.as_posix())]
     if not odd:
         return
@@ -104,11 +92,7 @@ def _is_text(text: str) -> bool:
 
 
 def refuse_closed(root: Path, errors: Iterable[OSError]) -> None:
-    """Raises the errors of folders that could not be read, if any.
-
-    Raises:
-        ManifestError: there are; all folders are listed, by the path below `root`.
-    """
+    """Raises the errors of folders that could not be read, if any, by their path below `root`."""
     messages = set()
     for error in errors:
         below = Path(error.filename).relative_to(root).as_posix()

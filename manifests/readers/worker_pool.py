@@ -27,7 +27,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -111,7 +111,7 @@ def look_at(
                 chunk.results.append(_result(look, sources[row], chunk))
             yield chunk
         return
-    pool = _Pool(look, sources, shapes, workers)
+    pool = _Pool(_Task(look, sources, shapes), workers)
     ahead: deque[Chunk[Result]] = deque()
     try:
         for rows in chunks:
@@ -124,11 +124,19 @@ def look_at(
         pool.end()
 
 
+class _Task(NamedTuple):
+    """As `look_at` has them."""
+
+    look: Callable
+    sources: Sequence[Source]
+    shapes: Sequence[Shape]
+
+
 class _Pool:
     """The workers of one call, and what each of them has to do."""
 
-    def __init__(self, look: Callable, sources: Sequence[Source], shapes: Sequence[Shape], most: int) -> None:
-        self._look, self._sources, self._shapes, self._most = look, sources, shapes, most
+    def __init__(self, task: _Task, most: int) -> None:
+        self._task, self._most = task, most
         self._workers: list[_Worker] = []
 
     def hand_out(self, rows: Sequence[int]) -> Chunk:
@@ -136,7 +144,7 @@ class _Pool:
         worker = min(self._workers, key=lambda one: len(one.chunks), default=None)
         if worker is None or (worker.chunks and len(self._workers) < self._most):
             worker = self._start(deque(), _Memories())
-        return worker.take(rows, self._shapes)
+        return worker.take(rows, self._task.shapes)
 
     def finished(self, chunk: Chunk) -> Chunk:
         """Waits until all images of `chunk` have been looked at."""
@@ -157,7 +165,7 @@ class _Pool:
 
     def _start(self, chunks: deque[Chunk], memories: _Memories) -> _Worker:
         try:
-            self._workers.append(_Worker(self._look, self._sources, self._shapes, chunks, memories))
+            self._workers.append(_Worker(self._task, chunks, memories))
             return self._workers[-1]
         except (OSError, EOFError) as error:
             raise WorkerError(
@@ -236,14 +244,7 @@ class _Memories:
 class _Worker:
     """A forked process that looks at images; as its parent sees it."""
 
-    def __init__(
-        self,
-        look: Callable,
-        sources: Sequence[Source],
-        shapes: Sequence[Shape],
-        chunks: deque[Chunk],
-        memories: _Memories,
-    ) -> None:
+    def __init__(self, task: _Task, chunks: deque[Chunk], memories: _Memories) -> None:
         self.chunks = chunks
         """Not done yet; those that are there when it starts it need not be sent."""
         self.memories = memories
@@ -252,7 +253,7 @@ class _Worker:
         self._pid = os.fork()
         if not self._pid:
             with suppress(BaseException):
-                _work(look, sources, shapes, chunks, memories.mapped, requests, theirs)
+                _work(task, chunks, memories.mapped, requests, theirs)
             os._exit(0)  # runs nothing that the parent has yet to run
         theirs.close()
         requests.close()
@@ -318,13 +319,7 @@ class _Fault(str):
 
 
 def _work(
-    look: Callable,
-    sources: Sequence[Source],
-    shapes: Sequence[Shape],
-    chunks: Iterable[Chunk],
-    memories: list[mmap.mmap],
-    requests: Connection,
-    results: Connection,
+    task: _Task, chunks: Iterable[Chunk], memories: list[mmap.mmap], requests: Connection, results: Connection
 ) -> None:
     """What a worker does, until the pipe is closed."""
     # The terminal's interrupt is handled by the parent, which then ends this process.
@@ -341,24 +336,24 @@ def _work(
     _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
     results.send(_READY)
     for chunk in chunks:
-        _look_through(look, sources, chunk, results)
+        _look_through(task, chunk, results)
     while True:
         rows, place = requests.recv()
         if place == len(memories):
             handle = recv_handle(requests)
             memories.append(mmap.mmap(handle, 0))
             os.close(handle)
-        chunk = Chunk(rows, shapes, memories[place] if shapes else bytearray())
-        _look_through(look, sources, chunk, results)
+        chunk = Chunk(rows, task.shapes, memories[place] if task.shapes else bytearray())
+        _look_through(task, chunk, results)
 
 
-def _look_through(look: Callable, sources: Sequence[Source], chunk: Chunk, results: Connection) -> None:
+def _look_through(task: _Task, chunk: Chunk, results: Connection) -> None:
     while not chunk.is_done:
-        source = sources[chunk.rows[len(chunk.results)]]
+        source = task.sources[chunk.rows[len(chunk.results)]]
         # The default action of its signal ends the process, whatever the decoder does.
         signal.setitimer(signal.ITIMER_PROF, min(_SECONDS + _SECONDS_PER_MB * _megabytes(source.path), _MOST_SECONDS))
         try:
-            result = _result(look, source, chunk)
+            result = _result(task.look, source, chunk)
         except Exception:  # noqa: BLE001  raised again by the parent
             result = _Fault(traceback.format_exc())
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -104,11 +104,7 @@ def class_balance(manifest: Manifest) -> ClassBalance:
 
 
 def balance_in_words(manifest: Manifest) -> list[str]:
-    """`class_balance` in two sentences, for a terminal and a page; nothing without labels.
-
-    Raises:
-        ManifestError: the manifest is not sound.
-    """
+    """`class_balance` in two sentences, for a terminal and a page; nothing without labels."""
     if manifest.card.task is None:
         return []
     balance, multilabel = class_balance(manifest), manifest.card.task == "multilabel"
@@ -159,9 +155,6 @@ def group_counts(manifest: Manifest) -> pd.DataFrame:
         One row per split that occurs and, where there are several, `total`; `all` alone where there is no split.
         Columns `groups`, `units`, `images` (int64), `units_median`, `units_largest`, `images_median`,
         `images_largest` (of a group; float64). A group on both sides of a split counts on each.
-
-    Raises:
-        ManifestError: the manifest is not sound.
     """
     units = manifest.units()
     images = np.bincount(units.sample_unit, minlength=len(units))

@@ -72,11 +72,7 @@ class Faults:
 
 
 def refuse(*faults: Faults) -> None:
-    """Goes on only if nothing was noted.
-
-    Raises:
-        ManifestError: lists the errors of all files and folders.
-    """
+    """Raises one error that lists what was noted about all files and folders, if anything was."""
     messages = [str(one) for one in faults if one]
     if messages:
         raise ManifestError("\n".join(messages))
