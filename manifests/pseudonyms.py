@@ -73,20 +73,16 @@ def columns_with_ids(manifest: Manifest) -> list[str]:
     (`_reveals`) or holds the path of its file, since files and folders are often called after the patient; or where one
     holds a DICOM UID, which every archive that the image went through can look up.
     """
-    columns = [name for name in ("group_id", "unit_id") if name in manifest.table]
-    samples = column_of(manifest.table, "sample_id")
-    if samples.str.contains(_UID, regex=True).any() or _any_reveals(manifest.table, columns):
-        columns.append("sample_id")
-    return columns
-
-
-def _any_reveals(table: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether any sample id reveals an id in `columns` of its row, or holds the path of its file."""
+    table = manifest.table
+    columns = [name for name in ("group_id", "unit_id") if name in table]
     rows = (as_words(column_of(table, name)) for name in ("sample_id", "path", *columns))
-    return bool(columns) and any(
+    reveals = (
         _holds(sample, path) or any(_reveals(sample, path, name) for name in names)
         for sample, path, *names in zip(*rows, strict=True)
     )
+    if column_of(table, "sample_id").str.contains(_UID, regex=True).any() or (columns and any(reveals)):
+        columns.append("sample_id")
+    return columns
 
 
 def _reveals(sample: str, path: str, name: str) -> bool:
@@ -142,20 +138,14 @@ def _make_key(file: Path) -> None:
     with temporary_path(file, mode=0o600) as temporary:
         temporary.write_text(secrets.token_hex(_KEY_BYTES) + "\n", encoding="ascii")
         fsync(temporary)
-        _move_unless_there(temporary, file)
+        try:
+            # A link, because a rename would take the place of a key with which another process hashes already.
+            os.link(temporary, file)
+        except OSError:
+            # exFAT and some network drives know no links; what else may be wrong a rename meets too.
+            if not file.exists():
+                temporary.rename(file)
         fsync(file.parent)
-
-
-def _move_unless_there(temporary: Path, file: Path) -> None:
-    """A link, because a rename would take the place of a key with which another process hashes already."""
-    try:
-        os.link(temporary, file)
-    except FileExistsError:
-        return
-    except OSError:
-        # exFAT and some network drives know no links; what else may be wrong a rename meets too.
-        if not file.exists():
-            temporary.rename(file)
 
 
 def _read_key(file: Path) -> bytes:

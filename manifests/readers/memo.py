@@ -75,12 +75,10 @@ class Memo(Generic[Kept]):
             kind = type(error) if isinstance(error, ImageError) else ImageError
             slot.value, slot.size = kind(reason_of(error)), 0
         with self._lock:
-            while len(self._slots) > 1 and self._is_too_much():
-                self._slots.popitem(last=False)
-
-    def _is_too_much(self) -> bool:
-        held = sum(max(0, slot.size) for slot in self._slots.values())
-        return len(self._slots) > self._most or held > self._most_bytes
+            held = sum(max(0, slot.size) for slot in self._slots.values())
+            while len(self._slots) > 1 and (len(self._slots) > self._most or held > self._most_bytes):
+                _, oldest = self._slots.popitem(last=False)
+                held -= max(0, oldest.size)
 
 
 def file_key(path: Path) -> tuple[str, tuple[int, int, int, int]]:
