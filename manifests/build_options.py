@@ -47,15 +47,10 @@ def check_build_options(
     *,
     writes: bool = True,
 ) -> BuildOptions:
-    """Parses and checks the options: `common` to all builders, and the `options` of this one.
+    """Parses and checks the options: `common` to all builders, and the `options` of this one, as words of a command.
 
-    Args:
-        builder: the builder.
-        source: what it reads.
-        out: the table of the manifest; by default called after the source.
-        common: `split`, `window`, `per_slice`, `keep_ids`, `key` and `overwrite`.
-        options: the builder's own, as the command line has them.
-        writes: whether the manifest is about to be written, which must be possible then.
+    The table `out` is by default called after the `source`. Where it is about to be written (`writes`), that must be
+    possible.
 
     Raises:
         MedprobeError: options are wrong, or the manifest cannot be written to `out`; all problems are listed.

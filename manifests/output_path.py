@@ -11,15 +11,10 @@ from .schema.card import DatasetCard
 
 
 def require_place(out: Path, inputs: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:
-    """Makes sure that a new manifest and its card can be written to `out`.
+    """Makes sure that a new manifest and its card can be written to the table `out`.
 
-    Args:
-        out: the table.
-        inputs: what the command reads, in words, and its path; it is never replaced.
-        overwrite: whether an existing manifest may be replaced; other files never are.
-
-    Raises:
-        OutputError: they cannot.
+    `inputs` are what the command reads, in words, and its path; they are never replaced. With `overwrite` an existing
+    manifest is; other files never are.
     """
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise OutputError(f"{out}: --out must end in .parquet or .csv.")

@@ -32,12 +32,7 @@ class SplitPreset:
 def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
     """A split that is stratified by class and never divides a group, the same for any order of rows.
 
-    Without labels, all units count as of one class.
-
-    Args:
-        shares: of train, val and test, or of train and test; made to sum to one.
-        seed: whole number from 0.
-
+    `shares` are those of train, val and test, or of train and test. Without labels, all units count as of one class.
     Drawing raises `ManifestError` where there are too few groups to give each part one.
     """
     names = SPLITS if len(shares) == 3 else ("train", "test")
@@ -64,12 +59,10 @@ def grouped(shares: tuple[float, ...], seed: int = 0) -> SplitPreset:
 def huix2024(held: float) -> SplitPreset:
     """The random split of Palés Huix et al. (WACV 2024, arXiv 2310.19522), to the row.
 
-    Rows are shuffled by Python's own `random.Random(42)`; the first `held` of them are held out, the first half of
-    those is val. By image, as the study did: no patient or lesion is kept together. Both counts are rounded down, as
-    in the study's code (`get_validation_ids` in defaults/bases.py of github.com/joanaapa/Foundation-Medical).
-
-    Args:
-        held: share of rows for val and test together.
+    Rows are shuffled by Python's own `random.Random(42)`; the first of them, `held` as a share, are held out, and the
+    first half of those is val. By image, as the study did: no patient or lesion is kept together. Both counts are
+    rounded down, as in the study's code (`get_validation_ids` in defaults/bases.py of
+    github.com/joanaapa/Foundation-Medical).
     """
 
     def draw(manifest: Manifest) -> np.ndarray:

@@ -23,14 +23,9 @@ from .slices import SliceChoice
 def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy, notice: Notice) -> Manifest:
     """An unlabelled manifest of one file, or of all images in a folder at any depth.
 
-    A unit is a file; of a DICOM series of slices it is the whole series, under the name of its first file.
-
-    Args:
-        path: a folder, an image or a volume.
-        slices: of a NIfTI volume, as `build_nifti` takes them.
-        frames: of a DICOM file of several and of a DICOM series, as `build_dicom` takes them.
-        reading: the intensity policy.
-        notice: called with what was skipped, and about series.
+    A unit is a file; of a DICOM series of slices it is the whole series, under the name of its first file. `slices` of
+    NIfTI volumes are as `build_nifti` takes them, `frames` of DICOM as `build_dicom` does. `notice` is called with what
+    was skipped, and about series.
 
     Raises:
         ManifestError: there is no such file, there are no images, or folders cannot be read.

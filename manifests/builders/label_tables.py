@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.table_io import TEXT, as_words, column_of, other_separator, read_table
 from ..validation.faults import Faults
-from .common import SPLIT_WORDS, Notice, fold_ids, require_folder
+from .common import SPLIT_WORDS, Notice, fold_ids
 from .files import require_readable
 
 
@@ -147,12 +147,9 @@ class PublishedTable(Faults):
         return parts
 
     def numbers(self, column: str, allowed: Sequence[int], *, blank: bool = False) -> np.ndarray:
-        """The column as numbers, (N,) float64; NaN where a cell is blank or (an error) not among `allowed`.
+        """The column as numbers, (N,) float64; `1`, `1.0` and `-1.0` are all understood.
 
-        Args:
-            column: `1`, `1.0` and `-1.0` are all understood.
-            allowed: the allowed numbers.
-            blank: whether nothing may.
+        A cell that holds none of `allowed` is an error, and so is a blank one unless `blank`; both become NaN.
         """
         numbers = pd.Series(pd.to_numeric(self[column], errors="coerce")).to_numpy("float64", na_value=np.nan)
         empty = (self[column] == "").to_numpy(bool)
@@ -192,23 +189,16 @@ def whole_numbers(words: pd.Series) -> pd.Series:
     return words.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
 
 
-def find_tables(folder: Path, *wanted: str | Sequence[str], others: Collection[str] = ()) -> list[Path]:
+def find_tables(folder: Path, wanted: Sequence[Sequence[str]], *, others: Collection[str]) -> list[Path]:
     """The files of a data set, each under one of the names it is published by; capital letters make no difference.
 
-    Args:
-        folder: what was downloaded.
-        wanted: a name, or several of which one will do, for each file.
-        others: names of files that are of the data set and not wanted now, so that none is taken for a misspelt one.
-
-    Raises:
-        ManifestError: no such folder, or files are missing: all are named, with the near ones that are there.
+    Missing ones are an error that names all, with the near files that are there. None of `others`, names of files that
+    are of the data set and not wanted now, is taken for a misspelt one.
     """
-    require_folder(folder)
-    names = [(name,) if isinstance(name, str) else tuple(name) for name in wanted]
-    found = [find_file(folder, *alternatives) for alternatives in names]
-    missing = [alternatives for alternatives, file in zip(names, found, strict=True) if file is None]
+    found = [find_file(folder, *names) for names in wanted]
+    missing = [names for names, file in zip(wanted, found, strict=True) if file is None]
     if missing:
-        known = {name.casefold() for alternatives in (others, *names) for name in alternatives}
+        known = {name.casefold() for names in (others, *wanted) for name in names}
         raise ManifestError(f"{folder}:{_lacks(folder, missing, known)}")
     return [file for file in found if file is not None]
 

@@ -38,14 +38,9 @@ _PLACE = "_place"
 def build_from_tables(
     spec: TableSet, src: Path, options: Mapping[str, Any], notice: Notice, layouts: Sequence[TableSet] = ()
 ) -> Manifest:
-    """A manifest of the data set whose tables are in `src`.
+    """A manifest of the data set whose tables are in `src`, with `options` as `published.options_of` lists them.
 
-    Args:
-        spec: the data set.
-        src: the folder of its tables.
-        options: by name, as `published.options_of` lists them.
-        notice: called with what was skipped, and the like.
-        layouts: other layouts of the set, one of which is taken where only its first file is there.
+    `layouts` are other layouts of the set, one of which is taken where only its first file is there.
 
     Raises:
         ManifestError: a file or a column is not there, rows are wrong (all are listed), or there are no images.
@@ -134,7 +129,8 @@ def _read(
     files, joins = _files_to_read(spec, src, options), _joins_to_read(spec, src, options, notice)
     parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
-    found = find_tables(src, *wanted, *spec.split_lists.values(), others=list(_all_names(spec, options)))
+    wanted += [[name] for name in spec.split_lists.values()]
+    found = find_tables(src, wanted, others=list(_all_names(spec, options)))
     requested = [
         partial(
             PublishedTable, file, spec.wanted(part), optional=spec.optional(part), aliases=part.aliases,

@@ -19,15 +19,10 @@ AGREEMENTS = ("majority", "any", "all")
 def one_row_per_image(
     spec: TableSet, made: pd.DataFrame, classes: Sequence[str], agreement: str, where: str, notice: Notice
 ) -> pd.DataFrame:
-    """One row for each image, at the place of its first.
+    """One row for each image, at the place of its first, with the worst of its labels or votes as `agreement` says.
 
-    Args:
-        spec: the data set, which says whether labels are the worst or votes.
-        made: the manifest's table with all rows.
-        classes: the classes, or the chosen labels of `multilabel`.
-        agreement: one of `AGREEMENTS`, for votes.
-        where: the table, for messages.
-        notice: called with groups that are in several parts of the published split.
+    `made` is the manifest's table with all rows, `classes` the classes, or the chosen labels of `multilabel`. `notice`
+    is called with groups that are in several parts of the published split.
 
     Raises:
         ManifestError: rows of an image name several patients or units.

@@ -22,17 +22,10 @@ SKIPPED = "_skipped"
 def read_labels(
     spec: TableSet, table: PublishedTable, chosen: Sequence[str], uncertain: str, notice: Notice
 ) -> pd.DataFrame:
-    """The labels of each row, and the column `SKIPPED`.
+    """The labels of each row: a column `label` of classes, or for `multilabel` one of int8 per label; and `SKIPPED`.
 
-    Args:
-        spec: the data set.
-        table: what holds its labels; receives the errors.
-        chosen: the classes, or the chosen labels of `multilabel`.
-        uncertain: one of `UNCERTAIN`.
-        notice: called with labels that are no classes and ignored.
-
-    Returns:
-        A column `label` of classes; for `multilabel` a column of int8 for each chosen label.
+    `table` receives the errors, `notice` the labels that are no classes and ignored; `chosen` are the classes, or the
+    chosen labels of `multilabel`, and `uncertain` is one of `UNCERTAIN`.
     """
     labels = spec.labels
     if labels.one_hot:

@@ -30,11 +30,7 @@ _MOST_MARKS = 600
 
 
 def letters_in_a_row(grey: Image.Image) -> int:
-    """How many letters the longest suspected row of text has; 0 where there are fewer than `FEWEST`.
-
-    Args:
-        grey: of mode `L`.
-    """
+    """How many letters the longest suspected row of text in an `L` image has; 0 where there are fewer than `FEWEST`."""
     factor = -(-max(grey.size) // _LONGEST_SIDE)
     pixels = np.asarray(grey.reduce(factor) if factor > 1 else grey)
     # Bright text, then dark text.

@@ -62,12 +62,7 @@ class Units:
 
     @classmethod
     def of(cls, table: pd.DataFrame, card: DatasetCard) -> Units:
-        """The units of a manifest's table.
-
-        Args:
-            table: without structural errors: the samples of a unit agree in label, group and split.
-            card: its card.
-        """
+        """The units of a table without structural errors: the samples of a unit agree in label, group and split."""
         sample_unit, unit_id = codes_of(unit_ids(table))
         first = first_rows(sample_unit, len(unit_id))
         group, group_id = codes_of(group_ids(table).iloc[first])

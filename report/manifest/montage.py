@@ -42,18 +42,7 @@ class Examples:
 
 
 def class_examples(manifest: Manifest, *, per_class: int = 8, seed: int = 0) -> list[Examples]:
-    """Up to `per_class` examples of each of the first 40 classes, drawn at random but reproducibly.
-
-    Images without labels count as one class.
-
-    Args:
-        manifest: the images to draw from.
-        per_class: examples per class.
-        seed: another seed draws other examples.
-
-    Raises:
-        ManifestError: no class has a sample.
-    """
+    """Examples of each of the first 40 classes, as `draw_montage` takes them; images without labels are one class."""
     labels = label_codes(manifest.table, manifest.card)
     order = pc.call_function("sort_indices", [as_arrow(column_of(manifest.table, "sample_id"))]).to_numpy()
     random, names = np.random.default_rng(seed), manifest.card.classes[:_MOST_CLASSES]

@@ -32,7 +32,7 @@ from ..slices import SliceChoice
 from .headers import ATTRIBUTES, Level, Skipped, read_header, require_pydicom
 from .labels import compare_groups, joined_on, read_labels, refuse_inconsistent_units, report_unmatched
 from .series import chosen_frames, sort_series
-from .skipped import SkippedFiles
+from .skipped import SkippedFiles, kinds_in_words
 from .windows import series_windows
 
 
@@ -201,7 +201,8 @@ def _read_images(
         copies = zip(images["path"][is_copy], first[is_copy], strict=True)
         faults |= {path: f"has the SOPInstanceUID of {one}; keep one of the two" for path, one in copies}
         images = images[~is_copy].reset_index(drop=True)
-    others = left_out.add_kinds({path: header for path, header in found if isinstance(header, Skipped)})
+    left_out.add({path: header.what for path, header in found if isinstance(header, Skipped)})
+    others = kinds_in_words(header for _, header in found if isinstance(header, Skipped))
     left_out.add_faulty(faults, notice)
     if images.empty:
         left_out.write()

@@ -65,12 +65,7 @@ def require_pydicom() -> None:
 def read_header(
     file: Path, attributes: Sequence[str] = (), *, needed: Collection[Level] = tuple(KEYWORDS)
 ) -> dict[str, object] | Skipped | str:
-    """What a file is, read up to its pixels.
-
-    Args:
-        file: any file.
-        attributes: some of `ATTRIBUTES`.
-        needed: the ids without which an image cannot be used.
+    """What a file is, read up to its pixels; an image cannot be used without the `needed` ids.
 
     Returns:
         For an image: the ids `image`, `study`, `patient` and `series` (empty where the file has none), `modality`, the

@@ -39,11 +39,6 @@ class SkippedFiles:
         """Adds files by their path below the folder, each with its reason."""
         self._reasons |= reasons
 
-    def add_kinds(self, kinds: Mapping[str, Skipped]) -> str:
-        """Adds files that are no images, and returns how many there are of each kind, in words."""
-        self.add({path: kind.what for path, kind in kinds.items()})
-        return kinds_in_words(kinds.values())
-
     def add_faulty(self, faults: Mapping[str, str], notice: Notice) -> None:
         """Adds files that cannot be used.
 

@@ -21,21 +21,11 @@ from .windows import series_windows
 def dicom_units(
     src: Path, files: Sequence[str], choice: SliceChoice, reading: IntensityPolicy, notice: Notice
 ) -> pd.DataFrame:
-    """Rows of DICOM files; slices of a series are in order and have a window as `build_dicom` gives them.
-
-    Args:
-        src: the folder that paths start from.
-        files: their paths below it, in order.
-        choice: of frames and slices, as in `build_dicom`.
-        reading: the intensity policy under which they are read.
-        notice: called with what was skipped, and about series.
+    """Rows of DICOM `files` below `src`; slices of a series are in order and have a window as `build_dicom` gives them.
 
     Returns:
         `sample_id`, `path`, `unit_id` (the file, of a series its first), `frame` and `window`, both missing where there
         is none. A file that cannot be used has a row too, so that whoever reads it reports why.
-
-    Raises:
-        ManifestError: pydicom is not installed.
     """
     require_pydicom()
     headers = read_all(partial(read_header, needed=()), [src / file for file in files], "Reading headers")
