@@ -42,8 +42,6 @@ def write_errors_page(found: Errors, out: Path, *, most: int = 100) -> Path:
 
 def _content(found: Errors, most: int) -> dict[str, Any]:
     """The values of the template."""
-    from importlib.metadata import version
-
     places = np.flatnonzero(found.worth_a_look)
     shown = places[:most]
     tiles, rows = _tiles(found, found.images[shown]), found.table.to_dict("records")
@@ -61,7 +59,6 @@ def _content(found: Errors, most: int) -> dict[str, Any]:
         ],
         "rest": len(places) - len(shown),
         "png": png_in_base64,
-        "medprobe_version": version("medprobe"),
     }
 
 

@@ -41,15 +41,7 @@ class Judged:
     def of(
         cls, classes: Sequence[str], unit: np.ndarray, y: np.ndarray, proba: np.ndarray, predicted: np.ndarray
     ) -> Judged:
-        """Sums up R predictions, those of one resample after those of another.
-
-        Args:
-            classes: C.
-            unit: (R,) of each prediction.
-            y: (R,) its class.
-            proba: (R, C).
-            predicted: (R,) the class that was predicted.
-        """
+        """Sums up R predictions, those of one resample after those of another: (R,) each, and `proba` (R, C)."""
         found, first, place, tested = np.unique(unit, return_index=True, return_inverse=True, return_counts=True)
         sums = np.stack([np.bincount(place, column, len(found)) for column in proba.T], axis=1)
         wrong = np.bincount(place, predicted != y, len(found)).astype(np.int64)
@@ -85,12 +77,8 @@ def choose_system(
 ) -> SystemKey:
     """The system of a run that is best on test by the run's metric, under its largest budget.
 
-    Args:
-        run: the results.
-        backbone: only systems of this one, as the run names it; and likewise `pooling` and `probe`.
-        pooling: see `backbone`.
-        probe: see `backbone`.
-        fingerprint: only systems on the cache whose spec has it.
+    Only systems of the `backbone`, `pooling` and `probe` that are given, as the run names them, and on the cache whose
+    spec has that `fingerprint`.
 
     Raises:
         ReportError: the run has no such system; says which there are.

@@ -97,19 +97,12 @@ class EmbeddingMap:
         return ReportFigure(_file_name(color), title, caption, f"Units: {shown}.", draw)
 
     def _page(self, figures: Mapping[str, ReportFigure]) -> bytes:
-        from importlib.metadata import version
-
         titles = self._titles()
         named = {
             drawn.name: figure_on_page(drawn, with_titles(drawn.svg, layers(self.points[color].to_numpy()), titles))
             for color, drawn in figures.items()
         }
-        content = {
-            "name": self.name,
-            "headline": f"{METHODS[self.method]} of {self.features}",
-            "figures": named,
-            "medprobe_version": version("medprobe"),
-        }
+        content = {"name": self.name, "headline": f"{METHODS[self.method]} of {self.features}", "figures": named}
         return render("map.html.j2", content).encode("utf-8")
 
     def _titles(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     # Safe: our own style sheet and our own colours.
     ours = {"css": _resource("page.css"), "light": palette(LIGHT), "dark": palette(DARK)}
     marked = {name: Markup(text) for name, text in ours.items()}  # noqa: S704
-    page = environment.get_template(template).render({**marked, **content})
+    page = environment.get_template(template).render({"medprobe_version": version("medprobe"), **marked, **content})
     page = _PERCENT.sub("\\1\u00a0%", page)
     return printable(page).lstrip() + "\n"
 
@@ -47,9 +48,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
 def figure_on_page(drawn: ReportFigure, svg: bytes = b"") -> dict[str, Any]:
     """What the template needs of a figure; safe, for every letter of a drawing is a path.
 
-    Args:
-        drawn: the figure.
-        svg: in place of its own: the same with titles, whose text is escaped.
+    `svg` is in place of its own: the same with titles, whose text is escaped.
     """
     from markupsafe import Markup
 

@@ -13,14 +13,10 @@ _SIZE = re.compile(r'\bviewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 
 
 def inline(svg: bytes, prefix: str) -> str:
-    """The `<svg>` element for a page.
+    """The `<svg>` element for a page, of what matplotlib wrote in the colours of `LIGHT`.
 
-    Args:
-        svg: as matplotlib wrote it, in the colours of `LIGHT`.
-        prefix: sets its ids apart from those of the page's other figures.
-
-    Returns:
-        The element; it takes its colours from the variables of `palette`, so that one drawing serves light and dark.
+    It takes its colours from the variables of `palette`, so that one drawing serves light and dark; `prefix` sets its
+    ids apart from those of the page's other figures.
     """
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]

@@ -24,7 +24,6 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.
 class Theme:
     """Colours of a figure. `accents` stay apart for colour-blind readers."""
 
-    name: str
     paper: str
     ink: str
     quiet: str
@@ -44,7 +43,6 @@ class Theme:
 
 # Okabe and Ito 2008, "Color universal design"; its yellow is left out on white, where it cannot be seen.
 LIGHT = Theme(
-    name="light",
     paper="#ffffff",
     ink="#1a1d21",
     quiet="#565d66",
@@ -52,7 +50,6 @@ LIGHT = Theme(
     accents=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d"),
 )
 DARK = Theme(
-    name="dark",
     paper="#171a1f",
     ink="#e8eaed",
     quiet="#a9b0b9",
@@ -91,7 +88,6 @@ def _settings(theme: Theme) -> dict[str, Any]:
         "axes.facecolor": theme.paper,
         "axes.labelcolor": theme.ink,
         "axes.axisbelow": True,
-        "axes.unicode_minus": True,
         "figure.facecolor": theme.paper,
         "savefig.facecolor": theme.paper,
         "text.color": theme.ink,

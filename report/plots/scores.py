@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40
 """Rows beyond which a figure shows the best ones alone."""
-ROW = 0.235
+_ROW = 0.235
 """Inches a row takes."""
 _ACROSS = 3
 """Panels in a row."""
@@ -62,9 +62,7 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
     `summary` and `seeds` are those of `ReportData`.
     """
     groups = [(str(label), rows) for label, rows in summary.head(MOST_ROWS).groupby("label", sort=False)]
-    placed, headings, bottom = grouped_rows(groups)
-    figure = new_figure(WIDTH, 0.62 + ROW * (bottom + 0.5))
-    axes = figure.add_subplot()
+    figure, axes, placed = figure_of_rows(groups, lambda row: str(row["probe_label"]), "mean  [95 % interval]")
     for y, row in placed:
         label, probe = str(row["label"]), str(row["probe"])
         values = seeds[(seeds["label"] == label) & (seeds["probe"] == probe)]["value"].to_numpy()
@@ -75,11 +73,7 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
         axes.plot(mean, y, look.marker(probe), color=look.colour(label), markersize=6, mec=LIGHT.paper, mew=0.8,
                   zorder=4)  # fmt: skip
         right_text(axes, y, f"{number(row['mean'])}  [{interval(row['low'], row['high'])}]")
-    headings_in_ink(figure, axes, headings)
-    right_text(axes, -0.05, "mean  [95 % interval]", LIGHT.quiet)
-    place_rows(axes, [y for y, _ in placed], [str(row["probe_label"]) for _, row in placed], top=-0.7, bottom=bottom)
     axes.set_xlabel(f"{look.metric.label} on test{look.metric.direction}")
-    axes.grid(axis="x")
     # No values that the metric cannot take, but a mark at the very end is seen whole.
     (low, high), (least, most) = axes.get_xlim(), look.metric.range
     margin = 0.015 * (high - low)
@@ -92,9 +86,7 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     rows = comparisons.head(MOST_ROWS)
     keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 36)) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
-    placed, headings, bottom = grouped_rows(groups)
-    figure = new_figure(WIDTH, 0.75 + ROW * (bottom + 0.5))
-    axes = figure.add_subplot()
+    figure, axes, placed = figure_of_rows(groups, lambda row: shortened(str(row["b"]), 36), "lead   Holm p", lines=2)
     axes.axvline(0, color=LIGHT.quiet, linewidth=0.9, zorder=1)
     for y, row in placed:
         lead, low, high = (float(row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
@@ -105,17 +97,11 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
         axes.plot(lead, y, marker, color=colour, markersize=6, mfc=face, mec=colour, mew=1.3, zorder=4)
         star = "  *" if row["significant"] else ""
         right_text(axes, y, f"{signed(row['advantage'])}   {p_value(row['p_adjusted'])}{star}")
-    headings_in_ink(figure, axes, headings)
-    right_text(axes, -0.05, "lead   Holm p", LIGHT.quiet)
-    place_rows(
-        axes, [y for y, _ in placed], [shortened(str(row["b"]), 36) for _, row in placed], top=-0.7, bottom=bottom
-    )
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.04 * (high - low)), high)
     axes.set_xlabel(
         f"Lead in {lower_first(look.metric.label)} with 95 % interval\n(right of zero the heading's is better)"
     )
-    axes.grid(axis="x")
     return figure
 
 
@@ -157,10 +143,15 @@ def _wrapped(title: str, width: int) -> str:
     return words if len(words) <= width else textwrap.fill(words.replace(":", ": ").replace(",", ", "), width)
 
 
-def grouped_rows(
-    groups: Sequence[tuple[str, pd.DataFrame]],
-) -> tuple[list[tuple[float, pd.Series]], list[tuple[float, str]], float]:
-    """Places rows under headings from the top down: the rows, the headings, and where the list ends."""
+def figure_of_rows(
+    groups: Sequence[tuple[str, pd.DataFrame]], name: Callable[[pd.Series], str], beside: str, *, lines: int = 1
+) -> tuple[Figure, Axes, list[tuple[float, pd.Series]]]:
+    """A figure of rows under headings from the top down, each named on the left; `beside` heads what is on the right.
+
+    `lines` are those of the label of the x axis. Returns the figure, its axes, and where each row is.
+    """
+    from matplotlib.transforms import blended_transform_factory
+
     placed, headings, y = [], [], 0.0
     for heading, rows in groups:
         y += 0.75
@@ -169,13 +160,11 @@ def grouped_rows(
             y += 1
             placed.append((y, row))
         y += 0.25
-    return placed, headings, y + 0.45
-
-
-def headings_in_ink(figure: Figure, axes: Axes, headings: Sequence[tuple[float, str]]) -> None:
-    """Writes the headings of `grouped_rows` at the left edge of the figure."""
-    from matplotlib.transforms import blended_transform_factory
-
+    figure = new_figure(WIDTH, 0.49 + 0.13 * lines + _ROW * (y + 0.95))
+    axes = figure.add_subplot()
+    axes.grid(axis="x")
+    place_rows(axes, [y for y, _ in placed], [name(row) for _, row in placed], top=-0.7, bottom=y + 0.45)
+    right_text(axes, -0.05, beside, LIGHT.quiet)
     # From the figure's edge and outside its layout: a long name must not squeeze the axes. In ink, not in the
     # backbone's colour: letters need more contrast than marks do.
     across = blended_transform_factory(figure.transSubfigure, axes.transData)
@@ -184,6 +173,7 @@ def headings_in_ink(figure: Figure, axes: Axes, headings: Sequence[tuple[float, 
             0.008, y, shortened(text, 66), transform=across, va="center", ha="left", weight="bold",
             bbox={"facecolor": LIGHT.paper, "edgecolor": "none", "pad": 1.0}, zorder=3, in_layout=False,
         )  # fmt: skip
+    return figure, axes, placed
 
 
 def right_text(axes: Axes, y: float, text: str, colour: str | None = None) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...base.text import number, p_value, shortened, signed
-from ..elements.theme import LIGHT, new_figure, place_rows
-from .scores import MOST_ROWS, ROW, WIDTH, Look, grouped_rows, headings_in_ink, right_text
+from ..elements.theme import LIGHT
+from .scores import MOST_ROWS, Look, figure_of_rows, right_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,9 +21,11 @@ def unfreezing_figure(systems: pd.DataFrame, look: Look) -> Figure:
     `frozen`, and of the fine-tuned ones `advantage`, `p_adjusted` and `significant`.
     """
     groups = [(str(label), rows) for label, rows in systems.head(MOST_ROWS).groupby("label", sort=False)]
-    placed, headings, bottom = grouped_rows(groups)
-    figure = new_figure(WIDTH, 0.62 + ROW * (bottom + 0.5))
-    axes = figure.add_subplot()
+
+    def name(row: pd.Series) -> str:
+        return f"{shortened(row['probe_label'])}{' (frozen)' if row['frozen'] else ''}"
+
+    figure, axes, placed = figure_of_rows(groups, name, "mean   gain   Holm p")
     for label, rows in groups:
         frozen = rows[rows["frozen"]]["mean"]
         places = [y for y, row in placed if row["label"] == label]
@@ -37,10 +39,5 @@ def unfreezing_figure(systems: pd.DataFrame, look: Look) -> Figure:
         star = "  *" if row["significant"] else ""
         gain = "" if row["frozen"] else f"   {signed(row['advantage'])}   {p_value(row['p_adjusted'])}{star}"
         right_text(axes, y, f"{number(row['mean'])}{gain}")
-    headings_in_ink(figure, axes, headings)
-    right_text(axes, -0.05, "mean   gain   Holm p", LIGHT.quiet)
-    names = [f"{shortened(row['probe_label'])}{' (frozen)' if row['frozen'] else ''}" for _, row in placed]
-    place_rows(axes, [y for y, _ in placed], names, top=-0.7, bottom=bottom)
     axes.set_xlabel(f"{look.metric.label} on test{look.metric.direction}")
-    axes.grid(axis="x")
     return figure

@@ -30,6 +30,8 @@ from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
 from .comparisons import against_frozen, better_first
 from .costs import costs_of
 
+_KEYS = list(SystemKey._fields)
+
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
@@ -165,20 +167,18 @@ class ReportData:
         """The metric on test by `label`, `probe` and `seed` (the mean over its folds), where it is defined."""
         scores = self.run.scores
         rows = scores[(scores["split"] == "test") & (scores["metric"] == self.metric.name) & scores["value"].notna()]
-        keys = list(SystemKey._fields)
-        named = rows.merge(self.summary[[*keys, "label", "probe_label"]], on=keys, validate="many_to_one")
+        named = rows.merge(self.summary[[*_KEYS, "label", "probe_label"]], on=_KEYS, validate="many_to_one")
         of_seed = ["label", "probe", "probe_label", "seed"]
         return named.groupby(of_seed, sort=False)["value"].mean().reset_index()
 
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
         """One row per system, best first: `label`, `probe_label`, mean and sd in every metric that was scored."""
-        keys = list(SystemKey._fields)
-        wide = summarise_metrics(self.run).pivot(index=keys, columns="metric", values=["mean", "sd"])
+        wide = summarise_metrics(self.run).pivot(index=_KEYS, columns="metric", values=["mean", "sd"])
         wide.columns = [f"{metric}_{part}" for part, metric in wide.columns]
         names = [f"{m.name}_{part}" for m in self.scored for part in ("mean", "sd")]
-        table = self.every_system[[*keys, "label", "probe_label"]].merge(wide.reset_index(), on=keys, how="left")
-        return table.reindex(columns=[*keys, "label", "probe_label", *names])
+        table = self.every_system[[*_KEYS, "label", "probe_label"]].merge(wide.reset_index(), on=_KEYS, how="left")
+        return table.reindex(columns=[*_KEYS, "label", "probe_label", *names])
 
     @cached_property
     def fine_tuned(self) -> list[str]:
@@ -193,9 +193,8 @@ class ReportData:
     @cached_property
     def costs(self) -> pd.DataFrame:
         """What each system of the largest budget cost: the columns of `costs_of`, in the order of the summary."""
-        keys = list(SystemKey._fields)
-        named = [*keys, "label", "probe_label", "mean"]
-        return self.summary[named].merge(costs_of(self.run), on=keys, how="left", validate="one_to_one")
+        named = self.summary[[*_KEYS, "label", "probe_label", "mean"]]
+        return named.merge(costs_of(self.run), on=_KEYS, how="left", validate="one_to_one")
 
     @cached_property
     def as_published(self) -> pd.DataFrame | None:
@@ -205,9 +204,8 @@ class ReportData:
         scores = self.run.scores_as_published
         if scores is None:
             return None
-        keys = list(SystemKey._fields)
-        means = scores[scores["metric"] == self.metric.name].groupby(keys)["value"].mean().rename("published")
-        table = self.every_system.merge(means.reset_index(), on=keys, how="left", validate="one_to_one")
+        means = scores[scores["metric"] == self.metric.name].groupby(_KEYS)["value"].mean().rename("published")
+        table = self.every_system.merge(means.reset_index(), on=_KEYS, how="left", validate="one_to_one")
         return table.assign(leak=table["published"] - table["mean"])
 
     @property

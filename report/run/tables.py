@@ -47,25 +47,34 @@ def _budget_caption(data: ReportData) -> str:
 def comparisons_table(data: ReportData, rows: pd.DataFrame | None = None) -> Table:
     """Pairs of backbones within each probe, the better one first; all of them unless `rows` are given."""
     chosen = data.every_comparison if rows is None else rows
-    used = " or ".join(VERDICT_TESTS[name] for name in VERDICT_TESTS if (chosen["test"] == name).any()) or "no test"
     caption = (
         f"Differences in {lower_first(data.metric.label)} between backbones under the same probe, A minus B, A"
-        f" being the better: mean over seeds, 95 % interval were other groups tested, p-value ({used}) and"
+        f" being the better: mean over seeds, 95 % interval were other groups tested, p-value ({_tests(chosen)}) and"
         f" p-value after Holm's correction for {counted(data.tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )
     names = {"Probe": words("probe_label"), **_budget(data), "A": words("a"), "B": words("b")}
+    return _table_of_pairs("comparisons", caption, chosen, names, "A", "B")
+
+
+def _tests(rows: pd.DataFrame) -> str:
+    """What tests the comparisons had."""
+    return " or ".join(test for name, test in VERDICT_TESTS.items() if (rows["test"] == name).any()) or "no test"
+
+
+def _table_of_pairs(name: str, caption: str, rows: pd.DataFrame, names: dict[str, Cell], one: str, other: str) -> Table:
+    """Comparisons of `one` with `other`, significant ones in bold."""
     numbers = {
-        "A mean": decimal("mean_a"),
-        "B mean": decimal("mean_b"),
+        f"{one} mean": decimal("mean_a"),
+        f"{other} mean": decimal("mean_b"),
         "Difference": difference("difference"),
         "95 % interval": bounds,
         "p": p_of("p"),
         "Holm p": p_of("p_adjusted"),
     }
-    strong = [place for place, flag in enumerate(chosen["significant"]) if flag]
-    raw = chosen.drop(columns=["advantage", "advantage_low", "advantage_high"])
-    return Table.of("comparisons", caption, chosen, names | numbers, len(names), strong=strong, raw=raw)
+    strong = [place for place, flag in enumerate(rows["significant"]) if flag]
+    raw = rows.drop(columns=["advantage", "advantage_low", "advantage_high"])
+    return Table.of(name, caption, rows, names | numbers, len(names), strong=strong, raw=raw)
 
 
 def leaks_table(data: ReportData) -> Table | None:
@@ -89,28 +98,20 @@ def unfreezing_table(data: ReportData) -> Table | None:
     rows = data.against_frozen
     if rows.empty:
         return None
-    used = " or ".join(VERDICT_TESTS[name] for name in VERDICT_TESTS if (rows["test"] == name).any()) or "no test"
     compared = counted(int(rows["compared"].iloc[0]), "comparison")
     caption = (
         f"What unfreezing changes in {lower_first(data.metric.label)}: each fine-tuned system minus the best frozen"
         " probe on the same backbone, on the same test units: mean over seeds, 95 % interval were other groups tested,"
-        f" p-value ({used}) and p-value after Holm's correction for {compared} between probes. Significant differences"
-        " (Holm p < 0.05) are in bold. The frozen probe is the best of several on this test, which favours it."
+        f" p-value ({_tests(rows)}) and p-value after Holm's correction for {compared} between probes. Significant"
+        " differences (Holm p < 0.05) are in bold. The frozen probe is the best of several on this test, which favours"
+        " it."
     )
-    cells = {
+    names: dict[str, Cell] = {
         "Backbone": words("backbone"),
         "Fine-tuned": lambda row: data.probe_label(row["a"]),
         "Frozen": lambda row: data.probe_label(row["b"]),
-        "Fine-tuned mean": decimal("mean_a"),
-        "Frozen mean": decimal("mean_b"),
-        "Difference": difference("difference"),
-        "95 % interval": bounds,
-        "p": p_of("p"),
-        "Holm p": p_of("p_adjusted"),
     }
-    strong = [place for place, flag in enumerate(rows["significant"]) if flag]
-    raw = rows.drop(columns=["advantage", "advantage_low", "advantage_high"])
-    return Table.of("unfreezing", caption, rows, cells, 3, strong=strong, raw=raw)
+    return _table_of_pairs("unfreezing", caption, rows, names, "Fine-tuned", "Frozen")
 
 
 def costs_table(data: ReportData) -> Table | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from .verdict import conclude
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_Made = TypeVar("_Made")
 _MOST_ROWS = 40
 """Systems that a notebook shows."""
 
@@ -59,28 +60,25 @@ def _draw(run: Run, name: str, *, metric: str | None = None) -> Figure:
         ReportError: the run has nothing to show in it; names those in which it has.
         ProbeError: no such metric.
     """
-    data = _data_with_values(run, metric)
-    found = {other: figure for other, make in FIGURES.items() if (figure := make(data)) is not None}
-    if name not in found:
-        raise ReportError(f'{data.name}: nothing to show in the figure "{name}"; there are {one_of(found)}.')
-    return found[name].figure()
+    return _made("figure", FIGURES, name, run, metric).figure()
 
 
 def table_of(run: Run, name: str, metric: str | None) -> pd.DataFrame:
     """A table of the run's report at full precision; `Run.table` describes it."""
-    make, data = look_up("table", name, TABLES), _data_with_values(run, metric)
-    table = make(data)
-    if table is None:
-        found = [other for other, another in TABLES.items() if another(data) is not None]
-        raise ReportError(f'{data.name}: nothing to show in the table "{name}"; there are {one_of(found)}.')
-    return table.raw.copy()
+    return _made("table", TABLES, name, run, metric).raw.copy()
 
 
-def _data_with_values(run: Run, metric: str | None) -> ReportData:
-    data = _data(run, metric)
+def _made(
+    kind: str, makers: Mapping[str, Callable[[ReportData], _Made | None]], name: str, run: Run, metric: str | None
+) -> _Made:
+    """One of the figures or tables of the run's report."""
+    make, data = look_up(kind, name, makers), _data(run, metric)
     if not data.has_values:
         raise ReportError(f"{data.name}: {data.metric.name} has no value for any system; name another metric.")
-    return data
+    if (made := make(data)) is not None:
+        return made
+    found = [other for other, another in makers.items() if another(data) is not None]
+    raise ReportError(f'{data.name}: nothing to show in the {kind} "{name}"; there are {one_of(found)}.')
 
 
 def html_of(run: Run) -> str | None:
