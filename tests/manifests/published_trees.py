@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
+from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest
 from PIL import Image
 
@@ -16,6 +18,15 @@ CHEST = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
     "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
+
+
+def refused(build: Callable[[], object], *words: str) -> str:
+    """The message of the `ManifestError` that `build` raises, in which all `words` are."""
+    with pytest.raises(ManifestError) as refusal:
+        build()
+    for said in words:
+        assert said in str(refusal.value)
+    return str(refusal.value)
 
 
 @dataclass

@@ -12,8 +12,11 @@ from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import BUILDERS, Manifest, read_image
 from medprobe.manifests.builders.dicom_tree import headers
 from medprobe.manifests.builders.files import files_below
+from published_trees import refused
 
 pydicom = pytest.importorskip("pydicom")
+from made_dicom import dataset, written  # noqa: E402  (needs pydicom)
+
 build_dicom = BUILDERS["dicom"].build
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -33,30 +36,21 @@ def _image(patient: int, study: int, image: int) -> str:
 
 def _write(file: Path, patient: int, study: int, image: int, *, frames: int = 1, **elements: object) -> None:
     """A small file with pixels that its ids alone decide; `elements` are set over the others, None takes one away."""
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    dataset.SOPInstanceUID = _image(patient, study, image)
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _study(patient, study), f"{_study(patient, study)}.9"
-    dataset.PatientID, dataset.PatientName = f"PAT{patient}", "SECRET^NAME"
-    dataset.PatientSex, dataset.PatientAge = _SEX[f"PAT{patient}"], _AGE[f"PAT{patient}"]
-    dataset.Modality = ("CR", "DX")[image % 2]
-    dataset.Rows, dataset.Columns = 6, 5
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.SamplesPerPixel, dataset.PixelRepresentation = 7, 1, 0
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    if frames > 1:
-        dataset.NumberOfFrames = frames
-    seed = 100 * patient + 10 * study + image
-    dataset.PixelData = np.random.default_rng(seed).integers(0, 256, (frames, 6, 5), np.uint8).tobytes()
+    name, seed = f"PAT{patient}", 100 * patient + 10 * study + image
+    pixels = np.random.default_rng(seed).integers(0, 256, (frames, 6, 5), np.uint8)
+    made = dataset(pixels, frames=frames) if frames > 1 else dataset(pixels[0])
+    elements = {
+        "SOPInstanceUID": _image(patient, study, image), "StudyInstanceUID": _study(patient, study),
+        "SeriesInstanceUID": f"{_study(patient, study)}.9", "PatientID": name, "PatientName": "SECRET^NAME",
+        "PatientSex": _SEX[name], "PatientAge": _AGE[name], "Modality": ("CR", "DX")[image % 2], **elements,
+    }  # fmt: skip
     for keyword, value in elements.items():
         if value is None:
-            delattr(dataset, keyword)
+            delattr(made, keyword)
         else:
-            setattr(dataset, keyword, value)
+            setattr(made, keyword, value)
     file.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(file, enforce_file_format=True)
+    written(file, made)
 
 
 @pytest.fixture
@@ -184,13 +178,13 @@ def test_files_that_cannot_be_used_are_refused_all_at_once(export: Path) -> None
     shutil.copy(export / "a" / "IM0001", export / "b" / "copy.dcm")
     _write(export / "d" / "nobody.dcm", 1, 1, 1, PatientID="")
     _write(export / "d" / "many.dcm", 1, 1, 2, NumberOfFrames=99999999)
-    with pytest.raises(ManifestError) as refusal:
-        build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
-    message = str(refusal.value)
-    assert "3 errors" in message
-    assert "b/copy.dcm: has the SOPInstanceUID of a/IM0001; keep one of the two" in message
-    assert "d/nobody.dcm: its header has no PatientID; if patients are named in the table" in message
-    assert "d/many.dcm: it declares more frames than it can hold" in message
+    refused(
+        lambda: build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"]),
+        "3 errors",
+        "b/copy.dcm: has the SOPInstanceUID of a/IM0001; keep one of the two",
+        "d/nobody.dcm: its header has no PatientID; if patients are named in the table",
+        "d/many.dcm: it declares more frames than it can hold",
+    )
 
 
 @pytest.fixture
@@ -253,9 +247,9 @@ def test_a_table_of_skipped_files_replaces_only_its_like(export: Path, name: str
 
 def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Path) -> None:
     for file in ("one, first.dcm", "IM0001", "later.DCM"):
-        dataset = pydicom.dcmread(export / "a" / file)
-        dataset.PatientID = ""
-        dataset.save_as(export / "a" / file)
+        header = pydicom.dcmread(export / "a" / file)
+        header.PatientID = ""
+        header.save_as(export / "a" / file)
     rows = [f"{_study(0, 0)},ill,K1", f"{_study(0, 1)},well,K1", f"{_study(1, 0)},ill,K2"]
     table = _labels(export, rows, "StudyInstanceUID,finding,who")
     manifest = build_dicom(export, labels=table, label_columns=["finding"], group_column="who")
@@ -283,9 +277,10 @@ def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Pa
     ],
 )
 def test_what_is_asked_or_written_amiss_is_told(export: Path, header, rows, options, message) -> None:
-    with pytest.raises(ManifestError) as refusal:
-        build_dicom(export, labels=_labels(export, rows, header), **{"label_columns": ["finding"], **options})
-    assert message in str(refusal.value)
+    refused(
+        lambda: build_dicom(export, labels=_labels(export, rows, header), **{"label_columns": ["finding"], **options}),
+        message,
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,29 +292,28 @@ def test_what_is_asked_or_written_amiss_is_told(export: Path, header, rows, opti
     ],
 )
 def test_ids_that_stand_twice_are_told_by_rows_alone(export: Path, header: str, rows: list[str]) -> None:
-    with pytest.raises(ManifestError) as refusal:
-        build_dicom(export, labels=_labels(export, rows, header), label_columns=["finding"])
-    said = str(refusal.value)
-    assert f'2 rows (2, 3): the same value in column "{header.split(",")[0]}"' in said
+    said = refused(
+        lambda: build_dicom(export, labels=_labels(export, rows, header), label_columns=["finding"]),
+        f'2 rows (2, 3): the same value in column "{header.split(",")[0]}"',
+    )
     assert "PAT" not in said
     assert _ROOT not in said
 
 
 def test_a_patient_of_two_labels_is_told_by_the_rows_of_the_table(export: Path) -> None:
     table = _labels(export, _BY_STUDY)
-    with pytest.raises(ManifestError) as refusal:
-        build_dicom(export, labels=table, label_columns=["finding"], unit="patient")
-    assert str(refusal.value) == (
+    said = refused(lambda: build_dicom(export, labels=table, label_columns=["finding"], unit="patient"))
+    assert said == (
         f'{table}, 2 rows (1, 2): are of one patient and differ in column "finding"; give --unit study, or fix them.'
     )
 
 
 def test_a_study_of_two_patients_is_told_by_its_files(export: Path) -> None:
     _write(export / "d" / "other.dcm", 1, 0, 1, PatientID="PAT9")
-    with pytest.raises(ManifestError) as refusal:
-        build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"])
-    said = str(refusal.value)
-    assert "b/IM0001, d/other.dcm have one StudyInstanceUID and different PatientIDs" in said
+    said = refused(
+        lambda: build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"]),
+        "b/IM0001, d/other.dcm have one StudyInstanceUID and different PatientIDs",
+    )
     assert "PAT1" not in said
     assert _ROOT not in said
 

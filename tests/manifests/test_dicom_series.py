@@ -13,6 +13,8 @@ from medprobe.manifests import BUILDERS, IntensityPolicy, Manifest, read_image
 
 pydicom = pytest.importorskip("pydicom")
 dicomwrappers = pytest.importorskip("nibabel.nicom.dicomwrappers")
+from made_dicom import dataset, written  # noqa: E402  (needs pydicom)
+
 build_dicom = BUILDERS["dicom"].build
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -21,20 +23,10 @@ _AXIAL = [1.0, 0, 0, 0, 1, 0]
 
 def _slice(file: Path, grey: int, patient: str = "P0", **elements: object) -> None:
     """A CT slice of one grey level and with its own window, so that pixels tell which slice it is."""
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = pydicom.uid.CTImageStorage
-    dataset.SOPInstanceUID = pydicom.uid.generate_uid()
-    dataset.PatientID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = patient, f"1.2.{patient[1]}", "1.3.1"
-    dataset.Modality, dataset.PhotometricInterpretation = "CT", "MONOCHROME2"
-    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PixelRepresentation = 4, 4, 1, 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelData = bytes([grey] * 16)
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
+    ids = {"SOPInstanceUID": pydicom.uid.generate_uid(), "StudyInstanceUID": f"1.2.{patient[1]}", "PatientID": patient}
+    others = {"SeriesInstanceUID": "1.3.1", "Modality": "CT", **elements}
     file.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(file, enforce_file_format=True)
+    written(file, dataset(np.full((4, 4), grey, np.uint8), **ids, **others))
 
 
 def _built(tree: Path, patients: Sequence[str] = ("P0", "P1"), **options: object) -> Manifest:

@@ -10,6 +10,7 @@ from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS, Manifest, build_csv, build_folder, build_npz, read_image
 from medprobe.manifests.summary.counts import class_counts
 from PIL import Image
+from published_trees import refused
 
 
 def test_class_folders_under_splits_give_every_image_its_class_and_split(class_folders: Path) -> None:
@@ -73,7 +74,6 @@ def test_numbered_classes_are_ordered_by_value_and_may_be_ordinal(tmp_path: Path
         (["a.png"], "no class folders in src"),
         (["train/a/1.png", "glioma/1.png"], "are mixed with others"),
         (["train/1.png"], "no class folders in train"),
-        (["a/1.png"], "at least two classes"),
     ],
 )
 def test_a_folder_of_another_layout_is_refused_with_the_right_one(tmp_path: Path, draw, tree, message: str) -> None:
@@ -137,7 +137,6 @@ def test_a_parquet_table_gives_the_manifest_that_its_csv_gives(cohort: Path) -> 
     [
         ({"image_column": "File", "group_column": "patients"}, 'no column "patients". Did you mean "patient"?'),
         ({"image_column": "File", "group_column": "patients"}, '"File". Did you mean "file"?'),
-        ({"split_column": "sex"}, 'column "sex" has train, val or test in no row'),
         (
             {"root": "img"},
             'none of its 12 images is in the folder "img"; the first one looked for was that of row 1, column "file"',
@@ -155,9 +154,7 @@ def test_a_parquet_table_gives_the_manifest_that_its_csv_gives(cohort: Path) -> 
 def test_a_table_that_does_not_fit_is_refused_in_the_words_of_its_owner(cohort, monkeypatch, change, message) -> None:
     monkeypatch.chdir(cohort.parent)
     options = {"image_column": "file", "label_columns": ["dx"], "group_column": "patient"}
-    with pytest.raises(ManifestError) as refusal:
-        build_csv(cohort.name, **{**options, **change})
-    assert message in str(refusal.value)
+    refused(lambda: build_csv(cohort.name, **{**options, **change}), message)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +170,7 @@ def test_a_table_that_does_not_fit_is_refused_in_the_words_of_its_owner(cohort, 
 def test_a_faulty_table_is_refused_naming_its_own_row_and_column(tmp_path: Path, draw, rows: str, message: str) -> None:
     draw(tmp_path / "1.png", 0)
     (tmp_path / "t.csv").write_text(rows)
-    with pytest.raises(ManifestError) as refusal:
-        build_csv(tmp_path / "t.csv", image_column="img", label_columns=["dx"])
-    assert message in str(refusal.value)
+    refused(lambda: build_csv(tmp_path / "t.csv", image_column="img", label_columns=["dx"]), message)
 
 
 @pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3)], ids=["grey", "rgb"])
@@ -204,15 +199,8 @@ def test_npz_labels_of_several_columns_are_multilabel(tmp_path: Path) -> None:
 
 def test_an_npz_file_in_another_layout_is_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", train_images=np.zeros((3, 4, 4)), train_labels=np.zeros(2), test_images=np.zeros(3))
-    with pytest.raises(ManifestError) as refusal:
-        build_npz(tmp_path / "t.npz")
-    for words in (
-        "train_images holds float64",
-        "train_labels holds float64",
-        "3 images, train_labels 2",
-        "test_labels is",
-    ):
-        assert words in str(refusal.value)
+    words = "train_images holds float64", "train_labels holds float64", "3 images, train_labels 2", "test_labels is"
+    refused(lambda: build_npz(tmp_path / "t.npz"), *words)
     np.savez(tmp_path / "u.npz", train_images=np.zeros((2, 4, 4), np.uint8), train_labels=np.array([[0, 1], [2, 0]]))
     with pytest.raises(ManifestError, match="train_labels, row 2: holds 2, but a label of several is 0 or 1"):
         build_npz(tmp_path / "u.npz")

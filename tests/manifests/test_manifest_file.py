@@ -15,6 +15,7 @@ from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import DatasetCard, Manifest, Source
 from medprobe.manifests.manifest import refuse_existing
 from medprobe.manifests.validation.diagnostics import leaves_root
+from published_trees import refused
 
 _CARD = DatasetCard(name="toy", task="multiclass", classes=["a", "b", "1"])
 _ROWS = {"sample_id": ["s1", "s2", "s3"], "path": ["1.png", "2.png", "3.png"], "label": ["a", "b", "1"]}
@@ -125,25 +126,19 @@ _FAULTS = [
 @pytest.mark.parametrize(("columns", "message"), _FAULTS, ids=[message for _, message in _FAULTS])
 def test_a_faulty_table_is_refused_naming_row_and_column(tmp_path: Path, columns: dict, message: str) -> None:
     path = _write(tmp_path, pd.DataFrame({**_ROWS, **columns}).to_csv(index=False))
-    with pytest.raises(ManifestError) as refusal:
-        Manifest.load(path)
-    assert message in str(refusal.value)
-    assert str(refusal.value).startswith(f"{path}, ")
+    said = refused(lambda: Manifest.load(path), message)
+    assert said.startswith(f"{path}, ")
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     path = _write(tmp_path, "sample_id,path,label\ns1,a,x\ns1,,a\n,b,\n")
-    with pytest.raises(ManifestError) as refusal:
-        Manifest.load(path)
-    for word in ("blank", "the same value", 'holds "x"', 'column "path"', "5 errors"):
-        assert word in str(refusal.value)
+    refused(lambda: Manifest.load(path), "blank", "the same value", 'holds "x"', 'column "path"', "5 errors")
 
 
 def test_faults_that_are_too_many_to_be_told_one_by_one_are_counted(tmp_path: Path) -> None:
     rows = "".join(f"s{row % 300},{row},a\n" for row in range(600))
-    with pytest.raises(ManifestError) as refusal:
-        Manifest.load(_write(tmp_path, f"sample_id,path,label\n{rows}"))
-    first, *_, last = str(refusal.value).splitlines()
+    said = refused(lambda: Manifest.load(_write(tmp_path, f"sample_id,path,label\n{rows}")))
+    first, *_, last = said.splitlines()
     assert first.endswith(": 300 errors:")
     assert last == "  and 290 more"
 
@@ -303,12 +298,10 @@ _SOUND = "name: t\ntask: binary\nclasses: [a, b]\n"
 )
 def test_a_faulty_card_is_refused_naming_the_field(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.yaml").write_text(text)
-    with pytest.raises(ManifestError) as refusal:
-        DatasetCard.load(tmp_path / "t.yaml")
-    assert message in str(refusal.value)
-    assert str(refusal.value).startswith(str(tmp_path / "t.yaml"))
+    said = refused(lambda: DatasetCard.load(tmp_path / "t.yaml"), message)
+    assert said.startswith(str(tmp_path / "t.yaml"))
     for raw in ("Input should", "Value error", ".."):
-        assert raw not in str(refusal.value)
+        assert raw not in said
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from medprobe.manifests.datasets import set_format
 from medprobe.manifests.datasets.set_file import read_set_file
 from medprobe.manifests.registry import TABLE_TEMPLATE, table_builder
 from medprobe.study import compile_study, load_study
-from published_trees import draw, write
+from published_trees import draw, refused, write
 
 _DOCS = Path(__file__).parents[2] / "docs" / "tables.md"
 _SECTIONS = (
@@ -102,11 +102,8 @@ def test_every_key_is_documented(section: type) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_named_by_its_key(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
-    with pytest.raises(ManifestError) as refusal:
-        table_builder(_file(tmp_path, old, new))
-    assert str(refusal.value).startswith(f"{tmp_path / 'my_set.toml'}: "[:-1])
-    for word in words:
-        assert word in str(refusal.value)
+    said = refused(lambda: table_builder(_file(tmp_path, old, new)), *words)
+    assert said.startswith(f"{tmp_path / 'my_set.toml'}: "[:-1])
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused_with_the_near_one(tmp_path: Path, medprobe) -> None:

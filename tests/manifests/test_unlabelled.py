@@ -21,6 +21,7 @@ from medprobe.manifests import (
     resplit,
 )
 from medprobe.report import draw_montage, write_manifest_page
+from published_trees import refused
 
 
 @pytest.fixture
@@ -121,9 +122,7 @@ def test_the_page_and_the_picture_show_examples_of_all(scans: Manifest, tmp_path
     ],
 )
 def test_a_card_has_task_and_classes_or_neither(fields: dict, message: str) -> None:
-    with pytest.raises(ManifestError) as refused:
-        DatasetCard.of("card", name="scans", **fields)
-    assert message in str(refused.value)
+    refused(lambda: DatasetCard.of("card", name="scans", **fields), message)
 
 
 @pytest.mark.parametrize("option", [{"task": "binary"}, {"classes": ["a", "b"]}])
