@@ -220,14 +220,6 @@ def test_the_ten_leaks_of_the_brain_images_are_found_and_no_more(medprobe, reald
     assert "errors of 1 kind in 20 images" in said
 
 
-def test_a_primary_metric_that_does_not_exist_is_told_before_anything_is_embedded(pets, tmp_path, medprobe) -> None:
-    card = tmp_path / "pets.yaml"
-    card.write_text(card.read_text().replace("roc_auc", "roc_acu"))
-    status, _, told = medprobe("manifest", "check", tmp_path / "pets.parquet")
-    assert status == 1
-    assert 'Did you mean "roc_auc"' in told
-
-
 def test_a_montage_replaces_nothing_that_it_was_not_told_to(pets, tmp_path, medprobe) -> None:
     before = pets.path.read_bytes()
     for place in (pets.path, pets.source(0).path):
@@ -237,15 +229,6 @@ def test_a_montage_replaces_nothing_that_it_was_not_told_to(pets, tmp_path, medp
     assert pets.path.read_bytes() == before
     for _ in range(2):
         assert medprobe("manifest", "show", pets.path).status == 0
-
-
-def test_a_manifest_built_anew_keeps_what_people_wrote_into_its_card(class_folders, tmp_path, medprobe) -> None:
-    words = ("manifest", "build", "folder", class_folders, "--out", tmp_path / "pets.parquet")
-    medprobe(*words)
-    card = tmp_path / "pets.yaml"
-    card.write_text(card.read_text() + "license: CC0-1.0\n")
-    assert medprobe(*words, "--overwrite").status == 0
-    assert "CC0-1.0" in card.read_text()
 
 
 def test_a_table_in_utf_16_is_one_clear_line(tmp_path, medprobe) -> None:

@@ -80,28 +80,6 @@ def test_one_bit_becomes_black_and_white(tmp_path: Path) -> None:
     ]
 
 
-def test_floating_point_images_are_refused_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="floating-point"):
-        _read(_saved(tmp_path, Image.fromarray(_NOISE[..., 0].astype(np.float32)), "i.tif"))
-
-
-def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    pixels = _read(_saved(tmp_path, Image.fromarray(_NOISE), exif=exif))
-    np.testing.assert_array_equal(pixels, np.rot90(_NOISE, -1))
-
-
-def test_a_file_of_several_images_needs_a_frame(tmp_path: Path) -> None:
-    pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 20, 30)]
-    path = _saved(tmp_path, pages[0], "i.tif", save_all=True, append_images=pages[1:])
-    assert _read(path, frame=2)[0, 0] == 30
-    with pytest.raises(ImageError, match="holds 3 images"):
-        _read(path)
-    with pytest.raises(ImageError, match="no frame 3"):
-        _read(path, frame=3)
-
-
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     # Between Pillow's limit and twice that, where Pillow itself only warns.
     with pytest.raises(ImageError, match="decompression bomb"):
