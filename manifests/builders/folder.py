@@ -194,12 +194,7 @@ def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
 
 
 def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, layout: str) -> list[_ClassFolder]:
-    """The class folders, each with its split.
-
-    Raises:
-        ManifestError: there are none, folders of splits and of classes are mixed, or one of `classes` has no folder, or
-            none in one of the splits; all such are named, with the near ones that are there.
-    """
+    """The class folders, each with its split."""
     folders = _folders(src)
     splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
     others = [folder for folder in folders if splits and folder not in splits]

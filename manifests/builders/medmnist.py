@@ -94,11 +94,7 @@ def _build(
 
 
 def _find(dataset: Path | str, requested: str | None) -> tuple[SetFacts, int, Path]:
-    """The set, its size, and the file that should hold it.
-
-    Raises:
-        ManifestError: there is no such set, or it has no such size.
-    """
+    """The set, its size, and the file that should hold it."""
     given, sets = Path(dataset), all_sets()
     name, named = name_and_size(given.stem)
     if name not in sets:
@@ -119,11 +115,7 @@ def _find(dataset: Path | str, requested: str | None) -> tuple[SetFacts, int, Pa
 
 
 def _fetch(facts: SetFacts, size: int, file: Path) -> None:
-    """Downloads the published file to `file`, whole or not at all.
-
-    Raises:
-        ManifestError: it cannot be had, or is another than the published one.
-    """
+    """Downloads the published file to `file`, whole or not at all."""
     from http.client import HTTPException
     from urllib.error import URLError
     from urllib.request import urlopen

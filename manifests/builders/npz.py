@@ -86,12 +86,7 @@ def build_npz(
 
 
 def _read(file: Path, notice: Notice) -> tuple[dict[str, Layout], np.ndarray]:
-    """The layout of the images of each split; and the labels of all splits, one after the other: (N, K) int64.
-
-    Raises:
-        ManifestError: the file cannot be read, or arrays are missing, of another shape or type, do not go together or
-            hold labels that are none; all are listed.
-    """
+    """The layout of the images of each split; and the labels of all splits, one after the other: (N, K) int64."""
     arrays = read_shapes(file)
     splits = [split for split in SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
     if not splits:

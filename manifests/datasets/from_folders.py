@@ -50,11 +50,7 @@ def build_from_folders(spec: FolderSet, src: Path, options: Mapping[str, Any], n
 
 
 def _read_names(spec: FolderSet, table: pd.DataFrame, src: Path) -> pd.DataFrame:
-    """The patient (`group_id`) and the cause that the file names mean, as far as the set's patterns have them.
-
-    Raises:
-        ManifestError: names fit no pattern although they must, or mean another class than their folder.
-    """
+    """The patient (`group_id`) and the cause that the file names mean, as far as the set's patterns have them."""
     faults, found = [], []
     for path, folder in zip(as_words(column_of(table, "path")), as_words(column_of(table, "label")), strict=True):
         stem = PurePosixPath(path).stem

@@ -121,11 +121,7 @@ def _is_there(names: Sequence[str], src: Path) -> bool:
 def _read(
     spec: TableSet, src: Path, classes: Sequence[str], options: Mapping[str, Any], notice: Notice
 ) -> tuple[pd.DataFrame, str]:
-    """The rows of the main table with the columns of all others, and its first file.
-
-    Raises:
-        ManifestError: files or columns are missing, or rows are wrong; all are listed.
-    """
+    """The rows of the main table with the columns of all others, and its first file."""
     files, joins = _files_to_read(spec, src, options), _joins_to_read(spec, src, options, notice)
     parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]

@@ -88,11 +88,7 @@ def series_window(paths: Sequence[Path], reading: IntensityPolicy) -> tuple[floa
 
 
 def lacks_window(elements: Dataset) -> bool:
-    """Whether the greys of a file get percentiles under `IntensityPolicy(window="stored")`.
-
-    Args:
-        elements: of its header; those that define how pixels are stored and displayed.
-    """
+    """Whether the greys of a file with such a header get percentiles under `IntensityPolicy(window="stored")`."""
     from . import dicom_tables as tables
 
     if str(elements.get("PhotometricInterpretation", "")).strip() not in ("MONOCHROME1", "MONOCHROME2"):
@@ -139,15 +135,11 @@ def _pixels(file: DicomFile, frame: int, source: Source) -> np.ndarray:
         return tables.palette_colours(stored, file.elements)
     if stored.ndim == 3:
         return _to_8_bit_colours(stored, layout.bits_stored)
-    to_units = tables.modality(file.elements, frame)
-    voi = None
-    if source.reading.window == "stored":
-        voi = tables.voi(file.elements, frame)
+    to_units, as_stored = tables.modality(file.elements, frame), source.reading.window == "stored"
+    voi = tables.voi(file.elements, frame) if as_stored else None
     if voi is None:
-        if source.reading.window == "stored" and layout.is_shown_as_stored and to_units is None:
-            bounds = 0.0, 2.0**layout.bits_stored - 1
-        else:
-            bounds = _bounds(file, frame, stored, source)
+        is_grey = as_stored and layout.is_shown_as_stored and to_units is None
+        bounds = (0.0, 2.0**layout.bits_stored - 1) if is_grey else _bounds(file, frame, stored, source)
         voi = partial(to_8_bits, bounds=bounds)
     grey = tables.map_values(stored, voi if to_units is None else lambda values: voi(to_units(values)))
     return 255 - grey if layout.photometric_interpretation == "MONOCHROME1" else grey

@@ -88,10 +88,6 @@ def _opened(path: Path, member: str) -> tuple[Stack, int]:
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, Fortran order and dtype of the npy array at the start of `stream`.
-
-    Raises:
-        ValueError: it is not an npy array.
-    """
+    """Shape, Fortran order and dtype of the npy array at the start of `stream`."""
     version = npy.read_magic(stream)
     return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)

@@ -46,14 +46,10 @@ class Units:
         return len(self.unit_id)
 
     def classes_by_group(self, chosen: np.ndarray, classes: int) -> np.ndarray:
-        """Units of each class (multilabel: positives of each label) in each group, among the chosen.
-
-        Args:
-            chosen: (U,) bool.
-            classes: how many there are.
+        """Units of each class (multilabel: positives of each label) in each group, among the chosen, (U,) bool.
 
         Returns:
-            (G, C) int64.
+            (G, C) int64, with C the number of `classes`.
         """
         counts = np.zeros((len(self.group_id), classes), np.int64)
         y = self.y[chosen]

@@ -13,11 +13,7 @@ from .diagnostics import MOST, refusal, rows_in_words
 
 
 class Faults:
-    """The errors of one file or folder. Rows count from 1 without the header.
-
-    Args:
-        where: the file or folder, for messages.
-    """
+    """The errors of one file or folder, which messages call `where`. Rows count from 1 without the header."""
 
     def __init__(self, where: str) -> None:
         self.where = where

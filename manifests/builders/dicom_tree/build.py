@@ -181,12 +181,7 @@ def _read_images(
     *,
     needed: Sequence[Level],
 ) -> pd.DataFrame:
-    """A row for each image below `src`, in the order of their paths: `path`, and what `read_header` returns.
-
-    Raises:
-        ManifestError: no such folder, folders that cannot be read, no images, or files that cannot be used and are not
-            to be skipped.
-    """
+    """A row for each image below `src`, in the order of their paths: `path`, and what `read_header` returns."""
     require_pydicom()
     require_folder(src)
     tables = {table.resolve() for table in (labels, left_out.table) if table is not None}
@@ -215,11 +210,7 @@ def _read_images(
 
 
 def _refuse_shared_studies(images: pd.DataFrame, src: Path) -> None:
-    """Makes sure that each study is of one patient.
-
-    Raises:
-        ManifestError: studies are of several; all are listed, by a file of each patient.
-    """
+    """Makes sure that each study is of one patient."""
     pairs = images.drop_duplicates(["study", "patient"])
     faults = [
         f"{one_of(paths)} have one StudyInstanceUID and different PatientIDs; fix the files, or name the table's "

@@ -50,11 +50,7 @@ NO_PIXELS = Skipped("DICOM file without pixels", "DICOM files without pixels")
 
 
 def require_pydicom() -> None:
-    """Makes sure that headers can be read, and keeps pydicom's messages, which may repeat them, to itself.
-
-    Raises:
-        ManifestError: pydicom is not installed.
-    """
+    """Makes sure that headers can be read, and keeps pydicom's messages, which may repeat them, to itself."""
     try:
         from ...readers.dicom_file import silence_pydicom
     except ImportError as error:

@@ -78,11 +78,7 @@ def _key_column(file: Path) -> str:
 
 
 def joined_on(table: PublishedTable, key: str, images: pd.DataFrame) -> Level:
-    """Which of the ids the column holds: the one that it has most in common with.
-
-    Raises:
-        ManifestError: it has nothing in common with any.
-    """
+    """Which of the ids the column holds: the one that it has most in common with; none at all is an error."""
     common = {level: len(set(as_words(table[key])) & set(images[level])) for level in KEYWORDS}
     if not any(common.values()):
         raise ManifestError(
@@ -139,9 +135,6 @@ def refuse_inconsistent_units(
     """Makes sure that all images of a unit have one label, one group and one split, and that there are no other errors.
 
     `made` has its `columns` (by name in `table`) from the `rows` of `table`.
-
-    Raises:
-        ManifestError: rows of the table disagree; all are listed by their numbers.
     """
     finer = "study" if unit == "patient" else "image"
     for ours, theirs in columns.items():
