@@ -76,7 +76,7 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if share else "0%"
 
 
-def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """` Did you mean "x"?` for the names nearest to `name`, or else that contain it; or an empty string. Ignores case.
 
     Examples:
@@ -87,9 +87,9 @@ def did_you_mean(name: str, names: Iterable[str], *, most: int = 3) -> str:
     """
     by_folded = {candidate.casefold(): candidate for candidate in names}
     folded = name.casefold()
-    close = get_close_matches(folded, by_folded, n=most, cutoff=0.6)
+    close = get_close_matches(folded, by_folded)
     if not close and len(folded) >= _SHORTEST_PART:
-        close = [candidate for candidate in by_folded if folded in candidate][:most]
+        close = [candidate for candidate in by_folded if folded in candidate][:3]
     near = [by_folded[match] for match in close]
     if not near:
         return ""
@@ -164,13 +164,13 @@ def signed(value: float, digits: int = 3) -> str:
     return text if text == NONE or text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 
-def p_value(p: float, *, name: str = "p") -> str:
+def p_value(p: float) -> str:
     """`p = 0.012`, `p < 0.001`, `p > 0.999`, `no p-value`."""
     if p is None or math.isnan(p):
         return "no p-value"
     if p < 0.001:
-        return f"{name} < 0.001"
-    return f"{name} > 0.999" if p > 0.999 else f"{name} = {p:.3f}"
+        return "p < 0.001"
+    return "p > 0.999" if p > 0.999 else f"p = {p:.3f}"
 
 
 def bare_p(p: float) -> str:

@@ -92,11 +92,7 @@ class _Sink(FileIO):
 
 @contextmanager
 def hdf5_into(descriptor: int) -> Iterator[h5py.File]:
-    """Writes a new HDF5 file into an open, empty file.
-
-    Raises:
-        OSError: the operating system refused a write; the file is worthless.
-    """
+    """Writes a new HDF5 file into an open, empty one; OSError where the system refused a write, and it is worthless."""
     sink = _Sink(descriptor)
     try:
         with h5py.File(sink, "w", libver=_FORMAT, rdcc_nbytes=_CACHE_BYTES) as file:  # pyright: ignore[reportArgumentType]

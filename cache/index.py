@@ -249,11 +249,7 @@ def as_stamps(stamps: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def as_digests(digests: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Digests of 32 hexadecimal digits as (n, 16) uint8.
-
-    Raises:
-        ValueError: one of them is something else.
-    """
+    """Digests of 32 hexadecimal digits as (n, 16) uint8; ValueError where one is something else."""
     texts = [str(digest) for digest in digests]
     odd = next((text for text in texts if len(text) != 2 * DIGEST_BYTES), None)
     if odd is not None:
@@ -305,11 +301,7 @@ def positions_in(index: pd.Index, values: np.ndarray | pd.Index) -> np.ndarray:
 
 
 def unique_index(sample_ids: np.ndarray) -> pd.Index:
-    """An index to look sample ids up in.
-
-    Raises:
-        CacheError: an id occurs twice.
-    """
+    """An index to look sample ids up in; CacheError where an id occurs twice."""
     index = pd.Index(sample_ids, dtype=object)
     if not index.is_unique:
         twice = index[index.duplicated()].unique()

@@ -97,11 +97,7 @@ def list_store(store: Path) -> tuple[list[EmbeddingCache], list[str], list[Liste
 
 
 def files_in(store: Path) -> tuple[list[Path], list[Path]]:
-    """The published files of a store, and the segments of its drafts.
-
-    Raises:
-        CacheError: the folder does not exist, or holds no caches.
-    """
+    """The published files of a store, and the segments of its drafts; CacheError where there are none."""
     folders = _folders(store)
     published = [path for folder in folders for path in whole_files(folder)]
     segments = [path for folder in folders for parts in sorted(folder.glob("*.parts")) for path in whole_files(parts)]

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -164,20 +165,38 @@ def _write(
 ) -> Snapshot:
     written = Snapshot()
 
-    def check(temporary: Path) -> None:
+    def finish(temporary: Path) -> None:
         nonlocal written
-        check_written(temporary, about.spec, index)
         written = Snapshot(identity(temporary), replace(index, path=path))  # a rename changes none of it
         if identity(path) != snapshot.identity:
             raise OvertakenError
 
+    with cache_file(path, index, about, before_rename=finish) as file:
+        for pooling, dtype in dtypes.items():
+            write_matrix(file, pooling, dtype, snapshot.index, index.digest)
+    return written
+
+
+@contextmanager
+def cache_file(
+    path: Path, index: Index, about: Description, *, before_rename: Callable[[Path], None] = lambda _: None
+) -> Iterator[h5py.File]:
+    """Writes a published file around the matrices that the block puts: sealed, read back, and then renamed.
+
+    Raises:
+        DamagedError: the disk gave back other bytes.
+        OutputError: the file cannot be written.
+    """
+
+    def check(temporary: Path) -> None:
+        check_written(temporary, about.spec, index)
+        before_rename(temporary)
+
     with new_file(path, before_rename=check) as file:
         put_attributes(file, about.attributes(index))
         put_index(file, index)
-        for pooling, dtype in dtypes.items():
-            write_matrix(file, pooling, dtype, snapshot.index, index.digest)
+        yield file
         put_seal(file)
-    return written
 
 
 def _first_dtypes(path: Path, spec: Spec, dims: Mapping[str, int]) -> dict[str, np.dtype]:
@@ -266,11 +285,7 @@ def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarra
 
 
 def check_written(path: Path, spec: Spec, meant: Index) -> None:
-    """Reads a file that was just written back from the disk and compares it with what was meant.
-
-    Raises:
-        CacheError: it differs.
-    """
+    """DamagedError where a file that was just written, read back from the disk, is not what was meant."""
     try:
         with hdf5_from(path) as file:
             check_seal(file)

@@ -103,11 +103,7 @@ def checked_vectors(
 
 
 def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict[str, np.ndarray]) -> Path:
-    """Writes one segment into `folder`, under a name that sorts after all earlier ones; `vectors` may be empty.
-
-    Raises:
-        OutputError: the segment cannot be written.
-    """
+    """Writes one segment into `folder`, under a name that sorts after all earlier ones; `vectors` may be empty."""
     path = folder / _next_name()
 
     def write() -> Path:
@@ -143,11 +139,7 @@ def read_segment(path: Path, spec: EmbeddingSpec) -> Index | None:
 
 
 def read_whole(path: Path) -> None:
-    """Reads every byte of a segment, so that its seal and checksums are tested.
-
-    Raises:
-        CacheError: it is damaged, or gone.
-    """
+    """Reads every byte of a segment, which tests its seal and checksums; CacheError if it is damaged, or gone."""
     with hdf5_from(path) as file:
         check_seal(file)
         get_columns(file, segment=True)

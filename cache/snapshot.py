@@ -85,11 +85,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def check_can_exist(folder: Path) -> None:
-    """Finds out, before hours of work and without creating anything, whether `folder` exists or can be created.
-
-    Raises:
-        OutputError: neither.
-    """
+    """OutputError, before hours of work and without creating anything, unless `folder` exists or can be created."""
     # The folder itself or the nearest one above it, each tried once: another process may create it at this moment.
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     with writing(folder):

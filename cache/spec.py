@@ -26,8 +26,8 @@ Runtime = Literal["torch", "openvino"]
 Colour = Literal["rgb", "grey", "red-filters"]
 Positions = Literal["", "bicubic", "bicubic-antialias", "bicubic-offset-0.1"]
 
-_ADDED_LATER = ("transform", "config_digest", "reading", "positions")
-"""Fields of `EmbeddingSpec` that are left out of its JSON while they are empty, so that old names stay."""
+_ADDED_LATER = ("transform", "config_digest", "reading", "positions", "digest")
+"""Fields of specs that are left out of their JSON while they are empty."""
 IMPORTED = "imported:"
 """Begins the names of embeddings that were imported."""
 _LONGEST = 100
@@ -110,8 +110,24 @@ class TransformSpec:
         return "; ".join([*steps, f"mean {mean}", f"std {std}"])
 
 
+class _Named:
+    """A spec whose JSON has all fields but those that were added later and are empty, so that old names stay."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
+        return fingerprint({"version": SPEC_VERSION, **self._fields()})
+
+    def to_json(self) -> str:
+        """The spec as canonical JSON; `spec_from_json` gives an equal spec back."""
+        return canonical_json(self._fields())
+
+    def _fields(self: Any) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value or name not in _ADDED_LATER}
+
+
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingSpec:
+class EmbeddingSpec(_Named):
     """Everything that could change the numbers. Equal specs give equal numbers; any difference, another fingerprint.
 
     Raises:
@@ -163,11 +179,6 @@ class EmbeddingSpec:
         if not re.fullmatch(r"[0-9a-f]*", self.config_digest):
             raise ValueError(f"config_digest must be hexadecimal digits, got {self.config_digest!r}")
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
-        return fingerprint({"version": SPEC_VERSION, **self._fields()})
-
     @property
     def options(self) -> tuple[str, ...]:
         """The options of `medprobe extract` that lead to this spec, besides `--backbone`.
@@ -184,17 +195,11 @@ class EmbeddingSpec:
         words += ["--interpolation", transform.interpolation]
         if transform.colour == "red-filters":
             words += ["--grey", "red-filters"]
-        mean, std = (",".join(map(_decimal, values)) for values in (transform.mean, transform.std))
+        mean, std = (
+            ",".join(np.format_float_positional(value, trim="-") for value in values)  # never with an exponent
+            for values in (transform.mean, transform.std)
+        )
         return (*words, "--normalization", f"{mean}/{std}", "--precision", self.precision, "--runtime", self.runtime)
-
-    def to_json(self) -> str:
-        """The spec as canonical JSON; `from_json` gives an equal spec back."""
-        return canonical_json(self._fields())
-
-    def _fields(self) -> dict[str, Any]:
-        """All fields but those that were added later and stand at their defaults, so that old names stay."""
-        fields = asdict(self)
-        return {name: value for name, value in fields.items() if value or name not in _ADDED_LATER}
 
     @classmethod
     def from_json(cls, text: str) -> EmbeddingSpec:
@@ -210,7 +215,7 @@ class EmbeddingSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportedSpec:
+class ImportedSpec(_Named):
     """What identifies embeddings that another program computed: the name under which they were imported, and their
     lengths.
 
@@ -247,18 +252,6 @@ class ImportedSpec:
         """Names of the matrices, in the order in which they are stored."""
         return tuple(name for name, _ in self.dims)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that follow from every field and from `SPEC_VERSION`."""
-        return fingerprint({"version": SPEC_VERSION, **self._fields()})
-
-    def to_json(self) -> str:
-        """The spec as canonical JSON, which `spec_from_json` reads."""
-        return canonical_json(self._fields())
-
-    def _fields(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value or name != "digest"}
-
 
 Spec = EmbeddingSpec | ImportedSpec
 """What names the embeddings of a cache: computed here, or imported."""
@@ -278,11 +271,6 @@ def spec_from_json(text: str) -> Spec:
         return EmbeddingSpec(**{**fields, "transform": transform})
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise CacheError(f"the embedding spec cannot be read ({error}); it was written by another version.") from error
-
-
-def _decimal(number: float) -> str:
-    """The shortest text without an exponent that gives this number back."""
-    return np.format_float_positional(number, trim="-")
 
 
 def _set(spec: TransformSpec | Spec, field: str, value: object) -> None:

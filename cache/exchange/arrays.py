@@ -8,9 +8,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from ...base import CacheError, atomic_path, canonical_json
-from ...base.text import install_command
+from ...base import atomic_path, canonical_json
 from ..locking import new_file
 from .contents import UNNAMED, Contents, Rows, of_arrays, reading
 from .tables import read_names, write_rows
@@ -75,18 +76,10 @@ def write_hdf5(rows: Rows, path: Path) -> None:
 
 
 def read_safetensors(path: Path) -> Contents:
-    """Tensors by name; the rows are named by the metadata that `write_safetensors` writes, or by a table (`rows`).
-
-    Raises:
-        CacheError: it is damaged, holds no vectors, or safetensors is not installed.
-    """
-    safe_open, error_type = _safetensors()[1:]
-    try:
-        with reading(path, "safetensors"), safe_open(path, framework="numpy") as file:
-            columns = json.loads((file.metadata() or {}).get(_ROWS, "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except error_type as error:
-        raise CacheError(f"{path}: cannot be read as safetensors: {error}.") from error
+    """Tensors by name; the rows are named by the metadata that `write_safetensors` writes, or by a table (`rows`)."""
+    with reading(path, "safetensors"), safe_open(path, framework="numpy") as file:
+        columns = json.loads((file.metadata() or {}).get(_ROWS, "{}"))
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     names = {name: np.array(columns[name], dtype=object) for name in ("sample_id",) if name in columns}
     return of_arrays({**arrays, **names}, path)
 
@@ -97,13 +90,4 @@ def write_safetensors(rows: Rows, path: Path) -> None:
     metadata = {_ROWS: canonical_json({name: values.tolist() for name, values in columns.items()})}
     tensors = {name: np.ascontiguousarray(matrix) for name, matrix in rows.vectors.items()}
     with atomic_path(path) as temporary:
-        _safetensors()[0](tensors, temporary, metadata=metadata)
-
-
-def _safetensors() -> tuple[Any, Any, Any]:
-    try:
-        from safetensors import SafetensorError, safe_open
-        from safetensors.numpy import save_file
-    except ImportError as error:
-        raise CacheError(f"safetensors is not installed: run `{install_command('extract')}`.") from error
-    return save_file, safe_open, SafetensorError
+        save_file(tensors, temporary, metadata=metadata)

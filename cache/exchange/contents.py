@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 
 import numpy as np
 import pyarrow as pa
+from safetensors import SafetensorError
 
 from ...base import CacheError, one_of
 from ...base.text import first_line
@@ -69,7 +70,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise CacheError(f"{path}: needs more memory than there is ({first_line(error)}).") from error
     except (OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, AttributeError) as error:
         raise CacheError(f"{path}: cannot be read as {kind}: {_why(error)}.") from error
-    except (zipfile.BadZipFile, UnpicklingError, pa.ArrowException) as error:
+    except (zipfile.BadZipFile, UnpicklingError, pa.ArrowException, SafetensorError) as error:
         raise CacheError(f"{path}: cannot be read as {kind}: {_why(error)}.") from error
 
 
@@ -91,8 +92,7 @@ def of_arrays(arrays: Mapping[str, np.ndarray], where: Path) -> Contents:
     Raises:
         CacheError: there are no vectors, or matrices of different lengths and no names that decide.
     """
-    by_lower = {name.lower(): name for name in arrays if arrays[name].ndim == 1 and arrays[name].dtype.kind in "OSUiu"}
-    named = next((by_lower[name] for name in NAMES if name in by_lower), None)
+    named = name_of_rows(name for name in arrays if arrays[name].ndim == 1 and arrays[name].dtype.kind in "OSUiu")
     matrices = {
         name: array
         for name, array in arrays.items()
@@ -118,6 +118,12 @@ def of_arrays(arrays: Mapping[str, np.ndarray], where: Path) -> Contents:
         if name not in vectors and array.ndim > 1 and not NEVER_VECTORS.fullmatch(name)
     ]
     return Contents(vectors, as_names(arrays[named]) if named else None, tuple(others))
+
+
+def name_of_rows(header: Iterable[str]) -> str | None:
+    """Which column or array names the rows; None where none is called so."""
+    by_lower = {name.lower(): name for name in header}
+    return next((by_lower[name] for name in NAMES if name in by_lower), None)
 
 
 def as_names(values: Iterable[object]) -> np.ndarray:

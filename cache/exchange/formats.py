@@ -43,11 +43,7 @@ _SUFFIXES = tuple(suffix for one in FORMATS.values() for suffix in one.suffixes)
 
 
 def format_of(path: Path) -> str:
-    """The name of the format that a file or folder has.
-
-    Raises:
-        CacheError: it does not exist, or has none of the formats.
-    """
+    """The name of the format that a file or folder has; CacheError where it has none, or does not exist."""
     if path.is_dir():
         tool = layouts.tool_of(path)
         if tool is None:
@@ -63,11 +59,7 @@ def format_of(path: Path) -> str:
 
 
 def by_suffix(path: Path) -> str:
-    """The name of the format that a file's suffix names.
-
-    Raises:
-        CacheError: it is none of them.
-    """
+    """The name of the format that a file's suffix names; CacheError where it names none."""
     suffix = path.suffix.lower()
     found = next((name for name, one in FORMATS.items() if suffix in one.suffixes), None)
     if found is None:

@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...base import CacheError, MedprobeWarning, counted, one_of
+from ...base.files import sha256_of
 from ...manifests import Manifest, manifest_image_stats
 from ..embedding_cache import EmbeddingCache
-from ..hdf5 import put_attributes, put_matrix, put_seal
-from ..index import NOWHERE, Index, as_digests, as_ids, put_index
-from ..locking import new_file
+from ..hdf5 import put_matrix
+from ..index import NOWHERE, Index, as_digests, as_ids
 from ..lookup import default_store
-from ..publish import Description, check_written
+from ..publish import Description, cache_file
 from ..spec import IMPORTED, ImportedSpec, published_path, safe_name, whole_files
 from .contents import Contents
 from .formats import FORMATS, format_of
@@ -96,7 +95,9 @@ def import_embeddings(
     }
     index = _index(manifest, matched, vectors, path.name, progress=progress)
     target = published_path(place, manifest.name, spec)
-    _write(target, index, vectors, Description(manifest.name, spec, "", {}, {}, provenance))
+    with cache_file(target, index, Description(manifest.name, spec, "", {}, {}, provenance)) as written:
+        for pooling, matrix in vectors.items():
+            put_matrix(written, pooling, matrix.shape, matrix.dtype, [matrix])
     for one in older:
         if one.path != target:
             one.path.unlink(missing_ok=True)
@@ -222,26 +223,10 @@ def _index(
     )
 
 
-def _write(path: Path, index: Index, vectors: Mapping[str, np.ndarray], about: Description) -> None:
-    def check(temporary: Path) -> None:
-        check_written(temporary, about.spec, index)
-
-    with new_file(path, before_rename=check) as file:
-        put_attributes(file, about.attributes(index))
-        put_index(file, index)
-        for pooling, matrix in vectors.items():
-            put_matrix(file, pooling, matrix.shape, matrix.dtype, [matrix])
-        put_seal(file)
-
-
 def _digest(path: Path) -> str:
     """SHA-256 of a file; of a folder, over the names and digests of the files below it."""
     if path.is_file():
-        with path.open("rb") as file:
-            hasher: Any = sha256()
-            while block := file.read(2**20):
-                hasher.update(block)
-        return hasher.hexdigest()
+        return sha256_of(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     lines = [f"{file.relative_to(path).as_posix()}\0{_digest(file)}\n" for file in files]
     return sha256("".join(lines).encode()).hexdigest()

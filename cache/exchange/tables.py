@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ...base import CacheError, atomic_path, counted, one_of
 from ...manifests.schema.table_io import other_separator, write_table
-from .contents import NAMES, NEVER_VECTORS, UNNAMED, Contents, Rows, as_names, of_arrays, reading
+from .contents import NAMES, NEVER_VECTORS, UNNAMED, Contents, Rows, as_names, name_of_rows, of_arrays, reading
 
 _NUMBERED = re.compile(r"(?P<name>.*?)[_.\- ]?(?P<number>\d+)", re.DOTALL)
 
@@ -24,22 +25,15 @@ _NUMBERED = re.compile(r"(?P<name>.*?)[_.\- ]?(?P<number>\d+)", re.DOTALL)
 def read_csv(path: Path) -> Contents:
     """A column per value, `cls_0`, `cls_1` and so on, or `0`, `1`; and a column that names the rows."""
     with reading(path, "CSV"):
-        with pacsv.open_csv(path) as file:
-            header = file.schema.names
+        header = _header(path)
         _require_unique(header, path)
-        columns = _numbered(header)
-        named = _named(header)
-        wanted = {name: pa.float32() for group in columns.values() for name in group}
-        options = pacsv.ConvertOptions(
-            include_columns=[*([named] if named else []), *wanted],
-            column_types={**wanted, **({named: pa.string()} if named else {})},
-            null_values=[""],
-            strings_can_be_null=False,
-        )
+        columns, named = _numbered(header), name_of_rows(header)
+        wanted = [name for group in columns.values() for name in group]
+        types = {**dict.fromkeys(wanted, pa.float32()), **({named: pa.string()} if named else {})}
         try:
-            table = pacsv.read_csv(path, convert_options=options)
+            table = _columns(path, types, null_values=[""])
         except pa.ArrowInvalid:
-            _refuse_text(path, list(wanted))
+            _refuse_text(path, wanted)
             raise
     return _contents(table, columns, named, path, [name for name in header if name not in wanted])
 
@@ -53,7 +47,7 @@ def read_parquet(path: Path) -> Contents:
             field.name for field in schema if _is_list_of_floats(field.type) and not NEVER_VECTORS.fullmatch(field.name)
         ]
         columns = _numbered(field.name for field in schema if pa.types.is_floating(field.type))
-        named, single = _named(schema.names), [name for group in columns.values() for name in group]
+        named, single = name_of_rows(schema.names), [name for group in columns.values() for name in group]
         table = pq.read_table(path, columns=[*([named] if named else []), *lists, *single])
         matrices = {name: _matrix(table.column(name), name) for name in lists}
     others = [name for name in schema.names if name not in lists and name not in single]
@@ -94,33 +88,38 @@ def read_names(path: Path) -> np.ndarray:
     Raises:
         CacheError: the file cannot be read, or no column names rows.
     """
-    if path.suffix.lower() == ".txt":
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
         with reading(path, "text"):
             return as_names(path.read_text(encoding="utf-8").splitlines())
-    if path.suffix.lower() not in {".csv", ".parquet"}:
+    if suffix not in {".csv", ".parquet"}:
         raise CacheError(f"{path}: rows are named by a .csv or .parquet table, or by the lines of a .txt file.")
     with reading(path, "a table"):
-        if path.suffix.lower() == ".csv":
-            with pacsv.open_csv(path) as file:
-                header = file.schema.names
-        else:
-            header = pq.read_schema(path).names
-        named = _named(header)
+        header = _header(path) if suffix == ".csv" else pq.read_schema(path).names
+        named = name_of_rows(header)
         if named is None:
             raise CacheError(
                 f"{path}: no column names the rows; one must be called {one_of(NAMES)}. There are {one_of(header)}."
             )
-        if path.suffix.lower() == ".csv":
-            types = {named: pa.string()}
-            options = pacsv.ConvertOptions(include_columns=[named], column_types=types, strings_can_be_null=False)
-            return as_names(pacsv.read_csv(path, convert_options=options).column(named).to_pylist())
-        return as_names(pq.read_table(path, columns=[named]).column(named).to_pylist())
+        is_csv = suffix == ".csv"
+        table = _columns(path, {named: pa.string()}) if is_csv else pq.read_table(path, columns=[named])
+        return as_names(table.column(named).to_pylist())
+
+
+def _header(path: Path) -> list[str]:
+    with pacsv.open_csv(path) as file:
+        return file.schema.names
+
+
+def _columns(path: Path, types: Mapping[str, pa.DataType], **options: Any) -> pa.Table:
+    """The columns of a CSV file that have a type here; blanks are no missing text."""
+    how = pacsv.ConvertOptions(include_columns=list(types), column_types=types, strings_can_be_null=False, **options)
+    return pacsv.read_csv(path, convert_options=how)
 
 
 def _refuse_text(path: Path, columns: list[str]) -> None:
     """CacheError for the first cell that is no number, if there is one."""
-    types = dict.fromkeys(columns, pa.string())
-    table = pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(include_columns=columns, column_types=types))
+    table = _columns(path, dict.fromkeys(columns, pa.string()))
     for name in columns:
         cells = table.column(name).to_pandas()
         text = np.flatnonzero(
@@ -172,11 +171,6 @@ def _numbered(header: Iterable[str]) -> dict[str, list[str]]:
         if min(group) <= 1 and max(group) - min(group) + 1 == len(group) > 1
     }
     return {name: [group[number] for number in sorted(group)] for name, group in whole.items()}
-
-
-def _named(header: Iterable[str]) -> str | None:
-    by_lower = {name.lower(): name for name in header}
-    return next((by_lower[name] for name in NAMES if name in by_lower), None)
 
 
 def _require_unique(header: Iterable[str], path: Path) -> None:
