@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..base import BackboneError
 from ..base.lazy import lazy_names
 from .catalogue import Entry, catalogue, list_backbones, resolve
-from .weights import weights_here
+from .weights.download import weights_here
 
 if TYPE_CHECKING:
     from .adapters.own_encoder import Encoder

@@ -21,11 +21,7 @@ from ..manifests.readers.pillow import pixels_of
 from .adapters import ADAPTERS, Adapter
 from .adapters.own_encoder import Encoder, EncoderNetwork
 from .catalogue import OWN, ByHand, Code, Entry, Hub, Local, Random, Wheel, resolve
-from .device import (
-    batch_sizes,
-    choose_device,
-    computes_ahead,
-)
+from .device import batch_sizes, choose_device
 from .loader import Input, OwnInput, input_of
 from .normalization import Normalization
 from .own_networks import (
@@ -42,7 +38,7 @@ from .own_networks import (
 )
 from .pooling import available, read_pooling
 from .runtimes import Embedder, Pending, TorchEmbedder, Vectors, make_embedder
-from .untrained import Trial, network_shape, transform_of
+from .untrained import Trial, transform_of
 from .weights.download import fetch, offline_without_hub
 from .weights.fine_tuned import WEIGHTS, FineTuned
 from .weights.loading import WHEEL_LAYOUTS, as_is, load_file
@@ -121,7 +117,7 @@ class Backbone:
     @property
     def computes_ahead(self) -> bool:
         """Whether it computes while this process goes on: on a GPU, and in OpenVINO."""
-        return computes_ahead(self.device) or self.spec.runtime == "openvino"
+        return self.device.type == "cuda" or self.spec.runtime == "openvino"
 
     @property
     def has_one_shape(self) -> bool:
@@ -270,7 +266,7 @@ def load_backbone(
     except BackboneError as error:
         raise BackboneError(f"{entry.name}: {error}") from error
     network = _placed(network, adapter, place)
-    trial = Trial(adapter, network, network_shape(transform), place)
+    trial = Trial(adapter, network, transform, place)
     there = available(trial.end)
     names = tuple(poolings) if poolings else (entry.poolings or there)[:1]
     recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in names}

@@ -82,11 +82,7 @@ class _Part:
             self._error = error
 
     def result(self) -> list[np.ndarray]:
-        """Waits for the outputs.
-
-        Raises:
-            RuntimeError: the graph could not be run.
-        """
+        """Waits for the outputs; RuntimeError where the graph could not be run."""
         self.finish()
         if self._error is not None:
             raise self._error

@@ -11,7 +11,7 @@ import torch
 
 from ..base import BackboneError
 from ..base.hardware import cpu_is_quick_at_bf16, openvino_is_installed
-from ..base.text import install_command
+from ..base.text import first_line, install_command
 from ..cache.spec import Precision, Runtime
 
 OPENVINO_STREAMS = 4
@@ -91,6 +91,14 @@ def openvino_batch(size: tuple[int, int]) -> int:
     return max(1, min(8, 8 * 384 * 384 // (size[0] * size[1])))
 
 
+def openvino_reason(error: Exception) -> str:
+    """What a message of OpenVINO lists, or its first line that is not about a place in its own source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    places = ("Check '", "Exception from", "Exception:", "Couldn't get")
+    listed = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    return next(iter([*listed, *(line for line in lines if not line.startswith(places))]), first_line(error))
+
+
 def describe(device: torch.device) -> str:
     """The device in words, e.g. `NVIDIA H100` or `x86_64 CPU, 2 threads`."""
     if device.type == "cuda":
@@ -117,11 +125,6 @@ def filled_up(images: torch.Tensor, size: int) -> torch.Tensor:
 def batch_sizes(device: torch.device) -> tuple[int, int]:
     """Images a batch to begin with, and the most that it may grow to."""
     return (32, 256) if device.type == "cuda" else (8, 32)
-
-
-def computes_ahead(device: torch.device) -> bool:
-    """Whether a device computes while this process goes on."""
-    return device.type == "cuda"
 
 
 @contextmanager

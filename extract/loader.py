@@ -30,11 +30,7 @@ class OwnInput:
     dtype: np.dtype
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """The input that one image becomes.
-
-        Raises:
-            ImageError: it cannot be made, or is of another shape than those of other images.
-        """
+        """The input that one image becomes; ImageError where it cannot be made, or is of another shape than others."""
         made = self.make(pixels)
         if (made.shape, made.dtype) != (self.shape, self.dtype):
             raise ImageError(
@@ -137,11 +133,7 @@ def default_workers(processes: int = 1) -> int:
 
 
 def input_of(pixels: np.ndarray, how: Input) -> np.ndarray:
-    """The network's input (C, height, width) of one image, uint8 (H, W) or (H, W, 3).
-
-    Raises:
-        ImageError: as `to_input` and `OwnInput`.
-    """
+    """The network's input (C, height, width) of an image, uint8 (H, W) or (H, W, 3); ImageError where it has none."""
     return how(pixels) if isinstance(how, OwnInput) else to_input(pixels, how)
 
 

@@ -212,7 +212,7 @@ class _Processes:
         self._errors.append((device, WorkerError(f"its process {how} before its share was done.")))
 
     def end(self) -> None:
-        """Ends what is still at work, after a error or Ctrl-C; each process writes what it has first."""
+        """Ends what is still at work, after an error or Ctrl-C; each process writes what it has first."""
         for connection in self._at_work:
             connection.close()  # one that waits for a message, or sends one, ends by itself
         for ask, seconds in ((None, 10.0), (signal.SIGINT, 30.0), (signal.SIGKILL, 30.0)):

@@ -19,7 +19,7 @@ from .device import RequestedRuntime, choose_precision, choose_runtime
 from .loader import OwnInput
 from .pooling import Term, available, read_pooling
 from .runtimes import Vectors
-from .untrained import Trial, network_shape, untrained_network
+from .untrained import Trial, untrained_network
 
 POOLING = "pooled"
 """The one vector of an encoder."""
@@ -53,11 +53,7 @@ class EncoderVectors(Vectors):
 def precision_of(
     requested: Literal["auto", "fp32", "bf16"], adapter: Adapter, entry: Entry, device: torch.device
 ) -> Precision:
-    """What a network computes in.
-
-    Raises:
-        BackboneError: another precision than that of its file is requested.
-    """
+    """What a network computes in; BackboneError where another precision than that of its file is requested."""
     if not adapter.fixed_precision:
         return choose_precision(requested, device)
     if requested == "bf16":
@@ -68,11 +64,7 @@ def precision_of(
 def runtime_of(
     requested: RequestedRuntime, precision: Precision, adapter: Adapter, entry: Entry, device: torch.device
 ) -> Runtime:
-    """What runs a network.
-
-    Raises:
-        BackboneError: what is requested cannot run it, or not on that device.
-    """
+    """What runs a network; BackboneError where what is requested cannot run it, or not on that device."""
     if adapter.runtime is None:
         return choose_runtime(requested, precision, device)
     if requested not in ("auto", adapter.runtime):
@@ -85,11 +77,7 @@ def runtime_of(
 
 
 def refuse_options(entry: Entry, options: Mapping[str, Any]) -> None:
-    """Refuses what would change an encoder's preprocessing or arithmetic.
-
-    Raises:
-        BackboneError: names the first option that is given.
-    """
+    """BackboneError for the first option given that would change an encoder's preprocessing or arithmetic."""
     for name, value in options.items():
         if value:
             raise BackboneError(
@@ -168,7 +156,7 @@ def describe(entry: Entry) -> tuple[str, dict[str, int]]:
             vectors = network(batch)
         return f"its own preprocessing, {made.dtype} {made.shape}", {POOLING: vectors.shape[1]}
     transform = transform or adapter.transform(network, entry, entry.image_size)
-    trial = Trial(adapter, network, network_shape(transform), torch.device("cpu"))
+    trial = Trial(adapter, network, transform, torch.device("cpu"))
     names = available(trial.end)
     recipes = {name: read_pooling(entry.name, name, names, Inside()) for name in names}
     inside = adapter.inside(network)

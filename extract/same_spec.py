@@ -68,11 +68,7 @@ def recipe_of(spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | 
 
 
 def require_same(wanted: EmbeddingSpec, found: Sequence[EmbeddingSpec]) -> None:
-    """Makes sure that each of the specs is the one that is wanted, whatever its backbone or its own file is called.
-
-    Raises:
-        BackboneError: names what differs.
-    """
+    """BackboneError unless each spec is the one that is wanted, whatever its backbone or its own file is called."""
     for spec in found:
         called = {"backbone": wanted.backbone}
         if {wanted.model.partition(":")[0], spec.model.partition(":")[0]} <= {*OWN}:

@@ -50,7 +50,7 @@ def untrained_vectors(
     with torch.device(device):
         entry, network, transform, _ = untrained_network(entry, image_size)
     adapter, place = ADAPTERS[entry.source], torch.device(device)
-    there = available(Trial(adapter, network, network_shape(transform), place).end)
+    there = available(Trial(adapter, network, transform, place).end)
     pooling = pooling or (entry.poolings or there)[0]
     recipe = read_pooling(entry.name, pooling, there, adapter.inside(network))
     return Vectors(network, adapter, transform, {pooling: recipe}, place)
@@ -78,43 +78,34 @@ def transform_of(
     return adapter.transform(network, entry, image_size or entry.image_size)
 
 
-def network_shape(transform: TransformSpec) -> tuple[int, int, int]:
-    """Channels, height and width of what a network sees; red filters are those of three channels."""
-    return (1 if transform.colour == "grey" else 3, *transform.size)
-
-
 @dataclass(frozen=True)
 class Trial:
     """Runs of a network on one black image, which show what it gives."""
 
     adapter: Adapter
     network: nn.Module
-    shape: tuple[int, int, int]
-    """Channels, height and width of an image."""
+    transform: TransformSpec
     device: torch.device
 
     def run(self, outputs: Wanted) -> Features:
-        """The outputs for a black image.
-
-        Raises:
-            BackboneError: the network cannot take it.
-        """
-        black = torch.zeros(1, *self.shape, device=self.device)
+        """The outputs for a black image; BackboneError where the network cannot take it."""
+        channels = 1 if self.transform.colour == "grey" else 3  # red filters are those of three
+        height, width = self.transform.size
+        black = torch.zeros(1, channels, height, width, device=self.device)
         try:
             with torch.inference_mode(), exact_fp32(self.device, "fp32"):
                 return self.adapter.features(self.network, black, outputs)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            _, height, width = self.shape
             if is_lost(error) or is_out_of_memory(error):
                 raise BackboneError(
                     f"{describe(self.device)} cannot run one image of {height} x {width} pixels ({first_line(error)}); "
                     "use a smaller backbone or --image-size, --precision bf16, or another --device."
                 ) from error
             if any(self.adapter is ADAPTERS[source] for source in OWN):
-                shape = (1, *self.shape)
                 raise BackboneError(
-                    f"the network fails for a batch of shape {shape}: {type(error).__name__}: {first_line(error)}. Is"
-                    " that its input (--image-size)? Else its code has to change; --debug shows where."
+                    f"the network fails for a batch of shape {tuple(black.shape)}: {type(error).__name__}: "
+                    f"{first_line(error)}. Is that its input (--image-size)? Else its code has to change; --debug "
+                    "shows where."
                 ) from error
             raise BackboneError(
                 f"this architecture cannot take images of {height} x {width} pixels ({first_line(error)})."

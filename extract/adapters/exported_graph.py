@@ -13,7 +13,7 @@ from torch import nn
 from torch._ops import OpOverload
 
 from ...base import WeightsError, one_of
-from ..weights.exported_file import ExportedFile, dtype_of
+from ..weights.exported_file import DTYPES, ExportedFile
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(_?[a-z][A-Za-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)")
 _REFUSED = {"from_file"}
@@ -26,21 +26,8 @@ _MEMORY_FORMATS = {
     4: torch.preserve_format,
 }
 _NUMBERS = (
-    "getitem",
-    "add",
-    "sub",
-    "mul",
-    "floordiv",
-    "mod",
-    "neg",
-    "truediv",
-    "pow",
-    "eq",
-    "ne",
-    "le",
-    "lt",
-    "ge",
-    "gt",
+    *("getitem", "add", "sub", "mul", "floordiv", "mod", "neg", "truediv", "pow"),
+    *("eq", "ne", "le", "lt", "ge", "gt"),
 )
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f"_operator.{name}": getattr(operator, name) for name in _NUMBERS},
@@ -73,7 +60,7 @@ class ExportedGraph(nn.Module):
         image = self._take_inputs(file, signature["input_specs"], where)
         self.image = image
         self.input_shape = tuple(size.get("as_int") for size in graph["tensor_values"][image]["sizes"])
-        if len(self.input_shape) != 4 or dtype_of(graph["tensor_values"][image]["dtype"]) != torch.float32:
+        if len(self.input_shape) != 4 or DTYPES[graph["tensor_values"][image]["dtype"]] != torch.float32:
             raise WeightsError(f"{where}: its input is not one batch of images, float32 (B, C, H, W).")
         self.outputs = _named_outputs(file.program, signature["output_specs"], where)
         self._steps = [_Step(node, where) for node in graph["nodes"] if not node["target"].startswith(_CHECKS)]
@@ -156,7 +143,11 @@ class _Step:
             return lambda values, device: device
         if kind in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string", "as_strings"):
             return lambda values, device: content
-        tables = {"as_scalar_type": dtype_of, "as_layout": _LAYOUTS.get, "as_memory_format": _MEMORY_FORMATS.get}
+        tables = {
+            "as_scalar_type": DTYPES.__getitem__,
+            "as_layout": _LAYOUTS.get,
+            "as_memory_format": _MEMORY_FORMATS.get,
+        }
         if kind not in tables:
             raise WeightsError(_refusal(where, f"an argument of the kind {kind.removeprefix('as_')}"))
         value = tables[kind](content)

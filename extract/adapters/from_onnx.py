@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from ...base import BackboneError, WeightsError, one_of
+from ...base.files import sha256_of
 from ...base.text import first_line, install_command
 from ..catalogue import Entry
-from ..device import openvino_batch
-from .own_file import FileAdapter, file_of, sha256_of
+from ..device import openvino_batch, openvino_reason
+from .own_file import FileAdapter, file_of
 from .own_outputs import pooling_name
 
 _CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
@@ -26,11 +27,10 @@ class OnnxAdapter(FileAdapter):
     runtime = "openvino"
 
     def read(self, file: Path) -> nn.Module:
-        """See `FileAdapter.read`."""
         return OnnxNetwork(file)
 
     def digest(self, network: Any, entry: Entry) -> str:
-        """See `Adapter.digest`: of the file, or of it and of those with its external data."""
+        """SHA-256 of the file, or of it and of those with its external data."""
         files = [file_of(entry), *network.external]
         digests = [sha256_of(file) for file in files]
         return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
@@ -59,7 +59,7 @@ class OnnxNetwork(nn.Module):
         try:
             self._model = openvino.Core().read_model(file)
         except RuntimeError as error:
-            raise WeightsError(f"{file.name}: OpenVINO cannot read it ({_reason(error)}).") from error
+            raise WeightsError(f"{file.name}: OpenVINO cannot read it ({openvino_reason(error)}).") from error
         shape = self._model.inputs[0].get_partial_shape()
         if shape.rank.is_dynamic or len(shape) != 4:
             raise WeightsError(f"{file.name}: its input is {shape}, and not a batch of images (B, C, H, W).")
@@ -90,16 +90,8 @@ class OnnxNetwork(nn.Module):
             model.reshape([self.input_shape[0] or openvino_batch((shape[1], shape[2])), *shape])
             self._compiled = CompiledGraph(model, self.outputs, "fp32")
         except RuntimeError as error:
-            raise WeightsError(f"{self._where}: OpenVINO cannot run it ({_reason(error)}).") from error
+            raise WeightsError(f"{self._where}: OpenVINO cannot run it ({openvino_reason(error)}).") from error
         return self._compiled
-
-
-def _reason(error: Exception) -> str:
-    """What a message of OpenVINO's lists, or the first line that does not begin with a place in its own source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    listed = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
-    listed += [line for line in lines if not line.startswith(("Check '", "Exception"))]
-    return listed[0] if listed else first_line(error)
 
 
 def _checked(file: Path) -> list[Path]:

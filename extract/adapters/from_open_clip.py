@@ -51,7 +51,6 @@ class OpenClipAdapter(Adapter):
     """open_clip: `MODEL`, `MODEL/TAG` or `hf-hub:ORG/NAME`; the model's and the tag's configs own the preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
-        """See `Adapter.create`."""
         config = _config(entry)["model_cfg"]
         # Not `create_model`, which builds the text tower too, and asks a hub for that of BiomedCLIP.
         return towers._build_vision_tower(
@@ -59,7 +58,6 @@ class OpenClipAdapter(Adapter):
         )
 
     def load(self, entry: Entry) -> nn.Module:
-        """See `Adapter.load`."""
         network = self.create(entry)
         local = entry.weights if isinstance(entry.weights, Local) else Local(_from_hub(entry))
         file = _local_file(local.path)
@@ -69,7 +67,6 @@ class OpenClipAdapter(Adapter):
         return network
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
-        """See `Adapter.transform`."""
         config = _config(entry)["preprocess_cfg"]
         height, width = (size, size) if size else _own_size(network)
         squash = config["resize_mode"] == "squash" or height != width
@@ -78,14 +75,12 @@ class OpenClipAdapter(Adapter):
         return transform_spec(config, (height, width), (height, width), squash=squash)
 
     def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
-        """See `Adapter.config`."""
         if not entry.beside(_CONFIG) and (entry.config is not None or not entry.model.startswith(_HUB)):
             return {}
         config = _config(entry)["model_cfg"]
         return {name: config[name] for name in ("embed_dim", "vision_cfg", "quick_gelu") if name in config}
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
-        """See `Adapter.set_image_size`."""
         own = _own_size(network)
         if own == size:
             return ""
@@ -102,7 +97,6 @@ class OpenClipAdapter(Adapter):
         return way
 
     def inside(self, network: Any) -> Inside:
-        """See `Adapter.inside`."""
         if isinstance(network, TimmModel):
             return replace(TimmAdapter().inside(network.trunk), projected=_projects_class_token(network))
         if isinstance(network, ModifiedResNet):
@@ -112,7 +106,6 @@ class OpenClipAdapter(Adapter):
         return Inside(blocks, projected=_projects_class_token(network))
 
     def group_matcher(self, network: Any) -> Matcher | None:
-        """See `Adapter.group_matcher`."""
         if isinstance(network, TimmModel):
             return matcher_under("trunk.", TimmAdapter().group_matcher(network.trunk))
         if isinstance(network, ModifiedResNet):
@@ -123,7 +116,7 @@ class OpenClipAdapter(Adapter):
         }
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
-        """See `Adapter.features`. Towers that are OpenCLIP's own always run to their end."""
+        """Towers that are OpenCLIP's own always run to their end."""
         if isinstance(network, TimmModel):
             return _of_timm(network, images, wanted)
         if isinstance(network, ModifiedResNet):

@@ -15,5 +15,4 @@ class Pt2Adapter(FileAdapter):
     """`pt2:FILE`, as `torch.export.save` writes it."""
 
     def read(self, file: Path) -> nn.Module:
-        """See `FileAdapter.read`."""
         return ExportedGraph(read_exported(file), file.name)

@@ -36,7 +36,7 @@ class PythonAdapter(Adapter):
     channels_last = False
 
     def create(self, entry: Entry) -> nn.Module:
-        """See `Adapter.create`. The same random numbers are drawn each time, and values are loaded in any case."""
+        """The same random numbers are drawn each time, and values are loaded in any case."""
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(0)
             made = _call(entry) if isinstance(entry.code, Path | None) else entry.code
@@ -50,7 +50,6 @@ class PythonAdapter(Adapter):
         )
 
     def load(self, entry: Entry) -> nn.Module:
-        """See `Adapter.load`."""
         network = self.create(entry)
         if isinstance(entry.weights, Local):
             if not isinstance(network, NamedOutputs):
@@ -59,7 +58,6 @@ class PythonAdapter(Adapter):
         return network
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
-        """See `Adapter.transform`."""
         if isinstance(network, EncoderNetwork):
             raise BackboneError(f"{entry.name} is an encoder with a preprocessing of its own; it can only embed.")
         own = getattr(network.network, "transform", None)
@@ -70,29 +68,23 @@ class PythonAdapter(Adapter):
         raise BackboneError(f"{entry.name} has a `transform` of its own, for {own.size} px; leave out --image-size.")
 
     def lacks_normalization(self, network: Any, entry: Entry) -> bool:
-        """See `Adapter.lacks_normalization`."""
         return not isinstance(getattr(network.network, "transform", None), TransformSpec)
 
     def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
-        """See `Adapter.config`."""
         made = network.encoder if isinstance(network, EncoderNetwork) else network.network
         state = state_digest(made)
         return {"source": _source_digest(entry), **({"state": state} if state else {})}
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
-        """See `Adapter.set_image_size`."""
         return ""
 
     def inside(self, network: Any) -> Inside:
-        """See `Adapter.inside`."""
         return inside_of(network.names)
 
     def group_matcher(self, network: Any) -> Matcher | None:
-        """See `Adapter.group_matcher`."""
         return matcher_under("network.", super().group_matcher(network.network))
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
-        """See `Adapter.features`."""
         return features_of(network(images.contiguous()), images, wanted)
 
 

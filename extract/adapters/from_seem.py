@@ -34,14 +34,12 @@ class SeemAdapter(Adapter):
     """SEEM's own: `focalnet-t`, whose weights are `seem_focalt_v0.pt`, and `focalnet-l`, `seem_focall_v1.pt`."""
 
     def create(self, entry: Entry) -> nn.Module:
-        """See `Adapter.create`."""
         if entry.model not in _VARIANTS:
             near = did_you_mean(entry.model, _VARIANTS)
             raise BackboneError(f'SEEM has no image encoder "{entry.model}" here.{near} There are {one_of(_VARIANTS)}.')
         return SeemFocalNet(**_VARIANTS[entry.model])
 
     def load(self, entry: Entry) -> nn.Module:
-        """See `Adapter.load`."""
         network = self.create(entry)
         if not isinstance(entry.weights, Local):
             raise WeightsError(
@@ -52,19 +50,16 @@ class SeemAdapter(Adapter):
         return network
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
-        """See `Adapter.transform`."""
         side = size or _SIDE
         config = {"interpolation": "bicubic", "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
         return transform_spec(config, (side, side), (side, side), squash=False)
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
-        """See `Adapter.set_image_size`."""
         # SEEM fills other sizes up with a border of zeros, which would go into the means.
         grid_of(size, _COARSEST)
         return ""
 
     def inside(self, network: Any) -> Inside:
-        """See `Adapter.inside`."""
         return Inside(maps=_MAPS)
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:

@@ -29,11 +29,9 @@ class TimmAdapter(Adapter):
     """timm: the model's pretrained config owns its preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
-        """See `Adapter.create`."""
         return _create(entry, pretrained=False)
 
     def load(self, entry: Entry) -> nn.Module:
-        """See `Adapter.load`."""
         if isinstance(entry.weights, Local):
             network, path = self.create(entry), entry.weights.path
             tensors = read_local(entry.weights)
@@ -48,11 +46,9 @@ class TimmAdapter(Adapter):
             return _create(entry, pretrained=True)
 
     def fit_to(self, network: Any, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-        """See `Adapter.fit_to`."""
         _add_linear_head(network, tensors, where)
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
-        """See `Adapter.transform`."""
         config = resolve_model_data_config(network) | entry.preprocessing
         own = config["input_size"][1:]
         height, width = (size, size) if size else own
@@ -63,7 +59,6 @@ class TimmAdapter(Adapter):
         return transform_spec(config, (height, width), scaled, squash=squash, colour=colour)
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
-        """See `Adapter.set_image_size`."""
         embed = getattr(network, "patch_embed", None)
         own = getattr(embed, "img_size", None)
         if embed is None or own is None or tuple(own) == size:
@@ -90,7 +85,6 @@ class TimmAdapter(Adapter):
         return way
 
     def inside(self, network: Any) -> Inside:
-        """See `Adapter.inside`."""
         if isinstance(network, VisionTransformerSAM):
             return Inside(len(network.blocks), ("neck",))
         reductions = _reductions(network)
@@ -99,7 +93,6 @@ class TimmAdapter(Adapter):
         return Inside(len(reductions), ("logits",) if hasattr(network, "linear_head") else ())
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
-        """See `Adapter.features`."""
         if isinstance(network, VisionTransformerSAM):
             return _features_of_sam(network, images, wanted)
         last, inside = run(network, images, wanted)

@@ -41,24 +41,19 @@ class TransformersAdapter(Adapter):
     """transformers: `AutoModel` for the network, the image processor's config for the preprocessing."""
 
     def create(self, entry: Entry) -> nn.Module:
-        """See `Adapter.create`."""
         return untrained_vision(config_of(entry))
 
     def load(self, entry: Entry) -> nn.Module:
-        """See `Adapter.load`."""
         return load_vision(entry)
 
     def fit_to(self, network: Any, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-        """See `Adapter.fit_to`."""
         if not any(name.startswith("pooler.") for name in tensors):
             network.pooler = None
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
-        """See `Adapter.transform`."""
         return transform_of(_processor(entry), size, entry.name)
 
     def config(self, network: Any, entry: Entry) -> Mapping[str, Any]:
-        """See `Adapter.config`."""
         brought = isinstance(entry.weights, Local) and (entry.weights.path / "config.json").is_file()
         if entry.config is not None and not brought:
             return {}
@@ -66,7 +61,6 @@ class TransformersAdapter(Adapter):
         return {name: value for name, value in config.items() if name not in _NO_MATTER and name[:1] != "_"}
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
-        """See `Adapter.set_image_size`."""
         patch = getattr(network.config, "patch_size", None)
         if not isinstance(patch, int):
             return ""
@@ -92,7 +86,6 @@ class TransformersAdapter(Adapter):
         return way if any(held) else ""
 
     def inside(self, network: Any) -> Inside:
-        """See `Adapter.inside`."""
         config = network.config
         if _is_sam(network):
             return Inside(config.num_hidden_layers, ("neck",))
@@ -102,11 +95,10 @@ class TransformersAdapter(Adapter):
         return Inside(blocks=blocks if isinstance(blocks, int) and not hasattr(config, "depths") else 0)
 
     def group_matcher(self, network: Any) -> Matcher:
-        """See `Adapter.group_matcher`."""
         return {"stem": _STEM, "blocks": _BLOCKS}
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
-        """See `Adapter.features`. These networks always run to their end."""
+        """These networks always run to their end."""
         if _is_sam(network):
             return _features_of_sam(network, images, wanted)
         options = {"output_hidden_states": True} if wanted.inside else {}

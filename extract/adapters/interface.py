@@ -177,16 +177,8 @@ def transform_spec(
 
 def plain_transform(size: tuple[int, int], channels: int = 3) -> TransformSpec:
     """Of a network without a config: shorter side to the input's, centre crop, 0 to 1; unequal sides are squashed."""
-    squash = size[0] != size[1]
-    return TransformSpec(
-        size=size,
-        resize="squash" if squash else "short-side",
-        resize_to=size if squash else size[0],
-        interpolation="bicubic",
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-        colour="rgb" if channels == 3 else "grey",
-    )
+    config = {"interpolation": "bicubic", "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    return transform_spec(config, size, size, squash=size[0] != size[1], colour="rgb" if channels == 3 else "grey")
 
 
 def matcher_under(prefix: str, matcher: Matcher | None) -> Matcher | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ...base import BackboneError, WeightsError
+from ...base.files import sha256_of
 from ...base.text import first_line
 from ...cache import TransformSpec
 from ...cache.spec import Positions
@@ -39,11 +39,10 @@ class FileAdapter(Adapter):
         """The network of a file."""
 
     def create(self, entry: Entry) -> nn.Module:
-        """See `Adapter.create`. Architecture and weights are one."""
+        """As `load`: architecture and weights are one."""
         return self.load(entry)
 
     def load(self, entry: Entry) -> nn.Module:
-        """See `Adapter.load`."""
         with torch.device("cpu"):
             network: Any = self.read(file_of(entry))
         if network.input_shape[1] not in (1, 3):
@@ -54,22 +53,19 @@ class FileAdapter(Adapter):
         return network
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
-        """See `Adapter.transform`."""
         _, channels, height, width = network.input_shape
         if file := entry.beside(_PROCESSOR):
             return transform_of(_read(file), size or (height if height == width else None), entry.name)
         return plain_transform((size, size) if size else (height or 224, width or 224), channels)
 
     def lacks_normalization(self, network: Any, entry: Entry) -> bool:
-        """See `Adapter.lacks_normalization`."""
         return entry.beside(_PROCESSOR) is None
 
     def digest(self, network: Any, entry: Entry) -> str:
-        """See `Adapter.digest`: of the file, whose graph counts as much as its weights."""
+        """SHA-256 of the file, whose graph counts as much as its weights."""
         return sha256_of(file_of(entry))
 
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
-        """See `Adapter.set_image_size`."""
         own = network.input_shape[2:]
         if any(one not in (None, given) for one, given in zip(own, size, strict=True)):
             sides = " x ".join(str(one or "any") for one in own)
@@ -77,11 +73,9 @@ class FileAdapter(Adapter):
         return ""
 
     def inside(self, network: Any) -> Inside:
-        """See `Adapter.inside`."""
         return inside_of(list(network.outputs))
 
     def features(self, network: Any, images: torch.Tensor, wanted: Wanted) -> Features:
-        """See `Adapter.features`."""
         batch = network.input_shape[0]
         if batch is None:
             return features_of(network(images.contiguous()), images, wanted)
@@ -96,12 +90,6 @@ def file_of(entry: Entry) -> Path:
     """The file that an entry names."""
     assert isinstance(entry.weights, Local)
     return entry.weights.path
-
-
-def sha256_of(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
 
 
 def _read(file: Path) -> Mapping[str, Any]:

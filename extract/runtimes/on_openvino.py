@@ -18,7 +18,7 @@ from ...base.files import user_cache
 from ...base.text import first_line
 from ...cache import EmbeddingSpec
 from ..compiled_graph import CompiledGraph
-from ..device import openvino_batch
+from ..device import openvino_batch, openvino_reason
 from .on_torch import TorchEmbedder, Vectors
 
 _CPU = torch.device("cpu")
@@ -76,7 +76,7 @@ def convert(vectors: Vectors, shape: tuple[int, int, int, int]) -> openvino.Mode
             model = frontend.convert(frontend.load(decoder))
             model.reshape(list(shape))
         except Exception as error:  # whatever stops a converter, torch can do without it
-            raise ConversionError(f"it cannot be converted ({_reason(error)})") from error
+            raise ConversionError(f"it cannot be converted ({openvino_reason(error)})") from error
     return model
 
 
@@ -88,19 +88,12 @@ def _checked(
         embedder = CompiledGraph(model, spec.poolings, spec.precision)
         made = embedder(probe)
     except Exception as error:  # whatever stops a compiler, torch can do without it
-        raise ConversionError(f"it cannot be compiled ({_reason(error)})") from error
+        raise ConversionError(f"it cannot be compiled ({openvino_reason(error)})") from error
     for pooling, vector in expected.items():
         most = _MAY_DIFFER[spec.precision] * np.linalg.norm(vector) + 1e-6
         if made[pooling].shape != vector.shape or not np.linalg.norm(made[pooling] - vector) <= most:
             raise ConversionError(f'its "{pooling}" is another vector there than in torch')
     return embedder
-
-
-def _reason(error: Exception) -> str:
-    """The first line that says something; OpenVINO's messages begin with the place in its own source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    places = ("Check '", "Exception from", "Exception:", "Couldn't get")
-    return next((line for line in lines if not line.startswith(places)), first_line(error))
 
 
 def _folder_of(spec: EmbeddingSpec, library: str, batch: int) -> Path:

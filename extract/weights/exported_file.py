@@ -15,7 +15,7 @@ import torch
 from ...base import WeightsError
 from ...base.text import first_line
 
-_DTYPES = {
+DTYPES = {
     1: torch.uint8,
     2: torch.int8,
     3: torch.int16,
@@ -95,19 +95,10 @@ def _tensors(archive: zipfile.ZipFile, folder: str, config: str, path: Path) -> 
                 f"{path.name}: {name} is pickled or no tensor, and reading it could run code; it is refused. Tensor "
                 "subclasses (quantised weights) and scripted objects are stored so: export a network without them."
             )
-        dtype = _DTYPES[meta["dtype"]]
+        dtype = DTYPES[meta["dtype"]]
         if file not in flat:
             flat[file] = bytearray(archive.read(folder + file))
         size, stride = ([one["as_int"] for one in meta[key]] for key in ("sizes", "strides"))
         values = torch.frombuffer(flat[file], dtype=dtype) if flat[file] else torch.empty(0, dtype=dtype)
         found[name] = values.as_strided(size, stride, meta["storage_offset"]["as_int"])
     return found
-
-
-def dtype_of(number: int) -> torch.dtype:
-    """The type of numbers that a number of the schema stands for.
-
-    Raises:
-        KeyError: it is a rare one.
-    """
-    return _DTYPES[number]

@@ -59,11 +59,7 @@ class FineTuned:
 
     @classmethod
     def read(cls, folder: Path) -> FineTuned:
-        """Reads what `write` wrote.
-
-        Raises:
-            WeightsError: it is damaged, or of another version.
-        """
+        """Reads what `write` wrote; WeightsError where it is damaged, or of another version."""
         try:
             fields = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             schema = fields.pop("schema")

@@ -17,7 +17,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from medprobe.base import CacheError, QuarantineError
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.extract import engine, extract, load_backbone
@@ -228,23 +227,6 @@ def test_a_mended_image_leaves_the_quarantine(gallery, tmp_path, tiny, paint_ima
     [cache] = extract(gallery, [tiny], tmp_path / "store", workers=0, **_QUIET)
     assert len(cache) == 22
     assert not cache.quarantine
-
-
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(gallery, tmp_path, tiny, monkeypatch) -> None:
-    sizes: list[int] = []
-    embed = type(tiny).embed
-
-    def small_memory(self, images):
-        sizes.append(len(images))
-        if len(images) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return embed(self, images)
-
-    [plain] = extract(gallery, [tiny], tmp_path / "plain", workers=0, **_QUIET)
-    monkeypatch.setattr(type(tiny), "embed", small_memory)
-    [cache] = extract(gallery, [tiny], tmp_path / "store", batch_size=16, workers=0, **_QUIET)
-    assert sizes[:4] == [16, 8, 4, 2]
-    assert _relative_error(plain, cache) <= 1e-5
 
 
 def test_other_faults_of_the_network_are_not_taken_for_a_full_memory(gallery, tmp_path, tiny, monkeypatch) -> None:
