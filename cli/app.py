@@ -86,15 +86,13 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def options(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Keeps the options that all commands share."""
+    """Takes the options that all commands share; `main` reads --debug."""
     refuse_other_version()
-    context.obj = {"debug": debug}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,62 +15,44 @@ from .terminal.console import remark
 if TYPE_CHECKING:
     from ..manifests import Manifest
 
-_PANEL = "Images"
+_option = partial(typer.Option, rich_help_panel="Images")
 ImageSize = Annotated[
     int | None,
-    typer.Option(
+    _option(
         "--image-size",
         "--crop",
         min=1,
         help="Input size in pixels: the centre crop. Without --resize, the resizing before it is scaled along.",
-        rich_help_panel=_PANEL,
     ),
 ]
 Resize = Annotated[
-    int | None,
-    typer.Option(
-        "--resize",
-        min=1,
-        help="Pixels of the shorter side before the crop; with squash, of both sides.",
-        rich_help_panel=_PANEL,
-    ),
+    int | None, _option(min=1, help="Pixels of the shorter side before the crop; with squash, of both sides.")
 ]
 ResizeMode = Annotated[
     Literal["short-side", "squash"] | None,
-    typer.Option(
-        "--resize-mode",
-        help="Keep the aspect, or make every image square. [default: the model's own]",
-        rich_help_panel=_PANEL,
-    ),
+    _option(help="Keep the aspect, or make every image square. [default: the model's own]"),
 ]
 Interpolation = Annotated[
     Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
-    typer.Option("--interpolation", help="Filter of the resizing. [default: the model's own]", rich_help_panel=_PANEL),
+    _option(help="Filter of the resizing. [default: the model's own]"),
 ]
 Grey = Annotated[
     Literal["replicate", "red-filters"],
-    typer.Option(
-        "--grey",
-        help="Grey images in a network of three channels: the same in all three, or seen by its red filters alone.",
-        rich_help_panel=_PANEL,
+    _option(
+        help="Grey images in a network of three channels: the same in all three, or seen by its red filters alone."
     ),
 ]
 Normalization = Annotated[
     str,
-    typer.Option(
-        "--normalization",
+    _option(
         metavar="model|dataset|MEAN/STD",
         help="Mean and std: the model's own, those of this data set's (training) images, or numbers on the 0..1 "
         "scale such as 0.29/0.27.",
-        rich_help_panel=_PANEL,
     ),
 ]
-
-
 StripPrefix = Annotated[
     str,
     typer.Option(
-        "--strip-prefix",
         metavar="PREFIX",
         help="What the network's tensors are under in the file of NAME@FILE, such as net.encoder.; other tensors of "
         "the file are not read. For one backbone alone: NAME@FILE#PREFIX.",

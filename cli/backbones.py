@@ -38,10 +38,11 @@ def backbones(
 
     if names and len(names) == 1 and (names[0] in catalogue() or {":", "@"} & {*names[0]}):
         entry = resolve(names[0])
-        if names[0] in catalogue():
-            _show_details(entry)
-        else:
-            _show_described(entry)
+        facts = _details(entry) if names[0] in catalogue() else _described(entry)
+        say(entry.name)
+        for what, fact in facts.items():
+            if fact:
+                say(f"  {what:<9} {fact}")
         return
     patterns = [word if set(word) & set("*?[") else f"*{word}*" for word in names or []]
     entries = [catalogue()[name] for name in list_backbones(*map(str.lower, patterns))]
@@ -67,9 +68,9 @@ def _places(entry: Entry) -> list[str]:
     return [place for place in entry.inside.split(", ") if place and not {*place.split("..")} <= {*entry.poolings}]
 
 
-def _show_details(entry: Entry) -> None:
-    """All that the catalogue has on one backbone, one line each."""
-    facts = {
+def _details(entry: Entry) -> dict[str, str]:
+    """All that the catalogue has on one backbone."""
+    return {
         "model": f"{entry.source}:{entry.model}",
         "trained": entry.pretraining,
         "paper": entry.paper,
@@ -81,21 +82,15 @@ def _show_details(entry: Entry) -> None:
         "inside": _inside(entry),
         "weights": _where(entry)[1],
     }
-    say(entry.name)
-    for what, fact in facts.items():
-        if fact:
-            say(f"  {what:<9} {fact}")
 
 
-def _show_described(entry: Entry) -> None:
+def _described(entry: Entry) -> dict[str, str]:
     """What is found when a network that is not in the catalogue is built."""
     from ..extract.own_networks import describe
 
     images, dims = describe(entry)
-    say(entry.name)
-    say(f"  {'model':<9} {entry.source}:{entry.model}")
-    say(f"  {'images':<9} {images}")
-    say(f"  {'vectors':<9} {', '.join(f'{name} ({dim})' for name, dim in dims.items())}")
+    vectors = ", ".join(f"{name} ({dim})" for name, dim in dims.items())
+    return {"model": f"{entry.source}:{entry.model}", "images": images, "vectors": vectors}
 
 
 def _preprocessing(entry: Entry) -> str:

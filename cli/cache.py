@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from ..base.text import NONE, counted, size
+from .probe.cache_options import Store
+from .terminal.console import command, remark, say, show_table
 
 app = typer.Typer(
     help="Lists, shows, verifies, imports and exports embedding caches.",
@@ -14,10 +16,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-_CACHE = Annotated[
-    Path | None,
-    typer.Option("--cache", help="Folder of caches; by default `embeddings` next to the manifest.", show_default=False),
-]
 _STORE = typer.Argument(help="Folder of caches, or a manifest (its caches are in the folder `embeddings` next to it).")
 
 
@@ -26,7 +24,6 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
     """Lists the caches of a folder, finished and unfinished."""
     from ..cache import EmbeddingSpec
     from ..cache.lookup import list_store
-    from .terminal.console import remark, say, show_table
 
     caches, faults, drafts = list_store(_store_of(store))
     for dataset in dict.fromkeys(cache.dataset for cache in caches):
@@ -70,7 +67,6 @@ def show(
 
     from ..base import CacheError
     from ..cache import EmbeddingCache
-    from .terminal.console import command, say
 
     if file.is_dir() or _store_of(file) != file:
         raise CacheError(f"{file}: is not a cache file; `{command('cache', 'ls', file)}` lists them.")
@@ -111,7 +107,6 @@ def verify(
     """Verifies one cache or all: every checksum, finite values, unique ids. Exit status 1 if there are problems."""
     from ..cache.lookup import files_in
     from ..cache.verify import verify_cache, verify_segment
-    from .terminal.console import remark, say
 
     published, segments = ([target], []) if target.suffix == ".h5" else files_in(_store_of(target))
     problems: list[str] = []
@@ -138,12 +133,11 @@ def import_(
             " CLIP_benchmark, clip-retrieval, STAMP, TRIDENT or thingsvision write it."
         ),
     ],
-    manifest: Annotated[Path, typer.Option("--manifest", help="The data set that they are of (.parquet or .csv).")],
-    name: Annotated[str, typer.Option("--name", help="What to call them: the backbone is then imported:NAME.")],
+    manifest: Annotated[Path, typer.Option(help="The data set that they are of (.parquet or .csv).")],
+    name: Annotated[str, typer.Option(help="What to call them: the backbone is then imported:NAME.")],
     rows: Annotated[
         Path | None,
         typer.Option(
-            "--rows",
             help="Table (.csv, .parquet) with a column sample_id or path, or text file with a line per row, that names"
             " the rows where FILE does not. For .npy: the table of the same name next to it.",
             show_default=False,
@@ -154,13 +148,13 @@ def import_(
         typer.Option("--in-order", help="Rows are in the order of the manifest's rows; for files that name no rows."),
     ] = False,
     pooling: Annotated[
-        list[str] | None, typer.Option("--pooling", help="Import only this matrix of several. May be repeated.")
+        list[str] | None, typer.Option(help="Import only this matrix of several. May be repeated.")
     ] = None,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out samples without a row, instead of refusing the file.")
     ] = False,
-    note: Annotated[str, typer.Option("--note", help="Text that is kept with them, such as how they were made.")] = "",
-    cache: _CACHE = None,
+    note: Annotated[str, typer.Option(help="Text that is kept with them, such as how they were made.")] = "",
+    cache: Store = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings of that name.")] = False,
 ) -> None:
     """Imports embeddings that another program computed, so that probe, retrieve and report use them as any other.
@@ -169,7 +163,6 @@ def import_(
     """
     from ..cache import import_embeddings
     from ..manifests import Manifest
-    from .terminal.console import command, say
 
     data_set = Manifest.load(manifest)
     imported = import_embeddings(
@@ -202,9 +195,8 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            "--out",
             help="File to write; its suffix is the format: .npz, .npy, .parquet, .csv, .h5, .hdf5 or .safetensors. With"
-            " --layout a folder.",
+            " --layout a folder."
         ),
     ],
     backbone: Annotated[
@@ -216,25 +208,22 @@ def export(
     layout: Annotated[
         str | None,
         typer.Option(
-            "--layout",
-            help="Write a folder as another tool does: clip-benchmark, clip-retrieval, stamp, trident, thingsvision.",
+            help="Write a folder as another tool does: clip-benchmark, clip-retrieval, stamp, trident, thingsvision."
         ),
     ] = None,
     pooling: Annotated[
-        list[str] | None,
-        typer.Option("--pooling", help="Only this pooling; needed where the format holds one. May be repeated."),
+        list[str] | None, typer.Option(help="Only this pooling; needed where the format holds one. May be repeated.")
     ] = None,
     columns: Annotated[
         str, typer.Option("--with", help="What to add of the manifest, separated by commas: labels, split, groups.")
     ] = "",
-    cache: _CACHE = None,
+    cache: Store = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Exports the embeddings of a data set for other programs; rows are named by sample id."""
     from ..base import CacheError, one_of
     from ..cache import default_store, export_embeddings, find_caches
     from ..manifests import Manifest
-    from .terminal.console import say
 
     loaded = Manifest.load(manifest)
     names = [backbone] if backbone else None

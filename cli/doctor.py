@@ -186,7 +186,7 @@ def _write_and_read(folder: Path) -> Check:
 
 
 _EXTRAS = {
-    "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "onnx"),
+    "extract": ("torch", "torchvision", "timm", "transformers", "open_clip", "onnx"),
     "medical": ("pydicom", "pylibjpeg", "nibabel", "zarr"),
     "openvino": ("openvino",),
     "errors": ("cleanlab",),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .probe.cache_options import Store
 from .terminal.console import command, remark, say, show_table
 
 if TYPE_CHECKING:
@@ -21,39 +22,28 @@ _ROWS = 20
 
 def errors(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. runs/brain.")],
-    manifest: Annotated[Path, typer.Option("--manifest", help="The manifest that the run was made with.")],
+    manifest: Annotated[Path, typer.Option(help="The manifest that the run was made with.")],
     backbone: Annotated[
         str | None,
         typer.Option("--backbone", "-b", help="Backbone, as the run names it. [default: that of the best system]"),
     ] = None,
-    pooling: Annotated[
-        str | None, typer.Option("--pooling", help="Pooling. [default: that of the best system]")
-    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="Pooling. [default: that of the best system]")] = None,
     probe: Annotated[
-        str | None, typer.Option("--probe", help="Probe, as the run names it. [default: that of the best system]")
+        str | None, typer.Option(help="Probe, as the run names it. [default: that of the best system]")
     ] = None,
-    neighbours: Annotated[
-        int, typer.Option("--neighbours", min=0, help="Nearest training units to show; 0 needs no cache.")
-    ] = 3,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder of the caches. [default: embeddings/ next to the manifest]")
-    ] = None,
+    neighbours: Annotated[int, typer.Option(min=0, help="Nearest training units to show; 0 needs no cache.")] = 3,
+    cache: Store = None,
     external: Annotated[
-        Path | None, typer.Option("--external", help="The manifest that the run was tested on, under external.")
+        Path | None, typer.Option(help="The manifest that the run was tested on, under external.")
     ] = None,
     external_cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--external-cache", help="Folder of its caches. [default: embeddings/ next to the external manifest]"
-        ),
+        Path | None, typer.Option(help="Folder of its caches. [default: embeddings/ next to the external manifest]")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the whole table, errors.csv, and the page.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the whole table, errors.csv, and the page.")] = None,
     page: Annotated[
         bool, typer.Option("--page", help="Also write errors.html into it, with thumbnails of patient images.")
     ] = False,
-    most: Annotated[int, typer.Option("--most", min=1, help="Images on the page, from the top of the table.")] = 100,
+    most: Annotated[int, typer.Option(min=1, help="Images on the page, from the top of the table.")] = 100,
 ) -> None:
     """Lists the test images that a run got wrong, what lies near them, and labels that may be wrong.
 

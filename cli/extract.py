@@ -12,17 +12,8 @@ import typer
 
 from ..base import CacheError, MedprobeError, QuarantineError
 from ..base.text import counted, duration, size
-from .backbone_options import (
-    Grey,
-    ImageSize,
-    Interpolation,
-    Normalization,
-    Resize,
-    ResizeMode,
-    StripPrefix,
-    named,
-    normalization_of,
-)
+from . import backbone_options
+from .backbone_options import named, normalization_of
 from .terminal.console import command, remark, say, show_table
 
 if TYPE_CHECKING:
@@ -51,42 +42,37 @@ def extract(
     pooling: Annotated[
         list[str] | None,
         typer.Option(
-            "--pooling",
             help="Pooling of backbones without [POOLING,...]: cls, mean, cls+mean, pooled, cls@9, cls@last4, stage3 "
-            "...; `medprobe backbones NAME` lists them. May be repeated. [default: the first one listed]",
+            "...; `medprobe backbones NAME` lists them. May be repeated. [default: the first one listed]"
         ),
     ] = None,
-    strip_prefix: StripPrefix = "",
-    image_size: ImageSize = None,
-    resize: Resize = None,
-    resize_mode: ResizeMode = None,
-    interpolation: Interpolation = None,
-    grey: Grey = "replicate",
-    normalization: Normalization = "model",
+    strip_prefix: backbone_options.StripPrefix = "",
+    image_size: backbone_options.ImageSize = None,
+    resize: backbone_options.Resize = None,
+    resize_mode: backbone_options.ResizeMode = None,
+    interpolation: backbone_options.Interpolation = None,
+    grey: backbone_options.Grey = "replicate",
+    normalization: backbone_options.Normalization = "model",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
-        typer.Option("--precision", help="Precision of the network; auto: bf16 where the device is fast at it."),
+        typer.Option(help="Precision of the network; auto: bf16 where the device is fast at it."),
     ] = "auto",
     runtime: Annotated[
         Literal["auto", "torch", "openvino"],
-        typer.Option("--runtime", help="What runs the network; auto: OpenVINO on CPUs if installed, else torch."),
+        typer.Option(help="What runs the network; auto: OpenVINO on CPUs if installed, else torch."),
     ] = "auto",
     device: Annotated[
-        str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list.")
+        str, typer.Option(help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list.")
     ] = "auto",
     compiled: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile; pays off on a GPU for long runs.")
     ] = False,
     batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", min=1, help="Batch size; by default found automatically; halved if memory runs out."
-        ),
+        int | None, typer.Option(min=1, help="Batch size; by default found automatically; halved if memory runs out.")
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers",
             min=0,
             help="Number of decoding processes; by default all cores but one. 0 decodes in the command itself, where an"
             " image that crashes its decoder ends the run.",
@@ -95,7 +81,6 @@ def extract(
     shard: Annotated[
         str | None,
         typer.Option(
-            "--shard",
             metavar="I/N",
             help="Embed only part I of N; the part that finishes last publishes. Write slurm to take I/N from the job"
             " array.",
@@ -104,17 +89,15 @@ def extract(
     cache: Annotated[
         Path | None,
         typer.Option(
-            "--cache",
             help="Folder of caches; by default `embeddings` next to the manifest. Name that of another manifest to "
-            "use its vectors.",
+            "use its vectors."
         ),
     ] = None,
     record: Annotated[
         list[Path] | None,
         typer.Option(
-            "--record",
             help="Write a JSON file that names the published cache, for `medprobe probe --record`. Give one for each"
-            " backbone, in the same order.",
+            " backbone, in the same order."
         ),
     ] = None,
     allow_unreadable: Annotated[
@@ -124,8 +107,7 @@ def extract(
         ),
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show what is cached and the time and disk space of a run; write nothing."),
+        bool, typer.Option("--dry-run", help="Show what is cached and the time and disk space of a run; write nothing.")
     ] = False,
 ) -> None:
     """Embeds every image of a manifest with every backbone named, decoding each image once.
@@ -147,7 +129,6 @@ def extract(
     from ..manifests import Manifest
 
     loaded = Manifest.load(manifest)
-
     started, part = time.time(), _shard(shard) if shard else None
     store = cache or default_store(manifest)
     normal = normalization_of(normalization, loaded, store, grey=grey, workers=workers, keep=not dry_run)

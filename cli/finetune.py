@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ..base.errors import FinetuneError
-from .backbone_options import (
-    Grey,
-    ImageSize,
-    Interpolation,
-    Normalization,
-    Resize,
-    ResizeMode,
-    StripPrefix,
-    named,
-    normalization_of,
-)
+from . import backbone_options
+from .backbone_options import named, normalization_of
 from .terminal.console import command, remark, say, show_table
 from .terminal.signals import stop_signals
 
 TRY_AGAIN = 75
 """Exit status of `sysexits.h` for work that was put off: a scheduler may start the same command again."""
-_TRAINING, _STUDY, _MACHINE = "Training", "Resamples", "Machine"
+_training, _resamples, _machine = (
+    partial(typer.Option, rich_help_panel=panel) for panel in ("Training", "Resamples", "Machine")
+)
+"""Options of each panel of the help."""
 _AUGMENT = {"crop_scale": (0.7, 1.0), "hflip": 0.5, "color_jitter": (0.2, 0.2, 0.0, 0.0)}
 """What `--augment` stands for: mild enough for most medical images."""
 
@@ -74,146 +69,97 @@ def finetune(
             help="As for `medprobe extract`; append [POOLING] for a pooling other than the first. May be repeated.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results, e.g. runs/brain-full.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, e.g. runs/brain-full.")],
     mode: Annotated[
         list[str] | None,
-        typer.Option(
+        _training(
             "--mode",
             "-m",
             help="What is trained: linear, mlp[:256], partial:K, lora[:r], bitfit, full[:WIDTH], "
             "tokens-deit[:unfrozen], or drop-last:K+MODE; --modes NAME lists them. May be repeated. [default: full]",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(help="Named settings of the training; --recipes lists them.", rich_help_panel=_TRAINING),
-    ] = "default",
-    epochs: Annotated[int | None, typer.Option(help="Epochs, at most.", rich_help_panel=_TRAINING)] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", help="Images per step; divided if they do not fit the memory.", rich_help_panel=_TRAINING
-        ),
-    ] = None,
-    augment: Annotated[
-        bool,
-        typer.Option("--augment", help="Random crops, flips, brightness and contrast.", rich_help_panel=_TRAINING),
-    ] = False,
+    recipe: Annotated[str, _training(help="Named settings of the training; --recipes lists them.")] = "default",
+    epochs: Annotated[int | None, _training(help="Epochs, at most.")] = None,
+    lr: Annotated[float | None, _training(help="Learning rate.")] = None,
+    batch_size: Annotated[int | None, _training(help="Images per step; divided if they do not fit the memory.")] = None,
+    augment: Annotated[bool, _training("--augment", help="Random crops, flips, brightness and contrast.")] = False,
     views: Annotated[
         int | None,
-        typer.Option(
+        _training(
             help="With random augmentation: draw this many views of each image once and use them in turn, so that the "
-            "frozen part of the network sees each once. [default: fresh views each epoch]",
-            rich_help_panel=_TRAINING,
+            "frozen part of the network sees each once. [default: fresh views each epoch]"
         ),
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Any setting of the recipe; may be repeated.", rich_help_panel=_TRAINING
-        ),
+        _training("--set", metavar="NAME=VALUE", help="Any setting of the recipe; may be repeated."),
     ] = None,
     search: Annotated[
         str | None,
-        typer.Option(
-            metavar="GRID",
-            help='Choose settings on val, for each seed: "lr=1e-4,1e-3 layer_decay=0.65,1".',
-            rich_help_panel=_TRAINING,
-        ),
+        _training(metavar="GRID", help='Choose settings on val, for each seed: "lr=1e-4,1e-3 layer_decay=0.65,1".'),
     ] = None,
-    strip_prefix: StripPrefix = "",
-    image_size: ImageSize = None,
-    resize: Resize = None,
-    resize_mode: ResizeMode = None,
-    interpolation: Interpolation = None,
-    grey: Grey = "replicate",
-    normalization: Normalization = "model",
+    strip_prefix: backbone_options.StripPrefix = "",
+    image_size: backbone_options.ImageSize = None,
+    resize: backbone_options.Resize = None,
+    resize_mode: backbone_options.ResizeMode = None,
+    interpolation: backbone_options.Interpolation = None,
+    grey: backbone_options.Grey = "replicate",
+    normalization: backbone_options.Normalization = "model",
     protocol: Annotated[
         Literal["auto", "official", "fixed", "holdout", "kfold"],
-        typer.Option(
+        _resamples(
             metavar="auto | official | fixed | holdout | kfold",
             help="As for `medprobe probe`, with the same resamples.",
-            rich_help_panel=_STUDY,
         ),
     ] = "auto",
     seeds: Annotated[
         str,
-        typer.Option(
-            help="A number of resamples, a block such as 20:40 (20 to 39), or a list such as 3,5,7 or 0:10,50:60.",
-            rich_help_panel=_STUDY,
+        _resamples(
+            help="A number of resamples, a block such as 20:40 (20 to 39), or a list such as 3,5,7 or 0:10,50:60."
         ),
     ] = "3",
     folds: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of folds; selects the protocol kfold. [default: 5 under kfold]", rich_help_panel=_STUDY
-        ),
+        int | None, _resamples(help="Number of folds; selects the protocol kfold. [default: 5 under kfold]")
     ] = None,
-    shots: Annotated[
-        str | None,
-        typer.Option(help="Use only N training units per class, e.g. 1,5,10.", rich_help_panel=_STUDY),
-    ] = None,
-    train_fraction: Annotated[
-        str | None,
-        typer.Option(help="Use only these fractions of train, e.g. 0.1,1.", rich_help_panel=_STUDY),
-    ] = None,
+    shots: Annotated[str | None, _resamples(help="Use only N training units per class, e.g. 1,5,10.")] = None,
+    train_fraction: Annotated[str | None, _resamples(help="Use only these fractions of train, e.g. 0.1,1.")] = None,
     metric: Annotated[
-        str | None,
-        typer.Option(
-            help="What the best epoch is best in. [default: the card's primary metric]", rich_help_panel=_STUDY
-        ),
+        str | None, _resamples(help="What the best epoch is best in. [default: the card's primary metric]")
     ] = None,
-    keep_leaks: Annotated[
-        bool, typer.Option("--keep-leaks", help="As for `medprobe probe`.", rich_help_panel=_STUDY)
-    ] = False,
-    drop_near: Annotated[
-        bool, typer.Option("--drop-near", help="As for `medprobe probe`.", rich_help_panel=_STUDY)
-    ] = False,
+    keep_leaks: Annotated[bool, _resamples("--keep-leaks", help="As for `medprobe probe`.")] = False,
+    drop_near: Annotated[bool, _resamples("--drop-near", help="As for `medprobe probe`.")] = False,
     device: Annotated[
         str,
-        typer.Option(
+        _machine(
             help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list: one process each, which share "
-            "the seeds.",
-            rich_help_panel=_MACHINE,
+            "the seeds."
         ),
     ] = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
-        typer.Option(help="[default: that of the recipe: auto: bf16 on GPUs, fp32 on CPUs]", rich_help_panel=_MACHINE),
+        _machine(help="[default: that of the recipe: auto: bf16 on GPUs, fp32 on CPUs]"),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Decoding processes. [default: all cores but one]", rich_help_panel=_MACHINE),
-    ] = None,
+    workers: Annotated[int | None, _machine(min=0, help="Decoding processes. [default: all cores but one]")] = None,
     cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache", help="Folder of caches. [default: embeddings/ next to the manifest]", rich_help_panel=_MACHINE
-        ),
+        Path | None, _machine(help="Folder of caches. [default: embeddings/ next to the manifest]")
     ] = None,
     activations_gb: Annotated[
         float | None,
-        typer.Option(
-            "--activations-gb",
+        _machine(
             min=0,
             help="Disk space in the folder of caches for what the frozen part of the network gives; 0: none is kept. "
             "[default: a quarter of what is free]",
-            rich_help_panel=_MACHINE,
         ),
     ] = None,
     keep_weights: Annotated[
         bool, typer.Option("--keep-weights", help="Keep the trained networks, in OUT/weights.")
     ] = False,
-    tensorboard: Annotated[
-        Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard, if it is installed.")
-    ] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard, if it is installed.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     modes: Annotated[
         str | None,
         typer.Option(
-            "--modes",
             metavar="NAME",
             callback=_show_modes,
             is_eager=True,

@@ -20,25 +20,23 @@ if TYPE_CHECKING:
 
 def fit(
     source: Annotated[Path, typer.Argument(metavar="RUN|MANIFEST", help="A run folder, or a manifest.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the model, e.g. models/brain.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model, e.g. models/brain.")],
     best: Annotated[
         bool, typer.Option("--best", help="Take the system of RUN with the best mean score in the run's metric.")
     ] = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
-            "--manifest",
-            help="The manifest that RUN was made of. [default: found in the current folder and above the run]",
+            help="The manifest that RUN was made of. [default: found in the current folder and above the run]"
         ),
     ] = None,
     backbones: Annotated[list[str] | None, typer.Option("--backbone", "-b", help="Only this backbone.")] = None,
-    pooling: Annotated[str | None, typer.Option("--pooling", help="Only this pooling.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="Only this pooling.")] = None,
     probe: Annotated[
         str | None,
         typer.Option(
-            "--probe",
             help="logreg, knn, gbm or centroid, with settings as in knn:k=[5,11]; of RUN a name that it has."
-            " [default for a manifest: logreg]",
+            " [default for a manifest: logreg]"
         ),
     ] = None,
     aggregation: Annotated[
@@ -64,8 +62,7 @@ def fit(
         bool, typer.Option("--calibrate", help="Scale the probabilities by a temperature that is fitted on val.")
     ] = False,
     onnx: Annotated[
-        Path | None,
-        typer.Option("--onnx", help="Also write backbone and probe as one ONNX file (logreg and centroid)."),
+        Path | None, typer.Option(help="Also write backbone and probe as one ONNX file (logreg and centroid).")
     ] = None,
     cache: Store = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,

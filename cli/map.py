@@ -13,32 +13,30 @@ from .terminal.console import remark, say
 
 def map_(
     manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv), with or without labels.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for figures, page and coordinates, e.g. maps/brain.")],
+    out: Annotated[Path, typer.Option(help="Folder for figures, page and coordinates, e.g. maps/brain.")],
     cache: Store = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", "-b", help="Whose embeddings; needed where several are cached.")
     ] = None,
-    pooling: Annotated[str | None, typer.Option("--pooling", help="Pooling. [default: the cache's first]")] = None,
+    pooling: Annotated[str | None, typer.Option(help="Pooling. [default: the cache's first]")] = None,
     method: Annotated[
-        Literal["pca", "tsne", "umap"], typer.Option("--method", help="How vectors become points; umap is an extra.")
+        Literal["pca", "tsne", "umap"], typer.Option(help="How vectors become points; umap is an extra.")
     ] = "pca",
     color: Annotated[
         list[str] | None,
         typer.Option(
-            "--color",
             help="class, split, error (with --run) or a column of the manifest such as site; may be repeated."
-            " [default: all of these, of the columns the card's attributes]",
+            " [default: all of these, of the columns the card's attributes]"
         ),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run folder: color by how often its best system here was wrong.")
+        Path | None, typer.Option(help="Run folder: color by how often its best system here was wrong.")
     ] = None,
     neighbours: Annotated[
-        int | None,
-        typer.Option("--neighbours", help="Perplexity of t-SNE [default: 30], neighbours of UMAP [default: 15]."),
+        int | None, typer.Option(help="Perplexity of t-SNE [default: 30], neighbours of UMAP [default: 15].")
     ] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Units to draw; of more, this many at random.")] = 5000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of that draw, and of the method.")] = 0,
+    most: Annotated[int, typer.Option(min=1, help="Units to draw; of more, this many at random.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Of that draw, and of the method.")] = 0,
 ) -> None:
     """Draws the units of a manifest as points, near each other where their embeddings are.
 

@@ -30,7 +30,7 @@ def predict(
             help="A folder of images (DICOM and NIfTI too), one image, or a manifest, with labels or without.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The table of predictions (.csv or .parquet).")],
+    out: Annotated[Path, typer.Option(help="The table of predictions (.csv or .parquet).")],
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -40,27 +40,22 @@ def predict(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list.")
+        str, typer.Option(help="auto (all GPUs, else the CPU), cpu, cuda:N, or a comma-separated list.")
     ] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Batch size; by default found automatically.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Batch size; by default found automatically.")] = None,
     workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=0, help="Number of decoding processes; by default all cores but one."),
+        int | None, typer.Option(min=0, help="Number of decoding processes; by default all cores but one.")
     ] = None,
     slices: Annotated[
-        str, typer.Option("--slices", help="Slices of NIfTI volumes, as in `manifest build nifti`.")
+        str, typer.Option(help="Slices of NIfTI volumes, as in `manifest build nifti`.")
     ] = "axial:middle:5",
     frames: Annotated[
-        str,
-        typer.Option("--frames", help="Frames of DICOM files and slices of series, as in `manifest build dicom`."),
+        str, typer.Option(help="Frames of DICOM files and slices of series, as in `manifest build dicom`.")
     ] = "all",
     cache: Annotated[
         Path | None,
         typer.Option(
-            "--cache",
-            help="Folder of caches. [default: of a manifest `embeddings` next to it, else OUT.partial until the end]",
+            help="Folder of caches. [default: of a manifest `embeddings` next to it, else OUT.partial until the end]"
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
@@ -74,6 +69,7 @@ def predict(
     `medprobe predict models/brain hospital-b.parquet --out predictions.csv`
     """
     from ..base import QuarantineError, atomic_path
+    from ..cache import default_store
     from ..manifests.schema.table_io import write_table
     from ..model import load_model, manifest_of, predict_manifest
     from ..model.images import require_table_place
@@ -86,7 +82,7 @@ def predict(
     manifest = manifest_of(images, **taken, notice=lambda text: remark(wrapped(f"note: {text}")))
     _compare_labels(loaded, manifest)
     work = out.with_name(f"{out.name}.partial")
-    store = cache or _default_store(manifest, work)
+    store = cache or (work if manifest.path is None else default_store(manifest.path))
     try:
         table = predict_manifest(loaded, manifest, store, workers=workers, batch_size=batch_size, on_loaded=_introduce)
     except KeyboardInterrupt:
@@ -109,12 +105,6 @@ def predict(
             f"{none:,} of {len(table):,} could not be predicted,{partly} for images that cannot be read; all others"
             f" are.{listed}{rest}"
         )
-
-
-def _default_store(manifest: Manifest, work: Path) -> Path:
-    from ..cache import default_store
-
-    return work if manifest.path is None else default_store(manifest.path)
 
 
 def _introduce(several: Sequence[Any]) -> None:

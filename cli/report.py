@@ -12,11 +12,9 @@ from .terminal.console import say
 
 def report(
     run: Annotated[list[Path], typer.Argument(help="Run folder, e.g. runs/brain; several of one data set are merged.")],
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="Metric to report. [default: the run's primary metric]")
-    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric to report. [default: the run's primary metric]")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report; needed for several runs. [default: the run's]")
+        Path | None, typer.Option(help="Folder for the report; needed for several runs. [default: the run's]")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ...base import CacheError, ManifestError, OutputError, atomic_path, counted, no_such
 from ...base.text import NONE
-from ..terminal.console import command, out, remark, say, show_table
+from ..terminal.console import command, remark, rich_console, say, show_table
 from ..terminal.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _explain(code: str | None) -> None:
     _require_codes("--explain", [code])
     section = PAGE.read_text(encoding="utf-8").split(f"\n### `{code}`\n")[1].split("\n#")[0]
     say(f"{code}\n")
-    out().print(Markdown(section.strip(), hyperlinks=False), soft_wrap=False)
+    rich_console().print(Markdown(section.strip(), hyperlinks=False), soft_wrap=False)
     raise typer.Exit
 
 

@@ -31,17 +31,16 @@ def _show_settings(requested: bool) -> None:
 
 def probe(
     manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results, e.g. runs/brain.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, e.g. runs/brain.")],
     backbone: Backbones = None,
     pooling: Poolings = None,
     record: Records = None,
     probe: Annotated[
         list[str] | None,
         typer.Option(
-            "--probe",
             help="logreg, knn, gbm or centroid, with settings (--settings lists them) as in gbm:rounds=100, or"
             " sklearn:CLASS, any scikit-learn classifier such as sklearn.svm.SVC; may be repeated."
-            " [default: logreg, knn, gbm]",
+            " [default: logreg, knn, gbm]"
         ),
     ] = None,
     grid_of_c: Annotated[
@@ -78,8 +77,7 @@ def probe(
         int | None, typer.Option(help="Number of folds; selects the protocol kfold. [default: 5 under kfold]")
     ] = None,
     shots: Annotated[
-        str | None,
-        typer.Option(help="Use only N training units per class, e.g. 1,5,10,50: a low-data curve."),
+        str | None, typer.Option(help="Use only N training units per class, e.g. 1,5,10,50: a low-data curve.")
     ] = None,
     train_fraction: Annotated[
         str | None,
@@ -128,9 +126,7 @@ def probe(
             "--drop-near", help="Treat near-duplicates as copies: images with nearly the same embedding in some cache."
         ),
     ] = False,
-    jobs: Annotated[
-        int, typer.Option("--jobs", help="Processes (threads for logreg and knn); -1 for one per core.")
-    ] = -1,
+    jobs: Annotated[int, typer.Option(help="Processes (threads for logreg and knn); -1 for one per core.")] = -1,
     cache: Store = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     settings: Annotated[

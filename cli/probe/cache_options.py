@@ -19,20 +19,15 @@ Backbones = Annotated[
     list[str] | None,
     typer.Option("--backbone", "-b", help="Only this backbone; may be repeated. [default: all cached]"),
 ]
-Poolings = Annotated[
-    list[str] | None, typer.Option("--pooling", help="Only this pooling; may be repeated. [default: all cached]")
-]
+Poolings = Annotated[list[str] | None, typer.Option(help="Only this pooling; may be repeated. [default: all cached]")]
 Records = Annotated[
     list[Path] | None,
     typer.Option(
-        "--record",
         help="Only the cache that this file of `medprobe extract --record` names, with all its poolings; instead of"
-        " --backbone and --pooling; may be repeated.",
+        " --backbone and --pooling; may be repeated."
     ),
 ]
-Store = Annotated[
-    Path | None, typer.Option("--cache", help="Folder of the caches. [default: embeddings/ next to the manifest]")
-]
+Store = Annotated[Path | None, typer.Option(help="Folder of the caches. [default: embeddings/ next to the manifest]")]
 
 
 def caches_of(

@@ -12,10 +12,9 @@ from ..terminal.console import command, remark, say
 
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one data set, in any order.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the merged run, e.g. runs/brain.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged run, e.g. runs/brain.")],
     seeds: Annotated[
-        str | None,
-        typer.Option(metavar="N | A:B", help="Keep the first N seeds, or A to B - 1, alone. [default: all]"),
+        str | None, typer.Option(metavar="N | A:B", help="Keep the first N seeds, or A to B - 1, alone. [default: all]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
 ) -> None:

@@ -20,13 +20,13 @@ def retrieve(
     manifest: Annotated[
         Path, typer.Argument(help="The manifest (.parquet or .csv); with train and test, unless it is unlabelled.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results, e.g. runs/brain-retrieval.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, e.g. runs/brain-retrieval.")],
     backbone: Backbones = None,
     pooling: Poolings = None,
     record: Records = None,
-    k: Annotated[str, typer.Option("--k", help="Numbers of nearest images that are looked at.")] = "1,3,5",
+    k: Annotated[str, typer.Option(help="Numbers of nearest images that are looked at.")] = "1,3,5",
     similarity: Annotated[
-        Literal["cosine", "euclidean"], typer.Option("--similarity", help="By what images are near each other.")
+        Literal["cosine", "euclidean"], typer.Option(help="By what images are near each other.")
     ] = "cosine",
     same_group: Annotated[
         bool,

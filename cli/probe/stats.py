@@ -20,21 +20,18 @@ def stats(
     run: Annotated[
         list[Path], typer.Argument(help="Run folders; those of one data set are merged, several data sets give ranks.")
     ],
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="Metric to compare. [default: each run's primary metric]")
-    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric to compare. [default: each run's primary metric]")] = None,
     between: Annotated[
         Literal["backbones", "probes"],
-        typer.Option("--between", help="Compare backbones (within each probe) or probes (on each backbone)."),
+        typer.Option(help="Compare backbones (within each probe) or probes (on each backbone)."),
     ] = "backbones",
     interval: Annotated[
         Literal["wilson", "percentile"],
-        typer.Option("--interval", help="Kind of intervals; percentile is of a bootstrap over groups."),
+        typer.Option(help="Kind of intervals; percentile is of a bootstrap over groups."),
     ] = "wilson",
     test: Annotated[
         list[str] | None,
         typer.Option(
-            "--test",
             metavar="wilcoxon | delong | mcnemar | verdict",
             help="Further significance test; delong is for ROC-AUC, mcnemar for accuracy, verdict for none of them. May"
             " be repeated. [default: wilcoxon, delong, mcnemar]",
@@ -42,7 +39,7 @@ def stats(
     ] = None,
     correction: Annotated[
         Literal["holm", "bh"],
-        typer.Option("--correction", help="Correction for many comparisons; bh controls the false discovery rate."),
+        typer.Option(help="Correction for many comparisons; bh controls the false discovery rate."),
     ] = "holm",
     subgroups: Annotated[
         bool, typer.Option("--subgroups", help="Scores per subgroup of each attribute of the card, and their gaps.")
@@ -52,7 +49,7 @@ def stats(
     ] = False,
     ranks: Annotated[bool, typer.Option("--ranks", help="Only the ranks over several runs.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write every table as CSV (and diagrams of ranks) into this folder.")
+        Path | None, typer.Option(help="Write every table as CSV (and diagrams of ranks) into this folder.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON and nothing else.")] = False,
 ) -> None:

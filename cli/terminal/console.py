@@ -17,23 +17,16 @@ _ASCII = str.maketrans({MINUS: "-", NONE: "-", "\u2192": "->", "\u2026": "..."})
 """For output that is not UTF-8."""
 
 
-def out() -> Console:
-    """The console for results; what is not of the program itself goes through `say` or `show_table`."""
+def rich_console(*, stderr: bool = False) -> Console:
+    """The console for results, or for remarks and faults; text that is not of the program goes through `say`."""
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, soft_wrap=True)
-
-
-def err() -> Console:
-    """The console for remarks, progress and faults."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """Prints `text` as it is (no markup) on standard output."""
-    out().print(_shown(text, sys.stdout), markup=False)
+    rich_console().print(_shown(text, sys.stdout), markup=False)
 
 
 def _shown(text: str, stream: TextIO) -> str:
@@ -46,7 +39,7 @@ def _shown(text: str, stream: TextIO) -> str:
 
 def remark(text: str) -> None:
     """Prints `text` as it is (no markup) on standard error."""
-    err().print(_shown(text, sys.stderr), markup=False)
+    rich_console(stderr=True).print(_shown(text, sys.stderr), markup=False)
 
 
 def command(*words: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .console import out
+from .console import rich_console
 
 _WIDEST = 80
 """Columns beyond which a line is tiring to read, however wide the terminal."""
@@ -10,7 +10,7 @@ _WIDEST = 80
 
 def columns() -> int:
     """How many columns the terminal has; 80 where there is none."""
-    return out().width
+    return rich_console().width
 
 
 def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
