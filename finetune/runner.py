@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from hashlib import blake2b
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -176,7 +176,7 @@ def run_finetune(
         work = None
         if out is not None:
             config = _config(experiment, facts, libraries, device=torch.device(devices[0]).type)
-            work = stack.enter_context(WorkFolder(work_folder_of(Path(out)), config, overwrite=overwrite))
+            work = stack.enter_context(closing(WorkFolder(work_folder_of(Path(out)), config, overwrite=overwrite)))
         fits = work and work.fits
         plan = Plan(experiment, loading, Path(store), activations_gb, workers, fits, keep_weights, tensorboard)
         recorder, failures = experiment.recorder(), []

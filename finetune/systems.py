@@ -29,9 +29,7 @@ class FineTuning:
         words = {name: in_words(value) for name, value in settings.items()}
         words |= {name: "/".join(map(in_words, values)) for name, values in self._grid.items()}
         words |= {} if given is None else {"recipe": given}
-        return ":".join(
-            ["finetune", self.mode.name, *([",".join(f"{k}={v}" for k, v in words.items())] if words else [])]
-        )
+        return f"finetune:{self.mode.name}" + ":" * bool(words) + ",".join(f"{k}={v}" for k, v in words.items())
 
     @property
     def epochs(self) -> int:

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -57,18 +56,15 @@ class WorkFolder:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        """Takes up the work in `folder`, or begins it.
+        """Takes up the work in `folder`, or begins it; `config`, JSON-like, is all that decides a fit but its seed.
 
-        Args:
-            folder: it is made where it is absent.
-            config: all that decides the results but the seeds, JSON-like.
-            overwrite: remove the work of another configuration instead of refusing.
+        With `overwrite` the work of another configuration is removed instead of refused.
 
         Raises:
             OutputError: another process is at work there; it holds the work of another configuration (says what
                 differs), or no such work at all; or it cannot be written.
         """
-        self.folder = folder
+        self.folder, self.fits = folder, Fits(folder)
         with writing(folder):
             self._descriptor = _lock(folder)
         try:
@@ -94,12 +90,6 @@ class WorkFolder:
             with atomic_path(self.folder / _CONFIG) as temporary:
                 temporary.write_text(json.dumps({"kind": _KIND, **config}, indent=2) + "\n", encoding="utf-8")
 
-    def __enter__(self) -> WorkFolder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
-
     def close(self) -> None:
         """Lets another process take up the work; a folder in which nothing was done is removed."""
         with suppress(OSError):
@@ -111,11 +101,6 @@ class WorkFolder:
         """Removes the folder; what it held is published."""
         with suppress(OSError):
             _remove(self.folder)
-
-    @property
-    def fits(self) -> Fits:
-        """The fits in the folder."""
-        return Fits(self.folder)
 
     def publish(self, run: Run, out: Path, *, overwrite: bool, weights: Sequence[Path]) -> None:
         """Saves the run that the fits make, as `Run.save`, and removes the folder.

@@ -76,11 +76,7 @@ class Activations:
         return exclusive(self.folder / ".lock")
 
     def add(self, labels: Sequence[str], tensors: Sequence[torch.Tensor]) -> None:
-        """Writes one file.
-
-        Args:
-            labels: of B images.
-            tensors: of each, (B, ...); of floating-point types it keeps 16 bits, unless they are vectors.
+        """Writes one file, of B images; of `tensors` (B, ...) of floating-point types, but vectors, 16 bits are kept.
 
         Raises:
             OutputError: it cannot be written.

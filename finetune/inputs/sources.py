@@ -262,18 +262,9 @@ def choose_inputs(
     too, and the results differ by no more than the rounding to bfloat16 in which activations are kept. The result may
     be used for other classifiers of the same backbone and mode.
 
-    Args:
-        classifier: the network.
-        images: N of them.
-        spec: of the cache.
-        vectors: float32 (N, D), of the cache.
-        views: fixed views of each image, of which an epoch has one; None draws new ones for each epoch.
-        mixes: whether images of a batch are mixed with each other.
-        precision: what the network computes in.
-        store: of the caches.
-        dataset: the data set's name.
-        limit_gb: what activations of all data sets of the store may take of the disk.
-        notice: called where there is no room.
+    Each of N images has a row in `vectors`, float32 (N, D), of the cache with that `spec`. An epoch has one of `views`
+    fixed views of it; None draws new ones for each epoch. Activations of all data sets of the store may take
+    `limit_gb`.
     """
     random = images.augmentation.is_random
     mode = classifier.mode

@@ -85,10 +85,9 @@ class Cut:
             classifier.train(was_training)
 
     def prefix(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The activations at the cut, without gradients; the first dimension of each is images.
+        """The activations at the cut, without gradients, of uint8 images (B, C, H, W) on the classifier's device.
 
-        Args:
-            images: uint8 (B, C, H, W), on the classifier's device.
+        The first dimension of each is images.
         """
         with torch.no_grad(), replaced({self._module: _stop}):
             try:
@@ -99,11 +98,7 @@ class Cut:
         raise RuntimeError(f"{self.name} was not reached")
 
     def suffix(self, activations: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Logits float32 (B, outputs) of B images, with gradients of what is trained.
-
-        Args:
-            activations: as `prefix` gives them, of any floating-point type, on the classifier's device.
-        """
+        """Logits float32 (B, outputs), with gradients, of what `prefix` gives, in any floating-point type."""
         count, device = len(activations[0]), activations[0].device
         forwards: dict[nn.Module, Callable[..., Any]] = {self._module: self._entry(activations)}
         for name, ended in self._ended.items():

@@ -35,13 +35,6 @@ def open_attentions(network: nn.Module, within: Set[str]) -> None:
             network.set_submodule(name, SelfAttention(module))
 
 
-def close_attentions(network: nn.Module) -> None:
-    """Turns what `open_attentions` made back into attentions of torch."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, SelfAttention):
-            network.set_submodule(name, module.of_torch())
-
-
 class SelfAttention(nn.Module):
     """`nn.MultiheadAttention` of one sequence with itself, computed by timm's layer."""
 
@@ -121,4 +114,6 @@ def merge_updates(network: nn.Module) -> None:
         if isinstance(module, LoraLayer):
             module.merge()  # pyright: ignore[reportAttributeAccessIssue]
             network.set_submodule(name, module.get_base_layer())
-    close_attentions(network)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, SelfAttention):
+            network.set_submodule(name, module.of_torch())

@@ -33,12 +33,8 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
     """Writes a folder with `weights.safetensors`, `head.safetensors` and `network.json`.
 
     The first is the backbone as its library has it, updates of LoRA added to its weights: `NAME@FOLDER` is a backbone
-    like any other, unless it is without its last blocks.
-
-    Args:
-        classifier: made by `make_classifier`.
-        folder: what is made; where it is there already, it stays as it is.
-        about: what else is known, in words of JSON: classes, recipe, seed; no paths.
+    like any other, unless it is without its last blocks. A folder that is there already stays as it is. `about` is what
+    else is known, in words of JSON: classes, recipe, seed; no paths.
 
     Raises:
         OutputError: it cannot be written.

@@ -65,14 +65,9 @@ class Training:
     def __init__(
         self, classifier: Classifier, inputs: Inputs, task: ProbeTask, resample: Resample, recipe: Recipe
     ) -> None:
-        """Begins.
+        """Begins with a network on its device that has the outputs of `make_loss`; it is trained in place.
 
-        Args:
-            classifier: the network, on its device, with the outputs of `make_loss`; it is trained in place.
-            inputs: where its images, activations or vectors come from.
-            task: labels, classes and metric of the rows.
-            resample: in rows.
-            recipe: how to train.
+        The `resample` is in rows of the `task`.
 
         Raises:
             TrainingError: the memory is too small.

@@ -59,12 +59,9 @@ class Loss(ABC):
 
 
 def make_loss(recipe: Recipe, task: str, y: np.ndarray) -> Loss:
-    """The loss that a recipe has for a task.
+    """The loss that a recipe has for a task: `binary`, `multiclass`, `ordinal` or `multilabel`.
 
-    Args:
-        recipe: what it is, and its class weights and label smoothing.
-        task: `binary`, `multiclass`, `ordinal` or `multilabel`.
-        y: the labels of train: codes (n,) of which each class has some, or (n, C) of zeros and ones.
+    `y` are the labels of train: codes (n,) of which each class has some, or (n, C) of zeros and ones.
 
     Raises:
         FinetuneError: the task has no such loss, or the loss has no label smoothing.
@@ -77,14 +74,14 @@ def make_loss(recipe: Recipe, task: str, y: np.ndarray) -> Loss:
         raise FinetuneError(f"loss={name} has no label smoothing; set label_smoothing=0, or another loss.")
     balanced = recipe.class_weight == "balanced"
     if name == "bce":
-        return BinaryCrossEntropy(y, balanced=balanced, smoothing=recipe.label_smoothing)
+        return _BinaryCrossEntropy(y, balanced=balanced, smoothing=recipe.label_smoothing)
     counts = np.bincount(y)
     class_weight = len(y) / (len(counts) * counts) if balanced else np.ones(len(counts))
     if name == "corn":
-        return Corn(class_weight)
+        return _Corn(class_weight)
     if name == "cumulative-link":
-        return CumulativeLink(class_weight)
-    return CrossEntropy(class_weight, recipe.label_smoothing)
+        return _CumulativeLink(class_weight)
+    return _CrossEntropy(class_weight, recipe.label_smoothing)
 
 
 class _OfClasses(Loss):
@@ -95,11 +92,10 @@ class _OfClasses(Loss):
         self.classes = len(class_weight)
 
     def weights(self, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         return self.class_weight.to(y.device)[y]
 
 
-class CrossEntropy(_OfClasses):
+class _CrossEntropy(_OfClasses):
     """Softmax cross-entropy, with an output per class also where there are two."""
 
     def __init__(self, class_weight: np.ndarray, smoothing: float = 0.0) -> None:
@@ -107,16 +103,14 @@ class CrossEntropy(_OfClasses):
         self.outputs, self.smoothing = self.classes, smoothing
 
     def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         weight = self.class_weight.to(logits.device)
         return F.cross_entropy(logits, y, weight, label_smoothing=self.smoothing, reduction="none")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """See `Loss`."""
         return softmax(logits.astype(np.float64), axis=1)
 
 
-class BinaryCrossEntropy(Loss):
+class _BinaryCrossEntropy(Loss):
     """For several labels per image: the mean over labels. A label that never changes in train is predicted as it is."""
 
     def __init__(self, y: np.ndarray, *, balanced: bool = False, smoothing: float = 0.0) -> None:
@@ -131,23 +125,20 @@ class BinaryCrossEntropy(Loss):
         self.positive_weight = torch.tensor(weight, dtype=torch.float32)
 
     def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         target = y.float() * (1 - self.smoothing) + self.smoothing / 2
         weight = self.positive_weight.to(logits.device)
         return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none").mean(dim=1)
 
     def weights(self, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         return torch.ones(len(y), device=y.device)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """See `Loss`."""
         proba = sigmoid(logits.astype(np.float64))
         proba[:, self.constant] = self.constant_value
         return proba
 
 
-class Corn(_OfClasses):
+class _Corn(_OfClasses):
     """Conditional ordinal regression (Shi, Cao, Raschka 2021, arXiv 2111.08851).
 
     Output k is whether the class is above k, learnt from the images whose class is at least k.
@@ -158,33 +149,28 @@ class Corn(_OfClasses):
         self.outputs = self.classes - 1
 
     def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         ranks = torch.arange(self.outputs, device=y.device)
         above = (y[:, None] > ranks).float()
         losses = F.binary_cross_entropy_with_logits(logits, above, reduction="none")
         return (losses * (y[:, None] >= ranks)).sum(dim=1) * super().weights(y)
 
     def weights(self, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         return super().weights(y) * (y + 1).clamp(max=self.outputs)  # an image counts once per output it teaches
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """See `Loss`."""
         above = np.cumprod(sigmoid(logits.astype(np.float64)), axis=1)
         return -np.diff(above, axis=1, prepend=1.0, append=0.0)
 
 
-class CumulativeLink(_OfClasses):
+class _CumulativeLink(_OfClasses):
     """Proportional odds (McCullagh 1980): one score and rising cut points, P(class > k) = sigmoid(score - cut k)."""
 
     outputs = 1
 
     def head(self, head: nn.Module) -> nn.Module:
-        """See `Loss`."""
         return nn.Sequential(head, CutPoints(self.classes))
 
     def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
         # P(class = k) = sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)) of the outputs a = k - 1 and
         # b = k. The first class has no a and the last no b: their factors are one.
         above, below = F.pad(F.logsigmoid(logits), (1, 0)), F.pad(F.logsigmoid(-logits), (0, 1))
@@ -192,6 +178,5 @@ class CumulativeLink(_OfClasses):
         return F.nll_loss(above + below + between, y, self.class_weight.to(logits.device), reduction="none")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """See `Loss`."""
         above = sigmoid(logits.astype(np.float64))
         return -np.diff(above, axis=1, prepend=1.0, append=0.0)

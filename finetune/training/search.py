@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 class Best:
     """The recipe that was chosen on val, and what it gave."""
 
-    recipe: Recipe
     classifier: Classifier
     trained: Trained
     """Its seconds are those of all recipes."""
@@ -91,7 +90,6 @@ def fit_best(
     trained = training.tested()
     notes = [*trained.notes, *selector.notes(grid), *failures]
     return Best(
-        recipe=training.recipe,
         classifier=training.classifier,
         trained=replace(trained, fit_s=seconds, notes=notes),
         params={"epoch": trained.best_epoch, **selector.params},

@@ -18,14 +18,9 @@ from .recipe import Recipe
 
 
 def make_start(backbone: Backbone, mode: Mode, recipe: Recipe, task: ProbeTask, resample: Resample) -> Classifier:
-    """The classifier that `Training` is given.
+    """The classifier that `Training` is given, of a copy of `backbone`; new weights have the seed of the resample.
 
-    Args:
-        backbone: is copied.
-        mode: what is trained.
-        recipe: its loss, dropout, stochastic depth and start of the head.
-        task: its `X` are the vectors of the frozen backbone.
-        resample: in rows; its seed is that of the new weights.
+    `X` of the task are the vectors of the frozen backbone, and the resample is in its rows.
 
     Raises:
         FinetuneError: the mode does not fit the network, or the loss the task; or as `check_start`.

@@ -43,13 +43,11 @@ def training_precision(recipe: Recipe, device: torch.device) -> Precision:
 class Stepper:
     """A network with its optimizer, schedule and moving average."""
 
-    precision: Precision
-
     def __init__(self, classifier: Classifier, inputs: Inputs, loss: Loss, recipe: Recipe, train: np.ndarray) -> None:
         """Takes a network on its device, and the rows that an epoch passes over."""
         self.classifier, self.inputs, self.loss, self.recipe = classifier, inputs, loss, recipe
         self.device = next(classifier.parameters()).device
-        self.precision = training_precision(recipe, self.device)
+        self.precision: Precision = training_precision(recipe, self.device)
         self.step = 0
         self.part = recipe.batch_size
         """Images computed at once."""

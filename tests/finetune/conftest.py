@@ -42,6 +42,12 @@ def tiny_backbone() -> Callable[..., Backbone]:
 
 
 @pytest.fixture(scope="session")
+def tiny() -> Backbone:
+    """A transformer of timm that runs in milliseconds."""
+    return load_backbone("timm:test_vit@random", image_size=32, precision="fp32", runtime="torch", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def images_for() -> Callable[..., torch.Tensor]:
     """`images_for(backbone, count)`: uint8 images of noise, as its network takes them."""
 

@@ -161,11 +161,6 @@ def test_both_halves_together_are_the_network_in_values_and_gradients(kind: str)
     )
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return load_backbone("timm:test_vit@random", image_size=32, precision="fp32", runtime="torch", device="cpu")
-
-
 @pytest.mark.parametrize(
     ("mode", "name"),
     [

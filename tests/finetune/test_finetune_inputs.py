@@ -26,11 +26,6 @@ FLIPS = Augmentation(hflip=0.5, vflip=0.5)
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Backbone:
-    return load_backbone("timm:test_vit@random", image_size=32, precision="fp32", runtime="torch", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def images(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Images:
     folder, sources = tmp_path_factory.mktemp("inputs"), []
     for number in range(COUNT):

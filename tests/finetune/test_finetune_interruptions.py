@@ -66,6 +66,13 @@ def three_seeds(fine_tuned, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return sealed(out)
 
 
+def _stop(fine_tuned: Callable[..., Run], steps: int, *arguments: Any, **how: Any) -> None:
+    """Begins a run that is to stop after that number of steps."""
+    left = iter(range(steps))
+    with pytest.raises(Interrupted):
+        fine_tuned(*arguments, should_stop=lambda: next(left, None) is None, **how)
+
+
 @pytest.mark.slow
 def test_the_same_call_twice_gives_the_same_bytes_and_leaves_no_work(fine_tuned, undisturbed, tmp_path) -> None:
     fine_tuned(tmp_path / "run")
@@ -87,9 +94,7 @@ def test_a_run_that_is_killed_at_any_step_ends_as_an_undisturbed_one(fine_tuned,
 
 def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(fine_tuned, undisturbed, tmp_path) -> None:
     for steps in (5, 21):
-        left = iter(range(steps))
-        with pytest.raises(Interrupted):
-            fine_tuned(tmp_path / "run", should_stop=lambda left=left: next(left, None) is None)
+        _stop(fine_tuned, steps, tmp_path / "run")
         assert not (tmp_path / "run").exists()
     said: list[str] = []
     fine_tuned(tmp_path / "run", notice=said.append)
@@ -112,9 +117,7 @@ def test_work_that_a_kill_has_left_beside_its_published_run_is_removed(fine_tune
 
 
 def test_weights_are_kept_of_the_seeds_that_were_requested_last(fine_tuned, tmp_path) -> None:
-    left = iter(range(12))
-    with pytest.raises(Interrupted):
-        fine_tuned(tmp_path / "run", "linear", keep_weights=True, should_stop=lambda: next(left, None) is None)
+    _stop(fine_tuned, 12, tmp_path / "run", "linear", keep_weights=True)
     assert list((tmp_path / "run.partial").glob("weights/*seed-0"))
     fine_tuned(tmp_path / "run", "linear", keep_weights=True, seeds=[1])
     [kept] = (tmp_path / "run" / "weights").iterdir()
@@ -122,18 +125,14 @@ def test_weights_are_kept_of_the_seeds_that_were_requested_last(fine_tuned, tmp_
 
 
 def test_more_seeds_are_added_to_unfinished_work(fine_tuned, three_seeds, tmp_path) -> None:
-    left = iter(range(12))
-    with pytest.raises(Interrupted):
-        fine_tuned(tmp_path / "run", "linear", should_stop=lambda: next(left, None) is None)
+    _stop(fine_tuned, 12, tmp_path / "run", "linear")
     assert list((tmp_path / "run.partial").glob("*.npz"))
     fine_tuned(tmp_path / "run", "linear", seeds=3)
     assert sealed(tmp_path / "run") == three_seeds
 
 
 def test_work_of_another_configuration_is_refused_and_removed_on_request(fine_tuned, tmp_path) -> None:
-    left = iter(range(6))
-    with pytest.raises(Interrupted):
-        fine_tuned(tmp_path / "run", "linear", should_stop=lambda: next(left, None) is None)
+    _stop(fine_tuned, 6, tmp_path / "run", "linear")
     other = {"recipe": _RECIPE.changed(epochs=1), "protocol": "kfold", "folds": 2, "seeds": 1}
     for name, word in (("recipe", "modes and recipes"), ("protocol", "protocol")):
         with pytest.raises(OutputError, match=rf"run\.partial: .* differs in .*{word}.*--overwrite"):
@@ -151,9 +150,7 @@ def test_a_folder_that_holds_something_else_is_not_touched(fine_tuned, tmp_path)
 
 
 def test_two_commands_do_not_work_in_one_folder(pets, fine_tuned, tmp_path) -> None:
-    left = iter(range(6))
-    with pytest.raises(Interrupted):
-        fine_tuned(tmp_path / "run", "linear", should_stop=lambda: next(left, None) is None)
+    _stop(fine_tuned, 6, tmp_path / "run", "linear")
     code = (
         "import fcntl, sys; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True);"
         "sys.stdin.read()"
@@ -168,9 +165,7 @@ def test_two_commands_do_not_work_in_one_folder(pets, fine_tuned, tmp_path) -> N
 
 
 def test_a_damaged_result_is_made_again(fine_tuned, three_seeds, tmp_path) -> None:
-    left = iter(range(12))
-    with pytest.raises(Interrupted):
-        fine_tuned(tmp_path / "run", "linear", should_stop=lambda: next(left, None) is None)
+    _stop(fine_tuned, 12, tmp_path / "run", "linear")
     [first, *_] = (tmp_path / "run.partial").glob("*.npz")
     first.write_bytes(first.read_bytes()[:100])
     fine_tuned(tmp_path / "run", "linear", seeds=3)

@@ -14,7 +14,6 @@ import timm.scheduler
 import timm.utils
 import torch
 from medprobe.base.errors import TrainingError
-from medprobe.extract import load_backbone
 from medprobe.finetune.network.classifier import make_classifier
 from medprobe.finetune.training.loop import Training
 from medprobe.finetune.training.randomness import batches
@@ -34,14 +33,13 @@ def _trained(recipe: Recipe, *, seed: int = 0, dropout: float = 0.0, batch_norm:
 
 
 @pytest.mark.parametrize("elaborate", [False, True])
-def test_losses_are_those_of_a_plain_loop(elaborate) -> None:
+def test_losses_are_those_of_a_plain_loop(tiny, elaborate) -> None:
     """Twenty steps of a whole ViT; the other loop and its network are torch's and timm's alone."""
     images, task, resample = small_task(size=32)
-    backbone = load_backbone("timm:test_vit@random", image_size=32, precision="fp32", runtime="torch", device="cpu")
-    classifier = make_classifier(backbone, "full", 3)
+    classifier = make_classifier(tiny, "full", 3)
     network = timm.create_model("test_vit", num_classes=3, img_size=32)
     head = {f"head.{name}": tensor for name, tensor in classifier.head.get_submodule("output").state_dict().items()}
-    network.load_state_dict({**backbone.vectors.network.state_dict(), **head})
+    network.load_state_dict({**tiny.vectors.network.state_dict(), **head})
     plain = {"layer_decay": 1, "warmup_epochs": 0, "schedule": "constant", "clip_grad": None}
     recipe = _recipe(lr=1e-3, epochs=5, rescale=False, **({"warmup_epochs": 3} if elaborate else plain))
     training = Training(classifier, ImagesInMemory(images), task, replace(resample, seed=5), recipe)

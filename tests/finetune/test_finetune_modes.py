@@ -100,10 +100,8 @@ def test_lora_counts_and_outputs_are_those_of_peft(tiny_backbone, images_for) ->
         for each, value in wrapped.base_model.model.named_parameters():
             if each in updates:
                 value.copy_(updates[each])
-        images = images_for(backbone)
-        mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (backbone.transform.mean, backbone.transform.std))
-        expected = wrapped.eval()((images.float() / 255 - mean) / std)
-        torch.testing.assert_close(classifier.eval().vectors(images)[0], expected, atol=1e-5, rtol=0)
+        expected = wrapped.eval()(_normalised(backbone, images_for))
+        torch.testing.assert_close(classifier.eval().vectors(images_for(backbone))[0], expected, atol=1e-5, rtol=0)
 
 
 def test_an_opened_attention_of_an_openclip_tower_gives_the_same_vectors(tiny_backbone, images_for) -> None:

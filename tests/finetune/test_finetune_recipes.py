@@ -34,7 +34,9 @@ def test_every_setting_has_a_meaning() -> None:
     ("name", "facts"),
     [
         ("huang2024", {"optimizer": "adam", "lr": 1e-4, "batch_size": 32, "epochs": 100, "schedule": "constant"}),
-        ("huix2024", {"weight_decay": 1e-5, "batch_size": 64, "clip_grad": 1.0, "warmup_steps": 1000, "vflip": 0.5}),
+        ("huix2024", {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-5, "batch_size": 64, "epochs": 100}),
+        ("huix2024", {"clip_grad": 1.0, "warmup_steps": 1000, "schedule": "constant", "crop_scale": (0.8, 1.2)}),
+        ("huix2024", {"hflip": 0.5, "vflip": 0.5, "color_jitter": (0.2, 0.2, 0.1, 0.1), "color_jitter_prob": 0.8}),
         ("retfound", {"layer_decay": 0.65, "drop_path": 0.2, "label_smoothing": 0.1, "reprob": 0.25, "epochs": 50}),
         ("probe-first", {"head_init": "probe"}),
     ],

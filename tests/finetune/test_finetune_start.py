@@ -10,7 +10,7 @@ import torch
 from medprobe.base.errors import FinetuneError
 from medprobe.evaluate import find_metric
 from medprobe.evaluate.resampling.resample import Resample
-from medprobe.extract import Backbone, load_backbone
+from medprobe.extract import Backbone
 from medprobe.finetune.inputs.sources import VectorInputs
 from medprobe.finetune.network.modes import Mode
 from medprobe.finetune.training.loop import Training
@@ -19,12 +19,6 @@ from medprobe.finetune.training.start import make_start
 from medprobe.probe import ProbeTask, resolve_probes
 from medprobe.probe.engines.parallel import Workers
 from small_training import ImagesInMemory, small_task, train
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Backbone:
-    """A transformer of timm that runs in milliseconds."""
-    return load_backbone("timm:test_vit@random", image_size=32, precision="fp32", runtime="torch", device="cpu")
 
 
 def _data(backbone: Backbone, classes: int = 3) -> tuple[ImagesInMemory, ProbeTask, Resample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -146,30 +147,12 @@ def test_every_figure_opens(reported: dict[str, Path]) -> None:
             assert len(list(root.iter())) > 50
 
 
-def _no_folder(run: Path) -> None:
-    shutil.rmtree(run)
-
-
-def _not_a_run(run: Path) -> None:
-    (run / "run.json").unlink()
-
-
 def _damaged_scores(run: Path) -> None:
     data = (run / "scores.parquet").read_bytes()
     (run / "scores.parquet").write_bytes(data[: len(data) // 2])
 
 
-def _no_predictions(run: Path) -> None:
-    (run / "predictions.parquet").unlink()
-
-
-def _predictions_of_another(run: Path) -> None:
-    shutil.copy(run.parent / "other.parquet", run / "predictions.parquet")
-
-
 def _without_facts(run: Path) -> None:
-    import json
-
     info = json.loads((run / "run.json").read_text())
     del info["caches"], info["dataset"]["digest"]
     (run / "run.json").write_text(json.dumps(info))
@@ -178,16 +161,16 @@ def _without_facts(run: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        (_no_folder, "does not exist"),
-        (_not_a_run, "has no run.json"),
+        (shutil.rmtree, "does not exist"),
+        (lambda run: (run / "run.json").unlink(), "has no run.json"),
         (_damaged_scores, "scores.parquet"),
-        (_no_predictions, "predictions.parquet"),
-        (_predictions_of_another, "predictions"),
+        (lambda run: (run / "predictions.parquet").unlink(), "predictions.parquet"),
+        (lambda run: shutil.copy(run.parent / "other.parquet", run / "predictions.parquet"), "predictions"),
         (_without_facts, "run.json: is not as"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused_in_one_line(
-    own_run: Path, runs: dict[str, Path], harm: Callable[[Path], None], told: str
+    own_run: Path, runs: dict[str, Path], harm: Callable[[Path], object], told: str
 ) -> None:
     shutil.copy(runs["ordinal"] / "predictions.parquet", own_run.parent / "other.parquet")
     harm(own_run)

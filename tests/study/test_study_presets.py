@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from medprobe.evaluate import Run
-from medprobe.finetune import Recipe
 from medprobe.study import StudyFile, compile_study, load_study, missing_data, preset_names, results_folder
 from tiny_catalogue import SIZE, save_weights, shrink
 from toy_data import write_medmnist, write_presets_data
@@ -126,14 +125,6 @@ def test_a_preset_does_what_the_study_did(name, variant, key, value) -> None:
     for step in key.split("."):
         found = found[int(step) if step.isdigit() else step]
     assert found == value
-
-
-def test_the_recipe_of_huix_is_the_study_s() -> None:
-    recipe = Recipe.named("huix2024")
-    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.batch_size) == ("adamw", 1e-4, 1e-5, 64)
-    assert (recipe.epochs, recipe.clip_grad, recipe.warmup_steps, recipe.schedule) == (100, 1.0, 1000, "constant")
-    assert (recipe.crop_scale, recipe.hflip, recipe.vflip) == ((0.8, 1.2), 0.5, 0.5)
-    assert (recipe.color_jitter, recipe.color_jitter_prob) == ((0.2, 0.2, 0.1, 0.1), 0.8)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
