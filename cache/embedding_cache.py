@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -21,12 +22,11 @@ from .hdf5 import (
     Matrix,
     check_seal,
     dataset,
-    get_int,
-    get_json,
     get_text,
+    get_texts,
     hdf5_from,
 )
-from .index import NOWHERE, Index, as_ids, get_index, matrix_dims, positions_in, unique_index
+from .index import NOWHERE, Index, as_ids, get_index, matrices, positions_in, unique_index
 from .spec import IMPORTED, EmbeddingSpec, ImportedSpec, Spec, file_stem, spec_from_json
 
 
@@ -62,26 +62,26 @@ class EmbeddingCache:
         """
         path = Path(path)
         with hdf5_from(path) as file:
-            if get_text(file, "kind") != "embeddings":
+            texts = get_texts(file)
+            if texts["kind"] != "embeddings":
                 raise ValueError("a part of an unfinished cache")
-            spec = spec_from_json(get_text(file, "spec"))
-            stated = get_text(file, "fingerprint")
+            spec = spec_from_json(texts["spec"])
             rows = len(dataset(file, "sample_id"))
-            dims = matrix_dims(file, spec, rows)
+            found = matrices(file, spec, rows)
             info = {
                 "schema": SCHEMA,
                 "rows": rows,
-                **{name: get_text(file, name) for name in ("content", "created", "device")},
-                **{name: get_json(file, name) for name in ("versions", "throughput")},
-                "quarantined": get_int(file, "quarantined"),
-                "dtypes": {pooling: str(dataset(file, f"embedding/{pooling}").dtype) for pooling in dims},
-                "bytes": path.stat().st_size,
-                "imported": get_json(file, "imported") if "imported" in file.attrs else {},
+                **{name: texts[name] for name in ("content", "created", "device")},
+                **{name: json.loads(texts[name]) for name in ("versions", "throughput")},
+                "quarantined": int(texts["quarantined"]),
+                "dtypes": {pooling: str(matrix.dtype) for pooling, matrix in found.items()},
+                "bytes": file.id.get_filesize(),
+                "imported": json.loads(texts.get("imported", "{}")),
             }
-            name = get_text(file, "dataset")
-            _check_identity(path, spec, stated)
-            check_seal(file)
-        return cls(path=path, spec=spec, dataset=name, dims=dims, info=info)
+            dims = {pooling: int(matrix.shape[1]) for pooling, matrix in found.items()}
+            _check_identity(path, spec, texts["fingerprint"])
+            check_seal(file, texts)
+        return cls(path=path, spec=spec, dataset=texts["dataset"], dims=dims, info=info)
 
     def __len__(self) -> int:
         return int(self.info["rows"])

@@ -104,9 +104,10 @@ def put_index(file: h5py.File, index: Index) -> None:
 
 
 def get_index(file: h5py.File, path: Path, spec: Spec, *, segment: bool) -> Index:
-    """Reads entries, quarantine and the shapes of the matrices; raises as `get_columns` and `matrix_dims`."""
+    """Reads entries, quarantine and the shapes of the matrices; raises as `get_columns` and `matrices`."""
     index = get_columns(file, segment=segment)
-    return replace(index, path=path, dims=matrix_dims(file, spec, len(index.vector_digest)))
+    found = matrices(file, spec, len(index.vector_digest))
+    return replace(index, path=path, dims={pooling: int(matrix.shape[1]) for pooling, matrix in found.items()})
 
 
 def get_columns(file: h5py.File, *, segment: bool) -> Index:
@@ -132,21 +133,21 @@ def get_columns(file: h5py.File, *, segment: bool) -> Index:
     return index
 
 
-def matrix_dims(file: h5py.File, spec: Spec, rows: int) -> dict[str, int]:
-    """Vector length by pooling.
+def matrices(file: h5py.File, spec: Spec, rows: int) -> dict[str, h5py.Dataset]:
+    """The matrix of each pooling, (rows, D); none where there are no rows.
 
     Raises:
         ValueError: a matrix has another number of rows, no column, or is neither float16 nor float32.
         KeyError: a pooling of the spec has no matrix.
     """
-    dims: dict[str, int] = {}
+    found: dict[str, h5py.Dataset] = {}
     for pooling in spec.poolings if rows else ():
-        matrix: Any = dataset(file, f"embedding/{pooling}")
+        matrix = dataset(file, f"embedding/{pooling}")
         fits = matrix.ndim == 2 and matrix.shape[0] == rows and matrix.shape[1] > 0
         if not fits or matrix.dtype not in (np.float16, np.float32):
             raise ValueError(f"embedding/{pooling} is {matrix.dtype} {matrix.shape}, which does not fit {rows:,} rows")
-        dims[pooling] = int(matrix.shape[1])
-    return dims
+        found[pooling] = matrix
+    return found
 
 
 class MergedIndex:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -257,6 +257,7 @@ Spec = EmbeddingSpec | ImportedSpec
 """What names the embeddings of a cache: computed here, or imported."""
 
 
+@lru_cache(maxsize=1024)
 def spec_from_json(text: str) -> Spec:
     """Reads what `to_json` of either kind of spec wrote.
 

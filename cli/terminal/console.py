@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _ASCII = str.maketrans({MINUS: "-", NONE: "-", "\u2192": "->", "\u2026": "..."})
 """For output that is not UTF-8."""
+_UNFOLDED = 10_000
+"""Characters of a line into which a table fits as it is."""
 
 
 def rich_console(*, stderr: bool = False) -> Console:
@@ -80,10 +82,9 @@ def show_table(
             table.add_section()
         table.add_row(*(Text(_shown(str(cell), sys.stdout)) for cell in row))
     console = Console(highlight=False, emoji=False)
-    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
-    if needed > console.width and not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = needed
-    elif needed > console.width:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNFOLDED
+    elif console.measure(table, options=console.options.update(width=_UNFOLDED)).maximum > console.width:
         table.padding = (0, 1, 0, 0)  # Narrower gaps before words are broken.
     if title:
         # Not the table's own, which would be folded to the width of a narrow table.
