@@ -53,8 +53,8 @@ def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy,
     if table.empty:
         raise ManifestError(f"{path}: holds no images, DICOM files or NIfTI volumes.")
     table = table.dropna(axis="columns", how="all")
-    about = {"name": root.resolve().name or "images", "reading": reading}
-    made = assemble(table.drop(columns="unit_id"), str(root), root, notice=notice, **about)
+    name = root.resolve().name or "images"
+    made = assemble(table.drop(columns="unit_id"), root, name=name, notice=notice, reading=reading)
     # Not before, as units are files here, and no ids of which some may be written as numbers.
     alone = (table["unit_id"] == table["sample_id"]).all()
     return made if alone else Manifest(made.table.assign(unit_id=table["unit_id"]), made.card)

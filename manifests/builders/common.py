@@ -142,11 +142,11 @@ def fold_ids(ids: pd.Series, where: str, notice: Notice) -> pd.Series:
 
 def assemble(
     table: pd.DataFrame,
-    where: str,
     root: Path,
     *,
+    faults: Faults | None = None,
+    name: str | None = None,
     notice: Notice = silent,
-    noted: Faults | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
     remedies: Mapping[str, str] = MappingProxyType({}),
     **card: object,
@@ -155,21 +155,21 @@ def assemble(
 
     Args:
         table: the manifest's table.
-        where: what it was made from, for messages.
         root: the folder that paths start from; where symbolic links lead out of it, a folder above becomes the root.
+        faults: errors found before, which are reported with the others; by default those of `root`, which has none.
+        name: of the data set; by default that of `root`.
         notice: called if ids of groups or units are folded (`fold_ids`), and if the root is another one.
-        noted: errors found before, which are reported with the others.
         columns: what the user calls the manifest's columns, for messages.
         remedies: what to do, by the code of a finding.
-        card: the fields of the card.
+        card: the other fields of the card.
 
     Raises:
         ManifestError: lists every error of table and card, by rows and columns: ids may be a patient's.
     """
-    faults = noted or Faults(where)
-    ids = [name for name in ("group_id", "unit_id") if name in table]
+    faults = Faults(str(root)) if faults is None else faults
+    ids = [one for one in ("group_id", "unit_id") if one in table]
     table = table.assign(
-        **{name: fold_ids(column_of(table, name), f'column "{columns.get(name, name)}"', notice) for name in ids}
+        **{one: fold_ids(column_of(table, one), f'column "{columns.get(one, one)}"', notice) for one in ids}
     )
     if "group_id" in columns and columns["group_id"] == columns.get("label"):
         faults.note(
@@ -177,6 +177,7 @@ def assemble(
             "name the column of patients, or none"
         )
     root = root.resolve()
+    name = name or root.name
     top = _above_links(root, column_of(table, "path"))
     if top != root:
         up = Path(os.path.relpath(top, root)).as_posix()
@@ -185,7 +186,7 @@ def assemble(
         )
         table = table.assign(path=f"{root.relative_to(top).as_posix()}/" + column_of(table, "path"))
     try:
-        manifest = Manifest(table, DatasetCard.of(where, root=str(top), **card))
+        manifest = Manifest(table, DatasetCard.of(faults.where, name=name, root=str(top), **card))
     except ManifestError:
         # These errors are closer to the cause: missing classes make an invalid card.
         refuse(faults)

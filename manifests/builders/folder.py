@@ -71,7 +71,7 @@ def build_folder(
         if task or classes:
             raise ManifestError(f"{src}: --unlabelled images have neither --task nor --classes; leave them out.")
         table = _unlabelled_table(src, notice)
-        return assemble(table, str(src), src, notice=notice, name=name or src.resolve().name)
+        return assemble(table, src, name=name, notice=notice)
     table = class_folder_table(src, notice, instead=_instead(src))
     remedy = (
         f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes, or add --unlabelled if "
@@ -79,16 +79,7 @@ def build_folder(
     )
     faults = Faults(str(src))
     names = agree_on_classes(class_order(table["label"]), classes, faults, notice, only_one=remedy, task=task)
-    return assemble(
-        table,
-        str(src),
-        src,
-        notice=notice,
-        noted=faults,
-        name=name or src.resolve().name,
-        task=task_for(names, task),
-        classes=names,
-    )
+    return assemble(table, src, faults=faults, name=name, notice=notice, task=task_for(names, task), classes=names)
 
 
 def _instead(file: Path) -> str:

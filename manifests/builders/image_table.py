@@ -132,13 +132,12 @@ def build_csv(
         repeats += ", or the frames of one file with --frame-column"
     manifest = assemble(
         made,
-        str(table),
         root,
+        faults=faults,
+        name=name or table.stem,
         notice=messages.append,
-        noted=faults,
         columns={**chosen, **({"label": label_columns[0]} if label_columns else {})},
         remedies={"duplicate-id": repeats, "path-outside-root": " (--root names it)"},
-        name=name or table.stem,
         task=task_for(names, task) if label_columns else None,
         classes=names,
         attributes=list(attributes),

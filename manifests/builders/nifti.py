@@ -84,18 +84,15 @@ def build_nifti(
     names = list(sequences) or cohort.common_sequences(mask, notice)
     paths = cohort.complete([*names, *([mask] if mask else [])], incomplete, notice)
     made = _slice_table(cohort, paths, names, mask, choice, kind)
-    about: dict[str, Any] = {
-        "name": name or kind.name or src.resolve().name,
-        "description": f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}.",
-    }
+    description = f"Sequences {one_of(names)}; slices {slices}{f' by the mask {mask}' if mask else ''}."
+    about: dict[str, Any] = {"name": name or kind.name, "description": description, "notice": notice}
     if unlabelled:
-        return assemble(made.drop(columns="label"), str(src), src, notice=notice, **about)
+        return assemble(made.drop(columns="label"), src, **about)
     faults = Faults(str(cohort.table))
     remedy = f"Is it the right column? Name another with --{kind.label}-column."
     ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy, task=task)
     refuse(faults)
-    task = task or kind.task(ordered)
-    return assemble(made, str(src), src, notice=notice, task=task, classes=ordered, **about)
+    return assemble(made, src, task=task or kind.task(ordered), classes=ordered, **about)
 
 
 def cohort_preset(kind: CohortKind, text: str) -> Callable[..., Manifest]:

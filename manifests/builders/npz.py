@@ -82,7 +82,8 @@ def build_npz(
     else:
         table["label"] = np.array(names, object)[labels[:, 0]]
         report_empty_classes(set(table["label"]), names, notice)
-    return assemble(table, str(file), root, name=name or file.stem, task=task_for(names, task), classes=names)
+    about = {"name": name or file.stem, "task": task_for(names, task), "classes": names}
+    return assemble(table, root, faults=Faults(str(file)), **about)
 
 
 def _read(file: Path, notice: Notice) -> tuple[dict[str, Layout], np.ndarray]:

@@ -38,10 +38,9 @@ def build_from_folders(spec: FolderSet, src: Path, options: Mapping[str, Any], n
         notice(spec.warning)
     return assemble(
         table.drop(columns="cause", errors="ignore"),
-        str(src),
         src,
-        notice=notice,
         name=options["name"] or spec.name,
+        notice=notice,
         task="multiclass" if subtype else spec.task,
         classes=list(spec.subtypes) if subtype else spec.classes,
         license=spec.license,

@@ -89,11 +89,10 @@ def build_from_tables(
     check_frames(column_of(made, "path"), made.get("frame"), root, called, faults, rows=rows_of)
     return assemble(
         made,
-        where,
         root,
-        notice=notice,
-        noted=faults,
+        faults=faults,
         name=options["name"] or spec.name,
+        notice=notice,
         task=spec.task,
         classes=classes,
         attributes=[*spec.attributes, *(spec.image_attributes if by_image else [])],

@@ -144,9 +144,7 @@ def build_dicom(
     made = samples[["sample_id", "path", "frame", "unit_id", "group_id", "modality", *attributes, *window]].copy()
     rows = samples["row"]
     if table is None:
-        return assemble(
-            made, str(src), src, notice=notice, name=name or src.resolve().name, attributes=list(attributes)
-        )
+        return assemble(made, src, name=name, notice=notice, attributes=list(attributes))
     names = {name: name for name in label_columns} if multilabel else {"label": label_columns[0]}
     columns = {"group_id": group_column, "split": split_column, **names}
     columns = {ours: theirs for ours, theirs in columns.items() if theirs}
@@ -161,11 +159,10 @@ def build_dicom(
     refuse_inconsistent_units(table, made, rows, unit, columns)
     return assemble(
         made,
-        str(src),
         src,
+        name=name,
         notice=notice,
         columns=columns,
-        name=name or src.resolve().name,
         task=task_for(classes, task),
         classes=classes,
         attributes=list(attributes),
