@@ -40,6 +40,7 @@ from timm.optim import create_optimizer_v2
 
 DATA = Path(os.environ.get("MEDPROBE_TEST_DATA", "../shared/data")) / "brain-mri" / "train"
 RECIPE = Recipe.named("default").changed(
+    batch_size=32,
     lr=1e-4,
     layer_decay=1,
     schedule="constant",

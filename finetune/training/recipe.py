@@ -56,7 +56,7 @@ class Recipe(Augmentation, frozen=True):
 
     epochs: PositiveInt = 20
     """Passes over train, at most."""
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Annotated[int, Field(ge=2)] = 16
     """Images per step of the optimizer, two at least, as batch norm has no variance of one; where they do not fit the
     memory, gradients of parts are added up."""
     optimizer: str = "adamw"
