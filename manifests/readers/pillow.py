@@ -120,14 +120,7 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
         size = 8 + int.from_bytes(_read(image, 4, 4), "little")
         # Its coder writes a twentieth as zeros where the whole image is of one colour.
         _refuse_zeros_at_end(image, 0, size, max(size // 8, _FEWEST_ZEROS))
-    transparent = _transparent_grey(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        pixels = _more_than_8_bits(image, source.reading, transparent)
-        return 255 - pixels if _tag(image, Base.PhotometricInterpretation) == 0 else pixels
-    if image.mode in ("L", "1"):
-        pixels = np.array(image.convert("L"))
-        return pixels if transparent is None else np.where(pixels == transparent, np.uint8(0), pixels)
-    return _in_colour(image)
+    return _converted(image, source.reading, _transparent_grey(image))
 
 
 def pixels_of(image: Image.Image, reading: IntensityPolicy = DEFAULT_READING) -> np.ndarray:
@@ -136,16 +129,16 @@ def pixels_of(image: Image.Image, reading: IntensityPolicy = DEFAULT_READING) ->
     Raises:
         ImageError: it has more than 8 bits, and its range is not known.
     """
+    return _upright(_converted(image, reading, None), image)
+
+
+def _converted(image: Image.Image, reading: IntensityPolicy, transparent: int | None) -> np.ndarray:
     if image.mode == "F" or image.mode.startswith("I"):
-        pixels = _more_than_8_bits(image, reading, None)
-    elif image.mode in ("L", "1"):
+        pixels = _more_than_8_bits(image, reading, transparent)
+        return 255 - pixels if _tag(image, Base.PhotometricInterpretation) == 0 else pixels
+    if image.mode in ("L", "1"):
         pixels = np.array(image.convert("L"))
-    else:
-        pixels = _in_colour(image)
-    return _upright(pixels, image)
-
-
-def _in_colour(image: Image.Image) -> np.ndarray:
+        return pixels if transparent is None else np.where(pixels == transparent, np.uint8(0), pixels)
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         return _on_black(image)
     return np.array(image.convert("RGB"))

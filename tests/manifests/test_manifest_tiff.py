@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from medprobe.base import ImageError
 from medprobe.manifests import IntensityPolicy, Source, read_image
+from medprobe.manifests.readers.pillow import pixels_of
 from PIL import Image
 from PIL.TiffImagePlugin import STRIPBYTECOUNTS, STRIPOFFSETS
 
@@ -159,6 +160,16 @@ def test_a_page_of_another_kind_does_not_concern_the_others(tmp_path: Path) -> N
     for frame, reason in ((1, "16 bits, floating-point"), (None, "holds 3 images"), (3, "no frame 3")):
         with pytest.raises(ImageError, match=reason):
             read_image(Source(tmp_path / "i.tif", frame))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_white_as_0_is_inverted_in_an_image_that_pillow_has_opened_too(tmp_path: Path, kind: type) -> None:
+    stored = np.arange(0, 250, 10).reshape(5, 5).astype(kind)
+    tifffile.imwrite(tmp_path / "i.tif", stored, photometric="miniswhite")
+    with Image.open(tmp_path / "i.tif") as image:
+        pixels = pixels_of(image)
+    np.testing.assert_array_equal(pixels, read_image(Source(tmp_path / "i.tif")))
+    assert pixels[0, 0] == 255
 
 
 @pytest.mark.parametrize(("order", "is_read"), [("<", True), (">", False)])
