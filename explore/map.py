@@ -94,7 +94,9 @@ class EmbeddingMap:
         title = self.name if color == _ALL else f"{self.name} by {color}"
         xy, drawn = self.points[["map_x", "map_y"]].to_numpy(), layers(self.points[color].to_numpy())
         draw = partial(map_figure, xy, self.axes, drawn)
-        return ReportFigure(_file_name(color), title, caption, f"Units: {shown}.", draw)
+        stems = [re.sub(r"[^\w-]+", "-", one) or "color" for one in self.colours[: self.colours.index(color) + 1]]
+        number = f"-{stems.count(stems[-1])}" if stems[-1] in stems[:-1] else ""
+        return ReportFigure(stems[-1] + number, title, caption, f"Units: {shown}.", draw)
 
     def _page(self, figures: Mapping[str, ReportFigure]) -> bytes:
         titles = self._titles()
@@ -243,7 +245,3 @@ def _outcomes(manifest: Manifest, cache: EmbeddingCache, pooling: str, run: Run 
             f" backbones ({backbones}), or give another run."
         )
     return outcomes(run, choose_system(run, fingerprint=fingerprint, pooling=pooling), units)
-
-
-def _file_name(color: str) -> str:
-    return re.sub(r"[^\w-]+", "-", color) or "color"

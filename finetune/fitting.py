@@ -56,8 +56,9 @@ class Cell:
     @property
     def folder(self) -> str:
         """For files: `dinov2-s-partial_2-seed-0`."""
-        budget = "" if self.key.budget == FULL_TRAIN else f"-{self.key.budget}"
-        words = safe_name(self.key.backbone), safe_name(self.key.probe.removeprefix("finetune:") + budget)
+        budget = [] if self.key.budget == FULL_TRAIN else [self.key.budget]
+        # Each by itself: of a long name the end is cut off.
+        words = map(safe_name, [self.key.backbone, self.key.probe.removeprefix("finetune:"), *budget])
         fold = f"-fold-{self.resample.fold}" if self.resample.fold else ""
         return f"{'-'.join(words)}-seed-{self.resample.seed}{fold}"
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from medprobe.base.errors import FinetuneError
+from medprobe.evaluate import SystemKey
+from medprobe.evaluate.resampling.resample import Resample
+from medprobe.finetune.fitting import Cell
 from medprobe.finetune.network.modes import Mode
 from medprobe.finetune.systems import FineTuning
 from medprobe.finetune.training.recipe import (
@@ -13,6 +17,10 @@ from medprobe.finetune.training.recipe import (
     recipe_names,
     recipe_settings,
     searched,
+)
+
+_LONG = Recipe.named("huix2024").changed(
+    lr=3e-4, crop_scale=[0.5, 1], color_jitter=[0.1, 0.1, 0.1, 0.1], warmup_epochs=3, label_smoothing=0.1
 )
 
 
@@ -57,6 +65,14 @@ def test_names_hold_what_differs_from_the_recipe() -> None:
     words = "crop_scale=none,lr=0.0003,warmup_epochs=3,warmup_steps=none,recipe=huix2024"
     assert FineTuning(Mode.parse("full"), recipe, [recipe]).name == f"finetune:full:{words}"
     assert Recipe.named("default").changed(lr=Recipe.named("default").lr).differing() == {}
+
+
+def test_budgets_have_folders_of_their_own_however_long_the_names_of_modes_are() -> None:
+    way = FineTuning(Mode.parse("full"), _LONG, [_LONG])
+    keys = [SystemKey("set", "net", "0" * 12, "cls", way.name, budget) for budget in ("all", "1 shot", "5 shots")]
+    rows = np.arange(3)
+    assert len(way.name) > 100
+    assert len({Cell(key, 0, way, Resample(0, rows, rows, rows)).folder for key in keys}) == 3
 
 
 def test_settings_are_read_from_text() -> None:
