@@ -18,14 +18,9 @@ def nearest_training_units(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The units nearest to each query by cosine similarity, among those that some resample may train on or search.
 
-    Never one of the query's own group (patient), nor of a group that shares an image with it.
-
-    Args:
-        run: whose protocol says what may be trained on.
-        data: the units of the run, with one cache; of `aggregate` mean where the run averages predictions.
-        pooling: of that cache.
-        queries: (n,) positions in the run's units.
-        k: how many; fewer where a query has fewer units of other groups.
+    Never one of the query's own group (patient), nor of a group that shares an image with it. `data` are the units of
+    the run with one cache, `queries` (n,) positions among these units. There are fewer than `k` where a query has fewer
+    units of other groups.
 
     Returns:
         Positions in the run's units and cosine similarities, both (n, k), the nearest first.

@@ -50,11 +50,8 @@ def state(path: str | Path) -> str:
 def listing(folder: Path, left_out: Iterable[Path] = ()) -> Listing:
     """The files below a folder that builders may read; links to folders are followed as builders do.
 
-    What cannot be read is left to the builder, which may not need it.
-
-    Args:
-        folder: the folder.
-        left_out: files and folders in it that do not count. Results of studies never do.
+    What cannot be read is left to the builder, which may not need it. Files and folders in `left_out` do not count, and
+    results of studies never do.
     """
     places, root = list(folders_below(folder, linked=_LINKED)), folder.resolve()
     results = (here for here, names in places if _MADE.issubset(names))

@@ -8,7 +8,6 @@ import shutil
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,14 +30,6 @@ _SHARE_OF_FREE = 0.25
 _GB = 1e9
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One file, mapped into memory."""
-
-    labels: list[str]
-    tensors: Tensors
-
-
 class Activations:
     """The activations of images at one cut of one network, by label.
 
@@ -49,7 +40,8 @@ class Activations:
     def __init__(self, store: Path, dataset: str, about: dict[str, object]) -> None:
         """Opens or begins those of `about`, JSON-like, which says everything that decides their values."""
         self.folder = dataset_folder(store, dataset) / FOLDER / fingerprint(about, digits=16)
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, Tensors] = {}
+        """By name of a file, which is mapped into memory."""
         self._places: dict[str, tuple[str, int]] = {}
         self.refresh()
 
@@ -64,8 +56,8 @@ class Activations:
             if part is None:
                 path.unlink(missing_ok=True)
                 continue
-            self._parts[path.name] = part
-            self._places |= {label: (path.name, row) for row, label in enumerate(part.labels)}
+            labels, self._parts[path.name] = part
+            self._places |= {label: (path.name, row) for row, label in enumerate(labels)}
 
     def missing(self, labels: Iterable[str]) -> set[str]:
         """Those of `labels` that are not kept."""
@@ -96,9 +88,7 @@ class Activations:
         for place, label in enumerate(labels):
             name, row = self._places[label]
             by_file.setdefault(name, []).append((place, row))
-        kept = [
-            (self._parts[name].tensors, *map(torch.tensor, zip(*both, strict=True))) for name, both in by_file.items()
-        ]
+        kept = [(self._parts[name], *map(torch.tensor, zip(*both, strict=True))) for name, both in by_file.items()]
         found = []
         for number, first in enumerate(kept[0][0]):
             whole = torch.empty(len(labels), *first.shape[1:], dtype=first.dtype)
@@ -121,11 +111,8 @@ def kept_bytes(shapes: Sequence[tuple[int, ...]]) -> int:
 def make_room(store: Path, own: Collection[Path], bytes_needed: int, limit_gb: float | None) -> str:
     """Makes room for further activations, for which those of other networks are removed, the oldest first.
 
-    Args:
-        store: of the caches; activations of all its data sets count.
-        own: the folders that the new ones go to, which are not removed.
-        bytes_needed: by the new ones.
-        limit_gb: all may take together; the default is what they take already and a quarter of the free disk.
+    The new ones go to the folders `own`. Activations of all data sets of the store may take `limit_gb` together, by
+    default what they take already and a quarter of the free disk.
 
     Returns:
         Nothing, or why there is no room.
@@ -169,15 +156,15 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", torch.bfloat16 if halved else tensor.dtype).contiguous()
 
 
-def _read(path: Path) -> _Part | None:
-    """The content of a file; None where it is not whole."""
+def _read(path: Path) -> tuple[list[str], Tensors] | None:
+    """The labels and activations of a file; None where it is not whole."""
     try:
         with torch.inference_mode(False), safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             tensors = tuple(file.get_tensor(str(number)) for number in range(len(file.keys())))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None
-    return _Part(about["labels"], tensors) if _crc(tensors) == about["crc"] else None
+    return (about["labels"], tensors) if _crc(tensors) == about["crc"] else None
 
 
 def _crc(tensors: Sequence[torch.Tensor]) -> int:

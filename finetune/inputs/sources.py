@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ _KEPT_GB = 20.0
 """The most that they take there, by default."""
 
 
-class Inputs(Protocol):
+class Inputs(ABC):
     """What a network is trained and evaluated on, by row and view."""
 
     note: str
@@ -39,8 +39,9 @@ class Inputs(Protocol):
 
     def view_of(self, epoch: int) -> int | None:
         """The view that `epoch`, from 0, is trained on; None, as for evaluation, where nothing is random."""
-        ...
+        return None
 
+    @abstractmethod
     def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """The tensors of each batch of rows, in order; what has to be decoded is decoded ahead by worker processes.
 
@@ -49,14 +50,13 @@ class Inputs(Protocol):
         Raises:
             ImageError: an image cannot be read, or is not what was embedded any more.
         """
-        ...
 
+    @abstractmethod
     def logits(self, classifier: Classifier, tensors: Tensors) -> torch.Tensor:
         """Logits float32 (B, outputs) on the classifier's device, with gradients of what it trains."""
-        ...
 
 
-class _OfImages:
+class _OfImages(Inputs):
     """What inputs that begin at images have in common: which view an epoch has."""
 
     def __init__(self, images: Images, views: int | None) -> None:
@@ -217,7 +217,7 @@ class ActivationInputs(_OfImages):
         return tuple(one[:count].cpu() for one in activations)
 
 
-class VectorInputs:
+class VectorInputs(Inputs):
     """The embeddings of a cache, for a head alone."""
 
     note = "the backbone does not run: training begins at the cached vectors"
@@ -225,10 +225,6 @@ class VectorInputs:
     def __init__(self, vectors: np.ndarray) -> None:
         """Takes float32 (N, D)."""
         self._vectors = vectors
-
-    def view_of(self, epoch: int) -> int | None:
-        """See `Inputs`."""
-        return None
 
     def batches(self, batches: Sequence[np.ndarray], view: int | None) -> Generator[Tensors, None, None]:
         """See `Inputs`."""

@@ -19,11 +19,10 @@ from ...extract.runtimes import Vectors
 from ...extract.untrained import untrained_vectors
 from .blocks import Blocks
 from .drop_last import drop_last
-from .heads import Head
+from .heads import Head, TokenHead, grid_of_tokens
 from .lora import add_updates, is_attention, is_update, open_attentions, updatable
 from .modes import OFFERED, Mode, require_blocks
 from .stochastic_depth import set_drop_path
-from .token_head import TokenHead, grid_of_tokens
 from .trial import called_modules, needed_parameters, on_meta, try_vectors
 
 

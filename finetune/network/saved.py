@@ -21,10 +21,9 @@ from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
 from ...extract.weights.tensors import read_tensors
 from .classifier import Classifier, assemble
-from .heads import CutPoints, Head
+from .heads import CutPoints, Head, TokenHead
 from .lora import merge_updates
 from .modes import Mode
-from .token_head import TokenHead
 
 _HEAD = "head.safetensors"
 

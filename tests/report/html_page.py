@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 _VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}
 
@@ -19,6 +23,12 @@ class HtmlPage(HTMLParser):
         self.feed(text)
         self.close()
         self.faults += [f"<{tag}> is never closed" for tag in self.open]
+        ids = self.attributes("id")
+        self.faults += [f"the id {name} is not one of a kind" for name, count in Counter(ids).items() if count > 1]
+        referred = {link.removeprefix("#") for link in self.attributes("href")}
+        referred |= {name for attribute in self.attributes("aria-labelledby") for name in attribute.split()}
+        referred |= set(re.findall(r"url\(#([^)]+)\)", text))
+        self.faults += [f"there is no {name}" for name in referred - set(ids)]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -42,5 +52,20 @@ class HtmlPage(HTMLParser):
         return [attrs[name] or "" for _, attrs in self.elements if name in attrs]
 
     @property
+    def policy(self) -> str:
+        """What a browser may load."""
+        [policy] = [a["content"] for _, a in self.elements if a.get("http-equiv") == "Content-Security-Policy"]
+        return str(policy)
+
+    @property
     def words(self) -> str:
         return " ".join("".join(self.text).split())
+
+
+def in_a_browser(page: Path, *options: str) -> str:
+    """What Chromium makes of a page."""
+    call = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={page.parent / 'user'}"]
+    done = subprocess.run(
+        [*call, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from base64 import b64decode
 from collections import Counter
 from io import BytesIO
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from html_page import HtmlPage
+from html_page import HtmlPage, in_a_browser
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.report import write_manifest_page
 from PIL import Image
@@ -63,17 +62,7 @@ def test_the_page_loads_and_runs_nothing(text: str) -> None:
     assert all(link.startswith("#") for link in page.attributes("href"))
     assert all(source.startswith("data:image/png;base64,") for source in page.attributes("src"))
     assert not re.search(r"url\((?!#)|@import|https?://|\bon\w+=", text)
-    [policy] = [attrs["content"] for _, attrs in page.elements if attrs.get("http-equiv") == "Content-Security-Policy"]
-    assert str(policy).startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline';")
-
-
-def test_every_id_is_one_of_a_kind_and_every_link_leads_somewhere(text: str) -> None:
-    page = HtmlPage(text)
-    ids = page.attributes("id")
-    assert [name for name, count in Counter(ids).items() if count > 1] == []
-    referred = {name for attribute in page.attributes("aria-labelledby") for name in attribute.split()}
-    clips = set(re.findall(r"url\(#([^)]+)\)", text))
-    assert ({link[1:] for link in page.attributes("href")} | referred | clips) - set(ids) == set()
+    assert page.policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline';")
 
 
 def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
@@ -158,9 +147,5 @@ def test_a_browser_shows_every_picture(text: str, tmp_path: Path) -> None:
         " + ' ' + (document.documentElement.scrollWidth <= innerWidth)</script>"
     )
     page.write_text(re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", f"{probe}</body>"), encoding="utf-8")
-    call = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
-    shown = subprocess.run(
-        [*call, "--window-size=500,900", "--virtual-time-budget=2000", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert "<title>true true</title>" in shown.stdout
+    shown = in_a_browser(page, "--window-size=500,900", "--virtual-time-budget=2000")
+    assert "<title>true true</title>" in shown
