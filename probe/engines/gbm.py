@@ -31,12 +31,10 @@ def fit_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> Fitte
     """Boosting until val's log-loss rises, then the same rounds on train and val."""
     most, patience = settings.rounds, settings.early_stopping_rounds
     probe = GBMProbe(settings.preset, n_estimators=most, early_stopping_rounds=patience)
-    train, val = resample.train, resample.val
-    probe.fit(task.X[train], task.y[train], eval_set=(task.X[val], task.y[val]))
-    val_proba = probe.predict_proba(task.X[val])
+    probe.fit(task.X, task.y, eval_set=resample.val, rows=resample.train)
+    val_proba = probe.predict_proba(task.X[resample.val])
     rounds = probe.rounds_
     if task.refit:
-        rows = task.fitted_on(resample)
-        probe.refit(task.X[rows], task.y[rows])
+        probe.refit(task.X, task.y, rows=task.fitted_on(resample))
     notes = [f"boosting used all {most} rounds"] if max(rounds) >= most else []
     return Fitted(probe, {"rounds": rounds if task.wide else rounds[0]}, val_proba, notes)

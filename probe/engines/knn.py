@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,6 +18,9 @@ from .model_selection import ModelSelector
 from .parallel import Workers
 from .settings import AsGrid, ProbeSettings
 from .task import Fitted, ProbeTask
+
+_AT_ONCE = 8192
+"""Rows whose neighbours vote at a time."""
 
 
 class KNNSettings(ProbeSettings):
@@ -78,9 +82,13 @@ def _votes(
     task: ProbeTask, settings: KNNSettings, lists: NeighbourLists, question: Question, ks: Sequence[int]
 ) -> np.ndarray:
     """(len(ks), n, C)."""
-    found, rows = lists.among(question, max(ks))
+    proba = np.empty((len(ks), len(question.rows), len(task.classes)))
     by = {"weights": settings.weights, "temperature": settings.temperature}
-    return vote(found, task.y[rows], len(task.classes), ks, **by)
+    for start in range(0, len(question.rows), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        found, rows = lists.among(replace(question, rows=question.rows[part]), max(ks))
+        proba[:, part] = vote(found, task.y[rows], len(task.classes), ks, **by)
+    return proba
 
 
 def _choose(

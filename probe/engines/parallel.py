@@ -22,6 +22,7 @@ from joblib import cpu_count
 from threadpoolctl import ThreadpoolController
 
 from ...base import ProbeError
+from ..data.shared_memory import handle_of
 
 _ALIGNED = 64
 """Bytes: where an array begins in shared memory, as numpy's own do."""
@@ -68,10 +69,10 @@ def _in_processes(count: int, work: Any, items: Sequence[Any]) -> Iterator[Any]:
     """As `Workers.map`; of more items than there are processes, each gets the next when it is done with one."""
     processes: list[_Process] = []
     try:
-        with _in_shared_memory(work) as (handle, sizes):
+        with _in_shared_memory(work) as (handles, layout):
             for _ in range(count):
                 processes.append(_idle_process() or _Process())
-                processes[-1].begin(handle, sizes)
+                processes[-1].begin(handles, layout)
         free, left, done = list(processes), deque(enumerate(items)), {}
         at_work: dict[Any, tuple[_Process, int]] = {}
         for place in range(len(items)):
@@ -132,11 +133,12 @@ class _Process:
         """Whether it can be given work."""
         return self._popen.poll() is None
 
-    def begin(self, handle: int, sizes: list[int]) -> None:
+    def begin(self, handles: Sequence[int], layout: _Layout) -> None:
         """Lets it take up work that lies in shared memory."""
-        self.send(sizes)
+        self.send(layout)
         with self._faults():
-            send_handle(self.connection, handle, self._popen.pid)
+            for handle in handles:
+                send_handle(self.connection, handle, self._popen.pid)
 
     def send(self, item: Any) -> None:
         """Gives it an item of its work, or None, after which there are no more."""
@@ -195,27 +197,41 @@ def _idle_process() -> _Process | None:
     return None
 
 
+_Layout = list[tuple[int, int]]
+"""Of a pickle and of each of its arrays, which memory it is in, by position, and its bytes."""
+
+
 @contextmanager
-def _in_shared_memory(work: Any) -> Iterator[tuple[int, list[int]]]:
-    """`work` pickled into memory without a name: its descriptor, and the bytes of the pickle and of each array."""
+def _in_shared_memory(work: Any) -> Iterator[tuple[list[int], _Layout]]:
+    """`work` pickled into memory without a name: descriptors of that memory, and of that of arrays that are shared."""
     arrays: list[pickle.PickleBuffer] = []
     # cloudpickle also sends what a notebook or a script has defined.
     parts = [memoryview(dumps(work, protocol=5, buffer_callback=arrays.append)), *(a.raw() for a in arrays)]
     with open(os.memfd_create("medprobe"), "wb") as file:  # noqa: PTH123
+        handles, layout = [file.fileno()], []
         for part in parts:
+            own = handle_of(part)
+            layout.append((0 if own is None else len(handles), part.nbytes))
+            if own is not None:
+                handles.append(own)
+                continue
             file.seek(-file.tell() % _ALIGNED, os.SEEK_CUR)
             file.write(part)
         file.truncate(max(1, file.tell()))
         file.flush()
-        yield file.fileno(), [part.nbytes for part in parts]
+        yield handles, layout
 
 
-def _from_shared_memory(handle: int, sizes: list[int]) -> Any:
+def _from_shared_memory(handles: Sequence[int], layout: _Layout) -> Any:
     # A copy of each page that is written to, and of no other.
-    memory, parts, start = memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)), [], 0
-    for size in sizes:
+    memories = [memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)) for handle in handles]
+    parts, start = [], 0
+    for which, size in layout:
+        if which:
+            parts.append(memories[which])
+            continue
         start += -start % _ALIGNED
-        parts.append(memory[start : start + size])
+        parts.append(memories[0][start : start + size])
         start += size
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301  written by the process that started this one
 
@@ -225,10 +241,11 @@ def serve(handle: int) -> None:
     with suppress(EOFError, ConnectionError):
         connection = Connection(handle)
         while True:
-            sizes = connection.recv()
-            memory = recv_handle(connection)
-            function, shared = _from_shared_memory(memory, sizes)
-            os.close(memory)
+            layout = connection.recv()
+            handles = [recv_handle(connection) for _ in range(1 + max(which for which, _ in layout))]
+            function, shared = _from_shared_memory(handles, layout)
+            for handle in handles:
+                os.close(handle)
             while (item := connection.recv()) is not None:
                 connection.send(_outcome(function, shared, item))
             del function, shared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from sklearn.metrics.pairwise import euclidean_distances
 METRICS = ("cosine", "euclidean")
 _CELLS = 2**22
 """Distances held at a time by one process: 16 MiB of float32."""
-_ROWS = 128
-"""Fewer rows at a time would make products slow, whatever the distances take."""
+_ROWS, _MEMBERS = 128, 2**15
+"""Fewer rows at a time would make products slow, and members at a time to which their distances are held."""
+_LENGTHS_AT_ONCE = 4096
 _GROUPS = 4
 """Groups for each value that is selected; more make the bound tighter and its selection slower."""
 _LONGEST = 2048
@@ -26,30 +27,53 @@ def normalize_rows(X: np.ndarray, metric: str) -> np.ndarray:
     """`X` as `distances` needs it: rows of unit length for cosine (a row of zeros stays), else as it is."""
     if metric == "euclidean":
         return X
-    length = np.linalg.norm(X, axis=1, keepdims=True)
-    return X / np.where(length == 0, 1, length)
+    return X / _lengths(X)[:, None]
 
 
-def distances(A: np.ndarray, B: np.ndarray, metric: str) -> np.ndarray:
-    """(a, b) distances of normalised rows; cosine is one minus the similarity, and 1 for a row of zeros."""
+def _lengths(X: np.ndarray) -> np.ndarray:
+    """(n,) of each row; 1 of a row of zeros."""
+    blocks = [np.linalg.norm(X[i : i + _LENGTHS_AT_ONCE], axis=1) for i in range(0, len(X), _LENGTHS_AT_ONCE)]
+    length = np.concatenate([np.empty(0, X.dtype), *blocks])
+    length[length == 0] = 1
+    return length
+
+
+def distances(A: np.ndarray, B: np.ndarray, metric: str, *, lengths: np.ndarray | None = None) -> np.ndarray:
+    """(a, b) distances of normalised rows; cosine is one minus the similarity, and 1 for a row of zeros.
+
+    With `lengths` (b,), for cosine, those of the rows of B, which are not normalised then.
+    """
     if metric == "euclidean":
         return euclidean_distances(A, B)
     found = A @ B.T
+    if lengths is not None:
+        found /= lengths
     np.subtract(1, found, out=found)
     return np.clip(found, 0, 2, out=found)
 
 
-def nearest(found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k smallest of each row, in order, and their positions; of equals the earlier: two (n, k)."""
-    small = found <= _bound(found, k)
-    counts = np.count_nonzero(small, axis=1)
-    # Lines of those that are small enough, filled up with infinity behind the last column.
-    filled = np.arange(counts.max()) < counts[:, None]
-    values, places = np.full(filled.shape, np.inf, found.dtype), np.full(filled.shape, found.shape[1])
-    flat = np.flatnonzero(small)  # flat, for which numpy is six times as fast as for rows and columns
-    values[filled], places[filled] = found.take(flat), flat % found.shape[1]
-    values, places = _in_order(values, places)
-    return values[:, :k], places[:, :k]
+def nearest(blocks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k smallest of each row, in order, and their positions; of equals the earlier: two (n, k).
+
+    A row has at least k values, which come in blocks of columns, (n, m) each.
+    """
+    start, values, places = 0, np.empty((0, 0)), np.empty((0, 0), np.int64)
+    for found in blocks:
+        bound = _bound(found, min(k, found.shape[1]))
+        if start >= k:
+            bound = np.minimum(bound, values[:, -1:])
+        small = found <= bound
+        counts = np.count_nonzero(small, axis=1)
+        # Lines of those that are small enough, filled up with infinity behind the last column.
+        filled = np.arange(counts.max()) < counts[:, None]
+        new, where = np.full(filled.shape, np.inf, found.dtype), np.full(filled.shape, start + found.shape[1])
+        flat = np.flatnonzero(small)  # flat, for which numpy is six times as fast as for rows and columns
+        new[filled], where[filled] = found.take(flat), flat % found.shape[1] + start
+        if start:
+            new, where = np.concatenate([values, new], axis=1), np.concatenate([places, where], axis=1)
+        values, places = (ordered[:, :k] for ordered in _in_order(new, where))
+        start += found.shape[1]
+    return values, places
 
 
 def _bound(found: np.ndarray, k: int) -> np.ndarray:
@@ -89,16 +113,26 @@ def search(
     With `groups`, those of the queries (n,) and of the members (m,), none of a query's own group is found; each query
     must have at least k members of other groups.
     """
-    step = max(_ROWS, _CELLS // len(members))
+    step = _step(len(members))
 
-    def found_by(some: slice) -> tuple[np.ndarray, np.ndarray]:
-        apart = distances(queries[some], members, metric)
-        if groups is not None:
-            apart[groups[0][some, None] == groups[1]] = np.inf
-        return nearest(apart, k)
+    def to_members(some: slice) -> Iterator[np.ndarray]:
+        for these in _stretches(len(members)):
+            apart = distances(queries[some], members[these], metric)
+            if groups is not None:
+                apart[groups[0][some, None] == groups[1][these]] = np.inf
+            yield apart
 
-    found = [found_by(slice(i, i + step)) for i in range(0, len(queries), step)]
+    found = [nearest(to_members(slice(i, i + step)), k) for i in range(0, len(queries), step)]
     return np.concatenate([d for d, _ in found]), np.concatenate([place for _, place in found])
+
+
+def _step(members: int) -> int:
+    """How many rows are compared with so many members at a time."""
+    return max(_ROWS, _CELLS // members)
+
+
+def _stretches(members: int) -> list[slice]:
+    return [slice(start, min(start + _MEMBERS, members)) for start in range(0, members, _MEMBERS)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,37 +161,41 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class NeighbourLists:
-    """The nearest rows of every query row, itself among them.
+    """The nearest rows of each of Q query rows, itself among them.
 
     Exact for the questions that the lists were made for: the nearest members of a training part are the first ones of
     the list that are in it, and every list is long enough.
     """
 
     X: np.ndarray
-    """(N, D), normalised."""
+    """(N, D)."""
     metric: str
+    line: np.ndarray
+    """(N,) int32: which of the lists is that of a row."""
     found: np.ndarray
-    """(N, M) distances, ascending."""
+    """(Q, M) distances, ascending."""
     row: np.ndarray
-    """(N, M) int32 rows of `X`; of equal distances the earlier row first."""
+    """(Q, M) int32 rows of `X`; of equal distances the earlier row first."""
     deeper: dict[int, tuple[np.ndarray, np.ndarray]]
-    """Distances and rows for those rows whose line in `found` and `row` runs dry for some question."""
+    """Distances and rows for those rows whose list runs dry for some question."""
 
     def among(self, question: Question, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The `k` (by default `wanted`) nearest members to each row: distances and rows of X, each (n, k)."""
         rows, members, k = question.rows, question.members, k or question.wanted
         if not question.listed(len(self.X)):
-            found, positions = search(self.X[rows], self.X[members], k, self.metric)
+            some, among = (normalize_rows(self.X[which], self.metric) for which in (rows, members))
+            found, positions = search(some, among, k, self.metric)
             return found, members[positions]
         inside = np.zeros(len(self.X), bool)
         inside[members] = True
-        listed = self.row[rows]
+        lines = self.line[rows]
+        listed = self.row[lines]
         member = inside.take(listed)
         counts = np.count_nonzero(member, axis=1)
         # Positions of the members, row by row, and of each row the first k.
         places = np.append(np.flatnonzero(member), np.zeros(k, np.intp))
         first = places[(np.cumsum(counts) - counts)[:, None] + np.arange(k)]
-        found, row = self.found[rows].take(first), listed.take(first)
+        found, row = self.found[lines].take(first), listed.take(first)
         for line in np.flatnonzero(counts < k):
             deep_found, deep_row = self.deeper[int(rows[line])]
             first = np.flatnonzero(inside[deep_row])[:k]
@@ -180,16 +218,19 @@ def list_neighbours(
             of rows, maybe side by side, and returns the results in order.
         metric: `cosine` or `euclidean`.
     """
-    X = normalize_rows(X, metric)
     together = _Questions.of([question for question in questions if question.listed(len(X))], len(X))
-    shape = (len(X), together.length)
-    lists = NeighbourLists(X, metric, np.empty(shape, X.dtype), np.empty(shape, np.int32), {})
-    step = max(_ROWS, _CELLS // len(X))
+    queried = np.logical_or.reduce(together.about)
+    line = (np.cumsum(queried) - 1).astype(np.int32)
+    shape = (np.count_nonzero(queried), together.length)
+    lists = NeighbourLists(X, metric, line, np.empty(shape, X.dtype), np.empty(shape, np.int32), {})
+    step = _step(len(X))
     parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
-    parts = [part for part in parts if together.about[:, part].any()]
-    blocks = map_blocks(_search_block, (X, together, metric), parts, threads=True)
+    parts = [part for part in parts if queried[part].any()]
+    lengths = _lengths(X) if metric == "cosine" else None
+    blocks = map_blocks(_search_block, (X, lengths, together, metric), parts, threads=True)
     for part, (found, row, deep) in zip(parts, blocks, strict=True):
-        lists.found[part], lists.row[part] = found, row
+        lines = line[part][queried[part]]
+        lists.found[lines], lists.row[lines] = found, row
         lists.deeper.update(deep)
     return lists
 
@@ -219,14 +260,14 @@ class _Questions:
         lengths = [_length(question.wanted, len(question.members) / count, count) for question in questions]
         return cls(questions, inside, about, members, max(lengths, default=0))
 
-    def dry(self, part: slice, row: np.ndarray) -> np.ndarray:
-        """The rows of `part` whose lists (n, M) hold too few members for some question."""
+    def dry(self, queried: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Positions of those rows among `queried` (n,) whose lists (n, M) hold too few members for some question."""
         short = np.zeros(len(row), bool)
-        for question, inside, about in zip(self.questions, self.inside, self.about[:, part], strict=True):
+        for question, inside, about in zip(self.questions, self.inside, self.about[:, queried], strict=True):
             here = np.flatnonzero(about)
             held = np.count_nonzero(inside.take(row[here]), axis=1)
             short[here[held < question.wanted]] = True
-        return np.flatnonzero(short) + part.start
+        return np.flatnonzero(short)
 
     def deep(self, query: int, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A list for one row from its distances to all (N,): without those that no question about it can use.
@@ -244,16 +285,28 @@ class _Questions:
 
 
 def _search_block(
-    shared: tuple[np.ndarray, _Questions, str], part: slice
+    shared: tuple[np.ndarray, np.ndarray | None, _Questions, str], part: slice
 ) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    X, together, metric = shared
-    every = distances(X[part], X, metric)
-    if not together.members.all():
-        every[:, ~together.members] = np.inf
-    found, row = nearest(every, together.length)
+    """The lists of those rows of `part` that some question is about."""
+    X, lengths, together, metric = shared
+    rows = normalize_rows(X[part], metric)
+    queried = np.flatnonzero(np.logical_or.reduce(together.about[:, part]))
+
+    def to_all() -> Iterator[np.ndarray]:
+        for these in _stretches(len(X)):
+            every = distances(rows, X[these], metric, lengths=None if lengths is None else lengths[these])
+            if not together.members[these].all():
+                every[:, ~together.members[these]] = np.inf
+            yield every if len(queried) == len(rows) else every[queried]
+
+    # Held where they are few, since lists that run dry need them again.
+    blocks = list(to_all()) if len(X) <= _MEMBERS else None
+    found, row = nearest(blocks or to_all(), together.length)
     row = row.astype(np.int32)
-    deeper = {int(i): together.deep(int(i), every[i - part.start]) for i in together.dry(part, row)}
-    return found, row, deeper
+    dry = together.dry(queried + part.start, row)
+    of_dry = np.concatenate([every[dry] for every in blocks or to_all()], axis=1) if len(dry) else []
+    queries = (queried[dry] + part.start).tolist()
+    return found, row, {i: together.deep(i, every) for i, every in zip(queries, of_dry, strict=True)}
 
 
 def _length(k: int, share: float, rows: int) -> int:

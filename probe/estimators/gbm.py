@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 that a tree looks at, or None for all."""
 _ROUNDING = 100
 """Variances below so many times the float's precision, of the largest one, are errors of rounding."""
+_BLOCK = 4096
+"""Rows that are copied at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Some rows of `X`, all by default, which are read a block at a time and never copied together."""
+
+    X: np.ndarray
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.X) if self.rows is None else len(self.rows)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """All in order: which ones, and (m, D) the rows themselves."""
+        for start in range(0, len(self), _BLOCK):
+            part = slice(start, min(start + _BLOCK, len(self)))
+            yield part, self.X[part if self.rows is None else self.rows[part]]
+
+    def together(self) -> np.ndarray:
+        """(n, D)."""
+        return self.X if self.rows is None else self.X[self.rows]
 
 
 class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -89,61 +113,72 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         self.early_stopping_rounds = early_stopping_rounds
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: tuple[Any, Any] | None = None) -> GBMProbe:
+    def fit(
+        self, X: Any, y: Any, eval_set: tuple[Any, Any] | np.ndarray | None = None, *, rows: np.ndarray | None = None
+    ) -> GBMProbe:
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels).
 
         Parameters
         ----------
         X, y : array-like
             Training rows and labels.
-        eval_set : tuple of array-like, default=None
-            Rows and labels that say when to stop; every class of theirs must occur in `y`.
+        eval_set : tuple of array-like, or ndarray of int, default=None
+            Rows and labels that say when to stop, or which rows of `X` do; every class of theirs must occur among the
+            training labels.
+        rows : ndarray of int, default=None
+            Which rows of `X` to fit to, as `X[rows]` without a copy of them; all by default.
         """
         require_one_of("preset", self.preset, PRESETS)
         require_whole("n_estimators", self.n_estimators)
         require_whole("early_stopping_rounds", self.early_stopping_rounds)
         require_whole("random_state", self.random_state, least=0)
         X, y = checked_pair(self, X, y, ensure_min_samples=2)
-        y, self.classes_, self.multilabel_ = encode_labels(self, y)
-        held_out = None if eval_set is None else self._checked(*eval_set)
+        learnt, labels = _Rows(X, rows), y
+        y, self.classes_, self.multilabel_ = encode_labels(self, y if rows is None else y[rows])
+        held_out = None
+        if isinstance(eval_set, tuple):
+            X, labels = checked_pair(self, *eval_set, reset=False)
+            held_out = _Rows(X), self._encoded(labels)
+        elif eval_set is not None:
+            held_out = _Rows(X, eval_set), self._encoded(labels[eval_set])
         count = y.shape[1] if self.multilabel_ else 1
-        self._boost(X, y, held_out, rounds=[self.n_estimators] * count)
+        self._boost(learnt, y, held_out, rounds=[self.n_estimators] * count)
         return self
 
-    def refit(self, X: Any, y: Any) -> GBMProbe:
-        """Fits again, to other rows, with the rounds that were found.
+    def refit(self, X: Any, y: Any, *, rows: np.ndarray | None = None) -> GBMProbe:
+        """Fits again, to other rows, with the rounds that were found; the arguments are those of `fit`.
 
         A label for which there was nothing to boost keeps its share of the rows as its probability.
         """
         check_is_fitted(self)
         X, y = checked_pair(self, X, y, reset=False)
-        y, self.classes_, self.multilabel_ = encode_labels(self, y)
-        self._boost(X, y, None, rounds=self.rounds_)
+        y, self.classes_, self.multilabel_ = encode_labels(self, y if rows is None else y[rows])
+        self._boost(_Rows(X, rows), y, None, rounds=self.rounds_)
         return self
 
-    def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        X, y = checked_pair(self, X, y, reset=False)
+    def _encoded(self, y: np.ndarray) -> np.ndarray:
         if self.multilabel_:
-            return X, y.astype(np.int8)
+            return y.astype(np.int8)
         codes = np.searchsorted(self.classes_, y)
         if not np.array_equal(self.classes_[np.minimum(codes, len(self.classes_) - 1)], y):
             raise ValueError("eval_set holds a class that the training labels do not")
-        return X, codes
+        return codes
 
     def _boost(
-        self, X: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray] | None, rounds: list[int]
+        self, learnt: _Rows, y: np.ndarray, held_out: tuple[_Rows, np.ndarray] | None, rounds: list[int]
     ) -> None:
         import lightgbm as lgb  # here, since it takes as long to import as all else together
 
+        self.boosters_, self.rounds_ = [], []  # which hold the rows that they were fitted to
         components = PRESETS[self.preset]["components"]
-        self.pca_ = None if components is None else _fit_pca(X, components, self.random_state)
-        features = self._features(X)
+        self.pca_ = None if components is None else _fit_pca(learnt, components, self.random_state)
+        features = self._features(learnt)
         classes = 2 if self.multilabel_ else len(self.classes_)
         settings = self._settings(len(features), features.shape[1], classes)
         data, watched = lgb.Dataset(features, params=settings), None  # cut into bins once, learnt from once a label
+        del features
         if held_out is not None:
             watched = lgb.Dataset(self._features(held_out[0]), reference=data)
-        self.boosters_, self.rounds_ = [], []
         for label, most in enumerate(rounds):
             target = y[:, label] if self.multilabel_ else y
             if most == 0 or (target == target[0]).all():
@@ -174,13 +209,18 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         objective = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
         return {**settings, **objective, "num_threads": 1, "deterministic": True, "force_col_wise": True, "verbose": -1}
 
-    def _features(self, X: np.ndarray) -> np.ndarray:
-        return X if self.pca_ is None else self.pca_.transform(X)
+    def _features(self, some: _Rows) -> np.ndarray:
+        if self.pca_ is None:
+            return some.together()
+        features = np.empty((len(some), self.pca_.n_components_), some.X.dtype)
+        for part, block in some.blocks():
+            features[part] = self.pca_.transform(block)
+        return features
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
-        features = self._features(checked_rows(self, X))
+        features = self._features(_Rows(checked_rows(self, X)))
         columns = [
             np.full(len(features), one) if isinstance(one, float) else np.asarray(one.predict(features, num_threads=1))
             for one in self.boosters_
@@ -190,20 +230,26 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return columns[0] if columns[0].ndim == 2 else np.stack([1 - columns[0], columns[0]], axis=1)
 
 
-def _fit_pca(X: np.ndarray, most: int, seed: int) -> PCA:
+def _fit_pca(some: _Rows, most: int, seed: int) -> PCA:
     """The leading components, without those that are rounding alone.
 
     They are eigenvectors of the products of columns, or of rows where these are fewer, which takes a fraction of the
-    time of a decomposition of `X`. The solver follows from the shape alone.
+    time of a decomposition of the rows. The solver follows from the shape alone.
 
     Constant or dependent columns leave components of no variance; whitened, they would be noise as large as the rest,
     and another noise on every machine.
     """
-    mean = X.mean(axis=0)
-    centred = X - mean
-    wide = len(X) <= X.shape[1]
-    products = centred @ centred.T if wide else centred.T @ centred
-    count = min(most, len(X) - 1, X.shape[1])
+    rows, columns, dtype = len(some), some.X.shape[1], some.X.dtype
+    mean = np.zeros(columns)
+    for _, block in some.blocks():
+        mean += block.sum(axis=0, dtype=np.float64) / rows
+    mean, wide = mean.astype(dtype), rows <= columns
+    centred = some.together() - mean if wide else np.empty(0, dtype)
+    products = centred @ centred.T if wide else np.zeros((columns, columns), dtype)
+    for _, block in some.blocks() if not wide else ():
+        from_mean = block - mean
+        products += from_mean.T @ from_mean
+    count = min(most, rows - 1, columns)
     if len(products) > 8 * count:
         vectors, values, _ = randomized_svd(products, count, random_state=seed)
     else:
@@ -214,9 +260,9 @@ def _fit_pca(X: np.ndarray, most: int, seed: int) -> PCA:
     values, components = values[:real], vectors[:, :real].T
     if wide:
         components = components @ centred
-        components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), np.finfo(X.dtype).tiny)
+        components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), np.finfo(dtype).tiny)
     components *= np.sign(components[np.arange(real), np.abs(components).argmax(axis=1), None])
-    return pca_of(components=components, mean=mean, explained_variance=np.maximum(values, 0) / (len(X) - 1))
+    return pca_of(components=components, mean=mean, explained_variance=np.maximum(values, 0) / (rows - 1))
 
 
 def pca_of(**attributes: np.ndarray) -> PCA:

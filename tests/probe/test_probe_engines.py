@@ -19,9 +19,10 @@ from medprobe.base import ProbeError
 from medprobe.evaluate import METRICS, FitResult, Metric, Resample, evaluate, find_metric
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
+from medprobe.probe.data.shared_memory import shared_zeros
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
 from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector
-from medprobe.probe.engines.parallel import Workers
+from medprobe.probe.engines.parallel import Workers, _in_shared_memory
 from medprobe.probe.estimators.knn import GRID as K_GRID
 from medprobe.probe.estimators.logistic import GRID as C_GRID
 
@@ -153,6 +154,19 @@ def test_gbm_stops_on_val_and_refits_with_the_same_rounds(task: str, refit: bool
             rows = np.sort(np.r_[train, val])
             probe.refit(block.X[rows], block.y[rows])
         np.testing.assert_array_equal(result.test_proba, probe.predict_proba(block.X[resample.test]).astype(np.float32))
+
+
+@pytest.mark.parametrize("probe", ["knn", "gbm"])
+def test_rows_that_are_read_in_blocks_give_the_same_result(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = _task("multiclass")
+    wholes = list(_solve(probe, block))
+    monkeypatch.setattr("medprobe.probe.estimators.gbm._BLOCK", 16)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._MEMBERS", 16)
+    monkeypatch.setattr("medprobe.probe.engines.knn._AT_ONCE", 7)
+    for whole, result in zip(wholes, _solve(probe, block), strict=True):
+        assert result.params == whole.params
+        np.testing.assert_allclose(result.val_proba, whole.val_proba, atol=1e-3)
+        np.testing.assert_allclose(result.test_proba, whole.test_proba, atol=1e-3)
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -387,6 +401,20 @@ def _altered(arrays: tuple[np.ndarray, np.ndarray], item: int) -> tuple[float, f
     return total, item, len(arrays[1])
 
 
+def test_a_shared_array_is_mapped_by_processes_and_freed_with_its_last_view() -> None:
+    big = shared_zeros((400_000,), np.float64)
+    big[:] = np.arange(400_000.0)
+    seen = list(Workers(2).map(_altered, (big, big[:7]), [1, 2, 3]))
+    assert seen == [(big.sum() + item, item, 7) for item in (1, 2, 3)]
+    assert big[0] == 0
+    with _in_shared_memory((big, big[1:])) as (handles, layout):
+        assert [which for which, _ in layout] == [0, 1, 0], "a part of the array is sent as others are"
+        assert os.fstat(handles[1]).st_size == big.nbytes
+    del big
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handles[1])
+
+
 def test_what_is_raised_in_a_process_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError):
         list(Workers(2).map(divmod, 7, [1, 0]))
@@ -394,7 +422,7 @@ def test_what_is_raised_in_a_process_is_raised_here() -> None:
 
 _KILLED = """
 import os, signal, subprocess, sys, time
-from medprobe.probe.engines.parallel import Workers
+from medprobe.probe.engines.parallel import Workers, _in_shared_memory
 class Interrupted(subprocess.Popen):  # as Ctrl-C in a terminal, which all processes of a command receive
     def __init__(self, *words, **options):
         super().__init__(*words, **options)

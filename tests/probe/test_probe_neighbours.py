@@ -62,7 +62,8 @@ def test_a_mask_over_the_lists_is_a_search_of_its_own(rows, share, k, metric, se
 def _asserted_exact(lists: NeighbourLists, questions: list[Question]) -> None:
     for question in questions:
         found, row = lists.among(question)
-        own, place = search(lists.X[question.rows], lists.X[question.members], question.wanted, lists.metric)
+        X = normalize_rows(lists.X, lists.metric)
+        own, place = search(X[question.rows], X[question.members], question.wanted, lists.metric)
         np.testing.assert_array_equal(row, question.members[place])
         np.testing.assert_allclose(found, own, atol=1e-6)
 
@@ -75,8 +76,10 @@ def test_lists_that_are_not_worth_it_change_nothing(longest, monkeypatch) -> Non
     _asserted_exact(list_neighbours(X, questions, WORKERS.map), questions)
 
 
-def test_a_row_whose_list_would_run_dry_gets_a_longer_one(monkeypatch) -> None:
+@pytest.mark.parametrize("members", [2**15, 7])
+def test_a_row_whose_list_would_run_dry_gets_a_longer_one(monkeypatch, members) -> None:
     monkeypatch.setattr("medprobe.probe.estimators._neighbors._SPARE", -2.0)
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._MEMBERS", members)
     X = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
     questions = _questions(400, 2, 0.5, 1, 20)
     lists = list_neighbours(X, questions, WORKERS.map)
@@ -99,7 +102,9 @@ def test_rows_among_their_own_patients_images_find_those_of_others() -> None:
     _asserted_exact(lists, questions)
 
 
-def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others() -> None:
+@pytest.mark.parametrize("members", [2**15, 128])
+def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others(monkeypatch, members) -> None:
+    monkeypatch.setattr("medprobe.probe.estimators._neighbors._MEMBERS", members)
     X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
     questions = _questions(900, 6, 0.7, 1, 15)
     together = list_neighbours(X, questions, WORKERS.map)
@@ -141,7 +146,9 @@ def test_the_nearest_are_the_first_of_a_stable_sort(rows, columns, dtype, probes
     k = int(rng.integers(1, columns + 1))
     barred = rng.permutation(columns)[: columns - k]
     found[:, barred[: len(barred) // 2]] = np.inf
-    values, places = nearest(found, k)
+    values, places = nearest(
+        np.split(found, np.sort(rng.choice(columns, min(columns, 3), replace=False))[1:], axis=1), k
+    )
     wanted = np.argsort(found, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(places, wanted)
     np.testing.assert_array_equal(values, np.take_along_axis(found, wanted, axis=1))
