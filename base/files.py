@@ -229,12 +229,7 @@ def _replace_folder(target: Path, new: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it.
-
-    Raises:
-        OutputError: nothing can be made there.
-        OSError: as `writing` understands it.
-    """
+    """Makes a folder and those above it; raises OutputError, or an OSError that `writing` understands."""
     for _ in range(_TRIES):
         # Another process may remove an empty folder at the very moment in which one is made inside it.
         with suppress(FileNotFoundError):

@@ -18,11 +18,7 @@ def own_version() -> str:
 
 
 def refuse_other_version() -> None:
-    """Makes sure that a job of a study is run by the version that the study was compiled by.
-
-    Raises:
-        StudyError: it is run by another one, on this machine of a cluster perhaps.
-    """
+    """StudyError unless a job of a study is run by the version that the study was compiled by."""
     wanted = os.environ.get(VERSION_VARIABLE)
     if wanted and wanted != own_version():
         raise StudyError(

@@ -294,11 +294,7 @@ def put_array(file: h5py.File, name: str, values: np.ndarray) -> None:
 
 
 def put_strings(file: h5py.File, name: str, texts: Sequence[str] | np.ndarray) -> None:
-    """Writes texts as UTF-8 of one fixed length; gzip makes one long text cheap for all the short ones.
-
-    Raises:
-        CacheError: a text cannot be stored (a NUL at its end, half a surrogate pair).
-    """
+    """Writes texts as UTF-8 of one fixed length; gzip makes one long text cheap for all the short ones."""
     encoded = encode(texts)
     dtype = h5py.string_dtype("utf-8", max(1, encoded.itemsize))
     new_dataset(file, name, encoded.shape, dtype, compression="gzip", compression_opts=1)[...] = encoded.astype(dtype)
@@ -364,7 +360,7 @@ def _text_of(attribute: h5a.AttrID) -> str:
 
 
 def encode(texts: Sequence[str] | np.ndarray) -> np.ndarray:
-    """`texts` as a numpy array of UTF-8 bytes."""
+    """`texts` as a numpy array of UTF-8; CacheError for a NUL at the end or half a surrogate pair."""
     try:
         encoded = [str(text).encode() for text in texts]
     except UnicodeEncodeError as error:

@@ -111,12 +111,7 @@ def get_index(file: h5py.File, path: Path, spec: Spec, *, segment: bool) -> Inde
 
 
 def get_columns(file: h5py.File, *, segment: bool) -> Index:
-    """Reads entries and quarantine.
-
-    Raises:
-        ValueError: they do not fit each other, or are not what was written.
-        KeyError: something is not there.
-    """
+    """Reads entries and quarantine; ValueError or KeyError where they are not what was written."""
     names = {**STORED, "vector_digest": "vector_digest" if segment else "content_digest"}
     columns: dict[str, Any] = {}
     for column, name in names.items():
@@ -134,12 +129,7 @@ def get_columns(file: h5py.File, *, segment: bool) -> Index:
 
 
 def matrices(file: h5py.File, spec: Spec, rows: int) -> dict[str, h5py.Dataset]:
-    """The matrix of each pooling, (rows, D); none where there are no rows.
-
-    Raises:
-        ValueError: a matrix has another number of rows, no column, or is neither float16 nor float32.
-        KeyError: a pooling of the spec has no matrix.
-    """
+    """The matrix of each pooling, (rows, D), none for no rows; ValueError or KeyError where one does not fit or is absent."""
     found: dict[str, h5py.Dataset] = {}
     for pooling in spec.poolings if rows else ():
         matrix = dataset(file, f"embedding/{pooling}")

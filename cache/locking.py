@@ -39,11 +39,7 @@ def new_file(target: Path, *, before_rename: Callable[[Path], None] | None = Non
 
 
 def again(work: Callable[[], _T], what: Path) -> _T:
-    """Runs `work`, again when a file or folder vanished under it because another process finished meanwhile.
-
-    Raises:
-        CacheError: it keeps happening.
-    """
+    """Runs `work`, again where a file vanished under it because another process finished; CacheError in the end."""
     for attempt in range(_TRIES):
         try:
             return work()

@@ -85,11 +85,7 @@ def _names_of(cache: EmbeddingCache) -> set[str]:
 
 
 def list_store(store: Path) -> tuple[list[EmbeddingCache], list[str], list[ListedDraft]]:
-    """The caches of a store, why others cannot be read, and the unfinished ones; all in order of path.
-
-    Raises:
-        CacheError: the folder does not exist.
-    """
+    """The caches of a store, why others cannot be read, and unfinished ones, by path; CacheError without a folder."""
     folders = _folders(store)
     caches, faults = _readable([path for folder in folders for path in whole_files(folder)])
     drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]

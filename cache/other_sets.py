@@ -39,11 +39,7 @@ class OtherSet:
         return places(self.keys, digest_keys(digests))[1]
 
     def vectors(self, digests: np.ndarray) -> dict[str, np.ndarray]:
-        """Their vectors, (n, D) float32 per pooling; all must have one.
-
-        Raises:
-            CacheError: the file is damaged or gone, or was published again since it was opened.
-        """
+        """Their vectors, (n, D) float32 per pooling; all must have one. CacheError where the file has changed."""
         rows = self.rows[places(self.keys, digest_keys(digests))[0]]
         return {pooling: self.cache.load(pooling, rows=rows) for pooling in self.cache.poolings}
 

@@ -120,11 +120,7 @@ def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict
 
 
 def read_segment(path: Path, spec: EmbeddingSpec) -> Index | None:
-    """Reads a segment's index; a damaged one is set aside, reported, and None.
-
-    Raises:
-        FileNotFoundError: it is gone (another process has published it).
-    """
+    """Reads a segment's index; a damaged one is set aside, reported, and None. FileNotFoundError where it is gone."""
     try:
         with hdf5_from(path) as file:
             if get_text(file, "fingerprint") != spec.fingerprint:

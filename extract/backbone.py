@@ -236,8 +236,14 @@ def load_backbone(
     in_precision = precision_of(precision, adapter, entry, place)
     run_by = runtime_of(runtime, in_precision, adapter, entry, place)
     network = _with_weights(adapter, entry) if tuned is None else _fine_tuned(adapter, entry, tuned)
-    digest = adapter.digest(network, entry)
     config = adapter.config(network, entry)
+    known = {
+        "backbone": entry.name,
+        "model": f"{entry.source}:{entry.model}",
+        "weights_digest": adapter.digest(network, entry),
+        "config_digest": fingerprint(config, digits=32) if config else "",
+        "reading": reading.in_spec if reading else "",
+    }
     _require_finite(network, entry)
     if isinstance(network, EncoderNetwork):
         changed = {"image_size": image_size, "resize": resize, "resize_mode": resize_mode}
@@ -246,7 +252,7 @@ def load_backbone(
         refuse_options(entry, changed)
         if poolings and list(poolings) != [POOLING]:
             raise BackboneError(f'{entry.name} has no pooling "{poolings[0]}"; its one vector is {POOLING}.')
-        return _of_encoder(network, entry, digest, config, reading, place)
+        return _of_encoder(network, entry, known, place)
     if normalization is None and adapter.lacks_normalization(network, entry):
         raise BackboneError(
             f"{entry.name}: how its images are normalised is not known. Add --normalization MEAN/STD on the 0..1 scale "
@@ -271,16 +277,7 @@ def load_backbone(
     names = tuple(poolings) if poolings else (entry.poolings or there)[:1]
     recipes = {pooling: read_pooling(entry.name, pooling, there, adapter.inside(network)) for pooling in names}
     spec = EmbeddingSpec(
-        backbone=entry.name,
-        model=f"{entry.source}:{entry.model}",
-        weights_digest=digest,
-        transform=transform,
-        poolings=names,
-        precision=in_precision,
-        runtime=run_by,
-        config_digest=fingerprint(config, digits=32) if config else "",
-        reading=reading.in_spec if reading else "",
-        positions=positions,
+        **known, transform=transform, poolings=names, precision=in_precision, runtime=run_by, positions=positions
     )
     vectors = Vectors(network, adapter, transform, recipes, place)
     dims = trial.dims(recipes)
@@ -298,27 +295,11 @@ def _placed(network: nn.Module, adapter: Adapter, device: torch.device) -> nn.Mo
     return network.to(device)
 
 
-def _of_encoder(
-    network: EncoderNetwork,
-    entry: Entry,
-    digest: str,
-    config: Mapping[str, Any],
-    reading: IntensityPolicy | None,
-    device: torch.device,
-) -> Backbone:
+def _of_encoder(network: EncoderNetwork, entry: Entry, known: Mapping[str, Any], device: torch.device) -> Backbone:
     network = cast("EncoderNetwork", _placed(network, ADAPTERS[entry.source], device))
     made = own_input(network, entry)
     vectors = EncoderVectors(network, ADAPTERS[entry.source], made.shape)
-    spec = EmbeddingSpec(
-        backbone=entry.name,
-        model=f"{entry.source}:{entry.model}",
-        weights_digest=digest,
-        transform=None,
-        poolings=(POOLING,),
-        precision="fp32",
-        config_digest=fingerprint(config, digits=32),
-        reading=reading.in_spec if reading else "",
-    )
+    spec = EmbeddingSpec(**known, transform=None, poolings=(POOLING,), precision="fp32")
     embedder = TorchEmbedder(vectors, device, "fp32")
     inputs = torch.from_numpy(np.stack([made(pixels) for pixels in example_images()]))
     require_own_rows(embedder, inputs, entry.name)

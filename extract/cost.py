@@ -35,15 +35,15 @@ class BackboneCost:
     """Of the manifest, or of the shard."""
     cached: int
     """Rows that are embedded."""
-    to_do: int
-    """Rows whose file is there and not embedded yet, or in another version."""
-    known: int
-    """Of the images tried, those whose pixels have a vector already, so that they are only decoded."""
-    seconds_each: float | None
-    """Mean computing time of an image, none for those; None where none had to be, or could be, tried."""
     bytes_published: int
     """Size of the cache, of all rows of the manifest."""
-    bytes_segments: int
+    to_do: int = 0
+    """Rows whose file is there and not embedded yet, or in another version."""
+    known: int = 0
+    """Of the images tried, those whose pixels have a vector already, so that they are only decoded."""
+    seconds_each: float | None = None
+    """Mean computing time of an image, none for those; None where none had to be, or could be, tried."""
+    bytes_segments: int = 0
     """What the segments take besides, until they are published."""
 
 
@@ -52,15 +52,15 @@ class CostEstimate:
     """What a whole run would do."""
 
     backbones: list[BackboneCost]
-    to_decode: int
+    to_decode: int = 0
     """Images that any backbone lacks; each is decoded once."""
-    unreadable: int
+    unreadable: int = 0
     """Of the manifest's files, those that are not there or may not be read."""
-    tried: int
+    tried: int = 0
     """Images that were decoded, and embedded, to find out how long they take."""
-    decode_seconds_each: float | None
+    decode_seconds_each: float | None = None
     """Time of one process to decode an image and make its inputs; None where none had to be, or could be, tried."""
-    seconds: float | None
+    seconds: float | None = 0.0
     """Of the whole run on this device; None where unknown."""
 
 
@@ -126,20 +126,9 @@ def estimate_cost(
 
 def cost_of_finished(caches: Sequence[EmbeddingCache], rows: int) -> CostEstimate:
     """What `estimate_cost` gives where these caches hold all `rows` of the manifest; no network is needed for it."""
-    costs = [
-        BackboneCost(
-            backbone=cache.spec.backbone,
-            rows=rows,
-            cached=rows,
-            to_do=0,
-            known=0,
-            seconds_each=None,
-            bytes_published=_bytes_published(rows, cache.dims, cache.computed_with.precision),
-            bytes_segments=0,
-        )
-        for cache in caches
-    ]
-    return CostEstimate(costs, to_decode=0, unreadable=0, tried=0, decode_seconds_each=None, seconds=0.0)
+    sizes = [_bytes_published(rows, cache.dims, cache.computed_with.precision) for cache in caches]
+    costs = [BackboneCost(one.spec.backbone, rows, rows, size) for one, size in zip(caches, sizes, strict=True)]
+    return CostEstimate(costs)
 
 
 def _bytes_published(rows: int, dims: Mapping[str, int], precision: Precision) -> int:

@@ -86,11 +86,7 @@ def refuse_options(entry: Entry, options: Mapping[str, Any]) -> None:
 
 
 def own_input(network: EncoderNetwork, entry: Entry) -> OwnInput:
-    """What the encoder makes of images of several sizes, grey and in colour: all of one shape.
-
-    Raises:
-        BackboneError: its `preprocess` fails, or gives different shapes.
-    """
+    """What the encoder makes of images of several sizes, grey and in colour: all of one shape, else BackboneError."""
     made, finite = None, False
     try:
         for pixels in example_images():
@@ -107,15 +103,9 @@ def own_input(network: EncoderNetwork, entry: Entry) -> OwnInput:
 def require_own_rows(
     embed: Callable[[torch.Tensor], Mapping[str, np.ndarray]], inputs: torch.Tensor, name: str
 ) -> None:
-    """Refuses a network whose vectors depend on the other images of a batch, or are not the same twice.
+    """BackboneError for a network that fails, or whose vectors depend on other images of the batch or on chance.
 
-    Args:
-        embed: gives (B, D) by pooling.
-        inputs: (B, C, H, W), different images.
-        name: of the network, for errors.
-
-    Raises:
-        BackboneError: also where the network fails.
+    `embed` gives (B, D) by pooling, of `inputs` (B, C, H, W), which are different images.
     """
     try:
         there, back, alone = embed(inputs), embed(inputs.flip(0)), embed(inputs[:1])
@@ -139,9 +129,6 @@ def describe(entry: Entry) -> tuple[str, dict[str, int]]:
     """What a network takes, in words, and the vectors that it has, with their lengths.
 
     A network of the user's own is loaded; of another one the architecture is enough.
-
-    Raises:
-        BackboneError, WeightsError: it cannot be loaded.
     """
     adapter = ADAPTERS[entry.source]
     if entry.source in OWN:

@@ -83,11 +83,7 @@ def _why(error: BaseException) -> str:
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray], where: Path) -> Contents:
-    """Tells vectors from the names of rows by type and shape.
-
-    Args:
-        arrays: by name; vectors are (N, D) of floats, names (N,) of text or whole numbers.
-        where: for messages.
+    """Tells vectors, (N, D) of floats, from the names of rows, (N,) of text or whole numbers; `where` is for messages.
 
     Raises:
         CacheError: there are no vectors, or matrices of different lengths and no names that decide.

@@ -83,11 +83,7 @@ def write_rows(rows: Rows, path: Path) -> None:
 
 
 def read_names(path: Path) -> np.ndarray:
-    """The names of rows in a table (.csv, .parquet), or the lines of a text file: (N,) object array of str.
-
-    Raises:
-        CacheError: the file cannot be read, or no column names rows.
-    """
+    """The names of rows in a table (.csv, .parquet), or the lines of a text file: (N,) object array of str."""
     suffix = path.suffix.lower()
     if suffix == ".txt":
         with reading(path, "text"):

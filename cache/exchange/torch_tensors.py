@@ -29,11 +29,7 @@ _TYPES = {
 
 
 def read_tensor(path: Path) -> np.ndarray:
-    """The one tensor of a file; bfloat16 becomes float32, which holds its values.
-
-    Raises:
-        CacheError: the file holds something else, is damaged, or was written by torch before 1.6.
-    """
+    """The one tensor of a file; bfloat16 becomes float32, which holds its values. CacheError for anything else."""
     with reading(path, "a PyTorch tensor"), zipfile.ZipFile(path) as archive:
         [pickled] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         loader = _Loader(archive, pickled.removesuffix("data.pkl"))

@@ -130,11 +130,7 @@ class Adapter(Protocol):
     def set_image_size(self, network: Any, entry: Entry, size: tuple[int, int]) -> Positions:
         """Makes `network` take images of (height, width) pixels; positions that it has are resampled once, here.
 
-        Returns:
-            How they were resampled; empty where they were not.
-
-        Raises:
-            BackboneError: the architecture cannot take that size.
+        Returns how they were resampled, "" where they were not; BackboneError where the size is not possible.
         """
         ...
 
@@ -196,11 +192,7 @@ def matcher_under(prefix: str, matcher: Matcher | None) -> Matcher | None:
 
 
 def grid_of(size: tuple[int, int], patch: int) -> tuple[int, int]:
-    """Into how many rows and columns of patches an image is cut.
-
-    Raises:
-        BackboneError: the size does not divide into patches; names the nearest ones that do.
-    """
+    """Into how many rows and columns of patches an image is cut; BackboneError where it does not divide into them."""
     if any(side % patch for side in size):
         below = max(patch, size[0] // patch * patch)
         raise BackboneError(

@@ -67,11 +67,7 @@ class EncoderNetwork(nn.Module):
         return self._encoder[0]
 
     def preprocess(self, pixels: np.ndarray) -> np.ndarray:
-        """The network's input (C, H, W), of an image uint8 (H, W) or (H, W, 3).
-
-        Raises:
-            ImageError: it raises something, or gives something else, for this image.
-        """
+        """The network's input (C, H, W), of an image uint8 (H, W) or (H, W, 3); ImageError where it gives none."""
         image = Image.fromarray(pixels).convert("RGB")
         try:
             made: Any = self.encoder.preprocess(image)

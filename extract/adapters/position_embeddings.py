@@ -33,10 +33,7 @@ def way_of(model: str, model_type: str = "") -> Positions:
 
     Of all that are not in the tables it is timm's `resample_abs_pos_embed`, which is also OpenCLIP's `resize_pos_embed`
     and, for DINOv2 with registers, its authors' (hub: `interpolate_antialias=True, interpolate_offset=0.0`).
-
-    Args:
-        model: its name in its library.
-        model_type: in transformers, its config's.
+    `model` is its name in its library; `model_type`, in transformers, its config's.
     """
     if model_type in _BY_MODEL_TYPE:
         return _BY_MODEL_TYPE[model_type]

@@ -45,14 +45,9 @@ class KnownSpec:
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any], device: str) -> KnownSpec:
-        """Reads the state of what decides the spec, without loading anything.
+        """Reads the state of what decides the spec, without loading anything; BackboneError for an unknown name.
 
-        Args:
-            recipe: the arguments of `load_backbone` without `device`.
-            device: as requested.
-
-        Raises:
-            BackboneError: there is no such backbone.
+        `recipe` has the arguments of `load_backbone` but for `device`, which is as requested.
         """
         entry = resolve(recipe["name"], strip_prefix=recipe.get("strip_prefix", ""))
         request = {**recipe, "reading": recipe["reading"].in_spec, "device": device}

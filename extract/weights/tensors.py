@@ -50,11 +50,7 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def read_local(weights: Local) -> Tensors:
-    """The named tensors of a user's file or folder, of those under its prefix if it has one.
-
-    Raises:
-        WeightsError: as `read_tensors`, or no name begins with the prefix.
-    """
+    """The named tensors of a user's file or folder, of those under its prefix if it has one; else a WeightsError."""
     tensors = read_tensors(weights.path)
     if not weights.prefix:
         return tensors
