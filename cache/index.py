@@ -129,7 +129,7 @@ def get_columns(file: h5py.File, *, segment: bool) -> Index:
 
 
 def matrices(file: h5py.File, spec: Spec, rows: int) -> dict[str, h5py.Dataset]:
-    """The matrix of each pooling, (rows, D), none for no rows; ValueError or KeyError where one does not fit or is absent."""
+    """The matrix of each pooling, (rows, D), none for no rows; ValueError or KeyError where one does not fit."""
     found: dict[str, h5py.Dataset] = {}
     for pooling in spec.poolings if rows else ():
         matrix = dataset(file, f"embedding/{pooling}")

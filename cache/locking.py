@@ -17,7 +17,7 @@ import h5py
 
 from ..base import CacheError, atomic_path
 from ..base.files import lock, make_folder
-from .hdf5 import hdf5_into
+from .hdf5 import GoneError, hdf5_into
 
 _TRIES = 5
 _T = TypeVar("_T")
@@ -43,7 +43,7 @@ def again(work: Callable[[], _T], what: Path) -> _T:
     for attempt in range(_TRIES):
         try:
             return work()
-        except FileNotFoundError:
+        except (FileNotFoundError, GoneError):
             time.sleep(0.05 * attempt)
     raise CacheError(
         f"{what}: files vanish while it is written; is another process cleaning this folder? Run it again."

@@ -13,7 +13,6 @@ import numpy as np
 from ..base import CacheError, MedprobeWarning
 from .embedding_cache import EmbeddingCache
 from .index import digest_keys, places
-from .spec import whole_files
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,11 @@ class OtherSets:
         """`own` is the published file of the data set itself, there or not."""
         self._own = own
 
-    @property
-    def paths(self) -> list[Path]:
-        """Their files, by name."""
-        own, fingerprint = self._own.parent, self._own.stem.rpartition("--")[2]
-        files = (path for folder in sorted(own.parent.glob("*")) if folder != own for path in whole_files(folder))
-        return [path for path in files if path.stem.endswith(f"--{fingerprint}")]
-
     @cached_property
     def _opened(self) -> list[OtherSet]:
-        opened = []
-        for path in self.paths:
+        own, fingerprint = self._own.parent, self._own.stem.rpartition("--")[2]
+        found, opened = sorted(own.parent.glob(f"*/[!.]*--{fingerprint}.h5")), []
+        for path in (path for path in found if path.parent != own):
             try:
                 opened.append(OtherSet.open(path))
             except CacheError as error:

@@ -120,15 +120,13 @@ def write_segment(folder: Path, spec: EmbeddingSpec, index: Index, vectors: dict
 
 
 def read_segment(path: Path, spec: EmbeddingSpec) -> Index | None:
-    """Reads a segment's index; a damaged one is set aside, reported, and None. FileNotFoundError where it is gone."""
+    """Reads a segment's index; a damaged one is set aside, reported, and None. GoneError where it is gone."""
     try:
         with hdf5_from(path) as file:
             if get_text(file, "fingerprint") != spec.fingerprint:
                 raise ValueError("it was written under another spec")
             check_seal(file)
             return get_index(file, path, spec, segment=True)
-    except GoneError as error:
-        raise FileNotFoundError(path) from error
     except DamagedError as error:
         _set_aside(path, str(error.__cause__))
         return None

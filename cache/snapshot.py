@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..base import CacheError, writing
 from .embedding_cache import EmbeddingCache
-from .hdf5 import GoneError, hdf5_from
+from .hdf5 import hdf5_from
 from .index import Index, MergedIndex, get_index
 from .locking import again
 from .segments import read_segment
@@ -63,17 +63,14 @@ def read_snapshot(path: Path, dataset: str, spec: EmbeddingSpec, last: Snapshot)
 
 
 def _read_published(path: Path, dataset: str, spec: EmbeddingSpec) -> Index:
-    try:
-        cache = EmbeddingCache.open(path)
-        if cache.dataset != dataset:
-            raise CacheError(
-                f'{path}: is the cache of the data set "{cache.dataset}", not of "{dataset}". Move it to the folder of'
-                " that data set, or delete it to have it computed again."
-            )
-        with hdf5_from(path) as file:
-            return get_index(file, path, spec, segment=False)
-    except GoneError as error:
-        raise FileNotFoundError(path) from error
+    cache = EmbeddingCache.open(path)
+    if cache.dataset != dataset:
+        raise CacheError(
+            f'{path}: is the cache of the data set "{cache.dataset}", not of "{dataset}". Move it to the folder of'
+            " that data set, or delete it to have it computed again."
+        )
+    with hdf5_from(path) as file:
+        return get_index(file, path, spec, segment=False)
 
 
 def identity(path: Path) -> Identity | None:

@@ -231,7 +231,6 @@ class _Run:
     def _keep(
         self, draft: CacheDraft, rows: np.ndarray, digests: np.ndarray, vectors: Mapping[str, np.ndarray]
     ) -> None:
-        """Adds the vectors of some rows to a draft."""
         finite = np.logical_and.reduce([np.isfinite(matrix).all(axis=1) for matrix in vectors.values()])
         good, bad = rows[finite], rows[~finite]
         if len(bad):

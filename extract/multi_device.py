@@ -242,7 +242,6 @@ class _Processes:
 def _work(
     connection: Connection, device: str, threads: int, recipes: Sequence[Mapping[str, Any]], job: dict[str, Any]
 ) -> None:
-    """What each process runs: embeds the share of one device."""
     try:
         try:
             connection.send(_share(connection, device, threads, recipes, job))

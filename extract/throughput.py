@@ -178,7 +178,6 @@ class Batches:
     """
 
     def __init__(self, backbone: Backbone, requested: int | None) -> None:
-        """Takes the size that the user requested, if any."""
         self.size = _batch_size(backbone, requested)
         self._backbone = backbone
         self._under_way: tuple[torch.Tensor, list[Pending], Keep] | None = None

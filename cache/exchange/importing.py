@@ -128,7 +128,6 @@ def _backbone(name: str) -> str:
 
 
 def _of_name(store: Path, dataset: str, backbone: str) -> list[EmbeddingCache]:
-    """The caches of that name that are there."""
     folder = published_path(store, dataset, ImportedSpec(backbone=backbone, dims={"x": 1})).parent
     files = [file for file in whole_files(folder) if file.stem.rpartition("--")[0] == safe_name(backbone)]
     return [cache for cache in map(EmbeddingCache.open, files) if cache.spec.backbone == backbone]

@@ -89,7 +89,6 @@ class PythonAdapter(Adapter):
 
 
 def _call(entry: Entry) -> Any:
-    """What the user's function gives."""
     module_name, _, function = entry.model.rpartition(":")
     folder = str((entry.code or Path()).resolve())
     if folder not in sys.path:

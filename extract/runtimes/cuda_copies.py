@@ -16,7 +16,6 @@ class Copies:
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Takes a GPU."""
         self._device = device
         self._arrivals = torch.cuda.Stream(device)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -352,13 +350,11 @@ def test_one_of_several_specs_is_named_by_its_fingerprint(medprobe, pets) -> Non
 
 
 def test_ctrl_c_says_what_is_kept(medprobe, pets, monkeypatch) -> None:
-    # A shell's background job inherits that the signal is ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("medprobe.extract.Backbone.embed", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        ended = medprobe("extract", pets, *_TINY)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt  # no signal, which may crash Python 3.11 after a test that has used torch.export
+
+    monkeypatch.setattr("medprobe.extract.Backbone.embed", interrupted)
+    ended = medprobe("extract", pets, *_TINY)
     assert ended.status == 130, ended.err
     assert "same command" in ended.notes
     assert "Traceback" not in ended.err
