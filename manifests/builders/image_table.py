@@ -97,7 +97,10 @@ def build_csv(
     if root is not None and not Path(root).is_dir():
         raise ManifestError(f"{root}: the folder that image paths start from (--root) does not exist.")
     root = table.parent if root is None else Path(root)
-    given = _read(table, chosen, label_columns, attributes, multilabel=multilabel)
+    text = {theirs for ours, theirs in chosen.items() if ours != "frame"} | (set() if multilabel else {*label_columns})
+    options = {theirs: f"--{_OPTIONS.get(ours, ours)}-column" for ours, theirs in chosen.items()}
+    options |= dict.fromkeys(label_columns, "--label-column") | dict.fromkeys(attributes, "--attribute")
+    given = read_columns(table, options, text=text, named_by=options)
     faults = Faults(str(table))
     # Reported only with a manifest: they refer to its rows, and to checks of it.
     messages: list[str] = []
@@ -145,15 +148,6 @@ def build_csv(
     for message in messages:
         notice(message)
     return manifest
-
-
-def _read(
-    table: Path, chosen: dict[str, str], labels: Sequence[str], attributes: Sequence[str], *, multilabel: bool
-) -> pd.DataFrame:
-    text = {theirs for ours, theirs in chosen.items() if ours != "frame"} | (set() if multilabel else set(labels))
-    options = {theirs: f"--{_OPTIONS.get(ours, ours)}-column" for ours, theirs in chosen.items()}
-    options |= dict.fromkeys(labels, "--label-column") | dict.fromkeys(attributes, "--attribute")
-    return read_columns(table, options, text=text, named_by=options)
 
 
 def _placed(

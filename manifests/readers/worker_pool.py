@@ -333,7 +333,8 @@ def _work(
         # Where memory runs out, the system kills a worker rather than its parent.
         Path("/proc/self/oom_score_adj").write_text("1000")
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, _address_space() + _MOST_BYTES)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _MOST_BYTES)
     results.send(_READY)
     for chunk in chunks:
         _look_through(task, chunk, results)
@@ -387,8 +388,3 @@ def _megabytes(path: Path) -> float:
             return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
         return path.stat().st_size / 1e6
     return 0.0
-
-
-def _address_space() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return pages * resource.getpagesize()

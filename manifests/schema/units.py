@@ -10,7 +10,7 @@ import pandas as pd
 from .card import DatasetCard
 from .labels import label_codes
 from .row_keys import codes_of, disagreeing, first_rows
-from .table_io import as_codes, as_words, column_of
+from .table_io import as_words, column_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Units:
             unit_id=unit_id,
             group=group,
             group_id=group_id,
-            split=_splits(column_of(table, "split"))[first] if "split" in table else None,
+            split=as_words(column_of(table, "split").iloc[first]).astype("<U5") if "split" in table else None,
             y=label_codes(table, card)[first],
             sample_unit=sample_unit,
             attributes=_attributes(table, card.attributes, sample_unit, first),
@@ -87,11 +87,6 @@ def group_ids(table: pd.DataFrame) -> pd.Series:
 def inconsistent_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
     """Which units have samples that disagree in `column`: bool (count,)."""
     return disagreeing(codes, count, pd.factorize(column, use_na_sentinel=False)[0])
-
-
-def _splits(column: pd.Series) -> np.ndarray:
-    codes, words = as_codes(column)
-    return words.astype("<U5")[codes]
 
 
 def _attributes(table: pd.DataFrame, names: list[str], sample_unit: np.ndarray, first: np.ndarray) -> pd.DataFrame:
