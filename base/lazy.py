@@ -11,14 +11,18 @@ from .text import install_command
 
 
 def lazy_names(
-    package: str, modules: Mapping[str, str], extra: str, fault: type[MedprobeError], without: str
+    package: str,
+    modules: Mapping[str, str],
+    extra: str = "",
+    fault: type[MedprobeError] = MedprobeError,
+    without: str = "",
 ) -> Callable[[str], Any]:
     """The `__getattr__` of a `package` (its `__name__`).
 
     Args:
         package: where the modules are.
         modules: the module of each name, `training.recipe` for one in a subpackage.
-        extra: the optional dependencies that the modules need.
+        extra: the optional dependencies that the modules need; "" where they need none.
         fault: raised where they are not installed.
         without: what is impossible without them: "images cannot be embedded".
     """
@@ -29,6 +33,8 @@ def lazy_names(
         try:
             return getattr(import_module(f".{modules[name]}", package), name)
         except ModuleNotFoundError as error:
+            if not extra:
+                raise
             raise fault(
                 f"{error.name} is not installed, and {without} without it: {install_command(extra)}."
                 " Probes and reports work without it."

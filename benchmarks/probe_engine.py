@@ -34,7 +34,7 @@ from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import PROBES, GBMProbe, run_probes
 from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._neighbors import NeighbourLists, Question, list_neighbours
-from medprobe.probe.estimators.knn import vote
+from medprobe.probe.estimators._prediction import vote
 from medprobe.probe.estimators.logistic import GRID
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split

@@ -1,122 +1,137 @@
-"""Fitted estimators as arrays, JSON and LightGBM's text, and back; nothing is executed when they are read."""
+"""What a fitted probe is kept as, arrays, JSON and LightGBM's text, and what it predicts; nothing in it is executed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..probe import CentroidProbe, GBMProbe, KNNProbe, LogisticProbe
-from ..probe.estimators.gbm import pca_of
+from ..base import ProbeError
+from ..probe.estimators._prediction import LARGEST, centroid_proba, knn_proba, linear_proba
+
+_Predict = Callable[[np.ndarray], np.ndarray]
+"""Probabilities (n, C) for features (n, D)."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a fitted estimator is kept as."""
+@dataclass(frozen=True, eq=False)
+class FittedProbe:
+    """What a probe has learnt, and its predictions; only those of `gbm` need scikit-learn."""
 
+    family: str
+    """`logreg`, `knn`, `gbm` or `centroid`."""
     facts: Mapping[str, Any]
     """JSON-like: its parameters, and what else is no array."""
     arrays: Mapping[str, np.ndarray]
     texts: Mapping[str, str] = field(default_factory=dict)
     """Boosters, by the name of a file without its suffix."""
+    _predict: _Predict = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_predict", _FORMS[self.family].predictor(self))
+
+    @classmethod
+    def of(cls, family: str, estimator: Any) -> FittedProbe:
+        """A fitted estimator of a family, whose classes are codes."""
+        learnt = {
+            "params": estimator.get_params(),
+            "features": int(estimator.n_features_in_),
+            "classes": len(estimator.classes_),
+            "multilabel": bool(estimator.multilabel_),
+        }
+        facts, arrays, texts = _FORMS[family].apart(estimator)
+        return cls(family, {**learnt, **facts}, arrays, texts)
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Probabilities (n, C) float64 for features (n, D), which are computed with as float32 if they are, or float64.
+
+        Raises:
+            ProbeError: D is another than that of the training features, or a value is not finite or too large.
+        """
+        if X.shape[1] != self.facts["features"]:
+            raise ProbeError(
+                f"this model takes {self.facts['features']:,} features, and these have {X.shape[1]:,}: they are"
+                " embeddings of another backbone, pooling or number of modalities."
+            )
+        X = X.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
+        if not (np.abs(X) <= LARGEST).all():
+            raise ProbeError(f"features hold NaN, infinite values or values beyond {LARGEST:g}, which mean nothing.")
+        return np.asarray(self._predict(X), np.float64)
 
 
 class _Form(NamedTuple):
-    """How one estimator is taken apart and put together."""
+    """How the probes of a family are kept, and what predicts from that."""
 
-    estimator: type
-    apart: Callable[[Any], Parts]
-    together: Callable[[Any, Parts], Any]
-    """Fills in a new estimator with the parameters."""
+    apart: Callable[[Any], tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]]
+    """Facts, arrays and texts of an estimator."""
+    predictor: Callable[[FittedProbe], _Predict]
 
 
-def _logreg_apart(probe: LogisticProbe) -> Parts:
-    constant = dict(zip(map(str, probe._constant.tolist()), np.ravel(probe._constant_value).tolist(), strict=True))
+def _logreg_apart(probe: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
+    constant = {str(label): value for label, value in probe._constant.items()}
     arrays = {"center": probe._center, "scale": probe._spread}
     arrays |= {"weights": probe._weights_by_C[0], "intercepts": probe._intercepts_by_C[0]}
-    return Parts({"constant": constant}, arrays)
+    return {"constant": constant}, arrays, {}
 
 
-def _logreg_together(probe: LogisticProbe, parts: Parts) -> LogisticProbe:
-    constant = {int(label): int(value) for label, value in parts.facts["constant"].items()}
-    about = {"classes": parts.facts["classes"], "multilabel": parts.facts["multilabel"], "constant": constant}
-    return probe.from_solution(**parts.arrays, **about)
+def _logreg_predictor(probe: FittedProbe) -> _Predict:
+    constant = {int(label): int(value) for label, value in probe.facts["constant"].items()}
+    own = {name: probe.arrays[name] for name in ("center", "scale")}
+    own |= {name: probe.arrays[name][None] for name in ("weights", "intercepts")}
+    return lambda X: linear_proba(X, **own, constant=constant, multilabel=probe.facts["multilabel"])[0]
 
 
-def _plain_arrays(*names: str) -> tuple[Callable[[Any], Parts], Callable[[Any, Parts], Any]]:
-    """For estimators whose attributes of these names are all that they have learnt."""
-
-    def apart(probe: Any) -> Parts:
-        return Parts({}, {name: getattr(probe, f"{name}_") for name in names})
-
-    def together(probe: Any, parts: Parts) -> Any:
-        for name in names:
-            setattr(probe, f"{name}_", parts.arrays[name])
-        return probe
-
-    return apart, together
+def _knn_predictor(probe: FittedProbe) -> _Predict:
+    settings, members = dict(probe.facts["params"]), probe.arrays["X"]
+    k = min(settings.pop("n_neighbors"), len(members))
+    about = {"labels": probe.arrays["y"], "classes": probe.facts["classes"], "k": k}
+    return partial(knn_proba, members=members, **about, **settings)
 
 
-def _knn_together(probe: KNNProbe, parts: Parts) -> KNNProbe:
-    probe.X_, probe.y_ = parts.arrays["X"], parts.arrays["y"]
-    probe.n_neighbors_ = min(probe.n_neighbors, len(probe.X_))
-    return probe
+def _centroid_predictor(probe: FittedProbe) -> _Predict:
+    settings = {name: probe.facts["params"][name] for name in ("normalize", "temperature")}
+    return partial(centroid_proba, **probe.arrays, **settings)
 
 
 _PCA = ("components", "mean", "explained_variance")
 
 
-def _gbm_apart(probe: GBMProbe) -> Parts:
+def _gbm_apart(probe: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
     texts = {f"booster-{n}": one.model_to_string() for n, one in enumerate(probe.boosters_) if not _is_constant(one)}
     constant = {str(n): one for n, one in enumerate(probe.boosters_) if _is_constant(one)}
     arrays = {} if probe.pca_ is None else {name: getattr(probe.pca_, f"{name}_") for name in _PCA}
-    return Parts({"boosters": len(probe.boosters_), "constant": constant, "rounds": probe.rounds_}, arrays, texts)
+    return {"boosters": len(probe.boosters_), "constant": constant, "rounds": probe.rounds_}, arrays, texts
 
 
 def _is_constant(booster: Any) -> bool:
     return isinstance(booster, float)
 
 
-def _gbm_together(probe: GBMProbe, parts: Parts) -> GBMProbe:
+def _gbm_predictor(probe: FittedProbe) -> _Predict:
     import lightgbm as lgb
 
-    probe.pca_ = pca_of(**parts.arrays) if parts.arrays else None
-    constant = parts.facts["constant"]
-    probe.boosters_ = [
-        float(constant[str(n)]) if str(n) in constant else lgb.Booster(model_str=parts.texts[f"booster-{n}"])
-        for n in range(parts.facts["boosters"])
+    from ..probe.estimators.gbm import GBMProbe, pca_of
+
+    facts, constant = probe.facts, probe.facts["constant"]
+    made: Any = GBMProbe(**facts["params"])
+    made.classes_, made.multilabel_ = np.arange(facts["classes"]), facts["multilabel"]
+    made.n_features_in_ = facts["features"]
+    made.pca_ = pca_of(**probe.arrays) if probe.arrays else None
+    made.boosters_ = [
+        float(constant[str(n)]) if str(n) in constant else lgb.Booster(model_str=probe.texts[f"booster-{n}"])
+        for n in range(facts["boosters"])
     ]
-    probe.rounds_ = list(parts.facts["rounds"])
-    return probe
+    return made.predict_proba
 
 
 _FORMS = {
-    "logreg": _Form(LogisticProbe, _logreg_apart, _logreg_together),
-    "knn": _Form(KNNProbe, _plain_arrays("X", "y")[0], _knn_together),
-    "gbm": _Form(GBMProbe, _gbm_apart, _gbm_together),
-    "centroid": _Form(CentroidProbe, *_plain_arrays("mean", "centroids")),
+    "logreg": _Form(_logreg_apart, _logreg_predictor),
+    "knn": _Form(lambda probe: ({}, {"X": probe.X_, "y": probe.y_}, {}), _knn_predictor),
+    "gbm": _Form(_gbm_apart, _gbm_predictor),
+    "centroid": _Form(
+        lambda probe: ({}, {"mean": probe.mean_, "centroids": probe.centroids_}, {}), _centroid_predictor
+    ),
 }
 """By family. A probe that is to be saved needs one line here."""
-
-
-def take_apart(family: str, estimator: Any) -> Parts:
-    """A fitted estimator of a family as arrays, JSON and text."""
-    parts = _FORMS[family].apart(estimator)
-    about = {
-        "params": estimator.get_params(),
-        "features": int(estimator.n_features_in_),
-        "classes": len(estimator.classes_),
-        "multilabel": bool(estimator.multilabel_),
-    }
-    return Parts({**about, **parts.facts}, parts.arrays, parts.texts)
-
-
-def put_together(family: str, parts: Parts) -> Any:
-    """The estimator that `take_apart` was given."""
-    form = _FORMS[family]
-    probe = form.estimator(**parts.facts["params"])
-    probe.classes_, probe.multilabel_ = np.arange(parts.facts["classes"]), parts.facts["multilabel"]
-    probe.n_features_in_ = parts.facts["features"]
-    return form.together(probe, parts)

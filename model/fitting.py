@@ -24,6 +24,7 @@ from ..probe.data.probe_data import ProbeData
 from ..probe.draws import Design, Draws, leaks_of, require_all_classes
 from ..probe.engines.task import Fitted, ProbeTask
 from ..probe.experiment import Experiment, choose_metric
+from .estimators import FittedProbe
 from .model import Model, ModelFacts
 from .unusual import TrainingNeighbours
 
@@ -101,7 +102,7 @@ def fit_model(
     )
     rows = task.fitted_on(task.resamples[0])
     group = learnt.experiment.draws.units.group[data.row_units[rows]]
-    return Model(facts, fitted.estimator, TrainingNeighbours.of(task.X[rows], group))
+    return Model(facts, FittedProbe.of(resolved.family, fitted.estimator), TrainingNeighbours.of(task.X[rows], group))
 
 
 def _one_probe(probe: str | Probe[Any]) -> Probe[Any]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..base import ImageError, ProbeError, one_of
 from ..cache import EmbeddingSpec
-from ..evaluate.statistics.temperature import scale_probabilities
 from ..manifests import IntensityPolicy, Source, read_image
 from ..manifests.readers.pillow import pixels_of
+from .estimators import FittedProbe
 from .unusual import TrainingNeighbours
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class Model:
     """
 
     facts: ModelFacts
-    probe: Any
-    """The fitted estimator, of scikit-learn's kind; its classes are codes."""
+    probe: FittedProbe
     neighbours: TrainingNeighbours
     backbone_name: str | None = None
     """Its name with the place of local weights; a model holds no folders."""
@@ -96,18 +95,15 @@ class Model:
 
     def of_features(self, X: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) float64 for features (n, D), not calibrated."""
-        if X.shape[1] != self.probe.n_features_in_:
-            raise ProbeError(
-                f"this model takes {self.probe.n_features_in_:,} features, and these have {X.shape[1]:,}: they are"
-                " embeddings of another backbone, pooling or number of modalities."
-            )
-        return np.asarray(self.probe.predict_proba(X), np.float64)
+        return self.probe.predict_proba(X)
 
     def calibrated(self, proba: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) of units, scaled by the temperature where there is one."""
         temperature = self.facts.temperature
         if temperature is None:
             return proba
+        from ..evaluate.statistics.temperature import scale_probabilities  # here, since it imports SciPy
+
         return scale_probabilities(proba, temperature, multilabel=self.facts.multilabel)
 
     def named(self, proba: np.ndarray) -> np.ndarray:

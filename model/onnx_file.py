@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base import ProbeError
 from ..evaluate.metrics.functions import SMALLEST
-from ..probe import CentroidProbe, LogisticProbe
+from .estimators import FittedProbe
 from .model import Model
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def require_linear(model: Model) -> None:
     Raises:
         ProbeError: it cannot.
     """
-    if not isinstance(model.probe, LogisticProbe | CentroidProbe):
+    if model.facts.family not in ("logreg", "centroid"):
         raise ProbeError(f"{model.facts.label} is not linear, so it has no ONNX export; choose logreg or centroid.")
     if model.facts.aggregation == "concat":
         raise ProbeError("a model that combines several modalities has no ONNX export: its probe reads several images.")
@@ -71,26 +71,27 @@ def _head(model: Model) -> LinearHead:
     from ..extract.onnx_export import LinearHead
 
     parts: dict[str, Any] = {"constant": {}, "binary": False, "sigmoid": model.facts.multilabel}
-    parts |= _of_logreg(model.probe) if isinstance(model.probe, LogisticProbe) else _of_centroid(model.probe)
+    parts |= _of_logreg(model.probe) if model.facts.family == "logreg" else _of_centroid(model.probe)
     return LinearHead(**parts, temperature=model.facts.temperature, smallest=SMALLEST)
 
 
-def _of_logreg(probe: LogisticProbe) -> dict[str, Any]:
-    weights, intercepts = probe._weights_by_C[0], probe._intercepts_by_C[0]
-    parts: dict[str, Any] = {"shift": probe._center, "scale": probe._spread, "normalize": False}
-    parts |= {"weights": weights, "intercepts": intercepts}
-    if probe.multilabel_:
-        constant = zip(probe._constant.tolist(), np.ravel(probe._constant_value).tolist(), strict=True)
-        return {**parts, "constant": dict(constant)}
-    return {**parts, "sigmoid": len(weights) == 1, "binary": len(weights) == 1}
+def _of_logreg(probe: FittedProbe) -> dict[str, Any]:
+    arrays = probe.arrays
+    parts: dict[str, Any] = {"shift": arrays["center"], "scale": arrays["scale"], "normalize": False}
+    parts |= {"weights": arrays["weights"], "intercepts": arrays["intercepts"]}
+    if probe.facts["multilabel"]:
+        return {**parts, "constant": {int(label): value for label, value in probe.facts["constant"].items()}}
+    is_one = len(arrays["weights"]) == 1
+    return {**parts, "sigmoid": is_one, "binary": is_one}
 
 
-def _of_centroid(probe: CentroidProbe) -> dict[str, Any]:
+def _of_centroid(probe: FittedProbe) -> dict[str, Any]:
     """The softmax over negative halves of squared distances is linear, up to what all classes share."""
-    centroids = probe.centroids_
-    parts: dict[str, Any] = {"shift": probe.mean_, "scale": np.ones_like(probe.mean_), "normalize": probe.normalize}
-    weights, intercepts = centroids / probe.temperature, -(centroids**2).sum(axis=-1) / 2 / probe.temperature
-    if not probe.multilabel_:
+    mean, centroids, settings = probe.arrays["mean"], probe.arrays["centroids"], probe.facts["params"]
+    temperature = settings["temperature"]
+    parts: dict[str, Any] = {"shift": mean, "scale": np.ones_like(mean), "normalize": settings["normalize"]}
+    weights, intercepts = centroids / temperature, -(centroids**2).sum(axis=-1) / 2 / temperature
+    if not probe.facts["multilabel"]:
         return {**parts, "weights": weights, "intercepts": intercepts}
     absent = np.isnan(centroids[:, :, 0])
     constant = {int(c): float(absent[c, 0]) for c in np.flatnonzero(absent.any(axis=1))}

@@ -56,8 +56,8 @@ def predict_manifest(
     Returns:
         One row per unit, in the order of their ids: `unit_id` (`sample_id` where the manifest has no such column),
         `predicted` (the class; for multilabel those from 0.5, joined by semicolons), `unusual` (0 to 100: percentage of
-        training units that are no further from their neighbours), `p_CLASS` for every class, and `problem`, why there
-        is no prediction, or which images it lacks; "" where it is whole.
+        training units that are no further from their neighbours), `p_CLASS` for every class (float32), and `problem`,
+        why there is no prediction, or which images it lacks; "" where it is whole.
 
     Raises:
         ProbeError: the manifest has other modalities than the model.
@@ -86,7 +86,7 @@ def predict_manifest(
     table["predicted"] = np.where(done, model.named(np.nan_to_num(proba)), "")
     table["unusual"] = far.round(2)
     for name, column in zip(model.classes, proba.T, strict=True):
-        table[f"p_{name}"] = column
+        table[f"p_{name}"] = column.astype(np.float32)
     table["problem"] = _problems(manifest, cache, done)
     return table
 

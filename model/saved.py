@@ -15,7 +15,7 @@ from ..base.errors import ModelError
 from ..base.text import first_line
 from ..cache import EmbeddingSpec
 from ..manifests import IntensityPolicy
-from .estimators import Parts, put_together, take_apart
+from .estimators import FittedProbe
 from .model import Model, ModelFacts
 from .unusual import TrainingNeighbours
 
@@ -51,19 +51,19 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
 
     folder = Path(folder)
     require_place(folder, overwrite=overwrite)
-    parts = take_apart(model.facts.family, model.probe)
-    arrays = {**parts.arrays, **{f"{_NEIGHBOURS}{name}": one for name, one in model.neighbours.arrays().items()}}
+    probe = model.probe
+    arrays = {**probe.arrays, **{f"{_NEIGHBOURS}{name}": one for name, one in model.neighbours.arrays().items()}}
     with atomic_folder(folder, replace=True) as draft:
         # Not by `save_file`, whose files nobody else may read.
         (draft / _ARRAYS).write_bytes(save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))
-        for name, text in parts.texts.items():
+        for name, text in probe.texts.items():
             (draft / f"{name}.txt").write_text(text, encoding="utf-8")
         stated = {
             "kind": _KIND,
             "schema": SCHEMA,
             "fingerprint": model.facts.spec.fingerprint,
             **_as_json(model.facts),
-            "probe": parts.facts,
+            "probe": probe.facts,
             "neighbours": {"k": model.neighbours.k},
             "digests": {file.name: _digest(file) for file in sorted(draft.iterdir())},
         }
@@ -103,7 +103,7 @@ def load_model(folder: Path | str, *, backbone: str | None = None, device: str =
         arrays = _read_arrays(folder / _ARRAYS)
         texts = {Path(name).stem: (folder / name).read_text(encoding="utf-8") for name in digests if name != _ARRAYS}
         own = {name: one for name, one in arrays.items() if not name.startswith(_NEIGHBOURS)}
-        probe = put_together(facts.family, Parts(stated["probe"], own, texts))
+        probe = FittedProbe(facts.family, stated["probe"], own, texts)
         near = {name.removeprefix(_NEIGHBOURS): one for name, one in arrays.items() if name.startswith(_NEIGHBOURS)}
         return Model(facts, probe, TrainingNeighbours(**near, k=stated["neighbours"]["k"]), backbone, device)
     except (KeyError, TypeError, ValueError, CacheError) as error:

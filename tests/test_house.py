@@ -124,6 +124,7 @@ _FROM_MODULES = {
         "engines.settings",
         "engines.task",
         "estimators._neighbors",
+        "estimators._prediction",
         "estimators.gbm",
         "experiment",
         "retrieval",

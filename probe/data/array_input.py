@@ -11,7 +11,7 @@ import pandas as pd
 from ...base import ProbeError, counted, one_of
 from ...base.text import first_line
 from ...manifests.schema.card import Task
-from ..estimators._validation import LARGEST
+from ..estimators._prediction import LARGEST
 from .features import is_constant
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from ...base import ProbeError, did_you_mean, no_such, one_of
 from ...cache import EmbeddingCache
-from ...evaluate.results.facts import backbone_labels as labels_of
-from ..estimators._validation import LARGEST
+from ..estimators._prediction import LARGEST
 
 _AT_ONCE = 4096
 """Number of vectors summed at a time, about: their float64 copies take memory."""
@@ -162,4 +161,6 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: str | Sequence[s
 
 def backbone_labels(caches: Sequence[EmbeddingCache]) -> list[str]:
     """The name of each cache's backbone in the results: its own, `name@fingerprint` where several share it."""
+    from ...evaluate.results.facts import backbone_labels as labels_of  # here, since predictions need no statistics
+
     return labels_of([(cache.spec.backbone, cache.spec.fingerprint) for cache in caches])

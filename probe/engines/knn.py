@@ -13,7 +13,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
 from ..estimators._neighbors import NeighbourLists, Question, list_neighbours
-from ..estimators.knn import GRID, TEMPERATURE, KNNProbe, vote
+from ..estimators._prediction import TEMPERATURE, vote
+from ..estimators.knn import GRID, KNNProbe
 from .model_selection import ModelSelector
 from .parallel import Workers
 from .settings import AsGrid, ProbeSettings

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics.pairwise import euclidean_distances
 
 METRICS = ("cosine", "euclidean")
 _CELLS = 2**22
@@ -44,6 +43,8 @@ def distances(A: np.ndarray, B: np.ndarray, metric: str, *, lengths: np.ndarray 
     With `lengths` (b,), for cosine, those of the rows of B, which are not normalised then.
     """
     if metric == "euclidean":
+        from sklearn.metrics.pairwise import euclidean_distances  # here, since predictions need no more of scikit-learn
+
         return euclidean_distances(A, B)
     found = A @ B.T
     if lengths is not None:

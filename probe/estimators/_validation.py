@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-LARGEST = 1e17
-"""Sums of squares of larger values overflow in float32; those of a working network are below a thousand."""
+from ._prediction import LARGEST
 
 
 def require_positive(name: str, value: Any, *, instead_of_infinite: str = "") -> None:

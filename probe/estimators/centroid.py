@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._labels import MultilabelMixin, encode_labels
-from ._neighbors import normalize_rows
+from ._prediction import centred, centroid_proba
 from ._validation import checked_pair, checked_rows, require_flag, require_positive
 
 
@@ -58,30 +57,23 @@ class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         X, y = checked_pair(self, X, y)
         y, self.classes_, self.multilabel_ = encode_labels(self, y)
         self.mean_ = X.mean(axis=0, dtype=np.float64).astype(X.dtype) if self.center else X[0] * 0
-        Z = self._prepared(X)
+        Z = centred(X, self.mean_, normalize=self.normalize)
         if self.multilabel_:
             self.centroids_ = np.stack([_class_means(Z, label, 2) for label in y.T])
         else:
             self.centroids_ = _class_means(Z, y, len(self.classes_))
         return self
 
-    def _prepared(self, X: np.ndarray) -> np.ndarray:
-        return normalize_rows(X - self.mean_, "cosine" if self.normalize else "euclidean")
-
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
-        Z = self._prepared(checked_rows(self, X)).astype(np.float64)
-        if not self.multilabel_:
-            return self._softmax(Z, self.centroids_)
-        proba = np.stack([self._softmax(Z, sides)[:, 1] for sides in self.centroids_], axis=1)
-        # A label that was the same in every row is certain.
-        absent = np.isnan(self.centroids_[:, :, 0])
-        return np.where(absent.any(axis=1), absent[:, 0], proba)
-
-    def _softmax(self, Z: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-        """Of negative halves of squared distances, (n, C), up to what is the same for all classes of a row."""
-        return softmax((Z @ centroids.T - (centroids**2).sum(axis=1) / 2) / self.temperature, axis=1)
+        return centroid_proba(
+            checked_rows(self, X),
+            mean=self.mean_,
+            centroids=self.centroids_,
+            normalize=self.normalize,
+            temperature=self.temperature,
+        )
 
 
 def _class_means(Z: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:

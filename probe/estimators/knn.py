@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._labels import MultilabelMixin, encode_labels
 from ._neighbors import METRICS, normalize_rows, search
+from ._prediction import TEMPERATURE, knn_proba
 from ._validation import checked_pair, checked_rows, require_one_of, require_positive, require_whole
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
 """Values of k; those above the number of training rows are skipped."""
 WEIGHTS = ("distance", "uniform", "softmax")
-TEMPERATURE = 0.07
-"""Of DINO's kNN (Caron et al. 2021, arXiv 2104.14294)."""
-_NEAREST = 1e-5
-"""Share of a row's farthest distance below which distances count as equal: about what float32 can tell apart."""
-_SMALLEST = np.finfo(np.float32).tiny
 
 
 class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
@@ -101,62 +96,14 @@ class KNNProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes), each row summing to one; for multilabel per label."""
-        found, positions = self.kneighbors(X)
-        labels, classes = self.y_[positions], len(self.classes_)
-        k = [self.n_neighbors_]
-        return vote(found, labels, classes, k, weights=self.weights, temperature=self.temperature)[0]
-
-
-def vote(
-    found: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    ks: Sequence[int],
-    *,
-    weights: str = "distance",
-    temperature: float = TEMPERATURE,
-) -> np.ndarray:
-    """Probabilities from the labels of neighbours, for every k in one pass over them.
-
-    Args:
-        found: (n, m) distances, ascending; m is the largest k.
-        labels: (n, m) codes, or (n, m, L) of 0 and 1 for multilabel.
-        classes: how many, C; for multilabel L.
-        ks: numbers of neighbours that vote, ascending.
-        weights: one of `WEIGHTS`.
-        temperature: of `softmax`.
-
-    Returns:
-        (len(ks), n, C) float64, each row summing to one; for multilabel the weighted share of neighbours that have the
-        label.
-    """
-    if weights != "distance":
-        votes = np.exp((found[:, :1] - found.astype(np.float64)) / temperature) if weights == "softmax" else None
-        return _tally(votes, labels, classes, ks)
-    proba = _tally(1 / np.maximum(found.astype(np.float64), _SMALLEST), labels, classes, ks)
-    # What counts as no distance depends on the farthest neighbour, and so on k: copies of the row are voted on k by k.
-    copies = np.flatnonzero(found[:, 0] <= _NEAREST * found[:, -1])
-    for place, k in enumerate(ks if len(copies) else ()):
-        near = found[copies, :k].astype(np.float64)
-        floor = np.maximum(_NEAREST * near[:, -1:], _SMALLEST)
-        proba[place, copies] = _tally(floor / np.maximum(near, floor), labels[copies, :k], classes, [k])[0]
-    return proba
-
-
-def _tally(votes: np.ndarray | None, labels: np.ndarray, classes: int, ks: Sequence[int]) -> np.ndarray:
-    """Shares of the votes (n, m), or of as many equal ones, by k: (len(ks), n, C)."""
-    # Each k adds a stretch of neighbours to the k before it: what is summed is each stretch, once.
-    starts = np.array([0, *ks[:-1]])
-    if labels.ndim == 3:
-        weighted = labels * (1.0 if votes is None else votes[:, :, None])
-        sums = np.cumsum(np.add.reduceat(weighted, starts, axis=1, dtype=np.float64), axis=1)
-        given = np.ones(labels.shape[:2]) if votes is None else votes
-        total = np.cumsum(np.add.reduceat(given, starts, axis=1), axis=1)[:, :, None]
-        return np.minimum(sums / total, 1).transpose(1, 0, 2)
-    stretch = np.searchsorted(ks, np.arange(labels.shape[1]), side="right")
-    cells = labels + stretch * classes
-    cells += np.arange(len(labels))[:, None] * (len(ks) * classes)
-    weighing = None if votes is None else votes.ravel()
-    sums = np.bincount(cells.ravel(), weighing, minlength=len(labels) * len(ks) * classes)
-    sums = np.cumsum(sums.reshape(-1, len(ks), classes), axis=1, dtype=np.float64).transpose(1, 0, 2)
-    return sums / sums.sum(axis=2, keepdims=True)
+        check_is_fitted(self)
+        return knn_proba(
+            checked_rows(self, X),
+            members=self.X_,
+            labels=self.y_,
+            classes=len(self.classes_),
+            k=self.n_neighbors_,
+            metric=self.metric,
+            weights=self.weights,
+            temperature=self.temperature,
+        )

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import expit as sigmoid
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -18,6 +16,7 @@ from ._logistic_solver.path import Predictor
 from ._logistic_solver.problems import Problems
 from ._logistic_solver.rows import Rows
 from ._logistic_solver.solver import Solution, solve
+from ._prediction import linear_proba
 from ._validation import checked_pair, checked_rows, require_flag, require_positive, require_whole
 
 GRID = tuple(float(f"{C:.6g}") for C in np.logspace(-4, 3, 12))
@@ -51,8 +50,8 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
             standardize=self.standardize,
         )
         solutions = _along(problems, Cs, self.tol, self.max_iter)
-        self._constant = np.flatnonzero((y == y[0]).all(axis=0)) if self.multilabel_ else np.empty(0, int)
-        self._constant_value = y[0, self._constant] if self.multilabel_ else self._constant
+        constant = np.flatnonzero((y == y[0]).all(axis=0)) if self.multilabel_ else ()
+        self._constant: Mapping[int, int] = {int(label): int(y[0, label]) for label in constant}
         weights, intercepts = zip(*(problems.coefficients(solution.points) for solution in solutions), strict=True)
         self._center, self._spread = rows.mean, rows.scale
         self._weights_by_C = np.stack([one.reshape(-1, rows.width) for one in weights])
@@ -96,17 +95,15 @@ class _Logistic(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def _proba(self, X: Any) -> np.ndarray:
         """(n_C, n_samples, n_classes or n_labels)."""
         check_is_fitted(self)
-        X = checked_rows(self, X)
-        # Scaled before the product, as the engine does it: with large weights float32 rounds otherwise.
-        scaled = ((X - self._center.astype(X.dtype)) / self._spread.astype(X.dtype)).astype(np.float64)
-        found = []
-        for weights, intercepts in zip(self._weights_by_C, self._intercepts_by_C, strict=True):
-            logits = scaled @ weights.T + intercepts
-            proba = sigmoid(logits) if self.multilabel_ or logits.shape[1] == 1 else softmax(logits, axis=1)
-            found.append(proba if self.multilabel_ or proba.shape[1] > 1 else np.c_[1 - proba, proba])
-        proba = np.stack(found)
-        proba[:, :, self._constant] = self._constant_value
-        return proba
+        return linear_proba(
+            checked_rows(self, X),
+            center=self._center,
+            scale=self._spread,
+            weights=self._weights_by_C,
+            intercepts=self._intercepts_by_C,
+            constant=self._constant,
+            multilabel=self.multilabel_,
+        )
 
 
 def _is_balanced(class_weight: Any) -> bool:
@@ -229,8 +226,7 @@ class LogisticProbe(_Logistic):
         self.n_features_in_, self.classes_, self.multilabel_ = len(center), np.arange(classes), multilabel
         self._center, self._spread = center, scale
         self._weights_by_C, self._intercepts_by_C = weights[None], intercepts[None]
-        self._constant = np.array(sorted(constant), int)
-        self._constant_value = np.array([constant[label] for label in sorted(constant)], int)
+        self._constant = constant
         self.coef_, self.intercept_ = (of_all[0] for of_all in self._of_features())
         return self
 

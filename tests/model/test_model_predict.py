@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,20 @@ def test_one_image_and_two_copies_of_it_are_predicted(scans, model: Model, tmp_p
         shutil.copy(image, tmp_path / "copies" / name)
     copies = predict_manifest(model, manifest_of(tmp_path / "copies"), tmp_path / "two", **QUIET)
     np.testing.assert_allclose(copies["p_dark"], alone["p_dark"].iloc[0], atol=1e-6)
+
+
+def test_a_linear_model_predicts_without_scikit_learn(scans, model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model")
+    words = ["predict", "model", str(scans.folder / "images"), "--out", "found.csv", "--workers", "0"]
+    code = "import sys; from medprobe.cli.app import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert not {"sklearn", "lightgbm", "scipy.stats", "scipy.linalg"} & set(ended.stdout.split())
+    written = pd.read_csv(tmp_path / "found.csv", dtype=str)["p_dark"]
+    assert written.str.lstrip("0.").str.len().max() <= 9
+    expected = predict_manifest(model, manifest_of(scans.folder / "images"), tmp_path / "store", **QUIET)
+    np.testing.assert_allclose(written.astype(np.float32), expected["p_dark"], atol=1e-6)
 
 
 def test_a_stopped_prediction_goes_on(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up_rows import classified, labelled
 from medprobe.probe import KNNProbe
-from medprobe.probe.estimators.knn import vote
+from medprobe.probe.estimators._prediction import vote
 from sklearn.neighbors import KNeighborsClassifier
 
 
