@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -163,9 +164,12 @@ def _unlabelled_table(src: Path, notice: Notice) -> pd.DataFrame:
     paths = pd.Series([file.relative_to(src).as_posix() for file in images_below(src, notice, others)], dtype=TEXT)
     report_others(others, notice)
     if not len(paths):
+        if any(file.name.lower().endswith((".nii", ".nii.gz")) for file in others):
+            command = shlex.join(["medprobe", "manifest", "build", "nifti", str(src), "--unlabelled"])
+            raise ManifestError(f"{src}: holds NIfTI volumes and no images; `{command}` takes slices of them.")
         raise ManifestError(
-            f"{src}: holds no images. Slices of NIfTI volumes and images of stacks are listed in a table, as "
-            "volume.nii.gz#axial and a frame, for `medprobe manifest build csv`."
+            f"{src}: holds no images. Images of stacks are listed in a table, as images.npz#array and a frame, for "
+            "`medprobe manifest build csv`."
         )
     table = pd.DataFrame({"sample_id": paths, "path": paths})
     split = paths.str.partition("/")[0].str.lower().map(SPLIT_WORDS)

@@ -208,7 +208,9 @@ def unlabelled_cohort(src: Path) -> Cohort:
         folders = {name: src for name, _, _ in files}
     else:
         repeated = len({home.name for home in homes}) < len(homes)
-        of_patient = {home: home.parent if repeated else home for home in homes}
+        # A folder of volumes that lies where the folders of other patients lie is a patient's too.
+        above = {folder for home in homes for folder in home.parent.parents}
+        of_patient = {home: home.parent if repeated and home.parent not in above else home for home in homes}
         folders = {folder.name: folder for folder in of_patient.values()}
         if src in folders.values() or len(folders) < len({*of_patient.values()}):
             raise ManifestError(f"{src}: several folders of patients have the same name; give each patient one folder.")

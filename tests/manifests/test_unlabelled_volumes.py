@@ -42,6 +42,12 @@ def test_without_folders_a_volume_is_a_patient(tmp_path: Path) -> None:
     assert _units(build(tmp_path, unlabelled=True)) == {"a": ["volume"], "b": ["volume"]}
 
 
+def test_a_patient_without_a_folder_inside_is_beside_those_that_have_one(tmp_path: Path) -> None:
+    for file in ("p1/anat/t1.nii", "p2/anat/t1.nii", "p2/func/bold.nii", "p3/t1.nii"):
+        _volume(tmp_path / file)
+    assert _units(build(tmp_path, unlabelled=True)) == {name: ["t1"] for name in ("p1", "p2", "p3")}
+
+
 def test_what_is_no_cohort_is_refused(tmp_path: Path, medprobe) -> None:
     with pytest.raises(ManifestError, match=r"holds no \.nii"):
         build(tmp_path, unlabelled=True)
@@ -55,6 +61,8 @@ def test_what_is_no_cohort_is_refused(tmp_path: Path, medprobe) -> None:
         build(tmp_path, unlabelled=True, sequences=["t2"])
     with pytest.raises(ManifestError, match="add --unlabelled"):
         build(tmp_path)
+    with pytest.raises(ManifestError, match=f"`medprobe manifest build nifti {tmp_path} --unlabelled`"):
+        BUILDERS["folder"].build(tmp_path, unlabelled=True)
     _volume(tmp_path / "c.nii")
     with pytest.raises(ManifestError, match="both volumes and folders"):
         build(tmp_path, unlabelled=True)
