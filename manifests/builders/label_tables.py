@@ -135,10 +135,11 @@ class PublishedTable(Faults):
         what = f'the same value in column "{column}"; keep one of them'
         self._blame_each(rows, words, lambda _: what, f'other values in "{column}", each in several rows', count=1)
 
-    def blame_unknown(self, words: pd.Series, column: str, known: Iterable[str]) -> None:
+    def blame_unknown(self, words: pd.Series, column: str, known: Iterable[str], remedy: str = "") -> None:
         """Every row of `words`, which are those of `column`, has one of the `known` texts, or nothing."""
         known = list(known)
-        self.blame_values(~words.isin([*known, ""]), words, column, known, f"it must be one of {one_of(known)}")
+        what = f"it must be one of {one_of(known)}{remedy and f'; {remedy}'}"
+        self.blame_values(~words.isin([*known, ""]), words, column, known, what)
 
     def need_pattern(self, column: str, pattern: str, meaning: str) -> pd.DataFrame:
         """What the named parts of `pattern` are in each row: a column a part, blank where the text does not fit."""

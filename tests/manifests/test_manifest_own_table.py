@@ -136,6 +136,13 @@ def test_columns_named_as_medprobes_own_are_the_users(data: Path, tmp_path: Path
         table_builder(file).build(data)
 
 
+def test_a_value_that_is_no_class_is_refused_with_the_keys_that_take_it(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"`values` of \[labels\], or put it into `skipped`"):
+        table_builder(_file(tmp_path, 'classes = ["benign", "malignant"]', 'classes = ["benign", "bad"]')).build(data)
+    kept = 'column = "diagnosis"\nvalues = { benign = "benign", malignant = "malignant" }\nskipped = ["unknown"]'
+    assert len(table_builder(_file(tmp_path, 'column = "diagnosis"', kept)).build(data)) == 8
+
+
 def test_filters_that_leave_nothing_say_what_they_skipped(data: Path, tmp_path: Path) -> None:
     kept = '[filters.adults]\ncolumn = "sex"\nvalues = ["x"]\nskip = "the sex is not x"\n\n[images]'
     notices: list[str] = []
