@@ -58,19 +58,16 @@ def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
 
 @app.command(epilog="Example: `medprobe cache show embeddings/brain/efficientnet-lite0--1f0c22a9be07.h5`")
 def show(
-    file: Annotated[Path, typer.Argument(help="A cache file (.h5); `medprobe cache ls` lists them.")],
+    file: Annotated[Path, typer.Argument(help="A cache file (.h5), or a folder or a manifest with one cache.")],
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Shows what a cache was computed with, how fast, and which images are missing and why."""
     import json as json_text
     from dataclasses import asdict
 
-    from ..base import CacheError
     from ..cache import EmbeddingCache
 
-    if file.is_dir() or _store_of(file) != file:
-        raise CacheError(f"{file}: is not a cache file; `{command('cache', 'ls', file)}` lists them.")
-    cache = EmbeddingCache.open(file)
+    cache = EmbeddingCache.open(_only_cache(file))
     spec = asdict(cache.spec)
     if json:
         facts = {"dataset": cache.dataset, "fingerprint": cache.spec.fingerprint, "spec": spec, "dims": cache.dims}
@@ -236,6 +233,21 @@ def export(
         found[0], out, layout=layout, poolings=pooling or (), manifest=loaded, columns=words, overwrite=overwrite
     )
     say(f"Wrote {written}")
+
+
+def _only_cache(path: Path) -> Path:
+    """The file itself, or the one that a folder, or the folder of a manifest, holds."""
+    from ..base import CacheError, one_of
+    from ..cache.lookup import files_in
+
+    store = _store_of(path)
+    if store == path and not path.is_dir():
+        return path
+    published, _ = files_in(store)
+    if len(published) != 1:
+        names = one_of(map(str, published)) or "none that is finished"
+        raise CacheError(f"{path}: holds {counted(len(published), 'cache')}; name one of them: {names}.")
+    return published[0]
 
 
 def _store_of(path: Path) -> Path:

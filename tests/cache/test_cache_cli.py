@@ -65,12 +65,17 @@ def test_show_tells_what_it_was_made_with_and_what_is_missing(medprobe, store) -
     assert facts["spec"]["transform"]["size"] == [224, 224]
 
 
-def test_show_of_a_folder_or_manifest_says_how_to_find_a_cache(medprobe, store) -> None:
-    for place in (store, store.parent / "m.parquet"):
-        said = medprobe("cache", "show", place)
-        assert said.status == 1
-        assert "medprobe cache ls" in said.err
-        assert "damaged" not in said.err
+def test_show_takes_a_folder_or_manifest_with_one_cache_and_names_several(medprobe, store, tmp_path) -> None:
+    [path] = (store / "cohort").glob("*.h5")
+    shown = medprobe("cache", "show", path).out
+    for place in (store, store / "cohort", store.parent / "m.parquet"):
+        assert medprobe("cache", "show", place).out == shown
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    refused = medprobe("cache", "show", tmp_path)
+    assert refused.status == 1
+    assert all(f"{name}/{path.name}" in refused.err for name in ("one", "two"))
 
 
 def test_a_folder_of_caches_that_are_refused_is_not_called_empty(medprobe, tmp_path, store) -> None:
