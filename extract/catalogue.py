@@ -25,6 +25,8 @@ OWN = ("python", "onnx", "pt2")
 """Sources of networks of the user's own."""
 ENTRY_POINTS = "medprobe.backbones"
 """The group of entry points by which a package offers backbones."""
+PROCESSOR = "preprocessor_config.json"
+"""The file beside weights that says how images are resized and normalised."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
             own.
         weights: a file or folder of weights, instead of `@FILE`.
         strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`, instead of
-            `#PREFIX`.
+            a `#PREFIX` of the name, which comes first.
 
     Raises:
         BackboneError: there is no such entry or source; near names are given.
@@ -196,7 +198,7 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
     if source == "random" and not strip_prefix:
         return replace(entry, name=f"{entry.name}@random", weights=Random())
     file, prefix = split_prefix(source)
-    path, strip_prefix = weights or (Path(file) if file else None), strip_prefix or prefix
+    path, strip_prefix = weights or (Path(file) if file else None), prefix or strip_prefix
     if strip_prefix and (path is None or source == "random"):
         raise BackboneError(f"{name}: --strip-prefix is for weights from a file; name them as {model}@FILE.")
     if path is None:

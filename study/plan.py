@@ -170,8 +170,19 @@ def _check_networks(
     *,
     most: int | None = None,
 ) -> None:
-    """Refuses one label for two networks, and two labels for the same vectors, by the first `most` poolings of each."""
+    """Refuses one label for two networks, and two labels for the same vectors, by the first `most` poolings of each.
+
+    A network whose normalisation is not known is refused too, unless the study says it.
+    """
     faults.require_distinct(place, (one.label for one in networks), "label")
+    for one in networks:
+        own = {images_of(study, source, one).normalization for source in sources}
+        if one.lacks_normalization and "model" in own:
+            faults.note(
+                place,
+                f"{one.entry.name}: how its images are normalised is not known; add images: {{normalization:"
+                " MEAN/STD}, such as 0.485,0.456,0.406/0.229,0.224,0.225, which is ImageNet's.",
+            )
 
     def are_equal(one: Network, other: Network) -> bool:
         poolings, others = ((each.poolings or each.entry.poolings[:1])[:most] for each in (one, other))

@@ -12,7 +12,7 @@ from ..base import no_such, one_of
 from ..base.errors import StudyError
 from ..base.text import install_command
 from ..extract import Entry, resolve
-from ..extract.catalogue import OWN, ByHand, split_prefix
+from ..extract.catalogue import OWN, PROCESSOR, ByHand, split_prefix
 from ..finetune.network.modes import Mode
 from ..finetune.training.recipe import Recipe, candidates
 from ..probe import Probe, resolve_probes
@@ -40,6 +40,9 @@ class Network:
     entry: Entry
     key: str
     """Of its name and its weights, if these are a file."""
+    lacks_normalization: bool
+    """Whether mean and standard deviation are not known; of a network in Python code that is not known before it is
+    loaded."""
 
     def named(self, *, most: int | None = None) -> str:
         """With its poolings, or the first few of them."""
@@ -73,7 +76,9 @@ def read_network(one: Embedder, place: Path, out: Path) -> Network:
             _check_pooling(entry, pooling)
     text, key = _of_ones_own(one.name, place, out) or _with_weights(one.name, place, out)
     label = one.label or slug(entry.name)
-    return Network(label, text, tuple(one.poolings), one.images, entry, key)
+    beside = located(place, one.name.partition(":")[2]).parent
+    lacks_normalization = entry.source in ("onnx", "pt2") and not (beside / PROCESSOR).is_file()
+    return Network(label, text, tuple(one.poolings), one.images, entry, key, lacks_normalization)
 
 
 def _check_pooling(entry: Entry, pooling: str) -> None:

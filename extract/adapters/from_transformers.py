@@ -14,7 +14,7 @@ from torch import nn
 from ...base import BackboneError
 from ...cache import TransformSpec
 from ...cache.spec import Positions
-from ..catalogue import Entry, Hub, Local
+from ..catalogue import PROCESSOR, Entry, Hub, Local
 from ..weights.download import advice_without_hub
 from .image_processors import transform_of
 from .interface import (
@@ -201,7 +201,7 @@ def _processor(entry: Entry) -> dict[str, Any]:
     """
     from transformers.image_processing_base import ImageProcessingMixin
 
-    if file := entry.beside("preprocessor_config.json"):
+    if file := entry.beside(PROCESSOR):
         return ImageProcessingMixin.get_image_processor_dict(file.parent)[0]
     known = not isinstance(entry.weights, Hub)
     if known and entry.preprocessing:

@@ -16,13 +16,11 @@ from ...base.files import sha256_of
 from ...base.text import first_line
 from ...cache import TransformSpec
 from ...cache.spec import Positions
-from ..catalogue import Entry, Local
+from ..catalogue import PROCESSOR, Entry, Local
 from ..device import filled_up
 from .image_processors import transform_of
 from .interface import Adapter, Features, Inside, Wanted, plain_transform
 from .own_outputs import features_of, inside_of
-
-_PROCESSOR = "preprocessor_config.json"
 
 
 class FileAdapter(Adapter):
@@ -54,12 +52,12 @@ class FileAdapter(Adapter):
 
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         _, channels, height, width = network.input_shape
-        if file := entry.beside(_PROCESSOR):
+        if file := entry.beside(PROCESSOR):
             return transform_of(_read(file), size or (height if height == width else None), entry.name)
         return plain_transform((size, size) if size else (height or 224, width or 224), channels)
 
     def lacks_normalization(self, network: Any, entry: Entry) -> bool:
-        return entry.beside(_PROCESSOR) is None
+        return entry.beside(PROCESSOR) is None
 
     def digest(self, network: Any, entry: Entry) -> str:
         """SHA-256 of the file, whose graph counts as much as its weights."""

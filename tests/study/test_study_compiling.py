@@ -418,6 +418,18 @@ def test_what_would_fail_later_is_refused_at_once(place: Path, settings: list[st
     assert "\n" not in str(error.value)
 
 
+def test_a_file_whose_normalisation_is_not_known_is_refused(tmp_path: Path) -> None:
+    _save(tmp_path / "brain.parquet")
+    (tmp_path / "net.onnx").write_bytes(b"1")
+    own = "data: [brain.parquet]\nextract: {backbones: [{name: 'onnx:net.onnx'}]}"
+    with pytest.raises(StudyError, match=r"onnx:net\.onnx: how its images are normalised is not known"):
+        _compile(tmp_path, text=own)
+    jobs = _compile(tmp_path, "extract.images.normalization=0.5/0.5", text=own)
+    assert [job.kind for job in jobs if "0.5/0.5" in job.command] == ["extract"]
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert _compile(tmp_path, text=own)
+
+
 def test_two_data_sets_whose_cards_have_one_name_are_refused(place: Path) -> None:
     Manifest.load(place / "brain.parquet").save(place / "brain2.parquet")
     with pytest.raises(StudyError, match='the cards of "brain" and "brain2" have one name, brain'):
