@@ -120,19 +120,20 @@ def _pixels(image: ImageFile.ImageFile, source: Source) -> np.ndarray:
         size = 8 + int.from_bytes(_read(image, 4, 4), "little")
         # Its coder writes a twentieth as zeros where the whole image is of one colour.
         _refuse_zeros_at_end(image, 0, size, max(size // 8, _FEWEST_ZEROS))
-    return _converted(image, source.reading, _transparent_grey(image))
+    return _converted(image, source.reading)
 
 
 def pixels_of(image: Image.Image, reading: IntensityPolicy = DEFAULT_READING) -> np.ndarray:
     """The pixels of an image of Pillow in memory, uint8, (H, W) or (H, W, 3), by the colour and intensity policies.
 
     Raises:
-        ImageError: it has more than 8 bits, and its range is not known.
+        ImageError: it has more than 8 bits, and its range is not known; or 16-bit colours of which one is transparent.
     """
-    return _upright(_converted(image, reading, None), image)
+    return _upright(_converted(image, reading), image)
 
 
-def _converted(image: Image.Image, reading: IntensityPolicy, transparent: int | None) -> np.ndarray:
+def _converted(image: Image.Image, reading: IntensityPolicy) -> np.ndarray:
+    transparent = _transparent_grey(image)
     if image.mode == "F" or image.mode.startswith("I"):
         pixels = _more_than_8_bits(image, reading, transparent)
         return 255 - pixels if _tag(image, Base.PhotometricInterpretation) == 0 else pixels
@@ -209,9 +210,10 @@ def _more_than_8_bits(image: Image.Image, reading: IntensityPolicy, transparent:
     return pixels if transparent is None else np.where(values == transparent, np.uint8(0), pixels)
 
 
-def _transparent_grey(image: ImageFile.ImageFile) -> int | None:
+def _transparent_grey(image: Image.Image) -> int | None:
     """The grey level of a PNG or GIF that stands for transparent, in the numbers that Pillow makes of its pixels."""
-    level, stored_as = image.info.get("transparency"), str(image.tile[0][3]) if image.tile else ""
+    tiles = getattr(image, "tile", None)  # how it is stored, until its pixels are loaded
+    level, stored_as = image.info.get("transparency"), str(tiles[0][3]) if tiles else ""
     if level is not None and stored_as == "RGB;16B":
         raise ImageError("has 16-bit colours of which one is transparent, which is not supported")
     if not isinstance(level, int) or image.mode not in ("1", "L", "I", "I;16"):

@@ -15,6 +15,7 @@ from jpeg_ls import encode_array
 from made_dicom import lossless_jpeg
 from medprobe.base import ImageError
 from medprobe.manifests import IntensityPolicy, Source, read_image
+from medprobe.manifests.readers.pillow import pixels_of
 from PIL import Image, ImageOps
 
 _ROWS, _COLUMNS = np.mgrid[0:93, 0:131]
@@ -168,6 +169,8 @@ def test_the_transparent_grey_of_a_png_is_black(tmp_path: Path, depth: int, posi
     expected = np.rint(np.where(levels == levels[position], 0, levels) * 255 / (2**depth - 1))
     pixels = _read(tmp_path, _png(depth, 0, rows, (levels[position],), 16))
     np.testing.assert_array_equal(pixels, np.stack([expected] * 2))
+    with Image.open(tmp_path / "i") as opened:
+        np.testing.assert_array_equal(pixels_of(opened), pixels)
 
 
 def test_a_transparent_colour_of_16_bits_is_refused(tmp_path: Path) -> None:
