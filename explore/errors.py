@@ -127,7 +127,8 @@ def find_errors(
         about = [_judgement(judged, name), _neighbours(files, near, similarity, label, judged.classes)]
         parts.append(pd.concat([named, *about], axis=1))
     table = pd.concat(parts, ignore_index=True)
-    order = _most_doubtful_first(table)
+    keys = [name for name in ("suspect", "label_probability", "unit_id", "finding") if name in table]
+    order = table.sort_values(keys, ascending=[name != "suspect" for name in keys], kind="stable").index.to_numpy()
     starts = np.cumsum([0, *(len(one) for one in manifests)])
     middle = starts[files["part"]] + files["row"].to_numpy()
     images = np.tile(middle[np.column_stack([unit, near])], (len(problems), 1))
@@ -187,13 +188,6 @@ def _neighbours(
         columns[f"neighbour_{place}_label"] = np.array(classes, dtype=object)[label[unit]]
         columns[f"neighbour_{place}_similarity"] = alike.astype(np.float64)
     return pd.DataFrame(columns)
-
-
-def _most_doubtful_first(table: pd.DataFrame) -> np.ndarray:
-    """Suspected labels first, then by the probability of the label."""
-    keys = [name for name in ("suspect", "label_probability", "unit_id", "finding") if name in table]
-    ascending = [name != "suspect" for name in keys]
-    return table.sort_values(keys, ascending=ascending, kind="stable").index.to_numpy()
 
 
 def _remarks(run: Run, judged: int) -> list[str]:

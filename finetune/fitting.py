@@ -138,7 +138,7 @@ class CellFitter:
                 show(curve)
                 on_epoch({**curve, "images_per_s": len(resample.train) / curve["seconds"]})
 
-            best = fit_best(
+            trained = fit_best(
                 make,
                 task,
                 resample,
@@ -147,15 +147,14 @@ class CellFitter:
                 on_epoch=report,
                 should_stop=should_stop,
             )
-        trained = best.trained
         if self.plan.keep_weights and fits is not None:
             about = {"task": task.task, "classes": list(task.classes), "system": cell.key.probe, "seed": resample.seed}
-            save_weights(best.classifier, fits.weights(cell.folder), about)
+            save_weights(trained.classifier, fits.weights(cell.folder), about)
         return task.result(
             resample,
             val_proba=trained.val_proba,
             test_proba=trained.test_proba,
-            params={**best.params, "trained_parameters": best.classifier.trained_parameters()},
+            params={**trained.params, "trained_parameters": trained.classifier.trained_parameters()},
             notes=trained.notes,
             fit_s=trained.fit_s,
             predict_s=trained.predict_s,

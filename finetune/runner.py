@@ -154,7 +154,9 @@ def run_finetune(
         raise FinetuneError("TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out.")
     if out is not None:
         check_place(Path(out), overwrite=overwrite)
-    devices = _of_one_kind(choose_devices(device))
+    devices = choose_devices(device)
+    if len({torch.device(one).type for one in devices}) > 1:
+        raise FinetuneError(f"{', '.join(devices)}: results differ between CPUs and GPUs; name devices of one kind.")
     workers = default_workers(len(devices)) if workers is None else workers
 
     def stop() -> None:
@@ -243,12 +245,6 @@ def _listed(backbones: Backbones) -> list[dict[str, Any]]:
     if not loading:
         raise FinetuneError("no backbone is named; give at least one.")
     return loading
-
-
-def _of_one_kind(devices: list[str]) -> list[str]:
-    if len({torch.device(device).type for device in devices}) > 1:
-        raise FinetuneError(f"{', '.join(devices)}: results differ between CPUs and GPUs; name devices of one kind.")
-    return devices
 
 
 def _introduce(

@@ -145,7 +145,8 @@ def _probe(
     keys.append(fingerprint(probe.settings.facts()))  # what a preset stands for may change with the version
 
     def part_of(first: int, end: int) -> File:
-        return _part(data, protocol, f"{stem}--{first}-{end}", "probe", [*settings, "--seeds", f"{first}:{end}"], keys)
+        place = f"parts/{source.label}/{protocol}/{stem}--{first}-{end}"
+        return output(place, "probe", [*settings, "--seeds", f"{first}:{end}"], keys)
 
     wanted = blocks(plan.probing.seeds, _block_size(plan, work.each / 60))
     for (first, end), part in _kept(plan, wanted, stem, there, part_of):
@@ -177,8 +178,8 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: E
             key = [network.key, *network.poolings[:1], mode_key]
 
             def part_of(first: int, end: int, stem: str = stem, words: tuple[str, ...] = (*options, *key)) -> File:
-                seeds, keys = ["--seeds", f"{first}:{end}"], [data.manifest.key]
-                return _part(data, protocol, f"{stem}--{first}-{end}", "finetune", [*words, *seeds], keys)
+                place = f"parts/{source.label}/{protocol}/{stem}--{first}-{end}"
+                return output(place, "finetune", [*words, "--seeds", f"{first}:{end}"], [data.manifest.key])
 
             wanted = blocks(given.seeds, _block_size(plan, each))
             for (first, end), part in _kept(plan, wanted, stem, there, part_of):
@@ -187,10 +188,6 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: E
                 name, reads = f"{source.label}-{protocol}-{stem}-{first}-{end}", (*data.reads, data.checked.path)
                 _add(jobs, "finetune", name, words, reads, part, needs)
                 yield part
-
-
-def _part(data: Data, protocol: str, name: str, kind: str, settings: Iterable[str], keys: Iterable[str]) -> File:
-    return output(f"parts/{data.source.label}/{protocol}/{name}", kind, settings, keys)
 
 
 def _parts_there(plan: Plan, data: Data, protocol: str) -> Ends:
@@ -244,29 +241,24 @@ def _merge(
     *,
     fitted: bool = True,
 ) -> File:
-    """Adds the run of several parts, its statistics and its report."""
+    """Adds the run of several parts, its statistics and its report; of a search, nothing can be calibrated."""
     systems = len({part.path.rsplit("--", 2)[0] for part in parts})
     size = (data.source.rows, systems, seeds, data.source.classes)
     needs = {kind: estimates.gathering(plan.study, kind, *size) for kind in ("merge", "stats", "report")}
+    given = plan.study.stats
     run = output(f"merged/{stem}", "merge", options, [part.key for part in parts])
     paths = [part.path for part in parts]
     _add(jobs, "merge", stem, ["merge", *paths, *options], paths, run, needs["merge"])
-    _stats(plan, stem, run, needs["stats"], jobs, fitted=fitted)
-    page = output(f"reports/{stem}", "report", [], [run.key])
-    command = ("medprobe", "report", run.path, "--out", page.path)
-    jobs.append(Job("report", f"report-{stem}", command, (run.path,), (page.path,), needs["report"]))
-    return run
-
-
-def _stats(plan: Plan, stem: str, run: File, needs: Needs, jobs: list[Job], *, fitted: bool) -> None:
-    """Adds the statistics of one run; without something fitted there is nothing to calibrate."""
-    given = plan.study.stats
     words = ["--between", given.between, "--interval", given.interval, "--correction", given.correction]
     words += [word for test in given.tests for word in ("--test", test)]
     words += ["--subgroups"] * given.subgroups + ["--calibration"] * (given.calibration and fitted)
     tables = output(f"stats/{stem}", "stats", words, [run.key])
     command = ("medprobe", "stats", run.path, *words, "--out", tables.path)
-    jobs.append(Job("stats", f"stats-{stem}", command, (run.path,), (tables.path,), needs))
+    jobs.append(Job("stats", f"stats-{stem}", command, (run.path,), (tables.path,), needs["stats"]))
+    page = output(f"reports/{stem}", "report", [], [run.key])
+    command = ("medprobe", "report", run.path, "--out", page.path)
+    jobs.append(Job("report", f"report-{stem}", command, (run.path,), (page.path,), needs["report"]))
+    return run
 
 
 def _rank(stem: str, runs: list[tuple[File, Systems]], jobs: list[Job]) -> None:

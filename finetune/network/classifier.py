@@ -77,8 +77,14 @@ class Classifier(nn.Module):
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """What training changes: the trained parameters, and the buffers of trained parts, such as statistics."""
-        state, changing = self.state_dict(), _names_that_change(self)
-        return {name: value for name, value in state.items() if name in changing}
+        was = self.training
+        self.train()
+        changing = {name for name, value in self.named_parameters() if value.requires_grad}
+        for place, module in self.named_modules():
+            if module.training:
+                changing.update(f"{place}.{name}" if place else name for name, _ in module.named_buffers(recurse=False))
+        self.train(was)
+        return {name: value for name, value in self.state_dict().items() if name in changing}
 
     def load_trained_state(self, state: dict[str, torch.Tensor]) -> None:
         """Takes what `trained_state` gave.
@@ -131,17 +137,6 @@ def _train_trained(module: nn.Module) -> None:
         values = list(child.parameters())
         if not values or any(value.requires_grad for value in values):
             _train_trained(child)
-
-
-def _names_that_change(classifier: Classifier) -> set[str]:
-    was = classifier.training
-    classifier.train()
-    names = {name for name, value in classifier.named_parameters() if value.requires_grad}
-    for place, module in classifier.named_modules():
-        if module.training:
-            names.update(f"{place}.{name}" if place else name for name, _ in module.named_buffers(recurse=False))
-    classifier.train(was)
-    return names
 
 
 def make_classifier(
@@ -243,11 +238,8 @@ def _head(vectors: Vectors, shape: torch.Size, mode: Mode, outputs: int, dropout
         hidden = mode.number if mode.kind in ("mlp", "full") else None
         return Head(shape[-1], outputs, hidden=hidden, dropout=dropout).to(device)
     grid = grid_of_tokens(shape[1], (vectors.shape[1], vectors.shape[2]))
-    return TokenHead(_deit(mode.deit, device), shape[2], grid, outputs, dropout=dropout).to(device)
-
-
-def _deit(name: str, device: torch.device) -> nn.Module:
-    """The network that reads tokens; without its weights on the meta device."""
     if device.type == "meta":
-        return untrained_vectors(resolve(name)).network
-    return load_backbone(name, device="cpu", runtime="torch", precision="fp32").network
+        deit = untrained_vectors(resolve(mode.deit)).network
+    else:
+        deit = load_backbone(mode.deit, device="cpu", runtime="torch", precision="fp32").network
+    return TokenHead(deit, shape[2], grid, outputs, dropout=dropout).to(device)

@@ -37,8 +37,12 @@ Curve = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What one training gave. The classifier is that of the best epoch now."""
+    """What one training gave, or the best of several."""
 
+    classifier: Classifier
+    """As it is after the best epoch."""
+    params: dict[str, Any]
+    """What was chosen on val: the epoch, and the settings in which the recipes of a search differ."""
     val_proba: np.ndarray
     """(n_val, C) float64, by row."""
     test_proba: np.ndarray
@@ -47,7 +51,7 @@ class Trained:
     """From 1; 0 is the network before training."""
     curves: list[Curve]
     fit_s: float
-    """Seconds of training and validation, those before an interruption included."""
+    """Seconds of training and validation, those before an interruption included; of a search, of all recipes."""
     predict_s: float
     """Seconds of the test."""
     peak_bytes: int
@@ -183,6 +187,8 @@ class Training:
         self.classifier.load_trained_state(self.best)
         test_proba = self.loss.probabilities(self.stepper.logits(self.resample.test).numpy())
         return Trained(
+            classifier=self.classifier,
+            params={"epoch": self.best_curve["epoch"]},
             val_proba=self.val_proba,
             test_proba=test_proba,
             best_epoch=self.best_curve["epoch"],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...evaluate.metrics.registry import METRICS
 from ...evaluate.resampling.resample import Resample
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from ..network.classifier import Classifier
 
 
-@dataclass(frozen=True, eq=False)
-class Best:
-    """The recipe that was chosen on val, and what it gave."""
-
-    classifier: Classifier
-    trained: Trained
-    """Its seconds are those of all recipes."""
-    params: dict[str, Any]
-    """What was chosen: the epoch, and the settings in which the recipes differ."""
-
-
 def fit_best(
     make: Callable[[Recipe], tuple[Classifier, Inputs]],
     task: ProbeTask,
@@ -40,7 +29,7 @@ def fit_best(
     checkpoint: Path | None = None,
     on_epoch: Callable[[Curve], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Best:
+) -> Trained:
     """Trains one classifier by each recipe and takes the best on val, by the metric or by what recipes `select`.
 
     Args:
@@ -89,8 +78,4 @@ def fit_best(
         training.restore(state)
     trained = training.tested()
     notes = [*trained.notes, *selector.notes(grid), *failures]
-    return Best(
-        classifier=training.classifier,
-        trained=replace(trained, fit_s=seconds, notes=notes),
-        params={"epoch": trained.best_epoch, **selector.params},
-    )
+    return replace(trained, params={**trained.params, **selector.params}, fit_s=seconds, notes=notes)

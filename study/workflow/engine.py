@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import Popen
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import yaml
 
@@ -149,7 +149,17 @@ def _snakemake(
     title = f"Study {study.name}" if study.name else "Study"
     with (out / SNAKEMAKE_LOG).open("wb") as log, progress(title, len(to_do), unit="jobs") as bar:
         # Options such as --dry-run are for what Snakemake prints.
-        process = _started([*words, *options], out, held, log, stdout=None if options else log)
+        process = Popen(
+            [*words, *options],
+            cwd=out,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=None if options else log,
+            stderr=log,
+            pass_fds=[held],  # the lock of the folder
+            process_group=0,  # which is ended as a whole, and only once
+            preexec_fn=_restore_sigint,
+        )
         try:
             return _watched(process, to_do, out, bar, should_stop)
         except BaseException:
@@ -157,24 +167,13 @@ def _snakemake(
             raise
 
 
-def _started(words: Sequence[str], out: Path, held: int, log: BinaryIO, stdout: BinaryIO | None) -> Popen[bytes]:
-    """Snakemake, with the lock of the folder, and this environment's `medprobe` first on the path."""
+def _environment() -> dict[str, str]:
+    """Has this environment's `medprobe` first on the path."""
     # Were this a job of Slurm, what that says of it is not true of jobs that are submitted from it.
     own = {name for name in os.environ if name.startswith("SLURM_")} - {"SLURM_CONF"}
     environment = {name: value for name, value in os.environ.items() if name not in own}
     here = str(Path(sys.executable).parent)
-    environment["PATH"] = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
-    return Popen(
-        words,
-        cwd=out,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=log,
-        pass_fds=[held],
-        process_group=0,  # which is ended as a whole, and only once
-        preexec_fn=_restore_sigint,
-    )
+    return {**environment, "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
 
 
 def _restore_sigint() -> None:

@@ -38,12 +38,12 @@ def test_a_search_gives_what_its_best_recipe_gives(select) -> None:
     alone = _recipe(lr=3e-2, select=select)
     expected = train(TinyClassifier(3), ImagesInMemory(images), task, resample, alone)
     assert best.params == {"epoch": expected.best_epoch, "lr": 3e-2}
-    assert facts(replace(best.trained, notes=[])) == facts(expected)
-    assert best.trained.notes == ["lr=0.03 is at the grid's edge"]
-    assert best.trained.fit_s > sum(curve["seconds"] for curve in best.trained.curves)
+    assert facts(replace(best, notes=[])) == facts(expected)
+    assert best.notes == ["lr=0.03 is at the grid's edge"]
+    assert best.fit_s > sum(curve["seconds"] for curve in best.curves)
     with torch.no_grad():
         proba = best.classifier.eval()(images[resample.test]).double().softmax(1).numpy()
-    assert np.allclose(proba, best.trained.test_proba, atol=1e-6)
+    assert np.allclose(proba, best.test_proba, atol=1e-6)
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path) -> None:
@@ -54,7 +54,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path) -> None:
         _searched(search, checkpoint=tmp_path / "state.pt", should_stop=lambda: next(stops))
     seen = []
     found, trained = _searched(search, checkpoint=tmp_path / "state.pt", on_epoch=seen.append)
-    assert facts(found.trained) == facts(expected.trained)
+    assert facts(found) == facts(expected)
     assert len(seen) <= 12  # those of the third
     assert {curve["candidate"] for curve in seen} == {"lr=1e-05"}
     sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
@@ -66,7 +66,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path) -> None:
 def test_a_recipe_that_fails_does_not_end_a_search() -> None:
     best, _ = _searched("lr=3e-2,1e30", settings={"warmup_epochs": 0, "clip_grad": None})
     assert best.params["lr"] == 3e-2
-    assert best.trained.notes[-1].startswith("lr=1e+30: the loss is")
-    assert "at step 2 of epoch 1" in best.trained.notes[-1]
+    assert best.notes[-1].startswith("lr=1e+30: the loss is")
+    assert "at step 2 of epoch 1" in best.notes[-1]
     with pytest.raises(TrainingError, match="the loss is nan at step 2 of epoch 1"):
         _searched("lr=1e30,1e31", settings={"warmup_epochs": 0, "clip_grad": None})
