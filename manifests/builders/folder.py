@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -262,10 +262,17 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def images_below(folder: Path, notice: Notice, others: list[Path]) -> list[Path]:
-    """Every image below `folder`; `others` receives the files that are none."""
+    """Every image below `folder` that is not hidden; `others` receives the files that are none."""
     images: list[Path] = []
-    for file in _files(folder, notice):
-        (images if _is_image(file) else others).append(file)
+    links = 0
+    # Links inside are not followed: one that leads up would give the images of other classes this class's label.
+    for here, folders, files in os.walk(folder):
+        links += sum(Path(here, name).is_symlink() for name in folders)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in (Path(here, name) for name in sorted(files) if not name.startswith(".")):
+            (images if _is_image(file) else others).append(file)
+    if links:
+        notice(f"Did not follow {counted(links, 'link')} to folders inside {folder.name}/.")
     return images
 
 
@@ -275,18 +282,6 @@ def report_others(files: Sequence[Path], notice: Notice) -> None:
         counts = Counter(file.suffix.lower() or "(no suffix)" for file in files)
         kinds = one_of(f"{count:,} {suffix}" for suffix, count in counts.most_common())
         notice(f"Skipped {counted(len(files), 'file')} that are not images: {kinds}.")
-
-
-def _files(folder: Path, notice: Notice) -> Iterator[Path]:
-    """Every file below `folder` that is not hidden."""
-    links = 0
-    # Links inside are not followed: one that leads up would give the images of other classes this class's label.
-    for here, folders, files in os.walk(folder):
-        links += sum(Path(here, name).is_symlink() for name in folders)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
-    if links:
-        notice(f"Did not follow {counted(links, 'link')} to folders inside {folder.name}/.")
 
 
 def _is_image(file: Path) -> bool:

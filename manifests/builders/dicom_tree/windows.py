@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ....base import ImageError, counted
@@ -44,10 +43,9 @@ def series_windows(images: pd.DataFrame, src: Path, reading: IntensityPolicy, no
 
     found = read_all(window_of, groups, "Reading series")
     for rows, window in zip(groups, found, strict=True):
-        windows.loc[rows] = window if window is not None else pd.NA
-    without = int(np.sum([window is None for window in found]))
-    if len(groups) > without:
-        given = len(groups) - without
+        windows.loc[rows] = window or pd.NA
+    without = found.count(None)
+    if given := len(found) - without:
         notice(
             f"{counted(given, 'series', 'series')} {'has' if given == 1 else 'have'} a file for each slice and no "
             "window in the files: all slices of a series got the range between its percentiles (column window)."
