@@ -64,8 +64,8 @@ class Sources(Sequence[Source]):
         root: Path,
         paths: pd.Series,
         frames: pd.Series | None,
-        reading: IntensityPolicy = DEFAULT_READING,
-        windows: pd.Series | None = None,
+        reading: IntensityPolicy,
+        windows: pd.Series | None,
     ) -> None:
         self._root = root
         # Of the rows with a window of their own, few of which differ.
