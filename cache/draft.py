@@ -14,7 +14,7 @@ from ..base import CacheError
 from ..base.files import sweep
 from .embedding_cache import EmbeddingCache
 from .hdf5 import DamagedError, GoneError, encode
-from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, digest_keys, first_of_each
+from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, digest_keys
 from .locking import exclusive
 from .other_sets import OtherSets
 from .publish import Description, OvertakenError, make_plan, write_published
@@ -161,7 +161,8 @@ class CacheDraft:
         if not len(ids):
             return
         self._dims = {pooling: matrix.shape[1] for pooling, matrix in checked.items()}
-        fresh = np.flatnonzero(first_of_each(keys) & ~self._has_content(keys))
+        first = np.unique(digest_keys(keys), return_index=True)[1]
+        fresh = np.sort(first[~self._has_content(keys[first])])
         new = {pooling: matrix[fresh] for pooling, matrix in checked.items()} if len(fresh) else None
         self._pending.add(Index(sample_id=ids, digest=keys, stamp=times, vector_digest=keys[fresh]), new)
         self._new.add(digest_keys(keys[fresh]))

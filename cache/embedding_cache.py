@@ -17,15 +17,7 @@ import pandas as pd
 from numpy.typing import DTypeLike
 
 from ..base import CacheError, did_you_mean, one_of
-from .hdf5 import (
-    SCHEMA,
-    Matrix,
-    check_seal,
-    dataset,
-    get_text,
-    get_texts,
-    hdf5_from,
-)
+from .hdf5 import SCHEMA, Matrix, check_seal, dataset, get_text, get_texts, hdf5_from
 from .index import NOWHERE, Index, as_ids, get_index, matrices, positions_in, unique_index
 from .spec import IMPORTED, EmbeddingSpec, ImportedSpec, Spec, file_stem, spec_from_json
 

@@ -253,13 +253,6 @@ def digest_keys(digests: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}").reshape(-1)
 
 
-def first_of_each(digests: np.ndarray) -> np.ndarray:
-    """Which digests are the first of their kind: bool (n,)."""
-    first = np.zeros(len(digests), bool)
-    first[np.unique(digest_keys(digests), return_index=True)[1]] = True
-    return first
-
-
 def places(ordered: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where keys stand among ordered ones, (n,) int64, and whether they do, (n,) bool."""
     if not len(ordered):

@@ -18,17 +18,7 @@ import numpy as np
 
 from ..base import CacheError, one_of
 from .embedding_cache import EmbeddingCache
-from .hdf5 import (
-    SCHEMA,
-    DamagedError,
-    Matrix,
-    check_seal,
-    chunk_rows,
-    hdf5_from,
-    put_attributes,
-    put_matrix,
-    put_seal,
-)
+from .hdf5 import SCHEMA, DamagedError, Matrix, check_seal, chunk_rows, hdf5_from, put_attributes, put_matrix, put_seal
 from .index import NOWHERE, STORED, Index, MergedIndex, get_index, positions_in, put_index, unique_index
 from .locking import new_file
 from .snapshot import Snapshot, identity

@@ -110,10 +110,8 @@ def _torch_on_cpu(module: Path) -> list[Check]:
 
     for library in (module.parent / "lib").glob("libtorch_python.*"):
         ctypes.CDLL(str(library))
-    runtime, precision = (
-        "openvino" if openvino_is_installed() else "torch",
-        "bf16" if cpu_is_quick_at_bf16() else "fp32",
-    )
+    runtime = "openvino" if openvino_is_installed() else "torch"
+    precision = "bf16" if cpu_is_quick_at_bf16() else "fp32"
     chosen = f"{platform.machine()} CPU; {runtime} in {precision} by default"
     return [Check("torch", version("torch")), Check("device", chosen)]
 

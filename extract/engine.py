@@ -18,7 +18,7 @@ from ..manifests import Manifest
 from .backbone import Backbone
 from .catalogue import LIBRARIES
 from .device import batch_sizes, describe
-from .loader import Decoded, Input, decode, default_workers, geometry, input_bytes
+from .loader import Decoded, decode, default_workers, geometry, input_bytes
 from .throughput import Batches, Meter, Pace, remember
 
 Report = Callable[[int, Pace], None]
@@ -90,7 +90,7 @@ def extract(
         run.embed(progress or _bar(manifest, shard, enabled=show_progress))
         run.remember_batch_sizes()
         caches = run.publish()
-        if not run.lacks_any():
+        if not any(lacking.any() for lacking in run.lacking):
             break
     else:
         raise CacheError(
@@ -149,19 +149,16 @@ class _Run:
         self.new = [0] * len(self.drafts)
         """How many vectors each backbone's cache did not have."""
 
-    def lacks_any(self) -> bool:
-        """Whether this run has rows to embed."""
-        return any(lacking.any() for lacking in self.lacking)
-
     def embed(self, progress: Progress) -> None:
         """Embeds what is lacking, and keeps it in segments, whatever ends the run."""
         rows = self.rows_to_do()
+        inputs = [one.input for one, lacking in zip(self.backbones, self.lacking, strict=True) if lacking[rows].any()]
         try:
             with progress(len(rows)) as report:
                 batches = decode(
                     self.sources,
                     rows,
-                    self.transforms_for(rows),
+                    inputs,
                     batch_size=self.rows_a_batch(len(rows)),
                     workers=self.workers,
                 )
@@ -183,11 +180,6 @@ class _Run:
         if len(bad):
             self._quarantine(self.drafts, bad.tolist(), self.unreadable[bad].tolist())
         return np.flatnonzero(todo & ~unreadable)
-
-    def transforms_for(self, rows: np.ndarray) -> list[Input]:
-        """What the backbones want that lack any of `rows`."""
-        lack = [lacking[rows].any() for lacking in self.lacking]
-        return [backbone.input for backbone, any_row in zip(self.backbones, lack, strict=True) if any_row]
 
     def rows_a_batch(self, rows: int) -> int:
         """Rows that are decoded as one batch: what the devices may be given at once, as far as it fits the memory.

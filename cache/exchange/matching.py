@@ -10,7 +10,7 @@ import numpy as np
 from ...base import CacheError, counted, one_of
 from ...manifests import Manifest
 from ...manifests.schema.table_io import as_words, column_of
-from ..index import NOWHERE
+from ..index import NOWHERE, positions_in, unique_index
 from .contents import Contents
 from .layouts import PARTS
 
@@ -27,7 +27,7 @@ def rows_by_name(manifest: Manifest, names: np.ndarray, where: str) -> tuple[np.
     paths = [path.replace("\\", "/") for path in as_words(column_of(manifest.table, "path"))]
     given = [name.replace("\\", "/") for name in names]
     ways: dict[str, Callable[[], np.ndarray]] = {
-        "sample id": lambda: _by_id(manifest.sample_ids, names),
+        "sample id": lambda: positions_in(unique_index(manifest.sample_ids), names),
         "path": lambda: _by_path(paths, given),
         "path without suffix": lambda: _by_path([_stem(path) for path in paths], given),
     }
@@ -68,11 +68,6 @@ def rows_in_order(manifest: Manifest, contents: Contents, where: str) -> np.ndar
         rows = _in_order_of_parts(manifest, contents.parts, where)
     _require_same_classes(manifest, contents.targets, rows, where)
     return rows
-
-
-def _by_id(sample_ids: np.ndarray, names: np.ndarray) -> np.ndarray:
-    place = {sample: row for row, sample in enumerate(sample_ids)}
-    return np.array([place.get(name, NOWHERE) for name in names], np.int64)
 
 
 def _by_path(paths: list[str], names: list[str]) -> np.ndarray:

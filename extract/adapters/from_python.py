@@ -22,7 +22,7 @@ from ..weights.loading import load_file
 from ..weights.own_state import state_digest
 from ..weights.tensors import read_local
 from .interface import Adapter, Features, Inside, Matcher, Wanted, matcher_under, plain_transform
-from .own_encoder import EncoderNetwork, is_encoder
+from .own_encoder import Encoder, EncoderNetwork
 from .own_outputs import NamedOutputs, features_of, inside_of
 
 
@@ -40,7 +40,7 @@ class PythonAdapter(Adapter):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(0)
             made = _call(entry) if isinstance(entry.code, Path | None) else entry.code
-        if is_encoder(made):
+        if isinstance(made, Encoder) and not isinstance(made, type):  # of a class the call was forgotten
             return EncoderNetwork(made, entry.name)
         if isinstance(made, nn.Module):
             return NamedOutputs(made).to(torch.get_default_device())

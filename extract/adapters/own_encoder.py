@@ -47,11 +47,6 @@ class Encoder(Protocol):
         ...
 
 
-def is_encoder(made: object) -> bool:
-    """Whether an object has the methods of an `Encoder`; of a class the call was forgotten."""
-    return isinstance(made, Encoder) and not isinstance(made, type)
-
-
 class EncoderNetwork(nn.Module):
     """An encoder, and the modules of torch that it holds as its parts."""
 

@@ -10,19 +10,11 @@ import transformers as hf
 from medprobe.base import BackboneError
 from medprobe.extract import load_backbone
 from medprobe.extract.adapters import ADAPTERS, Inside, Wanted
+from published_networks import noise_images, normalised
 from torch import nn
 
 _OPTIONS = {"precision": "fp32", "device": "cpu"}
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-
-
-def _images(size: int, count: int = 2) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
-
-
-def _normalised(backbone, images: np.ndarray) -> torch.Tensor:
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.transform.mean, backbone.transform.std))
-    return (torch.from_numpy(images).float() / 255 - mean) / std
 
 
 @pytest.mark.parametrize("model", ["test_vit", "test_vit2", "vit_tiny_patch16_dinov3_qkvb"])
@@ -34,18 +26,18 @@ def test_the_last_block_gives_what_the_network_ends_in(model) -> None:
     except BackboneError:
         poolings = poolings[:2]  # no class token
         backbone = load_backbone(f"timm:{model}@random", poolings=poolings, **_OPTIONS)
-    made = backbone.embed(_images(backbone.transform.size[0]))
+    made = backbone.embed(noise_images(backbone.transform.size[0]))
     for pooling in poolings[1:3]:
         np.testing.assert_allclose(made[f"{pooling}@{depth}"], made[pooling], rtol=1e-5, atol=1e-5)
 
 
 def test_a_block_is_what_the_network_cut_off_after_it_ends_in() -> None:
     backbone = load_backbone("timm:test_vit@random", poolings=["cls@2", "mean@2", "patch0@2"], **_OPTIONS)
-    images = _images(backbone.transform.size[0])
+    images = noise_images(backbone.transform.size[0])
     made = backbone.embed(images)
     backbone.network.blocks = backbone.network.blocks[:2]
     with torch.inference_mode():
-        tokens = backbone.network.forward_features(_normalised(backbone, images))
+        tokens = backbone.network.forward_features(normalised(backbone, images))
     np.testing.assert_allclose(made["cls@2"], tokens[:, 0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(made["mean@2"], tokens[:, 1:].mean(1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(made["patch0@2"], tokens[:, 1], rtol=1e-4, atol=1e-5)
@@ -54,7 +46,7 @@ def test_a_block_is_what_the_network_cut_off_after_it_ends_in() -> None:
 def test_terms_are_put_one_after_the_other_the_deepest_block_last() -> None:
     poolings = ["cls@last4+mean", "cls@3", "cls@4", "cls@5", "cls@6", "mean", "mean@last1"]
     backbone = load_backbone("timm:test_vit@random", poolings=poolings, **_OPTIONS)
-    made = backbone.embed(_images(backbone.transform.size[0]))
+    made = backbone.embed(noise_images(backbone.transform.size[0]))
     np.testing.assert_array_equal(made["cls@last4+mean"], np.concatenate([made[name] for name in poolings[1:6]], 1))
     np.testing.assert_allclose(made["mean@last1"], made["mean"], rtol=1e-5, atol=1e-5)
     assert backbone.dims["cls@last4+mean"] == 5 * backbone.dims["mean"]
@@ -65,7 +57,7 @@ def test_blocks_beyond_the_deepest_that_is_asked_are_not_computed() -> None:
     ran: list[int] = []
     for number, block in enumerate(backbone.network.blocks, start=1):
         block.register_forward_hook(lambda *_, number=number: ran.append(number))
-    backbone.embed(_images(backbone.transform.size[0]))
+    backbone.embed(noise_images(backbone.transform.size[0]))
     assert ran == [1, 2]
 
 
@@ -91,7 +83,7 @@ def test_stages_are_maps_of_a_quarter_to_a_32nd_of_the_image(model, size) -> Non
 def test_the_last_stage_of_a_hierarchical_transformer_ends_in_its_norm() -> None:
     poolings = ["mean", "stage4", "stage2"]
     backbone = load_backbone("timm:swin_tiny_patch4_window7_224@random", poolings=poolings, **_OPTIONS)
-    made = backbone.embed(_images(224, 1))
+    made = backbone.embed(noise_images(224, 1))
     np.testing.assert_allclose(made["stage4"], made["mean"], rtol=1e-4, atol=1e-5)
     assert backbone.dims["stage2"] == 192
 
@@ -120,10 +112,10 @@ def test_blocks_of_transformers_are_hidden_states_under_the_last_norm(model, tmp
     classes = not isinstance(model, hf.SiglipVisionModel)
     poolings = ["mean", "mean@3", "mean@2", *(["patch0@2"] if classes else [])]
     backbone = load_backbone(f"hf:some/model@{tmp_path}", poolings=poolings, **_OPTIONS)
-    made = backbone.embed(_images(28))
+    made = backbone.embed(noise_images(28))
     if classes:
         with torch.inference_mode():
-            out = model(_normalised(backbone, _images(28)), output_hidden_states=True)
+            out = model(normalised(backbone, noise_images(28)), output_hidden_states=True)
             # CLIP's last norm is for its class token alone.
             norm = nn.Identity() if isinstance(model, hf.CLIPVisionModel) else model.layernorm
             expected = norm(out.hidden_states[2])[:, 1 + getattr(model.config, "num_register_tokens", 0)]
@@ -137,7 +129,7 @@ def test_stages_of_transformers_are_maps(tmp_path) -> None:
         hf.ResNetModel(hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1] * 4)), tmp_path, 64
     )
     backbone = load_backbone(f"hf:some/model@{tmp_path}", poolings=["stage4", "mean", "stage2"], **_OPTIONS)
-    made = backbone.embed(_images(64))
+    made = backbone.embed(noise_images(64))
     np.testing.assert_allclose(made["stage4"], made["mean"], rtol=1e-5)
     assert backbone.dims == {"stage4": 32, "mean": 32, "stage2": 16}
 
