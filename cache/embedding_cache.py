@@ -166,17 +166,34 @@ class EmbeddingCache:
             Matrix(file, pooling).read(out, rows, np.arange(len(rows)))
         return out
 
-    def rows_of(self, sample_ids: Sequence[str] | np.ndarray, manifest: Path | None = None) -> np.ndarray:
+    def rows_of(
+        self,
+        sample_ids: Sequence[str] | np.ndarray,
+        manifest: Path | None = None,
+        *,
+        parts: np.ndarray | None = None,
+    ) -> np.ndarray:
         """The row of each sample: (len(sample_ids),) int64. Ids may repeat; `manifest` is where they are from.
 
+        With `parts`, as `Manifest.parts` gives them, the part of the file that was embedded must be that of the sample.
+
         Raises:
-            CacheError: some samples are not in the cache (how many, which, and what to run).
+            CacheError: some samples are not in the cache, or another part of their file is (how many, which, and what
+                to run).
         """
         wanted = as_ids(sample_ids)
         rows = positions_in(self._rows, wanted)
         absent = wanted[rows == NOWHERE]
         if len(absent):
             raise CacheError(self._absence(absent, len(wanted), manifest))
+        if parts is not None and not isinstance(self.spec, ImportedSpec):
+            others = wanted[(parts != 0) & (parts != self._index.stamp[rows].astype(np.uint32))]
+            if len(others):
+                raise CacheError(
+                    f"{self.path.name}: {len(others):,} of {len(wanted):,} samples were embedded from another part of"
+                    f" their file, e.g. {one_of(map(repr, others), most=3)}: their frame, window, or array in the path"
+                    f" has changed since. Run `{self._command(manifest)}`."
+                )
         return rows
 
     @cached_property
@@ -188,11 +205,9 @@ class EmbeddingCache:
         new = [sample for sample in absent if sample not in self.quarantine]
         text = f"{self.path.name}: {len(absent):,} of {wanted:,} samples are not in this cache."
         if new:
-            store, spec = self.path.parent.parent, self.spec
-            options = () if isinstance(spec, ImportedSpec) else spec.options
             text += (
                 f" {len(new):,} are not embedded yet, e.g. {one_of(map(repr, new), most=3)}:"
-                f" run `{extract_command(store, self.dataset, [spec.backbone], options, manifest)}`."
+                f" run `{self._command(manifest)}`."
             )
         if bad:
             text += (
@@ -200,6 +215,11 @@ class EmbeddingCache:
                 " fix these images and extract again, or remove them from the manifest."
             )
         return text
+
+    def _command(self, manifest: Path | None) -> str:
+        """What embeds samples into this cache."""
+        options = () if isinstance(self.spec, ImportedSpec) else self.spec.options
+        return extract_command(self.path.parent.parent, self.dataset, [self.spec.backbone], options, manifest)
 
     def _check_unchanged(self, file: h5py.File) -> None:
         """Rows of one publication must never be taken for rows of another."""

@@ -181,6 +181,13 @@ class Manifest:
         """
         return self._sources.stamps()
 
+    def parts(self) -> np.ndarray:
+        """A number for what each row takes of its file: (N,) uint32; 0 where that is all, under the card's window.
+
+        Stamps have it in their lower half, so that it can be compared with that of another time, without the files.
+        """
+        return self._sources.parts()
+
     @cached_property
     def _sources(self) -> Sources:
         frames = column_of(self.table, "frame") if "frame" in self.table else None

@@ -97,8 +97,7 @@ class Sources(Sequence[Source]):
 
         Each file is looked up once, however many rows name it. One that is outside the root, also by a symbolic link,
         has none, and so have named pipes, devices and sockets: what has no stamp is not to be opened. A row with a
-        frame, a member or a window of its own has another stamp than the file, so that its pixels count as changed
-        when these do.
+        part of its own has that in the lower half of its stamp, so that its pixels count as changed when it does.
         """
         coded = self._paths.dictionary_encode()
         root, real_folder = os.path.realpath(self._root), cache(lambda folder: os.path.realpath(folder))
@@ -111,25 +110,31 @@ class Sources(Sequence[Source]):
             except ImageError as error:
                 return 0, str(error)
 
-        stamps, members = np.zeros((2, len(coded.dictionary)), np.uint64)
+        stamps = np.zeros(len(coded.dictionary), np.uint64)
         reasons = np.full(len(coded.dictionary), "", object)
         for number, text in enumerate(coded.dictionary):
-            source = Source.parse(self._root, text.as_py())
-            stamps[number], reasons[number] = stamp_of(source.path)
-            members[number] = _number(f"member {source.member}".encode()) if source.member else 0
+            stamps[number], reasons[number] = stamp_of(Source.parse(self._root, text.as_py()).path)
         rows = coded.indices.to_numpy(zero_copy_only=False)
-        return np.where(reasons[rows] == "", stamps[rows] ^ self._parts(members[rows]), np.uint64(0)), reasons[rows]
+        parts, files = self.parts().astype(np.uint64), stamps[rows]
+        found = np.where(parts > 0, files & ~np.uint64(0xFFFFFFFF) | parts, files)
+        return np.where(reasons[rows] == "", found, np.uint64(0)), reasons[rows]
 
-    def _parts(self, members: np.ndarray) -> np.ndarray:
-        """A number for what each row takes of its file, (N,) uint64; 0 for all of it under the card's window."""
-        marks = members.copy()
+    def parts(self) -> np.ndarray:
+        """A number for what each row takes of its file, (N,) uint32: its frame, its member and its window.
+
+        0 for all of the file under the card's window.
+        """
+        coded = self._paths.dictionary_encode()
+        members = [_CONTAINER.match(text) for text in coded.dictionary.to_pylist()]
+        numbers = [_number(f"member {one['member']}".encode()) if one else 0 for one in members]
+        marks = np.array(numbers, np.uint64)[coded.indices.to_numpy(zero_copy_only=False)]
         if self._frames is not None:
             frames, rows = np.unique(self._frames, return_inverse=True)
             marks ^= np.array([_number(b"frame %d" % one) if one >= 0 else 0 for one in frames], np.uint64)[rows]
         if self._windows is not None:
             windows = [_number(text.encode()) if parse_window(text) else 0 for text in self._window_texts]
             marks ^= np.array(windows, np.uint64)[self._windows]
-        return marks
+        return marks.astype(np.uint32)
 
 
 @DamageAsImageError()

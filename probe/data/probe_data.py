@@ -47,15 +47,16 @@ class ProbeData:
         """Finds what all caches hold. Quarantined samples are skipped, with a message; missing ones are an error.
 
         Raises:
-            CacheError: a cache is of another data set, or samples were never extracted (says what to run).
+            CacheError: a cache is of another data set, or samples, or their parts of files, were never extracted
+                (says what to run).
             ProbeError: nothing is left, or the aggregation is unknown or impossible here.
         """
         _require_own(manifest, caches)
         units, ids = manifest.units(), manifest.sample_ids
-        kept = np.ones(len(ids), bool)
+        kept, parts = np.ones(len(ids), bool), manifest.parts()
         for cache in caches:
             embedded = ~pd.Index(ids).isin(list(cache.quarantine))
-            cache.rows_of(ids[embedded], manifest.path)
+            cache.rows_of(ids[embedded], manifest.path, parts=parts[embedded])
             kept &= embedded
         rows = np.flatnonzero(kept)
         rows = rows[np.argsort(ids[rows], kind="stable")]

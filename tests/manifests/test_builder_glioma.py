@@ -232,7 +232,7 @@ def test_the_sequences_of_a_patient_are_fused_side_by_side(brats: Path, tmp_path
     vectors = np.array([[read_image(source).mean(), read_image(source).std()] for source in manifest.sources()])
     vectors = vectors.astype(np.float32)
     with CacheDraft.open(tmp_path / "cache", manifest.name, spec) as draft:
-        stamps = np.arange(1, len(ids) + 1)
+        stamps = manifest.stamps()[0]
         draft.append(ids, np.array([f"{row:032x}" for row in range(len(ids))]), stamps, {"mean": vectors})
         cache = draft.publish(ids, stamps=stamps, device="cpu")
     units = manifest.units()

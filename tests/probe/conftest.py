@@ -54,13 +54,14 @@ def make_cache(
     precision: str = "fp32",
     quarantine: Sequence[str] = (),
     pixels: Sequence[int] | None = None,
+    stamps: np.ndarray | None = None,
 ) -> EmbeddingCache:
     """Publishes `vectors` (a matrix a pooling, a row a sample) as extraction would; equal `pixels`, equal digests.
 
     Without `pixels` no image is a copy, of another data set either.
     """
     spec = make_spec(tuple(vectors), backbone=backbone, precision=precision)
-    stamps = np.arange(1, len(ids) + 1)
+    stamps = np.arange(1, len(ids) + 1) if stamps is None else stamps
     good = np.array([sample not in set(quarantine) for sample in ids])
     first = 1 if pixels is not None else zlib.crc32(name.encode()) << 32
     digests = np.array([f"{first + picture:032x}" for picture in (range(len(ids)) if pixels is None else pixels)])

@@ -86,6 +86,23 @@ def test_an_unknown_fusing_names_the_near_one_and_concat_needs_modalities() -> N
 # --- from caches
 
 
+def test_vectors_of_another_part_of_a_file_are_refused_without_the_files(tmp_path: Path, cache_of) -> None:
+    np.savez(tmp_path / "stack.npz", scans=np.zeros((5, 8, 8), np.uint8))
+    table = pd.DataFrame({"sample_id": list("abcd"), "label": ["no", "yes"] * 2, "frame": [0, 1, 2, None]})
+    table["path"] = ["stack.npz#scans"] * 3 + ["one.png"]
+    (tmp_path / "one.png").touch()
+    card = DatasetCard(name="slices", task="binary", classes=["no", "yes"], root=str(tmp_path))
+    stamps = Manifest(table, card).stamps()[0]
+    cache = cache_of(tmp_path / "store", "slices", list("abcd"), {"cls": _vectors(4)}, stamps=stamps)
+    for file in ("stack.npz", "one.png"):
+        (tmp_path / file).unlink()
+    assert ProbeData.of(Manifest(table, card), [cache]).usable.all()
+    changes = {"frame": [0, 1, 3, None], "path": ["stack.npz#scans"] * 2 + ["stack.npz#masks", "one.png"]}
+    for column, values in {**changes, "window": [None, None, "40,400", None]}.items():
+        with pytest.raises(CacheError, match=r"1 of 4 samples were .* e\.g\. 'c'.*`medprobe extract"):
+            ProbeData.of(Manifest(table.assign(**{column: values}), card), [cache])
+
+
 @pytest.fixture
 def scans(tmp_path: Path) -> Manifest:
     """Twenty exams with a T1 and a T2 slice each; the last has only T1."""
