@@ -15,6 +15,7 @@ import numpy as np
 from ..base import BackboneError, ManifestError, QuarantineError, atomic_path, canonical_json, progress
 from ..base.files import make_folder
 from ..cache import Colour, TransformSpec
+from ..cache.spec import dataset_folder
 from ..manifests import Manifest
 
 _BATCH, _SIDE = 32, 224
@@ -106,7 +107,7 @@ def dataset_normalization(
     """
     rows = _rows(manifest)
     stamps, reasons = manifest.stamps()
-    digest, file = _digest(manifest, rows, stamps), store / manifest.name / _FILE
+    digest, file = _digest(manifest, rows, stamps), dataset_folder(store, manifest.name) / _FILE
     if (kept := _kept(file, digest)) is not None:
         return kept
     from .loader import decode, default_workers, geometry  # torch, which is not needed until here

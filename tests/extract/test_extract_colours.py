@@ -11,6 +11,7 @@ import timm
 import torch
 from medprobe.base import BackboneError, ManifestError, QuarantineError
 from medprobe.cache import TransformSpec
+from medprobe.cache.spec import dataset_folder
 from medprobe.extract import Normalization, dataset_normalization, load_backbone, read_normalization
 from medprobe.extract.loader import to_input
 from medprobe.manifests import DatasetCard, Manifest, Source, build_folder, read_image
@@ -118,6 +119,7 @@ def test_the_normalization_of_a_data_set_is_that_of_its_training_images(tmp_path
 
 def test_it_is_counted_once_and_again_when_an_image_changed(tmp_path, monkeypatch) -> None:
     manifest = _few(tmp_path)
+    manifest.card.name = "few images"
     first = dataset_normalization(manifest, tmp_path / "store", workers=0)
     with monkeypatch.context() as forbidding:
         forbidding.setattr("medprobe.extract.loader.decode", None)
@@ -125,7 +127,9 @@ def test_it_is_counted_once_and_again_when_an_image_changed(tmp_path, monkeypatc
     Image.fromarray(np.full((224, 224), 70, np.uint8)).save(tmp_path / "images/train/cat/0.png")
     second = dataset_normalization(manifest, tmp_path / "store", workers=1)
     assert second != first
-    (tmp_path / "store" / manifest.name / "normalization.json").write_text("{")
+    [kept] = tmp_path.glob("store/*/normalization.json")
+    assert kept.parent == dataset_folder(tmp_path / "store", manifest.name), "where its caches are"
+    kept.write_text("{")
     assert dataset_normalization(manifest, tmp_path / "store", workers=0) == second
 
 
