@@ -171,12 +171,7 @@ def _write(
 def cache_file(
     path: Path, index: Index, about: Description, *, before_rename: Callable[[Path], None] = lambda _: None
 ) -> Iterator[h5py.File]:
-    """Writes a published file around the matrices that the block puts: sealed, read back, and then renamed.
-
-    Raises:
-        DamagedError: the disk gave back other bytes.
-        OutputError: the file cannot be written.
-    """
+    """Writes a published file around the matrices that the block puts: sealed, read back (`check_written`), renamed."""
 
     def check(temporary: Path) -> None:
         check_written(temporary, about.spec, index)

@@ -96,12 +96,8 @@ def export_with_head(
     The images are resized and cropped as `backbone.transform` says; scaling and normalising are part of the graph,
     which computes in fp32.
 
-    Args:
-        backbone: any that torch runs.
-        pooling: which of its vectors.
-        head: what is computed from that.
-        file: to write.
-        metadata: further entries of the file's own, JSON-like; `transform` is added.
+    `backbone` is any that torch runs, `head` what is computed from its vector `pooling`; `metadata` are further entries
+    of the file's own, JSON-like, to which `transform` is added.
 
     Raises:
         BackboneError: the network cannot be exported.

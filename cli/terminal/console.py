@@ -60,13 +60,8 @@ def show_table(
 ) -> None:
     """Prints a table that fits the terminal by folding cells; in a file or a pipe nothing is folded.
 
-    Args:
-        columns: their headings.
-        rows: cells, one per column.
-        title: above the table.
-        right: columns that are right-aligned.
-        whole: columns that are never folded, such as names that one copies.
-        sections: places of rows that have a line above them.
+    Columns in `right` are right-aligned, those in `whole` never folded, such as names that one copies; `sections` are
+    places of rows that have a line above them.
     """
     from rich import box
     from rich.console import Console

@@ -73,11 +73,7 @@ class FineTuned:
 
     @classmethod
     def of(cls, entry: Entry) -> FineTuned | None:
-        """What lies beside the weights of an entry; None where they are not of a fine-tuned network.
-
-        Raises:
-            WeightsError: it is damaged, or of another version or architecture.
-        """
+        """What lies beside fine-tuned weights of an entry; None for others. WeightsError where it does not fit."""
         if not isinstance(entry.weights, Local) or entry.beside(DESCRIPTION) is None:
             return None
         path = entry.weights.path
