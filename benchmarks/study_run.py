@@ -13,7 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from medprobe.base import usable_cores
-from medprobe.study import compile_study, load_study, results_folder, study_place
+from medprobe.study import compile_study, load_study
+from medprobe.study.data_sets import results_folder
+from medprobe.study.loading import study_place
 
 MEDPROBE = str(Path(sys.executable).parent / "medprobe")
 

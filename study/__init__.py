@@ -5,23 +5,8 @@ Nothing here imports torch.
 """
 
 from .compiling import compile_study
-from .data_sets import Missing, results_folder, store_folder
-from .jobs import Job, Needs
-from .loading import load_study, preset_names, study_place
-from .plan import missing_data, plan_notes
+from .jobs import Job
+from .loading import load_study, preset_names
 from .schema import StudyFile
 
-__all__ = [
-    "Job",
-    "Missing",
-    "Needs",
-    "StudyFile",
-    "compile_study",
-    "load_study",
-    "missing_data",
-    "plan_notes",
-    "preset_names",
-    "results_folder",
-    "store_folder",
-    "study_place",
-]
+__all__ = ["Job", "StudyFile", "compile_study", "load_study", "preset_names"]

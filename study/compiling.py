@@ -32,10 +32,17 @@ Ends = Mapping[str, list[int]]
 
 
 def compile_study(study: StudyFile, place: Path) -> list[Job]:
-    """The jobs of a study, each after those whose outputs it reads; its paths are relative to `place`.
+    r"""The jobs of a study, each after those whose outputs it reads; its paths are relative to `place`.
 
     Raises:
         StudyError: names all that is wrong: what does not exist, what does not fit the data.
+
+    Examples:
+        >>> from medprobe.study import compile_study, load_study
+        >>> file = folder / "study.yaml"
+        >>> _ = file.write_text("data: [lesions.parquet]\nextract: {backbones: ['timm:test_vit@random']}")
+        >>> [job.kind for job in compile_study(load_study(file), folder)]
+        ['check', 'extract', 'probe', 'probe', 'probe', 'merge', 'stats', 'report']
     """
     plan, jobs = Plan.of(study, place), []
     merged: dict[str, list[tuple[File, Systems]]] = {}

@@ -25,7 +25,14 @@ class Needs:
 
 @dataclass(frozen=True)
 class Job:
-    """One command. Paths are relative to the folder of the results, in which it runs."""
+    """One command. Paths are relative to the folder of the results, in which it runs.
+
+    Examples:
+        >>> from medprobe.study import Job
+        >>> job = Job(kind="report", name="page", command=("medprobe", "report", "run"), inputs=("run/",), outputs=())
+        >>> job.needs.cores, job.needs.memory_mb
+        (1, 2000)
+    """
 
     kind: Kind
     name: str

@@ -62,7 +62,13 @@ def study_place(path: Path | str) -> Path:
 
 
 def preset_names() -> list[str]:
-    """The presets there are."""
+    """The presets there are.
+
+    Examples:
+        >>> from medprobe.study import preset_names
+        >>> preset_names()
+        ['huang2024', 'huix2024', 'medmnist-plus', 'retrieval-mahbod2024']
+    """
     return sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml"))
 
 

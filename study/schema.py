@@ -275,7 +275,13 @@ class Cluster(Section):
 
 
 class StudyFile(Section):
-    """What is compared on which data, how, and where the results go."""
+    """What is compared on which data, how, and where the results go.
+
+    Examples:
+        >>> from medprobe.study import StudyFile
+        >>> StudyFile.model_validate({"data": ["brain.parquet"], "extract": {"backbones": ["dinov2-s"]}}).probe.seeds
+        20
+    """
 
     _origins: dict[Place, str] = PrivateAttr(default_factory=dict)
     _file: str = PrivateAttr("study")

@@ -21,7 +21,19 @@ from medprobe.manifests import Manifest, build_csv
 from medprobe.probe import run_probes
 from PIL import Image
 
-_PACKAGES = ("base", "manifests", "cache", "extract", "evaluate", "probe", "finetune", "model", "report", "explore")
+_PACKAGES = (
+    "base",
+    "manifests",
+    "cache",
+    "extract",
+    "evaluate",
+    "probe",
+    "finetune",
+    "model",
+    "study",
+    "report",
+    "explore",
+)
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

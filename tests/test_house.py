@@ -133,6 +133,9 @@ _FROM_MODULES = {
     "model": {"fitting", "images", "predicting", "run_choice", "saved"},
     "finetune": {"network.modes", "training.recipe", "work_folder"},
     "study": {
+        "data_sets",
+        "loading",
+        "plan",
         "template",
         "workflow.engine",
         "workflow.failures",

@@ -44,7 +44,9 @@ def compiled(path: str, settings: list[str] | None, *, forget_lost: bool = False
     Raises:
         MedprobeError: it cannot be read or compiled.
     """
-    from ...study import compile_study, load_study, results_folder, store_folder, study_place
+    from ...study import compile_study, load_study
+    from ...study.data_sets import results_folder, store_folder
+    from ...study.loading import study_place
     from ...study.workflow.results import forget_lost_caches
 
     study, place = load_study(path, settings or ()), study_place(path)

@@ -21,7 +21,7 @@ _MOST_RUNNING = 8
 
 def show_plan(found: Compiled) -> None:
     """The jobs by kind with what the unfinished ones take, what is missing, and the notes of the study."""
-    from ...study import plan_notes
+    from ...study.plan import plan_notes
     from ...study.workflow.progress import plan_by_kind
 
     plans = plan_by_kind(found.jobs, found.out)
@@ -53,7 +53,7 @@ def show_plan(found: Compiled) -> None:
 
 def show_missing(found: Compiled) -> None:
     """What the study leaves out because it is not there."""
-    from ...study import missing_data
+    from ...study.plan import missing_data
 
     for one in missing_data(found.study, found.place):
         where = f" It is published at {one.published}" if one.published else ""

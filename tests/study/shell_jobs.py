@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from medprobe.study import Job, Needs, StudyFile
+from medprobe.study import Job, StudyFile
+from medprobe.study.jobs import Needs
 
 KEY = "0123456789"
 

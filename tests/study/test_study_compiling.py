@@ -14,7 +14,9 @@ import pytest
 from medprobe.base.errors import StudyError
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe.estimators import gbm
-from medprobe.study import Job, arguments, compile_study, load_study, missing_data, plan_notes, results_folder
+from medprobe.study import Job, arguments, compile_study, load_study
+from medprobe.study.data_sets import results_folder
+from medprobe.study.plan import missing_data, plan_notes
 
 _STUDY = """
 data: [brain.parquet]

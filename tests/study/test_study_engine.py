@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from medprobe.base import OutputError
 from medprobe.base.errors import StudyError
-from medprobe.study import Needs
+from medprobe.study.jobs import Needs
 from medprobe.study.workflow.engine import StudyInterrupted, StudyRun, run_study
 from medprobe.study.workflow.folder_lock import only_run, running_in
 from medprobe.study.workflow.progress import failures, jobs_to_do, plan_by_kind, states

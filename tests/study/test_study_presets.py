@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from medprobe.evaluate import Run
-from medprobe.study import StudyFile, compile_study, load_study, missing_data, preset_names, results_folder
+from medprobe.study import StudyFile, compile_study, load_study, preset_names
+from medprobe.study.data_sets import results_folder
+from medprobe.study.plan import missing_data
 from tiny_catalogue import SIZE, save_weights, shrink
 from toy_data import write_medmnist, write_presets_data
 

@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from medprobe.base.errors import StudyError
-from medprobe.study import Job, Needs
+from medprobe.study import Job
+from medprobe.study.jobs import Needs
 from medprobe.study.workflow.graph import write_graph
 from medprobe.study.workflow.sbatch import write_sbatch
 from medprobe.study.workflow.snakefile import write_snakefile
