@@ -1,7 +1,7 @@
 """Whether intervals and tests keep their word: simulated cohorts, two equal backbones, the truth in closed form.
 
     python benchmarks/interval_coverage.py [--cohorts 500] [--protocols official,holdout] [--groups 15,30,80,200]
-        [--images 1,4] [--intervals wilson,percentile] [--alike 0]
+        [--images 1,4] [--intervals wilson,percentile] [--alike 0] [--seeds 10]
 
 A row per metric, level, number of groups (patients) in the test and images of each: the share of 95 % intervals that
 cover what the fitted models score on all patients there could be, of the interval of the difference likewise and its
@@ -32,7 +32,7 @@ from medprobe.evaluate.statistics.summary import MetricSamples
 from scipy import special
 from scipy.stats import norm
 
-FEATURES, SHARED, SEEDS, LEARNT_FROM, TESTED = 8, 0.5, 10, 100, 0.2
+FEATURES, SHARED, LEARNT_FROM, TESTED = 8, 0.5, 100, 0.2
 METRICS = {
     "roc_auc": ("binary", (0.4,)),
     "accuracy": ("binary", (0.4,)),
@@ -52,6 +52,7 @@ class Cell:
     groups: int
     images: int
     alike: float
+    seeds: int = 10
 
     @property
     def name(self) -> str:
@@ -139,7 +140,7 @@ def signal_for(cell: Cell) -> float:
 
 def draws(rng: np.random.Generator, cell: Cell, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The groups that each seed learns from and tests."""
-    for _ in range(SEEDS):
+    for _ in range(cell.seeds):
         if cell.protocol == "official":
             yield rng.permutation(LEARNT_FROM)[: int(0.9 * LEARNT_FROM)], np.arange(LEARNT_FROM, len(y))
         else:
@@ -207,9 +208,10 @@ def main() -> None:
     parser.add_argument("--images", type=numbers, default=[1, 4])
     parser.add_argument("--intervals", default="wilson")
     parser.add_argument("--alike", type=float, default=0.0)
+    parser.add_argument("--seeds", type=int, default=10)
     args = parser.parse_args()
     grid = itertools.product(args.protocols.split(","), METRICS, (0.6, 0.8, 0.95), args.groups, args.images)
-    cells = [Cell(*values, args.alike) for values in grid if values[0] == "official" or values[3] >= 30]
+    cells = [Cell(*values, args.alike, args.seeds) for values in grid if values[0] == "official" or values[3] >= 30]
     kinds = args.intervals.split(",")
     names = [name for kind in kinds for name in (kind, f"{kind} diff.", f"{kind} width")] + ["test"]
     print(f"{'protocol':<9}{'metric':<21}{'level':>6}{'groups':>7}{'images':>7}", *(f"{name:>16}" for name in names))

@@ -13,6 +13,11 @@ from ...base import ProbeError, look_up
 
 FEWEST_GROUPS = 10
 """With fewer test groups no interval keeps its word (measured), and none is given."""
+LEARNT = 0.2
+"""What the jackknife lacks in the covariances of resamples that learn from each other's tests, as a share of them.
+
+From 0, where models do not depend on single groups, to 1, where they learn nothing else; measured (docs/statistics.md).
+"""
 
 
 class Bounds(NamedTuple):
@@ -38,10 +43,12 @@ class Estimate:
     """How many there are in any test."""
     effective_groups: float
     """As many as would count the same if each were tested equally often."""
-    units_per_group: float
-    """Mean number of units that one test has of a group."""
+    predictions_per_group: float
+    """Mean number of units, times labels, that one test has of a group."""
     range: tuple[float, float] = (0, 1)
     """Of the metric."""
+    effects: Callable[[], np.ndarray] | None = None
+    """Gives (J, B), how much of each change of the mean each resample makes; None where all test the same groups."""
 
 
 def interval_of(kind: str, estimate: Estimate, confidence: float) -> Bounds:
@@ -67,13 +74,14 @@ def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: floa
             drawn=lambda: a.drawn() - b.drawn(),
             groups=max(a.groups, b.groups),
             effective_groups=min(a.effective_groups, b.effective_groups),
-            units_per_group=a.units_per_group,
+            predictions_per_group=a.predictions_per_group,
         )
         return interval_of(kind, difference, confidence)
     of_a, of_b = (interval_of(kind, each, confidence) for each in (a, b))
     if np.isnan(of_a.low) or np.isnan(of_b.low):
         return Bounds(note=of_a.note or of_b.note)
     left_out = a.left_out() - b.left_out()
+    variance = _variance(left_out, a.effects() - b.effects() if a.effects and b.effects else None)
     moved = left_out - left_out.mean()
     # Effective number of groups that distinguish the two: with none, the jackknife of the difference says nothing.
     telling = (moved**2).sum() ** 2 / max((moved**4).sum(), 1e-300)
@@ -83,7 +91,7 @@ def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: floa
 
     def reach(from_a: float, from_b: float) -> float:
         of_both = max(from_a**2 + from_b**2 - 2 * together * from_a * from_b, 0)
-        return float(np.sqrt(known * t**2 * jackknife_variance(left_out) + (1 - known) * of_both))
+        return float(np.sqrt(known * t**2 * variance + (1 - known) * of_both))
 
     gap = a.value - b.value
     return Bounds(
@@ -106,7 +114,8 @@ def wilson(estimate: Estimate, confidence: float) -> Bounds:
     left_out = estimate.left_out()
     if not np.isfinite(left_out).all():
         return Bounds(note="no interval: not defined without one of the groups")
-    variance, (lowest, highest) = jackknife_variance(left_out), estimate.range
+    variance = _variance(left_out, estimate.effects() if estimate.effects else None)
+    lowest, highest = estimate.range
     t = _quantile(estimate.effective_groups, confidence)
     if not np.isfinite(highest):
         if np.sqrt(variance) <= 1e-9 * estimate.value:
@@ -126,8 +135,21 @@ def jackknife_variance(left_out: np.ndarray) -> float:
     return float((len(left_out) - 1) * left_out.var())
 
 
+def _variance(left_out: np.ndarray, effects: np.ndarray | None) -> float:
+    """The jackknife's, and what it cannot see where resamples learn from groups that others test.
+
+    The error of a resample has effects of pairs, of a group that it tests and one that it learnt from (Efron and Stein
+    1981). They tie resamples together in which the two groups have changed places (Bates et al. 2024, arXiv
+    2104.00673), which is a share of the covariances of resamples, whatever their number.
+    """
+    variance = jackknife_variance(left_out)
+    if effects is None:
+        return variance
+    return variance + LEARNT * max(variance - sum(map(jackknife_variance, effects)), 0)
+
+
 def _effective_count(share: float, variance: float, estimate: Estimate) -> float:
-    expected = estimate.effective_groups * np.sqrt(estimate.units_per_group)
+    expected = estimate.effective_groups * np.sqrt(estimate.predictions_per_group)
     if variance <= 1e-14 or share * (1 - share) <= 1e-14:
         return expected
     count = share * (1 - share) / variance

@@ -136,9 +136,13 @@ class MetricSamples:
             drawn=lambda: mean_of_defined(self.drawn[chosen]),
             groups=len(tested),
             effective_groups=float(tested.sum() ** 2 / (tested**2).sum()),
-            units_per_group=sum(len(p.unit) for p in predicted) / int(tested.sum()),
+            predictions_per_group=sum(p.scored.y.size for p in predicted) / int(tested.sum()),
             range=self.metric.range_for(predicted[0].scored.task),
+            effects=(lambda: self._effects(chosen)) if tested.min() < len(predicted) else None,
         )
+
+    def _effects(self, chosen: np.ndarray) -> np.ndarray:
+        return np.where(chosen[:, None], np.nan_to_num(self.left_out - self.values[:, None]), 0) / chosen.sum()
 
     @property
     def mean_units(self) -> float:

@@ -17,7 +17,7 @@ from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.evaluate.results.schemas import SystemKey
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
 from medprobe.evaluate.statistics.comparison import corrected_t_test, jackknife_test
-from medprobe.evaluate.statistics.intervals import percentiles, wilson
+from medprobe.evaluate.statistics.intervals import LEARNT, percentiles, wilson
 from medprobe.evaluate.statistics.summary import MetricSamples
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
@@ -178,6 +178,52 @@ def test_wilsons_interval_is_scipys_where_every_unit_is_a_group(right: int) -> N
     assert high <= 1
 
 
+def test_what_resamples_have_in_common_counts_more_where_they_learn_from_the_groups_that_others_test() -> None:
+    rng = np.random.default_rng(5)
+    right = (rng.random(40) < 0.7) ^ (rng.random((3, 40)) < 0.1)
+    rows = [np.flatnonzero(np.arange(40) % 4 != seed) for seed in range(3)]  # a group in two or three tests
+    predicted = [
+        ResamplePredictions(
+            seed,
+            test,
+            test,
+            LabeledPredictions(np.ones(30, int), np.c_[~right[seed, test], right[seed, test]] * 1.0, "binary", "ab"),
+        )
+        for seed, test in enumerate(rows)
+    ]
+    samples = MetricSamples(SystemKey(*6 * ("",)), ACCURACY, predicted, GroupDraws(predicted))
+    # By hand: what leaving out a group does to each seed's share, a third of which is what it does to the mean.
+    effect = np.zeros((3, 40))
+    for seed, test in enumerate(rows):
+        hits = right[seed, test]
+        effect[seed, test] = ((hits.sum() - hits) / 29 - hits.mean()) / 3
+    jackknife, alone = 39 * effect.sum(axis=0).var(), 39 * effect.var(axis=1).sum()
+    wider = np.sqrt(1 + LEARNT * (jackknife - alone) / jackknife)
+    found, left_out = samples.estimate(), effect.sum(axis=0)
+    plain = replace(found, effects=None)
+    stretched = replace(plain, left_out=lambda: wider * left_out)
+    assert wider > 1.03
+    assert wilson(found, 0.95)[:2] == pytest.approx(wilson(stretched, 0.95)[:2])
+    assert wilson(found, 0.95).low < wilson(plain, 0.95).low
+    same_test = MetricSamples(samples.system, ACCURACY, 3 * predicted[:1], GroupDraws(predicted[:1]))
+    assert same_test.estimate().effects is None
+
+
+def test_labels_of_a_unit_narrow_the_interval_of_a_perfect_score_as_images_of_a_group_do() -> None:
+    y = np.arange(80).reshape(20, 4) % 3 == 0
+    for groups, scored in (
+        (np.arange(20), LabeledPredictions(y.astype(int), y * 1.0, "multilabel", "abcd")),
+        (
+            np.arange(80) // 4,
+            LabeledPredictions(y.ravel().astype(int), np.c_[~y.ravel(), y.ravel()] * 1.0, "binary", "ab"),
+        ),
+    ):
+        one = [ResamplePredictions(0, np.arange(len(groups)), groups, scored)]
+        low, high, _ = wilson(MetricSamples(SystemKey(*6 * ("",)), ACCURACY, one, GroupDraws(one)).estimate(), 0.95)
+        # Twenty groups of four predictions are worth 20 * sqrt(4) units.
+        assert (low, high) == pytest.approx((40 / (40 + stats.t.ppf(0.975, 19) ** 2), 1))
+
+
 def test_an_interval_needs_half_of_the_draws_and_gives_their_percentiles() -> None:
     values = np.arange(101.0)
     assert percentiles(values, 0.9)[:2] == pytest.approx((5, 95))
@@ -271,7 +317,7 @@ def test_a_seed_in_which_a_metric_is_undefined_adds_no_groups_to_its_interval() 
     ]
     found, alone = (each.estimate() for each in samples)
     assert np.isnan(samples[0].values).tolist() == [False, True]
-    assert (found.groups, found.effective_groups, found.units_per_group) == (20, 20, 1)
+    assert (found.groups, found.effective_groups, found.predictions_per_group) == (20, 20, 1)
     assert wilson(found, 0.95)[:2] == pytest.approx(wilson(alone, 0.95)[:2])
 
 
