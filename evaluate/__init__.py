@@ -3,7 +3,7 @@
 In: units of a manifest; predictions for each resample. Out: `Run` and every statistic computed from it.
 """
 
-from .metrics.registry import METRICS, Metric, evaluate, find_metric
+from .metrics.registry import METRICS, Metric, find_metric, weighted_scores
 from .resampling.resample import Resample, draw_resamples
 from .resampling.train_size import Budget, subsample_train
 from .results.fit_result import FitResult
@@ -34,7 +34,6 @@ __all__ = [
     "compare_backbones",
     "compute_statistics",
     "draw_resamples",
-    "evaluate",
     "find_metric",
     "holm",
     "merge_runs",
@@ -46,4 +45,5 @@ __all__ = [
     "subsample_train",
     "summarise",
     "temperature_table",
+    "weighted_scores",
 ]

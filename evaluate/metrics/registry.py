@@ -53,7 +53,7 @@ class Metric:
 
     def value(self, scored: LabeledPredictions) -> float:
         """Of all units, each counted once; NaN where it is not defined."""
-        return float(evaluate(self, scored)[0][0])
+        return float(weighted_scores(self, scored)[0][0])
 
     def better(self, value: float, than: float) -> bool:
         """Whether `value` is the better of two."""
@@ -181,7 +181,9 @@ def metrics_for(task: str) -> list[Metric]:
     return [metric for metric in METRICS.values() if cast(Task, task) in metric.tasks]
 
 
-def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | None = None) -> tuple[np.ndarray, str]:
+def weighted_scores(
+    metric: Metric, scored: LabeledPredictions, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, str]:
     """A metric under one or many weightings, and a note on it.
 
     Args:
@@ -194,9 +196,9 @@ def evaluate(metric: Metric, scored: LabeledPredictions, weights: np.ndarray | N
         say: which classes were left out because they are absent, or why there is no value.
 
     Examples:
-        >>> from medprobe.evaluate import evaluate, find_metric, predictions_by_system
+        >>> from medprobe.evaluate import find_metric, predictions_by_system, weighted_scores
         >>> resamples = next(iter(predictions_by_system(run).values()))
-        >>> values, note = evaluate(find_metric("accuracy"), resamples[0].scored)
+        >>> values, note = weighted_scores(find_metric("accuracy"), resamples[0].scored)
         >>> values.shape, note
         ((1,), '')
     """

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ...base import canonical_json
 from ...manifests import DatasetCard, Units
 from ..metrics.functions import LabeledPredictions
-from ..metrics.registry import Metric, evaluate, metrics_for
+from ..metrics.registry import Metric, metrics_for, weighted_scores
 from ..metrics.retrieval import Retrieved
 from .fit_result import FitResult
 from .schemas import (
@@ -85,7 +85,7 @@ class Recorder:
                 result.retrieved,
             )
             for metric in self._metrics:
-                values, remark = evaluate(metric, scored)
+                values, remark = weighted_scores(metric, scored)
                 self._scores.append((*where, split, metric.name, float(values[0]), remark, *about))
             if self.keep_predictions:
                 self._predictions.append(((*system, resample.seed, resample.fold, split), unit, proba))

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..metrics.registry import Metric, evaluate
+from ..metrics.registry import Metric, weighted_scores
 from ..results.predictions import ResamplePredictions
 
 N_BOOTSTRAP = 1000
@@ -67,7 +67,7 @@ def _weighted(
     """(count,) values of a metric, each under the (n,) weights that `weights` gives, some at a time."""
     step = max(1, _CELLS // max(1, len(predicted.unit)))
     parts = [
-        evaluate(metric, predicted.scored, weights(slice(start, start + step)).astype(np.float64))[0]
+        weighted_scores(metric, predicted.scored, weights(slice(start, start + step)).astype(np.float64))[0]
         for start in range(0, count, step)
     ]
     return np.concatenate(parts) if parts else np.empty(0)

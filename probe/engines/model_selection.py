@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluate.metrics.registry import METRICS, evaluate
+from ...evaluate.metrics.registry import METRICS, weighted_scores
 from ...evaluate.resampling.resample import Resample
 from .settings import are_numbers
 from .task import ProbeTask
@@ -49,8 +49,8 @@ class ModelSelector:
     def consider(self, params: dict[str, Any], proba: np.ndarray) -> bool:
         """Whether this candidate is the best so far; then set `best` to what is needed of it."""
         scored = self.task.scored(self.val, proba)
-        value = float(evaluate(self.metric, scored)[0][0])
-        loss = float(evaluate(METRICS["log_loss"], scored)[0][0])
+        value = float(weighted_scores(self.metric, scored)[0][0])
+        loss = float(weighted_scores(METRICS["log_loss"], scored)[0][0])
         self._undefined |= bool(np.isnan(value))
         by_loss = np.isnan(value) or np.isnan(self._value) or value == self._value
         won = not len(self.proba) or (loss < self._loss if by_loss else self.metric.better(value, self._value))

@@ -14,12 +14,12 @@ from medprobe.evaluate import (
     METRICS,
     Run,
     calibration_table,
-    evaluate,
     predictions_by_system,
     reliability_table,
     subgroup_scores,
     summarise,
     temperature_table,
+    weighted_scores,
 )
 from medprobe.evaluate.metrics.calibration import brier_parts
 from medprobe.evaluate.metrics.functions import LabeledPredictions
@@ -107,7 +107,7 @@ def test_the_parts_add_up_to_the_reported_score(task: str) -> None:
     for seed in range(5):
         scored = _scored(np.random.default_rng(seed), task)
         parts = brier_parts(scored)
-        assert parts.score == pytest.approx(evaluate(METRICS["brier"], scored)[0][0])
+        assert parts.score == pytest.approx(weighted_scores(METRICS["brier"], scored)[0][0])
         total = parts.reliability - parts.resolution + parts.uncertainty + parts.within
         assert total == pytest.approx(parts.score)
         assert min(parts.reliability, parts.resolution, parts.uncertainty) >= 0
@@ -130,7 +130,8 @@ def test_no_other_temperature_has_a_lower_loss_and_nothing_else_is_called(task: 
     scored = apply_temperature(_scored(np.random.default_rng(1), task), 0.3)
     best = fit_temperature(scored)
     loss = {
-        t: evaluate(METRICS["log_loss"], apply_temperature(scored, t))[0][0] for t in (best, best * 0.97, best * 1.03)
+        t: weighted_scores(METRICS["log_loss"], apply_temperature(scored, t))[0][0]
+        for t in (best, best * 0.97, best * 1.03)
     }
     assert min(loss, key=loss.__getitem__) == best
     np.testing.assert_array_equal(apply_temperature(scored, best).predicted, scored.predicted)
@@ -153,7 +154,7 @@ def test_the_temperature_of_a_run_comes_from_val_and_is_applied_to_test(run: Run
         fitted = [fit_temperature(p.scored) for p in predictions_by_system(run, "val")[system]]
         assert row["temperature"] == np.median(fitted)
         before, after = (
-            np.mean([evaluate(METRICS["log_loss"], scored)[0][0] for scored in side])
+            np.mean([weighted_scores(METRICS["log_loss"], scored)[0][0] for scored in side])
             for side in (
                 [p.scored for p in test],
                 [apply_temperature(p.scored, t) for p, t in zip(test, fitted, strict=True)],
@@ -163,11 +164,11 @@ def test_the_temperature_of_a_run_comes_from_val_and_is_applied_to_test(run: Run
 
 
 def test_calibration_repeats_the_scores_table_and_bins_hold_every_prediction(run: Run) -> None:
-    told = calibration_table(run).set_index("backbone")
+    reported = calibration_table(run).set_index("backbone")
     test = run.scores[run.scores["split"] == "test"].groupby(["backbone", "metric"])["value"].mean()
     for backbone in ("net-0", "net-1"):
         for metric in ("log_loss", "ece", "brier"):
-            assert told.loc[backbone, metric] == pytest.approx(test[backbone, metric])
+            assert reported.loc[backbone, metric] == pytest.approx(test[backbone, metric])
     bins = reliability_table(run)
     units = run.predictions.query("split == 'test'").groupby("backbone").size()
     assert (bins.groupby("backbone")["count"].sum() == units).all()
@@ -276,7 +277,7 @@ def test_the_run_folder_has_subgroups_and_neither_ages_nor_what_is_no_subgroup(a
     run = Run.load(attributed.probe(seeds=[0]).save(tmp_path / "run"))
     assert set(run.units["attribute"]) == {"sex", "age", "site"}
     assert set(run.units.query("attribute == 'age'")["value"]) == {"18-39", "40-59", "60-74", "75-89", "90+"}
-    assert any("visit" in told for told in run.warnings)
+    assert any("visit" in reported for reported in run.warnings)
     assert "SECRET" not in run.units.to_csv()
     groups = run.units.drop_duplicates("unit").set_index("unit")["group"]
     assert (groups == groups.index // 2).all()
@@ -311,10 +312,10 @@ def test_predictions_in_another_order_are_read_back_the_same(run: Run) -> None:
 def test_val_is_read_apart_from_test_and_scores_as_the_table_says(run: Run) -> None:
     for split in ("val", "test"):
         table = run.scores[(run.scores["split"] == split) & (run.scores["metric"] == "log_loss")]
-        told = table.set_index(["backbone", "seed"])["value"]
+        reported = table.set_index(["backbone", "seed"])["value"]
         for system, predicted in predictions_by_system(run, split).items():
             for p in predicted:
-                assert evaluate(METRICS["log_loss"], p.scored)[0][0] == told[system.backbone, p.seed]
+                assert weighted_scores(METRICS["log_loss"], p.scored)[0][0] == reported[system.backbone, p.seed]
     no_val = replace(run, predictions=run.predictions.query("split == 'test'"))
     with pytest.raises(ReportError, match="no predictions for val"):
         temperature_table(no_val)

@@ -14,11 +14,11 @@ from medprobe.evaluate import (
     SystemKey,
     compare,
     compare_backbones,
-    evaluate,
     holm,
     merge_runs,
     predictions_by_system,
     summarise,
+    weighted_scores,
 )
 from medprobe.evaluate.metrics.functions import mean_of_defined
 from medprobe.evaluate.statistics.bootstrap import GroupDraws
@@ -119,7 +119,7 @@ def test_under_official_the_test_counts_the_patients_of_the_test(official) -> No
     a, b = predictions_by_system(run).values()
     draws = GroupDraws([*a, *b])
     left_out = mean_of_defined(draws.leaving_out(ACCURACY, a) - draws.leaving_out(ACCURACY, b))
-    values = [np.array([float(evaluate(ACCURACY, p.scored)[0][0]) for p in side]) for side in (a, b)]
+    values = [np.array([float(weighted_scores(ACCURACY, p.scored)[0][0]) for p in side]) for side in (a, b)]
     patients = len(set(official.manifest.table.query("split == 'test'")["group_id"]))
     assert row["p"] == pytest.approx(jackknife_test(values[0] - values[1], left_out, groups=patients)[0])
     assert row["p"] != pytest.approx(jackknife_test(values[0] - values[1], left_out, groups=3 * patients)[0])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, FitResult, Metric, Resample, evaluate, find_metric
+from medprobe.evaluate import METRICS, FitResult, Metric, Resample, find_metric, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
 from medprobe.probe.data.shared_memory import shared_zeros
@@ -59,7 +59,7 @@ def _plain_choice(
     for params, probe in candidates:
         probe.fit(block.X[resample.train], block.y[resample.train])
         scored = block.scored(resample.val, probe.predict_proba(block.X[resample.val]))
-        value, loss = (float(evaluate(m, scored)[0][0]) for m in (block.metric, METRICS["log_loss"]))
+        value, loss = (float(weighted_scores(m, scored)[0][0]) for m in (block.metric, METRICS["log_loss"]))
         key = (value if block.metric.greater_is_better else -value, -loss)
         if best is None or key > best[0]:
             best = (key, params, probe)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, evaluate, find_metric
+from medprobe.evaluate import METRICS, find_metric, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.metrics.registry import metrics_for
 from medprobe.manifests.schema.card import METRIC_ALIASES, METRIC_NAMES
@@ -46,7 +46,7 @@ def _subset(scored: LabeledPredictions, rows: np.ndarray) -> LabeledPredictions:
 
 
 def _value(name: str, scored: LabeledPredictions, weights: np.ndarray | None = None) -> float:
-    return float(evaluate(METRICS[name], scored, weights)[0][0])
+    return float(weighted_scores(METRICS[name], scored, weights)[0][0])
 
 
 def _truths(s: LabeledPredictions) -> np.ndarray:
@@ -211,7 +211,7 @@ def test_many_weightings_at_once_are_each_of_them_alone(task: str) -> None:
     scored = _predictions(task)
     weights = np.random.default_rng(1).multinomial(len(scored), np.full(len(scored), 1 / len(scored)), size=30)
     for metric in metrics_for(task):
-        together = evaluate(metric, scored, weights.astype(float))[0]
+        together = weighted_scores(metric, scored, weights.astype(float))[0]
         alone = [_value(metric.name, scored, row[None, :].astype(float)) for row in weights]
         np.testing.assert_allclose(together, alone, atol=1e-12)
 
@@ -242,7 +242,7 @@ def test_a_class_that_is_never_predicted_has_a_weighted_precision_of_0_as_in_sci
 
 def test_an_absent_class_is_in_no_pair_of_a_one_vs_one_auc() -> None:
     scored = _only("multiclass", [0, 2, 3])
-    value, remark = evaluate(METRICS["roc_auc_ovo"], scored)
+    value, remark = weighted_scores(METRICS["roc_auc_ovo"], scored)
     assert remark == "left out, absent here: c1"
     pairs = [(0, 2), (0, 3), (2, 3)]
     rows = [np.isin(scored.y, pair) for pair in pairs]
@@ -252,14 +252,14 @@ def test_an_absent_class_is_in_no_pair_of_a_one_vs_one_auc() -> None:
         for c in pair
     ]
     assert value[0] == pytest.approx(np.mean(areas))
-    value, remark = evaluate(METRICS["roc_auc_ovo"], _only("multiclass", [1]))
+    value, remark = weighted_scores(METRICS["roc_auc_ovo"], _only("multiclass", [1]))
     assert np.isnan(value[0])
     assert remark.startswith("not defined: only one class")
 
 
 def test_units_without_any_label_have_no_weighted_score() -> None:
     scored = LabeledPredictions(np.zeros((3, 2), np.int64), np.full((3, 2), 0.6), "multilabel", ["a", "b"])
-    value, remark = evaluate(METRICS["weighted_f1"], scored)
+    value, remark = weighted_scores(METRICS["weighted_f1"], scored)
     assert np.isnan(value[0])
     assert remark == "not defined: no unit has a label"
 
@@ -267,7 +267,7 @@ def test_units_without_any_label_have_no_weighted_score() -> None:
 @pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1", "roc_auc", "average_precision"])
 def test_an_absent_class_is_left_out_of_a_mean_over_classes_and_told(name: str) -> None:
     scored = _only("multiclass", [0, 2, 3])
-    value, remark = evaluate(METRICS[name], scored)
+    value, remark = weighted_scores(METRICS[name], scored)
     assert remark == "left out, absent here: c1"
     present = [0, 2, 3]
     if name == "roc_auc":
@@ -285,7 +285,7 @@ def test_an_absent_class_is_left_out_of_a_mean_over_classes_and_told(name: str) 
 
 def test_one_class_alone_leaves_an_auc_undefined_and_says_so() -> None:
     for task in ("binary", "multiclass"):
-        value, remark = evaluate(METRICS["roc_auc"], _only(task, [0]))
+        value, remark = weighted_scores(METRICS["roc_auc"], _only(task, [0]))
         assert np.isnan(value[0])
         assert "only one class" in remark
 
@@ -293,7 +293,7 @@ def test_one_class_alone_leaves_an_auc_undefined_and_says_so() -> None:
 @pytest.mark.parametrize("name", ["quadratic_kappa", "unweighted_kappa"])
 def test_a_kappa_of_one_class_seen_and_predicted_is_undefined_and_says_so(name: str) -> None:
     scored = LabeledPredictions(np.zeros(5, np.int64), np.tile([0.9, 0.1], (5, 1)), "ordinal", ["a", "b"])
-    value, remark = evaluate(METRICS[name], scored)
+    value, remark = weighted_scores(METRICS[name], scored)
     assert np.isnan(value[0])
     assert remark
 
@@ -303,16 +303,16 @@ def test_a_label_that_is_always_or_never_there_is_left_out_and_told() -> None:
     y = scored.y.copy()
     y[:, 0], y[:, 2] = 0, 1
     fixed = LabeledPredictions(y, scored.proba, "multilabel", scored.classes)
-    value, remark = evaluate(METRICS["roc_auc"], fixed)
+    value, remark = weighted_scores(METRICS["roc_auc"], fixed)
     assert remark == "left out, absent here: c0, c2"
     assert value[0] == pytest.approx(np.mean([sk.roc_auc_score(y[:, c], scored.proba[:, c]) for c in (1, 3)]))
-    assert evaluate(METRICS["macro_f1"], fixed)[1] == "left out, absent here: c0"
+    assert weighted_scores(METRICS["macro_f1"], fixed)[1] == "left out, absent here: c0"
 
 
 def test_no_units_are_no_score() -> None:
     empty = _subset(_predictions("binary"), np.arange(0))
     for metric in metrics_for("binary"):
-        value, remark = evaluate(metric, empty)
+        value, remark = weighted_scores(metric, empty)
         assert np.isnan(value[0])
         assert remark == "no units to score"
 

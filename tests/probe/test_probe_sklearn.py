@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command_line import Medprobe, assert_refused
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, Resample, evaluate, find_metric
+from medprobe.evaluate import METRICS, Resample, find_metric, weighted_scores
 from medprobe.probe import Probe, ProbeTask, resolve_probes
 from medprobe.probe.engines.parallel import Workers
 from scipy.special import expit, softmax
@@ -86,7 +86,7 @@ def test_a_classifier_gives_what_a_plain_scikit_learn_loop_gives(name: str, kind
     best = None
     for value in values:
         scored = task.scored(resample.val, proba(fitted({key: value}, resample.train), resample.val))
-        score, loss = (float(evaluate(metric, scored)[0][0]) for metric in (task.metric, METRICS["log_loss"]))
+        score, loss = (float(weighted_scores(metric, scored)[0][0]) for metric in (task.metric, METRICS["log_loss"]))
         rank = (score if task.metric.greater_is_better else -score, -loss)
         best = (rank, value) if best is None or rank > best[0] else best
     assert best is not None

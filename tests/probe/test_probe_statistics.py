@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, Run, evaluate, holm, summarise
+from medprobe.evaluate import METRICS, Run, holm, summarise, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions, mean_of_defined
 from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.evaluate.results.schemas import SystemKey
@@ -142,7 +142,7 @@ def test_the_jackknife_test_rejects_a_true_null_about_as_often_as_it_should_and_
             a, b = _predicted(rng, 100, 0.8, per_group=2), _predicted(rng, 100, better, per_group=2)
             draws = GroupDraws([a, b])
             left_out = mean_of_defined(draws.leaving_out(ACCURACY, [a]) - draws.leaving_out(ACCURACY, [b]))
-            difference = np.array([float(evaluate(ACCURACY, s.scored)[0][0]) for s in (a, b)])
+            difference = np.array([float(weighted_scores(ACCURACY, s.scored)[0][0]) for s in (a, b)])
             rejected += jackknife_test(difference[:1] - difference[1:], left_out, groups=100)[0] < 0.05
         assert least <= rejected / 200 <= most
 

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from delong_of_scores import delong
-from medprobe.evaluate import METRICS, evaluate
+from medprobe.evaluate import METRICS, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.statistics.comparison import corrected_t_test
 from medprobe.evaluate.statistics.p_values import wilcoxon_test
@@ -129,7 +129,7 @@ def test_wilcoxon_is_the_worked_example_of_the_14_data_sets() -> None:
 
 def _ece(chance: list[float], y: list[int]) -> float:
     scored = LabeledPredictions(np.array(y), np.c_[1 - np.array(chance), chance], "binary", ("rest", "ill"))
-    return float(evaluate(METRICS["ece"], scored)[0][0])
+    return float(weighted_scores(METRICS["ece"], scored)[0][0])
 
 
 def test_the_calibration_error_is_a_table_worked_by_hand() -> None:

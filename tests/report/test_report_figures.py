@@ -15,7 +15,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from medprobe.base import MedprobeWarning
 from medprobe.base.text import shortened
-from medprobe.evaluate import METRICS, Run, evaluate
+from medprobe.evaluate import METRICS, Run, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.results.predictions import ResamplePredictions
 from medprobe.report.elements.svg import inline
@@ -89,7 +89,7 @@ def test_the_area_under_the_drawn_roc_is_the_auc() -> None:
     curve = details.roc(predicted)
     assert curve is not None
     area = float(np.sum(np.diff(curve.false) * (curve.found[1:] + curve.found[:-1]) / 2))
-    expected = np.mean([evaluate(METRICS["roc_auc"], p.scored)[0][0] for p in predicted])
+    expected = np.mean([weighted_scores(METRICS["roc_auc"], p.scored)[0][0] for p in predicted])
     assert area == pytest.approx(expected, abs=0.005)
     assert (curve.false[0], curve.found[0], curve.found[-1]) == (0, 0, 1)
 
