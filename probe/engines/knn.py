@@ -20,7 +20,7 @@ from .parallel import Workers
 from .settings import AsGrid, ProbeSettings
 from .task import Fitted, ProbeTask
 
-_AT_ONCE = 8192
+_AT_ONCE = 2048
 """Rows whose neighbours vote at a time."""
 
 

@@ -41,7 +41,9 @@ class Rows:
         """Of all products."""
         self._Z: np.ndarray | None = None
         if len(rows) * X.shape[1] * X.dtype.itemsize <= _HELD:
-            self._Z = self.standardized(X[rows])
+            self._Z = X[rows]
+            self._Z -= self.mean.astype(self.dtype)
+            self._Z /= self.scale.astype(self.dtype)
 
     def __len__(self) -> int:
         return len(self._rows)
